@@ -1,0 +1,56 @@
+# Everything a developer runs; `make` alone lists it.
+VENV ?= .venv
+PYTHON ?=
+ARGS ?=
+KAFKA ?=
+KEEP ?=
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint clean
+
+help: ## list the targets
+	@echo "Targets (make <target>):"
+	@sed -n 's/^\([a-z]*\):.*## /  \1: /p' $(MAKEFILE_LIST)
+	@echo "Variables: VENV=folder  PYTHON=python3.x  ARGS='pytest options'  KAFKA=host:port and KEEP=1 for the demo"
+
+venv: $(STAMP) ## the Python environment with everything locked in requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@echo "venv: installing the locked packages into $(VENV) (about a minute) ..."
+	@python="$(PYTHON)"; \
+	for name in python3 python3.11 python3.12 python3.13 python3.14; do \
+	  [ -n "$$python" ] && break; \
+	  "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && python="$$name"; \
+	done; \
+	[ -n "$$python" ] || { echo "venv: no Python 3.11 or newer found; install one or name it: make venv PYTHON=/path/to/python3" >&2; exit 1; }; \
+	[ -x "$(VENV)/bin/python" ] || "$$python" -m venv "$(VENV)" || { \
+	  echo "venv: $$python cannot make environments; on Debian: apt-get install python3-venv" >&2; rm -rf "$(VENV)"; exit 1; }
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+demo: ## show the agent at work with databases and a broker of its own
+	@echo "demo: the agent between two fresh databases and a broker"
+	@$(MAKE) --no-print-directory venv
+	$(VENV)/bin/python -m tests.demo $(if $(KAFKA),--kafka $(KAFKA)) $(if $(KEEP),--keep)
+
+test: ## all tests against real PostgreSQL 15 and 18 and Apache Kafka
+	@echo "test: all tests with coverage, against real PostgreSQL and Kafka"
+	@$(MAKE) --no-print-directory venv
+	@tests/install.sh
+	@$(VENV)/bin/python -m tests.services.kafka_files
+	$(VENV)/bin/python -m pytest --cov=agent --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)
+
+lint: ## style, types and layers
+	@echo "lint: ruff, mypy, import-linter"
+	@$(MAKE) --no-print-directory venv
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+clean: ## remove what was built and cached; the environment stays
+	@echo "clean: removing caches and build results"
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

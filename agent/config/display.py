@@ -1,0 +1,65 @@
+"""Shows the settings as they are in effect, and their JSON Schema for editors."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import make_url
+
+from agent.config.settings import Settings
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def effective(settings: Settings) -> str:
+    """The configuration as TOML with every default and derived name written out; it loads again to the same settings.
+
+    Secrets appear as references only; a setting that is not set does not appear.
+    """
+    data = _complete(settings).model_dump(exclude_none=True)
+    resources = data.pop("resource")
+    lines = [f"# state topic: {settings.state_topic}", *_scalars(data)]
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            lines += ["", f"[{key}]", *(f"{_key(name)} = {_value(item)}" for name, item in value.items())]
+    for table in resources:
+        lines += ["", "[[resource]]", *(f"{_key(name)} = {_value(item)}" for name, item in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _complete(settings: Settings) -> Settings:
+    """The same settings with the derived names written out."""
+    url = make_url(settings.front_url).render_as_string(hide_password=True)
+    return settings.model_copy(
+        update={
+            "name": settings.agent,
+            "source": settings.source.model_copy(update={"slot": settings.slot, "publication": settings.publication}),
+            "front": settings.front.model_copy(update={"url": url}),
+            "resource": [
+                resource.model_copy(update={"target": resource.target_name, "topic": settings.topic(resource)}) for resource in settings.resource
+            ],
+        }
+    )
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the configuration file."""
+    schema = Settings.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"title": "unit-sync-agent configuration"}
+
+
+def _scalars(data: Mapping[str, Any]) -> list[str]:
+    return [f"{_key(name)} = {_value(item)}" for name, item in data.items() if not isinstance(item, Mapping)]
+
+
+def _key(name: str) -> str:
+    return name if _BARE_KEY.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(name)} = {_value(item)}" for name, item in value.items()) + " }" if value else "{}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(item) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON's texts, numbers and booleans are TOML's too

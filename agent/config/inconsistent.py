@@ -1,0 +1,13 @@
+"""The error with which a configuration model names all its settings that contradict each other."""
+
+from collections.abc import Mapping, Sequence
+
+Finding = tuple[tuple[str | int, ...], str, Mapping[str, object]]  # place below the model, catalogue message, its values
+
+
+class Inconsistent(ValueError):
+    """Settings that are right by themselves and wrong together; the findings are for `agent.config.loading` to report."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self.findings = findings
+        super().__init__("; ".join(message for _, message, _ in findings))

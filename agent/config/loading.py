@@ -1,0 +1,157 @@
+"""Reads the configuration file into `Settings`, or names everything that is wrong with it at once."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from agent.config.inconsistent import Inconsistent
+from agent.config.problems import Expectations, Place, Problem
+from agent.config.settings import ResourceSettings, Settings, doubles
+from agent.errors import ConfigInvalid
+from agent.messages import mark, translate
+
+FRONT_DRIVERS = ("sqlite", "postgresql+psycopg")
+_AGENT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+def load(path: Path) -> Settings:
+    """The settings of a configuration file, its `name` filled in.
+
+    Raises ConfigInvalid with every problem found; none of the texts holds a value of the file.
+    """
+    text = _read(path)
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _invalid(path, [_syntax(error)]) from None
+    problems: list[Problem] = []
+    if "name" not in data:
+        if _AGENT_NAME.fullmatch(path.stem):
+            data["name"] = path.stem
+        else:
+            problems.append(Problem(("name",), translate(mark('missing, and the file\'s name is none: add name = "...", lower-case letters, digits and _'))))
+    settings = None
+    try:
+        settings = Settings.model_validate(data)
+    except ValidationError as error:
+        problems += _translated(error)
+        problems += _doubles(data)
+    problems += _secrets(data)
+    problems += _front_url(data)
+    if settings is None or problems:
+        raise _invalid(path, problems, _headers(text)) from None
+    return settings
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = translate(mark("the file cannot be read: {reason}"), reason=error.strerror or type(error).__name__)
+    except UnicodeDecodeError as error:
+        reason = translate(mark("the file is not UTF-8 text (byte {offset}); save it as UTF-8"), offset=error.start)
+    raise _invalid(path, [Problem((), reason)])
+
+
+def _invalid(path: Path, problems: list[Problem], headers: dict[int, int] | None = None) -> ConfigInvalid:
+    lines = tuple(dict.fromkeys(problem.line(headers or {}) for problem in sorted(problems, key=_order)))
+    error = ConfigInvalid(path=path, count=len(lines), listing="\n".join(f"  {line}" for line in lines))
+    error.problems = lines
+    return error
+
+
+def _order(problem: Problem) -> list[tuple[int, str]]:
+    return [(step, "") if isinstance(step, int) else (0, step) for step in problem.place]
+
+
+def _syntax(error: tomllib.TOMLDecodeError) -> Problem:
+    """The words of tomllib name characters and keys, never values."""
+    detail = str(error)
+    found = _POSITION.search(detail)
+    if found and found[1]:
+        text = mark("line {line}, column {column}: this is not TOML: {detail}")
+        return Problem((), translate(text, line=found[1], column=found[2], detail=detail[: found.start()]))
+    return Problem((), translate(mark("the file ends too early: {detail}"), detail=_POSITION.sub("", detail)))
+
+
+def _headers(text: str) -> dict[int, int]:
+    """The line of each [[resource]]."""
+    lines = [number for number, line in enumerate(text.splitlines(), 1) if re.match(r"\s*\[\[\s*resource\s*\]\]", line)]
+    return dict(enumerate(lines))
+
+
+def _translated(error: ValidationError) -> Iterator[Problem]:
+    expected = Expectations(Settings.model_json_schema())
+    for item in error.errors(include_url=False, include_input=False):
+        cause = item.get("ctx", {}).get("error")
+        if isinstance(cause, Inconsistent):
+            base, _ = expected.walk(item["loc"])
+            for place, message, values in cause.findings:
+                yield Problem((*base, *place), translate(message, None, **values))
+        else:
+            yield expected.problem(item["type"], item["loc"])
+
+
+def _doubles(data: dict[str, Any]) -> Iterator[Problem]:
+    """The check for names used twice, for a file in which something else is wrong too."""
+    resources: dict[int, ResourceSettings] = {}
+    for number, table in enumerate(_tables(data, "resource")):
+        texts = {key: table[key] for key in ("name", "table", "target", "topic") if isinstance(table.get(key), str)}
+        if "name" in texts and "table" in texts:
+            resources[number] = ResourceSettings.model_construct(**texts)
+    prefix = next((kafka.get("prefix") for kafka in _tables(data, "kafka")), None)
+    for place, message, values in doubles(resources, str(prefix)):
+        yield Problem(place, translate(message, None, **values))
+
+
+def _secrets(data: dict[str, Any]) -> Iterator[Problem]:
+    if data.get("allow_env_secrets") is True:
+        return
+    for place, table in _all_tables((), data):
+        if place and place[-1] == "password" and "env" in table:
+            yield Problem(place, translate(mark('secrets from the environment need allow_env_secrets = true (development only); else write { file = "..." }')))
+
+
+def _front_url(data: dict[str, Any]) -> Iterator[Problem]:
+    text = next((front.get("url") for front in _tables(data, "front")), None)
+    if not isinstance(text, str):
+        return
+    place: Place = ("front", "url")
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        yield Problem(place, translate(mark('no URL; write "sqlite:////folder/front.db" or "postgresql+psycopg://user@host/database"')))
+        return
+    if url.drivername not in FRONT_DRIVERS:
+        yield Problem(place, translate(mark("this version writes to {drivers} only"), drivers=", ".join(f"{driver}://" for driver in FRONT_DRIVERS)))
+    elif url.drivername == "sqlite" and (url.database or ":memory:") == ":memory:":
+        yield Problem(place, translate(mark('name a file: "sqlite:////folder/front.db"')))
+    elif url.drivername != "sqlite" and not url.database:
+        yield Problem(place, translate(mark('name the database: "postgresql+psycopg://user@host/database"')))
+    if url.password is not None or any("pass" in key for key in url.query):
+        yield Problem(place, translate(mark('no password here: take it out and add password = { file = "..." } below [front]')))
+
+
+def _tables(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """The tables at a top-level key, whatever else stands there."""
+    found = data.get(key)
+    return [table for table in (found if isinstance(found, list) else [found]) if isinstance(table, dict)]
+
+
+def _all_tables(place: Place, node: object) -> Iterator[tuple[Place, dict[str, Any]]]:
+    if isinstance(node, dict):
+        yield place, node
+        for key, value in node.items():
+            yield from _all_tables((*place, key), value)
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from _all_tables((*place, number), value)
+
+

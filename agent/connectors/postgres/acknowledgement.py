@@ -1,0 +1,70 @@
+"""What is acknowledged to the server, and when: a state machine without I/O, in the clock of its caller.
+
+Rules (DESIGN of the stream, docs/decisions/psycopg3.md): only positions the front end has stored are sent; on a timer, whether
+anything is read or not; a second keepalive within a second that asks for a reply means the server shuts down; a front end that
+has accepted nothing for 30 s must not hold the server up.
+"""
+
+from dataclasses import dataclass
+
+FRONT_SILENCE = 30.0  # seconds without a success of the front end, after which the connection is given up
+PEER_SILENCE = 25.0  # seconds without a byte from the server, after which the link counts as dead
+ASK_AFTER = 8.0  # seconds without a byte, after which a status update asks for an answer
+SHUTDOWN_WINDOW = 1.0
+
+
+@dataclass(frozen=True)
+class Status:
+    """A standby status update to send. Never past what `durable` was told."""
+
+    position: int
+    ask: bool  # ask the server for a reply
+
+
+class Acknowledgement:
+    """Decides on status updates. `interval` is a third of the server's wal_sender_timeout; all times are monotonic seconds."""
+
+    def __init__(self, position: int, interval: float, now: float) -> None:
+        self.position = position  # durable in the front end
+        self._interval = interval
+        self._sent_at = now
+        self._sent = 0
+        self._heard_at = now
+        self._asked_at = float("-inf")
+
+    def durable(self, position: int, now: float) -> Status | None:
+        """The front end has committed up to `position`."""
+        self.position = max(self.position, position)
+        return self._send(now) if self.position > self._sent else None
+
+    def heard(self, now: float) -> None:
+        """Bytes came from the server."""
+        self._heard_at = now
+
+    def keepalive(self, reply_asked: bool, now: float) -> tuple[Status | None, bool]:
+        """A keepalive came. Returns the answer, and whether the server is shutting down and waits for its end to be confirmed."""
+        if not reply_asked:
+            return None, False
+        shutting_down = now - self._asked_at < SHUTDOWN_WINDOW
+        self._asked_at = now
+        # While it shuts down a server answers each reply with the next keepalive: once durable, `durable` sends the end by itself.
+        return (None if shutting_down and self.position <= self._sent else self._send(now)), shutting_down
+
+    def due(self, now: float) -> Status | None:
+        """The timer: an update if one is due."""
+        silent = now - self._heard_at > ASK_AFTER
+        if now - self._sent_at >= (min(self._interval, ASK_AFTER / 4) if silent else self._interval):
+            return self._send(now, ask=silent)
+        return None
+
+    def give_up(self, front_silent_since: float | None, now: float) -> str:
+        """Why the connection must be ended, or ''. `front_silent_since`: since when a question to the front end is open, None if none is."""
+        if front_silent_since is not None and now - front_silent_since > FRONT_SILENCE:
+            return f"the front end has accepted nothing for {FRONT_SILENCE:.0f} s"
+        if now - self._heard_at > PEER_SILENCE:
+            return f"the server has sent nothing for {PEER_SILENCE:.0f} s"
+        return ""
+
+    def _send(self, now: float, ask: bool = False) -> Status:
+        self._sent_at, self._sent = now, self.position
+        return Status(self.position, ask)

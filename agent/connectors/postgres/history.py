@@ -1,0 +1,85 @@
+"""Checks A and B: is the slot where we left it, and is the server's history the one we have followed? Decisions without I/O."""
+
+from typing import NamedTuple
+
+from agent.errors import SlotAdvanced, SlotBusy, SlotLost, SlotMissing, SourceForked, SourceNotPrimary, SourceReplaced
+from agent.events.changes import Begin, Commit, Heartbeat, Message, lsn_number, lsn_text
+from agent.front.base import Stored
+
+
+class Server(NamedTuple):
+    """What the server says of itself and of the slot at connection."""
+
+    system_id: str
+    timeline: int
+    flushed: int  # end of its durable log
+    in_recovery: bool
+    slot_exists: bool
+    confirmed: int  # confirmed_flush_lsn of the slot
+    active_pid: int | None
+    wal_status: str  # reserved, extended, unreserved or lost
+    conflict: str  # why the slot is invalid, '' if it is not
+
+
+def check_server(server: Server, stored: Stored, address: str) -> None:
+    """Checks A and B as far as they can be made before the stream starts; raises what stands against it."""
+    position = lsn_number(stored.position)
+    if server.in_recovery:
+        raise SourceNotPrimary(address=address)
+    if server.system_id != stored.system_id:
+        raise SourceReplaced(what="its system identifier", before=stored.system_id, now=server.system_id)
+    if server.timeline != stored.timeline:
+        raise SourceReplaced(what="its timeline", before=stored.timeline, now=server.timeline)
+    if not server.slot_exists:
+        raise SlotMissing(slot=stored.slot, position=stored.position)
+    if server.wal_status == "lost" or server.conflict:
+        raise SlotLost(slot=stored.slot, reason=server.conflict or "wal_status is lost", position=stored.position)
+    if server.confirmed > position:
+        raise SlotAdvanced(slot=stored.slot, confirmed=lsn_text(server.confirmed), position=stored.position)
+    if server.flushed < position:
+        raise SourceForked(position=stored.position, reason=f"its log ends at {lsn_text(server.flushed)}")
+    if server.active_pid is not None:
+        raise SlotBusy(slot=stored.slot, pid=server.active_pid)
+
+
+class Resumption:
+    """The rest of check B, on the stream: passes over what was applied and demands that the last applied commit comes again.
+
+    A server sends every commit after the slot's confirmed position again. If the last applied one lies after it, it must come
+    with the same end, xid and time: a server restored from a copy has another one there (measured: docs/decisions/checks.md).
+    """
+
+    def __init__(self, stored: Stored, confirmed: int) -> None:
+        self._applied = lsn_number(stored.position)
+        self._last = stored.commit
+        end = lsn_number(stored.commit.position) if stored.commit.position else 0
+        self._expected = end if end > confirmed else 0
+        self._passing_over = False
+
+    def accept(self, message: Message) -> bool:
+        """True if the message is new, False if it was applied before. Raises SourceForked."""
+        if isinstance(message, Begin):
+            self._passing_over = message.commit_lsn < self._applied
+            if not self._passing_over:
+                self._demand(message.commit_lsn)
+        elif isinstance(message, Commit):
+            if self._passing_over:
+                self._passed_over(message)
+                self._passing_over = False
+                return False
+        elif isinstance(message, Heartbeat):
+            if message.position <= self._applied:
+                return False
+            self._demand(message.position)
+        return not self._passing_over
+
+    def _demand(self, reached: int) -> None:
+        if self._expected:
+            raise SourceForked(position=lsn_text(self._expected), reason=f"the last applied commit did not come again before {lsn_text(reached)}")
+
+    def _passed_over(self, commit: Commit) -> None:
+        if not self._expected or commit.position < self._expected:
+            return
+        if (lsn_text(commit.position), commit.xid, commit.time_us) != self._last:
+            raise SourceForked(position=lsn_text(self._expected), reason=f"another commit ends at {lsn_text(commit.position)}")
+        self._expected = 0

@@ -1,0 +1,121 @@
+"""PostgreSQL as a source: joins connection, decoder and checks into the contract of `Source`."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+
+from agent.config import Settings
+from agent.connectors.postgres import catalogue
+from agent.connectors.postgres.acknowledgement import Acknowledgement
+from agent.connectors.postgres.history import Resumption, check_server
+from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX, Decoder
+from agent.connectors.postgres.session import address, connect, guarded
+from agent.connectors.postgres.wire import Shutdown, Wire
+from agent.errors import PublicationWrong, SourceUnreachable
+from agent.events.changes import Heartbeat, Message, lsn_number, lsn_text
+from agent.front.base import Stored
+from agent.resource import SourceTable
+
+_FLOOR_EVERY = 1.0  # seconds between looks at what every new snapshot sees
+
+
+class PostgresSource:
+    """See Source. Two connections: one streams, the other asks the catalogue and writes heartbeats."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._side: psycopg.Connection[Any] | None = None
+        self._wire: Wire | None = None
+        self._decoder = Decoder()
+        self._resumption: Resumption | None = None
+        self._acknowledged = 0
+        self._lag = 0
+        self._floor_at = 0.0
+        self._beat_at = 0.0
+
+    def open(self, stored: Stored, front_silent_since: Callable[[], float | None]) -> None:
+        """See Source.open."""
+        self.close()
+        settings = self._settings.source
+        self._side = connect(settings)
+        replication = connect(settings, replication=True)
+        with guarded(settings):
+            server = catalogue.server(replication, self._side, stored.slot)
+            check_server(server, stored, address(settings))
+            if catalogue.publication(self._side, self._settings.publication) is None:
+                raise PublicationWrong(publication=self._settings.publication, reason="it does not exist")
+            interval = self._sender_timeout() / 3
+        self._decoder = Decoder()
+        self._resumption = Resumption(stored, server.confirmed)
+        self._acknowledged = lsn_number(stored.position)
+        acknowledgement = Acknowledgement(self._acknowledged, interval, time.monotonic())
+        self._wire = Wire(replication, acknowledgement, front_silent_since, address(settings))
+        self._wire.start(stored.slot, self._settings.publication)
+
+    def _sender_timeout(self) -> float:
+        """wal_sender_timeout in seconds; an hour stands for none."""
+        row = self._connection.execute("select setting::float8 / 1000 from pg_settings where name = 'wal_sender_timeout'").fetchone()
+        return float(row[0]) if row is not None and row[0] else 3600.0
+
+    @property
+    def _connection(self) -> psycopg.Connection[Any]:
+        if self._side is None:
+            raise SourceUnreachable(address=address(self._settings.source), reason="not connected")
+        return self._side
+
+    def tables(self) -> dict[tuple[str, str], SourceTable]:
+        """See Source.tables."""
+        names = [(resource.schema_name, resource.table_name) for resource in self._settings.resource]
+        with guarded(self._settings.source):
+            return {name: entry.table for name, entry in catalogue.tables(self._connection, names).items()}
+
+    def read(self, timeout: float) -> Iterator[Message]:
+        """See Source.read."""
+        wire, resumption = self._wire, self._resumption
+        if wire is None or resumption is None:
+            raise SourceUnreachable(address=address(self._settings.source), reason="not connected")
+        decode, accept = self._decoder.decode, resumption.accept
+        for received in wire.receive(timeout):
+            if isinstance(received, Shutdown):
+                if received.position > self._acknowledged:
+                    yield Heartbeat(received.position, time.time_ns() // 1000)
+                continue
+            message = decode(received.payload, received.lsn)
+            if message is not None and accept(message):
+                yield message
+
+    def acknowledge(self, position: int) -> None:
+        """See Source.acknowledge."""
+        if self._wire is not None and position > self._acknowledged:
+            self._acknowledged = position
+            self._wire.acknowledge(position)
+
+    def tend(self) -> int | None:
+        """See Source.tend."""
+        now = time.monotonic()
+        if now - self._floor_at < _FLOOR_EVERY:
+            return None
+        self._floor_at = now
+        with guarded(self._settings.source):
+            if now - self._beat_at >= self._settings.source.heartbeat_seconds:
+                self._beat_at = now
+                catalogue.heartbeat(self._connection, HEARTBEAT_PREFIX, str(time.time_ns() // 1000))
+            self._lag = catalogue.written_bytes_past(self._connection, lsn_text(self._acknowledged))
+            return catalogue.snapshot_floor(self._connection)
+
+    def lag_bytes(self) -> int:
+        """See Source.lag_bytes."""
+        return self._lag
+
+    def close(self) -> None:
+        """See Source.close."""
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
+        if self._side is not None:
+            with suppress(psycopg.Error):
+                self._side.close()
+            self._side = None

@@ -1,0 +1,172 @@
+"""The replication connection: our own COPY BOTH loop on libpq, with status updates on a timer of its own.
+
+psycopg2's replication cursor acknowledges by itself (docs/decisions/psycopg3.md), so nothing but `Acknowledgement` decides here.
+Source of the message formats: PostgreSQL manual, "Streaming Replication Protocol" (XLogData, primary keepalive, standby status update).
+"""
+
+import logging
+import select
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.pq import ExecStatus
+
+from agent.connectors.postgres.acknowledgement import Acknowledgement, Status
+from agent.errors import AgentError, SlotBusy, SlotLost, SlotMissing, SourceUnreachable
+
+log = logging.getLogger(__name__)
+
+_EPOCH_US = 946_684_800_000_000
+_XLOG = struct.Struct(">cQQq")
+_KEEPALIVE = struct.Struct(">cQqB")
+_STATUS = struct.Struct(">cQQQqB")
+_TICK = 0.25  # seconds between looks at the timer
+_DRAIN = 256  # messages taken under one lock
+
+
+class WalData(NamedTuple):
+    """One message of the output plugin."""
+
+    lsn: int
+    payload: bytes
+
+
+class Shutdown(NamedTuple):
+    """The server shuts down and waits until `position`, its end, is confirmed."""
+
+    position: int
+
+
+class Wire:
+    """One replication connection. A thread sends status updates in time even while the owner waits for the front end."""
+
+    def __init__(self, connection: psycopg.Connection[Any], acknowledgement: Acknowledgement, front_silent_since: Callable[[], float | None], address: str) -> None:
+        self._connection = connection
+        self._pgconn = connection.pgconn
+        self._acknowledgement = acknowledgement
+        self._front_silent_since = front_silent_since
+        self._address = address
+        self._lock = threading.Lock()  # libpq: one thread at a time on a connection
+        self._ended = threading.Event()
+        self._reason = ""
+        self._poll = select.poll()
+        self._poll.register(self._pgconn.socket, select.POLLIN)
+        self._timer = threading.Thread(target=self._keep_alive, name="status-updates", daemon=True)
+
+    def start(self, slot: str, publication: str) -> None:
+        """START_REPLICATION at 0/0: the server goes on at the slot's confirmed position. Raises SlotBusy, SlotMissing, SlotLost, SourceUnreachable."""
+        quoted = publication.replace('"', '""').replace("'", "''")
+        result = self._pgconn.exec_(
+            f"START_REPLICATION SLOT \"{slot}\" LOGICAL 0/0 (proto_version '1', publication_names '\"{quoted}\"', messages 'true')".encode()
+        )
+        if result.status != ExecStatus.COPY_BOTH:
+            sqlstate = (result.error_field(67) or b"").decode()  # PG_DIAG_SQLSTATE
+            raise _refusal(sqlstate, slot, self._address)
+        self._pgconn.nonblocking = 1
+        self._timer.start()
+
+    def receive(self, timeout: float) -> Iterator[WalData | Shutdown]:
+        """What has arrived; waits up to `timeout` seconds for the first byte, ends when nothing more waits. Raises SourceUnreachable."""
+        waited = False
+        while True:
+            payloads, ended = self._drain()
+            for payload in payloads:
+                message = self._message(payload)
+                if message is not None:
+                    yield message
+            if ended:
+                raise self._gone()
+            if len(payloads) < _DRAIN:
+                if not self._poll.poll(0 if waited else int(timeout * 1000)):
+                    return
+                waited = True
+                self._consume()
+
+    def acknowledge(self, position: int) -> None:
+        """`position` is durable in the front end."""
+        self._send(self._acknowledgement.durable(position, time.monotonic()))
+
+    def close(self) -> None:
+        """Ends timer and connection."""
+        self._ended.set()
+        if self._timer.is_alive():
+            self._timer.join(2 * _TICK)
+        with self._lock, suppress(psycopg.Error):
+            self._connection.close()
+
+    def _drain(self) -> tuple[list[bytes], bool]:
+        payloads: list[bytes] = []
+        with self._lock:
+            try:
+                while len(payloads) < _DRAIN:
+                    size, data = self._pgconn.get_copy_data(1)
+                    if size <= 0:
+                        return payloads, size < 0
+                    payloads.append(bytes(data))
+            except psycopg.Error as error:
+                raise self._gone(error) from None
+        return payloads, False
+
+    def _consume(self) -> None:
+        with self._lock:
+            try:
+                self._pgconn.consume_input()
+            except psycopg.Error as error:
+                raise self._gone(error) from None
+        self._acknowledgement.heard(time.monotonic())
+
+    def _message(self, payload: bytes) -> WalData | Shutdown | None:
+        if payload[:1] == b"w":
+            return WalData(_XLOG.unpack_from(payload)[1], payload[_XLOG.size :])
+        if payload[:1] != b"k":
+            return None
+        _, end, _, asked = _KEEPALIVE.unpack(payload)
+        answer, shutting_down = self._acknowledgement.keepalive(bool(asked), time.monotonic())
+        self._send(answer)
+        return Shutdown(end) if shutting_down else None
+
+    def _send(self, status: Status | None) -> None:
+        if status is None:
+            return
+        now = time.time_ns() // 1000 - _EPOCH_US
+        data = _STATUS.pack(b"r", status.position, status.position, status.position, now, status.ask)
+        with self._lock:
+            try:
+                self._pgconn.put_copy_data(data)
+                self._pgconn.flush()
+            except psycopg.Error as error:
+                raise self._gone(error) from None
+
+    def _keep_alive(self) -> None:
+        """The timer thread: updates when due; ends the connection when it must not hold the server up."""
+        while not self._ended.wait(_TICK):
+            now = time.monotonic()
+            self._reason = self._acknowledgement.give_up(self._front_silent_since(), now)
+            if self._reason:
+                log.warning("event=source_given_up reason=%r", self._reason)
+                with self._lock:
+                    self._connection.close()
+                return
+            try:
+                self._send(self._acknowledgement.due(now))
+            except AgentError:
+                return  # the owner meets the same error at its next read
+
+    def _gone(self, error: Exception | None = None) -> SourceUnreachable:
+        reason = self._reason or (str(error) if error else "the server ended the stream")
+        return SourceUnreachable(address=self._address, reason=reason.strip().splitlines()[0] if reason.strip() else "connection lost")
+
+
+def _refusal(sqlstate: str, slot: str, address: str) -> AgentError:
+    if sqlstate == "55006":  # object_in_use
+        return SlotBusy(slot=slot, pid="?")
+    if sqlstate == "42704":  # undefined_object
+        return SlotMissing(slot=slot, position="?")
+    if sqlstate == "55000":  # object_not_in_prerequisite_state: invalidated
+        return SlotLost(slot=slot, reason="START_REPLICATION: SQLSTATE 55000", position="?")
+    return SourceUnreachable(address=address, reason=f"START_REPLICATION: SQLSTATE {sqlstate}")

@@ -1,0 +1,1 @@
+"""What a source says and what Kafka receives: changes, value forms, the envelope."""

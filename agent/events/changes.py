@@ -1,0 +1,90 @@
+"""The messages of a source: transactions of row changes in commit order, and heartbeats between them."""
+
+from enum import Enum
+from typing import Final, Literal, NamedTuple
+
+
+class Unchanged(Enum):
+    """Stands for a value the log does not carry because it did not change (PostgreSQL: unchanged TOAST). Never NULL."""
+
+    UNCHANGED = "unchanged"
+
+
+UNCHANGED: Final = Unchanged.UNCHANGED
+Value = str | None | Literal[Unchanged.UNCHANGED]  # a value in PostgreSQL's text form, NULL, or not sent
+Row = tuple[Value, ...]
+
+
+class Column(NamedTuple):
+    """A column of a source table as the stream describes it."""
+
+    name: str
+    type_oid: int
+    type_modifier: int
+    identity: bool  # part of the replica identity
+
+
+class Relation(NamedTuple):
+    """A source table as the stream describes it before its first row and after each change of it."""
+
+    oid: int
+    schema: str
+    table: str
+    identity: str  # pg_class.relreplident: d, f, i or n
+    columns: tuple[Column, ...]
+
+
+class Begin(NamedTuple):
+    """A source transaction starts; its changes follow, then its Commit."""
+
+    xid: int  # 32 bits, as pgoutput sends it
+    commit_lsn: int  # position of the commit record: known before the rows, unlike the commit's end
+    time_us: int  # commit time, microseconds since 1970 UTC
+
+
+class Change(NamedTuple):
+    """One row change. `new` is None for a delete; `old` is None where the log has no old values."""
+
+    relation: Relation
+    op: str  # I, U or D
+    old: Row | None
+    new: Row | None
+    old_complete: bool  # True: `old` holds every column (FULL identity); False: only the identity columns mean anything
+    lsn: int  # of this change
+    size: int  # bytes it had in the stream
+
+
+class Truncate(NamedTuple):
+    """Tables emptied by one TRUNCATE."""
+
+    relations: tuple[Relation, ...]
+    lsn: int
+
+
+class Commit(NamedTuple):
+    """The source transaction is complete; `position` is where the stream goes on after it."""
+
+    xid: int
+    position: int  # end LSN of the commit
+    time_us: int
+
+
+class Heartbeat(NamedTuple):
+    """Everything committed before `position` has been delivered; comes between transactions only."""
+
+    position: int
+    time_us: int
+
+
+Message = Begin | Change | Truncate | Commit | Heartbeat
+
+
+def lsn_text(lsn: int) -> str:
+    """A log position as PostgreSQL writes it: `16/B374D848`."""
+    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
+
+
+def lsn_number(text: str) -> int:
+    """The number of a log position written as `16/B374D848`."""
+    high, low = text.split("/")
+    return (int(high, 16) << 32) | int(low, 16)

@@ -1,0 +1,1 @@
+"""Everything that writes the front-end database: tables, outbox, state."""

@@ -1,0 +1,43 @@
+"""Opens the configured front end for its writer or for a reader."""
+
+from pathlib import Path
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
+
+from agent.config import Settings
+from agent.errors import FrontUnreachable
+from agent.front.postgres import PostgresFront, postgres_engine
+from agent.front.reader import Reader
+from agent.front.sqlite import SqliteFront, sqlite_engine
+from agent.front.store import SqlFront
+
+
+def _password(settings: Settings) -> str | None:
+    return settings.front.password.read("front.password") if settings.front.password else None
+
+
+def open_front(settings: Settings) -> SqlFront:
+    """The front end for writing; nothing is connected yet. Raises SecretMissing, FrontUnreachable (the folder cannot be made)."""
+    url = make_url(settings.front_url)
+    if url.get_backend_name() == "sqlite":
+        try:
+            Path(url.database or "").parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        except OSError as error:
+            raise FrontUnreachable(reason=f"{Path(url.database or '').parent}: {error.strerror}") from None
+        return SqliteFront(settings.front_url, settings.front.lock_wait_seconds)
+    return PostgresFront(settings.front_url, _password(settings), settings.front.lock_wait_seconds)
+
+
+def open_reader(settings: Settings) -> Reader:
+    """The front end for reading, beside the writer. Raises SecretMissing, FrontUnreachable (no such SQLite file)."""
+    return Reader(_reading_engine(settings))
+
+
+def _reading_engine(settings: Settings) -> Engine:
+    url = make_url(settings.front_url)
+    if url.get_backend_name() != "sqlite":
+        return postgres_engine(url, _password(settings), settings.front.lock_wait_seconds)
+    if not Path(url.database or "").exists():
+        raise FrontUnreachable(reason=f"{url.database} does not exist")
+    return sqlite_engine(settings.front_url, settings.front.lock_wait_seconds).execution_options(reader=True)

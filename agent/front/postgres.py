@@ -1,0 +1,273 @@
+"""The front end in PostgreSQL: COPY into a temporary stage, then one upsert for the whole set."""
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy import URL, Connection, Engine, create_engine, text
+from sqlalchemy.engine import make_url
+
+from agent.errors import AgentError, AnotherAgent, FrontBusy, FrontTableWrong, FrontUnreachable, LoginRefused, RowRefused
+from agent.events import values as v
+from agent.front.base import Written
+from agent.front.store import SqlFront
+from agent.resource import FrontRow, Key, Target
+
+_LOCK = 0x53594E43  # advisory lock namespace: "SYNC"
+_LOCK_PATIENCE = 5.0  # seconds; a killed agent's backend needs a moment to notice
+_COLLATED = (v.TEXT, v.VARCHAR, v.BPCHAR, v.NAME, v.CHAR)
+
+_COLUMNS = text("""
+    select a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef or a.attidentity <> '' or a.attgenerated <> '',
+           coalesce(c.collisdeterministic, true), a.attgenerated <> ''
+    from pg_catalog.pg_attribute a left join pg_catalog.pg_collation c on c.oid = a.attcollation
+    where a.attrelid = to_regclass(:table) and a.attnum > 0 and not a.attisdropped""")
+_INDEXES = text("""
+    select c.relname, i.indisprimary, array(select a.attname from unnest(i.indkey::int2[]) k join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k)
+    from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
+    where i.indrelid = to_regclass(:table) and i.indisunique""")
+
+
+def postgres_engine(url: str | URL, password: str | None, lock_wait: float) -> Engine:
+    """An engine whose sessions write values in the one text form (`values.SESSION`), wait for locks within bounds and notice a dead peer."""
+    settings = {
+        **v.SESSION,
+        "application_name": "unit-sync-agent",
+        "lock_timeout": f"{int(lock_wait * 1000)}ms",
+        "synchronous_commit": "on",
+        "client_connection_check_interval": "1s",
+    }
+    address = make_url(url)
+    options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in settings.items())
+    reach = {"connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": 25_000, "options": options}
+    return create_engine(address.set(password=password) if password else address, connect_args=reach, pool_size=1, pool_reset_on_return="rollback")
+
+
+def accepts(source: str, target: str) -> bool:
+    """Whether a column of type `target` holds every value of type `source` exactly, both as format_type writes them."""
+    if source == target or target == "text":
+        return True
+    wider = {"smallint": ("integer", "bigint", "numeric"), "integer": ("bigint", "numeric"), "bigint": ("numeric",)}
+    if target in wider.get(source, ()):
+        return True
+    return _same_family_wider(source, target)
+
+
+def _same_family_wider(source: str, target: str) -> bool:
+    pattern = re.compile(r"^(character varying|numeric|time|timestamp|interval)(?:\((\d+)(?:,(\d+))?\))?( with(?:out)? time zone)?$")
+    a, b = pattern.match(source), pattern.match(target)
+    if a is None or b is None or (a[1], a[4]) != (b[1], b[4]):
+        return False
+    if b[2] is None:
+        return True
+    if a[2] is None:
+        return a[1] in ("time", "timestamp") and int(b[2]) == 6
+    if a[1] == "numeric":
+        scale = int(a[3] or 0), int(b[3] or 0)
+        return scale[1] >= scale[0] and int(b[2]) - scale[1] >= int(a[2]) - scale[0]
+    return int(b[2]) >= int(a[2])
+
+
+class PostgresFront(SqlFront):
+    """See Front. The lock is an advisory lock of the writing session."""
+
+    driver_errors = (psycopg.Error,)
+
+    def __init__(self, url: str, password: str | None, lock_wait: float) -> None:
+        super().__init__(postgres_engine(url, password, lock_wait))
+        self._staged: set[str] = set()
+
+    def lock(self, connection: Connection) -> None:
+        """See SqlFront.lock."""
+        self._staged.clear()
+        deadline = time.monotonic() + _LOCK_PATIENCE
+        key = {"space": _LOCK, "key": 0}
+        while not connection.execute(text("select pg_try_advisory_lock(:space, :key)"), key).scalar_one():
+            connection.rollback()
+            if time.monotonic() > deadline:
+                holder = connection.execute(
+                    text("select pid from pg_locks where locktype = 'advisory' and classid = :space and objid = :key and granted"), key
+                ).scalar()
+                raise AnotherAgent(holder=f"server process {holder}")
+            connection.execute(text("select pg_sleep(0.1)"))
+
+    def unlock(self) -> None:
+        """The session's end gives the lock back."""
+
+    def error(self, cause: BaseException, target: Target | None) -> AgentError:
+        """See SqlFront.error. Only SQLSTATE and names: PostgreSQL's messages may quote values."""
+        sqlstate = getattr(cause, "sqlstate", None) or ""
+        if isinstance(cause, psycopg.OperationalError) and not sqlstate:
+            return self._unreachable(str(cause))
+        diag = getattr(cause, "diag", None)
+        named = " ".join(str(part) for part in (getattr(diag, "constraint_name", None), getattr(diag, "column_name", None)) if part)
+        reason = f"SQLSTATE {sqlstate} {type(cause).__name__} {named}".strip()
+        if target is not None and sqlstate[:2] in ("22", "23", "42", "0A"):
+            return RowRefused(resource=target.resource, table=target.name, reason=reason)
+        if sqlstate[:2] in ("40", "55", "53", "25") or sqlstate == "57014":
+            return FrontBusy(reason=reason)
+        return FrontUnreachable(reason=reason)
+
+    def _unreachable(self, message: str) -> AgentError:
+        """The client's own message about a connection: server, port and user at the most."""
+        first = message.strip().splitlines()[0] if message.strip() else "connection lost"
+        if any(sign in message for sign in ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")):
+            return LoginRefused(peer="the front-end database", user=self.engine.url.username or "", reason=first)
+        return FrontUnreachable(reason=first)
+
+    def column_type(self, target: Target, index: int) -> str:
+        """See SqlFront.column_type. Types this server may not have, and money (its text hangs on a locale), become text; keys are bytewise."""
+        column = target.columns[index]
+        declared = column.type_name if column.builtin and column.type_oid != v.MONEY and not column.type_name.startswith("reg") else "text"
+        collated = index in target.key and (column.type_oid in _COLLATED or declared == "text")
+        return f'{declared} COLLATE "C"' if collated else declared
+
+    def technical_type(self, role: str) -> str:
+        """Times carry their zone here."""
+        declared = super().technical_type(role)
+        return "timestamptz" if declared == "TIMESTAMP" else declared
+
+    # ---- checking an existing table
+
+    def check(self, target: Target) -> None:
+        """See Front.check."""
+        with self.guarded(), self.engine.connect() as connection:
+            columns = {row[0]: row for row in connection.execute(_COLUMNS, {"table": self.table(target)})}
+            indexes = connection.execute(_INDEXES, {"table": self.table(target)}).all()
+        if not columns:
+            raise FrontTableWrong(table=target.name, reason="it does not exist")
+        for i, column in enumerate(target.columns):
+            self._check_column(target, i, columns.get(column.name))
+        ours = {column.name for column in target.columns} | set(target.technical.values())
+        for name in target.technical.values():
+            if name not in columns:
+                raise FrontTableWrong(table=target.name, reason=f"technical column {name} is missing")
+        for name, row in columns.items():
+            if name not in ours and row[2] and not row[3]:
+                raise FrontTableWrong(table=target.name, reason=f"column {name} is NOT NULL without a default and not shared")
+        self._check_key(target, {row[0]: (row[1], set(row[2])) for row in indexes})
+
+    def _check_column(self, target: Target, index: int, row: Sequence[Any] | None) -> None:
+        column = target.columns[index]
+        if row is None:
+            raise FrontTableWrong(table=target.name, reason=f"column {column.name} is missing")
+        _, declared, not_null, _, deterministic, generated = row
+        wanted = self.column_type(target, index).partition(" COLLATE ")[0]
+        if not accepts(wanted, declared):
+            raise FrontTableWrong(table=target.name, reason=f"column {column.name} is {declared}, narrower than the source's {wanted}")
+        if generated:
+            raise FrontTableWrong(table=target.name, reason=f"column {column.name} is generated")
+        if index in target.key and not deterministic:
+            raise FrontTableWrong(table=target.name, reason=f'key column {column.name} has a nondeterministic collation; use COLLATE "C"')
+        if not_null and not column.not_null and index not in target.key:
+            raise FrontTableWrong(table=target.name, reason=f"column {column.name} is NOT NULL, the source's is not")
+
+    def _check_key(self, target: Target, indexes: Mapping[str, tuple[bool, set[str]]]) -> None:
+        wanted = {target.columns[i].name for i in target.key}
+        if not any(columns == wanted for _, columns in indexes.values()):
+            raise FrontTableWrong(table=target.name, reason=f"it has no primary key or unique index on ({', '.join(sorted(wanted))})")
+        extra = [name for name, (_, columns) in indexes.items() if columns != wanted]
+        if extra:
+            raise FrontTableWrong(table=target.name, reason=f"unique index {', '.join(extra)} besides the key")
+
+    # ---- rows: statements on the driver's own connection, with server-side parameters ($1), so that a % in a name means nothing
+
+    @contextmanager
+    def cursor(self, target: Target) -> Iterator[psycopg.RawCursor[Any]]:
+        """A cursor of the open transaction; the driver's errors are turned into ours."""
+        driver = self.connection.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)
+        with self.guarded(target), psycopg.RawCursor(driver) as cursor:
+            yield cursor
+
+    def _keys(self, target: Target, more: Sequence[str] = ()) -> tuple[str, str]:
+        """SQL for a set of keys given as one text array per key column: the rows `k` (with `more` columns), and their join with the table `t`."""
+        names = [self.quote(target.columns[i].name) for i in target.key]
+        types = [self.column_type(target, i).partition(" COLLATE ")[0] for i in target.key]
+        arrays = ", ".join(f"${n}::text[]" for n in range(1, len(names) + len(more) + 1))
+        join = " AND ".join(f"t.{name} = k.{name}::{declared}" for name, declared in zip(names, types, strict=True))
+        return f"unnest({arrays}) AS k({', '.join([*names, *more])})", join
+
+    def fetch(self, target: Target, keys: Sequence[Key]) -> dict[Key, FrontRow]:
+        """See Front.fetch."""
+        source, join = self._keys(target)
+        columns = ", ".join(_as_text(f"t.{self.quote(column.name)}", column.type_oid) for column in target.columns)
+        with self.cursor(target) as cursor:
+            cursor.execute(f"SELECT {columns} FROM {self.table(target)} t JOIN {source} ON {join}{self._live(target)}", _arrays(keys))
+            return {tuple(row[i] for i in target.key): row for row in cursor.fetchall()}
+
+    def _live(self, target: Target) -> str:
+        return f" AND t.{self.quote(target.technical['deleted'])} = 0" if target.soft_delete else ""
+
+    def write(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
+        """See Front.write."""
+        gone = [(key, w) for key, w in rows.items() if w.row is None]
+        kept = [(*w.row, *self.technical_values(target, w, batch)) for w in rows.values() if w.row is not None]
+        with self.cursor(target) as cursor:
+            if gone:
+                self._delete(cursor, target, gone, batch)
+            if kept:
+                self._upsert(cursor, target, kept)
+
+    def _delete(self, cursor: psycopg.RawCursor[Any], target: Target, gone: Sequence[tuple[Key, Written]], batch: int) -> None:
+        keys = _arrays([key for key, _ in gone])
+        if not target.soft_delete:
+            source, join = self._keys(target)
+            cursor.execute(f"DELETE FROM {self.table(target)} t USING {source} WHERE {join}", keys)
+            return
+        marks = _arrays([tuple(str(value) for value in self.technical_values(target, w, batch)) for _, w in gone])
+        names = {role: self.quote(name) for role, name in target.technical.items()}
+        source, join = self._keys(target, [f"mark_{role}" for role in names])
+        changed = ", ".join(f"{name} = k.mark_{role}::{self.technical_type(role)}" for role, name in names.items())
+        cursor.execute(f"UPDATE {self.table(target)} t SET {changed} FROM {source} WHERE {join}", keys + marks)
+
+    def _upsert(self, cursor: psycopg.RawCursor[Any], target: Target, rows: Sequence[tuple[object, ...]]) -> None:
+        stage = self._stage(cursor, target)
+        names = self.names([*(column.name for column in target.columns), *target.technical.values()])
+        with cursor.copy(f"COPY pg_temp.{stage} ({names}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+        keys = [target.columns[i].name for i in target.key]
+        others = [self.quote(n) for n in (*(c.name for c in target.columns), *target.technical.values()) if n not in keys]
+        action = f"UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in others)}" if others else "NOTHING"
+        cursor.execute(
+            f"INSERT INTO {self.table(target)} ({names}) SELECT {names} FROM pg_temp.{stage} ON CONFLICT ({self.names(keys)}) DO {action}"
+        )
+
+    def _stage(self, cursor: psycopg.RawCursor[Any], target: Target) -> str:
+        """The empty temporary table with the target's columns; it lives as long as the session."""
+        stage = self.quote(f"sync_agent_stage_{target.resource}"[:63])
+        if stage in self._staged:
+            cursor.execute(f"TRUNCATE pg_temp.{stage}")
+        else:
+            cursor.execute(f"CREATE TEMP TABLE {stage} (LIKE {self.table(target)})")
+            self._staged.add(stage)
+        return stage
+
+    def rollback(self) -> None:
+        """See Front.rollback. A stage made in the transaction is gone with it."""
+        self._staged.clear()
+        super().rollback()
+
+    def first_keys(self, target: Target, limit: int) -> list[Key]:
+        """See Front.first_keys."""
+        columns = [target.columns[i] for i in target.key]
+        listed = ", ".join(_as_text(f"t.{self.quote(column.name)}", column.type_oid) for column in columns)
+        order = ", ".join(f"t.{self.quote(column.name)}" for column in columns)
+        with self.cursor(target) as cursor:
+            cursor.execute(f"SELECT {listed} FROM {self.table(target)} t WHERE true{self._live(target)} ORDER BY {order} LIMIT $1", [limit])
+            return cursor.fetchall()
+
+
+def _arrays(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Rows turned into one array per column."""
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _as_text(expression: str, type_oid: int) -> str:
+    """A value as the stream writes it: a cast to text would write true for t and cut the blanks of char(n)."""
+    output = {v.BOOL: "boolout", v.BPCHAR: "bpcharout"}.get(type_oid)
+    return f"textin({output}({expression}))" if output else f"{expression}::text"

@@ -1,0 +1,225 @@
+"""The front end in SQLite: a file beside the agent, in WAL mode, every commit synced."""
+
+import fcntl
+import os
+import re
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
+
+from agent.errors import AgentError, AnotherAgent, FrontBusy, FrontTableWrong, FrontUnreachable, RowRefused
+from agent.events import values as v
+from agent.front.base import Written
+from agent.front.store import SqlFront
+from agent.resource import FrontRow, Key, Target
+
+_LOOKUP = 500  # keys in one SELECT
+
+# https://www.sqlite.org/datatype3.html section 3.1, in its order; the first match decides.
+_AFFINITIES = ((r"INT", "INTEGER"), (r"CHAR|CLOB|TEXT", "TEXT"), (r"BLOB|^$", "BLOB"), (r"REAL|FLOA|DOUB", "REAL"))
+
+
+def affinity(declared: str) -> str:
+    """SQLite's affinity of a declared column type."""
+    return next((name for pattern, name in _AFFINITIES if re.search(pattern, declared.upper())), "NUMERIC")
+
+
+def sqlite_engine(url: str, lock_wait: float) -> Engine:
+    """An engine whose transactions take the write lock at once, in WAL mode with every commit on disk."""
+    engine = create_engine(url, connect_args={"timeout": lock_wait, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # transactions are begun below, not guessed by the driver
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get("reader") else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _float_in(text: str) -> object:
+    return text if text in ("NaN", "Infinity", "-Infinity") else float(text)  # SQLite turns NaN into NULL
+
+
+def _float_out(value: object) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+_INTEGERS = (v.INT2, v.INT4, v.INT8, v.OID)
+_IN: dict[int, Callable[[str], object]] = {oid: int for oid in _INTEGERS} | {
+    v.BOOL: lambda text: 1 if text == "t" else 0,
+    v.FLOAT4: _float_in,
+    v.FLOAT8: _float_in,
+    v.BYTEA: lambda text: bytes.fromhex(text[2:]),
+}
+_OUT: dict[int, Callable[[Any], str]] = {
+    v.BOOL: lambda value: "t" if value else "f",
+    v.FLOAT4: _float_out,
+    v.FLOAT8: _float_out,
+    v.BYTEA: lambda value: "\\x" + value.hex(),
+}
+# Column types we create, and the affinities of existing columns that keep a value as it is.
+_TYPES = {oid: "INTEGER" for oid in (*_INTEGERS, v.BOOL)} | {v.FLOAT4: "", v.FLOAT8: "", v.BYTEA: "BLOB"}
+_KEEPS = {"INTEGER": ("INTEGER", "BLOB"), "": ("BLOB",), "BLOB": ("BLOB",), "TEXT": ("TEXT", "BLOB")}
+
+
+class SqliteFront(SqlFront):
+    """See Front. The lock is flock on a file beside the database; the kernel gives it back when the process dies."""
+
+    def __init__(self, url: str, lock_wait: float) -> None:
+        super().__init__(sqlite_engine(url, lock_wait))
+        self.path = Path(self.engine.url.database or "")
+        self._lock_file: int | None = None
+
+    def lock(self, connection: Connection) -> None:
+        """See SqlFront.lock."""
+        path = self.path.with_name(self.path.name + ".lock")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(descriptor, 20).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise AnotherAgent(holder=f"process {holder}") from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._lock_file = descriptor
+
+    def unlock(self) -> None:
+        """See SqlFront.unlock."""
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+    def error(self, cause: BaseException, target: Target | None) -> AgentError:
+        """See SqlFront.error. SQLite's messages name tables and columns, never values."""
+        reason = str(cause)
+        if target is not None and isinstance(cause, sqlite3.IntegrityError | OverflowError):
+            return RowRefused(resource=target.resource, table=target.name, reason=reason)
+        if "locked" in reason or "full" in reason:
+            return FrontBusy(reason=reason)
+        return FrontUnreachable(reason=reason)
+
+    def column_type(self, target: Target, index: int) -> str:
+        """See SqlFront.column_type. Floats get no affinity (REAL turns NaN into NULL); numeric is TEXT (NUMERIC loses digits)."""
+        return _TYPES.get(target.columns[index].type_oid, "TEXT")
+
+    def technical_type(self, role: str) -> str:
+        """Times are TEXT here."""
+        declared = super().technical_type(role)
+        return "TEXT" if declared == "TIMESTAMP" else declared
+
+    def check(self, target: Target) -> None:
+        """See Front.check."""
+        with self.guarded(), self.engine.connect() as connection:
+            found = inspect(connection)
+            if not found.has_table(target.table):
+                raise FrontTableWrong(table=target.name, reason="it does not exist")
+            rows = connection.exec_driver_sql(f"PRAGMA table_info({self.quote(target.table)})").all()
+            indexes = connection.exec_driver_sql(f"PRAGMA index_list({self.quote(target.table)})").all()
+            collations = self._key_collations(connection, target, [row[1] for row in indexes if row[3] == "pk"])
+        columns = {row[1]: (str(row[2]), bool(row[3]), row[4], int(row[5])) for row in rows}
+        self._check_columns(target, columns)
+        self._check_key(target, {name: place for name, (_, _, _, place) in columns.items() if place}, collations)
+        extra = [row[1] for row in indexes if row[2] and row[3] != "pk"]
+        if extra:
+            raise FrontTableWrong(table=target.name, reason=f"unique index {', '.join(extra)} besides the key")
+
+    def _key_collations(self, connection: Connection, target: Target, indexes: list[str]) -> set[str]:
+        """Collations of the primary key's index (an INTEGER PRIMARY KEY has none)."""
+        rows = [row for name in indexes for row in connection.exec_driver_sql(f"PRAGMA index_xinfo({self.quote(name)})").all()]
+        return {str(row[4]).upper() for row in rows if row[5]}
+
+    def _check_columns(self, target: Target, columns: Mapping[str, tuple[str, bool, object, int]]) -> None:
+        for i, column in enumerate(target.columns):
+            if column.name not in columns:
+                raise FrontTableWrong(table=target.name, reason=f"column {column.name} is missing")
+            declared, not_null, _, _ = columns[column.name]
+            if affinity(declared) not in _KEEPS[self.column_type(target, i)]:
+                wanted = self.column_type(target, i) or "no type"
+                raise FrontTableWrong(table=target.name, reason=f"column {column.name} is {declared}, which changes values; it must be {wanted}")
+            if not_null and not column.not_null and i not in target.key:
+                raise FrontTableWrong(table=target.name, reason=f"column {column.name} is NOT NULL, the source's is not")
+        for name in target.technical.values():
+            if name not in columns:
+                raise FrontTableWrong(table=target.name, reason=f"technical column {name} is missing")
+        ours = {column.name for column in target.columns} | set(target.technical.values())
+        for name, (_, not_null, default, _) in columns.items():
+            if name not in ours and not_null and default is None:
+                raise FrontTableWrong(table=target.name, reason=f"column {name} is NOT NULL without a default and not shared")
+
+    def _check_key(self, target: Target, places: Mapping[str, int], collations: set[str]) -> None:
+        wanted = {target.columns[i].name for i in target.key}
+        if set(places) != wanted:
+            raise FrontTableWrong(table=target.name, reason=f"its primary key must be ({', '.join(sorted(wanted))})")
+        if collations - {"BINARY"}:
+            raise FrontTableWrong(table=target.name, reason=f"its key has collation {', '.join(sorted(collations))}; it must be BINARY")
+
+    def fetch(self, target: Target, keys: Sequence[Key]) -> dict[Key, FrontRow]:
+        """See Front.fetch."""
+        into = [_IN.get(target.columns[i].type_oid, str) for i in target.key]
+        names = self.names(target.columns[i].name for i in target.key)
+        live = f" AND {self.quote(target.technical['deleted'])} = 0" if target.soft_delete else ""
+        one = "(" + ", ".join("?" * len(target.key)) + ")"
+        found: dict[Key, FrontRow] = {}
+        with self.guarded(target):
+            for some in (keys[i : i + _LOOKUP] for i in range(0, len(keys), _LOOKUP)):
+                wanted = ", ".join([one] * len(some))
+                sql = f"SELECT {self.names(c.name for c in target.columns)} FROM {self.table(target)} WHERE ({names}) IN (VALUES {wanted}){live}"
+                parameters = tuple(convert(part) for key in some for convert, part in zip(into, key, strict=True))
+                for row in self.connection.exec_driver_sql(sql, parameters):
+                    texts = self._texts(target, row)
+                    found[tuple(str(texts[i]) for i in target.key)] = texts
+        return found
+
+    @staticmethod
+    def _texts(target: Target, row: Sequence[Any]) -> FrontRow:
+        return tuple(None if value is None else _OUT.get(c.type_oid, str)(value) for c, value in zip(target.columns, row, strict=True))
+
+    def write(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
+        """See Front.write."""
+        names = [*(column.name for column in target.columns), *target.technical.values()]
+        keys = [target.columns[i].name for i in target.key]
+        key_in = [_IN.get(target.columns[i].type_oid, str) for i in target.key]
+        row_in = [_IN.get(column.type_oid, str) for column in target.columns]
+        gone = [(k, w) for k, w in rows.items() if w.row is None]
+        kept = [(w.row, w) for w in rows.values() if w.row is not None]
+        match = " AND ".join(f"{self.quote(name)} = ?" for name in keys)
+        with self.guarded(target):
+            if gone:
+                plain = [tuple(convert(part) for convert, part in zip(key_in, key, strict=True)) for key, _ in gone]
+                if target.soft_delete:
+                    changed = ", ".join(f"{self.quote(name)} = ?" for name in target.technical.values())
+                    marked = [self.technical_values(target, w, batch) + key for key, (_, w) in zip(plain, gone, strict=True)]
+                    self.connection.exec_driver_sql(f"UPDATE {self.table(target)} SET {changed} WHERE {match}", marked)
+                else:
+                    self.connection.exec_driver_sql(f"DELETE FROM {self.table(target)} WHERE {match}", plain)
+            if kept:
+                others = [name for name in names if name not in keys]
+                action = f"UPDATE SET {', '.join(f'{self.quote(n)} = excluded.{self.quote(n)}' for n in others)}" if others else "NOTHING"
+                sql = (
+                    f"INSERT INTO {self.table(target)} ({self.names(names)}) VALUES ({', '.join('?' * len(names))}) "
+                    f"ON CONFLICT ({self.names(keys)}) DO {action}"
+                )
+                stored = [
+                    tuple([None if value is None else convert(value) for convert, value in zip(row_in, row, strict=True)])
+                    + self.technical_values(target, w, batch)
+                    for row, w in kept
+                ]
+                self.connection.exec_driver_sql(sql, stored)
+
+    def first_keys(self, target: Target, limit: int) -> list[Key]:
+        """See Front.first_keys."""
+        columns = [target.columns[i] for i in target.key]
+        live = f" WHERE {self.quote(target.technical['deleted'])} = 0" if target.soft_delete else ""
+        names = self.names(column.name for column in columns)
+        with self.guarded(target):
+            rows = self.connection.exec_driver_sql(f"SELECT {names} FROM {self.table(target)}{live} ORDER BY {names} LIMIT {limit:d}").all()
+        return [tuple(_OUT.get(column.type_oid, str)(value) for column, value in zip(columns, row, strict=True)) for row in rows]

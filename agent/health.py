@@ -1,0 +1,102 @@
+"""The HTTP endpoint for operations: /metrics, /-/healthy (the supervisor lives), /-/ready (all peers connected)."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
+from types import TracebackType
+from typing import Self
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from agent.errors import ListenRefused
+from agent.metrics import Metrics
+
+LONGEST_TURN = 15.0  # seconds without a turn of the supervisor's loop before it counts as dead
+_Reply = tuple[HTTPStatus, str, bytes]
+
+
+class HealthServer:
+    """Serves from its own thread between `with` and its end.
+
+    Raises ListenRefused when the address cannot be taken.
+    """
+
+    def __init__(self, listen: str, agent: str, metrics: Metrics) -> None:
+        self._agent, self._metrics = agent, metrics
+        host, _, port = listen.rpartition(":")
+        try:
+            self._server = _Server((host.strip("[]"), int(port)), self._pages())
+        except (OSError, OverflowError) as error:
+            raise ListenRefused(address=listen, reason=getattr(error, "strerror", None) or type(error).__name__) from None
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="health", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The TCP port taken (of interest when 0 was asked for)."""
+        return int(self._server.server_address[1])
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, place: TracebackType | None) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _pages(self) -> dict[str, Callable[[], _Reply]]:
+        return {"/metrics": self._metrics_page, "/-/healthy": self._healthy, "/-/ready": self._ready}
+
+    def _metrics_page(self) -> _Reply:
+        return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self._metrics.registry)
+
+    def _healthy(self) -> _Reply:
+        silent = time.monotonic() - self._metrics.turned
+        return self._json(silent < LONGEST_TURN, {"supervisor": {"ok": silent < LONGEST_TURN, "silent_seconds": round(silent, 3)}})
+
+    def _ready(self) -> _Reply:
+        peers = dict(self._metrics.connections)
+        checks = {
+            name: {"ok": peer.connected, "since": datetime.fromtimestamp(peer.since, UTC).isoformat(timespec="milliseconds")}
+            for name, peer in peers.items()
+        }
+        return self._json(all(peer.connected for peer in peers.values()), checks)
+
+    def _json(self, well: bool, checks: dict[str, dict[str, object]]) -> _Reply:
+        status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
+        body = {"agent": self._agent, "ok": well, "checks": checks}
+        return status, "application/json", json.dumps(body).encode() + b"\n"
+
+
+class _Server(ThreadingTCPServer):  # not HTTPServer: that one asks the name service for the host's name when it binds
+    daemon_threads = True
+    allow_reuse_address = True  # past connections in TIME_WAIT do not count as an address in use
+
+    def __init__(self, address: tuple[str, int], pages: dict[str, Callable[[], _Reply]]) -> None:
+        self.pages = pages
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = 10  # a client that sends nothing does not keep its thread
+
+    def do_GET(self) -> None:
+        server = self.server
+        assert isinstance(server, _Server)
+        page = server.pages.get(self.path.partition("?")[0])
+        status, kind, body = page() if page else (HTTPStatus.NOT_FOUND, "text/plain", b"see /metrics, /-/healthy, /-/ready\n")
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
+        """Requests are not logged."""

@@ -1,0 +1,126 @@
+"""All metrics of the agent, each name in this place only, and what the running service knows of its stages; fed by the supervisor from beats."""
+
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+
+from agent import __version__
+from agent.errors import AgentError
+
+STAGES = ("capture", "publish")  # the child processes
+PEERS = {"source": "capture", "frontend": "capture", "kafka": "publish"}  # who is connected to what
+
+EVENTS = "agent_events_total"  # stage captured|applied|published, table, op
+ERRORS = "agent_errors_total"  # stage, kind (the error's code)
+RESTARTS = "agent_process_restarts_total"  # stage; counted by the supervisor
+LAST_COMMIT = "agent_last_commit_timestamp_seconds"  # stage; commit time of the newest event or heartbeat past it, so lag = time() - x
+SOURCE_LAG = "agent_source_lag_bytes"
+OUTBOX_EVENTS = "agent_outbox_events"
+OUTBOX_OLDEST = "agent_outbox_oldest_timestamp_seconds"  # 0: nothing waits
+PUBLISH_DURATION = "agent_publish_duration_seconds"
+CONNECTED = "agent_connected"  # peer
+TABLE_STATE = "agent_table_state"  # table, state
+
+EVENT_STAGES = ("captured", "applied", "published")
+OPERATIONS = ("c", "u", "d")
+TABLE_STATES = ("live", "suspended")
+_DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Connection(NamedTuple):
+    """Whether a peer is connected, and since when (Unix time)."""
+
+    connected: bool
+    since: float
+
+
+class Metrics:
+    """The registry, with every known label set at 0 from the start. Updated by one thread, read by the server's."""
+
+    def __init__(self, tables: Iterable[str]) -> None:
+        self.registry = CollectorRegistry()
+        self.connections = {peer: Connection(False, time.time()) for peer in PEERS}
+        self.turned = time.monotonic()  # last turn of the supervisor's loop
+        self._counters = {
+            EVENTS: self._counter(EVENTS, "Events that passed the stage.", "stage", "table", "op"),
+            ERRORS: self._counter(ERRORS, "Errors by code.", "stage", "kind"),
+            RESTARTS: self._counter(RESTARTS, "Restarts of a child process.", "stage"),
+        }
+        self._gauges = {
+            LAST_COMMIT: self._gauge(LAST_COMMIT, "Source commit time of the newest event or heartbeat past the stage.", "stage"),
+            SOURCE_LAG: self._gauge(SOURCE_LAG, "Log the source holds for the agent."),
+            OUTBOX_EVENTS: self._gauge(OUTBOX_EVENTS, "Events in the outbox that wait for Kafka."),
+            OUTBOX_OLDEST: self._gauge(OUTBOX_OLDEST, "Source commit time of the oldest event that waits; 0 when none does."),
+            CONNECTED: self._gauge(CONNECTED, "1 while the peer is connected.", "peer"),
+            TABLE_STATE: self._gauge(TABLE_STATE, "1 for the state the table is in.", "table", "state"),
+        }
+        self._histograms = {
+            PUBLISH_DURATION: Histogram(PUBLISH_DURATION, "Duration of a Kafka transaction.", buckets=_DURATIONS, registry=self.registry),
+        }
+        self._known(tuple(tables))
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def _known(self, tables: tuple[str, ...]) -> None:
+        build = self._gauge("agent_build_info", "Version of the agent.", "version", "python")
+        build.labels(__version__, platform.python_version()).set(1)
+        for table in tables:
+            for operation in OPERATIONS:
+                for stage in EVENT_STAGES:
+                    self._counters[EVENTS].labels(stage, table, operation)
+            for state in TABLE_STATES:
+                self._gauges[TABLE_STATE].labels(table, state)
+        for stage in STAGES:
+            self._counters[RESTARTS].labels(stage)
+            for code in sorted(_codes(AgentError)):
+                self._counters[ERRORS].labels(stage, code)
+        for stage in EVENT_STAGES:
+            self._gauges[LAST_COMMIT].labels(stage)
+        for peer in PEERS:
+            self._gauges[CONNECTED].labels(peer)
+
+    def beat(self, gauges: Mapping[str, float], counters: Mapping[str, int], observations: Mapping[str, Iterable[float]]) -> None:
+        """Takes over what a child reported: names with their labels appended by `/`. A name not listed above is a KeyError."""
+        for name, value in gauges.items():
+            self.gauge(name, value)
+        for name, increment in counters.items():
+            self.count(name, increment)
+        for name, values in observations.items():
+            for value in values:
+                self._histograms[name].observe(value)
+
+    def gauge(self, name: str, value: float) -> None:
+        """Sets one gauge."""
+        metric, *labels = name.split("/")
+        gauge = self._gauges[metric]
+        (gauge.labels(*labels) if labels else gauge).set(value)
+        if metric == CONNECTED and self.connections[labels[0]].connected != bool(value):
+            self.connections[labels[0]] = Connection(bool(value), time.time())
+
+    def count(self, name: str, increment: int = 1) -> None:
+        """Adds to one counter."""
+        metric, *labels = name.split("/")
+        self._counters[metric].labels(*labels).inc(increment)
+
+    def gone(self, stage: str) -> None:
+        """A child ended: its peers are no longer connected."""
+        for peer, owner in PEERS.items():
+            if owner == stage:
+                self.gauge(f"{CONNECTED}/{peer}", 0)
+
+    def turn(self) -> None:
+        """The supervisor's loop is alive."""
+        self.turned = time.monotonic()
+
+
+def _codes(error: type[AgentError]) -> set[str]:
+    return {error.code}.union(*(_codes(child) for child in error.__subclasses__()))

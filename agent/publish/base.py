@@ -1,0 +1,67 @@
+"""The contract every Kafka client of the publisher keeps: one transactional producer at a time, and what recovery reads."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+Headers = list[tuple[str, bytes]]
+Tick = Callable[[], None]  # called at least twice a second while an implementation waits; what it raises ends the wait
+
+
+class TopicDescription(NamedTuple):
+    """A topic as the cluster has it now."""
+
+    id: str  # changes when a topic is deleted and created again
+    partitions: int
+    ends: Mapping[int, int]  # partition -> offset after its last record, committed or not
+    settings: Mapping[str, str] = {}  # max.message.bytes and the like; empty where they may not be read (right DescribeConfigs)
+
+
+class Producer(Protocol):
+    """One transactional producer, initialised: every older one with the same transactional id is fenced, its open transaction aborted.
+
+    Order: records of one partition are stored in the order of `send`. Duplicates: none within the life of one producer; the client's
+    own repeats are idempotent. Who commits: the caller, by `commit`; nothing is visible to a read_committed consumer before.
+
+    Crash-only (docs/decisions, crash-only producer): after any error, or an end that is not known, the producer is abandoned
+    and a new one opened; the state record of the last visible transaction tells what holds. There is no abort.
+
+    `deadline` is a value of `time.monotonic()`; no method outlives it by more than a second.
+    Raises KafkaUnreachable or LoginRefused (try anew with another producer) and KafkaRefused (halt).
+    """
+
+    offsets: dict[tuple[str, int], int]  # (topic, partition) -> offset after the last record of ours known to be stored
+    outstanding: int  # bytes given to `send` that are not known to be stored
+
+    def begin(self) -> None:
+        """Starts a transaction."""
+
+    def send(self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers) -> None:
+        """Hands a record over and returns; a record with value None is a tombstone. Failures are raised by a later call at the latest."""
+
+    def drain(self, outstanding: int, deadline: float) -> bool:
+        """Waits until at most `outstanding` bytes are not known to be stored; False when the deadline came first.
+
+        Raises KafkaUnreachable also when a partition went back to lower offsets: its topic is another one.
+        """
+
+    def commit(self, deadline: float) -> None:
+        """Makes everything since `begin` visible. When it raises, the outcome is unknown."""
+
+    def abandon(self) -> None:
+        """Ends the producer at once; what is open is aborted by the next `open`, or by the cluster's time-out. Never raises."""
+
+
+class Broker(Protocol):
+    """One Kafka cluster as one agent sees it. Errors and deadlines as for Producer."""
+
+    def open(self, deadline: float) -> Producer:
+        """A new producer under this agent's transactional id; when it returns, no transaction of an older one is open."""
+
+    def last_state(self, deadline: float) -> bytes | None:
+        """The last committed record of this agent in its state topic; None when there is none. Call it after `open`.
+
+        It has read as far as the topic's read_uncommitted end, or it raises KafkaUnreachable. Raises StateLost when the topic does not exist.
+        """
+
+    def topics(self, names: Iterable[str], deadline: float) -> dict[str, TopicDescription | None]:
+        """Each topic, None for one that does not exist. Never creates one."""

@@ -1,0 +1,52 @@
+"""What the publisher tells the supervisor's metrics."""
+
+import time
+
+from agent.config import Settings
+from agent.control import Control
+from agent.front.outbox import OutboxEvent
+from agent.front.reader import Reader
+from agent.metrics import CONNECTED, EVENTS, LAST_COMMIT, OUTBOX_EVENTS, OUTBOX_OLDEST, PUBLISH_DURATION
+
+BACKLOG_SECONDS = 1.0  # between two looks at the outbox
+_OP = b'"op":"'
+_TAIL = 160  # bytes at the end of an envelope that hold `op`, after everything that comes from rows
+
+
+class Gauges:
+    """Collects counters of a transaction and sends them once it is visible."""
+
+    def __init__(self, settings: Settings, control: Control) -> None:
+        self._control = control
+        self._tables = {settings.topic(resource): resource.name for resource in settings.resource}
+        self._counters: dict[tuple[str, ...], int] = {}
+        self._backlog_at = 0.0
+
+    def connected(self, value: bool) -> None:
+        """Whether a producer is open and has claimed the state topic."""
+        self._control.beat({f"{CONNECTED}/kafka": float(value)})
+
+    def begin(self) -> None:
+        """A transaction starts."""
+        self._counters = {}
+
+    def event(self, event: OutboxEvent) -> None:
+        """An event was handed over."""
+        value = event.value
+        at = value.rfind(_OP, max(0, len(value) - _TAIL)) + len(_OP)
+        name = (EVENTS, "published", self._tables.get(event.topic, event.topic), value[at : at + 1].decode("ascii", "replace"))
+        self._counters[name] = self._counters.get(name, 0) + 1
+
+    def visible(self, time_us: int, seconds: float) -> None:
+        """The transaction is visible; its last source commit was at `time_us`."""
+        self._control.observe(PUBLISH_DURATION, seconds)
+        self._control.beat({f"{LAST_COMMIT}/published": time_us / 1e6}, self._counters)
+        self._counters = {}
+
+    def backlog(self, reader: Reader, number: int) -> None:
+        """What waits after event `number`. Looked up at most once a second. Raises FrontUnreachable."""
+        now = time.monotonic()
+        if now >= self._backlog_at:
+            self._backlog_at = now + BACKLOG_SECONDS
+            backlog = reader.backlog(number)
+            self._control.beat({OUTBOX_EVENTS: backlog.events, OUTBOX_OLDEST: backlog.oldest_time_us / 1e6})

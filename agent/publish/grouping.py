@@ -1,0 +1,124 @@
+"""Cuts the outbox into units: whole source transactions, or numbered parts of one that is too large. Pure."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from agent.errors import AgentError
+from agent.front.outbox import Batch, Frame, OutboxCommit, OutboxEvent, OutboxHeartbeat, frames
+
+_QUICK = 3  # quick transactions after which the bounds are doubled again
+
+
+class Pace:
+    """The bounds of a Kafka transaction as the line allows them (DESIGN §6): halved by a slow one, doubled after three quick ones.
+
+    Slow is the caller's judgement; quick means a quarter of `limit`, half of which a transaction of twice the size would still keep.
+    """
+
+    def __init__(self, events: int, size: int, limit: float) -> None:
+        self._most = (events, size)
+        self._limit = limit
+        self._quick = 0
+        self.events = events
+        self.bytes = size
+
+    def slow(self) -> None:
+        """A transaction was not through in time."""
+        self.events, self.bytes = max(1, self.events // 2), max(1, self.bytes // 2)
+        self._quick = 0
+
+    def went(self, seconds: float) -> None:
+        """A transaction was through after `seconds`."""
+        self._quick = self._quick + 1 if seconds <= self._limit / 4 else 0
+        if self._quick >= _QUICK:
+            self._quick = 0
+            self.events, self.bytes = min(self._most[0], self.events * 2), min(self._most[1], self.bytes * 2)
+
+
+class Unit(NamedTuple):
+    """What becomes visible at once: a whole source transaction, a part of one, or (without events) a heartbeat."""
+
+    events: list[OutboxEvent]
+    size: int
+    part: int  # 0: the transaction is not split
+    last: bool  # its source transaction is complete
+    position: int  # of the commit or heartbeat; 0 unless `last`
+    time_us: int
+    covered: int  # with this unit, every batch up to this number is done
+
+
+class Grouper:
+    """Goes through the batches in order, from one that holds event `number` + 1 or begins after `number`.
+
+    Events up to `number` are passed over, also in the middle of a split transaction: `part` says which part ended at `number`
+    (0: none). P4: a transaction within the bounds of `pace` is one unit; of a larger one each unit is a part, numbered from 1.
+    A transaction that has begun to be split goes on in parts, whatever the bounds are by then.
+    At most one unit is held. Raises AgentError where the outbox is not the gapless sequence it must be.
+    """
+
+    def __init__(self, number: int, part: int, position: int, pace: Pace) -> None:
+        self._number = number
+        self._part = part
+        self._position = position
+        self._pace = pace
+        self._resumed = True  # until the first event
+        self._events: list[OutboxEvent] = []
+        self._size = 0
+
+    def feed(self, batch: Batch) -> Iterator[Unit]:
+        """The units that this batch completes."""
+        for frame, covered in _covering(batch):
+            if isinstance(frame, OutboxEvent):
+                if frame.number > self._number:
+                    yield from self._event(frame, batch.batch - 1)
+            elif isinstance(frame, OutboxCommit):
+                yield from self._commit(frame, covered)
+            elif isinstance(frame, OutboxHeartbeat):
+                yield from self._sign(frame.position, frame.time_us, covered)
+
+    def _event(self, event: OutboxEvent, covered: int) -> Iterator[Unit]:
+        self._check(event)
+        if self._events and (len(self._events) >= self._pace.events or self._size + event.size > self._pace.bytes):
+            self._part += 1
+            yield self._cut(False, 0, 0, covered)
+        self._number = event.number
+        self._events.append(event)
+        self._size += event.size
+
+    def _check(self, event: OutboxEvent) -> None:
+        if event.number != self._number + 1:
+            raise AgentError(detail=f"the outbox goes from event {self._number} to {event.number}")
+        if self._resumed and (event.ordinal == 0) != (self._part == 0):
+            raise AgentError(detail=f"event {event.number} does not go on where part {self._part} ended")
+        self._resumed = False
+
+    def _commit(self, frame: OutboxCommit, covered: int) -> Iterator[Unit]:
+        if not self._events:  # its events were published before, or it had none
+            yield from self._sign(frame.position, frame.time_us, covered)
+            return
+        if self._part:
+            self._part += 1
+        yield self._cut(True, frame.position, frame.time_us, covered)
+        self._position = frame.position
+        self._part = 0
+
+    def _sign(self, position: int, time_us: int, covered: int) -> Iterator[Unit]:
+        if position > self._position:
+            self._position = position
+            yield Unit([], 0, 0, True, position, time_us, covered)
+
+    def _cut(self, last: bool, position: int, time_us: int, covered: int) -> Unit:
+        unit = Unit(self._events, self._size, self._part, last, position, time_us, covered)
+        self._events, self._size = [], 0
+        return unit
+
+
+def _covering(batch: Batch) -> Iterator[tuple[Frame, int]]:
+    """Each frame with the batch that is done with it: this one with its last frame, the one before until then."""
+    held: Frame | None = None
+    for frame in frames(batch):
+        if held is not None:
+            yield held, batch.batch - 1
+        held = frame
+    if held is not None:
+        yield held, batch.batch

@@ -1,0 +1,259 @@
+"""The publisher's contract kept with kafka-python, tuned and tamed as measured (DESIGN §6, kafka.md §2-5)."""
+
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import kafka.producer.kafka as kafka_module
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaError, for_code
+from kafka.net.compat import KafkaNetClient
+from kafka.protocol.consumer.offsets import OffsetSpec
+from kafka.structs import TopicPartition
+
+from agent.config.settings import KafkaSettings
+from agent.errors import KafkaUnreachable, StateLost
+from agent.publish.base import Headers, Tick, TopicDescription
+from agent.publish.connection import addresses, client_settings, closing_client, our_error
+from agent.publish.waiting import PAUSE, Worker, bounded
+
+T = TypeVar("T")
+_RECORD_BYTES = 64  # counted for each record beside key and value
+_NEAR_END = 200  # records of the state topic read at first; ten times as many at each further attempt
+_UNKNOWN_TOPIC = 3  # error codes of the protocol
+_log = logging.getLogger(__name__)
+
+
+def producer_settings(settings: KafkaSettings, transactional_id: str) -> dict[str, Any]:
+    """Settings of the transactional producer; the times keep the proportions tried against faults (10, 8 and 5 s)."""
+    timeout = int(settings.transaction_timeout_seconds * 1000)
+    return client_settings(settings) | {
+        "transactional_id": transactional_id,
+        "enable_idempotence": True,
+        "acks": "all",
+        "compression_type": "zstd",
+        "batch_size": min(262_144, settings.max_event_bytes),
+        "linger_ms": 0,
+        "max_request_size": max(1_048_576, settings.max_event_bytes + 65_536),
+        "allow_auto_create_topics": False,
+        "metrics_enabled": False,
+        "retry_backoff_ms": 5,
+        "transaction_timeout_ms": timeout,
+        "delivery_timeout_ms": timeout * 8 // 10,
+        "request_timeout_ms": timeout // 2,
+        "max_block_ms": timeout * 8 // 10,
+    }
+
+
+class KafkaPythonProducer:
+    """agent.publish.base.Producer with one KafkaProducer. Made by KafkaPython.open only."""
+
+    def __init__(self, settings: KafkaSettings, transactional_id: str, tick: Tick, deadline: float) -> None:
+        self.offsets: dict[tuple[str, int], int] = {}
+        self.outstanding = 0
+        self._settings = settings
+        self._tick = tick
+        self._futures: deque[tuple[Any, int, tuple[str, int]]] = deque()  # in the order sent
+        self._client: Any = None
+        self._net: KafkaNetClient | None = None
+        self._abandoned = False
+        self._worker = Worker(tick)
+        try:
+            self._call(lambda: self._connect(transactional_id, deadline), deadline)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _connect(self, transactional_id: str, deadline: float) -> None:
+        kafka_module.log = logging.getLogger(kafka_module.__name__)  # its __del__ replaces it for the whole process
+        options = producer_settings(self._settings, transactional_id)
+        options["bootstrap_timeout_ms"] = max(1, int((deadline - time.monotonic()) * 1000))
+        try:
+            self._client = KafkaProducer(**options, kafka_client=self._make_net)
+            # Never a new epoch by itself: the transaction would be gone without an error, and a clone would be fenced in turn.
+            self._client._transaction_manager._supports_epoch_bump = lambda: False
+            if not self._abandoned:
+                self._client.init_transactions()
+        finally:
+            if self._abandoned or self._client is None:
+                self._tear_down()
+
+    def _make_net(self, **config: Any) -> KafkaNetClient:
+        self._net = KafkaNetClient(**config)
+        return self._net
+
+    def begin(self) -> None:
+        """See Producer."""
+        self._guard(self._client.begin_transaction)
+
+    def send(self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers) -> None:
+        """See Producer."""
+        try:
+            future = self._client.send(topic, value=value, key=key, headers=headers, partition=partition)
+        except Exception as error:
+            raise our_error(error, self._settings) from None
+        size = len(key) + len(value or b"") + _RECORD_BYTES
+        self.outstanding += size
+        self._futures.append((future, size, (topic, partition)))
+
+    def drain(self, outstanding: int, deadline: float) -> bool:
+        """See Producer."""
+        while self._futures:
+            future, size, place = self._futures[0]
+            if not future.is_done:
+                if self.outstanding <= outstanding:
+                    return True
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                if not self._done(future, min(left, PAUSE)):
+                    self._tick()
+                    continue
+            self._stored(future, place)
+            self._futures.popleft()
+            self.outstanding -= size
+        return True
+
+    @staticmethod
+    def _done(future: Any, seconds: float) -> bool:
+        with contextlib.suppress(KafkaError):  # its own, or the time-out of this wait: `_stored` tells
+            future.get(seconds)
+        return bool(future.is_done)
+
+    def _stored(self, future: Any, place: tuple[str, int]) -> None:
+        if future.exception is not None:
+            raise our_error(future.exception, self._settings)
+        offset = future.value.offset
+        if offset < 0:  # the broker did not say
+            return
+        if offset < self.offsets.get(place, 0):
+            raise KafkaUnreachable(address=addresses(self._settings), reason=f"topic {place[0]} went back to offset {offset}")
+        self.offsets[place] = offset + 1
+
+    def commit(self, deadline: float) -> None:
+        """See Producer. The client's own commit has no time-out (kafka.md §2.3): it runs in a thread under ours."""
+        self._call(self._client.commit_transaction, deadline)
+        self._guard(lambda: self.drain(0, deadline))
+
+    def abandon(self) -> None:
+        """See Producer."""
+        if not self._abandoned:
+            self._abandoned = True
+            self._worker.close()
+            self._tear_down()
+
+    def _tear_down(self) -> None:
+        """The only teardown of this client that neither blocks nor leaves its thread alive; its pending results are failed by hand."""
+        client, error = self._client, KafkaError("abandoned")
+        with contextlib.suppress(Exception):
+            if client is not None:
+                client._sender.force_close()
+                client._sender.join(1)
+                client._transaction_manager.authentication_failed(error)
+                client.close(0)
+            elif self._net is not None:
+                self._net.close()
+        self._futures.clear()
+
+    def _call(self, work: Callable[[], T], deadline: float) -> T:
+        return self._guard(lambda: self._worker.call(work, deadline))
+
+    def _guard(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except Exception as error:  # crash-only: whatever a client raises costs a new producer, never the process
+            raise our_error(error, self._settings) from None
+
+
+class KafkaPython:
+    """agent.publish.base.Broker with kafka-python. Each reading method connects anew, so that it depends on nothing before it."""
+
+    def __init__(self, settings: KafkaSettings, state_topic: str, agent: str, tick: Tick) -> None:
+        self._settings = settings
+        self._state_topic = state_topic
+        self._agent = agent
+        self._tick = tick
+
+    def open(self, deadline: float) -> KafkaPythonProducer:
+        """See Broker."""
+        return KafkaPythonProducer(self._settings, self._agent, self._tick, deadline)
+
+    def last_state(self, deadline: float) -> bytes | None:
+        """See Broker."""
+        return self._bounded(lambda: self._last_states(deadline), deadline).get(self._agent.encode())
+
+    def strangers(self, deadline: float) -> list[str]:
+        """Keys of other agents' records near the end of the state topic: there must be none."""
+        keys = self._bounded(lambda: self._last_states(deadline), deadline).keys()
+        return sorted(key.decode(errors="replace") for key in keys if key != self._agent.encode())
+
+    def topics(self, names: Iterable[str], deadline: float) -> dict[str, TopicDescription | None]:
+        """See Broker."""
+        return self._bounded(lambda: self._topics(list(names), deadline), deadline)
+
+    def _bounded(self, work: Callable[[], T], deadline: float) -> T:
+        try:
+            return bounded(work, deadline, self._tick)
+        except Exception as error:
+            raise our_error(error, self._settings) from None
+
+    def _options(self, deadline: float) -> dict[str, Any]:
+        return client_settings(self._settings) | {"bootstrap_timeout_ms": max(1, int((deadline - time.monotonic()) * 1000))}
+
+    def _topics(self, names: list[str], deadline: float) -> dict[str, TopicDescription | None]:
+        with closing_client(KafkaAdminClient, **self._options(deadline)) as admin:
+            described = {topic["name"]: _partitions(topic) for topic in admin.describe_topics(names)}
+            existing = {name: found for name, found in described.items() if found is not None}
+            wanted = {TopicPartition(name, number): OffsetSpec.LATEST for name, (_, count) in existing.items() for number in range(count)}
+            ends = admin.list_partition_offsets(wanted) if wanted else {}
+            configured = _settings(admin, list(existing)) if existing else {}
+        descriptions: dict[str, TopicDescription | None] = dict.fromkeys(names)
+        for name, (identity, count) in existing.items():
+            offsets = {number: ends[TopicPartition(name, number)].offset for number in range(count)}
+            descriptions[name] = TopicDescription(identity, count, offsets, configured.get(name, {}))
+        return descriptions
+
+    def _last_states(self, deadline: float) -> dict[bytes, bytes | None]:
+        described = self._topics([self._state_topic], deadline)[self._state_topic]
+        if described is None or described.partitions != 1:
+            raise StateLost(topic=self._state_topic)
+        goal, distance = described.ends[0], _NEAR_END
+        while True:
+            start = max(0, goal - distance)
+            found = self._read_states(start, goal, deadline)
+            if self._agent.encode() in found or start == 0:
+                return found
+            distance *= 10
+
+    def _read_states(self, start: int, goal: int, deadline: float) -> dict[bytes, bytes | None]:
+        """The last record of each key from `start` to the read_uncommitted end `goal`, read with read_committed (kafka.md §6)."""
+        place = TopicPartition(self._state_topic, 0)
+        options = {"isolation_level": "read_committed", "enable_auto_commit": False, "allow_auto_create_topics": False, "auto_offset_reset": "earliest"}
+        found: dict[bytes, bytes | None] = {}
+        with closing_client(KafkaConsumer, **self._options(deadline), **options, metrics_enabled=False) as consumer:
+            consumer.assign([place])
+            consumer.seek(place, start)
+            while (consumer.position(place, timeout_ms=1000) or 0) < goal:
+                if time.monotonic() >= deadline:
+                    raise KafkaUnreachable(address=addresses(self._settings), reason=f"{self._state_topic} cannot be read to its end")
+                found |= {record.key: record.value for record in consumer.poll(timeout_ms=200).get(place, ()) if record.offset < goal}
+        return found
+
+
+def _partitions(topic: dict[str, Any]) -> tuple[str, int] | None:
+    """Id and number of partitions from the cluster's metadata; None where the topic does not exist."""
+    if topic["error_code"] == _UNKNOWN_TOPIC:
+        return None
+    if topic["error_code"]:
+        raise for_code(topic["error_code"])
+    return str(topic["topic_id"]), len(topic["partitions"])
+
+
+def _settings(admin: Any, names: list[str]) -> dict[str, dict[str, str]]:
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    found = admin.describe_configs(resources, config_filter="all").get("topic", {})
+    return {name: {key: setting["value"] for key, setting in values.items()} for name, values in found.items()}

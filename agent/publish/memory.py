@@ -1,0 +1,175 @@
+"""The in-memory twin of a Kafka cluster: fencing, aborted transactions, lost replies and outages, for tests without a broker."""
+
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from agent.errors import KafkaUnreachable, StateLost
+from agent.publish.base import Headers, Tick, TopicDescription
+
+
+class MemoryRecord(NamedTuple):
+    """A stored record; `transaction` is None for a control marker."""
+
+    key: bytes
+    value: bytes | None
+    headers: Headers
+    transaction: "MemoryTransaction | None"
+
+
+@dataclass
+class MemoryTransaction:
+    """A transaction: `visible` is None while it is open."""
+
+    visible: bool | None = None
+    places: set[tuple[str, int]] = field(default_factory=set)
+
+
+class MemoryTopic:
+    """The logs of a topic's partitions."""
+
+    def __init__(self, partitions: int) -> None:
+        self.id = str(uuid.uuid4())
+        self.logs: list[list[MemoryRecord]] = [[] for _ in range(partitions)]
+
+
+class MemoryCluster:
+    """The cluster: topics, who is the youngest producer of each transactional id, and the switches of the tests."""
+
+    def __init__(self) -> None:
+        self.topics: dict[str, MemoryTopic] = {}
+        self.youngest: dict[str, MemoryProducer] = {}
+        self.down = False  # nothing is answered
+        self.lost_replies = 0  # so many commits take effect and are not answered
+        self.lost_commits = 0  # so many commits neither take effect nor are answered
+
+    def create(self, name: str, partitions: int = 1) -> None:
+        """A new topic, also in place of one of the same name."""
+        self.topics[name] = MemoryTopic(partitions)
+
+    def committed(self, name: str) -> list[list[MemoryRecord]]:
+        """What a read_committed consumer has seen of each partition by now: up to the first open transaction, without aborted ones."""
+        return [list(_committed(log)) for log in self.topics[name].logs]
+
+    def end(self, transaction: MemoryTransaction, visible: bool) -> None:
+        """Ends a transaction and writes its markers."""
+        transaction.visible = visible
+        for topic, partition in sorted(transaction.places):
+            if topic in self.topics:
+                self.topics[topic].logs[partition].append(MemoryRecord(b"", None, [], None))
+
+
+def _committed(log: list[MemoryRecord]) -> Iterable[MemoryRecord]:
+    for record in log:
+        if record.transaction is None:
+            continue
+        if record.transaction.visible is None:
+            return
+        if record.transaction.visible:
+            yield record
+
+
+class MemoryProducer:
+    """agent.publish.base.Producer on a MemoryCluster."""
+
+    def __init__(self, cluster: MemoryCluster, transactional_id: str) -> None:
+        self.offsets: dict[tuple[str, int], int] = {}
+        self.outstanding = 0
+        self._cluster = cluster
+        self._id = transactional_id
+        self._transaction: MemoryTransaction | None = None
+        self._abandoned = False
+        older = cluster.youngest.get(transactional_id)
+        cluster.youngest[transactional_id] = self
+        if older is not None and older._transaction is not None:
+            cluster.end(older._transaction, False)
+            older._transaction = None
+
+    def begin(self) -> None:
+        """See Producer."""
+        assert self._transaction is None, "a transaction is open"
+        self._check()
+        self._transaction = MemoryTransaction()
+
+    def send(self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers) -> None:
+        """See Producer."""
+        self._check()
+        assert self._transaction is not None, "no transaction is open"
+        if topic not in self._cluster.topics:
+            raise KafkaUnreachable(address="memory", reason=f"no topic {topic}")
+        log = self._cluster.topics[topic].logs[partition]
+        if len(log) < self.offsets.get((topic, partition), 0):
+            raise KafkaUnreachable(address="memory", reason=f"topic {topic} went back to offset {len(log)}")
+        log.append(MemoryRecord(key, value, headers, self._transaction))
+        self._transaction.places.add((topic, partition))
+        self.offsets[topic, partition] = len(log)
+
+    def drain(self, outstanding: int, deadline: float) -> bool:
+        """See Producer."""
+        self._check()
+        return True
+
+    def commit(self, deadline: float) -> None:
+        """See Producer."""
+        self._check()
+        assert self._transaction is not None, "no transaction is open"
+        if self._cluster.lost_commits:
+            self._cluster.lost_commits -= 1
+            raise KafkaUnreachable(address="memory", reason="the commit was lost")
+        self._cluster.end(self._transaction, True)
+        self._transaction = None
+        if self._cluster.lost_replies:
+            self._cluster.lost_replies -= 1
+            raise KafkaUnreachable(address="memory", reason="the reply was lost")
+
+    def abandon(self) -> None:
+        """See Producer."""
+        self._abandoned = True
+
+    def _check(self) -> None:
+        assert not self._abandoned, "the producer was abandoned"
+        if self._cluster.down:
+            raise KafkaUnreachable(address="memory", reason="down")
+        if self._cluster.youngest[self._id] is not self:
+            raise KafkaUnreachable(address="memory", reason="fenced")
+
+
+class MemoryBroker:
+    """agent.publish.base.Broker on a MemoryCluster."""
+
+    def __init__(self, cluster: MemoryCluster, state_topic: str, agent: str, tick: Tick) -> None:
+        self._cluster = cluster
+        self._state_topic = state_topic
+        self._agent = agent
+        self._tick = tick
+
+    def _check(self, deadline: float) -> None:
+        self._tick()
+        if self._cluster.down or time.monotonic() >= deadline:
+            raise KafkaUnreachable(address="memory", reason="down")
+
+    def open(self, deadline: float) -> MemoryProducer:
+        """See Broker."""
+        self._check(deadline)
+        return MemoryProducer(self._cluster, self._agent)
+
+    def last_state(self, deadline: float) -> bytes | None:
+        """See Broker."""
+        self._check(deadline)
+        if self._state_topic not in self._cluster.topics:
+            raise StateLost(topic=self._state_topic)
+        records = [record for record in self._cluster.committed(self._state_topic)[0] if record.key == self._agent.encode()]
+        return records[-1].value if records else None
+
+    def topics(self, names: Iterable[str], deadline: float) -> dict[str, TopicDescription | None]:
+        """See Broker."""
+        self._check(deadline)
+        return {name: self._describe(name) for name in names}
+
+    def _describe(self, name: str) -> TopicDescription | None:
+        topic = self._cluster.topics.get(name)
+        if topic is None:
+            return None
+        return TopicDescription(topic.id, len(topic.logs), {number: len(log) for number, log in enumerate(topic.logs)})

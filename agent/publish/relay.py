@@ -1,0 +1,221 @@
+"""The publisher process: empties the outbox into Kafka, exactly once. The loop is `Relay.run`; everything else is a step of it."""
+
+import logging
+import time
+import traceback
+from collections.abc import Callable
+
+from agent.config import Settings
+from agent.control import Control
+from agent.errors import AgentError, KafkaUnreachable, Retry, SlowLine
+from agent.front.opening import open_reader
+from agent.front.reader import Published, Reader
+from agent.publish import recovery
+from agent.publish.base import Broker, Producer, Tick
+from agent.publish.feed import Feed
+from agent.publish.gauges import Gauges
+from agent.publish.grouping import Grouper, Pace, Unit
+from agent.publish.kafka_python import KafkaPython
+from agent.publish.records import Records, with_offsets
+from agent.publish.state import StateRecord, TopicState
+
+RECOVERY_SECONDS = 20.0  # after which a recovery begins anew
+IDLE_SECONDS = 1.0
+MARK_SECONDS = 1.0  # between two written marks
+TOPICS_SECONDS = 30.0  # between two looks at the topics' identities
+STOP_SECONDS = 1.0  # a transaction under way may still end so long after the stop
+UNEXPECTED = 5  # unknown exceptions in a row with which the agent halts
+_log = logging.getLogger(__name__)
+
+
+class Stopped(BaseException):
+    """The process was asked to stop while something waited; no error handler may swallow it."""
+
+
+def relay(settings: Settings, control: Control, nonce: str) -> None:
+    """Publishes until stopped. Raises Halt errors; retries everything else, for ever."""
+
+    def connect(agent: str, tick: Tick) -> Broker:
+        return KafkaPython(settings.kafka, settings.state_topic, agent, tick)
+
+    Relay(settings, control, nonce, open_reader(settings), connect).run()
+
+
+class Relay:
+    """One publisher. From `recover` to the next error it owns a producer, and `state` is what Kafka holds."""
+
+    broker: Broker
+    state: StateRecord
+    feed: Feed
+    records: Records
+
+    def __init__(self, settings: Settings, control: Control, nonce: str, reader: Reader, connect: Callable[[str, Tick], Broker]) -> None:
+        self.settings, self.control, self.nonce, self.reader, self.connect = settings, control, nonce, reader, connect
+        self.gauges = Gauges(settings, control)
+        self.timeout = settings.kafka.transaction_timeout_seconds
+        self.pace = Pace(settings.kafka.transaction_events, settings.kafka.transaction_bytes, self.timeout / 2)
+        self.marked = Published(0, "", 0, "", 0)  # what the front end was told
+        self.covered = 0  # every batch up to this number is in Kafka
+        self._producer: Producer | None = None
+        self._unexpected = 0
+        self._mark_at = self._topics_at = self._stop_at = 0.0
+
+    @property
+    def producer(self) -> Producer:
+        """The one in use."""
+        assert self._producer is not None, "no producer: recover first"
+        return self._producer
+
+    def run(self) -> None:
+        """The loop: recover, publish until an error, throw the producer away, begin again."""
+        while not self.control.stopping():
+            try:
+                self.recover()
+                while not self.control.stopping():
+                    self.publish()
+                self.mark()
+            except Retry as error:
+                self.abandon()
+                self.control.retry(error)
+            except Stopped:
+                return
+            except AgentError:
+                raise
+            except Exception as error:
+                self.abandon()
+                self.control.retry(self.unknown(error))
+            finally:
+                self.abandon()
+
+    def recover(self) -> None:
+        """Opens a producer, reads what Kafka holds, checks it (check C), and claims the state topic for this epoch."""
+        deadline = time.monotonic() + RECOVERY_SECONDS
+        identity = self.reader.identity()
+        recovery.holder(identity, self.nonce)
+        self.gauges.backlog(self.reader, self.reader.published().number)
+        self.broker = self.connect(identity.agent_uuid, self.tick)
+        self._producer = self.broker.open(deadline)
+        value = self.broker.last_state(deadline)
+        before = recovery.read(self.settings.state_topic, value)
+        identity, mark = self.reader.identity(), self.reader.published()  # read after the record, so not older than it
+        event = self.reader.event_id(before.number, identity.source_id)
+        recovery.check(recovery.Facts(self.nonce, identity, mark, self.settings.state_topic, before, event))
+        topics = self.described(before, deadline)
+        self.producer.offsets.update({(name, number): end for name, topic in topics.items() for number, end in topic.offsets.items()})
+        self.records = Records(identity.source_id, identity.epoch, topics)
+        self.covered = self.reader.batch_of(before.number)
+        self.feed = Feed(self.reader, Grouper(before.number, before.part, before.lsn, self.pace), self.covered)
+        self.state = before
+        self.producer.begin()
+        self.commit(before._replace(epoch=identity.epoch, nonce=self.nonce, topics=topics), time.monotonic())
+        self.gauges.connected(True)
+        _log.info("kafka_recovered epoch=%d number=%d part=%d position=%s", identity.epoch, before.number, before.part, before.position or "-")
+
+    def publish(self) -> None:
+        """One Kafka transaction, or a pause when nothing waits; between them the mark, the topics and the gauges when they are due."""
+        if self.feed.peek() is None:
+            self.control.wait(IDLE_SECONDS)
+        else:
+            self.transaction()
+        self.control.went_well()
+        self._unexpected = 0
+        self.gauges.backlog(self.reader, self.state.number)
+        now = time.monotonic()
+        if now >= self._mark_at:
+            self._mark_at = now + MARK_SECONDS
+            self.mark()
+        if now >= self._topics_at:
+            self.described(self.state, now + self.timeout / 2)
+
+    def transaction(self) -> None:
+        """As many source transactions as bounds and half of the time allow, or one part of a split one; then the state record; then visible."""
+        began = time.monotonic()
+        try:
+            self.producer.begin()
+            state, covered = self.fill(began)
+            self.commit(state, began)
+        except Retry:
+            if time.monotonic() - began > self.timeout / 4:  # not a refused connection: there was too much for the line
+                self.pace.slow()
+            raise
+        self.covered = covered
+        seconds = time.monotonic() - began
+        self.pace.went(seconds)
+        self.gauges.visible(state.time_us, seconds)
+
+    def fill(self, began: float) -> tuple[StateRecord, int]:
+        """Hands units over, at least one; returns the state after them and the batch they cover. It is never left within a unit."""
+        state, unit = self.state, self.feed.take()
+        events, size = len(unit.events), unit.size
+        self.gauges.begin()
+        while True:
+            self.send(unit, began)
+            state = self.records.after(state, unit)
+            following = self.feed.peek()
+            if following is None or unit.part or following.part or time.monotonic() - began > self.timeout / 2:
+                return state, unit.covered
+            events, size = events + len(following.events), size + following.size
+            if events > self.pace.events or size > self.pace.bytes:
+                return state, unit.covered
+            unit = self.feed.take()
+
+    def send(self, unit: Unit, began: float) -> None:
+        """Hands one unit over. Raises SlowLine when half of the time passes over it; a single event may take longer."""
+        self.tick()
+        bound = min(self.settings.kafka.in_flight_bytes, self.pace.bytes)
+        deadline = began + self.timeout * (0.5 if len(unit.events) > 1 else 0.8)
+        for event in unit.events:
+            for record in self.records.of(event, unit):
+                self.producer.send(*record)
+            self.gauges.event(event)
+            if self.producer.outstanding > bound and not self.producer.drain(bound, deadline):
+                raise SlowLine(events=len(unit.events), seconds=round(time.monotonic() - began, 1))
+
+    def commit(self, state: StateRecord, began: float) -> None:
+        """Adds the state record, sees that all is stored, and makes the transaction visible."""
+        state = with_offsets(state, self.producer.offsets)
+        self.producer.send(self.settings.state_topic, 0, state.agent.encode(), state.dumps(), [])
+        if not self.producer.drain(0, began + self.timeout * 0.8):
+            raise SlowLine(events=state.number - self.state.number, seconds=round(time.monotonic() - began, 1))
+        self.producer.commit(began + self.timeout)
+        self.state = state
+
+    def described(self, state: StateRecord, deadline: float) -> dict[str, TopicState]:
+        """The topics as they are now, checked against the record."""
+        names = [self.settings.topic(resource) for resource in self.settings.resource]
+        generations = {str(row["topic"]): int(str(row["generation"])) for row in self.reader.resources().values()}
+        topics = self.broker.topics(names, deadline)
+        self._topics_at = time.monotonic() + TOPICS_SECONDS
+        return recovery.check_topics(state.topics, topics, generations, self.settings.kafka.max_event_bytes)
+
+    def mark(self) -> None:
+        """Tells the front end what Kafka holds, so that it may delete those batches; tried again later if its lock is not free."""
+        state = self.state
+        mark = Published(state.number, state.event, self.covered, state.position, state.time_us)
+        if mark != self.marked and self.reader.mark_published(mark):
+            self.marked = mark
+
+    def abandon(self) -> None:
+        """Throws the producer away."""
+        if self._producer is not None:
+            self._producer.abandon()
+            self._producer = None
+            self.gauges.connected(False)
+
+    def tick(self) -> None:
+        """A sign of life while something waits. Raises Stopped a moment after the process was asked to stop."""
+        self.control.beat()
+        if self.control.stopping():
+            self._stop_at = self._stop_at or time.monotonic() + STOP_SECONDS
+            if time.monotonic() >= self._stop_at:
+                raise Stopped
+
+    def unknown(self, error: Exception) -> Retry:
+        """An exception nobody foresaw: a new producer is worth a few attempts. Logs where it happened, never its text. Raises AgentError."""
+        self._unexpected += 1
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        name = f"{type(error).__name__} at {at.name}:{at.lineno}"
+        _log.error("publisher_unexpected error=%s count=%d", name.replace(" ", "_"), self._unexpected)
+        if self._unexpected >= UNEXPECTED:
+            raise AgentError(detail=name) from None
+        return KafkaUnreachable(address=",".join(self.settings.kafka.bootstrap_servers), reason=name)

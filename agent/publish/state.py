@@ -1,0 +1,86 @@
+"""The state record: what the last visible Kafka transaction said about how far this agent has published."""
+
+import re
+from typing import Any, NamedTuple
+
+import orjson
+
+from agent.events.changes import lsn_number
+
+_POSITION = re.compile(r"^[0-9A-F]{1,8}/[0-9A-F]{1,8}$")
+
+
+class InvalidState(ValueError):
+    """The record is not one this version understands; the text names the field."""
+
+
+class TopicState(NamedTuple):
+    """A topic as it was published to."""
+
+    id: str
+    generation: int
+    partitions: int
+    offsets: dict[int, int]  # partition -> last known end
+
+
+class StateRecord(NamedTuple):
+    """One record per Kafka transaction, its last; the key is the agent's uuid (DESIGN §6)."""
+
+    agent: str
+    epoch: int
+    nonce: str
+    number: int  # of the last event published; 0 before the first
+    event: str  # its id; '' before the first
+    position: str  # of the last source commit or heartbeat published, as the source writes it; '' before the first
+    time_us: int  # its time
+    part: int  # of the split source transaction the last event belongs to; 0: that transaction is complete
+    topics: dict[str, TopicState]
+
+    @property
+    def lsn(self) -> int:
+        """The position as a number; 0 before the first."""
+        return lsn_number(self.position) if self.position else 0
+
+    def dumps(self) -> bytes:
+        """The record's value."""
+        topics = {name: topic._asdict() for name, topic in self.topics.items()}
+        return orjson.dumps(self._asdict() | {"topics": topics}, option=orjson.OPT_NON_STR_KEYS)
+
+
+def loads(value: bytes) -> StateRecord:
+    """Reads a record strictly. Raises InvalidState for anything unknown, missing or of a wrong type."""
+    try:
+        data = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        raise InvalidState("it is not JSON") from None
+    fields = _fields("record", data, _RECORD)
+    topics = {name: _topic(name, topic) for name, topic in fields.pop("topics").items()}
+    if fields["position"] and not _POSITION.match(fields["position"]):
+        raise InvalidState("record.position is not a position")
+    return StateRecord(**fields, topics=topics)
+
+
+_RECORD: dict[str, type] = {
+    "agent": str, "epoch": int, "nonce": str, "number": int, "event": str, "position": str, "time_us": int, "part": int, "topics": dict,
+}  # fmt: skip
+_TOPIC: dict[str, type] = {"id": str, "generation": int, "partitions": int, "offsets": dict}
+
+
+def _fields(what: str, data: object, types: dict[str, type]) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise InvalidState(f"{what} is not an object")
+    if data.keys() != types.keys():
+        names = sorted(data.keys() ^ types.keys())
+        raise InvalidState(f"{what} has missing or unknown fields: {', '.join(names)}")
+    for name, kind in types.items():
+        if type(data[name]) is not kind or (kind is int and data[name] < 0):
+            raise InvalidState(f"{what}.{name} is not {'a number from 0' if kind is int else f'of type {kind.__name__}'}")
+    return data
+
+
+def _topic(name: str, data: object) -> TopicState:
+    fields = _fields(f"topics.{name}", data, _TOPIC)
+    offsets = fields.pop("offsets")
+    if not all(partition.isdecimal() and type(offset) is int and offset >= 0 for partition, offset in offsets.items()):
+        raise InvalidState(f"topics.{name}.offsets is not a table of partitions and offsets")
+    return TopicState(**fields, offsets={int(partition): offset for partition, offset in offsets.items()})

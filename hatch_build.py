@@ -1,0 +1,22 @@
+"""Compiles the translations when a wheel or an editable install is built."""
+
+from pathlib import Path
+from typing import Any
+
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class Translations(BuildHookInterface):  # type: ignore[type-arg]
+    """Writes the .mo file beside each .po file; the wheel takes them in as artifacts."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Called by hatchling before each build."""
+        for source in Path(self.root, "agent", "locale").glob("*/LC_MESSAGES/*.po"):
+            with source.open("rb") as text:
+                catalogue = read_po(text)
+            with source.with_suffix(".mo").open("wb") as compiled:
+                write_mo(compiled, catalogue)

@@ -1,0 +1,1 @@
+"""The tests, the services they start, and the demo."""

@@ -1,0 +1,88 @@
+"""Brings the translation catalogues up to date with the code: `python -m tests.messages`. New messages come untranslated."""
+
+import ast
+import re
+import sys
+from collections import defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po, write_po
+
+ROOT = Path(__file__).parent.parent
+LOCALE = ROOT / "agent" / "locale"
+TEMPLATE = LOCALE / "sync_agent.pot"
+CHINESE = LOCALE / "zh_CN" / "LC_MESSAGES" / "sync_agent.po"
+KEYWORDS = ("mark", "translate")
+_DATE = datetime(2026, 1, 1, tzinfo=UTC)  # git knows the real one; a changing date would make every run a change
+
+
+def marked() -> dict[str, list[str]]:
+    """Every literal in a call of `mark` or `translate` below agent/, with the files it stands in."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in sorted((ROOT / "agent").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and node.args and _called(node.func) in KEYWORDS):
+                continue
+            for part in _literals(node.args[0]):
+                name = path.relative_to(ROOT).as_posix()
+                if name not in found[part]:
+                    found[part].append(name)
+    return found
+
+
+def names(message: str) -> set[str]:
+    """The `{names}` of a message."""
+    return set(re.findall(r"\{(\w+)\}", message))
+
+
+def catalogue(path: Path) -> Catalog:
+    """A catalogue file."""
+    with path.open("rb") as file:
+        return read_po(file)
+
+
+def _called(function: ast.expr) -> str:
+    return function.id if isinstance(function, ast.Name) else function.attr if isinstance(function, ast.Attribute) else ""
+
+
+def _literals(argument: ast.expr) -> list[str]:
+    """A text, or both texts of `a if condition else b`."""
+    if isinstance(argument, ast.IfExp):
+        return _literals(argument.body) + _literals(argument.orelse)
+    return [argument.value] if isinstance(argument, ast.Constant) and isinstance(argument.value, str) else []
+
+
+def _template() -> Catalog:
+    template = Catalog(project="unit-sync-agent", charset="utf-8", creation_date=_DATE)
+    for message, files in sorted(marked().items(), key=lambda item: (item[1], item[0])):
+        template.add(message, locations=[(file, 0) for file in files], flags=["python-brace-format"] if names(message) else [])
+    return template
+
+
+def update() -> list[str]:
+    """Writes template, catalogue and compiled catalogue; returns the messages without a translation."""
+    template = _template()
+    chinese = catalogue(CHINESE) if CHINESE.exists() else Catalog(locale="zh_CN", charset="utf-8")
+    chinese.update(template, no_fuzzy_matching=True)
+    chinese.creation_date = chinese.revision_date = _DATE
+    chinese.fuzzy = False
+    for content in (template, chinese):
+        content.project, content.version, content.msgid_bugs_address = "unit-sync-agent", "0", "none"
+        content.last_translator, content.language_team, content.header_comment = "none", "none", "# What users of the sync agent read."
+    CHINESE.parent.mkdir(parents=True, exist_ok=True)
+    for path, content in ((TEMPLATE, template), (CHINESE, chinese)):
+        with path.open("wb") as file:
+            write_po(file, content, width=0, ignore_obsolete=True, include_lineno=False)
+    with CHINESE.with_suffix(".mo").open("wb") as file:
+        write_mo(file, chinese)
+    return [str(message.id) for message in chinese if message.id and not message.string]
+
+
+if __name__ == "__main__":
+    untranslated = update()
+    for message in untranslated:
+        sys.stdout.write(f"not translated: {message}\n")
+    sys.exit(1 if untranslated else 0)

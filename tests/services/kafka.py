@@ -1,0 +1,272 @@
+"""A real Apache Kafka for the tests: a broker of our own, one that was given, or a container."""
+
+import base64
+import functools
+import os
+import shutil
+import signal
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from confluent_kafka import Producer
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package does not re-export them for mypy
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+
+from tests.services.certificates import Certificates
+from tests.services.kafka_files import kafka_libs
+from tests.services.processes import HOST, ServerProcess, Workspace, free_port, run
+from tests.services.proxy import TcpProxy
+from tests.waiting import eventually
+
+Settings = Mapping[str, str | int]
+Resource = Literal["topic", "group", "broker", "transactional_id"]
+
+JVM = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Djava.awt.headless=true")
+LISTENERS = {"PLAINTEXT": "PLAINTEXT", "PROXIED": "PLAINTEXT", "SECURE": "SASL_SSL", "CONTROLLER": "PLAINTEXT"}
+SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+DEFAULTS: Settings = {
+    "process.roles": "broker,controller",
+    "node.id": 1,
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in LISTENERS.items()),
+    "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+    "listener.name.secure.scram-sha-512.sasl.jaas.config": SCRAM_LOGIN,
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": "User:ANONYMOUS",  # whoever comes through the plain loopback listeners
+    "num.partitions": 3,
+    "default.replication.factor": 1,
+    "offsets.topic.replication.factor": 1,
+    "offsets.topic.num.partitions": 1,
+    "transaction.state.log.replication.factor": 1,
+    "transaction.state.log.min.isr": 1,
+    "transaction.state.log.num.partitions": 1,
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
+    "share.coordinator.state.topic.replication.factor": 1,
+    "share.coordinator.state.topic.min.isr": 1,
+    "group.initial.rebalance.delay.ms": 0,
+    "broker.session.timeout.ms": 60000,  # no pause of a test may end it, see RECOVERY
+    "broker.heartbeat.interval.ms": 500,
+    "auto.create.topics.enable": "false",
+}
+# KAFKA-20734, seen with 4.4.0: while its broker's session is ended a partition has no leader, and a coordinator then
+# takes it for deleted and drops the marker of a committed transaction, which read_committed readers never get past.
+# With one broker every restart after kill -9 could do that: half of them did. When the old session ends before the new
+# broker reads the metadata it cannot happen, so such a restart begins with a boot whose sessions are short.
+RECOVERY: Settings = {"broker.session.timeout.ms": 500, "broker.heartbeat.interval.ms": 100}
+LOGGING = """rootLogger.level=WARN
+rootLogger.appenderRef.out.ref=out
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d{ISO8601} %p %c{1} %m%n
+"""
+
+
+class KafkaAddress:
+    """Where a broker listens without security; all that a test needs which only wants topics."""
+
+    managed = False  # True: it can also be stopped, killed, paused, and has users
+
+    def __init__(self, bootstrap: str, close: Callable[[], None] = lambda: None) -> None:
+        self.bootstrap = bootstrap
+        self._close = close
+
+    @functools.cached_property
+    def admin(self) -> AdminClient:
+        """The administration client of the plain listener; kept, for its futures fail when it is collected."""
+        return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+
+    def close(self) -> None:
+        """Give the broker back."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class KafkaBroker(KafkaAddress):
+    """A broker of our own on loopback: `stop` keeps its data for `start_again`, `close` removes everything.
+
+    `bootstrap` is plain and may do everything, `proxied_bootstrap` is the same through `proxy`,
+    `secure_bootstrap` asks for TLS (`ca_file`), SCRAM-SHA-512 (`add_user`) and ACLs (`allow`).
+    """
+
+    managed = True
+
+    def __init__(self, settings: Settings | None = None, directory: Path | None = None) -> None:
+        self._workspace = Workspace("kafka", directory)
+        self._ports = {name: free_port() for name in LISTENERS}
+        super().__init__(self._address("PLAINTEXT"))
+        self.secure_bootstrap = self._address("SECURE")
+        self.proxy = TcpProxy(HOST, self._ports["PROXIED"])
+        self.proxied_bootstrap = f"{HOST}:{self.proxy.port}"
+        self._certificates = Certificates.create(self._workspace.path)
+        self.ca_file = str(self._certificates.ca_file)
+        self._properties = self._workspace.path / "server.properties"
+        self._settings: Settings = {**DEFAULTS, **self._own_settings(), **(settings or {})}
+        self._process: ServerProcess | None = None
+        self._killed = False
+
+    @classmethod
+    def start(cls, settings: Settings | None = None, directory: Path | None = None) -> Self:
+        """Make a new broker and wait until it answers; a named `directory` is kept by `close`."""
+        broker = cls(settings, directory)
+        try:
+            broker._format()
+            broker.start_again()
+        except BaseException:
+            broker.close()
+            raise
+        return broker
+
+    def start_again(self) -> None:
+        """Start the stopped broker on its old directory and ports and wait until it answers."""
+        assert self._process is None or not self._process.running, "the broker runs already"
+        if self._killed:
+            self._boot(RECOVERY)
+            finisher = Producer(
+                {"bootstrap.servers": self.bootstrap, "transactional.id": "tests.recovery", "log_level": 0}
+            )
+            finisher.init_transactions(30)  # the coordinator is loaded: it has sent the markers it owed
+            self.stop()
+            self._killed = False
+        self._boot({})
+
+    def stop(self, timeout: float = 60.0) -> float:
+        """Stop it in good order and return the seconds it took."""
+        self.resume()  # a paused process does not hear SIGTERM
+        return 0.0 if self._process is None else self._process.stop(timeout=timeout)
+
+    def kill9(self) -> None:
+        """Kill it; `start_again` then takes two boots."""
+        if self._process is not None:
+            self._process.kill()
+            self._killed = True
+
+    def pause(self) -> None:
+        """Freeze it: connections stay open and nothing is answered."""
+        self._send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """End a pause."""
+        self._send(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Kill it and remove its directory."""
+        self.kill9()
+        self.proxy.close()
+        self._workspace.close()
+
+    def add_user(self, name: str, password: str) -> None:
+        """Create a SCRAM-SHA-512 user of the secure listener, or change its password."""
+        mechanism = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+        change = UserScramCredentialUpsertion(name, mechanism, password.encode())
+        for future in self.admin.alter_user_scram_credentials([change], request_timeout=20).values():
+            future.result(30)
+
+    def allow(
+        self, principal: str, resource_type: Resource, name: str, operations: Sequence[str], prefixed: bool = False
+    ) -> None:
+        """Grant a user operations such as "write" on a resource, or on all whose names begin with `name`."""
+        pattern = ResourcePatternType.PREFIXED if prefixed else ResourcePatternType.LITERAL
+        grants = [
+            AclBinding(
+                ResourceType[resource_type.upper()],
+                name,
+                pattern,
+                principal if ":" in principal else f"User:{principal}",
+                "*",
+                AclOperation[operation.upper()],
+                AclPermissionType.ALLOW,
+            )
+            for operation in operations
+        ]
+        for future in self.admin.create_acls(grants, request_timeout=20).values():
+            future.result(30)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send(number)
+
+    def _address(self, listener: str) -> str:
+        return f"{HOST}:{self._ports[listener]}"
+
+    def _own_settings(self) -> Settings:
+        advertised = {name: self._address(name) for name in LISTENERS if name != "CONTROLLER"}
+        advertised["PROXIED"] = self.proxied_bootstrap
+        return {
+            "controller.quorum.bootstrap.servers": self._address("CONTROLLER"),
+            "listeners": ",".join(f"{name}://{self._address(name)}" for name in LISTENERS),
+            "advertised.listeners": ",".join(f"{name}://{address}" for name, address in advertised.items()),
+            "log.dirs": str(self._workspace.path / "data"),
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": str(self._certificates.server_file),
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": self.ca_file,
+        }
+
+    def _boot(self, overriding: Settings) -> None:
+        self._write_properties(overriding)
+        logging = f"-Dlog4j2.configurationFile={self._workspace.path / 'log4j2.properties'}"
+        options = java(*JVM, f"-Dkafka.logs.dir={self._workspace.path}", logging)
+        process = ServerProcess([*options, "kafka.Kafka", str(self._properties)], self._workspace.path / "server.log")
+        self._process = process
+
+        def answers() -> bool:
+            process.check()
+            return bool(self.admin.list_topics(timeout=1).brokers)
+
+        eventually(answers, 90, "Apache Kafka answers")
+
+    def _write_properties(self, overriding: Settings) -> None:
+        settings = {**self._settings, **overriding}
+        self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+
+    def _format(self) -> None:
+        self._write_properties({})
+        (self._workspace.path / "log4j2.properties").write_text(LOGGING)
+        cluster = base64.urlsafe_b64encode(b"\x00" + uuid.uuid4().bytes[1:]).decode().rstrip("=")  # never "-..."
+        tool = [*java("-Xmx256m"), "kafka.tools.StorageTool"]
+        run([*tool, "format", "--standalone", "-t", cluster, "-c", self._properties], cwd=self._workspace.path)
+
+
+def kafka() -> KafkaAddress:
+    """Return a broker: the one given by the environment, our own, or a container's."""
+    given = os.environ.get("SYNC_TEST_KAFKA")
+    if given:
+        return KafkaAddress(given)
+    if shutil.which("java") and shutil.which("mvn"):
+        return KafkaBroker.start()
+    return kafka_container()
+
+
+def kafka_container() -> KafkaAddress:
+    """Start a container; written by testcontainers' documentation, never run: no Docker was at hand."""
+    from testcontainers.kafka import KafkaContainer  # slow to import, rarely needed
+
+    container = KafkaContainer().with_kraft()
+    for name in ("REPLICATION_FACTOR", "MIN_ISR"):
+        container.with_env(f"KAFKA_TRANSACTION_STATE_LOG_{name}", "1")
+    container.start()
+    return KafkaAddress(container.get_bootstrap_server(), container.stop)
+
+
+def java(*options: str) -> list[str]:
+    """Return the start of a command line that runs one of Kafka's classes."""
+    return ["java", *options, "-cp", f"{kafka_libs()}/*"]

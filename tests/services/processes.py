@@ -1,0 +1,162 @@
+"""Server processes of the tests: own directory, own port, never outliving the process that started them."""
+
+import atexit
+import ctypes
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.waiting import Hopeless
+
+HOST = "127.0.0.1"
+UNPRIVILEGED = 65534  # nobody: exists everywhere, owns nothing
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: loading in the child could deadlock
+
+
+def free_port() -> int:
+    """Return a free TCP port below the range Linux takes for outgoing connections.
+
+    A port from that range could be taken while its server is stopped, and a client that retries on it can even
+    connect to itself.
+    """
+    for port in random.SystemRandom().sample(range(20000, 32000), 200):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no free port between 20000 and 32000")
+
+
+class Workspace:
+    """One temporary directory of a server, removed by `close` and at the latest when Python exits."""
+
+    def __init__(self, name: str, directory: Path | None = None, owner: int | None = None) -> None:
+        self._keep = directory is not None
+        self.path = directory if directory is not None else Path(tempfile.mkdtemp(prefix=f"sync-{name}-"))
+        self.path.mkdir(parents=True, exist_ok=True)
+        if owner is not None:
+            os.chown(self.path, owner, owner)
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Remove the directory unless the caller named it."""
+        atexit.unregister(self.close)
+        if not self._keep:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+def server_owner() -> int | None:
+    """Return the user a server must change to, None when it may run as the user we are."""
+    return UNPRIVILEGED if os.geteuid() == 0 else None
+
+
+def dying_with_parent(death: signal.Signals) -> Callable[[], None]:
+    """Return what a child calls before exec so that the kernel sends it `death` when its parent is gone.
+
+    "Parent" is the thread that started the child: start servers in the main thread.
+    """
+    parent = os.getpid()
+
+    def before_exec() -> None:
+        LIBC.prctl(PR_SET_PDEATHSIG, int(death), 0, 0, 0)
+        if os.getppid() != parent:  # it died before the call above
+            os._exit(1)
+
+    return before_exec
+
+
+def run(command: Sequence[str | Path], owner: int | None = None, cwd: Path | None = None) -> str:
+    """Run a command to its end and return its output; a failure shows that output."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        user=owner,
+        group=owner,
+        extra_groups=None if owner is None else [],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{command[0]} failed ({done.returncode}):\n{done.stdout[-4000:]}")
+    return done.stdout
+
+
+class ServerProcess:
+    """One running server, its output in a log file."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        log: Path,
+        death: signal.Signals = signal.SIGKILL,
+        owner: int | None = None,
+        env: dict[str, str] | None = None,
+    ) -> None:
+        self._name = Path(command[0]).name
+        self._log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [str(word) for word in command],
+                cwd=log.parent,
+                env=env,
+                user=owner,
+                group=owner,
+                extra_groups=None if owner is None else [],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the tests; they stop their servers
+                preexec_fn=dying_with_parent(death),  # after the change of user, which would clear it
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
+    def check(self) -> None:
+        """Raise Hopeless with the end of the log when the process has ended."""
+        if not self.running:
+            raise Hopeless(f"{self._name} ended with {self._process.returncode}:\n{self.log_tail()}")
+
+    def log_tail(self, characters: int = 4000) -> str:
+        """Return the end of the log."""
+        return self._log.read_text(errors="replace")[-characters:]
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal if the process still runs."""
+        if self.running:
+            self._process.send_signal(number)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 30.0) -> float:
+        """Send a signal, wait for the end and return the seconds it took; TimeoutError leaves it running."""
+        began = time.monotonic()
+        self.send(number)
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"{self._name} still runs {timeout:g} s after {number.name}") from None
+        return time.monotonic() - began
+
+    def kill(self) -> None:
+        """End the process with SIGKILL."""
+        self.stop(signal.SIGKILL)

@@ -1,0 +1,150 @@
+"""A TCP proxy that makes a line slow, silent, broken or absent."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from tests.services.processes import HOST, free_port
+
+T = TypeVar("T")
+CHUNK = 64 * 1024
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with zero seconds: close sends RST
+
+
+class TcpProxy:
+    """Forwards 127.0.0.1:`port` to an upstream server, connecting to it only when a client comes."""
+
+    def __init__(self, upstream_host: str, upstream_port: int) -> None:
+        self.host = HOST
+        self.port = free_port()
+        self._upstream = (upstream_host, upstream_port)
+        self._rate: float | None = None  # bytes a second from clients to the server, all connections together
+        self._line_free = 0.0  # loop time at which the throttled line has sent what it took
+        self._open = asyncio.Event()  # cleared: nothing is forwarded
+        self._open.set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy-{self.port}", daemon=True)
+        self._thread.start()
+        self._call(self._listen())
+
+    def throttle(self, bytes_per_second: float) -> None:
+        """Slow the direction client -> server down; what the kernel's buffers hold comes on top."""
+        self._set_rate(bytes_per_second)
+
+    def black_hole(self) -> None:
+        """Accept and keep connections but forward nothing; what was held goes on after `heal`."""
+        self._loop.call_soon_threadsafe(self._open.clear)
+        self._call(asyncio.sleep(0))
+
+    def cut(self) -> None:
+        """Reset every connection; new ones pass as before."""
+        self._call(self._reset_all())
+
+    def refuse(self) -> None:
+        """Reset every connection and refuse new ones."""
+        self._call(self._stop_listening())
+        self.cut()
+
+    def heal(self) -> None:
+        """Forward everything again at full speed."""
+        self._set_rate(None)
+        self._loop.call_soon_threadsafe(self._open.set)
+        self._call(self._listen())
+
+    def close(self) -> None:
+        """End the proxy and its connections."""
+        if self._thread.is_alive():
+            self.refuse()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    def _set_rate(self, rate: float | None) -> None:
+        self._rate, self._line_free = rate, 0.0
+
+    async def _listen(self) -> None:
+        if self._server is None:
+            self._server = await asyncio.start_server(self._accept, self.host, self.port, limit=CHUNK)
+
+    async def _stop_listening(self) -> None:
+        if self._server is not None:
+            self._server.close()  # wait_closed() would wait for the connections too
+            self._server = None
+
+    async def _reset_all(self) -> None:
+        for writer in self._writers:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            writer.transport.abort()
+        self._writers.clear()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self._writers.add(writer)
+        try:
+            await self._open.wait()
+            with contextlib.suppress(OSError):
+                await self._serve(reader, writer)
+        except asyncio.CancelledError:
+            return  # cut; asyncio would log a cancelled handler as an error
+        finally:
+            self._tasks.discard(task)
+            self._writers.discard(writer)
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection(*self._upstream, limit=CHUNK)
+        self._writers.add(up_writer)
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._pump(reader, up_writer, throttled=True))
+                both.create_task(self._pump(up_reader, writer, throttled=False))
+        except* OSError:
+            pass  # one side is gone: both are closed
+        finally:
+            self._writers.discard(up_writer)
+            up_writer.close()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, throttled: bool) -> None:
+        while data := await reader.read(self._chunk(throttled)):
+            await self._open.wait()
+            if throttled:
+                await self._take_line(len(data))
+                await self._open.wait()
+            writer.write(data)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+
+    def _chunk(self, throttled: bool) -> int:
+        rate = self._rate
+        return CHUNK if rate is None or not throttled else max(1, min(CHUNK, int(rate / 20)))
+
+    async def _take_line(self, size: int) -> None:
+        rate = self._rate
+        if rate is None:
+            return
+        now = self._loop.time()
+        self._line_free = max(now, self._line_free) + size / rate
+        await asyncio.sleep(self._line_free - now)

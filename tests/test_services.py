@@ -1,0 +1,271 @@
+"""The services of the tests do what the other tests rely on."""
+
+import socket
+import struct
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # not re-exported for mypy
+
+from tests.services.kafka import KafkaAddress, KafkaBroker
+from tests.services.noida import NoidaBroker
+from tests.services.postgres import PostgresAddress, PostgresServer
+from tests.services.processes import HOST
+from tests.services.proxy import TcpProxy
+from tests.waiting import Hopeless, eventually, never
+
+
+def test_both_postgres_versions_decode_logically(any_postgres: PostgresAddress) -> None:
+    with psycopg.connect(any_postgres.dsn()) as connection:
+        assert connection.execute("SHOW wal_level").fetchone() == ("logical",)
+        assert connection.execute("SHOW server_encoding").fetchone() == ("UTF8",)
+
+
+def test_a_fresh_database_may_leave_a_slot_behind(any_database: str) -> None:
+    with psycopg.connect(any_database, autocommit=True) as connection:
+        slot = f"slot_{uuid.uuid4().hex[:12]}"
+        connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [slot])
+
+
+def test_a_server_of_our_own_is_stopped_killed_and_restored(tmp_path: Path) -> None:
+    with PostgresServer.start(18, {"work_mem": "5MB"}) as server:
+        execute(server, "CREATE TABLE kept (id int)")
+        assert server.stop() < 30
+        server.copy_data_directory(tmp_path / "copy")
+        server.start_again()
+        execute(server, "DROP TABLE kept")
+        server.kill9()
+        server.start_again()
+        server.stop("immediate")
+        server.restore(tmp_path / "copy")
+        server.start_again()
+        execute(server, "SELECT FROM kept")
+        server.reload({"work_mem": "7MB"})
+        with psycopg.connect(server.dsn()) as connection:
+            assert connection.execute("SHOW work_mem").fetchone() == ("7MB",)
+        directory = server.data_directory
+    assert not directory.exists()
+
+
+def execute(server: PostgresServer, statement: str) -> None:
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+def test_kafka_hides_an_aborted_transaction(kafka: KafkaAddress, topic_prefix: str) -> None:
+    topic = create_topic(kafka, topic_prefix)
+    producer = transactional(kafka.bootstrap, topic_prefix)
+    for value, commit in (("aborted", False), ("committed", True)):
+        producer.begin_transaction()
+        producer.produce(topic, value.encode())
+        producer.flush(20)
+        if commit:
+            producer.commit_transaction(20)
+        else:
+            producer.abort_transaction(20)
+    assert first_value(kafka.bootstrap, topic) == b"committed"
+
+
+def test_kafka_asks_for_password_and_permission(kafka_broker: KafkaBroker, topic_prefix: str) -> None:
+    topic = create_topic(kafka_broker, topic_prefix)
+    user = f"user-{topic_prefix}"
+    kafka_broker.add_user(user, "right")
+    with pytest.raises(KafkaException, match="(?i)timed out|authentication"):
+        transactional(kafka_broker.secure_bootstrap, topic_prefix, login(kafka_broker, user, "wrong"), timeout=4)
+    with pytest.raises(KafkaException, match="(?i)authorization"):
+        transactional(kafka_broker.secure_bootstrap, topic_prefix, login(kafka_broker, user, "right"))
+    kafka_broker.allow(user, "topic", topic, ["write", "describe"])
+    kafka_broker.allow(user, "transactional_id", topic_prefix, ["write", "describe"], prefixed=True)
+    producer = transactional(kafka_broker.secure_bootstrap, topic_prefix, login(kafka_broker, user, "right"))
+    producer.begin_transaction()
+    producer.produce(topic, b"allowed")
+    producer.commit_transaction(20)
+    assert first_value(kafka_broker.bootstrap, topic) == b"allowed"
+
+
+def test_kafka_keeps_committed_records_over_kill_and_pause(kafka_broker: KafkaBroker, topic_prefix: str) -> None:
+    topic = create_topic(kafka_broker, topic_prefix)
+    producer = transactional(kafka_broker.proxied_bootstrap, topic_prefix)
+    producer.begin_transaction()
+    producer.produce(topic, b"kept")
+    producer.commit_transaction(20)
+    kafka_broker.kill9()
+    kafka_broker.start_again()
+    kafka_broker.pause()
+    with pytest.raises(KafkaException):
+        kafka_broker.admin.list_topics(timeout=0.5)
+    kafka_broker.resume()
+    assert first_value(kafka_broker.bootstrap, topic) == b"kept"
+
+
+def test_the_embedded_broker_keeps_records_over_a_stop(topic_prefix: str) -> None:
+    with NoidaBroker.start() as broker:
+        topic = create_topic(KafkaAddress(broker.bootstrap), topic_prefix)
+        producer = transactional(broker.bootstrap, topic_prefix)
+        producer.begin_transaction()
+        producer.produce(topic, b"kept")
+        producer.commit_transaction(20)
+        broker.stop()
+        broker.start_again()
+        assert first_value(broker.bootstrap, topic) == b"kept"
+
+
+def create_topic(broker: KafkaAddress, name: str) -> str:
+    for future in broker.admin.create_topics([NewTopic(name, num_partitions=1)]).values():
+        future.result(30)
+    return name
+
+
+def login(broker: KafkaBroker, user: str, password: str) -> dict[str, str]:
+    return {
+        "security.protocol": "SASL_SSL",
+        "ssl.ca.location": broker.ca_file,
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": user,
+        "sasl.password": password,
+    }
+
+
+def transactional(
+    bootstrap: str, transactional_id: str, security: dict[str, str] | None = None, timeout: float = 20
+) -> Producer:
+    producer = Producer(
+        {"bootstrap.servers": bootstrap, "transactional.id": transactional_id, "log_level": 0, **(security or {})}
+    )
+    producer.init_transactions(timeout)
+    return producer
+
+
+def first_value(bootstrap: str, topic: str) -> bytes | None:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": topic,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",
+            "log_level": 0,
+        }
+    )
+    consumer.subscribe([topic])
+    try:
+        message = eventually(lambda: consumer.poll(1), what=f"a record of {topic}")
+        assert message is not None and message.error() is None
+        value = message.value()
+        return value.encode() if isinstance(value, str) else value
+    finally:
+        consumer.close()
+
+
+@pytest.fixture
+def echo_port() -> Iterator[int]:
+    """A server that sends back what it gets."""
+    with socket.create_server((HOST, 0)) as server:
+        threading.Thread(target=serve_echo, args=(server,), daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def serve_echo(server: socket.socket) -> None:
+    try:
+        while True:
+            threading.Thread(target=echo, args=(server.accept()[0],), daemon=True).start()
+    except OSError:
+        return
+
+
+def echo(connection: socket.socket) -> None:
+    with connection:
+        try:
+            while data := connection.recv(65536):
+                connection.sendall(data)
+        except OSError:
+            return
+
+
+def connect(proxy: TcpProxy, timeout: float = 5.0) -> socket.socket:
+    return socket.create_connection((proxy.host, proxy.port), timeout)
+
+
+def round_trip(connection: socket.socket, data: bytes = b"hello") -> bool:
+    connection.sendall(data)
+    received = b""
+    while len(received) < len(data):
+        part = connection.recv(65536)
+        if not part:
+            return False
+        received += part
+    return received == data
+
+
+def test_the_proxy_passes_and_throttles(echo_port: int) -> None:
+    with TcpProxy(HOST, echo_port) as proxy, connect(proxy) as connection:
+        assert round_trip(connection, bytes(1_000_000))
+        proxy.throttle(100_000)
+        began = time.monotonic()
+        assert round_trip(connection, bytes(50_000))
+        assert time.monotonic() - began >= 0.4
+        proxy.heal()
+        assert round_trip(connection, bytes(1_000_000))
+
+
+def test_the_proxy_holds_what_falls_into_a_black_hole(echo_port: int) -> None:
+    with TcpProxy(HOST, echo_port) as proxy, connect(proxy, timeout=0.3) as old:
+        assert round_trip(old)
+        proxy.black_hole()
+        with connect(proxy, timeout=0.3) as new:
+            for connection in (old, new):
+                with pytest.raises(TimeoutError):
+                    round_trip(connection)
+            proxy.heal()
+            for connection in (old, new):
+                connection.settimeout(5)
+                assert connection.recv(5) == b"hello"
+
+
+def test_the_proxy_cuts_refuses_and_heals(echo_port: int) -> None:
+    with TcpProxy(HOST, echo_port) as proxy:
+        with connect(proxy) as connection:
+            assert round_trip(connection)
+            proxy.cut()
+            with pytest.raises(ConnectionError):
+                round_trip(connection)
+        with connect(proxy) as connection:
+            assert round_trip(connection)
+            proxy.refuse()
+            with pytest.raises(ConnectionError):
+                round_trip(connection)
+            with pytest.raises(ConnectionRefusedError):
+                connect(proxy)
+        proxy.heal()
+        with connect(proxy) as connection:
+            assert round_trip(connection)
+
+
+def test_the_proxy_passes_the_end_of_a_stream(echo_port: int) -> None:
+    with TcpProxy(HOST, echo_port) as proxy, connect(proxy) as connection:
+        connection.sendall(struct.pack("I", 7))
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(100) == struct.pack("I", 7)
+        assert connection.recv(100) == b""
+
+
+def test_waiting_names_what_did_not_happen() -> None:
+    values = iter([0, 0, 3])
+    assert eventually(lambda: next(values), 5, interval=0.01) == 3
+    with pytest.raises(AssertionError, match="the impossible.*ZeroDivisionError"):
+        eventually(lambda: 1 // 0, 0.05, "the impossible", interval=0.01)
+    with pytest.raises(Hopeless):
+        eventually(give_up, 60)
+    never(lambda: False, 0.02)
+    with pytest.raises(AssertionError, match="the unwanted"):
+        never(lambda: True, 0.02, "the unwanted")
+
+
+def give_up() -> bool:
+    raise Hopeless("it ended")

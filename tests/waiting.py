@@ -1,0 +1,40 @@
+"""Waiting for something to become true: the only place in the tests that sleeps."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Hopeless(Exception):
+    """Raised by a condition that can no longer come true, so that the wait ends at once."""
+
+
+def eventually(
+    condition: Callable[[], T], timeout: float = 30.0, what: str = "the condition", interval: float = 0.05
+) -> T:
+    """Call `condition` until its value is true and return it; an exception counts as "not yet"."""
+    deadline = time.monotonic() + timeout
+    while True:
+        error: Exception | None = None
+        try:
+            value = condition()
+            if value:
+                return value
+            last = f"last value: {value!r}"
+        except Hopeless:
+            raise
+        except Exception as caught:
+            error, last = caught, f"last error: {type(caught).__name__}: {caught}"
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"not within {timeout:g} s: {what} ({last})") from error
+        time.sleep(interval)
+
+
+def never(condition: Callable[[], object], during: float, what: str = "the condition", interval: float = 0.05) -> None:
+    """Fail as soon as `condition` is true within `during` seconds."""
+    deadline = time.monotonic() + during
+    while time.monotonic() < deadline:
+        assert not condition(), f"happened: {what}"
+        time.sleep(interval)
