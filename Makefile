@@ -15,6 +15,7 @@ help: ## list the targets
 	@echo "Variables: VENV=folder  PYTHON=python3.x  ARGS='pytest options'  KAFKA=host:port and KEEP=1 for the demo"
 
 venv: $(STAMP) ## the Python environment with everything locked in requirements.lock
+	@echo "venv: $(VENV) is up to date"
 
 $(STAMP): requirements.lock pyproject.toml
 	@echo "venv: installing the locked packages into $(VENV) (about a minute) ..."

@@ -1,6 +1,5 @@
 """The command line: options, the user's language, exit codes. What the commands do is in `agent.app`."""
 
-import json
 import sys
 import traceback
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ import click
 
 from agent import __version__, app
 from agent.config import load
-from agent.config.display import effective, json_schema
+from agent.config.display import effective, schema_text
 from agent.errors import EX_CONFIG, AgentError
 from agent.messages import translate
 
@@ -107,11 +106,6 @@ def publish(config: Path) -> None:
 def _only_as_child() -> None:
     if not app.is_child():
         raise click.UsageError(translate("This command is started by `sync-agent run`."))
-
-
-def schema_text() -> str:
-    """The JSON Schema as it is kept in config/agent.schema.json."""
-    return json.dumps(json_schema(), ensure_ascii=False, indent=2) + "\n"
 
 
 def execute(arguments: Sequence[str]) -> int:

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from agent.cli import schema_text
 from agent.config import Settings, load
-from agent.config.display import effective
+from agent.config.display import effective, schema_text
 from agent.config.problems import PATTERNS
 from agent.config.secret import Secret
 from agent.config.settings import Condition, ResourceSettings, SaslSettings, TechnicalColumns, TlsSettings
@@ -212,12 +211,141 @@ name = "a"
 table = "public.t"
 columns = "id"
 """
+    resource = "resource[0]"
     assert problems(tmp_path, text) == [
-        "kafka.bootstrap_servers[0]: write \"host:port\"",
+        "front.max_rows: write a whole number above 0, without quotes",
+        'kafka.bootstrap_servers[0]: write "host:port"',
         "kafka.partitions: write a whole number above 0, without quotes",
         "kafka.prefix: write a topic name: at most 200 letters, digits, dots, - and _",
         'kafka.sasl.password: missing; add password = { file = "..." }',
         'kafka.sasl.user: write text in "quotes", not empty',
         "kafka.transaction_timeout_seconds: write a number from 2 to 60, without quotes",
-        "front.max_rows: write a whole number above 0, without quotes",
-    ][:0] + sorted(problems(tmp_path, text), key=lambda line: 0) or []
+        "nme: unknown setting; did you mean name?",
+        "resource[0].columns (line 19 and after): a column is listed twice",
+        "resource[0].rename.b (line 19 and after): no such column in columns: add it there or take this line out",
+        'resource[1].columns (line 24 and after): write a list [ ... ] with at least 1 of: text in "quotes"',
+        "resource[1].name (line 24 and after): write a name of at most 40 letters, digits, - and _",
+        'resource[1].table (line 24 and after): write "schema.table", in its exact spelling, without further quotes',
+        "resource[1].zzzz (line 24 and after): unknown setting; possible here: name, table, columns, rename, filter, target, topic, delete, technical",
+        'resource[2].columns (line 29 and after): write a list [ ... ] with at least 1 of: text in "quotes"',
+        f"resource[2].name (line 29 and after): {resource} has the same; each resource needs its own",
+        f"resource[2].table (line 29 and after): {resource} has the same; each resource needs its own",
+        'service.log_level: write one of "debug", "info", "warning", "error"',
+        'source.database: missing; add database = "..."',
+        'source.host: write text in "quotes"',
+        "source.port: write a whole number from 1 to 65535, without quotes",
+        'source.sslmode: write one of "disable", "prefer", "require", "verify-ca", "verify-full"',
+        'source.user: missing; add user = "..."',
+        "source.usr: unknown setting; did you mean user?",
+    ]
+
+
+def test_empty_file_names_what_to_add(tmp_path: Path) -> None:
+    assert problems(tmp_path, "") == [
+        "kafka: missing; add [kafka]",
+        "resource: missing; add [[resource]]",
+        "source: missing; add [source]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("[source]", "source = 1\n[front]\nurl = 1\n[x]", "source: write a table with the settings type, host"),
+        ('user = "sync"', 'user = "sync"\npassword = "geheim"', "source.password: write a table with the settings file, credential, env"),
+        ('user = "sync"', 'user = "sync"\npassword = { env = "GEHEIM" }', "source.password: secrets from the environment need allow_env_secrets = true"),
+        ('user = "sync"', 'user = "sync"\npassword = { file = "a", env = "GEHEIM" }', "source.password: name exactly one place: { file"),
+        ('user = "sync"', 'user = "sync"\nheartbeat_seconds = "geheim"', "source.heartbeat_seconds: write a number above 0 and up to 300, without quotes"),
+        ("[kafka]", '[front]\nurl = "postgresql+psycopg://u:geheim@h/d"\n[kafka]', "front.url: no password here: take it out and add password"),
+        ("[kafka]", '[front]\nurl = "postgresql+psycopg://h/d?password=geheim"\n[kafka]', "front.url: no password here: take it out and add password"),
+        ("[kafka]", '[front]\nurl = "mysql://h/geheim"\n[kafka]', "front.url: this version writes to sqlite://, postgresql+psycopg:// only"),
+        ("[kafka]", '[front]\nurl = "geheim"\n[kafka]', 'front.url: no URL; write "sqlite:////folder/front.db"'),
+        ("[kafka]", '[front]\nurl = "sqlite://"\n[kafka]', 'front.url: name a file: "sqlite:////folder/front.db"'),
+        ("[kafka]", '[front]\nurl = "postgresql+psycopg://u@h"\n[kafka]', "front.url: name the database"),
+        ("[kafka]", "allow_env_secrets = 1\n[kafka]", "source.allow_env_secrets: unknown setting; possible here: type, host"),
+        ('columns = ["id", "name"]', 'columns = ["id"]\nrename = "geheim"', "rename (line 9 and after): write a table of names: { source_column"),
+        ('columns = ["id", "name"]', 'columns = ["id"]\ndelete = "soft"', 'technical.deleted (line 9 and after): delete = "soft" needs the name of a column here'),
+        ('columns = ["id", "name"]', 'columns = ["id"]\ntechnical = { deleted = "x" }', "technical.deleted (line 9 and after): take it out, or set delete"),
+        ('columns = ["id", "name"]', 'columns = ["id", "b"]\nrename = { b = "id" }', "columns (line 9 and after): two columns of the front-end table"),
+        ('columns = ["id", "name"]', 'columns = ["id"]\nfilter = [{ column = "x" }]', "filter[0] (line 9 and after): set exactly one of is_in, not_in and is_null"),
+        ('columns = ["id", "name"]', 'columns = ["id"]\nfilter = [{ column = "x", is_null = 1 }]', "is_null (line 9 and after): write true or false, without quotes"),
+        ('columns = ["id", "name"]', 'columns = ["id"]\nfilter = [{ column = "x", is_in = [1.5] }]', "is_in[0] (line 9 and after): write one of these: text"),
+    ],
+)
+def test_problem(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    """The place, what to write, and never the value."""
+    found = problems(tmp_path, replaced(old, new))
+    assert any(expected in line for line in found), found
+    assert "geheim" not in "".join(found).lower()
+
+
+def test_environment_secrets_are_allowed_for_development(tmp_path: Path) -> None:
+    text = "allow_env_secrets = true\n" + replaced('user = "sync"', 'user = "sync"\npassword = { env = "GEHEIM" }')
+    assert load(written(tmp_path, text)).source.password is not None
+
+
+def test_targets_and_topics_are_used_once(tmp_path: Path) -> None:
+    second = '[[resource]]\nname = "second"\ntable = "other.person"\ncolumns = ["id"]\ntopic = "unit.person"\n'
+    assert problems(tmp_path, SMALL + second) == [
+        "resource[1].target (line 13 and after): resource[0] has the same; each resource needs its own",
+        "resource[1].topic (line 13 and after): resource[0] has the same; each resource needs its own",
+    ]
+
+
+def test_name_that_cannot_be_taken_from_the_file(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, SMALL, "My Agent.toml")
+    assert found.startswith("name: missing, and the file's name is none: add name")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"a = 1\nb = = 2\n", "line 2, column 5: this is not TOML: Invalid value"),
+        (b"a = [1\n", "the file ends too early: Unclosed array"),
+        (b"a = '\xff'", "the file is not UTF-8 text (byte 5); save it as UTF-8"),
+    ],
+)
+def test_file_that_is_no_toml(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigInvalid) as caught:
+        load(path)
+    assert caught.value.problems == (expected,)
+
+
+def test_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        load(tmp_path / "missing.toml")
+    assert caught.value.problems == ("the file cannot be read: No such file or directory",)
+    assert "missing.toml" in str(caught.value)
+
+
+def test_problems_are_told_in_chinese(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNC_AGENT_LANG", "zh_CN")
+    assert problems(tmp_path, replaced("prefix", "prefx"))[0] == 'kafka.prefix: 缺少此项，请添加 prefix = "..."'
+
+
+# ---- secrets ----
+
+
+def test_secret_from_file_credential_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret").write_text("pässwort\n", encoding="utf-8")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("SOME_SECRET", "from env")
+    assert Secret(file=str(tmp_path / "secret")).read("x") == "pässwort"
+    assert Secret(credential="secret").read("x") == "pässwort"
+    assert Secret(env="SOME_SECRET").read("x") == "from env"
+
+
+def test_secret_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    for secret, reason in [
+        (Secret(file=str(tmp_path / "none")), "No such file"),
+        (Secret(file=str(tmp_path / "binary")), "it is not UTF-8 text"),
+        (Secret(credential="x"), "not started by systemd"),
+        (Secret(env="NO_SUCH_VARIABLE_HERE"), "is not set"),
+    ]:
+        with pytest.raises(SecretMissing, match=reason) as caught:
+            secret.read("source.password")
+        assert "source.password" in str(caught.value)

@@ -76,9 +76,9 @@ def test_kafka_asks_for_password_and_permission(kafka_broker: KafkaBroker, topic
     topic = create_topic(kafka_broker, topic_prefix)
     user = f"user-{topic_prefix}"
     kafka_broker.add_user(user, "right")
-    with pytest.raises(KafkaException, match="(?i)timed out|authentication"):
+    with pytest.raises(KafkaException, match=r"(?i)timed out|authentication"):
         transactional(kafka_broker.secure_bootstrap, topic_prefix, login(kafka_broker, user, "wrong"), timeout=4)
-    with pytest.raises(KafkaException, match="(?i)authorization"):
+    with pytest.raises(KafkaException, match=r"(?i)authorization"):
         transactional(kafka_broker.secure_bootstrap, topic_prefix, login(kafka_broker, user, "right"))
     kafka_broker.allow(user, "topic", topic, ["write", "describe"])
     kafka_broker.allow(user, "transactional_id", topic_prefix, ["write", "describe"], prefixed=True)
@@ -132,12 +132,8 @@ def login(broker: KafkaBroker, user: str, password: str) -> dict[str, str]:
     }
 
 
-def transactional(
-    bootstrap: str, transactional_id: str, security: dict[str, str] | None = None, timeout: float = 20
-) -> Producer:
-    producer = Producer(
-        {"bootstrap.servers": bootstrap, "transactional.id": transactional_id, "log_level": 0, **(security or {})}
-    )
+def transactional(bootstrap: str, transactional_id: str, security: dict[str, str] | None = None, timeout: float = 20) -> Producer:
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": transactional_id, "log_level": 0, **(security or {})})
     producer.init_transactions(timeout)
     return producer
 
@@ -155,7 +151,8 @@ def first_value(bootstrap: str, topic: str) -> bytes | None:
     consumer.subscribe([topic])
     try:
         message = eventually(lambda: consumer.poll(1), what=f"a record of {topic}")
-        assert message is not None and message.error() is None
+        assert message is not None
+        assert message.error() is None
         value = message.value()
         return value.encode() if isinstance(value, str) else value
     finally:
@@ -258,7 +255,7 @@ def test_the_proxy_passes_the_end_of_a_stream(echo_port: int) -> None:
 def test_waiting_names_what_did_not_happen() -> None:
     values = iter([0, 0, 3])
     assert eventually(lambda: next(values), 5, interval=0.01) == 3
-    with pytest.raises(AssertionError, match="the impossible.*ZeroDivisionError"):
+    with pytest.raises(AssertionError, match=r"the impossible.*ZeroDivisionError"):
         eventually(lambda: 1 // 0, 0.05, "the impossible", interval=0.01)
     with pytest.raises(Hopeless):
         eventually(give_up, 60)

@@ -11,9 +11,7 @@ class Hopeless(Exception):
     """Raised by a condition that can no longer come true, so that the wait ends at once."""
 
 
-def eventually(
-    condition: Callable[[], T], timeout: float = 30.0, what: str = "the condition", interval: float = 0.05
-) -> T:
+def eventually(condition: Callable[[], T], timeout: float = 30.0, what: str = "the condition", interval: float = 0.05) -> T:
     """Call `condition` until its value is true and return it; an exception counts as "not yet"."""
     deadline = time.monotonic() + timeout
     while True:
@@ -25,7 +23,7 @@ def eventually(
             last = f"last value: {value!r}"
         except Hopeless:
             raise
-        except Exception as caught:
+        except Exception as caught:  # noqa: BLE001  # whatever it is, it is shown at the deadline
             error, last = caught, f"last error: {type(caught).__name__}: {caught}"
         if time.monotonic() >= deadline:
             raise AssertionError(f"not within {timeout:g} s: {what} ({last})") from error

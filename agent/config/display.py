@@ -49,6 +49,11 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"title": "unit-sync-agent configuration"}
 
 
+def schema_text() -> str:
+    """The JSON Schema as it is kept in config/agent.schema.json."""
+    return json.dumps(json_schema(), ensure_ascii=False, indent=2) + "\n"
+
+
 def _scalars(data: Mapping[str, Any]) -> list[str]:
     return [f"{_key(name)} = {_value(item)}" for name, item in data.items() if not isinstance(item, Mapping)]
 

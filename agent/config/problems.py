@@ -18,7 +18,7 @@ EXPECTED = mark("write {form}")
 PATTERNS = {
     r"^[a-z][a-z0-9_]{0,62}$": mark("a name of at most 63 lower-case letters, digits and _, beginning with a letter"),
     r"^[A-Za-z0-9._-]{1,200}$": mark("a topic name: at most 200 letters, digits, dots, - and _"),
-    r"^[A-Za-z0-9_-]{1,100}$": mark("a name of at most 100 letters, digits, - and _"),
+    r"^[A-Za-z0-9_-]{1,40}$": mark("a name of at most 40 letters, digits, - and _"),
     r"^\S+:\d+$": mark('"host:port"'),
     r"^[^.]+\.[^.]+$|^[^.]+$": mark('"schema.table", in its exact spelling, without further quotes'),
 }

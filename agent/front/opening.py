@@ -37,7 +37,7 @@ def open_reader(settings: Settings) -> Reader:
 def _reading_engine(settings: Settings) -> Engine:
     url = make_url(settings.front_url)
     if url.get_backend_name() != "sqlite":
-        return postgres_engine(url, _password(settings), settings.front.lock_wait_seconds)
+        return postgres_engine(url, _password(settings), settings.front.lock_wait_seconds, pooled=True)
     if not Path(url.database or "").exists():
         raise FrontUnreachable(reason=f"{url.database} does not exist")
     return sqlite_engine(settings.front_url, settings.front.lock_wait_seconds).execution_options(reader=True)

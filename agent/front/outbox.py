@@ -110,7 +110,8 @@ def frames(batch: Batch) -> Iterator[Frame]:
             offset += _BEGIN.size
             yield begin
         elif kind == b"C":
-            yield OutboxCommit(*_COMMIT.unpack_from(data, offset)[1:], begin.time_us)
+            _, position, events = _COMMIT.unpack_from(data, offset)
+            yield OutboxCommit(position, events, begin.time_us)
             offset += _COMMIT.size
         elif kind == b"R":
             _, index, generation, length = _TOPIC.unpack_from(data, offset)

@@ -9,6 +9,8 @@ from typing import Any
 import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool, QueuePool
 
 from agent.errors import AgentError, AnotherAgent, FrontBusy, FrontTableWrong, FrontUnreachable, LoginRefused, RowRefused
 from agent.events import values as v
@@ -31,8 +33,11 @@ _INDEXES = text("""
     where i.indrelid = to_regclass(:table) and i.indisunique""")
 
 
-def postgres_engine(url: str | URL, password: str | None, lock_wait: float) -> Engine:
-    """An engine whose sessions write values in the one text form (`values.SESSION`), wait for locks within bounds and notice a dead peer."""
+def postgres_engine(url: str | URL, password: str | None, lock_wait: float, pooled: bool = False) -> Engine:
+    """An engine whose sessions write values in the one text form (`values.SESSION`), wait for locks within bounds and notice a dead peer.
+
+    `pooled`: connections are kept between transactions, for a reader that asks often; its owner disposes of the engine.
+    """
     settings = {
         **v.SESSION,
         "application_name": "unit-sync-agent",
@@ -43,7 +48,7 @@ def postgres_engine(url: str | URL, password: str | None, lock_wait: float) -> E
     address = make_url(url)
     options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in settings.items())
     reach = {"connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": 25_000, "options": options}
-    return create_engine(address.set(password=password) if password else address, connect_args=reach, pool_size=1, pool_reset_on_return="rollback")
+    return create_engine(address.set(password=password) if password else address, connect_args=reach, poolclass=QueuePool if pooled else NullPool)
 
 
 def accepts(source: str, target: str) -> bool:
@@ -74,7 +79,7 @@ def _same_family_wider(source: str, target: str) -> bool:
 class PostgresFront(SqlFront):
     """See Front. The lock is an advisory lock of the writing session."""
 
-    driver_errors = (psycopg.Error,)
+    errors = (SQLAlchemyError, psycopg.Error)
 
     def __init__(self, url: str, password: str | None, lock_wait: float) -> None:
         super().__init__(postgres_engine(url, password, lock_wait))
@@ -240,11 +245,12 @@ class PostgresFront(SqlFront):
     def _stage(self, cursor: psycopg.RawCursor[Any], target: Target) -> str:
         """The empty temporary table with the target's columns; it lives as long as the session."""
         stage = self.quote(f"sync_agent_stage_{target.resource}"[:63])
-        if stage in self._staged:
-            cursor.execute(f"TRUNCATE pg_temp.{stage}")
-        else:
-            cursor.execute(f"CREATE TEMP TABLE {stage} (LIKE {self.table(target)})")
+        if stage not in self._staged:
+            names = self.names([*(column.name for column in target.columns), *target.technical.values()])
+            # CREATE … AS takes the types alone, no constraints. A rollback may or may not have taken an earlier stage with it.
+            cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {stage} AS SELECT {names} FROM {self.table(target)} WITH NO DATA")
             self._staged.add(stage)
+        cursor.execute(f"TRUNCATE pg_temp.{stage}")
         return stage
 
     def rollback(self) -> None:

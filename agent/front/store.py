@@ -21,7 +21,7 @@ from agent.resource import FrontRow, Key, Target
 class SqlFront(ABC):
     """Keeps the contract of `Front` with SQLAlchemy; a subclass adds what its database does in its own way."""
 
-    driver_errors: ClassVar[tuple[type[Exception], ...]] = ()
+    errors: ClassVar[tuple[type[Exception], ...]] = (SQLAlchemyError,)
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -68,6 +68,13 @@ class SqlFront(ABC):
     def open(self, nonce: str) -> Stored:
         """See Front.open."""
         self.close()
+        try:
+            return self._opened(nonce)
+        except AgentError:
+            self.close()
+            raise
+
+    def _opened(self, nonce: str) -> Stored:
         with self.guarded():
             self._connection = self.engine.connect()
             self.lock(self._connection)
@@ -235,7 +242,7 @@ class SqlFront(ABC):
         self._asked_at = time.monotonic()
         try:
             yield
-        except (SQLAlchemyError, *self.driver_errors) as error:
+        except self.errors as error:
             raise self.error(getattr(error, "orig", None) or error, target) from None
         finally:
             self._asked_at = None

@@ -32,7 +32,7 @@ REFUSALS: tuple[type[BaseException], ...] = (
 )
 LOGINS: tuple[type[BaseException], ...] = (kafka_errors.SaslAuthenticationFailedError, kafka_errors.UnsupportedSaslMechanismError)
 
-# The client logs why it cannot connect and tells its caller only "Unable to bootstrap". Nothing else of its texts is passed on.
+# The client logs why it cannot connect and tells its caller only "Unable to bootstrap". The most telling first; nothing else of its texts is passed on.
 _REASONS: tuple[tuple[str, str], ...] = (
     (r"certificate verify failed: ([^(\n]{1,120})", "TLS: certificate verify failed: {0}"),
     (r"(WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|UNEXPECTED_EOF)", "TLS: the broker does not speak TLS on this port"),
@@ -49,18 +49,22 @@ _REASONS: tuple[tuple[str, str], ...] = (
 
 
 class _Reasons(logging.Handler):
-    """Keeps the last reason the client logged. Its other lines end here: at debug they hold passwords and rows."""
+    """Keeps the most telling reason the client logged. Its other lines end here: at debug they hold passwords and rows."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.last = ""
+        self.forget()
+
+    def forget(self) -> None:
+        """A new connection is tried."""
+        self.best, self.rank = "", len(_REASONS)
 
     def emit(self, record: logging.LogRecord) -> None:
         exceptions = [argument for argument in record.args or () if isinstance(argument, BaseException)]
         text = " ".join([record.getMessage(), *(type(e).__name__ for e in exceptions)])
-        for pattern, reason in _REASONS:
+        for rank, (pattern, said) in enumerate(_REASONS[: self.rank]):
             if match := re.search(pattern, text):
-                self.last = reason.format(*match.groups())
+                self.best, self.rank = said.format(*match.groups()), rank
                 return
 
 
@@ -80,13 +84,13 @@ def watch_client_log() -> None:
 
 def reason() -> str:
     """Why the client could not connect lately; '' when it did not say."""
-    return _reasons.last
+    return _reasons.best
 
 
 def client_settings(settings: KafkaSettings) -> dict[str, Any]:
     """The connection settings every client class takes; the password is read now. Raises SecretMissing."""
     watch_client_log()
-    _reasons.last = ""
+    _reasons.forget()
     options: dict[str, Any] = {
         "bootstrap_servers": list(settings.bootstrap_servers),
         "client_id": "unit-sync-agent",

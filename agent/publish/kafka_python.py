@@ -240,7 +240,7 @@ class KafkaPython:
             while (consumer.position(place, timeout_ms=1000) or 0) < goal:
                 if time.monotonic() >= deadline:
                     raise KafkaUnreachable(address=addresses(self._settings), reason=f"{self._state_topic} cannot be read to its end")
-                found |= {record.key: record.value for record in consumer.poll(timeout_ms=200).get(place, ()) if record.offset < goal}
+                found |= {record.key: record.value for record in consumer.poll(timeout_ms=20).get(place, ()) if record.offset < goal}
         return found
 
 

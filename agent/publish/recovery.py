@@ -75,9 +75,7 @@ def check_topics(
 
     Raises TopicLost, TopicMissing, PartitionsChanged, TopicLimit.
     """
-    return {
-        name: _topic(name, recorded.get(name), topic, generations.get(name, 1), max_event_bytes + OVERHEAD) for name, topic in described.items()
-    }
+    return {name: _topic(name, recorded.get(name), topic, generations.get(name, 1), max_event_bytes + OVERHEAD) for name, topic in described.items()}
 
 
 def _topic(name: str, before: TopicState | None, now: TopicDescription | None, generation: int, needed: int) -> TopicState:

@@ -140,9 +140,7 @@ class KafkaBroker(KafkaAddress):
         assert self._process is None or not self._process.running, "the broker runs already"
         if self._killed:
             self._boot(RECOVERY)
-            finisher = Producer(
-                {"bootstrap.servers": self.bootstrap, "transactional.id": "tests.recovery", "log_level": 0}
-            )
+            finisher = Producer({"bootstrap.servers": self.bootstrap, "transactional.id": "tests.recovery", "log_level": 0})
             finisher.init_transactions(30)  # the coordinator is loaded: it has sent the markers it owed
             self.stop()
             self._killed = False
@@ -180,9 +178,7 @@ class KafkaBroker(KafkaAddress):
         for future in self.admin.alter_user_scram_credentials([change], request_timeout=20).values():
             future.result(30)
 
-    def allow(
-        self, principal: str, resource_type: Resource, name: str, operations: Sequence[str], prefixed: bool = False
-    ) -> None:
+    def allow(self, principal: str, resource_type: Resource, name: str, operations: Sequence[str], prefixed: bool = False) -> None:
         """Grant a user operations such as "write" on a resource, or on all whose names begin with `name`."""
         pattern = ResourcePatternType.PREFIXED if prefixed else ResourcePatternType.LITERAL
         grants = [

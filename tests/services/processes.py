@@ -80,6 +80,7 @@ def run(command: Sequence[str | Path], owner: int | None = None, cwd: Path | Non
     """Run a command to its end and return its output; a failure shows that output."""
     done = subprocess.run(
         [str(word) for word in command],
+        check=False,
         cwd=cwd,
         user=owner,
         group=owner,
@@ -120,7 +121,7 @@ class ServerProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for the tests; they stop their servers
-                preexec_fn=dying_with_parent(death),  # after the change of user, which would clear it
+                preexec_fn=dying_with_parent(death),  # noqa: PLW1509  # it only calls the kernel; after the change of user, which would clear it
             )
 
     @property

@@ -77,8 +77,8 @@ class Catalogued(NamedTuple):
     @property
     def identity_index(self) -> Index | None:
         """The index the replica identity names: the primary key under DEFAULT and FULL, else the one of USING INDEX."""
-        wanted = (lambda i: i.replica_identity) if self.table.identity == "i" else (lambda i: i.primary)
-        return next((index for index in self.indexes if wanted(index)), None)
+        named = self.table.identity == "i"
+        return next((index for index in self.indexes if (index.replica_identity if named else index.primary)), None)
 
 
 class Publication(NamedTuple):

@@ -1,0 +1,198 @@
+"""Tells network, TLS, login and authorisation apart for `check`: the client itself says only "Unable to bootstrap"."""
+
+import socket
+import ssl
+import time
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from kafka import KafkaAdminClient
+from kafka.errors import AuthorizationError
+
+from agent.config import Settings
+from agent.config.settings import TlsSettings
+from agent.errors import AgentError, KafkaRefused, LoginRefused
+from agent.messages import mark, translate
+from agent.publish.connection import client_settings, closing_client, our_error
+from agent.publish.waiting import bounded
+
+CONNECT_SECONDS = 2.0
+LOGIN_SECONDS = 6.0
+_FORBIDDEN_TOPIC = 29  # error code of the protocol
+
+
+class Finding(NamedTuple):
+    """The outcome of one step, in the user's language; `fix` is the command or setting that helps, '' where nothing is wrong."""
+
+    step: str  # resolve, connect, tls, login, rights
+    ok: bool
+    message: str
+    fix: str = ""
+
+
+def diagnose(settings: Settings, agent: str = "") -> list[Finding]:
+    """Every step up to the first that fails, for each bootstrap server; then login and rights if one server got so far.
+
+    `agent` is the uuid of an initialised agent, whose right to its transactional id is checked too. Changes nothing on the cluster.
+    """
+    findings: list[Finding] = []
+    reached = False
+    for server in settings.kafka.bootstrap_servers:
+        steps = _server(server, settings)
+        findings += steps
+        reached = reached or steps[-1].ok
+    return findings + _login_and_rights(settings, agent) if reached else findings
+
+
+def _server(server: str, settings: Settings) -> list[Finding]:
+    host, _, port = server.rpartition(":")
+    host = host.strip("[]")
+    try:
+        places = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+    except OSError:
+        return [_bad("resolve", mark("The host name {host} cannot be resolved"), mark("Correct kafka.bootstrap_servers, or the host's DNS."), host=host)]
+    findings = [_good("resolve", mark("{host} is {address}"), host=host, address=str(places[0][4][0]))]
+    try:
+        connection = socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS)
+    except OSError as error:
+        why = "timed out" if isinstance(error, TimeoutError) else (error.strerror or type(error).__name__)
+        return [
+            *findings,
+            _bad(
+                "connect",
+                mark("{server} cannot be reached: {reason}"),
+                mark("Open the port in the firewalls between here and the broker: `nc -vz {host} {port}`"),
+                server=server,
+                reason=why,
+                host=host,
+                port=port,
+            ),
+        ]
+    with connection:
+        findings.append(_good("connect", mark("{server} accepts connections"), server=server))
+        if settings.kafka.tls:
+            findings.append(_tls(connection, host, server, settings.kafka.tls))
+    return findings
+
+
+def _tls(connection: socket.socket, host: str, server: str, tls: TlsSettings) -> Finding:
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+        if tls.cert_file:
+            context.load_cert_chain(tls.cert_file, tls.key_file)
+    except (OSError, ssl.SSLError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+        return _bad(
+            "tls",
+            mark("The files of kafka.tls cannot be read: {reason}"),
+            mark("Correct ca_file, cert_file and key_file, and their permissions."),
+            reason=reason,
+        )
+    try:
+        with context.wrap_socket(connection, server_hostname=host):
+            return _good("tls", mark("{server}: TLS works, the certificate fits"), server=server)
+    except ssl.SSLCertVerificationError as error:
+        return _certificate(error, host, server)
+    except (ssl.SSLError, OSError) as error:
+        return _bad(
+            "tls",
+            mark("{server} does not complete the TLS handshake: {reason}"),
+            mark("Ask which port speaks TLS; without TLS leave kafka.tls out."),
+            server=server,
+            reason=getattr(error, "reason", None) or type(error).__name__,
+        )
+
+
+_EXPIRED, _NOT_YET = 10, 9  # X509_V_ERR_CERT_HAS_EXPIRED, ..._NOT_YET_VALID
+_HOST_NAMES = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, ..._IP_ADDRESS_MISMATCH
+
+
+def _certificate(error: ssl.SSLCertVerificationError, host: str, server: str) -> Finding:
+    command = mark("See it with: openssl s_client -connect {server} -showcerts </dev/null | openssl x509 -noout -text")
+    if error.verify_code in _HOST_NAMES:
+        message = mark("{server}: the certificate is for another host name than {host}")
+        fix = mark("Use the name in the certificate in kafka.bootstrap_servers, or have one issued that names {host}.")
+    elif error.verify_code in (_EXPIRED, _NOT_YET):
+        message, fix = mark("{server}: the certificate is outside its time: {reason}"), command
+    else:
+        message = mark("{server}: the certificate is not signed by the authority in kafka.tls.ca_file: {reason}")
+        fix = mark("Put the certificate of the authority that signed the broker's into kafka.tls.ca_file.")
+    return _bad("tls", message, fix, server=server, host=host, reason=error.verify_message)
+
+
+def _login_and_rights(settings: Settings, agent: str) -> list[Finding]:
+    deadline = time.monotonic() + LOGIN_SECONDS
+    try:
+        rights = bounded(lambda: _read_rights(settings, agent), deadline + 10, lambda: None)
+    except Exception as error:
+        return [_failed(our_error(error, settings.kafka), settings)]
+    user = settings.kafka.sasl.user if settings.kafka.sasl else "ANONYMOUS"
+    return [_good("login", mark("Logged in as {user}"), user=user), *_missing(settings, rights, agent)]
+
+
+def _failed(error: AgentError, settings: Settings) -> Finding:
+    sasl = settings.kafka.sasl
+    if isinstance(error, LoginRefused) and sasl:
+        fix = mark(
+            "Check user and password; an administrator sets it with: kafka-configs.sh --bootstrap-server {server} --alter --add-config '{mechanism}=[password=...]' --entity-type users --entity-name {user}"
+        )
+        return _bad("login", mark("{detail}"), fix, detail=error.text(), mechanism=sasl.mechanism, user=sasl.user, server=settings.kafka.bootstrap_servers[0])
+    step = "rights" if isinstance(error, KafkaRefused) else "login"
+    return _bad(
+        step,
+        mark("{detail}"),
+        mark("The broker accepts connections and does not answer as a client expects: ask for the right listener (TLS, login) and its advertised address."),
+        detail=error.text(),
+    )
+
+
+def _read_rights(settings: Settings, agent: str) -> dict[str, set[str]]:
+    """What this user may do with each topic and, under the key '', with the agent's transactional id (as far as asking can tell)."""
+    names = [settings.state_topic, *(settings.topic(resource) for resource in settings.resource)]
+    with closing_client(KafkaAdminClient, **client_settings(settings.kafka), bootstrap_timeout_ms=int(LOGIN_SECONDS * 1000)) as admin:
+        rights = {str(topic["name"]): _operations(topic) for topic in admin.describe_topics(names)}
+        rights[""] = {"DESCRIBE", "WRITE"}
+        if agent:
+            try:
+                admin.describe_transactions([agent])
+            except AuthorizationError:
+                rights[""] = set()
+            except Exception:  # an id that was never used is unknown to the coordinator: then the right is there
+                pass
+    return rights
+
+
+def _operations(topic: dict[str, Any]) -> set[str]:
+    if topic["error_code"] == _FORBIDDEN_TOPIC:
+        return set()
+    operations = topic.get("authorized_operations")
+    return set(operations) if operations else {"READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS"}  # missing topic, or the broker does not say
+
+
+def _missing(settings: Settings, rights: dict[str, set[str]], agent: str) -> Iterable[Finding]:
+    needs = {name: ["DESCRIBE", "WRITE"] for name in rights}
+    needs[settings.state_topic] = ["DESCRIBE", "READ", "WRITE"]
+    found = False
+    for name, operations in needs.items():
+        lacking = [operation for operation in operations if operation not in rights[name]]
+        if lacking:
+            found = True
+            yield _lacking(settings, f"--topic {name}" if name else f"--transactional-id {agent}", lacking)
+    if not found:
+        yield _good("rights", mark("All rights on topics and transactional id are there"))
+
+
+def _lacking(settings: Settings, what: str, operations: list[str]) -> Finding:
+    user = settings.kafka.sasl.user if settings.kafka.sasl else "ANONYMOUS"
+    flags = " ".join(f"--operation {''.join(word.capitalize() for word in operation.split('_'))}" for operation in operations)
+    fix = mark("An administrator grants it with: kafka-acls.sh --bootstrap-server {server} --add --allow-principal User:{user} {flags} {what}")
+    message = mark("{user} lacks the right {operations} on {what}")
+    return _bad("rights", message, fix, user=user, what=what, flags=flags, operations=", ".join(operations), server=settings.kafka.bootstrap_servers[0])
+
+
+def _good(step: str, message: str, **values: Any) -> Finding:
+    return Finding(step, True, translate(message, **values))
+
+
+def _bad(step: str, message: str, fix: str, **values: Any) -> Finding:
+    return Finding(step, False, translate(message, **values), translate(fix, **values))

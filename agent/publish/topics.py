@@ -1,0 +1,138 @@
+"""Creates and checks topics for `init` and `check`, and writes the first state record."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from agent.config import Settings
+from agent.errors import InitRefused, StateLost, TopicLimit, TopicMissing
+from agent.messages import mark, translate
+from agent.publish.base import TopicDescription
+from agent.publish.connection import REFUSALS, client_settings, closing_client, our_error
+from agent.publish.kafka_python import KafkaPython
+from agent.publish.recovery import MAX_MESSAGE_BYTES, OVERHEAD
+from agent.publish.state import InvalidState, StateRecord, loads
+from agent.publish.waiting import bounded
+
+SECONDS = 30.0  # for one step of init or check
+_CLUSTER_LIMIT = 1_048_588  # Kafka's own default of max.message.bytes
+# Small segments that are compacted soon: recovery reads from near the end, and the topic stays small (kafka.md §6).
+STATE_SETTINGS = {
+    "cleanup.policy": "compact",
+    "segment.bytes": "1048576",
+    "segment.ms": "600000",
+    "min.cleanable.dirty.ratio": "0.01",
+}
+
+
+def _never() -> None:
+    """init and check wait without signs of life."""
+
+
+def broker(settings: Settings, agent: str = "") -> KafkaPython:
+    """The cluster, for one command."""
+    return KafkaPython(settings.kafka, settings.state_topic, agent, _never)
+
+
+def resource_topics(settings: Settings) -> list[str]:
+    """The topics of the configured resources."""
+    return [settings.topic(resource) for resource in settings.resource]
+
+
+def wanted(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Every topic the agent needs, with what `init` creates it with."""
+    replicas = settings.kafka.replication_factor
+    size = str(max(_CLUSTER_LIMIT, settings.kafka.max_event_bytes + OVERHEAD))
+    resources = {"cleanup.policy": "delete", MAX_MESSAGE_BYTES: size}
+    topics = {name: (settings.kafka.partitions, resources) for name in resource_topics(settings)}
+    topics[settings.state_topic] = (1, STATE_SETTINGS)
+    return {name: {"num_partitions": count, "replication_factor": replicas, "configs": configs} for name, (count, configs) in topics.items()}
+
+
+def describe(settings: Settings) -> dict[str, TopicDescription | None]:
+    """Every topic the agent needs as the cluster has it; None for one that is missing. Raises the connection's errors."""
+    return broker(settings).topics(wanted(settings), time.monotonic() + SECONDS)
+
+
+def create_topics(settings: Settings, tell: Callable[[str], None]) -> None:
+    """Creates what is missing and checks what is there; `tell` gets a sentence for each. Raises InitRefused, TopicLimit, KafkaRefused."""
+    found = describe(settings)
+    missing = {name: options for name, options in wanted(settings).items() if found[name] is None}
+    if missing:
+        deadline = time.monotonic() + SECONDS
+        try:
+            bounded(lambda: _create(settings, missing), deadline, _never)
+        except Exception as error:
+            raise our_error(error, settings.kafka) from None
+    verify(settings, describe(settings))
+    for name in found:
+        text = mark("Topic {topic} created") if name in missing else mark("Topic {topic} exists")
+        tell(translate(text, topic=name))
+
+
+def _create(settings: Settings, missing: dict[str, dict[str, Any]]) -> None:
+    with closing_client(KafkaAdminClient, **client_settings(settings.kafka), bootstrap_timeout_ms=int(SECONDS * 900)) as admin:
+        for topic in admin.create_topics(missing, raise_errors=False)["topics"]:
+            error: type[KafkaError] = for_code(topic["error_code"])
+            if topic["error_code"] and error is not TopicAlreadyExistsError:
+                if issubclass(error, REFUSALS):
+                    raise error
+                raise InitRefused(reason=f"topic {topic['name']}: {error.__name__}")
+        admin.wait_for_topics(list(missing))
+
+
+def verify(settings: Settings, found: dict[str, TopicDescription | None]) -> None:
+    """Raises TopicMissing, TopicLimit or InitRefused for the first topic that does not serve. What may not be read passes."""
+    for name, topic in found.items():
+        if topic is None:
+            raise TopicMissing(topic=name)
+        policy = topic.settings.get("cleanup.policy", "")
+        if name == settings.state_topic:
+            if topic.partitions != 1:
+                raise InitRefused(reason=f"topic {name} has {topic.partitions} partitions; the state topic must have 1")
+            if policy not in ("", "compact"):
+                raise InitRefused(reason=f"topic {name} has cleanup.policy={policy}; the state topic must have compact, or its record expires")
+        else:
+            limit, needed = topic.settings.get(MAX_MESSAGE_BYTES), settings.kafka.max_event_bytes + OVERHEAD
+            if limit is not None and int(limit) < needed:
+                raise TopicLimit(topic=name, limit=limit, needed=needed)
+            if "compact" in policy:
+                raise InitRefused(reason=f"topic {name} has cleanup.policy={policy}; compaction removes events, it must have delete")
+
+
+def write_first_state(settings: Settings, agent_uuid: str, epoch: int, nonce: str) -> None:
+    """Writes record 0, in a transaction; does nothing where this agent's own record 0 stands already.
+
+    Raises InitRefused when the topic holds another agent's records, or this agent has published already; StateLost without topic.
+    """
+    cluster = broker(settings, agent_uuid)
+    deadline = time.monotonic() + SECONDS
+    producer = cluster.open(deadline)
+    try:
+        strangers = cluster.strangers(deadline)
+        if strangers:
+            raise InitRefused(reason=f"the state topic {settings.state_topic} belongs to another agent ({strangers[0]})")
+        value = cluster.last_state(deadline)
+        if value is not None:
+            _own(settings.state_topic, value)
+            return
+        record = StateRecord(agent_uuid, epoch, nonce, 0, "", "", 0, 0, {})
+        producer.begin()
+        producer.send(settings.state_topic, 0, agent_uuid.encode(), record.dumps(), [])
+        producer.commit(deadline)
+    finally:
+        producer.abandon()
+    if cluster.last_state(time.monotonic() + SECONDS) is None:
+        raise StateLost(topic=settings.state_topic)
+
+
+def _own(topic: str, value: bytes) -> None:
+    try:
+        number = loads(value).number
+    except InvalidState as error:
+        raise InitRefused(reason=f"the state record in topic {topic}: {error}") from None
+    if number:
+        raise InitRefused(reason=f"this agent has published up to event {number} already")

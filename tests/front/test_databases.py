@@ -1,0 +1,293 @@
+"""What SQLite and PostgreSQL front ends do in their own way: refusals at start, errors, locks, the reader beside the writer."""
+
+import sqlite3
+from pathlib import Path
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.errors import FrontBusy, FrontTableWrong, FrontUnreachable, NotInitialised, RowRefused
+from agent.front.outbox import BatchWriter, OutboxEvent, event_id, frames
+from agent.front.postgres import PostgresFront, accepts
+from agent.front.reader import Published, Reader
+from agent.front.sqlite import SqliteFront, affinity
+from agent.front.store import SqlFront
+from tests.front.conftest import PLAIN, SOFT, TYPES, WORDS, Fronts, fetch, initialise, progress, put, sql, target, write
+
+NARROW = target("narrow", ("id", "名称", "amount"), (0,))
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A fresh SQLite database."""
+    return f"sqlite:///{tmp_path}/front.db"
+
+
+def sqlite(url: str, statement: str) -> list[tuple[object, ...]]:
+    """Runs a statement beside the front."""
+    with sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None) as connection:
+        return connection.execute(statement).fetchall()
+
+
+# ---- refusals at start
+
+SQLITE_WRONG = {
+    "key": ('CREATE TABLE narrow (id INTEGER, "名称" TEXT, amount TEXT)', "primary key"),
+    "collation": ('CREATE TABLE narrow (id TEXT COLLATE NOCASE PRIMARY KEY, "名称" TEXT, amount TEXT)', "must be INTEGER"),
+    "numeric": ('CREATE TABLE narrow (id INTEGER PRIMARY KEY, "名称" TEXT, amount NUMERIC)', "amount is NUMERIC"),
+    "missing": ('CREATE TABLE narrow (id INTEGER PRIMARY KEY, "名称" TEXT)', "amount is missing"),
+    "not null": ('CREATE TABLE narrow (id INTEGER PRIMARY KEY, "名称" TEXT NOT NULL, amount TEXT)', "NOT NULL"),
+    "extra": ('CREATE TABLE narrow (id INTEGER PRIMARY KEY, "名称" TEXT, amount TEXT, more TEXT NOT NULL)', "more is NOT NULL"),
+    "unique": ('CREATE TABLE narrow (id INTEGER PRIMARY KEY, "名称" TEXT UNIQUE, amount TEXT)', "unique index"),
+}
+POSTGRES_WRONG = {
+    "key": ('CREATE TABLE narrow (id int8, "名称" text, amount numeric)', "no primary key"),
+    "varchar": ('CREATE TABLE narrow (id int8 primary key, "名称" varchar(5), amount numeric)', "narrower"),
+    "int": ('CREATE TABLE narrow (id int4 primary key, "名称" text, amount numeric)', "id is integer, narrower"),
+    "scale": ('CREATE TABLE narrow (id int8 primary key, "名称" text, amount numeric(30,2))', "numeric(30,2), narrower"),
+    "missing": ('CREATE TABLE narrow (id int8 primary key, "名称" text)', "amount is missing"),
+    "generated": ('CREATE TABLE narrow (id int8 primary key, "名称" text, amount numeric(30,10) generated always as (1) stored)', "generated"),
+    "not null": ('CREATE TABLE narrow (id int8 primary key, "名称" text not null, amount numeric)', "NOT NULL"),
+    "extra": ('CREATE TABLE narrow (id int8 primary key, "名称" text, amount numeric, more text not null)', "more is NOT NULL"),
+    "unique": ('CREATE TABLE narrow (id int8 primary key, "名称" text unique, amount numeric)', "unique index"),
+}
+
+
+@pytest.mark.parametrize("case", SQLITE_WRONG)
+def test_sqlite_refuses_a_table_that_would_change_rows(sqlite_url: str, case: str) -> None:
+    """The error names table, column and what it must be."""
+    statement, reason = SQLITE_WRONG[case]
+    sqlite(sqlite_url, statement)
+    with pytest.raises(FrontTableWrong, match=f"narrow.*{reason}"):
+        SqliteFront(sqlite_url, 1.0).check(NARROW)
+
+
+def test_sqlite_refuses_a_key_collation(sqlite_url: str) -> None:
+    """NOCASE would make 'A' and 'a' one row."""
+    sqlite(sqlite_url, 'CREATE TABLE words ("名称" TEXT COLLATE NOCASE, id INTEGER, PRIMARY KEY ("名称", id))')
+    with pytest.raises(FrontTableWrong, match="NOCASE"):
+        SqliteFront(sqlite_url, 1.0).check(WORDS)
+
+
+@pytest.mark.parametrize("case", POSTGRES_WRONG)
+def test_postgres_refuses_a_table_that_would_change_rows(database: str, postgres_url: str, case: str) -> None:
+    """The error names table, column and what it must be."""
+    statement, reason = POSTGRES_WRONG[case]
+    sql(database, statement)
+    with pytest.raises(FrontTableWrong) as refused:
+        PostgresFront(postgres_url, None, 1.0).check(NARROW)
+    assert reason in str(refused.value)
+
+
+def test_postgres_refuses_a_nondeterministic_key(database: str, postgres_url: str) -> None:
+    """A collation under which different bytes are equal merges rows. (No ICU in this build: the catalogue row is made by hand.)"""
+    sql(database, "CREATE TABLE words (\"名称\" text, id int8, primary key (\"名称\", id))")
+    sql(
+        database,
+        "update pg_attribute set attcollation = (select oid from pg_collation where collname = 'POSIX') "
+        "where attrelid = 'words'::regclass and attname = '名称'",
+    )
+    sql(database, "update pg_collation set collisdeterministic = false where collname = 'POSIX'")
+    with pytest.raises(FrontTableWrong, match="nondeterministic"):
+        PostgresFront(postgres_url, None, 1.0).check(WORDS)
+
+
+@pytest.mark.parametrize("front_of", ["sqlite", "postgres"])
+def test_tables_we_create_pass_their_own_check(request: pytest.FixtureRequest, sqlite_url: str, front_of: str) -> None:
+    """Creating is idempotent and fits; a table that is missing is named."""
+    front: SqlFront = SqliteFront(sqlite_url, 1.0) if front_of == "sqlite" else PostgresFront(request.getfixturevalue("postgres_url"), None, 1.0)
+    with pytest.raises(FrontTableWrong, match="does not exist"):
+        front.check(PLAIN)
+    for one in (PLAIN, WORDS, SOFT):
+        assert front.create(one)
+        assert not front.create(one)
+        front.check(one)
+    with pytest.raises(FrontTableWrong, match="ex_batch is missing"):
+        front.check(WORDS._replace(technical={"batch": "ex_batch"}))
+
+
+def test_an_uninitialised_front_end_says_so(sqlite_url: str) -> None:
+    """Before init there is nothing to open."""
+    with pytest.raises(NotInitialised):
+        SqliteFront(sqlite_url, 1.0).open("nonce")
+    front = SqliteFront(sqlite_url, 1.0)
+    initialise(front)
+    front.update_state(initialised=0)
+    with pytest.raises(NotInitialised):
+        front.open("nonce")
+
+
+@pytest.mark.parametrize(
+    ("source", "wide", "narrow"),
+    [
+        ("smallint", "integer", "boolean"), ("integer", "numeric", "smallint"), ("bigint", "text", "integer"),
+        ("numeric(10,2)", "numeric(12,4)", "numeric(11,4)"), ("numeric", "text", "numeric(10,2)"),
+        ("character varying(20)", "character varying(20)", "character varying(19)"), ("character varying", "text", "character varying(20)"),
+        ("timestamp(3) without time zone", "timestamp without time zone", "timestamp(3) with time zone"),
+        ("timestamp without time zone", "timestamp(6) without time zone", "timestamp(3) without time zone"), ("date", "date", "timestamp without time zone"),
+    ],
+)  # fmt: skip
+def test_which_types_hold_which(source: str, wide: str, narrow: str) -> None:
+    """Wider is fine, narrower is not."""
+    assert accepts(source, wide)
+    assert not accepts(source, narrow)
+
+
+def test_sqlite_affinities() -> None:
+    """https://www.sqlite.org/datatype3.html, section 3.1.1 examples."""
+    examples = {"INT": "INTEGER", "VARCHAR(255)": "TEXT", "": "BLOB", "DOUBLE PRECISION": "REAL", "DECIMAL(10,5)": "NUMERIC", "FLOATING POINT": "INTEGER"}
+    assert {declared: affinity(declared) for declared in examples} == examples
+
+
+# ---- errors
+
+def test_a_locked_sqlite_is_busy_and_nothing_remains(sqlite_url: str) -> None:
+    """Another writer's lock ends in FRONT_BUSY after the bounded wait."""
+    initialise(SqliteFront(sqlite_url, 1.0))
+    front = SqliteFront(sqlite_url, 0.2)
+    front.open("nonce")
+    other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(FrontBusy):
+        front.begin()
+    other.execute("ROLLBACK")
+    front.close()
+
+
+def test_a_locked_postgres_table_is_busy(database: str, postgres_url: str) -> None:
+    """A row lock held by the platform ends in FRONT_BUSY, and the whole transaction is gone."""
+    initialise(PostgresFront(postgres_url, None, 1.0))
+    front = PostgresFront(postgres_url, None, 0.2)
+    front.open("nonce")
+    with psycopg.connect(database) as other:
+        other.execute("LOCK TABLE words")
+        with pytest.raises(FrontBusy):
+            write(front, WORDS, {("a", "1"): put(("a", "1"))})
+        front.rollback()
+    write(front, WORDS, {("b", "1"): put(("b", "1"))})
+    assert fetch(front, WORDS, ("a", "1"), ("b", "1")) == {("b", "1"): ("b", "1")}
+    front.close()
+
+
+def test_a_refused_row_names_the_table_and_no_value(database: str, postgres_url: str) -> None:
+    """A row the table cannot hold suspends its table; the error carries no value."""
+    front = PostgresFront(postgres_url, None, 1.0)
+    initialise(front)
+    sql(database, 'ALTER TABLE words ALTER "名称" TYPE varchar(3)')
+    front.open("nonce")
+    with pytest.raises(RowRefused) as refused:
+        write(front, WORDS, {("canary", "1"): put(("canary", "1"))})
+    assert refused.value.resource == WORDS.resource
+    assert "canary" not in str(refused.value)
+    front.close()
+
+
+def test_a_postgres_that_is_away_is_unreachable() -> None:
+    """Nobody listens: retry."""
+    with pytest.raises(FrontUnreachable):
+        PostgresFront("postgresql+psycopg://nobody@127.0.0.1:1/nothing", None, 1.0).open("nonce")
+
+
+# ---- values
+
+TEXTS = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]))
+ROWS = st.tuples(
+    st.integers(-(2**63), 2**63 - 1).map(str),
+    st.none() | TEXTS,
+    st.none() | st.decimals(-(10**19), 10**19, places=10).map(lambda d: format(d, "f")),
+    st.none() | st.sampled_from("tf"),
+    st.none() | st.sampled_from(["2024-02-29", "0044-03-15 BC", "10000-01-01", "infinity"]),
+    st.none() | st.sampled_from(["1970-01-01 00:00:00+00", "0001-12-31 23:59:59.999999+00 BC", "-infinity"]),
+    st.none() | st.sampled_from(["0", "-0", "NaN", "Infinity", "-Infinity", "1.5", "1e+300", "5e-324"]),
+    st.none() | st.binary().map(lambda b: "\\x" + b.hex()),
+    st.none() | st.sampled_from(["null", "1", '"x"', '{"甲": [1, 2]}']),
+    st.none() | st.text("ab ", max_size=5).map(lambda t: t.ljust(5)),
+)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(row=ROWS)
+def test_any_row_round_trips(kind: str, fronts: Fronts, row: tuple[str, *tuple[str | None, ...]]) -> None:
+    """What is written is read back, for values of every form; floats compare as numbers."""
+    if fronts.kind != kind:
+        return
+    front = fronts.new()
+    front.open("nonce")
+    write(front, PLAIN, {(row[0],): put(row)})
+    (found,) = fetch(front, PLAIN, (row[0],)).values()
+    front.close()
+    position = list(TYPES).index("f")
+    plain = [value for i, value in enumerate(found) if i != position]
+    assert plain == [value for i, value in enumerate(row) if i != position]
+    assert found[position] is row[position] is None or repr(float(str(found[position]))) == repr(float(str(row[position])))
+
+
+# ---- the reader
+
+@pytest.fixture
+def filled(fronts: Fronts) -> SqlFront:
+    """A front end with three batches: events 1-2, a heartbeat, event 3 (in two parts)."""
+    if fronts.kind == "memory":
+        pytest.fail("the reader reads SQL databases")
+    front = fronts.new()
+    assert isinstance(front, SqlFront)
+    front.open("nonce")
+    writer = BatchWriter(0, 0)
+    for n, values in enumerate(([b"one", b"two"], [], [b"x" * 2_500_000])):
+        front.begin()
+        if values:
+            writer.begin(n, 100 + n, 1000 + n)
+            for value in values:
+                writer.event("p.t", 1, writer.number + 1, b"k", value)
+            writer.commit(110 + n)
+        else:
+            writer.heartbeat(105, 1005)
+        batch = writer.take()
+        assert batch is not None
+        front.store(batch, 1000 + n)
+        front.commit(progress("0/20", number=writer.number, batch=writer.batch))
+    return front
+
+
+@pytest.mark.parametrize("fronts", ["sqlite", "postgres"], indirect=True)
+def test_the_reader_sees_batches_in_order_and_whole(filled: SqlFront) -> None:
+    """Batches come in order, large ones put together; the backlog counts events."""
+    reader = Reader(filled.engine)
+    batches = [reader.next_batch(after) for after in range(4)]
+    assert [(b.first_number, b.last_number) for b in batches if b] == [(1, 2), (3, 2), (3, 3)]
+    assert batches[3] is None
+    events = [f for b in batches if b for f in frames(b) if isinstance(f, OutboxEvent)]
+    assert [len(e.value) for e in events] == [3, 3, 2_500_000]
+    assert (reader.backlog(0).events, reader.backlog(2).events, reader.backlog(3)) == (3, 1, (0, 0))
+    assert reader.event_id(2, "source") == event_id("source", 100, 1)
+    assert reader.event_id(4, "source") is None
+    assert [reader.batch_of(n) for n in range(4)] == [0, 0, 2, 3]
+
+
+@pytest.mark.parametrize("fronts", ["sqlite", "postgres"], indirect=True)
+def test_the_published_mark_never_waits(filled: SqlFront) -> None:
+    """While the writer holds the lock the mark is not written; afterwards it is, and the batches it covers are gone."""
+    reader = Reader(filled.engine)
+    mark = Published(2, "id", 2, "0/20", 5)
+    filled.begin()
+    filled.write(WORDS, {("a", "1"): put(("a", "1"))}, 1)
+    if filled.engine.dialect.name == "sqlite":  # one write lock for all
+        assert not reader.mark_published(mark)
+    filled.rollback()
+    assert reader.mark_published(mark)
+    assert reader.published() == mark
+    assert (reader.next_batch(0) or pytest.fail("no batch")).batch == 3
+    filled.close()
+
+
+@pytest.mark.parametrize("fronts", ["sqlite", "postgres"], indirect=True)
+def test_the_reader_knows_who_the_agent_is(filled: SqlFront) -> None:
+    """Identity, epoch, nonce and table states as stored."""
+    reader = Reader(filled.engine)
+    identity = reader.identity()
+    assert (identity.source_id, identity.nonce, identity.number, identity.epoch) == ("source", "nonce", 3, 1)
+    assert reader.resources()[WORDS.resource]["state"] == "live"
+    filled.close()

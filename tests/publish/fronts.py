@@ -1,0 +1,119 @@
+"""A front end for the publisher's tests: the agent's own tables in a SQLite file, filled as the capture process fills them."""
+
+import random
+import uuid
+from pathlib import Path
+
+from sqlalchemy import Engine, Integer, func, insert, select, update
+
+from agent.config import Settings
+from agent.config.settings import FrontSettings, KafkaSettings, ResourceSettings, SourceSettings
+from agent.front import schema
+from agent.front.outbox import Batch, BatchWriter, event_id
+from agent.front.reader import Reader
+from agent.front.sqlite import sqlite_engine
+
+SOURCE_ID = "system/1/biz/slot"
+Transaction = list[tuple[str, int, str]]  # table, key, operation
+
+
+def settings_for(bootstrap: str, prefix: str, directory: Path, tables: tuple[str, ...] = ("orders", "items"), **kafka: object) -> Settings:
+    """Settings of an agent whose front end is `directory`/front.db."""
+    return Settings(
+        name="unit1",
+        state_directory=str(directory),
+        source=SourceSettings(host="localhost", database="biz", user="agent"),
+        front=FrontSettings(url=f"sqlite:///{directory / 'front.db'}"),
+        kafka=KafkaSettings.model_validate({"bootstrap_servers": [bootstrap], "prefix": prefix, **kafka}),
+        resource=[ResourceSettings(name=table, table=table, columns=["id"]) for table in tables],
+    )
+
+
+class OutboxFront:
+    """The capture process's side: counters, outbox and position, written in one transaction."""
+
+    def __init__(self, settings: Settings, nonce: str = "nonce-1") -> None:
+        self.settings = settings
+        self.path = Path(settings.front_url.removeprefix("sqlite:///"))
+        self.engine: Engine = sqlite_engine(settings.front_url, 20)
+        self._engines = [self.engine]
+        self.agent = str(uuid.uuid4())
+        self.seqs = dict.fromkeys((settings.topic(resource) for resource in settings.resource), 0)
+        self.lsn = 1000
+        self.expected: dict[str, list[tuple[str, int]]] = {topic: [] for topic in self.seqs}  # topic -> (event id, seq)
+        schema.metadata.create_all(self.engine)
+        self._writer = BatchWriter(0, 0)
+        with self.engine.begin() as connection:
+            row = {"id": 1, "agent_uuid": self.agent, "agent_name": "unit1", "source_id": SOURCE_ID, "system_id": "1", "timeline": 1}
+            row |= {"slot": "s", "epoch": 1, "nonce": nonce, "initialised": 1, "position": "0/0", "position_time_us": 0}
+            row |= {"commit_position": "", "commit_xid": 0, "commit_time_us": 0, "number": 0, "batch": 0}
+            connection.execute(insert(schema.state).values(**row))
+            connection.execute(insert(schema.published).values(id=1, number=0, event_id="", batch=0, position="", time_us=0))
+            for resource in settings.resource:
+                topic = settings.topic(resource)
+                given = {"name": resource.name, "topic": topic, "state": "live", "generation": 1}
+                others = {column.name: 0 if isinstance(column.type, Integer) else "" for column in schema.resource.columns if not column.nullable}
+                connection.execute(insert(schema.resource).values(**others | given))
+
+    def reader(self) -> Reader:
+        """The publisher's view."""
+        self._engines.append(sqlite_engine(self.settings.front_url, 20).execution_options(reader=True))
+        return Reader(self._engines[-1])
+
+    def close(self) -> None:
+        """Closes its files."""
+        for engine in self._engines:
+            engine.dispose()
+
+    def opened_again(self, nonce: str) -> None:
+        """What a capture process does first: the next epoch, its service's nonce."""
+        with self.engine.begin() as connection:
+            connection.execute(update(schema.state).values(epoch=schema.state.c.epoch + 1, nonce=nonce))
+
+    def write(self, transactions: list[Transaction], size: int = 40, heartbeat: bool = False) -> None:
+        """One front-end transaction with these source transactions."""
+        batches: list[Batch] = []
+        for changes in transactions:
+            self.lsn += 100
+            self._writer.begin(7, self.lsn, self.lsn)
+            for ordinal, (table, key, operation) in enumerate(changes):
+                self._event(table, key, operation, ordinal, size)
+                if self._writer.full and (batch := self._writer.take()):
+                    batches.append(batch)
+            self._writer.commit(self.lsn + 50)
+        if heartbeat:
+            self.lsn += 100
+            self._writer.heartbeat(self.lsn, self.lsn)
+        if batch := self._writer.take():
+            batches.append(batch)
+        self._store(batches)
+
+    def _event(self, table: str, key: int, operation: str, ordinal: int, size: int) -> None:
+        topic = f"{self.settings.kafka.prefix}.{table}"
+        self.seqs[topic] += 1
+        value = b'{"before":null,"after":{"id":%d,"t":"%b"},"op":"%b","ts_ms":1}' % (key, random.randbytes(size // 2).hex().encode(), operation.encode())
+        self._writer.event(topic, 1, self.seqs[topic], b'{"id":%d}' % key, value, tombstone=operation == "d")
+        self.expected[topic].append((event_id(SOURCE_ID, self.lsn, ordinal), self.seqs[topic]))
+
+    def _store(self, batches: list[Batch]) -> None:
+        with self.engine.begin() as connection:
+            for batch in batches:
+                for part, at in enumerate(range(0, len(batch.payload), 1 << 20)):
+                    chunk = batch.payload[at : at + (1 << 20)]
+                    connection.execute(insert(schema.outbox).values(**batch._asdict() | {"part": part, "payload": chunk, "time_us": self.lsn}))
+            values = {"number": self._writer.number, "batch": self._writer.batch, "position": f"0/{self.lsn + 50:X}", "position_time_us": self.lsn}
+            connection.execute(update(schema.state).values(**values))
+
+    def outbox_rows(self) -> int:
+        """How many rows the outbox still has."""
+        with self.engine.connect() as connection:
+            return connection.execute(select(func.count()).select_from(schema.outbox)).scalar_one()
+
+
+def workload(seed: int, transactions: int, largest: int = 5) -> list[Transaction]:
+    """Source transactions over two tables and few keys."""
+    chance = random.Random(seed)
+    return [
+        [(chance.choice(("orders", "items")), chance.randrange(20), chance.choice("cuud")) for _ in range(chance.randint(1, largest))]
+        for _ in range(transactions)
+    ]

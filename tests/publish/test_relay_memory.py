@@ -1,0 +1,380 @@
+"""The publisher on the in-memory twin: crashes, lost replies and fencing at every place, judged by what is visible."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from agent.control import Control
+from agent.errors import AgentError, AnotherAgent, DuplicateAgent, KafkaUnreachable, PartitionsChanged, StateAhead, StateLost, TopicLost, TopicMissing
+from agent.publish.base import Headers
+from agent.publish.memory import MemoryBroker, MemoryCluster, MemoryProducer
+from agent.publish.relay import UNEXPECTED, Relay
+from agent.publish.state import StateRecord, loads
+from tests.publish.fronts import OutboxFront, settings_for, workload
+from tests.waiting import eventually
+
+
+class World:
+    """A front end, a cluster, and as many publishers as the test starts one after the other."""
+
+    def __init__(self, path: Path, **kafka: object) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self.settings = settings_for("memory:1", "p", path, **kafka)
+        self.front = OutboxFront(self.settings)
+        self.cluster = MemoryCluster()
+        for topic in self.front.expected:
+            self.cluster.create(topic, 3)
+        self.cluster.create(self.settings.state_topic)
+        self.write_state(StateRecord(self.front.agent, 0, "init", 0, "", "", 0, 0, {}))
+
+    def write_state(self, record: StateRecord, agent: str = "") -> None:
+        """Another producer writes a state record."""
+        producer = MemoryProducer(self.cluster, agent or self.front.agent)
+        producer.begin()
+        producer.send(self.settings.state_topic, 0, self.front.agent.encode(), record.dumps(), [])
+        producer.commit(0)
+
+    def relay(self, control: Control, nonce: str = "nonce-1") -> Relay:
+        """A publisher."""
+        topic, front = self.settings.state_topic, self.front
+        return Relay(self.settings, control, nonce, front.reader(), lambda agent, tick: MemoryBroker(self.cluster, topic, agent, tick))
+
+    def run(self, nonce: str = "nonce-1") -> None:
+        """A publisher in this thread, until it waits or ends."""
+        with contextlib.closing(Control.alone("publish", nonce)) as control:
+            self.relay(control, nonce).run()
+
+    def state(self) -> StateRecord:
+        """The last visible record."""
+        value = self.cluster.committed(self.settings.state_topic)[0][-1].value
+        assert value is not None
+        return loads(value)
+
+    def published(self) -> dict[str, list[tuple[str, int]]]:
+        """Id and seq of every visible event, by topic and seq."""
+        found: dict[str, list[tuple[str, int]]] = {}
+        for topic in self.front.expected:
+            events = [dict(r.headers) for log in self.cluster.committed(topic) for r in log if r.value is not None]
+            found[topic] = sorted(((h["sync.id"].decode(), int(h["sync.seq"])) for h in events), key=lambda pair: pair[1])
+        return found
+
+
+class Running:
+    """A publisher in a thread, with the error it ended with."""
+
+    def __init__(self, world: World, nonce: str = "nonce-1") -> None:
+        self.control = Control.alone("publish", nonce)
+        self.relay = world.relay(self.control, nonce)
+        self.error: BaseException | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.relay.run()
+        except BaseException as error:
+            self.error = error
+
+    def stop(self) -> float:
+        """Stops it; the seconds it took."""
+        began = time.monotonic()
+        if self._thread.is_alive():
+            self.control.stop()
+        self.ended()
+        return time.monotonic() - began
+
+    def ended(self) -> BaseException | None:
+        """Waits for its own end."""
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        if not self._closed:
+            self._closed = True
+            self.control.close()
+        return self.error
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A front end and a cluster after init."""
+    found = World(tmp_path)
+    yield found
+    found.front.close()
+
+
+@pytest.fixture
+def start(world: World) -> Iterator[Callable[..., Running]]:
+    """Starts publishers that are stopped at the end."""
+    started: list[Running] = []
+
+    def start(nonce: str = "nonce-1") -> Running:
+        started.append(Running(world, nonce))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.stop()
+
+
+def test_publishes_marks_and_deletes(world: World, start: Callable[..., Running]) -> None:
+    """Everything becomes visible, the front end is told, the batches go, the metrics say so."""
+    world.front.write(workload(1, 50))
+    running = start()
+    eventually(lambda: world.published() == world.front.expected, what="all published")
+    world.front.write(workload(2, 50), heartbeat=True)
+    running.control.wake()
+    eventually(lambda: world.published() == world.front.expected, what="all published")
+    eventually(lambda: world.front.outbox_rows() == 0, what="the outbox is empty")
+    mark, state = world.front.reader().published(), world.state()
+    assert (mark.number, mark.event_id, mark.position) == (state.number, state.event, state.position)
+    assert state.lsn == world.front.lsn and state.part == 0 and state.epoch == 1 and state.nonce == "nonce-1"
+    assert running.stop() < 2
+    counted = {name[2:]: count for name, count in running.control.counters.items() if name[0] == "agent_events_total"}
+    assert sum(counted.values()) == state.number and {name for name, _ in counted} == {"orders", "items"} and {op for _, op in counted} == set("cud")
+    assert running.control.gauges["agent_connected/kafka"] == 0 and running.control.gauges["agent_outbox_events"] == 0
+    assert running.control.gauges["agent_last_commit_timestamp_seconds/published"] == state.time_us / 1e6
+
+
+def test_headers_and_tombstones(world: World, start: Callable[..., Running]) -> None:
+    """Names and forms of docs/events.md."""
+    world.front.write([[("orders", 1, "c"), ("orders", 1, "d")]])
+    start()
+    eventually(lambda: world.published() == world.front.expected, what="all published")
+    log = next(log for log in world.cluster.committed("p.orders") if log)
+    identity = world.front.expected["p.orders"][1][0].encode()
+    assert [record.value is None for record in log] == [False, False, True]
+    assert log[1].headers == [("sync.id", identity), ("sync.seq", b"2"), ("sync.generation", b"1"), ("sync.epoch", b"1")]
+    assert log[2] == log[1]._replace(value=None, headers=[("sync.of", identity)])
+
+
+def test_a_large_transaction_is_split_and_says_so(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Parts of ten, then a small one that is whole."""
+    world = World(tmp_path, transaction_events=10)
+    request.addfinalizer(world.front.close)
+    world.front.write([[("orders", n, "c") for n in range(25)], [("orders", 1, "u")]])
+    running = Running(world)
+    eventually(lambda: world.published() == world.front.expected, what="all published")
+    running.stop()
+    heads = sorted((dict(r.headers) for log in world.cluster.committed("p.orders") for r in log), key=lambda h: int(h["sync.seq"]))
+    assert [(h.get("sync.part"), h.get("sync.last")) for h in heads] == [(b"1", b"0")] * 10 + [(b"2", b"0")] * 10 + [(b"3", b"1")] * 5 + [(None, None)]
+
+
+def test_a_cluster_that_is_down_only_lets_the_outbox_grow(world: World, start: Callable[..., Running]) -> None:
+    """The loop beats, counts, and stops at once."""
+    world.cluster.down = True
+    running = start()
+    world.front.write(workload(1, 10))
+    eventually(lambda: running.control.counters["agent_errors_total", "publish", "KAFKA_UNREACHABLE"] >= 3, what="three attempts")
+    assert world.front.outbox_rows() == 1
+    world.cluster.down = False
+    eventually(lambda: world.published() == world.front.expected, what="all published")
+    world.cluster.down = True
+    assert running.stop() < 2
+
+
+@pytest.mark.parametrize("switch", ["lost_replies", "lost_commits"])
+def test_unknown_outcomes(world: World, start: Callable[..., Running], switch: str) -> None:
+    """A commit without a reply may have happened or not: the state record tells."""
+    start()
+    for seed in range(8):
+        setattr(world.cluster, switch, 1)
+        world.front.write(workload(seed, 10))
+        eventually(lambda: world.published() == world.front.expected, what="all published")
+
+
+class Faulty:
+    """Makes a producer's call fail after so many, before or after it took effect."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, plan: list[tuple[str, int, bool]]) -> None:
+        self.plan = list(plan)
+        self.left = 0
+        for name in ("begin", "send", "drain", "commit"):
+            self._wrap(monkeypatch, name, getattr(MemoryProducer, name))
+
+    def _wrap(self, monkeypatch: pytest.MonkeyPatch, name: str, original: Callable[..., object]) -> None:
+        def call(producer: MemoryProducer, *args: object) -> object:
+            strikes = False
+            if self.plan and self.plan[0][0] == name:
+                _, count, after = self.plan[0]
+                strikes = self.left >= count
+                self.left = 0 if strikes else self.left + 1
+            if strikes:
+                self.plan.pop(0)
+                if not after:
+                    raise KafkaUnreachable(address="memory", reason="planned")
+            result = original(producer, *args)
+            if strikes:
+                raise KafkaUnreachable(address="memory", reason="planned")
+            return result
+
+        monkeypatch.setattr(MemoryProducer, name, call)
+
+
+faults = st.lists(st.tuples(st.sampled_from(["begin", "send", "drain", "commit"]), st.integers(0, 12), st.booleans()), max_size=6)
+
+
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(plan=faults, seed=st.integers(0, 1000), bound=st.integers(1, 12), restarts=st.integers(0, 2))
+def test_exactly_once_whatever_fails(tmp_path_factory: pytest.TempPathFactory, plan: list[tuple[str, int, bool]], seed: int, bound: int, restarts: int) -> None:
+    """Faults before and after each call, restarts between: each event once, seq gapless, each unsplit transaction visible as one."""
+    world = World(tmp_path_factory.mktemp("relay"), transaction_events=bound)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        Faulty(monkeypatch, plan)
+        monkeypatch.setattr(Control, "retry", lambda self, error: None)
+        monkeypatch.setattr(Control, "wait", lambda self, seconds: self.stop())
+        for turn in range(restarts + 1):
+            world.front.write(workload(seed + turn, 12, 8), heartbeat=turn == 1)
+            world.front.opened_again(f"n{turn}")
+            world.run(f"n{turn}")
+    world.front.close()
+    assert world.published() == world.front.expected
+    assert world.state().number == sum(len(events) for events in world.front.expected.values()) and world.state().part == 0
+
+
+def test_the_front_end_belongs_to_another_service(world: World, start: Callable[..., Running]) -> None:
+    """Exit 75, and nothing of Kafka is touched."""
+    error = start("another").ended()
+    assert isinstance(error, AnotherAgent) and error.exit_code == 75
+    assert world.state().nonce == "init"
+
+
+def test_a_clone_is_halted(world: World, start: Callable[..., Running], tmp_path: Path) -> None:
+    """Two copies of one front end: the second claims a later epoch, the first is fenced, recovers, and halts."""
+    world.front.write(workload(1, 10))
+    first = start()
+    eventually(lambda: world.published() == world.front.expected, what="all published")
+    state = world.state()
+    world.write_state(state._replace(epoch=2, nonce="clone"))
+    world.front.write(workload(2, 10))
+    first.control.wake()
+    error = first.ended()
+    assert isinstance(error, DuplicateAgent) and error.exit_code == 78
+    assert world.state().nonce == "clone"
+
+
+def lose_topic(world: World) -> None:
+    """Deleted."""
+    del world.cluster.topics["p.orders"]
+
+
+def recreate_topic(world: World) -> None:
+    """Deleted and created again."""
+    world.cluster.create("p.orders", 3)
+
+
+def add_partition(world: World) -> None:
+    """One more."""
+    world.cluster.topics["p.orders"].logs.append([])
+
+
+def truncate(world: World) -> None:
+    """Records lost."""
+    for log in world.cluster.topics["p.orders"].logs:
+        log.clear()
+
+
+def lose_state(world: World) -> None:
+    """The state topic deleted and created again."""
+    world.cluster.create(world.settings.state_topic)
+
+
+def lose_state_topic(world: World) -> None:
+    """The state topic deleted."""
+    del world.cluster.topics[world.settings.state_topic]
+
+
+def restore_front(world: World) -> None:
+    """The state record of an event the outbox never had."""
+    world.write_state(world.state()._replace(number=10_000, event="ff" * 16))
+
+
+@pytest.mark.parametrize(
+    ("harm", "error"),
+    [
+        (lose_topic, TopicLost),
+        (recreate_topic, TopicLost),
+        (truncate, TopicLost),
+        (add_partition, PartitionsChanged),
+        (lose_state, StateLost),
+        (lose_state_topic, StateLost),
+        (restore_front, StateAhead),
+    ],
+)
+def test_check_c_at_the_next_recovery(world: World, harm: Callable[[World], None], error: type[AgentError]) -> None:
+    """Each harm is named before anything is written."""
+    world.front.write(workload(1, 30))
+    running = Running(world)
+    eventually(lambda: world.published() == world.front.expected, what="all published")
+    running.stop()
+    harm(world)
+    before = sum(len(log) for topic in world.cluster.topics.values() for log in topic.logs)
+    world.front.write(workload(2, 30))
+    assert isinstance(Running(world).ended(), error)
+    assert sum(len(log) for topic in world.cluster.topics.values() for log in topic.logs) == before
+
+
+def test_a_topic_that_never_was(world: World) -> None:
+    """Not created by init."""
+    lose_topic(world)
+    assert isinstance(Running(world).ended(), TopicMissing)
+
+
+def test_a_changed_topic_is_noticed_while_nothing_fails(world: World, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Partitions added under a running publisher."""
+    monkeypatch.setattr("agent.publish.relay.TOPICS_SECONDS", 0.1)
+    monkeypatch.setattr("agent.publish.relay.IDLE_SECONDS", 0.1)
+    running = start()
+    eventually(lambda: world.state().nonce == "nonce-1", what="claimed")
+    add_partition(world)
+    assert isinstance(running.ended(), PartitionsChanged)
+
+
+def test_unknown_exceptions_are_retried_a_few_times(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the agent halts; the text of the exception is never shown."""
+    attempts = []
+
+    def fail(self: MemoryProducer, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers) -> None:
+        attempts.append(1)
+        raise RuntimeError("row value")
+
+    monkeypatch.setattr(MemoryProducer, "send", fail)
+    monkeypatch.setattr(Control, "retry", lambda self, error: None)
+    error = Running(world).ended()
+    assert isinstance(error, AgentError) and error.code == "INTERNAL" and "row value" not in str(error) and "RuntimeError" in str(error)
+    assert len(attempts) == UNEXPECTED
+
+
+def test_a_slow_line_shrinks_the_transactions_until_they_pass(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than 100 bytes per transaction never get through; one source transaction of 50 events does in the end, in parts."""
+    world = World(tmp_path, transaction_timeout_seconds=2.0)
+    request.addfinalizer(world.front.close)
+    monkeypatch.setattr(Control, "retry", lambda self, error: None)
+    clock = [0.0]
+    monkeypatch.setattr("agent.publish.relay.time.monotonic", lambda: clock[0])
+    original = MemoryProducer.send
+
+    def send(self: MemoryProducer, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers) -> None:
+        original(self, topic, partition, key, value, headers)
+        clock[0] += 0.0 if topic.endswith("unit1") else 0.15
+        self.outstanding = 1 << 30
+
+    def drain(self: MemoryProducer, outstanding: int, deadline: float) -> bool:
+        return clock[0] < deadline
+
+    monkeypatch.setattr(MemoryProducer, "send", send)
+    monkeypatch.setattr(MemoryProducer, "drain", drain)
+    monkeypatch.setattr(Control, "wait", lambda self, seconds: self.stop())
+    monkeypatch.setattr("agent.publish.memory.time.monotonic", lambda: clock[0])
+    world.front.write([[("orders", n, "c") for n in range(50)]])
+    world.run()
+    assert world.published() == world.front.expected
+    heads = sorted((dict(r.headers) for log in world.cluster.committed("p.orders") for r in log), key=lambda h: int(h["sync.seq"]))
+    parts = [int(h["sync.part"]) for h in heads]
+    assert parts == sorted(parts) and set(parts) == set(range(1, parts[-1] + 1)) and parts[-1] > 5
+    assert [h["sync.last"] == b"1" for h in heads] == [part == parts[-1] for part in parts]

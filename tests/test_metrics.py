@@ -1,0 +1,136 @@
+"""Metrics and health: names and label sets known from the start, liveness without peers, readiness with all of them."""
+
+import http.client
+import json
+import re
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import generate_latest
+
+from agent import metrics as names
+from agent.errors import ListenRefused
+from agent.health import HealthServer
+from agent.metrics import Metrics
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(["person", "permit"])
+
+
+@pytest.fixture
+def server(metrics: Metrics) -> Iterator[HealthServer]:
+    with HealthServer("127.0.0.1:0", "tax", metrics) as running:
+        yield running
+
+
+def get(server: HealthServer, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def text(metrics: Metrics) -> str:
+    return generate_latest(metrics.registry).decode()
+
+
+def test_every_known_label_set_is_there_at_zero(metrics: Metrics) -> None:
+    lines = text(metrics).splitlines()
+    for line in (
+        'agent_events_total{op="d",stage="published",table="permit"} 0.0',
+        'agent_errors_total{kind="KAFKA_UNREACHABLE",stage="publish"} 0.0',
+        'agent_errors_total{kind="INTERNAL",stage="capture"} 0.0',
+        'agent_process_restarts_total{stage="capture"} 0.0',
+        'agent_last_commit_timestamp_seconds{stage="applied"} 0.0',
+        'agent_connected{peer="frontend"} 0.0',
+        'agent_table_state{state="suspended",table="person"} 0.0',
+        "agent_source_lag_bytes 0.0",
+        "agent_outbox_events 0.0",
+        "agent_outbox_oldest_timestamp_seconds 0.0",
+        "agent_publish_duration_seconds_count 0.0",
+    ):
+        assert line in lines
+    assert re.search(r'^agent_build_info\{python="3\.\d+\.\d+",version="[\d.]+"\} 1\.0$', text(metrics), re.MULTILINE)
+    assert "process_resident_memory_bytes" in text(metrics)
+
+
+def test_beats_are_added_up(metrics: Metrics) -> None:
+    events = f"{names.EVENTS}/captured/person/c"
+    for _ in range(2):
+        metrics.beat({names.SOURCE_LAG: 7, f"{names.TABLE_STATE}/person/live": 1}, {events: 3}, {names.PUBLISH_DURATION: [0.004, 3.0]})
+    lines = text(metrics).splitlines()
+    assert 'agent_events_total{op="c",stage="captured",table="person"} 6.0' in lines
+    assert "agent_source_lag_bytes 7.0" in lines
+    assert 'agent_table_state{state="live",table="person"} 1.0' in lines
+    assert 'agent_publish_duration_seconds_bucket{le="0.005"} 2.0' in lines
+    assert "agent_publish_duration_seconds_count 4.0" in lines
+
+
+def test_names_that_do_not_exist_are_refused(metrics: Metrics) -> None:
+    with pytest.raises(KeyError):
+        metrics.count("agent_nonsense_total")
+
+
+def test_connections_remember_since_when(metrics: Metrics) -> None:
+    metrics.gauge(f"{names.CONNECTED}/kafka", 1)
+    since = metrics.connections["kafka"].since
+    metrics.gauge(f"{names.CONNECTED}/kafka", 1)
+    assert metrics.connections["kafka"] == (True, since)
+    metrics.gone("publish")
+    assert not metrics.connections["kafka"].connected
+
+
+def test_metrics_page(server: HealthServer, metrics: Metrics) -> None:
+    metrics.count(f"{names.RESTARTS}/publish")
+    status, body = get(server, "/metrics")
+    assert status == 200
+    assert 'agent_process_restarts_total{stage="publish"} 1.0' in body
+
+
+def test_healthy_depends_on_the_supervisor_only(server: HealthServer, metrics: Metrics) -> None:
+    assert get(server, "/-/healthy")[0] == 200
+    metrics.turned = time.monotonic() - 60
+    status, body = get(server, "/-/healthy")
+    assert status == 503
+    assert json.loads(body)["checks"]["supervisor"]["silent_seconds"] >= 60
+
+
+def test_ready_when_every_peer_is_connected(server: HealthServer, metrics: Metrics) -> None:
+    for peer in ("source", "frontend"):
+        metrics.gauge(f"{names.CONNECTED}/{peer}", 1)
+    status, body = get(server, "/-/ready")
+    assert status == 503
+    answer = json.loads(body)
+    assert (answer["agent"], answer["ok"]) == ("tax", False)
+    assert {name: check["ok"] for name, check in answer["checks"].items()} == {"source": True, "frontend": True, "kafka": False}
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00$", answer["checks"]["kafka"]["since"])
+    metrics.gauge(f"{names.CONNECTED}/kafka", 1)
+    assert get(server, "/-/ready?verbose")[0] == 200
+
+
+def test_other_paths_name_the_pages(server: HealthServer) -> None:
+    assert get(server, "/") == (404, "see /metrics, /-/healthy, /-/ready\n")
+
+
+def test_address_in_use_is_named(server: HealthServer, metrics: Metrics) -> None:
+    with pytest.raises(ListenRefused, match=f"127.0.0.1:{server.port} .*Address already in use") as caught:
+        HealthServer(f"127.0.0.1:{server.port}", "tax", metrics)
+    assert caught.value.exit_code == 78
+    with pytest.raises(ListenRefused):
+        HealthServer("127.0.0.1:99999", "tax", metrics)
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 in this Python")
+def test_listens_on_ipv6_loopback(metrics: Metrics) -> None:
+    try:
+        with HealthServer("[::1]:0", "tax", metrics) as running:
+            assert running.port > 0
+    except ListenRefused as error:  # hosts without IPv6 refuse the address by name
+        assert "[::1]:0" in str(error)

@@ -1,0 +1,412 @@
+"""The supervisor with real processes, real signals and kill -9; its rules and the children's end of the line by themselves."""
+
+import contextlib
+import json
+import math
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.control import CONTROL_FD, NONCE, WAKE_FD, Control
+from agent.errors import KafkaUnreachable, LoginRefused
+from agent.restarts import End, Kill, Restarts, Start
+from tests.waiting import eventually
+
+ROOT = Path(__file__).parent.parent
+
+
+# ---- real processes ----
+
+
+class Service:
+    """A running supervisor with stand-in children, and the folder where they leave their traces."""
+
+    def __init__(self, folder: Path, capture: str, publish: str, silence: float, grace: float) -> None:
+        self.folder = folder
+        command = [sys.executable, "-m", "tests.stand_in", "supervisor", str(folder), capture, publish, str(silence), str(grace)]
+        with (folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, stderr=log)
+
+    def pids(self, stage: str) -> list[int]:
+        """Process ids of a stage, the newest last."""
+        path = self.folder / f"{stage}.pids"
+        return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def log_has(self, *texts: str) -> None:
+        eventually(lambda: all(text in self.log() for text in texts), 20, f"{texts} in the log")
+
+    def both_run(self) -> None:
+        self.log_has("child_ready stage=capture", "child_ready stage=publish")
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
+        """Sends the signal; returns exit code and seconds."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        return self.process.wait(20), time.monotonic() - began
+
+    def metric(self, line: str) -> bool:
+        return line in (self.folder / "metrics").read_text().splitlines()
+
+
+Run = Callable[..., Service]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Starts a service; whatever is left of it is killed afterwards."""
+    services: list[Service] = []
+
+    def start(capture: str = "steady", publish: str = "steady", silence: float = 30, grace: float = 8) -> Service:
+        services.append(Service(tmp_path, capture, publish, silence, grace))
+        return services[-1]
+
+    yield start
+    for service in services:
+        for pid in (service.process.pid, *service.pids("capture"), *service.pids("publish")):
+            if service.process.returncode is None or pid != service.process.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        service.process.wait()
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_the_service_cleanly(run: Run, number: signal.Signals) -> None:
+    """Exit 0, both children ended by themselves, well below ten seconds."""
+    service = run()
+    service.both_run()
+    code, seconds = service.end(number)
+    assert (code, seconds < 5) == (0, True)
+    assert (service.folder / "capture.ended").read_text() == (service.folder / "publish.ended").read_text() == "nonce-1"
+    assert f"service_stopping signal={number.name}" in service.log()
+    assert service.metric('agent_events_total{op="c",stage="captured",table="person"} 2.0')
+    assert service.metric('agent_connected{peer="kafka"} 0.0')
+
+
+def test_publisher_waits_for_the_first_capture_that_is_ready(run: Run) -> None:
+    service = run()
+    service.both_run()
+    log = service.log()
+    assert log.index("child_ready stage=capture") < log.index("child_started stage=publish")
+
+
+@pytest.mark.parametrize("stage", ["capture", "publish"])
+def test_killed_child_comes_back_and_the_other_stays(run: Run, stage: str) -> None:
+    service = run()
+    service.both_run()
+    os.kill(service.pids(stage)[0], signal.SIGKILL)
+    eventually(lambda: len(service.pids(stage)) == 2, 20, "the child is started again")
+    service.log_has(f"child_ended stage={stage}", "attempt=2")
+    other = "publish" if stage == "capture" else "capture"
+    assert len(service.pids(other)) == 1
+    assert alive(service.pids(other)[0])
+    assert service.end()[0] == 0
+    assert service.metric(f'agent_process_restarts_total{{stage="{stage}"}} 1.0')
+    assert service.metric(f'agent_errors_total{{kind="INTERNAL",stage="{stage}"}} 1.0')
+
+
+def test_wake_pipe_survives_restarts(run: Run) -> None:
+    """The publisher is woken by the first capture process and by the one after it."""
+    service = run(publish="waking")
+    woken = service.folder / "woken"
+    eventually(lambda: woken.exists() and woken.stat().st_size > 3, 20, "capture wakes the publisher")
+    os.kill(service.pids("capture")[0], signal.SIGKILL)
+    os.kill(service.pids("publish")[0], signal.SIGKILL)
+    eventually(lambda: len(service.pids("capture")) == len(service.pids("publish")) == 2, 20, "both come back")
+    before = woken.stat().st_size
+    eventually(lambda: woken.stat().st_size > before + 3, 20, "capture wakes the publisher again")
+    assert service.end()[0] == 0
+
+
+@pytest.mark.parametrize("behaviour", ["steady", "stubborn"])
+def test_children_die_with_a_killed_supervisor(run: Run, behaviour: str) -> None:
+    service = run(behaviour, behaviour)
+    service.both_run()
+    children = service.pids("capture") + service.pids("publish")
+    service.process.kill()
+    eventually(lambda: not any(alive(pid) for pid in children), 10, "the children are gone")
+
+
+@pytest.mark.parametrize(("behaviour", "code"), [("exits-78", 78), ("exits-75", 75)])
+@pytest.mark.parametrize("stage", ["capture", "publish"])
+def test_halt_of_one_child_ends_the_service(run: Run, stage: str, behaviour: str, code: int) -> None:
+    service = run(**{stage: behaviour})
+    assert service.process.wait(20) == code
+    assert not any(alive(pid) for pid in service.pids("capture") + service.pids("publish"))
+
+
+@pytest.mark.parametrize("behaviour", ["exits-0", "exits-1"])
+def test_child_that_ends_by_itself_is_started_again_and_again(run: Run, behaviour: str) -> None:
+    service = run(behaviour)
+    eventually(lambda: len(service.pids("capture")) >= 3, 20, "the third attempt")
+    assert service.end()[0] == 0
+
+
+def test_deaf_children_are_killed_when_their_grace_is_over(run: Run) -> None:
+    service = run("stubborn", "stubborn", grace=0.5)
+    eventually((service.folder / "publish.deaf").exists, 20, "both are deaf")
+    code, seconds = service.end()
+    assert (code, seconds < 5) == (0, True)
+    assert "signal=SIGKILL reason=still_alive" in service.log()
+
+
+def test_second_signal_kills_at_once(run: Run) -> None:
+    service = run("stubborn", "stubborn", grace=60)
+    eventually((service.folder / "publish.deaf").exists, 20, "both are deaf")
+    service.process.send_signal(signal.SIGTERM)
+    service.log_has("service_stopping")
+    code, seconds = service.end()
+    assert (code, seconds < 5) == (0, True)
+
+
+def test_silent_child_is_killed_and_comes_back(run: Run) -> None:
+    service = run("silent", silence=2)
+    service.log_has("child_signalled stage=capture signal=SIGKILL reason=silent", "child_started stage=capture", "attempt=2")
+    assert service.end()[0] == 0
+
+
+def test_metric_unknown_to_the_supervisor_does_not_disturb_it(run: Run) -> None:
+    service = run("unknown-metric")
+    service.both_run()
+    service.log_has("metric_unknown stage=capture name='agent_of_change'")
+    assert service.end()[0] == 0
+
+
+# ---- the rules alone ----
+
+
+def started(now: float = 0.0, silence: float = 60.0) -> Restarts:
+    """Both stages run since `now`."""
+    rules = Restarts(["capture", "publish"], silence)
+    rules.begin(now)
+    assert rules.due(now) == [Start("capture", 1)]
+    rules.ready("capture", now)
+    assert rules.due(now) == [Start("publish", 1)]
+    return rules
+
+
+def test_back_off_doubles_up_to_three_seconds_and_begins_anew_after_a_long_life() -> None:
+    rules, now, waits = started(), 0.0, []
+    for attempt in range(2, 9):
+        rules.ended("capture", 1, now)
+        waits.append(round(rules.next_time - now, 6))
+        now = rules.next_time
+        assert rules.due(now - 0.001) == []
+        assert rules.due(now) == [Start("capture", attempt)]
+    assert waits == [0.2, 0.4, 0.8, 1.6, 3.0, 3.0, 3.0]
+    rules.beat("publish", now)
+    rules.ended("capture", -9, now + 30)
+    assert rules.next_time == now + 30.2
+
+
+def test_publisher_started_once_however_often_capture_is_ready() -> None:
+    rules = started()
+    rules.ready("capture", 1)
+    rules.ready("publish", 1)
+    assert rules.due(1) == []
+
+
+def test_sign_of_life_puts_off_the_kill() -> None:
+    rules = started(silence=60)
+    rules.beat("capture", 50)
+    rules.beat("publish", 40)
+    assert rules.next_time == 100
+    assert rules.due(100) == [Kill("publish", signal.SIGKILL, "silent")]
+    rules.beat("publish", 101)  # read late from the socket: it is dead all the same
+    assert rules.due(109) == []
+    rules.ended("publish", -9, 109)
+    assert rules.due(110) == [Kill("capture", signal.SIGKILL, "silent"), Start("publish", 2)]
+
+
+def test_stop_asks_then_kills_then_ends() -> None:
+    rules = started()
+    rules.stop(10)
+    assert rules.next_time == -math.inf
+    assert rules.due(10) == [Kill(stage, signal.SIGTERM, "service_stops") for stage in ("capture", "publish")]
+    rules.ended("publish", 0, 11)
+    assert rules.due(17.9) == []
+    assert rules.due(18) == [Kill("capture", signal.SIGKILL, "still_alive")]
+    rules.ended("capture", -9, 18)
+    assert rules.due(18) == [End(0)]
+
+
+def test_stop_before_anything_runs() -> None:
+    rules = Restarts(["capture", "publish"])
+    rules.begin(0)
+    rules.stop(0)
+    assert rules.due(0) == [End(0)]
+
+
+def test_second_stop_kills() -> None:
+    rules = started()
+    rules.stop(10)
+    rules.due(10)
+    rules.stop(10.5)
+    assert rules.due(10.5) == [Kill(stage, signal.SIGKILL, "still_alive") for stage in ("capture", "publish")]
+
+
+def test_halt_ends_with_its_code_whatever_the_other_says() -> None:
+    rules = started()
+    rules.ended("publish", 78, 5)
+    assert rules.due(5) == [Kill("capture", signal.SIGTERM, "publish_exited_78")]
+    rules.ended("capture", 75, 6)
+    assert rules.due(6) == [End(78)]
+
+
+def test_halt_while_the_other_waits_for_its_restart() -> None:
+    rules = started()
+    rules.ended("capture", -9, 5)
+    rules.ended("publish", 78, 5)
+    assert rules.due(6) == [End(78)]
+
+
+# ---- the child's end ----
+
+
+class Line:
+    """A control as a child has it, and the supervisor's end of its socket."""
+
+    def __init__(self) -> None:
+        self.socket, theirs = socket.socketpair()
+        self.wake_read, self.wake_write = os.pipe2(os.O_NONBLOCK)
+        self.control = Control("capture", "n", theirs, wake_write=self.wake_write)
+
+    def received(self) -> bytes:
+        """Everything sent so far."""
+        self.socket.setblocking(False)
+        data = b""
+        with contextlib.suppress(BlockingIOError):
+            while chunk := self.socket.recv(1 << 16):
+                data += chunk
+        return data
+
+    def messages(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.received().splitlines()]
+
+    def close(self) -> None:
+        os.close(self.wake_read)
+        self.control.close()
+        self.socket.close()
+
+
+@pytest.fixture
+def line() -> Iterator[Line]:
+    made = Line()
+    yield made
+    made.close()
+
+
+def test_beats_are_limited_and_lose_no_count(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    counter = ("agent_events_total", "captured", "person", "c")
+    for number in range(1000):
+        line.control.beat({"agent_source_lag_bytes": number}, {counter: 1})
+    line.control.observe("agent_publish_duration_seconds", 0.5)
+    assert len(line.messages()) == 1
+    monkeypatch.setattr("time.monotonic", lambda: math.inf)
+    line.control.beat()
+    (beat,) = line.messages()
+    assert beat["counters"] == {"agent_events_total/captured/person/c": 999}
+    assert beat["gauges"] == {"agent_source_lag_bytes": 999}
+    assert beat["observations"] == {"agent_publish_duration_seconds": [0.5]}
+
+
+def test_supervisor_that_does_not_read_blocks_nobody_and_misses_nothing(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The socket fills up; when it is read again every count arrives, also of the beat that was cut in two."""
+    monkeypatch.setattr("agent.control._BEAT_SECONDS", 0.0)
+    counter = ("agent_events_total", "captured", "person", "c")
+    for _ in range(20):
+        line.control.beat({f"agent_{number}": 0 for number in range(20_000)}, {counter: 1})
+    received = line.received()
+    assert not received.endswith(b"\n")
+    for _ in range(2):
+        line.control.beat()
+        received += line.received()
+    assert sum(_count(json.loads(message)) for message in received.splitlines()) == 20
+
+
+def _count(message: dict[str, object]) -> int:
+    counters = message["counters"]
+    assert isinstance(counters, dict)
+    return sum(counters.values())
+
+
+def test_stop_wakes_a_wait_and_stays(line: Line) -> None:
+    assert not line.control.stopping()
+    line.control.stop()
+    began = time.monotonic()
+    line.control.wait(60)
+    line.control.retry(LoginRefused(peer="x", user="y", reason="z"))
+    assert time.monotonic() - began < 5
+    assert line.control.stopping()
+    assert select.select([line.control.stop_fd], [], [], 0)[0]
+    line.control.stop()
+
+
+def test_end_of_the_supervisor_is_a_stop(line: Line) -> None:
+    line.socket.close()
+    assert line.control.stopping()
+    line.control.beat()  # into the void: no error
+    line.control.ready()
+
+
+def test_wake_never_blocks(line: Line) -> None:
+    for _ in range(100_000):
+        line.control.wake()
+    assert len(os.read(line.wake_read, 1 << 20)) > 1000
+
+
+def test_alone_wakes_itself_and_keeps_its_counters() -> None:
+    control = Control.alone()
+    control.wake()
+    control.wait(60)
+    control.wait(0.01)
+    control.ready()
+    control.beat({}, {("agent_events_total", "x"): 2})
+    assert control.said_ready
+    assert control.counters["agent_events_total", "x"] == 2
+    assert not control.stopping()
+    control.stop()
+    assert control.stopping()
+    control.close()
+
+
+def test_retry_counts_backs_off_and_begins_anew(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.uniform", lambda low, high: 0.0)
+    control = Control.alone("publish")
+    error = KafkaUnreachable(address="127.0.0.1:1", reason="refused")
+    waits = []
+    for _ in range(8):
+        control.retry(error)
+        waits.append(control._wait)
+    assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 3.0, 3.0]
+    assert control.counters["agent_errors_total", "publish", "KAFKA_UNREACHABLE"] == 8
+    assert [record.getMessage() for record in caplog.records] == ["retry stage=publish error=KAFKA_UNREACHABLE: Kafka at 127.0.0.1:1 does not answer: refused"]
+    control.went_well()
+    control.retry(LoginRefused(peer="Kafka", user="u", reason="no"))
+    assert control._wait == 5.0
+    control.close()
+
+
+def test_control_is_inherited_only_from_a_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (CONTROL_FD, WAKE_FD, NONCE):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(KeyError):
+        Control.inherited("capture")
