@@ -1,4 +1,7 @@
-"""The composition root: one function per command, each building what it needs from the settings."""
+"""The composition root: one function per command, each building what it needs from the settings.
+
+Each imports what it needs when it is called: every process of the service then holds only its own libraries in memory.
+"""
 
 import json
 import logging
@@ -10,18 +13,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from agent import pipeline
-from agent import status as reports
 from agent.config import Settings
 from agent.control import CONTROL_FD, Control
 from agent.errors import EX_CONFIG
-from agent.health import HealthServer
 from agent.messages import mark, translate
-from agent.metrics import STAGES, Metrics
-from agent.preflight import checks, initialise
-from agent.publish import relay
-from agent.restarts import Restarts
-from agent.supervisor import Supervisor
 
 _SILENCE = 60.0  # seconds without a sign of life after which a child counts as hanging
 _LEVELS = {"ok": mark("ok"), "warning": mark("warning"), "error": mark("error")}
@@ -30,6 +25,11 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 def run(settings: Settings, config_path: Path) -> int:
     """The service: supervises capture and publisher until a signal ends it; returns the exit code."""
+    from agent.health import HealthServer
+    from agent.metrics import STAGES, Metrics
+    from agent.restarts import Restarts
+    from agent.supervisor import Supervisor
+
     _log_to_stderr(settings)
     metrics = Metrics(resource.name for resource in settings.resource)
     command = [sys.executable, "-P", "-m", "agent", "-c", str(config_path.absolute())]  # -P: no module from the current folder
@@ -45,6 +45,8 @@ def is_child() -> bool:
 
 def capture(settings: Settings) -> None:
     """The child that moves changes from the source to the front end, until told to stop."""
+    from agent import pipeline
+
     _log_to_stderr(settings)
     control = Control.inherited("capture")
     try:
@@ -55,6 +57,8 @@ def capture(settings: Settings) -> None:
 
 def publish(settings: Settings) -> None:
     """The child that moves events from the outbox to Kafka, until told to stop."""
+    from agent.publish import relay
+
     _log_to_stderr(settings)
     control = Control.inherited("publish")
     try:
@@ -65,11 +69,15 @@ def publish(settings: Settings) -> None:
 
 def init(settings: Settings, apply: bool, admin_url: str | None) -> None:
     """Tells what the agent needs on the source, the front end and Kafka; with `apply` makes it."""
+    from agent.preflight import initialise
+
     initialise.initialise(settings, apply, admin_url, _console().out)
 
 
 def check(settings: Settings, as_json: bool) -> int:
     """Prints the findings of the preflight checks; returns 0, or 78 when one is an error."""
+    from agent.preflight import checks
+
     findings = checks.check(settings)
     if as_json:
         sys.stdout.write(json.dumps([finding._asdict() for finding in findings], ensure_ascii=False, indent=2) + "\n")
@@ -85,6 +93,8 @@ def check(settings: Settings, as_json: bool) -> int:
 
 def status(settings: Settings, as_json: bool) -> None:
     """Prints where the agent stands."""
+    from agent import status as reports
+
     collected = reports.collect(settings)
     if as_json:
         sys.stdout.write(json.dumps(collected, ensure_ascii=False, indent=2) + "\n")

@@ -62,8 +62,7 @@ class HealthServer:
     def _ready(self) -> _Reply:
         peers = dict(self._metrics.connections)
         checks = {
-            name: {"ok": peer.connected, "since": datetime.fromtimestamp(peer.since, UTC).isoformat(timespec="milliseconds")}
-            for name, peer in peers.items()
+            name: {"ok": peer.connected, "since": datetime.fromtimestamp(peer.since, UTC).isoformat(timespec="milliseconds")} for name, peer in peers.items()
         }
         return self._json(all(peer.connected for peer in peers.values()), checks)
 

@@ -4,7 +4,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 
 from agent.config import Settings
 from agent.connectors.postgres.session import connect
-from agent.errors import AgentError
+from agent.errors import AgentError, Suspend
 from agent.front.opening import open_reader
 from agent.front.reader import Reader
 from agent.front.schema import outbox
@@ -56,9 +56,10 @@ def collect(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _table(settings: Settings, name: str, row: Any, lag: float | None) -> dict[str, Any]:
+def _table(settings: Settings, name: str, row: Mapping[str, Any], lag: float | None) -> dict[str, Any]:
     resource = next(resource for resource in settings.resource if resource.name == name)
     state = row.get("state", "unknown")
+    cause = _suspension(row)
     return {
         "name": name,
         "source": f"{resource.schema_name}.{resource.table_name}",
@@ -66,12 +67,19 @@ def _table(settings: Settings, name: str, row: Any, lag: float | None) -> dict[s
         "topic": row.get("topic", settings.topic(resource)),
         "state": state,
         "code": row.get("code") or None,
-        "reason": row.get("reason") or None,
-        "hint": row.get("hint") or None,
+        "reason": cause and cause.text(),
+        "hint": cause and cause.advice(),
         "events": row.get("seq", 0),
         "last_event": _moment(row.get("event_time_us", 0)),
         "lag_seconds": lag if state == "live" else None,
     }
+
+
+def _suspension(row: Mapping[str, Any]) -> Suspend | None:
+    """The error that suspended the table, so that it is told in the user's language."""
+    kinds = {kind.code: kind for kind in Suspend.__subclasses__()}
+    kind = kinds.get(row.get("code", ""))
+    return kind(**json.loads(row["details"])) if kind else None
 
 
 def _bytes_waiting(reader: Reader, batch: int) -> int:
@@ -181,9 +189,7 @@ def _source_text(source: dict[str, Any]) -> str:
 
 
 def _suspended(status: dict[str, Any]) -> list[Text]:
-    return [
-        Text(f"{row['name']}: {row['code']}: {row['reason']}\n  → {row['hint']}", style="red") for row in status["tables"] if row["state"] == "suspended"
-    ]
+    return [Text(f"{row['code']}: {row['reason']}\n  → {row['hint']}", style="red") for row in status["tables"] if row["state"] == "suspended"]
 
 
 def _seconds(value: float | None) -> str:

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -98,13 +97,13 @@ ERROR = Finding("WAL_LEVEL", "error", "wal_level is replica", "ALTER SYSTEM SET 
 def test_check_exits_78_when_a_finding_is_an_error(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, findings: list[Finding], code: int
 ) -> None:
-    monkeypatch.setattr(app, "checks", SimpleNamespace(check=lambda _settings: findings))
+    monkeypatch.setattr("agent.preflight.checks.check", lambda _settings: findings)
     assert run(capsys, config, "check")[0] == code
     assert run(capsys, config, "check", "--json")[0] == code
 
 
 def test_check_prints_each_finding_with_its_fix(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "checks", SimpleNamespace(check=lambda _settings: [WARNING]))
+    monkeypatch.setattr("agent.preflight.checks.check", lambda _settings: [WARNING])
     _, out, _ = run(capsys, config, "check")
     assert out == "warning WAL_LIMIT: no limit [here]\n    ALTER SYSTEM SET x = 1;\n    SELECT pg_reload_conf();\n"
     _, out, _ = run(capsys, config, "check", "--json")
@@ -116,7 +115,7 @@ def test_init_hands_over_what_was_asked_for(config: Path, capsys: pytest.Capture
         assert callable(tell)
         tell(f"{settings.agent} {apply} {admin_url}")
 
-    monkeypatch.setattr(app, "initialise", SimpleNamespace(initialise=initialise))
+    monkeypatch.setattr("agent.preflight.initialise.initialise", initialise)
     assert run(capsys, config, "init")[1] == "tax False None\n"
     assert run(capsys, config, "init", "--apply", "--as", "postgresql://a@h/d")[1] == "tax True postgresql://a@h/d\n"
 
@@ -190,8 +189,8 @@ def test_children_get_a_control_and_give_it_back(config: Path, monkeypatch: pyte
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     calls: list[tuple[str, str]] = []
     monkeypatch.setattr("agent.control.die_with_parent", lambda: None)
-    monkeypatch.setattr(app, "pipeline", SimpleNamespace(capture=lambda _settings, control, nonce: calls.append((control.stage, nonce))))
-    monkeypatch.setattr(app, "relay", SimpleNamespace(relay=lambda _settings, control, nonce: calls.append((control.stage, nonce))))
+    monkeypatch.setattr("agent.pipeline.capture", lambda _settings, control: calls.append((control.stage, control.nonce)))
+    monkeypatch.setattr("agent.publish.relay.relay", lambda _settings, control, nonce: calls.append((control.stage, nonce)))
     for command in ("capture", "publish"):
         ours, theirs = socket.socketpair()
         read, write = os.pipe()
@@ -227,9 +226,10 @@ def front(config: Path) -> Settings:
         connection.execute(insert(schema.published).values(id=1, number=40, event_id="e", batch=4, position="0/8", time_us=time_us))
         outbox = {"part": 0, "time_us": time_us, "payload": b"12345"}
         connection.execute(insert(schema.outbox), [{"batch": n, "first_number": n * 10 - 9, "last_number": n * 10, **outbox} for n in (4, 5)])
-        common = {"generation": 1, "seq": 25, "event_time_us": time_us, "shape": "{}"}
-        well = {"name": "person", "topic": "unit.person", "state": "live", "code": "", "reason": "", "hint": ""}
-        stopped = {"name": "permit", "topic": "unit.permit", "state": "suspended", "code": "ROW_REFUSED", "reason": "too wide", "hint": "widen it"}
+        common = {"generation": 1, "seq": 25, "event_time_us": time_us}
+        well = {"name": "person", "topic": "unit.person", "state": "live", "code": "", "details": "{}"}
+        details = json.dumps({"resource": "permit", "table": "permit", "reason": "too wide"})
+        stopped = {"name": "permit", "topic": "unit.permit", "state": "suspended", "code": "ROW_REFUSED", "details": details}
         connection.execute(insert(schema.resource), [well | common, stopped | common])
     engine.dispose()
     return settings
@@ -262,7 +262,16 @@ def test_status_as_json(front: Settings, config: Path, capsys: pytest.CaptureFix
 def test_status_as_a_table(front: Settings, config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYNC_AGENT_LANG", "zh_CN")
     _, out, _ = run(capsys, config, "status")
-    for text in ("正常同步", "已暂停", "unit.permit", "permit: ROW_REFUSED: too wide", "→ widen it", "待发 10 个事件，5 字节", "2 秒内没有响应", "服务：未运行"):
+    for text in (
+        "正常同步",
+        "已暂停",
+        "unit.permit",
+        "ROW_REFUSED: permit：前置库表 permit 拒绝了一行：too wide",
+        "→ 请使",
+        "待发 10 个事件，5 字节",
+        "2 秒内没有响应",
+        "服务：未运行",
+    ):
         assert text in out
 
 

@@ -153,9 +153,7 @@ def test_example_shows_the_defaults(tmp_path: Path) -> None:
             if not field.is_required() and field.default is not None:
                 assert getattr(shown, name) == getattr(default, name), f"{section}.{name}"
     assert (full.slot, full.publication, full.front_url) == (plain.slot, plain.publication, plain.front_url)
-    assert full.resource[0] == plain.resource[0].model_copy(
-        update={"columns": ["id", "name", "district"], "target": "person", "topic": "unit.person"}
-    )
+    assert full.resource[0] == plain.resource[0].model_copy(update={"columns": ["id", "name", "district"], "target": "person", "topic": "unit.person"})
 
 
 def test_schema_file_is_the_generated_one() -> None:
@@ -264,11 +262,23 @@ def test_empty_file_names_what_to_add(tmp_path: Path) -> None:
         ("[kafka]", '[front]\nurl = "postgresql+psycopg://u@h"\n[kafka]', "front.url: name the database"),
         ("[kafka]", "allow_env_secrets = 1\n[kafka]", "source.allow_env_secrets: unknown setting; possible here: type, host"),
         ('columns = ["id", "name"]', 'columns = ["id"]\nrename = "geheim"', "rename (line 9 and after): write a table of names: { source_column"),
-        ('columns = ["id", "name"]', 'columns = ["id"]\ndelete = "soft"', 'technical.deleted (line 9 and after): delete = "soft" needs the name of a column here'),
+        (
+            'columns = ["id", "name"]',
+            'columns = ["id"]\ndelete = "soft"',
+            'technical.deleted (line 9 and after): delete = "soft" needs the name of a column here',
+        ),
         ('columns = ["id", "name"]', 'columns = ["id"]\ntechnical = { deleted = "x" }', "technical.deleted (line 9 and after): take it out, or set delete"),
         ('columns = ["id", "name"]', 'columns = ["id", "b"]\nrename = { b = "id" }', "columns (line 9 and after): two columns of the front-end table"),
-        ('columns = ["id", "name"]', 'columns = ["id"]\nfilter = [{ column = "x" }]', "filter[0] (line 9 and after): set exactly one of is_in, not_in and is_null"),
-        ('columns = ["id", "name"]', 'columns = ["id"]\nfilter = [{ column = "x", is_null = 1 }]', "is_null (line 9 and after): write true or false, without quotes"),
+        (
+            'columns = ["id", "name"]',
+            'columns = ["id"]\nfilter = [{ column = "x" }]',
+            "filter[0] (line 9 and after): set exactly one of is_in, not_in and is_null",
+        ),
+        (
+            'columns = ["id", "name"]',
+            'columns = ["id"]\nfilter = [{ column = "x", is_null = 1 }]',
+            "is_null (line 9 and after): write true or false, without quotes",
+        ),
         ('columns = ["id", "name"]', 'columns = ["id"]\nfilter = [{ column = "x", is_in = [1.5] }]', "is_in[0] (line 9 and after): write one of these: text"),
     ],
 )

@@ -336,7 +336,7 @@ def test_supervisor_that_does_not_read_blocks_nobody_and_misses_nothing(line: Li
         line.control.beat({f"agent_{number}": 0 for number in range(20_000)}, {counter: 1})
     received = line.received()
     assert not received.endswith(b"\n")
-    for _ in range(2):
+    while line.control._unsent or line.control.counters:
         line.control.beat()
         received += line.received()
     assert sum(_count(json.loads(message)) for message in received.splitlines()) == 20

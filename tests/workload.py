@@ -227,7 +227,7 @@ TABLES: tuple[UnitTable, ...] = (
         "企业",
         """ ("信用代码" text PRIMARY KEY, "名称" text, "状态" varchar(8), "注册资本" numeric(20,4))""",
         {"信用代码": text_key},
-        {"名称": sometimes(name), "状态": sometimes(one_of("在营", "迁入", "注销", "吊销")), "注册资本": sometimes(number)},
+        {"名称": sometimes(name), "状态": sometimes(one_of("在营", "迁入", "注销", "吊销")), "注册资本": sometimes(money)},
         rename={"信用代码": "统一社会信用代码"},
         settings='[[resource.filter]]\ncolumn = "状态"\nis_in = ["在营", "迁入"]\n',
         condition="""coalesce("状态" in ('在营', '迁入'), false)""",
@@ -304,10 +304,8 @@ class Writer:
     def _transaction(self, undo: bool) -> Iterator[None]:
         """A transaction, or a savepoint within one."""
         before = deepcopy(self._keys)
-        with self._connection.transaction():
+        with self._connection.transaction(force_rollback=undo):
             yield
-            if undo:
-                raise psycopg.Rollback
         if undo:
             self._keys = before
 

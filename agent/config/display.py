@@ -36,9 +36,7 @@ def _complete(settings: Settings) -> Settings:
             "name": settings.agent,
             "source": settings.source.model_copy(update={"slot": settings.slot, "publication": settings.publication}),
             "front": settings.front.model_copy(update={"url": url}),
-            "resource": [
-                resource.model_copy(update={"target": resource.target_name, "topic": settings.topic(resource)}) for resource in settings.resource
-            ],
+            "resource": [resource.model_copy(update={"target": resource.target_name, "topic": settings.topic(resource)}) for resource in settings.resource],
         }
     )
 

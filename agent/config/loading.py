@@ -153,5 +153,3 @@ def _all_tables(place: Place, node: object) -> Iterator[tuple[Place, dict[str, A
     elif isinstance(node, list):
         for number, value in enumerate(node):
             yield from _all_tables((*place, number), value)
-
-

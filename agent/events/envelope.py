@@ -25,8 +25,8 @@ class Origin:
             self._begin = begin
             us = begin.time_us
             self._parts = (
-                b'%b,"ts_ms":%d,"ts_us":%d,"ts_ns":%d000,"snapshot":"false","db":%b,"sequence":"[\\"%d\\",\\"'
-                % (self._head, us // 1000, us, us, self._database, last_position),
+                b'%b,"ts_ms":%d,"ts_us":%d,"ts_ns":%d,"snapshot":"false","db":%b,"sequence":"[\\"%d\\",\\"'
+                % (self._head, us // 1000, us, us * 1000, self._database, last_position),
                 b'\\"]",%b,"txId":%d,"lsn":' % (self._table, begin.xid),
             )
         number = b"%d" % lsn

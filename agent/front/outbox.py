@@ -142,7 +142,7 @@ class BatchWriter:
         self._parts: list[bytes] = []
         self._size = 0
         self._first = self.number + 1
-        self._topics: dict[str, int] = {}
+        self._topics: dict[tuple[str, int], int] = {}
         if self._begin is not None:
             self._add(_BEGIN.pack(b"T", *self._begin._replace(ordinal=self.events)))
 
@@ -163,9 +163,9 @@ class BatchWriter:
 
     def event(self, topic: str, generation: int, seq: int, key: bytes, value: bytes, tombstone: bool = False, old_key: bytes = b"", new_key: bytes = b"") -> int:
         """Frames one event and returns its number."""
-        index = self._topics.get(topic)
+        index = self._topics.get((topic, generation))
         if index is None:
-            index = self._topics[topic] = len(self._topics)
+            index = self._topics[topic, generation] = len(self._topics)
             name = topic.encode()
             self._add(_TOPIC.pack(b"R", index, generation, len(name)) + name)
         other = old_key or new_key

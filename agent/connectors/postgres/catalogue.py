@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import psycopg
+from psycopg.pq import ExecStatus
 from psycopg.rows import namedtuple_row
 
 from agent.connectors.postgres.history import Server
@@ -39,7 +40,8 @@ _KEYS = """
     select i.indrelid::int8 as oid, i.indisprimary, i.indisreplident, i.indimmediate, i.indisvalid, i.indpred is null and i.indexprs is null as plain,
            array(select a.attname::text from unnest(i.indkey::int2[]) with ordinality k(attnum, place)
                  join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-                 where k.place <= i.indnkeyatts order by k.place) as columns
+                 where k.place <= i.indnkeyatts order by k.place) as columns,
+           (select c.relname::text from pg_catalog.pg_class c where c.oid = i.indexrelid) as name
     from pg_catalog.pg_index i where i.indisunique and i.indrelid = any(%s)"""
 
 _PUBLICATION = """
@@ -65,6 +67,7 @@ class Index(NamedTuple):
     valid: bool
     plain: bool
     columns: tuple[str, ...]
+    name: str = ""
 
 
 class Catalogued(NamedTuple):
@@ -94,6 +97,8 @@ class Publication(NamedTuple):
 def server(replication: psycopg.Connection[Any], connection: psycopg.Connection[Any], slot: str) -> Server:
     """What checks A and B need to know, from a replication connection and an ordinary one."""
     system = replication.pgconn.exec_(b"IDENTIFY_SYSTEM")
+    if system.status != ExecStatus.TUPLES_OK:
+        raise psycopg.OperationalError("IDENTIFY_SYSTEM was not answered")
     system_id, timeline, flushed = ((system.get_value(0, i) or b"").decode() for i in range(3))
     with connection.cursor(row_factory=namedtuple_row) as cursor:
         recovery: Any = cursor.execute("select pg_is_in_recovery() as yes").fetchone()
@@ -118,7 +123,7 @@ def tables(connection: psycopg.Connection[Any], names: list[tuple[str, str]]) ->
         keys: list[Any] = cursor.execute(_KEYS, ([row.oid for row in rows],)).fetchall()
     indexes: dict[int, list[Index]] = {}
     for k in keys:
-        indexes.setdefault(k.oid, []).append(Index(k.indisprimary, k.indisreplident, k.indimmediate, k.indisvalid, k.plain, tuple(k.columns)))
+        indexes.setdefault(k.oid, []).append(Index(k.indisprimary, k.indisreplident, k.indimmediate, k.indisvalid, k.plain, tuple(k.columns), k.name))
     found: dict[tuple[str, str], Catalogued] = {}
     for row in rows:
         column = SourceColumn(row.attname, row.type_oid, row.base_oid, row.base_type, row.builtin, row.attnotnull, row.generated)

@@ -18,6 +18,7 @@ _COLUMN_TAIL = struct.Struct(">Ii")
 _MESSAGE = struct.Struct(">BQ")
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
+_NEW, _OLD = b"NO"
 
 
 class Decoder:
@@ -27,26 +28,31 @@ class Decoder:
         self._relations: dict[int, Relation] = {}
         self._xid = 0
 
+    @property
+    def inside(self) -> bool:
+        """Whether a transaction has begun and not ended."""
+        return self._xid != 0
+
     def decode(self, data: bytes, lsn: int) -> Message | None:
         """One message; None for those that carry no change (relation, type, origin, foreign logical messages)."""
         kind = data[:1]
-        if kind == b"I":
-            relation = self._relation(data, 1, lsn)
-            row, _ = self._row(data, 6, lsn)
-            return Change(relation, "I", None, row, False, lsn, len(data))
-        if kind == b"U":
-            return self._update(data, lsn)
-        if kind == b"D":
-            relation = self._relation(data, 1, lsn)
-            row, _ = self._row(data, 6, lsn)
-            return Change(relation, "D", row, None, data[5:6] == b"O", lsn, len(data))
-        if kind == b"B":
-            commit_lsn, time_us, self._xid = _BEGIN.unpack_from(data, 1)
-            return Begin(self._xid, commit_lsn, time_us + _EPOCH_US)
-        if kind == b"C":
-            _, _, end, time_us = _COMMIT.unpack_from(data, 1)
-            return Commit(self._xid, end, time_us + _EPOCH_US)
-        return self._rare(kind, data, lsn)
+        try:
+            if kind == b"I":
+                return self._insert(data, lsn)
+            if kind == b"U":
+                return self._update(data, lsn)
+            if kind == b"D":
+                return self._delete(data, lsn)
+            if kind == b"B":
+                commit_lsn, time_us, self._xid = _BEGIN.unpack_from(data, 1)
+                return Begin(self._xid, commit_lsn, time_us + _EPOCH_US)
+            if kind == b"C":
+                _, _, end, time_us = _COMMIT.unpack_from(data, 1)
+                xid, self._xid = self._xid, 0
+                return Commit(xid, end, time_us + _EPOCH_US)
+            return self._rare(kind, data, lsn)
+        except (struct.error, IndexError, ValueError):  # bytes that end too early, go on too long or are no UTF-8; the errors may quote values
+            raise ProtocolViolated(position=lsn_text(lsn), what=f"a malformed message of type {kind!r}") from None
 
     def _rare(self, kind: bytes, data: bytes, lsn: int) -> Message | None:
         if kind == b"R":
@@ -55,6 +61,8 @@ class Decoder:
             return None
         if kind == b"T":
             count, _ = struct.unpack_from(">IB", data, 1)
+            if len(data) != 6 + 4 * count:
+                raise ValueError("not as many tables as announced")
             return Truncate(tuple(self._relation(data, 6 + 4 * i, lsn) for i in range(count)), lsn)
         if kind == b"M":
             return _read_message(data)
@@ -69,36 +77,52 @@ class Decoder:
             raise ProtocolViolated(position=lsn_text(lsn), what=f"a row of relation {oid} before its description")
         return relation
 
+    def _insert(self, data: bytes, lsn: int) -> Change:
+        relation = self._relation(data, 1, lsn)
+        return Change(relation, "I", None, _only_row(data, 5, relation, b"N"), False, lsn, len(data))
+
+    def _delete(self, data: bytes, lsn: int) -> Change:
+        relation = self._relation(data, 1, lsn)
+        return Change(relation, "D", _only_row(data, 5, relation, b"KO"), None, data[5] == _OLD, lsn, len(data))
+
     def _update(self, data: bytes, lsn: int) -> Change:
         relation = self._relation(data, 1, lsn)
-        old: Row | None = None
-        offset, kind = 6, data[5:6]
-        if kind != b"N":
-            old, offset = self._row(data, 6, lsn)
-            offset += 1
-        new, _ = self._row(data, offset, lsn)
-        return Change(relation, "U", old, new, kind == b"O", lsn, len(data))
+        if data[5] == _NEW:
+            return Change(relation, "U", None, _only_row(data, 5, relation, b"N"), False, lsn, len(data))
+        old, offset = _row(data, 5, relation, b"KO")
+        return Change(relation, "U", old, _only_row(data, offset, relation, b"N"), data[5] == _OLD, lsn, len(data))
 
-    def _row(self, data: bytes, offset: int, lsn: int) -> tuple[Row, int]:
-        """A TupleData at `offset` and the offset behind it."""
-        (count,) = _U16.unpack_from(data, offset)
-        offset += 2
-        values: list[Value] = []
-        for _ in range(count):
-            kind = data[offset]
-            offset += 1
-            if kind == 116:  # t: text
-                (length,) = _U32.unpack_from(data, offset)
-                offset += 4
-                values.append(data[offset : offset + length].decode())
-                offset += length
-            elif kind == 110:  # n: NULL
-                values.append(None)
-            elif kind == 117:  # u: unchanged TOAST
-                values.append(UNCHANGED)
-            else:
-                raise ProtocolViolated(position=lsn_text(lsn), what=f"column kind {kind}")
-        return tuple(values), offset
+
+def _only_row(data: bytes, offset: int, relation: Relation, kinds: bytes) -> Row:
+    """The row that ends the message."""
+    row, end = _row(data, offset, relation, kinds)
+    if end != len(data):
+        raise ValueError("the message does not end with its row")
+    return row
+
+
+def _row(data: bytes, offset: int, relation: Relation, kinds: bytes) -> tuple[Row, int]:
+    """A tuple of one of these kinds at `offset` and the offset behind it."""
+    (count,) = _U16.unpack_from(data, offset + 1)
+    if data[offset] not in kinds or count != len(relation.columns):
+        raise ValueError("not the tuple expected")
+    offset += 3
+    values: list[Value] = []
+    for _ in range(count):
+        kind = data[offset]
+        offset += 1
+        if kind == 116:  # t: text
+            (length,) = _U32.unpack_from(data, offset)
+            offset += 4
+            values.append(data[offset : offset + length].decode())
+            offset += length
+        elif kind == 110:  # n: NULL
+            values.append(None)
+        elif kind == 117:  # u: unchanged TOAST
+            values.append(UNCHANGED)
+        else:
+            raise ValueError("unknown column kind")
+    return tuple(values), offset
 
 
 def _text(data: bytes, offset: int) -> tuple[str, int]:
@@ -120,13 +144,19 @@ def _read_relation(data: bytes) -> Relation:
         type_oid, modifier = _COLUMN_TAIL.unpack_from(data, offset)
         offset += 8
         columns.append(Column(name, type_oid, modifier, in_identity))
+    if offset != len(data):
+        raise ValueError("the message does not end with its last column")
     return Relation(oid, schema or "pg_catalog", table, identity, tuple(columns))
 
 
 def _read_message(data: bytes) -> Heartbeat | None:
-    """A logical message: ours is a heartbeat whose content is its time; the position is the end of its record."""
-    _, lsn = _MESSAGE.unpack_from(data, 1)
+    """A logical message: ours is a heartbeat, outside of any transaction, whose content is its time; the position is that of its record."""
+    transactional, lsn = _MESSAGE.unpack_from(data, 1)
     prefix, offset = _text(data, 10)
-    if prefix != HEARTBEAT_PREFIX:
+    if transactional or prefix != HEARTBEAT_PREFIX:
         return None
-    return Heartbeat(lsn, int(data[offset + 4 :]))
+    (length,) = _U32.unpack_from(data, offset)
+    content = data[offset + 4 :]
+    if len(content) != length or length > 18:  # more digits than a time has
+        raise ValueError("not a heartbeat of ours")
+    return Heartbeat(lsn, int(content))

@@ -28,6 +28,7 @@ class PostgresSource:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._side: psycopg.Connection[Any] | None = None
+        self._replication: psycopg.Connection[Any] | None = None  # the wire's, once there is one
         self._wire: Wire | None = None
         self._decoder = Decoder()
         self._resumption: Resumption | None = None
@@ -41,9 +42,9 @@ class PostgresSource:
         self.close()
         settings = self._settings.source
         self._side = connect(settings)
-        replication = connect(settings, replication=True)
+        self._replication = connect(settings, replication=True)
         with guarded(settings):
-            server = catalogue.server(replication, self._side, stored.slot)
+            server = catalogue.server(self._replication, self._side, stored.slot)
             check_server(server, stored, address(settings))
             if catalogue.publication(self._side, self._settings.publication) is None:
                 raise PublicationWrong(publication=self._settings.publication, reason="it does not exist")
@@ -52,7 +53,7 @@ class PostgresSource:
         self._resumption = Resumption(stored, server.confirmed)
         self._acknowledged = lsn_number(stored.position)
         acknowledgement = Acknowledgement(self._acknowledged, interval, time.monotonic())
-        self._wire = Wire(replication, acknowledgement, front_silent_since, address(settings))
+        self._wire = Wire(self._replication, acknowledgement, front_silent_since, address(settings))
         self._wire.start(stored.slot, self._settings.publication)
 
     def _sender_timeout(self) -> float:
@@ -79,11 +80,12 @@ class PostgresSource:
             raise SourceUnreachable(address=address(self._settings.source), reason="not connected")
         decode, accept = self._decoder.decode, resumption.accept
         for received in wire.receive(timeout):
+            message: Message | None
             if isinstance(received, Shutdown):
-                if received.position > self._acknowledged:
-                    yield Heartbeat(received.position, time.time_ns() // 1000)
-                continue
-            message = decode(received.payload, received.lsn)
+                outside = not self._decoder.inside and received.position > self._acknowledged
+                message = Heartbeat(received.position, time.time_ns() // 1000) if outside else None
+            else:
+                message = decode(received.payload, received.lsn)
             if message is not None and accept(message):
                 yield message
 
@@ -115,7 +117,8 @@ class PostgresSource:
         if self._wire is not None:
             self._wire.close()
             self._wire = None
-        if self._side is not None:
-            with suppress(psycopg.Error):
-                self._side.close()
-            self._side = None
+        for connection in (self._replication, self._side):
+            if connection is not None:
+                with suppress(psycopg.Error):
+                    connection.close()
+        self._replication = self._side = None

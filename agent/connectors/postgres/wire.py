@@ -45,17 +45,21 @@ class Shutdown(NamedTuple):
 class Wire:
     """One replication connection. A thread sends status updates in time even while the owner waits for the front end."""
 
-    def __init__(self, connection: psycopg.Connection[Any], acknowledgement: Acknowledgement, front_silent_since: Callable[[], float | None], address: str) -> None:
+    def __init__(
+        self, connection: psycopg.Connection[Any], acknowledgement: Acknowledgement, front_silent_since: Callable[[], float | None], address: str
+    ) -> None:
         self._connection = connection
         self._pgconn = connection.pgconn
         self._acknowledgement = acknowledgement
         self._front_silent_since = front_silent_since
         self._address = address
-        self._lock = threading.Lock()  # libpq: one thread at a time on a connection
+        self._lock = threading.Lock()  # of the connection (libpq: one thread at a time) and of what is decided to be sent
         self._ended = threading.Event()
         self._reason = ""
         self._poll = select.poll()
         self._poll.register(self._pgconn.socket, select.POLLIN)
+        self._unread = select.poll()  # the timer's own: one thread at a time on a poll object
+        self._unread.register(self._pgconn.socket, select.POLLIN)
         self._timer = threading.Thread(target=self._keep_alive, name="status-updates", daemon=True)
 
     def start(self, slot: str, publication: str) -> None:
@@ -82,14 +86,15 @@ class Wire:
             if ended:
                 raise self._gone()
             if len(payloads) < _DRAIN:
-                if not self._poll.poll(0 if waited else int(timeout * 1000)):
+                if not self._poll.poll(0 if waited or payloads else int(timeout * 1000)):
                     return
                 waited = True
                 self._consume()
 
     def acknowledge(self, position: int) -> None:
         """`position` is durable in the front end."""
-        self._send(self._acknowledgement.durable(position, time.monotonic()))
+        with self._lock:
+            self._send(self._acknowledgement.durable(position, time.monotonic()))
 
     def close(self) -> None:
         """Ends timer and connection."""
@@ -126,26 +131,29 @@ class Wire:
         if payload[:1] != b"k":
             return None
         _, end, _, asked = _KEEPALIVE.unpack(payload)
-        answer, shutting_down = self._acknowledgement.keepalive(bool(asked), time.monotonic())
-        self._send(answer)
+        with self._lock:
+            answer, shutting_down = self._acknowledgement.keepalive(bool(asked), time.monotonic())
+            self._send(answer)
         return Shutdown(end) if shutting_down else None
 
     def _send(self, status: Status | None) -> None:
+        """Under the lock that was held when it was decided: an older status of the other thread's must not come after it."""
         if status is None:
             return
         now = time.time_ns() // 1000 - _EPOCH_US
         data = _STATUS.pack(b"r", status.position, status.position, status.position, now, status.ask)
-        with self._lock:
-            try:
-                self._pgconn.put_copy_data(data)
-                self._pgconn.flush()
-            except psycopg.Error as error:
-                raise self._gone(error) from None
+        try:
+            self._pgconn.put_copy_data(data)
+            self._pgconn.flush()
+        except psycopg.Error as error:
+            raise self._gone(error) from None
 
     def _keep_alive(self) -> None:
         """The timer thread: updates when due; ends the connection when it must not hold the server up."""
         while not self._ended.wait(_TICK):
             now = time.monotonic()
+            if self._unread.poll(0):  # the owner is busy; the server is not silent
+                self._acknowledgement.heard(now)
             self._reason = self._acknowledgement.give_up(self._front_silent_since(), now)
             if self._reason:
                 log.warning("event=source_given_up reason=%r", self._reason)
@@ -153,7 +161,8 @@ class Wire:
                     self._connection.close()
                 return
             try:
-                self._send(self._acknowledgement.due(now))
+                with self._lock:
+                    self._send(self._acknowledgement.due(now))
             except AgentError:
                 return  # the owner meets the same error at its next read
 

@@ -1,0 +1,113 @@
+"""The SQL that the owner of the business database runs, or init runs for them; every identifier quoted."""
+
+from collections.abc import Iterable, Sequence
+
+from psycopg import sql
+
+from agent.config import ResourceSettings, Settings
+
+_CREATE_ROLE = "CREATE ROLE {role} LOGIN REPLICATION"
+_ALTER_ROLE = "ALTER ROLE {role} LOGIN REPLICATION"
+_BYPASS_RLS = "ALTER ROLE {role} BYPASSRLS"
+_CONNECT = "GRANT CONNECT ON DATABASE {database} TO {role}"
+_USAGE = "GRANT USAGE ON SCHEMA {schema} TO {role}"
+_SELECT = "GRANT SELECT ({columns}) ON TABLE {table} TO {role}"
+_CREATE_PUBLICATION = "CREATE PUBLICATION {publication} FOR TABLE {tables} WITH ({options})"
+_ADD_TABLES = "ALTER PUBLICATION {publication} ADD TABLE {tables}"
+_SET_TABLES = "ALTER PUBLICATION {publication} SET TABLE {tables}"
+_SET_OPTIONS = "ALTER PUBLICATION {publication} SET ({options})"
+_DROP_SLOT = "SELECT pg_drop_replication_slot({slot})"
+VIA_ROOT = "publish_via_partition_root = true"
+ALL_OPERATIONS = "publish = 'insert, update, delete, truncate'"
+GENERATED = "publish_generated_columns = stored"
+
+
+def statement(template: str, **parts: str | sql.Composable) -> str:
+    """A template with its names filled in: a str becomes a quoted identifier."""
+    return sql.SQL(template).format(**{name: sql.Identifier(part) if isinstance(part, str) else part for name, part in parts.items()}).as_string()  # type: ignore[arg-type]
+
+
+def table(schema: str, name: str) -> sql.Identifier:
+    """A qualified table."""
+    return sql.Identifier(schema, name)
+
+
+def columns(names: Iterable[str]) -> sql.Composed:
+    """A list of columns."""
+    return sql.SQL(", ").join(sql.Identifier(name) for name in names)
+
+
+def table_of(resource: ResourceSettings) -> sql.Identifier:
+    """The source table of a resource."""
+    return table(resource.schema_name, resource.table_name)
+
+
+def needed_columns(resource: ResourceSettings) -> list[str]:
+    """Source columns the agent reads: the shared ones (the key is among them) and those the filter tests."""
+    return list(dict.fromkeys([*resource.columns, *(condition.column for condition in resource.filter)]))
+
+
+def role(settings: Settings, exists: bool = False) -> str:
+    """Makes the agent's role, or gives an existing one what it lacks."""
+    return statement(_ALTER_ROLE if exists else _CREATE_ROLE, role=settings.source.user)
+
+
+def bypass_row_security(settings: Settings) -> str:
+    """Lets the agent see every row where a policy would hide some."""
+    return statement(_BYPASS_RLS, role=settings.source.user)
+
+
+def connect(settings: Settings) -> str:
+    """Lets the role into the database."""
+    return statement(_CONNECT, database=settings.source.database, role=settings.source.user)
+
+
+def usage(settings: Settings, schema: str) -> str:
+    """Lets the role see a schema's tables."""
+    return statement(_USAGE, schema=schema, role=settings.source.user)
+
+
+def select(settings: Settings, resource: ResourceSettings, names: Sequence[str]) -> str:
+    """Lets the role read these columns of a shared table."""
+    return statement(_SELECT, columns=columns(names), table=table_of(resource), role=settings.source.user)
+
+
+def grants(settings: Settings) -> list[str]:
+    """The least rights: reading the listed and tested columns, nothing else."""
+    schemas = dict.fromkeys(resource.schema_name for resource in settings.resource)
+    return [
+        connect(settings),
+        *(usage(settings, schema) for schema in schemas),
+        *(select(settings, resource, needed_columns(resource)) for resource in settings.resource),
+    ]
+
+
+def _tables(resources: Iterable[ResourceSettings]) -> sql.Composed:
+    """ONLY: inheritance children are tables of their own, and one without a key would make its UPDATE fail; partitions come all the same."""
+    return sql.SQL(", ").join(sql.SQL("ONLY ") + table_of(resource) for resource in resources)
+
+
+def create_publication(settings: Settings, generated: bool) -> str:
+    """Tables and nothing else: a column list or a filter could make the application's statements fail."""
+    options = sql.SQL(f"{VIA_ROOT}, {GENERATED}" if generated else VIA_ROOT)  # type: ignore[arg-type]
+    return statement(_CREATE_PUBLICATION, publication=settings.publication, tables=_tables(settings.resource), options=options)
+
+
+def add_tables(settings: Settings, resources: Iterable[ResourceSettings]) -> str:
+    """Adds tables to the publication."""
+    return statement(_ADD_TABLES, publication=settings.publication, tables=_tables(resources))
+
+
+def set_tables(settings: Settings) -> str:
+    """Makes the publication list exactly the shared tables, without column lists and filters."""
+    return statement(_SET_TABLES, publication=settings.publication, tables=_tables(settings.resource))
+
+
+def set_options(settings: Settings, option: str) -> str:
+    """Sets one option of the publication."""
+    return statement(_SET_OPTIONS, publication=settings.publication, options=sql.SQL(option))  # type: ignore[arg-type]
+
+
+def drop_slot(slot: str) -> str:
+    """Drops the replication slot."""
+    return statement(_DROP_SLOT, slot=sql.Literal(slot))

@@ -1,0 +1,257 @@
+"""A real agent for the tests: its configuration, its commands, and the service as processes that can be killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from tests.comparison import Front, SharedTable, Verdict, compare
+from tests.services.postgres import alive, child_pids
+from tests.services.processes import HOST, dying_with_parent, free_port
+from tests.waiting import Hopeless, eventually
+from tests.workload import TABLES, UnitTable, create_tables
+
+Stage = Literal["capture", "publish"]
+Lines = Mapping[str, object]  # settings of one section, by name
+
+SLOW_START = 60.0  # seconds the processes may take on a busy machine
+
+
+@dataclass
+class Installation:
+    """One agent between a source database, a front end and a broker: everything its configuration says, and the commands."""
+
+    directory: Path  # of the configuration, the state and the log; made by us
+    source: str  # conninfo of an administrator
+    bootstrap: str
+    name: str  # of the agent, its role at the source, its topics' prefix: nothing else on the servers may be called so
+    tables: Sequence[UnitTable] = TABLES
+    front: str | None = None  # conninfo of a PostgreSQL database, None: SQLite
+    listen: int = field(default_factory=free_port)
+    sections: Mapping[str, Lines] = field(default_factory=dict)  # further settings, e.g. {"kafka": {"partitions": 1}}
+
+    @property
+    def config(self) -> Path:
+        """The configuration file."""
+        return self.directory / f"{self.name}.toml"
+
+    @property
+    def log(self) -> Path:
+        """What the service writes on stderr."""
+        return self.directory / "agent.log"
+
+    @property
+    def front_file(self) -> Path:
+        """The SQLite front end."""
+        return self.directory / "state" / self.name / "front.db"
+
+    @property
+    def front_place(self) -> Front:
+        """The front end as the comparison takes it."""
+        return self.front or self.front_file
+
+    @property
+    def slot(self) -> str:
+        """The replication slot."""
+        return f"sync_agent_{self.name}"
+
+    @property
+    def judged(self) -> list[SharedTable]:
+        """The tables as the comparison takes them."""
+        return [table.judged(self.name) for table in self.tables]
+
+    def install(self) -> Self:
+        """Makes the unit's tables and the configuration, and runs `init --apply`."""
+        create_tables(self.source, self.tables)
+        self.write_config()
+        self.init()
+        return self
+
+    def init(self) -> str:
+        """Runs `init --apply` as administrator and returns what it printed."""
+        return self.command("init", "--apply", "--as", url(self.source)).stdout
+
+    def command(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        """Runs a command of the agent to its end."""
+        done = subprocess.run([*program(self.config), *arguments], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == expect, f"{arguments[0]} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def status(self) -> dict[str, Any]:
+        """What `status --json` says."""
+        answer = json.loads(self.command("status", "--json").stdout)
+        assert isinstance(answer, dict)
+        return answer
+
+    def start(self, covered: bool = True) -> "Agent":
+        """Starts the service."""
+        return Agent(self.config, self.log, self.listen, covered)
+
+    def caught_up(self) -> bool:
+        """Whether the slot has passed everything the source had committed when asked, and nothing waits in the outbox."""
+        with psycopg.connect(self.source, autocommit=True) as connection:
+            target = connection.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
+            eventually(lambda: self.passed(connection, str(target[0]) if target else ""), 300, "the slot has passed all commits", 0.2)
+        published = self.status()["published"]
+        return bool(published["number"] == published["of"])
+
+    def passed(self, connection: psycopg.Connection, position: str) -> bool:
+        """Whether the front end holds everything up to a position and the source knows it."""
+        query = "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE slot_name = %s"
+        return connection.execute(query, [position, self.slot]).fetchone() == (True,)
+
+    def verdict(self, timeout: float = 120.0) -> Verdict:
+        """The comparison once everything has arrived; a difference must last ten seconds, for markers of the last transaction may be on their way."""
+        eventually(self.caught_up, timeout, "all events are published", 0.5)
+        deadline = time.monotonic() + 10
+        while True:
+            verdict = compare(self.source, self.front_place, self.bootstrap, self.judged)
+            if verdict.equal or time.monotonic() > deadline:
+                return verdict
+
+    def write_config(self) -> None:
+        """The configuration file."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        sections = {name: self._section(name) | dict(self.sections.get(name, {})) for name in ("source", "front", "kafka", "service")}
+        lines = [f"state_directory = {_toml(str(self.directory / 'state'))}"]
+        for section, settings in sections.items():
+            lines += ["", f"[{section}]", *(f"{name} = {_toml(value)}" for name, value in settings.items())]
+        self.config.write_text("\n".join([*lines, "", *(table.toml() for table in self.tables)]), encoding="utf-8")
+
+    def _section(self, name: str) -> dict[str, object]:
+        given = conninfo_to_dict(self.source)
+        own: dict[str, dict[str, object]] = {
+            "source": {"host": given["host"], "port": int(str(given["port"])), "database": given["dbname"], "user": self.name, "heartbeat_seconds": 1.0},
+            "front": {"url": url(self.front, "postgresql+psycopg")} if self.front else {},
+            "kafka": {"bootstrap_servers": [self.bootstrap], "prefix": self.name},
+            "service": {"listen": f"{HOST}:{self.listen}"},
+        }
+        return own[name]
+
+
+class Agent:
+    """A running service, started with the object."""
+
+    def __init__(self, config: Path, log: Path, listen: int, covered: bool = True) -> None:
+        self._log = log
+        self._listen = listen
+        environment = {name: value for name, value in os.environ.items() if covered or not name.startswith("COV")}
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*program(config), "run"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for us; we stop the agent
+                preexec_fn=dying_with_parent(signal.SIGKILL),  # noqa: PLW1509 - see there
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.kill9()
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's process id."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self._process.poll()
+
+    @property
+    def log(self) -> str:
+        """Everything this and earlier runs have written."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def check(self) -> None:
+        """Raises Hopeless with the end of the log when the service has ended."""
+        if self.exit_code is not None:
+            raise Hopeless(f"the agent ended with {self.exit_code}:\n{self.log[-4000:]}")
+
+    def ready(self) -> bool:
+        """Whether all its peers are connected."""
+        self.check()
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{self._listen}/-/ready", timeout=2) as answer:  # loopback
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+
+    def wait_ready(self) -> Self:
+        """Waits until all its peers are connected."""
+        eventually(self.ready, SLOW_START, "the agent is connected to all its peers")
+        return self
+
+    def children(self) -> dict[str, int]:
+        """The stages' process ids."""
+        return {stage: pid for pid in child_pids(self.pid) if alive(pid) and (stage := _last_word(pid)) in ("capture", "publish")}
+
+    def child(self, stage: Stage) -> int:
+        """The process id of one stage, which may just be starting."""
+        self.check()
+        return eventually(lambda: self.children().get(stage), SLOW_START, f"{stage} runs") or 0
+
+    def kill9_child(self, stage: Stage) -> None:
+        """Kills one stage and waits until it is gone."""
+        pid = self.child(stage)
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not alive(pid), what=f"{stage} is gone")
+
+    def kill9(self) -> None:
+        """Kills the supervisor and waits until nothing of the service is left."""
+        if self.exit_code is not None:
+            return
+        pids = [*self.children().values()]
+        self._process.kill()
+        self._process.wait()
+        eventually(lambda: not any(alive(pid) for pid in pids), what="the stages died with their supervisor")
+
+    def stop(self, timeout: float = 30.0) -> float:
+        """SIGTERM; returns the seconds until it had ended."""
+        began = time.monotonic()
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(timeout)
+        return time.monotonic() - began
+
+    def wait(self, timeout: float = 60.0) -> int:
+        """The exit code, once it has ended by itself."""
+        return self._process.wait(timeout)
+
+
+def program(config: Path) -> list[str]:
+    """The agent's command line up to the command."""
+    return [sys.executable, "-m", "agent", "-c", str(config)]
+
+
+def url(conninfo: str, scheme: str = "postgresql") -> str:
+    """The URL of a conninfo without password."""
+    given = conninfo_to_dict(conninfo)
+    return f"{scheme}://{given['user']}@{given['host']}:{given['port']}/{given['dbname']}"
+
+
+def _last_word(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").rpartition(b"\0")[2].decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _toml(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)  # JSON's texts, numbers, booleans and lists are TOML's too

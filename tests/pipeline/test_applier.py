@@ -1,0 +1,143 @@
+"""What each kind of change leaves in the front-end table and in the topic."""
+
+import orjson
+import pytest
+
+from agent.events.changes import UNCHANGED, Truncate
+from tests.pipeline.model import FILTERED, FULL, PLAIN, Bench, heartbeat, transaction
+
+
+def test_insert_update_delete() -> None:
+    """One event each, with key, operation and rows; values of columns not listed appear nowhere."""
+    bench = Bench().run(
+        [
+            transaction(1, (PLAIN, "I", None, ("1", "new", "B", "canary"))),
+            transaction(2, (PLAIN, "U", None, ("1", "paid", "B", "canary"))),
+            transaction(3, (PLAIN, "D", ("1", None, None, None), None)),
+        ]
+    )
+    assert bench.told("plain") == [("c", 1), ("u", 1), ("d", 1)]
+    created, updated, deleted = (orjson.loads(e.value) for e in bench.events("plain"))
+    assert (created["before"], created["after"]) == (None, {"id": 1, "state": "new", "big": "B"})
+    assert (updated["before"], updated["after"]["state"]) == (None, "paid")
+    assert (deleted["before"], deleted["after"]) == ({"id": 1}, None)
+    assert [e.tombstone for e in bench.events("plain")] == [False, False, True]
+    assert bench.table("plain") == {}
+    assert b"canary" not in b"".join(batch.payload for batch in bench.durable.outbox)
+
+
+def test_full_identity_gives_the_whole_row_before() -> None:
+    """Under FULL the old row is complete, and completes unchanged values."""
+    bench = Bench().run(
+        [
+            transaction(1, (FULL, "I", None, ("1", "a", "B", "x"))),
+            transaction(2, (FULL, "U", ("1", "a", "B", "x"), ("1", "b", UNCHANGED, "x"))),
+            transaction(3, (FULL, "D", ("1", "b", "B", "x"), None)),
+        ]
+    )
+    _, updated, deleted = (orjson.loads(e.value) for e in bench.events("full"))
+    assert (updated["before"]["state"], updated["after"]) == ("a", {"id": 1, "state": "b", "big": "B"})
+    assert deleted["before"] == {"id": 1, "state": "b", "big": "B"}
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_unchanged_values_come_from_the_front_end(apart: bool) -> None:
+    """A value the log did not send is the one the front end has, also within one set of changes; never NULL."""
+    insert = (PLAIN, "I", None, ("1", "a", "large", "x"))
+    update = (PLAIN, "U", None, ("1", "b", UNCHANGED, "x"))
+    move = (PLAIN, "U", ("1", None, None, None), ("2", "c", UNCHANGED, "x"))
+    bench = Bench()
+    for log in [[transaction(1, insert)], [transaction(2, update, move)]] if apart else [[transaction(1, insert, update, move)]]:
+        bench.run(log)
+    assert bench.table("plain") == {"2": ("c", "large")}
+    assert [orjson.loads(e.value)["after"] for e in bench.events("plain")][1] == {"id": 1, "state": "b", "big": "large"}
+
+
+def test_a_key_change_is_a_delete_and_a_create() -> None:
+    """The old key gets d and tombstone with the new key in a header, the new key c with the old one."""
+    bench = Bench().run([transaction(1, (PLAIN, "I", None, ("1", "a", "B", "x")), (PLAIN, "U", ("1", None, None, None), ("2", "a", "B", "x")))])
+    assert bench.told("plain") == [("c", 1), ("d", 1), ("c", 2)]
+    _, deleted, created = bench.events("plain")
+    assert (deleted.tombstone, deleted.header) == (True, ("__debezium.newkey", b'{"id":2}'))
+    assert (created.tombstone, created.header) == (False, ("__debezium.oldkey", b'{"id":1}'))
+    assert bench.table("plain") == {"2": ("a", "B")}
+
+
+def test_the_filter_makes_creates_and_deletes_of_updates() -> None:
+    """A row enters with c, leaves with d, is not seen outside; a change of its key crosses the filter the same way."""
+    row = lambda key, state: (key, state, "B", "x")  # noqa: E731
+    key = lambda k: (k, None, None, None)  # noqa: E731
+    bench = Bench().run(
+        [
+            transaction(1, (FILTERED, "I", None, row("1", "draft")), (FILTERED, "I", None, row("2", "open"))),
+            transaction(2, (FILTERED, "U", None, row("1", "open")), (FILTERED, "U", None, row("2", "open"))),
+            transaction(3, (FILTERED, "U", None, row("1", "closed")), (FILTERED, "U", key("2"), row("3", "open"))),
+            transaction(4, (FILTERED, "U", key("3"), row("4", "closed")), (FILTERED, "U", key("4"), row("5", "open"))),
+            transaction(5, (FILTERED, "D", key("1"), None), (FILTERED, "D", key("5"), None)),
+        ]
+    )
+    assert bench.told("filtered") == [("c", 2), ("c", 1), ("u", 2), ("d", 1), ("d", 2), ("c", 3), ("d", 3), ("c", 5), ("d", 5)]
+    assert bench.table("filtered") == {}
+
+
+def test_an_update_into_the_filter_without_its_values_suspends_the_table_alone() -> None:
+    """No row, no value: the table stops with a name and a hint; what came before in the same transaction is not half applied; others go on."""
+    bench = Bench().run(
+        [
+            transaction(1, (FILTERED, "I", None, ("1", "draft", "large", "x"))),
+            transaction(2, (PLAIN, "I", None, ("1", "a", "B", "x")), (FILTERED, "U", None, ("1", "open", UNCHANGED, "x"))),
+            transaction(3, (PLAIN, "I", None, ("2", "a", "B", "x")), (FILTERED, "I", None, ("9", "open", "B", "x"))),
+        ]
+    )
+    assert bench.durable.suspended == {"filtered": "ROW_INCOMPLETE"}
+    assert bench.told("filtered") == []
+    assert bench.told("plain") == [("c", 1), ("c", 2)]
+    assert [e.seq for e in bench.events("plain")] == [1, 2]
+
+
+def test_an_incomplete_row_outside_the_filter_is_no_matter() -> None:
+    """A row that is not shared may lack what it likes."""
+    bench = Bench().run([transaction(1, (FILTERED, "U", None, ("1", "closed", UNCHANGED, "x")), (FILTERED, "D", ("7", None, None, None), None))])
+    assert (bench.told("filtered"), bench.durable.suspended) == ([], {})
+
+
+def test_an_event_too_large_suspends_before_it_gets_a_number() -> None:
+    """The other tables' numbers have no gap."""
+    bench = Bench(max_event_bytes=2000).run(
+        [
+            transaction(1, (FULL, "I", None, ("1", "a", "ok", "x"))),
+            transaction(2, (PLAIN, "I", None, ("1", "a", "b" * 3000, "x")), (FULL, "I", None, ("2", "a", "ok", "x"))),
+        ]
+    )
+    assert bench.durable.suspended == {"plain": "EVENT_TOO_LARGE"}
+    assert [(e.number, e.seq) for e in bench.events("full")] == [(1, 1), (2, 2)]
+
+
+def test_a_changed_table_suspends_alone() -> None:
+    """A listed column that is gone from the stream stops that table."""
+    narrow = PLAIN._replace(columns=PLAIN.columns[:2])
+    bench = Bench().run([transaction(1, (narrow, "I", None, ("1", "a"))), transaction(2, (FULL, "I", None, ("1", "a", "b", "x")))])
+    assert bench.durable.suspended == {"plain": "TABLE_CHANGED"}
+    assert bench.told("full") == [("c", 1)]
+
+
+def test_truncate_publishes_one_delete_per_row() -> None:
+    """In key order, tombstones included, and rows inserted before and after in the same transaction are told right."""
+    bench = Bench().run([transaction(1, *[(PLAIN, "I", None, (str(n), "a", "B", "x")) for n in (3, 1, 2)])])
+    bench.run([transaction(2, (PLAIN, "I", None, ("4", "a", "B", "x")), Truncate((PLAIN, FULL), 2500), (PLAIN, "I", None, ("1", "b", "B", "x")))])
+    assert bench.told("plain")[3:] == [("c", 4), ("d", 1), ("d", 2), ("d", 3), ("d", 4), ("c", 1)]
+    assert bench.table("plain") == {"1": ("b", "B")}
+
+
+def test_heartbeats_move_the_position_and_pass_the_outbox() -> None:
+    """A batch without events; the source is acknowledged up to it."""
+    bench = Bench().run([transaction(1, (PLAIN, "I", None, ("1", "a", "B", "x"))), heartbeat(2)])
+    assert bench.source.acknowledged == 2500
+    assert bench.durable.outbox[-1].last_number == 1
+
+
+def test_tables_nobody_shares_are_passed_over() -> None:
+    """A published table without a resource leaves no trace but the position."""
+    stranger = PLAIN._replace(oid=77, table="stranger")
+    bench = Bench().run([transaction(1, (stranger, "I", None, ("1", "a", "B", "x")))])
+    assert (bench.durable.stored.position, bench.durable.stored.number) == ("0/7CF", 0)

@@ -1,0 +1,103 @@
+"""Random transactions, crashes at random commits: front end, replayed topic and source are equal, each event once."""
+
+import orjson
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.errors import FrontUnreachable
+from agent.events.changes import UNCHANGED, Message, Row
+from agent.front.base import Progress
+from tests.pipeline.model import RELATIONS, Bench, StopWhenIdle, transaction
+
+STEPS = st.lists(
+    st.lists(st.tuples(st.sampled_from(sorted(RELATIONS)), st.integers(1, 4), st.integers(1, 4), st.sampled_from(["open", "draft"]), st.booleans()), min_size=1),
+    max_size=12,
+)
+
+
+def history(steps: list[list[tuple[str, int, int, str, bool]]]) -> tuple[list[list[Message]], dict[str, dict[str, tuple[str | None, ...]]]]:
+    """A log of valid transactions from random steps, and the source's tables after it."""
+    tables: dict[str, dict[str, tuple[str | None, ...]]] = {name: {} for name in RELATIONS}
+    log: list[list[Message]] = []
+    for number, step in enumerate(steps, 1):
+        changes = []
+        for name, old, new, state, partial in step:
+            rows, table = tables[name], RELATIONS[name]
+            before: Row | None = None
+            if str(old) not in rows:
+                op, after = "I", (str(old), state, f"v{number}", "x")
+            elif old == new and partial:
+                op, after, before = "D", None, (str(old), *rows[str(old)], "x") if table.identity == "f" else (str(old), None, None, None)
+            else:
+                target = new if str(new) not in rows else old
+                op, after = "U", (str(target), state, rows[str(old)][1], "x")
+                if table.identity == "f":
+                    before = (str(old), *rows[str(old)], "x")
+                elif target != old:
+                    before = (str(old), None, None, None)
+            rows.pop(str(old), None)
+            sent: Row | None = after
+            if after is not None:
+                rows[after[0]] = after[1:3]
+                if op == "U" and partial and name != "filtered":
+                    sent = (*after[:2], UNCHANGED, after[3])
+            changes.append((table, op, before, sent))
+        log.append(transaction(number, *changes))
+    return log, tables
+
+
+def shared(name: str, rows: dict[str, tuple[str | None, ...]]) -> dict[str, tuple[str | None, ...]]:
+    """What of a source table the resource shares."""
+    return {key: row for key, row in rows.items() if name != "filtered" or row[0] == "open"}
+
+
+def replay(bench: Bench, name: str) -> dict[str, tuple[str | None, ...]]:
+    """A subscriber's table."""
+    rows: dict[str, tuple[str | None, ...]] = {}
+    for event in bench.events(name):
+        after = orjson.loads(event.value)["after"]
+        key = str(orjson.loads(event.key)["id"])
+        if after is None:
+            del rows[key]
+        else:
+            rows[key] = (after["state"], after["big"])
+    return rows
+
+
+class Crashing(StopWhenIdle):
+    """A front end whose process dies at the n-th commit: before it, or after it and before the source is told."""
+
+    def __init__(self, bench: Bench, crashes: dict[int, bool]) -> None:
+        super().__init__(bench)
+        self.crashes, self.commits = crashes, 0
+
+    def commit(self, progress: Progress) -> None:  # type: ignore[override]
+        """Commits, or dies."""
+        self.commits += 1
+        after = self.crashes.get(self.commits)
+        if after is False:
+            raise FrontUnreachable(reason="crash before commit")
+        super().commit(progress)
+        if after:
+            raise FrontUnreachable(reason="crash after commit")
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps=STEPS, crashes=st.dictionaries(st.integers(1, 6), st.booleans()), rows=st.integers(1, 3))
+def test_equal_after_any_history(steps: list[list[tuple[str, int, int, str, bool]]], crashes: dict[int, bool], rows: int) -> None:
+    """After any history and any crashes the front end and a subscriber hold what the source holds; every event once, numbers without a gap."""
+    log, tables = history(steps)
+    bench = Bench()
+    bench.settings = bench.settings.model_copy(update={"front": bench.settings.front.model_copy(update={"max_rows": rows})})
+    bench.source.log.extend(log)
+    front = Crashing(bench, crashes)
+    bench.control.retry = lambda error: None  # type: ignore[method-assign]
+    bench.capture(front)
+    for name in RELATIONS:
+        assert bench.table(name) == shared(name, tables[name])
+        assert replay(bench, name) == shared(name, tables[name])
+        assert [e.seq for e in bench.events(name)] == list(range(1, len(bench.events(name)) + 1))
+    events = sorted((e for name in RELATIONS for e in bench.events(name)), key=lambda e: e.number)
+    assert [e.number for e in events] == list(range(1, len(events) + 1))
+    assert len({(e.commit_lsn, e.ordinal) for e in events}) == len(events)
+    assert bench.durable.suspended == {}

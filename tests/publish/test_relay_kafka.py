@@ -1,0 +1,242 @@
+"""The publisher against a real Kafka: killed, frozen, cloned, throttled; judged by another client that reads committed records."""
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import NewPartitions
+
+from agent.config import Settings
+from agent.publish import topics
+from tests.publish.consumer import Judge
+from tests.publish.fronts import OutboxFront, settings_for, workload
+from tests.services.kafka import KafkaBroker
+from tests.waiting import eventually
+
+
+class Publisher:
+    """A child process."""
+
+    def __init__(self, settings: Settings, nonce: str = "nonce-1") -> None:
+        file = Path(settings.state_directory) / "settings.json"
+        file.write_text(settings.model_dump_json())
+        self.log = Path(settings.state_directory) / "publisher.log"
+        with self.log.open("a") as log:
+            command = [sys.executable, "-m", "tests.publish.child", str(file), nonce]
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+
+    def kill(self) -> None:
+        """Kills it."""
+        self.process.kill()
+        self.process.communicate()
+
+    def halted(self, seconds: float = 60) -> str:
+        """Waits for its own end: the code it printed."""
+        out, _ = self.process.communicate(timeout=seconds)
+        assert self.process.returncode in (75, 78), (self.process.returncode, out, self.log.read_text())
+        return out.strip()
+
+    def stop(self) -> float:
+        """Ends it in good order; the seconds it took."""
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.communicate(timeout=30)
+        assert self.process.returncode == 0, self.log.read_text()
+        return time.monotonic() - began
+
+
+class Site:
+    """A front end and its topics on a broker."""
+
+    def __init__(self, settings: Settings, admin: Settings) -> None:
+        self.settings = settings
+        self.front = OutboxFront(settings)
+        topics.create_topics(admin, lambda line: None)
+        topics.write_first_state(admin, self.front.agent, 0, "init")
+        self.judge = Judge(admin.kafka.bootstrap_servers[0], *self.front.expected)
+        self.publishers: list[Publisher] = []
+
+    def publisher(self, nonce: str = "nonce-1", settings: Settings | None = None) -> Publisher:
+        """Starts one; it is killed at the end of the test."""
+        self.publishers.append(Publisher(settings or self.settings, nonce))
+        return self.publishers[-1]
+
+    def verdict(self, timeout: float = 60) -> None:
+        """Everything written is visible, once and in order."""
+        self.judge.verdict(self.front.expected, timeout)
+
+    def close(self) -> None:
+        """Ends everything."""
+        for publisher in self.publishers:
+            publisher.kill()
+        self.judge.close()
+        self.front.close()
+
+
+@pytest.fixture
+def site(kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """Makes the site; keyword arguments are settings of kafka."""
+    made: list[Site] = []
+
+    def make(bootstrap: str = "", **kafka: object) -> Site:
+        options = {"transaction_timeout_seconds": 4.0} | kafka
+        admin = settings_for(kafka_broker.bootstrap, topic_prefix, tmp_path, **options)
+        made.append(Site(settings_for(bootstrap or kafka_broker.bootstrap, topic_prefix, tmp_path, **options), admin))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.mark.slow
+def test_killed_many_times(site: Callable[..., Site]) -> None:
+    """20 kill -9 at random moments under load, with splits: each event once, in order, seq gapless."""
+    here, chance = site(transaction_events=25), random.Random(20)
+    for turn in range(20):
+        publisher = here.publisher()
+        ends = time.monotonic() + chance.uniform(0.5, 2.0)
+        while time.monotonic() < ends:
+            here.front.write(workload(chance.randrange(1 << 30), 15, 60), size=300, heartbeat=chance.random() < 0.3)
+        publisher.kill()
+        if turn % 4 == 0:
+            here.front.opened_again("nonce-1")
+    last = here.publisher()
+    here.verdict(120)
+    split = [record.headers for events in here.judge.seen.values() for record in events if "sync.part" in record.headers]
+    assert split and {headers["sync.last"] for headers in split} == {"0", "1"}
+    assert last.stop() < 3
+
+
+@pytest.mark.slow
+def test_frozen_and_killed_broker(site: Callable[..., Site], kafka_broker: KafkaBroker) -> None:
+    """Frozen beyond every deadline, then killed and started again: the outbox grows meanwhile and is delivered once."""
+    here = site()
+    here.publisher()
+    for _ in range(2):
+        here.front.write(workload(1, 50, 20))
+        here.verdict()
+        kafka_broker.pause()
+        try:
+            began = time.monotonic()
+            while time.monotonic() - began < 7:
+                here.front.write(workload(2, 20, 20))
+        finally:
+            kafka_broker.resume()
+        here.verdict()
+        kafka_broker.kill9()
+        here.front.write(workload(3, 50, 20))
+        kafka_broker.start_again()
+        here.verdict()
+
+
+def test_stops_at_once_while_the_broker_is_frozen(site: Callable[..., Site], kafka_broker: KafkaBroker) -> None:
+    """SIGTERM ends it within seconds, whatever it waits for."""
+    here = site()
+    publisher = here.publisher()
+    here.front.write(workload(1, 5))
+    here.verdict()
+    kafka_broker.pause()
+    try:
+        here.front.write(workload(2, 5))
+        eventually(lambda: "retry" in publisher.log.read_text(), 30, "it has noticed")
+        assert publisher.stop() < 4
+    finally:
+        kafka_broker.resume()
+
+
+def test_a_clone_and_the_original(site: Callable[..., Site], tmp_path: Path) -> None:
+    """A copied front end started elsewhere: one of the two halts with DUPLICATE_AGENT, and no event is seen twice."""
+    here = site()
+    original = here.publisher()
+    here.front.write(workload(1, 50))
+    here.verdict()
+    copied = tmp_path / "clone"
+    copied.mkdir()
+    with here.front.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy(here.front.path, copied / "front.db")
+    here.front.opened_again("nonce-1")  # the original's capture process has been restarted since
+    clone_settings = here.settings.model_copy(update={"state_directory": str(copied), "front": here.settings.front.model_copy(update={"url": f"sqlite:///{copied / 'front.db'}"})})
+    clone = OutboxFront.__new__(OutboxFront)
+    clone.__dict__.update(here.front.__dict__)
+    clone.engine = topics_engine(clone_settings)
+    clone.opened_again("clone")
+    clone.opened_again("clone")
+    clone.engine.dispose()
+    second = here.publisher("clone", clone_settings)
+    eventually(lambda: "kafka_recovered" in second.log.read_text(), 30, "the clone publishes")
+    here.front.write(workload(2, 50))
+    assert original.halted() == "DUPLICATE_AGENT"
+    here.judge.poll()
+    for topic in here.front.expected:
+        identities = [record.headers["sync.id"] for record in here.judge.events(topic)]
+        assert len(identities) == len(set(identities))
+
+
+def topics_engine(settings: Settings):  # type: ignore[no-untyped-def]
+    """An engine on the clone's file."""
+    from agent.front.sqlite import sqlite_engine
+
+    return sqlite_engine(settings.front_url, 20)
+
+
+def test_a_second_service_on_one_front_end(site: Callable[..., Site]) -> None:
+    """The front end says who holds it: the other exits 75 without touching Kafka."""
+    here = site()
+    assert here.publisher("another").halted() == "ANOTHER_AGENT"
+
+
+def delete(broker: KafkaBroker, topic: str) -> None:
+    """Deletes a topic and waits until it is gone."""
+    broker.admin.delete_topics([topic], operation_timeout=10)[topic].result(20)
+    eventually(lambda: topic not in broker.admin.list_topics(timeout=5).topics, what=f"{topic} is gone")
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+@pytest.mark.parametrize("harm", ["state deleted", "state recreated", "topic deleted", "topic recreated", "partition added"])
+def test_harm_is_named(site: Callable[..., Site], kafka_broker: KafkaBroker, harm: str, running: bool) -> None:
+    """Each harm halts the agent at the latest with the next transaction (running) or before it writes anything (stopped)."""
+    here = site()
+    settings = here.settings
+    publisher = here.publisher()
+    here.front.write(workload(1, 50))
+    here.verdict()
+    if not running:
+        publisher.stop()
+    topic = settings.state_topic if harm.startswith("state") else f"{settings.kafka.prefix}.orders"
+    if harm == "partition added":
+        kafka_broker.admin.create_partitions([NewPartitions(topic, 4)])[topic].result(20)
+    else:
+        delete(kafka_broker, topic)
+    if harm.endswith("recreated"):
+        topics.create_topics(settings, lambda line: None)
+    here.front.write(workload(2, 50))
+    publisher = publisher if running else here.publisher()
+    expected = {"state": "STATE_LOST", "topic": "TOPIC_LOST", "partition": "PARTITIONS_CHANGED"}[harm.split()[0]]
+    assert publisher.halted() == expected
+
+
+@pytest.mark.slow
+def test_a_slow_line_makes_progress(site: Callable[..., Site], kafka_broker: KafkaBroker) -> None:
+    """One source transaction of 1 MB over 40 kB/s with a time-out of 4 s: sent in parts that pass, then the line heals."""
+    here = site(kafka_broker.proxied_bootstrap)
+    here.publisher()
+    here.front.write(workload(1, 5))
+    here.verdict()
+    kafka_broker.proxy.throttle(40_000)
+    try:
+        here.front.write([[("orders", number, "c") for number in range(2000)]], size=500)
+        here.verdict(300)
+    finally:
+        kafka_broker.proxy.heal()
+    heads = sorted((record.headers for record in here.judge.seen[f"{here.settings.kafka.prefix}.orders"] if "sync.part" in record.headers), key=lambda h: int(h["sync.seq"]))
+    parts = [int(headers["sync.part"]) for headers in heads]
+    assert len(parts) == 2000 and parts == sorted(parts) and set(parts) == set(range(1, parts[-1] + 1))
+    assert [headers["sync.last"] == "1" for headers in heads] == [part == parts[-1] for part in parts]
