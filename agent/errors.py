@@ -158,7 +158,9 @@ class EventTooLarge(Suspend):
 
     code = "EVENT_TOO_LARGE"
     summary = mark("{resource}: a row at {position} makes an event of {size} bytes; the limit is {limit}")
-    hint = mark("Raise the topic's max.message.bytes and kafka.max_event_bytes, or leave the large column out; then start over (docs/OPERATIONS.md, EVENT_TOO_LARGE).")
+    hint = mark(
+        "Raise the topic's max.message.bytes and kafka.max_event_bytes, or leave the large column out; then start over (docs/OPERATIONS.md, EVENT_TOO_LARGE)."
+    )
 
 
 class TableChanged(Suspend):
@@ -182,7 +184,9 @@ class TableUnpublished(Suspend):
 
     code = "TABLE_UNPUBLISHED"
     summary = mark("{resource}: the publication {publication} does not carry table {table} as the agent needs it: {reason}")
-    hint = mark("Run `sync-agent check` for the exact statement; changes made meanwhile are not in the stream: start over (docs/OPERATIONS.md, TABLE_UNPUBLISHED).")
+    hint = mark(
+        "Run `sync-agent check` for the exact statement; changes made meanwhile are not in the stream: start over (docs/OPERATIONS.md, TABLE_UNPUBLISHED)."
+    )
 
 
 # ---- halt --------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from agent.config import ResourceSettings, Settings
 from agent.connectors.base import Source
 from agent.connectors.postgres import PostgresSource
 from agent.control import Control
-from agent.errors import DuplicateAgent, NotInitialised, Retry, SlotBusy, Suspend, TableChanged
+from agent.errors import NotInitialised, Retry, SlotBusy, Suspend, TableChanged, TableUnpublished
 from agent.events.changes import lsn_number
 from agent.front.applier import Applier
 from agent.front.base import Front, Stored
@@ -24,7 +24,6 @@ from agent.resource import Resource, SourceTable
 log = logging.getLogger(__name__)
 
 _IDLE = 0.2  # seconds to wait for the first message: how often the source is tended at least
-_ZOMBIE = 150.0  # seconds a slot may stay in use by a connection of a dead agent: more than two default wal_sender_timeouts
 
 
 def capture(settings: Settings, control: Control) -> None:
@@ -40,7 +39,6 @@ class Capture:
         self._source = source
         self._front = front
         self._control = control
-        self._slot_busy_since: float | None = None
         self._floor: int | None = None  # prune applied xids below it with the next commit
         self._tend_at = 0.0
 
@@ -88,7 +86,9 @@ class Capture:
         rule.committed(time.monotonic() - started)
         self._source.acknowledge(lsn_number(progress.position))
         self._control.wake()
-        counts: dict[tuple[str, ...], int] = {(metrics.EVENTS, stage, name, op): n for (name, op), n in self._applier.counts.items() for stage in ("captured", "applied")}
+        counts: dict[tuple[str, ...], int] = {
+            (metrics.EVENTS, stage, name, op): n for (name, op), n in self._applier.counts.items() for stage in ("captured", "applied")
+        }
         self._applier.counts.clear()
         seconds = progress.position_time_us / 1_000_000
         self._control.beat({f"{metrics.LAST_COMMIT}/{stage}": seconds for stage in ("captured", "applied")}, counts)
@@ -121,15 +121,11 @@ class Capture:
         """Opens the source; the publisher may start unless the slot is another agent's, which then may be publishing too."""
         try:
             self._source.open(stored, self._front.silent_since)
-        except SlotBusy as error:
-            self._slot_busy_since = self._slot_busy_since or time.monotonic()
-            if time.monotonic() - self._slot_busy_since > _ZOMBIE:
-                raise DuplicateAgent(reason=str(error)) from None
+        except SlotBusy:
             raise
         except Retry:
             self._control.ready()
             raise
-        self._slot_busy_since = None
         self._control.ready()
 
     def _resources(self, stored: Stored) -> list[Resource]:
@@ -151,6 +147,9 @@ class Capture:
         table = tables.get((settings.schema_name, settings.table_name))
         if table is None:
             raise TableChanged(resource=settings.name, table=settings.table, change="it does not exist")
+        reason = self._source.unpublished(settings.schema_name, settings.table_name)
+        if reason:
+            raise TableUnpublished(resource=settings.name, publication=self._settings.publication, table=settings.table, reason=reason)
         return Resource(settings, self._settings, table)
 
     def _suspend(self, error: Suspend) -> None:

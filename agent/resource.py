@@ -180,5 +180,3 @@ class Binding:
             elif not test(value):
                 return False
         return None if unknown else True
-
-

@@ -74,7 +74,7 @@ class Restarts:
         self._stages = {stage: _Stage(State.HELD) for stage in stages}
         self._silence, self._grace = silence, grace
         self._code: int | None = None  # set: the service is ending
-        self._pending: list[Action] = []
+        self._pending: list[Kill] = []
 
     def begin(self, now: float) -> None:
         """The service starts."""
@@ -95,6 +95,7 @@ class Restarts:
     def ended(self, name: str, status: int, now: float) -> None:
         """The stage's process has ended; `status` as subprocess gives it (negative: the signal)."""
         stage = self._stages[name]
+        self._pending = [kill for kill in self._pending if kill.stage != name]  # it has ended before it was asked to
         if self._code is None and status not in (EX_CONFIG, EX_TEMPFAIL):
             long_life = now - stage.started >= self.LONG_LIFE
             stage.back_off = self.FIRST_WAIT if long_life or not stage.back_off else min(stage.back_off * 2, self.LONGEST_WAIT)
@@ -131,7 +132,8 @@ class Restarts:
 
     def due(self, now: float) -> list[Action]:
         """What is to be done now, in this order; each action is handed out once."""
-        actions, self._pending = self._pending, []
+        actions: list[Action] = [*self._pending]
+        self._pending = []
         for name, stage in self._stages.items():
             if stage.time > now:
                 continue

@@ -215,12 +215,16 @@ def _postgres_rows(conninfo: str, table: SharedTable, types: Mapping[str, int], 
 
 def _sqlite_rows(path: Path, table: SharedTable, types: Mapping[str, int]) -> Iterator[tuple[Key, Row]]:
     oids, places = [types[name] for name in table.names], table.key_places
-    condition = f'"{table.deleted}" = 0' if table.deleted else "true"
-    columns = ", ".join('"' + name.replace('"', '""') + '"' for name in table.names)
+    condition = f"{_quoted(table.deleted)} = 0" if table.deleted else "true"
+    columns = ", ".join(map(_quoted, table.names))
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        for values in connection.execute(f'SELECT {columns} FROM "{table.front}" WHERE {condition}'):
+        for values in connection.execute(f"SELECT {columns} FROM {_quoted(table.front)} WHERE {condition}"):
             row = tuple(map(form, oids, values))
             yield tuple([row[place] for place in places]), row
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 # ---- topics

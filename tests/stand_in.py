@@ -102,4 +102,4 @@ BEHAVIOURS: dict[str, Callable[[Path, Control], int]] = {
 
 if __name__ == "__main__":
     role, folder, *arguments = sys.argv[1:]
-    sys.exit({"supervisor": supervisor, "child": child}[role](Path(folder), *arguments))
+    sys.exit(supervisor(Path(folder), *arguments) if role == "supervisor" else child(Path(folder), *arguments))

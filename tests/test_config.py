@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
@@ -13,7 +13,6 @@ from agent.config import Settings, load
 from agent.config.display import effective, schema_text
 from agent.config.problems import PATTERNS
 from agent.config.secret import Secret
-from agent.config.settings import Condition, ResourceSettings, SaslSettings, TechnicalColumns, TlsSettings
 from agent.errors import ConfigInvalid, SecretMissing
 
 ROOT = Path(__file__).parent.parent
@@ -68,13 +67,15 @@ def keys(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[tuple[t
     seen.add(model)
     for name, field in model.model_fields.items():
         yield model, name
-        for inner in (Secret, TechnicalColumns, SaslSettings, TlsSettings, Condition, ResourceSettings, *_models(field.annotation)):
-            if inner.__name__ in str(field.annotation):
-                yield from keys(inner, seen)
+        for inner in models(field.annotation):
+            yield from keys(inner, seen)
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
+def models(annotation: Any) -> list[type[BaseModel]]:
+    """The models in an annotation, also inside lists, unions and Annotated."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in models(part)]
 
 
 # ---- what is right ----
@@ -138,6 +139,7 @@ def test_example_loads_with_everything_uncommented(tmp_path: Path) -> None:
 
 def test_example_shows_every_key() -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
+    assert len(list(keys(Settings, set()))) > 50
     missing = [f"{model.__name__}.{key}" for model, key in keys(Settings, set()) if not re.search(rf"\b{key} = |\[{key}\]|\.{key}\]", text)]
     assert missing == []
 

@@ -248,6 +248,13 @@ def test_stop_asks_then_kills_then_ends() -> None:
     assert rules.due(18) == [End(0)]
 
 
+def test_process_that_ended_just_before_the_stop_gets_no_signal() -> None:
+    rules = started()
+    rules.stop(10)
+    rules.ended("capture", 1, 10)
+    assert rules.due(10) == [Kill("publish", signal.SIGTERM, "service_stops")]
+
+
 def test_stop_before_anything_runs() -> None:
     rules = Restarts(["capture", "publish"])
     rules.begin(0)

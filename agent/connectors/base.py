@@ -25,7 +25,10 @@ class Source(Protocol):
         """
 
     def tables(self) -> dict[tuple[str, str], SourceTable]:
-        """The catalogue's view of all published tables, by schema and name."""
+        """The catalogue's view of the configured tables that exist, by schema and name."""
+
+    def unpublished(self, schema: str, table: str) -> str:
+        """Why the stream does not carry every change of an existing table whole, or ''."""
 
     def read(self, timeout: float) -> Iterator[Message]:
         """What waits in the receive buffer, decoded; waits at most `timeout` seconds for the first message and ends when nothing more waits."""

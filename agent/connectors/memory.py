@@ -28,6 +28,10 @@ class MemorySource:
         """See Source.tables."""
         return self._tables
 
+    def unpublished(self, schema: str, table: str) -> str:
+        """See Source.unpublished: memory publishes everything."""
+        return ""
+
     def read(self, timeout: float) -> Iterator[Message]:
         """See Source.read."""
         if self._next < 0:

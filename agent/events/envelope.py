@@ -48,5 +48,3 @@ def envelope(op: bytes, before: bytes, after: bytes, source: bytes, now_ns: int)
     return b'{"before":%b,"after":%b,"source":%b,"transaction":null,"op":"%b","ts_ms":%d,"ts_us":%d,"ts_ns":%d}' % (
         before, after, source, op, now_ns // 1_000_000, now_ns // 1000, now_ns,
     )  # fmt: skip
-
-

@@ -134,16 +134,16 @@ class Applier:
         before = resource.row_json(_complete(binding.project(change.old))) if change.old is not None and change.old_complete else b"null"
         if after is None:
             if shared_before:
-                self._delete(rows, resource, old_key, before, source)
+                self._delete(rows, resource, old_key, before=before, source=source)
             return
         new_key: Key = tuple([str(part) for part in binding.front_key(after)])
         if shared_before and new_key != old_key:
-            self._delete(rows, resource, old_key, before, source, new_key=resource.key_json(new_key))
-            self._put(rows, resource, b"c", new_key, after, b"null", source, old_key=resource.key_json(old_key))
+            self._delete(rows, resource, old_key, before=before, source=source, new_key=resource.key_json(new_key))
+            self._put(rows, resource, b"c", new_key, after, before=b"null", source=source, old_key=resource.key_json(old_key))
         elif shared_before:
-            self._put(rows, resource, b"u", new_key, after, before, source)
+            self._put(rows, resource, b"u", new_key, after, before=before, source=source)
         else:
-            self._put(rows, resource, b"c", new_key, after, b"null", source)
+            self._put(rows, resource, b"c", new_key, after, before=b"null", source=source)
 
     def _after(self, binding: Binding, new: Row, standing: FrontRow | None, shared_before: bool) -> FrontRow | None:
         """The row to share after a change, its missing values taken from the standing row; None if the filter keeps it back."""
@@ -170,34 +170,30 @@ class Applier:
             rows.forget(resource)
             while keys := self._front.first_keys(resource.target, FLUSH_MESSAGES):
                 for key in keys:
-                    self._delete(rows, resource, key, b"null", source)
+                    self._delete(rows, resource, key, before=b"null", source=source)
                 rows.write()
 
     # ---- events
 
-    def _delete(self, rows: "_Rows", resource: Resource, key: Key, before: bytes, source: bytes, new_key: bytes = b"") -> None:
+    def _delete(self, rows: "_Rows", resource: Resource, key: Key, *, before: bytes, source: bytes, new_key: bytes = b"") -> None:
         key_json = resource.key_json(key)
         value = envelope(b"d", key_json if before == b"null" else before, b"null", source, rows.now_ns)
         seq = self._event(resource, "d", key_json, value, tombstone=True, new_key=new_key)
         rows.put(resource, key, Written(None, "D", seq, self._begin.time_us))
 
-    def _put(
-        self, rows: "_Rows", resource: Resource, op: bytes, key: Key, row: FrontRow, before: bytes, source: bytes, old_key: bytes = b""
-    ) -> None:
+    def _put(self, rows: "_Rows", resource: Resource, op: bytes, key: Key, row: FrontRow, *, before: bytes, source: bytes, old_key: bytes = b"") -> None:
         value = envelope(op, before, resource.row_json(row), source, rows.now_ns)
         seq = self._event(resource, op.decode(), resource.key_json(key), value, old_key=old_key)
         rows.put(resource, key, Written(row, "U" if op == b"u" else "I", seq, self._begin.time_us))
 
-    def _event(
-        self, resource: Resource, op: str, key: bytes, value: bytes, tombstone: bool = False, old_key: bytes = b"", new_key: bytes = b""
-    ) -> int:
+    def _event(self, resource: Resource, op: str, key: bytes, value: bytes, *, tombstone: bool = False, old_key: bytes = b"", new_key: bytes = b"") -> int:
         """Frames one event and returns its seq; a batch that is full goes to the outbox."""
         size = len(key) + len(value) + len(old_key) + len(new_key) + _HEADERS
         if size > self._limit:
             raise EventTooLarge(resource=resource.name, position=lsn_text(self._begin.commit_lsn), size=size, limit=self._limit)
         seq = self._seqs[resource.name] = self._seqs[resource.name] + 1
         self._moved[resource.name] = (seq, self._begin.time_us)
-        self._writer.event(resource.topic, self._states[resource.name].generation, seq, key, value, tombstone, old_key, new_key)
+        self._writer.event(resource.topic, self._states[resource.name].generation, seq, key, value, tombstone=tombstone, old_key=old_key, new_key=new_key)
         self.counts[resource.name, op] += 1
         if self._writer.full:
             self._store()

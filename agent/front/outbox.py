@@ -161,7 +161,9 @@ class BatchWriter:
         self._begin = OutboxBegin(xid, commit_lsn, time_us, 0)
         self._add(_BEGIN.pack(b"T", *self._begin))
 
-    def event(self, topic: str, generation: int, seq: int, key: bytes, value: bytes, tombstone: bool = False, old_key: bytes = b"", new_key: bytes = b"") -> int:
+    def event(
+        self, topic: str, generation: int, seq: int, key: bytes, value: bytes, *, tombstone: bool = False, old_key: bytes = b"", new_key: bytes = b""
+    ) -> int:
         """Frames one event and returns its number."""
         index = self._topics.get((topic, generation))
         if index is None:

@@ -28,7 +28,8 @@ _COLUMNS = text("""
     from pg_catalog.pg_attribute a left join pg_catalog.pg_collation c on c.oid = a.attcollation
     where a.attrelid = to_regclass(:table) and a.attnum > 0 and not a.attisdropped""")
 _INDEXES = text("""
-    select c.relname, i.indisprimary, array(select a.attname from unnest(i.indkey::int2[]) k join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k)
+    select c.relname, i.indisprimary, array(
+        select a.attname from unnest(i.indkey::int2[]) k join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k)
     from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
     where i.indrelid = to_regclass(:table) and i.indisunique""")
 
@@ -53,7 +54,7 @@ def postgres_engine(url: str | URL, password: str | None, lock_wait: float, pool
 
 def accepts(source: str, target: str) -> bool:
     """Whether a column of type `target` holds every value of type `source` exactly, both as format_type writes them."""
-    if source == target or target == "text":
+    if target in (source, "text"):
         return True
     wider = {"smallint": ("integer", "bigint", "numeric"), "integer": ("bigint", "numeric"), "bigint": ("numeric",)}
     if target in wider.get(source, ()):
@@ -238,9 +239,7 @@ class PostgresFront(SqlFront):
         keys = [target.columns[i].name for i in target.key]
         others = [self.quote(n) for n in (*(c.name for c in target.columns), *target.technical.values()) if n not in keys]
         action = f"UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in others)}" if others else "NOTHING"
-        cursor.execute(
-            f"INSERT INTO {self.table(target)} ({names}) SELECT {names} FROM pg_temp.{stage} ON CONFLICT ({self.names(keys)}) DO {action}"
-        )
+        cursor.execute(f"INSERT INTO {self.table(target)} ({names}) SELECT {names} FROM pg_temp.{stage} ON CONFLICT ({self.names(keys)}) DO {action}")
 
     def _stage(self, cursor: psycopg.RawCursor[Any], target: Target) -> str:
         """The empty temporary table with the target's columns; it lives as long as the session."""

@@ -76,7 +76,9 @@ class Reader:
     def published(self) -> Published:
         """The published mark."""
         with self._connection() as connection:
-            row = connection.execute(select(published.c.number, published.c.event_id, published.c.batch, published.c.position, published.c.time_us)).one_or_none()
+            row = connection.execute(
+                select(published.c.number, published.c.event_id, published.c.batch, published.c.position, published.c.time_us)
+            ).one_or_none()
         if row is None:
             raise NotInitialised(what="the published mark in the front end")
         return Published(*row)
@@ -84,9 +86,7 @@ class Reader:
     def backlog(self, number: int) -> Backlog:
         """What the outbox holds after event `number`."""
         with self._connection() as connection:
-            newest, oldest = connection.execute(
-                select(func.max(outbox.c.last_number), func.min(outbox.c.time_us)).where(outbox.c.last_number > number)
-            ).one()
+            newest, oldest = connection.execute(select(func.max(outbox.c.last_number), func.min(outbox.c.time_us)).where(outbox.c.last_number > number)).one()
         return Backlog(max(0, (newest or number) - number), oldest or 0)
 
     def next_batch(self, after: int) -> Batch | None:
@@ -111,9 +111,7 @@ class Reader:
     def event_id(self, number: int, source_id: str) -> str | None:
         """Id of event `number`, or None where the outbox no longer holds it."""
         with self._connection() as connection:
-            first = connection.execute(
-                select(func.min(outbox.c.batch)).where(outbox.c.first_number <= number, outbox.c.last_number >= number)
-            ).scalar_one()
+            first = connection.execute(select(func.min(outbox.c.batch)).where(outbox.c.first_number <= number, outbox.c.last_number >= number)).scalar_one()
         batch = self.next_batch(first - 1) if first is not None else None
         for frame in frames(batch) if batch else ():
             if isinstance(frame, OutboxEvent) and frame.number == number:
@@ -141,5 +139,3 @@ class Reader:
             connection.exec_driver_sql("SET LOCAL lock_timeout = '1ms'")
         elif connection.dialect.name == "sqlite":
             connection.exec_driver_sql("PRAGMA busy_timeout = 0")
-
-

@@ -53,7 +53,7 @@ def _float_out(value: object) -> str:
 
 
 _INTEGERS = (v.INT2, v.INT4, v.INT8, v.OID)
-_IN: dict[int, Callable[[str], object]] = {oid: int for oid in _INTEGERS} | {
+_IN: dict[int, Callable[[str], object]] = dict.fromkeys(_INTEGERS, int) | {
     v.BOOL: lambda text: 1 if text == "t" else 0,
     v.FLOAT4: _float_in,
     v.FLOAT8: _float_in,
@@ -66,7 +66,7 @@ _OUT: dict[int, Callable[[Any], str]] = {
     v.BYTEA: lambda value: "\\x" + value.hex(),
 }
 # Column types we create, and the affinities of existing columns that keep a value as it is.
-_TYPES = {oid: "INTEGER" for oid in (*_INTEGERS, v.BOOL)} | {v.FLOAT4: "", v.FLOAT8: "", v.BYTEA: "BLOB"}
+_TYPES = dict.fromkeys((*_INTEGERS, v.BOOL), "INTEGER") | {v.FLOAT4: "", v.FLOAT8: "", v.BYTEA: "BLOB"}
 _KEEPS = {"INTEGER": ("INTEGER", "BLOB"), "": ("BLOB",), "BLOB": ("BLOB",), "TEXT": ("TEXT", "BLOB")}
 
 

@@ -166,9 +166,7 @@ class SqlFront(ABC):
             for name, (seq, time_us) in progress.seqs.items():
                 self.connection.execute(update(resource).where(resource.c.name == name).values(seq=seq, event_time_us=time_us))
             if progress.xids:
-                self.connection.execute(
-                    insert(applied).values(batch=progress.batch, newest_xid=max(progress.xids), xids=json.dumps(list(progress.xids)))
-                )
+                self.connection.execute(insert(applied).values(batch=progress.batch, newest_xid=max(progress.xids), xids=json.dumps(list(progress.xids))))
             self.connection.commit()
 
     def prune(self, before_xid: int) -> None:
@@ -269,6 +267,8 @@ class SqlFront(ABC):
 
     def technical_values(self, target: Target, written: Written, batch: int) -> tuple[object, ...]:
         """Values of the technical columns in the target's order; times are UTC."""
+        if not target.technical:
+            return ()
         values: dict[str, object] = {
             "operation": written.operation,
             "deleted": 1 if written.operation == "D" else 0,

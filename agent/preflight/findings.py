@@ -20,17 +20,17 @@ class Finding(NamedTuple):
 
 def ok(code: str, message: str, **values: object) -> Finding:
     """Something is as it should be; `message` is a catalogue message."""
-    return Finding(code, "ok", translate(message, **values))
+    return Finding(code, "ok", translate(message, None, **values))
 
 
 def warning(code: str, message: str, fix: str = "", **values: object) -> Finding:
     """The agent works, but somebody should know."""
-    return Finding(code, "warning", translate(message, **values), fix)
+    return Finding(code, "warning", translate(message, None, **values), fix)
 
 
 def error(code: str, message: str, fix: str = "", **values: object) -> Finding:
     """The agent cannot work, or not as promised, until it is fixed."""
-    return Finding(code, "error", translate(message, **values), fix)
+    return Finding(code, "error", translate(message, None, **values), fix)
 
 
 def failed(cause: AgentError) -> Finding:

@@ -8,6 +8,7 @@ from agent.config import ResourceSettings, Settings
 
 _CREATE_ROLE = "CREATE ROLE {role} LOGIN REPLICATION"
 _ALTER_ROLE = "ALTER ROLE {role} LOGIN REPLICATION"
+_WITH_PASSWORD = " PASSWORD {verifier}"
 _BYPASS_RLS = "ALTER ROLE {role} BYPASSRLS"
 _CONNECT = "GRANT CONNECT ON DATABASE {database} TO {role}"
 _USAGE = "GRANT USAGE ON SCHEMA {schema} TO {role}"
@@ -24,7 +25,7 @@ GENERATED = "publish_generated_columns = stored"
 
 def statement(template: str, **parts: str | sql.Composable) -> str:
     """A template with its names filled in: a str becomes a quoted identifier."""
-    return sql.SQL(template).format(**{name: sql.Identifier(part) if isinstance(part, str) else part for name, part in parts.items()}).as_string()  # type: ignore[arg-type]
+    return sql.SQL(template).format(**{name: sql.Identifier(part) if isinstance(part, str) else part for name, part in parts.items()}).as_string()
 
 
 def table(schema: str, name: str) -> sql.Identifier:
@@ -47,9 +48,10 @@ def needed_columns(resource: ResourceSettings) -> list[str]:
     return list(dict.fromkeys([*resource.columns, *(condition.column for condition in resource.filter)]))
 
 
-def role(settings: Settings, exists: bool = False) -> str:
-    """Makes the agent's role, or gives an existing one what it lacks."""
-    return statement(_ALTER_ROLE if exists else _CREATE_ROLE, role=settings.source.user)
+def role(settings: Settings, exists: bool = False, verifier: str = "") -> str:
+    """Makes the agent's role, with a password by its SCRAM verifier if there is one; or gives an existing role what it lacks."""
+    template = _ALTER_ROLE if exists else _CREATE_ROLE + (_WITH_PASSWORD if verifier else "")
+    return statement(template, role=settings.source.user, verifier=sql.Literal(verifier))
 
 
 def bypass_row_security(settings: Settings) -> str:
@@ -89,7 +91,7 @@ def _tables(resources: Iterable[ResourceSettings]) -> sql.Composed:
 
 def create_publication(settings: Settings, generated: bool) -> str:
     """Tables and nothing else: a column list or a filter could make the application's statements fail."""
-    options = sql.SQL(f"{VIA_ROOT}, {GENERATED}" if generated else VIA_ROOT)  # type: ignore[arg-type]
+    options = sql.SQL(f"{VIA_ROOT}, {GENERATED}" if generated else VIA_ROOT)
     return statement(_CREATE_PUBLICATION, publication=settings.publication, tables=_tables(settings.resource), options=options)
 
 
@@ -105,7 +107,7 @@ def set_tables(settings: Settings) -> str:
 
 def set_options(settings: Settings, option: str) -> str:
     """Sets one option of the publication."""
-    return statement(_SET_OPTIONS, publication=settings.publication, options=sql.SQL(option))  # type: ignore[arg-type]
+    return statement(_SET_OPTIONS, publication=settings.publication, options=sql.SQL(option))
 
 
 def drop_slot(slot: str) -> str:

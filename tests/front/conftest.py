@@ -37,7 +37,7 @@ def target(name: str, columns: tuple[str, ...], key: tuple[int, ...], **more: ob
     return Target(name, None, name, listed, key, bool(more.get("soft_delete")), dict(more.get("technical", {})))  # type: ignore[call-overload]
 
 
-PLAIN = target("订单 \"Q\" %s", tuple(TYPES), (0,))
+PLAIN = target('订单 "Q" %s', tuple(TYPES), (0,))
 WORDS = target("words", ("名称", "id"), (0, 1))
 TECHNICAL = {role: f"ex_{role}" for role in ("operation", "deleted", "sequence", "batch", "source_time", "sync_time")}
 SOFT = target("soft", ("id", "名称"), (0,), soft_delete=True, technical=TECHNICAL)

@@ -83,7 +83,7 @@ def test_postgres_refuses_a_table_that_would_change_rows(database: str, postgres
 
 def test_postgres_refuses_a_nondeterministic_key(database: str, postgres_url: str) -> None:
     """A collation under which different bytes are equal merges rows. (No ICU in this build: the catalogue row is made by hand.)"""
-    sql(database, "CREATE TABLE words (\"名称\" text, id int8, primary key (\"名称\", id))")
+    sql(database, 'CREATE TABLE words ("名称" text, id int8, primary key ("名称", id))')
     sql(
         database,
         "update pg_attribute set attcollation = (select oid from pg_collation where collname = 'POSIX') "
@@ -142,6 +142,7 @@ def test_sqlite_affinities() -> None:
 
 
 # ---- errors
+
 
 def test_a_locked_sqlite_is_busy_and_nothing_remains(sqlite_url: str) -> None:
     """Another writer's lock ends in FRONT_BUSY after the bounded wait."""
@@ -226,6 +227,7 @@ def test_any_row_round_trips(kind: str, fronts: Fronts, row: tuple[str, *tuple[s
 
 
 # ---- the reader
+
 
 @pytest.fixture
 def filled(fronts: Fronts) -> SqlFront:

@@ -3,9 +3,9 @@
 import pytest
 
 from agent.errors import AnotherAgent, Retry, TableChanged
-from agent.front.base import Front
+from agent.front.base import Front, Written
 from agent.front.outbox import Batch
-from agent.resource import FrontRow
+from agent.resource import FrontRow, Key
 from tests.front.conftest import PLAIN, SOFT, WORDS, Fronts, fetch, gone, progress, put, write
 
 ROW: FrontRow = (
@@ -60,14 +60,14 @@ def test_deletes_come_before_upserts_and_the_last_state_wins(front: Front) -> No
 
 def test_keys_are_bytewise(front: Front) -> None:
     """Case, trailing space, accent, width and 4-byte characters make different keys."""
-    words = ["A", "a", "a ", "à", "Ａ", "𠮷", "𠀀", "", "%s", '"']
+    words: list[str] = ["A", "a", "a ", "à", "Ａ", "𠮷", "𠀀", "", "%s", '"']
     write(front, WORDS, {(word, "1"): put((word, "1")) for word in words})
     assert set(fetch(front, WORDS, *((word, "1") for word in words))) == {(word, "1") for word in words}
 
 
 def test_many_rows_in_one_set(front: Front) -> None:
     """Sets larger than any look-up or statement bound."""
-    rows = {(f"w{n}", str(n)): put((f"w{n}", str(n))) for n in range(3000)}
+    rows: dict[Key, Written] = {(f"w{n}", str(n)): put((f"w{n}", str(n))) for n in range(3000)}
     write(front, WORDS, rows)
     assert len(fetch(front, WORDS, *rows)) == 3000
     write(front, WORDS, dict.fromkeys(rows, gone()))

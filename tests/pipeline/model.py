@@ -9,6 +9,7 @@ from agent.connectors.memory import MemorySource
 from agent.control import Control
 from agent.events import values as v
 from agent.events.changes import Begin, Change, Column, Commit, Heartbeat, Message, Relation, Row, Truncate, lsn_number
+from agent.front.base import Progress, Stored
 from agent.front.memory import Durable, MemoryFront, empty_store
 from agent.front.outbox import OutboxEvent, frames
 from agent.pipeline import Capture
@@ -112,18 +113,22 @@ class StopWhenIdle(MemoryFront):
         """Memory answers at once."""
         return None
 
-    def commit(self, progress: object) -> None:
+    def commit(self, progress: Progress) -> None:
         """Commits; stops at the end of the log."""
-        super().commit(progress)  # type: ignore[arg-type]
+        super().commit(progress)
         self._stop_at_end()
 
-    def open(self, nonce: str) -> object:  # type: ignore[override]
+    def open(self, nonce: str) -> Stored:
         """Opens; stops at once if the log holds nothing new."""
         stored = super().open(nonce)
         self._stop_at_end()
         return stored
 
     def _stop_at_end(self) -> None:
-        last = self.bench.source.log[-1][-1] if self.bench.source.log else None
-        if last is None or lsn_number(self.durable.stored.position) >= last.position:  # type: ignore[union-attr]
+        if not self.bench.source.log:
+            return self.bench.control.stop()
+        last = self.bench.source.log[-1][-1]
+        assert isinstance(last, Commit | Heartbeat)
+        if lsn_number(self.durable.stored.position) >= last.position:
             self.bench.control.stop()
+        return None

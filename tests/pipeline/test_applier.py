@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from agent.events.changes import UNCHANGED, Truncate
+from agent.events.changes import UNCHANGED, Row, Truncate
 from tests.pipeline.model import FILTERED, FULL, PLAIN, Bench, heartbeat, transaction
 
 
@@ -65,8 +65,13 @@ def test_a_key_change_is_a_delete_and_a_create() -> None:
 
 def test_the_filter_makes_creates_and_deletes_of_updates() -> None:
     """A row enters with c, leaves with d, is not seen outside; a change of its key crosses the filter the same way."""
-    row = lambda key, state: (key, state, "B", "x")  # noqa: E731
-    key = lambda k: (k, None, None, None)  # noqa: E731
+
+    def row(key: str, state: str) -> Row:
+        return (key, state, "B", "x")
+
+    def key(key: str) -> Row:
+        return (key, None, None, None)
+
     bench = Bench().run(
         [
             transaction(1, (FILTERED, "I", None, row("1", "draft")), (FILTERED, "I", None, row("2", "open"))),

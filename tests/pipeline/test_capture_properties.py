@@ -10,7 +10,9 @@ from agent.front.base import Progress
 from tests.pipeline.model import RELATIONS, Bench, StopWhenIdle, transaction
 
 STEPS = st.lists(
-    st.lists(st.tuples(st.sampled_from(sorted(RELATIONS)), st.integers(1, 4), st.integers(1, 4), st.sampled_from(["open", "draft"]), st.booleans()), min_size=1),
+    st.lists(
+        st.tuples(st.sampled_from(sorted(RELATIONS)), st.integers(1, 4), st.integers(1, 4), st.sampled_from(["open", "draft"]), st.booleans()), min_size=1
+    ),
     max_size=12,
 )
 
@@ -24,6 +26,7 @@ def history(steps: list[list[tuple[str, int, int, str, bool]]]) -> tuple[list[li
         for name, old, new, state, partial in step:
             rows, table = tables[name], RELATIONS[name]
             before: Row | None = None
+            after: tuple[str, str, str | None, str] | None
             if str(old) not in rows:
                 op, after = "I", (str(old), state, f"v{number}", "x")
             elif old == new and partial:
@@ -71,7 +74,7 @@ class Crashing(StopWhenIdle):
         super().__init__(bench)
         self.crashes, self.commits = crashes, 0
 
-    def commit(self, progress: Progress) -> None:  # type: ignore[override]
+    def commit(self, progress: Progress) -> None:
         """Commits, or dies."""
         self.commits += 1
         after = self.crashes.get(self.commits)

@@ -91,9 +91,7 @@ def test_a_record_that_is_wrong_about_the_split_halts() -> None:
         units(outbox([3]), Grouper(1, 0, 0, pace()))
 
 
-@given(
-    st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(1, 7), st.integers(1, 6), st.integers(1, 6), st.integers(0, 40), st.booleans()
-)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(1, 7), st.integers(1, 6), st.integers(1, 6), st.integers(0, 40), st.booleans())
 def test_any_cut_any_resume(transactions: list[int], take_every: int, first: int, second: int, crash: int, heartbeats: bool) -> None:
     """Published up to any unit, then resumed with other bounds: every event once and in order, whole where it fits, parts numbered 1.. with one last."""
     batches = outbox(transactions, take_every, heartbeats)

@@ -163,7 +163,9 @@ def test_a_clone_and_the_original(site: Callable[..., Site], tmp_path: Path) -> 
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     shutil.copy(here.front.path, copied / "front.db")
     here.front.opened_again("nonce-1")  # the original's capture process has been restarted since
-    clone_settings = here.settings.model_copy(update={"state_directory": str(copied), "front": here.settings.front.model_copy(update={"url": f"sqlite:///{copied / 'front.db'}"})})
+    clone_settings = here.settings.model_copy(
+        update={"state_directory": str(copied), "front": here.settings.front.model_copy(update={"url": f"sqlite:///{copied / 'front.db'}"})}
+    )
     clone = OutboxFront.__new__(OutboxFront)
     clone.__dict__.update(here.front.__dict__)
     clone.engine = topics_engine(clone_settings)
@@ -236,7 +238,10 @@ def test_a_slow_line_makes_progress(site: Callable[..., Site], kafka_broker: Kaf
         here.verdict(300)
     finally:
         kafka_broker.proxy.heal()
-    heads = sorted((record.headers for record in here.judge.seen[f"{here.settings.kafka.prefix}.orders"] if "sync.part" in record.headers), key=lambda h: int(h["sync.seq"]))
+    heads = sorted(
+        (record.headers for record in here.judge.seen[f"{here.settings.kafka.prefix}.orders"] if "sync.part" in record.headers),
+        key=lambda h: int(h["sync.seq"]),
+    )
     parts = [int(headers["sync.part"]) for headers in heads]
     assert len(parts) == 2000 and parts == sorted(parts) and set(parts) == set(range(1, parts[-1] + 1))
     assert [headers["sync.last"] == "1" for headers in heads] == [part == parts[-1] for part in parts]

@@ -20,7 +20,7 @@ def address(settings: SourceSettings) -> str:
 
 
 def conninfo(settings: SourceSettings, replication: bool = False) -> str:
-    """libpq parameters with the password read now. Raises SecretMissing."""
+    """Libpq parameters with the password read now. Raises SecretMissing."""
     parameters: dict[str, Any] = {
         "host": settings.host,
         "port": settings.port,

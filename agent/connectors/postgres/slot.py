@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import sql
-from psycopg.pq import ExecStatus
+from psycopg.pq import DiagnosticField, ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
 
 from agent.config import SourceSettings
 from agent.connectors.postgres.session import address, connect, guarded
@@ -20,11 +21,11 @@ _SNAPSHOT = "set transaction snapshot {snapshot}"
 _EMPTY = "select exists (select 1 from {table})"
 # Transactions with an xid: slot creation waits for each that runs when it starts, prepared ones included.
 _WAITED_FOR = """
-    select a.pid::text as who, a.application_name, a.xact_start, a.state
+    select a.pid::text as who, a.application_name, a.xact_start, a.state, age(a.backend_xid) as age
     from pg_catalog.pg_stat_activity a where a.backend_xid is not null and a.pid <> pg_backend_pid()
     union all
-    select p.gid, 'PREPARE TRANSACTION', p.prepared, 'prepared' from pg_catalog.pg_prepared_xacts p
-    order by 3 nulls first"""
+    select p.gid, '(prepared)', p.prepared, 'prepared', age(p.transaction) from pg_catalog.pg_prepared_xacts p
+    order by age desc limit 10"""
 _FILENODES = """
     select coalesce(array_agg(x order by x), '{}') from (
         select pg_catalog.pg_relation_filenode(c.oid)::int8 from pg_catalog.pg_class c where c.oid = any(%s)
@@ -73,29 +74,37 @@ def create(replication: psycopg.Connection[Any], side: psycopg.Connection[Any], 
     `replication` must do nothing else until the snapshot has been used.
     """
     pgconn = replication.pgconn
+    waits: list[WaitedFor] | None = None
     with guarded(settings):
         pgconn.send_query(sql.SQL(_CREATE).format(slot=sql.Identifier(slot)).as_bytes(replication))
         try:
-            in_time = _wait(pgconn, timeout)
-            waits = [] if in_time else waited_for(side)
-        except BaseException:
+            if not _wait(pgconn, timeout):
+                waits = waited_for(side)
+                _cancel(replication)
+        except BaseException:  # an interrupt by the user too: nothing must be left
             _cancel(replication)
+            if _result(pgconn).status == ExecStatus.TUPLES_OK:
+                drop(replication, settings, slot)
             raise
-        if not in_time:
-            _cancel(replication)
-        result = pgconn.get_result()
-        if result is None:
-            raise SourceUnreachable(address=address(settings), reason="CREATE_REPLICATION_SLOT: no answer")
-        while pgconn.get_result() is not None:
-            pass
+        result = _result(pgconn)
     if result.status == ExecStatus.TUPLES_OK:  # it may have come in the moment of the cancel
         return Made((result.get_value(0, 1) or b"").decode(), (result.get_value(0, 2) or b"").decode())
-    if not in_time:
+    if waits is not None:
         raise SlotTimeout(waits)
-    raise SlotRefused((result.error_field(67) or b"").decode())  # PG_DIAG_SQLSTATE
+    raise SlotRefused((result.error_field(DiagnosticField.SQLSTATE) or b"").decode())
 
 
-def _wait(pgconn: Any, timeout: float) -> bool:
+def _result(pgconn: PGconn) -> PGresult:
+    """The answer to the one command sent."""
+    result = pgconn.get_result()
+    if result is None:
+        raise psycopg.OperationalError("CREATE_REPLICATION_SLOT: no answer")
+    while pgconn.get_result() is not None:
+        pass
+    return result
+
+
+def _wait(pgconn: PGconn, timeout: float) -> bool:
     """Whether the answer came in time."""
     deadline = time.monotonic() + timeout
     poll = select.poll()
@@ -103,7 +112,7 @@ def _wait(pgconn: Any, timeout: float) -> bool:
     while pgconn.is_busy():
         if time.monotonic() >= deadline:
             return False
-        if poll.poll(_TICK * 1000):
+        if poll.poll(int(_TICK * 1000)):
             pgconn.consume_input()
     return True
 
@@ -122,13 +131,17 @@ def drop(replication: psycopg.Connection[Any], settings: SourceSettings, slot: s
     with guarded(settings):
         result = replication.pgconn.exec_(sql.SQL(_DROP).format(slot=sql.Identifier(slot)).as_bytes(replication))
     if result.status != ExecStatus.COMMAND_OK:
-        raise SourceUnreachable(address=address(settings), reason=f"DROP_REPLICATION_SLOT: SQLSTATE {(result.error_field(67) or b'').decode()}")
+        raise SourceUnreachable(
+            address=address(settings), reason=f"DROP_REPLICATION_SLOT: SQLSTATE {(result.error_field(DiagnosticField.SQLSTATE) or b'').decode()}"
+        )
 
 
 def waited_for(connection: psycopg.Connection[Any]) -> list[WaitedFor]:
     """The running transactions that hold an xid. Those of other roles show their process id only, without pg_monitor."""
     rows = connection.execute(_WAITED_FOR).fetchall()
-    return [WaitedFor(who, application or "?", since.isoformat(timespec="seconds") if since else "?", state or "?") for who, application, since, state in rows]
+    return [
+        WaitedFor(who, application or "?", since.isoformat(timespec="seconds") if since else "?", state or "?") for who, application, since, state, _ in rows
+    ]
 
 
 def filenodes(connection: psycopg.Connection[Any], oids: list[int]) -> list[int]:

@@ -10,16 +10,17 @@ import psycopg
 from agent.config import Settings
 from agent.connectors.postgres import catalogue
 from agent.connectors.postgres.acknowledgement import Acknowledgement
-from agent.connectors.postgres.history import Resumption, check_server
+from agent.connectors.postgres.history import Resumption, Server, check_server
 from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX, Decoder
 from agent.connectors.postgres.session import address, connect, guarded
 from agent.connectors.postgres.wire import Shutdown, Wire
-from agent.errors import PublicationWrong, SourceUnreachable
+from agent.errors import DuplicateAgent, PublicationWrong, SlotBusy, SourceUnreachable
 from agent.events.changes import Heartbeat, Message, lsn_number, lsn_text
 from agent.front.base import Stored
 from agent.resource import SourceTable
 
 _FLOOR_EVERY = 1.0  # seconds between looks at what every new snapshot sees
+_ZOMBIE = 10.0  # seconds beyond two wal_sender_timeouts in which the connection of a dead agent may still hold the slot
 
 
 class PostgresSource:
@@ -32,10 +33,12 @@ class PostgresSource:
         self._wire: Wire | None = None
         self._decoder = Decoder()
         self._resumption: Resumption | None = None
+        self._publication: catalogue.Publication | None = None
         self._acknowledged = 0
         self._lag = 0
         self._floor_at = 0.0
         self._beat_at = 0.0
+        self._busy_since: float | None = None
 
     def open(self, stored: Stored, front_silent_since: Callable[[], float | None]) -> None:
         """See Source.open."""
@@ -44,17 +47,45 @@ class PostgresSource:
         self._side = connect(settings)
         self._replication = connect(settings, replication=True)
         with guarded(settings):
+            sender_timeout = self._sender_timeout()
             server = catalogue.server(self._replication, self._side, stored.slot)
-            check_server(server, stored, address(settings))
-            if catalogue.publication(self._side, self._settings.publication) is None:
-                raise PublicationWrong(publication=self._settings.publication, reason="it does not exist")
-            interval = self._sender_timeout() / 3
+            self._check(server, stored, sender_timeout)
+            self._publication = self._published()
         self._decoder = Decoder()
         self._resumption = Resumption(stored, server.confirmed)
         self._acknowledged = lsn_number(stored.position)
-        acknowledgement = Acknowledgement(self._acknowledged, interval, time.monotonic())
+        acknowledgement = Acknowledgement(self._acknowledged, sender_timeout / 3, time.monotonic())
         self._wire = Wire(self._replication, acknowledgement, front_silent_since, address(settings))
         self._wire.start(stored.slot, self._settings.publication)
+
+    def _check(self, server: Server, stored: Stored, sender_timeout: float) -> None:
+        """Checks A and B; a slot that stays in use for longer than a dead agent's connection lives is another agent's."""
+        try:
+            check_server(server, stored, address(self._settings.source))
+        except SlotBusy as error:
+            self._busy_since = self._busy_since or time.monotonic()
+            if time.monotonic() - self._busy_since > 2 * sender_timeout + _ZOMBIE:
+                raise DuplicateAgent(reason=error.text("en")) from None
+            raise
+        self._busy_since = None
+
+    def _published(self) -> catalogue.Publication:
+        name = self._settings.publication
+        publication = catalogue.publication(self._connection, name)
+        if publication is None:
+            raise PublicationWrong(publication=name, reason="it does not exist")
+        if publication.operations != "iudt":
+            raise PublicationWrong(publication=name, reason="it must publish insert, update, delete and truncate")
+        return publication
+
+    def unpublished(self, schema: str, table: str) -> str:
+        """See Source.unpublished."""
+        if self._publication is None or self._publication.all_tables:
+            return ""
+        if (schema, table) not in self._publication.tables:
+            return "it is not in the publication"
+        filtered, listed = self._publication.tables[schema, table]
+        return "it has a row filter there" if filtered else "it has a column list there" if listed else ""
 
     def _sender_timeout(self) -> float:
         """wal_sender_timeout in seconds; an hour stands for none."""

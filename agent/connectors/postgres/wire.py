@@ -150,8 +150,12 @@ class Wire:
 
     def _keep_alive(self) -> None:
         """The timer thread: updates when due; ends the connection when it must not hold the server up."""
+        unread = select.poll()
+        unread.register(self._pgconn.socket, select.POLLIN)
         while not self._ended.wait(_TICK):
             now = time.monotonic()
+            if unread.poll(0):  # the owner is busy with the front end: what waits here shows that the server lives
+                self._acknowledgement.heard(now)
             if self._unread.poll(0):  # the owner is busy; the server is not silent
                 self._acknowledgement.heard(now)
             self._reason = self._acknowledgement.give_up(self._front_silent_since(), now)

@@ -1,0 +1,39 @@
+"""The administrator's connection to the business database, for `init --apply --as URL`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from agent.config import Settings
+from agent.errors import InitRefused
+from agent.messages import mark, translate
+from agent.preflight import source_facts
+
+Connection = psycopg.Connection[Any]
+
+
+@contextmanager
+def administrator(settings: Settings, url: str | None) -> Iterator[Connection | None]:
+    """An autocommit connection, or None without a URL. Raises InitRefused when it cannot be had or leads to another database."""
+    if url is None:
+        yield None
+        return
+    with _connect(url) as connection:
+        database = source_facts.server(connection).database
+        if database != settings.source.database:
+            raise InitRefused(
+                reason=translate(mark("--as leads to database {other}, source.database is {database}"), other=database, database=settings.source.database)
+            )
+        yield connection
+
+
+def _connect(url: str) -> Connection:
+    try:
+        return psycopg.connect(
+            url.replace("postgresql+psycopg://", "postgresql://", 1), autocommit=True, connect_timeout=5, application_name="unit-sync-agent init"
+        )
+    except psycopg.Error as error:
+        lines = str(error).strip().splitlines()
+        raise InitRefused(reason=translate(mark("--as: the connection fails: {reason}"), reason=lines[-1] if lines else type(error).__name__)) from None

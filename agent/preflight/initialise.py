@@ -1,0 +1,141 @@
+"""`init` and `init --apply`: tells, or makes, all that the service needs; goes on where an earlier run stopped."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from uuid import uuid4
+
+from agent.config import Settings
+from agent.errors import AnotherAgent, FrontReplaced, InitRefused
+from agent.front.opening import open_front
+from agent.front.reader import Reader
+from agent.front.store import SqlFront
+from agent.messages import mark, translate
+from agent.preflight import judgement, plan, source_init
+from agent.preflight.administrator import administrator
+from agent.preflight.judgement import Judgement
+from agent.publish.topics import create_topics, write_first_state
+from agent.resource import Resource
+
+Tell = Callable[[str], None]
+
+
+def initialise(settings: Settings, apply: bool, admin_url: str | None, tell: Tell) -> None:
+    """Tells what the agent needs on all sides; with `apply` makes it, as the administrator where `admin_url` is given.
+
+    Raises InitRefused, FrontTableWrong, FrontReplaced, AnotherAgent, the errors of connections, and those of the topics.
+    """
+    if not apply:
+        plan.tell_plan(settings, admin_url, tell)
+        return
+    with _locked(open_front(settings)) as front:
+        stored = front.stored_state()
+        if stored is not None:
+            _ours(settings, stored)
+        if stored is not None and stored["initialised"]:
+            _again(settings, front, tell)
+        else:
+            _first(settings, front, admin_url, tell)
+
+
+@contextmanager
+def _locked(front: SqlFront) -> Iterator[SqlFront]:
+    """The front end with the lock that keeps a running agent, or another init, out."""
+    try:
+        with front.guarded():
+            connection = front.engine.connect()
+        try:
+            with front.guarded():
+                front.lock(connection)
+                connection.rollback()
+            yield front
+        finally:
+            connection.invalidate()
+            connection.close()
+            front.unlock()
+    finally:
+        front.engine.dispose()
+
+
+def _ours(settings: Settings, stored: Mapping[str, object]) -> None:
+    """Raises FrontReplaced where the front end belongs to another agent."""
+    if stored["agent_name"] != settings.agent:
+        raise FrontReplaced(reason=translate(mark("it belongs to agent {other}, this one is {agent}"), other=stored["agent_name"], agent=settings.agent))
+    if stored["initialised"] and stored["slot"] != settings.slot:
+        raise FrontReplaced(reason=translate(mark("it follows slot {other}, the configuration names {slot}"), other=stored["slot"], slot=settings.slot))
+
+
+def _first(settings: Settings, front: SqlFront, admin_url: str | None, tell: Tell) -> None:
+    """Everything in an order in which a crash leaves nothing half: what comes last is the slot, and the position in one transaction."""
+    with administrator(settings, admin_url) as admin:
+        source_init.prepare_role(settings, admin, tell)
+        with source_init.connected(settings) as side:
+            judged = source_init.judge_and_grant(settings, admin, side, tell)
+            resources = judged.resources(settings)
+            source_init.refuse_existing_slot(settings, side)
+            identity = _identity(settings, front, resources)
+            _front_tables(front, resources, tell)
+            create_topics(settings, tell)
+            write_first_state(settings, str(identity["agent_uuid"]), int(str(identity["epoch"])), str(identity["nonce"]))
+            tell(translate(mark("Topic {topic}: first state record is there"), topic=settings.state_topic))
+            source_init.make_publication(settings, admin or side, judged, tell)
+            _slot(settings, front, judged, str(identity["agent_uuid"]), tell)
+    tell(translate(mark("Done. Next: `sync-agent check`, then start the service (`sync-agent run`).")))
+
+
+def _slot(settings: Settings, front: SqlFront, judged: Judgement, agent_uuid: str, tell: Tell) -> None:
+    with source_init.new_slot(settings, judged, tell) as start:
+        front.update_state(
+            source_id=f"{start.system_id}/{settings.source.database}/{settings.slot}/{agent_uuid}",
+            system_id=start.system_id,
+            timeline=start.timeline,
+            slot=settings.slot,
+            position=start.position,
+            position_time_us=start.time_us,
+            initialised=1,
+        )
+    tell(translate(mark("Replication slot {slot} created; the stream begins at {position}"), slot=settings.slot, position=start.position))
+
+
+def _identity(settings: Settings, front: SqlFront, resources: list[Resource]) -> Mapping[str, object]:
+    """The agent's tables and its identity, which an earlier run may have made; source and position are still unknown."""
+    fresh: dict[str, object] = {
+        "agent_uuid": str(uuid4()), "agent_name": settings.agent, "source_id": "", "system_id": "", "timeline": 0, "slot": settings.slot,
+        "epoch": 0, "nonce": str(uuid4()), "initialised": 0, "position": "", "position_time_us": 0,
+        "commit_position": "", "commit_xid": 0, "commit_time_us": 0, "number": 0, "batch": 0,
+    }  # fmt: skip
+    front.initialise(fresh, {resource.name: resource.topic for resource in resources})
+    stored = front.stored_state()
+    if stored is None:
+        raise AnotherAgent(holder="its tables are gone")
+    return stored
+
+
+def _front_tables(front: SqlFront, resources: list[Resource], tell: Tell) -> None:
+    for resource in resources:
+        made = front.create(resource.target)
+        front.check(resource.target)
+        text = mark("Front-end table {table} created") if made else mark("Front-end table {table} exists and fits")
+        tell(translate(text, table=resource.target.name))
+
+
+def _again(settings: Settings, front: SqlFront, tell: Tell) -> None:
+    """Initialised already: only what can be missing without harm is made."""
+    tell(translate(mark("This agent is initialised already; the replication slot and the position stay as they are")))
+    rows = Reader(front.engine).resources()
+    added = [resource.name for resource in settings.resource if resource.name not in rows]
+    if added:
+        reason = mark("table(s) {names} were added after init; this version cannot copy what they hold: take them out, or start over (docs/OPERATIONS.md)")
+        raise InitRefused(reason=translate(reason, names=", ".join(added)))
+    for resource in settings.resource:
+        if rows[resource.name]["topic"] != settings.topic(resource):
+            reason = mark("{name} was published to topic {before}; the configuration now says {now}: set it back, or start over (docs/OPERATIONS.md)")
+            raise InitRefused(reason=translate(reason, name=resource.name, before=rows[resource.name]["topic"], now=settings.topic(resource)))
+    with source_init.connected(settings) as side:
+        judged = judgement.judge(settings, side)
+        source_init.refuse(judged.tables)
+    for compiled in judged.resources(settings):
+        if rows[compiled.name]["seq"] == 0:  # nothing was ever written to it
+            _front_tables(front, [compiled], tell)
+        else:
+            front.check(compiled.target)
+    create_topics(settings, tell)

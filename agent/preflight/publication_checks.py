@@ -1,0 +1,72 @@
+"""Judges the publication as it stands: does it carry every shared table whole, and can it make no statement of the application fail. No I/O."""
+
+from collections.abc import Iterator
+
+from agent.config import ResourceSettings, Settings
+from agent.connectors.postgres.catalogue import Publication
+from agent.messages import mark, translate
+from agent.preflight import statements
+from agent.preflight.findings import Finding, error, ok, warning
+
+
+def check_publication(settings: Settings, publication: Publication, generated: bool) -> list[Finding]:
+    """Everything wrong with it; one ok finding where nothing is. `generated`: stored generated columns must be published."""
+    found = [*_tables(settings, publication), *_options(settings, publication, generated), *_others(settings, publication)]
+    if not found:
+        found.append(ok("PUBLICATION_OK", mark("The publication {publication} carries every shared table"), publication=settings.publication))
+    return found
+
+
+def _tables(settings: Settings, publication: Publication) -> Iterator[Finding]:
+    named = {"publication": settings.publication}
+    if publication.all_tables:
+        message = mark("The publication {publication} is FOR ALL TABLES: it works, and makes UPDATE and DELETE fail on any table without a key, shared or not")
+        yield warning("PUBLICATION_ALL_TABLES", message, _anew(), **named)
+        return
+    missing = [resource for resource in settings.resource if _name(resource) not in publication.tables]
+    if missing:
+        message = mark("The publication {publication} lacks {tables}")
+        fix = statements.add_tables(settings, missing) + ";"
+        yield error("PUBLICATION_TABLES", message, fix, **named, tables=", ".join(resource.table for resource in missing))
+    for what, code, place in ((mark("row filter"), "PUBLICATION_FILTER", 0), (mark("column list"), "PUBLICATION_COLUMNS", 1)):
+        limited = [resource.table for resource in settings.resource if publication.tables.get(_name(resource), (False, False))[place]]
+        if limited:
+            yield _limited(settings, code, what, limited)
+
+
+def _limited(settings: Settings, code: str, what: str, tables: list[str]) -> Finding:
+    message = mark(
+        "The publication {publication} has a {what} on {tables}: it can make the application's own statements fail, and hides changes from the agent"
+    )
+    fix = statements.set_tables(settings) + ";"
+    return error(code, message, fix, publication=settings.publication, what=translate(what), tables=", ".join(tables))
+
+
+def _options(settings: Settings, publication: Publication, generated: bool) -> Iterator[Finding]:
+    named = {"publication": settings.publication}
+    if len(publication.operations) < len("iudt"):
+        message = mark("The publication {publication} does not publish all of insert, update, delete and truncate")
+        yield error("PUBLICATION_OPERATIONS", message, statements.set_options(settings, statements.ALL_OPERATIONS) + ";", **named)
+    if not publication.via_root:
+        message = mark("The publication {publication} lacks publish_via_partition_root: partitioned tables would come as their partitions")
+        yield error("PUBLICATION_ROOT", message, statements.set_options(settings, statements.VIA_ROOT) + ";", **named)
+    if generated and publication.generated != "s":
+        message = mark(
+            "The publication {publication} lacks publish_generated_columns: generated columns would be missing, or the application's UPDATE could fail"
+        )
+        yield error("PUBLICATION_GENERATED", message, statements.set_options(settings, statements.GENERATED) + ";", **named)
+
+
+def _others(settings: Settings, publication: Publication) -> Iterator[Finding]:
+    others = sorted(".".join(name) for name in set(publication.tables) - {_name(resource) for resource in settings.resource})
+    if others:
+        message = mark("The publication {publication} carries tables that are not shared: {tables}")
+        yield warning("PUBLICATION_OTHERS", message, statements.set_tables(settings) + ";", publication=settings.publication, tables=", ".join(others))
+
+
+def _name(resource: ResourceSettings) -> tuple[str, str]:
+    return resource.schema_name, resource.table_name
+
+
+def _anew() -> str:
+    return translate(mark("Better, before the agent has started: drop it and let `sync-agent init --apply` create one for the shared tables alone."))

@@ -1,0 +1,132 @@
+"""What init and check ask the source beside the catalogue of the stream: server, role, rights, slots, traits of tables."""
+
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.rows import namedtuple_row
+
+_SERVER = """
+    select current_setting('server_version_num')::int as version, pg_is_in_recovery() as standby, current_setting('wal_level') as wal_level,
+           current_setting('max_replication_slots')::int - (select count(*) from pg_catalog.pg_replication_slots)::int as slots_left,
+           current_setting('max_wal_senders')::int - (select count(*) from pg_catalog.pg_stat_get_wal_senders())::int as senders_left,
+           (select setting::int8 from pg_catalog.pg_settings where name = 'max_slot_wal_keep_size') as slot_keep_mb,
+           extract(epoch from clock_timestamp())::float8 as clock, pg_postmaster_start_time()::text as started, current_database()::text as database"""
+
+_ROLE = "select rolreplication as replication, rolsuper as super, rolcanlogin as login from pg_catalog.pg_roles where rolname = %s"
+
+_SLOT = """
+    select slot_type, coalesce(plugin, '') as plugin, coalesce(database, '') as database, active_pid, coalesce(wal_status, '') as wal_status,
+           coalesce(to_jsonb(s) ->> 'invalidation_reason', '') as conflict, confirmed_flush_lsn::text as confirmed,
+           coalesce(pg_wal_lsn_diff(case when pg_is_in_recovery() then null else pg_current_wal_lsn() end, confirmed_flush_lsn), 0)::int8 as behind,
+           safe_wal_size::int8 as safe
+    from pg_catalog.pg_replication_slots s where slot_name = %s"""
+
+_LONG = """
+    select pid::text, coalesce(nullif(application_name, ''), '?'), extract(epoch from clock_timestamp() - xact_start)::int8
+    from pg_catalog.pg_stat_activity
+    where backend_xid is not null and pid <> pg_backend_pid() and xact_start < clock_timestamp() - make_interval(secs => %s)
+    union all
+    select gid, '(prepared)', extract(epoch from clock_timestamp() - prepared)::int8 from pg_catalog.pg_prepared_xacts
+    order by 3 desc limit 10"""
+
+# Whether the role may read: columns it lacks, schema it may not use, policies that would hide rows from it.
+_RIGHTS = """
+    select has_schema_privilege(r.rolname, n.oid, 'usage') as usage,
+           array(select a.attname::text from pg_catalog.pg_attribute a
+                 where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attname::text = any(%(columns)s)
+                   and not has_column_privilege(r.rolname, c.oid, a.attnum, 'select') order by a.attnum) as lacking,
+           c.relrowsecurity and not (r.rolsuper or r.rolbypassrls or (pg_has_role(r.rolname, c.relowner, 'usage') and not c.relforcerowsecurity)) as hidden
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace, pg_catalog.pg_roles r
+    where c.oid = %(oid)s and r.rolname = %(role)s"""
+
+_CONNECT = "select has_database_privilege(%s, current_database(), 'connect')"
+
+_TRAITS = """
+    select c.oid::int8 as oid, c.relpersistence::text as persistence, c.relispartition as partition,
+           coalesce((select format('%%I.%%I', n.nspname, p.relname) from pg_catalog.pg_inherits i
+                     join pg_catalog.pg_class p on p.oid = i.inhparent join pg_catalog.pg_namespace n on n.oid = p.relnamespace
+                     where i.inhrelid = c.oid limit 1), '') as parent,
+           array(select format('%%I.%%I', n.nspname, h.relname) from pg_catalog.pg_inherits i
+                 join pg_catalog.pg_class h on h.oid = i.inhrelid join pg_catalog.pg_namespace n on n.oid = h.relnamespace
+                 where i.inhparent = c.oid and c.relkind <> 'p' order by 1) as children,
+           array(select format('%%I.%%I', n.nspname, l.relname) || ' ' || l.relkind::text || l.relpersistence::text || l.relreplident::text
+                 from pg_catalog.pg_partition_tree(c.oid) t join pg_catalog.pg_class l on l.oid = t.relid
+                 join pg_catalog.pg_namespace n on n.oid = l.relnamespace
+                 where t.isleaf and c.relkind = 'p' order by 1) as leaves
+    from pg_catalog.pg_class c where c.oid = any(%s)"""
+
+
+class Leaf(NamedTuple):
+    """A partition that holds rows; its own replica identity decides on the application's UPDATE."""
+
+    name: str
+    kind: str
+    persistence: str
+    identity: str
+
+
+class Traits(NamedTuple):
+    """What a table is, beside columns and keys."""
+
+    persistence: str  # pg_class.relpersistence
+    partition: bool
+    parent: str  # quoted, '' without
+    children: tuple[str, ...]  # by plain inheritance, quoted
+    leaves: tuple[Leaf, ...]
+
+
+class Rights(NamedTuple):
+    """What the agent's role may do with one table."""
+
+    usage: bool  # of its schema
+    lacking: list[str]  # columns it may not read
+    hidden: bool  # a row security policy would hide rows from it
+
+
+def server(connection: psycopg.Connection[Any]) -> Any:
+    """Version, settings and clock of the server; fields as `_SERVER` names them."""
+    return _one(connection, _SERVER, ())
+
+
+def role(connection: psycopg.Connection[Any], name: str) -> Any:
+    """Attributes of a role (replication, super, login), or None."""
+    return _one(connection, _ROLE, (name,))
+
+
+def slot(connection: psycopg.Connection[Any], name: str) -> Any:
+    """A slot of that name, of whatever database; or None. Fields as `_SLOT` names them."""
+    return _one(connection, _SLOT, (name,))
+
+
+def may_connect(connection: psycopg.Connection[Any], name: str) -> bool:
+    """Whether the role may connect to this database."""
+    row = connection.execute(_CONNECT, (name,)).fetchone()
+    return bool(row and row[0])
+
+
+def rights(connection: psycopg.Connection[Any], oid: int, columns: list[str], name: str) -> Rights | None:
+    """What the role may do with a table; None where there is no such role."""
+    row = _one(connection, _RIGHTS, {"oid": oid, "columns": columns, "role": name})
+    return Rights(row.usage, list(row.lacking), row.hidden) if row is not None else None
+
+
+def long_transactions(connection: psycopg.Connection[Any], seconds: float) -> list[tuple[str, str, int]]:
+    """Writing transactions open for longer: process id or name, application, seconds."""
+    return [(str(who), str(application), int(age)) for who, application, age in connection.execute(_LONG, (seconds,)).fetchall()]
+
+
+def traits(connection: psycopg.Connection[Any], oids: list[int]) -> dict[int, Traits]:
+    """Traits of tables, by oid."""
+    with connection.cursor(row_factory=namedtuple_row) as cursor:
+        rows: list[Any] = cursor.execute(_TRAITS, (oids,)).fetchall()
+    return {row.oid: Traits(row.persistence, row.partition, row.parent, tuple(row.children), tuple(map(_leaf, row.leaves))) for row in rows}
+
+
+def _leaf(text: str) -> Leaf:
+    name, _, letters = text.rpartition(" ")
+    return Leaf(name, *letters)
+
+
+def _one(connection: psycopg.Connection[Any], query: Any, parameters: Any) -> Any:
+    with connection.cursor(row_factory=namedtuple_row) as cursor:
+        return cursor.execute(query, parameters).fetchone()

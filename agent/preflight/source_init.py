@@ -1,0 +1,145 @@
+"""init's work on the business database: role and grants for the administrator, the publication, and last of all the slot."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import psycopg
+
+from agent.config import Settings
+from agent.connectors.postgres import catalogue, slot
+from agent.connectors.postgres.session import connect, guarded
+from agent.errors import InitRefused
+from agent.messages import mark, translate
+from agent.preflight import judgement, source_facts, statements
+from agent.preflight.findings import Finding, errors, listing
+from agent.preflight.judgement import Judgement
+from agent.preflight.server_checks import check_server
+
+Connection = psycopg.Connection[Any]
+Tell = Callable[[str], None]
+SLOT_SECONDS = 60.0  # for the server to make the slot
+
+
+class Start(NamedTuple):
+    """Where the stream begins."""
+
+    system_id: str
+    timeline: int
+    position: str
+    time_us: int
+
+
+def refuse(findings: list[Finding]) -> None:
+    """Raises InitRefused with every error among the findings and what fixes it."""
+    wrong = errors(findings)
+    if wrong:
+        raise InitRefused(reason=translate(mark("the business database is not ready:{findings}"), findings=listing(wrong)))
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator[Connection]:
+    """The agent's own connection."""
+    with connect(settings.source) as connection, guarded(settings.source):
+        yield connection
+
+
+def prepare_role(settings: Settings, admin: Connection | None, tell: Tell) -> None:
+    """As the administrator: the agent's role, with the password of the configuration, which leaves this host only as its SCRAM verifier."""
+    if admin is None:
+        return
+    found = source_facts.role(admin, settings.source.user)
+    if found is not None and found.login and (found.replication or found.super):
+        return
+    exists = found is not None
+    verifier = ""
+    if not exists and settings.source.password is not None:
+        password = settings.source.password.read("source.password").encode()
+        verifier = admin.pgconn.encrypt_password(password, settings.source.user.encode(), b"scram-sha-256").decode()
+    _run(admin, statements.role(settings, exists, verifier), tell, told=statements.role(settings, exists))
+
+
+def _run(connection: Connection, statement: str, tell: Tell, told: str = "") -> None:
+    try:
+        connection.execute(statement.encode())
+    except psycopg.Error as error:
+        reason = mark("the business database refuses (SQLSTATE {sqlstate}); its owner must run:\n      {statement};")
+        raise InitRefused(reason=translate(reason, sqlstate=error.sqlstate or "?", statement=told or statement)) from None
+    tell(translate(mark("Business database: {statement}"), statement=told or statement))
+
+
+def judge_and_grant(settings: Settings, admin: Connection | None, side: Connection, tell: Tell) -> Judgement:
+    """Refuses a server or tables that will not do, then grants what is missing where there is an administrator."""
+    judged = judgement.judge(settings, side)
+    refuse([*check_server(source_facts.server(side), first=True), *judged.tables, *judged.publication])
+    if admin is not None and errors(judged.rights):
+        for statement in statements.grants(settings):
+            _run(admin, statement, tell)
+        judged = judgement.judge(settings, side)
+    refuse(judged.rights)
+    return judged
+
+
+def refuse_existing_slot(settings: Settings, side: Connection) -> None:
+    """Raises InitRefused where a slot of the name exists, though no position is stored: nobody knows what it has passed."""
+    if source_facts.slot(side, settings.slot) is not None:
+        reason = mark(
+            "the replication slot {slot} exists, and the front end has no position for it; if no other agent uses it, its owner must run:\n      {statement};"
+        )
+        raise InitRefused(reason=translate(reason, slot=settings.slot, statement=statements.drop_slot(settings.slot)))
+
+
+def make_publication(settings: Settings, connection: Connection, judged: Judgement, tell: Tell) -> None:
+    """Before the slot: on 18 a slot that is older than its publication is wrong without an error. An existing one was judged already."""
+    if judged.published is None:
+        _run(connection, statements.create_publication(settings, judged.generated), tell)
+    else:
+        tell(translate(mark("Publication {publication} exists and fits"), publication=settings.publication))
+
+
+@contextmanager
+def new_slot(settings: Settings, judged: Judgement, tell: Tell, timeout: float | None = None) -> Iterator[Start]:
+    """Makes the slot and yields where it begins. If a table holds rows, or the caller cannot store the position, the slot is dropped again."""
+    seconds = SLOT_SECONDS if timeout is None else timeout
+    with connected(settings) as side, connect(settings.source, replication=True) as replication:
+        server = catalogue.server(replication, side, settings.slot)
+        before = slot.filenodes(side, judged.oids)
+        tell(
+            translate(mark("Creating replication slot {slot}; waiting up to {seconds} s for running transactions"), slot=settings.slot, seconds=f"{seconds:g}")
+        )
+        made = _create(settings, replication, side, seconds)
+        try:
+            _refuse_rows(settings, made.snapshot, judged, before)
+            yield Start(server.system_id, server.timeline, made.position, int(source_facts.server(side).clock * 1_000_000))
+        except BaseException:
+            slot.drop(replication, settings.source, settings.slot)
+            raise
+
+
+def _create(settings: Settings, replication: Connection, side: Connection, seconds: float) -> slot.Made:
+    try:
+        return slot.create(replication, side, settings.source, settings.slot, seconds)
+    except slot.SlotTimeout as error:
+        lines = [f"      {w.who}  {w.application}  {w.since}  {w.state}" for w in error.waits]
+        reason = mark("no replication slot within {seconds} s: the server waits for these transactions to end (process, application, begun, state):\n{waits}")
+        raise InitRefused(reason=translate(reason, seconds=f"{seconds:g}", waits="\n".join(lines) or "      ?")) from None
+    except slot.SlotRefused as error:
+        raise InitRefused(
+            reason=translate(mark("the server refuses to make replication slot {slot}: SQLSTATE {sqlstate}"), slot=settings.slot, sqlstate=error.sqlstate)
+        ) from None
+
+
+def _refuse_rows(settings: Settings, snapshot: str, judged: Judgement, before: list[int]) -> None:
+    """A table that held rows when the slot was made is refused; one rewritten meanwhile looks empty in the older snapshot."""
+    with slot.in_snapshot(settings.source, snapshot) as connection:
+        filled = [resource.table for resource in settings.resource if slot.has_rows(connection, resource.schema_name, resource.table_name)]
+        rewritten = slot.filenodes(connection, judged.oids) != before
+    if filled:
+        reason = mark(
+            "{tables} holds rows, and this version does not copy them (it comes with a later one): begin with empty tables, and fill them once the service runs"
+        )
+        raise InitRefused(reason=translate(reason, tables=", ".join(filled)))
+    if rewritten:
+        raise InitRefused(
+            reason=translate(mark("a shared table was rewritten while the replication slot was made; run it again when no ALTER TABLE or TRUNCATE is at work"))
+        )

@@ -1,0 +1,100 @@
+"""A unit whose business database, front end and topics are real, and small helpers of the tests of init and check."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from agent.config import Settings
+from agent.config.settings import ResourceSettings
+from agent.preflight.initialise import initialise
+from tests.services.kafka import KafkaAddress
+
+TABLE = """create table "人员" (id int primary key, "姓名" text, secret text)"""
+PERSON = {"name": "person", "table": "public.人员", "columns": ["id", "姓名"]}
+
+
+class Unit:
+    """One business database as its owner sees it, and the settings of an agent for it."""
+
+    def __init__(self, conninfo: str, folder: Path, bootstrap: str, prefix: str) -> None:
+        self.conninfo = conninfo
+        self.folder = folder
+        given = conninfo_to_dict(conninfo)
+        self.settings = Settings.model_validate(
+            {
+                "name": prefix,
+                "state_directory": str(folder),
+                "source": {"host": given["host"], "port": int(str(given["port"])), "database": given["dbname"], "user": given["user"]},
+                "kafka": {"bootstrap_servers": [bootstrap], "prefix": prefix},
+                "resource": [PERSON],
+            }
+        )
+        self.told: list[str] = []
+
+    def execute(self, *statements: str) -> None:
+        """Runs statements as the owner, each in its own transaction."""
+        with psycopg.connect(self.conninfo, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    def value(self, query: str) -> Any:
+        """One value."""
+        with psycopg.connect(self.conninfo, autocommit=True) as connection:
+            row = connection.execute(query.encode()).fetchone()
+            return row[0] if row else None
+
+    def change(self, **sections: dict[str, object]) -> "Unit":
+        """Changes settings by section."""
+        data = self.settings.model_dump(exclude_unset=True)
+        for name, values in sections.items():
+            data[name] = {**data.get(name, {}), **values}
+        self.settings = Settings.model_validate(data)
+        return self
+
+    def share(self, *resources: dict[str, object]) -> "Unit":
+        """Shares these tables instead."""
+        self.settings = self.settings.model_copy(update={"resource": [ResourceSettings.model_validate(resource) for resource in resources]})
+        return self
+
+    def initialise(self, admin_url: str | None = None, apply: bool = True) -> list[str]:
+        """Runs `init --apply`; returns what it told."""
+        self.told.clear()
+        initialise(self.settings, apply, admin_url, self.told.append)
+        return self.told
+
+    def slots(self) -> int:
+        """Slots of the business database."""
+        return int(self.value("select count(*) from pg_replication_slots where database = current_database()"))
+
+
+@pytest.fixture(autouse=True)
+def english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNC_AGENT_LANG", "en")
+
+
+@pytest.fixture
+def make_unit(tmp_path: Path, kafka: KafkaAddress, topic_prefix: str) -> Callable[[str], Unit]:
+    """Makes the unit of a database, with one table."""
+
+    def make(conninfo: str) -> Unit:
+        unit = Unit(conninfo, tmp_path, kafka.bootstrap, topic_prefix)
+        unit.execute(TABLE)
+        return unit
+
+    return make
+
+
+@pytest.fixture
+def unit(database: str, make_unit: Callable[[str], Unit]) -> Unit:
+    """A unit on PostgreSQL 18."""
+    return make_unit(database)
+
+
+@pytest.fixture
+def any_unit(any_database: str, make_unit: Callable[[str], Unit]) -> Unit:
+    """A unit on each PostgreSQL in turn."""
+    return make_unit(any_database)

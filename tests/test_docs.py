@@ -1,0 +1,159 @@
+"""The documentation says what the code does: every code, metric, statement and link in it exists, and both languages say the same."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.config import load
+from agent.config.settings import Settings
+from agent.errors import AgentError
+from agent.metrics import Metrics
+from agent.preflight import statements
+from agent.publish.topics import STATE_SETTINGS
+
+ROOT = Path(__file__).parent.parent
+READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
+RUNBOOKS = (ROOT / "docs" / "OPERATIONS.md", ROOT / "docs" / "OPERATIONS.zh-CN.md")
+PAGES = (*READMES, *sorted((ROOT / "docs").rglob("*.md")))
+_FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Language and text of each code block."""
+    return _FENCED.findall(page.read_text(encoding="utf-8"))
+
+
+def prose(page: Path) -> str:
+    """The page without its code blocks."""
+    return _FENCED.sub("", page.read_text(encoding="utf-8"))
+
+
+def headings(page: Path) -> list[tuple[int, str]]:
+    """Level and text of each heading."""
+    return [(len(level), text.strip()) for level, text in re.findall(r"^(#+) (.+)$", prose(page), re.MULTILINE)]
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings' anchors as forges make them: lower case, without punctuation, blanks as hyphens."""
+    kept = ("".join(c for c in text.lower() if c in "-_ " or unicodedata.category(c)[0] in "LN") for _, text in headings(page))
+    return {text.replace(" ", "-") for text in kept}
+
+
+def error_codes(error: type[AgentError] = AgentError) -> set[str]:
+    return {error.code}.union(*(error_codes(child) for child in error.__subclasses__() if child.__module__ == "agent.errors"))
+
+
+def first_table(page: Path, folder: Path) -> tuple[Settings, str]:
+    """The settings of a README's configuration, and its text."""
+    (text,) = [text for language, text in blocks(page) if language == "toml"]
+    path = folder / "agent.toml"
+    path.write_text(text, encoding="utf-8")
+    return load(path), text
+
+
+@pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.name)
+def test_every_error_code_has_its_heading_and_no_other(page: Path) -> None:
+    found = [text for level, text in headings(page) if level == 3 and re.fullmatch(r"[A-Z][A-Z_]+", text)]
+    assert sorted(found) == sorted(error_codes())
+
+
+@pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.name)
+def test_every_metric_is_explained_and_no_other(page: Path) -> None:
+    families = [family.name for family in Metrics(["person"]).registry.collect()]
+    ours = {name for name in families if name.startswith("agent_")}
+    rows = re.findall(r"^\| `(agent_[a-z_]+)` \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name.removesuffix("_total") for name in rows} == ours
+    assert len(rows) == len(ours)
+
+
+@pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.name)
+def test_statements_are_those_of_init(page: Path, tmp_path: Path) -> None:
+    settings, _ = first_table(READMES[0], tmp_path)
+    text = page.read_text(encoding="utf-8")
+    for statement in (statements.role(settings), *statements.grants(settings), statements.create_publication(settings, generated=False)):
+        assert f"\n{statement};\n" in text
+    assert statements.bypass_row_security(settings) in text
+    for key, value in STATE_SETTINGS.items():
+        assert f"--config {key}={value}" in text
+
+
+@pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
+def test_the_first_table_loads_and_has_ten_lines(page: Path, tmp_path: Path) -> None:
+    settings, text = first_table(page, tmp_path)
+    assert settings.slot == settings.publication == "sync_agent_agent"
+    assert settings.topic(settings.resource[0]) == "unit.person"
+    assert len(text.splitlines()) == 10
+
+
+@pytest.mark.parametrize("pages", [READMES, RUNBOOKS], ids=["README", "OPERATIONS"])
+def test_both_languages_have_the_same_shape(pages: tuple[Path, Path]) -> None:
+    english, chinese = pages
+    assert [level for level, _ in headings(english)] == [level for level, _ in headings(chinese)]
+    assert [language for language, _ in blocks(english)] == [language for language, _ in blocks(chinese)]
+    codes = [[text for _, text in headings(page) if re.fullmatch(r"[A-Z_]+", text)] for page in pages]
+    assert codes[0] == codes[1]
+    assert len(re.findall(r"^(\||-|\d+\.) ", prose(english), re.MULTILINE)) == len(re.findall(r"^(\||-|\d+\.) ", prose(chinese), re.MULTILINE))
+
+
+def test_both_languages_have_the_same_commands() -> None:
+    """Word for word, without comments."""
+    for pages in (READMES, RUNBOOKS):
+        shells = [[_commands(text) for language, text in blocks(page) if language in ("sh", "sql", "toml")] for page in pages]
+        assert shells[0] == shells[1]
+
+
+def _commands(text: str) -> list[str]:
+    return [re.sub(r" *(# |-- ).*", "", line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
+def test_every_point_of_the_promise_is_there(page: Path) -> None:
+    assert re.findall(r"^- \*\*P(\d)\*\* ", page.read_text(encoding="utf-8"), re.MULTILINE) == list("12345678")
+
+
+def test_both_languages_mark_the_same_points() -> None:
+    marks = []
+    for page, not_yet in zip(READMES, ("not yet", "尚未实现"), strict=True):
+        points = re.findall(r"^- \*\*P\d\*\* (.*(?:\n  .*)*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+        marks.append([("✔" in point, not_yet in point.lower()) for point in points])
+    assert marks[0] == marks[1]
+
+
+@pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
+def test_the_two_commands_are_targets_of_the_makefile(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = [line.split()[1] for _, text in blocks(page) for line in text.splitlines() if line.startswith("make ")]
+    assert named == ["demo", "test"]
+    assert set(named) <= targets
+
+
+def links() -> Iterator[tuple[Path, str]]:
+    for page in PAGES:
+        for link in _LINK.findall(prose(page)):
+            if "://" not in link:
+                yield page, link
+
+
+@pytest.mark.parametrize(("page", "link"), list(links()), ids=lambda part: part.name if isinstance(part, Path) else part)
+def test_every_link_leads_somewhere(page: Path, link: str) -> None:
+    name, _, anchor = link.partition("#")
+    target = (page.parent / name).resolve() if name else page
+    assert target.exists()
+    if anchor:
+        assert anchor in anchors(target)
+
+
+def test_code_and_errors_point_to_pages_that_exist() -> None:
+    for path in sorted((ROOT / "agent").rglob("*.py")):
+        for named in re.findall(r"docs/[A-Za-z/.-]+\.md", path.read_text(encoding="utf-8")):
+            assert (ROOT / named).exists(), f"{path.name} names {named}"
+
+
+def test_modules_named_in_the_docs_exist() -> None:
+    for page in PAGES:
+        for named in re.findall(r"`(agent/[a-z_/]+(?:\.py)?)`", page.read_text(encoding="utf-8")):
+            assert (ROOT / named).exists(), f"{page.name} names {named}"

@@ -1,0 +1,85 @@
+"""The envelope is Debezium's: names, types and order of docs/events.md, whatever the names and values."""
+
+import json
+from typing import Any
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent import __version__
+from agent.events.changes import Begin, lsn_number, lsn_text
+from agent.events.envelope import Origin, envelope, json_name, json_object
+
+# Debezium's PostgreSQL value with schemas disabled; `transaction` is null unless a connector provides transaction metadata.
+SAMPLE = json.loads(r"""
+{"before":null,"after":{"id":7,"status":"paid"},
+ "source":{"version":"3.x","connector":"postgresql","name":"<topic.prefix>",
+   "ts_ms":1559033904863,"ts_us":1559033904863769,"ts_ns":1559033904863769000,
+   "snapshot":"false","db":"biz","sequence":"[\"24023119\",\"24023128\"]",
+   "schema":"app","table":"orders","txId":556,"lsn":24023128,"xmin":null,"origin":null,"origin_lsn":null},
+ "transaction":null,
+ "op":"u","ts_ms":1465584025523,"ts_us":1465584025523514,"ts_ns":1465584025523514964}
+""")
+BEGIN = Begin(556, 24023200, 1559033904863769)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+
+
+def shape(value: Any) -> Any:
+    """Names in order and types; the content is left out."""
+    return [(name, shape(inner)) for name, inner in value.items()] if isinstance(value, dict) else type(value).__name__
+
+
+def test_value_is_the_sample() -> None:
+    """Given what the sample tells of, the envelope is the sample, but for version and prefix."""
+    source = Origin("unit", "biz", "app", "orders").source(BEGIN, 24023119, 24023128)
+    after = json_object([json_name("id"), json_name("status")], [b"7", b'"paid"'])
+    made = orjson.loads(envelope(b"u", b"null", after, source, 1465584025523514964))
+    assert shape(made) == shape(SAMPLE)
+    expected = {**SAMPLE, "source": {**SAMPLE["source"], "version": __version__, "name": "unit"}}
+    assert made == expected
+
+
+def test_sequence_holds_the_last_commit_and_this_change() -> None:
+    """A string with a JSON array of two strings, as Debezium has it."""
+    origin = Origin("unit", "biz", "app", "orders")
+    for last, lsn in ((0, 1), (24023119, 24023128), (2**63, 2**63 + 1)):
+        begin = Begin(1, lsn, 0)  # a new transaction each time
+        assert json.loads(orjson.loads(origin.source(begin, last, lsn))["sequence"]) == [str(last), str(lsn)]
+
+
+def test_source_changes_with_the_transaction() -> None:
+    """What is remembered for one transaction is not carried into the next."""
+    origin = Origin("unit", "biz", "app", "orders")
+    first, again, second = (orjson.loads(origin.source(begin, 1, lsn)) for begin, lsn in ((BEGIN, 5), (BEGIN, 6), (Begin(557, 9, 0), 7)))
+    assert (first["txId"], first["lsn"]) == (556, 5)
+    assert again == {**first, "lsn": 6, "sequence": '["1","6"]'}
+    assert (second["txId"], second["ts_us"], second["ts_ns"]) == (557, 0, 0)
+
+
+@given(texts, texts, texts, texts, st.dictionaries(texts, texts, max_size=4), st.binary(max_size=0) | st.sampled_from([b"c", b"u", b"d", b"r"]))
+def test_hostile_names_and_values_stay_json(prefix: str, database: str, schema: str, table: str, row: dict[str, str], op: bytes) -> None:
+    """Quotes, percent signs, braces, control characters in any name: the value parses to the very names."""
+    source = Origin(prefix, database, schema, table).source(BEGIN, 1, 2)
+    after = json_object([json_name(name) for name in row], [orjson.dumps(value) for value in row.values()])
+    made = orjson.loads(envelope(op, after, b"null", source, 1))
+    assert made["before"] == row
+    assert made["after"] is None
+    assert made["op"] == op.decode()
+    assert [made["source"][name] for name in ("name", "db", "schema", "table")] == [prefix, database, schema, table]
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_positions_are_written_as_postgres_does(lsn: int) -> None:
+    """`16/B374D848`, and back."""
+    text = lsn_text(lsn)
+    assert lsn_number(text) == lsn
+    high, low = text.split("/")
+    assert f"{int(high, 16):X}/{int(low, 16):X}" == text
+
+
+def test_a_known_position_is_read() -> None:
+    """The manual's example."""
+    assert lsn_text(0x16B374D848) == "16/B374D848"
+    assert lsn_number("16/B374D848") == 0x16B374D848

@@ -1,0 +1,111 @@
+"""Each value form of docs/events.md, from the text PostgreSQL writes to the JSON an event carries."""
+
+import base64
+import json
+import math
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.events import values as v
+
+CASES: list[tuple[int, str, object]] = [
+    (v.BOOL, "t", True),
+    (v.BOOL, "f", False),
+    (v.INT2, "-32768", -32768),
+    (v.INT4, "2147483647", 2147483647),
+    (v.INT8, "-9223372036854775808", -(2**63)),
+    (v.INT8, "9223372036854775807", 2**63 - 1),
+    (v.OID, "4294967295", 4294967295),
+    (v.FLOAT4, "1.5", 1.5),
+    (v.FLOAT8, "0.1", 0.1),
+    (v.FLOAT8, "1e+300", 1e300),
+    (v.FLOAT8, "5e-324", 5e-324),
+    (v.FLOAT8, "-0", 0),
+    (v.FLOAT8, "NaN", "NaN"),
+    (v.FLOAT8, "Infinity", "Infinity"),
+    (v.FLOAT4, "-Infinity", "-Infinity"),
+    (v.NUMERIC, "12.50", "12.50"),
+    (v.NUMERIC, "123456789012345678901234567890.000000000000000001", "123456789012345678901234567890.000000000000000001"),
+    (v.NUMERIC, "NaN", "NaN"),
+    (v.MONEY, "$1,234.50", "$1,234.50"),
+    (v.DATE, "2026-11-24", "2026-11-24"),
+    (v.DATE, "0001-01-01", "0001-01-01"),
+    (v.DATE, "9999-12-31", "9999-12-31"),
+    (v.DATE, "10000-01-01", "+010000-01-01"),
+    (v.DATE, "5874897-12-31", "+5874897-12-31"),
+    (v.DATE, "0001-12-31 BC", "+000000-12-31"),
+    (v.DATE, "0044-03-15 BC", "-000043-03-15"),
+    (v.DATE, "4714-11-24 BC", "-004713-11-24"),
+    (v.DATE, "infinity", "infinity"),
+    (v.DATE, "-infinity", "-infinity"),
+    (v.TIME, "24:00:00", "24:00:00"),
+    (v.TIME, "10:15:04.863769", "10:15:04.863769"),
+    (v.TIMETZ, "10:15:04+08", "10:15:04+08"),
+    (v.TIMESTAMP, "2026-11-24 10:15:04.863769", "2026-11-24T10:15:04.863769"),
+    (v.TIMESTAMP, "12026-01-01 00:00:00", "+012026-01-01T00:00:00"),
+    (v.TIMESTAMP, "0044-03-15 12:00:00.5 BC", "-000043-03-15T12:00:00.5"),
+    (v.TIMESTAMP, "infinity", "infinity"),
+    (v.TIMESTAMPTZ, "2026-11-24 02:15:04+00", "2026-11-24T02:15:04Z"),
+    (v.TIMESTAMPTZ, "2026-11-24 02:15:04.8+00", "2026-11-24T02:15:04.8Z"),
+    (v.TIMESTAMPTZ, "12026-01-01 00:00:00.000001+00", "+012026-01-01T00:00:00.000001Z"),
+    (v.TIMESTAMPTZ, "0044-03-15 12:00:00.25+00 BC", "-000043-03-15T12:00:00.25Z"),
+    (v.TIMESTAMPTZ, "infinity", "infinity"),
+    (v.TIMESTAMPTZ, "-infinity", "-infinity"),
+    (v.INTERVAL, "P1Y2M3DT4H", "P1Y2M3DT4H"),
+    (v.BYTEA, "\\x", ""),
+    (v.BYTEA, "\\xe4b8ad00ff", base64.b64encode(b"\xe4\xb8\xad\x00\xff").decode()),
+    (v.JSON, '{"a": 1,  "a": 2}', '{"a": 1,  "a": 2}'),
+    (v.JSONB, '"\\u0000"', '"\\u0000"'),
+    (v.UUID, "0b8e4a5c-0000-4000-8000-000000000000", "0b8e4a5c-0000-4000-8000-000000000000"),
+    (v.BPCHAR, "ab   ", "ab   "),
+    (v.VARCHAR, "", ""),
+    (v.TEXT, '张三 "quoted" \\ \n\t\x01 😀 </script>', '张三 "quoted" \\ \n\t\x01 😀 </script>'),
+    (1007, "{1,NULL,3}", "{1,NULL,3}"),  # integer[]
+    (600, "(1,2)", "(1,2)"),  # point
+    (999_999, "红", "红"),  # an enum of the application
+]
+
+
+@pytest.mark.parametrize(("type_oid", "text", "expected"), CASES)
+def test_form_of(type_oid: int, text: str, expected: object) -> None:
+    """JSON of the documented type and value, for orjson and the standard library alike."""
+    made = v.form(type_oid)(text)
+    for parsed in (orjson.loads(made), json.loads(made)):
+        assert parsed == expected
+        assert type(parsed) is type(expected) or (type_oid in (v.FLOAT4, v.FLOAT8) and isinstance(parsed, float | int))
+
+
+def test_the_sign_of_zero_stays_in_the_text() -> None:
+    """JSON can write -0; whoever reads it as a float keeps the sign."""
+    assert v.form(v.FLOAT8)("-0") == b"-0"
+    assert math.copysign(1, float(v.form(v.FLOAT8)("-0"))) == -1
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_survives(text: str) -> None:
+    """Quotes, control characters, emoji: JSON gives back the very text, not \\u-escaped."""
+    made = v.form(v.TEXT)(text)
+    assert orjson.loads(made) == json.loads(made) == text
+    assert all(ord(letter) < 128 or letter in made.decode() for letter in text)
+
+
+@given(st.binary())
+def test_any_bytes_survive(data: bytes) -> None:
+    """Bytea is base64 of the bytes."""
+    assert base64.b64decode(orjson.loads(v.form(v.BYTEA)("\\x" + data.hex()))) == data
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_any_float_survives(number: float) -> None:
+    """The number PostgreSQL writes in shortest form is the number read."""
+    assert float(orjson.loads(v.form(v.FLOAT8)(repr(number)))) == number
+
+
+def test_sessions_ask_for_texts_the_forms_can_read() -> None:
+    """Every connection that reads rows has these settings, or the forms would be wrong."""
+    assert v.SESSION["DateStyle"].startswith("ISO")
+    assert v.SESSION["TimeZone"] == "UTC"
+    assert (v.SESSION["IntervalStyle"], v.SESSION["bytea_output"]) == ("iso_8601", "hex")
