@@ -115,7 +115,7 @@ class Capture:
         self._floor = None
         self._tend_at = 0.0
         self._tell_connected(source=1, frontend=1)
-        log.info("event=streaming position=%s epoch=%s tables=%s", stored.position, stored.epoch, len(resources))
+        log.info("streaming position=%s epoch=%s tables=%s", stored.position, stored.epoch, len(resources))
 
     def _open_source(self, stored: Stored) -> None:
         """Opens the source; the publisher may start unless the slot is another agent's, which then may be publishing too."""
@@ -154,7 +154,7 @@ class Capture:
 
     def _suspend(self, error: Suspend) -> None:
         """Stores that the table stands still; the others go on from the stored position."""
-        log.error("event=table_suspended resource=%s error=%s", error.resource, error)
+        log.error("table_suspended resource=%s error=%s", error.resource, error)
         try:
             self._front.rollback()
             self._front.suspend(error)

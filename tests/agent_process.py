@@ -3,12 +3,14 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +19,7 @@ from typing import Any, Literal, Self
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.comparison import Front, SharedTable, Verdict, compare
+from tests.comparison import Places, SharedTable, Verdict, compare
 from tests.services.postgres import alive, child_pids
 from tests.services.processes import HOST, dying_with_parent, free_port
 from tests.waiting import Hopeless, eventually
@@ -58,9 +60,9 @@ class Installation:
         return self.directory / "state" / self.name / "front.db"
 
     @property
-    def front_place(self) -> Front:
-        """The front end as the comparison takes it."""
-        return self.front or self.front_file
+    def places(self) -> Places:
+        """What the comparison compares."""
+        return Places(self.source, self.front or self.front_file, self.bootstrap)
 
     @property
     def slot(self) -> str:
@@ -117,9 +119,17 @@ class Installation:
         eventually(self.caught_up, timeout, "all events are published", 0.5)
         deadline = time.monotonic() + 10
         while True:
-            verdict = compare(self.source, self.front_place, self.bootstrap, self.judged)
+            verdict = compare(self.places, self.judged)
             if verdict.equal or time.monotonic() > deadline:
                 return verdict
+
+    @contextmanager
+    def front_locked(self) -> Iterator[None]:
+        """The SQLite front end in the hands of another connection."""
+        with closing(sqlite3.connect(self.front_file, timeout=30, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("ROLLBACK")
 
     def write_config(self) -> None:
         """The configuration file."""

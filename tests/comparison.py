@@ -82,54 +82,57 @@ class Verdict:
         return "\n  ".join([f"DIFFERENT {counts}, {self.found} differences", *self.first])
 
 
-def compare(source: str, front: Front, bootstrap: str, tables: Sequence[SharedTable]) -> Verdict:
-    """The verdict over all tables. `source` is a conninfo that may read them."""
+class Places(NamedTuple):
+    """Where the sides are."""
+
+    source: str  # a conninfo that may read the shared tables
+    front: Front
+    bootstrap: str | None  # None: the topics are left out
+
+    def stored(self, table: SharedTable, types: Mapping[str, int]) -> dict[str, Iterator[tuple[Key, Row]]]:
+        """The rows of the two databases."""
+        return {"source": source_rows(self.source, table, types), "front end": front_rows(self.front, table, types)}
+
+    def whole(self, table: SharedTable, types: Mapping[str, int], wanted: set[Key]) -> dict[str, Mapping[Key, Row]]:
+        """The wanted rows of every side, read once more and kept whole."""
+        sides: dict[str, Mapping[Key, Row]] = {side: {key: row for key, row in rows if key in wanted} for side, rows in self.stored(table, types).items()}
+        if self.bootstrap is not None:
+            replay = Replay([table], {table.topic: types}, Verdict(), wanted)
+            replay.read(self.bootstrap)
+            sides["topic"] = replay.kept
+        return sides
+
+
+def compare(places: Places, tables: Sequence[SharedTable]) -> Verdict:
+    """The verdict over all tables."""
     verdict = Verdict()
-    types = {table.topic: column_types(source, table) for table in tables}
+    types = {table.topic: column_types(places.source, table) for table in tables}
     replay = Replay(tables, types, verdict)
-    replay.read(bootstrap)
-    differing: dict[str, list[Key]] = {}
+    if places.bootstrap is not None:
+        replay.read(places.bootstrap)
     for table in tables:
-        here = {key: digest(row) for key, row in source_rows(source, table, types[table.topic])}
-        verdict.rows += len(here)
-        there = {key: digest(row) for key, row in front_rows(front, table, types[table.topic])}
-        differing[table.topic] = keys = list(_differing(here, there, replay.last[table.topic], verdict))
-        _name_differences(table, types[table.topic], keys[:SHOWN], (source, front, bootstrap), verdict)
-        verdict.found += len(keys[SHOWN:])
+        sides = {side: {key: digest(row) for key, row in rows} for side, rows in places.stored(table, types[table.topic]).items()}
+        if places.bootstrap is not None:
+            sides["topic"] = {key: last.row for key, last in replay.last[table.topic].items() if last.row is not None}
+        verdict.rows += len(sides["source"])
+        verdict.missing += sum(len(sides["source"].keys() - rows.keys()) for rows in sides.values())
+        keys = [key for key in dict.fromkeys(key for rows in sides.values() for key in rows) if len({rows.get(key) for rows in sides.values()}) > 1]
+        if keys:
+            _name_differences(table, keys, places.whole(table, types[table.topic], set(keys[:SHOWN])), verdict)
     return verdict
 
 
-def _differing(here: Mapping[Key, bytes], there: Mapping[Key, bytes], last: Mapping[Key, "Last"], verdict: Verdict) -> Iterator[Key]:
-    for key in dict.fromkeys((*here, *there, *last)):
-        sides = here.get(key), there.get(key), last[key].row if key in last else None
-        if sides[0] is not None:
-            verdict.missing += sides.count(None)
-        if len(set(sides)) > 1:
-            yield key
-
-
-def _name_differences(table: SharedTable, types: Mapping[str, int], keys: Sequence[Key], places: tuple[str, Front, str], verdict: Verdict) -> None:
-    """Reads the differing rows again, to say in which column they differ."""
-    if not keys:
-        return
-    source, front, bootstrap = places
-    replay = Replay([table], {table.topic: types}, Verdict(), wanted=set(keys))
-    replay.read(bootstrap)
-    sides: dict[str, Mapping[Key, Row]] = {
-        "source": {key: row for key, row in source_rows(source, table, types) if key in keys},
-        "front end": {key: row for key, row in front_rows(front, table, types) if key in keys},
-        "topic": replay.kept,
-    }
-    for key in keys:
-        rows = {side: found.get(key) for side, found in sides.items()}
-        present = [side for side, row in rows.items() if row is not None]
-        if len(present) < len(sides):
-            verdict.differs(table, key, "row", f"only in {', '.join(present) or 'none at the second look'}")
+def _name_differences(table: SharedTable, keys: Sequence[Key], sides: Mapping[str, Mapping[Key, Row]], verdict: Verdict) -> None:
+    """Says of the first few keys in which column they differ, and counts the others."""
+    verdict.found += len(keys[SHOWN:])
+    for key in keys[:SHOWN]:
+        rows = {side: found[key] for side, found in sides.items() if key in found}
+        if len(rows) < len(sides):
+            verdict.differs(table, key, "row", f"only in {', '.join(rows) or 'none at the second look'}")
             continue
-        for place, name in enumerate(table.names):
-            values = {side: row[place] for side, row in rows.items() if row is not None}
-            if len({repr(value) for value in values.values()}) > 1:
-                verdict.differs(table, key, name, ", ".join(f"{side} {_short(value)}" for side, value in values.items()))
+        for name, *values in zip(table.names, *rows.values(), strict=True):
+            if len(set(map(repr, values))) > 1:
+                verdict.differs(table, key, name, ", ".join(f"{side} {_short(value)}" for side, value in zip(rows, values, strict=True)))
                 break
 
 

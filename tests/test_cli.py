@@ -21,6 +21,7 @@ from agent.errors import AnotherAgent, FrontUnreachable
 from agent.front import schema
 from agent.health import HealthServer
 from agent.metrics import CONNECTED, Metrics
+from tests.services.processes import free_port
 from tests.test_config import SMALL
 
 ROOT = Path(__file__).parent.parent
@@ -182,6 +183,15 @@ def test_service_refuses_an_address_in_use(config: Path) -> None:
         done = subprocess.run([sys.executable, "-m", "agent", "-c", str(config), "run"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 78
     assert done.stderr.startswith("LISTEN_REFUSED: The address 127.0.0.1:")
+
+
+def test_service_before_init_exits_78(config: Path) -> None:
+    """The halt of a child is told once and ends the service."""
+    config.write_text(config.read_text().replace("127.0.0.1:1", f"127.0.0.1:{free_port()}"))
+    done = subprocess.run([sys.executable, "-m", "agent", "-c", str(config), "run"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 78, done.stderr
+    assert "NOT_INITIALISED: " in done.stderr
+    assert "service_ended status=78" in done.stderr
 
 
 def test_children_get_a_control_and_give_it_back(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,9 @@ _TRAITS = """
     from pg_catalog.pg_class c where c.oid = any(%s)"""
 
 
+Connection = psycopg.Connection[Any]
+
+
 class Leaf(NamedTuple):
     """A partition that holds rows; its own replica identity decides on the application's UPDATE."""
 
@@ -83,39 +86,39 @@ class Rights(NamedTuple):
     hidden: bool  # a row security policy would hide rows from it
 
 
-def server(connection: psycopg.Connection[Any]) -> Any:
+def server(connection: Connection) -> Any:
     """Version, settings and clock of the server; fields as `_SERVER` names them."""
     return _one(connection, _SERVER, ())
 
 
-def role(connection: psycopg.Connection[Any], name: str) -> Any:
+def role(connection: Connection, name: str) -> Any:
     """Attributes of a role (replication, super, login), or None."""
     return _one(connection, _ROLE, (name,))
 
 
-def slot(connection: psycopg.Connection[Any], name: str) -> Any:
+def slot(connection: Connection, name: str) -> Any:
     """A slot of that name, of whatever database; or None. Fields as `_SLOT` names them."""
     return _one(connection, _SLOT, (name,))
 
 
-def may_connect(connection: psycopg.Connection[Any], name: str) -> bool:
+def may_connect(connection: Connection, name: str) -> bool:
     """Whether the role may connect to this database."""
     row = connection.execute(_CONNECT, (name,)).fetchone()
     return bool(row and row[0])
 
 
-def rights(connection: psycopg.Connection[Any], oid: int, columns: list[str], name: str) -> Rights | None:
+def rights(connection: Connection, oid: int, columns: list[str], name: str) -> Rights | None:
     """What the role may do with a table; None where there is no such role."""
     row = _one(connection, _RIGHTS, {"oid": oid, "columns": columns, "role": name})
     return Rights(row.usage, list(row.lacking), row.hidden) if row is not None else None
 
 
-def long_transactions(connection: psycopg.Connection[Any], seconds: float) -> list[tuple[str, str, int]]:
+def long_transactions(connection: Connection, seconds: float) -> list[tuple[str, str, int]]:
     """Writing transactions open for longer: process id or name, application, seconds."""
     return [(str(who), str(application), int(age)) for who, application, age in connection.execute(_LONG, (seconds,)).fetchall()]
 
 
-def traits(connection: psycopg.Connection[Any], oids: list[int]) -> dict[int, Traits]:
+def traits(connection: Connection, oids: list[int]) -> dict[int, Traits]:
     """Traits of tables, by oid."""
     with connection.cursor(row_factory=namedtuple_row) as cursor:
         rows: list[Any] = cursor.execute(_TRAITS, (oids,)).fetchall()
@@ -127,6 +130,6 @@ def _leaf(text: str) -> Leaf:
     return Leaf(name, *letters)
 
 
-def _one(connection: psycopg.Connection[Any], query: Any, parameters: Any) -> Any:
+def _one(connection: Connection, query: Any, parameters: Any) -> Any:
     with connection.cursor(row_factory=namedtuple_row) as cursor:
         return cursor.execute(query, parameters).fetchone()

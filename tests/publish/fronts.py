@@ -1,7 +1,9 @@
 """A front end for the publisher's tests: the agent's own tables in a SQLite file, filled as the capture process fills them."""
 
 import random
+import sqlite3
 import uuid
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import Engine, Integer, func, insert, select, update
@@ -59,6 +61,17 @@ class OutboxFront:
         """The publisher's view."""
         self._engines.append(sqlite_engine(self.settings.front_url, 20).execution_options(reader=True))
         return Reader(self._engines[-1])
+
+    def clone(self, directory: Path, nonce: str) -> Settings:
+        """Copies the front end's file as a cloned machine would have it, opened there by a service of its own; its settings."""
+        directory.mkdir()
+        url = f"sqlite:///{directory / 'front.db'}"
+        with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(directory / "front.db")) as target:
+            source.backup(target)
+            target.execute("UPDATE sync_agent_state SET epoch = epoch + 1, nonce = ?", [nonce])
+            target.commit()
+        front = self.settings.front.model_copy(update={"url": url})
+        return self.settings.model_copy(update={"state_directory": str(directory), "front": front})
 
     def close(self) -> None:
         """Closes its files."""

@@ -1,7 +1,6 @@
 """The publisher against a real Kafka: killed, frozen, cloned, throttled; judged by another client that reads committed records."""
 
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -157,22 +156,7 @@ def test_a_clone_and_the_original(site: Callable[..., Site], tmp_path: Path) -> 
     original = here.publisher()
     here.front.write(workload(1, 50))
     here.verdict()
-    copied = tmp_path / "clone"
-    copied.mkdir()
-    with here.front.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    shutil.copy(here.front.path, copied / "front.db")
-    here.front.opened_again("nonce-1")  # the original's capture process has been restarted since
-    clone_settings = here.settings.model_copy(
-        update={"state_directory": str(copied), "front": here.settings.front.model_copy(update={"url": f"sqlite:///{copied / 'front.db'}"})}
-    )
-    clone = OutboxFront.__new__(OutboxFront)
-    clone.__dict__.update(here.front.__dict__)
-    clone.engine = topics_engine(clone_settings)
-    clone.opened_again("clone")
-    clone.opened_again("clone")
-    clone.engine.dispose()
-    second = here.publisher("clone", clone_settings)
+    second = here.publisher("clone", here.front.clone(tmp_path / "clone", "clone"))
     eventually(lambda: "kafka_recovered" in second.log.read_text(), 30, "the clone publishes")
     here.front.write(workload(2, 50))
     assert original.halted() == "DUPLICATE_AGENT"
@@ -180,13 +164,6 @@ def test_a_clone_and_the_original(site: Callable[..., Site], tmp_path: Path) -> 
     for topic in here.front.expected:
         identities = [record.headers["sync.id"] for record in here.judge.events(topic)]
         assert len(identities) == len(set(identities))
-
-
-def topics_engine(settings: Settings):  # type: ignore[no-untyped-def]
-    """An engine on the clone's file."""
-    from agent.front.sqlite import sqlite_engine
-
-    return sqlite_engine(settings.front_url, 20)
 
 
 def test_a_second_service_on_one_front_end(site: Callable[..., Site]) -> None:

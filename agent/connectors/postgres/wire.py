@@ -160,7 +160,7 @@ class Wire:
                 self._acknowledgement.heard(now)
             self._reason = self._acknowledgement.give_up(self._front_silent_since(), now)
             if self._reason:
-                log.warning("event=source_given_up reason=%r", self._reason)
+                log.warning("source_given_up reason=%r", self._reason)
                 with self._lock:
                     self._connection.close()
                 return

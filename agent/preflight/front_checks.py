@@ -1,0 +1,134 @@
+"""Checks the front end for `check`: connection, the agent's state in it, the shared tables, room on the disk."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from sqlalchemy import inspect
+from sqlalchemy.engine import make_url
+
+from agent.config import Settings
+from agent.errors import AgentError
+from agent.front.opening import open_front
+from agent.front.reader import Reader
+from agent.front.store import SqlFront
+from agent.messages import mark, translate
+from agent.preflight.findings import Finding, error, failed, ok, warning
+from agent.resource import Resource, Target
+
+_LITTLE, _LEAST = 5 << 30, 512 << 20  # bytes free: a word of warning, an error
+
+
+class FrontCheck:
+    """The front end, read beside a running agent: nothing is locked and nothing is created."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._front: SqlFront | None = None
+        self.stored: Mapping[str, object] | None = None  # the state row where init has come to its end
+        self.findings: list[Finding] = []
+        self._rows: Mapping[str, Mapping[str, object]] = {}  # of sync_agent_resource
+
+    def open(self) -> None:
+        """Connects and reads the agent's state; a SQLite file that is not there yet is no error."""
+        self.findings += _disk(self._settings)
+        file = _file(self._settings)
+        if file is not None and not file.exists():
+            text = mark("The front end {path} does not exist yet; init makes it")
+            self.findings.append(ok("FRONT", text, path=file))
+            return
+        try:
+            front = open_front(self._settings)
+            front.engine = front.engine.execution_options(reader=True)
+            state = front.stored_state()
+        except AgentError as cause:
+            self.findings.append(failed(cause))
+            return
+        self._front = front
+        self.findings.append(ok("FRONT", mark("Connected to the front end {url}"), url=self._settings.front_url))
+        self._state(front, state)
+
+    def _state(self, front: SqlFront, state: Mapping[str, object] | None) -> None:
+        if state is None or not state["initialised"]:
+            self.findings.append(warning("NOT_INITIALISED", mark("This agent is not initialised yet"), "sync-agent init --apply"))
+            return
+        if (state["agent_name"], state["slot"]) != (self._settings.agent, self._settings.slot):
+            message = mark("The front end belongs to agent {agent} with slot {slot}")
+            fix = translate(mark("Each agent needs its own front end: correct front.url, name or source.slot."))
+            self.findings.append(error("FRONT_REPLACED", message, fix, agent=state["agent_name"], slot=state["slot"]))
+            return
+        self.stored = state
+        self.findings.append(ok("INITIALISED", mark("This agent is initialised")))
+        try:
+            self._rows = Reader(front.engine).resources()
+            self.findings += _resources(self._settings, self._rows)
+        except AgentError as cause:
+            self.findings.append(failed(cause))
+
+    def tables(self, resources: list[Resource]) -> None:
+        """Each shared table: there and wide enough, or init will make it."""
+        for resource in resources:
+            try:
+                self.findings.append(self._table(resource.target))
+            except AgentError as cause:
+                self.findings.append(failed(cause))
+
+    def _table(self, target: Target) -> Finding:
+        if self._front is None or not _exists(self._front, target):
+            return self._missing(target)
+        self._front.check(target)
+        return ok("FRONT_TABLE", mark("Front-end table {table} holds every row of the source exactly"), table=target.name)
+
+    def _missing(self, target: Target) -> Finding:
+        if self.stored is None:
+            return ok("FRONT_TABLE", mark("Front-end table {table} does not exist yet; init makes it"), table=target.name)
+        message = mark("Front-end table {table} does not exist any more")
+        if self._rows.get(target.resource, {}).get("seq") == 0:  # nothing was ever written to it
+            return error("FRONT_TABLE", message, "sync-agent init --apply", table=target.name)
+        fix = mark(
+            "Its rows are gone and an empty table would differ from the source: bring it back from a backup together with all sync_agent_* tables, or start over (docs/OPERATIONS.md)."
+        )
+        return error("FRONT_TABLE", message, translate(fix), table=target.name)
+
+    def close(self) -> None:
+        """Gives the connection back."""
+        if self._front is not None:
+            self._front.engine.dispose()
+
+
+def _resources(settings: Settings, rows: Mapping[str, Mapping[str, object]]) -> Iterator[Finding]:
+    for resource in settings.resource:
+        row = rows.get(resource.name)
+        if row is None:
+            message = mark("{resource} was added after init; this version cannot copy what the table holds")
+            fix = translate(mark("Take this [[resource]] out, or start over (docs/OPERATIONS.md)."))
+            yield error("RESOURCE_ADDED", message, fix, resource=resource.name)
+        elif row["state"] != "live":
+            yield warning("TABLE_SUSPENDED", mark("{resource} is suspended: {code}"), "sync-agent status", resource=resource.name, code=row["code"])
+
+
+def _exists(front: SqlFront, target: Target) -> bool:
+    with front.guarded(target), front.engine.connect() as connection:
+        return inspect(connection).has_table(target.table, schema=target.schema)
+
+
+def _file(settings: Settings) -> Path | None:
+    """The file of a SQLite front end."""
+    url = make_url(settings.front_url)
+    return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    """Room where the SQLite front end lies, or will lie: rows and, while Kafka is away, the outbox grow there."""
+    file = _file(settings)
+    if file is None:
+        return
+    folder = next((parent for parent in file.absolute().parents if parent.is_dir()), Path("/"))
+    free = shutil.disk_usage(folder).free
+    values = {"folder": folder, "free": free >> 20}
+    if free < _LITTLE:
+        level = error if free < _LEAST else warning
+        message = mark("Only {free} MB are free at {folder}: the front end and the outbox grow there")
+        yield level("FRONT_DISK", message, translate(mark("Make room, or set front.url or state_directory to a larger disk.")), **values)
+    else:
+        yield ok("FRONT_DISK", mark("{free} MB are free at {folder}"), **values)

@@ -1,0 +1,28 @@
+"""The commands a Kafka administrator runs: for a topic that is missing or has a wrong setting."""
+
+from agent.config import Settings
+from agent.publish.topics import wanted
+
+
+def create_topic(settings: Settings, name: str) -> str:
+    """Creates a topic as `init --apply` would."""
+    options = wanted(settings)[name]
+    configs = " ".join(f"--config {key}={value}" for key, value in options["configs"].items())
+    counts = f"--partitions {options['num_partitions']} --replication-factor {options['replication_factor']}"
+    return f"kafka-topics.sh --bootstrap-server {_server(settings)} --create --topic {name} {counts} {configs}"
+
+
+def set_topic(settings: Settings, name: str) -> str:
+    """Gives an existing topic the settings `init --apply` would create it with."""
+    configs = ",".join(f"{key}={value}" for key, value in wanted(settings)[name]["configs"].items())
+    return f"kafka-configs.sh --bootstrap-server {_server(settings)} --alter --entity-type topics --entity-name {name} --add-config {configs}"
+
+
+def _server(settings: Settings) -> str:
+    return settings.kafka.bootstrap_servers[0]
+
+
+def allow_reading(settings: Settings, name: str) -> str:
+    """Lets the agent's user see a topic's settings."""
+    user = settings.kafka.sasl.user if settings.kafka.sasl else "ANONYMOUS"
+    return f"kafka-acls.sh --bootstrap-server {_server(settings)} --add --allow-principal User:{user} --operation DescribeConfigs --topic {name}"

@@ -1,0 +1,58 @@
+"""Checks this host for `check`: the address of /metrics and health is free, or held by this very agent."""
+
+import http.client
+import ipaddress
+import json
+import socket
+
+from agent.config import Settings
+from agent.messages import mark, translate
+from agent.preflight.findings import Finding, error, ok, warning
+
+_SECONDS = 2.0
+
+
+def check_service(settings: Settings) -> list[Finding]:
+    """The listen address."""
+    listen = settings.service.listen
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    findings = [] if _is_local(host) else [_open(listen)]
+    try:
+        family = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, int(port)))
+    except (OSError, OverflowError) as cause:
+        if _agent_at(host, int(port)) == settings.agent:
+            return [*findings, ok("LISTEN", mark("The service runs and answers at {listen}"), listen=listen)]
+        message = mark("The address {listen} of service.listen cannot be taken: {reason}")
+        fix = mark("Set service.listen to a free port of this host; what holds this one shows: ss -ltnp 'sport = :{port}'")
+        reason = getattr(cause, "strerror", None) or type(cause).__name__
+        return [*findings, error("LISTEN", message, translate(fix, port=port), listen=listen, reason=reason)]
+    return [*findings, ok("LISTEN", mark("The address {listen} is free for /metrics and health"), listen=listen)]
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _open(listen: str) -> Finding:
+    message = mark("service.listen is {listen}: /metrics and health, which need no login, can be reached from other hosts")
+    return warning("LISTEN_OPEN", message, 'listen = "127.0.0.1:9187"', listen=listen)
+
+
+def _agent_at(host: str, port: int) -> str:
+    """Name of the agent whose service answers there; '' if none does."""
+    connection = http.client.HTTPConnection(host, port, timeout=_SECONDS)
+    try:
+        connection.request("GET", "/-/ready")
+        answer = json.loads(connection.getresponse().read())
+        return str(answer.get("agent", "")) if isinstance(answer, dict) else ""
+    except (OSError, ValueError, http.client.HTTPException):
+        return ""
+    finally:
+        connection.close()
