@@ -81,9 +81,6 @@ class Halt(AgentError):
     """The promise cannot be kept without a person: exit 78."""
 
 
-# ---- retry -------------------------------------------------------------------------------------------------------
-
-
 class SourceUnreachable(Retry):
     """The business database does not answer."""
 
@@ -142,9 +139,6 @@ class LoginRefused(Retry):
     hint = mark("Put the right password into the file the configuration names; the agent reads it again at its next attempt, within 60 s.")
 
 
-# ---- suspend -----------------------------------------------------------------------------------------------------
-
-
 class RowIncomplete(Suspend):
     """A change lacks values and the front end has no row to take them from."""
 
@@ -187,9 +181,6 @@ class TableUnpublished(Suspend):
     hint = mark(
         "Run `sync-agent check` for the exact statement; changes made meanwhile are not in the stream: start over (docs/OPERATIONS.md, TABLE_UNPUBLISHED)."
     )
-
-
-# ---- halt --------------------------------------------------------------------------------------------------------
 
 
 class ConfigInvalid(Halt):

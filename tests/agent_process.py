@@ -101,12 +101,15 @@ class Installation:
         """Starts the service."""
         return Agent(self.config, self.log, self.listen, covered)
 
-    def caught_up(self) -> bool:
-        """Whether the slot has passed everything the source had committed when asked, and nothing waits in the outbox."""
+    def applied(self) -> bool:
+        """Whether the front end has everything the source had committed when asked, and the source has been told."""
         with psycopg.connect(self.source, autocommit=True) as connection:
-            target = connection.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
-            eventually(lambda: self.passed(connection, str(target[0]) if target else ""), 300, "the slot has passed all commits", 0.2)
-        published = self.status()["published"]
+            eventually(lambda position=written(connection): self.passed(connection, position), 20, "the slot has passed all commits", 0.1)  # type: ignore[misc]
+        return True
+
+    def caught_up(self) -> bool:
+        """Whether, moreover, nothing waits in the outbox."""
+        published = self.status()["published"] if self.applied() else {}
         return bool(published["number"] == published["of"])
 
     def passed(self, connection: psycopg.Connection, position: str) -> bool:
@@ -243,6 +246,13 @@ class Agent:
     def wait(self, timeout: float = 60.0) -> int:
         """The exit code, once it has ended by itself."""
         return self._process.wait(timeout)
+
+
+def written(connection: psycopg.Connection) -> str:
+    """Where the source's log ends."""
+    row = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+    assert row is not None
+    return str(row[0])
 
 
 def program(config: Path) -> list[str]:

@@ -5,6 +5,7 @@ Rows are compared in the forms events carry (docs/events.md), computed here anew
 
 import json
 import sqlite3
+import time
 import uuid
 from base64 import b64encode
 from collections import defaultdict
@@ -352,9 +353,11 @@ def messages(bootstrap: str, topics: Sequence[str]) -> Iterator[Message]:
         found = consumer.list_topics(timeout=SILENCE).topics
         waiting = {(topic, partition) for topic in topics for partition in found[topic].partitions}
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in waiting])
+        last = time.monotonic()
         while waiting:
-            received = consumer.consume(1000, timeout=SILENCE)
-            if not received:
+            received = consumer.consume(1000, timeout=0.2)  # returns when it has as many, or after the time
+            last = time.monotonic() if received else last
+            if time.monotonic() - last > SILENCE:
                 raise TimeoutError(f"nothing more from {len(waiting)} partitions")
             for message in received:
                 error = message.error()

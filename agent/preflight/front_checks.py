@@ -85,9 +85,7 @@ class FrontCheck:
         message = mark("Front-end table {table} does not exist any more")
         if self._rows.get(target.resource, {}).get("seq") == 0:  # nothing was ever written to it
             return error("FRONT_TABLE", message, "sync-agent init --apply", table=target.name)
-        fix = mark(
-            "Its rows are gone and an empty table would differ from the source: bring it back from a backup together with all sync_agent_* tables, or start over (docs/OPERATIONS.md)."
-        )
+        fix = mark("An empty table in its place would differ from the source: restore the whole front end from a backup, or start over (docs/OPERATIONS.md).")
         return error("FRONT_TABLE", message, translate(fix), table=target.name)
 
     def close(self) -> None:
@@ -104,7 +102,7 @@ def _resources(settings: Settings, rows: Mapping[str, Mapping[str, object]]) -> 
             fix = translate(mark("Take this [[resource]] out, or start over (docs/OPERATIONS.md)."))
             yield error("RESOURCE_ADDED", message, fix, resource=resource.name)
         elif row["state"] != "live":
-            yield warning("TABLE_SUSPENDED", mark("{resource} is suspended: {code}"), "sync-agent status", resource=resource.name, code=row["code"])
+            yield warning("TABLE_SUSPENDED", mark("{resource} is suspended: {reason}"), "sync-agent status", resource=resource.name, reason=row["code"])
 
 
 def _exists(front: SqlFront, target: Target) -> bool:

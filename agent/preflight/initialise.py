@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from uuid import uuid4
 
+from sqlalchemy import delete
+
 from agent.config import Settings
 from agent.errors import AnotherAgent, FrontReplaced, InitRefused
 from agent.front.opening import open_front
 from agent.front.reader import Reader
+from agent.front.schema import resource as resource_rows
 from agent.front.store import SqlFront
 from agent.messages import mark, translate
 from agent.preflight import judgement, plan, source_init
@@ -103,6 +106,9 @@ def _identity(settings: Settings, front: SqlFront, resources: list[Resource]) ->
         "epoch": 0, "nonce": str(uuid4()), "initialised": 0, "position": "", "position_time_us": 0,
         "commit_position": "", "commit_xid": 0, "commit_time_us": 0, "number": 0, "batch": 0,
     }  # fmt: skip
+    if front.stored_state() is not None:  # of a run that did not come to its end; the configuration may have changed since
+        with front.guarded(), front.engine.begin() as connection:
+            connection.execute(delete(resource_rows))
     front.initialise(fresh, {resource.name: resource.topic for resource in resources})
     stored = front.stored_state()
     if stored is None:

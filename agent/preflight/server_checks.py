@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from agent.messages import mark, translate
-from agent.preflight.findings import Finding, error, ok, warning
+from agent.preflight.findings import Finding, error, ok
 
 OLDEST = 140_000
 _SET = "ALTER SYSTEM SET {name} = {value};"

@@ -77,7 +77,7 @@ def _network(settings: Settings) -> Iterator[Finding]:
     try:
         socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         yield error("SOURCE_HOST", mark("The host name {host} cannot be resolved"), translate(mark("Correct source.host, or the host's DNS.")), host=host)
     except OSError as cause:
         reason = "timed out" if isinstance(cause, TimeoutError) else (cause.strerror or type(cause).__name__)

@@ -10,7 +10,8 @@ _SERVER = """
            current_setting('max_replication_slots')::int - (select count(*) from pg_catalog.pg_replication_slots)::int as slots_left,
            current_setting('max_wal_senders')::int - (select count(*) from pg_catalog.pg_stat_get_wal_senders())::int as senders_left,
            (select setting::int8 from pg_catalog.pg_settings where name = 'max_slot_wal_keep_size') as slot_keep_mb,
-           extract(epoch from clock_timestamp())::float8 as clock, pg_postmaster_start_time()::text as started, current_database()::text as database"""
+           extract(epoch from clock_timestamp())::float8 as clock,
+           extract(epoch from pg_postmaster_start_time())::text as started, current_database()::text as database"""
 
 _ROLE = "select rolreplication as replication, rolsuper as super, rolcanlogin as login from pg_catalog.pg_roles where rolname = %s"
 
@@ -49,10 +50,16 @@ _TRAITS = """
            array(select format('%%I.%%I', n.nspname, h.relname) from pg_catalog.pg_inherits i
                  join pg_catalog.pg_class h on h.oid = i.inhrelid join pg_catalog.pg_namespace n on n.oid = h.relnamespace
                  where i.inhparent = c.oid and c.relkind <> 'p' order by 1) as children,
-           array(select format('%%I.%%I', n.nspname, l.relname) || ' ' || l.relkind::text || l.relpersistence::text || l.relreplident::text
+           array(select jsonb_build_object('name', format('%%I.%%I', n.nspname, l.relname), 'kind', l.relkind, 'persistence', l.relpersistence,
+                   'identity', l.relreplident,
+                   'named', (select i.indexrelid::int8 from pg_catalog.pg_index i where i.indrelid = l.oid and i.indisreplident),
+                   'index', (select format('%%I', x.relname) from pg_catalog.pg_class x where x.oid = d.descended), 'descended', d.descended::int8)
                  from pg_catalog.pg_partition_tree(c.oid) t join pg_catalog.pg_class l on l.oid = t.relid
                  join pg_catalog.pg_namespace n on n.oid = l.relnamespace
-                 where t.isleaf and c.relkind = 'p' order by 1) as leaves
+                 left join lateral (
+                     select i.indexrelid as descended from pg_catalog.pg_index i, pg_catalog.pg_partition_ancestors(i.indexrelid) a, pg_catalog.pg_index r
+                     where i.indrelid = l.oid and r.indexrelid = a.relid and r.indrelid = c.oid and r.indisreplident) d on true
+                 where t.isleaf and c.relkind = 'p' order by l.relname) as leaves
     from pg_catalog.pg_class c where c.oid = any(%s)"""
 
 
@@ -62,10 +69,12 @@ Connection = psycopg.Connection[Any]
 class Leaf(NamedTuple):
     """A partition that holds rows; its own replica identity decides on the application's UPDATE."""
 
-    name: str
+    name: str  # quoted
     kind: str
     persistence: str
     identity: str
+    key_index: str  # quoted: its part of the index that the root's replica identity names, '' where it names none
+    fits: bool  # the leaf's replica identity names just that index
 
 
 class Traits(NamedTuple):
@@ -125,9 +134,8 @@ def traits(connection: Connection, oids: list[int]) -> dict[int, Traits]:
     return {row.oid: Traits(row.persistence, row.partition, row.parent, tuple(row.children), tuple(map(_leaf, row.leaves))) for row in rows}
 
 
-def _leaf(text: str) -> Leaf:
-    name, _, letters = text.rpartition(" ")
-    return Leaf(name, *letters)
+def _leaf(leaf: dict[str, Any]) -> Leaf:
+    return Leaf(leaf["name"], leaf["kind"], leaf["persistence"], leaf["identity"], leaf["index"] or "", leaf["named"] == leaf["descended"])
 
 
 def _one(connection: Connection, query: Any, parameters: Any) -> Any:

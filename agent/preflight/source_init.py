@@ -14,7 +14,7 @@ from agent.messages import mark, translate
 from agent.preflight import judgement, source_facts, statements
 from agent.preflight.findings import Finding, errors, listing
 from agent.preflight.judgement import Judgement
-from agent.preflight.server_checks import check_server
+from agent.preflight.server_checks import check_limit, check_server
 
 Connection = psycopg.Connection[Any]
 Tell = Callable[[str], None]
@@ -71,7 +71,13 @@ def _run(connection: Connection, statement: str, tell: Tell, told: str = "") -> 
 def judge_and_grant(settings: Settings, admin: Connection | None, side: Connection, tell: Tell) -> Judgement:
     """Refuses a server or tables that will not do, then grants what is missing where there is an administrator."""
     judged = judgement.judge(settings, side)
-    refuse([*check_server(source_facts.server(side), first=True), *judged.tables, *judged.publication])
+    server = source_facts.server(side)
+    if admin is not None and source_facts.server(admin).started != server.started:
+        raise InitRefused(reason=translate(mark("--as leads to another server than source.host and source.port")))
+    refuse([*check_server(server, first=True), *judged.tables, *judged.publication])
+    limit = check_limit(server)
+    if limit.level != "ok":
+        tell(translate(mark("Warning: {finding}"), finding=limit.message))
     if admin is not None and errors(judged.rights):
         for statement in statements.grants(settings):
             _run(admin, statement, tell)

@@ -8,7 +8,7 @@ from agent.config import ResourceSettings, Settings
 
 _CREATE_ROLE = "CREATE ROLE {role} LOGIN REPLICATION"
 _ALTER_ROLE = "ALTER ROLE {role} LOGIN REPLICATION"
-_WITH_PASSWORD = " PASSWORD {verifier}"
+_WITH_VERIFIER = " PASSWORD {verifier}"
 _BYPASS_RLS = "ALTER ROLE {role} BYPASSRLS"
 _CONNECT = "GRANT CONNECT ON DATABASE {database} TO {role}"
 _USAGE = "GRANT USAGE ON SCHEMA {schema} TO {role}"
@@ -50,7 +50,7 @@ def needed_columns(resource: ResourceSettings) -> list[str]:
 
 def role(settings: Settings, exists: bool = False, verifier: str = "") -> str:
     """Makes the agent's role, with a password by its SCRAM verifier if there is one; or gives an existing role what it lacks."""
-    template = _ALTER_ROLE if exists else _CREATE_ROLE + (_WITH_PASSWORD if verifier else "")
+    template = _ALTER_ROLE if exists else _CREATE_ROLE + (_WITH_VERIFIER if verifier else "")
     return statement(template, role=settings.source.user, verifier=sql.Literal(verifier))
 
 

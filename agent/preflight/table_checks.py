@@ -181,10 +181,10 @@ def _leaves(resource: ResourceSettings, entry: Catalogued, traits: Traits) -> It
             message = mark("{resource}: partition {leaf} of {table} is foreign or unlogged: its changes are not in the log")
             fix = statement(_LOGGED, table=sql.SQL(leaf.name)) if leaf.kind == "r" else translate(mark("Share a table without foreign partitions."))
             yield error("LEAF_KIND", message, fix, **values)
-        elif leaf.identity != entry.table.identity and entry.table.identity in _IDENTITIES:
-            message = mark("{resource}: partition {leaf} has another replica identity than {table}")
-            fix = statement(_LEAF_IDENTITY, leaf=sql.SQL(leaf.name), identity=sql.SQL(_IDENTITIES[entry.table.identity]))
-            yield error("LEAF_IDENTITY", message, fix, **values)
+        elif leaf.identity != entry.table.identity or (leaf.identity == "i" and not leaf.fits):
+            message = mark("{resource}: partition {leaf} has another replica identity than {table}: the application's own UPDATE and DELETE could fail")
+            identity = f"USING INDEX {leaf.key_index}" if entry.table.identity == "i" else _IDENTITIES[entry.table.identity]
+            yield error("LEAF_IDENTITY", message, statement(_LEAF_IDENTITY, leaf=sql.SQL(leaf.name), identity=sql.SQL(identity)), **values)
 
 
 def _virtual(resource: ResourceSettings, entry: Catalogued) -> Iterator[Finding]:

@@ -1,6 +1,5 @@
 """A unit whose business database, front end and topics are real, and small helpers of the tests of init and check."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from agent.preflight.initialise import initialise
 from tests.services.kafka import KafkaAddress
 
 TABLE = """create table "人员" (id int primary key, "姓名" text, secret text)"""
+NOWHERE = "127.0.0.1:1"
 PERSON = {"name": "person", "table": "public.人员", "columns": ["id", "姓名"]}
 
 
@@ -77,24 +77,28 @@ def english(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def make_unit(tmp_path: Path, kafka: KafkaAddress, topic_prefix: str) -> Callable[[str], Unit]:
-    """Makes the unit of a database, with one table."""
-
-    def make(conninfo: str) -> Unit:
-        unit = Unit(conninfo, tmp_path, kafka.bootstrap, topic_prefix)
-        unit.execute(TABLE)
-        return unit
-
-    return make
+def unit(database: str, tmp_path: Path, kafka: KafkaAddress, topic_prefix: str) -> Unit:
+    """A unit with one empty table on PostgreSQL 18, and Kafka."""
+    unit = Unit(database, tmp_path, kafka.bootstrap, topic_prefix)
+    unit.execute(TABLE)
+    return unit
 
 
 @pytest.fixture
-def unit(database: str, make_unit: Callable[[str], Unit]) -> Unit:
-    """A unit on PostgreSQL 18."""
-    return make_unit(database)
+def any_unit(any_database: str, tmp_path: Path, kafka: KafkaAddress, topic_prefix: str) -> Unit:
+    """A unit with one empty table on each PostgreSQL in turn, and Kafka."""
+    unit = Unit(any_database, tmp_path, kafka.bootstrap, topic_prefix)
+    unit.execute(TABLE)
+    return unit
 
 
 @pytest.fixture
-def any_unit(any_database: str, make_unit: Callable[[str], Unit]) -> Unit:
-    """A unit on each PostgreSQL in turn."""
-    return make_unit(any_database)
+def source(database: str, tmp_path: Path) -> Unit:
+    """A unit with an empty database 18 and without Kafka, for what concerns the source alone."""
+    return Unit(database, tmp_path, NOWHERE, "source")
+
+
+@pytest.fixture
+def any_source(any_database: str, tmp_path: Path) -> Unit:
+    """A unit with an empty database and without Kafka, on each PostgreSQL in turn."""
+    return Unit(any_database, tmp_path, NOWHERE, "source")

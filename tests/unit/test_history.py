@@ -173,6 +173,15 @@ def test_nothing_of_a_fork_is_accepted(data: st.DataObject, walk: list[tuple[int
     assert halted or not reaches
 
 
+def test_a_commit_where_only_heartbeats_were_is_another_history() -> None:
+    """Restored from an idle time: the copy's first commit ends before the stored position, where the original had none."""
+    log = [Logged(40, 50, 500, 0, 1), Logged(200, 200, 0, 0, 0)]
+    resumption = Resumption(stored_at(log, 200), confirmed=100)
+    resumption.accept(Begin(501, 150, 0))
+    with pytest.raises(SourceForked):
+        resumption.accept(Commit(501, 155, 0))
+
+
 def test_the_first_start_expects_nothing_again() -> None:
     """After init nothing was applied: the first transaction is simply new."""
     fresh = STORED._replace(position=lsn_text(100), commit=CommitMark("", 0, 0))

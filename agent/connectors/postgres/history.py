@@ -52,8 +52,8 @@ class Resumption:
     def __init__(self, stored: Stored, confirmed: int) -> None:
         self._applied = lsn_number(stored.position)
         self._last = stored.commit
-        end = lsn_number(stored.commit.position) if stored.commit.position else 0
-        self._expected = end if end > confirmed else 0
+        self._last_end = lsn_number(stored.commit.position) if stored.commit.position else 0
+        self._awaited = self._last_end > confirmed  # the last applied commit must come again
         self._passing_over = False
 
     def accept(self, message: Message) -> bool:
@@ -74,12 +74,16 @@ class Resumption:
         return not self._passing_over
 
     def _demand(self, reached: int) -> None:
-        if self._expected:
-            raise SourceForked(position=lsn_text(self._expected), reason=f"the last applied commit did not come again before {lsn_text(reached)}")
+        if self._awaited:
+            raise self._forked(f"the last applied commit did not come again before {lsn_text(reached)}")
 
     def _passed_over(self, commit: Commit) -> None:
-        if not self._expected or commit.position < self._expected:
+        """Before the stored position nothing lies after the last applied commit, and that one is the same."""
+        if commit.position < self._last_end:
             return
         if (lsn_text(commit.position), commit.xid, commit.time_us) != self._last:
-            raise SourceForked(position=lsn_text(self._expected), reason=f"another commit ends at {lsn_text(commit.position)}")
-        self._expected = 0
+            raise self._forked(f"another commit ends at {lsn_text(commit.position)}")
+        self._awaited = False
+
+    def _forked(self, reason: str) -> SourceForked:
+        return SourceForked(position=lsn_text(self._last_end or self._applied), reason=reason)

@@ -1,0 +1,158 @@
+"""Business databases with a publication and a slot, and sources on them that are closed in the end."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from agent.config import Settings
+from agent.connectors.postgres import PostgresSource
+from agent.events.changes import lsn_number
+from agent.front.base import CommitMark, Stored
+from tests.conftest import fresh_database
+from tests.services.postgres import PostgresServer, Version
+from tests.source.reading import Business
+
+TABLES = 'CREATE TABLE orders (id int PRIMARY KEY, note text); CREATE TABLE "订单 ""Q""" (id int PRIMARY KEY, "Größe 尺寸" text); CREATE TABLE other (id int)'
+
+
+class PostgresBusiness:
+    """A fresh PostgreSQL database; `publish` makes publication and slot as `init` does, in this order."""
+
+    def __init__(self, conninfo: str, folder: Path) -> None:
+        self.conninfo = conninfo
+        self._folder = folder
+        self._name = f"t{uuid.uuid4().hex[:12]}"
+        self._start = "0/0"
+        self._opened: list[PostgresSource] = []
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """A connection of the application."""
+        return psycopg.connect(self.conninfo, autocommit=True)
+
+    def transaction(self, *statements: str) -> None:
+        """See Business.transaction."""
+        with psycopg.connect(self.conninfo) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    def value(self, query: str, *parameters: object) -> Any:
+        """The first column of the first row, as the superuser sees it."""
+        with self.connect() as connection:
+            row = connection.execute(query.encode(), parameters).fetchone()
+        return None if row is None else row[0]
+
+    def publish(self, *tables: str) -> None:
+        """Publishes tables (with schema, as SQL writes them) and makes the slot."""
+        with self.connect() as connection:
+            name = sql.Identifier(self._name)
+            listed = sql.SQL(", ").join([sql.SQL(table) for table in tables])  # type: ignore[arg-type]
+            connection.execute(sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true)").format(name, listed))
+        self._start = self.create_slot()
+
+    def create_slot(self) -> str:
+        """Makes the slot and returns where it begins."""
+        return str(self.value("SELECT lsn::text FROM pg_create_logical_replication_slot(%s, 'pgoutput')", self._name))
+
+    @property
+    def slot(self) -> str:
+        """Name of the slot."""
+        return self._name
+
+    def settings(self, tables: tuple[str, ...] = ("public.orders",), **source: object) -> Settings:
+        """A configuration for this database; `source` replaces parts of [source]."""
+        given = conninfo_to_dict(self.conninfo)
+        parts = {
+            "host": given["host"], "port": int(given.get("port") or 5432), "database": given["dbname"], "user": given["user"],
+            "slot": self._name, "publication": self._name, "heartbeat_seconds": 300.0,
+        }  # fmt: skip
+        if given.get("password"):
+            password = self._folder / "password"
+            password.write_text(str(given["password"]))
+            parts["password"] = {"file": str(password)}
+        return Settings.model_validate({
+            "source": {**parts, **source},
+            "kafka": {"bootstrap_servers": ["127.0.0.1:1"], "prefix": "unit"},
+            "resource": [{"name": f"r{i}", "table": table, "columns": ["id"]} for i, table in enumerate(tables)],
+        })
+
+    def source(self, settings: Settings | None = None) -> PostgresSource:
+        """See Business.source."""
+        source = PostgresSource(settings or self.settings())
+        self._opened.append(source)
+        return source
+
+    def initial(self) -> Stored:
+        """See Business.initial."""
+        system = str(self.value("SELECT system_identifier FROM pg_control_system()"))
+        timeline = self.value("SELECT timeline_id FROM pg_control_checkpoint()")
+        return Stored("source", system, timeline, self._name, 1, self._start, 0, CommitMark("", 0, 0), 0, 0, {})
+
+    def acknowledged(self) -> int:
+        """See Business.acknowledged."""
+        return lsn_number(self.value("SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = %s", self._name))
+
+    def close(self) -> None:
+        """Closes every source."""
+        for source in self._opened:
+            source.close()
+
+
+@pytest.fixture
+def postgres_business(any_database: str, tmp_path: Path) -> Iterator[PostgresBusiness]:
+    """A database in PostgreSQL 15, then 18, with nothing in it."""
+    business = PostgresBusiness(any_database, tmp_path)
+    yield business
+    business.close()
+
+
+def with_tables(business: PostgresBusiness) -> PostgresBusiness:
+    """The tables of TABLES, all published but `other`."""
+    business.transaction(TABLES)
+    business.publish("public.orders", 'public."订单 ""Q"""')
+    return business
+
+
+@pytest.fixture
+def published(postgres_business: PostgresBusiness) -> PostgresBusiness:
+    """A database with published tables in PostgreSQL 15, then 18."""
+    return with_tables(postgres_business)
+
+
+@pytest.fixture(params=["postgres15", "postgres18"])
+def business(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Business]:
+    """Each kind of source in turn; another one joins the contract suite by a name here and what makes its database."""
+    server = request.getfixturevalue(request.param)
+    with fresh_database(server) as conninfo:
+        made = with_tables(PostgresBusiness(conninfo, tmp_path))
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module", params=[15, 18], ids=["postgres15", "postgres18"])
+def private_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    """A server that may be stopped, restored and configured; a test leaves it running."""
+    version: Version = request.param
+    with PostgresServer.start(version) as server:
+        yield server
+
+
+@pytest.fixture
+def private(private_server: PostgresServer, tmp_path: Path) -> Iterator[PostgresBusiness]:
+    """A published database on the private server."""
+    name = f"b{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(private_server.dsn(), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    business = with_tables(PostgresBusiness(private_server.dsn(name), tmp_path))
+    yield business
+    business.close()
+    with suppress(psycopg.Error), psycopg.connect(private_server.dsn(), autocommit=True) as connection:
+        connection.execute("SELECT pg_drop_replication_slot(%s)", [business.slot])  # a slot left behind would hold the log of the next test
+
+

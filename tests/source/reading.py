@@ -1,0 +1,104 @@
+"""Reads a source as the capture loop does, without a front end: what is taken is what a front end would have stored."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from agent.connectors.base import Source
+from agent.events.changes import Begin, Change, Commit, Heartbeat, Message, Row, Truncate, lsn_number, lsn_text
+from agent.front.base import CommitMark, Stored
+from tests.waiting import eventually
+
+
+class Business(Protocol):
+    """A business database with a source on it: what the contract suite needs to know of a kind of source."""
+
+    def transaction(self, *statements: str) -> None:
+        """Runs the statements in one transaction of its own and commits."""
+
+    def source(self) -> Source:
+        """A new source, closed when the test ends."""
+
+    def initial(self) -> Stored:
+        """What `init` would have stored before the first transaction."""
+
+    def acknowledged(self) -> int:
+        """Up to where the server believes that everything is stored."""
+
+
+class Delivered(NamedTuple):
+    """One transaction as it came."""
+
+    xid: int
+    position: int
+    changes: tuple[Change | Truncate, ...]
+
+    @property
+    def rows(self) -> list[tuple[str, Row | None, Row | None]]:
+        """Operation, old and new row of each row change."""
+        return [(change.op, change.old, change.new) for change in self.changes if isinstance(change, Change)]
+
+
+def silent_never() -> float | None:
+    """A front end that answers at once."""
+    return None
+
+
+def read_until(source: Source, enough: Callable[[list[Message]], bool], timeout: float = 30.0) -> list[Message]:
+    """Reads until what has come is enough; never breaks off in the midst of a `read`."""
+    messages: list[Message] = []
+
+    def come() -> bool:
+        messages.extend(source.read(0.05))
+        return enough(messages)
+
+    eventually(come, timeout, "the messages come", interval=0)
+    return messages
+
+
+def read_commits(source: Source, count: int) -> list[Delivered]:
+    """Reads until that many transactions are complete, and makes sure that nothing came between or twice."""
+    messages = read_until(source, lambda so_far: sum(isinstance(m, Commit) for m in so_far) >= count)
+    return transactions(messages)
+
+
+def transactions(messages: Sequence[Message]) -> list[Delivered]:
+    """Groups messages and checks their order: Begin, changes, Commit; heartbeats between transactions only; positions never back."""
+    found: list[Delivered] = []
+    begin: Begin | None = None
+    changes: list[Change | Truncate] = []
+    position = 0
+    for message in messages:
+        if isinstance(message, Begin):
+            assert begin is None, "a transaction began inside another"
+            assert message.commit_lsn >= position, "a commit record before what was complete"
+            begin, changes = message, []
+        elif isinstance(message, Heartbeat):
+            assert begin is None, "a heartbeat inside a transaction"
+            assert message.position >= position
+            position = message.position
+        elif isinstance(message, Commit):
+            assert begin is not None, "a commit without a beginning"
+            assert (message.xid, message.time_us) == (begin.xid, begin.time_us)
+            assert message.position > begin.commit_lsn
+            position = message.position
+            found.append(Delivered(message.xid, position, tuple(changes)))
+            begin = None
+        else:
+            assert begin is not None, "a change outside of a transaction"
+            changes.append(message)
+    assert begin is None, "a transaction without its end"
+    return found
+
+
+def stored_after(stored: Stored, messages: Sequence[Message]) -> Stored:
+    """What a front end has stored that committed after the last of these messages."""
+    for message in messages:
+        if isinstance(message, Commit):
+            stored = stored._replace(
+                position=lsn_text(message.position),
+                position_time_us=message.time_us,
+                commit=CommitMark(lsn_text(message.position), message.xid, message.time_us),
+            )
+        elif isinstance(message, Heartbeat) and message.position > lsn_number(stored.position):
+            stored = stored._replace(position=lsn_text(message.position), position_time_us=message.time_us)
+    return stored

@@ -1,0 +1,93 @@
+"""Whatever is killed whenever: front end = source = topics, each event once and in order (P1, P2, P3)."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.agent_process import Agent, Installation
+from tests.conftest import fresh_database
+from tests.services.kafka import KafkaAddress
+from tests.services.postgres import PostgresAddress
+from tests.waiting import eventually
+from tests.workload import RESIDENTS, Writer, insert_many
+
+KILLS = 20
+ROWS = 1_000_000 if os.environ.get("SYNC_TEST_FULL") else 200_000
+MEMORY = 300_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("version", "front"), [(18, "sqlite"), (15, "postgres")], ids=["18 to SQLite", "15 to PostgreSQL"])
+def test_random_changes_survive_twenty_kills(
+    version: int, front: str, request: pytest.FixtureRequest, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
+) -> None:
+    """Capture, publisher and now and then the whole service are killed while two sessions write."""
+    server = request.getfixturevalue(f"postgres{version}")
+    with fresh_database(server) as source, front_database(front, server) as target:
+        place = Installation(tmp_path, source, kafka.bootstrap, topic_prefix, front=target).install()
+        agent = kill_and_write(place, Random(20261124))
+        verdict = place.verdict()
+        agent.kill9()
+        assert verdict.equal, f"{verdict}\n{agent.log[-3000:]}"
+        assert verdict.events > 1000
+
+
+@contextmanager
+def front_database(kind: str, server: PostgresAddress) -> Iterator[str | None]:
+    """The conninfo of a database of its own, or None for SQLite."""
+    if kind == "sqlite":
+        yield None
+        return
+    with fresh_database(server) as conninfo:
+        yield conninfo
+
+
+def kill_and_write(place: Installation, random: Random) -> Agent:
+    """Kills at random moments, half of them while the agent is just coming back; returns the agent that runs at the end."""
+    agent = place.start().wait_ready()
+    with Writer(place.source, 1) as one, Writer(place.source, 2) as other, ThreadPoolExecutor(2) as sessions:
+        for _ in range(KILLS):
+            written = [sessions.submit(writer.run, 15) for writer in (one, other)]
+            moment = one.transactions + random.randint(0, 15)
+            eventually(lambda moment=moment: one.transactions >= moment, what="the moment of the kill")  # type: ignore[misc]
+            match random.choice(["capture", "capture", "publish", "publish", "service"]):
+                case "capture":
+                    agent.kill9_child("capture")
+                case "publish":
+                    agent.kill9_child("publish")
+                case _:
+                    agent.kill9()
+                    agent = place.start()
+            if random.random() < 0.5:
+                agent.wait_ready()
+            for session in written:
+                session.result()
+    return agent
+
+
+@pytest.mark.slow
+def test_a_huge_transaction_stays_within_300_megabytes(database: str, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path) -> None:
+    """A transaction of 200,000 rows (SYNC_TEST_FULL=1: a million) passes whole, each event once, in processes that stay small."""
+    place = Installation(tmp_path, database, kafka.bootstrap, topic_prefix, tables=[RESIDENTS]).install()
+    with place.start(covered=False) as agent:
+        agent.wait_ready()
+        insert_many(database, ROWS)
+        eventually(place.caught_up, 60 + ROWS / 1000, "all events are published", 0.5)
+        peaks = {stage: peak_memory(pid) for stage, pid in (agent.children() | {"supervisor": agent.pid}).items()}
+        verdict = place.verdict()
+        assert verdict.equal, verdict
+        assert (verdict.rows, verdict.events) == (ROWS, ROWS)
+        assert max(peaks.values()) < MEMORY, peaks
+        assert set(peaks) == {"capture", "publish", "supervisor"}
+        assert "attempt=2" not in agent.log, "a process was restarted, so its peak is not known"
+
+
+def peak_memory(pid: int) -> int:
+    """The most memory a process has had, in bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

@@ -1,0 +1,146 @@
+"""Ends: the agent's on SIGTERM, the source's while an agent is connected, and a second agent's on the same front end."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg
+import pytest
+
+from tests.agent_process import Agent, Installation
+from tests.services.kafka import KafkaBroker
+from tests.services.postgres import PostgresServer, Version, child_pids
+from tests.services.processes import free_port
+from tests.waiting import eventually
+from tests.workload import RESIDENTS, Writer, insert_resident
+
+GRACE = 10.0  # seconds the agent has after SIGTERM
+STOP_HEALTHY, STOP_FRONT_DOWN = 5.0, 35.0  # seconds a fast shutdown of the source may take
+
+
+class Scene(NamedTuple):
+    """A source and a broker that a test may freeze, and an agent between them that is installed, not started."""
+
+    server: PostgresServer
+    broker: KafkaBroker
+    place: Installation
+
+
+@pytest.fixture(scope="module")
+def scene(kafka_broker: KafkaBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """One for all tests of this module; each leaves source and broker running."""
+    with PostgresServer.start(18) as server:
+        place = Installation(tmp_path_factory.mktemp("scene"), server.dsn(), kafka_broker.bootstrap, f"scene{free_port()}")
+        yield Scene(server, kafka_broker, place.install())
+
+
+@contextmanager
+def frozen(pids: list[int]) -> Iterator[None]:
+    """Processes that answer nothing."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def paused(broker: KafkaBroker) -> Iterator[None]:
+    """A broker that keeps its connections and answers nothing."""
+    broker.pause()
+    try:
+        yield
+    finally:
+        broker.resume()
+
+
+def postgres_pids(server: PostgresServer) -> list[int]:
+    """The server and all that serve its sessions."""
+    postmaster = int((server.data_directory / "postmaster.pid").read_text().split()[0])
+    return [postmaster, *child_pids(postmaster)]
+
+
+def obstacle(kind: str, scene: Scene) -> AbstractContextManager[None]:
+    """What stands in the way of a clean end."""
+    if kind == "healthy":
+        return nullcontext()
+    if kind == "broker":
+        return paused(scene.broker)
+    return scene.place.front_locked() if kind == "front end" else frozen(postgres_pids(scene.server))
+
+
+@pytest.mark.parametrize("kind", ["healthy", "broker", "source", "front end"])
+def test_sigterm_ends_the_agent_within_ten_seconds(kind: str, scene: Scene) -> None:
+    """Exit 0 with everything well, and also with a peer that answers nothing and work that cannot be finished."""
+    with scene.place.start() as agent, Writer(scene.place.source, 5, scene.place.tables) as writer:
+        agent.wait_ready()
+        writer.run(20)
+        if kind == "source":
+            with obstacle(kind, scene):
+                seconds = agent.stop()
+        else:
+            with obstacle(kind, scene):
+                writer.run(20)
+                seconds = agent.stop()
+        assert agent.exit_code == 0, agent.log[-3000:]
+        assert seconds < GRACE
+    with scene.place.start() as agent:
+        verdict = scene.place.verdict()
+        assert verdict.equal, verdict
+
+
+def test_a_second_agent_on_the_same_front_end_leaves(scene: Scene) -> None:
+    """It exits 75; the first goes on."""
+    with scene.place.start() as first:
+        first.wait_ready()
+        with Agent(with_another_port(scene.place), scene.place.directory / "second.log", 0) as second:
+            assert second.wait() == 75, second.log
+            assert "ANOTHER_AGENT" in second.log
+        assert first.ready()
+
+
+def with_another_port(place: Installation) -> Path:
+    """The configuration again, for an agent that listens elsewhere."""
+    other = place.directory / "other" / place.config.name
+    other.parent.mkdir(exist_ok=True)
+    other.write_text(place.config.read_text(encoding="utf-8").replace(f":{place.listen}", f":{free_port()}"), encoding="utf-8")
+    return other
+
+
+@pytest.mark.parametrize("version", [15, 18])
+def test_the_source_stops_with_a_healthy_agent(version: Version, kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path) -> None:
+    """A fast shutdown ends within 5 s while changes flow; the agent goes on when the server is back."""
+    with PostgresServer.start(version) as server:
+        place = Installation(tmp_path, server.dsn(), kafka_broker.bootstrap, topic_prefix, tables=[RESIDENTS]).install()
+        with place.start() as agent:
+            agent.wait_ready()
+            with Writer(server.dsn(), 6, [RESIDENTS]) as writer:
+                writer.run(20)
+            assert server.stop("fast") < STOP_HEALTHY
+            server.start_again()
+            verdict = place.verdict()
+            assert verdict.equal, verdict
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["SQLite locked", "PostgreSQL frozen"])
+def test_the_source_stops_with_the_front_end_down(kind: str, kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path) -> None:
+    """A fast shutdown ends within 35 s though changes cannot be stored; they arrive when all is back."""
+    with PostgresServer.start(18) as server, PostgresServer.start(18) as other:
+        front = other.dsn() if kind == "PostgreSQL frozen" else None
+        place = Installation(tmp_path, server.dsn(), kafka_broker.bootstrap, topic_prefix, tables=[RESIDENTS], front=front).install()
+        with place.start() as agent, closing(psycopg.connect(server.dsn(), autocommit=True)) as connection:
+            agent.wait_ready()
+            with frozen(postgres_pids(other)) if front else place.front_locked():
+                insert_resident(connection, -1)
+                assert server.stop("fast", 60) < STOP_FRONT_DOWN
+            server.start_again()
+            eventually(agent.ready, 60, "the agent is connected again")
+            verdict = place.verdict()
+            assert verdict.equal, verdict
+            assert verdict.rows == 1
