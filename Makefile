@@ -7,7 +7,7 @@ KEEP ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint clean
+.PHONY: help venv demo test lint messages lock clean
 
 help: ## list the targets
 	@echo "Targets (make <target>):"
@@ -28,7 +28,7 @@ $(STAMP): requirements.lock pyproject.toml
 	[ -x "$(VENV)/bin/python" ] || "$$python" -m venv "$(VENV)" || { \
 	  echo "venv: $$python cannot make environments; on Debian: apt-get install python3-venv" >&2; rm -rf "$(VENV)"; exit 1; }
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
-	$(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps -e .
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: ## show the agent at work with databases and a broker of its own
@@ -50,6 +50,16 @@ lint: ## style, types and layers
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+messages: ## renew the translation catalogue from the code; fails while a message is untranslated
+	@echo "messages: agent/locale"
+	@$(MAKE) --no-print-directory venv
+	$(VENV)/bin/python -m tests.messages
+
+lock: ## renew requirements.lock from pyproject.toml
+	@echo "lock: requirements.lock"
+	$(VENV)/bin/python -m pip install --quiet uv
+	$(VENV)/bin/python -m uv pip compile pyproject.toml --all-extras --generate-hashes --quiet --universal --python-version 3.11 --no-header --upgrade -o requirements.lock
 
 clean: ## remove what was built and cached; the environment stays
 	@echo "clean: removing caches and build results"
