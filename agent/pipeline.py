@@ -14,7 +14,7 @@ from agent.connectors.base import Source
 from agent.connectors.postgres import PostgresSource
 from agent.control import Control
 from agent.errors import NotInitialised, Retry, SlotBusy, Suspend, TableChanged, TableUnpublished
-from agent.events.changes import lsn_number
+from agent.events.changes import Snapshot, lsn_number
 from agent.front.applier import Applier
 from agent.front.base import Front, Stored
 from agent.front.commit_rule import CommitRule
@@ -39,7 +39,7 @@ class Capture:
         self._source = source
         self._front = front
         self._control = control
-        self._floor: int | None = None  # prune applied xids below it with the next commit
+        self._snapshot: Snapshot | None = None  # the next commit forgets the applied transactions it sees
         self._tend_at = 0.0
 
     def run(self) -> None:
@@ -79,9 +79,9 @@ class Capture:
         """Rows, outbox and position become durable together; only then the source may forget."""
         started = time.monotonic()
         progress = self._applier.progress()
-        if self._floor is not None:
-            self._front.prune(self._floor)
-            self._floor = None
+        if self._snapshot is not None:
+            self._front.prune(self._snapshot)
+            self._snapshot = None
         self._front.commit(progress)
         rule.committed(time.monotonic() - started)
         self._source.acknowledge(lsn_number(progress.position))
@@ -96,9 +96,9 @@ class Capture:
     def _tend(self, now: float) -> None:
         """What has to be done a few times a second, busy or not."""
         self._tend_at = now + _IDLE
-        floor = self._source.tend()
-        if floor is not None:
-            self._floor = floor
+        snapshot = self._source.tend()
+        if snapshot is not None:
+            self._snapshot = snapshot
             self._control.went_well()
         self._control.beat({metrics.SOURCE_LAG: self._source.lag_bytes()})
 
@@ -112,7 +112,7 @@ class Capture:
         self._open_source(stored)
         resources = self._resources(stored)
         self._applier = Applier(self._front, resources, stored, self._settings.kafka.max_event_bytes)
-        self._floor = None
+        self._snapshot = None
         self._tend_at = 0.0
         self._tell_connected(source=1, frontend=1)
         log.info("streaming position=%s epoch=%s tables=%s", stored.position, stored.epoch, len(resources))

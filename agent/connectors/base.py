@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from agent.events.changes import Message
+from agent.events.changes import Message, Snapshot
 from agent.front.base import Stored
 from agent.resource import SourceTable
 
@@ -36,11 +36,8 @@ class Source(Protocol):
     def acknowledge(self, position: int) -> None:
         """The front end has stored everything up to `position`: the server may forget it. Sent at once if it moves."""
 
-    def tend(self) -> int | None:
-        """To be called several times a second: writes heartbeats when due.
-
-        Returns, about once a second, the xid (64 bits) below which every new snapshot sees every transaction; else None.
-        """
+    def tend(self) -> Snapshot | None:
+        """To be called several times a second: writes heartbeats when due. Returns, about once a second, what a new snapshot sees; else None."""
 
     def lag_bytes(self) -> int:
         """Bytes of log the server had written past the acknowledged position when it was last asked."""

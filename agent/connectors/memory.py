@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from agent.errors import SourceUnreachable
-from agent.events.changes import Commit, Heartbeat, Message, lsn_number
+from agent.events.changes import Commit, Heartbeat, Message, Snapshot, lsn_number
 from agent.front.base import Stored
 from agent.resource import SourceTable
 
@@ -14,7 +14,7 @@ class MemorySource:
     def __init__(self, tables: dict[tuple[str, str], SourceTable]) -> None:
         self.log: list[Sequence[Message]] = []  # whole transactions, or one Heartbeat
         self.acknowledged = 0
-        self.floor: int | None = None
+        self.snapshot: Snapshot | None = None
         self._tables = tables
         self._next = -1  # index into the log; -1: closed
 
@@ -45,9 +45,9 @@ class MemorySource:
         """See Source.acknowledge."""
         self.acknowledged = max(self.acknowledged, position)
 
-    def tend(self) -> int | None:
+    def tend(self) -> Snapshot | None:
         """See Source.tend."""
-        return self.floor
+        return self.snapshot
 
     def lag_bytes(self) -> int:
         """See Source.lag_bytes."""

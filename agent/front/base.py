@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from agent.errors import Suspend
+from agent.events.changes import Snapshot
 from agent.front.outbox import Batch
 from agent.resource import FrontRow, Key, Target
 
@@ -101,8 +102,8 @@ class Front(Protocol):
     def rollback(self) -> None:
         """Ends the transaction without a trace. Never raises."""
 
-    def prune(self, before_xid: int) -> None:
-        """Forgets applied transactions that every new snapshot of the source sees; rides in the open transaction."""
+    def prune(self, snapshot: Snapshot) -> None:
+        """Forgets the applied transactions that this and so every later snapshot of the source sees; rides in the open transaction."""
 
     def suspend(self, error: Suspend) -> None:
         """Stores that a table stands still and why (a transaction of its own)."""

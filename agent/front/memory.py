@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 
 from agent.errors import AnotherAgent, FrontTableWrong, FrontUnreachable, Suspend
+from agent.events.changes import Snapshot
 from agent.front.base import CommitMark, Progress, ResourceState, Stored, Written
 from agent.front.outbox import Batch
 from agent.resource import FrontRow, Key, Target
@@ -103,9 +104,9 @@ class MemoryFront:
         """See Front.rollback."""
         self._open = None
 
-    def prune(self, before_xid: int) -> None:
+    def prune(self, snapshot: Snapshot) -> None:
         """See Front.prune."""
-        self._transaction.xids = [xids for xids in self._transaction.xids if max(xids) >= before_xid]
+        self._transaction.xids = [xids for xids in self._transaction.xids if not all(snapshot.sees(xid) for xid in xids)]
 
     def suspend(self, error: Suspend) -> None:
         """See Front.suspend."""

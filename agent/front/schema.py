@@ -72,6 +72,5 @@ applied = Table(
     "sync_agent_applied",
     metadata,
     Column("batch", BigInteger, primary_key=True, autoincrement=False),
-    Column("newest_xid", BigInteger, nullable=False),
     Column("xids", Text, nullable=False),  # JSON array of 32-bit xids
 )

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, delete, insert, inspect, select, upda
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent.errors import AgentError, AnotherAgent, FrontUnreachable, NotInitialised, Suspend
+from agent.events.changes import Snapshot
 from agent.front.base import CommitMark, Progress, ResourceState, Stored, Written
 from agent.front.outbox import CHUNK, Batch
 from agent.front.schema import applied, metadata, outbox, published, resource, state
@@ -166,13 +167,16 @@ class SqlFront(ABC):
             for name, (seq, time_us) in progress.seqs.items():
                 self.connection.execute(update(resource).where(resource.c.name == name).values(seq=seq, event_time_us=time_us))
             if progress.xids:
-                self.connection.execute(insert(applied).values(batch=progress.batch, newest_xid=max(progress.xids), xids=json.dumps(list(progress.xids))))
+                self.connection.execute(insert(applied).values(batch=progress.batch, xids=json.dumps(list(progress.xids))))
             self.connection.commit()
 
-    def prune(self, before_xid: int) -> None:
+    def prune(self, snapshot: Snapshot) -> None:
         """See Front.prune."""
         with self.guarded():
-            self.connection.execute(delete(applied).where(applied.c.newest_xid < before_xid))
+            rows = self.connection.execute(select(applied.c.batch, applied.c.xids)).all()
+            seen = [batch for batch, xids in rows if all(snapshot.sees(xid) for xid in json.loads(xids))]
+            if seen:
+                self.connection.execute(delete(applied).where(applied.c.batch.in_(seen)))
 
     def rollback(self) -> None:
         """See Front.rollback."""

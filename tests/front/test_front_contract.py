@@ -1,10 +1,17 @@
 """The contract of `Front`, against every implementation."""
 
+import json
+
 import pytest
+from sqlalchemy import select
 
 from agent.errors import AnotherAgent, Retry, TableChanged
+from agent.events.changes import Snapshot
 from agent.front.base import Front, Written
+from agent.front.memory import MemoryFront
 from agent.front.outbox import Batch
+from agent.front.schema import applied
+from agent.front.store import SqlFront
 from agent.resource import FrontRow, Key
 from tests.front.conftest import PLAIN, SOFT, WORDS, Fronts, fetch, gone, progress, put, write
 
@@ -112,16 +119,29 @@ def test_a_suspension_is_stored_and_leaves_the_others_live(fronts: Fronts, front
     assert (states[WORDS.resource].state, states[PLAIN.resource].state) == ("suspended", "live")
 
 
-def test_begin_is_idempotent_and_prune_rides_in_the_transaction(front: Front) -> None:
-    """Applied xids are forgotten below the floor, with the commit that carries the call."""
-    for position, xids in (("0/20", (5, 6)), ("0/30", (9,))):
+def test_applied_transactions_are_forgotten_once_visible(fronts: Fronts, front: Front) -> None:
+    """Those a new snapshot sees go, with the commit that carries the call; an id of 32 bits means the one nearest to xmax."""
+    snapshot = Snapshot((1 << 32) + 11, frozenset({(1 << 32) + 9}))
+    for batch, xids in ((32, (0xFFFFFFF0, 5)), (48, (9, 10)), (64, (11,))):
         front.begin()
-        front.begin()
-        front.store(Batch(int(position[2:]), 1, 0, b"x"), 5)
-        front.commit(progress(position, batch=int(position[2:]), xids=xids))
+        front.begin()  # once more changes nothing
+        front.store(Batch(batch, 1, 0, b"x"), 5)
+        front.commit(progress(f"0/{batch:X}", batch=batch, xids=xids))
     front.begin()
-    front.prune(9)
-    front.commit(progress("0/40", batch=40))
+    front.prune(snapshot)
+    front.commit(progress("0/50", batch=65))
+    assert kept_xids(fronts, front) == [[9, 10], [11]]
+
+
+def kept_xids(fronts: Fronts, front: Front) -> list[list[int]]:
+    """The applied transactions the front end still knows, by batch."""
+    if isinstance(front, MemoryFront):
+        return [list(xids) for xids in front.durable.xids]
+    assert isinstance(front, SqlFront)
+    front.close()
+    with front.engine.connect() as connection:
+        rows = connection.execute(select(applied.c.xids).order_by(applied.c.batch)).scalars().all()
+    return [json.loads(row) for row in rows]
 
 
 def test_nobody_waits_for_an_answer_between_statements(front: Front) -> None:

@@ -7,7 +7,7 @@ from psycopg.pq import ExecStatus
 from psycopg.rows import namedtuple_row
 
 from agent.connectors.postgres.history import Server
-from agent.events.changes import lsn_number
+from agent.events.changes import Snapshot, lsn_number
 from agent.resource import SourceColumn, SourceTable
 
 _SLOT = """
@@ -153,9 +153,11 @@ def publication(connection: psycopg.Connection[Any], name: str) -> Publication |
     return Publication(one.puballtables, operations, one.pubviaroot, one.generated, {(r.nspname, r.relname): (r.filtered, r.listed) for r in rows})
 
 
-def snapshot_floor(connection: psycopg.Connection[Any]) -> int:
-    """The xid (64 bits) below which every new snapshot sees every transaction."""
-    return int(str(connection.execute("select pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()[0]))  # type: ignore[index]
+def snapshot(connection: psycopg.Connection[Any]) -> Snapshot:
+    """What a new snapshot sees now."""
+    text = str(connection.execute("select pg_current_snapshot()::text").fetchone()[0])  # type: ignore[index]
+    _, xmax, in_progress = text.split(":")
+    return Snapshot(int(xmax), frozenset(int(xid) for xid in in_progress.split(",") if xid))
 
 
 def written_bytes_past(connection: psycopg.Connection[Any], position: str) -> int:

@@ -15,11 +15,11 @@ from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX, Decoder
 from agent.connectors.postgres.session import address, connect, guarded
 from agent.connectors.postgres.wire import Shutdown, Wire
 from agent.errors import DuplicateAgent, PublicationWrong, SlotBusy, SourceUnreachable
-from agent.events.changes import Heartbeat, Message, lsn_number, lsn_text
+from agent.events.changes import Heartbeat, Message, Snapshot, lsn_number, lsn_text
 from agent.front.base import Stored
 from agent.resource import SourceTable
 
-_FLOOR_EVERY = 1.0  # seconds between looks at what every new snapshot sees
+_LOOK_EVERY = 1.0  # seconds between looks at what a new snapshot sees
 _ZOMBIE = 10.0  # seconds beyond two wal_sender_timeouts in which the connection of a dead agent may still hold the slot
 
 
@@ -36,7 +36,7 @@ class PostgresSource:
         self._publication: catalogue.Publication | None = None
         self._acknowledged = 0
         self._lag = 0
-        self._floor_at = 0.0
+        self._looked_at = 0.0
         self._beat_at = 0.0
         self._busy_since: float | None = None
 
@@ -126,18 +126,18 @@ class PostgresSource:
             self._acknowledged = position
             self._wire.acknowledge(position)
 
-    def tend(self) -> int | None:
+    def tend(self) -> Snapshot | None:
         """See Source.tend."""
         now = time.monotonic()
-        if now - self._floor_at < _FLOOR_EVERY:
+        if now - self._looked_at < _LOOK_EVERY:
             return None
-        self._floor_at = now
+        self._looked_at = now
         with guarded(self._settings.source):
             if now - self._beat_at >= self._settings.source.heartbeat_seconds:
                 self._beat_at = now
                 catalogue.heartbeat(self._connection, HEARTBEAT_PREFIX, str(time.time_ns() // 1000))
             self._lag = catalogue.written_bytes_past(self._connection, lsn_text(self._acknowledged))
-            return catalogue.snapshot_floor(self._connection)
+            return catalogue.snapshot(self._connection)
 
     def lag_bytes(self) -> int:
         """See Source.lag_bytes."""
