@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.comparison import Places, SharedTable, Verdict, compare
@@ -70,6 +71,11 @@ class Installation:
         return f"sync_agent_{self.name}"
 
     @property
+    def state_topic(self) -> str:
+        """The topic of the agent's state records."""
+        return f"{self.name}.sync-agent.{self.name}"
+
+    @property
     def judged(self) -> list[SharedTable]:
         """The tables as the comparison takes them."""
         return [table.judged(self.name) for table in self.tables]
@@ -104,7 +110,8 @@ class Installation:
     def applied(self) -> bool:
         """Whether the front end has everything the source had committed when asked, and the source has been told."""
         with psycopg.connect(self.source, autocommit=True) as connection:
-            eventually(lambda position=written(connection): self.passed(connection, position), 20, "the slot has passed all commits", 0.1)  # type: ignore[misc]
+            position = written(connection)
+            eventually(lambda: self.passed(connection, position), 30, "the slot has passed all commits", 0.1)
         return True
 
     def caught_up(self) -> bool:
@@ -118,13 +125,22 @@ class Installation:
         return connection.execute(query, [position, self.slot]).fetchone() == (True,)
 
     def verdict(self, timeout: float = 120.0) -> Verdict:
-        """The comparison once everything has arrived; a difference must last ten seconds, for markers of the last transaction may be on their way."""
+        """The comparison once everything has arrived."""
         eventually(self.caught_up, timeout, "all events are published", 0.5)
+        return self.judge()
+
+    def judge(self) -> Verdict:
+        """The comparison; a difference must last ten seconds, for markers of the last transaction may be on their way."""
         deadline = time.monotonic() + 10
         while True:
             verdict = compare(self.places, self.judged)
             if verdict.equal or time.monotonic() > deadline:
                 return verdict
+
+    def set_for_role(self, setting: str, value: str) -> None:
+        """Gives new sessions of the agent at the source another setting; all others keep theirs."""
+        with psycopg.connect(self.source, autocommit=True) as connection:
+            connection.execute(sql.SQL("ALTER ROLE {} SET {} = {}").format(sql.Identifier(self.name), sql.Identifier(setting), sql.Literal(value)))
 
     @contextmanager
     def front_locked(self) -> Iterator[None]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from tests.agent_process import Installation, written
 from tests.comparison import compare
@@ -14,7 +13,7 @@ from tests.services.kafka import KafkaAddress, KafkaBroker
 from tests.waiting import eventually, never
 from tests.workload import Writer, insert_many, insert_resident
 
-OUTAGE = float(os.environ.get("SYNC_TEST_OUTAGE") or 20)  # seconds; the promise is shown with 120
+OUTAGE = 120.0 if os.environ.get("SYNC_TEST_FULL") else 20.0  # seconds
 
 
 @pytest.mark.slow
@@ -55,12 +54,6 @@ def test_a_slow_line_to_kafka_makes_progress(database: str, kafka_broker: KafkaB
         assert "SLOW_LINE" in agent.log
 
 
-def short_sender_timeout(place: Installation) -> None:
-    """Gives the agent's sessions a wal_sender_timeout of 4 s, others keep theirs."""
-    with psycopg.connect(place.source, autocommit=True) as connection:
-        connection.execute(sql.SQL("ALTER ROLE {} SET wal_sender_timeout = '4s'").format(sql.Identifier(place.name)))
-
-
 def reader_of_slot(place: Installation) -> int | None:
     """The server process that serves the slot's reader."""
     with psycopg.connect(place.source, autocommit=True) as connection:
@@ -71,7 +64,7 @@ def reader_of_slot(place: Installation) -> int | None:
 def test_the_connection_outlives_a_locked_front_end(database: str, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path) -> None:
     """Locked for 12 s with a wal_sender_timeout of 4 s: the source keeps the connection, and all arrives."""
     place = Installation(tmp_path, database, kafka.bootstrap, topic_prefix).install()
-    short_sender_timeout(place)
+    place.set_for_role("wal_sender_timeout", "4s")
     with place.start() as agent, Writer(database, 4) as writer:
         agent.wait_ready()
         before = reader_of_slot(place)
@@ -86,7 +79,7 @@ def test_the_connection_outlives_a_locked_front_end(database: str, kafka: KafkaA
 def test_a_commit_received_but_not_durable_is_not_lost(any_database: str, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path) -> None:
     """The hazard of psycopg2: rows of an older, longer transaction follow a commit that is not durable yet, then a keepalive, then a kill."""
     place = Installation(tmp_path, any_database, kafka.bootstrap, topic_prefix).install()
-    short_sender_timeout(place)
+    place.set_for_role("wal_sender_timeout", "4s")
     with place.start() as agent, psycopg.connect(any_database) as long, psycopg.connect(any_database, autocommit=True) as short:
         agent.wait_ready()
         for number in range(-2000, -1000):

@@ -252,7 +252,8 @@ def insert_many(conninfo: str, rows: int, first: int = 0, length: int = 40) -> N
     """One transaction of `rows` new residents, made by the server; `length` characters of name each."""
     statement = sql.SQL(
         """INSERT INTO {}.{} ("编号", "姓名", "余额", "有效", "登记时间")
-           SELECT n, left(repeat(md5(n::text), %s::int), %s::int), n / 7.0, n %% 2 = 0, timestamp '2026-01-01' + n * interval '1 second' FROM generate_series(%s::bigint, %s::bigint) n"""
+           SELECT n, left(repeat(md5(n::text), %s::int), %s::int), n / 7.0, n %% 2 = 0, timestamp '2026-01-01' + n * interval '1 second'
+           FROM generate_series(%s::bigint, %s::bigint) n"""
     ).format(sql.Identifier(SCHEMA), sql.Identifier(RESIDENTS.name))
     with psycopg.connect(conninfo) as connection:
         connection.execute(statement, [length // 32 + 1, length, -first - rows, -first - 1])

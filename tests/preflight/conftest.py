@@ -14,7 +14,7 @@ from tests.services.kafka import KafkaAddress
 
 TABLE = """create table "人员" (id int primary key, "姓名" text, secret text)"""
 NOWHERE = "127.0.0.1:1"
-PERSON = {"name": "person", "table": "public.人员", "columns": ["id", "姓名"]}
+PERSON: dict[str, Any] = {"name": "person", "table": "public.人员", "columns": ["id", "姓名"]}
 
 
 class Unit:
@@ -55,7 +55,7 @@ class Unit:
         self.settings = Settings.model_validate(data)
         return self
 
-    def share(self, *resources: dict[str, object]) -> "Unit":
+    def share(self, *resources: dict[str, Any]) -> "Unit":
         """Shares these tables instead."""
         self.settings = self.settings.model_copy(update={"resource": [ResourceSettings.model_validate(resource) for resource in resources]})
         return self

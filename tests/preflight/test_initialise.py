@@ -12,6 +12,7 @@ from agent.connectors.postgres import slot
 from agent.errors import AgentError, AnotherAgent, FrontReplaced, FrontTableWrong, InitRefused, LoginRefused
 from agent.front import schema
 from agent.front.opening import open_front
+from agent.front.store import SqlFront
 from agent.preflight import initialise as module
 from agent.preflight import source_init
 from agent.publish.state import loads
@@ -279,7 +280,7 @@ STEPS: dict[str, tuple[object, str]] = {
     "publication": (source_init, "make_publication"),
     "slot": (source_init, "_create"),
     "emptiness": (source_init, "_refuse_rows"),
-    "position": (module.SqlFront, "update_state"),
+    "position": (SqlFront, "update_state"),
 }
 
 
@@ -311,7 +312,7 @@ def test_the_configuration_may_change_before_init_has_ended(unit: Unit) -> None:
 
 def test_killed_between_slot_and_position_it_asks_for_the_slot_to_be_dropped(unit: Unit) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module.SqlFront, "update_state", fail)
+        patch.setattr(SqlFront, "update_state", fail)
         patch.setattr(slot, "drop", lambda *arguments: None)
         with pytest.raises(AgentError):
             unit.initialise()
@@ -347,13 +348,14 @@ def test_the_statements_init_prints_are_enough(unit: Unit, role: str) -> None:
     told = unit.initialise(apply=False)
     printed = [line.strip().partition("  --")[0] for line in told if line.strip().startswith(("CREATE ROLE", "GRANT", "CREATE PUBLICATION"))]
     assert len(printed) == 7
-    unit.execute("revoke connect on database %s from public" % unit.settings.source.database)
+    unit.execute(f"revoke connect on database {unit.settings.source.database} from public")
     unit.execute(*printed)
     unit.initialise()
     unit.execute("""insert into "人员" values (1, '张三', 'x')""")
     assert as_role(unit, role, """select id, "姓名" from "人员" """) == [(1, "张三")]
     assert as_role(unit, role, "select id, title from hr.post") == []
-    peek = f"select count(*) from pg_logical_slot_peek_binary_changes('{unit.settings.slot}', null, null, 'proto_version', '1', 'publication_names', '{unit.settings.publication}')"
+    options = f"'proto_version', '1', 'publication_names', '{unit.settings.publication}'"
+    peek = f"select count(*) from pg_logical_slot_peek_binary_changes('{unit.settings.slot}', null, null, {options})"
     assert as_role(unit, role, peek)[0][0] > 0
     for forbidden in ("""select secret from "人员" """, "select hidden from hr.post", "delete from hr.post", "create table t (id int)"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):

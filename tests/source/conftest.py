@@ -12,14 +12,24 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from agent.config import Settings
+from agent.connectors.base import Source
+from agent.connectors.memory import MemorySource
 from agent.connectors.postgres import PostgresSource
-from agent.events.changes import lsn_number
+from agent.events.changes import Begin, Change, Column, Commit, Heartbeat, Message, Relation, Truncate, lsn_number, lsn_text
+from agent.events.values import INT4, TEXT
 from agent.front.base import CommitMark, Stored
+from agent.front.memory import empty_store
 from tests.conftest import fresh_database
 from tests.services.postgres import PostgresServer, Version
 from tests.source.reading import Business
+from tests.waiting import eventually
 
 TABLES = 'CREATE TABLE orders (id int PRIMARY KEY, note text); CREATE TABLE "订单 ""Q""" (id int PRIMARY KEY, "Größe 尺寸" text); CREATE TABLE other (id int)'
+
+STATEMENTS = {
+    "I": "INSERT INTO orders VALUES ({0}, 'order {0}')", "U": "UPDATE orders SET note = 'changed' WHERE id = {0}", "D": "DELETE FROM orders WHERE id = {0}",
+    "T": "TRUNCATE orders",
+}  # fmt: skip
 
 
 class PostgresBusiness:
@@ -36,8 +46,16 @@ class PostgresBusiness:
         """A connection of the application."""
         return psycopg.connect(self.conninfo, autocommit=True)
 
+    def commit(self, *steps: str) -> None:
+        """See Business.commit."""
+        self.transaction(*[STATEMENTS[step[0]].format(step[1:]) for step in steps])
+
+    def beat(self, source: Source) -> None:
+        """See Business.beat: the first look after `open` is one too many seconds after the last."""
+        eventually(source.tend, what="the source is tended")
+
     def transaction(self, *statements: str) -> None:
-        """See Business.transaction."""
+        """Runs the statements in one transaction and commits."""
         with psycopg.connect(self.conninfo) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
@@ -52,7 +70,7 @@ class PostgresBusiness:
         """Publishes tables (with schema, as SQL writes them) and makes the slot."""
         with self.connect() as connection:
             name = sql.Identifier(self._name)
-            listed = sql.SQL(", ").join([sql.SQL(table) for table in tables])  # type: ignore[arg-type]
+            listed = sql.SQL(", ").join([sql.SQL(table) for table in tables])
             connection.execute(sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true)").format(name, listed))
         self._start = self.create_slot()
 
@@ -68,7 +86,7 @@ class PostgresBusiness:
     def settings(self, tables: tuple[str, ...] = ("public.orders",), **source: object) -> Settings:
         """A configuration for this database; `source` replaces parts of [source]."""
         given = conninfo_to_dict(self.conninfo)
-        parts = {
+        parts: dict[str, object] = {
             "host": given["host"], "port": int(given.get("port") or 5432), "database": given["dbname"], "user": given["user"],
             "slot": self._name, "publication": self._name, "heartbeat_seconds": 300.0,
         }  # fmt: skip
@@ -76,11 +94,13 @@ class PostgresBusiness:
             password = self._folder / "password"
             password.write_text(str(given["password"]))
             parts["password"] = {"file": str(password)}
-        return Settings.model_validate({
-            "source": {**parts, **source},
-            "kafka": {"bootstrap_servers": ["127.0.0.1:1"], "prefix": "unit"},
-            "resource": [{"name": f"r{i}", "table": table, "columns": ["id"]} for i, table in enumerate(tables)],
-        })
+        return Settings.model_validate(
+            {
+                "source": {**parts, **source},
+                "kafka": {"bootstrap_servers": ["127.0.0.1:1"], "prefix": "unit"},
+                "resource": [{"name": f"r{i}", "table": table, "columns": ["id"]} for i, table in enumerate(tables)],
+            }
+        )
 
     def source(self, settings: Settings | None = None) -> PostgresSource:
         """See Business.source."""
@@ -125,11 +145,52 @@ def published(postgres_business: PostgresBusiness) -> PostgresBusiness:
     return with_tables(postgres_business)
 
 
-@pytest.fixture(params=["postgres15", "postgres18"])
+class MemoryBusiness:
+    """The in-memory twin's side of the contract suite."""
+
+    def __init__(self) -> None:
+        self._source = MemorySource({})
+        self._position = 100
+
+    def commit(self, *steps: str) -> None:
+        """See Business.commit."""
+        table = Relation(1, "public", "orders", "d", (Column("id", INT4, -1, True), Column("note", TEXT, -1, False)))
+        start, self._position = self._position + 8, self._position + 16
+        messages: list[Message] = [Begin(start, start, start)]
+        for step in steps:
+            number = step[1:]
+            if step == "T":
+                messages.append(Truncate((table,), start))
+            else:
+                new = {"I": (number, f"order {number}"), "U": (number, "changed"), "D": None}[step[0]]
+                messages.append(Change(table, step[0], (number, None) if new is None else None, new, False, start, 10))
+        self._source.log.append([*messages, Commit(start, self._position, start)])
+
+    def source(self) -> MemorySource:
+        """See Business.source: the source is the database too."""
+        return self._source
+
+    def initial(self) -> Stored:
+        """See Business.initial."""
+        return empty_store({}, [], lsn_text(100)).stored
+
+    def acknowledged(self) -> int:
+        """See Business.acknowledged."""
+        return max(self._source.acknowledged, 100)
+
+    def beat(self, source: Source) -> None:
+        """See Business.beat."""
+        self._position += 8
+        self._source.log.append([Heartbeat(self._position, 1)])
+
+
+@pytest.fixture(params=["memory", "postgres15", "postgres18"])
 def business(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Business]:
     """Each kind of source in turn; another one joins the contract suite by a name here and what makes its database."""
-    server = request.getfixturevalue(request.param)
-    with fresh_database(server) as conninfo:
+    if request.param == "memory":
+        yield MemoryBusiness()
+        return
+    with fresh_database(request.getfixturevalue(request.param)) as conninfo:
         made = with_tables(PostgresBusiness(conninfo, tmp_path))
         yield made
         made.close()
@@ -154,5 +215,3 @@ def private(private_server: PostgresServer, tmp_path: Path) -> Iterator[Postgres
     business.close()
     with suppress(psycopg.Error), psycopg.connect(private_server.dsn(), autocommit=True) as connection:
         connection.execute("SELECT pg_drop_replication_slot(%s)", [business.slot])  # a slot left behind would hold the log of the next test
-
-

@@ -10,19 +10,22 @@ from tests.waiting import eventually
 
 
 class Business(Protocol):
-    """A business database with a source on it: what the contract suite needs to know of a kind of source."""
+    """A business database with a table `orders` (id, note) and a source on it: what the contract suite needs of a kind of source."""
 
-    def transaction(self, *statements: str) -> None:
-        """Runs the statements in one transaction of its own and commits."""
+    def commit(self, *steps: str) -> None:
+        """One transaction of these steps: `I7`, `U7` and `D7` insert, update and delete row 7, `T` empties the table."""
 
     def source(self) -> Source:
-        """A new source, closed when the test ends."""
+        """A source, closed when the test ends; it may be opened again and again."""
 
     def initial(self) -> Stored:
         """What `init` would have stored before the first transaction."""
 
     def acknowledged(self) -> int:
         """Up to where the server believes that everything is stored."""
+
+    def beat(self, source: Source) -> None:
+        """Makes the open source write a heartbeat."""
 
 
 class Delivered(NamedTuple):

@@ -71,11 +71,12 @@ def test_bytes_of_a_real_transaction_are_understood() -> None:
 def test_transactions_keep_xid_positions_and_time(xid: int, commit_lsn: int, time_us: int, end: int) -> None:
     """Begin and Commit come back whole; the decoder knows whether it is inside a transaction."""
     decoder = Decoder()
-    assert not decoder.inside
+    inside = [decoder.inside]
     assert decoder.decode(encoder.begin(xid, commit_lsn, time_us), 0) == Begin(xid, commit_lsn, time_us)
-    assert decoder.inside
+    inside.append(decoder.inside)
     assert decoder.decode(encoder.commit(commit_lsn, end, time_us), 0) == Commit(xid, end, time_us)
-    assert not decoder.inside
+    inside.append(decoder.inside)
+    assert inside == [False, True, False]
 
 
 @given(st.data(), relations(), lsns, st.sampled_from([b"K", b"O"]))

@@ -41,11 +41,13 @@ def relation(table: SourceTable, order: tuple[str, ...] | None = None) -> Relati
 def settings_of(**given: Any) -> Settings:
     """Settings with one resource."""
     resource = {"name": "person", "table": "public.Person 人", "columns": ["id", "name"], **given}
-    return Settings.model_validate({
-        "source": {"host": "h", "database": "biz", "user": "u"},
-        "kafka": {"bootstrap_servers": ["h:1"], "prefix": "unit"},
-        "resource": [resource],
-    })
+    return Settings.model_validate(
+        {
+            "source": {"host": "h", "database": "biz", "user": "u"},
+            "kafka": {"bootstrap_servers": ["h:1"], "prefix": "unit"},
+            "resource": [resource],
+        }
+    )
 
 
 def resource_of(table: SourceTable | None = None, **given: Any) -> Resource:

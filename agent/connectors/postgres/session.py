@@ -11,7 +11,7 @@ from agent.config import SourceSettings
 from agent.errors import AgentError, LoginRefused, SourceUnreachable
 from agent.events.values import SESSION
 
-_REFUSED = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "is not permitted to log in", "does not exist")
+_REFUSED = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "pg_hba.conf rejects", "is not permitted to log in", "does not exist")
 
 
 def address(settings: SourceSettings) -> str:

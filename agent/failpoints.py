@@ -1,0 +1,103 @@
+"""Named places where a test can make a process die, stall or fail; unset, a place costs one look at an empty dictionary.
+
+Armed only through the environment of the process, never through a configuration file:
+
+    SYNC_AGENT_FAILPOINTS=name:hit:action[,name:hit:action…]   action: kill, raise, or stall=<seconds>
+    SYNC_AGENT_FAILPOINTS_FD=<n>                               an inherited file; what has fired is noted there and fires no more
+
+Without the file a place fires anew in each process that reaches its n-th hit.
+"""
+
+import os
+import signal
+import time
+from typing import Final
+
+SETTING = "SYNC_AGENT_FAILPOINTS"
+DESCRIPTOR = "SYNC_AGENT_FAILPOINTS_FD"
+
+# In the order in which a change passes them.
+PLACES: Final = (
+    "after_read_begin",  # a source transaction begins
+    "mid_rows",  # one of its changes was read
+    "after_read_commit",  # its commit was read, nothing is written yet
+    "before_apply",  # a set of changes is about to be worked off
+    "mid_apply",  # between two changes of a set
+    "after_rows",  # the rows of a set are written
+    "after_outbox",  # a batch is in the outbox
+    "before_ack_store",  # before the position is moved
+    "after_position",  # the position is moved, not committed
+    "before_front_commit",
+    "after_front_commit",
+    "before_ack_send",
+    "after_ack_send",
+    "before_kafka_begin",
+    "mid_produce",  # between two events of a Kafka transaction
+    "after_flush",  # all events are stored, the state record is not sent
+    "after_state_record",  # the state record is stored too
+    "before_kafka_commit",
+    "after_kafka_commit",
+    "before_published_mark",
+)
+
+
+class FailpointReached(Exception):
+    """Raised by the action `raise`: an error nobody foresees."""
+
+
+class _Armed:
+    """One place with what is left until it fires."""
+
+    def __init__(self, hit: int, action: str) -> None:
+        self.left, self.action = hit, action
+
+
+def _parse(setting: str, fired: frozenset[str]) -> dict[str, _Armed]:
+    """The armed places. Raises ValueError for a place or action that does not exist: a typing error must not pass as a test."""
+    armed = {}
+    for entry in filter(None, setting.split(",")):
+        name, hit, action = entry.split(":")
+        if name not in PLACES or action.split("=")[0] not in ("kill", "raise", "stall"):
+            raise ValueError(f"{SETTING}: {entry}")
+        if name not in fired:
+            armed[name] = _Armed(int(hit), action)
+    return armed
+
+
+def _fired() -> frozenset[str]:
+    descriptor = os.environ.get(DESCRIPTOR)
+    return frozenset(os.pread(int(descriptor), 65536, 0).decode().split()) if descriptor else frozenset()
+
+
+armed: Final = _parse(os.environ.get(SETTING, ""), _fired()) if SETTING in os.environ else {}
+
+
+def hit(name: str) -> None:
+    """The process is at the place `name`."""
+    if not armed:
+        return
+    place = armed.get(name)
+    if place is None:
+        return
+    place.left -= 1
+    if place.left == 0:
+        del armed[name]
+        _fire(name, place.action)
+
+
+def _fire(name: str, action: str) -> None:
+    descriptor = os.environ.get(DESCRIPTOR)
+    if descriptor:
+        os.write(int(descriptor), f"{name}\n".encode())
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif action == "raise":
+        raise FailpointReached(name)
+    else:
+        time.sleep(float(action.removeprefix("stall=")))
+
+
+def inherited() -> tuple[int, ...]:
+    """The descriptor that a parent must pass on to its children, if there is one."""
+    descriptor = os.environ.get(DESCRIPTOR)
+    return (int(descriptor),) if descriptor else ()

@@ -1,0 +1,81 @@
+"""Starts the demonstration: `python -m tests.demo [--kafka host:port] [--keep]`; whatever ends it, nothing stays behind."""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from contextlib import ExitStack, suppress
+from types import FrameType
+
+from tests.demo.play import Play
+from tests.demo.screen import Screen
+from tests.services.postgres import child_pids
+from tests.services.processes import LIBC, Workspace
+
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def main() -> int:
+    """Plays, and returns the exit code: 0 only when source, front end and topics were found equal."""
+    parser = argparse.ArgumentParser(prog="python -m tests.demo", description="The sync agent at work, judged by an independent comparison.")
+    parser.add_argument("--kafka", metavar="HOST:PORT", help="use this broker instead of the embedded one; the demo's topics are deleted at the end")
+    parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C, and say where to look")
+    arguments = parser.parse_args()
+    for number in ENDINGS:
+        signal.signal(number, leave)
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what loses its parent comes to us, so that `sweep` finds it
+    with ExitStack() as everything:
+        try:
+            folder = everything.enter_context(folder_of_all())
+            play = Play(Screen(), folder, arguments.kafka)
+            code = play.perform(stays=arguments.keep)
+            if arguments.keep and code == 0:
+                wait_for_end()
+        finally:
+            undisturbed()
+    return code
+
+
+def folder_of_all() -> ExitStack:
+    """A stack over one folder for all files, which removes it last, after every process is gone."""
+    everything = ExitStack()
+    workspace = Workspace("demo")
+    everything.callback(workspace.close)
+    everything.callback(sweep)
+    workspace.path.chmod(0o755)  # the server's unprivileged user must pass
+    tempfile.tempdir = str(workspace.path)
+    return everything
+
+
+def leave(number: int, _frame: FrameType | None) -> None:
+    """A signal ends the performance; what was started is taken away on the way out."""
+    raise SystemExit(128 + number)
+
+
+def undisturbed() -> None:
+    """From here on signals wait until everything is taken away."""
+    for number in ENDINGS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def wait_for_end() -> None:
+    """Waits for a signal; after a good verdict that is a good end."""
+    sys.stdout.flush()
+    with suppress(SystemExit):
+        while True:
+            signal.pause()
+
+
+def sweep() -> None:
+    """Ends every process that is still below us, e.g. one whose start a signal has interrupted."""
+    while children := child_pids(os.getpid()):
+        for pid in children:
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

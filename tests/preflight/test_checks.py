@@ -1,0 +1,433 @@
+"""check: each finding on real peers, before init and after; what is away hides nothing of the others; nothing is changed."""
+
+import argparse
+import shlex
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not re-exported for mypy
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+)
+from sqlalchemy import update
+
+from agent.front import schema
+from agent.front.opening import open_front
+from agent.health import HealthServer
+from agent.metrics import Metrics
+from agent.preflight import front_checks, kafka_checks, server_checks, service_checks, source_checks, source_facts
+from agent.preflight.checks import check
+from agent.preflight.findings import Finding
+from agent.publish.base import TopicDescription
+from agent.publish.topics import describe
+from tests.preflight.conftest import PERSON, TABLE, Unit
+from tests.services.kafka import KafkaAddress
+from tests.services.postgres import PostgresServer
+from tests.services.processes import HOST, free_port
+from tests.waiting import eventually
+
+UNLIMITED = "SLOT_LIMIT"  # the servers of the tests have no max_slot_wal_keep_size
+
+
+@pytest.fixture(autouse=True)
+def listen(request: pytest.FixtureRequest) -> None:
+    """A listen address of the test's own."""
+    for name in ("unit", "any_unit", "source", "any_source"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name).change(service={"listen": f"{HOST}:{free_port()}"})
+
+
+def wrong(findings: list[Finding]) -> set[str]:
+    return {finding.code for finding in findings if finding.level == "error"} - {UNLIMITED}
+
+
+def find(findings: list[Finding], code: str, level: str) -> Finding:
+    found = [finding for finding in findings if (finding.code, finding.level) == (code, level)]
+    assert found, findings
+    return found[0]
+
+
+def stated(unit: Unit, table: Any, **values: object) -> None:
+    """Changes the agent's rows in the front end."""
+    with open_front(unit.settings).engine.begin() as connection:
+        connection.execute(update(table).values(**values))
+
+
+# ---- the whole
+
+
+def test_before_init_nothing_is_wrong_and_nothing_is_changed(any_unit: Unit) -> None:
+    findings = check(any_unit.settings)
+    assert wrong(findings) == set()
+    areas = {"SOURCE_NETWORK", "SOURCE_LOGIN", "SERVER_OK", "CLOCK", "RIGHTS_OK", "TABLE_OK", "SOURCE_REPLICATION", "SLOT", "FRONT", "FRONT_TABLE"}
+    assert areas | {"KAFKA_NETWORK", "KAFKA_LOGIN", "KAFKA_RIGHTS", "LISTEN"} <= {finding.code for finding in findings if finding.level == "ok"}
+    find(findings, "PUBLICATION_MISSING", "warning")
+    find(findings, "TOPIC_MISSING", "warning")
+    assert any_unit.slots() == 0
+    assert not list(any_unit.folder.iterdir())
+    assert not any(describe(any_unit.settings).values())
+
+
+def test_after_init_nothing_is_wrong(any_unit: Unit) -> None:
+    any_unit.initialise()
+    findings = check(any_unit.settings)
+    assert wrong(findings) == set()
+    assert {finding.code for finding in findings if finding.level == "warning"} == set()
+    assert {"INITIALISED", "PUBLICATION_OK", "SLOT", "TOPIC", "FRONT_TABLE"} <= {finding.code for finding in findings}
+
+
+def test_everything_away_is_told_of_each(source: Unit) -> None:
+    source.change(source={"port": 1}, front={"url": f"postgresql+psycopg://nobody@{HOST}:1/front"}).share(PERSON)
+    codes = wrong(check(source.settings))
+    assert {"SOURCE_NETWORK", "FRONT_UNREACHABLE", "KAFKA_NETWORK"} <= codes
+
+
+# ---- the way to the source
+
+
+def test_a_host_name_that_does_not_exist(source: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*arguments: Any, **values: Any) -> Any:
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert "SOURCE_HOST" in wrong(source_checks.check_source(source.settings, None).findings)
+
+
+def test_login_tls_and_network_are_told_apart(source: Unit) -> None:
+    def code(**changes: object) -> set[str]:
+        source.change(source=changes)
+        return wrong(source_checks.check_source(source.settings, None).findings)
+
+    user = source.settings.source.user
+    assert code(user="nobody_at_all") == {"SOURCE_LOGIN"}
+    assert code(user=user, sslmode="require") == {"SOURCE_TLS"}
+    assert code(sslmode="verify-full", sslrootcert="/nonexistent/ca.pem") == {"SOURCE_TLS"}
+    assert code(sslmode="disable", port=1) == {"SOURCE_NETWORK"}
+
+
+def test_a_password_file_that_is_missing(source: Unit) -> None:
+    source.change(source={"password": {"file": "/nonexistent/password"}})
+    assert wrong(source_checks.check_source(source.settings, None).findings) == {"SECRET_MISSING"}
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ('FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "u", database "d", no encryption', "SOURCE_LOGIN"),
+        ('FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "u", database "d", SSL encryption', "SOURCE_LOGIN"),
+        ("致命错误:  用户 u Password 认证失败", "SOURCE_LOGIN"),
+        ("FATAL:  sorry, too many clients already", "SOURCE_BUSY"),
+        ("FATAL:  the database system is starting up", "SOURCE_BUSY"),
+        ("SSL error: certificate verify failed", "SOURCE_TLS"),
+        ("connection timeout expired", "SOURCE_NETWORK"),
+        ("", "SOURCE_LOGIN"),
+    ],
+)
+def test_what_a_refused_connection_means(source: Unit, text: str, code: str) -> None:
+    finding = source_checks._refused(source.settings, text)
+    assert finding.code == code
+    assert finding.fix
+
+
+# ---- server, role, publication
+
+
+def server(**changes: object) -> Any:
+    good = {"version": 180006, "standby": False, "wal_level": "logical", "slots_left": 1, "senders_left": 1, "slot_keep_mb": 1024}
+    return SimpleNamespace(**good | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"version": 130010}, "SERVER_VERSION"),
+        ({"standby": True}, "SOURCE_NOT_PRIMARY"),
+        ({"wal_level": "replica"}, "WAL_LEVEL"),
+        ({"slots_left": 0}, "SLOTS_LEFT"),
+        ({"senders_left": 0}, "SENDERS_LEFT"),
+    ],
+)
+def test_each_want_of_the_server_is_named(changes: dict[str, object], code: str) -> None:
+    assert wrong(server_checks.check_server(server(**changes), first=True)) == {code}
+    assert server_checks.check_server(server(), first=True)[0].code == "SERVER_OK"
+
+
+def test_room_for_a_slot_is_asked_for_only_while_there_is_none() -> None:
+    assert wrong(server_checks.check_server(server(slots_left=0, senders_left=0), first=False)) == set()
+
+
+def test_an_unlimited_slot_is_an_error_and_its_sql_limits_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with PostgresServer.start(18) as own, psycopg.connect(own.dsn(), autocommit=True) as connection:
+        finding = server_checks.check_limit(source_facts.server(connection))
+        assert finding.level == "error"
+        for statement in finding.fix.splitlines():
+            connection.execute(statement.encode())
+        eventually(lambda: server_checks.check_limit(source_facts.server(connection)).level == "ok", what="the limit holds")
+
+
+def test_rights_and_attributes_that_are_missing(any_source: Unit) -> None:
+    role = f"role_{any_source.settings.source.database}"
+    any_source.execute(TABLE, f'create role "{role}" login')
+    any_source.change(source={"user": role}).share(PERSON)
+    try:
+        findings = check(any_source.settings)
+        assert {"ROLE_ATTRIBUTES", "RIGHT_SELECT", "SOURCE_REPLICATION"} <= wrong(findings)
+        for finding in findings:
+            if finding.code in ("ROLE_ATTRIBUTES", "RIGHT_SELECT"):
+                any_source.execute(finding.fix)
+        assert not {"ROLE_ATTRIBUTES", "RIGHT_SELECT", "SOURCE_REPLICATION"} & wrong(check(any_source.settings))
+    finally:
+        any_source.execute(f'drop owned by "{role}"', f'drop role "{role}"')
+
+
+def test_a_schema_that_may_not_be_used(source: Unit) -> None:
+    role = f"role_{source.settings.source.database}"
+    source.execute("create schema hr", "create table hr.person (id int primary key)", f'create role "{role}" login replication')
+    source.change(source={"user": role}).share(PERSON | {"table": "hr.person", "columns": ["id"]})
+    try:
+        source.execute(find(check(source.settings), "RIGHT_SCHEMA", "error").fix)
+        assert "RIGHT_SCHEMA" not in wrong(check(source.settings))
+    finally:
+        source.execute(f'drop owned by "{role}"', f'drop role "{role}"')
+
+
+def test_a_publication_that_went_missing_is_an_error(unit: Unit) -> None:
+    unit.initialise()
+    unit.execute(f"drop publication {unit.settings.publication}")
+    unit.execute(find(check(unit.settings), "PUBLICATION_MISSING", "error").fix)
+    assert wrong(check(unit.settings)) == set()
+
+
+def test_a_table_that_changed_is_an_error(unit: Unit) -> None:
+    unit.initialise()
+    unit.execute("""alter table "人员" drop column "姓名" """)
+    assert "COLUMN_MISSING" in wrong(check(unit.settings))
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(0, "ok"), (10, "warning"), (-3600, "error")])
+def test_clocks_that_differ(source: Unit, monkeypatch: pytest.MonkeyPatch, seconds: float, level: str) -> None:
+    real = time.time
+    monkeypatch.setattr(source_checks, "time", SimpleNamespace(time=lambda: real() + seconds))
+    find(source_checks.check_source(source.settings, None).findings, "CLOCK", level)
+
+
+def test_a_transaction_that_would_hold_up_init(any_source: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_checks, "_LONG", 0.0)
+    with psycopg.connect(any_source.conninfo, application_name="long report") as other:
+        other.execute("select pg_current_xact_id()")
+        findings = [f for f in check(any_source.settings) if f.code == "LONG_TRANSACTION" and "long report" in f.message]
+        assert len(findings) == 1
+        assert str(other.info.backend_pid) in findings[0].message
+        any_source.execute(findings[0].fix)
+
+
+# ---- slot
+
+
+def test_a_slot_without_a_position_is_an_error(unit: Unit) -> None:
+    unit.execute(f"select pg_create_logical_replication_slot('{unit.settings.slot}', 'pgoutput')")
+    unit.execute(find(check(unit.settings), "SLOT", "error").fix)
+    assert wrong(check(unit.settings)) == set()
+
+
+def test_a_slot_dropped_or_made_again_is_an_error(unit: Unit) -> None:
+    unit.initialise()
+    slot = unit.settings.slot
+    unit.execute(f"select pg_drop_replication_slot('{slot}')")
+    assert wrong(check(unit.settings)) == {"SLOT_MISSING"}
+    unit.execute("select pg_switch_wal()", f"select pg_create_logical_replication_slot('{slot}', 'pgoutput')")
+    assert wrong(check(unit.settings)) == {"SLOT_ADVANCED"}
+
+
+def test_a_slot_that_is_read_or_far_behind(unit: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit.initialise()
+    with closing(psycopg.connect(unit.conninfo, autocommit=True, replication="database")) as reader:
+        options = f"proto_version '1', publication_names '{unit.settings.publication}'"
+        reader.pgconn.exec_(f"START_REPLICATION SLOT {unit.settings.slot} LOGICAL 0/0 ({options})".encode())
+        eventually(lambda: "being read" in find(check(unit.settings), "SLOT", "ok").message, what="the slot is read")
+    monkeypatch.setattr(source_checks, "_BEHIND", 0)
+    unit.execute("select pg_logical_emit_message(true, 'x', 'x')")
+    assert "behind" in find(check(unit.settings), "SLOT", "warning").message
+
+
+def test_another_server_in_its_place(unit: Unit) -> None:
+    unit.initialise()
+    stated(unit, schema.state, system_id="1")
+    assert "SOURCE_REPLACED" in wrong(check(unit.settings))
+
+
+# ---- front end
+
+
+def test_a_front_end_that_belongs_to_another(unit: Unit) -> None:
+    unit.initialise()
+    stated(unit, schema.state, agent_name="other")
+    assert "FRONT_REPLACED" in wrong(check(unit.settings))
+
+
+def test_a_run_of_init_that_did_not_end(unit: Unit) -> None:
+    unit.initialise()
+    stated(unit, schema.state, initialised=0)
+    find(check(unit.settings), "NOT_INITIALISED", "warning")
+
+
+def test_tables_added_or_suspended(unit: Unit) -> None:
+    unit.initialise()
+    stated(unit, schema.resource, state="suspended", code="ROW_INCOMPLETE")
+    assert "ROW_INCOMPLETE" in find(check(unit.settings), "TABLE_SUSPENDED", "warning").message
+    unit.execute("create table later (id int primary key)")
+    unit.share(PERSON, {"name": "later", "table": "public.later", "columns": ["id"]})
+    assert "RESOURCE_ADDED" in wrong(check(unit.settings))
+
+
+@pytest.mark.parametrize(("written", "fix"), [(0, "init --apply"), (7, "start over")])
+def test_a_front_table_that_went_missing(unit: Unit, written: int, fix: str) -> None:
+    """Only where nothing was ever written, an empty one may take its place."""
+    unit.initialise()
+    stated(unit, schema.resource, seq=written)
+    with open_front(unit.settings).engine.begin() as connection:
+        connection.exec_driver_sql('drop table "人员"')
+    assert fix in find(check(unit.settings), "FRONT_TABLE", "error").fix
+
+
+def test_a_front_table_that_does_not_fit(unit: Unit) -> None:
+    unit.initialise()
+    with open_front(unit.settings).engine.begin() as connection:
+        connection.exec_driver_sql('drop table "人员"')
+        connection.exec_driver_sql('create table "人员" (id integer primary key)')
+    assert "FRONT_TABLE_WRONG" in wrong(check(unit.settings))
+
+
+def test_a_front_end_file_that_is_no_database(unit: Unit) -> None:
+    unit.initialise()
+    file = front_checks._file(unit.settings)
+    assert file is not None
+    for path in file.parent.glob("front.db*"):
+        path.unlink()
+    file.write_bytes(b"this is no database, whatever its name says" * 100)
+    assert "FRONT_UNREACHABLE" in wrong(check(unit.settings))
+
+
+@pytest.mark.parametrize(("free", "level"), [(100 << 30, "ok"), (1 << 30, "warning"), (1 << 20, "error")])
+def test_room_on_the_disk(source: Unit, monkeypatch: pytest.MonkeyPatch, free: int, level: str) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    front = front_checks.FrontCheck(source.settings)
+    front.open()
+    find(front.findings, "FRONT_DISK", level)
+
+
+# ---- Kafka
+
+
+def run_command(command: str) -> None:
+    """Does what a printed command says with another client; the syntax itself was tried with kafka-tools 4.4.0."""
+    parser = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
+    for option in ("--bootstrap-server", "--topic", "--entity-type", "--entity-name", "--add-config"):
+        parser.add_argument(option)
+    for option in ("--partitions", "--replication-factor"):
+        parser.add_argument(option, type=int)
+    parser.add_argument("--config", action="append", default=[])
+    for option in ("--create", "--alter"):
+        parser.add_argument(option, action="store_true")
+    script, *words = shlex.split(command)
+    given = parser.parse_args(words)
+    admin = KafkaAddress(given.bootstrap_server).admin
+    if script == "kafka-topics.sh":
+        settings = dict(pair.split("=") for pair in given.config)
+        futures = admin.create_topics([NewTopic(given.topic, given.partitions, given.replication_factor, config=settings)])
+    else:
+        assert (script, given.alter, given.entity_type) == ("kafka-configs.sh", True, "topics")
+        entries = [ConfigEntry(*pair.split("="), incremental_operation=AlterConfigOpType.SET) for pair in given.add_config.split(",")]
+        futures = admin.incremental_alter_configs([ConfigResource(ConfigResource.Type.TOPIC, given.entity_name, incremental_configs=entries)])
+    for future in futures.values():
+        future.result(30)
+
+
+def test_topics_are_made_by_the_commands_of_their_findings(unit: Unit) -> None:
+    for finding in check(unit.settings):
+        if finding.code == "TOPIC_MISSING":
+            run_command(finding.fix)
+
+    def levels() -> list[str]:
+        return [finding.level for finding in check(unit.settings) if finding.code.startswith("TOPIC")]
+
+    eventually(lambda: levels() == ["ok", "ok"], what="the topics are known everywhere")
+    unit.initialise()
+
+
+def test_a_topic_that_takes_too_little_is_repaired_by_the_command_of_its_finding(unit: Unit) -> None:
+    unit.initialise()
+    unit.change(kafka={"max_event_bytes": 3_000_000})
+    run_command(find(check(unit.settings), "TOPIC_LIMIT", "error").fix)
+    eventually(lambda: wrong(check(unit.settings)) == set(), what="the topic's new settings hold")
+
+
+def test_a_topic_that_went_missing_is_an_error(unit: Unit) -> None:
+    unit.initialise()
+    unit.share(PERSON | {"topic": f"{unit.settings.kafka.prefix}.other"})
+    find(check(unit.settings), "TOPIC_MISSING", "error")
+
+
+def topic(unit: Unit, name: str, partitions: int, **settings: str) -> Finding:
+    described = TopicDescription("id", partitions, {}, {key.replace("_", "."): value for key, value in settings.items()})
+    return kafka_checks._topic(unit.settings, name, described, initialised=True)
+
+
+def test_topics_that_will_not_do(source: Unit) -> None:
+    name = source.settings.state_topic
+    assert topic(source, name, 1, cleanup_policy="delete").fix.startswith("kafka-configs.sh")
+    assert topic(source, name, 3, cleanup_policy="compact").level == "error"
+    assert topic(source, "source.person", 3, cleanup_policy="compact").level == "error"
+    unreadable = topic(source, "source.person", 3)
+    assert unreadable.level == "warning"
+    assert "DescribeConfigs" in unreadable.fix
+
+
+def test_a_kafka_user_whose_password_is_missing(unit: Unit) -> None:
+    unit.change(kafka={"sasl": {"user": "u", "password": {"file": "/nonexistent/password"}}})
+    findings = kafka_checks.check_kafka(unit.settings, "")
+    assert any(finding.level == "error" and "/nonexistent/password" in finding.message for finding in findings)
+
+
+# ---- this host
+
+
+@pytest.fixture
+def taken() -> Iterator[str]:
+    """An address another program listens at."""
+    with socket.create_server((HOST, 0)) as other:
+        yield f"{HOST}:{other.getsockname()[1]}"
+
+
+def test_a_listen_address_that_is_taken(source: Unit, taken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_checks, "_SECONDS", 0.1)
+    source.change(service={"listen": taken})
+    assert find(service_checks.check_service(source.settings), "LISTEN", "error").fix
+
+
+def test_a_listen_address_held_by_this_very_agent(source: Unit) -> None:
+    for agent, level in ((source.settings.agent, "ok"), ("other", "error")):
+        listen = f"{HOST}:{free_port()}"
+        source.change(service={"listen": listen})
+        with HealthServer(listen, agent, Metrics([])):
+            find(service_checks.check_service(source.settings), "LISTEN", level)
+
+
+@pytest.mark.parametrize(
+    ("host", "local"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("10.1.2.3", False), ("db.example", False)]
+)
+def test_what_is_loopback(host: str, local: bool) -> None:
+    assert service_checks._is_local(host) is local
+
+
+def test_an_address_for_other_hosts_is_a_warning() -> None:
+    assert service_checks._open("0.0.0.0:9187").level == "warning"

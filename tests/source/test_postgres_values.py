@@ -1,0 +1,201 @@
+"""Real PostgreSQL's text of random values becomes the JSON that docs/events.md promises; read or streamed, the text is the same."""
+
+import base64
+import math
+import struct
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import sql
+
+from agent.connectors.postgres.session import connect
+from agent.events import values as v
+from agent.events.changes import Change
+from agent.events.values import form
+from tests.conftest import fresh_database
+from tests.services.postgres import PostgresAddress
+from tests.source.conftest import PostgresBusiness
+from tests.source.reading import read_commits, silent_never
+
+MINUTES = st.integers(-15 * 60 + 1, 15 * 60 - 1).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def same_float(given: float, got: Any) -> bool:
+    """Numbers by value, the others by name."""
+    if math.isnan(given):
+        return bool(got == "NaN")
+    if math.isinf(given):
+        return bool(got == ("Infinity" if given > 0 else "-Infinity"))
+    return isinstance(got, int | float) and float(got) == given
+
+
+def same_single(given: float, got: Any) -> bool:
+    """The JSON number names this single-precision value and no other."""
+    return same_float(given, got) or struct.pack(">f", float(got)) == struct.pack(">f", given)
+
+
+class Kind(NamedTuple):
+    """A type, values for it, and whether parsed JSON is what one of them must become."""
+
+    name: str
+    oid: int
+    values: st.SearchStrategy[Any]
+    same: Callable[[Any, Any], bool]
+
+
+def equal(given: Any, got: Any) -> bool:
+    """The very value, of the very type."""
+    return type(given) is type(got) and bool(given == got)
+
+
+KINDS = [
+    Kind("bool", v.BOOL, st.booleans(), equal),
+    Kind("int2", v.INT2, st.integers(-(2**15), 2**15 - 1), equal),
+    Kind("int4", v.INT4, st.integers(-(2**31), 2**31 - 1), equal),
+    Kind("int8", v.INT8, st.integers(-(2**63), 2**63 - 1), equal),
+    Kind("oid", v.OID, st.integers(0, 2**32 - 1), equal),
+    Kind("float8", v.FLOAT8, st.floats(), same_float),
+    Kind("float4", v.FLOAT4, st.floats(width=32), same_single),
+    Kind("numeric", v.NUMERIC, st.decimals(allow_infinity=False, allow_nan=False, places=12), lambda given, got: isinstance(got, str) and Decimal(got) == given),
+    Kind("text", v.TEXT, texts, equal),
+    Kind("varchar", v.VARCHAR, texts, equal),
+    Kind("bytea", v.BYTEA, st.binary(max_size=60), lambda given, got: base64.b64decode(got, validate=True) == given),
+    Kind("uuid", v.UUID, st.uuids(), lambda given, got: uuid.UUID(got) == given and got == str(given)),
+    Kind("date", v.DATE, st.dates(), lambda given, got: got == given.isoformat()),
+    Kind("time", v.TIME, st.times(), lambda given, got: time.fromisoformat(got) == given),
+    Kind("timetz", v.TIMETZ, st.times(timezones=MINUTES), lambda given, got: time.fromisoformat(got) == given),
+    Kind("timestamp", v.TIMESTAMP, st.datetimes(), lambda given, got: "T" in got and datetime.fromisoformat(got) == given),
+    Kind(
+        "timestamptz",
+        v.TIMESTAMPTZ,
+        st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=MINUTES),  # noqa: DTZ001  # the bounds are naive by contract
+        lambda given, got: got.endswith("Z") and "T" in got and datetime.fromisoformat(got) == given.astimezone(UTC),
+    ),
+    Kind("json", v.JSON, json_values.map(lambda value: orjson.dumps(value).decode()), equal),
+    Kind("jsonb", v.JSONB, json_values.map(lambda value: orjson.dumps(value).decode()), lambda given, got: orjson.loads(got) == orjson.loads(given)),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["postgres15", "postgres18"])
+def reading(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connection[Any]]:
+    """A connection that reads rows, as the source makes it."""
+    server: PostgresAddress = request.getfixturevalue(request.param)
+    with fresh_database(server) as conninfo, connect(PostgresBusiness(conninfo, tmp_path_factory.mktemp("values")).settings().source) as connection:
+        yield connection
+
+
+def server_texts(connection: psycopg.Connection[Any], type_name: str, given: Sequence[Any]) -> list[str]:
+    """The server's texts of values of a type."""
+    placeholders = sql.SQL(", ").join([sql.SQL("(%s::{})").format(sql.SQL(type_name))] * len(given))  # type: ignore[arg-type]
+    rows = connection.execute(sql.SQL("SELECT x::text FROM (VALUES {}) AS given(x)").format(placeholders), given).fetchall()
+    return [str(row[0]) for row in rows]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(data=st.data())
+def test_the_servers_text_becomes_the_documented_json(reading: psycopg.Connection[Any], kind: Kind, data: st.DataObject) -> None:
+    """Parsed by a consumer, each form gives back the value that was stored."""
+    given = data.draw(st.lists(kind.values, min_size=1, max_size=60))
+    parameters = [repr(value) if kind.name.startswith("float") else value for value in given]
+    for value, text in zip(given, server_texts(reading, kind.name, parameters), strict=True):
+        parsed = orjson.loads(form(kind.oid)(text))
+        assert kind.same(value, parsed), f"{value!r} became {parsed!r}"
+
+
+@settings(max_examples=25, deadline=None)
+@given(days=st.lists(st.integers(-2_451_545, 2_145_031_948), min_size=1, max_size=40))
+def test_dates_of_any_year_are_expanded(reading: psycopg.Connection[Any], days: list[int]) -> None:
+    """Year, month and day as the server counts them: 44 BC is -000043, years past 9999 carry a plus sign."""
+    rows = reading.execute(
+        """SELECT d::text, (d + time '12:30:15.5')::text, extract(year FROM d)::int, extract(month FROM d)::int, extract(day FROM d)::int
+           FROM (SELECT date '2000-01-01' + n FROM unnest(%s::int[]) n WHERE n < 100000000) AS given(d)""",
+        [days],
+    ).fetchall()
+    for day, moment, year, month, number in rows:
+        iso = year if year > 0 else year + 1  # there is no year 0 in the server's counting
+        expected = f"{iso:04d}-{month:02d}-{number:02d}" if 1 <= iso <= 9999 else f"{'-' if iso < 0 else '+'}{abs(iso):06d}-{month:02d}-{number:02d}"
+        assert orjson.loads(form(v.DATE)(day)) == expected
+        assert orjson.loads(form(v.TIMESTAMP)(moment)) == f"{expected}T12:30:15.5"
+        zoned = moment.removesuffix(" BC") + "+00" + (" BC" if moment.endswith(" BC") else "")
+        assert orjson.loads(form(v.TIMESTAMPTZ)(zoned)) == f"{expected}T12:30:15.5Z"
+
+
+SPECIAL = {
+    "date": ["infinity", "-infinity", "4714-11-24 BC", "0001-12-31 BC", "5874897-12-31"],
+    "timestamp": ["infinity", "-infinity", "294276-12-31 23:59:59.999999", "4714-11-24 00:00:00 BC"],
+    "timestamptz": ["infinity", "-infinity", "2026-11-24 10:15:04.5+08", "0044-03-15 12:00:00.25+08 BC", "294276-12-31 23:59:59.999999+00"],
+    "time": ["24:00:00", "00:00:00.000001"],
+    "timetz": ["24:00:00+08", "10:15:04.5-03:30"],
+    "interval": ["1 year 2 mons 3 days 04:05:06.7", "-1 day", "0"],
+    "float8": ["NaN", "Infinity", "-Infinity", "-0", "1e-320", "1.7976931348623157e308"],
+    "float4": ["NaN", "Infinity", "3.4028235e38", "1e-45"],
+    "numeric": ["NaN", "Infinity", "-Infinity", "0.000", "1e100"],
+    "money": ["-1234567.89"],
+    "bytea": ["\\x", "\\x00ff"],
+    "text": ["", " 张三 ", "😀", "\\\"'"],
+    "char(4)": ["ab"],
+    "bool": ["t", "f"],
+    "int8": ["-9223372036854775808"],
+    "uuid": ["00000000-0000-0000-0000-000000000000"],
+    "jsonb": ['{"b": 1, "a": [null]}'],
+    "json": ['{"b":  1, "b": 2}'],
+    "int4[]": ["{1,NULL,3}", "[0:1]={1,2}"],
+    "inet": ["10.0.0.0/8"],
+    "int4range": ["[1,5)"],
+    "point": ["(1,2.5)"],
+}
+
+
+@pytest.mark.parametrize("server", ["postgres15", "postgres18"])
+def test_streamed_and_read_texts_are_the_same(request: pytest.FixtureRequest, server: str, tmp_path: Path) -> None:
+    """Every type, special values among them: one text on both connections, and JSON can hold it. The server's own defaults do not matter."""
+    columns = ", ".join(f"c{i} {name}" for i, name in enumerate(SPECIAL))
+    with fresh_database(request.getfixturevalue(server)) as conninfo:
+        business = PostgresBusiness(conninfo, tmp_path)
+        business.transaction(
+            f"CREATE TABLE typed (id serial PRIMARY KEY, {columns})",
+            """DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET DateStyle = ''German''', current_database());
+                           EXECUTE format('ALTER DATABASE %I SET IntervalStyle = ''postgres_verbose''', current_database());
+                           EXECUTE format('ALTER DATABASE %I SET TimeZone = ''Asia/Shanghai''', current_database());
+                           EXECUTE format('ALTER DATABASE %I SET extra_float_digits = -5', current_database());
+                           EXECUTE format('ALTER DATABASE %I SET bytea_output = ''escape''', current_database()); END $$""",
+        )
+        business.publish("typed")
+        source = business.source()
+        source.open(business.initial(), silent_never)
+        with business.connect() as application:
+            application.execute("SET DateStyle = 'ISO, YMD'")
+            for i, special in enumerate(SPECIAL.values()):
+                for text in special:
+                    application.execute(sql.SQL("INSERT INTO typed ({}) VALUES (%s)").format(sql.Identifier(f"c{i}")), [text])
+        total = sum(len(special) for special in SPECIAL.values())
+        streamed = [change for one in read_commits(source, total) for change in one.changes if isinstance(change, Change)]
+        with connect(business.settings().source) as connection:
+            listed = ", ".join(f"c{i}::text" for i in range(len(SPECIAL)))
+            read = connection.execute(f"SELECT id::text, {listed} FROM typed ORDER BY id".encode()).fetchall()
+        business.close()
+    assert len(read) == total
+    oids = [column.type_oid for column in streamed[0].relation.columns]
+    for change, row in zip(streamed, read, strict=True):
+        assert change.new is not None
+        for oid, new, stands in zip(oids, change.new, row, strict=True):
+            if oid != v.BPCHAR:  # a cast of char(n) to text takes the padding away
+                assert new == stands
+            if isinstance(new, str):
+                orjson.loads(form(oid)(new))
