@@ -69,16 +69,16 @@ def publish(settings: Settings) -> None:
 
 def init(settings: Settings, apply: bool, admin_url: str | None) -> None:
     """Tells what the agent needs on the source, the front end and Kafka; with `apply` makes it."""
-    from agent.preflight import initialise
+    from agent.preflight.initialise import initialise
 
-    initialise.initialise(settings, apply, admin_url, _console().out)
+    initialise(settings, apply, admin_url, _console().out)
 
 
 def check(settings: Settings, as_json: bool) -> int:
     """Prints the findings of the preflight checks; returns 0, or 78 when one is an error."""
-    from agent.preflight import checks
+    from agent.preflight.checks import check as findings_of
 
-    findings = checks.check(settings)
+    findings = findings_of(settings)
     if as_json:
         sys.stdout.write(json.dumps([finding._asdict() for finding in findings], ensure_ascii=False, indent=2) + "\n")
     else:

@@ -4,16 +4,21 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
 
+from tests.agent_process import Installation
+from tests.comparison import Verdict
+from tests.demo.play import Play
+from tests.demo.screen import Screen
 from tests.services.postgres import alive
 from tests.waiting import eventually
 
@@ -55,21 +60,52 @@ def assert_nothing_is_left(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_demo_verifies_and_stays_when_asked_to(folder: Path) -> None:
-    """With --keep it ends with the verdict, the service goes on, and the command it names takes everything away."""
-    with start(folder, "--keep") as demo:
+def test_the_demo_verifies_and_leaves_nothing(folder: Path) -> None:
+    """Exit 0, the verdict as last line, and everything taken away."""
+    with start(folder) as demo:
         output, _ = demo.communicate(timeout=180)
     assert demo.returncode == 0, output
     assert VERIFIED.fullmatch(output.splitlines()[-1]), output
-    keeper = int(output.partition(": kill ")[2].split()[0])
-    try:
-        metrics = output.partition("curl ")[2].split()[0]
-        with urllib.request.urlopen(metrics, timeout=5) as answer:  # loopback
-            assert "agent_build_info" in answer.read().decode()
-    finally:
-        os.kill(keeper, signal.SIGTERM)
-    eventually(lambda: not alive(keeper), what="the demo ends")
     assert_nothing_is_left(folder)
+
+
+@pytest.mark.slow
+def test_the_demo_stays_until_it_is_told_to_go(folder: Path) -> None:
+    """With --keep the service still answers after the verdict; SIGTERM takes everything away."""
+    with start(folder, "--keep") as demo:
+        assert demo.stdout is not None
+        output = ""
+        while not VERIFIED.search(output):
+            line = demo.stdout.readline()
+            assert line, output
+            output += line
+        with urllib.request.urlopen(output.partition("curl ")[2].split()[0], timeout=5) as answer:  # loopback
+            assert answer.status == 200
+        demo.terminate()
+        demo.communicate(timeout=60)
+    assert demo.returncode == 0
+    assert_nothing_is_left(folder)
+
+
+class Tampered(Play):
+    """A demonstration in which somebody takes one row from the front end before the comparison."""
+
+    def judge(self, place: Installation) -> Verdict:
+        """The comparison, after the deed."""
+        with closing(sqlite3.connect(place.front_file, timeout=30)) as connection, connection:
+            table = '"居民"'
+            assert connection.execute(f"DELETE FROM {table} WHERE rowid = (SELECT min(rowid) FROM {table})").rowcount == 1
+        return super().judge(place)
+
+
+def test_a_missing_row_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    """A verification that cannot fail is worthless: the result is not zero, and the difference is named."""
+    with ExitStack() as everything:
+        assert Tampered(Screen(), everything, transactions=50, big=200).perform(stays=False) == 1
+    output = capsys.readouterr().out
+    assert "VERIFIED" not in output
+    assert "1 missing" in output
+    assert "only in source, topic" in output
 
 
 def test_ctrl_c_leaves_nothing_behind(folder: Path) -> None:

@@ -15,6 +15,7 @@ from tests.waiting import eventually
 from tests.workload import RESIDENTS, Writer, insert_resident
 
 HALTED = 78
+QUIET = 300.0  # seconds between heartbeats: one at the start, no other within a test
 
 
 @pytest.fixture
@@ -141,21 +142,44 @@ def clone(place: Installation, to: Path) -> tuple[Path, int]:
     return config, port
 
 
-def test_an_agent_cloned_and_both_run(place: Installation, tmp_path: Path) -> None:
-    """DUPLICATE_AGENT: the clone finds the slot in use for longer than a dead agent could hold it, and publishes nothing; the first goes on unharmed."""
+def test_an_agent_cloned_while_it_runs(place: Installation, tmp_path: Path) -> None:
+    """DUPLICATE_AGENT: the slot is in use for longer than a dead agent could hold it. The clone publishes nothing, the first goes on unharmed."""
     place.set_for_role("wal_sender_timeout", "3s")  # the clone waits twice as long and 10 s
-    config, port = clone(place, tmp_path / "there")
+    place.sections = {"source": {"heartbeat_seconds": QUIET}}  # while the slot stands still nothing else gives the clone away
+    place.write_config()
     with place.start() as first:
         first.wait_ready()
         insert(place.source, -1)
+        eventually(place.caught_up, 60, "the first one is at rest", 0.5)
+        config, port = clone(place, tmp_path / "there")
         with Agent(config, config.parent / "clone.log", port) as second:
             assert second.wait() == HALTED, second.log[-3000:]
             assert "\nDUPLICATE_AGENT: " in second.log, second.log[-3000:]
             assert "stage=publish" not in second.log
-        insert(place.source, -2)
-        verdict = place.verdict()
-        assert verdict.equal, verdict
-        assert "attempt=2" not in first.log
+        assert_goes_on(first, place)
+
+
+def test_an_agent_cloned_and_the_first_has_worked_since(place: Installation, tmp_path: Path) -> None:
+    """SLOT_ADVANCED, at once: what the first one has acknowledged the clone would never see; the first goes on unharmed."""
+    config, port = clone(place, tmp_path / "there")
+    with place.start() as first:
+        first.wait_ready()
+        insert(place.source, -1)
+        eventually(place.applied, 60, "the first one has taken the change", 0.5)
+        with Agent(config, config.parent / "clone.log", port) as second:
+            assert second.wait() == HALTED, second.log[-3000:]
+            assert "\nSLOT_ADVANCED: " in second.log, second.log[-3000:]
+        assert_goes_on(first, place)
+
+
+def assert_goes_on(agent: Agent, place: Installation) -> None:
+    """The agent works, in the processes it had."""
+    insert(place.source, -2)
+    verdict = place.verdict()
+    assert verdict.equal, verdict
+    children = [line for line in agent.log.splitlines() if "attempt=2" in line]
+    assert not children, children
+    agent.check()
 
 
 def test_an_agent_cloned_and_the_clone_has_worked(place: Installation, tmp_path: Path) -> None:

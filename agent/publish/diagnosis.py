@@ -124,7 +124,7 @@ def _login_and_rights(settings: Settings, agent: str) -> list[Finding]:
     deadline = time.monotonic() + LOGIN_SECONDS
     try:
         rights = bounded(lambda: _read_rights(settings, agent), deadline + 10, lambda: None)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         return [_failed(our_error(error, settings.kafka), settings)]
     user = settings.kafka.sasl.user if settings.kafka.sasl else "ANONYMOUS"
     return [_good("login", mark("Logged in as {user}"), user=user), *_missing(settings, rights, agent)]
@@ -134,7 +134,7 @@ def _failed(error: AgentError, settings: Settings) -> Finding:
     sasl = settings.kafka.sasl
     if isinstance(error, LoginRefused) and sasl:
         fix = mark(
-            "Check user and password; an administrator sets it with: kafka-configs.sh --bootstrap-server {server} --alter --add-config '{mechanism}=[password=...]' --entity-type users --entity-name {user}"
+            "Check user and password; an administrator sets it with: kafka-configs.sh --bootstrap-server {server} --alter --add-config '{mechanism}=[password=...]' --entity-type users --entity-name {user}"  # noqa: E501
         )
         return _bad("login", mark("{detail}"), fix, detail=error.text(), mechanism=sasl.mechanism, user=sasl.user, server=settings.kafka.bootstrap_servers[0])
     step = "rights" if isinstance(error, KafkaRefused) else "login"
@@ -157,7 +157,7 @@ def _read_rights(settings: Settings, agent: str) -> dict[str, set[str]]:
                 admin.describe_transactions([agent])
             except AuthorizationError:
                 rights[""] = set()
-            except Exception:  # an id that was never used is unknown to the coordinator: then the right is there
+            except Exception:  # an id that was never used is unknown to the coordinator: then the right is there  # noqa: BLE001, S110
                 pass
     return rights
 

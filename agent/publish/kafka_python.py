@@ -75,7 +75,7 @@ class KafkaPythonProducer:
         try:
             self._client = KafkaProducer(**options, kafka_client=self._make_net)
             # Never a new epoch by itself: the transaction would be gone without an error, and a clone would be fenced in turn.
-            self._client._transaction_manager._supports_epoch_bump = lambda: False
+            self._client._transaction_manager._supports_epoch_bump = lambda: False  # noqa: SLF001
             if not self._abandoned:
                 self._client.init_transactions()
         finally:
@@ -94,7 +94,7 @@ class KafkaPythonProducer:
         """See Producer."""
         try:
             future = self._client.send(topic, value=value, key=key, headers=headers, partition=partition)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             raise our_error(error, self._settings) from None
         size = len(key) + len(value or b"") + _RECORD_BYTES
         self.outstanding += size
@@ -151,9 +151,9 @@ class KafkaPythonProducer:
         client, error = self._client, KafkaError("abandoned")
         with contextlib.suppress(Exception):
             if client is not None:
-                client._sender.force_close()
-                client._sender.join(1)
-                client._transaction_manager.authentication_failed(error)
+                client._sender.force_close()  # noqa: SLF001
+                client._sender.join(1)  # noqa: SLF001
+                client._transaction_manager.authentication_failed(error)  # noqa: SLF001
                 client.close(0)
             elif self._net is not None:
                 self._net.close()
@@ -165,7 +165,7 @@ class KafkaPythonProducer:
     def _guard(self, work: Callable[[], T]) -> T:
         try:
             return work()
-        except Exception as error:  # crash-only: whatever a client raises costs a new producer, never the process
+        except Exception as error:  # crash-only: whatever a client raises costs a new producer, never the process  # noqa: BLE001
             raise our_error(error, self._settings) from None
 
 
@@ -198,7 +198,7 @@ class KafkaPython:
     def _bounded(self, work: Callable[[], T], deadline: float) -> T:
         try:
             return bounded(work, deadline, self._tick)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             raise our_error(error, self._settings) from None
 
     def _options(self, deadline: float) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class Relay:
                 return
             except AgentError:
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 self.abandon()
                 self.control.retry(self.unknown(error))
             finally:

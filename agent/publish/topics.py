@@ -29,7 +29,7 @@ STATE_SETTINGS = {
 
 
 def _never() -> None:
-    """init and check wait without signs of life."""
+    """Init and check wait without signs of life."""
 
 
 def broker(settings: Settings, agent: str = "") -> KafkaPython:
@@ -47,7 +47,7 @@ def wanted(settings: Settings) -> dict[str, dict[str, Any]]:
     replicas = settings.kafka.replication_factor
     size = str(max(_CLUSTER_LIMIT, settings.kafka.max_event_bytes + OVERHEAD))
     resources = {"cleanup.policy": "delete", MAX_MESSAGE_BYTES: size}
-    topics = {name: (settings.kafka.partitions, resources) for name in resource_topics(settings)}
+    topics = dict.fromkeys(resource_topics(settings), (settings.kafka.partitions, resources))
     topics[settings.state_topic] = (1, STATE_SETTINGS)
     return {name: {"num_partitions": count, "replication_factor": replicas, "configs": configs} for name, (count, configs) in topics.items()}
 
@@ -65,7 +65,7 @@ def create_topics(settings: Settings, tell: Callable[[str], None]) -> None:
         deadline = time.monotonic() + SECONDS
         try:
             bounded(lambda: _create(settings, missing), deadline, _never)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             raise our_error(error, settings.kafka) from None
     verify(settings, describe(settings))
     for name in found:

@@ -37,7 +37,7 @@ class Worker:
         def attempt() -> None:
             try:
                 results.append(work())
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001
                 errors.append(error)
             done.set()
 

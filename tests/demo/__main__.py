@@ -28,8 +28,8 @@ def main() -> int:
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what loses its parent comes to us, so that `sweep` finds it
     with ExitStack() as everything:
         try:
-            folder = everything.enter_context(folder_of_all())
-            play = Play(Screen(), folder, arguments.kafka)
+            everything.enter_context(folder_of_all())
+            play = Play(Screen(), everything, arguments.kafka)
             code = play.perform(stays=arguments.keep)
             if arguments.keep and code == 0:
                 wait_for_end()

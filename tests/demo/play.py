@@ -1,7 +1,6 @@
 """The demonstration's eight steps, from empty servers to the verdict."""
 
 import json
-import os
 import sqlite3
 import sys
 import threading
@@ -32,8 +31,9 @@ LOG_LINES = 30
 class Play:
     """One performance; everything it starts is entered into the stack it was given."""
 
-    def __init__(self, screen: Screen, everything: ExitStack, kafka: str | None) -> None:
+    def __init__(self, screen: Screen, everything: ExitStack, kafka: str | None = None, transactions: int = TRANSACTIONS, big: int = BIG) -> None:
         self._screen = screen
+        self._transactions, self._big = transactions, big
         self._everything = everything
         self._kafka = kafka
         self._place: Installation | None = None
@@ -64,17 +64,21 @@ class Play:
         with self._screen.step("run", "启动代理") as step:
             self._start(place).wait_ready()
             step.note = "capture and publisher are connected"
-        with self._screen.workload("Random workload", "随机业务负载", SESSIONS * TRANSACTIONS) as workload:
+        with self._screen.workload("Random workload", "随机业务负载", SESSIONS * self._transactions) as workload:
             self._work(place, workload)
         with self._screen.step("Catching up", "等待追平") as step:
-            eventually(place.caught_up, PATIENCE, "all that was committed is published")
+            eventually(lambda: step.show(str(progress(place, 0))) or place.caught_up(), PATIENCE, "all that was committed is published")
             step.note = "all that was committed is stored and published"
         with self._screen.step("Independent comparison", "独立比对") as step:
-            verdict = place.judge()
+            verdict = self.judge(place)
             step.note = "other clients, row by row and event by event" if verdict.equal else "differences found"
         return verdict
 
     # ---- steps
+
+    def judge(self, place: Installation) -> Verdict:
+        """The independent comparison."""
+        return place.judge()
 
     def _business_database(self) -> PostgresServer:
         with self._screen.step("Business database", "业务库") as step:
@@ -123,8 +127,8 @@ class Play:
             writers = [stack.enter_context(Writer(place.source, seed)) for seed in range(SESSIONS)]
             sessions = stack.enter_context(ThreadPoolExecutor(SESSIONS))
             stack.callback(stop.set)
-            running = {sessions.submit(write, writer, stop) for writer in writers}
-            whole, killed, big = SESSIONS * TRANSACTIONS, False, False
+            running = {sessions.submit(write, writer, self._transactions, stop) for writer in writers}
+            whole, killed, big = SESSIONS * self._transactions, False, False
             while running:
                 done, running = wait(running, timeout=0.1)
                 for session in done:
@@ -136,9 +140,9 @@ class Play:
                     self._kill(place, workload)
                 if not big and counts.transactions >= whole * 0.6:
                     big = True
-                    insert_many(place.source, BIG)
-                    workload.happened(f"one transaction of {BIG:,} rows 大事务")
-            changes = sum(writer.changes for writer in writers) + BIG
+                    insert_many(place.source, self._big)
+                    workload.happened(f"one transaction of {self._big:,} rows 大事务")
+            changes = sum(writer.changes for writer in writers) + self._big
         workload.note = f"{whole + 1:,} transactions, {changes:,} rows changed"
 
     def _kill(self, place: Installation, workload: Workload) -> None:
@@ -164,20 +168,21 @@ class Play:
         lines = {
             "status 状态": f"{agent} -c {place.config} status",
             "metrics 监控": f"curl http://{HOST}:{place.listen}/metrics",
+            "readiness 就绪": f"curl http://{HOST}:{place.listen}/-/ready",
             "business database 业务库": f"psql {url(place.source)}",
             "front end 前置库": f"sqlite3 {place.front_file}",
             "topics 主题": f"{', '.join(table.topic for table in place.judged)} at {place.bootstrap}",
             "agent's log 日志": f"tail -f {place.log}",
-            "end it all 全部结束": f"kill {os.getpid()}",
         }
         self._screen.say("\nStill running 仍在运行：")
         for what, how in lines.items():
             self._screen.say(f"  {what}: {how}")
+        self._screen.say("Ctrl-C ends it and removes everything 按 Ctrl-C 结束并清除")
 
 
-def write(writer: Writer, stop: threading.Event) -> None:
+def write(writer: Writer, transactions: int, stop: threading.Event) -> None:
     """One session's work."""
-    while writer.transactions < TRANSACTIONS and not stop.is_set():
+    while writer.transactions < transactions and not stop.is_set():
         writer.transaction()
 
 

@@ -8,8 +8,10 @@ from typing import NamedTuple, Self
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.status import Status
 
 STEPS = 8
+EVERY = 2.0  # seconds between lines of progress where nothing moves
 
 
 class Counts(NamedTuple):
@@ -19,11 +21,32 @@ class Counts(NamedTuple):
     stored: int  # events in the front end's outbox so far
     published: int
 
+    def __str__(self) -> str:
+        return f"{self.stored:,} events in the front end 已入前置库, {self.published:,} in Kafka 已发布"
+
 
 class Step:
     """A step under way; `note` is said when it is done."""
 
     note = ""
+
+    def __init__(self, console: Console, label: str, moving: Status) -> None:
+        self._console, self._label, self._moving = console, label, moving
+        self._shown = time.monotonic()
+
+    def show(self, text: str) -> None:
+        """How far it is."""
+        self._moving.update(f"{self._label}  {escape(text)}")
+        self._shown = plain(self._console, text, self._shown)
+
+
+def plain(console: Console, text: str, last: float) -> float:
+    """Where nothing moves, a line every two seconds; returns when the last one was printed."""
+    now = time.monotonic()
+    if console.is_terminal or now - last < EVERY:
+        return last
+    console.print(f"    {escape(text)}", soft_wrap=True)
+    return now
 
 
 class Screen:
@@ -41,9 +64,11 @@ class Screen:
     def step(self, name: str, gloss: str) -> Iterator[Step]:
         """A step, with a sign of life until it is done."""
         self._number += 1
-        began, step = time.monotonic(), Step()
+        began = time.monotonic()
         label = f"{self._number}/{STEPS} [bold]{name}[/] {gloss}"
-        with self._console.status(label):
+        self._begin(label)
+        with self._console.status(label) as moving:
+            step = Step(self._console, label, moving)
             yield step
         self._done(label, step.note, began)
 
@@ -53,9 +78,14 @@ class Screen:
         self._number += 1
         began = time.monotonic()
         label = f"{self._number}/{STEPS} [bold]{name}[/] {gloss}"
+        self._begin(label)
         with Workload(self._console, label, transactions) as workload:
             yield workload
         self._done(label, workload.note, began)
+
+    def _begin(self, label: str) -> None:
+        if not self._console.is_terminal:
+            self._console.print(f"… {label}", soft_wrap=True)
 
     def _done(self, label: str, note: str, began: float) -> None:
         self._console.print(f"[green]✓[/] {label}  {escape(note)} [dim]{time.monotonic() - began:.1f} s[/]", soft_wrap=True)
@@ -76,6 +106,7 @@ class Workload:
     note = ""
 
     def __init__(self, console: Console, label: str, transactions: int) -> None:
+        self._console, self._shown = console, time.monotonic()
         counts = TextColumn("{task.fields[counts]}")
         self._progress = Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(30), counts, console=console, transient=True, disable=not console.is_terminal
@@ -96,7 +127,8 @@ class Workload:
         self._progress.update(self._written, completed=counts.transactions, counts=f"{counts.transactions:,}")
         of = f"{counts.published:,} of {counts.stored:,} stored 已入前置库"
         self._progress.update(self._published, completed=counts.published, total=max(1, counts.stored), counts=of)
+        self._shown = plain(self._console, f"{counts.transactions:,} transactions 业务事务, {counts}", self._shown)
 
     def happened(self, text: str) -> None:
         """A line above the bars that stays."""
-        self._progress.console.print(f"    [yellow]{escape(text)}[/]", soft_wrap=True)
+        self._console.print(f"    [yellow]{escape(text)}[/]", soft_wrap=True)

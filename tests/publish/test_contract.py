@@ -89,7 +89,7 @@ def with_kafka(prefix: str, broker: KafkaBroker, path: Path) -> Case:
 @pytest.fixture(params=["memory", "kafka-python"])
 def case(request: pytest.FixtureRequest, topic_prefix: str, tmp_path: Path) -> Iterator[Case]:
     """Each implementation in turn."""
-    if request.param == "memory":
+    if request.param == "memory":  # noqa: SIM108
         found = in_memory(topic_prefix)
     else:
         found = with_kafka(topic_prefix, request.getfixturevalue("kafka_broker"), tmp_path)
@@ -143,7 +143,7 @@ def test_an_abandoned_transaction_is_never_visible(case: Case) -> None:
 def test_an_older_producer_is_fenced(case: Case) -> None:
     """Whatever it tries raises, stays invisible, and does not hurt the younger one."""
     older, younger = case.open(), case.open()
-    with pytest.raises(KafkaUnreachable):
+    with pytest.raises(KafkaUnreachable):  # noqa: PT012
         older.begin()
         case.write(older, b"zombie")
         older.drain(0, soon())
@@ -209,7 +209,7 @@ def test_a_topic_created_again_under_a_running_producer_is_noticed(case: Case) -
         case.write(producer, b"a", b"b")
         producer.commit(soon())
     case.recreate()
-    with pytest.raises(KafkaUnreachable):
+    with pytest.raises(KafkaUnreachable):  # noqa: PT012
         for _ in range(3):
             producer.begin()
             case.write(producer, b"c")

@@ -1,8 +1,8 @@
 """Units: whole source transactions within the bounds, numbered parts beyond them, from any place on."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-import pytest
 
 from agent.errors import AgentError
 from agent.front.outbox import Batch, BatchWriter

@@ -129,4 +129,4 @@ def test_goes_on_only_where_nothing_can_be_lost_or_repeated(
         return
     assert mark <= record <= last
     assert epoch < identity or (mine and epoch == identity)
-    assert record == 0 or held == record or (held is None and mark == record and kept)
+    assert record == 0 or held == record or (held is None and mark == record and kept)  # noqa: PLR1714

@@ -198,7 +198,7 @@ def test_harm_is_named(site: Callable[..., Site], kafka_broker: KafkaBroker, har
         topics.create_topics(settings, lambda line: None)
     here.front.write(workload(2, 50))
     publisher = publisher if running else here.publisher()
-    expected = {"state": "STATE_LOST", "topic": "TOPIC_LOST", "partition": "PARTITIONS_CHANGED"}[harm.split()[0]]
+    expected = {"state": "STATE_LOST", "topic": "TOPIC_LOST", "partition": "PARTITIONS_CHANGED"}[harm.split(maxsplit=1)[0]]
     assert publisher.halted() == expected
 
 

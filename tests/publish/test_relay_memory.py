@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings as hypothesis_settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from agent.control import Control
@@ -79,7 +80,7 @@ class Running:
     def _run(self) -> None:
         try:
             self.relay.run()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             self.error = error
 
     def stop(self) -> float:

@@ -135,8 +135,14 @@ def as_standby(server: PostgresServer) -> Iterator[None]:
     process = ServerProcess(
         [server._binaries / "postgres", "-D", server.data_directory], server.data_directory.parent / "standby.log", owner=server._owner, env=ENVIRONMENT
     )
+
+    def answers() -> bool:
+        process.check()
+        with psycopg.connect(server.dsn()):
+            return True
+
     try:
-        eventually(lambda: process.check() or psycopg.connect(server.dsn()).close() is None, what="the standby answers")
+        eventually(answers, what="the standby answers")
         yield
     finally:
         process.stop(STOP_SIGNALS["fast"])
@@ -155,7 +161,7 @@ def test_a_standby_is_no_source(private_server: PostgresServer, private: Postgre
 
 
 @pytest.fixture
-def copied(private_server: PostgresServer, private: PostgresBusiness, tmp_path: Path) -> Iterator[Stored]:
+def copied(private_server: PostgresServer, private: PostgresBusiness, tmp_path: Path) -> Stored:
     """A server restored from a copy of its data directory, and what the agent had stored by then: three transactions the copy lacks."""
     stored = applied(private, 1)
     private_server.stop()
@@ -202,7 +208,7 @@ def deliver_until_halt(source: PostgresSource, delivered: list[Message]) -> None
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         for message in source.read(0.05):
-            delivered.append(message)
+            delivered.append(message)  # noqa: PERF402
 
 
 def test_a_restored_server_that_shuts_down(private_server: PostgresServer, private: PostgresBusiness, copied: Stored) -> None:

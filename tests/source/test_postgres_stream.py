@@ -1,5 +1,7 @@
 """What PostgreSQL's stream carries: large rows, identities, names, savepoints; and what the catalogue tells beside it."""
 
+from itertools import pairwise
+
 import pytest
 
 from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX
@@ -181,7 +183,7 @@ def test_a_large_transaction_is_streamed(published: PostgresBusiness) -> None:
             assert message.size > 1000
         return isinstance(message, Commit)
 
-    eventually(lambda: any([take(message) for message in source.read(0.2)]), 60, "the commit comes", interval=0)
+    eventually(lambda: any([take(message) for message in source.read(0.2)]), 60, "the commit comes", interval=0)  # noqa: C419
     assert seen == ["Begin", *["Change"] * 20_000, "Commit"]
 
 
@@ -198,6 +200,7 @@ def test_what_a_new_snapshot_sees_and_the_lag(published: PostgresBusiness) -> No
         (got,) = read_commits(source, 1)
         snapshot = eventually(source.tend, what="a snapshot is taken")
     assert in_progress is not None
+    assert snapshot is not None
     assert snapshot.sees(got.xid)
     assert not snapshot.sees(in_progress[0])
     assert source.tend() is None
@@ -221,7 +224,7 @@ def test_heartbeats_are_written_when_due(published: PostgresBusiness) -> None:
     eventually(three, what="three heartbeats")
     times = [message.time_us for message in beats if not isinstance(message, Begin | Change | Truncate)]
     assert len(times) == 3
-    assert all(later - earlier > 1_400_000 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier > 1_400_000 for earlier, later in pairwise(times))
 
 
 def test_the_catalogue_tells_columns_types_and_keys(postgres_business: PostgresBusiness) -> None:
