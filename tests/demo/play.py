@@ -67,7 +67,7 @@ class Play:
         with self._screen.workload("Random workload", "随机业务负载", SESSIONS * self._transactions) as workload:
             self._work(place, workload)
         with self._screen.step("Catching up", "等待追平") as step:
-            eventually(lambda: step.show(str(progress(place, 0))) or place.caught_up(), PATIENCE, "all that was committed is published")
+            eventually(lambda: step.show(str(progress(place, 0))) and place.caught_up(), PATIENCE, "all that was committed is published")
             step.note = "all that was committed is stored and published"
         with self._screen.step("Independent comparison", "独立比对") as step:
             verdict = self.judge(place)
@@ -155,15 +155,13 @@ class Play:
 
     def _failed(self, reason: str) -> int:
         self._screen.say(f"\n✗ {reason}", "bold red")
-        place = self._place
-        if place is not None and place.log.exists():
+        if (place := self._place) is not None and place.log.exists():
             lines = place.log.read_text(encoding="utf-8", errors="replace").splitlines()
             self._screen.say("\n".join(["", f"The end of the agent's log 代理日志末尾 ({len(lines)} lines):", *lines[-LOG_LINES:]]), "dim")
         return 1
 
     def _where_to_look(self) -> None:
-        place = self._place
-        assert place is not None
+        assert (place := self._place) is not None  # noqa: RUF018
         agent = Path(sys.executable).with_name("sync-agent")
         lines = {
             "status 状态": f"{agent} -c {place.config} status",

@@ -34,10 +34,11 @@ class Step:
         self._console, self._label, self._moving = console, label, moving
         self._shown = time.monotonic()
 
-    def show(self, text: str) -> None:
-        """How far it is."""
+    def show(self, text: str) -> bool:
+        """Shows how far it is; always true, so that a condition that is waited for can say it."""
         self._moving.update(f"{self._label}  {escape(text)}")
         self._shown = plain(self._console, text, self._shown)
+        return True
 
 
 def plain(console: Console, text: str, last: float) -> float:

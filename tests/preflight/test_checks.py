@@ -6,6 +6,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
@@ -329,7 +330,7 @@ def test_room_on_the_disk(source: Unit, monkeypatch: pytest.MonkeyPatch, free: i
 
 
 def run_command(command: str) -> None:
-    """Does what a printed command says with another client; the syntax itself was tried with kafka-tools 4.4.0."""
+    """Does what a printed command says, with another client: Kafka's own scripts are not among the jars of the tests."""
     parser = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
     for option in ("--bootstrap-server", "--topic", "--entity-type", "--entity-name", "--add-config"):
         parser.add_argument(option)
@@ -341,14 +342,17 @@ def run_command(command: str) -> None:
     script, *words = shlex.split(command)
     given = parser.parse_args(words)
     admin = KafkaAddress(given.bootstrap_server).admin
+    futures: list[Future[Any]] = []
     if script == "kafka-topics.sh":
+        assert given.create
         settings = dict(pair.split("=") for pair in given.config)
-        futures = admin.create_topics([NewTopic(given.topic, given.partitions, given.replication_factor, config=settings)])
+        futures += admin.create_topics([NewTopic(given.topic, given.partitions, given.replication_factor, config=settings)]).values()
     else:
         assert (script, given.alter, given.entity_type) == ("kafka-configs.sh", True, "topics")
-        entries = [ConfigEntry(*pair.split("="), incremental_operation=AlterConfigOpType.SET) for pair in given.add_config.split(",")]
-        futures = admin.incremental_alter_configs([ConfigResource(ConfigResource.Type.TOPIC, given.entity_name, incremental_configs=entries)])
-    for future in futures.values():
+        pairs = [pair.split("=") for pair in given.add_config.split(",")]
+        entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in pairs]
+        futures += admin.incremental_alter_configs([ConfigResource(ConfigResource.Type.TOPIC, given.entity_name, incremental_configs=entries)]).values()
+    for future in futures:
         future.result(30)
 
 
