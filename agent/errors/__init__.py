@@ -1,0 +1,110 @@
+"""Every error the agent knows: a stable code, what happens next (the directive), and the operator's next step.
+
+AgentError
+├── Retry ............ back-off with jitter, for ever
+│   ├── SourceUnreachable, FrontUnreachable, FrontBusy, FrontUnfit, KafkaUnreachable
+│   ├── SlotBusy, SlowLine
+│   └── LoginRefused (waits up to 60 s between attempts)
+├── Suspend .......... this table alone stops; the others go on
+│   ├── TableChanged, RowRefused, TableUnpublished, ReadRefused, TooManyDeletes, FrontTableWrong
+│   └── TopicLost, PartitionsChanged
+└── Halt ............. the agent exits 78 and systemd leaves it down
+    ├── ConfigInvalid, SecretMissing, ListenRefused, NotInitialised, InitRefused
+    ├── SlotMissing, SlotLost, SlotAdvanced, SourceForked, SourceReplaced, SourceNotPrimary, PublicationWrong, ProtocolViolated
+    ├── FrontReplaced
+    ├── StateLost, StateAhead, StateBehind, DuplicateAgent, TopicMissing, TopicLimit, KafkaRefused
+    ├── ServiceAway (75), RequestRefused (1): of commands that ask the running service
+    └── AnotherAgent (exits 75: another agent holds this front end)
+
+The texts never hold row values, keys or secrets: only names of tables and columns, positions, counts and server addresses.
+"""
+
+from agent.errors.halts import (
+    AnotherAgent,
+    ConfigInvalid,
+    DuplicateAgent,
+    FrontReplaced,
+    InitRefused,
+    KafkaRefused,
+    ListenRefused,
+    NotInitialised,
+    ProtocolViolated,
+    PublicationWrong,
+    RequestRefused,
+    SecretMissing,
+    ServiceAway,
+    SlotAdvanced,
+    SlotLost,
+    SlotMissing,
+    SourceForked,
+    SourceNotPrimary,
+    SourceReplaced,
+    StateAhead,
+    StateBehind,
+    StateLost,
+    TopicLimit,
+    TopicMissing,
+)
+from agent.errors.kinds import EX_CONFIG, EX_TEMPFAIL, AgentError, Directive, Halt, Retry, Suspend
+from agent.errors.retries import FrontBusy, FrontUnfit, FrontUnreachable, KafkaUnreachable, LoginRefused, SlotBusy, SlowLine, SourceUnreachable
+from agent.errors.suspensions import FrontTableWrong, PartitionsChanged, ReadRefused, RowRefused, TableChanged, TableUnpublished, TooManyDeletes, TopicLost
+
+__all__ = [
+    "EX_CONFIG",
+    "EX_TEMPFAIL",
+    "AgentError",
+    "AnotherAgent",
+    "ConfigInvalid",
+    "Directive",
+    "DuplicateAgent",
+    "FrontBusy",
+    "FrontReplaced",
+    "FrontTableWrong",
+    "FrontUnfit",
+    "FrontUnreachable",
+    "Halt",
+    "InitRefused",
+    "KafkaRefused",
+    "KafkaUnreachable",
+    "ListenRefused",
+    "LoginRefused",
+    "NotInitialised",
+    "PartitionsChanged",
+    "ProtocolViolated",
+    "PublicationWrong",
+    "ReadRefused",
+    "RequestRefused",
+    "Retry",
+    "RowRefused",
+    "SecretMissing",
+    "ServiceAway",
+    "SlotAdvanced",
+    "SlotBusy",
+    "SlotLost",
+    "SlotMissing",
+    "SlowLine",
+    "SourceForked",
+    "SourceNotPrimary",
+    "SourceReplaced",
+    "SourceUnreachable",
+    "StateAhead",
+    "StateBehind",
+    "StateLost",
+    "Suspend",
+    "TableChanged",
+    "TableUnpublished",
+    "TooManyDeletes",
+    "TopicLimit",
+    "TopicLost",
+    "TopicMissing",
+    "stored",
+]
+
+
+def stored(code: str, values: dict[str, object]) -> AgentError:
+    """The error that was stored as code and values, so that it can be told in the reader's language."""
+    kinds: list[type[AgentError]] = [AgentError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+    found = next((kind for kind in kinds if kind.code == code and not kind.__subclasses__()), None)
+    return found(**values) if found is not None else AgentError(detail=code)

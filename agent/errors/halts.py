@@ -1,0 +1,202 @@
+"""Errors that need a person: the agent ends, and systemd leaves it down."""
+
+from agent.errors.kinds import EX_TEMPFAIL, Halt
+from agent.messages import mark
+
+
+class ConfigInvalid(Halt):
+    """The configuration file has problems; `problems` lists each with its dotted path."""
+
+    problems: tuple[str, ...] = ()
+    code = "CONFIG_INVALID"
+    summary = mark("The configuration {path} has {count} problem(s):\n{listing}")
+    hint = mark("Correct the places named; `config/agent.example.toml` shows every setting.")
+
+
+class SecretMissing(Halt):
+    """A secret the configuration refers to cannot be read."""
+
+    code = "SECRET_MISSING"
+    summary = mark("The secret for {setting} cannot be read: {reason}")
+    hint = mark("Create the file or credential named, readable by the agent's user only (chmod 600).")
+
+
+class ListenRefused(Halt):
+    """The address of /metrics and health cannot be taken."""
+
+    code = "LISTEN_REFUSED"
+    summary = mark("The address {address} of service.listen cannot be taken: {reason}")
+    hint = mark("Another agent or program holds it: set service.listen to a free port of this host.")
+
+
+class NotInitialised(Halt):
+    """`init --apply` has not been run, or not to its end."""
+
+    code = "NOT_INITIALISED"
+    summary = mark("This agent is not initialised: {what} is missing")
+    hint = mark("Run `sync-agent init` to see what is needed, then `sync-agent init --apply`.")
+
+
+class InitRefused(Halt):
+    """`init --apply` will not go on."""
+
+    code = "INIT_REFUSED"
+    summary = mark("init stops: {reason}")
+    hint = mark("Fix what is named and run `sync-agent init --apply` again; it goes on where it stopped.")
+
+
+class SlotMissing(Halt):
+    """The replication slot does not exist."""
+
+    code = "SLOT_MISSING"
+    summary = mark("The replication slot {slot} does not exist on the business database")
+    hint = mark("Changes since {position} may be gone: `sync-agent init --apply` makes a new slot and reads every table again. Do not create it by hand.")
+
+
+class SlotLost(Halt):
+    """The server has removed WAL the slot still needed."""
+
+    code = "SLOT_LOST"
+    summary = mark("The server has given up the replication slot {slot} ({reason})")
+    hint = mark("Changes since {position} are gone: raise max_slot_wal_keep_size, have the owner drop the slot, then `sync-agent init --apply`.")
+
+
+class SlotAdvanced(Halt):
+    """Somebody moved or re-created the slot: changes were skipped (check A)."""
+
+    code = "SLOT_ADVANCED"
+    summary = mark("The replication slot {slot} stands at {confirmed}, past {position} which this agent stored: somebody moved or re-created it")
+    hint = mark("Changes in between were skipped: have the owner drop the slot, then `sync-agent init --apply` (docs/OPERATIONS.md, SLOT_ADVANCED).")
+
+
+class SourceForked(Halt):
+    """The source's history is not the one the agent has followed (check B)."""
+
+    code = "SOURCE_FORKED"
+    summary = mark("The business database's history differs from what was applied up to {position}: {reason}")
+    hint = mark("It was restored from a copy or failed over: have the owner drop the slot, then `sync-agent init --apply` (docs/OPERATIONS.md, SOURCE_FORKED).")
+
+
+class SourceReplaced(Halt):
+    """System identifier or timeline is another one (check B)."""
+
+    code = "SOURCE_REPLACED"
+    summary = mark("The business database is another one: {what} was {before}, is {now}")
+    hint = mark(
+        "After pg_upgrade: `sync-agent rebind --after-upgrade`. Else point the configuration at the right server (docs/OPERATIONS.md, SOURCE_REPLACED)."
+    )
+
+
+class SourceNotPrimary(Halt):
+    """The server is a standby."""
+
+    code = "SOURCE_NOT_PRIMARY"
+    summary = mark("The business database at {address} is a standby")
+    hint = mark("Point the configuration at the primary server.")
+
+
+class PublicationWrong(Halt):
+    """The publication is missing, or could make the application's statements fail."""
+
+    code = "PUBLICATION_WRONG"
+    summary = mark("The publication {publication} is not as init makes it: {reason}")
+    hint = mark("Run `sync-agent check` for the exact statement. Changes made without it are not in the stream (docs/OPERATIONS.md, PUBLICATION_WRONG).")
+
+
+class ProtocolViolated(Halt):
+    """The replication stream holds something this version does not know."""
+
+    code = "PROTOCOL_VIOLATED"
+    summary = mark("The replication stream holds something unknown at {position}: {what}")
+    hint = mark("Keep the log and report it with the server's version; nothing was acknowledged past this point.")
+
+
+class FrontReplaced(Halt):
+    """The front end's state is not the one this configuration belongs to."""
+
+    code = "FRONT_REPLACED"
+    summary = mark("The front end's state does not fit the configuration: {reason}")
+    hint = mark("Each agent needs its own front-end state; check front.url and the agent's name (docs/OPERATIONS.md, FRONT_REPLACED).")
+
+
+class StateLost(Halt):
+    """The state topic has no record though init wrote one (check C)."""
+
+    code = "STATE_LOST"
+    summary = mark("The state topic {topic} holds no record of this agent")
+    hint = mark("What was published is unknown: start over (docs/OPERATIONS.md, STATE_LOST).")
+
+
+class StateAhead(Halt):
+    """Kafka holds more than the outbox ever had: the front end was restored (check C)."""
+
+    code = "STATE_AHEAD"
+    summary = mark("Kafka's state record stands at event {state}, the outbox ends at {outbox}: {reason}")
+    hint = mark("The front end was restored from a backup or belongs to another agent: start over (docs/OPERATIONS.md, STATE_AHEAD).")
+
+
+class StateBehind(Halt):
+    """Kafka lost records that were published: its state stands before the published mark (check C)."""
+
+    code = "STATE_BEHIND"
+    summary = mark("Kafka's state record stands at event {state}, before {mark} which was published already")
+    hint = mark("Kafka was restored or lost records: start over (docs/OPERATIONS.md, STATE_BEHIND).")
+
+
+class DuplicateAgent(Halt):
+    """Another agent publishes under this agent's identity (check C)."""
+
+    code = "DUPLICATE_AGENT"
+    summary = mark("Another agent with this identity is at work: {reason}")
+    hint = mark("A machine or its disk was cloned: remove the clone, then start this agent again (docs/OPERATIONS.md, DUPLICATE_AGENT).")
+
+
+class TopicMissing(Halt):
+    """A topic has not been created."""
+
+    code = "TOPIC_MISSING"
+    summary = mark("Topic {topic} does not exist")
+    hint = mark("Run `sync-agent init --apply`, or let the platform create it with the command `sync-agent check` prints.")
+
+
+class TopicLimit(Halt):
+    """The topic takes smaller messages than the agent may send."""
+
+    code = "TOPIC_LIMIT"
+    summary = mark("Topic {topic} takes messages up to {limit} bytes, the agent may send {needed}")
+    hint = mark("Raise max.message.bytes of the topic, or lower kafka.max_event_bytes.")
+
+
+class KafkaRefused(Halt):
+    """Kafka denies a right the agent needs, or refuses its settings."""
+
+    code = "KAFKA_REFUSED"
+    summary = mark("Kafka refuses: {reason}")
+    hint = mark("Run `sync-agent check`: it names the missing right and the command that grants it.")
+
+
+class ServiceAway(Halt):
+    """A command needs the running service."""
+
+    code = "SERVICE_AWAY"
+    exit_code = EX_TEMPFAIL
+    summary = mark("The service of agent {agent} does not run, or has not answered for {seconds} s")
+    hint = mark("Start it (`systemctl start sync-agent@{agent}`) and see `sync-agent status`; then give the command again.")
+
+
+class RequestRefused(Halt):
+    """The service cannot do what a command asks of a table."""
+
+    code = "REQUEST_REFUSED"
+    exit_code = 1
+    summary = mark("{resource} is {state}")
+    hint = mark("A suspended table: see `sync-agent status`, mend the cause, then `sync-agent resume`. A copying one: wait until it is live.")
+
+
+class AnotherAgent(Halt):
+    """Another agent holds this front end: exit 75."""
+
+    code = "ANOTHER_AGENT"
+    exit_code = EX_TEMPFAIL
+    summary = mark("Another agent holds the front end ({holder})")
+    hint = mark("Stop the other agent first; two must never write one front end.")

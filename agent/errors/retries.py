@@ -1,0 +1,70 @@
+"""Errors after which the agent tries again by itself, for ever."""
+
+from agent.errors.kinds import Retry
+from agent.messages import mark
+
+
+class SourceUnreachable(Retry):
+    """The business database does not answer."""
+
+    code = "SOURCE_UNREACHABLE"
+    summary = mark("The business database at {address} does not answer: {reason}")
+    hint = mark("Check that the database is up and that this host may reach it; the agent tries again by itself and loses nothing.")
+
+
+class FrontUnreachable(Retry):
+    """The front-end database does not answer."""
+
+    code = "FRONT_UNREACHABLE"
+    summary = mark("The front-end database does not answer: {reason}")
+    hint = mark("Check that the front-end database is up; the agent tries again by itself. While it is down the business database keeps its log.")
+
+
+class FrontBusy(Retry):
+    """A lock or resource of the front-end database was not to be had in time."""
+
+    code = "FRONT_BUSY"
+    summary = mark("The front-end database could not take the changes in time: {reason}")
+    hint = mark("Look for a session that holds a lock on the front-end tables, or for a full disk; the agent tries again by itself.")
+
+
+class FrontUnfit(Retry):
+    """The front-end server, its session or its driver could not keep the promise."""
+
+    code = "FRONT_UNFIT"
+    summary = mark("The front-end database cannot be used: {reason}")
+    hint = mark("Change the setting that is named; the agent tries again by itself.")
+
+
+class KafkaUnreachable(Retry):
+    """The exchange platform's Kafka does not answer."""
+
+    code = "KAFKA_UNREACHABLE"
+    summary = mark("Kafka at {address} does not answer: {reason}")
+    hint = mark("Run `sync-agent check`: it tells network, TLS, login and authorisation apart. Front-end tables go on; events wait in the outbox.")
+
+
+class SlotBusy(Retry):
+    """Another connection is reading the replication slot."""
+
+    code = "SLOT_BUSY"
+    summary = mark("The replication slot {slot} is in use by server process {pid}")
+    hint = mark("If no other agent runs, the server ends the old connection within wal_sender_timeout; else stop the other agent.")
+
+
+class SlowLine(Retry):
+    """A Kafka transaction did not get through within half of its time-out: it is sent again at half the size."""
+
+    code = "SLOW_LINE"
+    summary = mark("The line to Kafka is too slow for {events} events in {seconds} s; the transaction is made smaller")
+    hint = mark("Nothing to do; if it stays so, the outbox grows: ask for a faster line.")
+
+
+class LoginRefused(Retry):
+    """A peer refused user or password."""
+
+    code = "LOGIN_REFUSED"
+    first_wait = 5.0  # servers lock accounts after many attempts
+    longest_wait = 60.0
+    summary = mark("{peer} refused the login of {user}: {reason}")
+    hint = mark("Put the right password into the file the configuration names; the agent reads it again at its next attempt, within 60 s.")
