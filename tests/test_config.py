@@ -122,6 +122,17 @@ def test_password_in_a_url_is_never_shown() -> None:
     assert "hidden" not in effective(settings)
 
 
+def test_a_client_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra that brings it is named; the default needs none."""
+    monkeypatch.setattr("agent.config.loading.find_spec", lambda name: None)
+    load(written(tmp_path, SMALL))
+    with pytest.raises(ConfigInvalid) as caught:
+        load(written(tmp_path, SMALL.replace('prefix = "unit"', 'prefix = "unit"\nclient = "librdkafka"')))
+    assert caught.value.problems == (
+        'kafka.client: "librdkafka" needs the package confluent-kafka: pip install "unit-sync-agent[fast]"; or set "kafka-python"',
+    )
+
+
 # ---- example and schema ----
 
 
@@ -258,10 +269,15 @@ def test_empty_file_names_what_to_add(tmp_path: Path) -> None:
         ('user = "sync"', 'user = "sync"\nheartbeat_seconds = "geheim"', "source.heartbeat_seconds: write a number above 0 and up to 300, without quotes"),
         ("[kafka]", '[front]\nurl = "postgresql+psycopg://u:geheim@h/d"\n[kafka]', "front.url: no password here: take it out and add password"),
         ("[kafka]", '[front]\nurl = "postgresql+psycopg://h/d?password=geheim"\n[kafka]', "front.url: no password here: take it out and add password"),
-        ("[kafka]", '[front]\nurl = "mysql://h/geheim"\n[kafka]', "front.url: this version writes to sqlite://, postgresql+psycopg:// only"),
+        (
+            "[kafka]",
+            '[front]\nurl = "mysql://h/geheim"\n[kafka]',
+            "front.url: this version writes to sqlite://, postgresql+psycopg://, mariadb+pymysql://, mysql+pymysql:// only",
+        ),
         ("[kafka]", '[front]\nurl = "geheim"\n[kafka]', 'front.url: no URL; write "sqlite:////folder/front.db"'),
         ("[kafka]", '[front]\nurl = "sqlite://"\n[kafka]', 'front.url: name a file: "sqlite:////folder/front.db"'),
         ("[kafka]", '[front]\nurl = "postgresql+psycopg://u@h"\n[kafka]', "front.url: name the database"),
+        ("[kafka]", '[front]\nurl = "mariadb+pymysql://u@h"\n[kafka]', 'front.url: name the database: "mariadb+pymysql://user@host/database"'),
         ("[kafka]", "allow_env_secrets = 1\n[kafka]", "source.allow_env_secrets: unknown setting; possible here: type, host"),
         ('columns = ["id", "name"]', 'columns = ["id"]\nrename = "geheim"', "rename (line 9 and after): write a table of names: { source_column"),
         (
@@ -302,6 +318,14 @@ def test_targets_and_topics_are_used_once(tmp_path: Path) -> None:
         "resource[1].target (line 13 and after): resource[0] has the same; each resource needs its own",
         "resource[1].topic (line 13 and after): resource[0] has the same; each resource needs its own",
     ]
+
+
+def test_the_topic_of_transactions_is_taken(tmp_path: Path) -> None:
+    text = replaced('prefix = "unit"', 'prefix = "unit"\ntransactions = true').replace('name = "person"', 'name = "transaction"')
+    assert problems(tmp_path, text) == [
+        "resource[0].topic (line 10 and after): this topic is the one kafka.transactions publishes to: give the resource another one"
+    ]
+    assert load(written(tmp_path, text.replace("= true", "= false"))).transaction_topic is None
 
 
 def test_name_that_cannot_be_taken_from_the_file(tmp_path: Path) -> None:

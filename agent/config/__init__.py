@@ -2,6 +2,6 @@
 
 from agent.config.loading import load
 from agent.config.secret import Secret
-from agent.config.settings import FrontSettings, KafkaSettings, ResourceSettings, Settings, SourceSettings
+from agent.config.settings import FrontSettings, KafkaSettings, ReconcileSettings, ResourceSettings, Settings, SourceSettings
 
-__all__ = ["FrontSettings", "KafkaSettings", "ResourceSettings", "Secret", "Settings", "SourceSettings", "load"]
+__all__ = ["FrontSettings", "KafkaSettings", "ReconcileSettings", "ResourceSettings", "Secret", "Settings", "SourceSettings", "load"]

@@ -5,8 +5,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import make_url
-
 from agent.config.settings import Settings
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -30,6 +28,8 @@ def effective(settings: Settings) -> str:
 
 def _complete(settings: Settings) -> Settings:
     """The same settings with the derived names written out."""
+    from sqlalchemy import make_url  # noqa: PLC0415 - takes longer to import than all the rest
+
     url = make_url(settings.front_url).render_as_string(hide_password=True)
     return settings.model_copy(
         update={

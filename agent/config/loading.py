@@ -3,12 +3,11 @@
 import re
 import tomllib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
 from agent.config.inconsistent import Inconsistent
 from agent.config.problems import Expectations, Place, Problem
@@ -16,7 +15,7 @@ from agent.config.settings import ResourceSettings, Settings, doubles
 from agent.errors import ConfigInvalid
 from agent.messages import mark, translate
 
-FRONT_DRIVERS = ("sqlite", "postgresql+psycopg")
+FRONT_DRIVERS = ("sqlite", "postgresql+psycopg", "mariadb+pymysql", "mysql+pymysql")
 _AGENT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
@@ -45,6 +44,7 @@ def load(path: Path) -> Settings:
         problems += _doubles(data)
     problems += _secrets(data)
     problems += _front_url(data)
+    problems += _client(data)
     if settings is None or problems:
         raise _invalid(path, problems, _headers(text)) from None
     return settings
@@ -124,19 +124,29 @@ def _front_url(data: dict[str, Any]) -> Iterator[Problem]:
     if not isinstance(text, str):
         return
     place: Place = ("front", "url")
+    from sqlalchemy import make_url  # noqa: PLC0415 - takes longer to import than all the rest; the supervisor never needs it
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415 - see above
+
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        yield Problem(place, translate(mark('no URL; write "sqlite:////folder/front.db" or "postgresql+psycopg://user@host/database"')))
+        text = mark('no URL; write "sqlite:////folder/front.db", "postgresql+psycopg://user@host/database" or "mariadb+pymysql://user@host/database"')
+        yield Problem(place, translate(text))
         return
     if url.drivername not in FRONT_DRIVERS:
         yield Problem(place, translate(mark("this version writes to {drivers} only"), drivers=", ".join(f"{driver}://" for driver in FRONT_DRIVERS)))
     elif url.drivername == "sqlite" and (url.database or ":memory:") == ":memory:":
         yield Problem(place, translate(mark('name a file: "sqlite:////folder/front.db"')))
     elif url.drivername != "sqlite" and not url.database:
-        yield Problem(place, translate(mark('name the database: "postgresql+psycopg://user@host/database"')))
+        yield Problem(place, translate(mark('name the database: "{driver}://user@host/database"'), driver=url.drivername))
     if url.password is not None or any("pass" in key for key in url.query):
         yield Problem(place, translate(mark('no password here: take it out and add password = { file = "..." } below [front]')))
+
+
+def _client(data: dict[str, Any]) -> Iterator[Problem]:
+    if any(kafka.get("client") == "librdkafka" for kafka in _tables(data, "kafka")) and find_spec("confluent_kafka") is None:
+        text = mark('"librdkafka" needs the package confluent-kafka: pip install "unit-sync-agent[fast]"; or set "kafka-python"')
+        yield Problem(("kafka", "client"), translate(text))
 
 
 def _tables(data: dict[str, Any], key: str) -> list[dict[str, Any]]:

@@ -55,12 +55,29 @@ class FrontSettings(Model):
 
     url: Annotated[
         str | None,
-        Field(description="SQLAlchemy URL without password: sqlite:///path or postgresql+psycopg://user@host/db; default: SQLite below state_directory."),
+        Field(
+            description="SQLAlchemy URL without password: sqlite:///path, postgresql+psycopg://user@host/db or mariadb+pymysql://user@host/db; "
+            "default: SQLite below state_directory."
+        ),
     ] = None
     password: Annotated[Secret | None, Field(description="Where the password is.")] = None
     lock_wait_seconds: Annotated[float, Field(gt=0, le=600, description="How long one statement waits for a lock before the transaction is tried anew.")] = 20.0
     max_rows: Annotated[Positive, Field(description="Row changes after which the front-end transaction ends at the next source commit.")] = 10_000
     max_bytes: Annotated[Positive, Field(description="Bytes of changes after which the front-end transaction ends at the next source commit.")] = 4_194_304
+
+
+class ReconcileSettings(Model):
+    """Copying, verifying and repairing tables beside the stream."""
+
+    max_delete_share: Annotated[
+        float, Field(ge=0, le=1, description="Share of a front-end table that a copy may delete; past it (and past 100 rows) the table is suspended.")
+    ] = 0.2
+    max_outbox_bytes: Annotated[Positive, Field(description="Copying waits while the outbox holds more than so many bytes that Kafka has not taken.")] = (
+        2_147_483_648
+    )
+    window_bytes: Annotated[
+        Positive, Field(description="Changes remembered while a page is read; past it the page is dropped and the next one is smaller.")
+    ] = 16_777_216
 
 
 class SaslSettings(Model):
@@ -84,8 +101,21 @@ class KafkaSettings(Model):
 
     bootstrap_servers: Annotated[list[Annotated[str, Field(pattern=r"^\S+:\d+$")]], Field(min_length=1, description="Brokers to ask first, as host:port.")]
     prefix: Annotated[TopicName, Field(description="First part of every topic name, given by the platform.")]
+    client: Annotated[Literal["kafka-python", "librdkafka"], Field(description="Client that publishes; librdkafka is faster and needs the extra `fast`.")] = (
+        "kafka-python"
+    )
     tls: Annotated[TlsSettings | None, Field(description="TLS; absent: none.")] = None
     sasl: Annotated[SaslSettings | None, Field(description="Login; absent: none.")] = None
+    value_format: Annotated[
+        Literal["json", "json-schema"], Field(description="json-schema: keys and values carry Kafka Connect's schema, as its JDBC sinks want it.")
+    ] = "json"
+    before: Annotated[
+        Literal["log", "complete"],
+        Field(description="log: the old row as far as the log has it; complete: always the whole old row, looked up in the front end (Flink)."),
+    ] = "log"
+    transactions: Annotated[
+        bool, Field(description="Publish begin and end of source transactions to <prefix>.transaction, and each event's place in its own.")
+    ] = False
     partitions: Annotated[Positive, Field(description="Partitions of topics that init creates.")] = 3
     replication_factor: Annotated[Positive, Field(description="Replicas of topics that init creates; 3 on a real cluster.")] = 1
     max_event_bytes: Annotated[Positive, Field(description="Largest event (key, value and headers); topics must take it.")] = 1_000_000
@@ -136,6 +166,11 @@ class ResourceSettings(Model):
         return self.table.rpartition(".")[2]
 
     @property
+    def needed_columns(self) -> list[str]:
+        """Source columns the agent reads: the shared ones (the key is among them) and those the filter tests."""
+        return list(dict.fromkeys([*self.columns, *(condition.column for condition in self.filter)]))
+
+    @property
     def target_name(self) -> str:
         """Front-end table as configured: `[schema.]table`."""
         return self.target or self.table_name
@@ -172,6 +207,7 @@ class ServiceSettings(Model):
 
     listen: Annotated[str, Field(pattern=r"^\S+:\d+$", description="Address of /metrics, /-/healthy and /-/ready.")] = "127.0.0.1:9187"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="What is logged.")] = "info"
+    log_format: Annotated[Literal["text", "json"], Field(description="Readable lines, or one JSON object a line.")] = "text"
 
 
 class Settings(Model):
@@ -183,15 +219,21 @@ class Settings(Model):
     source: SourceSettings
     front: FrontSettings = FrontSettings()
     kafka: KafkaSettings
+    reconcile: ReconcileSettings = ReconcileSettings()
     service: ServiceSettings = ServiceSettings()
     resource: Annotated[list[ResourceSettings], Field(min_length=1, description="The shared tables, one [[resource]] each.")]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        findings = list(doubles(dict(enumerate(self.resource)), self.kafka.prefix))
+        findings = [*doubles(dict(enumerate(self.resource)), self.kafka.prefix), *self._taken()]
         if findings:
             raise Inconsistent(findings)
         return self
+
+    def _taken(self) -> Iterator[Finding]:
+        for number, resource in enumerate(self.resource):
+            if self.topic(resource) == self.transaction_topic:
+                yield ("resource", number, "topic"), mark("this topic is the one kafka.transactions publishes to: give the resource another one"), {}
 
     @property
     def agent(self) -> str:
@@ -222,6 +264,16 @@ class Settings(Model):
     def state_topic(self) -> str:
         """The one-partition topic of this agent's state records."""
         return f"{self.kafka.prefix}.sync-agent.{self.agent}"
+
+    @property
+    def transaction_topic(self) -> str | None:
+        """The topic of begins and ends of source transactions; None if nobody asked for it."""
+        return f"{self.kafka.prefix}.transaction" if self.kafka.transactions else None
+
+    @property
+    def event_topics(self) -> list[str]:
+        """Every topic but the state topic."""
+        return [*map(self.topic, self.resource), *filter(None, [self.transaction_topic])]
 
     def topic(self, resource: ResourceSettings) -> str:
         """Topic of a resource."""
