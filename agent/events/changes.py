@@ -76,7 +76,13 @@ class Heartbeat(NamedTuple):
     time_us: int
 
 
-Message = Begin | Change | Truncate | Commit | Heartbeat
+class HighPosition(NamedTuple):
+    """The only content of a transaction that a page reader wrote behind its page: everything its snapshot saw has been delivered."""
+
+    token: str  # of the page
+
+
+Message = Begin | Change | Truncate | Commit | Heartbeat | HighPosition
 
 
 def lsn_text(lsn: int) -> str:
@@ -95,6 +101,7 @@ class Snapshot(NamedTuple):
 
     xmax: int
     in_progress: frozenset[int]
+    xmin: int = 0  # every transaction before it is over
 
     def sees(self, xid: int) -> bool:
         """Whether the transaction is visible. Of `xid` only 32 bits are known (pgoutput): the id nearest to xmax is meant.

@@ -1,11 +1,10 @@
 """Debezium's envelope, built from value forms that are already JSON (docs/events.md; names as Debezium's PostgreSQL connector)."""
 
-from collections.abc import Sequence
-
 import orjson
 
 from agent import __version__
 from agent.events.changes import Begin
+from agent.events.connect import Shell
 
 
 class Origin:
@@ -18,6 +17,14 @@ class Origin:
         self._database = orjson.dumps(database)
         self._begin: Begin | None = None
         self._parts = (b"", b"")
+
+    def read(self, begin: Begin, last_position: int) -> bytes:
+        """The `source` object of a row that was read, not streamed: as Debezium's incremental snapshots have it, without txId and lsn."""
+        us = begin.time_us
+        return (
+            b'%b,"ts_ms":%d,"ts_us":%d,"ts_ns":%d,"snapshot":"incremental","db":%b,"sequence":"[\\"%d\\",null]",%b,'
+            b'"txId":null,"lsn":null,"xmin":null,"origin":null,"origin_lsn":null}'
+        ) % (self._head, us // 1000, us, us * 1000, self._database, last_position, self._table)
 
     def source(self, begin: Begin, last_position: int, lsn: int) -> bytes:
         """The `source` object of a change at `lsn` in the transaction `begin`; `last_position` is where the transaction before it ended."""
@@ -33,18 +40,19 @@ class Origin:
         return b"".join((self._parts[0], number, self._parts[1], number, b',"xmin":null,"origin":null,"origin_lsn":null}'))
 
 
-def json_object(names: Sequence[bytes], values: Sequence[bytes]) -> bytes:
-    """A JSON object from names (each `"name":` already encoded) and encoded values."""
-    return b"{" + b",".join([name + value for name, value in zip(names, values, strict=True)]) + b"}"
+class Envelope:
+    """The values of one table's events. What is the same for all is written once, a schema too."""
 
+    def __init__(self, shell: Shell) -> None:
+        head, tail = (part.replace(b"%", b"%%") for part in shell)
+        self._form = head + b'{"before":%b,"after":%b,"source":%b,"transaction":null,"op":"%b","ts_ms":%d,"ts_us":%d,"ts_ns":%d}' + tail
+        self._placed = self._form.replace(b'"transaction":null,"op":"%b"', b'"transaction":%b,"op":"%b"')
 
-def json_name(name: str) -> bytes:
-    """A member name ready for `json_object`."""
-    return orjson.dumps(name) + b":"
+    def value(self, op: bytes, before: bytes, after: bytes, source: bytes, now_ns: int, transaction: bytes | None = None) -> bytes:
+        """The whole value of an event; `before` and `after` are JSON (`null` where there is none), `now_ns` the processing time.
 
-
-def envelope(op: bytes, before: bytes, after: bytes, source: bytes, now_ns: int) -> bytes:
-    """The whole value of an event; `before` and `after` are JSON (`null` where there is none), `now_ns` the processing time."""
-    return b'{"before":%b,"after":%b,"source":%b,"transaction":null,"op":"%b","ts_ms":%d,"ts_us":%d,"ts_ns":%d}' % (
-        before, after, source, op, now_ns // 1_000_000, now_ns // 1000, now_ns,
-    )  # fmt: skip
+        `transaction`: the event's place in its source transaction as JSON, where somebody wants to know it.
+        """
+        if transaction is not None:
+            return self._placed % (before, after, source, transaction, op, now_ns // 1_000_000, now_ns // 1000, now_ns)
+        return self._form % (before, after, source, op, now_ns // 1_000_000, now_ns // 1000, now_ns)

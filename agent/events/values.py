@@ -6,12 +6,14 @@ rows streamed and rows read.
 
 import re
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import orjson
 
 # Settings of every connection that reads rows, so that one value has one text.
 SESSION = {
+    "client_encoding": "UTF8",
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "iso_8601",
     "TimeZone": "UTC",
@@ -19,34 +21,34 @@ SESSION = {
     "bytea_output": "hex",
 }
 
-Form = Callable[[str], bytes]  # text of a value that is not NULL -> JSON
+Form = Callable[[str], object]  # text of a value that is not NULL -> what orjson writes as its JSON form
 
 BOOL, BYTEA, INT8, INT2, INT4, TEXT, JSON, FLOAT4, FLOAT8, MONEY = 16, 17, 20, 21, 23, 25, 114, 700, 701, 790
-BPCHAR, VARCHAR, DATE, TIME, TIMESTAMP, TIMESTAMPTZ, INTERVAL, TIMETZ, NUMERIC, UUID, JSONB, NAME, OID, CHAR = (
-    1042, 1043, 1082, 1083, 1114, 1184, 1186, 1266, 1700, 2950, 3802, 19, 26, 18,
+BPCHAR, VARCHAR, DATE, TIME, TIMESTAMP, TIMESTAMPTZ, INTERVAL, TIMETZ, NUMERIC, UUID, JSONB, NAME, OID, CHAR, CIDR, INET = (
+    1042, 1043, 1082, 1083, 1114, 1184, 1186, 1266, 1700, 2950, 3802, 19, 26, 18, 650, 869,
 )  # fmt: skip
 
 _DATE = re.compile(r"^(\d{4,})-(\d\d-\d\d)(.*?)( BC)?$", re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
-def _string(text: str) -> bytes:
-    return orjson.dumps(text)
+class Element(NamedTuple):
+    """What an array holds: the base type of its elements, and the letter that stands between them in PostgreSQL's text."""
+
+    type_oid: int
+    delimiter: str = ","
 
 
-def _number(text: str) -> bytes:
-    return text.encode()
+def _bool(text: str) -> object:
+    return text == "t"
 
 
-def _bool(text: str) -> bytes:
-    return b"true" if text == "t" else b"false"
+def _float(text: str) -> object:
+    return orjson.Fragment(text) if text not in ("NaN", "Infinity", "-Infinity") else text  # the digits as they came
 
 
-def _float(text: str) -> bytes:
-    return text.encode() if text not in ("NaN", "Infinity", "-Infinity") else b'"' + text.encode() + b'"'
-
-
-def _bytea(text: str) -> bytes:
-    return b'"' + b64encode(bytes.fromhex(text[2:])) + b'"'
+def _bytea(text: str) -> object:
+    return b64encode(bytes.fromhex(text[2:])).decode()
 
 
 def expanded_year(text: str) -> str:
@@ -62,41 +64,82 @@ def expanded_year(text: str) -> str:
     return f"{'-' if year < 0 else '+'}{abs(year):06d}-{match[2]}{match[3]}"
 
 
-def _date(text: str) -> bytes:
-    return b'"' + expanded_year(text).encode() + b'"'
+def _timestamp(text: str) -> object:
+    return expanded_year(text).replace(" ", "T", 1)
 
 
-def _timestamp(text: str) -> bytes:
-    return b'"' + expanded_year(text).replace(" ", "T", 1).encode() + b'"'
+def _timestamptz(text: str) -> object:
+    return text if text.endswith("infinity") else expanded_year(text).replace(" ", "T", 1).removesuffix("+00") + "Z"
 
 
-def _timestamptz(text: str) -> bytes:
-    if text.endswith("infinity"):
-        return b'"' + text.encode() + b'"'
-    return b'"' + expanded_year(text).replace(" ", "T", 1).removesuffix("+00").encode() + b'Z"'
-
-
-def _timetz(text: str) -> bytes:
-    return b'"' + text.encode() + b'"'
+def _timetz(text: str) -> object:
+    """The offset always with its minutes: +08 becomes +08:00."""
+    return text if text[-3] == ":" else text + ":00"
 
 
 _FORMS: dict[int, Form] = {
     BOOL: _bool,
-    INT2: _number,
-    INT4: _number,
-    INT8: _number,
-    OID: _number,
+    INT2: int,
+    INT4: int,
+    INT8: int,
+    OID: int,
     FLOAT4: _float,
     FLOAT8: _float,
     BYTEA: _bytea,
-    DATE: _date,
+    DATE: expanded_year,
     TIMESTAMP: _timestamp,
     TIMESTAMPTZ: _timestamptz,
-    TIME: _timetz,
     TIMETZ: _timetz,
 }
 
 
-def form(type_oid: int) -> Form:
-    """The JSON form of a type; types not listed are strings with PostgreSQL's text."""
-    return _FORMS.get(type_oid, _string)
+def form(type_oid: int, elements: Sequence[Element] = (), money_digits: int = 2) -> Form | None:
+    """The JSON form of a base type; None where it is a string with PostgreSQL's text.
+
+    `elements`: of an array, what it holds, then what that holds where it is a domain over an array, and so on. `money_digits`: after
+    the point of money, in the database's own lc_monetary, which says what the stored number means.
+    """
+    if elements:
+        return _array(form(elements[0].type_oid, elements[1:], money_digits), elements[0].delimiter)
+    return _money(money_digits) if type_oid == MONEY else _FORMS.get(type_oid)
+
+
+def _money(places: int) -> Form:
+    """The amount alone: sign, currency and grouping are written in as many ways as there are locales."""
+
+    def money(text: str) -> object:
+        digits = "".join(filter(str.isdecimal, text)).zfill(places + 1)
+        sign = "-" if any(mark in text for mark in "-(\u2212") else ""
+        return f"{sign}{digits[:-places]}.{digits[-places:]}" if places else sign + digits
+
+    return money
+
+
+def _array(element: Form | None, delimiter: str) -> Form:
+    """A JSON array of the elements' forms, nested by dimension; PostgreSQL's text where an index does not begin at 1.
+
+    Source of the text: PostgreSQL manual, "Array Input and Output Syntax".
+    """
+    parts = re.compile(rf'"([^"\\]*(?:\\.[^"\\]*)*)"|([{{}}])|([^{{}}"{re.escape(delimiter)}]+)', re.DOTALL)
+    of: Form = element or str
+
+    def array(text: str) -> object:
+        if text[0] == "[":
+            return text
+        if '"' not in text and "{" not in text[1:]:  # one dimension and nothing quoted
+            return [None if part == "NULL" else of(part) for part in text[1:-1].split(delimiter)] if text != "{}" else []
+        whole: list[object] = []
+        inner = [whole]
+        for quoted, brace, plain in parts.findall(text):
+            if brace == "{":
+                inner.append([])
+                inner[-2].append(inner[-1])
+            elif brace:
+                inner.pop()
+            elif plain:
+                inner[-1].append(None if plain == "NULL" else of(plain))
+            else:
+                inner[-1].append(of(_ESCAPED.sub(r"\1", quoted) if "\\" in quoted else quoted))
+        return whole[0]
+
+    return array

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from agent import __version__
 from agent.events.changes import Begin, lsn_number, lsn_text
-from agent.events.envelope import Origin, envelope, json_name, json_object
+from agent.events.connect import PLAIN
+from agent.events.envelope import Envelope, Origin
 
 # Debezium's PostgreSQL value with schemas disabled; `transaction` is null unless a connector provides transaction metadata.
 SAMPLE = json.loads(r"""
@@ -34,8 +35,8 @@ def shape(value: Any) -> Any:
 def test_value_is_the_sample() -> None:
     """Given what the sample tells of, the envelope is the sample, but for version and prefix."""
     source = Origin("unit", "biz", "app", "orders").source(BEGIN, 24023119, 24023128)
-    after = json_object([json_name("id"), json_name("status")], [b"7", b'"paid"'])
-    made = orjson.loads(envelope(b"u", b"null", after, source, 1465584025523514964))
+    after = orjson.dumps({"id": 7, "status": "paid"})
+    made = orjson.loads(Envelope(PLAIN).value(b"u", b"null", after, source, 1465584025523514964))
     assert shape(made) == shape(SAMPLE)
     expected = {**SAMPLE, "source": {**SAMPLE["source"], "version": __version__, "name": "unit"}}
     assert made == expected
@@ -62,8 +63,8 @@ def test_source_changes_with_the_transaction() -> None:
 def test_hostile_names_and_values_stay_json(prefix: str, database: str, schema: str, table: str, row: dict[str, str], op: bytes) -> None:
     """Quotes, percent signs, braces, control characters in any name: the value parses to the very names."""
     source = Origin(prefix, database, schema, table).source(BEGIN, 1, 2)
-    after = json_object([json_name(name) for name in row], [orjson.dumps(value) for value in row.values()])
-    made = orjson.loads(envelope(op, after, b"null", source, 1))
+    after = orjson.dumps(row)
+    made = orjson.loads(Envelope(PLAIN).value(op, after, b"null", source, 1))
     assert made["before"] == row
     assert made["after"] is None
     assert made["op"] == op.decode()

@@ -1,0 +1,34 @@
+"""Rows as lines of PostgreSQL's COPY text format: what pages are read and compared as.
+
+Source of the escapes: PostgreSQL manual, COPY, "Text Format". A line here has no line end.
+"""
+
+import re
+from collections.abc import Sequence
+
+_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\"}
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_SPECIAL = re.compile(r"[\\\b\f\n\r\v]")
+_TABLE = str.maketrans({char: "\\" + letter for letter, char in _ESCAPES.items()})
+
+
+def row_of(line: bytes) -> tuple[str | None, ...]:
+    """The values of a line; None is NULL."""
+    text = line.decode()
+    if "\\" not in text:
+        return tuple(text.split("\t"))
+    return tuple([None if part == "\\N" else _ESCAPE.sub(_unescaped, part) if "\\" in part else part for part in text.split("\t")])
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return _ESCAPES.get(match[1], match[1])
+
+
+def line_of(row: Sequence[str | None]) -> bytes:
+    """The line of a row, as the server writes it."""
+    text = "\t".join(["" if value is None else value for value in row])
+    if text.count("\t") != len(row) - 1 or _SPECIAL.search(text) is not None:
+        text = "\t".join(["\\N" if value is None else value.translate(_TABLE) for value in row])
+    elif None in row:
+        text = "\t".join(["\\N" if value is None else value for value in row])
+    return text.encode()
