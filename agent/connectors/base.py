@@ -1,11 +1,49 @@
 """The contract every source keeps."""
 
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 from agent.events.changes import Message, Snapshot
 from agent.front.base import Stored
-from agent.resource import SourceTable
+from agent.resource import Key, SourceColumn, SourceTable
+
+
+class Ask(NamedTuple):
+    """Rows to read in one snapshot: the page after `after` in the order of the key's index, or the rows under `keys`."""
+
+    token: str  # comes back as HighPosition in the stream
+    resource: str
+    table: SourceTable
+    columns: tuple[SourceColumn, ...]
+    must_see: Collection[int]  # source transactions (32 bits) the snapshot must see
+    horizon: int  # every source transaction up to this xid must be over
+    after: Key | None = None
+    limit: int = 0
+    keys: Sequence[Key] | None = None
+
+    def serves(self, snapshot: Snapshot) -> bool:
+        """Whether the rows may be read in this snapshot."""
+        return snapshot.xmin > self.horizon and all(snapshot.sees(xid) for xid in self.must_see)
+
+
+class Page(NamedTuple):
+    """The rows, as lines of COPY text with the columns in the order of the `Ask`."""
+
+    token: str
+    lines: list[bytes]
+    limit: int  # the page was cut after so many rows: smaller than asked for where they were too large or the server too slow
+    more: bool  # rows may follow
+
+
+class Fingerprint(NamedTuple):
+    """What the catalogue says of a table, part by part: when one moves, rows may have changed without a row in the stream."""
+
+    publication: str
+    leaves: str  # partitions
+    columns: str  # those that are shared or tested
+    others: str  # the other columns: that they move is worth a warning only
+    identity: str
+    storage: str  # files, which a rewrite moves; and how values of the users' own types are written, which ALTER TYPE may change
 
 
 class Source(Protocol):
@@ -32,6 +70,30 @@ class Source(Protocol):
 
     def read(self, timeout: float) -> Iterator[Message]:
         """What waits in the receive buffer, decoded; waits at most `timeout` seconds for the first message and ends when nothing more waits."""
+
+    def ask(self, ask: Ask) -> None:
+        """Starts reading rows, at most one page at a time, beside the stream: in one snapshot that sees `must_see` and is waited for.
+
+        When the rows are read a HighPosition is written, in a transaction of its own, and comes with the stream.
+        """
+
+    def page(self) -> Page | None:
+        """The rows asked for once they are read; waits only if their HighPosition was delivered. None while they are not.
+
+        Raises SourceUnreachable; ReadRefused, TableChanged (suspend the table).
+        """
+
+    def withdraw(self) -> None:
+        """The rows asked for are of no use any more; their HighPosition may still come."""
+
+    def horizon(self) -> int:
+        """Xid (64 bits) of a transaction that begins now: whoever runs now has begun before it."""
+
+    def estimate(self, table: SourceTable) -> int:
+        """How many rows the table has by the source's statistics."""
+
+    def fingerprints(self) -> dict[tuple[str, str], Fingerprint]:
+        """The catalogue as it is now, of the configured tables that exist."""
 
     def acknowledge(self, position: int) -> None:
         """The front end has stored everything up to `position`: the server may forget it. Sent at once if it moves."""

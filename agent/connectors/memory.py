@@ -2,19 +2,24 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from agent.connectors.base import Ask, Fingerprint, Page
 from agent.errors import SourceUnreachable
-from agent.events.changes import Commit, Heartbeat, Message, Snapshot, lsn_number
+from agent.events.changes import Begin, Commit, Heartbeat, HighPosition, Message, Snapshot, lsn_number
+from agent.events.lines import line_of
 from agent.front.base import Stored
-from agent.resource import SourceTable
+from agent.resource import Key, SourceTable
 
 
 class MemorySource:
-    """See Source. `log` is what the source has committed, in order; append to it at will."""
+    """See Source. `log` is what the source has committed, in order; append to it at will, and put what a new snapshot sees into `held`."""
 
     def __init__(self, tables: dict[tuple[str, str], SourceTable]) -> None:
         self.log: list[Sequence[Message]] = []  # whole transactions, or one Heartbeat
         self.acknowledged = 0
+        self.held: dict[tuple[str, str], dict[Key, dict[str, str | None]]] = {}  # by table and key: column -> value
         self.snapshot: Snapshot | None = None
+        self.asked: Ask | None = None
+        self._page: Page | None = None
         self._tables = tables
         self._next = -1  # index into the log; -1: closed
 
@@ -36,10 +41,48 @@ class MemorySource:
         """See Source.read."""
         if self._next < 0:
             raise SourceUnreachable(address="memory", reason="not open")
+        self._attempt()
         while self._next < len(self.log):
             messages = self.log[self._next]
             self._next += 1
             yield from messages
+
+    def ask(self, ask: Ask) -> None:
+        """See Source.ask: the rows are read with the stream, in an order of the twin's own."""
+        self.asked, self._page = ask, None
+
+    def _attempt(self) -> None:
+        """Reads the rows asked for, if the snapshot serves, and writes their high position."""
+        ask = self.asked
+        if ask is None or self._page is not None or (self.snapshot is not None and not ask.serves(self.snapshot)):
+            return
+        rows = self.held.get((ask.table.schema, ask.table.table), {})
+        past = sorted(key for key in rows if ask.after is None or key > ask.after)[: ask.limit]
+        keys = past if ask.keys is None else [key for key in ask.keys if key in rows]
+        lines = [line_of([rows[key][column.name] for column in ask.columns]) for key in keys]
+        self._page = Page(ask.token, lines, ask.limit, ask.keys is None and len(lines) == ask.limit)
+        at = max(_end(self.log[-1]) if self.log else 0, self.acknowledged) + 8
+        self.log.append([Begin(at & 0xFFFFFFFF, at, at), HighPosition(ask.token), Commit(at & 0xFFFFFFFF, at + 8, at)])
+
+    def page(self) -> Page | None:
+        """See Source.page."""
+        return self._page
+
+    def withdraw(self) -> None:
+        """See Source.withdraw."""
+        self.asked = self._page = None
+
+    def horizon(self) -> int:
+        """See Source.horizon."""
+        return 0 if self.snapshot is None else self.snapshot.xmax
+
+    def estimate(self, table: SourceTable) -> int:
+        """See Source.estimate."""
+        return len(self.held.get((table.schema, table.table), {}))
+
+    def fingerprints(self) -> dict[tuple[str, str], Fingerprint]:
+        """See Source.fingerprints: nothing ever changes here."""
+        return {name: Fingerprint("", "", "", "", "", "") for name in self._tables}
 
     def acknowledge(self, position: int) -> None:
         """See Source.acknowledge."""
@@ -55,6 +98,7 @@ class MemorySource:
 
     def close(self) -> None:
         """See Source.close."""
+        self.withdraw()
         self._next = -1
 
 

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from agent.config import Settings
 from agent.connectors.base import Source
 from agent.connectors.memory import MemorySource
 from agent.connectors.postgres import PostgresSource
-from agent.events.changes import Begin, Change, Column, Commit, Heartbeat, Message, Relation, Truncate, lsn_number, lsn_text
+from agent.events.changes import Begin, Change, Column, Commit, Heartbeat, Message, Relation, Snapshot, Truncate, lsn_number, lsn_text
 from agent.events.values import INT4, TEXT
 from agent.front.base import CommitMark, Stored
 from agent.front.memory import empty_store
+from agent.resource import SourceColumn, SourceTable
 from tests.conftest import fresh_database
 from tests.services.postgres import PostgresServer, Version
 from tests.source.reading import Business
@@ -53,6 +54,20 @@ class PostgresBusiness:
     def beat(self, source: Source) -> None:
         """See Business.beat: the first look after `open` is one too many seconds after the last."""
         eventually(source.tend, what="the source is tended")
+
+    def analyse(self) -> None:
+        """See Business.analyse."""
+        self.transaction("ANALYZE")
+
+    @contextmanager
+    def hanging(self, step: str) -> Iterator[int]:
+        """See Business.hanging."""
+        with psycopg.connect(self.conninfo) as connection:
+            connection.execute(STATEMENTS[step[0]].format(step[1:]).encode())
+            row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+            assert row is not None
+            yield int(row[0]) & 0xFFFFFFFF
+            connection.commit()
 
     def transaction(self, *statements: str) -> None:
         """Runs the statements in one transaction and commits."""
@@ -123,6 +138,12 @@ class PostgresBusiness:
         for source in self._opened:
             source.close()
 
+    def drop_slot(self) -> None:
+        """Lets go of the log, where the database outlives the test."""
+        with suppress(psycopg.Error), self.connect() as connection:
+            eventually(lambda: not self.value("SELECT active FROM pg_replication_slots WHERE slot_name = %s", self._name), what="the slot is free")
+            connection.execute("SELECT pg_drop_replication_slot(%s)", [self._name])
+
 
 @pytest.fixture
 def postgres_business(any_database: str, tmp_path: Path) -> Iterator[PostgresBusiness]:
@@ -149,22 +170,43 @@ class MemoryBusiness:
     """The in-memory twin's side of the contract suite."""
 
     def __init__(self) -> None:
-        self._source = MemorySource({})
+        columns = tuple(SourceColumn(name, oid, oid, text, True, name == "id", "") for name, oid, text in (("id", INT4, "integer"), ("note", TEXT, "text")))
+        orders = "public", "orders"
+        self._source = MemorySource({orders: SourceTable(1, *orders, columns, ("id",), "d")})
+        self._rows = self._source.held.setdefault(orders, {})
         self._position = 100
 
     def commit(self, *steps: str) -> None:
         """See Business.commit."""
         table = Relation(1, "public", "orders", "d", (Column("id", INT4, -1, True), Column("note", TEXT, -1, False)))
+        written = [message.position for entry in self._source.log for message in entry if isinstance(message, Commit)]  # pages write positions too
+        self._position = max([self._position, *written])
         start, self._position = self._position + 8, self._position + 16
         messages: list[Message] = [Begin(start, start, start)]
         for step in steps:
             number = step[1:]
             if step == "T":
+                self._rows.clear()
                 messages.append(Truncate((table,), start))
             else:
                 new = {"I": (number, f"order {number}"), "U": (number, "changed"), "D": None}[step[0]]
+                self._rows.pop((number,), None)
+                if new is not None:
+                    self._rows[number,] = {"id": new[0], "note": new[1]}
                 messages.append(Change(table, step[0], (number, None) if new is None else None, new, False, start, 10))
         self._source.log.append([*messages, Commit(start, self._position, start)])
+
+    def analyse(self) -> None:
+        """See Business.analyse: the twin's statistics always are."""
+
+    @contextmanager
+    def hanging(self, step: str) -> Iterator[int]:
+        """See Business.hanging."""
+        xid = 1 << 20
+        self._source.snapshot = Snapshot(xid + 1, frozenset({xid}), xid)
+        yield xid
+        self.commit(step)
+        self._source.snapshot = Snapshot(xid + 3, frozenset(), xid + 3)
 
     def source(self) -> MemorySource:
         """See Business.source: the source is the database too."""
@@ -184,7 +226,7 @@ class MemoryBusiness:
         self._source.log.append([Heartbeat(self._position, 1)])
 
 
-@pytest.fixture(params=["memory", "postgres15", "postgres18"])
+@pytest.fixture(params=["memory", "postgres14", "postgres15", "postgres18"])
 def business(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Business]:
     """Each kind of source in turn; another one joins the contract suite by a name here and what makes its database."""
     if request.param == "memory":
@@ -213,5 +255,4 @@ def private(private_server: PostgresServer, tmp_path: Path) -> Iterator[Postgres
     business = with_tables(PostgresBusiness(private_server.dsn(name), tmp_path))
     yield business
     business.close()
-    with suppress(psycopg.Error), psycopg.connect(private_server.dsn(), autocommit=True) as connection:
-        connection.execute("SELECT pg_drop_replication_slot(%s)", [business.slot])  # a slot left behind would hold the log of the next test
+    business.drop_slot()

@@ -1,10 +1,11 @@
 """Reads a source as the capture loop does, without a front end: what is taken is what a front end would have stored."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from agent.connectors.base import Source
-from agent.events.changes import Begin, Change, Commit, Heartbeat, Message, Row, Truncate, lsn_number, lsn_text
+from agent.events.changes import Begin, Change, Commit, Heartbeat, HighPosition, Message, Row, Truncate, lsn_number, lsn_text
 from agent.front.base import CommitMark, Stored
 from tests.waiting import eventually
 
@@ -26,6 +27,12 @@ class Business(Protocol):
 
     def beat(self, source: Source) -> None:
         """Makes the open source write a heartbeat."""
+
+    def analyse(self) -> None:
+        """Brings the database's statistics up to date."""
+
+    def hanging(self, step: str) -> AbstractContextManager[int]:
+        """One transaction that is under way until the block ends; gives its xid (32 bits)."""
 
 
 class Delivered(NamedTuple):
@@ -87,8 +94,9 @@ def transactions(messages: Sequence[Message]) -> list[Delivered]:
             found.append(Delivered(message.xid, position, tuple(changes)))
             begin = None
         else:
-            assert begin is not None, "a change outside of a transaction"
-            changes.append(message)
+            assert begin is not None, "a change or high position outside of a transaction"
+            if not isinstance(message, HighPosition):
+                changes.append(message)
     assert begin is None, "a transaction without its end"
     return found
 

@@ -69,7 +69,7 @@ def test_status_updates_acknowledge_nothing_by_themselves(published: PostgresBus
     reading = eventually(begun, what="the large transaction begins")
     never(lambda: published.acknowledged() != first.position, during=2, what="acknowledged without being told", interval=0.1)
     assert reading is not None
-    ended = any([isinstance(message, Commit) for message in reading])  # noqa: C419
+    ended = any([isinstance(message, Commit) for message in reading])  # noqa: C419 - reads to the end
     read_until(source, lambda so_far: ended or any(isinstance(message, Commit) for message in so_far))
     never(lambda: published.acknowledged() != first.position, during=1.5, what="acknowledged without being told", interval=0.1)
 

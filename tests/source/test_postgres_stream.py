@@ -6,7 +6,7 @@ import pytest
 
 from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX
 from agent.errors import PublicationWrong
-from agent.events.changes import UNCHANGED, Begin, Change, Commit, Message, Truncate
+from agent.events.changes import UNCHANGED, Begin, Change, Commit, Heartbeat, Message, Truncate
 from agent.events.values import INT4, NUMERIC, TEXT
 from tests.source.conftest import PostgresBusiness
 from tests.source.reading import Delivered, read_commits, read_until, silent_never, transactions
@@ -183,7 +183,7 @@ def test_a_large_transaction_is_streamed(published: PostgresBusiness) -> None:
             assert message.size > 1000
         return isinstance(message, Commit)
 
-    eventually(lambda: any([take(message) for message in source.read(0.2)]), 60, "the commit comes", interval=0)  # noqa: C419
+    eventually(lambda: any([take(message) for message in source.read(0.2)]), 60, "the commit comes", interval=0)  # noqa: C419 - takes all
     assert seen == ["Begin", *["Change"] * 20_000, "Commit"]
 
 
@@ -222,7 +222,7 @@ def test_heartbeats_are_written_when_due(published: PostgresBusiness) -> None:
         return len(beats) >= 3
 
     eventually(three, what="three heartbeats")
-    times = [message.time_us for message in beats if not isinstance(message, Begin | Change | Truncate)]
+    times = [message.time_us for message in beats if isinstance(message, Heartbeat)]
     assert len(times) == 3
     assert all(later - earlier > 1_400_000 for earlier, later in pairwise(times))
 
@@ -255,6 +255,7 @@ def test_the_catalogue_tells_columns_types_and_keys(postgres_business: PostgresB
         ("id int", "DEFAULT"),
         ("id int PRIMARY KEY", "NOTHING"),
         ("id int PRIMARY KEY DEFERRABLE", "DEFAULT"),
+        ("id int UNIQUE DEFERRABLE", "FULL"),
         ("id int UNIQUE", "DEFAULT"),
     ],
 )
@@ -265,6 +266,19 @@ def test_a_table_without_a_usable_key_has_none(postgres_business: PostgresBusine
     source = postgres_business.source(postgres_business.settings(("keyless",)))
     source.open(postgres_business.initial(), silent_never)
     assert source.tables()["public", "keyless"].key == ()
+
+
+def test_a_deferrable_primary_key_serves_under_full(postgres_business: PostgresBusiness) -> None:
+    """And is told, in the catalogue's fingerprint too: rows may share a key until their transaction ends."""
+    tables = ("queue_now", "queue_late")
+    for table, key in zip(tables, ("PRIMARY KEY", "PRIMARY KEY DEFERRABLE"), strict=True):
+        postgres_business.transaction(f"CREATE TABLE {table} (id int {key})", f"ALTER TABLE {table} REPLICA IDENTITY FULL")
+    postgres_business.publish(*tables)
+    source = postgres_business.source(postgres_business.settings(tables))
+    source.open(postgres_business.initial(), silent_never)
+    found, marks = source.tables(), source.fingerprints()
+    assert [(found["public", table].key, found["public", table].deferrable) for table in tables] == [(("id",), False), (("id",), True)]
+    assert [marks["public", table].identity for table in tables] == ["f", "f deferrable"]
 
 
 def test_what_the_publication_does_not_carry_is_told(published: PostgresBusiness) -> None:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX, Decoder
+from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX, PAGE_PREFIX, Decoder
 from agent.errors import ProtocolViolated
-from agent.events.changes import UNCHANGED, Begin, Change, Column, Commit, Heartbeat, Message, Relation, Row, Truncate
+from agent.events.changes import UNCHANGED, Begin, Change, Column, Commit, Heartbeat, HighPosition, Message, Relation, Row, Truncate
 from tests.unit import encoder
 
 TIME_US = 1_780_000_000_123_456
@@ -127,6 +127,15 @@ def test_heartbeats_are_told_from_foreign_messages() -> None:
     assert decoder.decode(encoder.message(HEARTBEAT_PREFIX, b"1", 77, transactional=True), 5) is None
 
 
+@given(texts, lsns)
+def test_a_high_position_comes_with_its_transaction_only(token: str, lsn: int) -> None:
+    """The token a page reader wrote comes back; outside of a transaction, or under another prefix, it is none of ours."""
+    decoder = Decoder()
+    assert decoder.decode(encoder.message(PAGE_PREFIX, token.encode(), lsn, transactional=True), 5) == HighPosition(token)
+    assert decoder.decode(encoder.message(PAGE_PREFIX, token.encode(), lsn), 5) is None
+    assert decoder.decode(encoder.message(PAGE_PREFIX + "s", token.encode(), lsn, transactional=True), 5) is None
+
+
 @pytest.mark.parametrize("data", [b"Y\0\0\0\x01public\0colour\0", b"O\0\0\0\0\0\0\0\x01elsewhere\0"])
 def test_types_and_origins_carry_no_change(data: bytes) -> None:
     """They are known and need nothing."""
@@ -156,6 +165,8 @@ def test_types_and_origins_carry_no_change(data: bytes) -> None:
         (encoder.relation(ORDERS) + b"\0", "malformed message of type b'R'"),
         (encoder.message(HEARTBEAT_PREFIX, b"noon", 1), "malformed message of type b'M'"),
         (encoder.message(HEARTBEAT_PREFIX, b"9" * 19, 1), "malformed message of type b'M'"),
+        (encoder.message(PAGE_PREFIX, b"\xff", 1, transactional=True), "malformed message of type b'M'"),
+        (encoder.message(PAGE_PREFIX, b"token", 1, transactional=True) + b"\0", "malformed message of type b'M'"),
     ],
 )
 def test_what_is_unknown_halts_and_names_the_position(data: bytes, what: str) -> None:
@@ -181,6 +192,7 @@ def test_a_message_cut_short_is_never_taken_for_a_whole_one(data: st.DataObject,
                 encoder.delete(relation.oid, old),
                 encoder.truncate([relation.oid]),
                 encoder.message(HEARTBEAT_PREFIX, str(TIME_US).encode(), 1),
+                encoder.message(PAGE_PREFIX, b"token", 1, transactional=True),
             ]
         )
     )

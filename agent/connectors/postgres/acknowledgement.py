@@ -1,6 +1,6 @@
 """What is acknowledged to the server, and when: a state machine without I/O, in the clock of its caller.
 
-Rules (DESIGN of the stream, docs/decisions/psycopg3.md): only positions the front end has stored are sent; on a timer, whether
+Rules (docs/decisions/psycopg3.md): only positions the front end has stored are sent; on a timer, whether
 anything is read or not; a second keepalive within a second that asks for a reply means the server shuts down; a front end that
 has accepted nothing for 30 s must not hold the server up.
 """

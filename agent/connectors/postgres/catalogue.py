@@ -1,13 +1,17 @@
 """Everything the agent asks the source's catalogue; all SQL for the source but init's stands here."""
 
+import json
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.pq import ExecStatus
 from psycopg.rows import namedtuple_row
 
+from agent.connectors.base import Fingerprint
 from agent.connectors.postgres.history import Server
 from agent.events.changes import Snapshot, lsn_number
+from agent.events.values import Element
 from agent.resource import SourceColumn, SourceTable
 
 _SLOT = """
@@ -15,27 +19,35 @@ _SLOT = """
            coalesce(to_jsonb(s) ->> 'invalidation_reason', '') as conflict
     from pg_catalog.pg_replication_slots s where slot_name = %s and database = current_database()"""
 
+# Of each column the base type, and of an array what it holds: `base` goes from a domain to its base type at the same level, from an array
+# to its elements one level down, and the last step of each level counts. (int2vector has elements and is no array: no type names it as its array.)
 _TABLES = """
     select c.oid::int8 as oid, n.nspname, c.relname, c.relreplident::text as identity, c.relkind::text as kind,
            a.attname, a.atttypid::int8 as type_oid, a.attnotnull, a.attgenerated::text as generated,
-           b.oid::int8 as base_oid, pg_catalog.format_type(b.oid, coalesce(nullif(a.atttypmod, -1), b.typmod)) as base_type,
-           b.builtin
+           b.oids::int8[] as oids, pg_catalog.format_type(b.oids[1], coalesce(nullif(a.atttypmod, -1), b.typmods[1])) as base_type,
+           b.delimiters, b.builtin[1] as builtin, scale(0::money::numeric) as money_digits
     from pg_catalog.pg_class c
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
     cross join lateral (
-        with recursive base(oid, typmod, typtype, typbasetype, typnamespace, depth) as (
-            select t.oid, -1, t.typtype, t.typbasetype, t.typnamespace, 0 from pg_catalog.pg_type t where t.oid = a.atttypid
+        with recursive base(oid, typmod, level, step) as (
+            select a.atttypid, -1, 1, 0
             union all
-            select t.oid, case when d.typmod = -1 then o.typtypmod else d.typmod end, t.typtype, t.typbasetype, t.typnamespace, d.depth + 1
-            from base d join pg_catalog.pg_type o on o.oid = d.oid join pg_catalog.pg_type t on t.oid = d.typbasetype where d.typtype = 'd'
-        )
-        select oid, typmod, typnamespace = 'pg_catalog'::regnamespace as builtin from base order by depth desc limit 1
+            select case when t.typtype = 'd' then t.typbasetype else t.typelem end,
+                   case when t.typtype <> 'd' then -1 when base.typmod = -1 then t.typtypmod else base.typmod end,
+                   base.level + (t.typtype <> 'd')::int, base.step + 1
+            from base join pg_catalog.pg_type t on t.oid = base.oid
+            where t.typtype = 'd' or exists (select from pg_catalog.pg_type e where e.oid = t.typelem and e.typarray = t.oid)
+        ), last as (select distinct on (level) * from base order by level, step desc)
+        select array_agg(t.oid order by level) as oids, array_agg(last.typmod order by level) as typmods,
+               array_agg(t.typdelim::text order by level) as delimiters,
+               array_agg(t.typnamespace = 'pg_catalog'::regnamespace and t.typtype <> 'c' order by level) as builtin
+        from last join pg_catalog.pg_type t on t.oid = last.oid
     ) b
     where (n.nspname, c.relname) in (select * from unnest(%s::text[], %s::text[]))
     order by c.oid, a.attnum"""
 
-# A usable key: unique, immediate, whole (no WHERE, no expression), all columns NOT NULL, and the one the replica identity names.
+# A usable key: unique, immediate (but for a primary key under FULL), whole (no WHERE, no expression), all columns NOT NULL, the one the replica identity names.
 _KEYS = """
     select i.indrelid::int8 as oid, i.indisprimary, i.indisreplident, i.indimmediate, i.indisvalid, i.indpred is null and i.indexprs is null as plain,
            array(select a.attname::text from unnest(i.indkey::int2[]) with ordinality k(attnum, place)
@@ -56,6 +68,43 @@ _PUBLISHED = """
     join pg_catalog.pg_class c on c.oid = r.prrelid
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where p.pubname = %s"""
+
+
+# A table and its partitions, however deep. These functions look at the catalogue as it is now, also in a transaction with an older snapshot.
+_TREE = "select %(oid)s::oid as relid union select relid from pg_catalog.pg_partition_tree(%(oid)s::oid::regclass)"
+
+_FINGERPRINTS = """
+    with p as (select oid, xmin, puballtables from pg_catalog.pg_publication where pubname = %s)
+    select c.oid::int8 as oid, n.nspname, c.relname, c.relreplident::text || case when exists (
+               select from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisprimary and not i.indimmediate) then ' deferrable' else '' end as identity,
+           coalesce((select p.oid || ':' || p.xmin || ':' || coalesce((
+               select r.oid || ':' || r.xmin from pg_catalog.pg_publication_rel r where r.prpubid = p.oid and r.prrelid = c.oid), p.puballtables::text)
+               from p), '') as publication,
+           coalesce((select string_agg(relid::oid::text, ',' order by relid::oid)
+                     from pg_catalog.pg_partition_tree(c.oid::regclass) where isleaf), '') as leaves,
+           (select jsonb_object_agg(a.attname, a.attnum || ':' || a.atttypid || ':' || a.atttypmod)
+            from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where (n.nspname, c.relname) in (select * from unnest(%s::text[], %s::text[]))"""
+
+# Enum labels and composite attributes, however deep, of the types made by users (their oids begin at 16384) in some columns of a table:
+# ALTER TYPE changes how every stored value is written. '' where there are none.
+_LABELS = """
+    with recursive used(oid) as (
+        select a.atttypid from pg_catalog.pg_attribute a where a.attrelid = %s and a.attname = any(%s) and not a.attisdropped
+        union
+        select part from used join pg_catalog.pg_type t on t.oid = used.oid, lateral (
+            values (t.typbasetype), (t.typelem), ((select r.rngsubtype from pg_catalog.pg_range r where t.oid in (r.rngtypid, r.rngmultitypid)))
+            union all select a.atttypid from pg_catalog.pg_attribute a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) p(part)
+        where t.oid >= 16384
+    )
+    select coalesce(md5(string_agg(line, ',' order by line)), '') from (
+        select e.oid || ':' || e.enumlabel from used join pg_catalog.pg_enum e on e.enumtypid = used.oid
+        union all
+        select a.attrelid || ':' || a.attnum || ':' || a.atttypid
+        from used join pg_catalog.pg_type t on t.oid = used.oid
+        join pg_catalog.pg_attribute a on a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+    ) lines(line)"""
 
 
 class Index(NamedTuple):
@@ -126,20 +175,34 @@ def tables(connection: psycopg.Connection[Any], names: list[tuple[str, str]]) ->
         indexes.setdefault(k.oid, []).append(Index(k.indisprimary, k.indisreplident, k.indimmediate, k.indisvalid, k.plain, tuple(k.columns), k.name))
     found: dict[tuple[str, str], Catalogued] = {}
     for row in rows:
-        column = SourceColumn(row.attname, row.type_oid, row.base_oid, row.base_type, row.builtin, row.attnotnull, row.generated)
+        column = _column(row)
         before = found.get((row.nspname, row.relname))
         columns = (*before.table.columns, column) if before else (column,)
-        table = SourceTable(row.oid, row.nspname, row.relname, columns, (), row.identity)
+        table = SourceTable(row.oid, row.nspname, row.relname, columns, (), row.identity, row.kind == "p")
         found[row.nspname, row.relname] = Catalogued(table, row.kind, tuple(indexes.get(row.oid, [])))
-    return {name: entry._replace(table=entry.table._replace(key=_key(entry))) for name, entry in found.items()}
+    return {name: entry._replace(table=entry.table._replace(key=_key(entry), deferrable=_deferrable(entry))) for name, entry in found.items()}
+
+
+def _column(row: Any) -> SourceColumn:
+    base, *held = row.oids
+    elements = tuple(map(Element, held, row.delimiters[1:]))
+    return SourceColumn(
+        row.attname, row.type_oid, base, row.base_type, row.builtin, row.attnotnull, row.generated, elements=elements, money_digits=row.money_digits
+    )
 
 
 def _key(entry: Catalogued) -> tuple[str, ...]:
     index = entry.identity_index
     not_null = {column.name for column in entry.table.columns if column.not_null}
-    if index is None or entry.table.identity == "n" or not (index.immediate and index.valid and index.plain and not_null.issuperset(index.columns)):
+    if index is None or entry.table.identity == "n" or not (index.valid and index.plain and not_null.issuperset(index.columns)):
         return ()
-    return index.columns
+    return index.columns if index.immediate or _deferrable(entry) else ()
+
+
+def _deferrable(entry: Catalogued) -> bool:
+    """Under FULL a deferrable primary key serves too: the log names each row by all its values."""
+    index = entry.identity_index
+    return index is not None and index.primary and not index.immediate and entry.table.identity == "f"
 
 
 def publication(connection: psycopg.Connection[Any], name: str) -> Publication | None:
@@ -156,13 +219,61 @@ def publication(connection: psycopg.Connection[Any], name: str) -> Publication |
 def snapshot(connection: psycopg.Connection[Any]) -> Snapshot:
     """What a new snapshot sees now."""
     text = str(connection.execute("select pg_current_snapshot()::text").fetchone()[0])  # type: ignore[index]
-    _, xmax, in_progress = text.split(":")
-    return Snapshot(int(xmax), frozenset(int(xid) for xid in in_progress.split(",") if xid))
+    return snapshot_of(text)
+
+
+def new_xid(connection: psycopg.Connection[Any]) -> int:
+    """The xid of a transaction that begins now."""
+    return int(connection.execute("select pg_current_xact_id()::text").fetchone()[0])  # type: ignore[index]
+
+
+def estimate(connection: psycopg.Connection[Any], oid: int) -> int:
+    """Rows of a table and its partitions by the statistics; 0 where there are none."""
+    query = f"select coalesce(sum(greatest(c.reltuples, 0)), 0)::int8 from pg_catalog.pg_class c where c.oid in ({_TREE}) and c.relkind <> 'p'"
+    return int(connection.execute(query, {"oid": oid}).fetchone()[0])  # type: ignore[index]
+
+
+def storage(connection: psycopg.Connection[Any], oid: int) -> str:
+    """Where a table and all its partitions are stored now: a rewrite changes it, and makes an older snapshot read nothing."""
+    query = f"select string_agg(relid::oid::text || ':' || coalesce(pg_relation_filenode(relid), 0), ',' order by relid) from ({_TREE}) t"
+    return str(connection.execute(query, {"oid": oid}).fetchone()[0])  # type: ignore[index]
+
+
+def labels(connection: psycopg.Connection[Any], oid: int, columns: Collection[str]) -> str:
+    """How values of the users' own types are written in these columns of a table."""
+    return str(connection.execute(_LABELS, (oid, list(columns))).fetchone()[0])  # type: ignore[index]
+
+
+def fingerprints(
+    connection: psycopg.Connection[Any], publication: str, listed: Mapping[tuple[str, str], Collection[str]]
+) -> dict[tuple[str, str], Fingerprint]:
+    """What moves when rows may have changed without a row in the stream; `listed`: the columns that matter of each table."""
+    with connection.cursor(row_factory=namedtuple_row) as cursor:
+        rows: list[Any] = cursor.execute(_FINGERPRINTS, (publication, [schema for schema, _ in listed], [name for _, name in listed])).fetchall()
+    found = {}
+    for r in rows:
+        name = r.nspname, r.relname
+        ours, others = ({c: traits for c, traits in sorted(r.columns.items()) if (c in listed[name]) is wanted} for wanted in (True, False))
+        stored = storage(connection, r.oid) + labels(connection, r.oid, listed[name])
+        found[name] = Fingerprint(r.publication, r.leaves, json.dumps(ours), json.dumps(others), r.identity, stored)
+    return found
+
+
+def snapshot_of(text: str) -> Snapshot:
+    """A pg_snapshot as the server writes it: `xmin:xmax:in progress`."""
+    xmin, xmax, in_progress = text.split(":")
+    return Snapshot(int(xmax), frozenset(int(xid) for xid in in_progress.split(",") if xid), int(xmin))
 
 
 def written_bytes_past(connection: psycopg.Connection[Any], position: str) -> int:
     """Bytes of log written past a position."""
     return int(connection.execute("select pg_wal_lsn_diff(pg_current_wal_lsn(), %s::pg_lsn)::int8", (position,)).fetchone()[0])  # type: ignore[index]
+
+
+def slot_lag(connection: psycopg.Connection[Any], slot: str) -> tuple[Any, ...]:
+    """Bytes of log written past what the slot has confirmed, and whether somebody reads it; empty where there is no such slot."""
+    query = "select pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::int8, active from pg_replication_slots where slot_name = %s"
+    return connection.execute(query, (slot,)).fetchone() or ()
 
 
 def heartbeat(connection: psycopg.Connection[Any], prefix: str, content: str) -> None:

@@ -7,10 +7,11 @@ import struct
 from typing import Final
 
 from agent.errors import ProtocolViolated
-from agent.events.changes import UNCHANGED, Begin, Change, Column, Commit, Heartbeat, Message, Relation, Row, Truncate, Value, lsn_text
+from agent.events.changes import UNCHANGED, Begin, Change, Column, Commit, Heartbeat, HighPosition, Message, Relation, Row, Truncate, Value, lsn_text
 
 _EPOCH_US: Final = 946_684_800_000_000  # 2000-01-01, PostgreSQL's epoch, in microseconds since 1970
 HEARTBEAT_PREFIX: Final = "unit-sync-agent"
+PAGE_PREFIX: Final = "unit-sync-agent.page"
 
 _BEGIN = struct.Struct(">QqI")
 _COMMIT = struct.Struct(">BQQq")
@@ -149,14 +150,18 @@ def _read_relation(data: bytes) -> Relation:
     return Relation(oid, schema or "pg_catalog", table, identity, tuple(columns))
 
 
-def _read_message(data: bytes) -> Heartbeat | None:
-    """A logical message: ours is a heartbeat, outside of any transaction, whose content is its time; the position is that of its record."""
+def _read_message(data: bytes) -> Heartbeat | HighPosition | None:
+    """A logical message. Ours: a heartbeat, outside of any transaction, with its time; a page's high position, inside one, with the page's token."""
     transactional, lsn = _MESSAGE.unpack_from(data, 1)
     prefix, offset = _text(data, 10)
-    if transactional or prefix != HEARTBEAT_PREFIX:
+    if prefix != (PAGE_PREFIX if transactional else HEARTBEAT_PREFIX):
         return None
     (length,) = _U32.unpack_from(data, offset)
     content = data[offset + 4 :]
-    if len(content) != length or length > 18:  # more digits than a time has
+    if len(content) != length:
+        raise ValueError("the message does not end with its content")
+    if transactional:
+        return HighPosition(content.decode())
+    if length > 18:  # more digits than a time has
         raise ValueError("not a heartbeat of ours")
     return Heartbeat(lsn, int(content))

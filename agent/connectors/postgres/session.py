@@ -7,10 +7,15 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from agent.bounded import bounded
 from agent.config import SourceSettings
 from agent.errors import AgentError, LoginRefused, SourceUnreachable
 from agent.events.values import SESSION
+from agent.tls import Refusal, Trust, asked
 
+_PATIENCE = 25.0  # seconds without an answer after which the line counts as dead; statements of ours end after 20
+_SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"  # the protocol's question whether the server speaks TLS
+_UNVERIFIED = ("certificate verify failed", "does not match host name")
 _REFUSED = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "pg_hba.conf rejects", "is not permitted to log in", "does not exist")
 
 
@@ -50,7 +55,7 @@ def _session(replication: bool) -> dict[str, str]:
 def connect(settings: SourceSettings, replication: bool = False) -> psycopg.Connection[Any]:
     """An autocommit connection. Raises SourceUnreachable, LoginRefused, SecretMissing."""
     with guarded(settings):
-        return psycopg.connect(conninfo(settings, replication), autocommit=True)
+        return bounded(_PATIENCE, conninfo(settings, replication), autocommit=True)
 
 
 @contextmanager
@@ -68,4 +73,16 @@ def _ours(error: psycopg.Error, settings: SourceSettings) -> AgentError:
     message = str(error).strip()
     if any(sign in message for sign in _REFUSED):
         return LoginRefused(peer="the business database", user=settings.user, reason=message.splitlines()[-1])
-    return SourceUnreachable(address=address(settings), reason=message.splitlines()[0] if message else type(error).__name__)
+    reason = message.splitlines()[0] if message else type(error).__name__
+    if found := unverified(settings, message):
+        reason = f"TLS: certificate verify failed: {found.reason}"
+    return SourceUnreachable(address=address(settings), reason=reason)
+
+
+def unverified(settings: SourceSettings, message: str) -> Refusal | None:
+    """What is wrong with the server's certificate, where libpq's message says that it did not accept it; libpq does not say why."""
+    if not any(sign in message for sign in _UNVERIFIED):
+        return None
+    system = settings.sslrootcert in (None, "system")
+    trust = Trust(None if system else settings.sslrootcert, names=settings.sslmode == "verify-full")
+    return asked(settings.host, settings.port, trust, _SSL_REQUEST)

@@ -1,9 +1,8 @@
-"""Makes the replication slot for `init --apply`, within a time, with the snapshot that shows what was there before it."""
+"""Makes the replication slot for `init --apply`, within a time."""
 
 import select
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import psycopg
@@ -12,13 +11,11 @@ from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 from agent.config import SourceSettings
-from agent.connectors.postgres.session import address, connect, guarded
+from agent.connectors.postgres.session import address, guarded
 from agent.errors import SourceUnreachable
 
-_CREATE = "CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput EXPORT_SNAPSHOT"
+_CREATE = "CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput NOEXPORT_SNAPSHOT"
 _DROP = "DROP_REPLICATION_SLOT {slot}"
-_SNAPSHOT = "set transaction snapshot {snapshot}"
-_EMPTY = "select exists (select 1 from {table})"
 # Transactions with an xid: slot creation waits for each that runs when it starts, prepared ones included.
 _WAITED_FOR = """
     select a.pid::text as who, a.application_name, a.xact_start, a.state, age(a.backend_xid) as age
@@ -26,21 +23,8 @@ _WAITED_FOR = """
     union all
     select p.gid, '(prepared)', p.prepared, 'prepared', age(p.transaction) from pg_catalog.pg_prepared_xacts p
     order by age desc limit 10"""
-_FILENODES = """
-    select coalesce(array_agg(x order by x), '{}') from (
-        select pg_catalog.pg_relation_filenode(c.oid)::int8 from pg_catalog.pg_class c where c.oid = any(%s)
-        union all
-        select pg_catalog.pg_relation_filenode(t.relid)::int8 from unnest(%s::oid[]) o(oid), pg_catalog.pg_partition_tree(o.oid::regclass) t
-    ) f(x)"""
 _TICK = 0.25
 _CANCEL_SECONDS = 10.0  # for the server to answer a cancel
-
-
-class Made(NamedTuple):
-    """A slot just made. Its snapshot lives as long as the connection does nothing else."""
-
-    position: str  # consistent point: the stream begins with the first commit after it
-    snapshot: str
 
 
 class WaitedFor(NamedTuple):
@@ -68,10 +52,10 @@ class SlotRefused(Exception):
         super().__init__(sqlstate)
 
 
-def create(replication: psycopg.Connection[Any], side: psycopg.Connection[Any], settings: SourceSettings, slot: str, timeout: float) -> Made:
-    """Makes the slot and exports its snapshot. Raises SlotTimeout, SlotRefused, SourceUnreachable; then there is no slot.
+def create(replication: psycopg.Connection[Any], side: psycopg.Connection[Any], settings: SourceSettings, slot: str, timeout: float) -> str:
+    """Makes the slot; returns its consistent point: the stream begins with the first commit after it.
 
-    `replication` must do nothing else until the snapshot has been used.
+    Raises SlotTimeout, SlotRefused, SourceUnreachable; then there is no slot.
     """
     pgconn = replication.pgconn
     waits: list[WaitedFor] | None = None
@@ -88,7 +72,7 @@ def create(replication: psycopg.Connection[Any], side: psycopg.Connection[Any], 
             raise
         result = _result(pgconn)
     if result.status == ExecStatus.TUPLES_OK:  # it may have come in the moment of the cancel
-        return Made((result.get_value(0, 1) or b"").decode(), (result.get_value(0, 2) or b"").decode())
+        return (result.get_value(0, 1) or b"").decode()
     if waits is not None:
         raise SlotTimeout(waits)
     raise SlotRefused((result.error_field(DiagnosticField.SQLSTATE) or b"").decode())
@@ -136,32 +120,14 @@ def drop(replication: psycopg.Connection[Any], settings: SourceSettings, slot: s
         )
 
 
-def waited_for(connection: psycopg.Connection[Any]) -> list[WaitedFor]:
-    """The running transactions that hold an xid. Those of other roles show their process id only, without pg_monitor."""
-    rows = connection.execute(_WAITED_FOR).fetchall()
+def waited_for(connection: psycopg.Connection[Any], horizon: int | None = None) -> list[WaitedFor]:
+    """The running transactions that hold an xid (up to `horizon`). Those of other roles show their process id only, without pg_monitor."""
+    if horizon is None:
+        rows = connection.execute(_WAITED_FOR).fetchall()
+    else:
+        rows = connection.execute(
+            f"select * from ({_WAITED_FOR}) w where age >= pg_snapshot_xmax(pg_current_snapshot())::text::int8 - %s", (horizon,)
+        ).fetchall()
     return [
         WaitedFor(who, application or "?", since.isoformat(timespec="seconds") if since else "?", state or "?") for who, application, since, state, _ in rows
     ]
-
-
-def filenodes(connection: psycopg.Connection[Any], oids: list[int]) -> list[int]:
-    """Where the tables and all their partitions are stored now: a rewrite changes it and makes an older snapshot read nothing."""
-    row = connection.execute(_FILENODES, (oids, oids)).fetchone()
-    return list(row[0]) if row else []
-
-
-@contextmanager
-def in_snapshot(settings: SourceSettings, snapshot: str) -> Iterator[psycopg.Connection[Any]]:
-    """A read-only connection that sees the database as it was when the slot was made."""
-    with connect(settings) as connection, guarded(settings):
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        connection.read_only = True
-        connection.autocommit = False
-        connection.execute(sql.SQL(_SNAPSHOT).format(snapshot=sql.Literal(snapshot)))
-        yield connection
-
-
-def has_rows(connection: psycopg.Connection[Any], schema: str, table: str) -> bool:
-    """Whether a table holds any row."""
-    row = connection.execute(sql.SQL(_EMPTY).format(table=sql.Identifier(schema, table))).fetchone()
-    return bool(row and row[0])

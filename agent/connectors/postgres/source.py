@@ -8,32 +8,39 @@ from typing import Any
 import psycopg
 
 from agent.config import Settings
+from agent.connectors.base import Ask, Fingerprint, Page
 from agent.connectors.postgres import catalogue
 from agent.connectors.postgres.acknowledgement import Acknowledgement
 from agent.connectors.postgres.history import Resumption, Server, check_server
+from agent.connectors.postgres.pages import PageReader
+from agent.connectors.postgres.partitions import FOLLOWS_SINCE, Partitions
 from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX, Decoder
 from agent.connectors.postgres.session import address, connect, guarded
 from agent.connectors.postgres.wire import Shutdown, Wire
 from agent.errors import DuplicateAgent, PublicationWrong, SlotBusy, SourceUnreachable
-from agent.events.changes import Heartbeat, Message, Snapshot, lsn_number, lsn_text
+from agent.events.changes import Heartbeat, HighPosition, Message, Snapshot, lsn_number, lsn_text
 from agent.front.base import Stored
 from agent.resource import SourceTable
 
 _LOOK_EVERY = 1.0  # seconds between looks at what a new snapshot sees
+_PAGE_SECONDS = 5.0  # from the high position in the stream until the page reader has its answer
 _ZOMBIE = 10.0  # seconds beyond two wal_sender_timeouts in which the connection of a dead agent may still hold the slot
 
 
 class PostgresSource:
-    """See Source. Two connections: one streams, the other asks the catalogue and writes heartbeats."""
+    """See Source. One connection streams, another asks the catalogue and writes heartbeats, a third reads pages while there are any."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._side: psycopg.Connection[Any] | None = None
         self._replication: psycopg.Connection[Any] | None = None  # the wire's, once there is one
         self._wire: Wire | None = None
+        self._pages = PageReader(settings.source)
+        self._asked = self._delivered = ""  # tokens of the last page asked for, of the last high position
         self._decoder = Decoder()
         self._resumption: Resumption | None = None
         self._publication: catalogue.Publication | None = None
+        self._partitions: Partitions | None = None  # of a server whose stream does not follow them
         self._acknowledged = 0
         self._lag = 0
         self._looked_at = 0.0
@@ -51,6 +58,10 @@ class PostgresSource:
             server = catalogue.server(self._replication, self._side, stored.slot)
             self._check(server, stored, sender_timeout)
             self._publication = self._published()
+        self._partitions = None
+        if self._side.info.server_version < FOLLOWS_SINCE:
+            fingerprints = {(r.schema_name, r.table_name): stored.fingerprints.get(r.name, {}) for r in self._settings.resource}
+            self._partitions = Partitions({name: parts["leaves"] for name, parts in fingerprints.items() if "leaves" in parts})
         self._decoder = Decoder()
         self._resumption = Resumption(stored, server.confirmed)
         self._acknowledged = lsn_number(stored.position)
@@ -118,7 +129,43 @@ class PostgresSource:
             else:
                 message = decode(received.payload, received.lsn)
             if message is not None and accept(message):
+                if isinstance(message, HighPosition):
+                    self._delivered = message.token
                 yield message
+
+    def ask(self, ask: Ask) -> None:
+        """See Source.ask."""
+        self._asked = ask.token
+        self._pages.ask(ask)
+
+    def page(self) -> Page | None:
+        """See Source.page."""
+        return self._pages.page(_PAGE_SECONDS if self._asked == self._delivered else 0.0)
+
+    def withdraw(self) -> None:
+        """See Source.withdraw."""
+        self._pages.withdraw()
+
+    def horizon(self) -> int:
+        """See Source.horizon."""
+        with guarded(self._settings.source):
+            return catalogue.new_xid(self._connection)
+
+    def estimate(self, table: SourceTable) -> int:
+        """See Source.estimate."""
+        with guarded(self._settings.source):
+            return catalogue.estimate(self._connection, table.oid)
+
+    def fingerprints(self) -> dict[tuple[str, str], Fingerprint]:
+        """See Source.fingerprints."""
+        listed = {(resource.schema_name, resource.table_name): resource.needed_columns for resource in self._settings.resource}
+        with guarded(self._settings.source):
+            found = catalogue.fingerprints(self._connection, self._settings.publication, listed)
+            if self._partitions is None:
+                return found
+            written = self._acknowledged + catalogue.written_bytes_past(self._connection, lsn_text(self._acknowledged))
+            tell = self._partitions.tell
+            return {name: now._replace(leaves=tell(name, now.leaves, written, self._acknowledged)) for name, now in found.items()}
 
     def acknowledge(self, position: int) -> None:
         """See Source.acknowledge."""
@@ -145,6 +192,7 @@ class PostgresSource:
 
     def close(self) -> None:
         """See Source.close."""
+        self._pages.close()
         if self._wire is not None:
             self._wire.close()
             self._wire = None

@@ -14,10 +14,10 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg.pq import ExecStatus
+from psycopg.pq import DiagnosticField, ExecStatus
 
 from agent.connectors.postgres.acknowledgement import Acknowledgement, Status
-from agent.errors import AgentError, SlotBusy, SlotLost, SlotMissing, SourceUnreachable
+from agent.errors import AgentError, PublicationWrong, SlotBusy, SlotLost, SlotMissing, SourceUnreachable
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +64,13 @@ class Wire:
 
     def start(self, slot: str, publication: str) -> None:
         """START_REPLICATION at 0/0: the server goes on at the slot's confirmed position. Raises SlotBusy, SlotMissing, SlotLost, SourceUnreachable."""
+        self._publication = publication
         quoted = publication.replace('"', '""').replace("'", "''")
         result = self._pgconn.exec_(
             f"START_REPLICATION SLOT \"{slot}\" LOGICAL 0/0 (proto_version '1', publication_names '\"{quoted}\"', messages 'true')".encode()
         )
         if result.status != ExecStatus.COPY_BOTH:
-            sqlstate = (result.error_field(67) or b"").decode()  # PG_DIAG_SQLSTATE
+            sqlstate = (result.error_field(DiagnosticField.SQLSTATE) or b"").decode()
             raise _refusal(sqlstate, slot, self._address)
         self._pgconn.nonblocking = 1
         self._timer.start()
@@ -84,7 +85,7 @@ class Wire:
                 if message is not None:
                     yield message
             if ended:
-                raise self._gone()
+                raise self._end()
             if len(payloads) < _DRAIN:
                 if not self._poll.poll(0 if waited or payloads else int(timeout * 1000)):
                     return
@@ -150,17 +151,13 @@ class Wire:
 
     def _keep_alive(self) -> None:
         """The timer thread: updates when due; ends the connection when it must not hold the server up."""
-        unread = select.poll()
-        unread.register(self._pgconn.socket, select.POLLIN)
         while not self._ended.wait(_TICK):
             now = time.monotonic()
-            if unread.poll(0):  # the owner is busy with the front end: what waits here shows that the server lives
-                self._acknowledgement.heard(now)
-            if self._unread.poll(0):  # the owner is busy; the server is not silent
+            if self._unread.poll(0):  # the owner is busy with the front end: what waits here shows that the server lives
                 self._acknowledgement.heard(now)
             self._reason = self._acknowledgement.give_up(self._front_silent_since(), now)
             if self._reason:
-                log.warning("source_given_up reason=%r", self._reason)
+                log.warning("source_given_up reason=%s", self._reason)
                 with self._lock:
                     self._connection.close()
                 return
@@ -169,6 +166,16 @@ class Wire:
                     self._send(self._acknowledgement.due(now))
             except AgentError:
                 return  # the owner meets the same error at its next read
+
+    def _end(self) -> AgentError:
+        """Why the server ended the stream."""
+        with self._lock:
+            result = None if self._reason else self._pgconn.get_result()
+        sqlstate = (result.error_field(DiagnosticField.SQLSTATE) or b"").decode() if result is not None else ""
+        if sqlstate == "42704":  # undefined_object, while the log is decoded: before 18 that is an error, and stays one
+            reason = "changes were written while it did not exist, and this server cannot pass over them"
+            return PublicationWrong(publication=self._publication, reason=reason)
+        return SourceUnreachable(address=self._address, reason=f"SQLSTATE {sqlstate}") if sqlstate else self._gone()
 
     def _gone(self, error: Exception | None = None) -> SourceUnreachable:
         reason = self._reason or (str(error) if error else "the server ended the stream")
