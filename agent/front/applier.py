@@ -1,93 +1,121 @@
-"""Turns source messages into front-end rows and outbox events, inside the front end's one transaction.
+"""Turns source messages into front-end rows and events, inside the front end's one transaction.
 
 Messages are queued and worked off in sets: one look-up for the rows that are needed (values the log did not send, and whether a
 filtered row was shared before), then the events in source order, then one write per table with the last state of each row.
 """
 
-import time
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
-from agent.errors import EventTooLarge, RowIncomplete
+from agent import failpoints
+from agent.config.settings import KafkaSettings
 from agent.events.changes import UNCHANGED, Begin, Change, Commit, Heartbeat, Message, Relation, Row, Truncate, lsn_number, lsn_text
-from agent.events.envelope import envelope
-from agent.front.base import CommitMark, Front, Progress, Stored, Written
-from agent.front.outbox import BatchWriter
+from agent.front.base import HOLES, KNOWN, PAGES, CommitMark, Copy, Front, Progress, Stored, Written
+from agent.front.framing import Framing
+from agent.front.occupancy import Occupancy, Place, shared
+from agent.front.rows import Rows
+from agent.front.window import Window, filled
 from agent.resource import Binding, FrontRow, Key, Resource
 
 FLUSH_MESSAGES = 4_000
 FLUSH_BYTES = 1 << 20
-_HEADERS = 512  # bytes of an event's headers at the most, beside the other key of a key change
+
+
+@dataclass
+class Differences:
+    """What the source has and the front end has not, by key, and the other way round."""
+
+    missing: dict[Key, FrontRow] = field(default_factory=dict)
+    different: dict[Key, FrontRow] = field(default_factory=dict)
+    extra: list[Key] = field(default_factory=list)
+    told: dict[Key, FrontRow] = field(default_factory=dict)  # rows to be told again, however the front end has them
+    gone: list[Key] = field(default_factory=list)  # neither has a row, and the topic has one
+    holes: list[Key] = field(default_factory=list)  # unknown: their rows must be read again
 
 
 class Applier:
     """Takes the source's messages; `progress` ends a front-end transaction. Commits nothing.
 
-    Raises RowIncomplete, EventTooLarge, TableChanged and what the front raises. After an error the open transaction holds half
-    of a source transaction: the caller rolls back whole and starts with a new Applier. A suspended table is passed over.
+    Raises TableChanged and what the front raises. After an error the open transaction holds half of a source
+    transaction: the caller rolls back whole and starts with a new Applier. A suspended table is passed over. `window`, when there
+    is one, is told every change of its table.
     """
 
-    def __init__(self, front: Front, resources: Sequence[Resource], stored: Stored, max_event_bytes: int) -> None:
+    def __init__(self, front: Front, resources: Sequence[Resource], stored: Stored, settings: KafkaSettings) -> None:
         self._front = front
         self._resources = {(r.table.schema, r.table.table): r for r in resources}
-        self._states = stored.resources
-        self._limit = max_event_bytes
+        self._states = dict(stored.resources)
         self._bindings: dict[int, tuple[Relation, Binding | None]] = {}
         self._queue: list[Message] = []
         self._queued_bytes = 0
-        self._seqs = {name: state.seq for name, state in stored.resources.items()}
-        self._moved: dict[str, tuple[int, int]] = {}
-        self._writer = BatchWriter(stored.number, stored.batch)
-        self._batch_time = 0  # commit time of the first transaction in the batch being framed; 0: none yet
-        self._begin = Begin(0, 0, 0)
+        self._framing = Framing(front, stored, settings)
         self._xids: list[int] = []
         self._position = lsn_number(stored.position)
         self._time_us = stored.position_time_us
         self._commit = stored.commit
-        self._commit_lsn = lsn_number(stored.commit.position or "0/0")
-        self.counts: Counter[tuple[str, str]] = Counter()  # (resource, op) -> events; the caller clears it
+        self._commit_lsn = lsn_number(stored.commit.position or stored.position)  # a stream that begins anew goes on where it begins
+        self.counts = self._framing.counts  # (resource, op) -> events; the caller clears it
+        self.copies: dict[str, Copy] = {name: stored.copies.get(name, Copy()) for name, state in stored.resources.items() if state.state == "copying"}
+        self._framing.copying = self.copies
+        self.window: Window | None = None
+        self.withheld_changed = False  # since the caller last set it so
+        self._holes: dict[str, set[Key]] = {name: set(stored.holes.get(name, ())) for name in stored.resources}
+        self._occupancy = Occupancy(front)
+        self._noted: dict[str, dict[Key, bool]] = defaultdict(dict)  # holes made (True) and filled in the open transaction
 
     def take(self, message: Message) -> None:
         """One message of the source, in its order."""
         self._queue.append(message)
         if isinstance(message, Change):
             self._queued_bytes += message.size
+            failpoints.hit("mid_rows")
+        elif isinstance(message, Begin):
+            failpoints.hit("after_read_begin")
+        elif isinstance(message, Commit):
+            failpoints.hit("after_read_commit")
         if len(self._queue) >= FLUSH_MESSAGES or self._queued_bytes >= FLUSH_BYTES:
-            self._flush()
+            self.flush()
 
     def progress(self) -> Progress:
         """Works off everything, stores the last batch and says what the transaction moves. Only between source transactions."""
-        self._flush()
-        self._store()
-        self._batch_time = 0
-        done = Progress(lsn_text(self._position), self._time_us, self._commit, self._writer.number, self._writer.batch, dict(self._moved), tuple(self._xids))
-        self._moved.clear()
+        self.flush()
+        number, batch, moved = self._framing.end()
+        for name, noted in self._noted.items():
+            self._front.note(name, [key for key, made in noted.items() if made], [key for key, made in noted.items() if not made])
+        self._noted.clear()
+        for name, keys in self._framing.changes().items():
+            self.withheld_changed = True
+            self._front.withhold(name, {key: told for key, told in keys.items() if told is not None}, [key for key, told in keys.items() if told is None])
+        done = Progress(lsn_text(self._position), self._time_us, self._commit, number, batch, moved, tuple(self._xids))
         self._xids.clear()
         return done
 
     # ---- sets
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Works off what is queued: the front end's transaction holds it afterwards."""
+        failpoints.hit("before_apply")
         self._front.begin()
-        rows = _Rows(self._front, self._look_up(), self._writer.batch + 1)
+        rows = Rows(self._front, self._look_up(), self._framing.next_batch)
         for message in self._queue:
             if isinstance(message, Change):
                 binding = self._binding(message.relation)
                 if binding is not None:
-                    self._change(rows, binding, message)
+                    (self._whole_change if binding.resource.table.deferrable else self._change)(rows, binding, message)
+                    failpoints.hit("mid_apply")
             elif isinstance(message, Begin):
-                self._begin = message
-                self._open_batch(message.time_us)
-                self._writer.begin(*message)
+                self._framing.begin(message)
             elif isinstance(message, Commit):
                 self._committed(message)
             elif isinstance(message, Heartbeat):
-                self._open_batch(message.time_us)
-                self._writer.heartbeat(*message)
+                self._framing.heartbeat(message)
                 self._position, self._time_us = message
-            else:
+            elif isinstance(message, Truncate):
                 self._truncate(rows, message)
         rows.write()
+        self._occupancy.save(self.copies)
+        failpoints.hit("after_rows")
         self._queue.clear()
         self._queued_bytes = 0
 
@@ -95,162 +123,243 @@ class Applier:
         known = self._bindings.get(relation.oid)
         if known is None or known[0] is not relation:
             resource = self._resources.get((relation.schema, relation.table))
-            live = resource is not None and self._states[resource.name].state == "live"
-            known = self._bindings[relation.oid] = (relation, resource.bind(relation) if resource is not None and live else None)
+            shared = resource is not None and self._states[resource.name].state != "suspended"
+            known = self._bindings[relation.oid] = (relation, resource.bind(relation) if resource is not None and shared else None)
         return known[1]
 
     def _look_up(self) -> dict[str, dict[Key, FrontRow]]:
         """The front-end rows that the queued changes need, by resource and key."""
         wanted: dict[str, dict[Key, None]] = defaultdict(dict)
-        targets = {}
+        looked_up: dict[str, Resource] = {}
         for message in self._queue:
-            if not isinstance(message, Change) or message.op == "I":
+            if not isinstance(message, Change):
                 continue
             binding = self._binding(message.relation)
-            if binding is not None and (binding.filtered or (message.new is not None and UNCHANGED in message.new)):
-                wanted[binding.resource.name][_old_key(binding, message)] = None
-                targets[binding.resource.name] = binding.resource.target
-        return {name: self._front.fetch(targets[name], list(keys)) for name, keys in wanted.items()}
+            if binding is None:
+                continue
+            resource = binding.resource
+            keys = []
+            wanting = resource.filtered or (resource.complete and not message.old_complete)
+            if resource.table.deferrable:
+                keys = [place[0] for place in _places(binding, message) if place is not None]
+            elif message.op != "I" and (wanting or (message.new is not None and UNCHANGED in message.new)):
+                keys.append(_old_key(binding, message))
+            if message.new is not None and resource.filtered and resource.name in self.copies and not resource.table.deferrable:
+                keys.append(resource.key_of(binding.read(_filled(message.new, message))))
+            if keys:
+                wanted[resource.name].update(dict.fromkeys(keys))
+                looked_up[resource.name] = resource
+        for name, resource in looked_up.items():
+            self._occupancy.load(resource, wanted[name])
+        return {name: self._front.fetch(looked_up[name].target, list(keys)) for name, keys in wanted.items()}
 
     # ---- messages
 
-    def _open_batch(self, time_us: int) -> None:
-        self._batch_time = self._batch_time or time_us
-
     def _committed(self, commit: Commit) -> None:
-        self._writer.commit(commit.position)
+        self._framing.commit(commit)
+        self._occupancy.over()
+        if self.window is not None:
+            self.window.settle()
         self._position, self._time_us = commit.position, commit.time_us
         self._commit, self._commit_lsn = CommitMark(lsn_text(commit.position), commit.xid, commit.time_us), commit.position
         self._xids.append(commit.xid)
 
-    def _change(self, rows: "_Rows", binding: Binding, change: Change) -> None:
-        """The events of one change, and the row it leaves. An update that crosses the filter is a create or a delete; one of the key is both."""
-        resource, old_key = binding.resource, _old_key(binding, change)
-        new = None if change.new is None else _filled(change.new, change)
-        standing = rows.standing(resource, old_key) if change.op != "I" else None
-        shared_before = change.op != "I" and (not binding.filtered or standing is not None)
-        after = self._after(binding, new, standing, shared_before) if new is not None else None
-        source = resource.origin.source(self._begin, self._commit_lsn, change.lsn)
-        before = resource.row_json(_complete(binding.project(change.old))) if change.old is not None and change.old_complete else b"null"
-        if after is None:
-            if shared_before:
-                self._delete(rows, resource, old_key, before=before, source=source)
-            return
-        new_key: Key = tuple([str(part) for part in binding.front_key(after)])
-        if shared_before and new_key != old_key:
-            self._delete(rows, resource, old_key, before=before, source=source, new_key=resource.key_json(new_key))
-            self._put(rows, resource, b"c", new_key, after, before=b"null", source=source, old_key=resource.key_json(old_key))
-        elif shared_before:
-            self._put(rows, resource, b"u", new_key, after, before=before, source=source)
-        else:
-            self._put(rows, resource, b"c", new_key, after, before=b"null", source=source)
+    def _change(self, rows: Rows, binding: Binding, change: Change) -> None:
+        """The events of one change, and the row it leaves. An update that crosses the filter is a create or a delete; one of the key is both.
 
-    def _after(self, binding: Binding, new: Row, standing: FrontRow | None, shared_before: bool) -> FrontRow | None:
-        """The row to share after a change, its missing values taken from the standing row; None if the filter keeps it back."""
-        passes = binding.passes(new, shared_before)
+        Of a copying table they are the same: what the front end does not hold yet, a subscriber may.
+        """
+        resource = binding.resource
+        old_key = None if change.op == "I" else _old_key(binding, change)
+        new = None if change.new is None else binding.read(_filled(change.new, change))
+        new_key = None if new is None else resource.key_of(new)
+        if self.window is not None and self.window.resource == resource.name:
+            self.window.remember(old_key, new_key, new, change.size)
+        stood = old_key is not None and (not resource.filtered or rows.standing(resource, old_key) is not None)
+        after = None if new is None else self._after(resource, new, self._base(rows, resource, old_key, new_key), stood)
+        hole = after is not None and UNCHANGED in after
+        for key in (old_key, new_key):
+            self._fill(resource, key)
+        if hole and new_key is not None:
+            self._hole(resource, new_key)
+        source = resource.origin.source(self._framing.begun, self._commit_lsn, change.lsn)
+        if change.old is not None and change.old_complete:
+            before = resource.row_json(_complete(resource.shared(binding.read(change.old))))
+        else:
+            before = self._before(rows, resource, old_key)
+            stood = stood and not (resource.complete and before == b"null" and new_key == old_key)  # no update without its whole old row
+        put_key = new_key if after is not None and not hole else None
+        if old_key is not None and stood and (after is None or new_key != old_key):
+            self._delete(rows, resource, old_key, before=before, source=source, new_key=b"" if put_key is None else resource.kafka_key(put_key))
+        if put_key is None or after is None:
+            if new_key is not None and new_key != old_key and after is None and rows.standing(resource, new_key) is not None:
+                self._delete(rows, resource, new_key, before=self._before(rows, resource, new_key), source=source)  # a copy has not come to this stale row yet
+            return
+        if stood and old_key == put_key:
+            self._put(rows, resource, b"u", put_key, _complete(after), before=before, source=source)
+        else:
+            other = resource.kafka_key(old_key) if old_key is not None and stood else b""
+            self._put(rows, resource, b"c", put_key, _complete(after), before=b"null", source=source, old_key=other)
+
+    def _whole_change(self, rows: Rows, binding: Binding, change: Change) -> None:
+        """The same where rows may share a key until their transaction ends, so that the last event of each key tells what stands there at the commit.
+
+        A row put over another is an update of the key; one that leaves its key to another gives no delete.
+        """
+        resource = binding.resource
+        old, new = _places(binding, change)
+        if self.window is not None and self.window.resource == resource.name:
+            self.window.remember_whole(old, new, change.size)
+        gone, come = (None if place is None else shared(resource, place[1]) for place in (old, new))
+        moved = old is not None and new is not None and old[0] != new[0] and gone is not None and come is not None
+        source = resource.origin.source(self._framing.begun, self._commit_lsn, change.lsn)
+        for turn in self._occupancy.turns(rows, resource, old, new):
+            self._fill(resource, turn.key)
+            before = resource.row_json(gone) if turn.same and turn.stood and gone is not None else self._before(rows, resource, turn.key)
+            other = None if not moved or old is None or new is None else new[0] if turn.key == old[0] else old[0]
+            other_key = b"" if other is None else resource.kafka_key(other)
+            if turn.row is None:
+                self._delete(rows, resource, turn.key, before=before, source=source, new_key=other_key)
+            elif old is not None and turn.key == old[0] and turn.key != (new[0] if new is not None else None):
+                self._put(rows, resource, b"u", turn.key, turn.row, before=before, source=source)  # another row is left there
+            else:
+                self._put(rows, resource, b"u" if turn.stood else b"c", turn.key, turn.row, before=before, source=source, old_key=other_key)
+
+    def _base(self, rows: Rows, resource: Resource, old_key: Key | None, new_key: Key | None) -> FrontRow | None:
+        """The front-end row from which values the log did not send may be taken; None if there is none to trust."""
+        if old_key is None or old_key in self._holes[resource.name]:
+            return None
+        copy = self.copies.get(resource.name)
+        if copy is not None and copy.phase == PAGES and old_key != new_key:
+            return None  # what stands at the old key may be another row, or stale
+        return rows.standing(resource, old_key)
+
+    def _after(self, resource: Resource, new: Row, base: FrontRow | None, shared_before: bool) -> Row | None:
+        """The row to share after a change, its missing values taken from `base`; None if the filter keeps it back; one with UNCHANGED is a hole."""
+        passes = resource.passes(new, shared_before and base is not None)
         if passes is False:
             return None
-        after = binding.project(new)
-        if passes and UNCHANGED not in after:
-            return _complete(after)
-        if standing is None or passes is None:
-            names = [column.name for column, value in zip(binding.resource.columns, after, strict=True) if value is UNCHANGED]
-            column = ", ".join(names or [column.name for column in binding.resource.tested])
-            raise RowIncomplete(resource=binding.resource.name, position=lsn_text(self._begin.commit_lsn), column=column)
-        return tuple([kept if value is UNCHANGED else value for value, kept in zip(after, standing, strict=True)])
+        after = resource.shared(new)
+        if passes is None:
+            return (UNCHANGED, *after)
+        return after if base is None or UNCHANGED not in after else filled(after, base)
 
-    def _truncate(self, rows: "_Rows", message: Truncate) -> None:
+    def _truncate(self, rows: Rows, message: Truncate) -> None:
         for relation in message.relations:
             binding = self._binding(relation)
             if binding is None:
                 continue
             resource = binding.resource
-            source = resource.origin.source(self._begin, self._commit_lsn, message.lsn)
+            source = resource.origin.source(self._framing.begun, self._commit_lsn, message.lsn)
+            if self.window is not None and self.window.resource == resource.name:
+                self.window.broken = True
+            for key in list(self._holes[resource.name]):
+                self._fill(resource, key)
             rows.write()
             rows.forget(resource)
-            while keys := self._front.first_keys(resource.target, FLUSH_MESSAGES):
+            self._occupancy.emptied(resource)
+            while keys := self._front.keys_after(resource.target, None, FLUSH_MESSAGES):
+                self._know(rows, resource, keys)
                 for key in keys:
-                    self._delete(rows, resource, key, before=b"null", source=source)
+                    self._delete(rows, resource, key, before=self._before(rows, resource, key), source=source)
                 rows.write()
+
+    # ---- copies
+
+    def holes(self, resource: str) -> Collection[Key]:
+        """The keys of a table whose rows must be read again."""
+        return self._holes[resource]
+
+    def withheld(self, resource: str) -> Collection[Key]:
+        """The keys of a table whose rows are too large for Kafka."""
+        return self._framing.withheld[resource]
+
+    def _hole(self, resource: Resource, key: Key) -> None:
+        """A row of this key lacks values: it is read again, and its event comes then. A live table is no longer live."""
+        self._holes[resource.name].add(key)
+        self._noted[resource.name][key] = True
+        if resource.name not in self.copies:
+            self.move(resource.name, KNOWN._replace(phase=HOLES))
+
+    def _fill(self, resource: Resource, key: Key | None) -> None:
+        if key is not None and key in self._holes[resource.name]:
+            self._holes[resource.name].discard(key)
+            self._noted[resource.name][key] = False
+
+    def move(self, name: str, copy: Copy | None) -> None:
+        """How far a copy is; None: the table is live."""
+        state = "live" if copy is None else "copying"
+        self.copies.pop(name, None)
+        if copy is not None:
+            self.copies[name] = copy
+        self._states[name] = self._states[name]._replace(state=state)
+        self._front.move(name, state, copy)
+
+    @property
+    def under_way(self) -> list[int]:
+        """The source transactions of which the open front-end transaction holds something, the one being read among them."""
+        return [*self._xids, self._framing.begun.xid]
+
+    def repair(self, resource: Resource, found: Differences, seen: Collection[Key], free: bool) -> None:
+        """Takes differences away, with one event for each; `seen`: every key that was looked at.
+
+        `free`: under the missing rows' keys nothing is hidden, so that they can be added without looking. To be called inside a
+        source transaction that has no other events, after `flush`: the events become that transaction's.
+        """
+        for key in self._holes[resource.name].intersection(seen):
+            self._fill(resource, key)
+        for key in found.holes:
+            self._hole(resource, key)
+        self._framing.apart()
+        rows = Rows(self._front, {}, self._framing.next_batch)
+        self._know(rows, resource, [*found.extra, *found.different])
+        source = resource.origin.read(self._framing.begun, self._commit_lsn)
+        for key in (*found.extra, *found.gone):
+            self._delete(rows, resource, key, before=self._before(rows, resource, key), source=source)
+        for key, row in found.different.items():
+            self._put(rows, resource, b"u", key, row, before=self._before(rows, resource, key), source=source)
+        rows.write()
+        if found.missing:
+            added = self._framing.reads(resource, found.missing, source)
+            write = self._front.insert if free and not resource.target.soft_delete else self._front.write
+            write(resource.target, added, self._framing.next_batch)
+        if found.told:
+            self._front.write(resource.target, self._framing.reads(resource, found.told, source), self._framing.next_batch)
 
     # ---- events
 
-    def _delete(self, rows: "_Rows", resource: Resource, key: Key, *, before: bytes, source: bytes, new_key: bytes = b"") -> None:
-        key_json = resource.key_json(key)
-        value = envelope(b"d", key_json if before == b"null" else before, b"null", source, rows.now_ns)
-        seq = self._event(resource, "d", key_json, value, tombstone=True, new_key=new_key)
-        rows.put(resource, key, Written(None, "D", seq, self._begin.time_us))
+    def _before(self, rows: Rows, resource: Resource, key: Key | None) -> bytes:
+        """The row before a change as JSON, where the log has not sent it: what the front end holds, if that was asked for; else null."""
+        if not resource.complete or key is None:
+            return b"null"
+        row = rows.standing(resource, key)
+        return b"null" if row is None else resource.row_json(row)
 
-    def _put(self, rows: "_Rows", resource: Resource, op: bytes, key: Key, row: FrontRow, *, before: bytes, source: bytes, old_key: bytes = b"") -> None:
-        value = envelope(op, before, resource.row_json(row), source, rows.now_ns)
-        seq = self._event(resource, op.decode(), resource.key_json(key), value, old_key=old_key)
-        rows.put(resource, key, Written(row, "U" if op == b"u" else "I", seq, self._begin.time_us))
+    def _know(self, rows: Rows, resource: Resource, keys: Sequence[Key]) -> None:
+        if resource.complete and keys:
+            rows.look_up(resource, keys)
 
-    def _event(self, resource: Resource, op: str, key: bytes, value: bytes, *, tombstone: bool = False, old_key: bytes = b"", new_key: bytes = b"") -> int:
-        """Frames one event and returns its seq; a batch that is full goes to the outbox."""
-        size = len(key) + len(value) + len(old_key) + len(new_key) + _HEADERS
-        if size > self._limit:
-            raise EventTooLarge(resource=resource.name, position=lsn_text(self._begin.commit_lsn), size=size, limit=self._limit)
-        seq = self._seqs[resource.name] = self._seqs[resource.name] + 1
-        self._moved[resource.name] = (seq, self._begin.time_us)
-        self._writer.event(resource.topic, self._states[resource.name].generation, seq, key, value, tombstone=tombstone, old_key=old_key, new_key=new_key)
-        self.counts[resource.name, op] += 1
-        if self._writer.full:
-            self._store()
-        return seq
+    def _delete(self, rows: Rows, resource: Resource, key: Key, *, before: bytes, source: bytes, new_key: bytes = b"") -> None:
+        before = resource.key_json(key) if before == b"null" else before
+        seq = self._framing.event(resource, b"d", key, before=before, after=b"null", source=source, new_key=new_key)
+        rows.put(resource, key, Written(None, "D", seq, self._framing.begun.time_us))
 
-    def _store(self) -> None:
-        batch = self._writer.take()
-        if batch is not None:
-            self._front.store(batch, self._batch_time)
-            self._batch_time = self._begin.time_us
-
-
-class _Rows:
-    """The rows of one set: as they stood before, and the last state each was given, until it is written."""
-
-    def __init__(self, front: Front, stood: dict[str, dict[Key, FrontRow]], batch: int) -> None:
-        self._front = front
-        self._stood = stood
-        self._batch = batch
-        self._given: dict[str, tuple[Resource, dict[Key, Written]]] = {}
-        self.now_ns = time.time_ns()
-
-    def standing(self, resource: Resource, key: Key) -> FrontRow | None:
-        """The row under the key as the changes so far have left it; None if there is none (or it was not looked up)."""
-        given = self._given.get(resource.name)
-        if given is not None and key in given[1]:
-            return given[1][key].row
-        return self._stood.get(resource.name, {}).get(key)
-
-    def put(self, resource: Resource, key: Key, written: Written) -> None:
-        """Gives the row under the key its new state."""
-        given = self._given.get(resource.name)
-        if given is None:
-            given = self._given[resource.name] = (resource, {})
-        given[1][key] = written
-
-    def forget(self, resource: Resource) -> None:
-        """What stood in the table stands there no more."""
-        self._stood.pop(resource.name, None)
-
-    def write(self) -> None:
-        """Writes each table once; afterwards what was given stands."""
-        for resource, given in self._given.values():
-            self._front.write(resource.target, given, self._batch)
-            stood = self._stood.setdefault(resource.name, {})
-            for key, written in given.items():
-                if written.row is None:
-                    stood.pop(key, None)
-                else:
-                    stood[key] = written.row
-        self._given.clear()
+    def _put(self, rows: Rows, resource: Resource, op: bytes, key: Key, row: FrontRow, *, before: bytes, source: bytes, old_key: bytes = b"") -> None:
+        seq = self._framing.event(resource, op, key, before=before, after=resource.row_json(row), source=source, old_key=old_key)
+        rows.put(resource, key, Written(row, "U" if op == b"u" else "I", seq, self._framing.begun.time_us))
 
 
 def _old_key(binding: Binding, change: Change) -> Key:
     """The key a row had before the change (of an insert: has)."""
     row = change.old if change.old is not None else change.new
     return tuple([str(value) for value in binding.key_of(row or ())])
+
+
+def _places(binding: Binding, change: Change) -> tuple[Place | None, Place | None]:
+    """The row a change takes away and the one it puts, with their keys, of a table whose log has whole rows (REPLICA IDENTITY FULL)."""
+    old = None if change.old is None else binding.read(change.old)
+    new = None if change.new is None else binding.read(_filled(change.new, change))
+    return (None if old is None else (binding.resource.key_of(old), old)), (None if new is None else (binding.resource.key_of(new), new))
 
 
 def _filled(new: Row, change: Change) -> Row:

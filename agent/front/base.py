@@ -1,7 +1,7 @@
 """The contract every front-end database keeps."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from agent.errors import Suspend
 from agent.events.changes import Snapshot
@@ -18,12 +18,54 @@ class CommitMark(NamedTuple):
 
 
 class ResourceState(NamedTuple):
-    """A resource as the front end has it stored. `state` is live or suspended."""
+    """A resource as the front end has it stored. `state` is copying, live or suspended."""
 
     state: str
     topic: str
     generation: int
     seq: int
+
+
+PAGES, EXTRAS, WITHHELD, TOPIC, HOLES = "pages", "extras", "withheld", "topic", "holes"  # the phases of a copy
+
+
+class Copy(NamedTuple):
+    """How far a copying table has come; moved in the transaction that holds the rows it speaks of."""
+
+    phase: str = PAGES
+    mark: Key | None = None  # last key of the last page, as it came: in the source's order (pages) or the front end's (extras)
+    horizon: int = 0  # source transactions up to this xid must be over before a page is read; 0: those that run when the copy begins
+    began_us: int = 0  # 0: it has not begun
+    estimate: int = 0  # rows the source's statistics promise
+    front_rows: int = 0  # rows the front end had when it began
+    rows: int = 0  # read so far, each once
+    looked_up: int = 0  # keys looked up at the source after the pages, so far
+    missing: int = 0  # in the front end: added
+    different: int = 0  # changed
+    extra: int = 0  # deleted
+    allow_deletes: bool = False  # somebody has confirmed that many rows may go
+    republish: bool = False  # every row is told again, in a new generation of the topic
+
+
+def copy_of(data: Mapping[str, Any]) -> Copy:
+    """A copy as it was stored as JSON."""
+    mark = data["mark"]
+    return Copy(**{**data, "mark": None if mark is None else tuple(mark)})
+
+
+# Of a table whose changes were all in the stream until now: no transaction under way can have changed it unseen.
+KNOWN = Copy(horizon=1)
+
+
+class Request(NamedTuple):
+    """What somebody has asked of the running service with a command. `kind` is resume, reconcile, verify, retry or republish; the publisher asks to suspend."""
+
+    id: str
+    kind: str
+    resource: str
+    allow_deletes: bool
+    values: Mapping[str, Any] = {}  # of suspend: code and values of the error
+    running: bool = False  # it was taken up already
 
 
 class Stored(NamedTuple):
@@ -40,6 +82,11 @@ class Stored(NamedTuple):
     number: int
     batch: int
     resources: dict[str, ResourceState]
+    copies: Mapping[str, Copy] = {}  # by resource
+    holes: Mapping[str, Collection[Key]] = {}  # by resource: keys whose rows must be read again
+    withheld: Mapping[str, Mapping[Key, bool]] = {}  # by resource: keys whose rows are too large for Kafka; whether the topic may hold an older row
+    fingerprints: Mapping[str, Mapping[str, str]] = {}  # by resource: the source's catalogue, part by part
+    xids: Collection[int] = ()  # applied lately: a new snapshot of the source may not see them yet
 
 
 class Progress(NamedTuple):
@@ -90,8 +137,56 @@ class Front(Protocol):
     def write(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
         """Makes the table hold exactly these rows under these keys; deletes come before upserts."""
 
-    def first_keys(self, target: Target, limit: int) -> list[Key]:
-        """The first keys of the table in the front end's own order, soft-deleted rows left out; a TRUNCATE becomes one delete per key."""
+    def insert(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
+        """Adds rows under keys that are certain to hold none, not even a soft-deleted one."""
+
+    def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
+        """The first keys past `after` in the front end's own order, soft-deleted rows left out."""
+
+    def same_order(self, target: Target) -> bool:
+        """Whether keys are certain to stand in the order of a PostgreSQL source (numbers, times, uuids: yes; texts: no). After `check`."""
+
+    def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
+        """The rows past `after` up to and with `upto` (None: the end) as lines of COPY text; soft-deleted ones left out. Where `same_order`."""
+
+    def count(self, target: Target) -> int:
+        """Rows of the table, soft-deleted ones left out."""
+
+    def move(self, resource: str, state: str, copy: Copy | None) -> None:
+        """Stores a table's state and how far its copy is (None: it has none); rides in the open transaction."""
+
+    def note(self, resource: str, holes: Collection[Key], filled: Collection[Key]) -> None:
+        """Adds and removes keys whose rows must be read again; rides in the open transaction."""
+
+    def withhold(self, resource: str, withheld: Mapping[Key, bool], released: Collection[Key]) -> None:
+        """Adds and removes keys whose rows are too large for Kafka (`Stored.withheld`); rides in the open transaction."""
+
+    def topic_keys(self, resource: str, limit: int) -> list[str]:
+        """Some of the keys, as JSON, that the topic was found to hold (`agent.publish.topic_keys`)."""
+
+    def forget_topic_keys(self, resource: str, keys: Collection[str]) -> None:
+        """Removes keys that were dealt with; rides in the open transaction."""
+
+    def keep_occupants(self, resource: str, texts: Mapping[Key, str]) -> None:
+        """Keeps a text for each key until the source transaction is complete, '' for none; rides in the open transaction."""
+
+    def occupants(self, resource: str, keys: Collection[Key]) -> dict[Key, str]:
+        """The texts kept for these keys."""
+
+    def forget_occupants(self, resource: str) -> None:
+        """Removes every text kept for a table; rides in the open transaction."""
+
+    def keep_fingerprint(self, resource: str, parts: Mapping[str, str]) -> None:
+        """Stores what the source's catalogue says of a table. Rides in the open transaction, else commits."""
+
+    def outbox_bytes(self) -> int:
+        """Bytes in the outbox, as far as the publisher has not deleted them."""
+
+    def requests(self) -> list[Request]:
+        """What was asked by commands and is not answered yet, oldest first."""
+
+    def answer(self, request: str, state: str, report: Mapping[str, Any]) -> bool:
+        """Stores how far a request is: running, done or failed. False: it was withdrawn. Rides in the open transaction, else commits."""
 
     def store(self, batch: Batch, time_us: int) -> None:
         """Adds one batch to the outbox; `time_us` is the commit time of its first transaction."""
@@ -106,7 +201,13 @@ class Front(Protocol):
         """Forgets the applied transactions that this and so every later snapshot of the source sees; rides in the open transaction."""
 
     def suspend(self, error: Suspend) -> None:
-        """Stores that a table stands still and why (a transaction of its own)."""
+        """Stores that a table stands still and why, and forgets its copy, but for `republish` (a transaction of its own)."""
+
+    def start_copy(self, resource: str, copy: Copy) -> None:
+        """Makes a table copying from the beginning, whatever it was (a transaction of its own). Where rows were to be told again, they still are."""
+
+    def begin_generation(self, resource: str, copy: Copy) -> None:
+        """A new generation of the topic, in which seq begins at 1, and a copy (a transaction of its own). What was opened is outdated then."""
 
     def close(self) -> None:
         """Gives lock and connection back. Never raises."""

@@ -34,6 +34,11 @@ class CommitRule:
         elif isinstance(message, Commit):
             self._inside = False
 
+    @property
+    def clear(self) -> bool:
+        """Whether nothing has been taken since the last commit."""
+        return self._first_at is None
+
     def due(self, more_waits: bool, now: float) -> bool:
         """Whether to commit now; never inside a source transaction, never for nothing."""
         if self._inside or self._first_at is None:

@@ -1,13 +1,15 @@
 """The front end in memory: a twin for tests and models that keeps the contract of `Front`, crashes included."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from agent.errors import AnotherAgent, FrontTableWrong, FrontUnreachable, Suspend
 from agent.events.changes import Snapshot
-from agent.front.base import CommitMark, Progress, ResourceState, Stored, Written
+from agent.events.lines import line_of
+from agent.front.base import CommitMark, Copy, Progress, Request, ResourceState, Stored, Written
 from agent.front.outbox import Batch
 from agent.resource import FrontRow, Key, Target
 
@@ -21,6 +23,13 @@ class Durable:
     outbox: list[Batch] = field(default_factory=list)
     xids: list[tuple[int, ...]] = field(default_factory=list)
     suspended: dict[str, str] = field(default_factory=dict)  # resource -> error code
+    copies: dict[str, Copy] = field(default_factory=dict)
+    holes: dict[str, set[Key]] = field(default_factory=dict)
+    fingerprints: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    requests: dict[str, tuple[Request, str, Mapping[str, Any]]] = field(default_factory=dict)  # id -> request, state, report
+    occupants: dict[str, dict[Key, str]] = field(default_factory=dict)
+    withheld: dict[str, dict[Key, bool]] = field(default_factory=dict)
+    topic_keys: dict[str, list[str]] = field(default_factory=dict)
     holder: object = None
 
 
@@ -29,6 +38,7 @@ class MemoryFront:
 
     def __init__(self, durable: Durable) -> None:
         self.durable = durable
+        self.ordered = False  # what `same_order` says
         self._open: Durable | None = None  # the transaction: a copy that replaces the durable content at commit
         self._epoch = 0
 
@@ -43,18 +53,23 @@ class MemoryFront:
         self.durable.holder = self
         self._epoch = self.durable.stored.epoch + 1
         self.durable.stored = self.durable.stored._replace(epoch=self._epoch)
-        return self.durable.stored
+        d = self.durable
+        holes = {name: set(keys) for name, keys in d.holes.items()}
+        withheld, xids = {name: dict(keys) for name, keys in d.withheld.items()}, [xid for xids in d.xids for xid in xids]
+        return d.stored._replace(copies=dict(d.copies), holes=holes, withheld=withheld, fingerprints=dict(d.fingerprints), xids=xids)
 
     def check(self, target: Target) -> None:
         """See Front.check."""
         if target.name not in self.durable.tables:
-            raise FrontTableWrong(table=target.name, reason="it does not exist")
+            raise FrontTableWrong(resource=target.resource, table=target.name, reason="it does not exist")
 
     def begin(self) -> None:
         """See Front.begin."""
         if self._open is None:
             d = self.durable
-            self._open = Durable(d.stored, deepcopy(d.tables), list(d.outbox), list(d.xids), dict(d.suspended))
+            rows: dict[str, Any] = {"tables": deepcopy(d.tables), "outbox": list(d.outbox), "xids": list(d.xids)}
+            rows |= {"occupants": deepcopy(d.occupants), "withheld": deepcopy(d.withheld), "topic_keys": deepcopy(d.topic_keys)}
+            self._open = replace(d, **rows, copies=dict(d.copies), holes=deepcopy(d.holes), fingerprints=dict(d.fingerprints), requests=dict(d.requests))
 
     @property
     def _transaction(self) -> Durable:
@@ -74,9 +89,88 @@ class MemoryFront:
             table.pop(key, None)
         table.update({key: written.row for key, written in rows.items() if written.row is not None})
 
-    def first_keys(self, target: Target, limit: int) -> list[Key]:
-        """See Front.first_keys."""
-        return sorted(self._transaction.tables[target.name])[:limit]
+    def insert(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
+        """See Front.insert."""
+        assert not self._transaction.tables[target.name].keys() & rows.keys(), "a key is taken"
+        self.write(target, rows, batch)
+
+    def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
+        """See Front.keys_after: an order no source has."""
+        keys = sorted(self._transaction.tables[target.name], key=_own_order)
+        return [key for key in keys if after is None or _own_order(key) > _own_order(after)][:limit]
+
+    def same_order(self, target: Target) -> bool:
+        """See Front.same_order."""
+        return self.ordered
+
+    def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
+        """See Front.lines: in the order of numbers."""
+        rows = self._transaction.tables[target.name]
+        low, high = (None if key is None else [int(part) for part in key] for key in (after, upto))
+        wanted = [key for key in rows if (low is None or [int(p) for p in key] > low) and (high is None or [int(p) for p in key] <= high)]
+        return [line_of(rows[key]) for key in wanted]
+
+    def count(self, target: Target) -> int:
+        """See Front.count."""
+        return len((self._open or self.durable).tables[target.name])
+
+    def move(self, resource: str, state: str, copy: Copy | None) -> None:
+        """See Front.move."""
+        _move(self._transaction, resource, state, copy)
+
+    def note(self, resource: str, holes: Collection[Key], filled: Collection[Key]) -> None:
+        """See Front.note."""
+        kept = self._transaction.holes.setdefault(resource, set())
+        kept.difference_update(filled)
+        kept.update(holes)
+
+    def withhold(self, resource: str, withheld: Mapping[Key, bool], released: Collection[Key]) -> None:
+        """See Front.withhold."""
+        kept = self._transaction.withheld.setdefault(resource, {})
+        for key in released:
+            kept.pop(key, None)
+        kept.update(withheld)
+
+    def topic_keys(self, resource: str, limit: int) -> list[str]:
+        """See Front.topic_keys."""
+        return self._transaction.topic_keys.get(resource, [])[:limit]
+
+    def forget_topic_keys(self, resource: str, keys: Collection[str]) -> None:
+        """See Front.forget_topic_keys."""
+        self._transaction.topic_keys[resource] = [key for key in self._transaction.topic_keys.get(resource, []) if key not in keys]
+
+    def keep_occupants(self, resource: str, texts: Mapping[Key, str]) -> None:
+        """See Front.keep_occupants."""
+        kept = self._transaction.occupants.setdefault(resource, {})
+        kept.update(texts)
+
+    def occupants(self, resource: str, keys: Collection[Key]) -> dict[Key, str]:
+        """See Front.occupants."""
+        kept = self._transaction.occupants.get(resource, {})
+        return {key: kept[key] for key in keys if kept.get(key)}
+
+    def forget_occupants(self, resource: str) -> None:
+        """See Front.forget_occupants."""
+        self._transaction.occupants.pop(resource, None)
+
+    def keep_fingerprint(self, resource: str, parts: Mapping[str, str]) -> None:
+        """See Front.keep_fingerprint."""
+        (self._open or self.durable).fingerprints[resource] = parts
+
+    def outbox_bytes(self) -> int:
+        """See Front.outbox_bytes."""
+        return sum(len(batch.payload) for batch in self.durable.outbox)
+
+    def requests(self) -> list[Request]:
+        """See Front.requests."""
+        return [request._replace(running=state == "running") for request, state, _ in self.durable.requests.values() if state in ("asked", "running")]
+
+    def answer(self, request: str, state: str, report: Mapping[str, Any]) -> bool:
+        """See Front.answer."""
+        if request not in self.durable.requests:
+            return False
+        (self._open or self.durable).requests[request] = (self.durable.requests[request][0], state, report)
+        return True
 
     def store(self, batch: Batch, time_us: int) -> None:
         """See Front.store."""
@@ -88,6 +182,8 @@ class MemoryFront:
         if before.epoch != self._epoch:
             raise AnotherAgent(holder="its epoch was raised")
         resources = {name: state._replace(seq=progress.seqs.get(name, (state.seq, 0))[0]) for name, state in before.resources.items()}
+        states = done.stored.resources
+        resources = {name: state._replace(state=states[name].state) for name, state in resources.items()}
         self.durable.stored = before._replace(
             position=progress.position,
             position_time_us=progress.position_time_us,
@@ -96,7 +192,10 @@ class MemoryFront:
             batch=progress.batch,
             resources=resources,
         )
-        self.durable.tables, self.durable.outbox = done.tables, done.outbox
+        self.durable.tables, self.durable.outbox, self.durable.copies, self.durable.holes = done.tables, done.outbox, done.copies, done.holes
+        self.durable.fingerprints, self.durable.occupants = done.fingerprints, done.occupants
+        self.durable.withheld, self.durable.topic_keys = done.withheld, done.topic_keys
+        self.durable.requests = {key: done.requests.get(key, asked) for key, asked in self.durable.requests.items()}  # others ask and withdraw meanwhile
         self.durable.xids = [*done.xids, tuple(progress.xids)] if progress.xids else done.xids
         self._open = None
 
@@ -110,10 +209,21 @@ class MemoryFront:
 
     def suspend(self, error: Suspend) -> None:
         """See Front.suspend."""
-        states = dict(self.durable.stored.resources)
-        states[error.resource] = states[error.resource]._replace(state="suspended")
-        self.durable.stored = self.durable.stored._replace(resources=states)
+        again = Copy(republish=True) if self.durable.copies.get(error.resource, Copy()).republish else None
+        _move(self.durable, error.resource, "suspended", again)
+        self.durable.holes.pop(error.resource, None)
         self.durable.suspended[error.resource] = error.code
+
+    def start_copy(self, resource: str, copy: Copy) -> None:
+        """See Front.start_copy."""
+        _move(self.durable, resource, "copying", copy._replace(republish=copy.republish or self.durable.copies.get(resource, Copy()).republish))
+
+    def begin_generation(self, resource: str, copy: Copy) -> None:
+        """See Front.begin_generation."""
+        states = self.durable.stored.resources
+        anew = states[resource]._replace(generation=states[resource].generation + 1, seq=0)
+        self.durable.stored = self.durable.stored._replace(resources={**states, resource: anew})
+        _move(self.durable, resource, "copying", copy)
 
     def close(self) -> None:
         """See Front.close."""
@@ -122,8 +232,21 @@ class MemoryFront:
             self.durable.holder = None
 
 
+def _move(durable: Durable, resource: str, state: str, copy: Copy | None) -> None:
+    states = dict(durable.stored.resources)
+    states[resource] = states[resource]._replace(state=state)
+    durable.stored = durable.stored._replace(resources=states)
+    durable.copies.pop(resource, None)
+    if copy is not None:
+        durable.copies[resource] = copy
+
+
+def _own_order(key: Key) -> tuple[str, ...]:
+    return tuple(part[::-1] for part in key)
+
+
 def empty_store(topics: Mapping[str, str], tables: Sequence[str], position: str = "0/0") -> Durable:
-    """A front end as init leaves it: `topics` by resource, empty `tables`."""
+    """A front end whose tables are live and empty: `topics` by resource, `tables` by name."""
     states = {name: ResourceState("live", topic, 1, 0) for name, topic in topics.items()}
     stored = Stored("memory", "1", 1, "slot", 0, position, time.time_ns() // 1000, CommitMark("", 0, 0), 0, 0, states)
     return Durable(stored, {name: {} for name in tables})

@@ -1,4 +1,4 @@
-"""Opens the configured front end for its writer or for a reader."""
+"""Opens the configured front end for its writer or for a reader; only the module of its database is loaded."""
 
 from pathlib import Path
 
@@ -7,9 +7,7 @@ from sqlalchemy.engine import make_url
 
 from agent.config import Settings
 from agent.errors import FrontUnreachable
-from agent.front.postgres import PostgresFront, postgres_engine
 from agent.front.reader import Reader
-from agent.front.sqlite import SqliteFront, sqlite_engine
 from agent.front.store import SqlFront
 
 
@@ -18,26 +16,46 @@ def _password(settings: Settings) -> str | None:
 
 
 def open_front(settings: Settings) -> SqlFront:
-    """The front end for writing; nothing is connected yet. Raises SecretMissing, FrontUnreachable (the folder cannot be made)."""
-    url = make_url(settings.front_url)
-    if url.get_backend_name() == "sqlite":
-        try:
-            Path(url.database or "").parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        except OSError as error:
-            raise FrontUnreachable(reason=f"{Path(url.database or '').parent}: {error.strerror}") from None
-        return SqliteFront(settings.front_url, settings.front.lock_wait_seconds)
-    return PostgresFront(settings.front_url, _password(settings), settings.front.lock_wait_seconds)
+    """The front end for writing; nothing is connected yet. Raises SecretMissing, FrontUnreachable (the folder cannot be made), FrontUnfit."""
+    url, wait = make_url(settings.front_url), settings.front.lock_wait_seconds
+    match url.get_backend_name():
+        case "sqlite":
+            from agent.front.sqlite import SqliteFront
+
+            try:
+                Path(url.database or "").parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            except OSError as error:
+                raise FrontUnreachable(reason=f"{Path(url.database or '').parent}: {error.strerror}") from None
+            return SqliteFront(settings.front_url, wait)
+        case "postgresql":
+            from agent.front.postgres import PostgresFront
+
+            return PostgresFront(settings.front_url, _password(settings), wait)
+        case _:
+            from agent.front.mariadb import MariaDbFront
+
+            return MariaDbFront(settings.front_url, _password(settings), wait)
 
 
 def open_reader(settings: Settings) -> Reader:
-    """The front end for reading, beside the writer. Raises SecretMissing, FrontUnreachable (no such SQLite file)."""
+    """The front end for reading, beside the writer. Raises SecretMissing, FrontUnreachable (no such SQLite file), FrontUnfit."""
     return Reader(_reading_engine(settings))
 
 
 def _reading_engine(settings: Settings) -> Engine:
-    url = make_url(settings.front_url)
-    if url.get_backend_name() != "sqlite":
-        return postgres_engine(url, _password(settings), settings.front.lock_wait_seconds, pooled=True)
-    if not Path(url.database or "").exists():
-        raise FrontUnreachable(reason=f"{url.database} does not exist")
-    return sqlite_engine(settings.front_url, settings.front.lock_wait_seconds).execution_options(reader=True)
+    url, wait = make_url(settings.front_url), settings.front.lock_wait_seconds
+    match url.get_backend_name():
+        case "sqlite":
+            from agent.front.sqlite import sqlite_engine
+
+            if not Path(url.database or "").exists():
+                raise FrontUnreachable(reason=f"{url.database} does not exist")
+            return sqlite_engine(settings.front_url, wait).execution_options(reader=True)
+        case "postgresql":
+            from agent.front.postgres import postgres_engine
+
+            return postgres_engine(url, _password(settings), wait, pooled=True)
+        case _:
+            from agent.front.mariadb import mariadb_engine
+
+            return mariadb_engine(url, _password(settings), wait, pooled=True)

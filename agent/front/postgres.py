@@ -7,20 +7,30 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from sqlalchemy import URL, Connection, Engine, create_engine, text
+from psycopg import sql
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
+from agent.bounded import bounded
+from agent.copy_out import copy_out
 from agent.errors import AgentError, AnotherAgent, FrontBusy, FrontTableWrong, FrontUnreachable, LoginRefused, RowRefused
 from agent.events import values as v
+from agent.events.lines import line_of
 from agent.front.base import Written
 from agent.front.store import SqlFront
 from agent.resource import FrontRow, Key, Target
 
 _LOCK = 0x53594E43  # advisory lock namespace: "SYNC"
+_PATIENCE = 8.0  # seconds without an answer, beyond waiting for a lock, after which the line counts as dead
 _LOCK_PATIENCE = 5.0  # seconds; a killed agent's backend needs a moment to notice
 _COLLATED = (v.TEXT, v.VARCHAR, v.BPCHAR, v.NAME, v.CHAR)
+# Types whose text means another value in another database or session, or that take no text at all: their columns are text here.
+_FOREIGN = re.compile(r"money|xml|aclitem|gtsvector|reg|pg_(?!lsn|snapshot)")
+# Types whose cast to text writes another text than the stream has: true for t, no blanks of char(n), an inet's mask where it is whole.
+_OUTPUTS = {"boolean": "boolout", "character": "bpcharout", "bpchar": "bpcharout", '"char"': "charout", "cidr": "cidr_out", "inet": "inet_out"}
+_ORDERED = ("smallint", "integer", "bigint", "oid", "numeric", "date", "uuid", "timestamp")  # types whose order hangs on no collation
 
 _COLUMNS = text("""
     select a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef or a.attidentity <> '' or a.attgenerated <> '',
@@ -49,7 +59,10 @@ def postgres_engine(url: str | URL, password: str | None, lock_wait: float, pool
     address = make_url(url)
     options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in settings.items())
     reach = {"connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": 25_000, "options": options}
-    return create_engine(address.set(password=password) if password else address, connect_args=reach, poolclass=QueuePool if pooled else NullPool)
+    engine = create_engine(address.set(password=password) if password else address, connect_args=reach, poolclass=QueuePool if pooled else NullPool)
+
+    event.listen(engine, "do_connect", lambda _dialect, _record, arguments, named: bounded(lock_wait + _PATIENCE, *arguments, **named))
+    return engine
 
 
 def accepts(source: str, target: str) -> bool:
@@ -85,6 +98,7 @@ class PostgresFront(SqlFront):
     def __init__(self, url: str, password: str | None, lock_wait: float) -> None:
         super().__init__(postgres_engine(url, password, lock_wait))
         self._staged: set[str] = set()
+        self._declared: dict[str, dict[str, str]] = {}  # resource -> column -> type, as `check` found them
 
     def lock(self, connection: Connection) -> None:
         """See SqlFront.lock."""
@@ -125,9 +139,9 @@ class PostgresFront(SqlFront):
         return FrontUnreachable(reason=first)
 
     def column_type(self, target: Target, index: int) -> str:
-        """See SqlFront.column_type. Types this server may not have, and money (its text hangs on a locale), become text; keys are bytewise."""
+        """See SqlFront.column_type. What is not PostgreSQL's own, or foreign here, becomes text; keys are bytewise."""
         column = target.columns[index]
-        declared = column.type_name if column.builtin and column.type_oid != v.MONEY and not column.type_name.startswith("reg") else "text"
+        declared = column.type_name if column.builtin and not _FOREIGN.match(column.type_name) else "text"
         collated = index in target.key and (column.type_oid in _COLLATED or declared == "text")
         return f'{declared} COLLATE "C"' if collated else declared
 
@@ -144,40 +158,45 @@ class PostgresFront(SqlFront):
             columns = {row[0]: row for row in connection.execute(_COLUMNS, {"table": self.table(target)})}
             indexes = connection.execute(_INDEXES, {"table": self.table(target)}).all()
         if not columns:
-            raise FrontTableWrong(table=target.name, reason="it does not exist")
+            raise FrontTableWrong(resource=target.resource, table=target.name, reason="it does not exist")
         for i, column in enumerate(target.columns):
             self._check_column(target, i, columns.get(column.name))
+        self._declared[target.resource] = {name: row[1] for name, row in columns.items()}
         ours = {column.name for column in target.columns} | set(target.technical.values())
         for name in target.technical.values():
             if name not in columns:
-                raise FrontTableWrong(table=target.name, reason=f"technical column {name} is missing")
+                raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"technical column {name} is missing")
         for name, row in columns.items():
             if name not in ours and row[2] and not row[3]:
-                raise FrontTableWrong(table=target.name, reason=f"column {name} is NOT NULL without a default and not shared")
+                raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"column {name} is NOT NULL without a default and not shared")
         self._check_key(target, {row[0]: (row[1], set(row[2])) for row in indexes})
 
     def _check_column(self, target: Target, index: int, row: Sequence[Any] | None) -> None:
         column = target.columns[index]
         if row is None:
-            raise FrontTableWrong(table=target.name, reason=f"column {column.name} is missing")
+            raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"column {column.name} is missing")
         _, declared, not_null, _, deterministic, generated = row
         wanted = self.column_type(target, index).partition(" COLLATE ")[0]
         if not accepts(wanted, declared):
-            raise FrontTableWrong(table=target.name, reason=f"column {column.name} is {declared}, narrower than the source's {wanted}")
+            raise FrontTableWrong(
+                resource=target.resource, table=target.name, reason=f"column {column.name} is {declared}, narrower than the source's {wanted}"
+            )
         if generated:
-            raise FrontTableWrong(table=target.name, reason=f"column {column.name} is generated")
+            raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"column {column.name} is generated")
         if index in target.key and not deterministic:
-            raise FrontTableWrong(table=target.name, reason=f'key column {column.name} has a nondeterministic collation; use COLLATE "C"')
+            raise FrontTableWrong(
+                resource=target.resource, table=target.name, reason=f'key column {column.name} has a nondeterministic collation; use COLLATE "C"'
+            )
         if not_null and not column.not_null and index not in target.key:
-            raise FrontTableWrong(table=target.name, reason=f"column {column.name} is NOT NULL, the source's is not")
+            raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"column {column.name} is NOT NULL, the source's is not")
 
     def _check_key(self, target: Target, indexes: Mapping[str, tuple[bool, set[str]]]) -> None:
         wanted = {target.columns[i].name for i in target.key}
         if not any(columns == wanted for _, columns in indexes.values()):
-            raise FrontTableWrong(table=target.name, reason=f"it has no primary key or unique index on ({', '.join(sorted(wanted))})")
+            raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"it has no primary key or unique index on ({', '.join(sorted(wanted))})")
         extra = [name for name, (_, columns) in indexes.items() if columns != wanted]
         if extra:
-            raise FrontTableWrong(table=target.name, reason=f"unique index {', '.join(extra)} besides the key")
+            raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"unique index {', '.join(extra)} besides the key")
 
     # ---- rows: statements on the driver's own connection, with server-side parameters ($1), so that a % in a name means nothing
 
@@ -192,15 +211,17 @@ class PostgresFront(SqlFront):
     def _keys(self, target: Target, more: Sequence[str] = ()) -> tuple[str, str]:
         """SQL for a set of keys given as one text array per key column: the rows `k` (with `more` columns), and their join with the table `t`."""
         names = [self.quote(target.columns[i].name) for i in target.key]
-        types = [self.column_type(target, i).partition(" COLLATE ")[0] for i in target.key]
+        types = [self._type(target, i) for i in target.key]
         arrays = ", ".join(f"${n}::text[]" for n in range(1, len(names) + len(more) + 1))
         join = " AND ".join(f"t.{name} = k.{name}::{declared}" for name, declared in zip(names, types, strict=True))
         return f"unnest({arrays}) AS k({', '.join([*names, *more])})", join
 
     def fetch(self, target: Target, keys: Sequence[Key]) -> dict[Key, FrontRow]:
         """See Front.fetch."""
+        if not keys:
+            return {}
         source, join = self._keys(target)
-        columns = ", ".join(_as_text(f"t.{self.quote(column.name)}", column.type_oid) for column in target.columns)
+        columns = ", ".join(self._text(target, i) for i in range(len(target.columns)))
         with self.cursor(target) as cursor:
             cursor.execute(f"SELECT {columns} FROM {self.table(target)} t JOIN {source} ON {join}{self._live(target)}", _arrays(keys))
             return {tuple(row[i] for i in target.key): row for row in cursor.fetchall()}
@@ -211,7 +232,7 @@ class PostgresFront(SqlFront):
     def write(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
         """See Front.write."""
         gone = [(key, w) for key, w in rows.items() if w.row is None]
-        kept = [(*w.row, *self.technical_values(target, w, batch)) for w in rows.values() if w.row is not None]
+        kept = [w.row + self._texts(target, w, batch) for w in rows.values() if w.row is not None]
         with self.cursor(target) as cursor:
             if gone:
                 self._delete(cursor, target, gone, batch)
@@ -224,22 +245,34 @@ class PostgresFront(SqlFront):
             source, join = self._keys(target)
             cursor.execute(f"DELETE FROM {self.table(target)} t USING {source} WHERE {join}", keys)
             return
-        marks = _arrays([tuple(str(value) for value in self.technical_values(target, w, batch)) for _, w in gone])
+        marks = _arrays([self._texts(target, w, batch) for _, w in gone])
         names = {role: self.quote(name) for role, name in target.technical.items()}
         source, join = self._keys(target, [f"mark_{role}" for role in names])
         changed = ", ".join(f"{name} = k.mark_{role}::{self.technical_type(role)}" for role, name in names.items())
         cursor.execute(f"UPDATE {self.table(target)} t SET {changed} FROM {source} WHERE {join}", keys + marks)
 
-    def _upsert(self, cursor: psycopg.RawCursor[Any], target: Target, rows: Sequence[tuple[object, ...]]) -> None:
+    def _texts(self, target: Target, written: Written, batch: int) -> tuple[str, ...]:
+        return tuple([str(value) for value in self.technical_values(target, written, batch)]) if target.technical else ()
+
+    def _upsert(self, cursor: psycopg.RawCursor[Any], target: Target, rows: Sequence[FrontRow]) -> None:
         stage = self._stage(cursor, target)
-        names = self.names([*(column.name for column in target.columns), *target.technical.values()])
-        with cursor.copy(f"COPY pg_temp.{stage} ({names}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)
+        names = self._copy_in(cursor, target, f"pg_temp.{stage}", rows)
         keys = [target.columns[i].name for i in target.key]
         others = [self.quote(n) for n in (*(c.name for c in target.columns), *target.technical.values()) if n not in keys]
         action = f"UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in others)}" if others else "NOTHING"
         cursor.execute(f"INSERT INTO {self.table(target)} ({names}) SELECT {names} FROM pg_temp.{stage} ON CONFLICT ({self.names(keys)}) DO {action}")
+
+    def _copy_in(self, cursor: psycopg.RawCursor[Any], target: Target, table: str, rows: Sequence[FrontRow]) -> str:
+        """COPY into a table with the target's columns; returns their list."""
+        names = self.names([*(column.name for column in target.columns), *target.technical.values()])
+        with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+            copy.write(b"".join([line_of(row) + b"\n" for row in rows]))
+        return names
+
+    def insert(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
+        """See Front.insert: no stage, no upsert."""
+        with self.cursor(target) as cursor:
+            self._copy_in(cursor, target, self.table(target), [w.row + self._texts(target, w, batch) for w in rows.values() if w.row is not None])
 
     def _stage(self, cursor: psycopg.RawCursor[Any], target: Target) -> str:
         """The empty temporary table with the target's columns; it lives as long as the session."""
@@ -257,22 +290,55 @@ class PostgresFront(SqlFront):
         self._staged.clear()
         super().rollback()
 
-    def first_keys(self, target: Target, limit: int) -> list[Key]:
-        """See Front.first_keys."""
-        columns = [target.columns[i] for i in target.key]
-        listed = ", ".join(_as_text(f"t.{self.quote(column.name)}", column.type_oid) for column in columns)
-        order = ", ".join(f"t.{self.quote(column.name)}" for column in columns)
+    def _value(self, target: Target, index: int) -> str:
+        """A column of `t` as the source would write it: in a column with more scale 5 stands as 5.00."""
+        column = target.columns[index]
+        value = f"t.{self.quote(column.name)}"
+        declared = self._type(target, index)
+        if column.type_oid != v.NUMERIC or declared == column.type_name or not declared.startswith("numeric("):
+            return value
+        return f"CASE WHEN {value} = {value}::{column.type_name} THEN {value}::{column.type_name}::text ELSE {value}::text END"
+
+    def _text(self, target: Target, index: int) -> str:
+        """The same as a value of type text."""
+        value, output = self._value(target, index), _OUTPUTS.get(re.sub(r"\(\d+\)", "", self._type(target, index)))
+        return f"textin({output}({value}))" if output else f"{value}::text"
+
+    def _type(self, target: Target, index: int) -> str:
+        """The column's type as `check` found it, else as we create it, without collation."""
+        declared = self._declared.get(target.resource, {}).get(target.columns[index].name)
+        return declared or self.column_type(target, index).partition(" COLLATE ")[0]
+
+    def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
+        """See Front.keys_after."""
+        listed = ", ".join(self._text(target, i) for i in target.key)
+        order = ", ".join(f"t.{self.quote(target.columns[i].name)}" for i in target.key)
         with self.cursor(target) as cursor:
-            cursor.execute(f"SELECT {listed} FROM {self.table(target)} t WHERE true{self._live(target)} ORDER BY {order} LIMIT $1", [limit])
+            past = self._beyond(target, ">", after)
+            cursor.execute(f"SELECT {listed} FROM {self.table(target)} t WHERE true{past}{self._live(target)} ORDER BY {order} LIMIT $1", [limit])
             return cursor.fetchall()
+
+    def _beyond(self, target: Target, operator: str, key: Key | None) -> str:
+        """The condition that a row's key stands so to `key`, as literals (COPY takes no parameters); '' for None."""
+        if key is None:
+            return ""
+        names = ", ".join(f"t.{self.quote(target.columns[i].name)}" for i in target.key)
+        types = [self._type(target, i) for i in target.key]
+        return f" AND ({names}) {operator} ({', '.join(f'{sql.Literal(part).as_string()}::{kind}' for part, kind in zip(key, types, strict=True))})"
+
+    def same_order(self, target: Target) -> bool:
+        """See Front.same_order."""
+        declared = self._declared.get(target.resource, {})
+        return all(target.columns[i].type_name.startswith(_ORDERED) and declared.get(target.columns[i].name, "").startswith(_ORDERED) for i in target.key)
+
+    def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
+        """See Front.lines."""
+        columns = ", ".join(self._value(target, i) for i in range(len(target.columns)))
+        where = f"true{self._beyond(target, '>', after)}{self._beyond(target, '<=', upto)}{self._live(target)}"
+        with self.cursor(target) as cursor:
+            return list(copy_out(cursor.connection, f"COPY (SELECT {columns} FROM {self.table(target)} t WHERE {where}) TO STDOUT".encode()))
 
 
 def _arrays(rows: Sequence[Sequence[str]]) -> list[list[str]]:
     """Rows turned into one array per column."""
     return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _as_text(expression: str, type_oid: int) -> str:
-    """A value as the stream writes it: a cast to text would write true for t and cut the blanks of char(n)."""
-    output = {v.BOOL: "boolout", v.BPCHAR: "bpcharout"}.get(type_oid)
-    return f"textin({output}({expression}))" if output else f"{expression}::text"

@@ -1,10 +1,18 @@
 """The agent's own tables in the front-end database; all names begin with sync_agent_."""
 
+from typing import Any
+
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, SmallInteger, String, Table, Text
 from sqlalchemy.dialects import mysql
 
 metadata = MetaData()
 _blob = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
+_text = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+_OPTIONS: dict[str, Any] = {  # names differ by case, and a transaction can be rolled back, whatever the server's defaults are
+    f"{dialect}_{option}": value
+    for dialect in ("mysql", "mariadb")
+    for option, value in {"engine": "InnoDB", "default_charset": "utf8mb4", "collate": "utf8mb4_bin"}.items()
+}
 
 # One row: who this agent is, where the stream stands, the counters. Every front-end transaction updates it `WHERE epoch = ours`.
 state = Table(
@@ -27,6 +35,7 @@ state = Table(
     Column("commit_time_us", BigInteger, nullable=False),
     Column("number", BigInteger, nullable=False),  # last event over all topics
     Column("batch", BigInteger, nullable=False),  # last outbox batch
+    **_OPTIONS,
 )
 
 # One row per resource: its state and counters.
@@ -35,12 +44,13 @@ resource = Table(
     metadata,
     Column("name", String(100), primary_key=True),
     Column("topic", String(249), nullable=False),
-    Column("state", String(20), nullable=False),  # live or suspended
+    Column("state", String(20), nullable=False),  # copying, live or suspended
     Column("code", String(40), nullable=False),  # error code of a suspension
-    Column("details", Text, nullable=False),  # JSON: what fills the error's sentence
+    Column("details", _text, nullable=False),  # JSON: what fills the error's sentence
     Column("generation", BigInteger, nullable=False),  # of the topic
     Column("seq", BigInteger, nullable=False),  # last event of the topic in this generation
     Column("event_time_us", BigInteger, nullable=False),  # commit time of that event
+    **_OPTIONS,
 )
 
 # Batches of framed events and heartbeats; a batch larger than 1 MiB (one large event) is stored in parts.
@@ -53,6 +63,7 @@ outbox = Table(
     Column("last_number", BigInteger, nullable=False),  # first_number - 1 when the batch holds no event
     Column("time_us", BigInteger, nullable=False),  # commit time of its first transaction
     Column("payload", _blob, nullable=False),
+    **_OPTIONS,
 )
 
 # One row, written by the publisher only: a late lower bound of what Kafka holds.
@@ -65,6 +76,81 @@ published = Table(
     Column("batch", BigInteger, nullable=False),
     Column("position", String(40), nullable=False),
     Column("time_us", BigInteger, nullable=False),  # of the last commit or heartbeat published
+    **_OPTIONS,
+)
+
+# One row per copying table: how far it is (front.base.Copy as JSON).
+copies = Table(
+    "sync_agent_copy",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("progress", _text, nullable=False),
+    **_OPTIONS,
+)
+
+# Keys whose rows must be read again from the source.
+holes = Table(
+    "sync_agent_hole",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("digest", String(32), primary_key=True),  # of the key, which may be longer than a key column of some databases
+    Column("row_key", _text, nullable=False),  # JSON array
+    **_OPTIONS,
+)
+
+# Keys whose rows are too large for Kafka: the front-end table has them, the topic has not.
+withheld = Table(
+    "sync_agent_withheld",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("digest", String(32), primary_key=True),  # of the key
+    Column("row_key", _text, nullable=False),  # JSON array
+    Column("told", SmallInteger, nullable=False),  # 1: the topic may hold an older row of the key
+    **_OPTIONS,
+)
+
+# Keys a topic was found to hold when it is to be published anew: those that no row has any more get their deletes.
+topic_keys = Table(
+    "sync_agent_topic",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("digest", String(32), primary_key=True),  # of the key
+    Column("row_key", _text, nullable=False),  # JSON object, as the topic has it
+    **_OPTIONS,
+)
+
+# Rows that share a key until their source transaction is complete (front.occupancy); empty between transactions.
+occupants = Table(
+    "sync_agent_occupant",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("digest", String(32), primary_key=True),  # of the key
+    Column("row_key", _text, nullable=False),  # JSON array
+    Column("held", _text, nullable=False),  # JSON
+    **_OPTIONS,
+)
+
+# What the source's catalogue said of each table when it was last copied or compared (connectors.base.Fingerprint as JSON).
+fingerprints = Table(
+    "sync_agent_fingerprint",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("parts", _text, nullable=False),
+    **_OPTIONS,
+)
+
+# What commands ask of the running service, and its answers.
+requests = Table(
+    "sync_agent_request",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("kind", String(20), nullable=False),  # resume, reconcile, verify, retry, republish; suspend: by the publisher
+    Column("resource", String(100), nullable=False),
+    Column("allow_deletes", SmallInteger, nullable=False),
+    Column("state", String(20), nullable=False),  # asked, running, done or failed
+    Column("report", _text, nullable=False),  # JSON
+    Column("asked_us", BigInteger, nullable=False),
+    **_OPTIONS,
 )
 
 # Transactions applied lately, per front-end transaction, until every new snapshot of the source sees them (hand-over).
@@ -72,5 +158,6 @@ applied = Table(
     "sync_agent_applied",
     metadata,
     Column("batch", BigInteger, primary_key=True, autoincrement=False),
-    Column("xids", Text, nullable=False),  # JSON array of 32-bit xids
+    Column("xids", _text, nullable=False),  # JSON array of 32-bit xids
+    **_OPTIONS,
 )

@@ -1,10 +1,12 @@
 """The front end in SQLite: a file beside the agent, in WAL mode, every commit synced."""
 
 import fcntl
+import math
 import os
 import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect
 
 from agent.errors import AgentError, AnotherAgent, FrontBusy, FrontTableWrong, FrontUnreachable, RowRefused
 from agent.events import values as v
+from agent.events.lines import line_of
 from agent.front.base import Written
 from agent.front.store import SqlFront
 from agent.resource import FrontRow, Key, Target
@@ -48,8 +51,31 @@ def _float_in(text: str) -> object:
     return text if text in ("NaN", "Infinity", "-Infinity") else float(text)  # SQLite turns NaN into NULL
 
 
-def _float_out(value: object) -> str:
-    return value if isinstance(value, str) else repr(value)
+def _shortest(value: float) -> Decimal:
+    """The shortest decimal that gives the float back, and does not lie half-way to the next one: Python takes such a one, PostgreSQL (d2s.c) does not."""
+    number = Decimal(repr(value))
+    if abs(value) >= 2**53:  # below, what lies half-way has more digits than are ever written
+        halves = 2 * int(value) + int(math.copysign(math.ulp(value), value)), int(value) + int(math.nextafter(value, 0))
+        while 2 * int(number) in halves:
+            number = Decimal(f"{value:.{len(number.as_tuple().digits)}e}")
+    return number
+
+
+def _float_out(digits: int) -> Callable[[Any], str]:
+    """A float as PostgreSQL writes it: the shortest text that gives it back, with an exponent below -4 and from `digits` on."""
+
+    def out(value: Any) -> str:
+        if isinstance(value, str):
+            return value
+        number = _shortest(value) if digits > 6 else Decimal(repr(value))  # a float4 was read from its own text
+        exponent = number.adjusted()
+        if not number or -4 <= exponent < digits:
+            return format(number.normalize() if number else number.copy_sign(number).to_integral_value(), "f")
+        sign, parts, _ = number.normalize().as_tuple()
+        text = "".join(map(str, parts))
+        return f"{'-' if sign else ''}{text[0]}{'.' if text[1:] else ''}{text[1:]}e{exponent:+03d}"
+
+    return out
 
 
 _INTEGERS = (v.INT2, v.INT4, v.INT8, v.OID)
@@ -61,8 +87,8 @@ _IN: dict[int, Callable[[str], object]] = dict.fromkeys(_INTEGERS, int) | {
 }
 _OUT: dict[int, Callable[[Any], str]] = {
     v.BOOL: lambda value: "t" if value else "f",
-    v.FLOAT4: _float_out,
-    v.FLOAT8: _float_out,
+    v.FLOAT4: _float_out(6),
+    v.FLOAT8: _float_out(15),
     v.BYTEA: lambda value: "\\x" + value.hex(),
 }
 # Column types we create, and the affinities of existing columns that keep a value as it is.
@@ -121,7 +147,7 @@ class SqliteFront(SqlFront):
         with self.guarded(), self.engine.connect() as connection:
             found = inspect(connection)
             if not found.has_table(target.table):
-                raise FrontTableWrong(table=target.name, reason="it does not exist")
+                raise FrontTableWrong(resource=target.resource, table=target.name, reason="it does not exist")
             rows = connection.exec_driver_sql(f"PRAGMA table_info({self.quote(target.table)})").all()
             indexes = connection.exec_driver_sql(f"PRAGMA index_list({self.quote(target.table)})").all()
             collations = self._key_collations(connection, target, [row[1] for row in indexes if row[3] == "pk"])
@@ -130,7 +156,7 @@ class SqliteFront(SqlFront):
         self._check_key(target, {name: place for name, (_, _, _, place) in columns.items() if place}, collations)
         extra = [row[1] for row in indexes if row[2] and row[3] != "pk"]
         if extra:
-            raise FrontTableWrong(table=target.name, reason=f"unique index {', '.join(extra)} besides the key")
+            raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"unique index {', '.join(extra)} besides the key")
 
     def _key_collations(self, connection: Connection, target: Target, indexes: list[str]) -> set[str]:
         """Collations of the primary key's index (an INTEGER PRIMARY KEY has none)."""
@@ -140,27 +166,31 @@ class SqliteFront(SqlFront):
     def _check_columns(self, target: Target, columns: Mapping[str, tuple[str, bool, object, int]]) -> None:
         for i, column in enumerate(target.columns):
             if column.name not in columns:
-                raise FrontTableWrong(table=target.name, reason=f"column {column.name} is missing")
+                raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"column {column.name} is missing")
             declared, not_null, _, _ = columns[column.name]
             if affinity(declared) not in _KEEPS[self.column_type(target, i)]:
                 wanted = self.column_type(target, i) or "no type"
-                raise FrontTableWrong(table=target.name, reason=f"column {column.name} is {declared}, which changes values; it must be {wanted}")
+                raise FrontTableWrong(
+                    resource=target.resource, table=target.name, reason=f"column {column.name} is {declared}, which changes values; it must be {wanted}"
+                )
             if not_null and not column.not_null and i not in target.key:
-                raise FrontTableWrong(table=target.name, reason=f"column {column.name} is NOT NULL, the source's is not")
+                raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"column {column.name} is NOT NULL, the source's is not")
         for name in target.technical.values():
             if name not in columns:
-                raise FrontTableWrong(table=target.name, reason=f"technical column {name} is missing")
+                raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"technical column {name} is missing")
         ours = {column.name for column in target.columns} | set(target.technical.values())
         for name, (_, not_null, default, _) in columns.items():
             if name not in ours and not_null and default is None:
-                raise FrontTableWrong(table=target.name, reason=f"column {name} is NOT NULL without a default and not shared")
+                raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"column {name} is NOT NULL without a default and not shared")
 
     def _check_key(self, target: Target, places: Mapping[str, int], collations: set[str]) -> None:
         wanted = {target.columns[i].name for i in target.key}
         if set(places) != wanted:
-            raise FrontTableWrong(table=target.name, reason=f"its primary key must be ({', '.join(sorted(wanted))})")
+            raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"its primary key must be ({', '.join(sorted(wanted))})")
         if collations - {"BINARY"}:
-            raise FrontTableWrong(table=target.name, reason=f"its key has collation {', '.join(sorted(collations))}; it must be BINARY")
+            raise FrontTableWrong(
+                resource=target.resource, table=target.name, reason=f"its key has collation {', '.join(sorted(collations))}; it must be BINARY"
+            )
 
     def fetch(self, target: Target, keys: Sequence[Key]) -> dict[Key, FrontRow]:
         """See Front.fetch."""
@@ -215,11 +245,37 @@ class SqliteFront(SqlFront):
                 ]
                 self.connection.exec_driver_sql(sql, stored)
 
-    def first_keys(self, target: Target, limit: int) -> list[Key]:
-        """See Front.first_keys."""
+    def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
+        """See Front.keys_after."""
         columns = [target.columns[i] for i in target.key]
-        live = f" WHERE {self.quote(target.technical['deleted'])} = 0" if target.soft_delete else ""
         names = self.names(column.name for column in columns)
+        where, parameters = self._range(target, after, None)
         with self.guarded(target):
-            rows = self.connection.exec_driver_sql(f"SELECT {names} FROM {self.table(target)}{live} ORDER BY {names} LIMIT {limit:d}").all()
+            statement = f"SELECT {names} FROM {self.table(target)} WHERE {where} ORDER BY {names} LIMIT {limit:d}"
+            rows = self.connection.exec_driver_sql(statement, parameters).all()
         return [tuple(_OUT.get(column.type_oid, str)(value) for column, value in zip(columns, row, strict=True)) for row in rows]
+
+    def _range(self, target: Target, after: Key | None, upto: Key | None) -> tuple[str, tuple[object, ...]]:
+        """The condition for keys past `after` up to `upto`, and its parameters."""
+        into = [_IN.get(target.columns[i].type_oid, str) for i in target.key]
+        names = self.names(target.columns[i].name for i in target.key)
+        where, parameters = ["1"], []
+        if target.soft_delete:
+            where.append(f"{self.quote(target.technical['deleted'])} = 0")
+        for operator, key in ((">", after), ("<=", upto)):
+            if key is not None:
+                where.append(f"({names}) {operator} ({', '.join('?' * len(key))})")
+                parameters += [convert(part) for convert, part in zip(into, key, strict=True)]
+        return " AND ".join(where), tuple(parameters)
+
+    def same_order(self, target: Target) -> bool:
+        """See Front.same_order."""
+        return all(target.columns[i].type_oid in _INTEGERS for i in target.key)
+
+    def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
+        """See Front.lines."""
+        where, parameters = self._range(target, after, upto)
+        with self.guarded(target):
+            names = self.names(column.name for column in target.columns)
+            rows = self.connection.exec_driver_sql(f"SELECT {names} FROM {self.table(target)} WHERE {where}", parameters)
+            return [line_of(self._texts(target, row)) for row in rows]

@@ -1,34 +1,32 @@
-"""The part of a front end that is the same on every SQL database: lock and epoch, state, outbox, transaction."""
+"""The part of a front end that is the same on every SQL database: opening with lock and epoch, the one transaction, identifiers."""
 
 import json
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import ClassVar
 
 from sqlalchemy import Connection, Engine, delete, insert, inspect, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from agent.errors import AgentError, AnotherAgent, FrontUnreachable, NotInitialised, Suspend
+from agent import failpoints
+from agent.errors import AgentError, AnotherAgent, NotInitialised
 from agent.events.changes import Snapshot
-from agent.front.base import CommitMark, Progress, ResourceState, Stored, Written
-from agent.front.outbox import CHUNK, Batch
-from agent.front.schema import applied, metadata, outbox, published, resource, state
+from agent.front.base import CommitMark, Progress, ResourceState, Stored, Written, copy_of
+from agent.front.outbox import CHUNK, Batch, packed
+from agent.front.own_tables import OwnTables
+from agent.front.schema import applied, copies, fingerprints, metadata, outbox, resource, state, withheld
+from agent.front.schema import holes as hole_rows
 from agent.resource import FrontRow, Key, Target
 
 
-class SqlFront(ABC):
+class SqlFront(OwnTables):
     """Keeps the contract of `Front` with SQLAlchemy; a subclass adds what its database does in its own way."""
 
-    errors: ClassVar[tuple[type[Exception], ...]] = (SQLAlchemyError,)
-
     def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self._asked_at: float | None = None
+        super().__init__(engine)
         self.epoch = 0
-        self._connection: Connection | None = None
 
     # ---- what a database does in its own way
 
@@ -39,10 +37,6 @@ class SqlFront(ABC):
     @abstractmethod
     def unlock(self) -> None:
         """Gives the lock back, where closing the connection does not."""
-
-    @abstractmethod
-    def error(self, cause: BaseException, target: Target | None) -> AgentError:
-        """Our error for the driver's; `target` is the table written to, if any."""
 
     @abstractmethod
     def column_type(self, target: Target, index: int) -> str:
@@ -60,9 +54,21 @@ class SqlFront(ABC):
     def write(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
         """See Front.write."""
 
+    def insert(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
+        """See Front.insert."""
+        self.write(target, rows, batch)
+
     @abstractmethod
-    def first_keys(self, target: Target, limit: int) -> list[Key]:
-        """See Front.first_keys."""
+    def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
+        """See Front.keys_after."""
+
+    @abstractmethod
+    def same_order(self, target: Target) -> bool:
+        """See Front.same_order."""
+
+    @abstractmethod
+    def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
+        """See Front.lines."""
 
     # ---- opening
 
@@ -87,7 +93,13 @@ class SqlFront(ABC):
                 raise NotInitialised(what="the state in the front end")
             self.epoch = int(row["epoch"]) + 1
             self._connection.execute(update(state).values(epoch=self.epoch, nonce=nonce))
+            metadata.create_all(self._connection)  # an older version had fewer tables
             resources = self._connection.execute(select(resource)).mappings().all()
+            progress = self._connection.execute(select(copies)).all()
+            keys = self._connection.execute(select(hole_rows.c.name, hole_rows.c.row_key)).all()
+            too_large = self._connection.execute(select(withheld.c.name, withheld.c.row_key, withheld.c.told)).all()
+            catalogued = self._connection.execute(select(fingerprints)).all()
+            xids = self._connection.execute(select(applied.c.xids)).scalars().all()
             self._connection.commit()
         return Stored(
             source_id=row["source_id"],
@@ -101,6 +113,11 @@ class SqlFront(ABC):
             number=row["number"],
             batch=row["batch"],
             resources={r["name"]: ResourceState(r["state"], r["topic"], r["generation"], r["seq"]) for r in resources},
+            copies={name: copy_of(json.loads(text)) for name, text in progress},
+            holes={r["name"]: {tuple(json.loads(key)) for name, key in keys if name == r["name"]} for r in resources},
+            withheld={r["name"]: {tuple(json.loads(key)): bool(told) for name, key, told in too_large if name == r["name"]} for r in resources},
+            fingerprints={name: json.loads(text) for name, text in catalogued},
+            xids=[xid for text in xids for xid in json.loads(text)],
         )
 
     def create(self, target: Target) -> bool:
@@ -132,6 +149,7 @@ class SqlFront(ABC):
 
     def store(self, batch: Batch, time_us: int) -> None:
         """See Front.store."""
+        payload = packed(batch.payload)
         rows = [
             {
                 "batch": batch.batch,
@@ -139,15 +157,16 @@ class SqlFront(ABC):
                 "first_number": batch.first_number,
                 "last_number": batch.last_number,
                 "time_us": time_us,
-                "payload": batch.payload[start : start + CHUNK],
+                "payload": payload[start : start + CHUNK],
             }
-            for part, start in enumerate(range(0, len(batch.payload), CHUNK))
+            for part, start in enumerate(range(0, len(payload), CHUNK))
         ]
         with self.guarded():
             self.connection.execute(insert(outbox), rows)
 
     def commit(self, progress: Progress) -> None:
         """See Front.commit."""
+        failpoints.hit("before_ack_store")
         with self.guarded():
             moved = self.connection.execute(
                 update(state)
@@ -164,11 +183,14 @@ class SqlFront(ABC):
             )
             if moved.rowcount != 1:
                 raise AnotherAgent(holder="its epoch was raised")
+            failpoints.hit("after_position")
             for name, (seq, time_us) in progress.seqs.items():
                 self.connection.execute(update(resource).where(resource.c.name == name).values(seq=seq, event_time_us=time_us))
             if progress.xids:
                 self.connection.execute(insert(applied).values(batch=progress.batch, xids=json.dumps(list(progress.xids))))
+            failpoints.hit("before_front_commit")
             self.connection.commit()
+            failpoints.hit("after_front_commit")
 
     def prune(self, snapshot: Snapshot) -> None:
         """See Front.prune."""
@@ -184,13 +206,6 @@ class SqlFront(ABC):
             if self._connection is not None:
                 self._connection.rollback()
 
-    def suspend(self, error: Suspend) -> None:
-        """See Front.suspend."""
-        with self.guarded():
-            details = json.dumps(error.values, ensure_ascii=False, default=str)
-            self.connection.execute(update(resource).where(resource.c.name == error.resource).values(state="suspended", code=error.code, details=details))
-            self.connection.commit()
-
     def close(self) -> None:
         """See Front.close."""
         if self._connection is not None:
@@ -201,57 +216,7 @@ class SqlFront(ABC):
             self._connection = None
         self.unlock()
 
-    # ---- init
-
-    def initialise(self, identity: Mapping[str, object], topics: Mapping[str, str]) -> None:
-        """Creates the agent's tables and rows that are missing; `identity` holds sync_agent_state's columns, `topics` one topic per resource. Commits."""
-        with self.guarded(), self.engine.begin() as connection:
-            metadata.create_all(connection)
-            if connection.execute(select(state.c.id)).first() is None:
-                connection.execute(insert(state).values(id=1, **identity))
-                connection.execute(insert(published).values(id=1, number=0, event_id="", batch=0, position="", time_us=0))
-            known = set(connection.execute(select(resource.c.name)).scalars())
-            for name, topic in topics.items():
-                if name not in known:
-                    fresh = {"state": "live", "code": "", "details": "{}", "generation": 1, "seq": 0, "event_time_us": 0}
-                    connection.execute(insert(resource).values(name=name, topic=topic, **fresh))
-
-    def update_state(self, **values: object) -> None:
-        """Changes the state row during init. Commits."""
-        with self.guarded(), self.engine.begin() as connection:
-            connection.execute(update(state).values(**values))
-
-    def stored_state(self) -> Mapping[str, object] | None:
-        """The state row, or None where `initialise` has not run."""
-        with self.guarded(), self.engine.connect() as connection:
-            if not inspect(connection).has_table(state.name):
-                return None
-            row = connection.execute(select(state)).mappings().one_or_none()
-            return dict(row) if row is not None else None
-
     # ---- pieces for subclasses
-
-    @property
-    def connection(self) -> Connection:
-        """The writing connection."""
-        if self._connection is None:
-            raise FrontUnreachable(reason="not connected")
-        return self._connection
-
-    @contextmanager
-    def guarded(self, target: Target | None = None) -> Iterator[None]:
-        """Turns database errors, the driver's or SQLAlchemy's, into ours; meanwhile `silent_since` tells since when the answer is open."""
-        self._asked_at = time.monotonic()
-        try:
-            yield
-        except self.errors as error:
-            raise self.error(getattr(error, "orig", None) or error, target) from None
-        finally:
-            self._asked_at = None
-
-    def silent_since(self) -> float | None:
-        """See Front.silent_since."""
-        return self._asked_at
 
     def quote(self, name: str) -> str:
         """An identifier, always quoted."""

@@ -11,6 +11,7 @@ from sqlalchemy import URL
 
 from agent.events import values as v
 from agent.front.base import CommitMark, Front, Progress, Written
+from agent.front.mariadb import MariaDbFront
 from agent.front.memory import MemoryFront, empty_store
 from agent.front.postgres import PostgresFront
 from agent.front.sqlite import SqliteFront
@@ -59,8 +60,19 @@ class Fronts(NamedTuple):
 @pytest.fixture
 def postgres_url(database: str) -> str:
     """SQLAlchemy URL of a fresh PostgreSQL database."""
-    p = conninfo_to_dict(database)
+    return sqlalchemy_url(database)
+
+
+def sqlalchemy_url(conninfo: str) -> str:
+    """The same database as SQLAlchemy names it."""
+    p = conninfo_to_dict(conninfo)
     return URL.create("postgresql+psycopg", str(p["user"]), host=str(p["host"]), port=int(str(p["port"])), database=str(p["dbname"])).render_as_string()
+
+
+@pytest.fixture
+def mariadb_url(mariadb_database: str) -> str:
+    """SQLAlchemy URL of a fresh MariaDB database."""
+    return mariadb_database.replace("mariadb://", "mariadb+pymysql://", 1)
 
 
 def initialise(front: SqlFront) -> None:
@@ -70,16 +82,22 @@ def initialise(front: SqlFront) -> None:
         front.create(one)
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "mariadb"])
 def fronts(request: pytest.FixtureRequest, tmp_path: Path) -> Fronts:
     """Each kind of front end, initialised."""
     if request.param == "memory":
         durable = empty_store({t.resource: "p" for t in TARGETS}, [t.name for t in TARGETS if not t.soft_delete], "0/10")
+        states = {name: state._replace(state="copying") for name, state in durable.stored.resources.items()}  # as init leaves them
+        durable.stored = durable.stored._replace(resources=states)
         return Fronts("memory", lambda: MemoryFront(durable))
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/front.db"
         initialise(SqliteFront(url, 5.0))
         return Fronts("sqlite", lambda: SqliteFront(url, 0.3))
+    if request.param == "mariadb":
+        url = request.getfixturevalue("mariadb_url")
+        initialise(MariaDbFront(url, None, 5.0))
+        return Fronts("mariadb", lambda: MariaDbFront(url, None, 1.0))
     url = request.getfixturevalue("postgres_url")
     initialise(PostgresFront(url, None, 5.0))
     return Fronts("postgres", lambda: PostgresFront(url, None, 0.3))

@@ -11,7 +11,7 @@ from agent.events import values as v
 from agent.events.changes import Begin, Change, Column, Commit, Heartbeat, Message, Relation, Row, Truncate, lsn_number
 from agent.front.base import Progress, Stored
 from agent.front.memory import Durable, MemoryFront, empty_store
-from agent.front.outbox import OutboxEvent, frames
+from agent.front.outbox import OutboxBoundary, OutboxEvent, frames
 from agent.pipeline import Capture
 from agent.resource import SourceColumn, SourceTable
 
@@ -27,23 +27,23 @@ def relation(table: str, identity: str = "d") -> Relation:
 def catalogued(table: str, identity: str = "d") -> SourceTable:
     """The same table in the catalogue."""
     columns = tuple(SourceColumn(c, v.INT8 if c == "id" else v.TEXT, v.INT8 if c == "id" else v.TEXT, "text", True, c == "id", "") for c in COLUMNS)
-    return SourceTable(1, "app", table, columns, ("id",), identity)
+    return SourceTable(1, "app", table, columns, ("id",), identity, deferrable=table.startswith("deferred"))
 
 
-PLAIN, FULL, FILTERED = relation("plain"), relation("full", "f"), relation("filtered")
-RELATIONS = {"plain": PLAIN, "full": FULL, "filtered": FILTERED}
+PLAIN, FULL, FILTERED, DEFERRED = relation("plain"), relation("full", "f"), relation("filtered"), relation("deferred", "f")
+RELATIONS = {"plain": PLAIN, "full": FULL, "filtered": FILTERED, "deferred": DEFERRED, "deferred_filtered": relation("deferred_filtered", "f")}
 
 
-def settings(max_event_bytes: int = 1_000_000) -> Settings:
-    """Three resources; `filtered` shares rows in state open only; `hidden` is listed nowhere."""
+def settings(**kafka: object) -> Settings:
+    """A resource of each kind; the filtered ones share rows in state open only; `hidden` is listed nowhere. Rows of the deferred ones may share a key."""
     resources = [ResourceSettings(name=name, table=f"app.{name}", columns=["id", "state", "big"]) for name in RELATIONS]
     kept = {"column": "state", "is_in": ["open"]}
     return Settings.model_validate(
         {
             "name": "unit",
             "source": {"host": "nowhere", "database": "biz", "user": "u", "slot": "slot"},
-            "kafka": {"bootstrap_servers": ["nowhere:1"], "prefix": "p", "max_event_bytes": max_event_bytes},
-            "resource": [r.model_dump() | ({"filter": [kept]} if r.name == "filtered" else {}) for r in resources],
+            "kafka": {"bootstrap_servers": ["nowhere:1"], "prefix": "p", **kafka},
+            "resource": [r.model_dump() | ({"filter": [kept]} if r.name.endswith("filtered") else {}) for r in resources],
         }
     )
 
@@ -69,8 +69,8 @@ def heartbeat(number: int) -> list[Message]:
 class Bench:
     """Source, front end and capture on the in-memory twins."""
 
-    def __init__(self, max_event_bytes: int = 1_000_000) -> None:
-        self.settings = settings(max_event_bytes)
+    def __init__(self, **kafka: object) -> None:
+        self.settings = settings(**kafka)
         self.source = MemorySource({("app", name): catalogued(name, RELATIONS[name].identity) for name in RELATIONS})
         topics = {name: f"p.{name}" for name in RELATIONS}
         self.durable: Durable = empty_store(topics, list(RELATIONS))
@@ -94,6 +94,10 @@ class Bench:
     def events(self, name: str) -> list[OutboxEvent]:
         """The events of a topic in outbox order."""
         return [f for batch in self.durable.outbox for f in frames(batch) if isinstance(f, OutboxEvent) and f.topic == f"p.{name}"]
+
+    def boundaries(self) -> list[OutboxBoundary]:
+        """The records of begins and ends in outbox order."""
+        return [f for batch in self.durable.outbox for f in frames(batch) if isinstance(f, OutboxBoundary)]
 
     def told(self, name: str) -> list[tuple[str, object]]:
         """(op, key) of each event of a topic."""

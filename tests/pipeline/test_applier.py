@@ -4,6 +4,7 @@ import orjson
 import pytest
 
 from agent.events.changes import UNCHANGED, Row, Truncate
+from agent.front.base import Request
 from tests.pipeline.model import FILTERED, FULL, PLAIN, Bench, heartbeat, transaction
 
 
@@ -53,6 +54,61 @@ def test_unchanged_values_come_from_the_front_end(apart: bool) -> None:
     assert [orjson.loads(e.value)["after"] for e in bench.events("plain")][1] == {"id": 1, "state": "b", "big": "large"}
 
 
+def test_complete_gives_the_whole_row_before() -> None:
+    """With `before = "complete"` every u and d has what the front end held: in one set of changes or many, across a change of key, at a TRUNCATE.
+
+    A row the front end does not have yet comes as a create.
+    """
+    bench = Bench(before="complete").run([transaction(1, (PLAIN, "I", None, ("1", "a", "B", "x")), (PLAIN, "U", None, ("1", "b", UNCHANGED, "x")))])
+    bench.run([transaction(2, (PLAIN, "U", None, ("1", "c", UNCHANGED, "x")), (PLAIN, "U", ("1", None, None, None), ("2", "d", "C", "x")))])
+    bench.run([transaction(3, (PLAIN, "D", ("2", None, None, None), None), (PLAIN, "U", None, ("9", "a", "B", "x")))])
+    bench.run([transaction(4, (FULL, "I", None, ("1", "a", "B", "x")), (FULL, "D", ("1", "z", "B", "x"), None)), transaction(5, Truncate((PLAIN,), 5500))])
+
+    def row(key: int, state: str, big: str = "B") -> dict[str, object]:
+        return {"id": key, "state": state, "big": big}
+
+    told = [(value["op"], value["before"], value["after"]) for value in (orjson.loads(event.value) for event in bench.events("plain"))]
+    assert told == [
+        ("c", None, row(1, "a")),
+        ("u", row(1, "a"), row(1, "b")),
+        ("u", row(1, "b"), row(1, "c")),
+        ("d", row(1, "c"), None),
+        ("c", None, row(2, "d", "C")),
+        ("d", row(2, "d", "C"), None),
+        ("c", None, row(9, "a")),
+        ("d", row(9, "a"), None),
+    ]
+    assert bench.events("plain")[6].header is None
+    assert [orjson.loads(event.value)["before"] for event in bench.events("full")] == [None, row(1, "z")]  # the log's own
+
+
+def test_begin_end_and_the_place_of_each_event() -> None:
+    """As Debezium counts; a transaction without events has neither; ids of events are those they have without it."""
+    log = [
+        transaction(
+            1, (PLAIN, "I", None, ("1", "a", "B", "x")), (FULL, "I", None, ("1", "a", "B", "x")), (PLAIN, "U", ("1", None, None, None), ("2", "a", "B", "x"))
+        ),
+        transaction(2, (FILTERED, "I", None, ("1", "draft", "B", "x"))),
+        transaction(3, (FULL, "D", ("1", "a", "B", "x"), None)),
+    ]
+    bench, without = Bench(transactions=True).run(log), Bench().run(log)
+    places = {name: [orjson.loads(event.value)["transaction"] for event in bench.events(name)] for name in ("plain", "full")}
+    assert places["plain"] == [{"id": "1:1900", "total_order": n, "data_collection_order": m} for n, m in ((1, 1), (3, 2), (4, 3))]
+    assert places["full"] == [{"id": f"{xid}:{xid}900", "total_order": n, "data_collection_order": 1} for xid, n in ((1, 2), (3, 1))]
+    assert [(b.opens, orjson.loads(b.key), orjson.loads(b.value)) for b in bench.boundaries()] == [
+        (True, {"id": "1:1900"}, {"status": "BEGIN", "id": "1:1900", "event_count": None, "data_collections": None, "ts_ms": 1000}),
+        (False, {"id": "1:1900"}, {"status": "END", "id": "1:1900", "event_count": 4, "data_collections": counts(("plain", 3), ("full", 1)), "ts_ms": 1000}),
+        (True, {"id": "3:3900"}, {"status": "BEGIN", "id": "3:3900", "event_count": None, "data_collections": None, "ts_ms": 3000}),
+        (False, {"id": "3:3900"}, {"status": "END", "id": "3:3900", "event_count": 1, "data_collections": counts(("full", 1)), "ts_ms": 3000}),
+    ]
+    assert [event[:8] for event in bench.events("plain")] == [event[:8] for event in without.events("plain")]
+
+
+def counts(*tables: tuple[str, int]) -> list[dict[str, object]]:
+    """`data_collections` of an END."""
+    return [{"data_collection": f"app.{name}", "event_count": count} for name, count in tables]
+
+
 def test_a_key_change_is_a_delete_and_a_create() -> None:
     """The old key gets d and tombstone with the new key in a header, the new key c with the old one."""
     bench = Bench().run([transaction(1, (PLAIN, "I", None, ("1", "a", "B", "x")), (PLAIN, "U", ("1", None, None, None), ("2", "a", "B", "x")))])
@@ -85,8 +141,8 @@ def test_the_filter_makes_creates_and_deletes_of_updates() -> None:
     assert bench.table("filtered") == {}
 
 
-def test_an_update_into_the_filter_without_its_values_suspends_the_table_alone() -> None:
-    """No row, no value: the table stops with a name and a hint; what came before in the same transaction is not half applied; others go on."""
+def test_an_update_into_the_filter_without_its_values_is_a_hole() -> None:
+    """No row, no value: the key is noted to be read again and the table is no longer live; everything else goes on, the table's other rows too."""
     bench = Bench().run(
         [
             transaction(1, (FILTERED, "I", None, ("1", "draft", "large", "x"))),
@@ -94,8 +150,10 @@ def test_an_update_into_the_filter_without_its_values_suspends_the_table_alone()
             transaction(3, (PLAIN, "I", None, ("2", "a", "B", "x")), (FILTERED, "I", None, ("9", "open", "B", "x"))),
         ]
     )
-    assert bench.durable.suspended == {"filtered": "ROW_INCOMPLETE"}
-    assert bench.told("filtered") == []
+    assert bench.durable.suspended == {}
+    assert bench.durable.holes["filtered"] == {("1",)}
+    assert {name for name, state in bench.durable.stored.resources.items() if state.state != "live"} == {"filtered"}
+    assert bench.told("filtered") == [("c", 9)]
     assert bench.told("plain") == [("c", 1), ("c", 2)]
     assert [e.seq for e in bench.events("plain")] == [1, 2]
 
@@ -106,16 +164,33 @@ def test_an_incomplete_row_outside_the_filter_is_no_matter() -> None:
     assert (bench.told("filtered"), bench.durable.suspended) == ([], {})
 
 
-def test_an_event_too_large_suspends_before_it_gets_a_number() -> None:
-    """The other tables' numbers have no gap."""
+def test_an_event_too_large_is_withheld_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """Before it gets its number; the front end has the row, everything else goes on. What fits again is told as the topic must take it."""
+    large = "secret" * 500
     bench = Bench(max_event_bytes=2000).run(
         [
-            transaction(1, (FULL, "I", None, ("1", "a", "ok", "x"))),
-            transaction(2, (PLAIN, "I", None, ("1", "a", "b" * 3000, "x")), (FULL, "I", None, ("2", "a", "ok", "x"))),
+            transaction(1, *[(PLAIN, "I", None, (key, "a", large if key in "13" else "ok", "x")) for key in "1234"], (FULL, "I", None, ("1", "a", "ok", "x"))),
+            transaction(2, *[(PLAIN, "U", None, (key, "b", large, "x")) for key in "124"], (FULL, "U", ("1", "a", "ok", "x"), ("1", "b", large, "x"))),
         ]
     )
-    assert bench.durable.suspended == {"plain": "EVENT_TOO_LARGE"}
-    assert [(e.number, e.seq) for e in bench.events("full")] == [(1, 1), (2, 2)]
+    assert bench.durable.suspended == {}
+    assert (bench.told("plain"), bench.told("full")) == ([("c", 2), ("c", 4)], [("c", 1)])
+    assert bench.durable.withheld == {"plain": {("1",): False, ("2",): True, ("3",): False, ("4",): True}, "full": {("1",): True}}
+    assert {key: row[0] for key, row in bench.table("plain").items()} == {"1": "b", "2": "b", "3": "a", "4": "b"}
+    bench.run(
+        [
+            transaction(3, *[(PLAIN, "U", None, (key, "c", "ok", "x")) for key in "12"], *[(PLAIN, "D", (key, None, None, None), None) for key in "34"]),
+            transaction(4, (FULL, "U", ("1", "b", large, "x"), ("1", "c", "ok", "x")), (FULL, "U", ("1", "c", "ok", "x"), ("1", "d", "o" * 700, "x"))),
+            transaction(5, (FULL, "U", ("1", "d", "o" * 700, "x"), ("1", "e", "o" * 700, "x"))),
+        ]
+    )
+    assert bench.told("plain")[2:] == [("c", 1), ("u", 2), ("d", 4)]  # the topic never had 3
+    assert bench.durable.withheld == {"plain": {}, "full": {}}
+    befores = [orjson.loads(event.value)["before"] for event in bench.events("full")[1:]]
+    assert befores == [None, {"id": 1, "state": "c", "big": "ok"}, None]  # not what the topic has; it fits; the row after it matters more
+    assert [event.seq for event in bench.events("plain")] == [1, 2, 3, 4, 5]
+    told = [record.getMessage() for record in caplog.records if "row_withheld" in record.getMessage()]
+    assert len(told) == 5 and "secret" not in "".join(told) and '"id"' not in "".join(told)
 
 
 def test_a_changed_table_suspends_alone() -> None:
@@ -124,6 +199,17 @@ def test_a_changed_table_suspends_alone() -> None:
     bench = Bench().run([transaction(1, (narrow, "I", None, ("1", "a"))), transaction(2, (FULL, "I", None, ("1", "a", "b", "x")))])
     assert bench.durable.suspended == {"plain": "TABLE_CHANGED"}
     assert bench.told("full") == [("c", 1)]
+
+
+def test_the_publisher_has_a_table_suspended() -> None:
+    """For an error of its topic: stored as every suspension, asked once; the others go on."""
+    bench = Bench()
+    values = {"code": "TOPIC_LOST", "values": {"resource": "plain", "topic": "p.plain", "reason": "it was deleted"}}
+    bench.durable.requests["s"] = Request("s", "suspend", "plain", False, values), "asked", {}
+    bench.run([transaction(1, (FULL, "I", None, ("1", "a", "b", "x")))])
+    assert bench.durable.suspended == {"plain": "TOPIC_LOST"} and bench.durable.requests["s"][1] == "done"
+    bench.run([transaction(2, (PLAIN, "I", None, ("1", "a", "b", "x")), (FULL, "I", None, ("2", "a", "b", "x")))])
+    assert (bench.told("plain"), bench.told("full")) == ([], [("c", 1), ("c", 2)])
 
 
 def test_truncate_publishes_one_delete_per_row() -> None:

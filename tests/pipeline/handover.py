@@ -1,0 +1,348 @@
+"""A source whose commits become visible late and in any order, and whose pages are read from what is visible: the hand-over's worst case.
+
+The real capture loop, applier and reconciler run on it, on the front end in memory. Each `read` of the loop is one step of a seeded
+schedule: commits, late visibility, pieces of the stream, pages, crashes.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from unittest.mock import patch
+
+import orjson
+
+from agent import pipeline
+from agent.connectors.base import Ask, Page
+from agent.connectors.memory import MemorySource
+from agent.control import Control
+from agent.errors import SourceUnreachable
+from agent.events.changes import UNCHANGED, Begin, Change, Commit, HighPosition, Message, Row, Snapshot, Truncate, lsn_number
+from agent.events.lines import line_of
+from agent.front import applier
+from agent.front.base import Copy, Request, Stored
+from agent.front.memory import Durable, MemoryFront, empty_store
+from agent.front.outbox import OutboxEvent, frames
+from agent.pipeline import Capture
+from agent.resource import SourceTable
+from tests.pipeline.model import RELATIONS, catalogued, settings
+
+KEYS, PAGE, STEPS, ENDLESS = 8, 3, 60, 4000
+Rows = dict[int, tuple[str, str]]  # id -> state, big
+Effect = tuple[int | None, int | None, tuple[str, Any] | None]  # old key, new key, new state and big
+Statement = list[Effect]  # each of another row, all at once
+TABLE = "plain"
+
+
+class NeverEnds(AssertionError):
+    """The table does not become live."""
+
+
+class LateSource(MemorySource):
+    """See Source. `rows` is what the source holds; `visible` what a new snapshot sees."""
+
+    def __init__(self, rnd: random.Random, control: Control, table: str, durable: Durable) -> None:
+        super().__init__({("app", table): catalogued(table, RELATIONS[table].identity)})
+        self.rnd, self.control, self.table, self.durable = rnd, control, table, durable
+        self.rows: Rows = {}
+        self.seen: list[bool] = []  # whether the transaction of that number is visible
+        self.locked: set[int] = set()  # keys of transactions that are not visible yet: nobody else can change them
+        self.effects: list[list[Statement] | None] = []  # by transaction; None: emptied
+        self.rank = list(range(KEYS))
+        rnd.shuffle(self.rank)
+        self.ordered = False  # pages come in the order of numbers
+        self.steps = 0
+        self.number = 0
+        self.kind = ""  # what somebody asks for at a step
+        self.large = ""  # makes a row too large for an event
+        self.ask_at = 0
+        self._page: Page | None = None
+        self._delivered: set[str] = set()
+        self._rest: list[Message] = []  # of a transaction that was delivered in part
+
+    # ---- the source's own life
+
+    def commit(self) -> None:
+        """One transaction of a few changes, or a TRUNCATE."""
+        rnd, relation = self.rnd, RELATIONS[self.table]
+        free = [key for key in range(KEYS) if key not in self.locked]
+        if rnd.random() < 0.04 and len(free) == KEYS:
+            self.rows = {}
+            self._log([Truncate((relation,), self._lsn())], None)
+        elif free:
+            statements: list[Statement] = []
+            messages: list[Message] = []
+            for _ in range(rnd.choice((1, 1, 2, 3, 4))):
+                statements.append(self._shuffle(free) if relation.identity == "f" and rnd.random() < 0.5 else [self._effect(self.rows, free)])
+                messages += (message for effect in statements[-1] for message in self._messages(effect))
+                _apply(self.rows, statements[-1])
+            self._log(messages, statements)
+
+    def _shuffle(self, free: list[int]) -> Statement:
+        """Rows exchange their keys, or pass them on; some are made, some deleted. Rows may share a key until the end of it."""
+        rnd = self.rnd
+        olds = [key if key in self.rows else None for key in rnd.sample(free, rnd.randint(1, len(free)))]
+        moving = {key for key in olds if key is not None}
+        news = [key for key in free if key in moving or key not in self.rows]
+        rnd.shuffle(news)
+        statement: Statement = []
+        for old in olds:
+            self.number += 1
+            whole = (rnd.choice(("open", "open", "draft")), UNCHANGED if old is not None and rnd.random() < 0.3 else f"v{rnd.choice((0, self.number))}")
+            new = news.pop() if news and rnd.random() < 0.85 else None
+            if old is not None or new is not None:
+                statement.append((old, new, None if new is None else whole))
+        return statement
+
+    def _effect(self, rows: Rows, free: list[int]) -> Effect:
+        rnd = self.rnd
+        old, new = rnd.choice(free), rnd.choice(free)
+        self.number += 1
+        state = rnd.choice(("open", "open", "draft"))
+        whole = (state, f"v{self.number}{rnd.choice(('', '', self.large)) if self.large else ''}")
+        part: tuple[str, Any] = (state, UNCHANGED) if rnd.random() < 0.6 else whole
+        if old not in rows:
+            return None, old, whole
+        if new not in rows and rnd.random() < 0.4:
+            return old, new, part
+        return (old, None, None) if rnd.random() < 0.25 else (old, old, part)
+
+    def _messages(self, effect: Effect) -> Iterator[Change]:
+        """What the log has of it; with whole rows a row may go to its new key by way of any other."""
+        old, new, value = effect
+        relation = RELATIONS[self.table]
+        full = relation.identity == "f"
+        before: Row | None = None if old is None or (new is not None and old == new and not full) else (str(old), None, None, None)
+        if full and old is not None:
+            before = (str(old), *self.rows[old], "x")
+        after: Row | None = None if new is None or value is None else (str(new), *value, "x")
+        if full and after is not None and self.rnd.random() < 0.2:
+            detour = (str(self.rnd.randrange(KEYS)), *(after[1:] if before is None else before[1:]))
+            yield Change(relation, "I" if before is None else "U", before, detour, True, self._lsn(), 100)
+            before = detour
+        op = "I" if before is None and old is None else "D" if new is None else "U"
+        yield Change(relation, op, before, after, full and before is not None, self._lsn(), 100)
+
+    def _lsn(self) -> int:
+        return (len(self.log) + 1) * 1000
+
+    def _log(self, messages: Sequence[Message], effects: list[Statement] | None) -> None:
+        number = len(self.log) + 1
+        self.log.append([Begin(number, number * 1000 + 900, number), *messages, Commit(number, number * 1000 + 999, number)])
+        self.effects.append(effects)
+        self.seen.append(False)
+        self.locked |= touched(effects)
+
+    def become_visible(self) -> None:
+        """One more transaction, in any order."""
+        hidden = [i for i, seen in enumerate(self.seen) if not seen]
+        if hidden:
+            self.seen[self.rnd.choice(hidden)] = True
+            self.locked = set().union(*(touched(effects) for effects, seen in zip(self.effects, self.seen, strict=True) if not seen))
+
+    def visible(self) -> Rows:
+        """What a new snapshot sees."""
+        rows: Rows = {}
+        for effects, seen in zip(self.effects, self.seen, strict=True):
+            if seen and effects is None:
+                rows.clear()
+            for statement in effects or () if seen else ():
+                _apply(rows, statement)
+        return rows
+
+    def _snapshot(self) -> Snapshot:
+        hidden = frozenset(i + 1 for i, seen in enumerate(self.seen) if not seen)
+        return Snapshot(len(self.seen) + 1, hidden, min(hidden, default=len(self.seen) + 1))
+
+    # ---- what the agent asks
+
+    def read(self, timeout: float) -> Iterator[Message]:
+        """One step of the schedule."""
+        self.steps += 1
+        if self.steps == self.ask_at and self.kind:
+            self.durable.requests["asked"] = Request("asked", self.kind, self.table, False), "asked", {}
+        if self.steps > ENDLESS:
+            raise NeverEnds
+        x = self.rnd.random()
+        if self.steps > STEPS:
+            self.become_visible()
+            self._attempt()
+            yield from self._some(10)
+            self._stop_when_done()
+        elif x < 0.25:
+            if not self._done:
+                self.commit()
+        elif x < 0.45:
+            self.become_visible()
+        elif x < 0.47:
+            self._rest = []
+            raise SourceUnreachable(address="memory", reason="crash")
+        elif x < 0.8:
+            yield from self._some(self.rnd.choice((1, 1, 2, 3)))
+        else:
+            self._attempt()
+
+    def _some(self, count: int) -> Iterator[Message]:
+        """The next messages of the stream; a transaction may be cut anywhere."""
+        for _ in range(count):
+            if not self._rest:
+                if self._next >= len(self.log):
+                    return
+                self._rest = list(self.log[self._next])
+                self._next += 1
+            message = self._rest.pop(0)
+            if isinstance(message, HighPosition):
+                self._delivered.add(message.token)
+            yield message
+
+    def open(self, stored: Stored, front_silent_since: Callable[[], float | None]) -> None:
+        """See Source.open."""
+        self._rest, self.asked, self._page = [], None, None
+        super().open(stored, front_silent_since)
+
+    def _attempt(self) -> None:
+        """The page reader takes a snapshot; the page is read if it serves."""
+        ask = self.asked
+        if ask is None or self._page is not None or not ask.serves(self._snapshot()):
+            return
+        rows = self.visible()
+        order: Callable[[int], int] = (lambda key: key) if self.ordered else self.rank.__getitem__
+        if ask.keys is not None:
+            keys, more = [int(key[0]) for key in ask.keys if int(key[0]) in rows], False
+        else:
+            after = -1 if ask.after is None else order(int(ask.after[0]))
+            keys = sorted((key for key in rows if order(key) > after), key=order)[: min(ask.limit, PAGE)]
+            more = len(keys) == min(ask.limit, PAGE)
+        names = [column.name for column in ask.columns]
+        lines = [line_of([{"id": str(key), "state": rows[key][0], "big": rows[key][1]}[name] for name in names]) for key in keys]
+        self._page = Page(ask.token, lines, ask.limit, more)
+        self._log([HighPosition(ask.token)], [])
+
+    def ask(self, ask: Ask) -> None:
+        """See Source.ask."""
+        self.asked, self._page = ask, None
+
+    def page(self) -> Page | None:
+        """See Source.page."""
+        return self._page
+
+    def withdraw(self) -> None:
+        """See Source.withdraw."""
+        self.asked, self._page = None, None
+
+    def horizon(self) -> int:
+        """See Source.horizon: whatever is hidden now may be unknown to the stream."""
+        return 1
+
+    def tend(self) -> Snapshot | None:
+        """See Source.tend."""
+        return self._snapshot() if self.rnd.random() < 0.2 else None
+
+    def estimate(self, table: SourceTable) -> int:
+        """See Source.estimate."""
+        return len(self.rows)
+
+    def _stop_when_done(self) -> None:
+        if self._done and self._next >= len(self.log) and not self._rest and lsn_number(self.durable.stored.position) >= len(self.log) * 1000:
+            self.control.stop()
+
+    @property
+    def _done(self) -> bool:
+        """Whether the table is live and what was asked is answered (failed: a verify that met the table copying)."""
+        asked = self.durable.requests.get("asked")
+        return self.durable.stored.resources[self.table].state == "live" and (not self.kind or (asked is not None and asked[1] in ("done", "failed")))
+
+
+def touched(statements: list[Statement] | None) -> set[int]:
+    """The keys a transaction has changed."""
+    if statements is None:
+        return set(range(KEYS))
+    return {key for statement in statements for old, new, _ in statement for key in (old, new) if key is not None}
+
+
+def _apply(rows: Rows, statement: Statement) -> None:
+    bases = [rows.pop(old, None) if old is not None else None for old, _, _ in statement]
+    for (_, new, value), base in zip(statement, bases, strict=True):
+        if new is not None and value is not None:
+            state, big = value
+            rows[new] = (state, base[1] if big is UNCHANGED and base is not None else big)
+
+
+class HandOver:
+    """One schedule, run to its end: the copy of a table, or (`asked`: verify, reconcile) the comparison of one that was always live and equal."""
+
+    def __init__(self, seed: int, table: str = TABLE, ordered: bool = False, asked: str = "", large: bool = False) -> None:
+        rnd = random.Random(seed)
+        self.table = table
+        self.asked = asked
+        self.flush = rnd.choice((1, 2, applier.FLUSH_MESSAGES))  # messages after which a set is worked off, also inside a transaction
+        base = settings(max_event_bytes=2_000 if large else 1_000_000)
+        only = [resource for resource in base.resource if resource.name == table]
+        self.settings = base.model_copy(
+            update={"resource": only, "front": base.front.model_copy(update={"max_rows": rnd.choice((1, 3, 100))}),
+                    "reconcile": base.reconcile.model_copy(update={"window_bytes": rnd.choice((150, 400, 100_000))})}
+        )  # fmt: skip
+        self.durable = empty_store({table: f"p.{table}"}, [table])
+        self.stale: dict[tuple[str, ...], tuple[str | None, ...]] = {
+            (str(key),): (str(key), "open", f"stale{key}") for key in range(KEYS) if rnd.random() < 0.3 and not asked
+        }
+        self.durable.tables[table].update(self.stale)
+        if not asked:
+            states = {table: self.durable.stored.resources[table]._replace(state="copying")}
+            self.durable.stored = self.durable.stored._replace(resources=states)
+            self.durable.copies[table] = Copy()
+        self.control = Control.alone()
+        self.control.retry = lambda error: None  # type: ignore[method-assign]
+        self.source = LateSource(rnd, self.control, table, self.durable)
+        self.source.kind, self.source.ask_at = asked, rnd.randint(10, 40)
+        self.source.large = "x" * 3_000 if large else ""
+        self.unknown: dict[tuple[str, ...], tuple[str | None, ...]] = (
+            {} if asked != "republish" else {(str(key),): ("of", "old") for key in range(KEYS + 2) if rnd.random() < 0.4}
+        )
+        self.durable.topic_keys[table] = [f'{{"id":{key[0]}}}' for key in self.unknown]
+        self.front = Ending(self.durable)
+        self.front.ordered = self.source.ordered = ordered
+
+    def run(self) -> "HandOver":
+        """Until the table is live and everything is applied."""
+        with patch.object(applier, "FLUSH_MESSAGES", self.flush), patch.object(pipeline, "_ASK", 0.0):
+            Capture(self.settings, self.source, self.front, self.control).run()
+        self.control.close()
+        return self
+
+    def expected(self) -> dict[tuple[str, ...], tuple[str | None, ...]]:
+        """What front end and subscriber must hold."""
+        return {(str(key),): (str(key), *row) for key, row in self.source.rows.items() if not self.table.endswith("filtered") or row[0] == "open"}
+
+    def report(self) -> dict[str, Any]:
+        """The answer to what was asked."""
+        return dict(self.durable.requests["asked"][2])
+
+    def seqs(self, generation: int) -> list[int]:
+        """The numbers of a generation's events, in outbox order."""
+        events = [f for batch in self.durable.outbox for f in frames(batch) if isinstance(f, OutboxEvent)]
+        return [event.seq for event in events if event.generation == generation]
+
+    def withheld(self) -> dict[tuple[str, ...], bool]:
+        """Keys the subscriber goes without; whether it may have an older row."""
+        return self.durable.withheld.get(self.table, {})
+
+    def subscriber(self) -> dict[tuple[str, ...], tuple[str | None, ...]]:
+        """The table of a subscriber who had what the front end had at the beginning; after a republish of one whose topic held other keys than that."""
+        rows: dict[tuple[str, ...], tuple[str | None, ...]] = {**self.stale, **self.unknown}
+        anew = 2 if self.asked == "republish" else 1
+        for event in [f for batch in self.durable.outbox for f in frames(batch) if isinstance(f, OutboxEvent) and f.generation == anew]:
+            key, after = (str(orjson.loads(event.key)["id"]),), orjson.loads(event.value)["after"]
+            if after is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = (str(after["id"]), after["state"], after["big"])
+        return rows
+
+
+class Ending(MemoryFront):
+    """A front end that forgets its holder with every opening: the one before may have crashed."""
+
+    def open(self, nonce: str) -> Stored:
+        """See Front.open."""
+        self.durable.holder = None
+        return super().open(nonce)

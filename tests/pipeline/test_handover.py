@@ -1,0 +1,60 @@
+"""The hand-over on the real loop, applier and reconciler: whatever the schedule, front end and subscriber end equal to the source."""
+
+import pytest
+
+from tests.pipeline.handover import HandOver
+
+SCHEDULES = 1_500
+
+
+@pytest.mark.parametrize("ordered", [False, True], ids=["keys in an order of their own", "keys in the source's order"])
+@pytest.mark.parametrize("table", ["plain", "filtered", "deferred", "deferred_filtered"])
+def test_equal_after_any_schedule(table: str, ordered: bool) -> None:
+    """Late visibility, crashes, key moves, TRUNCATE, unchanged values, stale rows; rows that share a key until their transaction ends."""
+    for seed in range(SCHEDULES if table in ("plain", "filtered") else SCHEDULES // 5):
+        hand_over = HandOver(seed, table, ordered).run()
+        assert hand_over.durable.tables[table] == hand_over.expected(), f"seed {seed}: front end"
+        assert hand_over.subscriber() == hand_over.expected(), f"seed {seed}: subscriber"
+        assert hand_over.durable.suspended == {}, f"seed {seed}"
+
+
+@pytest.mark.parametrize("ordered", [False, True], ids=["keys in an order of their own", "keys in the source's order"])
+@pytest.mark.parametrize("table", ["plain", "filtered", "deferred"])
+@pytest.mark.parametrize("asked", ["verify", "reconcile"])
+def test_an_equal_live_table_shows_no_difference(asked: str, table: str, ordered: bool) -> None:
+    """Whatever comes meanwhile; and a reconciliation leaves it equal."""
+    for seed in range(SCHEDULES // 10):
+        hand_over = HandOver(seed, table, ordered, asked).run()
+        report = {"missing": 0, "different": 0, "extra": 0} | hand_over.report()
+        assert (report["missing"], report["different"], report["extra"]) == (0, 0, 0), f"seed {seed}: {report}"
+        assert hand_over.durable.tables[table] == hand_over.subscriber() == hand_over.expected(), f"seed {seed}"
+
+
+@pytest.mark.parametrize("ordered", [False, True], ids=["keys in an order of their own", "keys in the source's order"])
+@pytest.mark.parametrize("table", ["plain", "filtered", "deferred"])
+def test_a_new_generation_holds_every_row(table: str, ordered: bool) -> None:
+    """Whatever comes meanwhile: its events alone make the table, numbered from 1, and keys that only the topic had are deleted."""
+    for seed in range(SCHEDULES // 10):
+        hand_over = HandOver(seed, table, ordered, "republish").run()
+        assert hand_over.durable.tables[table] == hand_over.subscriber() == hand_over.expected(), f"seed {seed}"
+        state = hand_over.durable.stored.resources[table]
+        assert (state.generation, hand_over.durable.topic_keys[table]) == (2, []), f"seed {seed}"
+        assert hand_over.seqs(2) == list(range(1, state.seq + 1)), f"seed {seed}"
+
+
+@pytest.mark.parametrize("table", ["plain", "filtered", "deferred"])
+@pytest.mark.parametrize("asked", ["", "retry", "republish"])
+def test_rows_too_large_for_kafka_are_withheld_alone(table: str, asked: str) -> None:
+    """The front end has every row; the subscriber has all but those, of which it has an older row, if any, and that only where it is on record."""
+    withheld = 0
+    for seed in range(SCHEDULES // 10):
+        hand_over = HandOver(seed, table, seed % 2 == 0, asked, large=True).run()
+        expected, subscriber = hand_over.expected(), hand_over.subscriber()
+        assert hand_over.durable.tables[table] == expected, f"seed {seed}"
+        too_large = {key for key, row in expected.items() if len(str(row)) > 2_000}
+        assert set(hand_over.withheld()) == too_large, f"seed {seed}"
+        older = {key for key, told in hand_over.withheld().items() if told}
+        assert {k: r for k, r in subscriber.items() if k not in older} == {k: r for k, r in expected.items() if k not in too_large}, f"seed {seed}"
+        assert hand_over.seqs(2 if asked == "republish" else 1) == list(range(1, hand_over.durable.stored.resources[table].seq + 1)), f"seed {seed}"
+        withheld += len(too_large)
+    assert withheld > 20
