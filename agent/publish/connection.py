@@ -4,15 +4,17 @@ import contextlib
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
 import kafka.errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
+from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 
 from agent.config.settings import KafkaSettings, SaslSettings
 from agent.errors import AgentError, KafkaRefused, KafkaUnreachable, LoginRefused
 from agent.publish.waiting import Expired
+from agent.tls import Trust, unreadable
 
 T = TypeVar("T")
 
@@ -35,17 +37,45 @@ LOGINS: tuple[type[BaseException], ...] = (kafka_errors.SaslAuthenticationFailed
 # The client logs why it cannot connect and tells its caller only "Unable to bootstrap". The most telling first; nothing else of its texts is passed on.
 _REASONS: tuple[tuple[str, str], ...] = (
     (r"certificate verify failed: ([^(\n]{1,120})", "TLS: certificate verify failed: {0}"),
-    (r"(WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|UNEXPECTED_EOF)", "TLS: the broker does not speak TLS on this port"),
-    (r"(ALERT_\w*CERTIFICATE\w*|CERTIFICATE_REQUIRED)", "TLS: the broker refuses the client certificate"),
-    (r"Handshake failed", "TLS handshake failed"),
-    (r"SaslAuthenticationFailed", "login refused"),
-    (r"UnsupportedSaslMechanism", "the broker does not offer this SASL mechanism"),
+    (r"(WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|UNEXPECTED_EOF|PLAINTEXT broker listener)", "TLS: the broker does not speak TLS on this port"),
+    (r"(ALERT_\w*CERTIFICATE\w*|CERTIFICATE_REQUIRED|alert [\w ]*certificate)", "TLS: the broker refuses the client certificate"),
+    (r"Handshake failed|SSL handshake failed", "TLS handshake failed"),
+    (r"UnsupportedSaslMechanism|Unsupported SASL mechanism", "the broker does not offer this SASL mechanism"),
+    (r"SaslAuthenticationFailed|SASL authentication error", "login refused"),
     (r"Connection refused|Errno 111", "connection refused"),
     (r"No address associated|Name or service not known|gaierror|name resolution", "the host name cannot be resolved"),
     (r"Network is unreachable|No route to host|Errno 11[03]", "no route to the host"),
     (r"[Tt]imed out|[Tt]imeout", "timed out"),
     (r"reset by peer|Connection lost|Broken pipe|Errno 104", "the connection broke"),
 )
+
+
+def _with_last_words(receive: Callable[[Any], tuple[bytes, Exception | None]]) -> Callable[[Any], tuple[bytes, Exception | None]]:
+    """kafka-python 3.0.12 drops what it has read together with the end of a connection: a broker's refusal of a login, mostly."""
+
+    def received(transport: Any) -> tuple[bytes, Exception | None]:
+        data, error = receive(transport)
+        return data, None if data else error  # the end is read again
+
+    return received
+
+
+def _closing(handshake: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+    """kafka-python 3.0.12 leaves the socket of a failed TLS handshake open."""
+
+    async def done(transport: Any) -> None:
+        try:
+            await handshake(transport)
+        except BaseException:
+            transport._sock.close()  # noqa: SLF001 - no public way (docs/decisions/crash-only-producer.md)
+            raise
+
+    return done
+
+
+for _transport in (KafkaTCPTransport, KafkaSSLTransport):
+    _transport._sock_recv = _with_last_words(_transport._sock_recv)  # noqa: SLF001 - no public way (docs/decisions/crash-only-producer.md)
+KafkaSSLTransport.handshake = _closing(KafkaSSLTransport.handshake)
 
 
 class _Reasons(logging.Handler):
@@ -61,10 +91,13 @@ class _Reasons(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         exceptions = [argument for argument in record.args or () if isinstance(argument, BaseException)]
-        text = " ".join([record.getMessage(), *(type(e).__name__ for e in exceptions)])
+        self.hear(" ".join([record.getMessage(), *(type(e).__name__ for e in exceptions)]))
+
+    def hear(self, text: str) -> None:
+        """Takes the reason from a text of the client's, if there is one and none that tells more."""
         for rank, (pattern, said) in enumerate(_REASONS[: self.rank]):
             if match := re.search(pattern, text):
-                self.best, self.rank = said.format(*match.groups()), rank
+                self.best, self.rank = said.format(*match.groups()).rstrip(". "), rank
                 return
 
 
@@ -72,14 +105,20 @@ _reasons = _Reasons()
 _quiet = threading.Lock()
 
 
-def watch_client_log() -> None:
-    """Takes the client's log away from ours, for ever and at every level, and listens to it for reasons."""
+def new_attempt() -> None:
+    """Forgets older reasons; takes kafka-python's log away from ours, for ever and at every level, and listens to it for reasons."""
     logger = logging.getLogger("kafka")
     with _quiet:
         if _reasons not in logger.handlers:
             logger.addHandler(_reasons)
         logger.setLevel(logging.WARNING)
         logger.propagate = False
+    _reasons.forget()
+
+
+def hear(text: str) -> None:
+    """What a client has said about its connections."""
+    _reasons.hear(text)
 
 
 def reason() -> str:
@@ -88,9 +127,9 @@ def reason() -> str:
 
 
 def client_settings(settings: KafkaSettings) -> dict[str, Any]:
-    """The connection settings every client class takes; the password is read now. Raises SecretMissing."""
-    watch_client_log()
-    _reasons.forget()
+    """The connection settings every client class takes; the password is read now. Raises SecretMissing, KafkaUnreachable."""
+    new_attempt()
+    check_files(settings)
     options: dict[str, Any] = {
         "bootstrap_servers": list(settings.bootstrap_servers),
         "client_id": "unit-sync-agent",
@@ -114,6 +153,18 @@ def _login(sasl: SaslSettings) -> dict[str, Any]:
     }
 
 
+def trust(settings: KafkaSettings) -> Trust:
+    """What TLS to the brokers is verified with."""
+    tls = settings.tls
+    return Trust(tls.ca_file, tls.cert_file, tls.key_file) if tls else Trust()
+
+
+def check_files(settings: KafkaSettings) -> None:
+    """Raises KafkaUnreachable when a file of kafka.tls cannot be used; the clients would each say something else."""
+    if settings.tls and (found := unreadable(trust(settings))):
+        raise KafkaUnreachable(address=addresses(settings), reason=f"TLS: the files of kafka.tls cannot be read: {found.reason}")
+
+
 @contextlib.contextmanager
 def closing_client(make: Callable[..., T], **options: Any) -> Iterator[T]:
     """A client whose sockets and threads are gone afterwards, also when its constructor fails (which leaks both in 3.0.12)."""
@@ -132,8 +183,11 @@ def addresses(settings: KafkaSettings) -> str:
     return ",".join(settings.bootstrap_servers)
 
 
-def our_error(error: BaseException, settings: KafkaSettings) -> AgentError:
-    """The agent's error for anything a client call has raised. Never holds a text of the client's: only names of types."""
+def our_error(error: BaseException, settings: KafkaSettings, what: str = "", name: str = "") -> AgentError:
+    """The agent's error for anything a client call has raised. Never holds a text of the client's: only names.
+
+    `what` may be refused, such as a topic; `name` says more than the exception's type.
+    """
     if isinstance(error, AgentError):
         return error
     chain = list(_chain(error))
@@ -141,14 +195,20 @@ def our_error(error: BaseException, settings: KafkaSettings) -> AgentError:
         if isinstance(cause, LOGINS):
             return _login_refused(settings, type(cause).__name__)
         if isinstance(cause, REFUSALS):
-            return KafkaRefused(reason=type(cause).__name__)
+            return KafkaRefused(reason=": ".join(filter(None, [type(cause).__name__, what])))
+    if refused := refused_login(settings):
+        return refused
     why = reason()
-    if why in ("login refused", "the broker does not offer this SASL mechanism"):
-        return _login_refused(settings, why)
     if isinstance(error, Expired):
         why = why or "no answer in time"
-    names = " < ".join(dict.fromkeys(type(cause).__name__ for cause in chain))
+    names = name or " < ".join(dict.fromkeys(type(cause).__name__ for cause in chain))
     return KafkaUnreachable(address=addresses(settings), reason=why or names)
+
+
+def refused_login(settings: KafkaSettings) -> LoginRefused | None:
+    """The error, if the client has logged lately that a broker refused its login."""
+    why = reason()
+    return _login_refused(settings, why) if why in ("login refused", "the broker does not offer this SASL mechanism") else None
 
 
 def _login_refused(settings: KafkaSettings, why: str) -> LoginRefused:

@@ -1,7 +1,6 @@
 """Tells network, TLS, login and authorisation apart for `check`: the client itself says only "Unable to bootstrap"."""
 
 import socket
-import ssl
 import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -10,11 +9,11 @@ from kafka import KafkaAdminClient
 from kafka.errors import AuthorizationError
 
 from agent.config import Settings
-from agent.config.settings import TlsSettings
 from agent.errors import AgentError, KafkaRefused, LoginRefused
 from agent.messages import mark, translate
-from agent.publish.connection import client_settings, closing_client, our_error
+from agent.publish.connection import client_settings, closing_client, our_error, trust
 from agent.publish.waiting import bounded
+from agent.tls import Fault, Trust, refusal
 
 CONNECT_SECONDS = 2.0
 LOGIN_SECONDS = 6.0
@@ -71,60 +70,44 @@ def _server(server: str, settings: Settings) -> list[Finding]:
     with connection:
         findings.append(_good("connect", mark("{server} accepts connections"), server=server))
         if settings.kafka.tls:
-            findings.append(_tls(connection, host, server, settings.kafka.tls))
+            findings.append(_tls(connection, host, server, trust(settings.kafka)))
     return findings
 
 
-def _tls(connection: socket.socket, host: str, server: str, tls: TlsSettings) -> Finding:
-    try:
-        context = ssl.create_default_context(cafile=tls.ca_file)
-        if tls.cert_file:
-            context.load_cert_chain(tls.cert_file, tls.key_file)
-    except (OSError, ssl.SSLError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-        return _bad(
-            "tls",
-            mark("The files of kafka.tls cannot be read: {reason}"),
-            mark("Correct ca_file, cert_file and key_file, and their permissions."),
-            reason=reason,
-        )
-    try:
-        with context.wrap_socket(connection, server_hostname=host):
-            return _good("tls", mark("{server}: TLS works, the certificate fits"), server=server)
-    except ssl.SSLCertVerificationError as error:
-        return _certificate(error, host, server)
-    except (ssl.SSLError, OSError) as error:
-        return _bad(
-            "tls",
-            mark("{server} does not complete the TLS handshake: {reason}"),
-            mark("Ask which port speaks TLS; without TLS leave kafka.tls out."),
-            server=server,
-            reason=getattr(error, "reason", None) or type(error).__name__,
-        )
+def _tls(connection: socket.socket, host: str, server: str, trust: Trust) -> Finding:
+    found = refusal(connection, host, trust)
+    if found is None:
+        return _good("tls", mark("{server}: TLS works, the certificate fits"), server=server)
+    message, fix = _TLS_FAULTS[found.fault]
+    return _bad("tls", message, fix, server=server, host=host, reason=found.reason)
 
 
-_EXPIRED, _NOT_YET = 10, 9  # X509_V_ERR_CERT_HAS_EXPIRED, ..._NOT_YET_VALID
-_HOST_NAMES = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, ..._IP_ADDRESS_MISMATCH
-
-
-def _certificate(error: ssl.SSLCertVerificationError, host: str, server: str) -> Finding:
-    command = mark("See it with: openssl s_client -connect {server} -showcerts </dev/null | openssl x509 -noout -text")
-    if error.verify_code in _HOST_NAMES:
-        message = mark("{server}: the certificate is for another host name than {host}")
-        fix = mark("Use the name in the certificate in kafka.bootstrap_servers, or have one issued that names {host}.")
-    elif error.verify_code in (_EXPIRED, _NOT_YET):
-        message, fix = mark("{server}: the certificate is outside its time: {reason}"), command
-    else:
-        message = mark("{server}: the certificate is not signed by the authority in kafka.tls.ca_file: {reason}")
-        fix = mark("Put the certificate of the authority that signed the broker's into kafka.tls.ca_file.")
-    return _bad("tls", message, fix, server=server, host=host, reason=error.verify_message)
+_TLS_FAULTS: dict[Fault, tuple[str, str]] = {
+    "files": (mark("The files of kafka.tls cannot be read: {reason}"), mark("Correct ca_file, cert_file and key_file, and their permissions.")),
+    "handshake": (
+        mark("{server} does not complete the TLS handshake: {reason}"),
+        mark("Ask which port speaks TLS; without TLS leave kafka.tls out."),
+    ),
+    "name": (
+        mark("{server}: the certificate is for another host name than {host}"),
+        mark("Use the name in the certificate in kafka.bootstrap_servers, or have one issued that names {host}."),
+    ),
+    "time": (
+        mark("{server}: the certificate is outside its time: {reason}"),
+        mark("See it with: openssl s_client -connect {server} -showcerts </dev/null | openssl x509 -noout -text"),
+    ),
+    "authority": (
+        mark("{server}: the certificate is not signed by the authority in kafka.tls.ca_file: {reason}"),
+        mark("Put the certificate of the authority that signed the broker's into kafka.tls.ca_file."),
+    ),
+}
 
 
 def _login_and_rights(settings: Settings, agent: str) -> list[Finding]:
     deadline = time.monotonic() + LOGIN_SECONDS
     try:
         rights = bounded(lambda: _read_rights(settings, agent), deadline + 10, lambda: None)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 - clients raise anything; it becomes one of our errors
         return [_failed(our_error(error, settings.kafka), settings)]
     user = settings.kafka.sasl.user if settings.kafka.sasl else "ANONYMOUS"
     return [_good("login", mark("Logged in as {user}"), user=user), *_missing(settings, rights, agent)]
@@ -134,7 +117,7 @@ def _failed(error: AgentError, settings: Settings) -> Finding:
     sasl = settings.kafka.sasl
     if isinstance(error, LoginRefused) and sasl:
         fix = mark(
-            "Check user and password; an administrator sets it with: kafka-configs.sh --bootstrap-server {server} --alter --add-config '{mechanism}=[password=...]' --entity-type users --entity-name {user}"  # noqa: E501
+            "Check user and password; an administrator sets it with: kafka-configs.sh --bootstrap-server {server} --alter --add-config '{mechanism}=[password=...]' --entity-type users --entity-name {user}"  # noqa: E501 - one command, to be copied
         )
         return _bad("login", mark("{detail}"), fix, detail=error.text(), mechanism=sasl.mechanism, user=sasl.user, server=settings.kafka.bootstrap_servers[0])
     step = "rights" if isinstance(error, KafkaRefused) else "login"
@@ -148,7 +131,7 @@ def _failed(error: AgentError, settings: Settings) -> Finding:
 
 def _read_rights(settings: Settings, agent: str) -> dict[str, set[str]]:
     """What this user may do with each topic and, under the key '', with the agent's transactional id (as far as asking can tell)."""
-    names = [settings.state_topic, *(settings.topic(resource) for resource in settings.resource)]
+    names = [settings.state_topic, *settings.event_topics]
     with closing_client(KafkaAdminClient, **client_settings(settings.kafka), bootstrap_timeout_ms=int(LOGIN_SECONDS * 1000)) as admin:
         rights = {str(topic["name"]): _operations(topic) for topic in admin.describe_topics(names)}
         rights[""] = {"DESCRIBE", "WRITE"}
@@ -157,7 +140,7 @@ def _read_rights(settings: Settings, agent: str) -> dict[str, set[str]]:
                 admin.describe_transactions([agent])
             except AuthorizationError:
                 rights[""] = set()
-            except Exception:  # an id that was never used is unknown to the coordinator: then the right is there  # noqa: BLE001, S110
+            except Exception:  # noqa: BLE001, S110 - an id that was never used is unknown to the coordinator: then the right is there
                 pass
     return rights
 

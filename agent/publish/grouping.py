@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from agent.errors import AgentError
-from agent.front.outbox import Batch, Frame, OutboxCommit, OutboxEvent, OutboxHeartbeat, frames
+from agent.front.outbox import Batch, Frame, OutboxBoundary, OutboxCommit, OutboxEvent, OutboxHeartbeat, frames
 
 _QUICK = 3  # quick transactions after which the bounds are doubled again
 
 
 class Pace:
-    """The bounds of a Kafka transaction as the line allows them (DESIGN §6): halved by a slow one, doubled after three quick ones.
+    """The bounds of a Kafka transaction as the line allows them: halved by a slow one, doubled after three quick ones.
 
     Slow is the caller's judgement; quick means a quarter of `limit`, half of which a transaction of twice the size would still keep.
     """
@@ -45,6 +45,8 @@ class Unit(NamedTuple):
     position: int  # of the commit or heartbeat; 0 unless `last`
     time_us: int
     covered: int  # with this unit, every batch up to this number is done
+    opening: OutboxBoundary | None = None  # goes before the events: of the transaction's begin
+    closing: OutboxBoundary | None = None  # goes behind them: of its end
 
 
 class Grouper:
@@ -64,6 +66,8 @@ class Grouper:
         self._resumed = True  # until the first event
         self._events: list[OutboxEvent] = []
         self._size = 0
+        self._opening: OutboxBoundary | None = None  # of the transaction at hand
+        self._closing: OutboxBoundary | None = None
 
     def feed(self, batch: Batch) -> Iterator[Unit]:
         """The units that this batch completes."""
@@ -73,8 +77,11 @@ class Grouper:
                     yield from self._event(frame, batch.batch - 1)
             elif isinstance(frame, OutboxCommit):
                 yield from self._commit(frame, covered)
+                self._opening = self._closing = None
             elif isinstance(frame, OutboxHeartbeat):
                 yield from self._sign(frame.position, frame.time_us, covered)
+            elif isinstance(frame, OutboxBoundary):
+                self._opening, self._closing = (frame, None) if frame.opens else (self._opening, frame)
 
     def _event(self, event: OutboxEvent, covered: int) -> Iterator[Unit]:
         self._check(event)
@@ -108,7 +115,8 @@ class Grouper:
             yield Unit([], 0, 0, True, position, time_us, covered)
 
     def _cut(self, last: bool, position: int, time_us: int, covered: int) -> Unit:
-        unit = Unit(self._events, self._size, self._part, last, position, time_us, covered)
+        opening = self._opening if self._events[0].ordinal == 0 else None
+        unit = Unit(self._events, self._size, self._part, last, position, time_us, covered, opening, self._closing)
         self._events, self._size = [], 0
         return unit
 

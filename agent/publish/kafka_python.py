@@ -1,4 +1,4 @@
-"""The publisher's contract kept with kafka-python, tuned and tamed as measured (DESIGN §6, kafka.md §2-5)."""
+"""The publisher's contract kept with kafka-python, tuned and tamed as measured (docs/decisions/crash-only-producer.md)."""
 
 import contextlib
 import logging
@@ -17,12 +17,13 @@ from kafka.structs import TopicPartition
 
 from agent.config.settings import KafkaSettings
 from agent.errors import KafkaUnreachable, StateLost
-from agent.publish.base import Headers, Tick, TopicDescription
-from agent.publish.connection import addresses, client_settings, closing_client, our_error
+from agent.publish.base import Headers, Producer, Tick, TopicDescription
+from agent.publish.connection import addresses, client_settings, closing_client, new_attempt, our_error, refused_login
 from agent.publish.waiting import PAUSE, Worker, bounded
 
 T = TypeVar("T")
-_RECORD_BYTES = 64  # counted for each record beside key and value
+RECORD_BYTES = 64  # counted for each record beside key and value
+BATCH_BYTES = 262_144
 _NEAR_END = 200  # records of the state topic read at first; ten times as many at each further attempt
 _UNKNOWN_TOPIC = 3  # error codes of the protocol
 _log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def producer_settings(settings: KafkaSettings, transactional_id: str) -> dict[st
         "enable_idempotence": True,
         "acks": "all",
         "compression_type": "zstd",
-        "batch_size": min(262_144, settings.max_event_bytes),
+        "batch_size": min(BATCH_BYTES, settings.max_event_bytes),
         "linger_ms": 0,
         "max_request_size": max(1_048_576, settings.max_event_bytes + 65_536),
         "allow_auto_create_topics": False,
@@ -61,9 +62,10 @@ class KafkaPythonProducer:
         self._client: Any = None
         self._net: KafkaNetClient | None = None
         self._abandoned = False
-        self._worker = Worker(tick)
+        new_attempt()
+        self._worker = Worker(self._watch)
         try:
-            self._call(lambda: self._connect(transactional_id, deadline), deadline)
+            self._call(lambda: self._connect(transactional_id, deadline), deadline, f"transactional id {transactional_id}")
         except BaseException:
             self.abandon()
             raise
@@ -71,16 +73,22 @@ class KafkaPythonProducer:
     def _connect(self, transactional_id: str, deadline: float) -> None:
         kafka_module.log = logging.getLogger(kafka_module.__name__)  # its __del__ replaces it for the whole process
         options = producer_settings(self._settings, transactional_id)
-        options["bootstrap_timeout_ms"] = max(1, int((deadline - time.monotonic()) * 1000))
+        options["bootstrap_timeout_ms"] = _bootstrap(deadline)
         try:
             self._client = KafkaProducer(**options, kafka_client=self._make_net)
             # Never a new epoch by itself: the transaction would be gone without an error, and a clone would be fenced in turn.
-            self._client._transaction_manager._supports_epoch_bump = lambda: False  # noqa: SLF001
+            self._client._transaction_manager._supports_epoch_bump = lambda: False  # noqa: SLF001 - no public way (docs/decisions/crash-only-producer.md)
             if not self._abandoned:
                 self._client.init_transactions()
         finally:
             if self._abandoned or self._client is None:
                 self._tear_down()
+
+    def _watch(self) -> None:
+        """While the client connects, it tries a refused login again and again, which locks accounts: the first refusal ends it."""
+        if self._client is None and (refused := refused_login(self._settings)):
+            raise refused
+        self._tick()
 
     def _make_net(self, **config: Any) -> KafkaNetClient:
         self._net = KafkaNetClient(**config)
@@ -94,9 +102,9 @@ class KafkaPythonProducer:
         """See Producer."""
         try:
             future = self._client.send(topic, value=value, key=key, headers=headers, partition=partition)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - clients raise anything; it becomes one of our errors
             raise our_error(error, self._settings) from None
-        size = len(key) + len(value or b"") + _RECORD_BYTES
+        size = len(key) + len(value or b"") + RECORD_BYTES
         self.outstanding += size
         self._futures.append((future, size, (topic, partition)))
 
@@ -126,7 +134,7 @@ class KafkaPythonProducer:
 
     def _stored(self, future: Any, place: tuple[str, int]) -> None:
         if future.exception is not None:
-            raise our_error(future.exception, self._settings)
+            raise our_error(future.exception, self._settings, f"topic {place[0]}")
         offset = future.value.offset
         if offset < 0:  # the broker did not say
             return
@@ -144,29 +152,33 @@ class KafkaPythonProducer:
         if not self._abandoned:
             self._abandoned = True
             self._worker.close()
-            self._tear_down()
+            if self._client is not None:
+                self._tear_down()
+            elif self._net is not None:  # the constructor still runs in its thread: it is told to give up, and tears down itself
+                with contextlib.suppress(Exception):
+                    self._net._manager.close()  # noqa: SLF001 - no public way (docs/decisions/crash-only-producer.md)
 
     def _tear_down(self) -> None:
         """The only teardown of this client that neither blocks nor leaves its thread alive; its pending results are failed by hand."""
         client, error = self._client, KafkaError("abandoned")
         with contextlib.suppress(Exception):
             if client is not None:
-                client._sender.force_close()  # noqa: SLF001
-                client._sender.join(1)  # noqa: SLF001
-                client._transaction_manager.authentication_failed(error)  # noqa: SLF001
+                client._sender.force_close()  # noqa: SLF001 - no public way (docs/decisions/crash-only-producer.md)
+                client._sender.join(1)  # noqa: SLF001 - no public way (docs/decisions/crash-only-producer.md)
+                client._transaction_manager.authentication_failed(error)  # noqa: SLF001 - no public way (docs/decisions/crash-only-producer.md)
                 client.close(0)
             elif self._net is not None:
                 self._net.close()
         self._futures.clear()
 
-    def _call(self, work: Callable[[], T], deadline: float) -> T:
-        return self._guard(lambda: self._worker.call(work, deadline))
+    def _call(self, work: Callable[[], T], deadline: float, what: str = "") -> T:
+        return self._guard(lambda: self._worker.call(work, deadline), what)
 
-    def _guard(self, work: Callable[[], T]) -> T:
+    def _guard(self, work: Callable[[], T], what: str = "") -> T:
         try:
             return work()
-        except Exception as error:  # crash-only: whatever a client raises costs a new producer, never the process  # noqa: BLE001
-            raise our_error(error, self._settings) from None
+        except Exception as error:  # noqa: BLE001 - crash-only: whatever a client raises costs a new producer, never the process
+            raise our_error(error, self._settings, what) from None
 
 
 class KafkaPython:
@@ -178,31 +190,33 @@ class KafkaPython:
         self._agent = agent
         self._tick = tick
 
-    def open(self, deadline: float) -> KafkaPythonProducer:
+    def open(self, deadline: float) -> Producer:
         """See Broker."""
         return KafkaPythonProducer(self._settings, self._agent, self._tick, deadline)
 
     def last_state(self, deadline: float) -> bytes | None:
         """See Broker."""
-        return self._bounded(lambda: self._last_states(deadline), deadline).get(self._agent.encode())
+        return self._states(deadline).get(self._agent.encode())
 
     def strangers(self, deadline: float) -> list[str]:
         """Keys of other agents' records near the end of the state topic: there must be none."""
-        keys = self._bounded(lambda: self._last_states(deadline), deadline).keys()
-        return sorted(key.decode(errors="replace") for key in keys if key != self._agent.encode())
+        return sorted(key.decode(errors="replace") for key in self._states(deadline) if key != self._agent.encode())
 
     def topics(self, names: Iterable[str], deadline: float) -> dict[str, TopicDescription | None]:
         """See Broker."""
         return self._bounded(lambda: self._topics(list(names), deadline), deadline)
 
-    def _bounded(self, work: Callable[[], T], deadline: float) -> T:
+    def _states(self, deadline: float) -> dict[bytes, bytes | None]:
+        return self._bounded(lambda: self._last_states(deadline), deadline, f"topic {self._state_topic}")
+
+    def _bounded(self, work: Callable[[], T], deadline: float, what: str = "") -> T:
         try:
             return bounded(work, deadline, self._tick)
-        except Exception as error:  # noqa: BLE001
-            raise our_error(error, self._settings) from None
+        except Exception as error:  # noqa: BLE001 - clients raise anything; it becomes one of our errors
+            raise our_error(error, self._settings, what) from None
 
     def _options(self, deadline: float) -> dict[str, Any]:
-        return client_settings(self._settings) | {"bootstrap_timeout_ms": max(1, int((deadline - time.monotonic()) * 1000))}
+        return client_settings(self._settings) | {"bootstrap_timeout_ms": _bootstrap(deadline)}
 
     def _topics(self, names: list[str], deadline: float) -> dict[str, TopicDescription | None]:
         with closing_client(KafkaAdminClient, **self._options(deadline)) as admin:
@@ -242,6 +256,11 @@ class KafkaPython:
                     raise KafkaUnreachable(address=addresses(self._settings), reason=f"{self._state_topic} cannot be read to its end")
                 found |= {record.key: record.value for record in consumer.poll(timeout_ms=20).get(place, ()) if record.offset < goal}
         return found
+
+
+def _bootstrap(deadline: float) -> int:
+    """Milliseconds a client may try to connect: it gives up before we do, and closes what it has opened."""
+    return max(1, int((deadline - time.monotonic()) * 900))
 
 
 def _partitions(topic: dict[str, Any]) -> tuple[str, int] | None:

@@ -83,9 +83,9 @@ class MemoryProducer:
         self._abandoned = False
         older = cluster.youngest.get(transactional_id)
         cluster.youngest[transactional_id] = self
-        if older is not None and older._transaction is not None:  # noqa: SLF001
-            cluster.end(older._transaction, False)  # noqa: SLF001
-            older._transaction = None  # noqa: SLF001
+        if older is not None and older._transaction is not None:  # noqa: SLF001 - a broker knows its producers
+            cluster.end(older._transaction, False)  # noqa: SLF001 - a broker knows its producers
+            older._transaction = None  # noqa: SLF001 - a broker knows its producers
 
     def begin(self) -> None:
         """See Producer."""

@@ -1,19 +1,33 @@
 """Check C: whether what Kafka holds, what the front end holds and who this agent is fit together. Pure; done at every recovery.
 
-Rules (DESIGN §6): the epoch is still mine; the record's nonce is mine or of a lower epoch; published mark <= record <= last
-outbox number, with the same event id; each topic has the id and the number of partitions it had, and no end went back.
+Rules (docs/decisions/checks.md): the epoch is still mine; the record's nonce is mine or of a lower epoch; published mark <= record <= last
+outbox number, with the same event id: else the agent halts. Each topic has the id and the number of partitions it had, and no end went back: else
+it is lost, its table is suspended, its events are passed over until its next generation, and the others go on.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from agent.errors import AgentError, AnotherAgent, DuplicateAgent, PartitionsChanged, StateAhead, StateBehind, StateLost, TopicLimit, TopicLost, TopicMissing
+from agent.errors import (
+    AgentError,
+    AnotherAgent,
+    DuplicateAgent,
+    PartitionsChanged,
+    StateAhead,
+    StateBehind,
+    StateLost,
+    Suspend,
+    TopicLimit,
+    TopicLost,
+    TopicMissing,
+)
 from agent.front.reader import Identity, Published
 from agent.publish.base import TopicDescription
 from agent.publish.state import InvalidState, StateRecord, TopicState, loads
 
 OVERHEAD = 1024  # what a batch of one record adds to key, value and headers, generously
 MAX_MESSAGE_BYTES = "max.message.bytes"
+_DELETED = "it was deleted"
 
 
 class Facts(NamedTuple):
@@ -69,32 +83,62 @@ def _event(record: StateRecord, facts: Facts) -> str:
 
 
 def check_topics(
-    recorded: Mapping[str, TopicState], described: Mapping[str, TopicDescription | None], generations: Mapping[str, int], max_event_bytes: int
+    recorded: Mapping[str, TopicState],
+    described: Mapping[str, TopicDescription | None],
+    facts: Mapping[str, tuple[str, int]],
+    number: int,
+    max_event_bytes: int,
 ) -> dict[str, TopicState]:
-    """What the next record says of the topics. One that has no entry yet was added to the configuration since.
+    """What the next record says of the topics, the last one having come to event `number`; `facts`: resource and generation of each.
 
-    Raises TopicLost, TopicMissing, PartitionsChanged, TopicLimit.
+    One that is not what it was is lost from here on; one that has no entry yet was added to the configuration since. Raises TopicMissing, TopicLimit.
     """
-    return {name: _topic(name, recorded.get(name), topic, generations.get(name, 1), max_event_bytes + OVERHEAD) for name, topic in described.items()}
+    return {name: _topic(name, recorded.get(name), now, *facts[name], number, max_event_bytes + OVERHEAD) for name, now in described.items()}
 
 
-def _topic(name: str, before: TopicState | None, now: TopicDescription | None, generation: int, needed: int) -> TopicState:
-    if now is None:
-        raise TopicMissing(topic=name) if before is None else TopicLost(topic=name, reason="it was deleted")
+def _topic(name: str, before: TopicState | None, now: TopicDescription | None, resource: str, generation: int, number: int, needed: int) -> TopicState:
     if before is not None:
-        _same(name, before, now)
+        after = again(name, before, now, resource, number)
+        if after.lost or now is None:
+            return after
+    elif now is None:
+        raise TopicMissing(topic=name)
+    else:
+        after = TopicState(now.id, generation, now.partitions, dict(now.ends))
     limit = now.settings.get(MAX_MESSAGE_BYTES)
     if limit is not None and int(limit) < needed:
         raise TopicLimit(topic=name, limit=limit, needed=needed)
+    return after
+
+
+def again(name: str, before: TopicState, now: TopicDescription | None, resource: str, number: int) -> TopicState:
+    """A topic that was published to, as it is now: the same, or lost."""
+    if before.lost:
+        return before
+    error = _difference(name, before, now, resource)
+    if error is not None:
+        return before._replace(lost={"from": number + 1, "code": error.code, "values": error.values})
+    assert now is not None, "a topic that is gone differs"
+    return before._replace(offsets=dict(now.ends))
+
+
+def anew(name: str, now: TopicDescription | None, resource: str, generation: int, number: int) -> TopicState:
+    """The topic with which a new generation begins after event `number`; lost if there is none."""
+    if now is None:
+        lost = TopicLost(resource=resource, topic=name, reason=_DELETED)
+        return TopicState("", generation, 0, {}, {"from": number + 1, "code": lost.code, "values": lost.values})
     return TopicState(now.id, generation, now.partitions, dict(now.ends))
 
 
-def _same(name: str, before: TopicState, now: TopicDescription) -> None:
+def _difference(name: str, before: TopicState, now: TopicDescription | None, resource: str) -> Suspend | None:
+    if now is None:
+        return TopicLost(resource=resource, topic=name, reason=_DELETED)
     if now.id != before.id:
-        raise TopicLost(topic=name, reason="it was deleted and created again")
+        return TopicLost(resource=resource, topic=name, reason="it was deleted and created again")
     if now.partitions != before.partitions:
-        raise PartitionsChanged(topic=name, before=before.partitions, now=now.partitions)
+        return PartitionsChanged(resource=resource, topic=name, before=before.partitions, now=now.partitions)
     for partition, offset in sorted(before.offsets.items()):
         end = now.ends.get(partition, 0)
         if end < offset:
-            raise TopicLost(topic=name, reason=f"partition {partition} ends at {end} and once ended at {offset}: it lost records")
+            return TopicLost(resource=resource, topic=name, reason=f"partition {partition} ends at {end} and once ended at {offset}: it lost records")
+    return None

@@ -3,19 +3,20 @@
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from agent import failpoints
 from agent.config import Settings
 from agent.control import Control
-from agent.errors import AgentError, KafkaUnreachable, Retry, SlowLine
+from agent.errors import AgentError, KafkaUnreachable, Retry, SlowLine, TopicMissing
 from agent.front.opening import open_reader
 from agent.front.reader import Published, Reader
 from agent.publish import recovery
 from agent.publish.base import Broker, Producer, Tick
+from agent.publish.clients import cluster
 from agent.publish.feed import Feed
 from agent.publish.gauges import Gauges
 from agent.publish.grouping import Grouper, Pace, Unit
-from agent.publish.kafka_python import KafkaPython
 from agent.publish.records import Records, with_offsets
 from agent.publish.state import StateRecord, TopicState
 
@@ -37,7 +38,7 @@ def relay(settings: Settings, control: Control, nonce: str) -> None:
     """Publishes until stopped. Raises Halt errors; retries everything else, for ever."""
 
     def connect(agent: str, tick: Tick) -> Broker:
-        return KafkaPython(settings.kafka, settings.state_topic, agent, tick)
+        return cluster(settings, agent, tick)
 
     Relay(settings, control, nonce, open_reader(settings), connect).run()
 
@@ -82,7 +83,7 @@ class Relay:
                 return
             except AgentError:
                 raise
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001 - a bug in a client must not end the process at once
                 self.abandon()
                 self.control.retry(self.unknown(error))
             finally:
@@ -102,13 +103,13 @@ class Relay:
         event = self.reader.event_id(before.number, identity.source_id)
         recovery.check(recovery.Facts(self.nonce, identity, mark, self.settings.state_topic, before, event))
         topics = self.described(before, deadline)
-        self.producer.offsets.update({(name, number): end for name, topic in topics.items() for number, end in topic.offsets.items()})
-        self.records = Records(identity.source_id, identity.epoch, topics)
+        self.records = Records(identity.source_id, identity.epoch, {}, self.settings.transaction_topic)
+        self.learn(topics)
         self.covered = self.reader.batch_of(before.number)
         self.feed = Feed(self.reader, Grouper(before.number, before.part, before.lsn, self.pace), self.covered)
         self.state = before
         self.producer.begin()
-        self.commit(before._replace(epoch=identity.epoch, nonce=self.nonce, topics=topics), time.monotonic())
+        self.commit(before._replace(epoch=identity.epoch, nonce=self.nonce, topics=before.topics | topics), time.monotonic())
         self.gauges.connected(True)
         _log.info("kafka_recovered epoch=%d number=%d part=%d position=%s", identity.epoch, before.number, before.part, before.position or "-")
 
@@ -122,17 +123,50 @@ class Relay:
         self._unexpected = 0
         self.gauges.backlog(self.reader, self.state.number)
         now = time.monotonic()
-        if now >= self._mark_at:
+        if now >= self._mark_at and self.mark():
             self._mark_at = now + MARK_SECONDS
-            self.mark()
         if now >= self._topics_at:
-            self.described(self.state, now + self.timeout / 2)
+            self.look(now)
+
+    def look(self, now: float) -> None:
+        """Sees whether the topics are still what they were; of one that is not, the state record says so at once."""
+        topics = self.described(self.state, now + self.timeout / 2)
+        lost = {name: topic for name, topic in topics.items() if topic.lost and not self.state.topics[name].lost}
+        if lost:
+            self.learn(lost)
+            self.producer.begin()
+            self.commit(self.state._replace(topics=self.state.topics | lost), now)
+
+    def learn(self, topics: Mapping[str, TopicState]) -> None:
+        """What was found out about topics holds for what is sent from now on."""
+        self.records.learn(topics)
+        self.producer.offsets.update({(name, number): end for name, topic in topics.items() if not topic.lost for number, end in topic.offsets.items()})
+
+    def begin(self) -> None:
+        """Starts a transaction. A topic nobody has looked at (its table left the configuration), or a new generation of a lost one, is looked at first."""
+        unit = self.feed.peek()
+        unknown = self.records.unknown(unit) if unit is not None else {}
+        if unknown:
+            found = self.broker.topics(unknown, time.monotonic() + self.timeout / 2)
+            resources, number = self.resources(), self.state.number
+            topics = {}
+            for name, generation in unknown.items():
+                before = self.state.topics.get(name)
+                if before is None or before.lost:
+                    topics[name] = recovery.anew(name, found[name], resources.get(name, name), generation, number)
+                else:
+                    topics[name] = recovery.again(name, before, found[name], resources.get(name, name), number)
+            self.learn(topics)
+            self.state = self.state._replace(topics=self.state.topics | topics)
+            self._topics_at = 0.0
+        self.producer.begin()
 
     def transaction(self) -> None:
         """As many source transactions as bounds and half of the time allow, or one part of a split one; then the state record; then visible."""
         began = time.monotonic()
+        failpoints.hit("before_kafka_begin")
         try:
-            self.producer.begin()
+            self.begin()
             state, covered = self.fill(began)
             self.commit(state, began)
         except Retry:
@@ -155,6 +189,8 @@ class Relay:
             following = self.feed.peek()
             if following is None or unit.part or following.part or time.monotonic() - began > self.timeout / 2:
                 return state, unit.covered
+            if self.records.unknown(following):
+                return state, unit.covered
             events, size = events + len(following.events), size + following.size
             if events > self.pace.events or size > self.pace.bytes:
                 return state, unit.covered
@@ -165,36 +201,64 @@ class Relay:
         self.tick()
         bound = min(self.settings.kafka.in_flight_bytes, self.pace.bytes)
         deadline = began + self.timeout * (0.5 if len(unit.events) > 1 else 0.8)
+        for record in self.records.bounding(unit.opening):
+            self.producer.send(*record)
         for event in unit.events:
-            for record in self.records.of(event, unit):
+            records = self.records.of(event, unit)
+            for record in records:
                 self.producer.send(*record)
-            self.gauges.event(event)
+            if records:
+                self.gauges.event(event)
+            failpoints.hit("mid_produce")
             if self.producer.outstanding > bound and not self.producer.drain(bound, deadline):
                 raise SlowLine(events=len(unit.events), seconds=round(time.monotonic() - began, 1))
+        for record in self.records.bounding(unit.closing):
+            self.producer.send(*record)
 
     def commit(self, state: StateRecord, began: float) -> None:
         """Adds the state record, sees that all is stored, and makes the transaction visible."""
+        failpoints.hit("after_flush")
         state = with_offsets(state, self.producer.offsets)
         self.producer.send(self.settings.state_topic, 0, state.agent.encode(), state.dumps(), [])
+        failpoints.hit("after_state_record")
         if not self.producer.drain(0, began + self.timeout * 0.8):
             raise SlowLine(events=state.number - self.state.number, seconds=round(time.monotonic() - began, 1))
+        failpoints.hit("before_kafka_commit")
         self.producer.commit(began + self.timeout)
+        failpoints.hit("after_kafka_commit")
         self.state = state
 
-    def described(self, state: StateRecord, deadline: float) -> dict[str, TopicState]:
-        """The topics as they are now, checked against the record."""
-        names = [self.settings.topic(resource) for resource in self.settings.resource]
-        generations = {str(row["topic"]): int(str(row["generation"])) for row in self.reader.resources().values()}
-        topics = self.broker.topics(names, deadline)
-        self._topics_at = time.monotonic() + TOPICS_SECONDS
-        return recovery.check_topics(state.topics, topics, generations, self.settings.kafka.max_event_bytes)
+    def resources(self) -> dict[str, str]:
+        """The configured resource of each topic."""
+        return {self.settings.topic(resource): resource.name for resource in self.settings.resource}
 
-    def mark(self) -> None:
-        """Tells the front end what Kafka holds, so that it may delete those batches; tried again later if its lock is not free."""
+    def described(self, state: StateRecord, deadline: float) -> dict[str, TopicState]:
+        """The configured topics as they are now, checked against the record. Of lost ones capture is told, until it has suspended the table."""
+        resources, rows, further = self.resources(), self.reader.resources(), self.settings.transaction_topic
+        topics = dict(self.broker.topics(self.settings.event_topics, deadline))
+        if further is not None and topics.pop(further) is None:  # no table's: made again, it goes on from there
+            raise TopicMissing(topic=further)
+        facts = {topic: (name, int(str(rows[name]["generation"])) if name in rows else 1) for topic, name in resources.items()}
+        checked = recovery.check_topics(state.topics, topics, facts, state.number, self.settings.kafka.max_event_bytes)
+        waiting = False
+        for topic, found in checked.items():
+            name, generation = facts[topic]
+            if found.passes_over(generation) and name in rows and rows[name]["state"] != "suspended":
+                waiting = True
+                self.reader.ask_suspension(name, found.lost["code"], found.lost["values"])
+        self._topics_at = time.monotonic() + (IDLE_SECONDS if waiting else TOPICS_SECONDS)
+        return checked
+
+    def mark(self) -> bool:
+        """Tells the front end what Kafka holds, so that it may delete those batches; False if its lock was not free: then after the next transaction."""
         state = self.state
         mark = Published(state.number, state.event, self.covered, state.position, state.time_us)
-        if mark != self.marked and self.reader.mark_published(mark):
+        if mark != self.marked:
+            failpoints.hit("before_published_mark")
+            if not self.reader.mark_published(mark):
+                return False
             self.marked = mark
+        return True
 
     def abandon(self) -> None:
         """Throws the producer away."""
@@ -220,7 +284,7 @@ class Relay:
         self._unexpected += 1
         at = traceback.extract_tb(error.__traceback__)[-1]
         name = f"{type(error).__name__} at {at.name}:{at.lineno}"
-        _log.error("publisher_unexpected error=%s count=%d", name.replace(" ", "_"), self._unexpected)
+        _log.error("publisher_unexpected error=%s count=%d", name, self._unexpected)
         if self._unexpected >= UNEXPECTED:
             raise AgentError(detail=name) from None
         return KafkaUnreachable(address=",".join(self.settings.kafka.bootstrap_servers), reason=name)

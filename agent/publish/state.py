@@ -1,6 +1,7 @@
 """The state record: what the last visible Kafka transaction said about how far this agent has published."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -21,10 +22,15 @@ class TopicState(NamedTuple):
     generation: int
     partitions: int
     offsets: dict[int, int]  # partition -> last known end
+    lost: Mapping[str, Any] = {}  # why its events up to this generation are passed over: code, values, and from which number on; empty: they are published
+
+    def passes_over(self, generation: int) -> bool:
+        """Whether events of a generation go nowhere."""
+        return bool(self.lost) and generation <= self.generation
 
 
 class StateRecord(NamedTuple):
-    """One record per Kafka transaction, its last; the key is the agent's uuid (DESIGN §6)."""
+    """One record per Kafka transaction, its last; the key is the agent's uuid (docs/decisions/crash-only-producer.md)."""
 
     agent: str
     epoch: int
@@ -63,7 +69,7 @@ def loads(value: bytes) -> StateRecord:
 _RECORD: dict[str, type] = {
     "agent": str, "epoch": int, "nonce": str, "number": int, "event": str, "position": str, "time_us": int, "part": int, "topics": dict,
 }  # fmt: skip
-_TOPIC: dict[str, type] = {"id": str, "generation": int, "partitions": int, "offsets": dict}
+_TOPIC: dict[str, type] = {"id": str, "generation": int, "partitions": int, "offsets": dict, "lost": dict}
 
 
 def _fields(what: str, data: object, types: dict[str, type]) -> dict[str, Any]:
@@ -79,7 +85,7 @@ def _fields(what: str, data: object, types: dict[str, type]) -> dict[str, Any]:
 
 
 def _topic(name: str, data: object) -> TopicState:
-    fields = _fields(f"topics.{name}", data, _TOPIC)
+    fields = _fields(f"topics.{name}", {"lost": {}} | data if isinstance(data, dict) else data, _TOPIC)  # records before 0.2 have no `lost`
     offsets = fields.pop("offsets")
     if not all(partition.isdecimal() and type(offset) is int and offset >= 0 for partition, offset in offsets.items()):
         raise InvalidState(f"topics.{name}.offsets is not a table of partitions and offsets")

@@ -11,6 +11,7 @@ from agent.config import Settings
 from agent.errors import InitRefused, StateLost, TopicLimit, TopicMissing
 from agent.messages import mark, translate
 from agent.publish.base import TopicDescription
+from agent.publish.clients import cluster
 from agent.publish.connection import REFUSALS, client_settings, closing_client, our_error
 from agent.publish.kafka_python import KafkaPython
 from agent.publish.recovery import MAX_MESSAGE_BYTES, OVERHEAD
@@ -34,12 +35,7 @@ def _never() -> None:
 
 def broker(settings: Settings, agent: str = "") -> KafkaPython:
     """The cluster, for one command."""
-    return KafkaPython(settings.kafka, settings.state_topic, agent, _never)
-
-
-def resource_topics(settings: Settings) -> list[str]:
-    """The topics of the configured resources."""
-    return [settings.topic(resource) for resource in settings.resource]
+    return cluster(settings, agent, _never)
 
 
 def wanted(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -47,7 +43,9 @@ def wanted(settings: Settings) -> dict[str, dict[str, Any]]:
     replicas = settings.kafka.replication_factor
     size = str(max(_CLUSTER_LIMIT, settings.kafka.max_event_bytes + OVERHEAD))
     resources = {"cleanup.policy": "delete", MAX_MESSAGE_BYTES: size}
-    topics = dict.fromkeys(resource_topics(settings), (settings.kafka.partitions, resources))
+    topics = dict.fromkeys(settings.event_topics, (settings.kafka.partitions, resources))
+    if settings.transaction_topic:
+        topics[settings.transaction_topic] = (1, resources)  # begins and ends in the order of the commits
     topics[settings.state_topic] = (1, STATE_SETTINGS)
     return {name: {"num_partitions": count, "replication_factor": replicas, "configs": configs} for name, (count, configs) in topics.items()}
 
@@ -65,7 +63,7 @@ def create_topics(settings: Settings, tell: Callable[[str], None]) -> None:
         deadline = time.monotonic() + SECONDS
         try:
             bounded(lambda: _create(settings, missing), deadline, _never)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - clients raise anything; it becomes one of our errors
             raise our_error(error, settings.kafka) from None
     verify(settings, describe(settings))
     for name in found:

@@ -37,7 +37,7 @@ class Worker:
         def attempt() -> None:
             try:
                 results.append(work())
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
                 errors.append(error)
             done.set()
 

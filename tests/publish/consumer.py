@@ -1,9 +1,9 @@
 """The independent judge: what a read_committed consumer of another client sees."""
 
 import uuid
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from tests.waiting import eventually
 
@@ -34,10 +34,10 @@ class Judge:
         """Takes over what is there."""
         while messages := self._consumer.consume(1000, timeout=0.3):
             for message in messages:
-                assert message.error() is None or message.error().retriable() or message.error().code() < 0, message.error()
-                if message.error() is None:
-                    headers = {name: value.decode() for name, value in message.headers() or []}
-                    self.seen[message.topic()].append(Seen(message.partition(), message.key(), message.value(), headers))
+                error = message.error()
+                assert error is None or error.retriable() or error.code() < 0, error
+                if error is None:
+                    self.seen[str(message.topic())].append(_seen(message))
 
     def events(self, topic: str) -> list[Seen]:
         """The records that are no tombstones."""
@@ -76,3 +76,8 @@ class Judge:
     def close(self) -> None:
         """Ends the consumer."""
         self._consumer.close()
+
+
+def _seen(message: Message) -> Seen:
+    headers = {str(name): bytes(value).decode() for name, value in cast("list[tuple[str, bytes]]", message.headers() or [])}
+    return Seen(message.partition() or 0, bytes(message.key() or b""), message.value(), headers)

@@ -1,5 +1,6 @@
 """A front end for the publisher's tests: the agent's own tables in a SQLite file, filled as the capture process fills them."""
 
+import json
 import random
 import sqlite3
 import uuid
@@ -41,6 +42,7 @@ class OutboxFront:
         self._engines = [self.engine]
         self.agent = str(uuid.uuid4())
         self.seqs = dict.fromkeys((settings.topic(resource) for resource in settings.resource), 0)
+        self.generations = dict.fromkeys(self.seqs, 1)
         self.lsn = 1000
         self.expected: dict[str, list[tuple[str, int]]] = {topic: [] for topic in self.seqs}  # topic -> (event id, seq)
         schema.metadata.create_all(self.engine)
@@ -78,6 +80,25 @@ class OutboxFront:
         for engine in self._engines:
             engine.dispose()
 
+    def begin_anew(self, table: str) -> None:
+        """A new generation of a table's topic; what was expected of the old one is expected no more."""
+        topic = f"{self.settings.kafka.prefix}.{table}"
+        self.generations[topic] += 1
+        self.seqs[topic], self.expected[topic] = 0, []
+        with self.engine.begin() as connection:
+            connection.execute(update(schema.resource).where(schema.resource.c.name == table).values(generation=self.generations[topic], state="live"))
+
+    def suspensions(self) -> list[tuple[str, str]]:
+        """Tables the publisher wants suspended, with the code."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(select(schema.requests.c.resource, schema.requests.c.report).where(schema.requests.c.kind == "suspend")).all()
+        return [(name, json.loads(report)["code"]) for name, report in rows]
+
+    def suspend(self, table: str) -> None:
+        """What the capture process does then."""
+        with self.engine.begin() as connection:
+            connection.execute(update(schema.resource).where(schema.resource.c.name == table).values(state="suspended"))
+
     def opened_again(self, nonce: str) -> None:
         """What a capture process does first: the next epoch, its service's nonce."""
         with self.engine.begin() as connection:
@@ -90,9 +111,13 @@ class OutboxFront:
             self.lsn += 100
             self._writer.begin(7, self.lsn, self.lsn)
             for ordinal, (table, key, operation) in enumerate(changes):
+                if not ordinal and self.settings.kafka.transactions:
+                    self._writer.boundary(True, b"%d" % self.lsn, b"BEGIN")
                 self._event(table, key, operation, ordinal, size)
                 if self._writer.full and (batch := self._writer.take()):
                     batches.append(batch)
+            if changes and self.settings.kafka.transactions:
+                self._writer.boundary(False, b"%d" % self.lsn, b"END")
             self._writer.commit(self.lsn + 50)
         if heartbeat:
             self.lsn += 100
@@ -105,8 +130,8 @@ class OutboxFront:
         topic = f"{self.settings.kafka.prefix}.{table}"
         self.seqs[topic] += 1
         value = b'{"before":null,"after":{"id":%d,"t":"%b"},"op":"%b","ts_ms":1}' % (key, random.randbytes(size // 2).hex().encode(), operation.encode())
-        self._writer.event(topic, 1, self.seqs[topic], b'{"id":%d}' % key, value, tombstone=operation == "d")
-        self.expected[topic].append((event_id(SOURCE_ID, self.lsn, ordinal), self.seqs[topic]))
+        self._writer.event(topic, self.generations[topic], self.seqs[topic], b'{"id":%d}' % key, value, tombstone=operation == "d")
+        self.expected[topic].append((event_id(SOURCE_ID, self.lsn, self.lsn, ordinal), self.seqs[topic]))
 
     def _store(self, batches: list[Batch]) -> None:
         with self.engine.begin() as connection:

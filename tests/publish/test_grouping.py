@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import AgentError
-from agent.front.outbox import Batch, BatchWriter
+from agent.front.outbox import Batch, BatchWriter, OutboxBoundary
 from agent.publish.grouping import Grouper, Pace, Unit
 
 
-def outbox(transactions: list[int], take_every: int = 1000, heartbeats: bool = False) -> list[Batch]:
-    """Batches with transactions of so many events each; a batch is taken after each `take_every` frames."""
+def outbox(transactions: list[int], take_every: int = 1000, heartbeats: bool = False, bounded: bool = False) -> list[Batch]:
+    """Batches with transactions of so many events each, taken after each `take_every` frames. `bounded`: every other one with records of begin and end."""
     writer, batches, frames = BatchWriter(0, 0), [], 0
 
     def framed() -> None:
@@ -22,9 +22,14 @@ def outbox(transactions: list[int], take_every: int = 1000, heartbeats: bool = F
     for index, count in enumerate(transactions):
         lsn = 100 * (index + 1)
         writer.begin(index, lsn, lsn)
-        for _ in range(count):
+        told = bounded and count and index % 2 == 0
+        for ordinal in range(count):
+            if told and ordinal == 0:
+                writer.boundary(True, b"%d" % lsn, b"BEGIN")
             writer.event("t", 1, writer.number + 1, b"k", b"v" * 9)
             framed()
+        if told:
+            writer.boundary(False, b"%d" % lsn, b"END")
         writer.commit(lsn + 50)
         framed()
         if heartbeats:
@@ -91,10 +96,21 @@ def test_a_record_that_is_wrong_about_the_split_halts() -> None:
         units(outbox([3]), Grouper(1, 0, 0, pace()))
 
 
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(1, 7), st.integers(1, 6), st.integers(1, 6), st.integers(0, 40), st.booleans())
-def test_any_cut_any_resume(transactions: list[int], take_every: int, first: int, second: int, crash: int, heartbeats: bool) -> None:
-    """Published up to any unit, then resumed with other bounds: every event once and in order, whole where it fits, parts numbered 1.. with one last."""
-    batches = outbox(transactions, take_every, heartbeats)
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=12),
+    st.integers(1, 7),
+    st.integers(1, 6),
+    st.integers(1, 6),
+    st.integers(0, 40),
+    st.booleans(),
+    st.booleans(),
+)
+def test_any_cut_any_resume(transactions: list[int], take_every: int, first: int, second: int, crash: int, heartbeats: bool, bounded: bool) -> None:
+    """Published up to any unit, then resumed with other bounds: every event once and in order, whole where it fits, parts numbered 1.. with one last.
+
+    A record of the begin goes with the first part, one of the end with the last, once each.
+    """
+    batches = outbox(transactions, take_every, heartbeats, bounded)
     before = units(batches, Grouper(0, 0, 0, pace(first)))[:crash]
     number = max((unit.events[-1].number for unit in before if unit.events), default=0)
     withevents = [unit for unit in before if unit.events]
@@ -113,6 +129,12 @@ def test_any_cut_any_resume(transactions: list[int], take_every: int, first: int
         assert [unit.part for unit in parts] == ([0] if len(parts) == 1 else list(range(1, len(parts) + 1)))
         assert [unit.last for unit in parts] == [False] * (len(parts) - 1) + [True]
         assert len(parts) == 1 or count > min(first, second)
+        lsn = parts[0].events[0].commit_lsn
+        key, told = b"%d" % lsn, bounded and lsn // 100 % 2 == 1
+        opening, closing = OutboxBoundary(True, key, b"BEGIN"), OutboxBoundary(False, key, b"END")
+        assert [unit.opening for unit in parts] == ([opening] if told else [None]) + [None] * (len(parts) - 1)
+        assert [unit.closing for unit in parts] == [None] * (len(parts) - 1) + ([closing] if told else [None])
+    assert all(unit.opening is unit.closing is None for unit in found if not unit.events)
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(1, 7), st.integers(1, 6))

@@ -10,13 +10,13 @@ from agent.errors import (
     AgentError,
     AnotherAgent,
     DuplicateAgent,
-    PartitionsChanged,
     StateAhead,
     StateBehind,
     StateLost,
+    Suspend,
     TopicLimit,
-    TopicLost,
     TopicMissing,
+    stored,
 )
 from agent.front.reader import Identity, Published
 from agent.publish.base import TopicDescription
@@ -85,28 +85,43 @@ TOPIC = TopicState("id", 1, 2, {0: 10, 1: 20})
 NOW = TopicDescription("id", 2, {0: 10, 1: 25}, {"max.message.bytes": "1048588"})
 
 
+def checked(before: TopicState | None, now: TopicDescription | None) -> TopicState:
+    """What the next record says of a topic, after event 40 and with generation 3 in the front end."""
+    return check_topics({} if before is None else {"t": before}, {"t": now}, {"t": ("table", 3)}, 40, 1_000_000)["t"]
+
+
 def test_topics_that_fit() -> None:
     """Ends may have moved on; a topic added to the configuration has no entry yet; a broker may hide the limit."""
-    assert check_topics({"t": TOPIC}, {"t": NOW}, {"t": 1}, 1_000_000) == {"t": TopicState("id", 1, 2, {0: 10, 1: 25})}
-    assert check_topics({}, {"t": NOW._replace(settings={})}, {}, 1_000_000)["t"].offsets == {0: 10, 1: 25}
+    assert checked(TOPIC, NOW) == TopicState("id", 1, 2, {0: 10, 1: 25})
+    assert checked(None, NOW._replace(settings={})) == TopicState("id", 3, 2, {0: 10, 1: 25})
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "error"),
+    ("now", "code"),
     [
-        (TOPIC, None, TopicLost),
-        (None, None, TopicMissing),
-        (TOPIC, NOW._replace(id="another"), TopicLost),
-        (TOPIC, NOW._replace(partitions=3, ends={0: 10, 1: 25, 2: 0}), PartitionsChanged),
-        (TOPIC, NOW._replace(ends={0: 9, 1: 25}), TopicLost),
-        (TOPIC, NOW._replace(ends={0: 10}), TopicLost),
-        (TOPIC, NOW._replace(settings={"max.message.bytes": "1000000"}), TopicLimit),
+        (None, "TOPIC_LOST"),
+        (NOW._replace(id="another"), "TOPIC_LOST"),
+        (NOW._replace(partitions=3, ends={0: 10, 1: 25, 2: 0}), "PARTITIONS_CHANGED"),
+        (NOW._replace(ends={0: 9, 1: 25}), "TOPIC_LOST"),
+        (NOW._replace(ends={0: 10}), "TOPIC_LOST"),
     ],
 )
-def test_topics_that_do_not_fit(before: TopicState | None, now: TopicDescription | None, error: type[AgentError]) -> None:
-    """Each has its own name."""
-    with pytest.raises(error):
-        check_topics({"t": before} if before else {}, {"t": now}, {"t": 1}, 1_000_000)
+def test_topics_that_are_lost(now: TopicDescription | None, code: str) -> None:
+    """From the next event on, as it was known; and they stay so, whatever becomes of the topic."""
+    lost = checked(TOPIC, now)
+    assert (lost.lost["code"], lost.lost["from"], lost.lost["values"]["resource"]) == (code, 41, "table")
+    assert lost._replace(lost={}) == TOPIC
+    assert lost.passes_over(1) and not lost.passes_over(2) and not TOPIC.passes_over(1)
+    assert isinstance(stored(code, dict(lost.lost["values"])), Suspend)
+    assert checked(lost, NOW) == lost
+
+
+def test_topics_that_do_not_serve() -> None:
+    """One that was never created, one that takes too little."""
+    with pytest.raises(TopicMissing):
+        checked(None, None)
+    with pytest.raises(TopicLimit):
+        checked(TOPIC, NOW._replace(settings={"max.message.bytes": "1000000"}))
 
 
 small = st.integers(min_value=0, max_value=4)
@@ -129,4 +144,4 @@ def test_goes_on_only_where_nothing_can_be_lost_or_repeated(
         return
     assert mark <= record <= last
     assert epoch < identity or (mine and epoch == identity)
-    assert record == 0 or held == record or (held is None and mark == record and kept)  # noqa: PLR1714
+    assert record == 0 or held == record or (held is None and mark == record and kept)  # noqa: PLR1714 - the three ways to be right

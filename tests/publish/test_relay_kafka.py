@@ -1,4 +1,4 @@
-"""The publisher against a real Kafka: killed, frozen, cloned, throttled; judged by another client that reads committed records."""
+"""The publisher against a real Kafka, with each client: killed, frozen, cloned, throttled; judged by another client that reads committed records."""
 
 import random
 import signal
@@ -7,9 +7,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from confluent_kafka.admin import NewPartitions
+from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # not re-exported for mypy
 
 from agent.config import Settings
 from agent.publish import topics
@@ -17,6 +18,9 @@ from tests.publish.consumer import Judge
 from tests.publish.fronts import OutboxFront, settings_for, workload
 from tests.services.kafka import KafkaBroker
 from tests.waiting import eventually
+
+FROZEN = 7.0  # seconds
+WAITING = 20  # batches in the outbox, at the most, so that the publisher is busy and never hopelessly behind
 
 
 class Publisher:
@@ -31,9 +35,10 @@ class Publisher:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
 
     def kill(self) -> None:
-        """Kills it."""
-        self.process.kill()
-        self.process.communicate()
+        """Kills it, if it still runs."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
 
     def halted(self, seconds: float = 60) -> str:
         """Waits for its own end: the code it printed."""
@@ -78,13 +83,13 @@ class Site:
         self.front.close()
 
 
-@pytest.fixture
-def site(kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path) -> Iterator[Callable[..., Site]]:
-    """Makes the site; keyword arguments are settings of kafka."""
+@pytest.fixture(params=["kafka-python", "librdkafka"])
+def site(request: pytest.FixtureRequest, kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """Makes the site, with each client in turn; keyword arguments are settings of kafka."""
     made: list[Site] = []
 
-    def make(bootstrap: str = "", **kafka: object) -> Site:
-        options = {"transaction_timeout_seconds": 4.0} | kafka
+    def make(bootstrap: str = "", **kafka: Any) -> Site:
+        options = {"client": request.param, "transaction_timeout_seconds": 4.0} | kafka
         admin = settings_for(kafka_broker.bootstrap, topic_prefix, tmp_path, **options)
         made.append(Site(settings_for(bootstrap or kafka_broker.bootstrap, topic_prefix, tmp_path, **options), admin))
         return made[-1]
@@ -100,9 +105,10 @@ def test_killed_many_times(site: Callable[..., Site]) -> None:
     here, chance = site(transaction_events=25), random.Random(20)
     for turn in range(20):
         publisher = here.publisher()
-        ends = time.monotonic() + chance.uniform(0.5, 2.0)
+        ends = time.monotonic() + chance.uniform(0.8, 2.5)
         while time.monotonic() < ends:
-            here.front.write(workload(chance.randrange(1 << 30), 15, 60), size=300, heartbeat=chance.random() < 0.3)
+            if here.front.outbox_rows() < WAITING:
+                here.front.write(workload(chance.randrange(1 << 30), 5, 60), size=300, heartbeat=chance.random() < 0.3)
         publisher.kill()
         if turn % 4 == 0:
             here.front.opened_again("nonce-1")
@@ -124,8 +130,9 @@ def test_frozen_and_killed_broker(site: Callable[..., Site], kafka_broker: Kafka
         kafka_broker.pause()
         try:
             began = time.monotonic()
-            while time.monotonic() - began < 7:
-                here.front.write(workload(2, 20, 20))
+            for turn in range(40):
+                here.front.write(workload(turn, 20, 20))
+            eventually(lambda began=began: time.monotonic() - began > FROZEN, what="every deadline has passed")  # type: ignore[misc]
         finally:
             kafka_broker.resume()
         here.verdict()
@@ -179,39 +186,73 @@ def delete(broker: KafkaBroker, topic: str) -> None:
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
-@pytest.mark.parametrize("harm", ["state deleted", "state recreated", "topic deleted", "topic recreated", "partition added"])
+@pytest.mark.parametrize("harm", ["state deleted", "state recreated"])
 def test_harm_is_named(site: Callable[..., Site], kafka_broker: KafkaBroker, harm: str, running: bool) -> None:
     """Each harm halts the agent at the latest with the next transaction (running) or before it writes anything (stopped)."""
     here = site()
-    settings = here.settings
     publisher = here.publisher()
     here.front.write(workload(1, 50))
     here.verdict()
     if not running:
         publisher.stop()
-    topic = settings.state_topic if harm.startswith("state") else f"{settings.kafka.prefix}.orders"
+    delete(kafka_broker, here.settings.state_topic)
+    if harm.endswith("recreated"):
+        topics.create_topics(here.settings, lambda line: None)
+    here.front.write(workload(2, 50))
+    publisher = publisher if running else here.publisher()
+    assert publisher.halted() == "STATE_LOST"
+
+
+@pytest.mark.parametrize(("harm", "running"), [("topic deleted", True), ("topic recreated", True), ("partition added", False)])
+def test_a_harmed_topic_stops_its_table_alone(site: Callable[..., Site], kafka_broker: KafkaBroker, harm: str, running: bool) -> None:
+    """Within a minute its table is to be suspended; the other goes on; a new generation goes to the topic as it is then."""
+    here = site()
+    front, topic = here.front, f"{here.settings.kafka.prefix}.orders"
+    publisher = here.publisher()
+    front.write(workload(1, 50))
+    here.verdict()
+    if not running:
+        publisher.stop()
     if harm == "partition added":
         kafka_broker.admin.create_partitions([NewPartitions(topic, 4)])[topic].result(20)
     else:
         delete(kafka_broker, topic)
-    if harm.endswith("recreated"):
-        topics.create_topics(settings, lambda line: None)
-    here.front.write(workload(2, 50))
-    publisher = publisher if running else here.publisher()
-    expected = {"state": "STATE_LOST", "topic": "TOPIC_LOST", "partition": "PARTITIONS_CHANGED"}[harm.split(maxsplit=1)[0]]
-    assert publisher.halted() == expected
+    if harm == "topic recreated":
+        topics.create_topics(here.settings, lambda line: None)
+    if not running:
+        publisher = here.publisher()
+    front.write(workload(2, 50))
+    code = "PARTITIONS_CHANGED" if harm == "partition added" else "TOPIC_LOST"
+    eventually(lambda: front.suspensions() == [("orders", code)], 60, "capture is asked to suspend the table")
+    front.suspend("orders")
+    items = {name: events for name, events in front.expected.items() if name != topic}
+    Judge(kafka_broker.bootstrap, *items).verdict(items, 60)
+    publisher.stop()
+    topics.create_topics(here.settings, lambda line: None)
+    front.begin_anew("orders")
+    front.write([[("orders", 1, "c"), ("items", 1, "u")], [("orders", 1, "d")]])
+    last = here.publisher()
+    judge = Judge(kafka_broker.bootstrap, topic)
+
+    def anew() -> list[int]:
+        judge.poll()
+        return sorted(int(event.headers["sync.seq"]) for event in judge.events(topic) if event.headers["sync.generation"] == "2")
+
+    eventually(lambda: anew() == [1, 2], 60, "the new generation is published")
+    judge.close()
+    assert last.stop() < 4
 
 
 @pytest.mark.slow
 def test_a_slow_line_makes_progress(site: Callable[..., Site], kafka_broker: KafkaBroker) -> None:
-    """One source transaction of 1 MB over 40 kB/s with a time-out of 4 s: sent in parts that pass, then the line heals."""
+    """One source transaction of 600 kB over 60 kB/s with a time-out of 4 s: sent in parts that pass, then the line heals."""
     here = site(kafka_broker.proxied_bootstrap)
     here.publisher()
     here.front.write(workload(1, 5))
     here.verdict()
-    kafka_broker.proxy.throttle(40_000)
+    kafka_broker.proxy.throttle(60_000)
     try:
-        here.front.write([[("orders", number, "c") for number in range(2000)]], size=500)
+        here.front.write([[("orders", number, "c") for number in range(1000)]], size=500)
         here.verdict(300)
     finally:
         kafka_broker.proxy.heal()
@@ -220,5 +261,5 @@ def test_a_slow_line_makes_progress(site: Callable[..., Site], kafka_broker: Kaf
         key=lambda h: int(h["sync.seq"]),
     )
     parts = [int(headers["sync.part"]) for headers in heads]
-    assert len(parts) == 2000 and parts == sorted(parts) and set(parts) == set(range(1, parts[-1] + 1))
+    assert len(parts) == 1000 and parts == sorted(parts) and set(parts) == set(range(1, parts[-1] + 1))
     assert [headers["sync.last"] == "1" for headers in heads] == [part == parts[-1] for part in parts]

@@ -1,0 +1,15 @@
+"""Which Kafka client publishes: the one that kafka.client names."""
+
+from agent.config import Settings
+from agent.publish.base import Tick
+from agent.publish.kafka_python import KafkaPython
+
+
+def cluster(settings: Settings, agent: str, tick: Tick) -> KafkaPython:
+    """The cluster as the agent with this transactional id sees it; nothing is connected yet."""
+    given = (settings.kafka, settings.state_topic, agent, tick)
+    if settings.kafka.client == "librdkafka":
+        from agent.publish.librdkafka import Librdkafka  # noqa: PLC0415 - the package is an extra, and takes memory
+
+        return Librdkafka(*given)
+    return KafkaPython(*given)

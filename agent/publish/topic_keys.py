@@ -1,0 +1,67 @@
+"""Finds out which keys a topic still has, before it is published anew: what no row has any more then gets its delete.
+
+A command reads the topic, beside the service, and leaves the keys in the front end, a bounded piece at a time. A row that comes or goes
+meanwhile does no harm: capture looks each key up in the source and in the front end before it tells the delete.
+"""
+
+import time
+from collections.abc import Mapping
+
+from kafka import KafkaConsumer, TopicPartition
+from sqlalchemy import delete, insert
+
+from agent.config import Settings
+from agent.errors import KafkaUnreachable
+from agent.front.own_tables import text_digest
+from agent.front.reader import Reader
+from agent.front.schema import topic_keys
+from agent.publish.connection import addresses, client_settings, closing_client, our_error
+from agent.publish.topics import SECONDS, broker
+
+_PIECE = 5_000  # records read at once
+_SILENCE = 60.0  # seconds without a record after which reading fails
+
+
+def collect(settings: Settings, resource: str, topic: str, reader: Reader) -> int:
+    """Reads a topic from its beginning to its end as it is now, and returns how many records that were; 0 where there is no topic.
+
+    Raises KafkaUnreachable, LoginRefused, KafkaRefused, FrontUnreachable.
+    """
+    with reader.writing() as connection:
+        connection.execute(delete(topic_keys).where(topic_keys.c.name == resource))
+    found = broker(settings).topics([topic], time.monotonic() + SECONDS)[topic]
+    if found is None:
+        return 0
+    options = {"isolation_level": "read_committed", "enable_auto_commit": False, "allow_auto_create_topics": False, "auto_offset_reset": "earliest"}
+    places = [TopicPartition(topic, number) for number in range(found.partitions)]
+    try:
+        with closing_client(KafkaConsumer, **client_settings(settings.kafka), bootstrap_timeout_ms=int(SECONDS * 900), **options) as consumer:
+            consumer.assign(places)
+            consumer.seek_to_beginning(*places)
+            return _read(settings, consumer, dict(consumer.end_offsets(places)), resource, reader)
+    except Exception as error:  # noqa: BLE001 - clients raise anything; it becomes one of our errors
+        raise our_error(error, settings.kafka, f"topic {topic}") from None
+
+
+def _read(settings: Settings, consumer: KafkaConsumer, ends: Mapping[TopicPartition, int], resource: str, reader: Reader) -> int:
+    records, heard = 0, time.monotonic()
+    while any((consumer.position(place, timeout_ms=int(SECONDS * 1000)) or 0) < end for place, end in ends.items()):
+        polled = consumer.poll(timeout_ms=500, max_records=_PIECE)
+        keys = {record.key: record.value is not None for batch in polled.values() for record in batch}
+        if keys:
+            records, heard = records + sum(map(len, polled.values())), time.monotonic()
+            _keep(reader, resource, keys)
+        elif time.monotonic() - heard > _SILENCE:
+            raise KafkaUnreachable(address=addresses(settings.kafka), reason="the topic cannot be read to its end")
+    return records
+
+
+def _keep(reader: Reader, resource: str, keys: Mapping[bytes, bool]) -> None:
+    """Which of these keys the topic has after this piece; a delete's tombstone takes its key away."""
+    texts = {key.decode(): stands for key, stands in keys.items()}
+    digests = {text: text_digest(text) for text in texts}
+    with reader.writing() as connection:
+        connection.execute(delete(topic_keys).where(topic_keys.c.name == resource, topic_keys.c.digest.in_(digests.values())))
+        rows = [{"name": resource, "digest": digests[text], "row_key": text} for text, stands in texts.items() if stands]
+        if rows:
+            connection.execute(insert(topic_keys), rows)
