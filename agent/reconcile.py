@@ -1,0 +1,385 @@
+"""Makes a table of the front end equal to the source beside the live stream, or finds out whether it is: copy, repair and verify.
+
+    open a window ─▶ the source reads a page ─▶ the stream delivers its high position ─▶ merge: page + window against the front end
+
+One table at a time. `Reconciler.tend` is the loop, called between source transactions; `reached` merges inside the transaction that
+marks the page's end, so differences, their events and the mark become durable together. Rules: docs/decisions/visibility-hand-over.md.
+"""
+
+import hashlib
+import logging
+import time
+import uuid
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, cast
+
+from agent import failpoints
+from agent.config import ReconcileSettings
+from agent.connectors.base import Ask, Page, Source
+from agent.errors import Suspend, TooManyDeletes, stored
+from agent.events.changes import UNCHANGED, HighPosition, Row, Snapshot
+from agent.events.lines import row_of
+from agent.front.applier import Applier, Differences
+from agent.front.base import EXTRAS, HOLES, KNOWN, PAGES, TOPIC, WITHHELD, Copy, Front, Request
+from agent.front.window import Window
+from agent.resource import FrontRow, Key, Resource
+
+log = logging.getLogger(__name__)
+
+_FIRST, _LEAST, _MOST = 1_000, 100, 20_000  # rows of a page
+_SHORT, _LONG = 0.05, 0.2  # seconds of a merge: below, pages grow; above, they shrink
+_FEW = 100  # rows that may be deleted whatever share they are
+_SHOWN = 20  # differences that a report names
+_LAG = 16 << 20  # bytes of log the stream may be behind while pages are read
+_STARVED = 5.0  # seconds after which a page is read however far behind the stream is
+
+
+@dataclass
+class Run:
+    """One table on its way through the phases. Of a verify nothing is stored: it begins anew after a restart."""
+
+    resource: Resource
+    copy: Copy
+    repair: bool = True
+    request: Request | None = None
+    rewritten: Mapping[str, str] | None = None  # a verify for which nobody asked: the table was rewritten, and this is its fingerprint since
+    limit: int = _FIRST
+    keys: Sequence[Key] = ()  # to look up next; in the phase of the pages none
+    topic_keys: Sequence[str] = ()  # of the phase of the topic's keys: the same as the topic has them
+    withheld: int = 0
+    unsure: set[Key] = field(default_factory=set)  # of a verify: keys to look up in the end
+    equal: int = 0
+    shown: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def again(self) -> bool:
+        """Whether rows are told again though nothing differs."""
+        return self.copy.phase == WITHHELD or (self.copy.republish and self.copy.phase == PAGES)
+
+    @property
+    def differences(self) -> int:
+        """How many rows differed so far."""
+        return self.copy.missing + self.copy.different + self.copy.extra
+
+    def report(self) -> dict[str, Any]:
+        """What a command is told."""
+        copy = self.copy
+        counts = {"rows": copy.rows, "equal": self.equal, "missing": copy.missing, "different": copy.different, "extra": copy.extra}
+        return {"phase": copy.phase, "estimate": copy.estimate, "looked_up": copy.looked_up, **counts, "withheld": self.withheld, "differences": self.shown}
+
+    def count(self, page: Page, found: Differences, on_their_way: Collection[Key]) -> None:
+        """Counts what a page has shown; rows that are being read again are no differences."""
+        kinds = {"missing": found.missing, "different": found.different, "extra": found.extra}
+        counted = {kind: [key for key in keys if key not in on_their_way] if on_their_way else keys for kind, keys in kinds.items()}
+        looked = {"rows": len(page.lines)} if self.copy.phase == PAGES else {"looked_up": len(self.keys)}
+        more = looked | {kind: len(keys) for kind, keys in counted.items()}
+        self.copy = self.copy._replace(**{name: getattr(self.copy, name) + number for name, number in more.items()})
+        for kind, keys in counted.items():
+            for key in islice(keys, max(0, _SHOWN - len(self.shown))):
+                text = self.resource.key_json(key).decode()
+                self.shown.append({"kind": kind, "hash": hashlib.sha256(text.encode()).hexdigest()[:16], "key": text})
+
+
+class Reconciler:
+    """Between `Capture` and the tables that are not live, for as long as source and front end are open."""
+
+    def __init__(
+        self, settings: ReconcileSettings, source: Source, front: Front, applier: Applier, resources: Sequence[Resource], unseen: Collection[int]
+    ) -> None:
+        self._settings, self._source, self._front, self._applier = settings, source, front, applier
+        self._resources = {resource.name: resource for resource in resources}
+        self._unseen = set(unseen)  # source transactions applied, which a new snapshot may not see yet
+        self._verifies: list[Run] = []
+        self._requests: dict[str, Request] = {}  # by resource: to reconcile it, once it is its turn
+        self._window: tuple[str, Window] | None = None  # token of the page, changes since it was asked for
+        self._merged_at = time.monotonic()
+        self.run: Run | None = None  # at work
+        self.rows: Counter[str] = Counter()  # read, by resource; the caller clears it
+
+    def applied(self, xids: Collection[int]) -> None:
+        """These source transactions are in the front end for good."""
+        self._unseen.update(xids)
+
+    def seen(self, snapshot: Snapshot) -> None:
+        """What a new snapshot of the source sees, every later one does."""
+        self._unseen = {xid for xid in self._unseen if not snapshot.sees(xid)}
+
+    # ---- the loop
+
+    def tend(self) -> None:
+        """To be called between source transactions, after the front end's commit: sees that a page is on its way while a table needs one."""
+        if self._window is not None:
+            self._source.page()  # an error of its reader, if there is one
+            if not (self._window[1].broken or self._window[1].overflown):
+                return
+            self._drop("the table was emptied" if self._window[1].broken else "too many changes came meanwhile")
+        self.run = run = self._next()
+        if run is not None and self._calm(run):
+            if not run.copy.began_us:
+                self._begin(run)
+            self._ask(run, run.copy.mark, self._unseen)
+
+    def _calm(self, run: Run) -> bool:
+        """Whether a page may be read now: the stream comes first, and Kafka must not be too far behind."""
+        lagging = self._source.lag_bytes() > _LAG and time.monotonic() - self._merged_at < _STARVED
+        return not lagging and not (run.repair and self._front.outbox_bytes() > self._settings.max_outbox_bytes)
+
+    def _ask(self, run: Run, after: Key | None, must_see: Collection[int]) -> None:
+        """Opens a window, in which the stream's changes of the table are remembered, and asks for rows that show everything before it."""
+        token, resource = str(uuid.uuid4()), run.resource
+        window = Window(resource.name, self._settings.window_bytes)
+        self._window, self._applier.window = (token, window), window
+        columns = tuple(resource.columns[i] for i in resource.key) if run.copy.phase == EXTRAS else resource.reading
+        keys = None if run.copy.phase == PAGES else run.keys
+        self._source.ask(Ask(token, resource.name, resource.table, columns, frozenset(must_see), run.copy.horizon, after, run.limit, keys))
+
+    def reached(self, high: HighPosition) -> None:
+        """The stream has come to a high position: a page that still counts is merged, inside the source transaction that marks its end."""
+        if self._window is None or self._window[0] != high.token or self.run is None:
+            return
+        page, window, run = self._source.page(), self._window[1], self.run
+        self._applier.flush()  # now the front end holds, and the window has heard of, everything before
+        if page is None or window.broken or window.overflown:
+            self._drop("it was not read in time" if page is None else "its changes could not be kept")
+            return
+        self._window = self._applier.window = None
+        if run.copy.phase == PAGES and page.more and (run.repair or not self._applier.copies) and self._calm(run):
+            self._ask(run, run.resource.key_of(row_of(page.lines[-1])), self._unseen.union(self._applier.under_way))  # read while this one is merged
+        failpoints.hit("before_page_merge")
+        began = time.monotonic()
+        self._merge(run, window, page)
+        self._advance(run, page)
+        failpoints.hit("after_page_merge")
+        self._merged_at = time.monotonic()
+        run.limit = _paced(run.limit, page, self._merged_at - began)
+
+    def _drop(self, reason: str) -> None:
+        """The page is of no use: the next one is smaller."""
+        self._source.withdraw()
+        self._window = self._applier.window = None
+        if self.run is not None:
+            log.info("page_dropped resource=%s rows=%d reason=%s", self.run.resource.name, self.run.limit, reason)
+            self.run.limit = max(self.run.limit // 2, 1)
+
+    # ---- one page against the front end
+
+    def _merge(self, run: Run, window: Window, page: Page) -> None:
+        """Finds the differences, counts them, and takes them away where it is a repair."""
+        resource = run.resource
+        rows, stands = self._compared(run, page)
+        found = Differences()
+        for key, read in rows.items():
+            after = window.after(key, read)
+            row = _shared(resource, after)
+            stood = stands.get(key)
+            if row is None:
+                if stood is not None:
+                    found.extra.append(key)
+                elif run.copy.phase == TOPIC:
+                    found.gone.append(key)
+            elif UNCHANGED in row and after is not read:
+                found.holes.append(key)
+            elif run.again:
+                found.told[key] = cast("FrontRow", row)
+                run.equal += row == stood
+            elif stood is None:
+                found.missing[key] = cast("FrontRow", row)
+            elif row != stood:
+                found.different[key] = cast("FrontRow", row)
+            else:
+                run.equal += 1
+        run.unsure.update(found.holes)
+        run.count(page, found, self._applier.holes(resource.name))
+        self.rows[resource.name] += len(page.lines)
+        if run.repair:
+            self._guard(run)
+            self._applier.repair(resource, found, rows, free=run.copy.phase == PAGES and self._front.same_order(resource.target))
+
+    def _compared(self, run: Run, page: Page) -> tuple[dict[Key, Row | None], dict[Key, FrontRow]]:
+        """What the page and what the front end say of the keys that need a look; rows equal on both sides need none."""
+        resource, target = run.resource, run.resource.target
+        if run.copy.phase == EXTRAS:
+            found = set(map(row_of, page.lines))
+            gone = [key for key in run.keys if key not in found]
+            return dict.fromkeys(gone), self._front.fetch(target, gone)
+        if run.copy.phase in (HOLES, WITHHELD, TOPIC):
+            read = {resource.key_of(row): row for row in map(row_of, page.lines)}
+            run.unsure.difference_update(run.keys)
+            return {key: read.get(key) for key in run.keys}, self._front.fetch(target, run.keys)
+        ours, theirs = page.lines, None
+        if self._front.same_order(target):
+            theirs = self._front.lines(target, run.copy.mark, resource.key_of(row_of(ours[-1])) if page.more else None)
+            if not resource.filtered and not self._holes(run) and not run.again:
+                known = set(ours).intersection(theirs)
+                run.equal += len(known)
+                ours, theirs = [line for line in ours if line not in known], [line for line in theirs if line not in known]
+        rows: dict[Key, Row | None] = {resource.key_of(row): row for row in map(row_of, ours)}
+        if theirs is None:
+            return rows, self._front.fetch(target, list(rows))
+        stands = {resource.key_of(row): row for row in map(row_of, theirs)}
+        return dict.fromkeys(stands) | rows, stands
+
+    def _guard(self, run: Run) -> None:
+        """Raises TooManyDeletes before a wrong source or filter empties the front end."""
+        limit = max(_FEW, int(run.copy.front_rows * self._settings.max_delete_share))
+        if run.copy.extra > limit and not run.copy.allow_deletes:
+            raise TooManyDeletes(resource=run.resource.name, deletes=run.copy.extra, rows=run.copy.front_rows, limit=limit)
+
+    # ---- which table, which phase
+
+    def _next(self) -> Run | None:
+        """The run to go on with: copies first, in the order of the configuration, then what is to be verified."""
+        if self.run is not None and self.run.repair and self.run.resource.name in self._applier.copies:
+            return self.run
+        copying = next((name for name in self._resources if name in self._applier.copies), None)
+        if copying is not None:
+            if self.run is not None and not self.run.repair:
+                self._verifies.insert(0, self.run)
+            return Run(self._resources[copying], self._applier.copies[copying], request=self._requests.pop(copying, None))
+        if self.run is not None:
+            return self.run
+        return self._verifies.pop(0) if self._verifies else None
+
+    def _begin(self, run: Run) -> None:
+        """Who runs now at the source may have changed the table before its changes were in the stream: the first page waits for them all."""
+        copy = run.copy._replace(began_us=time.time_ns() // 1000, horizon=run.copy.horizon or self._source.horizon())
+        run.copy = copy._replace(estimate=self._source.estimate(run.resource.table), front_rows=self._front.count(run.resource.target))
+        if run.repair:
+            self._applier.copies[run.resource.name] = run.copy
+            self._front.start_copy(run.resource.name, run.copy)
+        log.info("reconcile_begins resource=%s repair=%s phase=%s estimate=%d", run.resource.name, run.repair, copy.phase, run.copy.estimate)
+
+    def _holes(self, run: Run) -> Collection[Key]:
+        return self._applier.holes(run.resource.name) if run.repair else run.unsure
+
+    def _advance(self, run: Run, page: Page) -> None:
+        """On to the next page, phase or table. After the pages the front end's keys are looked up in the source, unless the pages have shown each."""
+        copy, target = run.copy, run.resource.target
+        if copy.phase == PAGES and page.more:
+            copy = copy._replace(mark=run.resource.key_of(row_of(page.lines[-1])))
+        elif copy.phase == PAGES:
+            copy = copy._replace(phase=self._past_extras(copy) if self._front.same_order(target) else EXTRAS, mark=None)
+        elif copy.phase in (EXTRAS, WITHHELD) and run.keys:
+            copy = copy._replace(mark=run.keys[-1])
+        elif copy.phase == TOPIC and run.topic_keys:
+            self._front.forget_topic_keys(run.resource.name, run.topic_keys)
+        run.keys = run.topic_keys = ()
+        if copy.phase == EXTRAS:
+            run.keys = self._front.keys_after(target, copy.mark, run.limit)
+            copy = copy if run.keys else copy._replace(phase=self._past_extras(copy), mark=None)
+        if copy.phase == WITHHELD:
+            run.keys = sorted(key for key in self._applier.withheld(run.resource.name) if copy.mark is None or key > copy.mark)[: run.limit]
+            copy = copy if run.keys else copy._replace(phase=HOLES, mark=None)
+        if copy.phase == TOPIC:
+            run.topic_keys = self._front.topic_keys(run.resource.name, run.limit)
+            run.keys = [key for key in map(run.resource.key_of_kafka, run.topic_keys) if key is not None]
+            if len(run.keys) < len(run.topic_keys):
+                log.warning("topic_keys_unread resource=%s count=%d", run.resource.name, len(run.topic_keys) - len(run.keys))
+            copy = copy if run.topic_keys else copy._replace(phase=HOLES, mark=None)
+        if copy.phase == HOLES:
+            run.keys = list(self._holes(run))[: run.limit]
+        run.copy = copy
+        if copy.phase == HOLES and not run.keys:
+            self._finish(run)
+        elif run.repair:
+            self._applier.move(run.resource.name, copy)
+        if run.request is not None and not self._front.answer(run.request.id, "running", run.report()):
+            run.request = None
+            if not run.repair:  # nobody waits for it any more
+                self._drop("it was withdrawn")
+                self.run = None
+
+    @staticmethod
+    def _past_extras(copy: Copy) -> str:
+        return TOPIC if copy.republish else HOLES
+
+    def _finish(self, run: Run) -> None:
+        copy = run.copy
+        run.withheld = len(self._applier.withheld(run.resource.name))
+        log.info(
+            "reconcile_ends resource=%s repair=%s rows=%d missing=%d different=%d extra=%d",
+            run.resource.name, run.repair, copy.rows, copy.missing, copy.different, copy.extra,
+        )  # fmt: skip
+        if run.repair:
+            self._applier.move(run.resource.name, None)
+        elif run.rewritten is not None:
+            self._front.keep_fingerprint(run.resource.name, run.rewritten)
+            if run.differences:
+                self._applier.move(run.resource.name, KNOWN)
+        if run.request is not None:
+            self._front.answer(run.request.id, "done", run.report())
+            run.request = None
+        self.run = None
+
+    # ---- what was asked
+
+    def asked(self, requests: Sequence[Request]) -> bool:
+        """Takes up what commands have asked. True: the tables must be opened anew first."""
+        runs = [*self._verifies, *([self.run] if self.run else [])]
+        known = {request.id for request in [*self._requests.values(), *(run.request for run in runs)] if request is not None}
+        opened = [self._take(request) for request in requests if request.id not in known]
+        return any(opened)
+
+    def _take(self, request: Request) -> bool:
+        name, copying = request.resource, request.resource in self._applier.copies
+        resource = self._resources.get(name)
+        if request.kind == "suspend":
+            if resource is not None:
+                error = stored(str(request.values["code"]), dict(request.values["values"]))
+                assert isinstance(error, Suspend), "an error of one table"
+                log.error("table_suspended resource=%s code=%s error=%s", name, error.code, error.text("en"))
+                self._front.suspend(error)
+            self._front.answer(request.id, "done", {})
+            return resource is not None
+        if request.kind == "resume":
+            if resource is None or copying:
+                self._front.start_copy(name, Copy(allow_deletes=request.allow_deletes))
+                self._front.answer(request.id, "done", {})
+                return True
+            self._front.answer(request.id, "failed", {"state": "live"})
+            return False
+        if request.kind == "republish" and not request.running and not (copying and self._applier.copies[name].republish):
+            self._front.begin_generation(name, Copy(allow_deletes=request.allow_deletes, republish=True))
+            self._front.answer(request.id, "running", {})
+            return True  # goes on once the table is open
+        if resource is None or (copying and request.kind in ("verify", "retry")):
+            self._front.answer(request.id, "failed", {"state": "copying" if copying else "suspended"})
+        elif request.kind == "verify":
+            self._front.answer(request.id, "running", {})
+            self._verifies.append(Run(resource, KNOWN, repair=False, request=request))
+        else:
+            if not copying:
+                phase = WITHHELD if request.kind == "retry" else PAGES
+                self._applier.copies[name] = KNOWN._replace(phase=phase, allow_deletes=request.allow_deletes)
+                self._front.start_copy(name, self._applier.copies[name])
+            self._front.answer(request.id, "running", {})
+            if self.run is not None and self.run.repair and self.run.resource.name == name:
+                self.run.request = request
+            else:
+                self._requests[name] = request
+        return False
+
+    def verify(self, name: str, rewritten: Mapping[str, str]) -> None:
+        """A table was rewritten, nobody knows how: it is verified, and copied anew if it differs."""
+        self._verifies.append(Run(self._resources[name], KNOWN, repair=False, rewritten=rewritten))
+
+
+def _shared(resource: Resource, row: Row | None) -> Row | None:
+    """What of a read row is shared: None if the filter keeps it back; a row with UNCHANGED in it is a hole."""
+    if row is None:
+        return None
+    passes = resource.passes(row, shared_before=False)
+    if passes is False:
+        return None
+    return resource.shared(row) if passes else (UNCHANGED, *resource.shared(row))
+
+
+def _paced(limit: int, page: Page, seconds: float) -> int:
+    """Rows of the next page: more while a merge is short, less when it held the stream up, never more than the source could give."""
+    limit = min(limit, page.limit)
+    if seconds > _LONG:
+        return max(limit // 2, _LEAST)
+    return min(limit * 2, _MOST) if seconds < _SHORT and page.more else limit

@@ -1,0 +1,87 @@
+"""The shared tables as source and front end have them now: compiled, checked, and compared with what the catalogue said of them before."""
+
+import logging
+
+from agent.config import ResourceSettings, Settings
+from agent.connectors.base import Fingerprint, Source
+from agent.errors import NotInitialised, TableChanged, TableUnpublished
+from agent.front.base import Copy, Front, Stored
+from agent.resource import Resource, SourceTable
+
+log = logging.getLogger(__name__)
+
+
+class Tables:
+    """From one opening of source and front end to the next. `resources`: the tables that are not suspended."""
+
+    def __init__(self, settings: Settings, source: Source, front: Front, stored: Stored) -> None:
+        """Both are open. Raises TableChanged, TableUnpublished, FrontTableWrong (suspend the table), NotInitialised."""
+        self._source, self._front = source, front
+        found = source.tables()
+        self.resources: list[Resource] = []
+        for resource in settings.resource:
+            if resource.name not in stored.resources:
+                raise NotInitialised(what=f"resource {resource.name}")
+            if stored.resources[resource.name].state != "suspended":
+                self.resources.append(self._compiled(settings, resource, found))
+        for name in stored.resources.keys() - {resource.name for resource in settings.resource}:
+            if stored.resources[name].state == "live":
+                front.start_copy(name, Copy())  # what it misses from now on is made up for when the configuration has it again
+        self._now = self._fingerprints()
+        self.rewritten: dict[str, dict[str, str]] = {}  # by resource: nobody knows why
+        self.stored = self._compared(stored)  # with what is copied anew
+
+    def _compiled(self, settings: Settings, resource: ResourceSettings, found: dict[tuple[str, str], SourceTable]) -> Resource:
+        table = found.get((resource.schema_name, resource.table_name))
+        if table is None:
+            raise TableChanged(resource=resource.name, table=resource.table, change="it does not exist")
+        reason = self._source.unpublished(resource.schema_name, resource.table_name)
+        if reason:
+            raise TableUnpublished(resource=resource.name, publication=settings.publication, table=resource.table, reason=reason)
+        compiled = Resource(resource, settings, table)
+        self._front.check(compiled.target)
+        return compiled
+
+    def _fingerprints(self) -> dict[str, Fingerprint]:
+        found = self._source.fingerprints()
+        return {r.name: found[r.table.schema, r.table.table] for r in self.resources if (r.table.schema, r.table.table) in found}
+
+    def _compared(self, stored: Stored) -> Stored:
+        """Compares the catalogue with what it was when the tables were last copied or compared; where rows may have changed unseen, the copy begins anew."""
+        for name, now in self._now.items():
+            before, found = stored.fingerprints.get(name), self._parts(name, now)
+            moved = {part for part, value in found.items() if before is not None and before.get(part) != value}
+            if moved:
+                log.warning("catalogue_changed resource=%s parts=%s", name, ",".join(sorted(moved)))
+            if moved - {"storage", "others"}:
+                self._front.start_copy(name, Copy())
+                copying = stored.resources[name]._replace(state="copying")
+                copy = Copy(republish=stored.copies.get(name, Copy()).republish)
+                stored = stored._replace(resources={**stored.resources, name: copying}, copies={**stored.copies, name: copy})
+            elif "storage" in moved:
+                self.rewritten[name] = found  # kept when the verify has ended
+                continue
+            if before != found:
+                self._front.keep_fingerprint(name, found)
+        return stored
+
+    def _parts(self, name: str, now: Fingerprint) -> dict[str, str]:
+        """What is stored: the catalogue's parts, and what the configuration shares of the table."""
+        resource = next(resource for resource in self.resources if resource.name == name)
+        return {**now._asdict(), "shared": resource.shape}
+
+    def moved(self) -> bool:
+        """Looks at the catalogue again: whether the tables must be opened anew. What was only rewritten is in `rewritten`."""
+        before, self._now = self._now, self._fingerprints()
+        self.rewritten = {}
+        outdated = bool(before.keys() - self._now.keys())
+        for name, now in self._now.items():
+            parts = {part for part, value in now._asdict().items() if value != getattr(before[name], part)}
+            if parts:
+                log.warning("catalogue_changed resource=%s parts=%s", name, ",".join(sorted(parts)))
+            outdated = outdated or bool(parts - {"storage", "others"})
+            if "storage" in parts:
+                self.rewritten[name] = self._parts(name, now)
+            elif parts == {"others"}:
+                self._front.keep_fingerprint(name, self._parts(name, now))
+        return outdated
