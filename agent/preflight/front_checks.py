@@ -82,11 +82,8 @@ class FrontCheck:
     def _missing(self, target: Target) -> Finding:
         if self.stored is None:
             return ok("FRONT_TABLE", mark("Front-end table {table} does not exist yet; init makes it"), table=target.name)
-        message = mark("Front-end table {table} does not exist any more")
-        if self._rows.get(target.resource, {}).get("seq") == 0:  # nothing was ever written to it
-            return error("FRONT_TABLE", message, "sync-agent init --apply", table=target.name)
-        fix = mark("An empty table in its place would differ from the source: restore the whole front end from a backup, or start over (docs/OPERATIONS.md).")
-        return error("FRONT_TABLE", message, translate(fix), table=target.name)
+        message = mark("Front-end table {table} does not exist; init makes it, and the service fills it from the business database")
+        return error("FRONT_TABLE", message, "sync-agent init --apply", table=target.name)
 
     def close(self) -> None:
         """Gives the connection back."""
@@ -98,10 +95,9 @@ def _resources(settings: Settings, rows: Mapping[str, Mapping[str, object]]) -> 
     for resource in settings.resource:
         row = rows.get(resource.name)
         if row is None:
-            message = mark("{resource} was added after init; this version cannot copy what the table holds")
-            fix = translate(mark("Take this [[resource]] out, or start over (docs/OPERATIONS.md)."))
-            yield error("RESOURCE_ADDED", message, fix, resource=resource.name)
-        elif row["state"] != "live":
+            message = mark("{resource} was added after init; init makes what it needs, and the service copies what the table holds once it is started again")
+            yield error("RESOURCE_ADDED", message, "sync-agent init --apply", resource=resource.name)
+        elif row["state"] == "suspended":
             yield warning("TABLE_SUSPENDED", mark("{resource} is suspended: {reason}"), "sync-agent status", resource=resource.name, reason=row["code"])
 
 

@@ -7,15 +7,17 @@ from uuid import uuid4
 from sqlalchemy import delete
 
 from agent.config import Settings
-from agent.errors import AnotherAgent, FrontReplaced, InitRefused
+from agent.connectors.postgres import catalogue
+from agent.connectors.postgres.session import address, connect
+from agent.errors import AnotherAgent, FrontReplaced, InitRefused, NotInitialised, SlotLost, SlotMissing, SourceNotPrimary
+from agent.events.changes import lsn_text
 from agent.front.opening import open_front
 from agent.front.reader import Reader
 from agent.front.schema import resource as resource_rows
 from agent.front.store import SqlFront
 from agent.messages import mark, translate
-from agent.preflight import judgement, plan, source_init
+from agent.preflight import generations, plan, source_facts, source_init
 from agent.preflight.administrator import administrator
-from agent.preflight.judgement import Judgement
 from agent.publish.topics import create_topics, write_first_state
 from agent.resource import Resource
 
@@ -35,7 +37,7 @@ def initialise(settings: Settings, apply: bool, admin_url: str | None, tell: Tel
         if stored is not None:
             _ours(settings, stored)
         if stored is not None and stored["initialised"]:
-            _again(settings, front, tell)
+            _again(settings, front, admin_url, stored, tell)
         else:
             _first(settings, front, admin_url, tell)
 
@@ -81,12 +83,12 @@ def _first(settings: Settings, front: SqlFront, admin_url: str | None, tell: Tel
             write_first_state(settings, str(identity["agent_uuid"]), int(str(identity["epoch"])), str(identity["nonce"]))
             tell(translate(mark("Topic {topic}: first state record is there"), topic=settings.state_topic))
             source_init.make_publication(settings, admin or side, judged, tell)
-            _slot(settings, front, judged, str(identity["agent_uuid"]), tell)
+            _slot(settings, front, str(identity["agent_uuid"]), tell)
     tell(translate(mark("Done. Next: `sync-agent check`, then start the service (`sync-agent run`).")))
 
 
-def _slot(settings: Settings, front: SqlFront, judged: Judgement, agent_uuid: str, tell: Tell) -> None:
-    with source_init.new_slot(settings, judged, tell) as start:
+def _slot(settings: Settings, front: SqlFront, agent_uuid: str, tell: Tell) -> None:
+    with source_init.new_slot(settings, tell) as start:
         front.update_state(
             source_id=f"{start.system_id}/{settings.source.database}/{settings.slot}/{agent_uuid}",
             system_id=start.system_id,
@@ -116,32 +118,79 @@ def _identity(settings: Settings, front: SqlFront, resources: list[Resource]) ->
     return stored
 
 
-def _front_tables(front: SqlFront, resources: list[Resource], tell: Tell) -> None:
+def _front_tables(front: SqlFront, resources: list[Resource], tell: Tell) -> list[str]:
+    """Creates or checks each; returns the resources whose tables were created."""
+    created = []
     for resource in resources:
         made = front.create(resource.target)
         front.check(resource.target)
         text = mark("Front-end table {table} created") if made else mark("Front-end table {table} exists and fits")
         tell(translate(text, table=resource.target.name))
+        created += [resource.name] if made else []
+    return created
 
 
-def _again(settings: Settings, front: SqlFront, tell: Tell) -> None:
-    """Initialised already: only what can be missing without harm is made."""
-    tell(translate(mark("This agent is initialised already; the replication slot and the position stay as they are")))
+def _again(settings: Settings, front: SqlFront, admin_url: str | None, stored: Mapping[str, object], tell: Tell) -> None:
+    """What is missing is made: tables of the configuration that are new, and a slot where there is none any more; what is there stays."""
+    tell(translate(mark("This agent is initialised already: only what is missing is made")))
     rows = Reader(front.engine).resources()
-    added = [resource.name for resource in settings.resource if resource.name not in rows]
-    if added:
-        reason = mark("table(s) {names} were added after init; this version cannot copy what they hold: take them out, or start over (docs/OPERATIONS.md)")
-        raise InitRefused(reason=translate(reason, names=", ".join(added)))
     for resource in settings.resource:
-        if rows[resource.name]["topic"] != settings.topic(resource):
+        if resource.name in rows and rows[resource.name]["topic"] != settings.topic(resource):
             reason = mark("{name} was published to topic {before}; the configuration now says {now}: set it back, or start over (docs/OPERATIONS.md)")
             raise InitRefused(reason=translate(reason, name=resource.name, before=rows[resource.name]["topic"], now=settings.topic(resource)))
-    with source_init.connected(settings) as side:
-        judged = judgement.judge(settings, side)
-        source_init.refuse(judged.tables)
-    for compiled in judged.resources(settings):
-        if rows[compiled.name]["seq"] == 0:  # nothing was ever written to it
-            _front_tables(front, [compiled], tell)
-        else:
-            front.check(compiled.target)
-    create_topics(settings, tell)
+    with administrator(settings, admin_url) as admin, source_init.connected(settings) as side:
+        lost = source_facts.slot(side, settings.slot) is None
+        judged = source_init.judge_and_grant(settings, admin, side, tell, first=lost)
+        resources = judged.resources(settings)
+        made = _front_tables(front, resources, tell)
+        front.copy_again([name for name in made if name in rows])
+        create_topics(settings, tell)
+        if judged.published is None:
+            source_init.make_publication(settings, admin or side, judged, tell)
+        front.initialise({}, {resource.name: resource.topic for resource in resources})
+    added = [resource.name for resource in resources if resource.name not in rows]
+    if added:
+        tell(translate(mark("Added: {names}; the service copies what they hold as soon as it is started again"), names=", ".join(added)))
+    if lost:
+        _new_slot(settings, front, stored, tell)
+
+
+def _new_slot(settings: Settings, front: SqlFront, stored: Mapping[str, object], tell: Tell) -> None:
+    """The way back after a lost slot: the stream begins anew, and every table is compared with the source; only differences are published."""
+    with source_init.new_slot(settings, tell) as start:
+        front.follow(start.system_id, start.timeline, start.position, start.time_us)
+    if start.system_id != stored["system_id"]:
+        tell(translate(mark("Warning: the business database is another one than before (its system identifier has changed)")))
+    text = mark("Replication slot {slot} created anew; the stream begins at {position}, and the service reads every table again")
+    tell(translate(text, slot=settings.slot, position=start.position))
+
+
+def rebind(settings: Settings, tell: Tell, restored: bool = False) -> None:
+    """After pg_upgrade with the slot taken along: accepts the server's new system identifier; every table is compared with the source.
+
+    With `restored`, after a backup was put back into the front end (or Kafka): takes up slot and state record as they are, and begins a new generation of
+    every topic. Raises InitRefused where the server is the one it was, NotInitialised, SlotMissing, SlotLost, the errors of connections, and Kafka's.
+    """
+    with _locked(open_front(settings)) as front:
+        stored = front.stored_state()
+        if stored is None or not stored["initialised"]:
+            raise NotInitialised(what="the state in the front end")
+        _ours(settings, stored)
+        with source_init.connected(settings) as side, connect(settings.source, replication=True) as replication:
+            server = catalogue.server(replication, side, settings.slot)
+            clock = int(source_facts.server(side).clock * 1_000_000)
+        if server.in_recovery:
+            raise SourceNotPrimary(address=address(settings.source))
+        if server.system_id == stored["system_id"] and not restored:
+            raise InitRefused(reason=translate(mark("the business database is the one it was: there is nothing to rebind")))
+        if not server.slot_exists:
+            raise SlotMissing(slot=settings.slot, position=str(stored["position"]))
+        if server.conflict or server.wal_status == "lost":
+            raise SlotLost(slot=settings.slot, reason=server.conflict or "wal_status is lost", position=str(stored["position"]))
+        if restored:
+            generations.begin_anew(settings, front, str(stored["agent_uuid"]), int(str(stored["epoch"])))
+        front.follow(server.system_id, server.timeline, lsn_text(server.confirmed), clock)
+        text = mark("Bound to the upgraded server; the stream goes on at {position}, and the service reads every table again")
+        if restored:
+            text = mark("Bound to slot and state record; the stream goes on at {position}, and the service publishes every row in a new generation")
+        tell(translate(text, position=lsn_text(server.confirmed)))

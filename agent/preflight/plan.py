@@ -7,6 +7,7 @@ from sqlalchemy.engine import make_url
 from agent.config import Settings
 from agent.connectors.postgres.session import address
 from agent.errors import AgentError
+from agent.front.mariadb import MariaDbFront
 from agent.front.postgres import PostgresFront
 from agent.front.schema import metadata
 from agent.front.sqlite import SqliteFront
@@ -90,6 +91,10 @@ def _front(settings: Settings, judged: Judgement | None, tell: Tell) -> None:
 
 def _dialect(settings: Settings) -> SqlFront:
     """A front end that is never connected: for the words of its database."""
-    if make_url(settings.front_url).get_backend_name() == "sqlite":
-        return SqliteFront("sqlite://", 1.0)
-    return PostgresFront(settings.front_url, None, 1.0)
+    match make_url(settings.front_url).get_backend_name():
+        case "sqlite":
+            return SqliteFront("sqlite://", 1.0)
+        case "postgresql":
+            return PostgresFront(settings.front_url, None, 1.0)
+        case _:
+            return MariaDbFront(settings.front_url, None, 1.0)

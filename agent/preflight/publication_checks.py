@@ -17,17 +17,22 @@ def check_publication(settings: Settings, publication: Publication, generated: b
     return found
 
 
+def missing(settings: Settings, publication: Publication) -> list[ResourceSettings]:
+    """The shared tables it does not carry."""
+    return [] if publication.all_tables else [resource for resource in settings.resource if _name(resource) not in publication.tables]
+
+
 def _tables(settings: Settings, publication: Publication) -> Iterator[Finding]:
     named = {"publication": settings.publication}
     if publication.all_tables:
         message = mark("The publication {publication} is FOR ALL TABLES: it works, and makes UPDATE and DELETE fail on any table without a key, shared or not")
         yield warning("PUBLICATION_ALL_TABLES", message, _anew(), **named)
         return
-    missing = [resource for resource in settings.resource if _name(resource) not in publication.tables]
-    if missing:
+    absent = missing(settings, publication)
+    if absent:
         message = mark("The publication {publication} lacks {tables}")
-        fix = statements.add_tables(settings, missing) + ";"
-        yield error("PUBLICATION_TABLES", message, fix, **named, tables=", ".join(resource.table for resource in missing))
+        fix = statements.add_tables(settings, absent) + ";"
+        yield error("PUBLICATION_TABLES", message, fix, **named, tables=", ".join(resource.table for resource in absent))
     for what, code, place in ((mark("row filter"), "PUBLICATION_FILTER", 0), (mark("column list"), "PUBLICATION_COLUMNS", 1)):
         limited = [resource.table for resource in settings.resource if publication.tables.get(_name(resource), (False, False))[place]]
         if limited:

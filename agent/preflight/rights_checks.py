@@ -32,7 +32,7 @@ def check_rights(settings: Settings, connection: psycopg.Connection[Any], tables
 
 
 def _table(settings: Settings, connection: psycopg.Connection[Any], resource: ResourceSettings, entry: Catalogued) -> Iterator[Finding]:
-    rights = source_facts.rights(connection, entry.table.oid, statements.needed_columns(resource), settings.source.user)
+    rights = source_facts.rights(connection, entry.table.oid, resource.needed_columns, settings.source.user)
     if rights is None:
         return
     values = {"user": settings.source.user, "table": resource.table, "resource": resource.name}

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from agent.messages import mark, translate
-from agent.preflight.findings import Finding, error, ok
+from agent.preflight.findings import Finding, error, ok, warning
 
-OLDEST = 140_000
+OLDEST, NEWEST = 140_000, 189_999  # what the tests run on
 _SET = "ALTER SYSTEM SET {name} = {value};"
 _RESTART = mark("-- then restart the server")
 _RELOAD = "SELECT pg_reload_conf();"
@@ -16,8 +16,7 @@ def check_server(server: Any, first: bool) -> list[Finding]:
     """What stands against the server. `first`: the slot is still to be made, so there must be room for it."""
     found = [*_kind(server), *_room(server, first)]
     if not any(finding.level == "error" for finding in found):
-        version = f"{server.version // 10_000}.{server.version % 10_000}"
-        found.append(ok("SERVER_OK", mark("PostgreSQL {version}, a primary with wal_level logical"), version=version))
+        found.append(ok("SERVER_OK", mark("PostgreSQL {version}, a primary with wal_level logical"), version=_version(server)))
     return found
 
 
@@ -32,8 +31,11 @@ def check_limit(server: Any) -> Finding:
 
 def _kind(server: Any) -> Iterator[Finding]:
     if server.version < OLDEST:
-        message = mark("PostgreSQL {version} is too old: 14 or later is needed")
-        yield error("SERVER_VERSION", message, translate(mark("Upgrade the server.")), version=f"{server.version // 10_000}.{server.version % 10_000}")
+        message = mark("PostgreSQL {version} is too old: 14 to 18 are supported")
+        yield error("SERVER_VERSION", message, translate(mark("Upgrade the server.")), version=_version(server))
+    elif server.version > NEWEST:
+        message = mark("PostgreSQL {version} is newer than what this version of the agent was tested with (14 to 18)")
+        yield warning("SERVER_VERSION", message, translate(mark("Look for a newer version of the agent.")), version=_version(server))
     if server.standby:
         yield error("SOURCE_NOT_PRIMARY", mark("The server is a standby"), translate(mark("Point source.host and source.port at the primary server.")))
     if server.wal_level != "logical":
@@ -50,3 +52,7 @@ def _room(server: Any, first: bool) -> Iterator[Finding]:
 
 def _changed(name: str, value: str) -> str:
     return f"{_SET.format(name=name, value=value)}\n{translate(_RESTART)}"
+
+
+def _version(server: Any) -> str:
+    return f"{server.version // 10_000}.{server.version % 10_000}"

@@ -10,7 +10,7 @@ import psycopg
 from agent.config import Settings
 from agent.connectors.postgres import catalogue
 from agent.connectors.postgres.history import check_server as check_history
-from agent.connectors.postgres.session import address, conninfo, guarded
+from agent.connectors.postgres.session import address, conninfo, guarded, unverified
 from agent.errors import AgentError, SlotBusy
 from agent.front.base import CommitMark, Stored
 from agent.messages import mark, translate
@@ -107,6 +107,11 @@ def _refused(settings: Settings, text: str) -> Finding:
             translate(mark("Is it PostgreSQL that listens there?")),
             reason=reason,
         )
+    if found := unverified(settings.source, text):
+        message, fix = _TLS_FAULTS.get(found.fault, _TLS_FAULTS["authority"])
+        server = f"{settings.source.host}:{settings.source.port}"
+        values = {"server": server, "host": settings.source.host, "reason": found.reason}
+        return error("SOURCE_TLS", message, translate(fix, **values), **values)
     if "pg_hba" not in lower and any(sign in lower for sign in _TLS):
         fix = mark(
             "Set source.sslrootcert to the authority that signed the server's certificate, use the host name in it, or have the server's owner set ssl = on."
@@ -116,6 +121,22 @@ def _refused(settings: Settings, text: str) -> Finding:
     line = f"host  {settings.source.database}  {user}  <address of this host>/32  scram-sha-256"
     fix = mark("Check source.user, source.database and the password file; the server's pg_hba.conf needs a line such as:")
     return error("SOURCE_LOGIN", mark("The business database refuses the login of {user}: {reason}"), f"{translate(fix)}\n{line}", user=user, reason=reason)
+
+
+_TLS_FAULTS: dict[str, tuple[str, str]] = {
+    "name": (
+        mark("{server}: the certificate is for another host name than {host}"),
+        mark("Use the name in the certificate in source.host, or have one issued that names {host}."),
+    ),
+    "time": (
+        mark("{server}: the certificate is outside its time: {reason}"),
+        mark("See it with: openssl s_client -starttls postgres -connect {server} -showcerts </dev/null | openssl x509 -noout -text"),
+    ),
+    "authority": (
+        mark("{server}: the certificate is not signed by the authority in source.sslrootcert: {reason}"),
+        mark("Put the certificate of the authority that signed the server's into source.sslrootcert."),
+    ),
+}
 
 
 def _server(connection: Connection, first: bool) -> list[Finding]:

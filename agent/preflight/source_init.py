@@ -11,7 +11,7 @@ from agent.connectors.postgres import catalogue, slot
 from agent.connectors.postgres.session import connect, guarded
 from agent.errors import InitRefused
 from agent.messages import mark, translate
-from agent.preflight import judgement, source_facts, statements
+from agent.preflight import judgement, publication_checks, source_facts, statements
 from agent.preflight.findings import Finding, errors, listing
 from agent.preflight.judgement import Judgement
 from agent.preflight.server_checks import check_limit, check_server
@@ -68,13 +68,17 @@ def _run(connection: Connection, statement: str, tell: Tell, told: str = "") -> 
     tell(translate(mark("Business database: {statement}"), statement=told or statement))
 
 
-def judge_and_grant(settings: Settings, admin: Connection | None, side: Connection, tell: Tell) -> Judgement:
-    """Refuses a server or tables that will not do, then grants what is missing where there is an administrator."""
+def judge_and_grant(settings: Settings, admin: Connection | None, side: Connection, tell: Tell, first: bool = True) -> Judgement:
+    """Refuses a server or tables that will not do, then grants what is missing where there is an administrator. `first`: a slot will be made."""
     judged = judgement.judge(settings, side)
+    missing = [] if judged.published is None else publication_checks.missing(settings, judged.published)
+    if missing:
+        _run(admin or side, statements.add_tables(settings, missing), tell)
+        judged = judgement.judge(settings, side)
     server = source_facts.server(side)
     if admin is not None and source_facts.server(admin).started != server.started:
         raise InitRefused(reason=translate(mark("--as leads to another server than source.host and source.port")))
-    refuse([*check_server(server, first=True), *judged.tables, *judged.publication])
+    refuse([*check_server(server, first=first), *judged.tables, *judged.publication])
     limit = check_limit(server)
     if limit.level != "ok":
         tell(translate(mark("Warning: {finding}"), finding=limit.message))
@@ -104,25 +108,23 @@ def make_publication(settings: Settings, connection: Connection, judged: Judgeme
 
 
 @contextmanager
-def new_slot(settings: Settings, judged: Judgement, tell: Tell, timeout: float | None = None) -> Iterator[Start]:
-    """Makes the slot and yields where it begins. If a table holds rows, or the caller cannot store the position, the slot is dropped again."""
+def new_slot(settings: Settings, tell: Tell, timeout: float | None = None) -> Iterator[Start]:
+    """Makes the slot and yields where it begins. If the caller cannot store the position, the slot is dropped again."""
     seconds = SLOT_SECONDS if timeout is None else timeout
     with connected(settings) as side, connect(settings.source, replication=True) as replication:
         server = catalogue.server(replication, side, settings.slot)
-        before = slot.filenodes(side, judged.oids)
         tell(
             translate(mark("Creating replication slot {slot}; waiting up to {seconds} s for running transactions"), slot=settings.slot, seconds=f"{seconds:g}")
         )
-        made = _create(settings, replication, side, seconds)
+        position = _create(settings, replication, side, seconds)
         try:
-            _refuse_rows(settings, made.snapshot, judged, before)
-            yield Start(server.system_id, server.timeline, made.position, int(source_facts.server(side).clock * 1_000_000))
+            yield Start(server.system_id, server.timeline, position, int(source_facts.server(side).clock * 1_000_000))
         except BaseException:
             slot.drop(replication, settings.source, settings.slot)
             raise
 
 
-def _create(settings: Settings, replication: Connection, side: Connection, seconds: float) -> slot.Made:
+def _create(settings: Settings, replication: Connection, side: Connection, seconds: float) -> str:
     try:
         return slot.create(replication, side, settings.source, settings.slot, seconds)
     except slot.SlotTimeout as error:
@@ -133,19 +135,3 @@ def _create(settings: Settings, replication: Connection, side: Connection, secon
         raise InitRefused(
             reason=translate(mark("the server refuses to make replication slot {slot}: SQLSTATE {sqlstate}"), slot=settings.slot, sqlstate=error.sqlstate)
         ) from None
-
-
-def _refuse_rows(settings: Settings, snapshot: str, judged: Judgement, before: list[int]) -> None:
-    """A table that held rows when the slot was made is refused; one rewritten meanwhile looks empty in the older snapshot."""
-    with slot.in_snapshot(settings.source, snapshot) as connection:
-        filled = [resource.table for resource in settings.resource if slot.has_rows(connection, resource.schema_name, resource.table_name)]
-        rewritten = slot.filenodes(connection, judged.oids) != before
-    if filled:
-        reason = mark(
-            "{tables} holds rows, and this version does not copy them (it comes with a later one): begin with empty tables, and fill them once the service runs"
-        )
-        raise InitRefused(reason=translate(reason, tables=", ".join(filled)))
-    if rewritten:
-        raise InitRefused(
-            reason=translate(mark("a shared table was rewritten while the replication slot was made; run it again when no ALTER TABLE or TRUNCATE is at work"))
-        )

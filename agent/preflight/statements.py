@@ -43,11 +43,6 @@ def table_of(resource: ResourceSettings) -> sql.Identifier:
     return table(resource.schema_name, resource.table_name)
 
 
-def needed_columns(resource: ResourceSettings) -> list[str]:
-    """Source columns the agent reads: the shared ones (the key is among them) and those the filter tests."""
-    return list(dict.fromkeys([*resource.columns, *(condition.column for condition in resource.filter)]))
-
-
 def role(settings: Settings, exists: bool = False, verifier: str = "") -> str:
     """Makes the agent's role, with a password by its SCRAM verifier if there is one; or gives an existing role what it lacks."""
     template = _ALTER_ROLE if exists else _CREATE_ROLE + (_WITH_VERIFIER if verifier else "")
@@ -80,7 +75,7 @@ def grants(settings: Settings) -> list[str]:
     return [
         connect(settings),
         *(usage(settings, schema) for schema in schemas),
-        *(select(settings, resource, needed_columns(resource)) for resource in settings.resource),
+        *(select(settings, resource, resource.needed_columns) for resource in settings.resource),
     ]
 
 

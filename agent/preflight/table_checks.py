@@ -9,7 +9,7 @@ from agent.connectors.postgres.catalogue import Catalogued, Index
 from agent.messages import mark, translate
 from agent.preflight.findings import Finding, error, ok, warning
 from agent.preflight.source_facts import Traits
-from agent.preflight.statements import columns, needed_columns, statement, table_of
+from agent.preflight.statements import columns, statement, table_of
 
 GENERATED_SINCE = 180_000  # server versions that can stream stored generated columns
 _KINDS = {"v": mark("a view"), "m": mark("a materialized view"), "f": mark("a foreign table"), "S": mark("a sequence"), "c": mark("a type")}
@@ -46,7 +46,7 @@ def needs_generated(resource: ResourceSettings, entry: Catalogued, version: int)
     """Whether the publication must carry stored generated columns: one is shared, or FULL identity would make UPDATE fail without them."""
     if version < GENERATED_SINCE:
         return False
-    wanted = needed_columns(resource)
+    wanted = resource.needed_columns
     return any(column.generated == "s" and (column.name in wanted or entry.table.identity == "f") for column in entry.table.columns)
 
 
@@ -91,7 +91,7 @@ def _kind(resource: ResourceSettings, entry: Catalogued, traits: Traits) -> Iter
 
 def _columns(resource: ResourceSettings, entry: Catalogued, version: int) -> Iterator[Finding]:
     known = {column.name: column for column in entry.table.columns}
-    for name in needed_columns(resource):
+    for name in resource.needed_columns:
         column = known.get(name)
         place = "columns" if name in resource.columns else "filter"
         values = _names(resource) | {"column": name, "place": place}

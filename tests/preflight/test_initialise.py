@@ -1,12 +1,11 @@
 """init --apply: makes everything, once, in an order that leaves nothing half; and refuses what it cannot keep its promise for."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import inspect, update
+from sqlalchemy import inspect, select, update
 
 from agent.connectors.postgres import slot
 from agent.errors import AgentError, AnotherAgent, FrontReplaced, FrontTableWrong, InitRefused, LoginRefused
@@ -28,6 +27,17 @@ def state(unit: Unit) -> dict[str, Any]:
     stored = front.stored_state()
     front.engine.dispose()
     return dict(stored or {})
+
+
+def states(unit: Unit) -> dict[str, str]:
+    with open_front(unit.settings).engine.begin() as connection:
+        return {row.name: row.state for row in connection.execute(select(schema.resource.c.name, schema.resource.c.state))}
+
+
+def stated(unit: Unit, **values: object) -> None:
+    """Changes what the front end says of the resources."""
+    with open_front(unit.settings).engine.begin() as connection:
+        connection.execute(update(schema.resource).values(**values))
 
 
 def refused(unit: Unit, **arguments: Any) -> str:
@@ -76,29 +86,12 @@ def test_a_front_end_in_postgres(unit: Unit) -> None:
 # ---- what stands in the way at the source
 
 
-def test_a_table_with_rows_is_refused_and_no_slot_left(any_unit: Unit) -> None:
+def test_a_table_may_hold_rows(any_unit: Unit) -> None:
+    """The service copies them: every table begins as copying."""
     any_unit.execute("""insert into "人员" values (1)""")
-    assert "public.人员 holds rows" in refused(any_unit)
-    assert any_unit.slots() == 0
-    any_unit.execute("""delete from "人员" """)
     any_unit.initialise()
     assert any_unit.slots() == 1
-
-
-def test_a_table_rewritten_meanwhile_is_refused(any_unit: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its rows are invisible to the older snapshot: it would pass for empty."""
-    real = slot.in_snapshot
-
-    @contextmanager
-    def after_a_rewrite(*arguments: Any) -> Iterator[psycopg.Connection[Any]]:
-        any_unit.execute("""alter table "人员" alter column secret type int using null""")
-        with real(*arguments) as connection:
-            yield connection
-
-    any_unit.execute("""insert into "人员" values (1)""")
-    monkeypatch.setattr(slot, "in_snapshot", after_a_rewrite)
-    assert "was rewritten" in refused(any_unit)
-    assert any_unit.slots() == 0
+    assert states(any_unit) == {"person": "copying"}
 
 
 def test_a_transaction_that_holds_up_the_slot_is_named(any_unit: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,11 +199,49 @@ def test_a_running_agent_is_not_disturbed(unit: Unit) -> None:
         front.close()
 
 
-def test_a_table_added_later_is_refused(unit: Unit) -> None:
+def test_a_table_added_later_is_made_and_copied(unit: Unit) -> None:
+    """The publication carries it, its front-end table and topic are there; the tables before it stay as they are."""
     unit.initialise()
+    stated(unit, state="live")
     unit.execute("create table later (id int primary key)")
     unit.share(PERSON, {"name": "later", "table": "public.later", "columns": ["id"]})
-    assert "later were added after init" in refused(unit)
+    assert any("Added: later" in line for line in unit.initialise())
+    assert states(unit) == {"person": "live", "later": "copying"}
+    assert inspect(open_front(unit.settings).engine).has_table("later")
+    assert unit.value("select count(*) from pg_publication_rel") == 2
+    assert all(describe(unit.settings).values())
+    assert unit.slots() == 1
+
+
+def test_a_slot_that_is_gone_is_made_anew_and_every_table_copied(unit: Unit) -> None:
+    """What was known of the stream is forgotten; who the agent is, and what it has published, stays."""
+    unit.initialise()
+    stated(unit, state="live")
+    before = state(unit)
+    unit.execute("select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = current_database()")
+    assert any("created anew" in line for line in unit.initialise())
+    after = state(unit)
+    assert unit.slots() == 1
+    assert states(unit) == {"person": "copying"}
+    assert (after["agent_uuid"], after["source_id"], after["number"]) == (before["agent_uuid"], before["source_id"], before["number"])
+    assert after["commit_position"] == ""
+
+
+def test_an_unchanged_server_is_not_rebound(unit: Unit) -> None:
+    unit.initialise()
+    with pytest.raises(InitRefused, match="nothing to rebind"):
+        module.rebind(unit.settings, lambda line: None)
+
+
+def test_an_upgraded_server_is_rebound_and_every_table_copied(unit: Unit) -> None:
+    """Another system identifier, as after pg_upgrade; the slot is there."""
+    unit.initialise()
+    stated(unit, state="live")
+    system = state(unit)["system_id"]
+    open_front(unit.settings).update_state(system_id="before the upgrade")
+    module.rebind(unit.settings, lambda line: None)
+    assert state(unit)["system_id"] == system
+    assert states(unit) == {"person": "copying"}
 
 
 def test_another_topic_is_refused(unit: Unit) -> None:
@@ -256,14 +287,13 @@ def test_a_front_table_that_never_held_a_row_is_made_again(unit: Unit) -> None:
     assert inspect(open_front(unit.settings).engine).has_table("人员")
 
 
-def test_a_front_table_that_held_rows_is_not_replaced_by_an_empty_one(unit: Unit) -> None:
-    """The agent would go on with it and differ from the source in silence."""
+def test_a_front_table_that_held_rows_is_made_again_and_filled(unit: Unit) -> None:
+    """An empty one in its place differs from the source: it is copied."""
     unit.initialise()
+    stated(unit, state="live", seq=1)
     drop_front_table(unit)
-    with open_front(unit.settings).engine.begin() as connection:
-        connection.execute(update(schema.resource).values(seq=1))
-    with pytest.raises(FrontTableWrong):
-        unit.initialise()
+    unit.initialise()
+    assert states(unit) == {"person": "copying"}
 
 
 # ---- interrupted anywhere, it goes on
@@ -279,7 +309,6 @@ STEPS: dict[str, tuple[object, str]] = {
     "state record": (module, "write_first_state"),
     "publication": (source_init, "make_publication"),
     "slot": (source_init, "_create"),
-    "emptiness": (source_init, "_refuse_rows"),
     "position": (SqlFront, "update_state"),
 }
 

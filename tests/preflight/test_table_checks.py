@@ -37,11 +37,6 @@ REPAIRED_BY_SQL = {
         "USING INDEX",
     ),
     "deferrable primary key": (['create table "Note" (id int primary key deferrable, a text)'], "KEY_DEFERRABLE", "DROP CONSTRAINT"),
-    "deferrable primary key under full": (
-        ['create table "Note" (id int primary key deferrable initially deferred, a text)', 'alter table "Note" replica identity full'],
-        "KEY_DEFERRABLE",
-        "DROP CONSTRAINT",
-    ),
     "full without a primary key": (
         ['create table "Note" (id int not null unique, a text)', 'alter table "Note" replica identity full'],
         "KEY_MISSING",
