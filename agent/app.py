@@ -7,17 +7,25 @@ import json
 import logging
 import os
 import sys
-import time
+import traceback
 import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import click
 from rich.console import Console
 
 from agent.config import Settings
 from agent.control import CONTROL_FD, Control
-from agent.errors import EX_CONFIG
+from agent.errors import EX_CONFIG, AgentError, RequestRefused
+from agent.logs import log_to_stderr
 from agent.messages import mark, translate
 
+if TYPE_CHECKING:
+    from agent import requests
+
+_log = logging.getLogger(__name__)
 _SILENCE = 60.0  # seconds without a sign of life after which a child counts as hanging
 _LEVELS = {"ok": mark("ok"), "warning": mark("warning"), "error": mark("error")}
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
@@ -30,7 +38,7 @@ def run(settings: Settings, config_path: Path) -> int:
     from agent.restarts import Restarts
     from agent.supervisor import Supervisor
 
-    _log_to_stderr(settings)
+    log_to_stderr(settings.service.log_level, settings.service.log_format)
     metrics = Metrics(resource.name for resource in settings.resource)
     command = [sys.executable, "-P", "-m", "agent", "-c", str(config_path.absolute())]  # -P: no module from the current folder
     restarts = Restarts(STAGES, silence=max(_SILENCE, settings.front.lock_wait_seconds + 30))
@@ -43,28 +51,40 @@ def is_child() -> bool:
     return CONTROL_FD in os.environ
 
 
-def capture(settings: Settings) -> None:
+def capture(settings: Settings) -> int:
     """The child that moves changes from the source to the front end, until told to stop."""
     from agent import pipeline
 
-    _log_to_stderr(settings)
-    control = Control.inherited("capture")
-    try:
-        pipeline.capture(settings, control)
-    finally:
-        control.close()
+    return _stage("capture", settings, lambda control: pipeline.capture(settings, control))
 
 
-def publish(settings: Settings) -> None:
+def publish(settings: Settings) -> int:
     """The child that moves events from the outbox to Kafka, until told to stop."""
     from agent.publish import relay
 
-    _log_to_stderr(settings)
-    control = Control.inherited("publish")
+    return _stage("publish", settings, lambda control: relay.relay(settings, control, control.nonce))
+
+
+def _stage(name: str, settings: Settings, work: Callable[[Control], None]) -> int:
+    """One stage's work; what ends it is a line of the log, in the operator's language, and an exit code for the supervisor."""
+    log_to_stderr(settings.service.log_level, settings.service.log_format)
+    control = Control.inherited(name)
     try:
-        relay.relay(settings, control, control.nonce)
+        work(control)
+    except Exception as problem:  # noqa: BLE001 - unknown means halt, with a code systemd understands
+        error = problem if isinstance(problem, AgentError) else unexpected(problem)
+        _log.error("halted stage=%s code=%s error=%s next=%s", name, error.code, error.text(), error.advice())
+        return error.exit_code
     finally:
         control.close()
+    return 0
+
+
+def unexpected(error: Exception) -> AgentError:
+    """Type and place of an error nobody foresaw; its text could hold values of rows and stays out."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = " < ".join(f"{frame.name} ({Path(frame.filename).name}:{frame.lineno})" for frame in reversed(frames[-6:]))
+    return AgentError(detail=f"{type(error).__name__} in {places}")
 
 
 def init(settings: Settings, apply: bool, admin_url: str | None) -> None:
@@ -72,6 +92,96 @@ def init(settings: Settings, apply: bool, admin_url: str | None) -> None:
     from agent.preflight.initialise import initialise
 
     initialise(settings, apply, admin_url, _console().out)
+
+
+def rebind(settings: Settings, restored: bool) -> None:
+    """Accepts the business database's new identity after an upgrade; with `restored`, a front end or Kafka that a backup was put back into."""
+    from agent.preflight import initialise
+
+    initialise.rebind(settings, _console().out, restored)
+
+
+def verify(settings: Settings, kind: str, names: Sequence[str], allow_deletes: bool, as_json: bool, show_keys: bool) -> int:
+    """Has the running service compare tables (`kind` verify) or repair them too (reconcile).
+
+    Returns 1 if a verify finds differences, 2 if a table could not be compared because it is not live.
+    """
+    from agent import comparison, requests
+
+    with comparison.shown(settings, hidden=as_json) as progress:
+        answers = requests.ask(settings, kind, _resources(settings, names), allow_deletes, progress)
+    reports = [comparison.report(answer, show_keys) for answer in answers]
+    if as_json:
+        sys.stdout.write(json.dumps(reports, ensure_ascii=False, indent=2) + "\n")
+    else:
+        _console().print(comparison.render(reports))
+    if any(report["state"] != "compared" for report in reports):
+        return 2
+    return int(kind == "verify" and not all(comparison.equal(report) for report in reports))
+
+
+def resume(settings: Settings, name: str, allow_deletes: bool) -> None:
+    """Has the running service take up a suspended table again."""
+    from agent import requests
+
+    (answer,) = requests.ask(settings, "resume", _resources(settings, [name]), allow_deletes, lambda _: None)
+    _done(answer)
+    _console().out(
+        translate(mark("{resource} goes on: it is compared with the business database and then live; `sync-agent status` shows how far it is"), resource=name)
+    )
+
+
+def retry(settings: Settings, name: str) -> int:
+    """Has the running service publish the rows again that were too large for Kafka. Returns 1 if some still are."""
+    from agent import requests
+
+    (answer,) = requests.ask(settings, "retry", _resources(settings, [name]), False, lambda _: None)
+    report = _done(answer)
+    if report["withheld"]:
+        _console().out(translate(mark("{resource}: {count} rows are still too large for Kafka"), resource=name, count=report["withheld"]))
+    else:
+        _console().out(translate(mark("{resource}: no row is withheld any more"), resource=name))
+    return int(report["withheld"] > 0)
+
+
+def republish(settings: Settings, name: str, allow_deletes: bool) -> None:
+    """Has the running service begin a new generation of a table's topic, once it is known which keys the topic holds."""
+    from agent import comparison, requests
+    from agent.front.opening import open_reader
+    from agent.publish.topic_keys import collect
+
+    (name,) = _resources(settings, [name])
+    topic = next(settings.topic(resource) for resource in settings.resource if resource.name == name)
+    reader = open_reader(settings)
+    try:
+        reader.identity()
+        records = collect(settings, name, topic, reader)
+    finally:
+        reader.engine.dispose()
+    _console().out(translate(mark("Topic {topic}: {count} records read for the keys it holds"), topic=topic, count=records))
+    with comparison.shown(settings, hidden=False) as progress:
+        (answer,) = requests.ask(settings, "republish", [name], allow_deletes, progress)
+    report = _done(answer)
+    _console().out(translate(mark("{resource}: {rows} rows published in a new generation of the topic"), resource=name, rows=report["rows"]))
+
+
+def _done(answer: "requests.Answer") -> dict[str, Any]:
+    """The report of what was asked. Raises RequestRefused where it could not be done."""
+    from agent import comparison
+
+    if answer.state == "failed":
+        raise RequestRefused(resource=answer.resource, state=translate(comparison.STATES[answer.report["state"]]))
+    return answer.report
+
+
+def _resources(settings: Settings, names: Sequence[str]) -> list[str]:
+    """The resources named, all if none is. Raises click's usage error for a name the configuration has not."""
+    known = [resource.name for resource in settings.resource]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        text = mark("{names}: no such resource; the configuration has {known}")
+        raise click.UsageError(translate(text, names=", ".join(unknown), known=", ".join(known)))
+    return list(names) or known
 
 
 def check(settings: Settings, as_json: bool) -> int:
@@ -105,13 +215,3 @@ def status(settings: Settings, as_json: bool) -> None:
 def _console() -> Console:
     """A console for standard output; output into a file or pipe is not wrapped to a terminal's width."""
     return Console() if sys.stdout.isatty() else Console(width=240)
-
-
-def _log_to_stderr(settings: Settings) -> None:
-    """One line per event: time, level, event, key=value ...; the time in UTC as journald and Kafka have it."""
-    handler = logging.StreamHandler(sys.stderr)
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("agent").setLevel(settings.service.log_level.upper())

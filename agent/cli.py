@@ -1,7 +1,6 @@
 """The command line: options, the user's language, exit codes. What the commands do is in `agent.app`."""
 
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,7 +10,7 @@ import click
 from agent import __version__, app
 from agent.config import load
 from agent.config.display import effective, schema_text
-from agent.errors import EX_CONFIG, AgentError
+from agent.errors import AgentError
 from agent.messages import translate
 
 DEFAULT_CONFIG = "/etc/unit-sync-agent/agent.toml"
@@ -73,6 +72,68 @@ def status(config: Path, as_json: bool) -> None:
     app.status(load(config), as_json)
 
 
+@commands.command(
+    help=translate("Compare tables with the business database, on the running service; changes nothing. Exit 1 if they differ, 2 if one is not live.")
+)
+@click.argument("resources", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
+@click.option("--show-keys", is_flag=True, help=translate("Show the keys of rows that differ instead of hashes of them."))
+@click.pass_obj
+def verify(config: Path, resources: tuple[str, ...], as_json: bool, show_keys: bool) -> int:
+    """Without a name: every table."""
+    return app.verify(load(config), "verify", resources, False, as_json, show_keys)
+
+
+@commands.command(help=translate("Compare tables with the business database and repair the front end; every repair is an event. The service must run."))
+@click.argument("resources", nargs=-1)
+@click.option("--allow-deletes", is_flag=True, help=translate("Delete however many rows the business database does not have."))
+@click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
+@click.option("--show-keys", is_flag=True, help=translate("Show the keys of rows that differ instead of hashes of them."))
+@click.pass_obj
+def reconcile(config: Path, resources: tuple[str, ...], allow_deletes: bool, as_json: bool, show_keys: bool) -> int:
+    """Without a name: every table."""
+    return app.verify(load(config), "reconcile", resources, allow_deletes, as_json, show_keys)
+
+
+@commands.command(help=translate("Let a suspended table go on: it is compared with the business database, then live. The service must run."))
+@click.argument("resource")
+@click.option("--allow-deletes", is_flag=True, help=translate("Delete however many rows the business database does not have."))
+@click.pass_obj
+def resume(config: Path, resource: str, allow_deletes: bool) -> None:
+    """Back through `copying`."""
+    app.resume(load(config), resource, allow_deletes)
+
+
+@commands.command(help=translate("Publish the rows of a table again that were too large for Kafka, after a limit was raised. The service must run."))
+@click.argument("resource")
+@click.pass_obj
+def retry(config: Path, resource: str) -> int:
+    """Exit 1 if some still are."""
+    return app.retry(load(config), resource)
+
+
+@commands.command(help=translate("Publish every row of a table in a new generation of its topic, and deletes of keys that have no row. The service must run."))
+@click.argument("resource")
+@click.option("--allow-deletes", is_flag=True, help=translate("Delete however many rows the business database does not have."))
+@click.pass_obj
+def republish(config: Path, resource: str, allow_deletes: bool) -> None:
+    """For a topic that was lost or made anew, or a new subscriber."""
+    app.republish(load(config), resource, allow_deletes)
+
+
+@commands.command(
+    help=translate("Go on after pg_upgrade, or after the front end was restored from a backup; every table is compared. The service must be stopped.")
+)
+@click.option("--after-upgrade", is_flag=True, help=translate("The replication slot was taken along by pg_upgrade."))
+@click.option("--after-restore", is_flag=True, help=translate("The front end was restored: every topic begins a new generation."))
+@click.pass_obj
+def rebind(config: Path, after_upgrade: bool, after_restore: bool) -> None:
+    """The option says what the person who gives the command knows."""
+    if after_upgrade == after_restore:
+        raise click.UsageError(translate("Say what has happened: --after-upgrade or --after-restore."))
+    app.rebind(load(config), after_restore)
+
+
 @commands.command("show-config", help=translate("Show the settings in effect, secrets hidden."))
 @click.option("--schema", is_flag=True, help=translate("Print the JSON Schema of the configuration file instead."))
 @click.pass_obj
@@ -89,18 +150,18 @@ def version() -> None:
 
 @commands.command(hidden=True)
 @click.pass_obj
-def capture(config: Path) -> None:
+def capture(config: Path) -> int:
     """Child of the supervisor."""
     _only_as_child()
-    app.capture(load(config))
+    return app.capture(load(config))
 
 
 @commands.command(hidden=True)
 @click.pass_obj
-def publish(config: Path) -> None:
+def publish(config: Path) -> int:
     """Child of the supervisor."""
     _only_as_child()
-    app.publish(load(config))
+    return app.publish(load(config))
 
 
 def _only_as_child() -> None:
@@ -117,20 +178,11 @@ def execute(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except AgentError as error:
-        click.echo(f"{error.code}: {error.text()}\n  → {error.advice()}", err=True)
-        return error.exit_code
-    except Exception as error:  # noqa: BLE001 - unknown means halt, with a code systemd understands
-        click.echo(_unexpected(error), err=True)
-        return EX_CONFIG
+    except Exception as problem:  # noqa: BLE001 - unknown means halt, with a code systemd understands
+        ours = problem if isinstance(problem, AgentError) else app.unexpected(problem)
+        click.echo(f"{ours.code}: {ours.text()}\n  → {ours.advice()}", err=True)
+        return ours.exit_code
     return result if isinstance(result, int) else 0
-
-
-def _unexpected(error: Exception) -> str:
-    """Type and place of an error nobody foresaw; its text could hold values of rows and stays out."""
-    frames = traceback.extract_tb(error.__traceback__)
-    places = " < ".join(f"{frame.name} ({Path(frame.filename).name}:{frame.lineno})" for frame in reversed(frames[-6:]))
-    return f"{AgentError.code}: {AgentError(detail=f'{type(error).__name__} in {places}').text()}\n  → {translate(AgentError.hint)}"
 
 
 def main() -> None:

@@ -171,7 +171,7 @@ class Control:
         now = time.monotonic()
         if now >= self._next_log:  # a long outage: one line a minute
             self._next_log = now + 60
-            _log.warning("retry stage=%s error=%s", self.stage, " ".join(str(error).split()))
+            _log.warning("retry stage=%s code=%s error=%s", self.stage, error.code, error.text("en"))
 
     def _send_beat(self) -> None:
         if self._peer is not None:

@@ -11,6 +11,7 @@ Without the file a place fires anew in each process that reaches its n-th hit.
 import os
 import signal
 import time
+from dataclasses import dataclass
 from typing import Final
 
 SETTING = "SYNC_AGENT_FAILPOINTS"
@@ -33,11 +34,17 @@ PLACES: Final = (
     "after_ack_send",
     "before_kafka_begin",
     "mid_produce",  # between two events of a Kafka transaction
-    "after_flush",  # all events are stored, the state record is not sent
-    "after_state_record",  # the state record is stored too
-    "before_kafka_commit",
+    "after_flush",  # all events are handed to the client, the state record is not
+    "after_state_record",  # the state record is handed over too
+    "before_kafka_commit",  # all is stored
     "after_kafka_commit",
     "before_published_mark",
+    # A page of a copy, from its snapshot to its merge.
+    "before_page_snapshot",
+    "after_page_snapshot",  # the snapshot serves, nothing is read
+    "after_page_read",  # the high position is written
+    "before_page_merge",  # the stream has delivered it
+    "after_page_merge",  # rows, events and mark are written, not committed
 )
 
 
@@ -45,11 +52,12 @@ class FailpointReached(Exception):
     """Raised by the action `raise`: an error nobody foresees."""
 
 
+@dataclass
 class _Armed:
     """One place with what is left until it fires."""
 
-    def __init__(self, hit: int, action: str) -> None:
-        self.left, self.action = hit, action
+    left: int  # hits
+    action: str
 
 
 def _parse(setting: str, fired: frozenset[str]) -> dict[str, _Armed]:

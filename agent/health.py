@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -99,3 +100,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
         """Requests are not logged."""
+
+
+def asked(listen: str, agent: str, patience: float) -> dict[str, Any] | None:
+    """What the running service of this agent answers to /-/ready; None when none answers within `patience` seconds (of each byte)."""
+    host, _, port = listen.rpartition(":")
+    connection = HTTPConnection(host.strip("[]"), int(port), timeout=patience)
+    try:
+        connection.request("GET", "/-/ready")
+        answer = json.loads(connection.getresponse().read())
+    except (OSError, ValueError, HTTPException):
+        return None
+    finally:
+        connection.close()
+    return answer if isinstance(answer, dict) and answer.get("agent") == agent else None

@@ -23,10 +23,14 @@ OUTBOX_OLDEST = "agent_outbox_oldest_timestamp_seconds"  # 0: nothing waits
 PUBLISH_DURATION = "agent_publish_duration_seconds"
 CONNECTED = "agent_connected"  # peer
 TABLE_STATE = "agent_table_state"  # table, state
+COPYING = "agent_snapshot_running"
+COPIED = "agent_snapshot_rows_total"  # table
+WITHHELD = "agent_withheld_rows"  # table
+COPY_ESTIMATE = "agent_snapshot_estimated_rows"  # table; by the source's statistics when the copy began
 
 EVENT_STAGES = ("captured", "applied", "published")
-OPERATIONS = ("c", "u", "d")
-TABLE_STATES = ("live", "suspended")
+OPERATIONS = ("c", "u", "d", "r")
+TABLE_STATES = ("live", "copying", "suspended")
 _DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -48,6 +52,7 @@ class Metrics:
             EVENTS: self._counter(EVENTS, "Events that passed the stage.", "stage", "table", "op"),
             ERRORS: self._counter(ERRORS, "Errors by code.", "stage", "kind"),
             RESTARTS: self._counter(RESTARTS, "Restarts of a child process.", "stage"),
+            COPIED: self._counter(COPIED, "Rows read from the source to copy or verify the table.", "table"),
         }
         self._gauges = {
             LAST_COMMIT: self._gauge(LAST_COMMIT, "Source commit time of the newest event or heartbeat past the stage.", "stage"),
@@ -55,6 +60,9 @@ class Metrics:
             OUTBOX_EVENTS: self._gauge(OUTBOX_EVENTS, "Events in the outbox that wait for Kafka."),
             OUTBOX_OLDEST: self._gauge(OUTBOX_OLDEST, "Source commit time of the oldest event that waits; 0 when none does."),
             CONNECTED: self._gauge(CONNECTED, "1 while the peer is connected.", "peer"),
+            COPYING: self._gauge(COPYING, "1 while a table is copied."),
+            COPY_ESTIMATE: self._gauge(COPY_ESTIMATE, "Rows the source's statistics promised when the copy began.", "table"),
+            WITHHELD: self._gauge(WITHHELD, "Rows too large for Kafka: the front end has them, the topic has not.", "table"),
             TABLE_STATE: self._gauge(TABLE_STATE, "1 for the state the table is in.", "table", "state"),
         }
         self._histograms = {
@@ -77,6 +85,9 @@ class Metrics:
             for operation in OPERATIONS:
                 for stage in EVENT_STAGES:
                     self._counters[EVENTS].labels(stage, table, operation)
+            self._counters[COPIED].labels(table)
+            self._gauges[COPY_ESTIMATE].labels(table)
+            self._gauges[WITHHELD].labels(table)
             for state in TABLE_STATES:
                 self._gauges[TABLE_STATE].labels(table, state)
         for stage in STAGES:

@@ -8,22 +8,25 @@ After any error everything is thrown away and opened again from what is stored (
 import logging
 import time
 
-from agent import metrics
-from agent.config import ResourceSettings, Settings
+from agent import failpoints, metrics
+from agent.config import Settings
 from agent.connectors.base import Source
 from agent.connectors.postgres import PostgresSource
 from agent.control import Control
-from agent.errors import NotInitialised, Retry, SlotBusy, Suspend, TableChanged, TableUnpublished
-from agent.events.changes import Snapshot, lsn_number
+from agent.errors import NotInitialised, Retry, SlotBusy, Suspend
+from agent.events.changes import HighPosition, Snapshot, lsn_number
 from agent.front.applier import Applier
 from agent.front.base import Front, Stored
 from agent.front.commit_rule import CommitRule
 from agent.front.opening import open_front
-from agent.resource import Resource, SourceTable
+from agent.reconcile import Reconciler
+from agent.tables import Tables
 
 log = logging.getLogger(__name__)
 
 _IDLE = 0.2  # seconds to wait for the first message: how often the source is tended at least
+_ASK = 0.5  # seconds between looks for what commands ask
+_CATALOGUE = 10.0  # seconds between looks at the source's catalogue
 
 
 def capture(settings: Settings, control: Control) -> None:
@@ -40,7 +43,8 @@ class Capture:
         self._front = front
         self._control = control
         self._snapshot: Snapshot | None = None  # the next commit forgets the applied transactions it sees
-        self._tend_at = 0.0
+        self._outdated = False  # what was opened is no longer what is: open again
+        self._tend_at = self._ask_at = self._look_at = 0.0
 
     def run(self) -> None:
         """Opens, streams, and after an error does as its directive says."""
@@ -60,13 +64,18 @@ class Capture:
     def _stream(self) -> None:
         """The loop."""
         rule = CommitRule(self._settings.front.max_rows, self._settings.front.max_bytes)
-        while not self._control.stopping():
+        while not self._control.stopping() and not self._outdated:
             for message in self._source.read(_IDLE):
-                self._applier.take(message)
+                if isinstance(message, HighPosition):
+                    self._reconciler.reached(message)
+                else:
+                    self._applier.take(message)
                 now = time.monotonic()
                 rule.taken(message, now)
                 if rule.due(more_waits=True, now=now):
                     self._commit(rule)
+                    if not self._reconcile(now):
+                        return
                 if now >= self._tend_at:
                     self._tend(now)
                     if self._control.stopping():
@@ -74,6 +83,8 @@ class Capture:
             if rule.due(more_waits=False, now=time.monotonic()):
                 self._commit(rule)
             self._tend(time.monotonic())
+            if rule.clear:
+                self._reconcile(time.monotonic())
 
     def _commit(self, rule: CommitRule) -> None:
         """Rows, outbox and position become durable together; only then the source may forget."""
@@ -81,26 +92,53 @@ class Capture:
         progress = self._applier.progress()
         if self._snapshot is not None:
             self._front.prune(self._snapshot)
+            self._reconciler.seen(self._snapshot)
             self._snapshot = None
         self._front.commit(progress)
+        self._reconciler.applied(progress.xids)
         rule.committed(time.monotonic() - started)
+        failpoints.hit("before_ack_send")
         self._source.acknowledge(lsn_number(progress.position))
+        failpoints.hit("after_ack_send")
         self._control.wake()
         counts: dict[tuple[str, ...], int] = {
             (metrics.EVENTS, stage, name, op): n for (name, op), n in self._applier.counts.items() for stage in ("captured", "applied")
         }
         self._applier.counts.clear()
+        if self._applier.withheld_changed:
+            self._tell_withheld()
         seconds = progress.position_time_us / 1_000_000
         self._control.beat({f"{metrics.LAST_COMMIT}/{stage}": seconds for stage in ("captured", "applied")}, counts)
 
     def _tend(self, now: float) -> None:
         """What has to be done a few times a second, busy or not."""
         self._tend_at = now + _IDLE
+        if now >= self._look_at:
+            self._look_at = now + _CATALOGUE
+            self._outdated = self._tables.moved() or self._outdated
+            self._verify_rewritten()
         snapshot = self._source.tend()
         if snapshot is not None:
             self._snapshot = snapshot
             self._control.went_well()
         self._control.beat({metrics.SOURCE_LAG: self._source.lag_bytes()})
+
+    def _reconcile(self, now: float) -> bool:
+        """Between source transactions, with nothing open at the front end: what commands have asked, and the next page.
+
+        False: the counters may be others by now, so nothing more may be written before all is opened again.
+        """
+        if now >= self._ask_at:
+            self._ask_at = now + _ASK
+            self._outdated = self._reconciler.asked(self._front.requests()) or self._outdated
+        if not self._outdated:
+            self._reconciler.tend()
+        self._tell_copies()
+        return not self._outdated
+
+    def _verify_rewritten(self) -> None:
+        for name, now in self._tables.rewritten.items():
+            self._reconciler.verify(name, now)
 
     # ---- opening
 
@@ -110,10 +148,19 @@ class Capture:
         if stored.slot != self._settings.slot:
             raise NotInitialised(what=f"slot {self._settings.slot} (this front end belongs to {stored.slot})")
         self._open_source(stored)
-        resources = self._resources(stored)
-        self._applier = Applier(self._front, resources, stored, self._settings.kafka.max_event_bytes)
+        self._tell_states(stored)
+        self._tables = Tables(self._settings, self._source, self._front, stored)
+        stored, resources = self._tables.stored, self._tables.resources
+        self._applier = Applier(self._front, resources, stored, self._settings.kafka)
+        self._reconciler = Reconciler(self._settings.reconcile, self._source, self._front, self._applier, resources, stored.xids)
+        self._verify_rewritten()
+        self._copying = set(self._applier.copies)
+        self._tell_states(stored)
+        self._tell_withheld()
         self._snapshot = None
-        self._tend_at = 0.0
+        self._outdated = False
+        self._tend_at = self._ask_at = 0.0
+        self._look_at = time.monotonic() + _CATALOGUE
         self._tell_connected(source=1, frontend=1)
         log.info("streaming position=%s epoch=%s tables=%s", stored.position, stored.epoch, len(resources))
 
@@ -128,38 +175,39 @@ class Capture:
             raise
         self._control.ready()
 
-    def _resources(self, stored: Stored) -> list[Resource]:
-        """The live resources, fitted to the source's tables as they are now. Raises TableChanged, FrontTableWrong."""
-        tables = self._source.tables()
-        resources = []
-        for settings in self._settings.resource:
-            if settings.name not in stored.resources:
-                raise NotInitialised(what=f"resource {settings.name}")
-            state = stored.resources[settings.name].state
-            self._control.beat({f"{metrics.TABLE_STATE}/{settings.name}/{s}": s == state for s in ("live", "suspended")})
-            if state == "live":
-                resource = self._resource(settings, tables)
-                self._front.check(resource.target)
-                resources.append(resource)
-        return resources
-
-    def _resource(self, settings: ResourceSettings, tables: dict[tuple[str, str], SourceTable]) -> Resource:
-        table = tables.get((settings.schema_name, settings.table_name))
-        if table is None:
-            raise TableChanged(resource=settings.name, table=settings.table, change="it does not exist")
-        reason = self._source.unpublished(settings.schema_name, settings.table_name)
-        if reason:
-            raise TableUnpublished(resource=settings.name, publication=self._settings.publication, table=settings.table, reason=reason)
-        return Resource(settings, self._settings, table)
-
     def _suspend(self, error: Suspend) -> None:
         """Stores that the table stands still; the others go on from the stored position."""
-        log.error("table_suspended resource=%s error=%s", error.resource, error)
+        log.error("table_suspended resource=%s code=%s error=%s", error.resource, error.code, error.text("en"))
         try:
             self._front.rollback()
             self._front.suspend(error)
         except Retry as failed:
             self._control.retry(failed)
+
+    def _tell_states(self, stored: Stored) -> None:
+        for name in {resource.name for resource in self._settings.resource} & stored.resources.keys():
+            self._tell_state(name, stored.resources[name].state)
+
+    def _tell_state(self, name: str, state: str) -> None:
+        self._control.beat({f"{metrics.TABLE_STATE}/{name}/{s}": s == state for s in metrics.TABLE_STATES})
+
+    def _tell_withheld(self) -> None:
+        self._applier.withheld_changed = False
+        for name in (resource.name for resource in self._settings.resource):
+            self._control.beat({f"{metrics.WITHHELD}/{name}": len(self._applier.withheld(name))})
+
+    def _tell_copies(self) -> None:
+        """States that have changed, rows read, and what is expected of the copy at work."""
+        if self._applier.copies.keys() != self._copying:
+            for name in self._applier.copies.keys() ^ self._copying:
+                self._tell_state(name, "copying" if name in self._applier.copies else "live")
+            self._copying = set(self._applier.copies)
+        run = self._reconciler.run
+        gauges: dict[str, float] = {metrics.COPYING: int(run is not None and run.repair)}
+        if run is not None:
+            gauges[f"{metrics.COPY_ESTIMATE}/{run.resource.name}"] = run.copy.estimate
+        self._control.beat(gauges, {(metrics.COPIED, name): rows for name, rows in self._reconciler.rows.items()})
+        self._reconciler.rows.clear()
 
     def _tell_connected(self, **peers: int) -> None:
         self._control.beat({f"{metrics.CONNECTED}/{peer}": up for peer, up in peers.items()})

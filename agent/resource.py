@@ -4,16 +4,21 @@ A `Resource` joins one `[[resource]]` of the configuration with its table in the
 as the stream describes it, which gives the functions that run per row. Deny by default: nothing but the listed columns passes.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, cast
+
+import orjson
 
 from agent.config import ResourceSettings, Settings
 from agent.config.settings import Condition
 from agent.errors import TableChanged
+from agent.events import connect, values
 from agent.events.changes import UNCHANGED, Relation, Row, Value
-from agent.events.envelope import Origin, json_name, json_object
-from agent.events.values import form
+from agent.events.envelope import Envelope, Origin
+from agent.events.key_text import text_of
+from agent.events.values import Element, Form
 
 FrontRow = tuple[str | None, ...]  # shared columns in order, PostgreSQL's text, complete
 Key = tuple[str, ...]
@@ -29,6 +34,8 @@ class SourceColumn(NamedTuple):
     builtin: bool  # the base type belongs to PostgreSQL itself
     not_null: bool
     generated: str  # pg_attribute.attgenerated: '', s or v
+    elements: tuple[Element, ...] = ()  # of an array; see values.form
+    money_digits: int = 2  # after the point of money in this database
 
 
 class SourceTable(NamedTuple):
@@ -40,6 +47,8 @@ class SourceTable(NamedTuple):
     columns: tuple[SourceColumn, ...]
     key: tuple[str, ...]  # in the index's order; empty: none usable
     identity: str  # pg_class.relreplident
+    partitioned: bool = False
+    deferrable: bool = False  # the key: rows may share one until their transaction ends; only under REPLICA IDENTITY FULL
 
 
 class FrontColumn(NamedTuple):
@@ -75,8 +84,8 @@ class Resource:
     def __init__(self, settings: ResourceSettings, service: Settings, table: SourceTable) -> None:
         self.name = settings.name
         self.topic = service.topic(settings)
-        self.filter = settings.filter
         self.table = table
+        self.collection = f"{table.schema}.{table.table}"
         self.origin = Origin(service.kafka.prefix, service.source.database, table.schema, table.table)
         columns = {column.name: column for column in table.columns}
         missing = [name for name in [*settings.columns, *(condition.column for condition in settings.filter)] if name not in columns]
@@ -88,7 +97,10 @@ class Resource:
         if unlisted:
             raise self.changed(f"key column {', '.join(unlisted)} is not listed in columns")
         self.columns = tuple(columns[name] for name in settings.columns)
-        self.tested = tuple(columns[condition.column] for condition in settings.filter)
+        tested = [condition.column for condition in settings.filter]
+        self.reading = self.columns + tuple(columns[name] for name in dict.fromkeys(tested) if name not in settings.columns)
+        places = [column.name for column in self.reading]
+        self._tests = [(places.index(condition.column), _test(condition)) for condition in settings.filter]
         self.key = tuple(settings.columns.index(name) for name in table.key)
         names = [settings.shared_name(name) for name in settings.columns]
         schema, _, target = settings.target_name.rpartition(".")
@@ -101,35 +113,90 @@ class Resource:
             soft_delete=settings.delete == "soft",
             technical={role: name for role, name in settings.technical.model_dump().items() if name is not None},
         )
-        self._names = [json_name(name) for name in names]
-        self._forms = [form(column.base_oid) for column in self.columns]
-        self._key_names = [self._names[i] for i in self.key]
-        self._key_forms = [self._forms[i] for i in self.key]
+        self.filtered = bool(self._tests)
+        self.complete = service.kafka.before == "complete"  # `before` is the front end's row where the log has none
+        self.shape = json.dumps([settings.columns, names, [condition.model_dump() for condition in settings.filter], self.target.name], ensure_ascii=False)
+        self.key_of = cast("Callable[[Row], Key]", _picker(self.key))  # a shared or read row -> its key
+        self._names = names
+        schemas = service.kafka.value_format == "json-schema"
+        form = connect.form if schemas else values.form
+        self._forms = [(i, f) for i, f in enumerate(form(c.base_oid, c.elements, c.money_digits) for c in self.columns) if f is not None]
+        self._key_names = [names[i] for i in self.key]
+        self._key_forms = [(self.key.index(i), f) for i, f in self._forms if i in self.key]
+        self._key_shell = shell = connect.PLAIN
+        self.kafka_key = self.key_json
+        if schemas:
+            types = [connect.column(column.base_oid, column.elements) for column in self.columns]
+            shell = connect.envelope(self.topic, [(names[i], schema, i in self.key) for i, schema in enumerate(types)])
+            self._key_shell = connect.key(self.topic, [(names[i], types[i]) for i in self.key])
+            self.kafka_key = self._schema_key
+        self.envelope = Envelope(shell)
 
     def changed(self, change: str) -> TableChanged:
         """The error for a source table that does not fit; `change` names tables and columns only."""
-        return TableChanged(resource=self.name, table=f"{self.table.schema}.{self.table.table}", change=change)
+        return TableChanged(resource=self.name, table=self.collection, change=change)
 
     def bind(self, relation: Relation) -> "Binding":
         """Fits the resource to the table as the stream describes it. Raises TableChanged where the two differ in what is shared."""
         positions = {column.name: i for i, column in enumerate(relation.columns)}
-        for column in (*self.columns, *self.tested):
+        for column in self.reading:
             if column.name not in positions:
                 raise self.changed(f"column {column.name} is not in the stream (dropped, or a generated column)")
             if relation.columns[positions[column.name]].type_oid != column.type_oid:
                 raise self.changed(f"the type of column {column.name} changed")
         key = {column.name for column in relation.columns if column.identity}
-        if relation.identity == "n" or (relation.identity != "f" and key != set(self.table.key)):
+        if relation.identity == "n" or (relation.identity != "f" and (self.table.deferrable or key != set(self.table.key))):
             raise self.changed("its replica identity changed")
-        return Binding(self, [positions[column.name] for column in self.columns], [positions[column.name] for column in self.tested])
+        return Binding(self, [positions[column.name] for column in self.reading])
+
+    def passes(self, row: Row, shared_before: bool) -> bool | None:
+        """Whether a read row meets the filter; None if that hangs on a value the log did not send.
+
+        An unchanged value still meets its condition where the row was shared before the change, since all conditions held then.
+        """
+        unknown = False
+        for place, test in self._tests:
+            value = row[place]
+            if value is UNCHANGED:
+                unknown = unknown or not shared_before
+            elif not test(value):
+                return False
+        return None if unknown else True
+
+    def shared(self, row: Row) -> Row:
+        """The shared columns of a read row."""
+        return row[: len(self.columns)]
 
     def row_json(self, row: FrontRow) -> bytes:
         """A whole row as the envelope carries it."""
-        return json_object(self._names, [b"null" if v is None else f(v) for v, f in zip(row, self._forms, strict=True)])
+        return _json(self._names, row, self._forms)
 
     def key_json(self, key: Key) -> bytes:
-        """The key as a Kafka key: a compact JSON object of the key columns in key order."""
-        return json_object(self._key_names, [f(v) for v, f in zip(key, self._key_forms, strict=True)])
+        """The key as a compact JSON object of the key columns in key order: the Kafka key (`kafka_key`) unless that has a schema."""
+        return _json(self._key_names, key, self._key_forms)
+
+    def _schema_key(self, key: Key) -> bytes:
+        return self._key_shell.around(self.key_json(key))
+
+    def key_of_kafka(self, text: str) -> Key | None:
+        """The key that `kafka_key` wrote so; None for one whose text cannot be told from its JSON, or of another table."""
+        try:
+            found = orjson.loads(text)
+            found = found if self._key_shell == connect.PLAIN else found["payload"]
+            key = tuple([text_of(found[name], self.columns[i].base_oid) for name, i in zip(self._key_names, self.key, strict=True)])
+            return key if self.kafka_key(key) == text.encode() else None
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+def _json(names: Sequence[str], values: Sequence[str | None], forms: Sequence[tuple[int, Form]]) -> bytes:
+    """A JSON object; the hottest line of the product: `forms` names only the values that are no strings."""
+    formed: list[object] = list(values)
+    for i, form_of in forms:
+        text = values[i]
+        if text is not None:
+            formed[i] = form_of(text)
+    return orjson.dumps(dict(zip(names, formed, strict=True)))
 
 
 def _picker(indexes: Sequence[int]) -> Callable[[Sequence[Value]], tuple[Value, ...]]:
@@ -157,26 +224,9 @@ def _test(condition: Condition) -> Callable[[str | None], bool]:
 
 
 class Binding:
-    """A resource fitted to one description of its table: the functions that run per row."""
+    """A resource fitted to one description of its table."""
 
-    def __init__(self, resource: Resource, positions: list[int], tested: list[int]) -> None:
+    def __init__(self, resource: Resource, positions: list[int]) -> None:
         self.resource = resource
-        self.project = _picker(positions)  # stream row -> shared columns; may hold UNCHANGED
+        self.read = _picker(positions)  # stream row -> read row (Resource.reading); may hold UNCHANGED
         self.key_of = _picker([positions[i] for i in resource.key])  # stream row -> key
-        self.front_key = _picker(resource.key)  # front row -> key
-        self._tests = list(zip(tested, (_test(condition) for condition in resource.filter), strict=True))
-        self.filtered = bool(self._tests)
-
-    def passes(self, row: Row, shared_before: bool) -> bool | None:
-        """Whether a row meets the filter; None if that hangs on a value the log did not send.
-
-        An unchanged value still meets its condition where the row was shared before the change, since all conditions held then.
-        """
-        unknown = False
-        for position, test in self._tests:
-            value = row[position]
-            if value is UNCHANGED:
-                unknown = unknown or not shared_before
-            elif not test(value):
-                return False
-        return None if unknown else True

@@ -1,6 +1,5 @@
 """What `sync-agent status` shows: tables, positions and backlog from the front end, the slot from the source, the service from its endpoint."""
 
-import http.client
 import json
 import threading
 import time
@@ -14,19 +13,23 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import func, select
 
+from agent.comparison import STATES
 from agent.config import Settings
+from agent.connectors.postgres import catalogue
 from agent.connectors.postgres.session import connect
+from agent.connectors.postgres.slot import WaitedFor, waited_for
 from agent.errors import AgentError, Suspend
+from agent.front.base import PAGES, Copy
 from agent.front.opening import open_reader
 from agent.front.reader import Reader
 from agent.front.schema import outbox
+from agent.health import asked
 from agent.messages import mark, translate
 
 PATIENCE = 2.0  # seconds for each peer
 T = TypeVar("T")
-_SLOT_LAG = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint, active FROM pg_replication_slots WHERE slot_name = %s"
+_STYLES = {"live": "green", "copying": "yellow"}
 _HEADINGS = (mark("table"), mark("state"), mark("lag"), mark("last event"), mark("events"), mark("topic"))
-_STATES = {"live": mark("live"), "suspended": mark("suspended")}
 
 
 def collect(settings: Settings) -> dict[str, Any]:
@@ -37,7 +40,7 @@ def collect(settings: Settings) -> dict[str, Any]:
     reader = open_reader(settings)
     try:
         now = time.time()
-        identity, published, rows = reader.identity(), reader.published(), reader.resources()
+        identity, published, rows, copies, withheld = reader.identity(), reader.published(), reader.resources(), reader.copies(), reader.withheld()
         backlog = reader.backlog(published.number)
         waiting = {"events": backlog.events, "bytes": _bytes_waiting(reader, published.batch), "oldest": _moment(backlog.oldest_time_us)}
     finally:
@@ -51,14 +54,18 @@ def collect(settings: Settings) -> dict[str, Any]:
         "lag_seconds": lag,
         "outbox": waiting,
         "published": {"number": published.number, "of": identity.number, "position": published.position, "last_commit": _moment(published.time_us)},
-        "source": _source(settings),
-        "tables": [_table(settings, resource.name, rows.get(resource.name, {}), lag) for resource in settings.resource],
+        "source": _source(settings, max((copy.horizon for copy in copies.values()), default=0)),
+        "tables": [
+            {**_table(settings, name, rows.get(name, {}), copies.get(name), lag), "withheld": withheld.get(name, 0)}
+            for name in (resource.name for resource in settings.resource)
+        ],
     }
 
 
-def _table(settings: Settings, name: str, row: Mapping[str, Any], lag: float | None) -> dict[str, Any]:
+def _table(settings: Settings, name: str, row: Mapping[str, Any], copy: Copy | None, lag: float | None) -> dict[str, Any]:
     resource = next(resource for resource in settings.resource if resource.name == name)
     state = row.get("state", "unknown")
+    copy = copy if state == "copying" else None
     cause = _suspension(row)
     return {
         "name": name,
@@ -72,7 +79,15 @@ def _table(settings: Settings, name: str, row: Mapping[str, Any], lag: float | N
         "events": row.get("seq", 0),
         "last_event": _moment(row.get("event_time_us", 0)),
         "lag_seconds": lag if state == "live" else None,
+        "copy": copy and {"phase": copy.phase, "rows": copy.rows, "estimate": copy.estimate, "begun": _moment(copy.began_us), "seconds_left": _left(copy)},
     }
+
+
+def _left(copy: Copy) -> float | None:
+    """Seconds a copy may still take at the pace it has had; None before there is one, or where the source has no statistics."""
+    if copy.phase != PAGES or not copy.rows or copy.estimate <= copy.rows:
+        return None
+    return round((time.time() - copy.began_us / 1e6) * (copy.estimate - copy.rows) / copy.rows, 1)
 
 
 def _suspension(row: Mapping[str, Any]) -> Suspend | None:
@@ -87,36 +102,27 @@ def _bytes_waiting(reader: Reader, batch: int) -> int:
         return int(connection.execute(select(func.sum(func.length(outbox.c.payload))).where(outbox.c.batch > batch)).scalar_one() or 0)
 
 
-def _source(settings: Settings) -> dict[str, Any]:
-    """The slot as the business database has it; `reachable` false when it gives no answer in time."""
-    lag = _in_time(lambda: _slot(settings))
-    if lag is None:
-        return {"reachable": False, "slot": settings.slot, "exists": None, "active": None, "lag_bytes": None}
-    return {"reachable": True, "slot": settings.slot, "exists": bool(lag), "active": lag[1] if lag else False, "lag_bytes": lag[0] if lag else None}
+def _source(settings: Settings, horizon: int) -> dict[str, Any]:
+    """The slot as the business database has it, and the transactions a copy waits for; `reachable` false when it gives no answer in time."""
+    answer = _in_time(lambda: _slot(settings, horizon))
+    if answer is None:
+        return {"reachable": False, "slot": settings.slot, "exists": None, "active": None, "lag_bytes": None, "waits": []}
+    lag, waits = answer
+    found = {"exists": bool(lag), "active": lag[1] if lag else False, "lag_bytes": lag[0] if lag else None}
+    return {"reachable": True, "slot": settings.slot, **found, "waits": [wait._asdict() for wait in waits]}
 
 
-def _slot(settings: Settings) -> tuple[Any, ...]:
+def _slot(settings: Settings, horizon: int) -> tuple[tuple[Any, ...], list[WaitedFor]]:
     with connect(settings.source) as connection:
-        return connection.execute(_SLOT_LAG, (settings.slot,)).fetchone() or ()
+        return catalogue.slot_lag(connection, settings.slot), waited_for(connection, horizon) if horizon else []
 
 
 def _service(settings: Settings) -> dict[str, Any]:
     """Whether `sync-agent run` is at work, by its own health endpoint."""
-    answer = _in_time(lambda: _ready(settings.service.listen))
-    if answer is None or answer.get("agent") != settings.agent:
+    answer = asked(settings.service.listen, settings.agent, PATIENCE)
+    if answer is None:
         return {"running": False, "ready": False, "checks": {}}
     return {"running": True, "ready": answer["ok"], "checks": answer["checks"]}
-
-
-def _ready(listen: str) -> dict[str, Any]:
-    host, _, port = listen.rpartition(":")
-    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=PATIENCE)
-    try:
-        connection.request("GET", "/-/ready")
-        answer = json.loads(connection.getresponse().read())
-        return answer if isinstance(answer, dict) else {}
-    finally:
-        connection.close()
 
 
 def _in_time(ask: Callable[[], T]) -> T | None:
@@ -126,7 +132,7 @@ def _in_time(ask: Callable[[], T]) -> T | None:
     def asking() -> None:
         try:
             answers.append(ask())
-        except (OSError, ValueError, http.client.HTTPException, psycopg.Error, AgentError):
+        except (OSError, ValueError, psycopg.Error, AgentError):
             return
 
     thread = threading.Thread(target=asking, daemon=True)
@@ -150,9 +156,29 @@ def render(status: dict[str, Any]) -> Group:
     """The status as a table with the lines that concern the whole agent below it, in the user's language."""
     table = Table(*(translate(heading) for heading in _HEADINGS))
     for row in status["tables"]:
-        state = Text(translate(_STATES.get(row["state"], mark("unknown"))), style="green" if row["state"] == "live" else "bold red")
+        state = Text(translate(STATES.get(row["state"], mark("unknown"))), style=_STYLES.get(row["state"], "bold red"))
         table.add_row(row["name"], state, _seconds(row["lag_seconds"]), _local(row["last_event"]), f"{row['events']:,}", row["topic"])
-    return Group(table, *(Text(line) for line in _lines(status)), *_suspended(status))
+    return Group(table, *(Text(line) for line in [*_copies(status), *_withheld(status), *_lines(status)]), *_suspended(status))
+
+
+def _copies(status: dict[str, Any]) -> list[str]:
+    """How far each copying table is, and whom the first page waits for."""
+    lines = []
+    for row in status["tables"]:
+        copy = row["copy"]
+        if copy is not None:
+            values = {"name": row["name"], "rows": f"{copy['rows']:,}", "estimate": f"{copy['estimate']:,}", "left": _seconds(copy["seconds_left"])}
+            lines.append(translate(mark("{name}: {rows} of about {estimate} rows compared, {left} left"), **values))
+    for wait in status["source"]["waits"]:
+        text = mark("a copy waits for transaction of process {who} ({application}), open since {since}, {state}")
+        lines.append(translate(text, **wait))
+    return lines
+
+
+def _withheld(status: dict[str, Any]) -> list[str]:
+    """Rows that are too large for Kafka."""
+    text = mark("{name}: withheld: {count} rows too large for Kafka; raise the limits, then `sync-agent retry {name}`")
+    return [translate(text, name=row["name"], count=f"{row['withheld']:,}") for row in status["tables"] if row["withheld"]]
 
 
 def _lines(status: dict[str, Any]) -> list[str]:

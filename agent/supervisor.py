@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
 
+from agent import failpoints
 from agent.control import CONTROL_FD, NONCE, WAKE_FD
 from agent.metrics import ERRORS, RESTARTS, Metrics
 from agent.restarts import End, Kill, Restarts, Start
@@ -99,7 +100,9 @@ class Supervisor:
         wake = self._wake[1] if stage == next(iter(self._commands)) else self._wake[0]
         environment = os.environ | {CONTROL_FD: str(theirs.fileno()), WAKE_FD: str(wake), NONCE: self._nonce}
         with theirs:
-            child = subprocess.Popen(self._commands[stage], stdin=subprocess.DEVNULL, env=environment, pass_fds=(theirs.fileno(), wake))
+            child = subprocess.Popen(
+                self._commands[stage], stdin=subprocess.DEVNULL, env=environment, pass_fds=(theirs.fileno(), wake, *failpoints.inherited())
+            )
         ours.setblocking(False)
         self._children[stage], self._sockets[stage], self._received[stage] = child, ours, b""
         self._selector.register(ours, selectors.EVENT_READ, stage)

@@ -190,7 +190,7 @@ def test_service_before_init_exits_78(config: Path) -> None:
     config.write_text(config.read_text().replace("127.0.0.1:1", f"127.0.0.1:{free_port()}"))
     done = subprocess.run([sys.executable, "-m", "agent", "-c", str(config), "run"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 78, done.stderr
-    assert "NOT_INITIALISED: " in done.stderr
+    assert " code=NOT_INITIALISED " in done.stderr
     assert "service_ended status=78" in done.stderr
 
 
@@ -265,7 +265,7 @@ def test_status_as_json(front: Settings, config: Path, capsys: pytest.CaptureFix
     assert answer["last_commit"] == "2023-11-14T22:13:20.000+00:00"
     assert answer["outbox"] == {"events": 10, "bytes": 5, "oldest": "2023-11-14T22:13:20.000+00:00"}
     assert (answer["published"]["number"], answer["published"]["of"]) == (40, 50)
-    assert answer["source"] == {"reachable": False, "slot": "sync_agent_tax", "exists": None, "active": None, "lag_bytes": None}
+    assert answer["source"] == {"reachable": False, "slot": "sync_agent_tax", "exists": None, "active": None, "lag_bytes": None, "waits": []}
     assert answer["service"] == {"running": False, "ready": False, "checks": {}}
 
 
@@ -305,7 +305,7 @@ def test_status_of_a_running_service(front: Settings) -> None:
     [((4096, True), "replication slot sync_agent_tax is 4,096 bytes behind"), ((), "replication slot sync_agent_tax does not exist")],
 )
 def test_status_of_the_slot(front: Settings, monkeypatch: pytest.MonkeyPatch, slot: tuple[int, ...], expected: str) -> None:
-    monkeypatch.setattr(status, "_slot", lambda _settings: slot)
+    monkeypatch.setattr(status, "_slot", lambda _settings, _horizon: (slot, []))
     assert expected in shown(status.collect(front))
 
 

@@ -6,6 +6,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 from prometheus_client import generate_latest
@@ -45,12 +46,17 @@ def test_every_known_label_set_is_there_at_zero(metrics: Metrics) -> None:
     lines = text(metrics).splitlines()
     for line in (
         'agent_events_total{op="d",stage="published",table="permit"} 0.0',
+        'agent_events_total{op="r",stage="applied",table="person"} 0.0',
         'agent_errors_total{kind="KAFKA_UNREACHABLE",stage="publish"} 0.0',
         'agent_errors_total{kind="INTERNAL",stage="capture"} 0.0',
         'agent_process_restarts_total{stage="capture"} 0.0',
         'agent_last_commit_timestamp_seconds{stage="applied"} 0.0',
         'agent_connected{peer="frontend"} 0.0',
         'agent_table_state{state="suspended",table="person"} 0.0',
+        'agent_table_state{state="copying",table="permit"} 0.0',
+        "agent_snapshot_running 0.0",
+        'agent_snapshot_rows_total{table="permit"} 0.0',
+        'agent_snapshot_estimated_rows{table="person"} 0.0',
         "agent_source_lag_bytes 0.0",
         "agent_outbox_events 0.0",
         "agent_outbox_oldest_timestamp_seconds 0.0",
@@ -76,6 +82,15 @@ def test_beats_are_added_up(metrics: Metrics) -> None:
 def test_names_that_do_not_exist_are_refused(metrics: Metrics) -> None:
     with pytest.raises(KeyError):
         metrics.count("agent_nonsense_total")
+
+
+def test_a_copy_can_be_followed(metrics: Metrics) -> None:
+    """Rows read are added up, over copies too; what is expected is that of the copy at work."""
+    for rows, expected in ((1000, 5000), (500, 5000), (7, 9)):
+        metrics.beat({names.COPYING: 1, f"{names.COPY_ESTIMATE}/person": expected}, {f"{names.COPIED}/person": rows}, {})
+    metrics.beat({names.COPYING: 0}, {}, {})
+    lines = text(metrics).splitlines()
+    assert {"agent_snapshot_running 0.0", 'agent_snapshot_rows_total{table="person"} 1507.0', 'agent_snapshot_estimated_rows{table="person"} 9.0'} <= set(lines)
 
 
 def test_connections_remember_since_when(metrics: Metrics) -> None:
@@ -135,7 +150,7 @@ def has_ipv6_loopback() -> bool:
         return False
 
 
-@pytest.mark.skipif(not has_ipv6_loopback(), reason="this host has no IPv6 loopback")
 def test_listens_on_ipv6_loopback(metrics: Metrics) -> None:
-    with HealthServer("[::1]:0", "tax", metrics) as running:
+    """Or names the address, on a host without IPv6."""
+    with nullcontext() if has_ipv6_loopback() else pytest.raises(ListenRefused), HealthServer("[::1]:0", "tax", metrics) as running:
         assert running.port > 0

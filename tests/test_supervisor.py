@@ -405,7 +405,9 @@ def test_retry_counts_backs_off_and_begins_anew(caplog: pytest.LogCaptureFixture
         waits.append(control._wait)
     assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 3.0, 3.0]
     assert control.counters["agent_errors_total", "publish", "KAFKA_UNREACHABLE"] == 8
-    assert [record.getMessage() for record in caplog.records] == ["retry stage=publish error=KAFKA_UNREACHABLE: Kafka at 127.0.0.1:1 does not answer: refused"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "retry stage=publish code=KAFKA_UNREACHABLE error=Kafka at 127.0.0.1:1 does not answer: refused"
+    ]
     control.went_well()
     control.retry(LoginRefused(peer="Kafka", user="u", reason="no"))
     assert control._wait == 5.0
