@@ -20,12 +20,16 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.comparison import Places, SharedTable, Verdict, compare
+from tests.checker import Places, SharedTable, Verdict, compare
+from tests.checker.copies import Number
+from tests.checker.front import at_front
+from tests.checker.table import in_mariadb
+from tests.checker.unit import TABLES, UnitTable, create_tables
 from tests.services.postgres import alive, child_pids
 from tests.services.processes import HOST, dying_with_parent, free_port
 from tests.waiting import Hopeless, eventually
-from tests.workload import TABLES, UnitTable, create_tables
 
+OUTBOX = "SELECT count(*) FROM sync_agent_state s JOIN sync_agent_published p ON p.number = s.number"
 Stage = Literal["capture", "publish"]
 Lines = Mapping[str, object]  # settings of one section, by name
 
@@ -41,7 +45,7 @@ class Installation:
     bootstrap: str
     name: str  # of the agent, its role at the source, its topics' prefix: nothing else on the servers may be called so
     tables: Sequence[UnitTable] = TABLES
-    front: str | None = None  # conninfo of a PostgreSQL database, None: SQLite
+    front: str | None = None  # conninfo of a PostgreSQL database, URL of a MariaDB one, None: SQLite
     listen: int = field(default_factory=free_port)
     sections: Mapping[str, Lines] = field(default_factory=dict)  # further settings, e.g. {"kafka": {"partitions": 1}}
 
@@ -116,8 +120,7 @@ class Installation:
 
     def caught_up(self) -> bool:
         """Whether, moreover, nothing waits in the outbox."""
-        published = self.status()["published"] if self.applied() else {}
-        return bool(published["number"] == published["of"])
+        return self.applied() and at_front(self.places.front, OUTBOX) == [(1,)]
 
     def passed(self, connection: psycopg.Connection, position: str) -> bool:
         """Whether the front end holds everything up to a position and the source knows it."""
@@ -129,11 +132,11 @@ class Installation:
         eventually(self.caught_up, timeout, "all events are published", 0.5)
         return self.judge()
 
-    def judge(self) -> Verdict:
-        """The comparison; a difference must last ten seconds, for markers of the last transaction may be on their way."""
+    def judge(self, copied: Mapping[str, Number] = {}) -> Verdict:
+        """The comparison; a difference must last ten seconds, for markers of the last transaction may be on their way. `copied`: see Copies.until."""
         deadline = time.monotonic() + 10
         while True:
-            verdict = compare(self.places, self.judged)
+            verdict = compare(self.places, self.judged, copied=copied)
             if verdict.equal or time.monotonic() > deadline:
                 return verdict
 
@@ -163,7 +166,7 @@ class Installation:
         given = conninfo_to_dict(self.source)
         own: dict[str, dict[str, object]] = {
             "source": {"host": given["host"], "port": int(str(given["port"])), "database": given["dbname"], "user": self.name, "heartbeat_seconds": 1.0},
-            "front": {"url": url(self.front, "postgresql+psycopg")} if self.front else {},
+            "front": {"url": front_url(self.front)} if self.front else {},
             "kafka": {"bootstrap_servers": [self.bootstrap], "prefix": self.name},
             "service": {"listen": f"{HOST}:{self.listen}"},
         }
@@ -282,6 +285,11 @@ def url(conninfo: str, scheme: str = "postgresql") -> str:
     return f"{scheme}://{given['user']}@{given['host']}:{given['port']}/{given['dbname']}"
 
 
+def front_url(front: str) -> str:
+    """The SQLAlchemy URL of a front end on a server."""
+    return front.replace("mariadb://", "mariadb+pymysql://", 1) if in_mariadb(front) else url(front, "postgresql+psycopg")
+
+
 def _last_word(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").rpartition(b"\0")[2].decode(errors="replace")
@@ -290,4 +298,6 @@ def _last_word(pid: int) -> str:
 
 
 def _toml(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name} = {_toml(item)}" for name, item in value.items()) + "}"
     return json.dumps(value, ensure_ascii=False)  # JSON's texts, numbers, booleans and lists are TOML's too

@@ -10,8 +10,30 @@ from psycopg import sql
 
 from tests.services.kafka import KafkaAddress, KafkaBroker
 from tests.services.kafka import kafka as start_kafka
+from tests.services.mariadb import MariaDbAddress, mariadb
 from tests.services.postgres import PostgresAddress, postgres
 from tests.waiting import eventually
+
+
+@pytest.fixture(scope="session")
+def postgres14() -> Iterator[PostgresAddress]:
+    """A PostgreSQL 14, the oldest that is supported, for what depends on the server."""
+    with postgres(14) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres16() -> Iterator[PostgresAddress]:
+    """A PostgreSQL 16 for what depends on the server."""
+    with postgres(16) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres17() -> Iterator[PostgresAddress]:
+    """A PostgreSQL 17 for what depends on the server."""
+    with postgres(17) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +70,20 @@ def any_database(any_postgres: PostgresAddress) -> Iterator[str]:
     """The conninfo of a fresh database in each PostgreSQL in turn."""
     with fresh_database(any_postgres) as conninfo:
         yield conninfo
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaDbAddress]:
+    """A MariaDB for tests that need databases."""
+    with mariadb() as server:
+        yield server
+
+
+@pytest.fixture
+def mariadb_database(mariadb_server: MariaDbAddress) -> Iterator[str]:
+    """The URL of a fresh database in MariaDB, of a role with the agent's rights in it."""
+    with mariadb_server.fresh_database() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests' servers need and this machine lacks; quick and silent about the rest when all is there.
+# Installs what the tests' servers need and this machine lacks, or of it the parts named; quick when all is there.
 set -euo pipefail
 
 missing=()
@@ -12,20 +12,29 @@ have_java() {
   [[ -n $version && $version -ge 17 ]]
 }
 
-have_postgres || [[ -n ${SYNC_TEST_PG15:-} ]] || missing+=(postgresql-15)
-have_java || missing+=(openjdk-17-jre-headless)
-command -v mvn >/dev/null || missing+=(maven)
-command -v openssl >/dev/null || missing+=(openssl)
+parts=("$@")
+[[ $# -gt 0 ]] || parts=(postgres java mariadb maven openssl systemd)
+
+for part in "${parts[@]}"; do
+  case $part in
+    postgres) have_postgres || [[ -n ${SYNC_TEST_PG15:-} ]] || missing+=(postgresql-15) ;;
+    java) have_java || missing+=(openjdk-17-jre-headless) ;;
+    mariadb) [[ -x /usr/sbin/mariadbd || -n ${SYNC_TEST_MARIADB:-} ]] || missing+=(mariadb-server-core) ;;
+    maven) command -v mvn >/dev/null || missing+=(maven) ;;
+    openssl) command -v openssl >/dev/null || missing+=(openssl) ;;
+    systemd) command -v systemd-analyze >/dev/null || missing+=(systemd) ;;
+  esac
+done
 
 if [[ ${#missing[@]} -eq 0 ]]; then
-  echo "install: PostgreSQL 15, Java, Maven and openssl are here"
+  echo "install: all is here: ${parts[*]}"
   exit 0
 fi
 
 line="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
 echo "install: missing: ${missing[*]}"
 if ! command -v apt-get >/dev/null; then
-  echo "install: no apt-get here; install PostgreSQL 15, Java 17 or newer, Maven and openssl by hand" >&2
+  echo "install: no apt-get here; install these by hand: PostgreSQL 15, MariaDB, Java 17 or newer, Maven, openssl, systemd (of them what is missing)" >&2
   exit 1
 elif [[ $(id -u) -eq 0 ]]; then
   rights=()

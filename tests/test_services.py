@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # not re-exported for mypy
 
+from tests.services import mariadb
 from tests.services.kafka import KafkaAddress, KafkaBroker
 from tests.services.noida import NoidaBroker
 from tests.services.postgres import PostgresAddress, PostgresServer
@@ -56,6 +57,14 @@ def test_a_server_of_our_own_is_stopped_killed_and_restored(tmp_path: Path) -> N
 def execute(server: PostgresServer, statement: str) -> None:
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         connection.execute(statement.encode())
+
+
+def test_a_mariadb_of_our_own_is_careless_and_leaves_nothing() -> None:
+    """Its defaults are those the agent must not depend on; `close` removes its files."""
+    with mariadb.MariaDbServer.start() as server, server.fresh_database() as url:
+        assert mariadb.execute(url, "SELECT @@sql_mode, @@collation_server, @@system_time_zone") == [("", "utf8mb4_general_ci", "CST")]
+        ((directory,),) = mariadb.execute(server.url, "SELECT @@datadir")
+    assert not Path(directory).exists()
 
 
 def test_kafka_hides_an_aborted_transaction(kafka: KafkaAddress, topic_prefix: str) -> None:

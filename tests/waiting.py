@@ -23,7 +23,7 @@ def eventually(condition: Callable[[], T], timeout: float = 30.0, what: str = "t
             last = f"last value: {value!r}"
         except Hopeless:
             raise
-        except Exception as caught:  # noqa: BLE001  # whatever it is, it is shown at the deadline
+        except Exception as caught:  # noqa: BLE001 - whatever it is, it is shown at the deadline
             error, last = caught, f"last error: {type(caught).__name__}: {caught}"
         if time.monotonic() >= deadline:
             raise AssertionError(f"not within {timeout:g} s: {what} ({last})") from error

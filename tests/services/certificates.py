@@ -1,29 +1,52 @@
-"""A certificate authority of one server, made with the openssl command for one test run."""
+"""A certificate authority of one server and what it has signed, made with the openssl command for one test run."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.services.processes import run
 
+NEW_KEY = ("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+HERE = "DNS:localhost,IP:127.0.0.1"
+
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files of a server that is `localhost` and 127.0.0.1."""
+    """Files of one server. Each of a server holds PKCS#8 key, certificate and CA, as Kafka and PostgreSQL read them."""
 
     ca_file: Path
-    server_file: Path  # PKCS#8 key, certificate and CA in one PEM file, as Kafka reads it
+    server_file: Path  # of `localhost` and 127.0.0.1
+    expired_file: Path  # the same, its time is over
+    misnamed_file: Path  # of another host
+    other_ca_file: Path  # an authority that has signed none of them
 
     @classmethod
-    def create(cls, directory: Path) -> "Certificates":
-        """Make a CA and a server certificate signed by it."""
-        ca, ca_key = directory / "ca.pem", directory / "ca.key"
-        certificate, key = directory / "server.crt", directory / "server.key"
-        request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-        run([*request, "-days", "30", "-subj", "/CN=sync-agent test CA", "-keyout", ca_key, "-out", ca])
-        names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE"]
-        signer = ["-CA", str(ca), "-CAkey", str(ca_key)]
-        run([*request, "-days", "30", "-subj", "/CN=localhost", *names, *signer, "-keyout", key, "-out", certificate])
-        server = directory / "server.pem"
-        server.touch(mode=0o600)
-        server.write_text("".join(file.read_text() for file in (key, certificate, ca)))
-        return cls(ca, server)
+    def create(cls, directory: Path, owner: int | None = None) -> "Certificates":
+        """Make them all; the servers' files can be read by `owner` only."""
+        return cls(
+            _authority(directory, "ca"),
+            _signed(directory, "server", HERE, 30, owner),
+            _signed(directory, "expired", HERE, -1, owner),
+            _signed(directory, "misnamed", "DNS:elsewhere.example", 30, owner),
+            _authority(directory, "other-ca"),
+        )
+
+
+def _authority(directory: Path, name: str) -> Path:
+    file = directory / f"{name}.pem"
+    run([*NEW_KEY, "-x509", "-days", "30", "-subj", f"/CN=sync-agent test {name}", "-keyout", directory / f"{name}.key", "-out", file])
+    return file
+
+
+def _signed(directory: Path, name: str, names: str, days: int, owner: int | None) -> Path:
+    key, request, certificate, ca = (directory / file for file in (f"{name}.key", f"{name}.csr", f"{name}.crt", "ca.pem"))
+    extensions = ["-addext", f"subjectAltName={names}", "-addext", "basicConstraints=CA:FALSE"]
+    run([*NEW_KEY, "-subj", f"/CN={name}", *extensions, "-keyout", key, "-out", request])
+    signer = ["-CA", str(ca), "-CAkey", str(directory / "ca.key"), "-CAcreateserial", "-copy_extensions", "copy"]
+    run(["openssl", "x509", "-req", "-in", request, "-days", str(days), *signer, "-out", certificate])
+    file = directory / f"{name}.pem"
+    file.touch(mode=0o600)
+    file.write_text("".join(part.read_text() for part in (key, certificate, ca)))
+    if owner is not None:
+        os.chown(file, owner, owner)
+    return file

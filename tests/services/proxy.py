@@ -5,7 +5,8 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -14,6 +15,17 @@ from tests.services.processes import HOST, free_port
 T = TypeVar("T")
 CHUNK = 64 * 1024
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with zero seconds: close sends RST
+TO_BE_READ = 0.1  # seconds a server gets to act on what it was sent last
+
+
+@dataclass
+class Line:
+    """One connection through the proxy."""
+
+    ends: bool = False  # the client sees nothing more
+    sent: bytearray = field(default_factory=bytearray)  # Kafka only: the beginnings of frames, in either direction
+    answered: bytearray = field(default_factory=bytearray)
+    unanswered: set[int] = field(default_factory=set)  # correlation ids whose answers get lost
 
 
 class TcpProxy:
@@ -25,6 +37,7 @@ class TcpProxy:
         self._upstream = (upstream_host, upstream_port)
         self._rate: float | None = None  # bytes a second from clients to the server, all connections together
         self._line_free = 0.0  # loop time at which the throttled line has sent what it took
+        self._last_word = b""  # what a client sends last on a connection that ends with it, once
         self._open = asyncio.Event()  # cleared: nothing is forwarded
         self._open.set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -48,6 +61,15 @@ class TcpProxy:
         """Reset every connection; new ones pass as before."""
         self._call(self._reset_all())
 
+    def cut_after(self, word: bytes) -> None:
+        """End the next connection on which a client sends these bytes: the server has them, the client never sees the answer."""
+        self._last_word = word
+
+    @property
+    def has_cut(self) -> bool:
+        """Whether what `cut_after` asked for has come."""
+        return not self._last_word
+
     def refuse(self) -> None:
         """Reset every connection and refuse new ones."""
         self._call(self._stop_listening())
@@ -56,6 +78,7 @@ class TcpProxy:
     def heal(self) -> None:
         """Forward everything again at full speed."""
         self._set_rate(None)
+        self._last_word = b""
         self._loop.call_soon_threadsafe(self._open.set)
         self._call(self._listen())
 
@@ -116,26 +139,37 @@ class TcpProxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_connection(*self._upstream, limit=CHUNK)
         self._writers.add(up_writer)
+        line = Line()
         try:
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._pump(reader, up_writer, throttled=True))
-                both.create_task(self._pump(up_reader, writer, throttled=False))
+                both.create_task(self._pump(reader, up_writer, line, up=True))
+                both.create_task(self._pump(up_reader, writer, line, up=False))
         except* OSError:
             pass  # one side is gone: both are closed
         finally:
             self._writers.discard(up_writer)
             up_writer.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, throttled: bool) -> None:
-        while data := await reader.read(self._chunk(throttled)):
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: "Line", up: bool) -> None:
+        while data := await reader.read(self._chunk(up)):
             await self._open.wait()
-            if throttled:
+            if up:
                 await self._take_line(len(data))
                 await self._open.wait()
-            writer.write(data)
-            await writer.drain()
+                if self._last_word and self._last_word in data:
+                    self._last_word, line.ends = b"", True
+            if up or not line.ends:
+                writer.write(self._forwarded(line, data, up))
+                await writer.drain()
+            if up and line.ends:
+                await asyncio.sleep(TO_BE_READ)
+                raise ConnectionResetError
         if writer.can_write_eof():
             writer.write_eof()
+
+    def _forwarded(self, line: "Line", data: bytes, up: bool) -> bytes:
+        """What of the bytes goes on; `up`: from the client to the server."""
+        return data
 
     def _chunk(self, throttled: bool) -> int:
         rate = self._rate
@@ -148,3 +182,45 @@ class TcpProxy:
         now = self._loop.time()
         self._line_free = max(now, self._line_free) + size / rate
         await asyncio.sleep(self._line_free - now)
+
+
+class KafkaProxy(TcpProxy):
+    """Knows Kafka's frames (int32 length; a request: int16 API key, int16 version, int32 correlation id; an answer: int32 correlation id)."""
+
+    def __init__(self, upstream_host: str, upstream_port: int) -> None:
+        self._withheld: int | None = None
+        super().__init__(upstream_host, upstream_port)
+
+    def withhold(self, api_key: int) -> None:
+        """Lose the answers to this kind of request from now on, and nothing else."""
+        self._withheld = api_key
+
+    def heal(self) -> None:
+        """See TcpProxy.heal."""
+        self._withheld = None
+        super().heal()
+
+    def _forwarded(self, line: Line, data: bytes, up: bool) -> bytes:
+        if up:
+            for frame in _frames(line.sent, data):
+                api_key, _, correlation = struct.unpack_from(">hhi", frame, 4)
+                if api_key == self._withheld:
+                    line.unanswered.add(correlation)
+            return data
+        passed = [frame for frame in _frames(line.answered, data) if not self._lost(line, frame)]
+        return b"".join(passed)
+
+    @staticmethod
+    def _lost(line: Line, frame: bytes) -> bool:
+        correlation = struct.unpack_from(">i", frame, 4)[0]
+        lost = correlation in line.unanswered
+        line.unanswered.discard(correlation)
+        return lost
+
+
+def _frames(held: bytearray, data: bytes) -> Iterator[bytes]:
+    """The frames that are whole now; the beginning of the next one is held."""
+    held += data
+    while len(held) >= 4 and len(held) >= (size := 4 + struct.unpack_from(">i", held)[0]):
+        yield bytes(held[:size])
+        del held[:size]

@@ -1,0 +1,98 @@
+"""A Kafka Connect worker of our own with Debezium's connectors: one JVM, without REST but for a port on loopback."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from psycopg.conninfo import conninfo_to_dict
+
+from tests.services.kafka import LOGGING
+from tests.services.kafka_files import PLUGINS, WORKER
+from tests.services.processes import HOST, ServerProcess, Workspace, free_port
+
+Properties = Mapping[str, str]
+NOTHING: Properties = {}
+
+
+class ConnectWorker:
+    """ConnectStandalone with its connectors, started with the object; `close` ends it and removes its directory.
+
+    Converters are JsonConverter with schemas. Consumers of sinks read read_committed.
+    """
+
+    def __init__(self, bootstrap: str, connectors: Sequence[Properties], heap: str = "512m", worker: Properties = NOTHING) -> None:
+        self._workspace = Workspace("connect")
+        self._log = self._workspace.path / "connect.log"
+        settings = {
+            "bootstrap.servers": bootstrap,
+            "listeners": f"http://{HOST}:{free_port()}",
+            "key.converter": "org.apache.kafka.connect.json.JsonConverter",
+            "value.converter": "org.apache.kafka.connect.json.JsonConverter",
+            "offset.storage.file.filename": str(self._workspace.path / "offsets"),
+            "offset.flush.interval.ms": "1000",
+            "plugin.path": str(PLUGINS.path().parent),
+            "plugin.discovery": "service_load",
+            "consumer.isolation.level": "read_committed",
+            **worker,
+        }
+        files = [self._write("worker", settings), *(self._write(connector["name"], connector) for connector in connectors)]
+        logging = self._workspace.path / "log4j2.properties"
+        logging.write_text(LOGGING)
+        options = [f"-Xmx{heap}", "-XX:+UseSerialGC", "-Djava.awt.headless=true", f"-Dlog4j2.configurationFile={logging}"]
+        main = "org.apache.kafka.connect.cli.ConnectStandalone"
+        self._process = ServerProcess(["java", *options, "-cp", f"{WORKER.path()}/*", main, *files], self._log)
+
+    @property
+    def pid(self) -> int:
+        """The JVM."""
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """The end of what the worker has logged."""
+        return self._process.log_tail(20_000)
+
+    def check(self) -> None:
+        """Raise Hopeless when the worker has ended."""
+        self._process.check()
+
+    def stop(self) -> None:
+        """End it in good order."""
+        self._process.stop(timeout=60)
+
+    def close(self) -> None:
+        """Kill it and remove its directory."""
+        self._process.kill()
+        self._workspace.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _write(self, name: str, properties: Properties) -> Path:
+        path = self._workspace.path / f"{name}.properties"
+        path.write_bytes("".join(f"{key}={value}\n" for key, value in properties.items()).encode("ascii", "backslashreplace"))
+        return path
+
+
+def jdbc_sink(name: str, topics: str, conninfo: str, **further: str) -> Properties:
+    """Debezium's JDBC sink into a PostgreSQL database, as docs/consumers.md has it: upserts by the record's key, deletes."""
+    dsn = conninfo_to_dict(conninfo)
+    return {
+        "name": name,
+        "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
+        "tasks.max": "1",
+        "topics": topics,
+        "header.converter": "org.apache.kafka.connect.storage.StringConverter",
+        "connection.url": f"jdbc:postgresql://{dsn['host']}:{dsn['port']}/{dsn['dbname']}?stringtype=unspecified",
+        "connection.username": str(dsn["user"]),
+        "connection.password": "unused",
+        "insert.mode": "upsert",
+        "delete.enabled": "true",
+        "primary.key.mode": "record_key",
+        "quote.identifiers": "true",
+        **further,
+    }

@@ -1,0 +1,156 @@
+"""MariaDB for the tests: a server of our own as an unprivileged user, or one that was given."""
+
+import os
+import shutil
+import signal
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pymysql
+from sqlalchemy import URL, make_url
+
+from tests.services.processes import HOST, ServerProcess, Workspace, free_port, run, server_owner
+from tests.waiting import eventually
+
+PROGRAMS = os.pathsep.join([os.defpath, "/usr/sbin", "/usr/local/sbin"])
+SYSTEM_TABLES = ("mysql_system_tables.sql", "mysql_system_tables_data.sql")
+FOLDERS = (Path("/usr/share/mysql"), Path("/usr/share/mariadb"))
+# Everything else stays as the server comes, careless where MariaDB is: the agent's sessions must not depend on it.
+OPTIONS = (
+    "--no-defaults", "--innodb-flush-log-at-trx-commit=2", "--innodb-log-file-size=48M", "--innodb-buffer-pool-size=64M", "--skip-name-resolve",
+    "--sql-mode=", "--character-set-server=utf8mb4", "--collation-server=utf8mb4_general_ci", "--skip-log-bin", "--debug-no-sync",
+)  # fmt: skip
+RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE"  # what docs/OPERATIONS.md grants
+
+
+class MariaDbAddress:
+    """Where a server listens, as a URL of its administrator."""
+
+    def __init__(self, url: str, close: Callable[[], None] = lambda: None) -> None:
+        self.url = make_url(url).set(drivername="mariadb")
+        self._close = close
+
+    def close(self) -> None:
+        """Give the server back."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    @contextmanager
+    def fresh_database(self) -> Iterator[str]:
+        """Create a database and a role with the agent's rights in it, give the role's URL, and drop both afterwards."""
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        with connected(self.url) as connection:
+            for statement in (f"CREATE DATABASE {name}", f"CREATE USER {name}@'%' IDENTIFIED BY ''", f"GRANT {RIGHTS} ON {name}.* TO {name}@'%'"):
+                connection.cursor().execute(statement)
+        yield URL.create("mariadb", name, host=self.url.host, port=self.url.port, database=name).render_as_string()
+        execute(self.url, f"DROP USER {name}@'%'")
+        execute(self.url, f"DROP DATABASE {name}")
+
+
+class MariaDbServer(MariaDbAddress):
+    """A server of our own on loopback; `close` removes everything."""
+
+    def __init__(self) -> None:
+        self._owner = server_owner()
+        self._workspace = Workspace("mariadb", owner=self._owner)
+        self._program = program()
+        self.port = port = free_port()
+        super().__init__(f"mariadb://root@{HOST}:{port}/mysql")
+        self._process: ServerProcess | None = None
+        self._options = [*OPTIONS, f"--datadir={self._workspace.path / 'data'}", f"--tmpdir={self._workspace.path}"]
+        self._listen = [f"--port={port}", f"--bind-address={HOST}", f"--socket={self._workspace.path / 's'}", f"--pid-file={self._workspace.path / 'pid'}"]
+
+    @classmethod
+    def start(cls) -> Self:
+        """Make a new server and wait until it answers."""
+        server = cls()
+        try:
+            server._initialise()
+            server.start_again()
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+    def _initialise(self) -> None:
+        """What mariadb-install-db does, which needs further packages."""
+        folder = next((folder for folder in FOLDERS if (folder / SYSTEM_TABLES[0]).is_file()), None)
+        if folder is None:
+            raise RuntimeError("MariaDB's system tables are not installed: run tests/install.sh")
+        script = self._workspace.path / "system.sql"
+        tables = [(folder / name).read_text() for name in SYSTEM_TABLES]
+        script.write_text("\n".join(["CREATE DATABASE mysql;", "USE mysql;", *tables]))
+        script.chmod(0o644)
+        run(["mkdir", self._workspace.path / "data"], self._owner)
+        run(["sh", "-c", 'exec "$@" --bootstrap < "$0"', script, self._program, *self._options], self._owner, self._workspace.path)
+
+    def start_again(self) -> None:
+        """Start the stopped server on its old directory and port and wait until it answers."""
+        process = ServerProcess(
+            [self._program, *self._options, *self._listen],
+            log=self._workspace.path / "server.log",
+            death=signal.SIGKILL,
+            owner=self._owner,
+            env={"LC_ALL": "C", "TZ": "Asia/Shanghai", "PATH": PROGRAMS},
+        )
+        self._process = process
+
+        def answers() -> bool:
+            process.check()
+            return bool(execute(self.url, "SELECT 1"))
+
+        eventually(answers, 60, "MariaDB answers")
+
+    def kill9(self) -> None:
+        """Kill it, as a crash of the machine would."""
+        if self._process is not None:
+            self._process.kill()
+
+    def close(self) -> None:
+        """Stop at once and remove the directory."""
+        self.kill9()
+        self._workspace.close()
+
+
+def mariadb() -> MariaDbAddress:
+    """Return a server: the one given by the environment as mariadb://administrator@host:port/mysql, or our own."""
+    given = os.environ.get("SYNC_TEST_MARIADB")
+    return MariaDbAddress(given) if given else MariaDbServer.start()
+
+
+def program() -> str:
+    """Return the server's program."""
+    found = shutil.which("mariadbd", path=PROGRAMS)
+    if found is None:
+        raise RuntimeError("MariaDB is not installed: run tests/install.sh")
+    return found
+
+
+@contextmanager
+def connected(url: str | URL) -> Iterator[Any]:
+    """A connection of the tests' own, in autocommit mode."""
+    address = make_url(url)
+    connection = pymysql.connect(
+        host=address.host, port=address.port or 3306, user=address.username, password=address.password or "", database=address.database, autocommit=True,
+        charset="utf8mb4",
+    )  # fmt: skip
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def execute(url: str | URL, statement: str) -> list[tuple[Any, ...]]:
+    """Run one statement and return its rows."""
+    with connected(url) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall())
