@@ -1,0 +1,68 @@
+"""What is to be copied: rows at the source before the agent has ever run, wrong rows in the front end, tables somebody wants compared."""
+
+import sqlite3
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+import psycopg
+from psycopg import sql
+
+from tests.checker.plan import columns, hot_keys, relation
+from tests.checker.table import Front
+from tests.checker.unit import TABLES, Key, UnitTable, insert_many
+
+# Front-end tables, and the columns that rows put there by hand have: key, and a text.
+STALE = {"residents": ("编号", "姓名"), "documents": ("文书号", "标题", "版次"), "enterprises": ("统一社会信用代码", "名称")}
+OUTDATED, EXTRA = 60, 30  # rows of each of these tables; as many more than the source has pass the guard against deletions
+
+
+def fill(source: str, seed: int, rows: int) -> None:
+    """Rows under the keys on which the workload's writers will meet, and `rows` residents under keys that nobody touches."""
+    random = Random(f"{seed}/rows")
+    with psycopg.connect(source) as connection, connection.cursor() as cursor:
+        for table in TABLES:
+            places = sql.SQL(", ").join([sql.Placeholder()] * (len(table.key) + len(table.values)))
+            statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(relation(table), columns([*table.key, *table.values]), places)
+            found = [[*key, *(make(random) for make in table.values.values())] for key in hot_keys(table)[:rows]]
+            cursor.executemany(statement, found)
+    insert_many(source, rows)
+
+
+def spoil(front: Front, seed: int) -> None:
+    """Rows in the new front-end tables: under keys of the source, but with other values, and under keys it does not have."""
+    random = Random(f"{seed}/stale")
+    for table in TABLES:
+        if table.resource in STALE:
+            extra = [tuple(make(random) or "" for make in table.key.values()) for _ in range(EXTRA)]
+            _insert(front, table, [*hot_keys(table)[:OUTDATED], *extra])
+
+
+def ask_all(front: Front, resources: Sequence[str]) -> None:
+    """What `sync-agent reconcile` asks of the running service, without waiting for the answers."""
+    rows = [(str(uuid.uuid4()), resource, time.time_ns() // 1000) for resource in resources]
+    insert = (
+        "INSERT INTO sync_agent_request (id, kind, resource, allow_deletes, state, report, asked_us) VALUES ({0}, 'reconcile', {0}, 0, 'asked', '{{}}', {0})"
+    )
+    if isinstance(front, Path):
+        with closing(sqlite3.connect(front, timeout=30)) as file, file:
+            file.executemany(insert.format("?"), rows)
+        return
+    with psycopg.connect(front) as connection, connection.cursor() as cursor:
+        cursor.executemany(insert.format("%s").encode(), rows)
+
+
+def _insert(front: Front, table: UnitTable, keys: list[Key]) -> None:
+    names = STALE[table.resource]
+    rows = [(*key, "过时", 1)[: len(names)] for key in dict.fromkeys(keys)]
+    if isinstance(front, Path):
+        with closing(sqlite3.connect(front, timeout=30)) as file, file:
+            listed = ", ".join(f'"{name}"' for name in names)
+            file.executemany(f'INSERT INTO "{table.name}" ({listed}) VALUES ({", ".join("?" * len(names))})', rows)
+        return
+    with psycopg.connect(front) as connection, connection.cursor() as cursor:
+        places = sql.SQL(", ").join([sql.Placeholder()] * len(names))
+        cursor.executemany(sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(sql.Identifier(table.name), columns(names), places), rows)

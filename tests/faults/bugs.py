@@ -1,0 +1,277 @@
+"""Planted bugs: the product with one deliberate mistake each, made as a patched copy when a test asks and shipped never.
+
+Each is the mistake a tired programmer could make here, small, and harmless as long as nothing fails at the wrong moment or (where
+it says so) always there. A judge that does not find them proves nothing about the product.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+Tier = Literal["real", "model"]
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+class PatchFailed(Exception):
+    """The product has changed so that a planted bug no longer fits: the registry must follow."""
+
+
+class Edit(NamedTuple):
+    """`old` stands once in `file` and becomes `new`."""
+
+    file: str
+    old: str
+    new: str
+
+
+class Bug(NamedTuple):
+    """A deliberately broken variant of the product."""
+
+    name: str
+    what: str
+    edits: tuple[Edit, ...]
+    tier: Tier = "real"  # where it is looked for: on real servers, or on the model of the hand-over (tests/faults/model.py)
+
+    @property
+    def mark(self) -> str:
+        """What each process of the variant writes on stderr as it begins: proof that it is the one that runs."""
+        return f"planted_bug name={self.name}"
+
+    def patched(self, file: str, text: str) -> str:
+        """The text of a file with this bug's edits. Raises PatchFailed."""
+        for edit in self.edits:
+            if edit.file == file:
+                if text.count(edit.old) != 1:
+                    raise PatchFailed(f"planted bug {self.name}: {file} has {text.count(edit.old)} times, instead of once:\n{edit.old}")
+                text = text.replace(edit.old, edit.new)
+        return text
+
+    def plant(self, directory: Path) -> Path:
+        """Makes the variant in `directory`, for use as PYTHONPATH; returns it. Raises PatchFailed."""
+        shutil.copytree(ROOT / "agent", directory / "agent", ignore=shutil.ignore_patterns("__pycache__"))
+        for file in {edit.file for edit in self.edits}:
+            path = directory / "agent" / file
+            path.write_text(self.patched(file, path.read_text(encoding="utf-8")), encoding="utf-8")
+        with (directory / "agent" / "__init__.py").open("a", encoding="utf-8") as package:
+            package.write(f"\nimport os, sys\nsys.stderr.write(f'{self.mark} pid={{os.getpid()}}\\n')\n")
+        return directory
+
+
+BUGS: tuple[Bug, ...] = (
+    Bug(
+        "ack_before_commit",
+        "the source is told that it may forget before the front end has committed",
+        (
+            Edit(
+                "pipeline.py",
+                """\
+        self._front.commit(progress)
+        self._reconciler.applied(progress.xids)
+        rule.committed(time.monotonic() - started)
+        failpoints.hit("before_ack_send")
+        self._source.acknowledge(lsn_number(progress.position))
+""",
+                """\
+        self._source.acknowledge(lsn_number(progress.position))
+        self._front.commit(progress)
+        self._reconciler.applied(progress.xids)
+        rule.committed(time.monotonic() - started)
+        failpoints.hit("before_ack_send")
+""",
+            ),
+        ),
+    ),
+    Bug(
+        "position_apart",
+        "rows, outbox and counters are committed first, the position in a second transaction",
+        (
+            Edit(
+                "front/store.py",
+                """\
+        with self.guarded():
+            moved = self.connection.execute(
+""",
+                """\
+        with self.guarded():
+            self.connection.execute(update(state).where(state.c.epoch == self.epoch).values(number=progress.number, batch=progress.batch))
+            for name, (seq, time_us) in progress.seqs.items():
+                self.connection.execute(update(resource).where(resource.c.name == name).values(seq=seq, event_time_us=time_us))
+            self.connection.commit()
+            moved = self.connection.execute(
+""",
+            ),
+        ),
+    ),
+    Bug(
+        "state_record_apart",
+        "the state record follows its events in a Kafka transaction of its own",
+        (
+            Edit(
+                "publish/relay.py",
+                """\
+        failpoints.hit("after_flush")
+        state = with_offsets""",
+                """\
+        if not self.producer.drain(0, began + self.timeout * 0.8):
+            raise SlowLine(events=state.number - self.state.number, seconds=round(time.monotonic() - began, 1))
+        self.producer.commit(began + self.timeout)
+        self.producer.begin()
+        failpoints.hit("after_flush")
+        state = with_offsets""",
+            ),
+        ),
+    ),
+    Bug(
+        "seq_apart",
+        "the counter `seq` is stored after the front-end transaction, in one of its own",
+        (
+            Edit(
+                "front/store.py",
+                """\
+            for name, (seq, time_us) in progress.seqs.items():
+                self.connection.execute(update(resource).where(resource.c.name == name).values(seq=seq, event_time_us=time_us))
+            if progress.xids""",
+                """\
+            if progress.xids""",
+            ),
+            Edit(
+                "front/store.py",
+                """\
+            failpoints.hit("after_front_commit")
+""",
+                """\
+            failpoints.hit("after_front_commit")
+            for name, (seq, time_us) in progress.seqs.items():
+                self.connection.execute(update(resource).where(resource.c.name == name).values(seq=seq, event_time_us=time_us))
+            self.connection.commit()
+""",
+            ),
+        ),
+    ),
+    Bug(
+        "last_transaction_dropped",
+        "the transaction that no longer fits into a full batch is taken from the queue and forgotten",
+        (
+            Edit(
+                "publish/relay.py",
+                """\
+            if events > self.pace.events or size > self.pace.bytes:
+                return state, unit.covered
+""",
+                """\
+            if events > self.pace.events or size > self.pace.bytes:
+                self.feed.take()
+                return state, unit.covered
+""",
+            ),
+        ),
+    ),
+    Bug(
+        "toast_as_null",
+        "a large value that the log leaves out because it did not change becomes NULL",
+        (
+            Edit(
+                "front/applier.py",
+                "else filled(after, base)",
+                "else tuple([None if value is UNCHANGED else value for value in after])",
+            ),
+        ),
+    ),
+    Bug(
+        "key_change_without_tombstone",
+        "the old key of a row whose key changes gets its delete, but no tombstone",
+        (
+            Edit(
+                "front/framing.py",
+                'tombstone=op == b"d"',
+                'tombstone=op == b"d" and not new_key',
+            ),
+        ),
+    ),
+    Bug(
+        "recovery_without_state",
+        "a recovering publisher goes on from the front end's published mark, not from Kafka's state record",
+        (
+            Edit(
+                "publish/relay.py",
+                """\
+        event = self.reader.event_id(before.number, identity.source_id)
+""",
+                """\
+        before = before._replace(number=mark.number, event=mark.event_id, position=mark.position, time_us=mark.time_us, part=0)
+        event = self.reader.event_id(before.number, identity.source_id)
+""",
+            ),
+        ),
+    ),
+    Bug(
+        "watermarks",
+        "a page is read as soon as its window is open, whether its snapshot sees what was applied by then or not",
+        (
+            Edit(
+                "connectors/base.py",
+                "return snapshot.xmin > self.horizon and all(snapshot.sees(xid) for xid in self.must_see)",
+                "return snapshot.xmin > self.horizon",
+            ),
+        ),
+        "model",
+    ),
+    Bug(
+        "xids_forgotten",
+        "what was applied, and may not be visible yet, is forgotten in a crash",
+        (Edit("pipeline.py", "self._applier, resources, stored.xids)", "self._applier, resources, ())"),),
+        "model",
+    ),
+    Bug(
+        "midway_window",
+        "a window may open inside a source transaction, which does not count as applied",
+        (Edit("pipeline.py", "            if rule.clear:\n", "            if rule.clear or self._reconciler.run is not None:\n"),),
+        "model",
+    ),
+    Bug(
+        "incomplete_without_hole",
+        "a change that lacks values, with no row to take them from, is left out and nothing is noted",
+        (
+            Edit(
+                "front/applier.py",
+                """\
+        if hole and new_key is not None:
+            self._hole(resource, new_key)
+""",
+                "",
+            ),
+        ),
+        "model",
+    ),
+    Bug(
+        "mark_apart",
+        "the mark of a copy is moved in a transaction of its own, before the one that holds the page's rows",
+        (
+            Edit(
+                "reconcile.py",
+                """\
+        self._merge(run, window, page)
+        self._advance(run, page)
+""",
+                """\
+        if run.repair and run.copy.phase == PAGES and page.lines:
+            self._front.start_copy(run.resource.name, run.copy._replace(mark=run.resource.key_of(row_of(page.lines[-1]))))
+            self._front.begin()
+        self._merge(run, window, page)
+        self._advance(run, page)
+""",
+            ),
+            Edit(  # so that it is only the mark: what came before is committed
+                "pipeline.py",
+                "if rule.due(more_waits=True, now=now):",
+                "if rule.due(more_waits=self._reconciler.run is None, now=now):",
+            ),
+        ),
+    ),
+)
+
+
+def bug(name: str) -> Bug:
+    """The planted bug of that name."""
+    return next(bug for bug in BUGS if bug.name == name)

@@ -1,0 +1,83 @@
+"""What long runs have shown so far: a line for each lot of schedules, kept with the code and summed up in docs/RELIABILITY.md."""
+
+import json
+import re
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Literal, NamedTuple, Self
+
+from tests.faults.bugs import ROOT
+from tests.faults.catches import PAGE
+from tests.faults.trial import Outcome
+
+FILE = ROOT / "tests" / "faults" / "ledger.jsonl"
+Kind = Literal["kill", "mixed"]
+KINDS: dict[Kind, str] = {"kill": "failpoints", "mixed": "servers, lines, processes and failpoints"}
+_TABLE = re.compile(r"^\| commit .*\n(?:\|.*\n)*", re.MULTILINE)
+
+
+class Lot(NamedTuple):
+    """Schedules of one kind with seeds in a row, run on one commit."""
+
+    commit: str
+    date: str  # YYYY-MM-DD, in UTC
+    kind: Kind
+    first: int  # seed
+    schedules: int
+    green: int
+    faults: int  # that came: of the failpoints, and around the agent
+    events: int  # judged
+    seconds: int  # of all schedules, added up
+
+    @classmethod
+    def of(cls, kind: Kind, first: int, outcomes: Sequence[Outcome]) -> Self:
+        """A lot that has just been run."""
+        return cls(
+            commit=_commit(),
+            date=datetime.now(UTC).date().isoformat(),
+            kind=kind,
+            first=first,
+            schedules=len(outcomes),
+            green=sum(outcome.green for outcome in outcomes),
+            faults=sum(len(outcome.schedule.faults) - len(outcome.unfired) + len(outcome.schedule.disturbances) for outcome in outcomes),
+            events=sum(outcome.events for outcome in outcomes),
+            seconds=round(sum(outcome.seconds for outcome in outcomes)),
+        )
+
+
+def load() -> list[Lot]:
+    """Every lot, in order."""
+    return [Lot(**json.loads(line)) for line in FILE.read_text(encoding="utf-8").splitlines()] if FILE.exists() else []
+
+
+def append(lot: Lot) -> None:
+    """Keeps a lot, in both places."""
+    with FILE.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(lot._asdict()) + "\n")
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(_TABLE.sub(lambda _: table(load()) + "\n", page), encoding="utf-8")
+
+
+def next_seed(kind: Kind) -> int:
+    """The first seed of a kind that has not been run: a long run goes on where the last one stopped."""
+    return max((lot.first + lot.schedules for lot in load() if lot.kind == kind), default=1)
+
+
+def table(lots: Sequence[Lot]) -> str:
+    """The lots summed up by commit and kind."""
+    lines = ["| commit | date | what failed | schedules | seeds | green | faults | events judged | hours |", "|---|---|---|---|---|---|---|---|---|"]
+    for (commit, kind), group in groupby(sorted(lots, key=lambda lot: (lot.date, lot.commit, lot.kind)), key=lambda lot: (lot.commit, lot.kind)):
+        same = list(group)
+        count, green, faults, events = (sum(column) for column in zip(*((lot.schedules, lot.green, lot.faults, lot.events) for lot in same), strict=True))
+        seeds = f"{min(lot.first for lot in same)} to {max(lot.first + lot.schedules for lot in same) - 1}"
+        hours = sum(lot.seconds for lot in same) / 3600
+        lines.append(f"| {commit} | {same[-1].date} | {KINDS[kind]} | {count} | {seeds} | {green} | {faults:,} | {events:,} | {hours:.1f} |")
+    return "\n".join(lines)
+
+
+def _commit() -> str:
+    """The commit that is checked out, with a plus sign when files differ from it."""
+    described = subprocess.run(["git", "describe", "--always", "--dirty=+", "--abbrev=10"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return described.stdout.strip() or "unknown"

@@ -1,0 +1,268 @@
+"""What happens around the agent: its processes, its servers and the lines between them die, freeze, stall, break, and come back."""
+
+import os
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import psycopg
+
+from tests.agent_process import Agent, Installation, Stage
+from tests.checker.front import at_front
+from tests.checker.unit import RESIDENTS
+from tests.faults.ground import Ground
+from tests.faults.service import ArmedAgent
+from tests.services.mariadb import MariaDbServer, connected
+from tests.services.postgres import PostgresServer
+from tests.services.processes import free_port
+from tests.waiting import eventually
+
+END_TXN = 26  # Kafka's API key
+ANOTHER_AGENT = 75  # exit status of an agent that finds its front end taken
+ENDS_WITHIN = 10.0  # seconds after SIGTERM
+TAKEN = 30.0  # seconds in which an agent that finds its front end taken ends
+SLOW = 40_000  # bytes a second
+
+
+class Broken(Exception):
+    """The agent did not do in time what it must; the text says what."""
+
+
+class Nemesis:
+    """Does what a schedule names. Each deed is a context: it begins with it, and ends, healed, with its end.
+
+    `ends` counts by exit status the ends of processes it is to blame for; `down`: the service is not running because of it.
+    """
+
+    def __init__(self, ground: Ground, place: Installation, agent: ArmedAgent) -> None:
+        self._ground, self._place, self._agent = ground, place, agent
+        self.ends: Counter[int] = Counter()
+        self.down = False
+
+    def deed(self, what: str) -> AbstractContextManager[None]:
+        """The deed of that name; `line_breaks:front` is line_breaks of that peer."""
+        name, _, peer = what.partition(":")
+        begin: Callable[..., AbstractContextManager[None]] = getattr(self, name)
+        return begin(peer) if peer else begin()
+
+    # ---- the agent's processes
+
+    def capture_dies(self) -> AbstractContextManager[None]:
+        """kill -9 of capture."""
+        return self._dies("capture")
+
+    def publisher_dies(self) -> AbstractContextManager[None]:
+        """kill -9 of the publisher."""
+        return self._dies("publish")
+
+    @contextmanager
+    def _dies(self, stage: Stage) -> Iterator[None]:
+        self.ends[-signal.SIGKILL] += 1
+        self._agent.kill9_child(stage)
+        yield
+
+    @contextmanager
+    def service_dies(self) -> Iterator[None]:
+        """kill -9 of the supervisor, and with it of everything."""
+        self.down = True
+        self._agent.kill9()
+        try:
+            yield
+        finally:
+            self._agent.start()
+            self.down = False
+
+    @contextmanager
+    def service_stops(self) -> Iterator[None]:
+        """SIGTERM, and a start later on. Raises Broken when the service takes longer than it may."""
+        self.down = True
+        self.ends.update({0: 2, -signal.SIGTERM: 2, -signal.SIGKILL: 2})  # whatever its children were just doing
+        try:
+            seconds = self._agent.stop(60)
+            if seconds > ENDS_WITHIN:
+                raise Broken(f"SIGTERM took {seconds:.1f} s")
+            yield
+        finally:
+            self._agent.start()
+            self.down = False
+
+    def capture_freezes(self) -> AbstractContextManager[None]:
+        """SIGSTOP of capture, SIGCONT later on."""
+        return self._freezes("capture")
+
+    def publisher_freezes(self) -> AbstractContextManager[None]:
+        """SIGSTOP of the publisher, SIGCONT later on."""
+        return self._freezes("publish")
+
+    @contextmanager
+    def _freezes(self, stage: Stage) -> Iterator[None]:
+        pid = self._agent.child(stage)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    @contextmanager
+    def second_agent(self) -> Iterator[None]:
+        """Somebody starts the same agent once more. Raises Broken if both run; while the first was down the second may have taken its place: it is killed."""
+        config = self._place.directory / "second" / self._place.config.name
+        config.parent.mkdir(exist_ok=True)
+        config.write_text(self._place.config.read_text(encoding="utf-8").replace(f":{self._place.listen}", f":{free_port()}"), encoding="utf-8")
+        with Agent(config, config.with_name("agent.log"), 0, covered=False) as second:
+            try:
+                code = second.wait(TAKEN)
+                took = ""
+            except subprocess.TimeoutExpired:
+                code, took = ANOTHER_AGENT, "it goes on"
+            if code != ANOTHER_AGENT or (took and self._agent.children() and self._agent.exit_code is None):
+                raise Broken(f"a second agent ended with {code} {took}: {second.log[-1000:]}")
+        if self._agent.exit_code == ANOTHER_AGENT:
+            self.ends[ANOTHER_AGENT] += 1
+            self._agent.start()
+        yield
+
+    # ---- the source
+
+    @contextmanager
+    def source_restarts(self) -> Iterator[None]:
+        """Stopped without a checkpoint, and started later on."""
+        self._ground.source.stop("immediate")
+        try:
+            yield
+        finally:
+            self._ground.source.start_again()
+
+    @contextmanager
+    def source_sessions_end(self) -> Iterator[None]:
+        """An administrator ends every session of the agent."""
+        with psycopg.connect(self._place.source, autocommit=True) as connection:
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [self._place.name])
+        yield
+
+    @contextmanager
+    def column_added(self) -> Iterator[None]:
+        """DDL that concerns nothing that is shared."""
+        with psycopg.connect(self._place.source, autocommit=True) as connection:
+            connection.execute(f'ALTER TABLE "业务"."{RESIDENTS.name}" ADD COLUMN IF NOT EXISTS "附加" text'.encode())
+        yield
+
+    # ---- the front end
+
+    @contextmanager
+    def front_restarts(self) -> Iterator[None]:
+        """The front end's server dies, and comes back."""
+        server = self._front_server()
+        if isinstance(server, PostgresServer):
+            server.stop("immediate")
+        else:
+            server.kill9()
+        try:
+            yield
+        finally:
+            server.start_again()
+
+    @contextmanager
+    def front_sessions_end(self) -> Iterator[None]:
+        """An administrator ends every session of the agent."""
+        if isinstance(server := self._front_server(), PostgresServer):
+            at_front(
+                self._place.places.front,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            )
+        else:
+            with connected(server.url) as connection, connection.cursor() as cursor:
+                cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", [str(self._place.front).rpartition("/")[2]])
+                for (session,) in cursor.fetchall():
+                    cursor.execute(f"KILL {session:d}")
+        yield
+
+    @contextmanager
+    def front_table_locked(self) -> Iterator[None]:
+        """Somebody else holds a front-end table (of SQLite: everything)."""
+        if self._place.front is None:
+            with self._place.front_locked():
+                yield
+        elif isinstance(self._front_server(), MariaDbServer):
+            with connected(self._place.front) as connection, connection.cursor() as cursor:
+                cursor.execute("START TRANSACTION")
+                cursor.execute(f"SELECT 1 FROM `{RESIDENTS.name}` FOR UPDATE")
+                yield
+        else:
+            with psycopg.connect(self._place.front) as connection:
+                connection.execute(f'LOCK TABLE "{RESIDENTS.name}"'.encode())
+                yield
+
+    def _front_server(self) -> PostgresServer | MariaDbServer:
+        assert self._ground.front is not None, "SQLite has no server"
+        return self._ground.front
+
+    # ---- Kafka
+
+    @contextmanager
+    def broker_dies(self) -> Iterator[None]:
+        """kill -9 of the broker."""
+        self._ground.broker.kill9()
+        try:
+            yield
+        finally:
+            self._ground.broker.start_again()
+
+    @contextmanager
+    def broker_restarts(self) -> Iterator[None]:
+        """The broker is stopped in good order."""
+        self._ground.broker.stop()
+        try:
+            yield
+        finally:
+            self._ground.broker.start_again()
+
+    @contextmanager
+    def broker_freezes(self) -> Iterator[None]:
+        """SIGSTOP of the broker: connections stay, nothing is answered."""
+        self._ground.broker.pause()
+        try:
+            yield
+        finally:
+            self._ground.broker.resume()
+
+    @contextmanager
+    def end_of_transaction_unanswered(self) -> Iterator[None]:
+        """The answers to EndTxn get lost: transactions are committed, and the publisher does not know."""
+        self._ground.broker.proxy.withhold(END_TXN)
+        try:
+            yield
+        finally:
+            self._ground.broker.proxy.heal()
+
+    # ---- lines
+
+    @contextmanager
+    def commit_unanswered(self) -> Iterator[None]:
+        """The line to the front end breaks after COMMIT has been sent and before it is answered."""
+        line = self._ground.lines["front"]
+        line.cut_after(b"COMMIT")
+        eventually(lambda: line.has_cut, 30, "the agent commits")
+        yield
+
+    def line_breaks(self, peer: str) -> AbstractContextManager[None]:
+        """All connections are reset, and nobody is let in."""
+        return self._line(peer, self._ground.lines[peer].refuse)
+
+    def line_is_silent(self, peer: str) -> AbstractContextManager[None]:
+        """Connections stay and nothing passes."""
+        return self._line(peer, self._ground.lines[peer].black_hole)
+
+    def line_is_slow(self, peer: str) -> AbstractContextManager[None]:
+        """A trickle passes."""
+        return self._line(peer, lambda: self._ground.lines[peer].throttle(SLOW))
+
+    @contextmanager
+    def _line(self, peer: str, harm: Callable[[], None]) -> Iterator[None]:
+        harm()
+        try:
+            yield
+        finally:
+            self._ground.lines[peer].heal()

@@ -1,0 +1,124 @@
+"""A schedule of faults is data: the same seed gives the same schedule, and no clock decides when a fault comes."""
+
+from collections.abc import Mapping
+from random import Random
+from typing import Literal, NamedTuple, Self
+
+from agent.failpoints import PLACES
+
+Stage = Literal["capture", "publish"]
+FrontEnd = Literal["sqlite", "postgres", "mariadb"]
+Client = Literal["kafka-python", "librdkafka"]
+
+PAGES = PLACES[PLACES.index("before_page_snapshot") :]  # of a copy
+PUBLISHED = PLACES[PLACES.index("before_kafka_begin") : -len(PAGES)]  # the publisher's
+# How far into the life of a process a place is still sure to be passed so often, in the workload below.
+OFTEN: Mapping[str, int] = {
+    "after_read_begin": 20,
+    "mid_rows": 60,
+    "after_read_commit": 20,
+    "mid_apply": 60,
+    "mid_produce": 60,
+    "before_published_mark": 1,  # once a second
+    **dict.fromkeys(PAGES, 3),  # the first tables
+}
+OTHERWISE = 5  # commits of the front end, transactions of Kafka
+COPIED = 0.3  # share of the schedules without a fault in a copy whose tables hold rows at the beginning all the same
+ROWS = (200, 900, 2500)  # of the table with the most
+FEWEST, MOST = 20, 60  # transactions after the last fault
+
+# What may happen around the agent in a mixed schedule: deeds of tests/faults/nemesis.py, of a line with the peer's name.
+_LINE = ("line_breaks", "line_is_silent", "line_is_slow")
+DEEDS = (
+    "capture_dies", "publisher_dies", "service_dies", "service_stops", "capture_freezes", "publisher_freezes", "second_agent", "source_restarts",
+    "source_sessions_end", "column_added", "front_table_locked", "broker_dies", "broker_restarts", "broker_freezes", "end_of_transaction_unanswered",
+    *(f"{deed}:{peer}" for peer in ("source", "kafka") for deed in _LINE),
+)  # fmt: skip
+OF_A_SERVER = ("front_restarts", "front_sessions_end", "commit_unanswered", *(f"{deed}:front" for deed in _LINE))  # where the front end has one
+MIXED_FRONTS: tuple[FrontEnd, ...] = ("sqlite", "postgres", "mariadb")
+CLIENTS: tuple[Client, ...] = ("kafka-python", "librdkafka")
+
+
+class Fault(NamedTuple):
+    """What happens when a process passes a place for the `hit`-th time in its life. It happens once."""
+
+    place: str
+    hit: int
+    action: str  # kill, raise, stall=<seconds>
+
+    @property
+    def stage(self) -> Stage:
+        """The process that passes the place."""
+        return "publish" if self.place in PUBLISHED else "capture"
+
+    def __str__(self) -> str:
+        return f"{self.place}:{self.hit}:{self.action}"
+
+
+class Disturbance(NamedTuple):
+    """Something that happens around the agent, and is over after a while."""
+
+    step: int  # transactions of the workload after which it begins
+    deed: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.deed}@{self.step}+{self.seconds:g}s"
+
+
+class Schedule(NamedTuple):
+    """What happens in one run."""
+
+    seed: int
+    front: FrontEnd
+    writers: int
+    transactions: int  # after the last fault has come
+    faults: tuple[Fault, ...]
+    rows: int = 0  # in a table when the agent begins: the others have fewer; 0: all are empty
+    stale: bool = False  # the front end holds rows by then, outdated ones and some the source does not have
+    client: Client = "kafka-python"
+    disturbances: tuple[Disturbance, ...] = ()  # in the order of their steps; with any, the schedule has servers of its own
+
+    @classmethod
+    def of(cls, seed: int) -> Self:
+        """The schedule of a seed, counted from 1. Its first fault kills; as many seeds in a row as there are places begin with all of them."""
+        random = Random(seed)
+        first = PLACES[7 * seed % len(PLACES)]  # 7 and 25 have no common factor
+        others = random.sample([place for place in PLACES if place != first], random.choice((0, 1, 1, 2)))
+        faults = (_fault(random, first, "kill"), *(_fault(random, place, _action(random)) for place in others))
+        front: FrontEnd = "sqlite" if seed % 3 else "postgres"
+        rows = random.choice(ROWS) if random.random() < COPIED or any(fault.place in PAGES for fault in faults) else 0
+        return cls(seed, front, random.randint(2, 3), random.randint(FEWEST, MOST), faults, rows, rows > 0 and random.random() < 0.5)
+
+    @classmethod
+    def mixed(cls, seed: int) -> Self:
+        """The mixed schedule of a seed: one to four disturbances, which may overlap, and up to two faults at failpoints. Six seeds in a row have every pair of
+        front end and client, 27 every deed that any front end can meet."""
+        random = Random(f"mixed {seed}")
+        front = MIXED_FRONTS[seed % 3]
+        deeds = DEEDS if front == "sqlite" else DEEDS + OF_A_SERVER
+        first = deeds[seed % len(deeds)]
+        chosen = [first, *random.sample([deed for deed in deeds if deed != first], random.choice((0, 1, 2, 3)))]
+        steps = sorted(random.randint(5, 120) for _ in chosen)
+        disturbances = tuple(Disturbance(step, deed, random.choice((0.5, 2.0, 5.0))) for step, deed in zip(steps, chosen, strict=True))
+        places = random.sample([place for place in PLACES if place not in PAGES], random.choice((0, 1, 1, 2)))
+        faults = tuple(_fault(random, place, _action(random)) for place in places)
+        client = CLIENTS[seed % 2]
+        return cls(seed, front, random.randint(2, 3), random.randint(FEWEST, MOST), faults, client=client, disturbances=disturbances)
+
+    @property
+    def setting(self) -> str:
+        """The faults as the agent's environment takes them."""
+        return ",".join(map(str, self.faults))
+
+
+def _fault(random: Random, place: str, action: str) -> Fault:
+    return Fault(place, random.randint(1, OFTEN.get(place, OTHERWISE)), action)
+
+
+def _action(random: Random) -> str:
+    return random.choices(("kill", "raise", f"stall={random.choice((0.2, 0.6, 1.2))}"), weights=(70, 15, 15))[0]
+
+
+# Schedules that have found a fault of the product, kept as they were; `make faults` runs them with the others.
+KEPT: tuple[Schedule, ...] = ()

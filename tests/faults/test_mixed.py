@@ -1,0 +1,52 @@
+"""Mixed schedules are data like the others, what they name exists, and what long runs have shown is kept and summed up."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults import ledger
+from tests.faults.nemesis import Nemesis
+from tests.faults.schedule import CLIENTS, DEEDS, MIXED_FRONTS, OF_A_SERVER, PAGES, Schedule
+from tests.faults.trial import Outcome
+
+
+def test_a_seed_always_means_the_same() -> None:
+    assert [Schedule.mixed(seed) for seed in range(1, 50)] == [Schedule.mixed(seed) for seed in range(1, 50)]
+
+
+def test_six_in_a_row_meet_every_pair_and_enough_of_them_every_deed() -> None:
+    schedules = [Schedule.mixed(seed) for seed in range(1, 61)]
+    assert {(schedule.front, schedule.client) for schedule in schedules[:6]} == {(front, client) for front in MIXED_FRONTS for client in CLIENTS}
+    assert {disturbance.deed for schedule in schedules for disturbance in schedule.disturbances} == {*DEEDS, *OF_A_SERVER}
+
+
+def test_a_schedule_fits_its_front_end() -> None:
+    for schedule in map(Schedule.mixed, range(1, 200)):
+        deeds = [disturbance.deed for disturbance in schedule.disturbances]
+        steps = [disturbance.step for disturbance in schedule.disturbances]
+        assert schedule.front != "sqlite" or not set(deeds) & set(OF_A_SERVER)
+        assert steps == sorted(steps)
+        assert not [fault for fault in schedule.faults if fault.place in PAGES]
+
+
+@pytest.mark.parametrize("deed", [*DEEDS, *OF_A_SERVER])
+def test_a_deed_exists(deed: str) -> None:
+    assert callable(getattr(Nemesis, deed.partition(":")[0]))
+
+
+def test_a_long_run_goes_on_where_the_last_one_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n\n| commit |\n|---|\n| old |\n\nafter\n")
+    monkeypatch.setattr(ledger, "FILE", tmp_path / "ledger.jsonl")
+    monkeypatch.setattr(ledger, "PAGE", page)
+    assert ledger.next_seed("mixed") == 1
+    outcomes = [Outcome(Schedule.mixed(seed), events=100, seconds=1800) for seed in (1, 2, 3)]
+    outcomes[1].oracle = "O4"
+    ledger.append(ledger.Lot.of("mixed", 1, outcomes))
+    ledger.append(ledger.Lot.of("mixed", 4, outcomes[:1])._replace(first=4))
+    assert (ledger.next_seed("mixed"), ledger.next_seed("kill")) == (5, 1)
+    text = page.read_text()
+    assert text.startswith("before\n\n| commit | date |")
+    assert text.endswith("|\n\nafter\n")
+    assert "| 4 | 1 to 4 | 3 |" in text
+    assert "| 400 | 2.0 |" in text

@@ -1,0 +1,109 @@
+"""What the run of schedules reports: nothing passes silently, and whatever is not green can be replayed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults import __main__ as faults
+from tests.faults import catches
+from tests.faults.bugs import BUGS, Bug
+from tests.faults.model import Batch
+from tests.faults.schedule import Fault, Schedule
+from tests.faults.trial import Outcome, Servers, _keep
+from tests.services.kafka import KafkaAddress
+from tests.services.postgres import PostgresAddress
+
+
+@pytest.fixture(autouse=True)
+def no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trials of these tests need none."""
+
+    @contextmanager
+    def servers() -> Iterator[Servers]:
+        yield Servers(PostgresAddress("host=nowhere"), KafkaAddress("nowhere:1"))
+
+    monkeypatch.setattr(faults, "servers", servers)
+
+
+def results(monkeypatch: pytest.MonkeyPatch, *, product: str = "", unfired: tuple[str, ...] = (), missed: str = "") -> list[tuple[int, str]]:
+    """Lets every trial end so; `missed` names the one planted bug that is not caught. Returns seed and bug of each trial, as they come."""
+    tried: list[tuple[int, str]] = []
+
+    def trial(servers: Servers, schedule: Schedule, evidence: Path, bug: Bug | None = None) -> Outcome:
+        tried.append((schedule.seed, bug.name if bug else ""))
+        if bug:
+            return Outcome(schedule, oracle="" if bug.name == missed else "O4")
+        return Outcome(schedule, oracle=product if schedule.seed == 3 else "", what="the log", unfired=unfired if schedule.seed == 3 else ())
+
+    def batch(seed: int, folder: Path, bug: Bug | None = None) -> Batch:
+        tried.append((seed, bug.name if bug else ""))
+        return Batch(seed, "" if bug and bug.name == missed else "O4")
+
+    monkeypatch.setattr(faults, "trial", trial)
+    monkeypatch.setattr(faults, "batch", batch)
+    return tried
+
+
+def test_forty_green_schedules_and_every_bug_caught_on_its_recorded_seed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    tried = results(monkeypatch)
+    assert faults.main([]) == 0
+    assert {seed for seed, bug in tried if not bug} == set(range(1, 41))
+    assert {bug: seed for seed, bug in tried if bug} == {name: catch.seed for name, catch in catches.load().items()}
+    told = capsys.readouterr().out
+    assert "40/40 schedules of the product green" in told
+    assert f"{len(BUGS)}/{len(BUGS)} planted bugs caught" in told
+
+
+@pytest.mark.parametrize(("product", "unfired", "told"), [("O1", (), "FOUND by O1"), ("", ("mid_rows",), "NOT ALL FIRED: mid_rows")])
+def test_one_schedule_that_is_not_green_fails_the_run(
+    product: str, unfired: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results(monkeypatch, product=product, unfired=unfired)
+    assert faults.main(["--schedules", "4", "--bugs", "none"]) == 1
+    out = capsys.readouterr().out
+    assert told in out
+    assert "3/4 schedules of the product green" in out
+    assert "python -m tests.faults --seed 3\n" in out
+
+
+def test_a_missed_bug_fails_the_run_after_three_attempts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    tried = results(monkeypatch, missed="toast_as_null")
+    assert faults.main(["--schedules", "1"]) == 1
+    assert [bug for _, bug in tried].count("toast_as_null") == 3
+    assert "NOT FOUND" in capsys.readouterr().out
+
+
+def test_a_search_takes_twenty_seeds_at_the_most_and_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(catches, "FILE", tmp_path / "catches.json")
+    page = tmp_path / "page.md"
+    page.write_text("before\n\n| planted bug |\n| old |\n\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(catches, "PAGE", page)
+    tried = results(monkeypatch, missed="seq_apart")
+    assert faults.main(["--schedules", "0", "--bugs", "search"]) == 1
+    assert [seed for seed, bug in tried if bug == "seq_apart"] == list(range(1, 21))
+    found = catches.load()
+    assert found.keys() == {bug.name for bug in BUGS} - {"seq_apart"}
+    assert set(found.values()) == {catches.Catch(1, "O4", 1)}
+    assert page.read_text(encoding="utf-8") == f"before\n\n{catches.table(found)}\n\nafter\n"
+
+
+def test_a_kept_schedule_is_replayed_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Schedule(5, "sqlite", 2, 20, (Fault("mid_rows", 7, "kill"),))
+    monkeypatch.setattr(faults, "KEPT", (kept,))
+    assert faults.schedule_of(5) == kept
+    assert faults.schedule_of(6) == Schedule.of(6)
+    assert faults.folder(kept).name == "kept-5"
+    tried = results(monkeypatch)
+    faults.main(["--schedules", "6", "--bugs", "none"])
+    assert [seed for seed, _ in tried].count(5) == 2
+
+
+def test_evidence_is_kept_only_of_what_is_not_green(tmp_path: Path) -> None:
+    for name, outcome in (("green", Outcome(Schedule.of(1))), ("red", Outcome(Schedule.of(1), oracle="O4", what="seq 7 came before"))):
+        (tmp_path / name).mkdir()
+        _keep(outcome, tmp_path / name)
+    assert not (tmp_path / "green").exists()
+    assert "seq 7 came before" in (tmp_path / "red" / "finding.txt").read_text(encoding="utf-8")
+    assert (tmp_path / "red" / "schedule.json").exists()

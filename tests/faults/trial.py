@@ -1,0 +1,310 @@
+"""One schedule on one agent: start it armed, write until every fault has come, let it come to rest, judge."""
+
+import json
+import re
+import shutil
+import signal
+import time
+import uuid
+from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg
+
+from tests.agent_process import Installation, written
+from tests.checker.acks import AckSampler
+from tests.checker.comparison import Places, compare
+from tests.checker.configuration import shared_tables
+from tests.checker.copies import Copies
+from tests.checker.front import at_front
+from tests.checker.reader import LiveReader
+from tests.checker.table import Front
+from tests.checker.unit import JOURNALED, create_tables
+from tests.checker.workload import Workload
+from tests.conftest import fresh_database
+from tests.faults.beginning import ask_all, fill, spoil
+from tests.faults.bugs import Bug
+from tests.faults.ground import SECTIONS, Ground
+from tests.faults.nemesis import Broken, Nemesis
+from tests.faults.schedule import PAGES, Schedule
+from tests.faults.service import ArmedAgent
+from tests.services.kafka import KafkaAddress
+from tests.services.postgres import PostgresAddress
+
+ALL_FIRED = 25.0  # seconds in which every fault must have come
+STUCK = 20.0  # seconds without any progress on the way to rest
+AROUND = 60.0  # more of both where servers and lines have to come back: a silent line is noticed within 30 s
+JUDGED_AGAIN = 5.0  # seconds a difference must last
+HALT = 78  # exit status of a service that stops for good
+BREATH = 0.03  # seconds between a writer's transactions
+BIG, LONG = 60, 0.3  # rows of a big transaction, seconds of a long one
+
+
+class Servers(NamedTuple):
+    """The real servers, the same for all trials."""
+
+    postgres: PostgresAddress
+    kafka: KafkaAddress
+
+
+@dataclass
+class Outcome:
+    """How a trial ended."""
+
+    schedule: Schedule
+    oracle: str = ""  # what speaks against the product; "": nothing does
+    what: str = ""  # the finding in words
+    unfired: tuple[str, ...] = ()  # places of faults that never came: then "green" means little
+    rows: int = 0
+    events: int = 0
+    seconds: float = 0.0
+
+    @property
+    def green(self) -> bool:
+        """Every fault came and nothing speaks against the product."""
+        return not self.oracle and not self.unfired
+
+    @property
+    def verdict(self) -> str:
+        """In a few words."""
+        if self.oracle:
+            return f"FOUND by {self.oracle}"
+        return f"NOT ALL FIRED: {', '.join(self.unfired)}" if self.unfired else f"ok, {self.rows} rows, {self.events} events"
+
+
+class Found(Exception):
+    """Something speaks against the product before the judge is even asked."""
+
+    def __init__(self, oracle: str, what: str) -> None:
+        self.oracle, self.what = oracle, what
+        super().__init__(oracle, what)
+
+
+def trial(servers: Servers, schedule: Schedule, evidence: Path, bug: Bug | None = None) -> Outcome:
+    """Runs the schedule; `evidence` (made anew) keeps schedule, configuration, front end and log when it was not green."""
+    _renew(evidence)
+    with fresh_database(servers.postgres) as source, _front(servers, schedule) as front:
+        name = f"f{uuid.uuid4().hex[:12]}"
+        place = _installed(Installation(evidence, source, servers.kafka.bootstrap, name, tables=JOURNALED, front=front, sections=SECTIONS), schedule)
+        return _run(place, schedule, evidence, bug)
+
+
+def mixed_trial(ground: Ground, schedule: Schedule, evidence: Path) -> Outcome:
+    """The same for a schedule with disturbances."""
+    _renew(evidence)
+    with ground.installed(schedule, evidence) as place:
+        return _run(place, schedule, evidence, None, ground)
+
+
+def _renew(evidence: Path) -> None:
+    shutil.rmtree(evidence, ignore_errors=True)
+    evidence.mkdir(parents=True)
+
+
+def _run(place: Installation, schedule: Schedule, evidence: Path, bug: Bug | None, ground: Ground | None = None) -> Outcome:
+    began = time.monotonic()
+    outcome = Outcome(schedule)
+    package = bug.plant(evidence / "variant") if bug else None
+    with ArmedAgent(place, schedule.setting, package) as agent:
+        try:
+            _Trial(place, agent, schedule, Nemesis(ground, place, agent) if ground else None).run(outcome)
+        except Found as found:
+            outcome.oracle, outcome.what = found.oracle, found.what
+        fired = agent.fired()
+    outcome.unfired = tuple(fault.place for fault in schedule.faults if fault.place not in fired)
+    outcome.what = outcome.what or (agent.log[-2000:] if outcome.unfired else "")
+    if bug and agent.log.count(bug.mark) < 2:
+        raise RuntimeError(f"the variant with {bug.name} is not what ran:\n{agent.log[-2000:]}")
+    outcome.seconds = time.monotonic() - began
+    _keep(outcome, evidence)
+    return outcome
+
+
+def _front(servers: Servers, schedule: Schedule) -> AbstractContextManager[str | None]:
+    """The conninfo of a front-end database of its own, or None for SQLite."""
+    return fresh_database(servers.postgres) if schedule.front == "postgres" else nullcontext()
+
+
+def _installed(place: Installation, schedule: Schedule) -> Installation:
+    """The installation, with what stands on both sides before the agent runs."""
+    create_tables(place.source, place.tables)
+    if schedule.rows:
+        fill(place.source, schedule.seed, schedule.rows)
+    place.write_config()
+    place.init()
+    if schedule.stale:
+        spoil(place.places.front, schedule.seed)
+    return place
+
+
+class _Paced(Workload):
+    """A workload that leaves room between its transactions, so that the agent has many small front-end transactions to fail in."""
+
+    def _transaction(self, connection: psycopg.Connection, writer: int, txn: int) -> None:
+        super()._transaction(connection, writer, txn)
+        self._ended.wait(BREATH)
+
+
+class _Trial:
+    """What is done with the running agent. Raises Found as soon as something speaks against it."""
+
+    def __init__(self, place: Installation, agent: ArmedAgent, schedule: Schedule, nemesis: Nemesis | None = None) -> None:
+        self._place, self._agent, self._schedule, self._nemesis = place, agent, schedule, nemesis
+        self._coming = list(schedule.disturbances)
+        self._going_on: list[tuple[float, AbstractContextManager[None]]] = []
+        self._patience = AROUND if nemesis else 0.0
+        self.journal = place.directory / "journal.jsonl"
+        self._front: Front = place.places.front
+        self._started_again = 0
+        self._look_at = 0.0
+        self._copies = Copies(self._front)
+
+    def run(self, outcome: Outcome) -> None:
+        """From the first write to the verdict."""
+        with LiveReader(self._place.bootstrap, [table.topic for table in self._place.judged]) as reader:
+            with AckSampler(self._place.source, self._place.slot, self._front) as acks:
+                try:
+                    self._write()
+                    stuck = self._come_to_rest()
+                except Found as found:
+                    raise Found(f"O8 {found.oracle}", f"{acks}\n{found.what}") if acks.violated else found from None
+            self._expect_no_other_end()
+            self._judge(outcome, acks, reader, stuck)
+
+    def _write(self) -> None:
+        """Writes until every fault has come, and then a while longer: what came back to life must have something to do."""
+        with _Paced(self._place.source, self._schedule.seed, self.journal, self._schedule.writers, big=BIG, open_seconds=LONG) as workload:
+            deadline = time.monotonic() + ALL_FIRED + self._patience
+            try:
+                while (len(self._agent.fired()) < len(self._schedule.faults) or self._coming or self._going_on) and time.monotonic() < deadline:
+                    self._disturb(workload.transactions)
+                    self._expect_running()
+                    self._copies.look()
+                    self._copy_again()
+                    time.sleep(0.02)
+            finally:
+                self._disturb(0, heal=True)
+            enough = workload.transactions + self._schedule.transactions
+            while workload.transactions < enough and time.monotonic() < deadline:
+                self._copies.look()
+                time.sleep(0.02)
+
+    def _disturb(self, transactions: int, heal: bool = False) -> None:
+        """Ends the disturbances whose time is over (all: `heal`), and begins the next one when it is due."""
+        try:
+            for until, deed in list(self._going_on):
+                if heal or time.monotonic() > until:
+                    self._going_on.remove((until, deed))
+                    deed.__exit__(None, None, None)
+            if self._nemesis and self._coming and not heal and self._coming[0].step <= transactions:
+                due = self._coming.pop(0)
+                deed = self._nemesis.deed(due.deed)
+                deed.__enter__()
+                self._going_on.append((time.monotonic() + due.seconds, deed))
+        except Broken as broken:
+            raise Found("time", str(broken)) from None
+
+    def _copy_again(self) -> None:
+        """Copies may be over before a fault in a copy has come: then somebody asks for a reconciliation of every table."""
+        now = time.monotonic()
+        fired = self._agent.fired()
+        if now < self._look_at or all(fault.place in fired for fault in self._schedule.faults if fault.place in PAGES):
+            return
+        self._look_at = now + 0.5
+        if not _standing(self._front).busy:
+            ask_all(self._front, [table.resource for table in self._place.tables])
+
+    def _come_to_rest(self) -> str:
+        """Waits until all tables are live and the last commit and event are everywhere: front end, Kafka, slot. Says what is stuck, if anything."""
+        seen: object = None
+        deadline = 0.0
+        with psycopg.connect(self._place.source, autocommit=True) as connection:
+            end = written(connection)
+            while True:
+                self._copies.look()
+                standing = _standing(self._front)
+                passed = self._place.passed(connection, end)
+                if passed and standing.number == standing.published and not standing.busy:
+                    return ""
+                self._expect_running()
+                if seen != (standing, passed):
+                    seen, deadline = (standing, passed), time.monotonic() + STUCK + self._patience
+                if time.monotonic() > deadline:
+                    return f"for {STUCK + self._patience:.0f} s: {standing}, the last commit {'acknowledged' if passed else 'not acknowledged'}"
+                time.sleep(0.05)
+
+    def _expect_running(self) -> None:
+        """The service ends only by an error that was raised; then it is started again, as an operator would."""
+        if self._agent.exit_code is None or (self._nemesis and self._nemesis.down):
+            return
+        if self._agent.exit_code == HALT and self._started_again < self._fired("raise", capture=True):
+            self._started_again += 1
+            self._agent.start()
+            return
+        codes = re.findall(r" halted stage=\w+ code=(\w+) ", self._agent.log)
+        raise Found(f"halt {codes[-1]}" if codes else f"exit {self._agent.exit_code}", self._agent.log[-2000:])
+
+    def _expect_no_other_end(self) -> None:
+        """Processes end by the faults of the schedule only."""
+        ends = Counter(map(int, re.findall(r"child_ended .* status=(-?\d+)", self._agent.log)))
+        halts = self._fired("raise", capture=True)
+        ends -= self._nemesis.ends if self._nemesis else Counter()
+        unforeseen = ends - Counter({-signal.SIGKILL: self._fired("kill"), HALT: halts, -signal.SIGTERM: halts, 0: halts})
+        if unforeseen:
+            raise Found("crash", f"a process ended without a fault: status {sorted(unforeseen)}\n{self._agent.log[-2000:]}")
+
+    def _fired(self, action: str, capture: bool = False) -> int:
+        fired = self._agent.fired()
+        return sum(fault.action == action and fault.place in fired and (fault.stage == "capture" or not capture) for fault in self._schedule.faults)
+
+    def _judge(self, outcome: Outcome, acks: AckSampler, reader: LiveReader, stuck: str) -> None:
+        """The judge's verdict; what is only on its way gets a few seconds."""
+        tables = shared_tables(self._place.config, self._place.source)
+        deadline = time.monotonic() + JUDGED_AGAIN
+        while True:
+            verdict = compare(Places(self._place.source, self._front, self._place.bootstrap), tables, self.journal, self._copies.until)
+            if verdict.equal or time.monotonic() > deadline:
+                break
+        outcome.rows, outcome.events = verdict.rows, verdict.events
+        acks.report(verdict)
+        if not stuck:
+            reader.report(verdict)
+        oracles = sorted(+verdict.oracles) + (["stuck"] if stuck else [])
+        if oracles or not verdict.equal:
+            raise Found(" ".join(oracles) or "counts", f"{verdict}\n{stuck}")
+
+
+class _Standing(NamedTuple):
+    """How far front end and publisher are."""
+
+    number: int  # last event of the outbox
+    published: int  # last event known to be published
+    busy: tuple[str, ...]  # tables that are not live, with their progress, and requests not answered
+
+
+def _standing(front: Front) -> _Standing:
+    """How far they are. Raises Found for a suspended table."""
+    ((number, published),) = at_front(front, "SELECT s.number, p.number FROM sync_agent_state s, sync_agent_published p")
+    tables = "SELECT r.name, r.state, r.code, c.progress FROM sync_agent_resource r LEFT JOIN sync_agent_copy c ON c.name = r.name WHERE r.state <> 'live'"
+    copies = at_front(front, tables)
+    asked = at_front(front, "SELECT kind, resource, state, report FROM sync_agent_request WHERE state IN ('asked', 'running')")
+    for name, state, code, _ in copies:
+        if state == "suspended":
+            raise Found(f"halt {code}", f"{name} is suspended")
+    return _Standing(int(number), int(published), tuple(sorted(" ".join(map(str, found)) for found in [*copies, *asked])))
+
+
+def _keep(outcome: Outcome, evidence: Path) -> None:
+    """Keeps the evidence of what was not green."""
+    if outcome.green:
+        shutil.rmtree(evidence)
+        return
+    schedule = outcome.schedule._asdict() | {
+        "faults": [fault._asdict() for fault in outcome.schedule.faults],
+        "disturbances": [disturbance._asdict() for disturbance in outcome.schedule.disturbances],
+    }
+    (evidence / "schedule.json").write_text(json.dumps(schedule, indent=2) + "\n", encoding="utf-8")
+    (evidence / "finding.txt").write_text(f"{outcome.verdict}\n{outcome.what}\n", encoding="utf-8")
