@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.agent_process import Installation
-from tests.comparison import Verdict
+from tests.checker import Verdict
 from tests.demo.play import Play
-from tests.demo.screen import Screen
+from tests.demo.screen import STEPS, Screen
 from tests.services.postgres import alive
 from tests.waiting import eventually
 
@@ -71,8 +71,8 @@ def test_the_demo_verifies_and_leaves_nothing(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_the_demo_stays_until_it_is_told_to_go(folder: Path) -> None:
-    """With --keep the service still answers after the verdict; SIGTERM takes everything away."""
-    with start(folder, "--keep") as demo:
+    """With --keep, and another front end and client, the service still answers after the verdict; SIGTERM takes everything away."""
+    with start(folder, "--keep", "--front", "mariadb", "--client", "librdkafka") as demo:
         assert demo.stdout is not None
         output = ""
         while not VERIFIED.search(output):
@@ -101,7 +101,7 @@ class Tampered(Play):
 def test_a_missing_row_is_found(capsys: pytest.CaptureFixture[str]) -> None:
     """A verification that cannot fail is worthless: the result is not zero, and the difference is named."""
     with ExitStack() as everything:
-        assert Tampered(Screen(), everything, transactions=50, big=200).perform(stays=False) == 1
+        assert Tampered(Screen(), everything, transactions=50, big=200, rows=300).perform(stays=False) == 1
     output = capsys.readouterr().out
     assert "VERIFIED" not in output
     assert "1 missing" in output
@@ -113,7 +113,7 @@ def test_ctrl_c_leaves_nothing_behind(folder: Path) -> None:
     with start(folder) as demo:
         assert demo.stdout is not None
         output = ""
-        while "5/8" not in output:
+        while f"6/{STEPS}" not in output:
             line = demo.stdout.readline()
             assert line, output
             output += line

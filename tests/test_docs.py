@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli import commands
 from agent.config import load
 from agent.config.settings import Settings
 from agent.errors import AgentError
+from agent.front.schema import metadata
 from agent.metrics import Metrics
 from agent.preflight import statements
 from agent.publish.topics import STATE_SETTINGS
@@ -44,7 +46,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def error_codes(error: type[AgentError] = AgentError) -> set[str]:
-    return {error.code}.union(*(error_codes(child) for child in error.__subclasses__() if child.__module__ == "agent.errors"))
+    return {error.code}.union(*(error_codes(child) for child in error.__subclasses__() if child.__module__.startswith("agent.errors")))
 
 
 def first_table(page: Path, folder: Path) -> tuple[Settings, str]:
@@ -79,6 +81,18 @@ def test_statements_are_those_of_init(page: Path, tmp_path: Path) -> None:
     assert statements.bypass_row_security(settings) in text
     for key, value in STATE_SETTINGS.items():
         assert f"--config {key}={value}" in text
+
+
+@pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.name)
+def test_every_command_is_explained(page: Path) -> None:
+    explained = set(re.findall(r"^\| `sync-agent ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE))
+    assert explained == {name for name, command in commands.commands.items() if not command.hidden} - {"run"}
+
+
+@pytest.mark.parametrize("page", [*RUNBOOKS, ROOT / "docs" / "ARCHITECTURE.md"], ids=lambda page: page.name)
+def test_every_table_of_the_agent_is_named_and_no_other(page: Path) -> None:
+    named = set(re.findall(r"\bsync_agent_[a-z]+", page.read_text(encoding="utf-8"))) - {"sync_agent_agent", "sync_agent_front"}
+    assert named == set(metadata.tables)
 
 
 @pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)

@@ -7,12 +7,15 @@ import psycopg
 import pytest
 
 from tests.agent_process import Agent, Installation
-from tests.comparison import Row, column_types, front_rows, messages
+from tests.checker.replay import messages
+from tests.checker.rows import column_types, front_rows
+from tests.checker.table import Row
+from tests.checker.unit import RESIDENTS, insert_resident
+from tests.checker.writer import Writer
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresServer
 from tests.services.processes import free_port
 from tests.waiting import eventually
-from tests.workload import RESIDENTS, Writer, insert_resident
 
 HALTED = 78
 QUIET = 300.0  # seconds between heartbeats: one at the start, no other within a test
@@ -69,7 +72,7 @@ def assert_halts(place: Installation, code: str) -> None:
     before = Written(place)
     with place.start() as agent:
         assert agent.wait() == HALTED, agent.log[-3000:]
-        assert f"\n{code}: " in agent.log
+        assert f" code={code} " in agent.log
     assert Written(place) == before
 
 
@@ -119,7 +122,7 @@ def test_a_state_topic_deleted_while_the_agent_runs(place: Installation, kafka: 
         delete_state_topic(place, kafka)
         insert(place.source, -1)
         assert agent.wait(120) == HALTED, agent.log[-3000:]
-        assert "\nSTATE_LOST: " in agent.log
+        assert " code=STATE_LOST " in agent.log
     after = Written(place)
     assert after.events == before.events
     assert len(after.rows - before.rows) == 1
@@ -154,7 +157,7 @@ def test_an_agent_cloned_while_it_runs(place: Installation, tmp_path: Path) -> N
         config, port = clone(place, tmp_path / "there")
         with Agent(config, config.parent / "clone.log", port) as second:
             assert second.wait() == HALTED, second.log[-3000:]
-            assert "\nDUPLICATE_AGENT: " in second.log, second.log[-3000:]
+            assert " code=DUPLICATE_AGENT " in second.log, second.log[-3000:]
             assert "stage=publish" not in second.log
         assert_goes_on(first, place)
 
@@ -168,7 +171,7 @@ def test_an_agent_cloned_and_the_first_has_worked_since(place: Installation, tmp
         eventually(place.applied, 60, "the first one has taken the change", 0.5)
         with Agent(config, config.parent / "clone.log", port) as second:
             assert second.wait() == HALTED, second.log[-3000:]
-            assert "\nSLOT_ADVANCED: " in second.log, second.log[-3000:]
+            assert " code=SLOT_ADVANCED " in second.log, second.log[-3000:]
         assert_goes_on(first, place)
 
 

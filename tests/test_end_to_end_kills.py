@@ -10,25 +10,32 @@ from random import Random
 import pytest
 
 from tests.agent_process import Agent, Installation
+from tests.checker.unit import RESIDENTS, insert_many
+from tests.checker.writer import Writer
 from tests.conftest import fresh_database
 from tests.services.kafka import KafkaAddress
+from tests.services.mariadb import MariaDbAddress
 from tests.services.postgres import PostgresAddress
 from tests.waiting import eventually
-from tests.workload import RESIDENTS, Writer, insert_many
 
 ROWS = 1_000_000 if os.environ.get("SYNC_TEST_FULL") else 100_000
 MEMORY = 300_000_000
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("version", "front", "kills"), [(18, "sqlite", 20), (15, "postgres", 10)], ids=["18 to SQLite", "15 to PostgreSQL"])
+@pytest.mark.parametrize(
+    ("version", "front", "client", "kills"),
+    [(18, "sqlite", "kafka-python", 20), (15, "postgres", "kafka-python", 10), (18, "mariadb", "librdkafka", 10)],
+    ids=["18 to SQLite", "15 to PostgreSQL", "18 to MariaDB with librdkafka"],
+)
 def test_random_changes_survive_kills(
-    version: int, front: str, kills: int, request: pytest.FixtureRequest, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
+    version: int, front: str, client: str, kills: int, request: pytest.FixtureRequest, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
 ) -> None:
     """Capture, publisher and now and then the whole service are killed while two sessions write."""
     server = request.getfixturevalue(f"postgres{version}")
-    with fresh_database(server) as source, front_database(front, server) as target:
-        place = Installation(tmp_path, source, kafka.bootstrap, topic_prefix, front=target).install()
+    front_server = request.getfixturevalue("mariadb_server") if front == "mariadb" else server
+    with fresh_database(server) as source, front_database(front, front_server) as target:
+        place = Installation(tmp_path, source, kafka.bootstrap, topic_prefix, front=target, sections={"kafka": {"client": client}}).install()
         agent = kill_and_write(place, Random(20261124), kills)
         verdict = place.verdict()
         agent.kill9()
@@ -37,18 +44,18 @@ def test_random_changes_survive_kills(
 
 
 @contextmanager
-def front_database(kind: str, server: PostgresAddress) -> Iterator[str | None]:
-    """The conninfo of a database of its own, or None for SQLite."""
+def front_database(kind: str, server: PostgresAddress | MariaDbAddress) -> Iterator[str | None]:
+    """The conninfo or URL of a database of its own, or None for SQLite."""
     if kind == "sqlite":
         yield None
         return
-    with fresh_database(server) as conninfo:
-        yield conninfo
+    with server.fresh_database() if isinstance(server, MariaDbAddress) else fresh_database(server) as address:
+        yield address
 
 
 def kill_and_write(place: Installation, random: Random, kills: int) -> Agent:
     """Kills at random moments, half of them while the agent is just coming back; returns the agent that runs at the end."""
-    agent = place.start().wait_ready()
+    agent = place.start(covered=False).wait_ready()
     with Writer(place.source, 1) as one, Writer(place.source, 2) as other, ThreadPoolExecutor(2) as sessions:
         for _ in range(kills):
             written = [sessions.submit(writer.run, 15) for writer in (one, other)]
@@ -61,7 +68,7 @@ def kill_and_write(place: Installation, random: Random, kills: int) -> Agent:
                     agent.kill9_child("publish")
                 case _:
                     agent.kill9()
-                    agent = place.start()
+                    agent = place.start(covered=False)
             if random.random() < 0.5:
                 agent.wait_ready()
             for session in written:

@@ -8,10 +8,11 @@ import psycopg
 import pytest
 
 from tests.agent_process import Installation, written
-from tests.comparison import compare
+from tests.checker import compare
+from tests.checker.unit import insert_many, insert_resident
+from tests.checker.writer import Writer
 from tests.services.kafka import KafkaAddress, KafkaBroker
 from tests.waiting import eventually, never
-from tests.workload import Writer, insert_many, insert_resident
 
 OUTAGE = 120.0 if os.environ.get("SYNC_TEST_FULL") else 20.0  # seconds
 

@@ -11,11 +11,12 @@ import psycopg
 import pytest
 
 from tests.agent_process import Agent, Installation
+from tests.checker.unit import RESIDENTS, insert_resident
+from tests.checker.writer import Writer
 from tests.services.kafka import KafkaBroker
 from tests.services.postgres import PostgresServer, Version, child_pids
 from tests.services.processes import free_port
 from tests.waiting import eventually
-from tests.workload import RESIDENTS, Writer, insert_resident
 
 GRACE = 10.0  # seconds the agent has after SIGTERM
 STOP_HEALTHY, STOP_FRONT_DOWN = 5.0, 35.0  # seconds a fast shutdown of the source may take

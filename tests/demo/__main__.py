@@ -1,4 +1,4 @@
-"""Starts the demonstration: `python -m tests.demo [--kafka host:port] [--keep]`; whatever ends it, nothing stays behind."""
+"""Starts the demonstration: `python -m tests.demo [--front kind] [--client name] [--kafka host:port] [--keep]`; whatever ends it, nothing stays behind."""
 
 import argparse
 import os
@@ -8,6 +8,7 @@ import tempfile
 from contextlib import ExitStack, suppress
 from types import FrameType
 
+from tests.demo.parts import CLIENTS, FRONTS, Parts
 from tests.demo.play import Play
 from tests.demo.screen import Screen
 from tests.services.postgres import child_pids
@@ -21,6 +22,8 @@ def main() -> int:
     """Plays, and returns the exit code: 0 only when source, front end and topics were found equal."""
     parser = argparse.ArgumentParser(prog="python -m tests.demo", description="The sync agent at work, judged by an independent comparison.")
     parser.add_argument("--kafka", metavar="HOST:PORT", help="use this broker instead of the embedded one; the demo's topics are deleted at the end")
+    parser.add_argument("--front", choices=FRONTS, default="sqlite", help="kind of the front-end database (sqlite)")
+    parser.add_argument("--client", choices=CLIENTS, default="kafka-python", help="the agent's Kafka client (kafka-python)")
     parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C, and say where to look")
     arguments = parser.parse_args()
     for number in ENDINGS:
@@ -29,7 +32,7 @@ def main() -> int:
     with ExitStack() as everything:
         try:
             everything.enter_context(folder_of_all())
-            play = Play(Screen(), everything, arguments.kafka)
+            play = Play(Screen(), everything, Parts(arguments.front, arguments.client, arguments.kafka))
             code = play.perform(stays=arguments.keep)
             if arguments.keep and code == 0:
                 wait_for_end()

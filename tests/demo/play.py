@@ -1,48 +1,69 @@
-"""The demonstration's eight steps, from empty servers to the verdict."""
+"""The demonstration's eleven steps, from tables full of rows to the verdict."""
 
 import json
-import sqlite3
 import sys
 import threading
 import uuid
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psycopg
 from confluent_kafka.admin import AdminClient
 
 from tests.agent_process import Agent, Installation, url
-from tests.comparison import Verdict
-from tests.demo.screen import Counts, Screen, Workload
+from tests.checker import Verdict
+from tests.checker.copies import Copies
+from tests.checker.front import ERRORS, at_front
+from tests.checker.unit import SCHEMA, TABLES, create_tables, insert_many
+from tests.checker.writer import Writer
+from tests.demo.parts import PLAINEST, Parts
+from tests.demo.rows import ADDED, DAMAGE, EVERY_TABLE, damage, fill
+from tests.demo.screen import Counts, Screen, Step, Workload
 from tests.services.noida import NoidaBroker
 from tests.services.postgres import PostgresServer
 from tests.services.processes import HOST, Workspace
 from tests.waiting import eventually
-from tests.workload import SCHEMA, TABLES, Writer, insert_many
 
-SESSIONS, TRANSACTIONS = 2, 400  # of each session
+SESSIONS, TRANSACTIONS = 2, 1000  # of each session
+ROWS = 12_000  # of the largest table, before the agent comes
 BIG = 12_000  # rows of the one big transaction: more than a Kafka transaction takes
 PATIENCE = 90.0  # seconds for what is left when the writers are done
 DATABASE = "business"
 LOG_LINES = 30
+BREATH = 0.005  # seconds between transactions of a session
+PAUSE = 0.02  # seconds between transactions of the session that writes while damage is done and repaired
+STORED = "SELECT s.number, p.number FROM sync_agent_state s, sync_agent_published p"
+COPYING = "SELECT r.name, r.state, c.progress FROM sync_agent_resource r LEFT JOIN sync_agent_copy c ON c.name = r.name ORDER BY c.name IS NULL"
+T = TypeVar("T")
+Event = tuple[float, Callable[[Installation, Workload], bool]]  # after which share of the transactions, what happens; True: the agent is to be started
 
 
 class Play:
     """One performance; everything it starts is entered into the stack it was given."""
 
-    def __init__(self, screen: Screen, everything: ExitStack, kafka: str | None = None, transactions: int = TRANSACTIONS, big: int = BIG) -> None:
+    def __init__(
+        self, screen: Screen, everything: ExitStack, parts: Parts = PLAINEST, transactions: int = TRANSACTIONS, big: int = BIG, rows: int = ROWS
+    ) -> None:
         self._screen = screen
-        self._transactions, self._big = transactions, big
+        self._transactions, self._big, self._rows = transactions, big, rows
         self._everything = everything
-        self._kafka = kafka
+        self._parts = parts
         self._place: Installation | None = None
         self._server: PostgresServer | None = None
         self._agent: Agent | None = None
+        self._copies = Copies(Path("nowhere"))
+        self._there: dict[str, int] = {}  # rows before the agent comes, by resource
+        self._counts = Counts(0)
 
     def perform(self, stays: bool) -> int:
         """All steps; returns the exit code. The last line on success is the verdict's."""
-        self._screen.title("数据同步代理演示 · the sync agent at work", "business database 业务库 → front-end tables 前置库表 → Kafka 交换平台")
+        self._screen.title(
+            "数据同步代理演示 · the sync agent at work",
+            f"business database 业务库 → front-end tables 前置库表 ({self._parts.front_end}) → Kafka 交换平台 ({self._parts.client})",
+        )
         try:
             verdict = self._steps()
         except Exception as error:  # noqa: BLE001 - whatever went wrong is told with the agent's own words
@@ -58,18 +79,26 @@ class Play:
         server = self._business_database()
         self._place = place = self._installation(server, self._broker())
         with self._screen.step("init --apply", "初始化") as step:
-            place.install()
+            place.write_config()
+            place.init()
             step.note = f"role, publication, replication slot, {len(TABLES)} front-end tables, {len(TABLES) + 1} topics"
         self._check(place)
+        copies = self._copies = Copies(place.places.front)
+        copies.look()
         with self._screen.step("run", "启动代理") as step:
-            self._start(place).wait_ready()
-            step.note = "capture and publisher are connected"
-        with self._screen.workload("Random workload", "随机业务负载", SESSIONS * self._transactions) as workload:
+            self._start(place)
+            step.note = "the sessions below write while it connects and copies"
+        whole, there = SESSIONS * self._transactions, sum(self._there.values())
+        with self._screen.workload("Copy under a random workload", "随机业务负载下复制存量数据", whole, there) as workload:
             self._work(place, workload)
         with self._screen.step("Catching up", "等待追平") as step:
-            eventually(lambda: step.show(str(progress(place, 0))) and place.caught_up(), PATIENCE, "all that was committed is published")
-            step.note = "all that was committed is stored and published"
+            shown(step, lambda: eventually(lambda: not copies.look() and place.caught_up(), PATIENCE, "all is published"), lambda: str(self._progress(place)))
+            step.note = "every table is live; all that was committed is stored and published"
+        with self._background(place) as session:
+            self._damage_and_repair(place)
         with self._screen.step("Independent comparison", "独立比对") as step:
+            self._screen.say(f"    {session.transactions:,} transactions were written meanwhile 期间业务持续写入", "dim")
+            eventually(place.caught_up, PATIENCE, "all is published")
             verdict = self.judge(place)
             step.note = "other clients, row by row and event by event" if verdict.equal else "differences found"
         return verdict
@@ -78,7 +107,7 @@ class Play:
 
     def judge(self, place: Installation) -> Verdict:
         """The independent comparison."""
-        return place.judge()
+        return place.judge(self._copies.until)
 
     def _business_database(self) -> PostgresServer:
         with self._screen.step("Business database", "业务库") as step:
@@ -86,14 +115,17 @@ class Play:
             with psycopg.connect(server.dsn(), autocommit=True) as connection:
                 connection.execute(f"CREATE DATABASE {DATABASE}".encode())
                 version = connection.info.server_version
-            step.note = f"PostgreSQL {version // 10000}.{version % 10000}, schema {SCHEMA}: {'、'.join(table.name for table in TABLES)}"
+            create_tables(server.dsn(DATABASE), EVERY_TABLE)
+            self._there = fill(server.dsn(DATABASE), self._rows)
+            tables = "、".join(table.name for table in EVERY_TABLE)
+            step.note = f"PostgreSQL {version // 10000}.{version % 10000}, schema {SCHEMA}: {tables}, {sum(self._there.values()):,} rows"
         return server
 
     def _broker(self) -> str:
         with self._screen.step("Kafka", "消息平台") as step:
-            if self._kafka is not None:
-                step.note = f"yours at {self._kafka}"
-                return self._kafka
+            if self._parts.kafka is not None:
+                step.note = f"yours at {self._parts.kafka}"
+                return self._parts.kafka
             broker = self._everything.enter_context(NoidaBroker.start())
             step.note = f"embedded broker (for demonstration only) at {broker.bootstrap}"
             return broker.bootstrap
@@ -101,9 +133,10 @@ class Play:
     def _installation(self, server: PostgresServer, bootstrap: str) -> Installation:
         workspace = Workspace("demo")
         self._everything.callback(workspace.close)
-        name = f"demo_{uuid.uuid4().hex[:8]}" if self._kafka else "demo"
-        place = Installation(workspace.path, server.dsn(DATABASE), bootstrap, name)
-        if self._kafka:
+        name = f"demo_{uuid.uuid4().hex[:8]}" if self._parts.kafka else "demo"
+        front = self._parts.front_database(self._everything, server)
+        place = Installation(workspace.path, server.dsn(DATABASE), bootstrap, name, front=front, sections={"kafka": {"client": self._parts.client}})
+        if self._parts.kafka:
             self._everything.callback(delete_topics, place)
         return place
 
@@ -121,35 +154,102 @@ class Play:
         return self._agent
 
     def _work(self, place: Installation, workload: Workload) -> None:
-        """Sessions write; halfway the agent is killed, after that comes the big transaction."""
+        """Sessions write while the tables are copied; meanwhile the agent is killed, a table is added, and one transaction is a big one."""
         stop = threading.Event()
+        whole = SESSIONS * self._transactions
         with ExitStack() as stack:
-            writers = [stack.enter_context(Writer(place.source, seed)) for seed in range(SESSIONS)]
-            sessions = stack.enter_context(ThreadPoolExecutor(SESSIONS))
+            writers = [stack.enter_context(Writer(place.source, seed, EVERY_TABLE)) for seed in range(SESSIONS)]
+            sessions = stack.enter_context(ThreadPoolExecutor(SESSIONS + 1))
             stack.callback(stop.set)
-            running = {sessions.submit(write, writer, self._transactions, stop) for writer in writers}
-            whole, killed, big = SESSIONS * self._transactions, False, False
-            while running:
+            running = {sessions.submit(write, writer, self._transactions, stop, BREATH) for writer in writers}
+            coming: list[Event] = [(0.75, self._big_one), (0.5, self._add), (0.0, self._kill)]
+            event: Future[bool] | None = None
+            while running or coming or event:
                 done, running = wait(running, timeout=0.1)
                 for session in done:
                     session.result()
-                counts = progress(place, sum(writer.transactions for writer in writers))
+                if event is None and self._agent is not None:
+                    self._agent.check()
+                counts = self._progress(place, sum(writer.transactions for writer in writers))
                 workload.show(counts)
-                if not killed and counts.transactions >= whole * 0.4:
-                    killed = True
-                    self._kill(place, workload)
-                if not big and counts.transactions >= whole * 0.6:
-                    big = True
-                    insert_many(place.source, self._big)
-                    workload.happened(f"one transaction of {self._big:,} rows 大事务")
+                if event is not None and event.done():
+                    if event.result():
+                        self._start(place)  # here: what a thread has started ends with it
+                    event = None
+                elif event is None and coming and counts.transactions >= whole * coming[-1][0] and (counts.copied or not counts.copying):
+                    event = sessions.submit(coming.pop()[1], place, workload)
             changes = sum(writer.changes for writer in writers) + self._big
         workload.note = f"{whole + 1:,} transactions, {changes:,} rows changed"
 
-    def _kill(self, place: Installation, workload: Workload) -> None:
-        assert self._agent is not None
-        self._agent.kill9()
-        workload.happened("kill -9 of the agent, in full work; started again 强制终止代理后重启")
-        self._start(place)
+    def _kill(self, place: Installation, workload: Workload) -> bool:
+        counts = self._progress(place)
+        if self._agent is not None:
+            self._agent.kill9()
+        workload.happened(f"kill -9 of the agent with {counts.copied:,} rows copied; started again, it goes on there 复制中强制终止代理，重启后续传")
+        return True
+
+    def _add(self, place: Installation, workload: Workload) -> bool:
+        """A further table: into the configuration, made, and the service started again. Its sessions write on."""
+        if self._agent is not None:
+            self._agent.stop()
+        place.tables = EVERY_TABLE
+        place.write_config()
+        place.init()
+        workload.happened(f"table {ADDED.name} added: [[resource]], init --apply, restart; its rows are copied 运行中新增一张表并复制")
+        return True
+
+    def _big_one(self, place: Installation, workload: Workload) -> bool:
+        insert_many(place.source, self._big, first=self._rows)
+        workload.happened(f"one transaction of {self._big:,} rows 大事务")
+        return False
+
+    @contextmanager
+    def _background(self, place: Installation) -> Iterator[Writer]:
+        """A session that goes on writing, not so fast."""
+        stop = threading.Event()
+        with ThreadPoolExecutor(1) as sessions, Writer(place.source, SESSIONS, EVERY_TABLE) as writer:
+            session = sessions.submit(write, writer, 1_000_000, stop, PAUSE)
+            try:
+                yield writer
+            finally:
+                stop.set()
+            session.result()
+
+    def _damage_and_repair(self, place: Installation) -> None:
+        with self._screen.step("Damage by hand", "手工破坏前置库") as step:
+            damage(place.places.front)
+            kinds = [sum(found) for found in zip(*(found for _, found in DAMAGE.values()), strict=True)]
+            step.note = f"in {self._parts.front_end}, behind the agent's back: {kinds[0]} rows deleted, {kinds[1]} changed, {kinds[2]} added"
+        self._compare(place, "verify", "对账", "finds exactly that", expect=1)
+        self._compare(place, "reconcile", "修复", "repairs exactly that, each repair is an event")
+
+    def _compare(self, place: Installation, command: str, gloss: str, note: str, expect: int = 0) -> None:
+        """Runs verify or reconcile; what it finds must be the damage, no more and no less."""
+        with self._screen.step(command, gloss) as step:
+            done = shown(step, lambda: place.command(command, "--json", "--show-keys", expect=expect), lambda: under_way(place))
+            reports = json.loads(done.stdout)
+            step.note = note
+        self._tell_differences(reports)
+        found = {report["resource"]: (report["missing"], report["different"], report["extra"]) for report in reports}
+        wanted = {table.resource: DAMAGE[table.resource][1] if table.resource in DAMAGE else (0, 0, 0) for table in EVERY_TABLE}
+        if found != wanted:
+            raise AssertionError(f"{command} found {found}, the damage was {wanted}")
+
+    def _tell_differences(self, reports: list[dict[str, Any]]) -> None:
+        for report in reports:
+            counts = f"{report['rows']:,} rows, {report['missing']} missing 缺失, {report['different']} different 不同, {report['extra']} extra 多余"
+            keys = ", ".join(difference["key"] for difference in report["differences"][:2])
+            self._screen.say(f"    {report['resource']}: {counts}{f'  ({keys} …)' if keys else ''}", "yellow" if keys else "dim")
+
+    def _progress(self, place: Installation, transactions: int = 0) -> Counts:
+        """How far front end and publisher are; a locked file shows nothing new."""
+        self._copies.look()
+        with suppress(*ERRORS):
+            ((stored, published),) = at_front(place.places.front, STORED)
+            tables = at_front(place.places.front, COPYING)
+            copied = [min(self._there[name], self._there[name] if state == "live" else rows_of(progress)) for name, state, progress in tables]
+            self._counts = Counts(0, stored, published, sum(copied), ", ".join(name for name, state, _ in tables if state != "live"))
+        return self._counts._replace(transactions=transactions)
 
     # ---- ends
 
@@ -161,14 +261,15 @@ class Play:
         return 1
 
     def _where_to_look(self) -> None:
-        assert (place := self._place) is not None  # noqa: RUF018
+        place = self._place
+        assert place is not None
         agent = Path(sys.executable).with_name("sync-agent")
         lines = {
             "status 状态": f"{agent} -c {place.config} status",
             "metrics 监控": f"curl http://{HOST}:{place.listen}/metrics",
             "readiness 就绪": f"curl http://{HOST}:{place.listen}/-/ready",
             "business database 业务库": f"psql {url(place.source)}",
-            "front end 前置库": f"sqlite3 {place.front_file}",
+            "front end 前置库": self._parts.shell(place),
             "topics 主题": f"{', '.join(table.topic for table in place.judged)} at {place.bootstrap}",
             "agent's log 日志": f"tail -f {place.log}",
         }
@@ -178,19 +279,33 @@ class Play:
         self._screen.say("Ctrl-C ends it and removes everything 按 Ctrl-C 结束并清除")
 
 
-def write(writer: Writer, transactions: int, stop: threading.Event) -> None:
+def write(writer: Writer, transactions: int, stop: threading.Event, pause: float = 0.0) -> None:
     """One session's work."""
-    while writer.transactions < transactions and not stop.is_set():
+    while writer.transactions < transactions and not stop.wait(pause):
         writer.transaction()
 
 
-def progress(place: Installation, transactions: int) -> Counts:
-    """How far front end and publisher are; a locked file shows nothing new."""
-    stored = published = 0
-    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{place.front_file}?mode=ro", uri=True)) as connection:
-        stored = connection.execute("SELECT number FROM sync_agent_state").fetchone()[0]
-        published = connection.execute("SELECT number FROM sync_agent_published").fetchone()[0]
-    return Counts(transactions, stored, published)
+def shown(step: Step, work: Callable[[], T], tell: Callable[[], str]) -> T:
+    """Does the work; meanwhile the step shows how far it is."""
+    with ThreadPoolExecutor(1) as thread:
+        working = thread.submit(work)
+        while not wait([working], timeout=0.2).done:
+            if text := tell():
+                step.show(text)
+        return working.result()
+
+
+def under_way(place: Installation) -> str:
+    """Which table a command has compared how far."""
+    with suppress(*ERRORS):
+        asked = at_front(place.places.front, "SELECT resource, report FROM sync_agent_request")
+        return ", ".join(f"{resource}: {rows_of(report):,} rows" for resource, report in asked)
+    return ""
+
+
+def rows_of(progress: str | None) -> int:
+    """The rows that a stored progress counts."""
+    return int(json.loads(progress or "{}").get("rows", 0))
 
 
 def delete_topics(place: Installation) -> None:

@@ -1,0 +1,111 @@
+"""Nothing the agent says holds a row's value, a key or a secret: logs, metrics, reports, error texts, and what the system shows of its processes."""
+
+import json
+import os
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.agent_process import Agent, Installation
+from tests.checker.front import at_front
+from tests.checker.inputs import name
+from tests.checker.unit import SCHEMA, UnitTable
+from tests.conftest import fresh_database
+from tests.reconcile.system import execute, states, wait_state
+from tests.services.kafka import KafkaAddress
+from tests.services.postgres import PostgresAddress
+from tests.services.processes import HOST
+from tests.waiting import eventually
+
+CANARY = "canary值7f3a"
+SECRET = "password-canary-51c2"
+DDL = ' ("id" text PRIMARY KEY, "值" text UNIQUE, "内部" text)'
+TABLES = [UnitTable(resource, table, DDL, {"id": name}, {"值": name}) for resource, table in (("good", "好"), ("refused", "拒"), ("altered", "改"))]
+
+
+@pytest.fixture
+def place(database: str, postgres18: PostgresAddress, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path) -> Iterator[Installation]:
+    """An agent that tells all it has to tell, its front end in PostgreSQL, whose errors quote whole rows."""
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    password = {"password": {"file": str(secret)}}  # the servers do not ask for it
+    service = {"log_level": "debug", "log_format": "json"}
+    with fresh_database(postgres18) as front:
+        yield Installation(
+            tmp_path, database, kafka.bootstrap, topic_prefix, TABLES, front, sections={"source": password, "front": password, "service": service}
+        ).install()
+
+
+def write(place: Installation, *tables: str) -> None:
+    """A new row in each of these tables, and its change."""
+    for table in tables:
+        key = f"{CANARY}-{uuid.uuid4().hex}"
+        where = sql.Identifier(SCHEMA, table)
+        with psycopg.connect(place.source, autocommit=True) as connection:
+            connection.execute(sql.SQL("INSERT INTO {} VALUES (%s, %s, %s)").format(where), [key, key, key])
+            connection.execute(sql.SQL("UPDATE {} SET {} = %s WHERE id = %s").format(where, sql.Identifier("值")), [key + "-new", key])
+
+
+class Said:
+    """Everything the agent was heard to say, by where it said it."""
+
+    def __init__(self, place: Installation) -> None:
+        self.place = place
+        self.texts: dict[str, str] = {}
+
+    def listen(self, agent: Agent, when: str) -> None:
+        """Metrics, and command lines and environments of all its processes."""
+        with urllib.request.urlopen(f"http://{HOST}:{self.place.listen}/metrics", timeout=5) as answer:  # loopback
+            self.texts[f"metrics {when}"] = answer.read().decode()
+        for pid in (agent.pid, *agent.children().values()):
+            for file in ("cmdline", "environ"):
+                self.texts[f"{file} of {pid} {when}"] = Path(f"/proc/{pid}/{file}").read_bytes().decode(errors="replace")
+
+    def command(self, *arguments: str, expect: int = 0) -> str:
+        """What a command prints."""
+        done = self.place.command(*arguments, expect=expect)
+        self.texts[" ".join(arguments)] = done.stdout + done.stderr
+        return done.stdout
+
+
+def test_a_canary_is_never_heard(place: Installation) -> None:
+    """Refused rows, a changed table, broken connections, a killed process, differences: each is told, and none with what was in it."""
+    said = Said(place)
+    with place.start() as agent:
+        agent.wait_ready()
+        write(place, "好", "拒", "改")
+        eventually(place.caught_up, 60, "the rows are published")
+        at_front(place.places.front, """ALTER TABLE "拒" ADD CHECK ("值" NOT LIKE '%%-new')  NOT VALID""")
+        write(place, "拒")
+        wait_state(place, agent, "suspended", "refused")
+        execute(place.source, f'ALTER TABLE {SCHEMA}."改" RENAME "值" TO "新"')
+        execute(place.source, f'INSERT INTO {SCHEMA}."改" VALUES (%s, %s)', CANARY, CANARY)
+        wait_state(place, agent, "suspended", "altered")
+        for database in (place.source, place.front):
+            execute(str(database), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+        agent.kill9_child("publish")
+        write(place, "好", "拒")
+        eventually(place.caught_up, 60, "all goes on")
+        at_front(place.places.front, """UPDATE "好" SET "值" = "值" || ' damaged'""")
+        said.listen(agent, "in the end")
+        report = json.loads(said.command("verify", "good", "--json", expect=1))
+        said.command("verify", "good", expect=1)
+        said.command("verify", "refused", expect=2)
+        said.command("resume", "refused")
+        wait_state(place, agent, "suspended", "refused")
+        said.command("reconcile", "good")
+        said.command("check", expect=78)
+        said.command("status")
+        said.command("status", "--json")
+        agent.stop()
+    said.texts["log"] = agent.log
+    assert report[0]["different"] == 2
+    assert states(place)["good"] == "live"
+    events = [json.loads(line)["event"] for line in agent.log.splitlines()]  # each line is one
+    assert {"table_suspended", "retry", "child_ended", "reconcile_ends"} <= set(events)
+    assert [where for where, text in said.texts.items() if CANARY in text or SECRET in text or os.fsencode(CANARY).hex() in text] == []
