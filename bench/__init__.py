@@ -1,0 +1,1 @@
+"""Measurements anyone can repeat: ratios within one run, on real servers."""
