@@ -2,20 +2,23 @@
 VENV ?= .venv
 PYTHON ?=
 ARGS ?=
+WORKERS ?= 2
 KAFKA ?=
+FRONT ?= sqlite
+CLIENT ?= kafka-python
 KEEP ?=
-# The tests that are proven reliable; `make test TESTS=tests` runs all. Each further folder joins as soon as it is.
-TESTS ?= tests/unit tests/pipeline tests/front tests/test_config.py tests/test_cli.py tests/test_docs.py tests/test_metrics.py \
-  tests/test_supervisor.py tests/test_systemd_unit.py
+BUGS ?= recorded
+LONG ?=
+BUDGET ?= 80m
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint messages lock clean
+.PHONY: help venv demo test faults lint messages lock clean
 
 help: ## list the targets
 	@echo "Targets (make <target>):"
 	@sed -n 's/^\([a-z]*\):.*## /  \1: /p' $(MAKEFILE_LIST)
-	@echo "Variables: VENV=folder  PYTHON=python3.x  ARGS='pytest options'  KAFKA=host:port and KEEP=1 for the demo"
+	@echo "Variables: VENV=folder  PYTHON=python3.x  ARGS='pytest options'  WORKERS=tests at a time  FRONT=sqlite|postgres|mariadb, CLIENT=kafka-python|librdkafka, KAFKA=host:port and KEEP=1 for the demo  BUGS=search|none, LONG=1 and BUDGET=80m for faults"
 
 venv: $(STAMP) ## the Python environment with everything locked in requirements.lock
 	@echo "venv: $(VENV) is up to date"
@@ -30,21 +33,30 @@ $(STAMP): requirements.lock pyproject.toml
 	[ -n "$$python" ] || { echo "venv: no Python 3.11 or newer found; install one or name it: make venv PYTHON=/path/to/python3" >&2; exit 1; }; \
 	[ -x "$(VENV)/bin/python" ] || "$$python" -m venv "$(VENV)" || { \
 	  echo "venv: $$python cannot make environments; on Debian: apt-get install python3-venv" >&2; rm -rf "$(VENV)"; exit 1; }
-	$(VENV)/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: ## show the agent at work with databases and a broker of its own
 	@echo "demo: the agent between two fresh databases and a broker"
 	@$(MAKE) --no-print-directory venv
-	$(VENV)/bin/python -m tests.demo $(if $(KAFKA),--kafka $(KAFKA)) $(if $(KEEP),--keep)
+	@$(if $(filter mariadb,$(FRONT)),tests/install.sh mariadb)
+	$(VENV)/bin/python -m tests.demo --front $(FRONT) --client $(CLIENT) $(if $(KAFKA),--kafka $(KAFKA)) $(if $(KEEP),--keep)
 
-test: ## all tests against real PostgreSQL 15 and 18 and Apache Kafka
-	@echo "test: all tests with coverage, against real PostgreSQL and Kafka"
+test: ## all tests against real PostgreSQL 14 to 18, MariaDB and Apache Kafka
+	@echo "test: all tests with coverage, against real PostgreSQL, MariaDB and Kafka"
 	@$(MAKE) --no-print-directory venv
 	@tests/install.sh
 	@$(VENV)/bin/python -m tests.services.kafka_files
-	$(VENV)/bin/python -m pytest --cov=agent --cov-branch --cov-report=term:skip-covered $(TESTS) $(ARGS)
+	@$(VENV)/bin/python -m tests.services.postgres_files
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --cov=agent --cov-branch --cov-report=term:skip-covered --cov-fail-under=90 $(ARGS)
+
+faults: ## kill -9 schedules against the real product, and planted bugs that must be caught; BUGS=search looks for their seeds afresh; LONG=1 BUDGET=80m: new schedules, into the ledger
+	@echo "faults: $(if $(LONG),new schedules for $(BUDGET),kill -9 at named places and planted bugs (about 8 minutes)), on real PostgreSQL and Kafka"
+	@$(MAKE) --no-print-directory venv
+	@tests/install.sh
+	@$(VENV)/bin/python -m tests.services.kafka_files
+	$(VENV)/bin/python -m tests.faults $(if $(LONG),--budget $(BUDGET:m=),--bugs $(BUGS)) $(ARGS)
 
 lint: ## style, types and layers
 	@echo "lint: ruff, mypy, import-linter"
