@@ -24,6 +24,7 @@ from agent.publish.waiting import PAUSE, Worker, bounded
 T = TypeVar("T")
 RECORD_BYTES = 64  # counted for each record beside key and value
 BATCH_BYTES = 262_144
+LINGER_MS = 20  # batches fill meanwhile; what ends a transaction does not wait for it
 _NEAR_END = 200  # records of the state topic read at first; ten times as many at each further attempt
 _UNKNOWN_TOPIC = 3  # error codes of the protocol
 _log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def producer_settings(settings: KafkaSettings, transactional_id: str) -> dict[st
         "acks": "all",
         "compression_type": "zstd",
         "batch_size": min(BATCH_BYTES, settings.max_event_bytes),
-        "linger_ms": 0,
+        "linger_ms": LINGER_MS,
         "max_request_size": max(1_048_576, settings.max_event_bytes + 65_536),
         "allow_auto_create_topics": False,
         "metrics_enabled": False,
@@ -118,7 +119,7 @@ class KafkaPythonProducer:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return False
-                if not self._done(future, min(left, PAUSE)):
+                if not self._done(future, min(left, PAUSE), at_once=not outstanding):
                     self._tick()
                     continue
             self._stored(future, place)
@@ -126,10 +127,12 @@ class KafkaPythonProducer:
             self.outstanding -= size
         return True
 
-    @staticmethod
-    def _done(future: Any, seconds: float) -> bool:
+    def _done(self, future: Any, seconds: float, *, at_once: bool) -> bool:
         with contextlib.suppress(KafkaError):  # its own, or the time-out of this wait: `_stored` tells
-            future.get(seconds)
+            if at_once:
+                self._client.flush(seconds)
+            else:
+                future.get(seconds)
         return bool(future.is_done)
 
     def _stored(self, future: Any, place: tuple[str, int]) -> None:

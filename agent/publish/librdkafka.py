@@ -15,7 +15,7 @@ from agent.config.settings import KafkaSettings
 from agent.errors import AgentError, KafkaRefused, KafkaUnreachable
 from agent.publish.base import Headers, Producer, Tick
 from agent.publish.connection import addresses, check_files, hear, new_attempt, our_error, trust
-from agent.publish.kafka_python import BATCH_BYTES, RECORD_BYTES, KafkaPython
+from agent.publish.kafka_python import BATCH_BYTES, LINGER_MS, RECORD_BYTES, KafkaPython
 from agent.publish.waiting import PAUSE, Expired
 from agent.tls import SECONDS, asked
 
@@ -58,7 +58,7 @@ def producer_settings(settings: KafkaSettings, transactional_id: str) -> dict[st
         "transactional.id": transactional_id,
         "compression.type": "zstd",
         "batch.size": min(BATCH_BYTES, settings.max_event_bytes),
-        "linger.ms": 5,  # flush, which ends every transaction, does not wait for it
+        "linger.ms": LINGER_MS,
         "message.max.bytes": max(1_048_576, settings.max_event_bytes + 65_536),
         "queue.buffering.max.messages": 0,  # no bound of its own: the caller bounds what is outstanding
         "queue.buffering.max.kbytes": 2_147_483_647,
