@@ -50,16 +50,6 @@ def frozen(pids: list[int]) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-@contextmanager
-def paused(broker: KafkaBroker) -> Iterator[None]:
-    """A broker that keeps its connections and answers nothing."""
-    broker.pause()
-    try:
-        yield
-    finally:
-        broker.resume()
-
-
 def postgres_pids(server: PostgresServer) -> list[int]:
     """The server and all that serve its sessions."""
     postmaster = int((server.data_directory / "postmaster.pid").read_text().split()[0])
@@ -71,7 +61,7 @@ def obstacle(kind: str, scene: Scene) -> AbstractContextManager[None]:
     if kind == "healthy":
         return nullcontext()
     if kind == "broker":
-        return paused(scene.broker)
+        return scene.broker.paused()
     return scene.place.front_locked() if kind == "front end" else frozen(postgres_pids(scene.server))
 
 

@@ -106,10 +106,8 @@ def test_kafka_keeps_committed_records_over_kill_and_pause(kafka_broker: KafkaBr
     producer.commit_transaction(20)
     kafka_broker.kill9()
     kafka_broker.start_again()
-    kafka_broker.pause()
-    with pytest.raises(KafkaException):
+    with kafka_broker.paused(), pytest.raises(KafkaException):
         kafka_broker.admin.list_topics(timeout=0.5)
-    kafka_broker.resume()
     assert first_value(kafka_broker.bootstrap, topic) == b"kept"
 
 

@@ -127,14 +127,11 @@ def test_frozen_and_killed_broker(site: Callable[..., Site], kafka_broker: Kafka
     for _ in range(2):
         here.front.write(workload(1, 50, 20))
         here.verdict()
-        kafka_broker.pause()
-        try:
+        with kafka_broker.paused():
             began = time.monotonic()
             for turn in range(40):
                 here.front.write(workload(turn, 20, 20))
             eventually(lambda began=began: time.monotonic() - began > FROZEN, what="every deadline has passed")  # type: ignore[misc]
-        finally:
-            kafka_broker.resume()
         here.verdict()
         kafka_broker.kill9()
         here.front.write(workload(3, 50, 20))
@@ -148,13 +145,10 @@ def test_stops_at_once_while_the_broker_is_frozen(site: Callable[..., Site], kaf
     publisher = here.publisher()
     here.front.write(workload(1, 5))
     here.verdict()
-    kafka_broker.pause()
-    try:
+    with kafka_broker.paused():
         here.front.write(workload(2, 5))
         eventually(lambda: "retry" in publisher.log.read_text(), 30, "it has noticed")
         assert publisher.stop() < 4
-    finally:
-        kafka_broker.resume()
 
 
 def test_a_clone_and_the_original(site: Callable[..., Site], tmp_path: Path) -> None:

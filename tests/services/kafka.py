@@ -6,7 +6,8 @@ import os
 import shutil
 import signal
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -172,11 +173,21 @@ class KafkaBroker(KafkaAddress):
 
     def pause(self) -> None:
         """Freeze it: connections stay open and nothing is answered."""
-        self._send(signal.SIGSTOP)
+        if self._process is not None:
+            self._process.freeze()
 
     def resume(self) -> None:
         """End a pause."""
         self._send(signal.SIGCONT)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """A pause that ends whatever happens in it: others need the broker, too."""
+        self.pause()
+        try:
+            yield
+        finally:
+            self.resume()
 
     def close(self) -> None:
         """Kill it and remove its directory."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.waiting import Hopeless
+from tests.waiting import Hopeless, eventually
 
 HOST = "127.0.0.1"
 UNPRIVILEGED = 65534  # nobody: exists everywhere, owns nothing
@@ -148,6 +148,12 @@ class ServerProcess:
         if self.running:
             self._process.send_signal(number)
 
+    def freeze(self) -> None:
+        """SIGSTOP, and wait until every thread stands."""
+        self.send(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.pid}/task")
+        eventually(lambda: all(_state(task) in "TZX" for task in tasks.iterdir()), 10, f"{self._name} stands still", 0.01)
+
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 30.0) -> float:
         """Send a signal, wait for the end and return the seconds it took; TimeoutError leaves it running."""
         began = time.monotonic()
@@ -161,3 +167,11 @@ class ServerProcess:
     def kill(self) -> None:
         """End the process with SIGKILL."""
         self.stop(signal.SIGKILL)
+
+
+def _state(task: Path) -> str:
+    """The state of a thread as proc(5) has it: T is stopped; one that has just ended counts as dead."""
+    try:
+        return (task / "stat").read_text().rpartition(") ")[2][0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
