@@ -6,6 +6,7 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +18,10 @@ from tests.agent_process import Installation
 from tests.checker import SharedTable, Verdict, compare
 from tests.checker.__main__ import DIFFERENT, EQUAL, USAGE, main
 from tests.checker.acks import AckSampler
+from tests.checker.commits import watched
 from tests.checker.configuration import shared_tables
 from tests.checker.journal import Intent, Journal, Outcome, read_journal
+from tests.checker.prefix import PrefixReader
 from tests.checker.replay import headers_of, messages
 from tests.checker.unit import JOURNALED, LEDGER, TABLES
 from tests.checker.workload import Workload
@@ -37,6 +40,7 @@ class Scene(NamedTuple):
     place: Installation
     journal: Path
     acks: AckSampler
+    prefix: PrefixReader
     outcomes: dict[Outcome, int]
     kafka: KafkaAddress
     events: list["Record"]  # of the table whose events hold whole old rows
@@ -99,15 +103,17 @@ def scene(postgres18: PostgresAddress, kafka: KafkaAddress, tmp_path_factory: py
         folder = tmp_path_factory.mktemp("judged")
         place = Installation(folder, source, kafka.bootstrap, f"judged{uuid.uuid4().hex[:8]}", tables=JOURNALED).install()
         acks = AckSampler(source, place.slot, place.front_file)
+        prefix = PrefixReader(place.front_file)
         workload = Workload(source, 20261124, folder / "journal", big=500, open_seconds=0.2)
-        with place.start() as agent:
+        with place.start() as agent, watched(source, f"judge_{place.name}") as order:
             agent.wait_ready()
-            with acks, workload:
+            with acks, prefix, workload:
                 eventually(lambda: workload.transactions >= TRANSACTIONS, 60, "the workload has worked")
             eventually(place.caught_up, 60, "all events are published", 0.2)
             agent.stop()
+            prefix.settle(order.read())
         events = [Record.of(message) for message in messages(kafka.bootstrap, [f"{place.name}.{AUDIT_LOG.resource}"])]
-        yield Scene(place, folder / "journal", acks, dict(workload.outcomes), kafka, events)
+        yield Scene(place, folder / "journal", acks, prefix, dict(workload.outcomes), kafka, events)
 
 
 @pytest.fixture
@@ -136,9 +142,10 @@ def test_an_agent_at_its_work_is_verified(scene: Scene) -> None:
     """All oracles agree, and each of them has seen something."""
     verdict = compare(scene.place.places, scene.place.judged, scene.journal)
     scene.acks.report(verdict)
+    scene.prefix.report(verdict)
     assert verdict.equal, verdict
     assert str(verdict) == f"VERIFIED source = front-end = topics: {verdict.rows} rows, {verdict.events} events, 0 missing, 0 duplicate"
-    assert scene.acks.samples > 10
+    assert min(scene.acks.samples, scene.prefix.samples) > 10
     assert scene.outcomes["ok"] > TRANSACTIONS / 2
     assert scene.outcomes["failed"] > TRANSACTIONS / 50
     assert sum(scene.outcomes.values()) == len(read_journal(scene.journal)) >= TRANSACTIONS
@@ -248,8 +255,8 @@ def other_partition(records: list[Record]) -> None:
 
 def other_order(records: list[Record]) -> None:
     """Two events of one partition change places."""
-    one = next(place for place, record in enumerate(records) if record.op == "u")
-    other = next(place for place in range(one + 1, len(records)) if records[place].op == "u" and records[place].partition == records[one].partition)
+    updates = [place for place, record in enumerate(records) if record.op == "u"]
+    one, other = next(pair for pair in combinations(updates, 2) if records[pair[0]].partition == records[pair[1]].partition)
     records[one], records[other] = records[other], records[one]
 
 

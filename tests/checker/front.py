@@ -29,3 +29,21 @@ def at_front(front: Front, statement: str, *values: object) -> Rows:
     with psycopg.connect(front, autocommit=True) as connection:
         told = connection.execute(statement.encode(), values)
         return told.fetchall() if told.description else [(told.rowcount,)]
+
+
+def in_snapshot(front: Front, *statements: str) -> list[Rows]:
+    """The rows of several queries in one read-only snapshot. Raises ERRORS."""
+    if isinstance(front, Path):
+        with closing(sqlite3.connect(f"file:{front}?mode=ro", uri=True, isolation_level=None)) as file:
+            file.execute("BEGIN")
+            return [file.execute(statement).fetchall() for statement in statements]
+    if in_mariadb(front):
+        with connected(front) as connection, connection.cursor() as cursor:
+            found = []
+            for statement in ("SET sql_mode = 'ANSI'", "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", *statements):
+                cursor.execute(statement)
+                found.append(list(cursor.fetchall()))
+            return found[2:]
+    with psycopg.connect(front, connect_timeout=5) as connection:
+        connection.isolation_level, connection.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
+        return [connection.execute(statement.encode()).fetchall() for statement in statements]

@@ -204,7 +204,16 @@ LEDGER = UnitTable(
     {"op_count": one_of("0"), "digest": text_key},
 )
 assert tuple(LEDGER.shared) == LEDGER_COLUMNS
-JOURNALED: tuple[UnitTable, ...] = (*TABLES, LEDGER)  # what an agent shares where the Workload writes
+
+# Between its accounts each transaction of the Workload moves an amount (tests/checker/transfers.py).
+ACCOUNTS = UnitTable(
+    "accounts",
+    "账户",
+    """ ("账号" integer PRIMARY KEY, "余额" bigint NOT NULL)""",
+    {"账号": big_number},
+    {"余额": big_number},
+)
+JOURNALED: tuple[UnitTable, ...] = (*TABLES, LEDGER, ACCOUNTS)  # what an agent shares where the Workload writes
 
 # Not in TABLES, since a deferrable key is no arbiter of ON CONFLICT, with which the workload inserts; a Writer knows it.
 DEFERRED = UnitTable(

@@ -13,6 +13,7 @@ import psycopg
 
 from tests.checker.journal import Intent, Journal, Outcome, read_journal
 from tests.checker.plan import ENABLED, Plan, Planner, relation
+from tests.checker.transfers import book, legs
 from tests.checker.unit import LEDGER, TABLES, UnitTable
 
 SIGN = 'INSERT INTO {} ("txn_no", "op_count", "digest") VALUES (%s, %s, %s)'
@@ -27,7 +28,7 @@ class Workload:
 
     A transaction ends "ok" (COMMIT was answered), "failed" (rolled back on purpose or by the source, before COMMIT was sent) or "unknown" (COMMIT was sent and
     what became of it not seen). Deadlocks, lock timeouts and taken keys are failures, all other errors of the source are errors of the generator: `stop` raises
-    them. Numbers go on after those of the journal and the ledger. The source must have LEDGER and `tables`; `source` is a superuser's conninfo.
+    them. Numbers go on after those of the journal and the ledger. The source must have LEDGER, ACCOUNTS and `tables`; `source` is a superuser's conninfo.
     """
 
     def __init__(
@@ -135,7 +136,8 @@ class Workload:
         try:
             if plan.kind == "prepared":
                 connection.tpc_begin(_prepared(self._path, intent.writer, str(intent.txn)))
-            for statement, values in plan.statements:
+            debit, credit = legs(intent.txn)
+            for statement, values in (book(debit), *plan.statements, book(credit)):
                 connection.execute(statement, values)
             connection.execute(SIGN.format(relation(LEDGER).as_string()).encode(), [intent.txn, intent.ops, intent.digest])
             if plan.kind == "long":

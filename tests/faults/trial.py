@@ -7,6 +7,7 @@ import signal
 import time
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,14 @@ import psycopg
 
 from tests.agent_process import Installation, written
 from tests.checker.acks import AckSampler
+from tests.checker.commits import watched
 from tests.checker.comparison import Places, compare
 from tests.checker.configuration import shared_tables
 from tests.checker.copies import Copies
 from tests.checker.front import at_front
+from tests.checker.prefix import PrefixReader
 from tests.checker.reader import LiveReader
+from tests.checker.sampler import Sampler
 from tests.checker.table import Front
 from tests.checker.unit import JOURNALED, create_tables
 from tests.checker.workload import Workload
@@ -164,15 +168,19 @@ class _Trial:
 
     def run(self, outcome: Outcome) -> None:
         """From the first write to the verdict."""
-        with LiveReader(self._place.bootstrap, [table.topic for table in self._place.judged]) as reader:
-            with AckSampler(self._place.source, self._place.slot, self._front) as acks:
+        place = self._place
+        topics = [table.topic for table in place.judged]
+        with LiveReader(place.bootstrap, topics) as reader, watched(place.source, f"judge_{place.name}") as order:
+            with AckSampler(place.source, place.slot, self._front) as acks, PrefixReader(self._front) as prefix:
                 try:
                     self._write()
                     stuck = self._come_to_rest()
                 except Found as found:
-                    raise Found(f"O8 {found.oracle}", f"{acks}\n{found.what}") if acks.violated else found from None
+                    spoke = [sampler for sampler in (prefix, acks) if sampler.violated]
+                    raise Found(" ".join([*(sampler.oracle for sampler in spoke), found.oracle]), "\n".join([*map(str, spoke), found.what])) from None
             self._expect_no_other_end()
-            self._judge(outcome, acks, reader, stuck)
+            prefix.settle(order.read())
+            self._judge(outcome, (prefix, acks), reader, stuck)
 
     def _write(self) -> None:
         """Writes until every fault has come, and then a while longer: what came back to life must have something to do."""
@@ -260,7 +268,7 @@ class _Trial:
         fired = self._agent.fired()
         return sum(fault.action == action and fault.place in fired and (fault.stage == "capture" or not capture) for fault in self._schedule.faults)
 
-    def _judge(self, outcome: Outcome, acks: AckSampler, reader: LiveReader, stuck: str) -> None:
+    def _judge(self, outcome: Outcome, samplers: Sequence[Sampler], reader: LiveReader, stuck: str) -> None:
         """The judge's verdict; what is only on its way gets a few seconds."""
         tables = shared_tables(self._place.config, self._place.source)
         deadline = time.monotonic() + JUDGED_AGAIN
@@ -269,7 +277,8 @@ class _Trial:
             if verdict.equal or time.monotonic() > deadline:
                 break
         outcome.rows, outcome.events = verdict.rows, verdict.events
-        acks.report(verdict)
+        for sampler in samplers:
+            sampler.report(verdict)
         if not stuck:
             reader.report(verdict)
         oracles = sorted(+verdict.oracles) + (["stuck"] if stuck else [])
