@@ -269,6 +269,25 @@ BUGS: tuple[Bug, ...] = (
             ),
         ),
     ),
+    Bug(
+        "transaction_in_two",
+        "rows are committed every twenty messages, be it within a source transaction; outbox and position come with the last of them",
+        (
+            Edit("front/applier.py", "FLUSH_MESSAGES = 4_000", "FLUSH_MESSAGES = 20"),
+            Edit(
+                "front/applier.py",
+                """\
+            self.flush()
+
+    def progress""",
+                """\
+            self.flush()
+            self._front.connection.commit()
+
+    def progress""",
+            ),
+        ),
+    ),
 )
 
 
