@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,11 +42,11 @@ _INDEXES = text("""
     WHERE table_schema = coalesce(:schema, database()) AND table_name = :table AND non_unique = 0""")
 
 
-def mariadb_engine(url: str | URL, password: str | None, lock_wait: float, pooled: bool = False) -> Engine:
+def mariadb_engine(url: str | URL, password: Callable[[], str] | None, lock_wait: float, pooled: bool = False) -> Engine:
     """An engine whose sessions refuse what they cannot store exactly, wait for locks within bounds and notice a dead peer.
 
-    `pooled`: connections are kept between transactions, for a reader that asks often; its owner disposes of the engine.
-    Raises FrontUnfit where the driver is not installed.
+    `password` is asked at each connection. `pooled`: connections are kept between transactions, for a reader that asks often; its
+    owner disposes of the engine. Raises FrontUnfit where the driver is not installed.
     """
     address = make_url(url)
     wait = max(1, math.ceil(lock_wait))
@@ -64,13 +64,18 @@ def mariadb_engine(url: str | URL, password: str | None, lock_wait: float, poole
     reach = {"charset": "utf8mb4", "connect_timeout": 5, "read_timeout": wait + _PATIENCE, "write_timeout": wait + _PATIENCE}
     try:
         engine = create_engine(
-            address.set(password=password) if password else address,
+            address,
             connect_args=reach,
             poolclass=QueuePool if pooled else NullPool,
             isolation_level="READ COMMITTED",  # nobody is kept out of a gap between rows
         )
     except ModuleNotFoundError:
         raise FrontUnfit(reason="its driver is not installed: pip install 'unit-sync-agent[mariadb]'") from None
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _record: object, _arguments: object, named: dict[str, Any]) -> None:
+        if password is not None:
+            named["password"] = password()
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _record: object) -> None:
@@ -98,7 +103,7 @@ def _set(connection: Any, kind: str, session: Mapping[str, object]) -> None:
 class MariaDbFront(SqlFront):
     """See Front. The lock is GET_LOCK of the writing session, named after the database."""
 
-    def __init__(self, url: str, password: str | None, lock_wait: float) -> None:
+    def __init__(self, url: str, password: Callable[[], str] | None, lock_wait: float) -> None:
         super().__init__(mariadb_engine(url, password, lock_wait))
         self._collation = _COLLATIONS[self.engine.url.get_backend_name()]
         self._packet = _LEAST_PACKET

@@ -1,5 +1,6 @@
 """Opens the configured front end for its writer or for a reader; only the module of its database is loaded."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -11,12 +12,14 @@ from agent.front.reader import Reader
 from agent.front.store import SqlFront
 
 
-def _password(settings: Settings) -> str | None:
-    return settings.front.password.read("front.password") if settings.front.password else None
+def _password(settings: Settings) -> Callable[[], str] | None:
+    """Reads it anew: who changes it at the server and in its file need not restart the agent."""
+    secret = settings.front.password
+    return None if secret is None else lambda: secret.read("front.password")
 
 
 def open_front(settings: Settings) -> SqlFront:
-    """The front end for writing; nothing is connected yet. Raises SecretMissing, FrontUnreachable (the folder cannot be made), FrontUnfit."""
+    """The front end for writing; nothing is connected yet. Raises FrontUnreachable (the folder cannot be made), FrontUnfit."""
     url, wait = make_url(settings.front_url), settings.front.lock_wait_seconds
     match url.get_backend_name():
         case "sqlite":
@@ -38,7 +41,7 @@ def open_front(settings: Settings) -> SqlFront:
 
 
 def open_reader(settings: Settings) -> Reader:
-    """The front end for reading, beside the writer. Raises SecretMissing, FrontUnreachable (no such SQLite file), FrontUnfit."""
+    """The front end for reading, beside the writer. Raises FrontUnreachable (no such SQLite file), FrontUnfit."""
     return Reader(_reading_engine(settings))
 
 

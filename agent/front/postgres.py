@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
-from agent.bounded import bounded
+from agent.bounded import BoundedConnection, bounded
 from agent.copy_out import copy_out
 from agent.errors import AgentError, AnotherAgent, FrontBusy, FrontTableWrong, FrontUnreachable, LoginRefused, RowRefused
 from agent.events import values as v
@@ -44,10 +44,10 @@ _INDEXES = text("""
     where i.indrelid = to_regclass(:table) and i.indisunique""")
 
 
-def postgres_engine(url: str | URL, password: str | None, lock_wait: float, pooled: bool = False) -> Engine:
+def postgres_engine(url: str | URL, password: Callable[[], str] | None, lock_wait: float, pooled: bool = False) -> Engine:
     """An engine whose sessions write values in the one text form (`values.SESSION`), wait for locks within bounds and notice a dead peer.
 
-    `pooled`: connections are kept between transactions, for a reader that asks often; its owner disposes of the engine.
+    `password` is asked at each connection. `pooled`: connections are kept between transactions, for a reader that asks often; its owner disposes of the engine.
     """
     settings = {
         **v.SESSION,
@@ -59,9 +59,12 @@ def postgres_engine(url: str | URL, password: str | None, lock_wait: float, pool
     address = make_url(url)
     options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in settings.items())
     reach = {"connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": 25_000, "options": options}
-    engine = create_engine(address.set(password=password) if password else address, connect_args=reach, poolclass=QueuePool if pooled else NullPool)
+    engine = create_engine(address, connect_args=reach, poolclass=QueuePool if pooled else NullPool)
 
-    event.listen(engine, "do_connect", lambda _dialect, _record, arguments, named: bounded(lock_wait + _PATIENCE, *arguments, **named))
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _record: object, arguments: tuple[Any, ...], named: dict[str, Any]) -> BoundedConnection:
+        return bounded(lock_wait + _PATIENCE, *arguments, **named | ({} if password is None else {"password": password()}))
+
     return engine
 
 
@@ -95,7 +98,7 @@ class PostgresFront(SqlFront):
 
     errors = (SQLAlchemyError, psycopg.Error)
 
-    def __init__(self, url: str, password: str | None, lock_wait: float) -> None:
+    def __init__(self, url: str, password: Callable[[], str] | None, lock_wait: float) -> None:
         super().__init__(postgres_engine(url, password, lock_wait))
         self._staged: set[str] = set()
         self._declared: dict[str, dict[str, str]] = {}  # resource -> column -> type, as `check` found them

@@ -191,6 +191,23 @@ def test_a_postgres_that_is_away_is_unreachable() -> None:
         PostgresFront("postgresql+psycopg://nobody@127.0.0.1:1/nothing", None, 1.0).open("nonce")
 
 
+def test_the_password_is_read_at_each_connection(postgres_url: str) -> None:
+    """So that a change needs no restart; this server does not ask for it."""
+    read: list[str] = []
+
+    def password() -> str:
+        read.append("secret")
+        return read[-1]
+
+    front = PostgresFront(postgres_url, password, 1.0)
+    initialise(front)
+    before = len(read)
+    for _ in range(2):
+        front.open("nonce")
+        front.close()
+    assert len(read) == before + 2
+
+
 # ---- values
 
 TEXTS = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]))

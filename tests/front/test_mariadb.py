@@ -7,8 +7,9 @@ import pymysql
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import make_url
 
-from agent.errors import FrontBusy, FrontTableWrong, FrontUnfit, FrontUnreachable, LoginRefused, RowRefused
+from agent.errors import FrontBusy, FrontTableWrong, FrontUnfit, FrontUnreachable, LoginRefused, NotInitialised, RowRefused
 from agent.events import values as v
 from agent.front.mariadb import MariaDbFront, mariadb_engine
 from agent.front.mariadb_columns import Columns, column_type, declared, holds
@@ -300,9 +301,21 @@ def test_a_server_that_cannot_keep_the_promise_is_named(administrator: str, mari
 def test_a_refused_login_and_a_server_that_is_away(mariadb_url: str) -> None:
     """Each has its own error; both are tried again."""
     with pytest.raises(LoginRefused):
-        MariaDbFront(mariadb_url, "wrong", 1.0).open("nonce")
+        MariaDbFront(mariadb_url, lambda: "wrong", 1.0).open("nonce")
     with pytest.raises(FrontUnreachable, match=r"127\.0\.0\.1"):
         MariaDbFront("mariadb+pymysql://nobody@127.0.0.1:1/nothing", None, 1.0).open("nonce")
+
+
+def test_a_changed_password_is_read_at_the_next_connection(administrator: str, mariadb_url: str) -> None:
+    """The front end that was refused gets in with what the file says by then."""
+    known = ["old"]
+    front = MariaDbFront(mariadb_url, lambda: known[-1], 1.0)
+    execute(administrator, f"ALTER USER {make_url(mariadb_url).username}@'%' IDENTIFIED BY 'new'")
+    with pytest.raises(LoginRefused):
+        front.open("nonce")
+    known.append("new")
+    with pytest.raises(NotInitialised):
+        front.open("nonce")
 
 
 # ---- one transaction
