@@ -13,7 +13,7 @@ from psycopg import sql
 
 from tests.agent_process import Agent, Installation
 from tests.checker.front import at_front
-from tests.checker.inputs import name
+from tests.checker.inputs import CANARY, name
 from tests.checker.unit import SCHEMA, UnitTable
 from tests.conftest import fresh_database
 from tests.reconcile.system import execute, states, wait_state
@@ -22,7 +22,6 @@ from tests.services.postgres import PostgresAddress
 from tests.services.processes import HOST
 from tests.waiting import eventually
 
-CANARY = "canary值7f3a"
 SECRET = "password-canary-51c2"
 DDL = ' ("id" text PRIMARY KEY, "值" text UNIQUE, "内部" text)'
 TABLES = [UnitTable(resource, table, DDL, {"id": name}, {"值": name}) for resource, table in (("good", "好"), ("refused", "拒"), ("altered", "改"))]

@@ -251,6 +251,21 @@ def test_the_proxy_cuts_refuses_and_heals(echo_port: int) -> None:
             assert round_trip(connection)
 
 
+def test_the_proxy_closes_one_half_of_a_connection(echo_port: int) -> None:
+    """The server is told, the client is not; others pass."""
+    with TcpProxy(HOST, echo_port) as proxy, connect(proxy, timeout=0.3) as old:
+        assert round_trip(old)
+        proxy.half_close()
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                round_trip(old)
+        with connect(proxy) as new:
+            assert round_trip(new)
+        proxy.heal()
+        with pytest.raises(TimeoutError):
+            round_trip(old)
+
+
 def test_the_proxy_passes_the_end_of_a_stream(echo_port: int) -> None:
     with TcpProxy(HOST, echo_port) as proxy, connect(proxy) as connection:
         connection.sendall(struct.pack("I", 7))

@@ -17,14 +17,14 @@ class CommitOrder:
     """Every transaction that signs the ledger from its making on; `source` is a superuser's conninfo. See `watched`."""
 
     def __init__(self, source: str, name: str) -> None:
-        self._source, self._name = source, name
+        self._source, self.slot = source, name
 
     def read(self) -> list[tuple[int, int]]:
         """End of the commit (a position of the log as a number) and number of each transaction, in their order."""
         order: list[tuple[int, int]] = []
         signed: list[int] = []
         with psycopg.connect(self._source, autocommit=True) as connection:
-            for (message,) in connection.execute(CHANGES.encode(), [self._name, self._name]):
+            for (message,) in connection.execute(CHANGES.encode(), [self.slot, self.slot]):
                 if message[0] == INSERTED:
                     signed.append(_first_value(message))
                 elif message[0] == COMMITTED:

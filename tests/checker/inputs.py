@@ -12,7 +12,10 @@ Make = Callable[[Random], Value]
 
 LARGE = 12_000  # characters of a large text, incompressible: it is stored out of line, and unchanged it is not in the log
 SURNAMES, GIVEN = "王李张刘陈杨黄赵周吴欧阳诸葛", "伟芳娜敏静丽强磊军洋勇艳杰娟涛明超秀霞平𠮷龘"
-HOSTILE = ("", " ", "NULL", "'", '"', "\\", "\\N", "a\tb\nc\r", "%s %(x)s", "{}", "😀🀄", "𠮷野家", "\u200b", "é", "ﬀ", "ＡＢＣ", "\x7f\x01", "尾随空格 ")
+CANARY = "canary值7f3a"  # what no log, metric or process may show
+HOSTILE = (
+    "", " ", "NULL", "'", '"', "\\", "\\N", "a\tb\nc\r", "%s %(x)s", "{}", "😀🀄", "𠮷野家", "\u200b", "é", "ﬀ", f"ＡＢＣ{CANARY}", "\x7f\x01", "尾随空格 ",
+)  # fmt: skip
 
 
 def name(random: Random) -> str:
@@ -102,7 +105,7 @@ def text_key(random: Random) -> str:
     )
 
 
-KEYS = ("", "a", "A", "à", "a\u0300", "À", "ａ", "Ａ", "ss", "ß", "𠮷", "𠀀", "吉", "😀", "🀄", "'", '"', "\\", "%s", "信用", "NULL", "0", "00")
+KEYS = ("", "a", "A", "à", "a\u0300", "À", "ａ", "Ａ", "ss", "ß", "𠮷", "𠀀", "吉", "😀", "🀄", "'", '"', "\\", "%s", f"信用{CANARY}", "NULL", "0", "00")
 HOSTILE_KEYS = tuple(stem + end for stem, end in product(KEYS, ("", " ", "  ", "\t", "\\", "'")))
 
 

@@ -209,7 +209,7 @@ assert tuple(LEDGER.shared) == LEDGER_COLUMNS
 ACCOUNTS = UnitTable(
     "accounts",
     "账户",
-    """ ("账号" integer PRIMARY KEY, "余额" bigint NOT NULL)""",
+    """ ("账号" bigint PRIMARY KEY, "余额" bigint NOT NULL)""",
     {"账号": big_number},
     {"余额": big_number},
 )

@@ -1,12 +1,16 @@
 """The servers of mixed schedules, their own, and the lines to them: whatever happens to them happens to nobody else."""
 
+import os
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psycopg
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import make_url
 
@@ -16,12 +20,83 @@ from tests.conftest import fresh_database
 from tests.faults.schedule import Schedule
 from tests.services.kafka import KafkaBroker
 from tests.services.mariadb import MariaDbServer
-from tests.services.postgres import PostgresServer
-from tests.services.processes import HOST
+from tests.services.postgres import GuardedPostgres, PostgresServer
+from tests.services.processes import HOST, Workspace, run, server_owner
 from tests.services.proxy import TcpProxy
 
 # Small, so that Kafka transactions hold several source transactions, and large source transactions are split.
 SECTIONS: Mapping[str, Mapping[str, object]] = {"source": {"heartbeat_seconds": 0.5}, "kafka": {"transaction_events": 40, "partitions": 2}}
+SMALL, PIECE = 96 << 20, 1 << 12  # bytes of a disk that can be full, and of what fills it
+PASSWORD = "password-canary-51c2"  # of the agent's role at the source
+
+
+def secret(folder: Path) -> Path:
+    """The file of that password for an installation in `folder`."""
+    return folder / "secret"
+
+
+def sections(folder: Path) -> dict[str, dict[str, object]]:
+    """The settings of an installation in `folder`, where the file of its password is made."""
+    secret(folder).write_text(PASSWORD, encoding="utf-8")
+    settings = {name: dict(given) for name, given in SECTIONS.items()}
+    settings["source"]["password"] = {"file": str(secret(folder))}
+    return settings
+
+
+class SmallDisk:
+    """A file system of its own, which can be full; to mount it needs root."""
+
+    def __init__(self) -> None:
+        self._place = Workspace("disk", owner=server_owner())
+        self.path = self._place.path
+
+    def __enter__(self) -> Self:
+        run(["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs", self.path])
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        run(["umount", "--lazy", self.path])
+        self._place.close()
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Nothing more can be written, until room is made at the end."""
+        ballast = self.path / "ballast"
+        try:
+            with suppress(OSError), ballast.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(PIECE))
+            yield
+        finally:
+            ballast.unlink()
+
+    @contextmanager
+    def holding_state(self, folder: Path) -> Iterator[None]:
+        """The state directory of an installation in `folder`; if that still stands at the end, it keeps the files."""
+        state = folder / "state"
+        state.symlink_to(self.path)
+        try:
+            yield
+        finally:
+            if state.is_symlink():
+                state.unlink()
+                shutil.copytree(self.path, state)
+
+    @contextmanager
+    def holding_databases(self, server: PostgresServer) -> Iterator[None]:
+        """Databases that are made meanwhile, and dropped before the end; the server's log is elsewhere, so that it lives on."""
+        space = self.path / "databases"
+        space.mkdir()
+        os.chown(space, *[-1 if (owner := server_owner()) is None else owner] * 2)
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE TABLESPACE small LOCATION {}").format(sql.Literal(str(space))))
+            connection.execute("ALTER DATABASE template0 SET TABLESPACE small")
+        try:
+            yield
+        finally:
+            with psycopg.connect(server.dsn(), autocommit=True) as connection:
+                connection.execute("ALTER DATABASE template0 SET TABLESPACE pg_default")
+                connection.execute("DROP TABLESPACE small")
 
 
 class Ground:
@@ -34,7 +109,7 @@ class Ground:
 
     def __enter__(self) -> Self:
         try:
-            self.source = self._everything.enter_context(PostgresServer.start(18))
+            self.source = self._everything.enter_context(GuardedPostgres.start(18))
             self.broker = self._everything.enter_context(KafkaBroker.start())
             self._source_line = self._everything.enter_context(TcpProxy(HOST, self.source.port))
         except BaseException:
@@ -50,16 +125,20 @@ class Ground:
         """A fresh installation on these servers."""
         with fresh_database(self.source) as source, ExitStack() as stack:
             self.front = self._front_server(schedule.front)
+            if any(disturbance.deed == "front_disk_full" for disturbance in schedule.disturbances):
+                self.disk = stack.enter_context(SmallDisk())
+                held = self.disk.holding_databases(self.front) if isinstance(self.front, PostgresServer) else self.disk.holding_state(folder)
+                stack.enter_context(held)
             front = None if self.front is None else stack.enter_context(_fresh(self.front))
             self.lines = {"source": self._source_line, "kafka": self.broker.proxy}
-            sections = {name: dict(settings) for name, settings in SECTIONS.items()} | {"front": {}}
-            sections["source"] |= {"host": HOST, "port": self._source_line.port}
-            sections["kafka"] |= {"bootstrap_servers": [self.broker.proxied_bootstrap], "client": schedule.client}
+            settings = sections(folder)
+            settings["source"] |= {"host": HOST, "port": self._source_line.port}
+            settings["kafka"] |= {"bootstrap_servers": [self.broker.proxied_bootstrap], "client": schedule.client}
             if front is not None and self.front is not None:
                 line = self.lines["front"] = stack.enter_context(TcpProxy(HOST, self.front.port))
-                sections["front"] = {"url": front_url(_through(front, line.port))}
+                settings["front"] = {"url": front_url(_through(front, line.port))}
             name = f"f{uuid.uuid4().hex[:12]}"
-            place = Installation(folder, source, self.broker.bootstrap, name, tables=JOURNALED, front=front, sections=sections)
+            place = Installation(folder, source, self.broker.bootstrap, name, tables=JOURNALED, front=front, sections=settings)
             create_tables(source, place.tables)
             place.write_config()
             place.init()

@@ -3,16 +3,18 @@
 import os
 import signal
 import subprocess
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import psycopg
+from psycopg import sql
 
 from tests.agent_process import Agent, Installation, Stage
 from tests.checker.front import at_front
 from tests.checker.unit import RESIDENTS
-from tests.faults.ground import Ground
+from tests.faults.ground import PASSWORD, Ground, secret
 from tests.faults.service import ArmedAgent
 from tests.services.mariadb import MariaDbServer, connected
 from tests.services.postgres import PostgresServer
@@ -23,11 +25,22 @@ END_TXN = 26  # Kafka's API key
 ANOTHER_AGENT = 75  # exit status of an agent that finds its front end taken
 ENDS_WITHIN = 10.0  # seconds after SIGTERM
 TAKEN = 30.0  # seconds in which an agent that finds its front end taken ends
+DAY = 86_400  # seconds
 SLOW = 40_000  # bytes a second
 
 
 class Broken(Exception):
     """The agent did not do in time what it must; the text says what."""
+
+
+def stop(agent: Agent) -> None:
+    """SIGTERM. Raises Broken when the service takes longer than it may."""
+    try:
+        seconds = agent.stop(60)
+    except subprocess.TimeoutExpired:
+        raise Broken("60 s after SIGTERM the service still runs") from None
+    if seconds > ENDS_WITHIN:
+        raise Broken(f"SIGTERM took {seconds:.1f} s")
 
 
 class Nemesis:
@@ -80,9 +93,7 @@ class Nemesis:
         self.down = True
         self.ends.update({0: 2, -signal.SIGTERM: 2, -signal.SIGKILL: 2})  # whatever its children were just doing
         try:
-            seconds = self._agent.stop(60)
-            if seconds > ENDS_WITHIN:
-                raise Broken(f"SIGTERM took {seconds:.1f} s")
+            stop(self._agent)
             yield
         finally:
             self._agent.start()
@@ -124,6 +135,19 @@ class Nemesis:
             self._agent.start()
         yield
 
+    def clock_jumps(self, whither: str) -> AbstractContextManager[None]:
+        """The clock of the agent's machine goes a day wrong, and is set right again."""
+        return self._jumped({"forwards": DAY, "backwards": -DAY}[whither])
+
+    @contextmanager
+    def _jumped(self, seconds: int) -> Iterator[None]:
+        assert self._agent.clock is not None
+        self._agent.clock.jump(seconds)
+        try:
+            yield
+        finally:
+            self._agent.clock.jump(0)
+
     # ---- the source
 
     @contextmanager
@@ -141,6 +165,18 @@ class Nemesis:
         with psycopg.connect(self._place.source, autocommit=True) as connection:
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [self._place.name])
         yield
+
+    @contextmanager
+    def source_password_changes(self) -> Iterator[None]:
+        """The owner of the source gives the agent's role another password and ends its sessions; later on the new one is in the agent's file."""
+        changed = f"{PASSWORD}-{uuid.uuid4().hex}"
+        with psycopg.connect(self._place.source, autocommit=True) as connection:
+            connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(self._place.name), sql.Literal(changed)))
+        with self.source_sessions_end():
+            try:
+                yield
+            finally:
+                secret(self._place.directory).write_text(changed, encoding="utf-8")
 
     @contextmanager
     def column_added(self) -> Iterator[None]:
@@ -194,6 +230,10 @@ class Nemesis:
             with psycopg.connect(self._place.front) as connection:
                 connection.execute(f'LOCK TABLE "{RESIDENTS.name}"'.encode())
                 yield
+
+    def front_disk_full(self) -> AbstractContextManager[None]:
+        """Where the front-end tables are stored there is no room left, and later on there is."""
+        return self._ground.disk.full()
 
     def _front_server(self) -> PostgresServer | MariaDbServer:
         assert self._ground.front is not None, "SQLite has no server"
@@ -254,6 +294,10 @@ class Nemesis:
     def line_is_silent(self, peer: str) -> AbstractContextManager[None]:
         """Connections stay and nothing passes."""
         return self._line(peer, self._ground.lines[peer].black_hole)
+
+    def line_half_closes(self, peer: str) -> AbstractContextManager[None]:
+        """The peer sees the end of every connection; to the agent they stand, and nothing comes any more. New ones pass."""
+        return self._line(peer, self._ground.lines[peer].half_close)
 
     def line_is_slow(self, peer: str) -> AbstractContextManager[None]:
         """A trickle passes."""

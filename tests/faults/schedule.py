@@ -28,13 +28,20 @@ ROWS = (200, 900, 2500)  # of the table with the most
 FEWEST, MOST = 20, 60  # transactions after the last fault
 
 # What may happen around the agent in a mixed schedule: deeds of tests/faults/nemesis.py, of a line with the peer's name.
-_LINE = ("line_breaks", "line_is_silent", "line_is_slow")
+_LINE = ("line_breaks", "line_is_silent", "line_half_closes", "line_is_slow")
 DEEDS = (
-    "capture_dies", "publisher_dies", "service_dies", "service_stops", "capture_freezes", "publisher_freezes", "second_agent", "source_restarts",
-    "source_sessions_end", "column_added", "front_table_locked", "broker_dies", "broker_restarts", "broker_freezes", "end_of_transaction_unanswered",
+    "capture_dies", "publisher_dies", "service_dies", "service_stops", "capture_freezes", "publisher_freezes", "second_agent",
+    "clock_jumps:forwards", "clock_jumps:backwards",
+    "source_restarts", "source_sessions_end", "source_password_changes", "column_added",
+    "front_table_locked", "broker_dies", "broker_restarts", "broker_freezes", "end_of_transaction_unanswered",
     *(f"{deed}:{peer}" for peer in ("source", "kafka") for deed in _LINE),
 )  # fmt: skip
-OF_A_SERVER = ("front_restarts", "front_sessions_end", "commit_unanswered", *(f"{deed}:front" for deed in _LINE))  # where the front end has one
+_OF_A_SERVER = ("front_restarts", "front_sessions_end", "commit_unanswered", *(f"{deed}:front" for deed in _LINE))
+OF_A_FRONT: Mapping[FrontEnd, tuple[str, ...]] = {
+    "sqlite": ("front_disk_full",),
+    "postgres": (*_OF_A_SERVER, "front_disk_full"),
+    "mariadb": _OF_A_SERVER,
+}
 MIXED_FRONTS: tuple[FrontEnd, ...] = ("sqlite", "postgres", "mariadb")
 CLIENTS: tuple[Client, ...] = ("kafka-python", "librdkafka")
 
@@ -93,11 +100,11 @@ class Schedule(NamedTuple):
     @classmethod
     def mixed(cls, seed: int) -> Self:
         """The mixed schedule of a seed: one to four disturbances, which may overlap, and up to two faults at failpoints. Six seeds in a row have every pair of
-        front end and client, 27 every deed that any front end can meet."""
+        front end and client; every third seed begins its list with the next deed that its front end can meet."""
         random = Random(f"mixed {seed}")
         front = MIXED_FRONTS[seed % 3]
-        deeds = DEEDS if front == "sqlite" else DEEDS + OF_A_SERVER
-        first = deeds[seed % len(deeds)]
+        deeds = DEEDS + OF_A_FRONT[front]
+        first = deeds[seed // 3 % len(deeds)]
         chosen = [first, *random.sample([deed for deed in deeds if deed != first], random.choice((0, 1, 2, 3)))]
         steps = sorted(random.randint(5, 120) for _ in chosen)
         disturbances = tuple(Disturbance(step, deed, random.choice((0.5, 2.0, 5.0))) for step, deed in zip(steps, chosen, strict=True))

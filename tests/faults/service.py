@@ -11,18 +11,24 @@ from types import TracebackType
 from agent.failpoints import DESCRIPTOR, SETTING
 from tests.agent_process import Agent, Installation
 from tests.faults.bugs import ROOT
+from tests.services.clock import Clock
 from tests.services.processes import dying_with_parent
 
 
 class ArmedAgent(Agent):
-    """A running service, started with the object. What has fired stands in a file in memory that all its processes inherit."""
+    """A running service, started with the object. What has fired stands in a file in memory that all its processes inherit.
 
-    def __init__(self, place: Installation, setting: str, package: Path | None = None) -> None:
+    `clock`: what its processes take for the time.
+    """
+
+    def __init__(self, place: Installation, setting: str, package: Path | None = None, clock: Clock | None = None) -> None:
         self._log = place.log
         self._listen = place.listen
         self._file = os.memfd_create("fired")
+        self.clock = clock
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("COV", "SYNC_AGENT_"))}
         self._environment = kept | {"PYTHONPATH": str(package or ROOT), SETTING: setting, DESCRIPTOR: str(self._file)}
+        self._environment |= clock.environment if clock else {}
         self._command = [sys.executable, "-P", "-m", "agent", "-c", str(place.config), "run"]
         self.start()
 

@@ -31,10 +31,12 @@ from tests.checker.workload import Workload
 from tests.conftest import fresh_database
 from tests.faults.beginning import ask_all, fill, spoil
 from tests.faults.bugs import Bug
-from tests.faults.ground import SECTIONS, Ground
-from tests.faults.nemesis import Broken, Nemesis
+from tests.faults.ground import PASSWORD, Ground, sections
+from tests.faults.hygiene import Hygiene
+from tests.faults.nemesis import Broken, Nemesis, stop
 from tests.faults.schedule import PAGES, Schedule
 from tests.faults.service import ArmedAgent
+from tests.services.clock import Clock
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresAddress
 
@@ -92,7 +94,7 @@ def trial(servers: Servers, schedule: Schedule, evidence: Path, bug: Bug | None 
     _renew(evidence)
     with fresh_database(servers.postgres) as source, _front(servers, schedule) as front:
         name = f"f{uuid.uuid4().hex[:12]}"
-        place = _installed(Installation(evidence, source, servers.kafka.bootstrap, name, tables=JOURNALED, front=front, sections=SECTIONS), schedule)
+        place = _installed(Installation(evidence, source, servers.kafka.bootstrap, name, tables=JOURNALED, front=front, sections=sections(evidence)), schedule)
         return _run(place, schedule, evidence, bug)
 
 
@@ -112,7 +114,8 @@ def _run(place: Installation, schedule: Schedule, evidence: Path, bug: Bug | Non
     began = time.monotonic()
     outcome = Outcome(schedule)
     package = bug.plant(evidence / "variant") if bug else None
-    with ArmedAgent(place, schedule.setting, package) as agent:
+    jumps = any(disturbance.deed.startswith("clock_jumps") for disturbance in schedule.disturbances)
+    with ArmedAgent(place, schedule.setting, package, Clock(evidence) if jumps else None) as agent:
         try:
             _Trial(place, agent, schedule, Nemesis(ground, place, agent) if ground else None).run(outcome)
         except Found as found:
@@ -171,16 +174,17 @@ class _Trial:
         place = self._place
         topics = [table.topic for table in place.judged]
         with LiveReader(place.bootstrap, topics) as reader, watched(place.source, f"judge_{place.name}") as order:
-            with AckSampler(place.source, place.slot, self._front) as acks, PrefixReader(self._front) as prefix:
+            hygiene = Hygiene(place, self._agent, [PASSWORD], [order.slot])
+            with AckSampler(place.source, place.slot, self._front) as acks, PrefixReader(self._front) as prefix, hygiene:
                 try:
                     self._write()
                     stuck = self._come_to_rest()
                 except Found as found:
-                    spoke = [sampler for sampler in (prefix, acks) if sampler.violated]
+                    spoke = [sampler for sampler in (prefix, acks, hygiene) if sampler.violated]
                     raise Found(" ".join([*(sampler.oracle for sampler in spoke), found.oracle]), "\n".join([*map(str, spoke), found.what])) from None
             self._expect_no_other_end()
             prefix.settle(order.read())
-            self._judge(outcome, (prefix, acks), reader, stuck)
+            self._judge(outcome, (prefix, acks), hygiene, reader, stuck)
 
     def _write(self) -> None:
         """Writes until every fault has come, and then a while longer: what came back to life must have something to do."""
@@ -268,8 +272,8 @@ class _Trial:
         fired = self._agent.fired()
         return sum(fault.action == action and fault.place in fired and (fault.stage == "capture" or not capture) for fault in self._schedule.faults)
 
-    def _judge(self, outcome: Outcome, samplers: Sequence[Sampler], reader: LiveReader, stuck: str) -> None:
-        """The judge's verdict; what is only on its way gets a few seconds."""
+    def _judge(self, outcome: Outcome, samplers: Sequence[Sampler], hygiene: Hygiene, reader: LiveReader, stuck: str) -> None:
+        """The judge's verdict, before and after the end of the service; what is only on its way gets a few seconds."""
         tables = shared_tables(self._place.config, self._place.source)
         deadline = time.monotonic() + JUDGED_AGAIN
         while True:
@@ -277,13 +281,23 @@ class _Trial:
             if verdict.equal or time.monotonic() > deadline:
                 break
         outcome.rows, outcome.events = verdict.rows, verdict.events
-        for sampler in samplers:
-            sampler.report(verdict)
         if not stuck:
             reader.report(verdict)
-        oracles = sorted(+verdict.oracles) + (["stuck"] if stuck else [])
+        late = self._end()
+        hygiene.inspect()
+        for sampler in (*samplers, hygiene):
+            sampler.report(verdict)
+        oracles = sorted(+verdict.oracles) + (["stuck"] if stuck else []) + (["time"] if late else [])
         if oracles or not verdict.equal:
-            raise Found(" ".join(oracles) or "counts", f"{verdict}\n{stuck}")
+            raise Found(" ".join(oracles) or "counts", f"{verdict}\n{stuck}\n{late}")
+
+    def _end(self) -> str:
+        """Ends the service as an operator would, and says what is wrong with that."""
+        try:
+            stop(self._agent)
+        except Broken as broken:
+            return str(broken)
+        return ""
 
 
 class _Standing(NamedTuple):

@@ -189,16 +189,28 @@ class PostgresServer(PostgresAddress):
         (self._workspace.path / "settings.conf").write_text("".join(lines))
 
 
-class SecurePostgres(PostgresServer):
-    """A PostgreSQL 15 (the 18 of the tests is built without TLS): all but the superuser need TLS and a password."""
+class GuardedPostgres(PostgresServer):
+    """All but the superuser need a password."""
+
+    asked = "host"  # in the words of pg_hba.conf, the connections that are let in with one
+
+    def __init__(self, version: Version, settings: Settings | None = None, directory: Path | None = None) -> None:
+        super().__init__(version, settings, directory)
+        access = self._workspace.path / "access.conf"
+        access.write_text(f"host all postgres 127.0.0.1/32 trust\n{self.asked} all all 127.0.0.1/32 scram-sha-256\n")
+        access.chmod(0o644)
+        self._settings["hba_file"] = str(access)
+
+
+class SecurePostgres(GuardedPostgres):
+    """A PostgreSQL 15 (the 18 of the tests is built without TLS): all but the superuser need TLS, too."""
+
+    asked = "hostssl"
 
     def __init__(self, version: Version, settings: Settings | None = None, directory: Path | None = None) -> None:
         super().__init__(version, settings, directory)
         self.certificates = Certificates.create(self._workspace.path, self._owner)
-        access = self._workspace.path / "access.conf"
-        access.write_text("host all postgres 127.0.0.1/32 trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n")
-        access.chmod(0o644)
-        self._settings |= {"ssl": "on", "hba_file": str(access), **self._shown(self.certificates.server_file)}
+        self._settings |= {"ssl": "on", **self._shown(self.certificates.server_file)}
 
     def show(self, file: Path) -> None:
         """Show another of the certificates to whoever connects from now on."""

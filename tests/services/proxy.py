@@ -23,6 +23,7 @@ class Line:
     """One connection through the proxy."""
 
     ends: bool = False  # the client sees nothing more
+    half_closed: bool = False  # the server has seen its end, the client has not: what either sends gets lost
     sent: bytearray = field(default_factory=bytearray)  # Kafka only: the beginnings of frames, in either direction
     answered: bytearray = field(default_factory=bytearray)
     unanswered: set[int] = field(default_factory=set)  # correlation ids whose answers get lost
@@ -41,6 +42,7 @@ class TcpProxy:
         self._open = asyncio.Event()  # cleared: nothing is forwarded
         self._open.set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._lines: dict[asyncio.StreamWriter, Line] = {}  # by the writer to the server
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
@@ -69,6 +71,10 @@ class TcpProxy:
     def has_cut(self) -> bool:
         """Whether what `cut_after` asked for has come."""
         return not self._last_word
+
+    def half_close(self) -> None:
+        """Shut every connection down towards the server only; to the client it stays open for ever, and silent. New ones pass as before."""
+        self._call(self._half_close_all())
 
     def refuse(self) -> None:
         """Reset every connection and refuse new ones."""
@@ -120,6 +126,11 @@ class TcpProxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def _half_close_all(self) -> None:
+        for writer, line in self._lines.items():
+            line.half_closed = True
+            writer.write_eof()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -139,7 +150,7 @@ class TcpProxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_connection(*self._upstream, limit=CHUNK)
         self._writers.add(up_writer)
-        line = Line()
+        line = self._lines[up_writer] = Line()
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._pump(reader, up_writer, line, up=True))
@@ -148,6 +159,7 @@ class TcpProxy:
             pass  # one side is gone: both are closed
         finally:
             self._writers.discard(up_writer)
+            del self._lines[up_writer]
             up_writer.close()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: "Line", up: bool) -> None:
@@ -158,13 +170,15 @@ class TcpProxy:
                 await self._open.wait()
                 if self._last_word and self._last_word in data:
                     self._last_word, line.ends = b"", True
+            if line.half_closed:
+                continue
             if up or not line.ends:
                 writer.write(self._forwarded(line, data, up))
                 await writer.drain()
             if up and line.ends:
                 await asyncio.sleep(TO_BE_READ)
                 raise ConnectionResetError
-        if writer.can_write_eof():
+        if writer.can_write_eof() and (up or not line.half_closed):
             writer.write_eof()
 
     def _forwarded(self, line: "Line", data: bytes, up: bool) -> bytes:
