@@ -11,7 +11,7 @@ from tests.faults import catches
 from tests.faults.bugs import BUGS, Bug
 from tests.faults.model import Batch
 from tests.faults.schedule import Fault, Schedule
-from tests.faults.trial import Outcome, Servers, _keep
+from tests.faults.trial import Outcome, Servers, keep
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresAddress
 
@@ -103,7 +103,7 @@ def test_a_kept_schedule_is_replayed_as_it_was(monkeypatch: pytest.MonkeyPatch) 
 def test_evidence_is_kept_only_of_what_is_not_green(tmp_path: Path) -> None:
     for name, outcome in (("green", Outcome(Schedule.of(1))), ("red", Outcome(Schedule.of(1), oracle="O4", what="seq 7 came before"))):
         (tmp_path / name).mkdir()
-        _keep(outcome, tmp_path / name)
+        keep(outcome, tmp_path / name)
     assert not (tmp_path / "green").exists()
     assert "seq 7 came before" in (tmp_path / "red" / "finding.txt").read_text(encoding="utf-8")
     assert (tmp_path / "red" / "schedule.json").exists()

@@ -22,7 +22,7 @@ from tests.checker.comparison import Places, compare
 from tests.checker.configuration import shared_tables
 from tests.checker.copies import Copies
 from tests.checker.front import at_front
-from tests.checker.prefix import PrefixReader
+from tests.checker.prefix import INTERVAL, PrefixReader
 from tests.checker.reader import LiveReader
 from tests.checker.sampler import Sampler
 from tests.checker.table import Front
@@ -91,7 +91,7 @@ class Found(Exception):
 
 def trial(servers: Servers, schedule: Schedule, evidence: Path, bug: Bug | None = None) -> Outcome:
     """Runs the schedule; `evidence` (made anew) keeps schedule, configuration, front end and log when it was not green."""
-    _renew(evidence)
+    fresh_evidence(evidence)
     with fresh_database(servers.postgres) as source, _front(servers, schedule) as front:
         name = f"f{uuid.uuid4().hex[:12]}"
         place = _installed(Installation(evidence, source, servers.kafka.bootstrap, name, tables=JOURNALED, front=front, sections=sections(evidence)), schedule)
@@ -100,12 +100,13 @@ def trial(servers: Servers, schedule: Schedule, evidence: Path, bug: Bug | None 
 
 def mixed_trial(ground: Ground, schedule: Schedule, evidence: Path) -> Outcome:
     """The same for a schedule with disturbances."""
-    _renew(evidence)
+    fresh_evidence(evidence)
     with ground.installed(schedule, evidence) as place:
         return _run(place, schedule, evidence, None, ground)
 
 
-def _renew(evidence: Path) -> None:
+def fresh_evidence(evidence: Path) -> None:
+    """An empty folder."""
     shutil.rmtree(evidence, ignore_errors=True)
     evidence.mkdir(parents=True)
 
@@ -117,7 +118,7 @@ def _run(place: Installation, schedule: Schedule, evidence: Path, bug: Bug | Non
     jumps = any(disturbance.deed.startswith("clock_jumps") for disturbance in schedule.disturbances)
     with ArmedAgent(place, schedule.setting, package, Clock(evidence) if jumps else None) as agent:
         try:
-            _Trial(place, agent, schedule, Nemesis(ground, place, agent) if ground else None).run(outcome)
+            Trial(place, agent, schedule, Nemesis(ground, place, agent) if ground else None).run(outcome)
         except Found as found:
             outcome.oracle, outcome.what = found.oracle, found.what
         fired = agent.fired()
@@ -126,7 +127,7 @@ def _run(place: Installation, schedule: Schedule, evidence: Path, bug: Bug | Non
     if bug and agent.log.count(bug.mark) < 2:
         raise RuntimeError(f"the variant with {bug.name} is not what ran:\n{agent.log[-2000:]}")
     outcome.seconds = time.monotonic() - began
-    _keep(outcome, evidence)
+    keep(outcome, evidence)
     return outcome
 
 
@@ -155,8 +156,10 @@ class _Paced(Workload):
         self._ended.wait(BREATH)
 
 
-class _Trial:
+class Trial:
     """What is done with the running agent. Raises Found as soon as something speaks against it."""
+
+    snapshots = INTERVAL
 
     def __init__(self, place: Installation, agent: ArmedAgent, schedule: Schedule, nemesis: Nemesis | None = None) -> None:
         self._place, self._agent, self._schedule, self._nemesis = place, agent, schedule, nemesis
@@ -175,7 +178,7 @@ class _Trial:
         topics = [table.topic for table in place.judged]
         with LiveReader(place.bootstrap, topics) as reader, watched(place.source, f"judge_{place.name}") as order:
             hygiene = Hygiene(place, self._agent, [PASSWORD], [order.slot])
-            with AckSampler(place.source, place.slot, self._front) as acks, PrefixReader(self._front) as prefix, hygiene:
+            with AckSampler(place.source, place.slot, self._front) as acks, PrefixReader(self._front, self.snapshots) as prefix, hygiene:
                 try:
                     self._write()
                     stuck = self._come_to_rest()
@@ -320,7 +323,7 @@ def _standing(front: Front) -> _Standing:
     return _Standing(int(number), int(published), tuple(sorted(" ".join(map(str, found)) for found in [*copies, *asked])))
 
 
-def _keep(outcome: Outcome, evidence: Path) -> None:
+def keep(outcome: Outcome, evidence: Path) -> None:
     """Keeps the evidence of what was not green."""
     if outcome.green:
         shutil.rmtree(evidence)
