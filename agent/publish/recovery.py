@@ -19,7 +19,6 @@ from agent.errors import (
     Suspend,
     TopicLimit,
     TopicLost,
-    TopicMissing,
 )
 from agent.front.reader import Identity, Published
 from agent.publish.base import TopicDescription
@@ -27,7 +26,7 @@ from agent.publish.state import InvalidState, StateRecord, TopicState, loads
 
 OVERHEAD = 1024  # what a batch of one record adds to key, value and headers, generously
 MAX_MESSAGE_BYTES = "max.message.bytes"
-_DELETED = "it was deleted"
+_DELETED, _NEVER_MADE = "it was deleted", "it does not exist"
 
 
 class Facts(NamedTuple):
@@ -91,20 +90,15 @@ def check_topics(
 ) -> dict[str, TopicState]:
     """What the next record says of the topics, the last one having come to event `number`; `facts`: resource and generation of each.
 
-    One that is not what it was is lost from here on; one that has no entry yet was added to the configuration since. Raises TopicMissing, TopicLimit.
+    One that is not what it was is lost from here on; one that has no entry yet was added to the configuration since. Raises TopicLimit.
     """
     return {name: _topic(name, recorded.get(name), now, *facts[name], number, max_event_bytes + OVERHEAD) for name, now in described.items()}
 
 
 def _topic(name: str, before: TopicState | None, now: TopicDescription | None, resource: str, generation: int, number: int, needed: int) -> TopicState:
-    if before is not None:
-        after = again(name, before, now, resource, number)
-        if after.lost or now is None:
-            return after
-    elif now is None:
-        raise TopicMissing(topic=name)
-    else:
-        after = TopicState(now.id, generation, now.partitions, dict(now.ends))
+    after = anew(name, now, resource, generation, number) if before is None else again(name, before, now, resource, number)
+    if after.lost or now is None:
+        return after
     limit = now.settings.get(MAX_MESSAGE_BYTES)
     if limit is not None and int(limit) < needed:
         raise TopicLimit(topic=name, limit=limit, needed=needed)
@@ -123,9 +117,9 @@ def again(name: str, before: TopicState, now: TopicDescription | None, resource:
 
 
 def anew(name: str, now: TopicDescription | None, resource: str, generation: int, number: int) -> TopicState:
-    """The topic with which a new generation begins after event `number`; lost if there is none."""
+    """The topic with which a table, or a new generation of it, begins after event `number`; lost if there is none."""
     if now is None:
-        lost = TopicLost(resource=resource, topic=name, reason=_DELETED)
+        lost = TopicLost(resource=resource, topic=name, reason=_NEVER_MADE)
         return TopicState("", generation, 0, {}, {"from": number + 1, "code": lost.code, "values": lost.values})
     return TopicState(now.id, generation, now.partitions, dict(now.ends))
 
