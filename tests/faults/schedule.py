@@ -65,7 +65,7 @@ class Fault(NamedTuple):
 class Disturbance(NamedTuple):
     """Something that happens around the agent, and is over after a while."""
 
-    step: int  # transactions of the workload after which it begins
+    step: int  # transactions of the workload after which it begins, counted from when the agent is connected to all its peers
     deed: str
     seconds: float
 

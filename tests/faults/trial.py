@@ -165,6 +165,7 @@ class Trial:
         self._place, self._agent, self._schedule, self._nemesis = place, agent, schedule, nemesis
         self._coming = list(schedule.disturbances)
         self._going_on: list[tuple[float, AbstractContextManager[None]]] = []
+        self._before: int | None = None  # transactions until the service was at work
         self._patience = AROUND if nemesis else 0.0
         self.journal = place.directory / "journal.jsonl"
         self._front: Front = place.places.front
@@ -214,13 +215,19 @@ class Trial:
                 if heal or time.monotonic() > until:
                     self._going_on.remove((until, deed))
                     deed.__exit__(None, None, None)
-            if self._nemesis and self._coming and not heal and self._coming[0].step <= transactions:
+            if self._nemesis and self._coming and not heal and self._coming[0].step <= self._since_at_work(transactions):
                 due = self._coming.pop(0)
                 deed = self._nemesis.deed(due.deed)
                 deed.__enter__()
                 self._going_on.append((time.monotonic() + due.seconds, deed))
         except Broken as broken:
             raise Found("time", str(broken)) from None
+
+    def _since_at_work(self, transactions: int) -> int:
+        """How many of the transactions came after the service was connected to all its peers for the first time; before, a line has nothing to lose."""
+        if self._before is None and self._agent.exit_code is None and self._agent.ready():
+            self._before = transactions
+        return -1 if self._before is None else transactions - self._before
 
     def _copy_again(self) -> None:
         """Copies may be over before a fault in a copy has come: then somebody asks for a reconciliation of every table."""
