@@ -82,21 +82,15 @@ class SmallDisk:
                 state.unlink()
                 shutil.copytree(self.path, state)
 
-    @contextmanager
-    def holding_databases(self, server: PostgresServer) -> Iterator[None]:
-        """Databases that are made meanwhile, and dropped before the end; the server's log is elsewhere, so that it lives on."""
+    def hold_databases(self, server: PostgresServer) -> None:
+        """Whatever is made on that server from now on; its log stays elsewhere, so that it lives on when the disk is full."""
         space = self.path / "databases"
         space.mkdir()
-        os.chown(space, *[-1 if (owner := server_owner()) is None else owner] * 2)
+        if (owner := server_owner()) is not None:
+            os.chown(space, owner, owner)
         with psycopg.connect(server.dsn(), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE TABLESPACE small LOCATION {}").format(sql.Literal(str(space))))
             connection.execute("ALTER DATABASE template0 SET TABLESPACE small")
-        try:
-            yield
-        finally:
-            with psycopg.connect(server.dsn(), autocommit=True) as connection:
-                connection.execute("ALTER DATABASE template0 SET TABLESPACE pg_default")
-                connection.execute("DROP TABLESPACE small")
 
 
 class Ground:
@@ -105,6 +99,7 @@ class Ground:
     def __init__(self) -> None:
         self._everything = ExitStack()
         self._fronts: dict[str, PostgresServer | MariaDbServer] = {}
+        self.front: PostgresServer | MariaDbServer | None = None  # None: SQLite
         self.lines: dict[str, TcpProxy] = {}  # by peer: source, front (not SQLite), kafka
 
     def __enter__(self) -> Self:
@@ -124,11 +119,10 @@ class Ground:
     def installed(self, schedule: Schedule, folder: Path) -> Iterator[Installation]:
         """A fresh installation on these servers."""
         with fresh_database(self.source) as source, ExitStack() as stack:
-            self.front = self._front_server(schedule.front)
             if any(disturbance.deed == "front_disk_full" for disturbance in schedule.disturbances):
-                self.disk = stack.enter_context(SmallDisk())
-                held = self.disk.holding_databases(self.front) if isinstance(self.front, PostgresServer) else self.disk.holding_state(folder)
-                stack.enter_context(held)
+                self.front = self._on_small_disk(schedule.front, folder, stack)
+            else:
+                self.front = self._front_server(schedule.front)
             front = None if self.front is None else stack.enter_context(_fresh(self.front))
             self.lines = {"source": self._source_line, "kafka": self.broker.proxy}
             settings = sections(folder)
@@ -147,6 +141,16 @@ class Ground:
             finally:
                 for line in self.lines.values():
                     line.heal()
+
+    def _on_small_disk(self, kind: str, folder: Path, stack: ExitStack) -> PostgresServer | None:
+        """A front end of its own whose disk can be full."""
+        self.disk = stack.enter_context(SmallDisk())
+        if kind == "sqlite":
+            stack.enter_context(self.disk.holding_state(folder))
+            return None
+        server = stack.enter_context(PostgresServer.start(18))
+        self.disk.hold_databases(server)
+        return server
 
     def _front_server(self, kind: str) -> PostgresServer | MariaDbServer | None:
         if kind == "sqlite":

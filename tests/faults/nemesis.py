@@ -6,7 +6,7 @@ import subprocess
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 import psycopg
 from psycopg import sql
@@ -114,7 +114,8 @@ class Nemesis:
         try:
             yield
         finally:
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # killed meanwhile
+                os.kill(pid, signal.SIGCONT)
 
     @contextmanager
     def second_agent(self) -> Iterator[None]:
