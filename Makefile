@@ -55,6 +55,7 @@ faults: ## kill -9 schedules against the real product, and planted bugs that mus
 	@echo "faults: $(if $(LONG),new schedules for $(BUDGET),kill -9 at named places and planted bugs (about 8 minutes)), on real PostgreSQL and Kafka"
 	@$(MAKE) --no-print-directory venv
 	@tests/install.sh
+	@$(if $(LONG),tests/install.sh compiler)
 	@$(VENV)/bin/python -m tests.services.kafka_files
 	$(VENV)/bin/python -m tests.faults $(if $(LONG),--budget $(BUDGET:m=),--bugs $(BUGS)) $(ARGS)
 

@@ -23,6 +23,7 @@ for part in "${parts[@]}"; do
     maven) command -v mvn >/dev/null || missing+=(maven) ;;
     openssl) command -v openssl >/dev/null || missing+=(openssl) ;;
     systemd) command -v systemd-analyze >/dev/null || missing+=(systemd) ;;
+    compiler) command -v cc >/dev/null || missing+=(gcc libc6-dev) ;; # only for schedules with a wrong clock
   esac
 done
 
