@@ -4,51 +4,95 @@ import argparse
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests.faults import catches, ledger
 from tests.faults.bugs import BUGS, ROOT, Bug, bug
-from tests.faults.ground import Ground
+from tests.faults.field import Field, servers
 from tests.faults.model import batch
-from tests.faults.schedule import KEPT, Schedule
-from tests.faults.trial import Outcome, Servers, mixed_trial, trial
-from tests.services.kafka import KafkaBroker
-from tests.services.postgres import PostgresServer
+from tests.faults.schedule import KEPT, SCHEDULES, Schedule
+from tests.faults.shrink import fails_often, smaller
+from tests.faults.trial import Outcome, Servers, trial
 
 EVIDENCE = ROOT / "build" / "faults"
 LANES = 2  # trials at a time
 LOT = 10  # schedules of a kind that a long run does before it keeps them
 ATTEMPTS = 3  # of a recorded seed: it replays the schedule, not the scheduling of the processors
-SEARCHED = 20  # schedules within which a planted bug must be caught
+SEARCHED = 50  # schedules within which a planted bug must be caught
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs what was asked for; 0 only when every schedule was green and every planted bug caught."""
     given = parser().parse_args(arguments)
     began = time.monotonic()
-    if given.budget:
+    variants = [bug(given.bug)] if given.bug else list(BUGS)
+    if given.shrink:
+        green = shrunk(given.shrink, variants[0] if given.bug else None)
+    elif given.schedule:
+        green = replayed(given.schedule, variants[0] if given.bug else None)
+    elif given.budget:
         green = long(began + 60 * given.budget)
     elif given.mixed:
         green = all_green(around([Schedule.mixed(seed) for seed in range(given.first, given.first + given.mixed)]))
     else:
-        green = short(given)
+        green = short(given, variants)
     say(f"faults: {'all as it must be' if green else 'FAILED'} after {time.monotonic() - began:.0f} s")
     return 0 if green else 1
 
 
-def short(given: argparse.Namespace) -> bool:
-    """Schedules of kill -9, and the planted bugs; or one of either."""
+def short(given: argparse.Namespace, variants: Sequence[Bug]) -> bool:
+    """Schedules of kill -9 with the kept ones, and the planted bugs; or one of either."""
     began = time.monotonic()
     with servers() as real:
         say(f"faults: PostgreSQL 18 and Kafka run after {time.monotonic() - began:.0f} s")
         if given.seed is not None:
-            return one(real, schedule_of(given.seed), bug(given.bug) if given.bug else None)
+            return one(real, Schedule.of(given.seed), variants[0] if given.bug else None)
+        if given.bug:
+            return planted(real, variants, given.bugs == "search")
         schedules = [Schedule.of(seed) for seed in range(given.first, given.first + given.schedules)]
-        green = all_green(product(real, list(dict.fromkeys([*KEPT, *schedules]))))
-        return (planted(real, given.bugs == "search") if given.bugs != "none" else True) and green
+        kept = [known.schedule for known in KEPT]
+        outcomes = product(real, list(dict.fromkeys([*(schedule for schedule in kept if not schedule.needs_ground), *schedules])))
+        outcomes += around([schedule for schedule in kept if schedule.needs_ground])
+        green = all_green(outcomes)
+        return (planted(real, variants, given.bugs == "search") if given.bugs != "none" else True) and green
+
+
+def replayed(file: Path, variant: Bug | None) -> bool:
+    """The schedule of a file."""
+    schedule = Schedule.loads(file.read_text(encoding="utf-8"))
+    with Field() as field:
+        outcome = field.run(schedule, EVIDENCE / "replayed", variant)
+    say(f"{file}: {line(outcome)}\n{outcome.what}".strip())
+    return outcome.green
+
+
+def shrunk(file: Path, variant: Bug | None) -> bool:
+    """Makes the failing schedule of a file smaller, and keeps each smaller one beside it. False when nothing could be left out."""
+    schedule = Schedule.loads(file.read_text(encoding="utf-8"))
+    result = file.with_name("smaller.json")
+
+    def fails(candidate: Schedule) -> bool:
+        found: list[str] = []
+
+        def run() -> bool:
+            outcome = field.run(candidate, EVIDENCE / "shrinking", variant)
+            say(f"  {candidate.rows} rows, {candidate.writers} writers, {candidate.transactions} transactions: {line(outcome)}")
+            found.extend([outcome.oracle] if outcome.oracle else [])
+            return bool(outcome.oracle)
+
+        failing = fails_often(run)
+        if failing:
+            result.write_text(candidate.dumps(f"smaller: FOUND by {found[-1]}"), encoding="utf-8")
+            say(f"still fails: {result}")
+        return failing
+
+    with Field() as field:
+        least = smaller(schedule, fails)
+    told = f"{len(schedule.happenings)} faults and disturbances became {len(least.happenings)}, {schedule.transactions} transactions {least.transactions}"
+    say(f"faults: {told}: {result}" if least != schedule else "faults: nothing could be left out")
+    return least != schedule
 
 
 def long(until: float) -> bool:
@@ -76,21 +120,12 @@ def parser() -> argparse.ArgumentParser:
     built.add_argument("--mixed", type=int, default=0, metavar="N", help="instead: so many seeds whose servers and lines fail, too")
     built.add_argument("--budget", type=float, default=0, metavar="MINUTES", help="instead: new seeds of both kinds for so long, into the ledger")
     built.add_argument("--bugs", choices=["recorded", "search", "none"], default="recorded", help="planted bugs: on the recorded seeds, or search seeds anew")
-    built.add_argument("--seed", type=int, help="only the schedule of this seed")
-    built.add_argument("--bug", choices=[bug.name for bug in BUGS], help="with --seed: against this variant instead of the product")
+    built.add_argument("--seed", type=int, help="instead: the schedule of this seed")
+    built.add_argument("--schedule", type=Path, metavar="FILE", help="instead: the schedule of a file")
+    built.add_argument("--shrink", type=Path, metavar="FILE", help="instead: make the failing schedule of a file smaller")
+    names = [bug.name for bug in BUGS]
+    built.add_argument("--bug", choices=names, metavar="NAME", help="only this planted bug; with a schedule: against it instead of the product")
     return built
-
-
-@contextmanager
-def servers() -> Iterator[Servers]:
-    """A PostgreSQL and a Kafka for the whole run."""
-    with PostgresServer.start(18) as postgres, KafkaBroker.start() as kafka:
-        yield Servers(postgres, kafka)
-
-
-def schedule_of(seed: int) -> Schedule:
-    """The kept schedule of that seed if there is one: it stays as it was, whatever the seed gives by now."""
-    return next((kept for kept in KEPT if kept.seed == seed), Schedule.of(seed))
 
 
 def one(real: Servers, schedule: Schedule, variant: Bug | None) -> bool:
@@ -99,7 +134,7 @@ def one(real: Servers, schedule: Schedule, variant: Bug | None) -> bool:
         oracle, told = attempt(real, variant, schedule)
         say(f"{variant.name}: seed {schedule.seed}: {told}")
         return not oracle
-    outcome = trial(real, schedule, folder(schedule))
+    outcome = trial(real, schedule, evidence(schedule))
     say(f"seed {schedule.seed}: {line(outcome)}")
     if not outcome.green:
         say(outcome.what)
@@ -117,11 +152,11 @@ def product(real: Servers, schedules: list[Schedule]) -> list[Outcome]:
     """Every schedule against the product, some at a time: most of a trial is waiting."""
     outcomes = []
     with ThreadPoolExecutor(LANES) as lanes:
-        for number, outcome in enumerate(lanes.map(lambda schedule: trial(real, schedule, folder(schedule)), schedules), 1):
+        for number, outcome in enumerate(lanes.map(lambda schedule: trial(real, schedule, evidence(schedule)), schedules), 1):
             outcomes.append(outcome)
-            say(f"{number:2}/{len(schedules)} seed {outcome.schedule.seed:2} {line(outcome)}")
+            say(f"{number:2}/{len(schedules)} {name(outcome.schedule):7} {line(outcome)}")
             if not outcome.green:
-                say(f"{outcome.what}\n      kept in {folder(outcome.schedule)}; replay: python -m tests.faults --seed {outcome.schedule.seed}")
+                say(kept_in(outcome))
     return outcomes
 
 
@@ -133,35 +168,35 @@ def around(schedules: list[Schedule]) -> list[Outcome]:
 
 
 def lane(waiting: list[Schedule]) -> list[Outcome]:
-    """Takes mixed schedules as long as there are any. What stands after a finding may be anything: then come new servers."""
+    """Takes mixed schedules as long as there are any."""
     outcomes: list[Outcome] = []
-    while waiting:
-        with Ground() as ground:
-            while waiting:
-                schedule = waiting.pop()
-                evidence = EVIDENCE / f"mixed-{schedule.seed}"
-                outcome = mixed_trial(ground, schedule, evidence)
-                outcomes.append(outcome)
-                say(f"mixed {schedule.seed:3} {line(outcome)}")
-                if not outcome.green:
-                    say(f"{outcome.what}\n      kept in {evidence}; replay: python -m tests.faults --mixed 1 --first {schedule.seed}")
-                    break
+    with Field() as field:
+        while waiting:
+            schedule = waiting.pop()
+            outcome = field.run(schedule, evidence(schedule))
+            outcomes.append(outcome)
+            say(f"{name(schedule):9} {line(outcome)}")
+            if not outcome.green:
+                say(kept_in(outcome))
     return outcomes
 
 
-def planted(real: Servers, search: bool) -> bool:
-    """Every planted bug: on its recorded seed, or on seeds from 1 until it is caught. Prints the table; after a search it is kept."""
-    recorded = {} if search else catches.load()
+def planted(real: Servers, variants: Sequence[Bug], search: bool) -> bool:
+    """Each planted bug: on its recorded seed, or on seeds from 1 until it is caught. Prints the table; after a search it is kept."""
+    recorded = catches.load()
     found: dict[str, catches.Catch] = {}
     with ThreadPoolExecutor(LANES) as lanes:
-        for variant, catch in zip(BUGS, lanes.map(lambda variant: caught(real, variant, recorded.get(variant.name)), BUGS), strict=True):
+        for variant, catch in zip(
+            variants, lanes.map(lambda variant: caught(real, variant, None if search else recorded.get(variant.name)), variants), strict=True
+        ):
             if catch:
                 found[variant.name] = catch
-    say(catches.table(found))
-    say(f"faults: {len(found)}/{len(BUGS)} planted bugs caught")
+    say(catches.table(found, variants))
+    say(f"faults: {len(found)}/{len(variants)} planted bugs caught")
     if search:
-        catches.save(found)
-    return len(found) == len(BUGS)
+        searched = {variant.name for variant in variants}
+        catches.save({name: catch for name, catch in recorded.items() if name not in searched} | found)
+    return len(found) == len(variants)
 
 
 def caught(real: Servers, variant: Bug, known: catches.Catch | None) -> catches.Catch | None:
@@ -177,23 +212,41 @@ def caught(real: Servers, variant: Bug, known: catches.Catch | None) -> catches.
 
 def attempt(real: Servers, variant: Bug, schedule: Schedule) -> tuple[str, str]:
     """One schedule on a planted bug, in its tier: what spoke against it ('' if nothing did), and how it ended in one line."""
-    evidence = EVIDENCE / variant.name
+    folder = EVIDENCE / variant.name
     if variant.tier == "model":
-        shutil.rmtree(evidence, ignore_errors=True)
-        ended = batch(schedule.seed, evidence / "variant", variant)
+        shutil.rmtree(folder, ignore_errors=True)
+        ended = batch(schedule.seed, folder / "variant", variant)
         return ended.oracle, ended.verdict
-    outcome = trial(real, schedule, evidence, variant)
+    outcome = trial(real, schedule, folder, variant)
     return outcome.oracle, line(outcome)
 
 
-def folder(schedule: Schedule) -> Path:
+def origin(schedule: Schedule) -> tuple[str, str]:
+    """The name of a schedule, and the arguments that replay it."""
+    seed = schedule.seed
+    if (known := next((known for known in KEPT if known.schedule == schedule), None)) is not None:
+        return known.name, f"--schedule {(SCHEDULES / f'{known.name}.json').relative_to(ROOT)}"
+    return (f"mixed-{seed}", f"--mixed 1 --first {seed}") if schedule.disturbances else (f"seed-{seed}", f"--seed {seed}")
+
+
+def name(schedule: Schedule) -> str:
+    """What a schedule is called."""
+    return origin(schedule)[0]
+
+
+def evidence(schedule: Schedule) -> Path:
     """Where the evidence of a schedule is kept."""
-    return EVIDENCE / f"{'seed' if schedule == Schedule.of(schedule.seed) else 'kept'}-{schedule.seed}"
+    return EVIDENCE / name(schedule)
+
+
+def kept_in(outcome: Outcome) -> str:
+    """What was found, where its evidence is, and how it is replayed."""
+    return f"{outcome.what}\n      kept in {evidence(outcome.schedule)}; replay: python -m tests.faults {origin(outcome.schedule)[1]}"
 
 
 def line(outcome: Outcome) -> str:
     """How a trial ended, in one line."""
-    happens = " ".join(map(str, (*outcome.schedule.disturbances, *outcome.schedule.faults)))
+    happens = " ".join(map(str, outcome.schedule.happenings))
     return f"{outcome.schedule.front:8} {outcome.schedule.client:12} {happens}  {outcome.seconds:.1f} s  {outcome.verdict}"
 
 

@@ -2,10 +2,10 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from tests.faults.bugs import BUGS, ROOT
+from tests.faults.bugs import BUGS, ROOT, Bug
 
 FILE = ROOT / "tests" / "faults" / "catches.json"
 PAGE = ROOT / "docs" / "RELIABILITY.md"
@@ -23,20 +23,23 @@ class Catch(NamedTuple):
 
 def load() -> dict[str, Catch]:
     """What the last search has found, by bug."""
+    if not FILE.exists():
+        return {}
     return {name: Catch(**found) for name, found in json.loads(FILE.read_text(encoding="utf-8")).items()}
 
 
-def save(catches: Mapping[str, Catch]) -> None:
+def save(found: Mapping[str, Catch]) -> None:
     """Keeps the result of a search in both places."""
+    catches = {bug.name: found[bug.name] for bug in BUGS if bug.name in found}
     FILE.write_text(json.dumps({name: catch._asdict() for name, catch in catches.items()}, indent=2) + "\n", encoding="utf-8")
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(_TABLE.sub(lambda _: table(catches) + "\n", page), encoding="utf-8")
 
 
-def table(catches: Mapping[str, Catch]) -> str:
+def table(catches: Mapping[str, Catch], bugs: Sequence[Bug] = BUGS) -> str:
     """Bug by bug: what is broken, who found it, after how many schedules."""
     lines = ["| planted bug | what is broken | looked for on | found by | schedules needed | seed |", "|---|---|---|---|---|---|"]
-    for bug in BUGS:
+    for bug in bugs:
         catch = catches.get(bug.name)
         found = f"{catch.oracle} | {catch.schedules} | {catch.seed}" if catch else "NOT FOUND | | "
         lines.append(f"| `{bug.name}` | {bug.what} | {TIERS[bug.tier]} | {found} |")

@@ -1,6 +1,8 @@
 """A schedule of faults is data: the same seed gives the same schedule, and no clock decides when a fault comes."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from random import Random
 from typing import Literal, NamedTuple, Self
 
@@ -118,6 +120,29 @@ class Schedule(NamedTuple):
         """The faults as the agent's environment takes them."""
         return ",".join(map(str, self.faults))
 
+    @property
+    def happenings(self) -> tuple[Disturbance | Fault, ...]:
+        """Everything that happens."""
+        return (*self.disturbances, *self.faults)
+
+    @property
+    def needs_ground(self) -> bool:
+        """Whether it needs servers of its own, and the lines to them (tests/faults/ground.py)."""
+        return bool(self.disturbances) or self.front == "mariadb" or self.client != "kafka-python"
+
+    @classmethod
+    def loads(cls, text: str) -> Self:
+        """The schedule of a file."""
+        fields = json.loads(text)
+        fields.pop("found")
+        things = {"faults": tuple(Fault(**fault) for fault in fields["faults"]), "disturbances": tuple(Disturbance(**deed) for deed in fields["disturbances"])}
+        return cls(**fields | things)
+
+    def dumps(self, found: str) -> str:
+        """As a file; `found` says in a line what it has found."""
+        things = {"faults": [fault._asdict() for fault in self.faults], "disturbances": [disturbance._asdict() for disturbance in self.disturbances]}
+        return json.dumps({"found": found} | self._asdict() | things, indent=2, ensure_ascii=False) + "\n"
+
 
 def _fault(random: Random, place: str, action: str) -> Fault:
     return Fault(place, random.randint(1, OFTEN.get(place, OTHERWISE)), action)
@@ -127,5 +152,19 @@ def _action(random: Random) -> str:
     return random.choices(("kill", "raise", f"stall={random.choice((0.2, 0.6, 1.2))}"), weights=(70, 15, 15))[0]
 
 
-# Schedules that have found a fault of the product, kept as they were; `make faults` runs them with the others.
-KEPT: tuple[Schedule, ...] = ()
+class Kept(NamedTuple):
+    """A schedule that has found a fault of the product; `make faults` runs it for ever, as it was then, whatever its seed gives by now."""
+
+    name: str
+    found: str
+    schedule: Schedule
+
+
+def kept(folder: Path) -> tuple[Kept, ...]:
+    """The schedules kept in a folder, a file each."""
+    texts = {file.stem: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.json"))}
+    return tuple(Kept(name, json.loads(text)["found"], Schedule.loads(text)) for name, text in texts.items())
+
+
+SCHEDULES = Path(__file__).parent / "schedules"
+KEPT = kept(SCHEDULES)

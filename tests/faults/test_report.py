@@ -1,5 +1,6 @@
 """What the run of schedules reports: nothing passes silently, and whatever is not green can be replayed."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from tests.faults import __main__ as faults
 from tests.faults import catches
 from tests.faults.bugs import BUGS, Bug
 from tests.faults.model import Batch
-from tests.faults.schedule import Fault, Schedule
+from tests.faults.schedule import Fault, Kept, Schedule, kept
 from tests.faults.trial import Outcome, Servers, keep
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresAddress
@@ -75,29 +76,42 @@ def test_a_missed_bug_fails_the_run_after_three_attempts(monkeypatch: pytest.Mon
     assert "NOT FOUND" in capsys.readouterr().out
 
 
-def test_a_search_takes_twenty_seeds_at_the_most_and_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_search_takes_fifty_seeds_at_the_most_and_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(catches, "FILE", tmp_path / "catches.json")
     page = tmp_path / "page.md"
     page.write_text("before\n\n| planted bug |\n| old |\n\nafter\n", encoding="utf-8")
     monkeypatch.setattr(catches, "PAGE", page)
     tried = results(monkeypatch, missed="seq_apart")
     assert faults.main(["--schedules", "0", "--bugs", "search"]) == 1
-    assert [seed for seed, bug in tried if bug == "seq_apart"] == list(range(1, 21))
+    assert [seed for seed, bug in tried if bug == "seq_apart"] == list(range(1, 51))
     found = catches.load()
     assert found.keys() == {bug.name for bug in BUGS} - {"seq_apart"}
     assert set(found.values()) == {catches.Catch(1, "O4", 1)}
     assert page.read_text(encoding="utf-8") == f"before\n\n{catches.table(found)}\n\nafter\n"
 
 
-def test_a_kept_schedule_is_replayed_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = Schedule(5, "sqlite", 2, 20, (Fault("mid_rows", 7, "kill"),))
-    monkeypatch.setattr(faults, "KEPT", (kept,))
-    assert faults.schedule_of(5) == kept
-    assert faults.schedule_of(6) == Schedule.of(6)
-    assert faults.folder(kept).name == "kept-5"
+def test_the_search_for_one_bug_leaves_the_others_as_they_were(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = catches.load()
+    monkeypatch.setattr(catches, "FILE", tmp_path / "catches.json")
+    monkeypatch.setattr(catches, "PAGE", tmp_path / "page.md")
+    (tmp_path / "page.md").write_text("| planted bug |\n", encoding="utf-8")
+    catches.FILE.write_text(json.dumps({name: catch._asdict() for name, catch in before.items()}), encoding="utf-8")
     tried = results(monkeypatch)
-    faults.main(["--schedules", "6", "--bugs", "none"])
-    assert [seed for seed, _ in tried].count(5) == 2
+    assert faults.main(["--bugs", "search", "--bug", "toast_as_null"]) == 0
+    assert tried == [(1, "toast_as_null")]
+    assert catches.load() == before | {"toast_as_null": catches.Catch(1, "O4", 1)}
+
+
+def test_a_kept_schedule_is_run_as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    schedule = Schedule(3, "sqlite", 2, 20, (Fault("mid_rows", 7, "kill"),))
+    (tmp_path / "row_lost.json").write_text(schedule.dumps("O1: a row was lost"), encoding="utf-8")
+    monkeypatch.setattr(faults, "KEPT", kept(tmp_path))
+    assert kept(tmp_path) == (Kept("row_lost", "O1: a row was lost", schedule),)
+    assert (faults.origin(Schedule.of(3))[0], faults.origin(Schedule.mixed(3))[0]) == ("seed-3", "mixed-3")
+    tried = results(monkeypatch, product="O1")
+    faults.main(["--schedules", "3", "--bugs", "none"])
+    assert [seed for seed, _ in tried].count(3) == 2
+    assert "replay: python -m tests.faults --schedule tests/faults/schedules/row_lost.json\n" in capsys.readouterr().out
 
 
 def test_evidence_is_kept_only_of_what_is_not_green(tmp_path: Path) -> None:
@@ -106,4 +120,4 @@ def test_evidence_is_kept_only_of_what_is_not_green(tmp_path: Path) -> None:
         keep(outcome, tmp_path / name)
     assert not (tmp_path / "green").exists()
     assert "seq 7 came before" in (tmp_path / "red" / "finding.txt").read_text(encoding="utf-8")
-    assert (tmp_path / "red" / "schedule.json").exists()
+    assert Schedule.loads((tmp_path / "red" / "schedule.json").read_text(encoding="utf-8")) == Schedule.of(1)

@@ -11,7 +11,7 @@ from tests.faults import catches
 from tests.faults.__main__ import SEARCHED
 from tests.faults.bugs import BUGS, ROOT, Bug, Edit, PatchFailed
 from tests.faults.model import batch
-from tests.faults.schedule import KEPT, PAGES, Schedule
+from tests.faults.schedule import KEPT, PAGES, SCHEDULES, Schedule
 
 SEEDS = range(1, 41)
 
@@ -50,10 +50,24 @@ def test_both_front_ends_both_processes_and_all_actions_are_met() -> None:
     assert sum(fault.action == "kill" for fault in faults) > len(faults) * 0.7
 
 
-@pytest.mark.parametrize("schedule", [*map(Schedule.of, SEEDS), *KEPT], ids=lambda schedule: f"seed {schedule.seed}")
+KEPT_SCHEDULES = [known.schedule for known in KEPT]
+
+
+@pytest.mark.parametrize("schedule", [*map(Schedule.of, SEEDS), *map(Schedule.mixed, SEEDS), *KEPT_SCHEDULES])
+def test_a_schedule_goes_through_a_file_unchanged(schedule: Schedule) -> None:
+    assert Schedule.loads(schedule.dumps("nothing")) == schedule
+
+
+def test_the_kept_schedules_say_what_they_found_and_are_written_as_they_are_read() -> None:
+    for known in KEPT:
+        assert known.found and "\n" not in known.found
+        assert (SCHEDULES / f"{known.name}.json").read_text(encoding="utf-8") == known.schedule.dumps(known.found)
+
+
+@pytest.mark.parametrize("schedule", [*map(Schedule.of, SEEDS), *KEPT_SCHEDULES], ids=lambda schedule: f"seed {schedule.seed}")
 def test_the_agent_understands_the_setting(schedule: Schedule) -> None:
     assert set(_parse(schedule.setting, frozenset())) == {fault.place for fault in schedule.faults}
-    assert 1 <= len(schedule.faults) <= 3
+    assert 1 <= len(schedule.happenings) <= 6
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)

@@ -1,6 +1,5 @@
 """One schedule on one agent: start it armed, write until every fault has come, let it come to rest, judge."""
 
-import json
 import re
 import shutil
 import signal
@@ -98,11 +97,11 @@ def trial(servers: Servers, schedule: Schedule, evidence: Path, bug: Bug | None 
         return _run(place, schedule, evidence, bug)
 
 
-def mixed_trial(ground: Ground, schedule: Schedule, evidence: Path) -> Outcome:
+def mixed_trial(ground: Ground, schedule: Schedule, evidence: Path, bug: Bug | None = None) -> Outcome:
     """The same for a schedule with disturbances."""
     fresh_evidence(evidence)
     with ground.installed(schedule, evidence) as place:
-        return _run(place, schedule, evidence, None, ground)
+        return _run(place, schedule, evidence, bug, ground)
 
 
 def fresh_evidence(evidence: Path) -> None:
@@ -335,9 +334,5 @@ def keep(outcome: Outcome, evidence: Path) -> None:
     if outcome.green:
         shutil.rmtree(evidence)
         return
-    schedule = outcome.schedule._asdict() | {
-        "faults": [fault._asdict() for fault in outcome.schedule.faults],
-        "disturbances": [disturbance._asdict() for disturbance in outcome.schedule.disturbances],
-    }
-    (evidence / "schedule.json").write_text(json.dumps(schedule, indent=2) + "\n", encoding="utf-8")
+    (evidence / "schedule.json").write_text(outcome.schedule.dumps(outcome.verdict), encoding="utf-8")
     (evidence / "finding.txt").write_text(f"{outcome.verdict}\n{outcome.what}\n", encoding="utf-8")
