@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.faults import catches, ledger
+from tests.faults.batch import batch
 from tests.faults.bugs import BUGS, ROOT, Bug, bug
 from tests.faults.field import Field, servers
-from tests.faults.model import batch
 from tests.faults.schedule import KEPT, SCHEDULES, Schedule
 from tests.faults.shrink import fails_often, smaller
 from tests.faults.trial import Outcome, Servers, trial
@@ -27,36 +27,37 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs what was asked for; 0 only when every schedule was green and every planted bug caught."""
     given = parser().parse_args(arguments)
     began = time.monotonic()
-    variants = [bug(given.bug)] if given.bug else list(BUGS)
+    named = [bug(name) for name in given.bug]
+    variant = named[0] if named else None
     if given.shrink:
-        green = shrunk(given.shrink, variants[0] if given.bug else None)
+        green = shrunk(given.shrink, variant)
     elif given.schedule:
-        green = replayed(given.schedule, variants[0] if given.bug else None)
+        green = replayed(given.schedule, variant)
     elif given.budget:
         green = long(began + 60 * given.budget)
     elif given.mixed:
         green = all_green(around([Schedule.mixed(seed) for seed in range(given.first, given.first + given.mixed)]))
     else:
-        green = short(given, variants)
+        green = short(given, named)
     say(f"faults: {'all as it must be' if green else 'FAILED'} after {time.monotonic() - began:.0f} s")
     return 0 if green else 1
 
 
-def short(given: argparse.Namespace, variants: Sequence[Bug]) -> bool:
+def short(given: argparse.Namespace, named: Sequence[Bug]) -> bool:
     """Schedules of kill -9 with the kept ones, and the planted bugs; or one of either."""
     began = time.monotonic()
     with servers() as real:
         say(f"faults: PostgreSQL 18 and Kafka run after {time.monotonic() - began:.0f} s")
         if given.seed is not None:
-            return one(real, Schedule.of(given.seed), variants[0] if given.bug else None)
-        if given.bug:
-            return planted(real, variants, given.bugs == "search")
+            return one(real, Schedule.of(given.seed), named[0] if named else None)
+        if named:
+            return planted(real, named, given.bugs == "search")
         schedules = [Schedule.of(seed) for seed in range(given.first, given.first + given.schedules)]
         kept = [known.schedule for known in KEPT]
         outcomes = product(real, list(dict.fromkeys([*(schedule for schedule in kept if not schedule.needs_ground), *schedules])))
         outcomes += around([schedule for schedule in kept if schedule.needs_ground])
         green = all_green(outcomes)
-        return (planted(real, variants, given.bugs == "search") if given.bugs != "none" else True) and green
+        return (planted(real, BUGS, given.bugs == "search") if given.bugs != "none" else True) and green
 
 
 def replayed(file: Path, variant: Bug | None) -> bool:
@@ -124,7 +125,8 @@ def parser() -> argparse.ArgumentParser:
     built.add_argument("--schedule", type=Path, metavar="FILE", help="instead: the schedule of a file")
     built.add_argument("--shrink", type=Path, metavar="FILE", help="instead: make the failing schedule of a file smaller")
     names = [bug.name for bug in BUGS]
-    built.add_argument("--bug", choices=names, metavar="NAME", help="only this planted bug; with a schedule: against it instead of the product")
+    told = "only this planted bug, may be given again; with a schedule: against it instead of the product"
+    built.add_argument("--bug", choices=names, metavar="NAME", action="append", default=[], help=told)
     return built
 
 
@@ -213,9 +215,9 @@ def caught(real: Servers, variant: Bug, known: catches.Catch | None) -> catches.
 def attempt(real: Servers, variant: Bug, schedule: Schedule) -> tuple[str, str]:
     """One schedule on a planted bug, in its tier: what spoke against it ('' if nothing did), and how it ended in one line."""
     folder = EVIDENCE / variant.name
-    if variant.tier == "model":
+    if variant.tier != "real":
         shutil.rmtree(folder, ignore_errors=True)
-        ended = batch(schedule.seed, folder / "variant", variant)
+        ended = batch(variant.tier, schedule.seed, folder / "variant", variant)
         return ended.oracle, ended.verdict
     outcome = trial(real, schedule, folder, variant)
     return outcome.oracle, line(outcome)

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-Tier = Literal["real", "model"]
+Tier = Literal["real", "model", "simulation"]
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -31,7 +31,7 @@ class Bug(NamedTuple):
     name: str
     what: str
     edits: tuple[Edit, ...]
-    tier: Tier = "real"  # where it is looked for: on real servers, or on the model of the hand-over (tests/faults/model.py)
+    tier: Tier = "real"  # where it is looked for: on real servers, or in memory (tests/faults/batch.py)
 
     @property
     def mark(self) -> str:
@@ -287,6 +287,102 @@ BUGS: tuple[Bug, ...] = (
     def progress""",
             ),
         ),
+    ),
+    Bug(
+        "filter_left_without_delete",
+        "an update after which the filter keeps a row back is passed over, as if the row had never been shared",
+        (
+            Edit(
+                "front/applier.py",
+                "if old_key is not None and stood and (after is None or new_key != old_key):",
+                "if old_key is not None and stood and (new is None or new_key != old_key):",
+            ),
+        ),
+        "model",
+    ),
+    Bug(
+        "ack_on_keepalive",
+        "the answer to a keepalive confirms what the server says it has sent",
+        (
+            Edit(
+                "connectors/postgres/wire.py",
+                "            self._send(answer)\n",
+                "            self._send(answer and Status(end, answer.ask))\n",
+            ),
+        ),
+        "simulation",
+    ),
+    Bug(
+        "resumed_at_the_slot",
+        "after a new connection whatever the slot sends again is taken for new, though the front end may have it",
+        (Edit("connectors/postgres/history.py", "self._applied = lsn_number(stored.position)", "self._applied = confirmed"),),
+        "simulation",
+    ),
+    Bug(
+        "state_before_open",
+        "a recovery reads Kafka's state first and opens its producer, which ends what is under way, afterwards",
+        (
+            Edit(
+                "publish/relay.py",
+                """\
+        self._producer = self.broker.open(deadline)
+        value = self.broker.last_state(deadline)
+""",
+                """\
+        value = self.broker.last_state(deadline)
+        self._producer = self.broker.open(deadline)
+""",
+            ),
+        ),
+        "simulation",
+    ),
+    Bug(
+        "unanswered_end_taken_for_done",
+        "a Kafka transaction whose end was not answered counts as visible, and its producer is used again",
+        (
+            Edit(
+                "publish/relay.py",
+                """\
+        self.producer.commit(began + self.timeout)
+        failpoints""",
+                """\
+        try:
+            self.producer.commit(began + self.timeout)
+        except KafkaUnreachable as error:
+            self.control.retry(error)
+        failpoints""",
+            ),
+        ),
+        "simulation",
+    ),
+    Bug(
+        "batch_done_too_early",
+        "a batch of the outbox counts as published, and may be deleted, with the first of its transactions",
+        (Edit("publish/grouping.py", "            yield held, batch.batch - 1\n", "            yield held, batch.batch\n"),),
+        "simulation",
+    ),
+    Bug(
+        "parts_numbered_anew",
+        "a publisher that starts again within a split transaction numbers its further parts from 2",
+        (Edit("publish/relay.py", "Grouper(before.number, before.part, before", "Grouper(before.number, min(before.part, 1), before"),),
+        "simulation",
+    ),
+    Bug(
+        "random_event_id",
+        "the id of an event is made up when it is sent",
+        (
+            Edit(
+                "front/outbox.py",
+                """\
+        return event_id(source_id, self.commit_lsn, self.time_us, self.ordinal)
+""",
+                """\
+        return event_id(source_id, time.time_ns(), self.time_us, self.ordinal)
+""",
+            ),
+            Edit("front/outbox.py", "import struct\n", "import struct\nimport time\n"),
+        ),
+        "simulation",
     ),
 )
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.faults import __main__ as faults
 from tests.faults import catches
-from tests.faults.bugs import BUGS, Bug
-from tests.faults.model import Batch
+from tests.faults.batch import Batch
+from tests.faults.bugs import BUGS, Bug, Tier
 from tests.faults.schedule import Fault, Kept, Schedule, kept
 from tests.faults.trial import Outcome, Servers, keep
 from tests.services.kafka import KafkaAddress
@@ -38,9 +38,9 @@ def results(monkeypatch: pytest.MonkeyPatch, *, product: str = "", unfired: tupl
             return Outcome(schedule, oracle="" if bug.name == missed else "O4")
         return Outcome(schedule, oracle=product if schedule.seed == 3 else "", what="the log", unfired=unfired if schedule.seed == 3 else ())
 
-    def batch(seed: int, folder: Path, bug: Bug | None = None) -> Batch:
+    def batch(tier: Tier, seed: int, folder: Path, bug: Bug | None = None) -> Batch:
         tried.append((seed, bug.name if bug else ""))
-        return Batch(seed, "" if bug and bug.name == missed else "O4")
+        return Batch(tier, seed, "" if bug and bug.name == missed else "O4")
 
     monkeypatch.setattr(faults, "trial", trial)
     monkeypatch.setattr(faults, "batch", batch)

@@ -6,7 +6,8 @@ import pytest
 
 from agent.errors import TopicMissing
 from tests.publish.fronts import workload
-from tests.publish.test_relay_memory import Running, World
+from tests.publish.test_relay_memory import Running
+from tests.publish.world import World
 from tests.waiting import eventually
 
 

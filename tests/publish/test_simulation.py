@@ -1,0 +1,10 @@
+"""The publisher's recovery: each event once and in order, and all of them in the end, whatever dies or gets lost at whatever call."""
+
+from tests.publish.simulation import Publishing
+from tests.simulation import simulate
+
+RUNS = 60
+
+
+def test_each_event_once_and_in_order_whatever_happens_between_two_calls() -> None:
+    simulate(Publishing, RUNS)
