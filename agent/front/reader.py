@@ -149,12 +149,13 @@ class Reader:
     def mark_published(self, mark: Published) -> bool:
         """Writes the mark and deletes the batches it covers, if the lock is free; False (and nothing written) if not. Never waits.
 
-        The truth is Kafka's state record, so a mark not written only leaves batches for the next call.
+        The truth is Kafka's state record, so a mark not written only leaves batches for the next call. The mark never goes back: a publisher that stood
+        still may write one that its successor has passed, whose batches are gone.
         """
         try:
             with self.engine.connect() as connection:
                 self.do_not_wait(connection)
-                connection.execute(update(published).values(**mark._asdict()))
+                connection.execute(update(published).where(published.c.number <= mark.number).values(**mark._asdict()))
                 covered = select(outbox.c.batch).where(outbox.c.batch <= mark.batch).distinct().limit(_AT_ONCE)
                 # Listed, since a range would also lock what comes after it on MariaDB: the batch capture is just writing.
                 connection.execute(delete(outbox).where(outbox.c.batch.in_(connection.execute(covered).scalars().all())))

@@ -4,6 +4,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from agent import failpoints
 from agent.config import Settings
@@ -82,6 +83,7 @@ class Relay:
             except Stopped:
                 return
             except AgentError:
+                self.superseded()
                 raise
             except Exception as error:  # noqa: BLE001 - a bug in a client must not end the process at once
                 self.abandon()
@@ -259,6 +261,11 @@ class Relay:
                 return False
             self.marked = mark
         return True
+
+    def superseded(self) -> None:
+        """Raises AnotherAgent when the front end is held by another service by now: then what did not fit may be that one's work."""
+        with suppress(Retry):
+            recovery.holder(self.reader.identity(), self.nonce)
 
     def abandon(self) -> None:
         """Throws the producer away."""

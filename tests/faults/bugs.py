@@ -319,24 +319,6 @@ BUGS: tuple[Bug, ...] = (
         "simulation",
     ),
     Bug(
-        "state_before_open",
-        "a recovery reads Kafka's state first and opens its producer, which ends what is under way, afterwards",
-        (
-            Edit(
-                "publish/relay.py",
-                """\
-        self._producer = self.broker.open(deadline)
-        value = self.broker.last_state(deadline)
-""",
-                """\
-        value = self.broker.last_state(deadline)
-        self._producer = self.broker.open(deadline)
-""",
-            ),
-        ),
-        "simulation",
-    ),
-    Bug(
         "unanswered_end_taken_for_done",
         "a Kafka transaction whose end was not answered counts as visible, and its producer is used again",
         (

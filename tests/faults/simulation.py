@@ -12,7 +12,7 @@ from tests.publish.simulation import Publishing
 from tests.simulation import Violated, simulate
 from tests.source.simulation import Acknowledging
 
-RUNS = {Acknowledging: 100, Publishing: 40}
+RUNS = {Acknowledging: 200, Publishing: 30}
 
 
 def found(seed: int) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from agent.failpoints import PLACES, _parse
 from tests.faults import catches
 from tests.faults.__main__ import SEARCHED
 from tests.faults.batch import batch
-from tests.faults.bugs import BUGS, ROOT, Bug, Edit, PatchFailed, Tier
+from tests.faults.bugs import BUGS, ROOT, Bug, Edit, PatchFailed
 from tests.faults.schedule import KEPT, PAGES, SCHEDULES, Schedule
 
 SEEDS = range(1, 41)
@@ -94,13 +94,12 @@ def test_every_planted_bug_was_caught_and_the_page_says_how() -> None:
     assert json.loads(catches.FILE.read_text(encoding="utf-8")).keys() == found.keys()
 
 
-@pytest.mark.parametrize("bug", [bug for bug in BUGS if bug.tier != "real"], ids=lambda bug: bug.name)
-def test_what_needs_no_servers_is_found_again(bug: Bug, tmp_path: Path) -> None:
-    """On the recorded batch; there is no clock, so it finds the same each time."""
+@pytest.mark.parametrize("bug", [bug for bug in BUGS if bug.tier == "model"], ids=lambda bug: bug.name)
+def test_the_model_finds_its_bugs_again(bug: Bug, tmp_path: Path) -> None:
+    """On the recorded batch; there is no clock, so it finds the same each time. (`make faults` does the same with all of them.)"""
     known = catches.load()[bug.name]
     assert batch(bug.tier, known.seed, tmp_path, bug).oracle == known.oracle
 
 
-@pytest.mark.parametrize("tier", ["model", "simulation"])
-def test_a_batch_of_the_product_is_green(tier: Tier, tmp_path: Path) -> None:
-    assert batch(tier, 1, tmp_path).oracle == ""
+def test_a_batch_of_the_product_is_green(tmp_path: Path) -> None:
+    assert batch("model", 1, tmp_path).oracle == ""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from unittest.mock import patch
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from agent.control import Control
 from agent.errors import AgentError, AnotherAgent, KafkaUnreachable, Retry
@@ -282,14 +282,24 @@ class Publishing(RuleBasedStateMachine):
         """One goes on to the end of a transaction, which ends so."""
         self.commits(self.one(which), how)
 
-    @precondition(lambda self: len(self.living()) < LIVING)
-    @rule(how=st.sampled_from(["publisher dies", "service dies", "service stands still"]), count=st.integers(0, 6), late=st.booleans())
-    def publisher_is_started_anew(self, how: str, count: int, late: bool) -> None:
+    @rule(
+        how=st.sampled_from(["publisher dies", "service dies", "service stands still"]),
+        count=st.integers(0, 6),
+        late=st.booleans(),
+        settled=st.booleans(),
+        seed=st.integers(0, 999),
+    )
+    def publisher_is_started_anew(self, how: str, count: int, late: bool, settled: bool, seed: int) -> None:
         """By the same service, or with another one: on another machine while this one stands still. After so many of its calls what the one before
-        had under way comes to its end (`late`)."""
+        had under way, or has found since, comes to its end (`late`); that one had published everything, where it comes to it (`settled`)."""
+        if settled:
+            self.go(self.current, ENDLESS)
+        self.capture_commits(seed=seed, transactions=1, largest=3, heartbeat=False)
         before = self.current
         if how != "service stands still":
             self.kill(before)
+        elif len(self.living()) == LIVING:
+            self.kill(self.living()[0])
         if how != "publisher dies":
             self.runs += 1
             self.world.front.opened_again(f"nonce-{self.runs}")

@@ -215,6 +215,43 @@ def test_the_front_end_belongs_to_another_service(world: World, start: Callable[
     assert world.state().nonce == "init"
 
 
+def test_a_publisher_whose_outbox_another_service_has_emptied(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stood still meanwhile. What it meets is a gap in the outbox, what it tells is who holds the front end."""
+
+    def wait(control: Control, seconds: float) -> None:
+        if control.nonce == "nonce-2":
+            return control.stop()
+        world.front.opened_again("nonce-2")
+        world.front.write(workload(1, 5))
+        world.run("nonce-2")
+        return world.front.write(workload(2, 5))
+
+    monkeypatch.setattr(Control, "wait", wait)
+    with pytest.raises(AnotherAgent):
+        world.run("nonce-1")
+
+
+def test_a_late_mark_does_not_move_the_mark_back(world: World) -> None:
+    """A publisher stands still before it writes its mark; its successor has gone on, and its batches are gone: that one recovers all the same."""
+    with contextlib.closing(Control.alone("publish", "nonce-1")) as control:
+        late = world.relay(control)
+        late.recover()
+        world.front.write([[("orders", 1, "c")]])
+        late.transaction()
+        world.front.opened_again("nonce-2")
+        with contextlib.closing(Control.alone("publish", "nonce-2")) as other:
+            successor = world.relay(other, "nonce-2")
+            successor.recover()
+            world.front.write([[("orders", 2, "c")]])
+            successor.transaction()
+            assert successor.mark() and late.mark()
+            assert world.front.outbox_rows() == 0
+            assert world.front.reader().published().number == 2
+            successor.abandon()
+            successor.recover()
+            successor.abandon()
+
+
 def test_a_clone_is_halted(world: World, start: Callable[..., Running], tmp_path: Path) -> None:
     """Two copies of one front end: the second claims a later epoch, the first is fenced, recovers, and halts."""
     world.front.write(workload(1, 10))
