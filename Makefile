@@ -10,15 +10,17 @@ KEEP ?=
 BUGS ?= recorded
 LONG ?=
 BUDGET ?= 80m
+SECONDS ?= 60
+TARGET ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test faults lint messages lock clean
+.PHONY: help venv demo test faults fuzz lint audit sbom messages lock clean
 
 help: ## list the targets
 	@echo "Targets (make <target>):"
 	@sed -n 's/^\([a-z]*\):.*## /  \1: /p' $(MAKEFILE_LIST)
-	@echo "Variables: VENV=folder  PYTHON=python3.x  ARGS='pytest options'  WORKERS=tests at a time  FRONT=sqlite|postgres|mariadb, CLIENT=kafka-python|librdkafka, KAFKA=host:port and KEEP=1 for the demo  BUGS=search|none, LONG=1 and BUDGET=80m for faults"
+	@echo "Variables: VENV=folder  PYTHON=python3.x  ARGS='pytest options'  WORKERS=tests at a time  FRONT=sqlite|postgres|mariadb, CLIENT=kafka-python|librdkafka, KAFKA=host:port and KEEP=1 for the demo  BUGS=search|none, LONG=1 and BUDGET=80m for faults  SECONDS=60 and TARGET=name for fuzz"
 
 venv: $(STAMP) ## the Python environment with everything locked in requirements.lock
 	@echo "venv: $(VENV) is up to date"
@@ -59,6 +61,12 @@ faults: ## kill -9 schedules against the real product, and planted bugs that mus
 	@$(VENV)/bin/python -m tests.services.kafka_files
 	$(VENV)/bin/python -m tests.faults $(if $(LONG),--budget $(BUDGET:m=),--bugs $(BUGS)) $(ARGS)
 
+fuzz: ## coverage-guided fuzzing (atheris) of all that reads foreign bytes, SECONDS for each target; TARGET=name for one
+	@echo "fuzz: $(SECONDS) s for each target"
+	@$(MAKE) --no-print-directory venv
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -e '.[fuzz]' --no-build-isolation
+	$(VENV)/bin/python -m tests.fuzz --seconds $(SECONDS) $(TARGET)
+
 lint: ## style, types and layers
 	@echo "lint: ruff, mypy, import-linter"
 	@$(MAKE) --no-print-directory venv
@@ -66,6 +74,16 @@ lint: ## style, types and layers
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+audit: ## ask the advisory service about every locked package; fails for a known vulnerability, ARGS=--strict also when it cannot be asked
+	@echo "audit: the packages of requirements.lock"
+	@$(MAKE) --no-print-directory venv
+	$(VENV)/bin/python -m tests.supply.audit $(ARGS)
+
+sbom: ## the bill of materials (CycloneDX) of the locked packages and the native libraries inside them, into build/
+	@echo "sbom: build/sbom.cdx.json"
+	@$(MAKE) --no-print-directory venv
+	$(VENV)/bin/python -m tests.supply.bill
 
 messages: ## renew the translation catalogue from the code; fails while a message is untranslated
 	@echo "messages: agent/locale"
@@ -75,7 +93,7 @@ messages: ## renew the translation catalogue from the code; fails while a messag
 lock: ## renew requirements.lock from pyproject.toml
 	@echo "lock: requirements.lock"
 	$(VENV)/bin/python -m pip install --quiet uv
-	$(VENV)/bin/python -m uv pip compile pyproject.toml --all-extras --generate-hashes --quiet --universal --python-version 3.11 --no-header --upgrade -o requirements.lock
+	$(VENV)/bin/python -m uv pip compile pyproject.toml --extra dev --generate-hashes --quiet --universal --python-version 3.11 --no-header --upgrade -o requirements.lock
 
 clean: ## remove what was built and cached; the environment stays
 	@echo "clean: removing caches and build results"

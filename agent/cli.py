@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from resource import RLIMIT_CORE, setrlimit
 from urllib.parse import urlsplit
 
 import click
@@ -186,5 +187,6 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def main() -> None:
-    """Entry point of `sync-agent`."""
+    """Entry point of `sync-agent`; none of its processes ever leaves a core dump, which would hold rows and passwords."""
+    setrlimit(RLIMIT_CORE, (0, 0))
     sys.exit(execute(sys.argv[1:]))

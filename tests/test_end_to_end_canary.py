@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from agent.health import asked
 from tests.agent_process import Agent, Installation
 from tests.checker.front import at_front
 from tests.checker.inputs import CANARY, name
@@ -58,12 +60,14 @@ class Said:
         self.texts: dict[str, str] = {}
 
     def listen(self, agent: Agent, when: str) -> None:
-        """Metrics, and command lines and environments of all its processes."""
+        """Metrics, health, and command lines and environments of all its processes, none of which may dump core."""
         with urllib.request.urlopen(f"http://{HOST}:{self.place.listen}/metrics", timeout=5) as answer:  # loopback
             self.texts[f"metrics {when}"] = answer.read().decode()
+        self.texts[f"health {when}"] = json.dumps(asked(f"{HOST}:{self.place.listen}", self.place.name, 5))
         for pid in (agent.pid, *agent.children().values()):
             for file in ("cmdline", "environ"):
                 self.texts[f"{file} of {pid} {when}"] = Path(f"/proc/{pid}/{file}").read_bytes().decode(errors="replace")
+            assert re.search(r"^Max core file size +0 +0 ", Path(f"/proc/{pid}/limits").read_text(), re.MULTILINE)
 
     def command(self, *arguments: str, expect: int = 0) -> str:
         """What a command prints."""
@@ -101,6 +105,8 @@ def test_a_canary_is_never_heard(place: Installation) -> None:
         said.command("check", expect=78)
         said.command("status")
         said.command("status", "--json")
+        said.command("show-config")
+        said.command("init")
         agent.stop()
     said.texts["log"] = agent.log
     assert report[0]["different"] == 2

@@ -35,3 +35,7 @@ def test_supervisor_has_time_to_end_its_children() -> None:
     assert unit["KillMode"] == "mixed"
     assert unit["ExecStart"] == "/usr/bin/sync-agent -c /etc/unit-sync-agent/%i.toml run"
     assert unit["User"] != "root"
+
+
+def test_no_core_dump_holds_rows_or_passwords() -> None:
+    assert settings()["LimitCORE"] == "0"

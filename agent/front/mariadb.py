@@ -178,6 +178,14 @@ class MariaDbFront(SqlFront):
         """See SqlFront.quote."""
         return "`" + name.replace("`", "``") + "`"
 
+    def name_fault(self, name: str, of_table: bool) -> str:
+        """See SqlFront.name_fault."""
+        if len(name) > 64:
+            return "is longer than 64 characters"
+        if max(name) > "\uffff":
+            return "has a character beyond U+FFFF"
+        return "ends with a blank" if name.endswith(tuple(" \t\n\v\f\r")) else ""
+
     def column_type(self, target: Target, index: int) -> str:
         """See SqlFront.column_type; the collation is the table's."""
         return column_type(target, index)

@@ -141,6 +141,10 @@ class PostgresFront(SqlFront):
             return LoginRefused(peer="the front-end database", user=self.engine.url.username or "", reason=first)
         return FrontUnreachable(reason=first)
 
+    def name_fault(self, name: str, of_table: bool) -> str:
+        """See SqlFront.name_fault."""
+        return "is longer than 63 bytes" if len(name.encode()) > 63 else ""
+
     def column_type(self, target: Target, index: int) -> str:
         """See SqlFront.column_type. What is not PostgreSQL's own, or foreign here, becomes text; keys are bytewise."""
         column = target.columns[index]

@@ -133,6 +133,10 @@ class SqliteFront(SqlFront):
             return FrontBusy(reason=reason)
         return FrontUnreachable(reason=reason)
 
+    def name_fault(self, name: str, of_table: bool) -> str:
+        """See SqlFront.name_fault."""
+        return "begins with sqlite_, which SQLite keeps for itself" if of_table and name.lower().startswith("sqlite_") else ""
+
     def column_type(self, target: Target, index: int) -> str:
         """See SqlFront.column_type. Floats get no affinity (REAL turns NaN into NULL); numeric is TEXT (NUMERIC loses digits)."""
         return _TYPES.get(target.columns[index].type_oid, "TEXT")

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, delete, insert, inspect, select, upda
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent import failpoints
-from agent.errors import AgentError, AnotherAgent, NotInitialised
+from agent.errors import AgentError, AnotherAgent, FrontTableWrong, NotInitialised
 from agent.events.changes import Snapshot
 from agent.front.base import CommitMark, Progress, ResourceState, Stored, Written, copy_of
 from agent.front.outbox import CHUNK, Batch, packed
@@ -122,11 +122,19 @@ class SqlFront(OwnTables):
 
     def create(self, target: Target) -> bool:
         """Creates the front-end table unless it exists; True if it did. Runs outside of `begin` … `commit`, commits."""
+        self.check_names(target)
         with self.guarded(target), self.engine.begin() as connection:
             if inspect(connection).has_table(target.table, schema=target.schema):
                 return False
             connection.execution_options(no_parameters=True).exec_driver_sql(self.create_statement(target))
             return True
+
+    def check_names(self, target: Target) -> None:
+        """Raises FrontTableWrong for a name that the database would cut, change or refuse."""
+        for name in (target.table, *(column.name for column in target.columns), *target.technical.values()):
+            fault = self.name_fault(name, of_table=name == target.table)
+            if fault:
+                raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"the name {name} {fault}; set target or rename")
 
     def create_statement(self, target: Target) -> str:
         """The CREATE TABLE of a front-end table."""
@@ -221,6 +229,10 @@ class SqlFront(OwnTables):
     def quote(self, name: str) -> str:
         """An identifier, always quoted."""
         return '"' + name.replace('"', '""') + '"'
+
+    def name_fault(self, name: str, of_table: bool) -> str:
+        """What is wrong with the name of a table or column for this database; '' where nothing is."""
+        return ""
 
     def names(self, names: Iterator[str] | Sequence[str]) -> str:
         """A comma-separated list of quoted identifiers."""

@@ -74,7 +74,10 @@ class FrontCheck:
                 self.findings.append(failed(cause))
 
     def _table(self, target: Target) -> Finding:
-        if self._front is None or not _exists(self._front, target):
+        if self._front is None:
+            return self._missing(target)
+        self._front.check_names(target)
+        if not _exists(self._front, target):
             return self._missing(target)
         self._front.check(target)
         return ok("FRONT_TABLE", mark("Front-end table {table} holds every row of the source exactly"), table=target.name)
