@@ -19,7 +19,7 @@ def names(count: int, seed: int, forbidden: str = "", mariadb: bool = False) -> 
     """So many names, no two the same to a server that ignores case and accents. `forbidden`: signs none of them has; `mariadb`: such as it can hold."""
     made: dict[str, str] = {}
     for name in _candidates(random.Random(seed)):
-        if name not in SYSTEM and not set(name) & set(forbidden) and not (mariadb and (max(name) > "\uffff" or name.endswith((" ", "\t", "\n")))):
+        if name not in SYSTEM and not set(name) & set(forbidden) and not (mariadb and (max(name) > "\uffff" or name.endswith((" ", "\t", "\n", "\r")))):
             made.setdefault(_folded(name), name)
         if len(made) == count:
             break

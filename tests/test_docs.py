@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
 RUNBOOKS = (ROOT / "docs" / "OPERATIONS.md", ROOT / "docs" / "OPERATIONS.zh-CN.md")
 PAGES = (*READMES, *sorted((ROOT / "docs").rglob("*.md")))
-_FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_FENCED = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 

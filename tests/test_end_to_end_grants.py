@@ -1,0 +1,135 @@
+"""A whole agent with exactly the grants of docs/SECURITY.md, read from there: they are enough, and with less `check` names what is missing."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import make_url
+
+from tests.agent_process import Installation
+from tests.checker.inputs import big_number, name
+from tests.checker.unit import SCHEMA, UnitTable, create_tables
+from tests.conftest import fresh_database
+from tests.services.kafka import KafkaBroker, Mechanism, Resource
+from tests.services.mariadb import MariaDbAddress, connected
+from tests.services.postgres import SecurePostgres
+from tests.services.processes import HOST
+
+PAGE = Path(__file__).parent.parent / "docs" / "SECURITY.md"
+PASSWORDS = {"source": "source-password", "front": "front-password"}
+DDL = ' ("id" bigint PRIMARY KEY, "name" text, "district" text, "secret" text)'
+PERSON = UnitTable("person", "person", DDL, {"id": big_number}, {"name": name, "district": name})
+TABLE = sql.Identifier(SCHEMA, "person")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[SecurePostgres]:
+    """A PostgreSQL with TLS and passwords."""
+    with SecurePostgres.start(15) as server:
+        yield server
+
+
+def documented(title: str, names: Mapping[str, str]) -> list[str]:
+    """The lines of a block of the page, with our names in place of its own."""
+    (text,) = re.findall(rf"^```{title}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert all(old in text for old in names), names
+    for old, new in names.items():
+        text = text.replace(old, new)
+    return text.splitlines()
+
+
+def source_grants(place: Installation) -> list[str]:
+    database = str(conninfo_to_dict(place.source)["dbname"])
+    return documented("sql source", {'"sync_agent"': f'"{place.name}"', '"sync_agent_agent"': f'"{place.slot}"', '"business"': f'"{database}"', '"public"': f'"{SCHEMA}"'})
+
+
+def allow(broker: KafkaBroker, place: Installation) -> None:
+    """The ACLs, as the tool would set them."""
+    for line in documented("sh kafka", {"unit.sync-agent.agent": place.state_topic, "--topic unit. ": f"--topic {place.name}. "}):
+        words = shlex.split(line)
+        operations = [re.sub("([a-z])([A-Z])", r"\1_\2", words[i + 1]) for i, word in enumerate(words) if word == "--operation"]
+        kind: Resource = "topic" if "--topic" in words else "transactional_id"
+        resource = words[words.index("--" + kind.replace("_", "-")) + 1]
+        broker.allow(place.name, kind, resource, operations, prefixed="prefixed" in words)
+
+
+def run_sql(conninfo: str, *statements: str) -> None:
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+@pytest.fixture(params=["postgres", "mariadb"])
+def place(
+    request: pytest.FixtureRequest, server: SecurePostgres, mariadb_server: MariaDbAddress, kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path
+) -> Iterator[Installation]:
+    """An agent that logs in everywhere with a password; roles, grants and ACLs of the page."""
+    mechanism: Mechanism = "SCRAM-SHA-512"
+    kafka_broker.add_user(topic_prefix, PASSWORDS["source"], mechanism)
+    files = {side: tmp_path / f"{side}.password" for side in PASSWORDS}
+    for side, file in files.items():
+        file.write_text(PASSWORDS[side])
+    source = {"host": "localhost", "sslmode": "verify-full", "sslrootcert": str(server.certificates.ca_file), "password": {"file": str(files["source"])}}
+    login = {"mechanism": mechanism, "user": topic_prefix, "password": {"file": str(files["source"])}}
+    kafka = {
+        "bootstrap_servers": [kafka_broker.secure_bootstrap], "client": "kafka-python" if request.param == "postgres" else "librdkafka",
+        "tls": {"ca_file": kafka_broker.ca_file}, "sasl": login,
+    }  # fmt: skip
+    role = f"{topic_prefix}_front"
+    with fresh_database(server) as database:
+        place = Installation(tmp_path, database, kafka_broker.bootstrap, topic_prefix, [PERSON])
+        if request.param == "postgres":
+            run_sql(server.dsn(), *documented("sql front-postgresql", {"sync_agent_front": role, '"front"': f'"{role}"'}))
+            place.front = server.dsn(role, role, PASSWORDS["front"])
+            given = conninfo_to_dict(place.front)
+            url = f"postgresql+psycopg://{role}@{given['host']}:{given['port']}/{role}"
+        else:
+            with connected(mariadb_server.url) as connection:
+                for statement in documented("sql front-mariadb", {"sync_agent_front": role, "DATABASE front": f"DATABASE {role}", "front.*": f"{role}.*", "10.0.0.5": HOST}):
+                    connection.cursor().execute(statement)
+            address = make_url(str(mariadb_server.url)).set(username=role, password=PASSWORDS["front"], database=role)
+            place.front = address.render_as_string(hide_password=False)
+            url = f"mariadb+pymysql://{role}@{address.host}:{address.port}/{role}"
+        place.sections = {"source": source, "front": {"url": url, "password": {"file": str(files["front"])}}, "kafka": kafka}
+        create_tables(database, [PERSON])
+        run_sql(database, *source_grants(place))
+        allow(kafka_broker, place)
+        place.write_config()
+        yield place
+        if request.param == "postgres":
+            run_sql(server.dsn(), f'DROP DATABASE "{role}" WITH (FORCE)')
+
+
+def findings(place: Installation) -> dict[str, str]:
+    """What `check` finds wrong: code and what fixes it."""
+    told = json.loads(place.command("check", "--json", expect=78).stdout)  # the servers of the tests have no limit for slots
+    return {finding["code"]: finding["fix"] for finding in told if finding["level"] != "ok" and finding["code"] != "SLOT_LIMIT"}
+
+
+def test_the_documented_grants_are_enough_and_less_is_refused(place: Installation) -> None:
+    place.command("init", "--apply")
+    assert findings(place) == {}
+    person = f'"{SCHEMA}"."person"'
+    run_sql(place.source, f'REVOKE SELECT ("district") ON {person} FROM "{place.name}"', f'ALTER ROLE "{place.name}" NOREPLICATION')
+    lacking = findings(place)
+    assert lacking["RIGHT_SELECT"] == f'GRANT SELECT ("district") ON TABLE {person} TO "{place.name}";'
+    assert lacking["ROLE_ATTRIBUTES"] == f'ALTER ROLE "{place.name}" LOGIN REPLICATION;'
+    run_sql(place.source, lacking["RIGHT_SELECT"], lacking["ROLE_ATTRIBUTES"])
+    run_sql(place.source, f"INSERT INTO {person} VALUES (1, 'copied', 'a', 'x'), (2, 'gone', 'b', 'x')")
+    with place.start() as agent:
+        agent.wait_ready()
+        run_sql(
+            place.source, f"INSERT INTO {person} SELECT n, 'streamed', 'c', 'x' FROM generate_series(3, 9) n", f"UPDATE {person} SET district = 'd' WHERE id = 1"
+        )
+        run_sql(place.source, f"DELETE FROM {person} WHERE id = 2")
+        verdict = place.verdict()
+        assert verdict.equal, f"{verdict}\n{agent.log[-3000:]}"
+        place.command("verify")
+        assert findings(place) == {}
+        assert not any(password in agent.log for password in PASSWORDS.values())
