@@ -186,7 +186,7 @@ def addresses(settings: KafkaSettings) -> str:
 def our_error(error: BaseException, settings: KafkaSettings, what: str = "", name: str = "") -> AgentError:
     """The agent's error for anything a client call has raised. Never holds a text of the client's: only names.
 
-    `what` may be refused, such as a topic; `name` says more than the exception's type.
+    `what` may be refused or not answered for, such as a topic; `name` says more than the exception's type.
     """
     if isinstance(error, AgentError):
         return error
@@ -200,7 +200,7 @@ def our_error(error: BaseException, settings: KafkaSettings, what: str = "", nam
         return refused
     why = reason()
     if isinstance(error, Expired):
-        why = why or "no answer in time"
+        why = why or ": ".join(filter(None, ["no answer in time", what]))
     names = name or " < ".join(dict.fromkeys(type(cause).__name__ for cause in chain))
     return KafkaUnreachable(address=addresses(settings), reason=why or names)
 
