@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -82,6 +83,11 @@ class _Server(ThreadingTCPServer):  # not HTTPServer: that one asks the name ser
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is nobody's fault; the parent would print a traceback into the log."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # what the parent was handed
 
 
 class _Handler(BaseHTTPRequestHandler):

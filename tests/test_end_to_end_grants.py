@@ -38,6 +38,7 @@ def server() -> Iterator[SecurePostgres]:
 def documented(title: str, names: Mapping[str, str]) -> list[str]:
     """The lines of a block of the page, with our names in place of its own."""
     (text,) = re.findall(rf"^```{title}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert isinstance(text, str)
     assert all(old in text for old in names), names
     for old, new in names.items():
         text = text.replace(old, new)
@@ -46,7 +47,9 @@ def documented(title: str, names: Mapping[str, str]) -> list[str]:
 
 def source_grants(place: Installation) -> list[str]:
     database = str(conninfo_to_dict(place.source)["dbname"])
-    return documented("sql source", {'"sync_agent"': f'"{place.name}"', '"sync_agent_agent"': f'"{place.slot}"', '"business"': f'"{database}"', '"public"': f'"{SCHEMA}"'})
+    return documented(
+        "sql source", {'"sync_agent"': f'"{place.name}"', '"sync_agent_agent"': f'"{place.slot}"', '"business"': f'"{database}"', '"public"': f'"{SCHEMA}"'}
+    )
 
 
 def allow(broker: KafkaBroker, place: Installation) -> None:
@@ -91,7 +94,9 @@ def place(
             url = f"postgresql+psycopg://{role}@{given['host']}:{given['port']}/{role}"
         else:
             with connected(mariadb_server.url) as connection:
-                for statement in documented("sql front-mariadb", {"sync_agent_front": role, "DATABASE front": f"DATABASE {role}", "front.*": f"{role}.*", "10.0.0.5": HOST}):
+                for statement in documented(
+                    "sql front-mariadb", {"sync_agent_front": role, "DATABASE front": f"DATABASE {role}", "front.*": f"{role}.*", "10.0.0.5": HOST}
+                ):
                     connection.cursor().execute(statement)
             address = make_url(str(mariadb_server.url)).set(username=role, password=PASSWORDS["front"], database=role)
             place.front = address.render_as_string(hide_password=False)
@@ -125,7 +130,9 @@ def test_the_documented_grants_are_enough_and_less_is_refused(place: Installatio
     with place.start() as agent:
         agent.wait_ready()
         run_sql(
-            place.source, f"INSERT INTO {person} SELECT n, 'streamed', 'c', 'x' FROM generate_series(3, 9) n", f"UPDATE {person} SET district = 'd' WHERE id = 1"
+            place.source,
+            f"INSERT INTO {person} SELECT n, 'streamed', 'c', 'x' FROM generate_series(3, 9) n",
+            f"UPDATE {person} SET district = 'd' WHERE id = 1",
         )
         run_sql(place.source, f"DELETE FROM {person} WHERE id = 2")
         verdict = place.verdict()

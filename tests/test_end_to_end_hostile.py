@@ -3,7 +3,6 @@
 import random
 from collections.abc import Mapping
 from pathlib import Path
-from typing import LiteralString, cast
 
 import psycopg
 import pytest
@@ -29,7 +28,7 @@ def hostile_tables(mariadb: bool) -> list[UnitTable]:
 def _table(number: int, drawn: list[str]) -> UnitTable:
     named, renamed, key, *columns = drawn
     declared = [sql.SQL("{} bigint PRIMARY KEY").format(sql.Identifier(key)), *(sql.SQL("{} text").format(sql.Identifier(column)) for column in columns)]
-    ddl = cast("LiteralString", "(" + sql.SQL(", ").join(declared).as_string() + ")")
+    ddl = "(" + sql.SQL(", ").join(declared).as_string() + ")"
     values: Mapping[str, Make] = dict.fromkeys(columns, sometimes(name))
     return UnitTable(f"t{number}", named if not named.startswith("sqlite_") else f"x{named[:50]}", ddl, {key: big_number}, values, rename={columns[0]: renamed})
 

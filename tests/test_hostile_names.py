@@ -49,7 +49,12 @@ def test_in_the_business_database(database: str) -> None:
             listed = sql.SQL(", ").join(sql.SQL("{} bigint DEFAULT 5").format(sql.Identifier(column)) for column in columns)
             key = sql.SQL("PRIMARY KEY ({}, {})").format(sql.Identifier(columns[0]), sql.Identifier(columns[-1]))
             owner.execute(sql.SQL("CREATE TABLE {} ({}, {})").format(sql.Identifier(schema, name), listed, key))
-            for statement in (statements.role(data), *statements.grants(data), statements.create_publication(data, generated=False), statements.set_tables(data)):
+            for statement in (
+                statements.role(data),
+                *statements.grants(data),
+                statements.create_publication(data, generated=False),
+                statements.set_tables(data),
+            ):
                 owner.execute(statement.encode())
             published = catalogue.publication(owner, data.publication)
             assert published is not None
@@ -134,7 +139,10 @@ def through(front: SqlFront, listed: Iterator[tuple[str, list[str]]], kept: tupl
     assert len(wanted) == COUNT // WIDTH
 
 
-@pytest.mark.parametrize(("kind", "name"), [("mariadb", "🧾"), ("mariadb", "blank "), ("mariadb", "line\n"), ("mariadb", "\U00020bb7"), ("mariadb", "长" * 65), ("postgres", "长" * 22)])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("mariadb", "🧾"), ("mariadb", "blank "), ("mariadb", "line\n"), ("mariadb", "\U00020bb7"), ("mariadb", "长" * 65), ("postgres", "长" * 22)],
+)
 def test_a_name_the_front_end_cannot_hold_is_refused(request: pytest.FixtureRequest, kind: str, name: str) -> None:
     """Never taken under another name, and said to be the name's fault."""
     if kind == "mariadb":

@@ -5,8 +5,8 @@ import re
 from typing import Any
 
 import pytest
-
 from cyclonedx.output.json import JsonV1Dot6
+
 from tests.supply.audit import judged
 from tests.supply.bill import bill
 from tests.supply.lock import LOCK, pins, shipped

@@ -101,8 +101,11 @@ def packed(payload: bytes) -> bytes:
 
 
 def unpacked(stored: bytes) -> bytes:
-    """The frames of a stored batch."""
-    return zstandard.decompress(stored) if stored.startswith(_ZSTD_MAGIC) else stored
+    """The frames of a stored batch. Raises ValueError for a damaged one."""
+    try:
+        return zstandard.decompress(stored) if stored.startswith(_ZSTD_MAGIC) else stored
+    except (zstandard.ZstdError, MemoryError):  # the latter: its header promises a size no batch has
+        raise ValueError("an outbox batch is damaged: it cannot be decompressed") from None
 
 
 def event_id(source_id: str, commit_lsn: int, time_us: int, ordinal: int) -> str:
@@ -111,7 +114,14 @@ def event_id(source_id: str, commit_lsn: int, time_us: int, ordinal: int) -> str
 
 
 def frames(batch: Batch) -> Iterator[Frame]:
-    """The frames of a batch in order; topic declarations are resolved into the events."""
+    """The frames of a batch in order; topic declarations are resolved into the events. Raises ValueError where it is damaged, never gives half a frame."""
+    try:
+        yield from _frames(batch)
+    except (struct.error, KeyError):
+        raise ValueError(f"outbox batch {batch.batch} is damaged: it ends too early, or names a topic it does not declare") from None
+
+
+def _frames(batch: Batch) -> Iterator[Frame]:
     data, offset, number = batch.payload, 0, batch.first_number - 1
     topics: dict[int, tuple[str, int]] = {}
     begin = OutboxBegin(0, 0, 0, 0)
@@ -124,6 +134,8 @@ def frames(batch: Batch) -> Iterator[Frame]:
             value_at = start + nkey
             other_at = value_at + nvalue
             offset = other_at + nother
+            if offset > len(data):  # a slice would be short and tell nobody
+                raise struct.error
             number += 1
             header = None
             if flags & (_OLD_KEY | _NEW_KEY):
@@ -155,6 +167,8 @@ def frames(batch: Batch) -> Iterator[Frame]:
         elif kind == b"R":
             _, index, generation, length = _TOPIC.unpack_from(data, offset)
             offset += _TOPIC.size
+            if offset + length > len(data):
+                raise struct.error
             topics[index] = (data[offset : offset + length].decode(), generation)
             offset += length
         elif kind == b"H":
@@ -164,6 +178,8 @@ def frames(batch: Batch) -> Iterator[Frame]:
             _, opens, nkey, nvalue = _BOUNDARY.unpack_from(data, offset)
             start = offset + _BOUNDARY.size
             offset = start + nkey + nvalue
+            if offset > len(data):
+                raise struct.error
             yield OutboxBoundary(bool(opens), data[start : start + nkey], data[start + nkey : offset])
         else:
             raise ValueError(f"outbox batch {batch.batch}: unknown frame at byte {offset}")

@@ -37,7 +37,7 @@ def shipped() -> set[str]:
     while waiting:
         name, extra = waiting.pop()
         names.add(name)
-        environment = {**default_environment(), "extra": extra}
+        environment = {str(key): str(value) for key, value in default_environment().items()} | {"extra": extra}
         for requirement in map(Requirement, metadata.requires(name) or []):
             needed = canonicalize_name(requirement.name)
             if requirement.marker is None or requirement.marker.evaluate(environment):

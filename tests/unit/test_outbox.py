@@ -1,6 +1,7 @@
 """The outbox: what is framed comes back, numbers and ids the same wherever batches are cut."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from typing import NamedTuple
 from unittest.mock import patch
@@ -20,6 +21,7 @@ from agent.front.outbox import (
     OutboxHeartbeat,
     event_id,
     frames,
+    unpacked,
 )
 
 
@@ -205,3 +207,22 @@ def test_event_ids_never_change() -> None:
     assert OutboxEvent(9, "t", 1, 4, 0x16B374D848, time_us, 7, b"k", b"v", False, None).id("3f1c") == "44da398f10c666746ea29d056444c6d5"
     kinds = {event_id(source, lsn, time, ordinal) for source in ("1", "11") for lsn in (1, 11) for time in (1, 11) for ordinal in (1, 11)}
     assert len(kinds) == 16
+
+
+def test_a_damaged_batch_never_gives_half_an_event() -> None:
+    """Cut anywhere, whole frames come, then ValueError, unless the cut lies between two frames."""
+    writer = BatchWriter(0, 0)
+    writer.begin(1, 2, 3)
+    writer.event("p.t", 1, 1, b"key", b"value", tombstone=False, new_key=b"other")
+    writer.commit(4)
+    batch = writer.take()
+    assert batch is not None
+    whole = list(frames(batch))
+    for cut in range(len(batch.payload)):
+        found: list[Frame] = []
+        with suppress(ValueError):
+            for frame in frames(batch._replace(payload=batch.payload[:cut])):
+                found.append(frame)  # noqa: PERF402 - those before the error count
+        assert found == whole[: len(found)]
+    with pytest.raises(ValueError, match="decompressed"):
+        unpacked(b"\x28\xb5\x2f\xfdnonsense")
