@@ -30,7 +30,7 @@ _DELETED, _NEVER_MADE = "it was deleted", "it does not exist"
 
 
 class Facts(NamedTuple):
-    """What a recovery has read. The record was read first, so `identity` and `mark` are not older than it."""
+    """What a recovery has read: the record first, then the event, so that `identity` and `mark` are not older than either."""
 
     nonce: str  # mine
     identity: Identity

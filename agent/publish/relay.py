@@ -101,8 +101,8 @@ class Relay:
         self._producer = self.broker.open(deadline)
         value = self.broker.last_state(deadline)
         before = recovery.read(self.settings.state_topic, value)
-        identity, mark = self.reader.identity(), self.reader.published()  # read after the record, so not older than it
         event = self.reader.event_id(before.number, identity.source_id)
+        identity, mark = self.reader.identity(), self.reader.published()  # after the event: whoever deletes it moves the mark
         recovery.check(recovery.Facts(self.nonce, identity, mark, self.settings.state_topic, before, event))
         topics = self.described(before, deadline)
         self.records = Records(identity.source_id, identity.epoch, {}, self.settings.transaction_topic)

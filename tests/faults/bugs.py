@@ -196,9 +196,10 @@ BUGS: tuple[Bug, ...] = (
             Edit(
                 "publish/relay.py",
                 """\
-        event = self.reader.event_id(before.number, identity.source_id)
+        identity, mark = self.reader.identity(), self.reader.published()  # after the event: whoever deletes it moves the mark
 """,
                 """\
+        identity, mark = self.reader.identity(), self.reader.published()
         before = before._replace(number=mark.number, event=mark.event_id, position=mark.position, time_us=mark.time_us, part=0)
         event = self.reader.event_id(before.number, identity.source_id)
 """,

@@ -252,6 +252,32 @@ def test_a_late_mark_does_not_move_the_mark_back(world: World) -> None:
             successor.abandon()
 
 
+@pytest.mark.parametrize(("question", "turn"), [("identity", 1), ("published", 1), ("event_id", 1), ("identity", 2), ("published", 2), ("batch_of", 1)])
+def test_a_late_mark_while_its_successor_recovers(world: World, monkeypatch: pytest.MonkeyPatch, question: str, turn: int) -> None:
+    """After whatever the successor has asked the front end: the event that Kafka's record names is gone, and it goes on all the same."""
+    with contextlib.closing(Control.alone("publish", "nonce-1")) as control, contextlib.closing(Control.alone("publish", "nonce-2")) as other:
+        late = world.relay(control)
+        late.recover()
+        world.front.write([[("orders", 1, "c")]])
+        late.transaction()
+        world.front.opened_again("nonce-2")
+        successor = world.relay(other, "nonce-2")
+        ask, asked = getattr(successor.reader, question), []
+
+        def answered(*arguments: object) -> object:
+            answer = ask(*arguments)
+            asked.append(answer)
+            if len(asked) == turn:
+                assert late.mark()
+            return answer
+
+        monkeypatch.setattr(successor.reader, question, answered)
+        successor.recover()
+        assert (world.state().nonce, world.front.outbox_rows()) == ("nonce-2", 0)
+        assert len(asked) >= turn
+        successor.abandon()
+
+
 def test_a_clone_is_halted(world: World, start: Callable[..., Running], tmp_path: Path) -> None:
     """Two copies of one front end: the second claims a later epoch, the first is fenced, recovers, and halts."""
     world.front.write(workload(1, 10))
