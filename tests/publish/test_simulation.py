@@ -3,7 +3,7 @@
 from tests.publish.simulation import Publishing
 from tests.simulation import simulate
 
-RUNS = 60
+RUNS = 40
 
 
 def test_each_event_once_and_in_order_whatever_happens_between_two_calls() -> None:
