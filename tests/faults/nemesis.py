@@ -129,7 +129,7 @@ class Nemesis:
                 took = ""
             except subprocess.TimeoutExpired:
                 code, took = ANOTHER_AGENT, "it goes on"
-            if code != ANOTHER_AGENT or (took and self._agent.children() and self._agent.exit_code is None):
+            if code != ANOTHER_AGENT or (took and self._agent.exit_code is None and self._agent.children()):
                 raise Broken(f"a second agent ended with {code} {took}: {second.log[-1000:]}")
         if self._agent.exit_code == ANOTHER_AGENT:
             self.ends[ANOTHER_AGENT] += 1
