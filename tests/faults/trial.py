@@ -214,7 +214,7 @@ class Trial:
                 if heal or time.monotonic() > until:
                     self._going_on.remove((until, deed))
                     deed.__exit__(None, None, None)
-            if self._nemesis and self._coming and not heal and self._coming[0].step <= self._since_at_work(transactions):
+            if self._nemesis and not self._nemesis.down and self._coming and not heal and self._coming[0].step <= self._since_at_work(transactions):
                 due = self._coming.pop(0)
                 deed = self._nemesis.deed(due.deed)
                 deed.__enter__()
