@@ -14,9 +14,9 @@ from sqlalchemy.sql.elements import quoted_name
 
 from agent.errors import AgentError, FrontUnreachable, Suspend
 from agent.front.base import Copy, Request, copy_of
-from agent.front.schema import applied, copies, fingerprints, metadata, occupants, outbox, published, requests, resource, state, topic_keys
+from agent.front.schema import applied, copies, fingerprints, metadata, occupants, outbox, published, requests, state, topic_keys
 from agent.front.schema import holes as hole_rows
-from agent.front.schema import resource as rows
+from agent.front.schema import resource as resources
 from agent.front.schema import withheld as kept
 from agent.resource import Key, Target
 
@@ -72,7 +72,7 @@ class OwnTables(ABC):
             self._move(resource, state, copy)
 
     def _move(self, name: str, state: str, copy: Copy | None, code: str = "", details: str = "{}") -> None:
-        self.connection.execute(update(resource).where(resource.c.name == name).values(state=state, code=code, details=details))
+        self.connection.execute(update(resources).where(resources.c.name == name).values(state=state, code=code, details=details))
         self.connection.execute(delete(copies).where(copies.c.name == name))
         if copy is not None:
             self.connection.execute(insert(copies).values(name=name, progress=json.dumps(copy._asdict())))
@@ -126,7 +126,7 @@ class OwnTables(ABC):
     def begin_generation(self, resource: str, copy: Copy) -> None:
         """See Front.begin_generation."""
         with self.guarded():
-            self.connection.execute(update(rows).where(rows.c.name == resource).values(generation=rows.c.generation + 1, seq=0))
+            self.connection.execute(update(resources).where(resources.c.name == resource).values(generation=resources.c.generation + 1, seq=0))
             self._move(resource, "copying", copy)
             self.connection.commit()
 
@@ -202,11 +202,11 @@ class OwnTables(ABC):
             if connection.execute(select(state.c.id)).first() is None:
                 connection.execute(insert(state).values(id=1, **identity))
                 connection.execute(insert(published).values(id=1, number=0, event_id="", batch=0, position="", time_us=0))
-            known = set(connection.execute(select(resource.c.name)).scalars())
+            known = set(connection.execute(select(resources.c.name)).scalars())
             for name, topic in topics.items():
                 if name not in known:
                     fresh = {"state": "copying", "code": "", "details": "{}", "generation": 1, "seq": 0, "event_time_us": 0}
-                    connection.execute(insert(resource).values(name=name, topic=topic, **fresh))
+                    connection.execute(insert(resources).values(name=name, topic=topic, **fresh))
 
     def update_state(self, **values: object) -> None:
         """Changes the state row during init. Commits."""
@@ -224,7 +224,7 @@ class OwnTables(ABC):
                 connection.execute(delete(known))
             for name in again:
                 connection.execute(insert(copies).values(name=name, progress=json.dumps(Copy(republish=True)._asdict())))
-            connection.execute(update(resource).where(resource.c.state == "live").values(state="copying"))
+            connection.execute(update(resources).where(resources.c.state == "live").values(state="copying"))
 
     def begin_generations(self, epoch: int, number: int, event: str, generations: Mapping[str, int]) -> None:
         """Goes on from what Kafka holds (`generations` by topic): an empty outbox, and every table told again in a new generation. Commits."""
@@ -235,16 +235,16 @@ class OwnTables(ABC):
             connection.execute(update(published).values(number=number, event_id=event, batch=batch))
             for emptied in (outbox, copies):
                 connection.execute(delete(emptied))
-            for name, topic, generation in connection.execute(select(rows.c.name, rows.c.topic, rows.c.generation)).all():
+            for name, topic, generation in connection.execute(select(resources.c.name, resources.c.topic, resources.c.generation)).all():
                 anew = {"generation": max(generation, generations.get(topic, 0)) + 1, "seq": 0, "state": "copying", "code": "", "details": "{}"}
-                connection.execute(update(rows).where(rows.c.name == name).values(**anew))
+                connection.execute(update(resources).where(resources.c.name == name).values(**anew))
                 connection.execute(insert(copies).values(name=name, progress=json.dumps(Copy(republish=True)._asdict())))
 
     def copy_again(self, names: Collection[str]) -> None:
         """These tables are copied from the beginning. Commits."""
         with self.guarded(), self.engine.begin() as connection:
             connection.execute(delete(copies).where(copies.c.name.in_(names)))
-            connection.execute(update(resource).where(resource.c.name.in_(names)).values(state="copying", code="", details="{}"))
+            connection.execute(update(resources).where(resources.c.name.in_(names)).values(state="copying", code="", details="{}"))
 
     def stored_state(self) -> Mapping[str, object] | None:
         """The state row, or None where `initialise` has not run."""

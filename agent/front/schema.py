@@ -14,6 +14,17 @@ _OPTIONS: dict[str, Any] = {  # names differ by case, and a transaction can be r
     for option, value in {"engine": "InnoDB", "default_charset": "utf8mb4", "collate": "utf8mb4_bin"}.items()
 }
 
+
+def _per_key(name: str, *further: Column[Any]) -> Table:
+    """A table that holds rows per resource and key."""
+    own = (
+        Column("name", String(100), primary_key=True),
+        Column("digest", String(32), primary_key=True),  # of the key, which may be longer than a key column of some databases
+        Column("row_key", _text, nullable=False),  # JSON array; in sync_agent_topic the JSON object that the topic has
+    )
+    return Table(name, metadata, *own, *further, **_OPTIONS)
+
+
 # One row: who this agent is, where the stream stands, the counters. Every front-end transaction updates it `WHERE epoch = ours`.
 state = Table(
     "sync_agent_state",
@@ -89,46 +100,16 @@ copies = Table(
 )
 
 # Keys whose rows must be read again from the source.
-holes = Table(
-    "sync_agent_hole",
-    metadata,
-    Column("name", String(100), primary_key=True),
-    Column("digest", String(32), primary_key=True),  # of the key, which may be longer than a key column of some databases
-    Column("row_key", _text, nullable=False),  # JSON array
-    **_OPTIONS,
-)
+holes = _per_key("sync_agent_hole")
 
-# Keys whose rows are too large for Kafka: the front-end table has them, the topic has not.
-withheld = Table(
-    "sync_agent_withheld",
-    metadata,
-    Column("name", String(100), primary_key=True),
-    Column("digest", String(32), primary_key=True),  # of the key
-    Column("row_key", _text, nullable=False),  # JSON array
-    Column("told", SmallInteger, nullable=False),  # 1: the topic may hold an older row of the key
-    **_OPTIONS,
-)
+# Keys whose rows are too large for Kafka: the front-end table has them, the topic has not. `told` is 1 where the topic may hold an older row of the key.
+withheld = _per_key("sync_agent_withheld", Column("told", SmallInteger, nullable=False))
 
 # Keys a topic was found to hold when it is to be published anew: those that no row has any more get their deletes.
-topic_keys = Table(
-    "sync_agent_topic",
-    metadata,
-    Column("name", String(100), primary_key=True),
-    Column("digest", String(32), primary_key=True),  # of the key
-    Column("row_key", _text, nullable=False),  # JSON object, as the topic has it
-    **_OPTIONS,
-)
+topic_keys = _per_key("sync_agent_topic")
 
-# Rows that share a key until their source transaction is complete (front.occupancy); empty between transactions.
-occupants = Table(
-    "sync_agent_occupant",
-    metadata,
-    Column("name", String(100), primary_key=True),
-    Column("digest", String(32), primary_key=True),  # of the key
-    Column("row_key", _text, nullable=False),  # JSON array
-    Column("held", _text, nullable=False),  # JSON
-    **_OPTIONS,
-)
+# Rows that share a key until their source transaction is complete (front.occupancy), `held` as JSON; empty between transactions.
+occupants = _per_key("sync_agent_occupant", Column("held", _text, nullable=False))
 
 # What the source's catalogue said of each table when it was last copied or compared (connectors.base.Fingerprint as JSON).
 fingerprints = Table(
