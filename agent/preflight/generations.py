@@ -7,7 +7,7 @@ from agent.front.reader import Reader
 from agent.front.store import SqlFront
 from agent.publish import recovery
 from agent.publish.topic_keys import collect
-from agent.publish.topics import SECONDS, broker
+from agent.publish.topics import SECONDS, broker, write_state
 
 
 def begin_anew(settings: Settings, front: SqlFront, agent_uuid: str, epoch: int) -> None:
@@ -25,8 +25,6 @@ def begin_anew(settings: Settings, front: SqlFront, agent_uuid: str, epoch: int)
         before = recovery.read(settings.state_topic, cluster.last_state(deadline))
         record = before._replace(epoch=max(before.epoch, epoch), part=0, position="")
         front.begin_generations(record.epoch, record.number, record.event, {name: topic.generation for name, topic in record.topics.items()})
-        producer.begin()
-        producer.send(settings.state_topic, 0, agent_uuid.encode(), record.dumps(), [])
-        producer.commit(deadline)
+        write_state(producer, settings.state_topic, record, deadline)
     finally:
         producer.abandon()

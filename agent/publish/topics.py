@@ -10,7 +10,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from agent.config import Settings
 from agent.errors import InitRefused, StateLost, TopicLimit, TopicMissing
 from agent.messages import mark, translate
-from agent.publish.base import TopicDescription
+from agent.publish.base import Producer, TopicDescription
 from agent.publish.clients import cluster
 from agent.publish.connection import REFUSALS, client_settings, closing_client, our_error
 from agent.publish.kafka_python import KafkaPython
@@ -117,14 +117,18 @@ def write_first_state(settings: Settings, agent_uuid: str, epoch: int, nonce: st
         if value is not None:
             _own(settings.state_topic, value)
             return
-        record = StateRecord(agent_uuid, epoch, nonce, 0, "", "", 0, 0, {})
-        producer.begin()
-        producer.send(settings.state_topic, 0, agent_uuid.encode(), record.dumps(), [])
-        producer.commit(deadline)
+        write_state(producer, settings.state_topic, StateRecord(agent_uuid, epoch, nonce, 0, "", "", 0, 0, {}), deadline)
     finally:
         producer.abandon()
     if cluster.last_state(time.monotonic() + SECONDS) is None:
         raise StateLost(topic=settings.state_topic)
+
+
+def write_state(producer: Producer, topic: str, record: StateRecord, deadline: float) -> None:
+    """Writes a record in a transaction of its own."""
+    producer.begin()
+    producer.send(topic, 0, record.agent.encode(), record.dumps(), [])
+    producer.commit(deadline)
 
 
 def _own(topic: str, value: bytes) -> None:
