@@ -1,6 +1,6 @@
 """An application session that changes only rows it has made itself, so that none of its transactions can fail."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from random import Random
@@ -11,7 +11,8 @@ import psycopg
 from psycopg import sql
 
 from tests.checker.inputs import Value
-from tests.checker.unit import SCHEMA, TABLES, Key, UnitTable
+from tests.checker.plan import columns, match, relation
+from tests.checker.unit import TABLES, Key, UnitTable
 
 HOT = 150  # rows a writer keeps in each table: few, so that they meet often
 
@@ -79,7 +80,7 @@ class Writer:
         row = dict(zip(table.key, key, strict=True)) | {column: make(self._random) for column, make in table.values.items()}
         statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})")
         places = sql.SQL(", ").join([sql.Placeholder()] * len(row))
-        self._execute(statement.format(_relation(table), _list(row), places), list(row.values()))
+        self._execute(statement.format(relation(table), columns(row), places), list(row.values()))
         self._keys[table.name].append(key)
 
     def _update(self, table: UnitTable, key: Key | None = None) -> None:
@@ -90,11 +91,11 @@ class Writer:
 
     def _set(self, table: UnitTable, key: Key, changed: Mapping[str, Value]) -> None:
         assignments = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(column)) for column in changed)
-        self._execute(sql.SQL("UPDATE {} SET {} WHERE {}").format(_relation(table), assignments, _match(table)), [*changed.values(), *key])
+        self._execute(sql.SQL("UPDATE {} SET {} WHERE {}").format(relation(table), assignments, match(table)), [*changed.values(), *key])
 
     def _delete(self, table: UnitTable) -> None:
         key = self._any(table)
-        self._execute(sql.SQL("DELETE FROM {} WHERE {}").format(_relation(table), _match(table)), list(key))
+        self._execute(sql.SQL("DELETE FROM {} WHERE {}").format(relation(table), match(table)), list(key))
         self._keys[table.name].remove(key)
 
     def _move(self, table: UnitTable, old: Key | None = None, new: Key | None = None) -> Key:
@@ -116,7 +117,7 @@ class Writer:
             pairs = sql.SQL(", ").join([sql.SQL("(%s::bigint, %s::bigint)")] * len(keys))
             statement = sql.SQL("UPDATE {} t SET {column} = p.new FROM (VALUES {}) p (old, new) WHERE t.{column} = p.old")
             moved = [part for old, new in zip(keys, [*keys[1:], keys[0]], strict=True) for part in (*old, *new)]
-            self._execute(statement.format(_relation(table), pairs, column=sql.Identifier(*table.key)), moved)
+            self._execute(statement.format(relation(table), pairs, column=sql.Identifier(*table.key)), moved)
             return
         one, other = self._random.sample(self._keys[table.name], 2)
         aside = self._move(table, one)
@@ -128,14 +129,14 @@ class Writer:
         column = self._random.choice([column for column in table.values if column not in table.large])
         keys = self._random.sample(self._keys[table.name], min(20, len(self._keys[table.name])))
         rows = sql.SQL(", ").join([sql.SQL("({})").format(sql.SQL(", ").join([sql.Placeholder()] * len(table.key)))] * len(keys))
-        statement = sql.SQL("UPDATE {} SET {} = %s WHERE ({}) IN ({})").format(_relation(table), sql.Identifier(column), _list(table.key), rows)
+        statement = sql.SQL("UPDATE {} SET {} = %s WHERE ({}) IN ({})").format(relation(table), sql.Identifier(column), columns(table.key), rows)
         self._execute(statement, [table.values[column](self._random), *(part for key in keys for part in key)])
 
     def _again(self, table: UnitTable) -> None:
         """A row is changed, deleted and made again under the same key."""
         key = self._any(table)
         self._update(table, key)
-        self._execute(sql.SQL("DELETE FROM {} WHERE {}").format(_relation(table), _match(table)), list(key))
+        self._execute(sql.SQL("DELETE FROM {} WHERE {}").format(relation(table), match(table)), list(key))
         self._keys[table.name].remove(key)
         self._insert_row(table, key)
         self._update(table, key)
@@ -150,15 +151,3 @@ class Writer:
 
     def _execute(self, statement: sql.Composed, values: Sequence[Value]) -> None:
         self.changes += self._connection.execute(statement, values).rowcount
-
-
-def _relation(table: UnitTable) -> sql.Identifier:
-    return sql.Identifier(SCHEMA, table.name)
-
-
-def _list(columns: Iterable[str]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, columns))
-
-
-def _match(table: UnitTable) -> sql.Composed:
-    return sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(column)) for column in table.key)
