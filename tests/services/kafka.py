@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Self
 
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package does not re-export them for mypy
@@ -26,7 +25,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 
 from tests.services.certificates import Certificates
 from tests.services.kafka_files import kafka_libs
-from tests.services.processes import HOST, ServerProcess, Workspace, free_port, run
+from tests.services.processes import HOST, Lent, ServerProcess, Workspace, free_port, run
 from tests.services.proxy import KafkaProxy
 from tests.waiting import eventually
 
@@ -81,29 +80,19 @@ appender.out.layout.pattern=%d{ISO8601} %p %c{1} %m%n
 """
 
 
-class KafkaAddress:
+class KafkaAddress(Lent):
     """Where a broker listens without security; all that a test needs which only wants topics."""
 
     managed = False  # True: it can also be stopped, killed, paused, and has users
 
     def __init__(self, bootstrap: str, close: Callable[[], None] = lambda: None) -> None:
         self.bootstrap = bootstrap
-        self._close = close
+        super().__init__(close)
 
     @functools.cached_property
     def admin(self) -> AdminClient:
         """The administration client of the plain listener; kept, for its futures fail when it is collected."""
         return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
-
-    def close(self) -> None:
-        """Give the broker back."""
-        self._close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
 
 class KafkaBroker(KafkaAddress):

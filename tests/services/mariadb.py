@@ -7,13 +7,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import pymysql
 from sqlalchemy import URL, make_url
 
-from tests.services.processes import HOST, ServerProcess, Workspace, free_port, run, server_owner
+from tests.services.processes import HOST, Lent, ServerProcess, Workspace, free_port, run, server_owner
 from tests.waiting import eventually
 
 PROGRAMS = os.pathsep.join([os.defpath, "/usr/sbin", "/usr/local/sbin"])
@@ -27,22 +26,12 @@ OPTIONS = (
 RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE"  # what docs/OPERATIONS.md grants
 
 
-class MariaDbAddress:
+class MariaDbAddress(Lent):
     """Where a server listens, as a URL of its administrator."""
 
     def __init__(self, url: str, close: Callable[[], None] = lambda: None) -> None:
         self.url = make_url(url).set(drivername="mariadb")
-        self._close = close
-
-    def close(self) -> None:
-        """Give the server back."""
-        self._close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
+        super().__init__(close)
 
     @contextmanager
     def fresh_database(self) -> Iterator[str]:

@@ -8,7 +8,6 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Self
 
 import psycopg
@@ -16,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.services.certificates import Certificates
 from tests.services.postgres_files import RELEASES, postgres_files
-from tests.services.processes import HOST, ServerProcess, Workspace, free_port, run, server_owner
+from tests.services.processes import HOST, Lent, ServerProcess, Workspace, free_port, run, server_owner
 from tests.waiting import eventually
 
 Version = Literal[14, 15, 16, 17, 18]
@@ -37,7 +36,7 @@ DEFAULTS: Settings = {
 }
 
 
-class PostgresAddress:
+class PostgresAddress(Lent):
     """Where a server listens; all that a test needs which only wants a database."""
 
     managed = False  # True: it can also be stopped, killed, copied
@@ -45,7 +44,7 @@ class PostgresAddress:
     def __init__(self, conninfo: str, close: Callable[[], None] = lambda: None) -> None:
         given = conninfo_to_dict(conninfo)
         self._conninfo = conninfo
-        self._close = close
+        super().__init__(close)
         self.host = str(given.get("host", HOST))
         self.port = int(given.get("port") or 5432)
 
@@ -53,16 +52,6 @@ class PostgresAddress:
         """Return a conninfo; without `user` the server's superuser (`postgres` on servers of our own)."""
         replaced = {"dbname": dbname, "user": user, "password": password}
         return make_conninfo(self._conninfo, **{key: value for key, value in replaced.items() if value is not None})
-
-    def close(self) -> None:
-        """Give the server back."""
-        self._close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
 
 class PostgresServer(PostgresAddress):

@@ -12,6 +12,8 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from tests.waiting import Hopeless, eventually
 
@@ -36,6 +38,23 @@ def free_port() -> int:
                 continue
             return port
     raise RuntimeError("no free port between 20000 and 32000")
+
+
+class Lent:
+    """A server as a test has it: a context that gives it back. What that means is the caller's of `__init__`, or a subclass's."""
+
+    def __init__(self, give_back: Callable[[], None] = lambda: None) -> None:
+        self._give_back = give_back
+
+    def close(self) -> None:
+        """Give the server back."""
+        self._give_back()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
 
 
 class Workspace:
