@@ -17,6 +17,7 @@ from typing import NamedTuple, Self
 
 import psycopg
 
+from tests.agent_process import Installation
 from tests.checker.journal import Intent
 from tests.checker.journal import Outcome as Ended
 from tests.checker.plan import Plan
@@ -126,8 +127,8 @@ class Soak(Trial):
 
     snapshots = SNAPSHOTS
 
-    def last(self, minutes: float, rate: float) -> None:
-        """Sets how long, and how many changes a second."""
+    def __init__(self, place: Installation, agent: ArmedAgent, schedule: Schedule, nemesis: Nemesis, minutes: float, rate: float) -> None:
+        super().__init__(place, agent, schedule, nemesis)
         self._minutes, self._rate = minutes, rate
         self.written = 0
 
@@ -164,8 +165,7 @@ def main() -> int:
     fresh_evidence(evidence)
     began = time.monotonic()
     with Ground() as ground, ground.installed(schedule, evidence) as place, ArmedAgent(place, "") as agent, Observer(agent) as observer:
-        soak = Soak(place, agent, schedule, Nemesis(ground, place, agent))
-        soak.last(given.minutes, given.rate)
+        soak = Soak(place, agent, schedule, Nemesis(ground, place, agent), given.minutes, given.rate)
         try:
             soak.run(outcome)
         except Found as found:
