@@ -3,7 +3,7 @@
 AgentError
 ├── Retry ............ back-off with jitter, for ever
 │   ├── SourceUnreachable, FrontUnreachable, FrontBusy, FrontUnfit, KafkaUnreachable
-│   ├── SlotBusy, SlowLine
+│   ├── SlotBusy, SlowLine, HangingTransaction
 │   └── LoginRefused (waits up to 60 s between attempts)
 ├── Suspend .......... this table alone stops; the others go on
 │   ├── TableChanged, RowRefused, TableUnpublished, ReadRefused, TooManyDeletes, FrontTableWrong
@@ -46,7 +46,17 @@ from agent.errors.halts import (
     TopicMissing,
 )
 from agent.errors.kinds import EX_CONFIG, EX_TEMPFAIL, AgentError, Directive, Halt, Retry, Suspend
-from agent.errors.retries import FrontBusy, FrontUnfit, FrontUnreachable, KafkaUnreachable, LoginRefused, SlotBusy, SlowLine, SourceUnreachable
+from agent.errors.retries import (
+    FrontBusy,
+    FrontUnfit,
+    FrontUnreachable,
+    HangingTransaction,
+    KafkaUnreachable,
+    LoginRefused,
+    SlotBusy,
+    SlowLine,
+    SourceUnreachable,
+)
 from agent.errors.suspensions import FrontTableWrong, PartitionsChanged, ReadRefused, RowRefused, TableChanged, TableUnpublished, TooManyDeletes, TopicLost
 
 __all__ = [
@@ -63,6 +73,7 @@ __all__ = [
     "FrontUnfit",
     "FrontUnreachable",
     "Halt",
+    "HangingTransaction",
     "InitRefused",
     "KafkaRefused",
     "KafkaUnreachable",

@@ -60,6 +60,14 @@ class SlowLine(Retry):
     hint = mark("Nothing to do; if it stays so, the outbox grows: ask for a faster line.")
 
 
+class HangingTransaction(Retry):
+    """Kafka has ended a transaction of this agent, and some partitions were not told: the next end there would count for its records, too."""
+
+    code = "HANGING_TRANSACTION"
+    summary = mark("A transaction of this agent that Kafka has ended is still open in {topics}")
+    hint = mark("The agent aborts it and goes on. In the state topic it cannot: if it goes on for minutes, Kafka's administrator has to (see the runbook).")
+
+
 class LoginRefused(Retry):
     """A peer refused user or password."""
 

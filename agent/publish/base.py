@@ -14,6 +14,7 @@ class TopicDescription(NamedTuple):
     partitions: int
     ends: Mapping[int, int]  # partition -> offset after its last record, committed or not
     settings: Mapping[str, str] = {}  # max.message.bytes and the like; empty where they may not be read (right DescribeConfigs)
+    held: Mapping[int, int] = {}  # partition -> offset of the first record of an open transaction, where there is one
 
 
 class Producer(Protocol):
@@ -60,7 +61,8 @@ class Broker(Protocol):
     def last_state(self, deadline: float) -> bytes | None:
         """The last committed record of this agent in its state topic; None when there is none. Call it after `open`.
 
-        It has read as far as the topic's read_uncommitted end, or it raises KafkaUnreachable. Raises StateLost when the topic does not exist.
+        It has read as far as the topic's read_uncommitted end, or it raises KafkaUnreachable, or HangingTransaction when that cannot be.
+        Raises StateLost when the topic does not exist.
         """
 
     def topics(self, names: Iterable[str], deadline: float) -> dict[str, TopicDescription | None]:

@@ -12,11 +12,11 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, for_code
 from kafka.net.compat import KafkaNetClient
-from kafka.protocol.consumer.offsets import OffsetSpec
+from kafka.protocol.consumer.offsets import IsolationLevel, OffsetSpec
 from kafka.structs import TopicPartition
 
 from agent.config.settings import KafkaSettings
-from agent.errors import KafkaUnreachable, StateLost
+from agent.errors import HangingTransaction, KafkaUnreachable, StateLost
 from agent.publish.base import Headers, Producer, Tick, TopicDescription
 from agent.publish.connection import addresses, client_settings, closing_client, new_attempt, our_error, refused_login
 from agent.publish.waiting import PAUSE, Worker, bounded
@@ -227,11 +227,13 @@ class KafkaPython:
             existing = {name: found for name, found in described.items() if found is not None}
             wanted = {TopicPartition(name, number): OffsetSpec.LATEST for name, (_, count) in existing.items() for number in range(count)}
             ends = admin.list_partition_offsets(wanted) if wanted else {}
+            stable = admin.list_partition_offsets(wanted, IsolationLevel.READ_COMMITTED) if wanted else {}
             configured = _settings(admin, list(existing)) if existing else {}
         descriptions: dict[str, TopicDescription | None] = dict.fromkeys(names)
         for name, (identity, count) in existing.items():
             offsets = {number: ends[TopicPartition(name, number)].offset for number in range(count)}
-            descriptions[name] = TopicDescription(identity, count, offsets, configured.get(name, {}))
+            held = {number: at for number, end in offsets.items() if (at := stable[TopicPartition(name, number)].offset) < end}
+            descriptions[name] = TopicDescription(identity, count, offsets, configured.get(name, {}), held)
         return descriptions
 
     def _last_states(self, deadline: float) -> dict[bytes, bytes | None]:
@@ -241,12 +243,12 @@ class KafkaPython:
         goal, distance = described.ends[0], _NEAR_END
         while True:
             start = max(0, goal - distance)
-            found = self._read_states(start, goal, deadline)
+            found = self._read_states(start, goal, deadline, held=bool(described.held))
             if self._agent.encode() in found or start == 0:
                 return found
             distance *= 10
 
-    def _read_states(self, start: int, goal: int, deadline: float) -> dict[bytes, bytes | None]:
+    def _read_states(self, start: int, goal: int, deadline: float, *, held: bool) -> dict[bytes, bytes | None]:
         """The last record of each key from `start` to the read_uncommitted end `goal`, read with read_committed (kafka.md §6)."""
         place = TopicPartition(self._state_topic, 0)
         options = {"isolation_level": "read_committed", "enable_auto_commit": False, "allow_auto_create_topics": False, "auto_offset_reset": "earliest"}
@@ -256,6 +258,8 @@ class KafkaPython:
             consumer.seek(place, start)
             while (consumer.position(place, timeout_ms=1000) or 0) < goal:
                 if time.monotonic() >= deadline:
+                    if held:
+                        raise HangingTransaction(topics=self._state_topic)
                     raise KafkaUnreachable(address=addresses(self._settings), reason=f"{self._state_topic} cannot be read to its end")
                 found |= {record.key: record.value for record in consumer.poll(timeout_ms=20).get(place, ()) if record.offset < goal}
         return found

@@ -21,10 +21,10 @@ class MemoryRecord(NamedTuple):
 
 @dataclass
 class MemoryTransaction:
-    """A transaction: `visible` is None while it is open."""
+    """A transaction: in which partitions it is open, and in which its end is written, and how it ended."""
 
-    visible: bool | None = None
-    places: set[tuple[str, int]] = field(default_factory=set)
+    open: set[tuple[str, int]] = field(default_factory=set)
+    ended: dict[tuple[str, int], bool] = field(default_factory=dict)
 
 
 class MemoryTopic:
@@ -44,6 +44,9 @@ class MemoryCluster:
         self.down = False  # nothing is answered
         self.lost_replies = 0  # so many commits take effect and are not answered
         self.lost_commits = 0  # so many commits neither take effect nor are answered
+        self.losing: set[str] = set()  # topics that are not told of an abort, or with `losing_commits` of any end (KAFKA-20734)
+        self.losing_commits = False
+        self._hanging: dict[str, list[MemoryTransaction]] = {}  # by transactional id
 
     def create(self, name: str, partitions: int = 1) -> None:
         """A new topic, also in place of one of the same name."""
@@ -51,24 +54,37 @@ class MemoryCluster:
 
     def committed(self, name: str) -> list[list[MemoryRecord]]:
         """What a read_committed consumer has seen of each partition by now: up to the first open transaction, without aborted ones."""
-        return [list(_committed(log)) for log in self.topics[name].logs]
+        return [list(_committed(log, (name, number))) for number, log in enumerate(self.topics[name].logs)]
 
-    def end(self, transaction: MemoryTransaction, visible: bool) -> None:
-        """Ends a transaction and writes its markers."""
-        transaction.visible = visible
-        for topic, partition in sorted(transaction.places):
+    def end(self, transaction: MemoryTransaction, transactional_id: str, visible: bool) -> None:
+        """Ends a transaction and writes its markers; each ends in its partition whatever this producer has open there."""
+        hanging = self._hanging.setdefault(transactional_id, [])
+        hanging.append(transaction)
+        for topic, partition in sorted(transaction.open):
+            if topic in self.losing and (self.losing_commits or not visible):
+                continue
             if topic in self.topics:
                 self.topics[topic].logs[partition].append(MemoryRecord(b"", None, [], None))
+            for each in hanging:
+                if (topic, partition) in each.open:
+                    each.open.remove((topic, partition))
+                    each.ended[topic, partition] = visible
+        self._hanging[transactional_id] = [each for each in hanging if each.open]
 
 
-def _committed(log: list[MemoryRecord]) -> Iterable[MemoryRecord]:
+def _committed(log: list[MemoryRecord], place: tuple[str, int]) -> Iterable[MemoryRecord]:
     for record in log:
         if record.transaction is None:
             continue
-        if record.transaction.visible is None:
+        if place in record.transaction.open:
             return
-        if record.transaction.visible:
+        if record.transaction.ended[place]:
             yield record
+
+
+def _held(log: list[MemoryRecord], place: tuple[str, int]) -> int | None:
+    """Offset of the first record of an open transaction."""
+    return next((offset for offset, record in enumerate(log) if record.transaction is not None and place in record.transaction.open), None)
 
 
 class MemoryProducer:
@@ -84,7 +100,7 @@ class MemoryProducer:
         older = cluster.youngest.get(transactional_id)
         cluster.youngest[transactional_id] = self
         if older is not None and older._transaction is not None:  # noqa: SLF001 - a broker knows its producers
-            cluster.end(older._transaction, False)  # noqa: SLF001 - a broker knows its producers
+            cluster.end(older._transaction, transactional_id, False)  # noqa: SLF001 - a broker knows its producers
             older._transaction = None  # noqa: SLF001 - a broker knows its producers
 
     def begin(self) -> None:
@@ -103,7 +119,7 @@ class MemoryProducer:
         if len(log) < self.offsets.get((topic, partition), 0):
             raise KafkaUnreachable(address="memory", reason=f"topic {topic} went back to offset {len(log)}")
         log.append(MemoryRecord(key, value, headers, self._transaction))
-        self._transaction.places.add((topic, partition))
+        self._transaction.open.add((topic, partition))
         self.offsets[topic, partition] = len(log)
 
     def drain(self, outstanding: int, deadline: float) -> bool:
@@ -118,7 +134,7 @@ class MemoryProducer:
         if self._cluster.lost_commits:
             self._cluster.lost_commits -= 1
             raise KafkaUnreachable(address="memory", reason="the commit was lost")
-        self._cluster.end(self._transaction, True)
+        self._cluster.end(self._transaction, self._id, True)
         self._transaction = None
         if self._cluster.lost_replies:
             self._cluster.lost_replies -= 1
@@ -172,4 +188,6 @@ class MemoryBroker:
         topic = self._cluster.topics.get(name)
         if topic is None:
             return None
-        return TopicDescription(topic.id, len(topic.logs), {number: len(log) for number, log in enumerate(topic.logs)})
+        held = {number: _held(log, (name, number)) for number, log in enumerate(topic.logs)}
+        ends = {number: len(log) for number, log in enumerate(topic.logs)}
+        return TopicDescription(topic.id, len(topic.logs), ends, held={number: offset for number, offset in held.items() if offset is not None})

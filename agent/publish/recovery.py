@@ -124,6 +124,28 @@ def anew(name: str, now: TopicDescription | None, resource: str, generation: int
     return TopicState(now.id, generation, now.partitions, dict(now.ends))
 
 
+def hanging(recorded: Mapping[str, TopicState], described: Mapping[str, TopicDescription | None], further: str | None) -> list[tuple[str, int]]:
+    """Topics and partitions where an aborted transaction of this agent lacks its end; asked when none of its transactions can be open.
+
+    A cluster that restarts can drop an end it has to write (KAFKA-20734). Our next commit there would then make the aborted records visible, too.
+    What is open from before a recorded end on was committed; it is not for us to abort (`readable`). The topic of transactions, `further`, is not
+    recorded: it goes with the others.
+    """
+    held = {name: topic.held for name, topic in described.items() if topic is not None}
+    further_held = [(further, partition) for partition in held.pop(further, {})] if further else []
+    found = [(name, partition) for name, places in held.items() for partition, at in places.items() if at >= _end(recorded.get(name), partition)]
+    return found and found + further_held
+
+
+def _end(recorded: TopicState | None, partition: int) -> int:
+    return recorded.offsets.get(partition, 0) if recorded else 0
+
+
+def readable(described: Mapping[str, TopicDescription | None]) -> dict[str, TopicDescription | None]:
+    """The topics as far as a read_committed consumer gets: what is held back is lost to it."""
+    return {name: topic and topic._replace(ends={**topic.ends, **topic.held}) for name, topic in described.items()}
+
+
 def _difference(name: str, before: TopicState, now: TopicDescription | None, resource: str) -> Suspend | None:
     if now is None:
         return TopicLost(resource=resource, topic=name, reason=_DELETED)

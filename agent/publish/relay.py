@@ -9,11 +9,11 @@ from contextlib import suppress
 from agent import failpoints
 from agent.config import Settings
 from agent.control import Control
-from agent.errors import AgentError, KafkaUnreachable, Retry, SlowLine, TopicMissing
+from agent.errors import AgentError, HangingTransaction, KafkaUnreachable, Retry, SlowLine, TopicMissing
 from agent.front.opening import open_reader
 from agent.front.reader import Published, Reader
 from agent.publish import recovery
-from agent.publish.base import Broker, Producer, Tick
+from agent.publish.base import Broker, Producer, Tick, TopicDescription
 from agent.publish.clients import cluster
 from agent.publish.feed import Feed
 from agent.publish.gauges import Gauges
@@ -104,7 +104,9 @@ class Relay:
         event = self.reader.event_id(before.number, identity.source_id)
         identity, mark = self.reader.identity(), self.reader.published()  # after the event: whoever deletes it moves the mark
         recovery.check(recovery.Facts(self.nonce, identity, mark, self.settings.state_topic, before, event))
-        topics = self.described(before, deadline)
+        found = self.broker.topics(self.settings.event_topics, deadline)
+        self.end_aborted(before, found, deadline)
+        topics = self.described(before, recovery.readable(found))
         self.records = Records(identity.source_id, identity.epoch, {}, self.settings.transaction_topic)
         self.learn(topics)
         self.covered = self.reader.batch_of(before.number)
@@ -132,7 +134,7 @@ class Relay:
 
     def look(self, now: float) -> None:
         """Sees whether the topics are still what they were; of one that is not, the state record says so at once."""
-        topics = self.described(self.state, now + self.timeout / 2)
+        topics = self.described(self.state, self.broker.topics(self.settings.event_topics, now + self.timeout / 2))
         lost = {name: topic for name, topic in topics.items() if topic.lost and not self.state.topics[name].lost}
         if lost:
             self.learn(lost)
@@ -218,30 +220,44 @@ class Relay:
             self.producer.send(*record)
 
     def commit(self, state: StateRecord, began: float) -> None:
-        """Adds the state record, sees that all is stored, and makes the transaction visible."""
+        """Sees that all is stored, adds the state record, which says where, and makes the transaction visible."""
+        self.stored(state, began)
         failpoints.hit("after_flush")
         state = with_offsets(state, self.producer.offsets)
         self.producer.send(self.settings.state_topic, 0, state.agent.encode(), state.dumps(), [])
         failpoints.hit("after_state_record")
-        if not self.producer.drain(0, began + self.timeout * 0.8):
-            raise SlowLine(events=state.number - self.state.number, seconds=round(time.monotonic() - began, 1))
+        self.stored(state, began)
         failpoints.hit("before_kafka_commit")
         self.producer.commit(began + self.timeout)
         failpoints.hit("after_kafka_commit")
         self.state = state
 
+    def stored(self, state: StateRecord, began: float) -> None:
+        """Waits until all that was sent is stored. Raises SlowLine."""
+        if not self.producer.drain(0, began + self.timeout * 0.8):
+            raise SlowLine(events=state.number - self.state.number, seconds=round(time.monotonic() - began, 1))
+
     def resources(self) -> dict[str, str]:
         """The configured resource of each topic."""
         return {self.settings.topic(resource): resource.name for resource in self.settings.resource}
 
-    def described(self, state: StateRecord, deadline: float) -> dict[str, TopicState]:
+    def end_aborted(self, before: StateRecord, found: Mapping[str, TopicDescription | None], deadline: float) -> None:
+        """Raises HangingTransaction when an aborted transaction lacks its end: having begun one in the same places, which the next producer aborts."""
+        hanging = recovery.hanging(before.topics, found, self.settings.transaction_topic)
+        if hanging:
+            self.producer.begin()
+            for topic, partition in hanging:
+                self.producer.send(topic, partition, b"", None, [])
+            self.producer.drain(0, deadline)
+            raise HangingTransaction(topics=", ".join(sorted({topic for topic, _ in hanging})))
+
+    def described(self, state: StateRecord, topics: Mapping[str, TopicDescription | None]) -> dict[str, TopicState]:
         """The configured topics as they are now, checked against the record. Of lost ones capture is told, until it has suspended the table."""
         resources, rows, further = self.resources(), self.reader.resources(), self.settings.transaction_topic
-        topics = dict(self.broker.topics(self.settings.event_topics, deadline))
-        if further is not None and topics.pop(further) is None:  # no table's: made again, it goes on from there
+        if further is not None and topics[further] is None:  # no table's: made again, it goes on from there
             raise TopicMissing(topic=further)
         facts = {topic: (name, int(str(rows[name]["generation"])) if name in rows else 1) for topic, name in resources.items()}
-        checked = recovery.check_topics(state.topics, topics, facts, state.number, self.settings.kafka.max_event_bytes)
+        checked = recovery.check_topics(state.topics, {topic: topics[topic] for topic in resources}, facts, state.number, self.settings.kafka.max_event_bytes)
         waiting = False
         for topic, found in checked.items():
             name, generation = facts[topic]

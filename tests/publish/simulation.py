@@ -152,7 +152,7 @@ class StepProducer(MemoryProducer):
     def arrives(self) -> None:
         """A delayed commit reaches the cluster, which ends the transaction unless a younger producer has come in between."""
         if self._cluster.youngest[self._id] is self and self._transaction is not None:
-            self._cluster.end(self._transaction, True)
+            self._cluster.end(self._transaction, self._id, True)
             self._transaction = None
 
 
@@ -321,6 +321,11 @@ class Publishing(RuleBasedStateMachine):
         while self.world.delayed:
             self.world.delayed.pop(0).arrives()
 
+    @rule(losing=st.booleans())
+    def aborts_are_lost(self, losing: bool) -> None:
+        """The topics are not told of them any more (KAFKA-20734), or are again."""
+        self.world.cluster.losing = set(self.world.front.expected) if losing else set()
+
     @rule(locked=st.booleans())
     def front_end_is_busy(self, locked: bool) -> None:
         """Or not any more."""
@@ -433,6 +438,7 @@ class Publishing(RuleBasedStateMachine):
     def come_to_rest(self) -> None:
         """Raises Violated."""
         self.world.locked = False
+        self.world.cluster.losing = set()
         for process in self.living():
             if process is not self.current:
                 self.kill(process)

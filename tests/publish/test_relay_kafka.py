@@ -11,9 +11,13 @@ from typing import Any
 
 import pytest
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # not re-exported for mypy
+from kafka import KafkaProducer
+from kafka.structs import TopicPartition
 
 from agent.config import Settings
 from agent.publish import topics
+from agent.publish.base import TopicDescription
+from agent.publish.state import StateRecord, loads
 from tests.publish.consumer import Judge
 from tests.publish.fronts import OutboxFront, settings_for, workload
 from tests.services.kafka import KafkaBroker
@@ -234,6 +238,81 @@ def test_a_harmed_topic_stops_its_table_alone(site: Callable[..., Site], kafka_b
     eventually(lambda: anew() == [1, 2], 60, "the new generation is published")
     judge.close()
     assert last.stop() < 4
+
+
+@pytest.fixture
+def unverified(kafka_broker: KafkaBroker) -> Iterator[None]:
+    """The broker takes records of a transaction its coordinator does not know of: so it looks where the coordinator lost an end."""
+    kafka_broker.alter("transaction.partition.verification.enable", "false")
+    yield
+    kafka_broker.alter("transaction.partition.verification.enable", None)
+
+
+def leave_open(here: Site, topic: str, committed: StateRecord | None = None) -> None:
+    """Records of the agent's own in each partition, in a transaction that has ended without telling these; `committed`: together with this state."""
+    client = KafkaProducer(bootstrap_servers=here.settings.kafka.bootstrap_servers, transactional_id=here.front.agent, max_block_ms=20_000)
+    client.init_transactions()
+    client.begin_transaction()
+    for number in range(3):
+        client._transaction_manager._partitions_in_transaction.add(TopicPartition(topic, number))  # not to be added by the client
+        client.send(topic, b"never ended", b"k", partition=number).get(20)
+    if committed is not None:
+        client.send(here.settings.state_topic, committed.dumps(), committed.agent.encode(), partition=0)
+        client.commit_transaction()
+    client.close(5)
+
+
+@pytest.mark.usefixtures("unverified")
+def test_an_aborted_transaction_whose_end_was_lost_never_becomes_visible(site: Callable[..., Site]) -> None:
+    """Our next commit in the same partitions would show it (KAFKA-20734); the agent aborts it first, and says so."""
+    here = site()
+    publisher = here.publisher()
+    here.front.write(workload(1, 50))
+    here.verdict()
+    publisher.stop()
+    leave_open(here, f"{here.settings.kafka.prefix}.orders")
+    here.front.write(workload(2, 50))
+    publisher = here.publisher()
+    here.verdict()
+    publisher.stop()
+    assert publisher.log.read_text().count("HANGING_TRANSACTION") == 1
+    assert here.front.suspensions() == []
+
+
+@pytest.mark.usefixtures("unverified")
+def test_a_committed_transaction_whose_end_was_lost_is_not_aborted(site: Callable[..., Site], kafka_broker: KafkaBroker) -> None:
+    """Its events are on record as published: their table is to be suspended until its topic is published anew."""
+    here = site()
+    topic = f"{here.settings.kafka.prefix}.orders"
+    publisher = here.publisher()
+    here.front.write(workload(1, 50))
+    here.verdict()
+    publisher.stop()
+    state = last_state(here)
+    ends = {number: end + 2 for number, end in state.topics[topic].offsets.items()}  # the end of the last transaction, and the record
+    leave_open(here, topic, state._replace(topics=state.topics | {topic: state.topics[topic]._replace(offsets=ends)}))
+    here.front.write(workload(2, 50))
+    publisher = here.publisher()
+    eventually(lambda: here.front.suspensions() == [("orders", "TOPIC_LOST")], 60, "capture is asked to suspend the table")
+    items = {name: events for name, events in here.front.expected.items() if name != topic}
+    Judge(kafka_broker.bootstrap, *items).verdict(items, 60)
+    publisher.stop()
+    assert "HANGING_TRANSACTION" not in publisher.log.read_text()
+    assert [place for place, at in described(here, topic).held.items() if at < ends[place]] == [0, 1, 2]
+
+
+def last_state(here: Site) -> StateRecord:
+    """The last record in the state topic."""
+    value = topics.broker(here.settings, here.front.agent).last_state(time.monotonic() + 20)
+    assert value is not None
+    return loads(value)
+
+
+def described(here: Site, topic: str) -> TopicDescription:
+    """A topic as it is."""
+    found = topics.describe(here.settings)[topic]
+    assert found is not None
+    return found
 
 
 @pytest.mark.slow

@@ -16,6 +16,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
     AclOperation,
     AclPermissionType,
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
     ResourcePatternType,
     ResourceType,
     ScramCredentialInfo,
@@ -209,6 +212,13 @@ class KafkaBroker(KafkaAddress):
         for future in self.admin.create_acls(grants, request_timeout=20).values():
             future.result(30)
 
+    def alter(self, name: str, value: str | None) -> None:
+        """Set a setting of the running broker, or with None take it back."""
+        how = AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
+        entry = ConfigEntry(name, value, incremental_operation=how)
+        for future in self.admin.incremental_alter_configs([ConfigResource(ResourceType.BROKER, "1", incremental_configs=[entry])]).values():
+            future.result(30)
+
     def _send(self, number: signal.Signals) -> None:
         if self._process is not None:
             self._process.send(number)
@@ -244,8 +254,9 @@ class KafkaBroker(KafkaAddress):
             return FENCED in process.log_tail()
 
         eventually(fenced, 90, "the session of the killed broker ends")
-        written = self._metadata_bytes()  # the controller writes a record at least every half second: one more, and the end is in its log
-        eventually(lambda: self._metadata_bytes() > written, 30, "the end of the session is written")
+        for _ in range(3):  # the controller writes a record at least every half second: the first may be older than the end, with the others it is in the log
+            written = self._metadata_bytes()
+            eventually(lambda: self._metadata_bytes() > written, 30, "the end of the session is written")  # noqa: B023 - called at once
         self.stop()
 
     def _metadata_bytes(self) -> int:
