@@ -17,6 +17,13 @@ class TopicDescription(NamedTuple):
     held: Mapping[int, int] = {}  # partition -> offset of the first record of an open transaction, where there is one
 
 
+class States(NamedTuple):
+    """The records of this agent at the end of its state topic."""
+
+    visible: bytes | None  # the last committed one; None when there is none
+    hanging: bytes | None = None  # one after it, whose transaction hangs
+
+
 class Producer(Protocol):
     """One transactional producer, initialised: every older one with the same transactional id is fenced, its open transaction aborted.
 
@@ -58,10 +65,10 @@ class Broker(Protocol):
     def open(self, deadline: float) -> Producer:
         """A new producer under this agent's transactional id; when it returns, no transaction of an older one is open."""
 
-    def last_state(self, deadline: float) -> bytes | None:
-        """The last committed record of this agent in its state topic; None when there is none. Call it after `open`.
+    def states(self, deadline: float) -> States:
+        """What stands at the end of the state topic. Call it after `open`, so that a transaction without end can only be one that hangs.
 
-        It has read as far as the topic's read_uncommitted end, or it raises KafkaUnreachable, or HangingTransaction when that cannot be.
+        It has read as far as the topic's read_uncommitted end, or it raises KafkaUnreachable; HangingTransaction when a stranger's transaction is open.
         Raises StateLost when the topic does not exist.
         """
 

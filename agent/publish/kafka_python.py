@@ -17,7 +17,7 @@ from kafka.structs import TopicPartition
 
 from agent.config.settings import KafkaSettings
 from agent.errors import HangingTransaction, KafkaUnreachable, StateLost
-from agent.publish.base import Headers, Producer, Tick, TopicDescription
+from agent.publish.base import Headers, Producer, States, Tick, TopicDescription
 from agent.publish.connection import addresses, client_settings, closing_client, new_attempt, our_error, refused_login
 from agent.publish.waiting import PAUSE, Worker, bounded
 
@@ -25,6 +25,7 @@ T = TypeVar("T")
 RECORD_BYTES = 64  # counted for each record beside key and value
 BATCH_BYTES = 262_144
 LINGER_MS = 20  # batches fill meanwhile; what ends a transaction does not wait for it
+_HANGS = 3.0  # seconds after which an end that has not arrived does not come
 _NEAR_END = 200  # records of the state topic read at first; ten times as many at each further attempt
 _UNKNOWN_TOPIC = 3  # error codes of the protocol
 _log = logging.getLogger(__name__)
@@ -197,20 +198,18 @@ class KafkaPython:
         """See Broker."""
         return KafkaPythonProducer(self._settings, self._agent, self._tick, deadline)
 
-    def last_state(self, deadline: float) -> bytes | None:
+    def states(self, deadline: float) -> States:
         """See Broker."""
-        return self._states(deadline).get(self._agent.encode())
+        return self._bounded(lambda: self._states(deadline), deadline, f"topic {self._state_topic}")
 
     def strangers(self, deadline: float) -> list[str]:
         """Keys of other agents' records near the end of the state topic: there must be none."""
-        return sorted(key.decode(errors="replace") for key in self._states(deadline) if key != self._agent.encode())
+        found = self._bounded(lambda: self._last_states(self._settled(deadline), deadline), deadline, f"topic {self._state_topic}")
+        return sorted(key.decode(errors="replace") for key in found if key != self._agent.encode())
 
     def topics(self, names: Iterable[str], deadline: float) -> dict[str, TopicDescription | None]:
         """See Broker."""
         return self._bounded(lambda: self._topics(list(names), deadline), deadline)
-
-    def _states(self, deadline: float) -> dict[bytes, bytes | None]:
-        return self._bounded(lambda: self._last_states(deadline), deadline, f"topic {self._state_topic}")
 
     def _bounded(self, work: Callable[[], T], deadline: float, what: str = "") -> T:
         try:
@@ -236,30 +235,46 @@ class KafkaPython:
             descriptions[name] = TopicDescription(identity, count, offsets, configured.get(name, {}), held)
         return descriptions
 
-    def _last_states(self, deadline: float) -> dict[bytes, bytes | None]:
-        described = self._topics([self._state_topic], deadline)[self._state_topic]
-        if described is None or described.partitions != 1:
-            raise StateLost(topic=self._state_topic)
-        goal, distance = described.ends[0], _NEAR_END
+    def _settled(self, deadline: float) -> TopicDescription:
+        """The state topic once the ends of transactions have had their time to arrive."""
+        hangs_at = time.monotonic() + _HANGS
+        while True:
+            described = self._topics([self._state_topic], deadline)[self._state_topic]
+            if described is None or described.partitions != 1:
+                raise StateLost(topic=self._state_topic)
+            if not described.held or time.monotonic() >= hangs_at:
+                return described
+
+    def _states(self, deadline: float) -> States:
+        described, mine = self._settled(deadline), self._agent.encode()
+        visible = self._last_states(described, deadline).get(mine)
+        if not described.held:
+            return States(visible)
+        hanging = self._read("read_uncommitted", described.held[0], described.ends[0], deadline).get(mine)
+        if hanging is None:
+            raise HangingTransaction(topics=self._state_topic)
+        return States(visible, hanging)
+
+    def _last_states(self, described: TopicDescription, deadline: float) -> dict[bytes, bytes | None]:
+        """The last visible record of each key, at least of ours."""
+        goal, distance = described.held.get(0, described.ends[0]), _NEAR_END
         while True:
             start = max(0, goal - distance)
-            found = self._read_states(start, goal, deadline, held=bool(described.held))
+            found = self._read("read_committed", start, goal, deadline)
             if self._agent.encode() in found or start == 0:
                 return found
             distance *= 10
 
-    def _read_states(self, start: int, goal: int, deadline: float, *, held: bool) -> dict[bytes, bytes | None]:
-        """The last record of each key from `start` to the read_uncommitted end `goal`, read with read_committed (kafka.md §6)."""
+    def _read(self, isolation: str, start: int, goal: int, deadline: float) -> dict[bytes, bytes | None]:
+        """The last record of each key in the state topic from `start` to `goal` (kafka.md §6)."""
         place = TopicPartition(self._state_topic, 0)
-        options = {"isolation_level": "read_committed", "enable_auto_commit": False, "allow_auto_create_topics": False, "auto_offset_reset": "earliest"}
+        options = {"isolation_level": isolation, "enable_auto_commit": False, "allow_auto_create_topics": False, "auto_offset_reset": "earliest"}
         found: dict[bytes, bytes | None] = {}
         with closing_client(KafkaConsumer, **self._options(deadline), **options, metrics_enabled=False) as consumer:
             consumer.assign([place])
             consumer.seek(place, start)
             while (consumer.position(place, timeout_ms=1000) or 0) < goal:
                 if time.monotonic() >= deadline:
-                    if held:
-                        raise HangingTransaction(topics=self._state_topic)
                     raise KafkaUnreachable(address=addresses(self._settings), reason=f"{self._state_topic} cannot be read to its end")
                 found |= {record.key: record.value for record in consumer.poll(timeout_ms=20).get(place, ()) if record.offset < goal}
         return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from agent.errors import KafkaUnreachable, StateLost
-from agent.publish.base import Headers, Tick, TopicDescription
+from agent.publish.base import Headers, States, Tick, TopicDescription
 
 
 class MemoryRecord(NamedTuple):
@@ -44,8 +44,7 @@ class MemoryCluster:
         self.down = False  # nothing is answered
         self.lost_replies = 0  # so many commits take effect and are not answered
         self.lost_commits = 0  # so many commits neither take effect nor are answered
-        self.losing: set[str] = set()  # topics that are not told of an abort, or with `losing_commits` of any end (KAFKA-20734)
-        self.losing_commits = False
+        self.losing: set[str] = set()  # topics that are not told of an abort (KAFKA-20734)
         self._hanging: dict[str, list[MemoryTransaction]] = {}  # by transactional id
 
     def create(self, name: str, partitions: int = 1) -> None:
@@ -61,7 +60,7 @@ class MemoryCluster:
         hanging = self._hanging.setdefault(transactional_id, [])
         hanging.append(transaction)
         for topic, partition in sorted(transaction.open):
-            if topic in self.losing and (self.losing_commits or not visible):
+            if topic in self.losing and not visible:
                 continue
             if topic in self.topics:
                 self.topics[topic].logs[partition].append(MemoryRecord(b"", None, [], None))
@@ -171,13 +170,16 @@ class MemoryBroker:
         self._check(deadline)
         return MemoryProducer(self._cluster, self._agent)
 
-    def last_state(self, deadline: float) -> bytes | None:
+    def states(self, deadline: float) -> States:
         """See Broker."""
         self._check(deadline)
         if self._state_topic not in self._cluster.topics:
             raise StateLost(topic=self._state_topic)
-        records = [record for record in self._cluster.committed(self._state_topic)[0] if record.key == self._agent.encode()]
-        return records[-1].value if records else None
+        log, mine = self._cluster.topics[self._state_topic].logs[0], self._agent.encode()
+        visible = [record.value for record in self._cluster.committed(self._state_topic)[0] if record.key == mine]
+        held = _held(log, (self._state_topic, 0))
+        hanging = [] if held is None else [record.value for record in log[held:] if record.key == mine]
+        return States(visible[-1] if visible else None, hanging[-1] if hanging else None)
 
     def topics(self, names: Iterable[str], deadline: float) -> dict[str, TopicDescription | None]:
         """See Broker."""

@@ -12,6 +12,7 @@ from agent.errors import (
     AgentError,
     AnotherAgent,
     DuplicateAgent,
+    HangingTransaction,
     PartitionsChanged,
     StateAhead,
     StateBehind,
@@ -26,6 +27,7 @@ from agent.publish.state import InvalidState, StateRecord, TopicState, loads
 
 OVERHEAD = 1024  # what a batch of one record adds to key, value and headers, generously
 MAX_MESSAGE_BYTES = "max.message.bytes"
+Places = list[tuple[str, int]]  # topics and partitions
 _DELETED, _NEVER_MADE = "it was deleted", "it does not exist"
 
 
@@ -124,21 +126,27 @@ def anew(name: str, now: TopicDescription | None, resource: str, generation: int
     return TopicState(now.id, generation, now.partitions, dict(now.ends))
 
 
-def hanging(recorded: Mapping[str, TopicState], described: Mapping[str, TopicDescription | None], further: str | None) -> list[tuple[str, int]]:
-    """Topics and partitions where an aborted transaction of this agent lacks its end; asked when none of its transactions can be open.
+def unended(before: StateRecord, hanging: StateRecord | None, topics: Mapping[str, TopicDescription | None], state_topic: str, further: str | None) -> Places:
+    """Where an aborted transaction of this agent lacks its end; asked when none of its transactions can be open. `hanging`: a state record in one.
 
-    A cluster that restarts can drop an end it has to write (KAFKA-20734). Our next commit there would then make the aborted records visible, too.
-    What is open from before a recorded end on was committed; it is not for us to abort (`readable`). The topic of transactions, `further`, is not
-    recorded: it goes with the others.
+    A cluster that restarts can drop ends it has to write (KAFKA-20734). Our next commit there would then make the aborted records visible, too.
+    In the tables' topics what is open from before the recorded end on was committed, and not for us to abort (`readable`); the rest was aborted.
+    In the state topic nothing tells that; but where nothing of the whole transaction is visible, it may count as aborted. Raises HangingTransaction
+    where some of it may be. The topic of transactions, `further`, is not recorded: it goes with the others.
     """
-    held = {name: topic.held for name, topic in described.items() if topic is not None}
-    further_held = [(further, partition) for partition in held.pop(further, {})] if further else []
-    found = [(name, partition) for name, places in held.items() for partition, at in places.items() if at >= _end(recorded.get(name), partition)]
-    return found and found + further_held
+    held = {(name, partition): at for name, topic in topics.items() if topic is not None for partition, at in topic.held.items()}
+    found = [place for place, at in held.items() if place[0] != further and at >= _end(before, place)]
+    if hanging is not None:
+        ends = {(name, number): end for name, topic in hanging.topics.items() for number, end in topic.offsets.items()}
+        touched = {place: end for place, end in ends.items() if hanging.number > before.number and end > _end(before, place)}
+        if any(held.get(place, end) >= end for place, end in touched.items()):
+            raise HangingTransaction(topics=state_topic)
+        found.append((state_topic, 0))
+    return found and found + [place for place in held if place[0] == further]
 
 
-def _end(recorded: TopicState | None, partition: int) -> int:
-    return recorded.offsets.get(partition, 0) if recorded else 0
+def _end(record: StateRecord, place: tuple[str, int]) -> int:
+    return record.topics[place[0]].offsets.get(place[1], 0) if place[0] in record.topics else 0
 
 
 def readable(described: Mapping[str, TopicDescription | None]) -> dict[str, TopicDescription | None]:

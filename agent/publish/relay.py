@@ -99,13 +99,13 @@ class Relay:
         self.gauges.backlog(self.reader, self.reader.published().number)
         self.broker = self.connect(identity.agent_uuid, self.tick)
         self._producer = self.broker.open(deadline)
-        value = self.broker.last_state(deadline)
-        before = recovery.read(self.settings.state_topic, value)
+        states = self.broker.states(deadline)
+        before = recovery.read(self.settings.state_topic, states.visible)
         event = self.reader.event_id(before.number, identity.source_id)
         identity, mark = self.reader.identity(), self.reader.published()  # after the event: whoever deletes it moves the mark
         recovery.check(recovery.Facts(self.nonce, identity, mark, self.settings.state_topic, before, event))
         found = self.broker.topics(self.settings.event_topics, deadline)
-        self.end_aborted(before, found, deadline)
+        self.end_aborted(before, states.hanging, found, deadline)
         topics = self.described(before, recovery.readable(found))
         self.records = Records(identity.source_id, identity.epoch, {}, self.settings.transaction_topic)
         self.learn(topics)
@@ -241,15 +241,16 @@ class Relay:
         """The configured resource of each topic."""
         return {self.settings.topic(resource): resource.name for resource in self.settings.resource}
 
-    def end_aborted(self, before: StateRecord, found: Mapping[str, TopicDescription | None], deadline: float) -> None:
+    def end_aborted(self, before: StateRecord, hanging: bytes | None, found: Mapping[str, TopicDescription | None], deadline: float) -> None:
         """Raises HangingTransaction when an aborted transaction lacks its end: having begun one in the same places, which the next producer aborts."""
-        hanging = recovery.hanging(before.topics, found, self.settings.transaction_topic)
-        if hanging:
+        record = None if hanging is None else recovery.read(self.settings.state_topic, hanging)
+        places = recovery.unended(before, record, found, self.settings.state_topic, self.settings.transaction_topic)
+        if places:
             self.producer.begin()
-            for topic, partition in hanging:
+            for topic, partition in places:
                 self.producer.send(topic, partition, b"", None, [])
             self.producer.drain(0, deadline)
-            raise HangingTransaction(topics=", ".join(sorted({topic for topic, _ in hanging})))
+            raise HangingTransaction(topics=", ".join(sorted({topic for topic, _ in places})))
 
     def described(self, state: StateRecord, topics: Mapping[str, TopicDescription | None]) -> dict[str, TopicState]:
         """The configured topics as they are now, checked against the record. Of lost ones capture is told, until it has suspended the table."""

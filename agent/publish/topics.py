@@ -113,14 +113,14 @@ def write_first_state(settings: Settings, agent_uuid: str, epoch: int, nonce: st
         strangers = cluster.strangers(deadline)
         if strangers:
             raise InitRefused(reason=f"the state topic {settings.state_topic} belongs to another agent ({strangers[0]})")
-        value = cluster.last_state(deadline)
+        value = cluster.states(deadline).visible
         if value is not None:
             _own(settings.state_topic, value)
             return
         write_state(producer, settings.state_topic, StateRecord(agent_uuid, epoch, nonce, 0, "", "", 0, 0, {}), deadline)
     finally:
         producer.abandon()
-    if cluster.last_state(time.monotonic() + SECONDS) is None:
+    if cluster.states(time.monotonic() + SECONDS).visible is None:
         raise StateLost(topic=settings.state_topic)
 
 

@@ -351,7 +351,7 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "lost_abort_not_made_good",
         "a recovery does not look for aborted transactions whose end the cluster has lost",
-        (Edit("publish/relay.py", "        self.end_aborted(before, found, deadline)\n", ""),),
+        (Edit("publish/relay.py", "        self.end_aborted(before, states.hanging, found, deadline)\n", ""),),
         "simulation",
     ),
     Bug(

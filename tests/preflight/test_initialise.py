@@ -66,7 +66,7 @@ def test_everything_is_made_and_a_second_run_changes_nothing(any_unit: Unit) -> 
 def test_the_first_state_record_is_of_this_agent(unit: Unit) -> None:
     unit.initialise()
     stored = state(unit)
-    value = broker(unit.settings, stored["agent_uuid"]).last_state(10**9)
+    value = broker(unit.settings, stored["agent_uuid"]).states(10**9).visible
     assert value is not None
     record = loads(value)
     assert (record.agent, record.epoch, record.nonce, record.number) == (stored["agent_uuid"], 0, stored["nonce"], 0)

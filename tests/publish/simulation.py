@@ -19,7 +19,7 @@ from agent.control import Control
 from agent.errors import AgentError, AnotherAgent, KafkaUnreachable, Retry
 from agent.front.outbox import Batch, event_id
 from agent.front.reader import Identity, Published, Reader
-from agent.publish.base import Headers, Tick, TopicDescription
+from agent.publish.base import Headers, States, Tick, TopicDescription
 from agent.publish.memory import MemoryBroker, MemoryProducer, MemoryRecord
 from agent.publish.relay import Relay
 from tests.publish.fronts import SOURCE_ID, workload
@@ -168,11 +168,11 @@ class StepBroker(MemoryBroker):
         opened: MemoryProducer = self._process.call(lambda: StepProducer(self._process, self._world, self._agent))
         return opened
 
-    def last_state(self, deadline: float) -> bytes | None:
+    def states(self, deadline: float) -> States:
         """See Broker."""
-        original = super().last_state
-        value: bytes | None = self._process.call(lambda: original(deadline))
-        return value
+        original = super().states
+        found: States = self._process.call(lambda: original(deadline))
+        return found
 
     def topics(self, names: Iterable[str], deadline: float) -> dict[str, TopicDescription | None]:
         """See Broker."""
@@ -321,10 +321,11 @@ class Publishing(RuleBasedStateMachine):
         while self.world.delayed:
             self.world.delayed.pop(0).arrives()
 
-    @rule(losing=st.booleans())
-    def aborts_are_lost(self, losing: bool) -> None:
-        """The topics are not told of them any more (KAFKA-20734), or are again."""
-        self.world.cluster.losing = set(self.world.front.expected) if losing else set()
+    @rule(topics=st.sampled_from(["none", "of tables", "all"]))
+    def aborts_are_lost(self, topics: str) -> None:
+        """These topics are not told of them from now on (KAFKA-20734)."""
+        tables, state = set(self.world.front.expected), {self.world.settings.state_topic}
+        self.world.cluster.losing = {"none": set(), "of tables": tables, "all": tables | state}[topics]
 
     @rule(locked=st.booleans())
     def front_end_is_busy(self, locked: bool) -> None:

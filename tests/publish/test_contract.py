@@ -157,7 +157,7 @@ def test_an_older_producer_is_fenced(case: Case) -> None:
 def test_the_last_state_is_the_last_visible_one_of_this_agent(case: Case) -> None:
     """None at first; not that of an open or aborted transaction; not another agent's."""
     producer = case.open()
-    assert case.broker.last_state(soon()) is None
+    assert case.broker.states(soon()).visible is None
     for value in (b"1", b"2"):
         producer.begin()
         producer.send(case.state, 0, case.agent.encode(), value, [])
@@ -168,7 +168,7 @@ def test_the_last_state_is_the_last_visible_one_of_this_agent(case: Case) -> Non
     producer.drain(0, soon())
     producer.abandon()
     case.open()
-    assert case.broker.last_state(soon()) == b"2"
+    assert case.broker.states(soon()).visible == b"2"
 
 
 def test_the_last_state_is_found_behind_many_others(case: Case) -> None:
@@ -181,7 +181,7 @@ def test_the_last_state_is_found_behind_many_others(case: Case) -> None:
     for number in range(700):
         producer.send(case.state, 0, b"another", b"%d" % number, [])
     producer.commit(soon())
-    assert case.broker.last_state(soon()) == b"mine"
+    assert case.broker.states(soon()).visible == b"mine"
 
 
 def test_topics_are_described_and_never_created(case: Case) -> None:
@@ -225,5 +225,5 @@ def test_no_state_topic(case: Case) -> None:
     broker = case.broker
     broker._state_topic = missing  # type: ignore[attr-defined]
     with pytest.raises(StateLost):
-        broker.last_state(soon())
+        broker.states(soon())
     producer.abandon()

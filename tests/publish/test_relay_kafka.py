@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,11 @@ from kafka.structs import TopicPartition
 
 from agent.config import Settings
 from agent.publish import topics
-from agent.publish.base import TopicDescription
 from agent.publish.state import StateRecord, loads
 from tests.publish.consumer import Judge
 from tests.publish.fronts import OutboxFront, settings_for, workload
 from tests.services.kafka import KafkaBroker
-from tests.waiting import eventually
+from tests.waiting import eventually, never
 
 FROZEN = 7.0  # seconds
 WAITING = 20  # batches in the outbox, at the most, so that the publisher is busy and never hopelessly behind
@@ -248,29 +247,45 @@ def unverified(kafka_broker: KafkaBroker) -> Iterator[None]:
     kafka_broker.alter("transaction.partition.verification.enable", None)
 
 
-def leave_open(here: Site, topic: str, committed: StateRecord | None = None) -> None:
-    """Records of the agent's own in each partition, in a transaction that has ended without telling these; `committed`: together with this state."""
+def leave_open(here: Site, records: Mapping[str, bytes], told: Mapping[str, bytes]) -> None:
+    """A transaction of the agent's with a record in each partition of these topics; it has ended, committed, but only the topics `told` know."""
     client = KafkaProducer(bootstrap_servers=here.settings.kafka.bootstrap_servers, transactional_id=here.front.agent, max_block_ms=20_000)
     client.init_transactions()
     client.begin_transaction()
-    for number in range(3):
-        client._transaction_manager._partitions_in_transaction.add(TopicPartition(topic, number))  # not to be added by the client
-        client.send(topic, b"never ended", b"k", partition=number).get(20)
-    if committed is not None:
-        client.send(here.settings.state_topic, committed.dumps(), committed.agent.encode(), partition=0)
-        client.commit_transaction()
+    for topic, value in {**records, **told}.items():
+        for number in sorted(client.partitions_for(topic)):
+            if topic in records:
+                client._transaction_manager._partitions_in_transaction.add(TopicPartition(topic, number))  # not to be added by the client
+            client.send(topic, value, here.front.agent.encode(), partition=number).get(20)
+    client.commit_transaction()
     client.close(5)
 
 
+def after_orders(here: Site) -> StateRecord:
+    """The state record, as if one more event were in each partition of `orders`."""
+    value = topics.broker(here.settings, here.front.agent).states(time.monotonic() + 20).visible
+    assert value is not None
+    state, topic = loads(value), f"{here.settings.kafka.prefix}.orders"
+    ends = {number: end + 2 for number, end in state.topics[topic].offsets.items()}  # the end of the last transaction, and the record
+    return state._replace(topics=state.topics | {topic: state.topics[topic]._replace(offsets=ends)})
+
+
 @pytest.mark.usefixtures("unverified")
-def test_an_aborted_transaction_whose_end_was_lost_never_becomes_visible(site: Callable[..., Site]) -> None:
+@pytest.mark.parametrize("hanging", ["orders", "orders, state", "state"])
+def test_a_transaction_that_lost_its_end_never_becomes_visible(site: Callable[..., Site], hanging: str) -> None:
     """Our next commit in the same partitions would show it (KAFKA-20734); the agent aborts it first, and says so."""
     here = site()
     publisher = here.publisher()
     here.front.write(workload(1, 50))
     here.verdict()
     publisher.stop()
-    leave_open(here, f"{here.settings.kafka.prefix}.orders")
+    records = {}
+    if "orders" in hanging:
+        records[f"{here.settings.kafka.prefix}.orders"] = b"never ended"
+    if "state" in hanging:
+        state = after_orders(here)
+        records[here.settings.state_topic] = state._replace(number=state.number + (3 if "orders" in hanging else 0)).dumps()
+    leave_open(here, records, {})
     here.front.write(workload(2, 50))
     publisher = here.publisher()
     here.verdict()
@@ -280,7 +295,24 @@ def test_an_aborted_transaction_whose_end_was_lost_never_becomes_visible(site: C
 
 
 @pytest.mark.usefixtures("unverified")
-def test_a_committed_transaction_whose_end_was_lost_is_not_aborted(site: Callable[..., Site], kafka_broker: KafkaBroker) -> None:
+def test_nothing_is_published_while_it_is_not_known_whether_a_transaction_was_committed(site: Callable[..., Site]) -> None:
+    """Its state record hangs, its events do not: they may be visible. An administrator has to end it."""
+    here = site()
+    publisher = here.publisher()
+    here.front.write(workload(1, 50))
+    here.verdict()
+    publisher.stop()
+    state = after_orders(here)
+    leave_open(here, {here.settings.state_topic: state._replace(number=state.number + 3).dumps()}, {})
+    here.front.write(workload(2, 50))
+    publisher = here.publisher()
+    eventually(lambda: "HANGING_TRANSACTION" in publisher.log.read_text(), 60, "it says so")
+    never(lambda: publisher.log.read_text().count("kafka_recovered") > 1, during=8, what="it went on")
+    publisher.stop()
+
+
+@pytest.mark.usefixtures("unverified")
+def test_a_committed_transaction_that_lost_its_end_is_not_aborted(site: Callable[..., Site], kafka_broker: KafkaBroker) -> None:
     """Its events are on record as published: their table is to be suspended until its topic is published anew."""
     here = site()
     topic = f"{here.settings.kafka.prefix}.orders"
@@ -288,9 +320,8 @@ def test_a_committed_transaction_whose_end_was_lost_is_not_aborted(site: Callabl
     here.front.write(workload(1, 50))
     here.verdict()
     publisher.stop()
-    state = last_state(here)
-    ends = {number: end + 2 for number, end in state.topics[topic].offsets.items()}  # the end of the last transaction, and the record
-    leave_open(here, topic, state._replace(topics=state.topics | {topic: state.topics[topic]._replace(offsets=ends)}))
+    state = after_orders(here)
+    leave_open(here, {topic: b"committed"}, {here.settings.state_topic: state.dumps()})
     here.front.write(workload(2, 50))
     publisher = here.publisher()
     eventually(lambda: here.front.suspensions() == [("orders", "TOPIC_LOST")], 60, "capture is asked to suspend the table")
@@ -298,21 +329,9 @@ def test_a_committed_transaction_whose_end_was_lost_is_not_aborted(site: Callabl
     Judge(kafka_broker.bootstrap, *items).verdict(items, 60)
     publisher.stop()
     assert "HANGING_TRANSACTION" not in publisher.log.read_text()
-    assert [place for place, at in described(here, topic).held.items() if at < ends[place]] == [0, 1, 2]
-
-
-def last_state(here: Site) -> StateRecord:
-    """The last record in the state topic."""
-    value = topics.broker(here.settings, here.front.agent).last_state(time.monotonic() + 20)
-    assert value is not None
-    return loads(value)
-
-
-def described(here: Site, topic: str) -> TopicDescription:
-    """A topic as it is."""
     found = topics.describe(here.settings)[topic]
     assert found is not None
-    return found
+    assert set(found.held) == {0, 1, 2}
 
 
 @pytest.mark.slow

@@ -70,7 +70,7 @@ class Site:
         finally:
             producer.abandon()
         assert all(kafka.topics(self.topics, deadline).values())
-        return kafka.last_state(deadline)
+        return kafka.states(deadline).visible
 
 
 @pytest.fixture
