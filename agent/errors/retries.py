@@ -65,7 +65,7 @@ class HangingTransaction(Retry):
 
     code = "HANGING_TRANSACTION"
     summary = mark("A transaction of this agent that Kafka has ended is still open in {topics}")
-    hint = mark("The agent aborts it and goes on. If this comes again for minutes, it cannot know how it ended: Kafka's administrator has to (see the runbook).")
+    hint = mark("The agent aborts it and goes on. If this goes on for minutes, Kafka's administrator has to do it (see the runbook).")
 
 
 class LoginRefused(Retry):
