@@ -196,7 +196,7 @@ def test_what_a_new_snapshot_sees_and_the_lag(published: PostgresBusiness) -> No
     source.open(published.initial(), silent_never)
     with published.connect() as running, running.transaction():
         in_progress = running.execute("SELECT pg_current_xact_id()::text::int8").fetchone()
-        published.transaction("INSERT INTO orders SELECT n FROM generate_series(1, 500) n")
+        published.transaction("INSERT INTO orders SELECT n FROM generate_series(1, 20000) n")  # more than the server writes for itself meanwhile
         (got,) = read_commits(source, 1)
         snapshot = eventually(source.tend, what="a snapshot is taken")
     assert in_progress is not None
@@ -205,7 +205,7 @@ def test_what_a_new_snapshot_sees_and_the_lag(published: PostgresBusiness) -> No
     assert not snapshot.sees(in_progress[0])
     assert source.tend() is None
     lag = source.lag_bytes()
-    assert lag > 500 * 30
+    assert lag > 20000 * 30
     source.acknowledge(got.position)
     eventually(lambda: source.tend() is not None and source.lag_bytes() < lag, what="the lag is smaller")
 
