@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psycopg
@@ -14,10 +14,11 @@ from sqlalchemy import make_url
 
 from tests.agent_process import Installation
 from tests.checker.inputs import big_number, name
+from tests.checker.table import in_mariadb
 from tests.checker.unit import SCHEMA, UnitTable, create_tables
 from tests.conftest import fresh_database
 from tests.services.kafka import KafkaBroker, Mechanism, Resource
-from tests.services.mariadb import MariaDbAddress, connected
+from tests.services.mariadb import MariaDbAddress, connected, execute
 from tests.services.postgres import SecurePostgres
 from tests.services.processes import HOST
 
@@ -111,21 +112,38 @@ def place(
             run_sql(server.dsn(), f'DROP DATABASE "{role}" WITH (FORCE)')
 
 
-def findings(place: Installation) -> dict[str, str]:
-    """What `check` finds wrong: code and what fixes it."""
+@pytest.fixture
+def with_front_right(place: Installation, mariadb_server: MariaDbAddress) -> Callable[[str], None]:
+    """Runs "REVOKE DELETE ON {} FROM {}" and the like: on the table, where the role owns it, or on the database, with the role."""
+    role = f"{place.name}_front"
+
+    def run(statement: str) -> None:
+        if in_mariadb(place.places.front):
+            execute(mariadb_server.url.render_as_string(hide_password=False), statement.format(f"`{role}`.*", f"'{role}'@'{HOST}'"))
+        else:
+            run_sql(str(place.front), statement.format('"person"', f'"{role}"'))
+
+    return run
+
+
+def findings(place: Installation) -> dict[str, dict[str, str]]:
+    """What `check` finds wrong, by code."""
     told = json.loads(place.command("check", "--json", expect=78).stdout)  # the servers of the tests have no limit for slots
-    return {finding["code"]: finding["fix"] for finding in told if finding["level"] != "ok" and finding["code"] != "SLOT_LIMIT"}
+    return {finding["code"]: finding for finding in told if finding["level"] != "ok" and finding["code"] != "SLOT_LIMIT"}
 
 
-def test_the_documented_grants_are_enough_and_less_is_refused(place: Installation) -> None:
+def test_the_documented_grants_are_enough_and_less_is_refused(place: Installation, with_front_right: Callable[[str], None]) -> None:
     place.command("init", "--apply")
     assert findings(place) == {}
     person = f'"{SCHEMA}"."person"'
     run_sql(place.source, f'REVOKE SELECT ("district") ON {person} FROM "{place.name}"', f'ALTER ROLE "{place.name}" NOREPLICATION')
     lacking = findings(place)
-    assert lacking["RIGHT_SELECT"] == f'GRANT SELECT ("district") ON TABLE {person} TO "{place.name}";'
-    assert lacking["ROLE_ATTRIBUTES"] == f'ALTER ROLE "{place.name}" LOGIN REPLICATION;'
-    run_sql(place.source, lacking["RIGHT_SELECT"], lacking["ROLE_ATTRIBUTES"])
+    assert lacking["RIGHT_SELECT"]["fix"] == f'GRANT SELECT ("district") ON TABLE {person} TO "{place.name}";'
+    assert lacking["ROLE_ATTRIBUTES"]["fix"] == f'ALTER ROLE "{place.name}" LOGIN REPLICATION;'
+    run_sql(place.source, lacking["RIGHT_SELECT"]["fix"], lacking["ROLE_ATTRIBUTES"]["fix"])
+    with_front_right("REVOKE DELETE ON {} FROM {}")
+    assert "lacks the right DELETE" in findings(place)["FRONT_TABLE_WRONG"]["message"]
+    with_front_right("GRANT DELETE ON {} TO {}")
     run_sql(place.source, f"INSERT INTO {person} VALUES (1, 'copied', 'a', 'x'), (2, 'gone', 'b', 'x')")
     with place.start() as agent:
         agent.wait_ready()

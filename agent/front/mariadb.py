@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, CursorResult, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from agent.errors import AgentError, AnotherAgent, FrontBusy, FrontTableWrong, FrontUnfit, FrontUnreachable, LoginRefused, RowRefused
@@ -40,6 +41,15 @@ _COLUMNS = text("""
 _INDEXES = text("""
     SELECT table_name, index_name, column_name, sub_part FROM information_schema.statistics
     WHERE table_schema = coalesce(:schema, database()) AND table_name = :table AND non_unique = 0""")
+
+# Each changes nothing and needs just this right; roles count, which no table of rights tells.
+_NEEDS = {
+    "SELECT": "SELECT 1 FROM {table} WHERE 1 = 0",
+    "INSERT": "INSERT INTO {table} ({column}) SELECT NULL FROM DUAL WHERE 1 = 0",
+    "UPDATE": "UPDATE {table} SET {column} = NULL WHERE 1 = 0",
+    "DELETE": "DELETE FROM {table} WHERE 1 = 0",
+}
+_DENIED = frozenset({1142, 1143})
 
 
 def mariadb_engine(url: str | URL, password: Callable[[], str] | None, lock_wait: float, pooled: bool = False) -> Engine:
@@ -215,9 +225,24 @@ class MariaDbFront(SqlFront):
             raise self._wrong(target, "it does not exist")
         if str(tables[0][0]).upper() != "INNODB":
             raise self._wrong(target, f"its engine is {tables[0][0] or 'none (a view)'}; it must be InnoDB, which alone rolls back")
+        self._check_rights(target)
         self._check_columns(target, {row[0]: row[1:] for row in columns})
         self._check_key(target, indexes)
         self._columns[target.resource] = Columns(target, {row[0]: declared(row[1]) for row in columns})
+
+    def _check_rights(self, target: Target) -> None:
+        lacking = [right for right, statement in _NEEDS.items() if self._denied(target, statement)]
+        if lacking:
+            raise self._wrong(target, f"the agent's user lacks the right {', '.join(lacking)}")
+
+    def _denied(self, target: Target, statement: str) -> bool:
+        column = self.quote(target.columns[target.key[0]].name)
+        try:
+            with self.engine.connect() as connection:
+                connection.exec_driver_sql(statement.format(table=self.table(target), column=column), execution_options={"no_parameters": True})
+        except DBAPIError as error:
+            return error.orig is not None and error.orig.args[0] in _DENIED
+        return False
 
     @staticmethod
     def _wrong(target: Target, reason: str) -> FrontTableWrong:

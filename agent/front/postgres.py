@@ -43,6 +43,9 @@ _INDEXES = text("""
     from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
     where i.indrelid = to_regclass(:table) and i.indisunique""")
 
+_LACKING = text("""
+    select privilege from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) privilege where not has_table_privilege(to_regclass(:table), privilege)""")
+
 
 def postgres_engine(url: str | URL, password: Callable[[], str] | None, lock_wait: float, pooled: bool = False) -> Engine:
     """An engine whose sessions write values in the one text form (`values.SESSION`), wait for locks within bounds and notice a dead peer.
@@ -164,8 +167,11 @@ class PostgresFront(SqlFront):
         with self.guarded(), self.engine.connect() as connection:
             columns = {row[0]: row for row in connection.execute(_COLUMNS, {"table": self.table(target)})}
             indexes = connection.execute(_INDEXES, {"table": self.table(target)}).all()
+            lacking = connection.execute(_LACKING, {"table": self.table(target)}).scalars().all()
         if not columns:
             raise FrontTableWrong(resource=target.resource, table=target.name, reason="it does not exist")
+        if lacking:
+            raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"the agent's role lacks the right {', '.join(lacking)}")
         for i, column in enumerate(target.columns):
             self._check_column(target, i, columns.get(column.name))
         self._declared[target.resource] = {name: row[1] for name, row in columns.items()}

@@ -77,6 +77,18 @@ def test_a_table_that_would_change_rows_is_refused(administrator: str, mariadb_u
     assert reason in str(refused.value)
 
 
+@pytest.mark.parametrize("right", ["SELECT", "INSERT", "UPDATE", "DELETE"])
+def test_a_missing_right_is_named(administrator: str, mariadb_url: str, right: str) -> None:
+    """Before a row needs it; rights that roles bring count."""
+    front, user, database = MariaDbFront(mariadb_url, None, 1.0), make_url(mariadb_url).username, make_url(mariadb_url).database
+    front.create(PLAIN)
+    execute(administrator, f"REVOKE {right} ON `{database}`.* FROM '{user}'@'%'")
+    with pytest.raises(FrontTableWrong, match=f"lacks the right {right}$"):
+        front.check(PLAIN)
+    execute(administrator, f"GRANT {right} ON `{database}`.* TO '{user}'@'%'")
+    front.check(PLAIN)
+
+
 @pytest.mark.parametrize("collation", ["utf8mb4_general_ci", "utf8mb4_unicode_ci", "utf8mb4_bin", "utf8mb4_unicode_nopad_ci"])
 def test_key_collations_that_merge_rows_are_refused(administrator: str, mariadb_url: str, collation: str) -> None:
     """Case, accents, trailing spaces or all characters of four bytes would be one key."""
