@@ -13,7 +13,7 @@ def check(settings: Settings) -> list[Finding]:
     front = FrontCheck(settings)
     try:
         front.open()
-        source = check_source(settings, front.stored)
+        source = check_source(settings, front.state if front.stored else None)
         if source.judged is not None and not errors(source.judged.tables):
             front.tables(source.judged.resources(settings))
     finally:

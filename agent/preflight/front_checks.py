@@ -65,6 +65,11 @@ class FrontCheck:
         except AgentError as cause:
             self.findings.append(failed(cause))
 
+    def state(self) -> Mapping[str, object]:
+        """The state row as it is by now; only where `stored` is one."""
+        assert self._front is not None, "the front end was not opened"
+        return self._front.stored_state() or {}
+
     def tables(self, resources: list[Resource]) -> None:
         """Each shared table: there and wide enough, or init will make it."""
         for resource in resources:

@@ -29,6 +29,9 @@ _TLS = ("ssl", "certificate", "tls")
 _GONE = ("timeout expired", "server closed the connection", "could not receive")
 
 
+State = Callable[[], Mapping[str, object]]
+
+
 class Source(NamedTuple):
     """What came out: the findings, and the judgement where the database could be asked."""
 
@@ -36,8 +39,8 @@ class Source(NamedTuple):
     judged: Judgement | None
 
 
-def check_source(settings: Settings, stored: Mapping[str, object] | None) -> Source:
-    """Every check of the business database. `stored`: the agent's state row where it is initialised."""
+def check_source(settings: Settings, stored: State | None) -> Source:
+    """Every check of the business database. `stored` reads the agent's state row; None where it is not initialised."""
     findings = list(_network(settings))
     if errors(findings):
         return Source(findings, None)
@@ -156,7 +159,7 @@ def _clock(connection: Connection) -> Iterator[Finding]:
     yield level("CLOCK", message, translate(mark("Set both by NTP; see it with: timedatectl timesync-status")), seconds=f"{seconds:.0f}")
 
 
-def _judged(settings: Settings, connection: Connection, out: list[Judgement], stored: Mapping[str, object] | None) -> list[Finding]:
+def _judged(settings: Settings, connection: Connection, out: list[Judgement], stored: State | None) -> list[Finding]:
     judged = judgement.judge(settings, connection)
     out.append(judged)
     publication = judged.publication
@@ -172,7 +175,7 @@ def _judged(settings: Settings, connection: Connection, out: list[Judgement], st
     return [*judged.rights, *judged.tables, *publication]
 
 
-def _replication(settings: Settings, side: Connection, stored: Mapping[str, object] | None) -> list[Finding]:
+def _replication(settings: Settings, side: Connection, stored: State | None) -> list[Finding]:
     """The replication connection and the slot."""
     try:
         replication = psycopg.connect(conninfo(settings.source, replication=True), autocommit=True)
@@ -192,16 +195,17 @@ def _unmade(settings: Settings, side: Connection) -> list[Finding]:
     return [error("SLOT", message, f"{statements.drop_slot(settings.slot)};", slot=settings.slot)]
 
 
-def _followed(settings: Settings, replication: Connection, side: Connection, stored: Mapping[str, object]) -> list[Finding]:
+def _followed(settings: Settings, replication: Connection, side: Connection, stored: State) -> list[Finding]:
     """Checks A and B as the service makes them, and how far the slot is behind."""
-    row: Any = stored
+    server = catalogue.server(replication, side, settings.slot)
+    row: Any = stored()  # after the slot: a running service moves its position first
     known = Stored(
         row["source_id"], row["system_id"], row["timeline"], row["slot"], row["epoch"], row["position"], row["position_time_us"],
         CommitMark(row["commit_position"], row["commit_xid"], row["commit_time_us"]), row["number"], row["batch"], {},
     )  # fmt: skip
     text = mark("The replication slot {slot} stands where this agent left it; nobody reads it now")
     try:
-        check_history(catalogue.server(replication, side, known.slot), known, address(settings.source))
+        check_history(server, known, address(settings.source))
     except SlotBusy:
         text = mark("The replication slot {slot} is being read")
     slot = source_facts.slot(side, known.slot)

@@ -254,6 +254,19 @@ def test_a_slot_dropped_or_made_again_is_an_error(unit: Unit) -> None:
     assert wrong(check(unit.settings)) == {"SLOT_ADVANCED"}
 
 
+def test_a_slot_that_moves_while_it_is_checked_is_none(unit: Unit) -> None:
+    """A running service stores its position, then tells the source: between the first look at the front end and the look at the slot."""
+    unit.initialise()
+    front = front_checks.FrontCheck(unit.settings)
+    front.open()
+    unit.execute("select pg_switch_wal()")
+    end = unit.value("select pg_current_wal_lsn()::text")
+    stated(unit, schema.state, position=end)
+    unit.execute(f"select pg_replication_slot_advance('{unit.settings.slot}', '{end}')")
+    assert wrong(source_checks.check_source(unit.settings, front.state).findings) == set()
+    front.close()
+
+
 def test_a_slot_that_is_read_or_far_behind(unit: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
     unit.initialise()
     with closing(psycopg.connect(unit.conninfo, autocommit=True, replication="database")) as reader:
