@@ -26,6 +26,7 @@ ANOTHER_AGENT = 75  # exit status of an agent that finds its front end taken
 ENDS_WITHIN = 10.0  # seconds after SIGTERM
 TAKEN = 30.0  # seconds in which an agent that finds its front end taken ends
 DAY = 86_400  # seconds
+SESSION = 9  # seconds, as Kafka has it: long enough for a transaction to time out meanwhile
 SLOW = 40_000  # bytes a second
 
 
@@ -250,6 +251,15 @@ class Nemesis:
             yield
         finally:
             self._ground.broker.start_again()
+
+    @contextmanager
+    def broker_dies_and_returns(self) -> Iterator[None]:
+        """kill -9 of the broker, which is back before its session has ended: then transactions lose their ends (KAFKA-20734)."""
+        self._ground.broker.kill9()
+        try:
+            yield
+        finally:
+            self._ground.broker.start_again(SESSION)
 
     @contextmanager
     def broker_restarts(self) -> Iterator[None]:

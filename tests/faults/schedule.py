@@ -35,7 +35,7 @@ DEEDS = (
     "capture_dies", "publisher_dies", "service_dies", "service_stops", "capture_freezes", "publisher_freezes", "second_agent",
     "clock_jumps:forwards", "clock_jumps:backwards",
     "source_restarts", "source_sessions_end", "source_password_changes", "column_added",
-    "front_table_locked", "broker_dies", "broker_restarts", "broker_freezes", "end_of_transaction_unanswered",
+    "front_table_locked", "broker_dies", "broker_dies_and_returns", "broker_restarts", "broker_freezes", "end_of_transaction_unanswered",
     *(f"{deed}:{peer}" for peer in ("source", "kafka") for deed in _LINE),
 )  # fmt: skip
 _OF_A_SERVER = ("front_restarts", "front_sessions_end", "commit_unanswered", *(f"{deed}:front" for deed in _LINE))

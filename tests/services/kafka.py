@@ -138,13 +138,16 @@ class KafkaBroker(KafkaAddress):
             raise
         return broker
 
-    def start_again(self) -> None:
-        """Start the stopped broker on its old directory and ports and wait until it answers."""
+    def start_again(self, session: int | None = None) -> None:
+        """Start the stopped broker on its old directory and ports and wait until it answers.
+
+        `session`: of a killed one, let its old session last so many seconds beside the new one, as in real life (KAFKA-20734).
+        """
         assert self._process is None or not self._process.running, "the broker runs already"
-        if self._killed:
+        if self._killed and session is None:
             self._end_session()
-            self._killed = False
-        process = self._boot({}, self._log)
+        self._killed = False
+        process = self._boot({} if session is None else {"broker.session.timeout.ms": session * 1000}, self._log)
 
         def answers() -> bool:
             process.check()
