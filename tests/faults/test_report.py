@@ -19,13 +19,14 @@ from tests.services.postgres import PostgresAddress
 
 @pytest.fixture(autouse=True)
 def no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The trials of these tests need none."""
+    """The trials of these tests need none, and run no kept schedules unless one says so."""
 
     @contextmanager
     def servers() -> Iterator[Servers]:
         yield Servers(PostgresAddress("host=nowhere"), KafkaAddress("nowhere:1"))
 
     monkeypatch.setattr(faults, "servers", servers)
+    monkeypatch.setattr(faults, "KEPT", ())
 
 
 def results(monkeypatch: pytest.MonkeyPatch, *, product: str = "", unfired: tuple[str, ...] = (), missed: str = "") -> list[tuple[int, str]]:
