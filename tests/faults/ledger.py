@@ -78,6 +78,10 @@ def table(lots: Sequence[Lot]) -> str:
 
 
 def _commit() -> str:
-    """The commit that is checked out, with a plus sign when files differ from it."""
-    described = subprocess.run(["git", "describe", "--always", "--dirty=+", "--abbrev=10"], cwd=ROOT, capture_output=True, text=True, check=False)
-    return described.stdout.strip() or "unknown"
+    """The commit that is checked out, with a plus sign when other files than the ledger's own differ from it."""
+    kept = [f":!{file.relative_to(ROOT)}" for file in (FILE, PAGE)]
+    return f"{_git('describe', '--always', '--abbrev=10')}{'+' * bool(_git('diff', '--stat', 'HEAD', '--', '.', *kept))}" or "unknown"
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()

@@ -133,7 +133,7 @@ class Nemesis:
             if code != ANOTHER_AGENT or (took and self._agent.exit_code is None and self._agent.children()):
                 raise Broken(f"a second agent ended with {code} {took}: {second.log[-1000:]}")
         if self._agent.exit_code == ANOTHER_AGENT:
-            self.ends[ANOTHER_AGENT] += 1
+            self.ends.update({ANOTHER_AGENT: 1, 0: 1, -signal.SIGTERM: 1, -signal.SIGKILL: 1})  # of the process that found out, and of the other one
             self._agent.start()
         yield
 

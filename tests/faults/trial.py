@@ -214,7 +214,7 @@ class Trial:
                 if heal or time.monotonic() > until:
                     self._going_on.remove((until, deed))
                     deed.__exit__(None, None, None)
-            if self._nemesis and not self._nemesis.down and self._coming and not heal and self._coming[0].step <= self._since_at_work(transactions):
+            if self._nemesis and not heal and self._begins(self._nemesis, transactions):
                 due = self._coming.pop(0)
                 deed = self._nemesis.deed(due.deed)
                 deed.__enter__()
@@ -256,6 +256,13 @@ class Trial:
                 if time.monotonic() > deadline:
                     return f"for {STUCK + self._patience:.0f} s: {standing}, the last commit {'acknowledged' if passed else 'not acknowledged'}"
                 time.sleep(0.05)
+
+    def _begins(self, nemesis: Nemesis, transactions: int) -> bool:
+        """Whether the next disturbance is due and both processes are there to be disturbed: a service that has just halted is started again first."""
+        if not self._coming or nemesis.down or self._coming[0].step > self._since_at_work(transactions):
+            return False
+        self._expect_running()
+        return len(self._agent.children()) == 2
 
     def _expect_running(self) -> None:
         """The service ends only by an error that was raised; then it is started again, as an operator would."""
