@@ -15,6 +15,7 @@ from tests.faults.trial import Outcome
 FILE = ROOT / "tests" / "faults" / "ledger.jsonl"
 Kind = Literal["kill", "mixed"]
 KINDS: dict[Kind, str] = {"kill": "failpoints", "mixed": "servers, lines, processes and failpoints"}
+_OWN = [f":!{file.relative_to(ROOT)}" for file in (FILE, PAGE)]  # for git: not these
 _TABLE = re.compile(r"^\| commit .*\n(?:\|.*\n)*", re.MULTILINE)
 
 
@@ -79,8 +80,8 @@ def table(lots: Sequence[Lot]) -> str:
 
 def _commit() -> str:
     """The commit that is checked out, with a plus sign when other files than the ledger's own differ from it."""
-    kept = [f":!{file.relative_to(ROOT)}" for file in (FILE, PAGE)]
-    return f"{_git('describe', '--always', '--abbrev=10')}{'+' * bool(_git('diff', '--stat', 'HEAD', '--', '.', *kept))}" or "unknown"
+    changed = _git("diff", "--stat", "HEAD", "--", ".", *_OWN)
+    return f"{_git('describe', '--always', '--abbrev=10') or 'unknown'}{'+' if changed else ''}"
 
 
 def _git(*arguments: str) -> str:
