@@ -126,6 +126,28 @@ def test_tombstones(case: Case) -> None:
     shows(case, {0: [b"k", b"k"], 1: []})
 
 
+def test_an_open_transaction_is_told(case: Case) -> None:
+    """From its first record on, until its end has arrived."""
+
+    def held() -> dict[int, int]:
+        found = case.broker.topics([case.events], soon())[case.events]
+        assert found is not None
+        return dict(found.held)
+
+    producer = case.open()
+    assert held() == {}
+    producer.begin()
+    case.write(producer, b"a", b"b", partition=1)
+    producer.drain(0, soon())
+    assert held() == {1: 0}
+    producer.commit(soon())
+    eventually(lambda: held() == {}, 20, "the end has arrived")
+    producer.begin()
+    case.write(producer, b"c", partition=1)
+    producer.drain(0, soon())
+    assert held() == {1: 3}  # the end of a transaction takes an offset
+
+
 def test_an_abandoned_transaction_is_never_visible(case: Case) -> None:
     """The next producer ends it, and its own records are."""
     first = case.open()
