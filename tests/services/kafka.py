@@ -71,11 +71,9 @@ DEFAULTS: Settings = {
 # takes it for deleted and drops the marker of a committed transaction, which read_committed readers never get past.
 # With one broker every restart after kill -9 could do that: half of them did. When the old session ends before the new
 # broker reads the metadata it cannot happen, so such a restart begins with a boot of the controller alone, which ends it.
-FENCED = "Fencing broker"
+ACTIVE = "Performing controller activation"
 LOGGING = """rootLogger.level=WARN
 rootLogger.appenderRef.out.ref=out
-logger.sessions.name=org.apache.kafka.controller.ReplicationControlManager
-logger.sessions.level=INFO
 appender.out.type=Console
 appender.out.name=out
 appender.out.layout.type=PatternLayout
@@ -252,12 +250,12 @@ class KafkaBroker(KafkaAddress):
         log.unlink(missing_ok=True)
         process = self._boot({"process.roles": "controller", "broker.session.timeout.ms": 500, **controller}, log)
 
-        def fenced() -> bool:
+        def active() -> bool:
             process.check()
-            return FENCED in process.log_tail()
+            return ACTIVE in process.log_tail(100_000)
 
-        eventually(fenced, 90, "the session of the killed broker ends")
-        for _ in range(3):  # the controller writes a record at least every half second: the first may be older than the end, with the others it is in the log
+        eventually(active, 90, "the controller is active")
+        for _ in range(5):  # it writes a record at least every half second: so many later a session, if there was one, has ended and the end is in its log
             written = self._metadata_bytes()
             eventually(lambda: self._metadata_bytes() > written, 30, "the end of the session is written")  # noqa: B023 - called at once
         self.stop()
