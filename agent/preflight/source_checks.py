@@ -197,8 +197,10 @@ def _unmade(settings: Settings, side: Connection) -> list[Finding]:
 
 def _followed(settings: Settings, replication: Connection, side: Connection, stored: State) -> list[Finding]:
     """Checks A and B as the service makes them, and how far the slot is behind."""
-    server = catalogue.server(replication, side, settings.slot)
-    row: Any = stored()  # after the slot: a running service moves its position first
+    # A running service moves all on, slot <= position <= end of the log at any moment: so they are asked in this order.
+    confirmed = catalogue.server(replication, side, settings.slot).confirmed
+    row: Any = stored()
+    server = catalogue.server(replication, side, settings.slot)._replace(confirmed=confirmed)
     known = Stored(
         row["source_id"], row["system_id"], row["timeline"], row["slot"], row["epoch"], row["position"], row["position_time_us"],
         CommitMark(row["commit_position"], row["commit_xid"], row["commit_time_us"]), row["number"], row["batch"], {},
