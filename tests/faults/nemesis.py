@@ -243,32 +243,25 @@ class Nemesis:
 
     # ---- Kafka
 
-    @contextmanager
-    def broker_dies(self) -> Iterator[None]:
+    def broker_dies(self) -> AbstractContextManager[None]:
         """kill -9 of the broker."""
-        self._ground.broker.kill9()
-        try:
-            yield
-        finally:
-            self._ground.broker.start_again()
+        return self._broker_away(self._ground.broker.kill9)
 
-    @contextmanager
-    def broker_dies_and_returns(self) -> Iterator[None]:
+    def broker_dies_and_returns(self) -> AbstractContextManager[None]:
         """kill -9 of the broker, which is back before its session has ended: then transactions lose their ends (KAFKA-20734)."""
-        self._ground.broker.kill9()
-        try:
-            yield
-        finally:
-            self._ground.broker.start_again(SESSION)
+        return self._broker_away(self._ground.broker.kill9, SESSION)
+
+    def broker_restarts(self) -> AbstractContextManager[None]:
+        """The broker is stopped in good order."""
+        return self._broker_away(self._ground.broker.stop)
 
     @contextmanager
-    def broker_restarts(self) -> Iterator[None]:
-        """The broker is stopped in good order."""
-        self._ground.broker.stop()
+    def _broker_away(self, end: Callable[[], object], session: int | None = None) -> Iterator[None]:
+        end()
         try:
             yield
         finally:
-            self._ground.broker.start_again()
+            self._ground.broker.start_again(session)
 
     @contextmanager
     def broker_freezes(self) -> Iterator[None]:
