@@ -94,6 +94,14 @@ def mariadb_engine(url: str | URL, password: Callable[[], str] | None, lock_wait
     return engine
 
 
+def _denied(connection: Connection, statement: str) -> bool:
+    try:
+        connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+    except DBAPIError as error:
+        return error.orig is not None and error.orig.args[0] in _DENIED
+    return False
+
+
 def _set(connection: Any, kind: str, session: Mapping[str, object]) -> None:
     """Gives a session its settings, and looks whether it has them: a proxy may ignore them. Raises FrontUnfit."""
     with connection.cursor() as cursor:
@@ -231,18 +239,11 @@ class MariaDbFront(SqlFront):
         self._columns[target.resource] = Columns(target, {row[0]: declared(row[1]) for row in columns})
 
     def _check_rights(self, target: Target) -> None:
-        lacking = [right for right, statement in _NEEDS.items() if self._denied(target, statement)]
+        place = {"table": self.table(target), "column": self.quote(target.columns[target.key[0]].name)}
+        with self.guarded(), self.engine.connect() as connection:
+            lacking = [right for right, statement in _NEEDS.items() if _denied(connection, statement.format(**place))]
         if lacking:
             raise self._wrong(target, f"the agent's user lacks the right {', '.join(lacking)}")
-
-    def _denied(self, target: Target, statement: str) -> bool:
-        column = self.quote(target.columns[target.key[0]].name)
-        try:
-            with self.engine.connect() as connection:
-                connection.exec_driver_sql(statement.format(table=self.table(target), column=column), execution_options={"no_parameters": True})
-        except DBAPIError as error:
-            return error.orig is not None and error.orig.args[0] in _DENIED
-        return False
 
     @staticmethod
     def _wrong(target: Target, reason: str) -> FrontTableWrong:
