@@ -111,25 +111,25 @@ class Installation:
         """Starts the service."""
         return Agent(self.config, self.log, self.listen, covered)
 
-    def applied(self) -> bool:
-        """Whether the front end has everything the source had committed when asked, and the source has been told."""
+    def applied(self, position: str = "") -> bool:
+        """Whether the front end has everything up to a position, or else all the source had committed when asked, and the source has been told."""
         with psycopg.connect(self.source, autocommit=True) as connection:
-            position = written(connection)
+            position = position or written(connection)
             eventually(lambda: self.passed(connection, position), 30, "the slot has passed all commits", 0.1)
         return True
 
-    def caught_up(self) -> bool:
+    def caught_up(self, position: str = "") -> bool:
         """Whether, moreover, nothing waits in the outbox."""
-        return self.applied() and at_front(self.places.front, OUTBOX) == [(1,)]
+        return self.applied(position) and at_front(self.places.front, OUTBOX) == [(1,)]
 
     def passed(self, connection: psycopg.Connection, position: str) -> bool:
         """Whether the front end holds everything up to a position and the source knows it."""
         query = "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE slot_name = %s"
         return connection.execute(query, [position, self.slot]).fetchone() == (True,)
 
-    def verdict(self, timeout: float = 120.0) -> Verdict:
-        """The comparison once everything has arrived."""
-        eventually(self.caught_up, timeout, "all events are published", 0.5)
+    def verdict(self, timeout: float = 120.0, position: str = "") -> Verdict:
+        """The comparison once everything has arrived; `position`: see applied."""
+        eventually(lambda: self.caught_up(position), timeout, "all events are published", 0.5)
         return self.judge()
 
     def judge(self, copied: Mapping[str, Number] = {}) -> Verdict:

@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.agent_process import Agent, Installation
+from tests.agent_process import Agent, Installation, written
 from tests.checker.replay import messages
 from tests.checker.rows import column_types, front_rows
 from tests.checker.table import Row
@@ -18,7 +18,7 @@ from tests.services.processes import free_port
 from tests.waiting import eventually
 
 HALTED = 78
-QUIET = 300.0  # seconds between heartbeats: one at the start, no other within a test
+QUIET = 300.0  # seconds between heartbeats: one at the start, no other within a test; the end of the log is not passed then, commits are
 
 
 @pytest.fixture
@@ -60,11 +60,15 @@ def execute(conninfo: str, statement: str, *values: object) -> None:
         connection.execute(statement.encode(), values)
 
 
-def insert(conninfo: str, *numbers: int) -> None:
-    """Residents at the source."""
+def insert(conninfo: str, *numbers: int) -> str:
+    """Residents at the source, each a transaction; returns a position inside the last one, which only its commit passes."""
+    position = ""
     with psycopg.connect(conninfo, autocommit=True) as connection:
         for number in numbers:
-            insert_resident(connection, number)
+            with connection.transaction():
+                insert_resident(connection, number)
+                position = written(connection)
+    return position
 
 
 def assert_halts(place: Installation, code: str) -> None:
@@ -152,8 +156,8 @@ def test_an_agent_cloned_while_it_runs(place: Installation, tmp_path: Path) -> N
     place.write_config()
     with place.start() as first:
         first.wait_ready()
-        insert(place.source, -1)
-        eventually(place.caught_up, 60, "the first one is at rest", 0.5)
+        inserted = insert(place.source, -1)
+        eventually(lambda: place.caught_up(inserted), 60, "the first one is at rest", 0.5)
         config, port = clone(place, tmp_path / "there")
         with Agent(config, config.parent / "clone.log", port) as second:
             assert second.wait() == HALTED, second.log[-3000:]
@@ -177,8 +181,7 @@ def test_an_agent_cloned_and_the_first_has_worked_since(place: Installation, tmp
 
 def assert_goes_on(agent: Agent, place: Installation) -> None:
     """The agent works, in the processes it had."""
-    insert(place.source, -2)
-    verdict = place.verdict()
+    verdict = place.verdict(position=insert(place.source, -2))
     assert verdict.equal, verdict
     children = [line for line in agent.log.splitlines() if "attempt=2" in line]
     assert not children, children
