@@ -59,6 +59,6 @@ def _reading_engine(settings: Settings) -> Engine:
 
             return postgres_engine(url, _password(settings), wait, pooled=True)
         case _:
-            from agent.front.mariadb import mariadb_engine
+            from agent.front.mariadb_session import mariadb_engine
 
             return mariadb_engine(url, _password(settings), wait, pooled=True)

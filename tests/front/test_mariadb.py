@@ -11,8 +11,9 @@ from sqlalchemy import make_url
 
 from agent.errors import FrontBusy, FrontTableWrong, FrontUnfit, FrontUnreachable, LoginRefused, NotInitialised, RowRefused
 from agent.events import values as v
-from agent.front.mariadb import MariaDbFront, mariadb_engine
+from agent.front.mariadb import MariaDbFront
 from agent.front.mariadb_columns import Columns, column_type, declared, holds
+from agent.front.mariadb_session import mariadb_engine
 from agent.front.outbox import Batch
 from agent.front.reader import Published, Reader
 from agent.resource import FrontColumn, Target
