@@ -103,7 +103,7 @@ class Course(NamedTuple):
 
 
 class Steady(Workload):
-    """A workload at a rate of changes a second, counted over all writers; what is lost while the source is away is not made up for."""
+    """A workload at a rate of changes a second, counted over all writers; what a disturbance has kept them from is made up for."""
 
     def __init__(self, source: str, seed: int, journal: Path, rate: float) -> None:
         super().__init__(source, seed, journal, WRITERS, big=500, open_seconds=1.0)
@@ -116,7 +116,7 @@ class Steady(Workload):
             changes = plan.ops + 3  # two legs of a transfer, and the ledger
             self.changes += changes
             now = time.monotonic()
-            self._next = max(self._next, now - 1.0) + changes / self._rate
+            self._next = max(self._next, now - MINUTE) + changes / self._rate
             wait = self._next - now
         self._ended.wait(max(0.0, wait))
         return super()._perform(connection, plan, intent)
