@@ -28,6 +28,7 @@ TAKEN = 30.0  # seconds in which an agent that finds its front end taken ends
 DAY = 86_400  # seconds
 SESSION = 9  # seconds, as Kafka has it: long enough for a transaction to time out meanwhile
 SLOW = 40_000  # bytes a second
+ALONE = frozenset({"commit_unanswered"})  # waits for the agent to do something, which what else goes on may keep it from
 
 
 class Broken(Exception):

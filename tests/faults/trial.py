@@ -32,7 +32,7 @@ from tests.faults.beginning import ask_all, fill, spoil
 from tests.faults.bugs import Bug
 from tests.faults.ground import PASSWORD, Ground, sections
 from tests.faults.hygiene import Hygiene
-from tests.faults.nemesis import Broken, Nemesis, stop
+from tests.faults.nemesis import ALONE, Broken, Nemesis, stop
 from tests.faults.schedule import PAGES, Schedule
 from tests.faults.service import ArmedAgent
 from tests.services.clock import Clock
@@ -260,6 +260,8 @@ class Trial:
     def _begins(self, nemesis: Nemesis, transactions: int) -> bool:
         """Whether the next disturbance is due and both processes are there to be disturbed: a service that has just halted is started again first."""
         if not self._coming or nemesis.down or self._coming[0].step > self._since_at_work(transactions):
+            return False
+        if self._coming[0].deed in ALONE and self._going_on:
             return False
         self._expect_running()
         return len(self._agent.children()) == 2
