@@ -8,7 +8,8 @@ import orjson
 
 from agent.events.changes import lsn_number
 
-_POSITION = re.compile(r"^[0-9A-F]{1,8}/[0-9A-F]{1,8}$")
+_POSITION = re.compile(r"[0-9A-F]{1,8}/[0-9A-F]{1,8}")
+_PARTITION = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
 class InvalidState(ValueError):
@@ -61,7 +62,7 @@ def loads(value: bytes) -> StateRecord:
         raise InvalidState("it is not JSON") from None
     fields = _fields("record", data, _RECORD)
     topics = {name: _topic(name, topic) for name, topic in fields.pop("topics").items()}
-    if fields["position"] and not _POSITION.match(fields["position"]):
+    if fields["position"] and not _POSITION.fullmatch(fields["position"]):
         raise InvalidState("record.position is not a position")
     return StateRecord(**fields, topics=topics)
 
@@ -87,6 +88,6 @@ def _fields(what: str, data: object, types: dict[str, type]) -> dict[str, Any]:
 def _topic(name: str, data: object) -> TopicState:
     fields = _fields(f"topics.{name}", {"lost": {}} | data if isinstance(data, dict) else data, _TOPIC)  # records before 0.2 have no `lost`
     offsets = fields.pop("offsets")
-    if not all(partition.isdecimal() and type(offset) is int and offset >= 0 for partition, offset in offsets.items()):
+    if not all(_PARTITION.fullmatch(partition) and type(offset) is int and offset >= 0 for partition, offset in offsets.items()):
         raise InvalidState(f"topics.{name}.offsets is not a table of partitions and offsets")
     return TopicState(**fields, offsets={int(partition): offset for partition, offset in offsets.items()})

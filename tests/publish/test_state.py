@@ -35,10 +35,13 @@ def changed(**fields: Any) -> bytes:
         (changed(number=True), "record.number"),
         (changed(epoch=-1), "record.epoch"),
         (changed(position="somewhere"), "position"),
+        (changed(position="0/1\n"), "position"),
         (changed(topics=[]), "record.topics"),
         (changed(topics={"t": 1}), "topics.t"),
         (changed(topics={"t": {"id": "i", "generation": 1, "partitions": 1}}), "offsets"),
         (changed(topics={"t": {"id": "i", "generation": 1, "partitions": 1, "offsets": {"x": 1}}}), "topics.t.offsets"),
+        (changed(topics={"t": {"id": "i", "generation": 1, "partitions": 1, "offsets": {"8" * 50: 1}}}), "topics.t.offsets"),
+        (changed(topics={"t": {"id": "i", "generation": 1, "partitions": 1, "offsets": {"٣": 1}}}), "topics.t.offsets"),
         (changed(topics={"t": {"id": "i", "generation": 1, "partitions": 1, "offsets": {"0": -1}}}), "topics.t.offsets"),
     ],
 )
