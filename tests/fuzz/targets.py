@@ -94,7 +94,8 @@ def http(data: bytes) -> None:
     address = ("127.0.0.1", _server().port)
     with socket.create_connection(address, 5) as connection, suppress(ConnectionError):
         connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
+        with suppress(OSError):  # the server has ended it already
+            connection.shutdown(socket.SHUT_WR)
         while connection.recv(65536):
             pass
     with socket.create_connection(address, 5) as connection:
