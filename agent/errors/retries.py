@@ -56,7 +56,7 @@ class SlowLine(Retry):
     """A Kafka transaction did not get through within half of its time-out: it is sent again at half the size."""
 
     code = "SLOW_LINE"
-    summary = mark("The line to Kafka is too slow for {events} events in {seconds} s; the transaction is made smaller")
+    summary = mark("Kafka has not taken {events} events within {seconds} s: the line is slow, or a broker does not answer; the transaction is made smaller")
     hint = mark("Nothing to do; if it stays so, the outbox grows: ask for a faster line.")
 
 
