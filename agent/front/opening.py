@@ -19,16 +19,24 @@ def _password(settings: Settings) -> Callable[[], str] | None:
 
 
 def open_front(settings: Settings) -> SqlFront:
-    """The front end for writing; nothing is connected yet. Raises FrontUnreachable (the folder cannot be made), FrontUnfit."""
-    url, wait = make_url(settings.front_url), settings.front.lock_wait_seconds
-    match url.get_backend_name():
+    """The front end for writing, with a folder for its file; nothing is connected yet. Raises FrontUnreachable (the folder cannot be made), FrontUnfit."""
+    url = make_url(settings.front_url)
+    if url.get_backend_name() == "sqlite":
+        folder = Path(url.database or "").parent
+        try:
+            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        except OSError as error:
+            raise FrontUnreachable(reason=f"{folder}: {error.strerror}") from None
+    return front_of(settings)
+
+
+def front_of(settings: Settings) -> SqlFront:
+    """The same, with nothing made yet either: enough for the words of its database. Raises FrontUnfit."""
+    wait = settings.front.lock_wait_seconds
+    match make_url(settings.front_url).get_backend_name():
         case "sqlite":
             from agent.front.sqlite import SqliteFront
 
-            try:
-                Path(url.database or "").parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            except OSError as error:
-                raise FrontUnreachable(reason=f"{Path(url.database or '').parent}: {error.strerror}") from None
             return SqliteFront(settings.front_url, wait)
         case "postgresql":
             from agent.front.postgres import PostgresFront

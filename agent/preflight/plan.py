@@ -2,16 +2,11 @@
 
 from collections.abc import Callable, Iterator
 
-from sqlalchemy.engine import make_url
-
 from agent.config import Settings
 from agent.connectors.postgres.session import address
 from agent.errors import AgentError
-from agent.front.mariadb import MariaDbFront
-from agent.front.postgres import PostgresFront
+from agent.front.opening import front_of
 from agent.front.schema import metadata
-from agent.front.sqlite import SqliteFront
-from agent.front.store import SqlFront
 from agent.messages import mark, translate
 from agent.preflight import judgement, kafka_commands, source_facts, statements
 from agent.preflight.administrator import administrator
@@ -83,18 +78,7 @@ def _front(settings: Settings, judged: Judgement | None, tell: Tell) -> None:
     if judged is None or errors(judged.tables):
         tell(translate(mark("   the shared tables are shown once the business database answers and they can be shared")))
         return
-    front = _dialect(settings)
+    front = front_of(settings)
     for resource in judged.resources(settings):
         for line in f"{front.create_statement(resource.target)};".splitlines():
             tell(f"   {line}")
-
-
-def _dialect(settings: Settings) -> SqlFront:
-    """A front end that is never connected: for the words of its database."""
-    match make_url(settings.front_url).get_backend_name():
-        case "sqlite":
-            return SqliteFront("sqlite://", 1.0)
-        case "postgresql":
-            return PostgresFront(settings.front_url, None, 1.0)
-        case _:
-            return MariaDbFront(settings.front_url, None, 1.0)
