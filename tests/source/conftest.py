@@ -244,6 +244,8 @@ def private_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     version: Version = request.param
     with PostgresServer.start(version) as server:
         yield server
+        if request.session.testsfailed:
+            print(server.log)  # why it is gone, should that be why they failed
 
 
 @pytest.fixture
