@@ -40,10 +40,20 @@ def run(settings: Settings, config_path: Path) -> int:
 
     log_to_stderr(settings.service.log_level, settings.service.log_format)
     metrics = Metrics(resource.name for resource in settings.resource)
-    command = [sys.executable, "-P", "-m", "agent", "-c", str(config_path.absolute())]  # -P: no module from the current folder
+    # -P: no module from the current folder
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "agent",
+        "-c",
+        str(config_path.absolute()),
+    ]
     restarts = Restarts(STAGES, silence=max(_SILENCE, settings.front.lock_wait_seconds + 30))
     with HealthServer(settings.service.listen, settings.agent, metrics):
-        return Supervisor({stage: [*command, stage] for stage in STAGES}, str(uuid.uuid4()), metrics, restarts).run()
+        return Supervisor(
+            {stage: [*command, stage] for stage in STAGES}, str(uuid.uuid4()), metrics, restarts
+        ).run()
 
 
 def is_child() -> bool:
@@ -62,7 +72,9 @@ def publish(settings: Settings) -> int:
     """The child that moves events from the outbox to Kafka, until told to stop."""
     from agent.publish import relay
 
-    return _stage("publish", settings, lambda control: relay.relay(settings, control, control.nonce))
+    return _stage(
+        "publish", settings, lambda control: relay.relay(settings, control, control.nonce)
+    )
 
 
 def _stage(name: str, settings: Settings, work: Callable[[Control], None]) -> int:
@@ -73,7 +85,13 @@ def _stage(name: str, settings: Settings, work: Callable[[Control], None]) -> in
         work(control)
     except Exception as problem:  # noqa: BLE001 - unknown means halt, with a code systemd understands
         error = problem if isinstance(problem, AgentError) else unexpected(problem)
-        _log.error("halted stage=%s code=%s error=%s next=%s", name, error.code, error.text(), error.advice())
+        _log.error(
+            "halted stage=%s code=%s error=%s next=%s",
+            name,
+            error.code,
+            error.text(),
+            error.advice(),
+        )
         return error.exit_code
     finally:
         control.close()
@@ -83,7 +101,10 @@ def _stage(name: str, settings: Settings, work: Callable[[Control], None]) -> in
 def unexpected(error: Exception) -> AgentError:
     """Type and place of an error nobody foresaw; its text could hold values of rows and stays out."""
     frames = traceback.extract_tb(error.__traceback__)
-    places = " < ".join(f"{frame.name} ({Path(frame.filename).name}:{frame.lineno})" for frame in reversed(frames[-6:]))
+    places = " < ".join(
+        f"{frame.name} ({Path(frame.filename).name}:{frame.lineno})"
+        for frame in reversed(frames[-6:])
+    )
     return AgentError(detail=f"{type(error).__name__} in {places}")
 
 
@@ -101,7 +122,14 @@ def rebind(settings: Settings, restored: bool) -> None:
     initialise.rebind(settings, _console().out, restored)
 
 
-def verify(settings: Settings, kind: str, names: Sequence[str], allow_deletes: bool, as_json: bool, show_keys: bool) -> int:
+def verify(
+    settings: Settings,
+    kind: str,
+    names: Sequence[str],
+    allow_deletes: bool,
+    as_json: bool,
+    show_keys: bool,
+) -> int:
     """Has the running service compare tables (`kind` verify) or repair them too (reconcile).
 
     Returns 1 if a verify finds differences, 2 if a table could not be compared because it is not live.
@@ -124,10 +152,17 @@ def resume(settings: Settings, name: str, allow_deletes: bool) -> None:
     """Has the running service take up a suspended table again."""
     from agent import requests
 
-    (answer,) = requests.ask(settings, "resume", _resources(settings, [name]), allow_deletes, lambda _: None)
+    (answer,) = requests.ask(
+        settings, "resume", _resources(settings, [name]), allow_deletes, lambda _: None
+    )
     _done(answer)
     _console().out(
-        translate(mark("{resource} goes on: it is compared with the business database and then live; `sync-agent status` shows how far it is"), resource=name)
+        translate(
+            mark(
+                "{resource} goes on: it is compared with the business database and then live; `sync-agent status` shows how far it is"
+            ),
+            resource=name,
+        )
     )
 
 
@@ -138,7 +173,13 @@ def retry(settings: Settings, name: str) -> int:
     (answer,) = requests.ask(settings, "retry", _resources(settings, [name]), False, lambda _: None)
     report = _done(answer)
     if report["withheld"]:
-        _console().out(translate(mark("{resource}: {count} rows are still too large for Kafka"), resource=name, count=report["withheld"]))
+        _console().out(
+            translate(
+                mark("{resource}: {count} rows are still too large for Kafka"),
+                resource=name,
+                count=report["withheld"],
+            )
+        )
     else:
         _console().out(translate(mark("{resource}: no row is withheld any more"), resource=name))
     return int(report["withheld"] > 0)
@@ -151,18 +192,32 @@ def republish(settings: Settings, name: str, allow_deletes: bool) -> None:
     from agent.publish.topic_keys import collect
 
     (name,) = _resources(settings, [name])
-    topic = next(settings.topic(resource) for resource in settings.resource if resource.name == name)
+    topic = next(
+        settings.topic(resource) for resource in settings.resource if resource.name == name
+    )
     reader = open_reader(settings)
     try:
         reader.identity()
         records = collect(settings, name, topic, reader)
     finally:
         reader.engine.dispose()
-    _console().out(translate(mark("Topic {topic}: {count} records read for the keys it holds"), topic=topic, count=records))
+    _console().out(
+        translate(
+            mark("Topic {topic}: {count} records read for the keys it holds"),
+            topic=topic,
+            count=records,
+        )
+    )
     with comparison.shown(settings, hidden=False) as progress:
         (answer,) = requests.ask(settings, "republish", [name], allow_deletes, progress)
     report = _done(answer)
-    _console().out(translate(mark("{resource}: {rows} rows published in a new generation of the topic"), resource=name, rows=report["rows"]))
+    _console().out(
+        translate(
+            mark("{resource}: {rows} rows published in a new generation of the topic"),
+            resource=name,
+            rows=report["rows"],
+        )
+    )
 
 
 def _done(answer: "requests.Answer") -> dict[str, Any]:
@@ -170,7 +225,9 @@ def _done(answer: "requests.Answer") -> dict[str, Any]:
     from agent import comparison
 
     if answer.state == "failed":
-        raise RequestRefused(resource=answer.resource, state=translate(comparison.STATES[answer.report["state"]]))
+        raise RequestRefused(
+            resource=answer.resource, state=translate(comparison.STATES[answer.report["state"]])
+        )
     return answer.report
 
 
@@ -190,14 +247,21 @@ def check(settings: Settings, as_json: bool) -> int:
 
     findings = findings_of(settings)
     if as_json:
-        sys.stdout.write(json.dumps([finding._asdict() for finding in findings], ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.write(
+            json.dumps([finding._asdict() for finding in findings], ensure_ascii=False, indent=2)
+            + "\n"
+        )
     else:
         console = _console()
         for finding in findings:
-            console.print(f"[{_STYLES[finding.level]}]{translate(_LEVELS[finding.level])}[/] ", end="")
+            console.print(
+                f"[{_STYLES[finding.level]}]{translate(_LEVELS[finding.level])}[/] ", end=""
+            )
             console.out(f"{finding.code}: {finding.message}", highlight=False)
             if finding.fix:
-                console.out("\n".join(f"    {line}" for line in finding.fix.splitlines()), highlight=False)
+                console.out(
+                    "\n".join(f"    {line}" for line in finding.fix.splitlines()), highlight=False
+                )
     return EX_CONFIG if any(finding.level == "error" for finding in findings) else 0
 
 

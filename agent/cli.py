@@ -17,7 +17,9 @@ from agent.messages import translate
 DEFAULT_CONFIG = "/etc/unit-sync-agent/agent.toml"
 
 
-@click.group(help=translate("Keeps front-end tables and Kafka topics equal to a unit's business database."))
+@click.group(
+    help=translate("Keeps front-end tables and Kafka topics equal to a unit's business database.")
+)
 @click.option(
     "-c",
     "--config",
@@ -47,17 +49,27 @@ def run(config: Path) -> int:
     "--as",
     "admin_url",
     metavar="URL",
-    help=translate("Administrator's connection to the business database, postgresql://user@host/database; its password comes from PGPASSWORD or ~/.pgpass."),
+    help=translate(
+        "Administrator's connection to the business database, postgresql://user@host/database; its password comes from PGPASSWORD or ~/.pgpass."
+    ),
 )
 @click.pass_obj
 def init(config: Path, apply: bool, admin_url: str | None) -> None:
     """Shows or makes what is needed."""
     if admin_url is not None and urlsplit(admin_url).password is not None:
-        raise click.UsageError(translate("--as: no password on the command line, where every user of this host can read it: use PGPASSWORD or ~/.pgpass."))
+        raise click.UsageError(
+            translate(
+                "--as: no password on the command line, where every user of this host can read it: use PGPASSWORD or ~/.pgpass."
+            )
+        )
     app.init(load(config), apply, admin_url)
 
 
-@commands.command(help=translate("Check connections, rights and settings on all sides; each finding says what fixes it."))
+@commands.command(
+    help=translate(
+        "Check connections, rights and settings on all sides; each finding says what fixes it."
+    )
+)
 @click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
 @click.pass_obj
 def check(config: Path, as_json: bool) -> int:
@@ -65,7 +77,9 @@ def check(config: Path, as_json: bool) -> int:
     return app.check(load(config), as_json)
 
 
-@commands.command(help=translate("Show state, lag and last event of each table, position and outbox."))
+@commands.command(
+    help=translate("Show state, lag and last event of each table, position and outbox.")
+)
 @click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
 @click.pass_obj
 def status(config: Path, as_json: bool) -> None:
@@ -74,38 +88,70 @@ def status(config: Path, as_json: bool) -> None:
 
 
 @commands.command(
-    help=translate("Compare tables with the business database, on the running service; changes nothing. Exit 1 if they differ, 2 if one is not live.")
+    help=translate(
+        "Compare tables with the business database, on the running service; changes nothing. Exit 1 if they differ, 2 if one is not live."
+    )
 )
 @click.argument("resources", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
-@click.option("--show-keys", is_flag=True, help=translate("Show the keys of rows that differ instead of hashes of them."))
+@click.option(
+    "--show-keys",
+    is_flag=True,
+    help=translate("Show the keys of rows that differ instead of hashes of them."),
+)
 @click.pass_obj
 def verify(config: Path, resources: tuple[str, ...], as_json: bool, show_keys: bool) -> int:
     """Without a name: every table."""
     return app.verify(load(config), "verify", resources, False, as_json, show_keys)
 
 
-@commands.command(help=translate("Compare tables with the business database and repair the front end; every repair is an event. The service must run."))
+@commands.command(
+    help=translate(
+        "Compare tables with the business database and repair the front end; every repair is an event. The service must run."
+    )
+)
 @click.argument("resources", nargs=-1)
-@click.option("--allow-deletes", is_flag=True, help=translate("Delete however many rows the business database does not have."))
+@click.option(
+    "--allow-deletes",
+    is_flag=True,
+    help=translate("Delete however many rows the business database does not have."),
+)
 @click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
-@click.option("--show-keys", is_flag=True, help=translate("Show the keys of rows that differ instead of hashes of them."))
+@click.option(
+    "--show-keys",
+    is_flag=True,
+    help=translate("Show the keys of rows that differ instead of hashes of them."),
+)
 @click.pass_obj
-def reconcile(config: Path, resources: tuple[str, ...], allow_deletes: bool, as_json: bool, show_keys: bool) -> int:
+def reconcile(
+    config: Path, resources: tuple[str, ...], allow_deletes: bool, as_json: bool, show_keys: bool
+) -> int:
     """Without a name: every table."""
     return app.verify(load(config), "reconcile", resources, allow_deletes, as_json, show_keys)
 
 
-@commands.command(help=translate("Let a suspended table go on: it is compared with the business database, then live. The service must run."))
+@commands.command(
+    help=translate(
+        "Let a suspended table go on: it is compared with the business database, then live. The service must run."
+    )
+)
 @click.argument("resource")
-@click.option("--allow-deletes", is_flag=True, help=translate("Delete however many rows the business database does not have."))
+@click.option(
+    "--allow-deletes",
+    is_flag=True,
+    help=translate("Delete however many rows the business database does not have."),
+)
 @click.pass_obj
 def resume(config: Path, resource: str, allow_deletes: bool) -> None:
     """Back through `copying`."""
     app.resume(load(config), resource, allow_deletes)
 
 
-@commands.command(help=translate("Publish the rows of a table again that were too large for Kafka, after a limit was raised. The service must run."))
+@commands.command(
+    help=translate(
+        "Publish the rows of a table again that were too large for Kafka, after a limit was raised. The service must run."
+    )
+)
 @click.argument("resource")
 @click.pass_obj
 def retry(config: Path, resource: str) -> int:
@@ -113,9 +159,17 @@ def retry(config: Path, resource: str) -> int:
     return app.retry(load(config), resource)
 
 
-@commands.command(help=translate("Publish every row of a table in a new generation of its topic, and deletes of keys that have no row. The service must run."))
+@commands.command(
+    help=translate(
+        "Publish every row of a table in a new generation of its topic, and deletes of keys that have no row. The service must run."
+    )
+)
 @click.argument("resource")
-@click.option("--allow-deletes", is_flag=True, help=translate("Delete however many rows the business database does not have."))
+@click.option(
+    "--allow-deletes",
+    is_flag=True,
+    help=translate("Delete however many rows the business database does not have."),
+)
 @click.pass_obj
 def republish(config: Path, resource: str, allow_deletes: bool) -> None:
     """For a topic that was lost or made anew, or a new subscriber."""
@@ -123,20 +177,36 @@ def republish(config: Path, resource: str, allow_deletes: bool) -> None:
 
 
 @commands.command(
-    help=translate("Go on after pg_upgrade, or after the front end was restored from a backup; every table is compared. The service must be stopped.")
+    help=translate(
+        "Go on after pg_upgrade, or after the front end was restored from a backup; every table is compared. The service must be stopped."
+    )
 )
-@click.option("--after-upgrade", is_flag=True, help=translate("The replication slot was taken along by pg_upgrade."))
-@click.option("--after-restore", is_flag=True, help=translate("The front end was restored: every topic begins a new generation."))
+@click.option(
+    "--after-upgrade",
+    is_flag=True,
+    help=translate("The replication slot was taken along by pg_upgrade."),
+)
+@click.option(
+    "--after-restore",
+    is_flag=True,
+    help=translate("The front end was restored: every topic begins a new generation."),
+)
 @click.pass_obj
 def rebind(config: Path, after_upgrade: bool, after_restore: bool) -> None:
     """The option says what the person who gives the command knows."""
     if after_upgrade == after_restore:
-        raise click.UsageError(translate("Say what has happened: --after-upgrade or --after-restore."))
+        raise click.UsageError(
+            translate("Say what has happened: --after-upgrade or --after-restore.")
+        )
     app.rebind(load(config), after_restore)
 
 
 @commands.command("show-config", help=translate("Show the settings in effect, secrets hidden."))
-@click.option("--schema", is_flag=True, help=translate("Print the JSON Schema of the configuration file instead."))
+@click.option(
+    "--schema",
+    is_flag=True,
+    help=translate("Print the JSON Schema of the configuration file instead."),
+)
 @click.pass_obj
 def show_config(config: Path, schema: bool) -> None:
     """TOML, or JSON Schema."""

@@ -13,7 +13,14 @@ from agent.config import Settings
 from agent.messages import mark, translate
 from agent.requests import Answer
 
-_HEADINGS = (mark("table"), mark("rows"), mark("equal"), mark("missing"), mark("different"), mark("extra"))
+_HEADINGS = (
+    mark("table"),
+    mark("rows"),
+    mark("equal"),
+    mark("missing"),
+    mark("different"),
+    mark("extra"),
+)
 _KINDS = {"missing": mark("missing"), "different": mark("different"), "extra": mark("extra")}
 STATES = {"live": mark("live"), "copying": mark("copying"), "suspended": mark("suspended")}
 _COUNTS = ("rows", "equal", "missing", "different", "extra")
@@ -22,15 +29,30 @@ _COUNTS = ("rows", "equal", "missing", "different", "extra")
 def report(answer: Answer, show_keys: bool) -> dict[str, Any]:
     """The result for one table, as plain data; keys are row values and shown on demand only. `state` is compared, or why it was not."""
     if answer.state == "failed":
-        return {"resource": answer.resource, "state": answer.report["state"], **dict.fromkeys(_COUNTS), "differences": []}
+        return {
+            "resource": answer.resource,
+            "state": answer.report["state"],
+            **dict.fromkeys(_COUNTS),
+            "differences": [],
+        }
     found = answer.report
-    named = [{"kind": d["kind"], "key": d["key"] if show_keys else d["hash"]} for d in found["differences"]]
-    return {"resource": answer.resource, "state": "compared", **{name: found[name] for name in _COUNTS}, "differences": named}
+    named = [
+        {"kind": d["kind"], "key": d["key"] if show_keys else d["hash"]}
+        for d in found["differences"]
+    ]
+    return {
+        "resource": answer.resource,
+        "state": "compared",
+        **{name: found[name] for name in _COUNTS},
+        "differences": named,
+    }
 
 
 def equal(found: dict[str, Any]) -> bool:
     """Whether a table was compared and no row differs."""
-    return found["state"] == "compared" and not (found["missing"] or found["different"] or found["extra"])
+    return found["state"] == "compared" and not (
+        found["missing"] or found["different"] or found["extra"]
+    )
 
 
 def render(reports: list[dict[str, Any]]) -> Group:
@@ -39,8 +61,14 @@ def render(reports: list[dict[str, Any]]) -> Group:
     for found in reports:
         counts = ["–" if found[name] is None else f"{found[name]:,}" for name in _COUNTS]
         table.add_row(found["resource"], *counts, style="green" if equal(found) else "bold red")
-    lines = [Text(f"{found['resource']}: {translate(_KINDS[d['kind']])} {d['key']}") for found in reports for d in found["differences"]]
-    return Group(table, *(Text(_skipped(found)) for found in reports if found["state"] != "compared"), *lines)
+    lines = [
+        Text(f"{found['resource']}: {translate(_KINDS[d['kind']])} {d['key']}")
+        for found in reports
+        for d in found["differences"]
+    ]
+    return Group(
+        table, *(Text(_skipped(found)) for found in reports if found["state"] != "compared"), *lines
+    )
 
 
 def _skipped(found: dict[str, Any]) -> str:
@@ -52,12 +80,27 @@ def _skipped(found: dict[str, Any]) -> str:
 def shown(settings: Settings, hidden: bool) -> Iterator[Callable[[Answer], None]]:
     """Progress on the terminal's stderr, one bar per table; nothing where nobody looks."""
     console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}"), TimeElapsedColumn()
-    with Progress(*columns, console=console, disable=hidden or not console.is_terminal, transient=True) as progress:
-        bars = {resource.name: progress.add_task(resource.name, total=None, visible=False) for resource in settings.resource}
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(
+        *columns, console=console, disable=hidden or not console.is_terminal, transient=True
+    ) as progress:
+        bars = {
+            resource.name: progress.add_task(resource.name, total=None, visible=False)
+            for resource in settings.resource
+        }
 
         def show(answer: Answer) -> None:
             rows = answer.report.get("rows", 0)
-            progress.update(bars[answer.resource], completed=rows, total=max(answer.report.get("estimate", 0), rows) or None, visible=True)
+            progress.update(
+                bars[answer.resource],
+                completed=rows,
+                total=max(answer.report.get("estimate", 0), rows) or None,
+                visible=True,
+            )
 
         yield show

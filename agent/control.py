@@ -39,7 +39,14 @@ class Control:
     shut it down for reading. So `stop_fd` becomes readable in every case and stays so.
     """
 
-    def __init__(self, stage: str, nonce: str, sock: socket.socket, wake_read: int | None = None, wake_write: int | None = None) -> None:
+    def __init__(
+        self,
+        stage: str,
+        nonce: str,
+        sock: socket.socket,
+        wake_read: int | None = None,
+        wake_write: int | None = None,
+    ) -> None:
         self.stage = stage
         self.nonce = nonce  # of the running service, the same in both children
         self.gauges: dict[str, float] = {}  # latest values
@@ -65,7 +72,9 @@ class Control:
         sock = socket.socket(fileno=int(os.environ[CONTROL_FD]))
         wake = int(os.environ[WAKE_FD])
         writes = fcntl.fcntl(wake, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY
-        control = cls(stage, os.environ[NONCE], sock, None if writes else wake, wake if writes else None)
+        control = cls(
+            stage, os.environ[NONCE], sock, None if writes else wake, wake if writes else None
+        )
         signal.signal(signal.SIGTERM, control._on_signal)
         signal.signal(signal.SIGINT, control._on_signal)
         die_with_parent()
@@ -105,7 +114,11 @@ class Control:
         self._unsent += b'{"ready":true}\n'
         self._send()
 
-    def beat(self, gauges: Mapping[str, float] | None = None, counters: Mapping[tuple[str, ...], int] | None = None) -> None:
+    def beat(
+        self,
+        gauges: Mapping[str, float] | None = None,
+        counters: Mapping[tuple[str, ...], int] | None = None,
+    ) -> None:
         """A sign of life with the latest gauges and the increments of counters since the last call.
 
         Sent at most four times a second and never waited for: what cannot be sent now is added to the next one.
@@ -171,7 +184,9 @@ class Control:
         now = time.monotonic()
         if now >= self._next_log:  # a long outage: one line a minute
             self._next_log = now + 60
-            _log.warning("retry stage=%s code=%s error=%s", self.stage, error.code, error.text("en"))
+            _log.warning(
+                "retry stage=%s code=%s error=%s", self.stage, error.code, error.text("en")
+            )
 
     def _send_beat(self) -> None:
         if self._peer is not None:

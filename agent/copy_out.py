@@ -34,7 +34,11 @@ def copy_out(connection: psycopg.Connection[Any], statement: bytes) -> Iterator[
     while pgconn.get_result() is not None:
         pass
     if result is None or result.status != ExecStatus.COMMAND_OK:
-        raise psycopg.errors.error_from_result(result) if result is not None else psycopg.OperationalError("the server did not answer")
+        raise (
+            psycopg.errors.error_from_result(result)
+            if result is not None
+            else psycopg.OperationalError("the server did not answer")
+        )
 
 
 def _await(pgconn: Any, poll: select.poll) -> None:

@@ -74,7 +74,11 @@ def _parse(setting: str, fired: frozenset[str]) -> dict[str, _Armed]:
 
 def _fired() -> frozenset[str]:
     descriptor = os.environ.get(DESCRIPTOR)
-    return frozenset(os.pread(int(descriptor), 65536, 0).decode().split()) if descriptor else frozenset()
+    return (
+        frozenset(os.pread(int(descriptor), 65536, 0).decode().split())
+        if descriptor
+        else frozenset()
+    )
 
 
 armed: Final = _parse(os.environ.get(SETTING, ""), _fired()) if SETTING in os.environ else {}

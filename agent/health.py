@@ -35,8 +35,15 @@ class HealthServer:
         try:
             self._server = _Server((host.strip("[]"), int(port)), self._pages())
         except (OSError, OverflowError) as error:
-            raise ListenRefused(address=listen, reason=getattr(error, "strerror", None) or type(error).__name__) from None
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="health", daemon=True)
+            raise ListenRefused(
+                address=listen, reason=getattr(error, "strerror", None) or type(error).__name__
+            ) from None
+        self._thread = threading.Thread(
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": 0.1},
+            name="health",
+            daemon=True,
+        )
 
     @property
     def port(self) -> int:
@@ -47,24 +54,40 @@ class HealthServer:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, place: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        place: TracebackType | None,
+    ) -> None:
         self._server.shutdown()
         self._server.server_close()
 
     def _pages(self) -> dict[str, Callable[[], _Reply]]:
-        return {"/metrics": self._metrics_page, "/-/healthy": self._healthy, "/-/ready": self._ready}
+        return {
+            "/metrics": self._metrics_page,
+            "/-/healthy": self._healthy,
+            "/-/ready": self._ready,
+        }
 
     def _metrics_page(self) -> _Reply:
         return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self._metrics.registry)
 
     def _healthy(self) -> _Reply:
         silent = time.monotonic() - self._metrics.turned
-        return self._json(silent < LONGEST_TURN, {"supervisor": {"ok": silent < LONGEST_TURN, "silent_seconds": round(silent, 3)}})
+        return self._json(
+            silent < LONGEST_TURN,
+            {"supervisor": {"ok": silent < LONGEST_TURN, "silent_seconds": round(silent, 3)}},
+        )
 
     def _ready(self) -> _Reply:
         peers = dict(self._metrics.connections)
         checks = {
-            name: {"ok": peer.connected, "since": datetime.fromtimestamp(peer.since, UTC).isoformat(timespec="milliseconds")} for name, peer in peers.items()
+            name: {
+                "ok": peer.connected,
+                "since": datetime.fromtimestamp(peer.since, UTC).isoformat(timespec="milliseconds"),
+            }
+            for name, peer in peers.items()
         }
         return self._json(all(peer.connected for peer in peers.values()), checks)
 
@@ -74,7 +97,9 @@ class HealthServer:
         return status, "application/json", json.dumps(body).encode() + b"\n"
 
 
-class _Server(ThreadingTCPServer):  # not HTTPServer: that one asks the name service for the host's name when it binds
+class _Server(
+    ThreadingTCPServer
+):  # not HTTPServer: that one asks the name service for the host's name when it binds
     daemon_threads = True
     allow_reuse_address = True  # past connections in TIME_WAIT do not count as an address in use
 
@@ -97,7 +122,11 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.server
         assert isinstance(server, _Server)
         page = server.pages.get(self.path.partition("?")[0])
-        status, kind, body = page() if page else (HTTPStatus.NOT_FOUND, "text/plain", b"see /metrics, /-/healthy, /-/ready\n")
+        status, kind, body = (
+            page()
+            if page
+            else (HTTPStatus.NOT_FOUND, "text/plain", b"see /metrics, /-/healthy, /-/ready\n")
+        )
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))

@@ -30,7 +30,11 @@ def fields(record: logging.LogRecord) -> dict[str, object]:
     A library's line is an event of the library's name: its text is not ours, and could hold anything, so it stays out.
     """
     if not record.name.startswith("agent"):
-        return {"event": "library", "logger": record.name, "place": f"{record.module}:{record.lineno}"}
+        return {
+            "event": "library",
+            "logger": record.name,
+            "place": f"{record.module}:{record.lineno}",
+        }
     event, *parts = str(record.msg).split()
     args = record.args if isinstance(record.args, tuple) else ()
     named = {part.partition("=")[0]: value for part, value in zip(parts, args, strict=True)}
@@ -49,7 +53,14 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         event, *named = fields(record).items()
-        return " ".join([_time(record), record.levelname, str(event[1]), *(f"{name}={_text(value)}" for name, value in named)])
+        return " ".join(
+            [
+                _time(record),
+                record.levelname,
+                str(event[1]),
+                *(f"{name}={_text(value)}" for name, value in named),
+            ]
+        )
 
 
 class JsonLines(logging.Formatter):
@@ -63,7 +74,11 @@ class JsonLines(logging.Formatter):
 
 def _text(value: object) -> str:
     text = str(value)
-    return text if text.isprintable() and text and not set(text) & set(' "=') else json.dumps(text, ensure_ascii=False)
+    return (
+        text
+        if text.isprintable() and text and not set(text) & set(' "=')
+        else json.dumps(text, ensure_ascii=False)
+    )
 
 
 class Repeats(logging.Filter):

@@ -5,7 +5,14 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 
 from agent import __version__
 from agent.errors import AgentError
@@ -26,7 +33,9 @@ TABLE_STATE = "agent_table_state"  # table, state
 COPYING = "agent_snapshot_running"
 COPIED = "agent_snapshot_rows_total"  # table
 WITHHELD = "agent_withheld_rows"  # table
-COPY_ESTIMATE = "agent_snapshot_estimated_rows"  # table; by the source's statistics when the copy began
+COPY_ESTIMATE = (
+    "agent_snapshot_estimated_rows"  # table; by the source's statistics when the copy began
+)
 
 EVENT_STAGES = ("captured", "applied", "published")
 OPERATIONS = ("c", "u", "d", "r")
@@ -52,21 +61,43 @@ class Metrics:
             EVENTS: self._counter(EVENTS, "Events that passed the stage.", "stage", "table", "op"),
             ERRORS: self._counter(ERRORS, "Errors by code.", "stage", "kind"),
             RESTARTS: self._counter(RESTARTS, "Restarts of a child process.", "stage"),
-            COPIED: self._counter(COPIED, "Rows read from the source to copy or verify the table.", "table"),
+            COPIED: self._counter(
+                COPIED, "Rows read from the source to copy or verify the table.", "table"
+            ),
         }
         self._gauges = {
-            LAST_COMMIT: self._gauge(LAST_COMMIT, "Source commit time of the newest event or heartbeat past the stage.", "stage"),
+            LAST_COMMIT: self._gauge(
+                LAST_COMMIT,
+                "Source commit time of the newest event or heartbeat past the stage.",
+                "stage",
+            ),
             SOURCE_LAG: self._gauge(SOURCE_LAG, "Log the source holds for the agent."),
             OUTBOX_EVENTS: self._gauge(OUTBOX_EVENTS, "Events in the outbox that wait for Kafka."),
-            OUTBOX_OLDEST: self._gauge(OUTBOX_OLDEST, "Source commit time of the oldest event that waits; 0 when none does."),
+            OUTBOX_OLDEST: self._gauge(
+                OUTBOX_OLDEST,
+                "Source commit time of the oldest event that waits; 0 when none does.",
+            ),
             CONNECTED: self._gauge(CONNECTED, "1 while the peer is connected.", "peer"),
             COPYING: self._gauge(COPYING, "1 while a table is copied."),
-            COPY_ESTIMATE: self._gauge(COPY_ESTIMATE, "Rows the source's statistics promised when the copy began.", "table"),
-            WITHHELD: self._gauge(WITHHELD, "Rows too large for Kafka: the front end has them, the topic has not.", "table"),
-            TABLE_STATE: self._gauge(TABLE_STATE, "1 for the state the table is in.", "table", "state"),
+            COPY_ESTIMATE: self._gauge(
+                COPY_ESTIMATE, "Rows the source's statistics promised when the copy began.", "table"
+            ),
+            WITHHELD: self._gauge(
+                WITHHELD,
+                "Rows too large for Kafka: the front end has them, the topic has not.",
+                "table",
+            ),
+            TABLE_STATE: self._gauge(
+                TABLE_STATE, "1 for the state the table is in.", "table", "state"
+            ),
         }
         self._histograms = {
-            PUBLISH_DURATION: Histogram(PUBLISH_DURATION, "Duration of a Kafka transaction.", buckets=_DURATIONS, registry=self.registry),
+            PUBLISH_DURATION: Histogram(
+                PUBLISH_DURATION,
+                "Duration of a Kafka transaction.",
+                buckets=_DURATIONS,
+                registry=self.registry,
+            ),
         }
         self._known(tuple(tables))
         ProcessCollector(registry=self.registry)
@@ -99,7 +130,12 @@ class Metrics:
         for peer in PEERS:
             self._gauges[CONNECTED].labels(peer)
 
-    def beat(self, gauges: Mapping[str, float], counters: Mapping[str, int], observations: Mapping[str, Iterable[float]]) -> None:
+    def beat(
+        self,
+        gauges: Mapping[str, float],
+        counters: Mapping[str, int],
+        observations: Mapping[str, Iterable[float]],
+    ) -> None:
         """Takes over what a child reported: names with their labels appended by `/`. A name not listed above is a KeyError."""
         for name, value in gauges.items():
             self.gauge(name, value)

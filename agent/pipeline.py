@@ -42,7 +42,9 @@ class Capture:
         self._source = source
         self._front = front
         self._control = control
-        self._snapshot: Snapshot | None = None  # the next commit forgets the applied transactions it sees
+        self._snapshot: Snapshot | None = (
+            None  # the next commit forgets the applied transactions it sees
+        )
         self._outdated = False  # what was opened is no longer what is: open again
         self._tend_at = self._ask_at = self._look_at = 0.0
 
@@ -102,13 +104,17 @@ class Capture:
         failpoints.hit("after_ack_send")
         self._control.wake()
         counts: dict[tuple[str, ...], int] = {
-            (metrics.EVENTS, stage, name, op): n for (name, op), n in self._applier.counts.items() for stage in ("captured", "applied")
+            (metrics.EVENTS, stage, name, op): n
+            for (name, op), n in self._applier.counts.items()
+            for stage in ("captured", "applied")
         }
         self._applier.counts.clear()
         if self._applier.withheld_changed:
             self._tell_withheld()
         seconds = progress.position_time_us / 1_000_000
-        self._control.beat({f"{metrics.LAST_COMMIT}/{stage}": seconds for stage in ("captured", "applied")}, counts)
+        self._control.beat(
+            {f"{metrics.LAST_COMMIT}/{stage}": seconds for stage in ("captured", "applied")}, counts
+        )
 
     def _tend(self, now: float) -> None:
         """What has to be done a few times a second, busy or not."""
@@ -146,13 +152,22 @@ class Capture:
         """Front first: a source that nobody can write for must not be connected."""
         stored = self._front.open(self._control.nonce)
         if stored.slot != self._settings.slot:
-            raise NotInitialised(what=f"slot {self._settings.slot} (this front end belongs to {stored.slot})")
+            raise NotInitialised(
+                what=f"slot {self._settings.slot} (this front end belongs to {stored.slot})"
+            )
         self._open_source(stored)
         self._tell_states(stored)
         self._tables = Tables(self._settings, self._source, self._front, stored)
         stored, resources = self._tables.stored, self._tables.resources
         self._applier = Applier(self._front, resources, stored, self._settings.kafka)
-        self._reconciler = Reconciler(self._settings.reconcile, self._source, self._front, self._applier, resources, stored.xids)
+        self._reconciler = Reconciler(
+            self._settings.reconcile,
+            self._source,
+            self._front,
+            self._applier,
+            resources,
+            stored.xids,
+        )
         self._verify_rewritten()
         self._copying = set(self._applier.copies)
         self._tell_states(stored)
@@ -162,7 +177,12 @@ class Capture:
         self._tend_at = self._ask_at = 0.0
         self._look_at = time.monotonic() + _CATALOGUE
         self._tell_connected(source=1, frontend=1)
-        log.info("streaming position=%s epoch=%s tables=%s", stored.position, stored.epoch, len(resources))
+        log.info(
+            "streaming position=%s epoch=%s tables=%s",
+            stored.position,
+            stored.epoch,
+            len(resources),
+        )
 
     def _open_source(self, stored: Stored) -> None:
         """Opens the source; the publisher may start unless the slot is another agent's, which then may be publishing too."""
@@ -177,7 +197,12 @@ class Capture:
 
     def _suspend(self, error: Suspend) -> None:
         """Stores that the table stands still; the others go on from the stored position."""
-        log.error("table_suspended resource=%s code=%s error=%s", error.resource, error.code, error.text("en"))
+        log.error(
+            "table_suspended resource=%s code=%s error=%s",
+            error.resource,
+            error.code,
+            error.text("en"),
+        )
         try:
             self._front.rollback()
             self._front.suspend(error)
@@ -185,11 +210,15 @@ class Capture:
             self._control.retry(failed)
 
     def _tell_states(self, stored: Stored) -> None:
-        for name in {resource.name for resource in self._settings.resource} & stored.resources.keys():
+        for name in {
+            resource.name for resource in self._settings.resource
+        } & stored.resources.keys():
             self._tell_state(name, stored.resources[name].state)
 
     def _tell_state(self, name: str, state: str) -> None:
-        self._control.beat({f"{metrics.TABLE_STATE}/{name}/{s}": s == state for s in metrics.TABLE_STATES})
+        self._control.beat(
+            {f"{metrics.TABLE_STATE}/{name}/{s}": s == state for s in metrics.TABLE_STATES}
+        )
 
     def _tell_withheld(self) -> None:
         self._applier.withheld_changed = False
@@ -206,7 +235,9 @@ class Capture:
         gauges: dict[str, float] = {metrics.COPYING: int(run is not None and run.repair)}
         if run is not None:
             gauges[f"{metrics.COPY_ESTIMATE}/{run.resource.name}"] = run.copy.estimate
-        self._control.beat(gauges, {(metrics.COPIED, name): rows for name, rows in self._reconciler.rows.items()})
+        self._control.beat(
+            gauges, {(metrics.COPIED, name): rows for name, rows in self._reconciler.rows.items()}
+        )
         self._reconciler.rows.clear()
 
     def _tell_connected(self, **peers: int) -> None:

@@ -45,10 +45,14 @@ class Run:
     copy: Copy
     repair: bool = True
     request: Request | None = None
-    rewritten: Mapping[str, str] | None = None  # a verify for which nobody asked: the table was rewritten, and this is its fingerprint since
+    rewritten: Mapping[str, str] | None = (
+        None  # a verify for which nobody asked: the table was rewritten, and this is its fingerprint since
+    )
     limit: int = _FIRST
     keys: Sequence[Key] = ()  # to look up next; in the phase of the pages none
-    topic_keys: Sequence[str] = ()  # of the phase of the topic's keys: the same as the topic has them
+    topic_keys: Sequence[
+        str
+    ] = ()  # of the phase of the topic's keys: the same as the topic has them
     withheld: int = 0
     unsure: set[Key] = field(default_factory=set)  # of a verify: keys to look up in the end
     equal: int = 0
@@ -67,34 +71,69 @@ class Run:
     def report(self) -> dict[str, Any]:
         """What a command is told."""
         copy = self.copy
-        counts = {"rows": copy.rows, "equal": self.equal, "missing": copy.missing, "different": copy.different, "extra": copy.extra}
-        return {"phase": copy.phase, "estimate": copy.estimate, "looked_up": copy.looked_up, **counts, "withheld": self.withheld, "differences": self.shown}
+        counts = {
+            "rows": copy.rows,
+            "equal": self.equal,
+            "missing": copy.missing,
+            "different": copy.different,
+            "extra": copy.extra,
+        }
+        return {
+            "phase": copy.phase,
+            "estimate": copy.estimate,
+            "looked_up": copy.looked_up,
+            **counts,
+            "withheld": self.withheld,
+            "differences": self.shown,
+        }
 
     def count(self, page: Page, found: Differences, on_their_way: Collection[Key]) -> None:
         """Counts what a page has shown; rows that are being read again are no differences."""
         kinds = {"missing": found.missing, "different": found.different, "extra": found.extra}
-        counted = {kind: [key for key in keys if key not in on_their_way] if on_their_way else keys for kind, keys in kinds.items()}
-        looked = {"rows": len(page.lines)} if self.copy.phase == PAGES else {"looked_up": len(self.keys)}
+        counted = {
+            kind: [key for key in keys if key not in on_their_way] if on_their_way else keys
+            for kind, keys in kinds.items()
+        }
+        looked = (
+            {"rows": len(page.lines)} if self.copy.phase == PAGES else {"looked_up": len(self.keys)}
+        )
         more = looked | {kind: len(keys) for kind, keys in counted.items()}
-        self.copy = self.copy._replace(**{name: getattr(self.copy, name) + number for name, number in more.items()})
+        self.copy = self.copy._replace(
+            **{name: getattr(self.copy, name) + number for name, number in more.items()}
+        )
         for kind, keys in counted.items():
             for key in islice(keys, max(0, _SHOWN - len(self.shown))):
                 text = self.resource.key_json(key).decode()
-                self.shown.append({"kind": kind, "hash": hashlib.sha256(text.encode()).hexdigest()[:16], "key": text})
+                self.shown.append(
+                    {
+                        "kind": kind,
+                        "hash": hashlib.sha256(text.encode()).hexdigest()[:16],
+                        "key": text,
+                    }
+                )
 
 
 class Reconciler:
     """Between `Capture` and the tables that are not live, for as long as source and front end are open."""
 
     def __init__(
-        self, settings: ReconcileSettings, source: Source, front: Front, applier: Applier, resources: Sequence[Resource], unseen: Collection[int]
+        self,
+        settings: ReconcileSettings,
+        source: Source,
+        front: Front,
+        applier: Applier,
+        resources: Sequence[Resource],
+        unseen: Collection[int],
     ) -> None:
         self._settings, self._source, self._front, self._applier = settings, source, front, applier
         self._resources = {resource.name: resource for resource in resources}
-        self._unseen = set(unseen)  # source transactions applied, which a new snapshot may not see yet
+        # Source transactions applied, which a new snapshot may not see yet
+        self._unseen = set(unseen)
         self._verifies: list[Run] = []
         self._requests: dict[str, Request] = {}  # by resource: to reconcile it, once it is its turn
-        self._window: tuple[str, Window] | None = None  # token of the page, changes since it was asked for
+        self._window: tuple[str, Window] | None = (
+            None  # token of the page, changes since it was asked for
+        )
         self._merged_at = time.monotonic()
         self.run: Run | None = None  # at work
         self.rows: Counter[str] = Counter()  # read, by resource; the caller clears it
@@ -115,7 +154,11 @@ class Reconciler:
             self._source.page()  # an error of its reader, if there is one
             if not (self._window[1].broken or self._window[1].overflown):
                 return
-            self._drop("the table was emptied" if self._window[1].broken else "too many changes came meanwhile")
+            self._drop(
+                "the table was emptied"
+                if self._window[1].broken
+                else "too many changes came meanwhile"
+            )
         self.run = run = self._next()
         if run is not None and self._calm(run):
             if not run.copy.began_us:
@@ -125,16 +168,34 @@ class Reconciler:
     def _calm(self, run: Run) -> bool:
         """Whether a page may be read now: the stream comes first, and Kafka must not be too far behind."""
         lagging = self._source.lag_bytes() > _LAG and time.monotonic() - self._merged_at < _STARVED
-        return not lagging and not (run.repair and self._front.outbox_bytes() > self._settings.max_outbox_bytes)
+        return not lagging and not (
+            run.repair and self._front.outbox_bytes() > self._settings.max_outbox_bytes
+        )
 
     def _ask(self, run: Run, after: Key | None, must_see: Collection[int]) -> None:
         """Opens a window, in which the stream's changes of the table are remembered, and asks for rows that show everything before it."""
         token, resource = str(uuid.uuid4()), run.resource
         window = Window(resource.name, self._settings.window_bytes)
         self._window, self._applier.window = (token, window), window
-        columns = tuple(resource.columns[i] for i in resource.key) if run.copy.phase == EXTRAS else resource.reading
+        columns = (
+            tuple(resource.columns[i] for i in resource.key)
+            if run.copy.phase == EXTRAS
+            else resource.reading
+        )
         keys = None if run.copy.phase == PAGES else run.keys
-        self._source.ask(Ask(token, resource.name, resource.table, columns, frozenset(must_see), run.copy.horizon, after, run.limit, keys))
+        self._source.ask(
+            Ask(
+                token,
+                resource.name,
+                resource.table,
+                columns,
+                frozenset(must_see),
+                run.copy.horizon,
+                after,
+                run.limit,
+                keys,
+            )
+        )
 
     def reached(self, high: HighPosition) -> None:
         """The stream has come to a high position: a page that still counts is merged, inside the source transaction that marks its end."""
@@ -143,11 +204,23 @@ class Reconciler:
         page, window, run = self._source.page(), self._window[1], self.run
         self._applier.flush()  # now the front end holds, and the window has heard of, everything before
         if page is None or window.broken or window.overflown:
-            self._drop("it was not read in time" if page is None else "its changes could not be kept")
+            self._drop(
+                "it was not read in time" if page is None else "its changes could not be kept"
+            )
             return
         self._window = self._applier.window = None
-        if run.copy.phase == PAGES and page.more and (run.repair or not self._applier.copies) and self._calm(run):
-            self._ask(run, run.resource.key_of(row_of(page.lines[-1])), self._unseen.union(self._applier.under_way))  # read while this one is merged
+        if (
+            run.copy.phase == PAGES
+            and page.more
+            and (run.repair or not self._applier.copies)
+            and self._calm(run)
+        ):
+            # Read while this one is merged
+            self._ask(
+                run,
+                run.resource.key_of(row_of(page.lines[-1])),
+                self._unseen.union(self._applier.under_way),
+            )
         failpoints.hit("before_page_merge")
         began = time.monotonic()
         self._merge(run, window, page)
@@ -161,7 +234,12 @@ class Reconciler:
         self._source.withdraw()
         self._window = self._applier.window = None
         if self.run is not None:
-            log.info("page_dropped resource=%s rows=%d reason=%s", self.run.resource.name, self.run.limit, reason)
+            log.info(
+                "page_dropped resource=%s rows=%d reason=%s",
+                self.run.resource.name,
+                self.run.limit,
+                reason,
+            )
             self.run.limit = max(self.run.limit // 2, 1)
 
     # ---- one page against the front end
@@ -196,7 +274,12 @@ class Reconciler:
         self.rows[resource.name] += len(page.lines)
         if run.repair:
             self._guard(run)
-            self._applier.repair(resource, found, rows, free=run.copy.phase == PAGES and self._front.same_order(resource.target))
+            self._applier.repair(
+                resource,
+                found,
+                rows,
+                free=run.copy.phase == PAGES and self._front.same_order(resource.target),
+            )
 
     def _compared(self, run: Run, page: Page) -> tuple[dict[Key, Row | None], dict[Key, FrontRow]]:
         """What the page and what the front end say of the keys that need a look; rows equal on both sides need none."""
@@ -211,11 +294,16 @@ class Reconciler:
             return {key: read.get(key) for key in run.keys}, self._front.fetch(target, run.keys)
         ours, theirs = page.lines, None
         if self._front.same_order(target):
-            theirs = self._front.lines(target, run.copy.mark, resource.key_of(row_of(ours[-1])) if page.more else None)
+            theirs = self._front.lines(
+                target, run.copy.mark, resource.key_of(row_of(ours[-1])) if page.more else None
+            )
             if not resource.filtered and not self._holes(run) and not run.again:
                 known = set(ours).intersection(theirs)
                 run.equal += len(known)
-                ours, theirs = [line for line in ours if line not in known], [line for line in theirs if line not in known]
+                ours, theirs = (
+                    [line for line in ours if line not in known],
+                    [line for line in theirs if line not in known],
+                )
         rows: dict[Key, Row | None] = {resource.key_of(row): row for row in map(row_of, ours)}
         if theirs is None:
             return rows, self._front.fetch(target, list(rows))
@@ -226,31 +314,55 @@ class Reconciler:
         """Raises TooManyDeletes before a wrong source or filter empties the front end."""
         limit = max(_FEW, int(run.copy.front_rows * self._settings.max_delete_share))
         if run.copy.extra > limit and not run.copy.allow_deletes:
-            raise TooManyDeletes(resource=run.resource.name, deletes=run.copy.extra, rows=run.copy.front_rows, limit=limit)
+            raise TooManyDeletes(
+                resource=run.resource.name,
+                deletes=run.copy.extra,
+                rows=run.copy.front_rows,
+                limit=limit,
+            )
 
     # ---- which table, which phase
 
     def _next(self) -> Run | None:
         """The run to go on with: copies first, in the order of the configuration, then what is to be verified."""
-        if self.run is not None and self.run.repair and self.run.resource.name in self._applier.copies:
+        if (
+            self.run is not None
+            and self.run.repair
+            and self.run.resource.name in self._applier.copies
+        ):
             return self.run
         copying = next((name for name in self._resources if name in self._applier.copies), None)
         if copying is not None:
             if self.run is not None and not self.run.repair:
                 self._verifies.insert(0, self.run)
-            return Run(self._resources[copying], self._applier.copies[copying], request=self._requests.pop(copying, None))
+            return Run(
+                self._resources[copying],
+                self._applier.copies[copying],
+                request=self._requests.pop(copying, None),
+            )
         if self.run is not None:
             return self.run
         return self._verifies.pop(0) if self._verifies else None
 
     def _begin(self, run: Run) -> None:
         """Who runs now at the source may have changed the table before its changes were in the stream: the first page waits for them all."""
-        copy = run.copy._replace(began_us=time.time_ns() // 1000, horizon=run.copy.horizon or self._source.horizon())
-        run.copy = copy._replace(estimate=self._source.estimate(run.resource.table), front_rows=self._front.count(run.resource.target))
+        copy = run.copy._replace(
+            began_us=time.time_ns() // 1000, horizon=run.copy.horizon or self._source.horizon()
+        )
+        run.copy = copy._replace(
+            estimate=self._source.estimate(run.resource.table),
+            front_rows=self._front.count(run.resource.target),
+        )
         if run.repair:
             self._applier.copies[run.resource.name] = run.copy
             self._front.start_copy(run.resource.name, run.copy)
-        log.info("reconcile_begins resource=%s repair=%s phase=%s estimate=%d", run.resource.name, run.repair, copy.phase, run.copy.estimate)
+        log.info(
+            "reconcile_begins resource=%s repair=%s phase=%s estimate=%d",
+            run.resource.name,
+            run.repair,
+            copy.phase,
+            run.copy.estimate,
+        )
 
     def _holes(self, run: Run) -> Collection[Key]:
         return self._applier.holes(run.resource.name) if run.repair else run.unsure
@@ -261,7 +373,10 @@ class Reconciler:
         if copy.phase == PAGES and page.more:
             copy = copy._replace(mark=run.resource.key_of(row_of(page.lines[-1])))
         elif copy.phase == PAGES:
-            copy = copy._replace(phase=self._past_extras(copy) if self._front.same_order(target) else EXTRAS, mark=None)
+            copy = copy._replace(
+                phase=self._past_extras(copy) if self._front.same_order(target) else EXTRAS,
+                mark=None,
+            )
         elif copy.phase in (EXTRAS, WITHHELD) and run.keys:
             copy = copy._replace(mark=run.keys[-1])
         elif copy.phase == TOPIC and run.topic_keys:
@@ -271,13 +386,23 @@ class Reconciler:
             run.keys = self._front.keys_after(target, copy.mark, run.limit)
             copy = copy if run.keys else copy._replace(phase=self._past_extras(copy), mark=None)
         if copy.phase == WITHHELD:
-            run.keys = sorted(key for key in self._applier.withheld(run.resource.name) if copy.mark is None or key > copy.mark)[: run.limit]
+            run.keys = sorted(
+                key
+                for key in self._applier.withheld(run.resource.name)
+                if copy.mark is None or key > copy.mark
+            )[: run.limit]
             copy = copy if run.keys else copy._replace(phase=HOLES, mark=None)
         if copy.phase == TOPIC:
             run.topic_keys = self._front.topic_keys(run.resource.name, run.limit)
-            run.keys = [key for key in map(run.resource.key_of_kafka, run.topic_keys) if key is not None]
+            run.keys = [
+                key for key in map(run.resource.key_of_kafka, run.topic_keys) if key is not None
+            ]
             if len(run.keys) < len(run.topic_keys):
-                log.warning("topic_keys_unread resource=%s count=%d", run.resource.name, len(run.topic_keys) - len(run.keys))
+                log.warning(
+                    "topic_keys_unread resource=%s count=%d",
+                    run.resource.name,
+                    len(run.topic_keys) - len(run.keys),
+                )
             copy = copy if run.topic_keys else copy._replace(phase=HOLES, mark=None)
         if copy.phase == HOLES:
             run.keys = list(self._holes(run))[: run.limit]
@@ -286,7 +411,9 @@ class Reconciler:
             self._finish(run)
         elif run.repair:
             self._applier.move(run.resource.name, copy)
-        if run.request is not None and not self._front.answer(run.request.id, "running", run.report()):
+        if run.request is not None and not self._front.answer(
+            run.request.id, "running", run.report()
+        ):
             run.request = None
             if not run.repair:  # nobody waits for it any more
                 self._drop("it was withdrawn")
@@ -319,7 +446,11 @@ class Reconciler:
     def asked(self, requests: Sequence[Request]) -> bool:
         """Takes up what commands have asked. True: the tables must be opened anew first."""
         runs = [*self._verifies, *([self.run] if self.run else [])]
-        known = {request.id for request in [*self._requests.values(), *(run.request for run in runs)] if request is not None}
+        known = {
+            request.id
+            for request in [*self._requests.values(), *(run.request for run in runs)]
+            if request is not None
+        }
         opened = [self._take(request) for request in requests if request.id not in known]
         return any(opened)
 
@@ -330,7 +461,12 @@ class Reconciler:
             if resource is not None:
                 error = stored(str(request.values["code"]), dict(request.values["values"]))
                 assert isinstance(error, Suspend), "an error of one table"
-                log.error("table_suspended resource=%s code=%s error=%s", name, error.code, error.text("en"))
+                log.error(
+                    "table_suspended resource=%s code=%s error=%s",
+                    name,
+                    error.code,
+                    error.text("en"),
+                )
                 self._front.suspend(error)
             self._front.answer(request.id, "done", {})
             return resource is not None
@@ -341,19 +477,29 @@ class Reconciler:
                 return True
             self._front.answer(request.id, "failed", {"state": "live"})
             return False
-        if request.kind == "republish" and not request.running and not (copying and self._applier.copies[name].republish):
-            self._front.begin_generation(name, Copy(allow_deletes=request.allow_deletes, republish=True))
+        if (
+            request.kind == "republish"
+            and not request.running
+            and not (copying and self._applier.copies[name].republish)
+        ):
+            self._front.begin_generation(
+                name, Copy(allow_deletes=request.allow_deletes, republish=True)
+            )
             self._front.answer(request.id, "running", {})
             return True  # goes on once the table is open
         if resource is None or (copying and request.kind in ("verify", "retry")):
-            self._front.answer(request.id, "failed", {"state": "copying" if copying else "suspended"})
+            self._front.answer(
+                request.id, "failed", {"state": "copying" if copying else "suspended"}
+            )
         elif request.kind == "verify":
             self._front.answer(request.id, "running", {})
             self._verifies.append(Run(resource, KNOWN, repair=False, request=request))
         else:
             if not copying:
                 phase = WITHHELD if request.kind == "retry" else PAGES
-                self._applier.copies[name] = KNOWN._replace(phase=phase, allow_deletes=request.allow_deletes)
+                self._applier.copies[name] = KNOWN._replace(
+                    phase=phase, allow_deletes=request.allow_deletes
+                )
                 self._front.start_copy(name, self._applier.copies[name])
             self._front.answer(request.id, "running", {})
             if self.run is not None and self.run.repair and self.run.resource.name == name:

@@ -27,7 +27,13 @@ class Answer(NamedTuple):
     report: dict[str, Any]
 
 
-def ask(settings: Settings, kind: str, resources: Sequence[str], allow_deletes: bool, progress: Callable[[Answer], None]) -> list[Answer]:
+def ask(
+    settings: Settings,
+    kind: str,
+    resources: Sequence[str],
+    allow_deletes: bool,
+    progress: Callable[[Answer], None],
+) -> list[Answer]:
     """Asks for each resource in turn and waits for the answers, `done` or `failed`; an interrupt withdraws what is under way.
 
     Raises ServiceAway when the service does not run, FrontUnreachable, NotInitialised.
@@ -40,9 +46,23 @@ def ask(settings: Settings, kind: str, resources: Sequence[str], allow_deletes: 
         reader.engine.dispose()
 
 
-def _asked(settings: Settings, reader: Reader, kind: str, resource: str, allow_deletes: bool, progress: Callable[[Answer], None]) -> Answer:
+def _asked(
+    settings: Settings,
+    reader: Reader,
+    kind: str,
+    resource: str,
+    allow_deletes: bool,
+    progress: Callable[[Answer], None],
+) -> Answer:
     request = str(uuid.uuid4())
-    row = {"id": request, "kind": kind, "resource": resource, "allow_deletes": int(allow_deletes), "state": "asked", "report": "{}"}
+    row = {
+        "id": request,
+        "kind": kind,
+        "resource": resource,
+        "allow_deletes": int(allow_deletes),
+        "state": "asked",
+        "report": "{}",
+    }
     with reader.writing() as connection:
         connection.execute(insert(requests).values(**row, asked_us=time.time_ns() // 1000))
     try:
@@ -61,8 +81,12 @@ def _answers(settings: Settings, reader: Reader, request: str, resource: str) ->
     last, deadline = None, time.monotonic() + TAKEN_UP
     while time.monotonic() < deadline:
         with reader.connection() as connection:
-            state, report = connection.execute(select(requests.c.state, requests.c.report).where(requests.c.id == request)).one()
-        if (state, report) != last or (state == "running" and asked(settings.service.listen, settings.agent, _LOOK) is not None):
+            state, report = connection.execute(
+                select(requests.c.state, requests.c.report).where(requests.c.id == request)
+            ).one()
+        if (state, report) != last or (
+            state == "running" and asked(settings.service.listen, settings.agent, _LOOK) is not None
+        ):
             deadline = time.monotonic() + TAKEN_UP
         if (state, report) != last:
             last = (state, report)

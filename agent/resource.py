@@ -86,9 +86,15 @@ class Resource:
         self.topic = service.topic(settings)
         self.table = table
         self.collection = f"{table.schema}.{table.table}"
-        self.origin = Origin(service.kafka.prefix, service.source.database, table.schema, table.table)
+        self.origin = Origin(
+            service.kafka.prefix, service.source.database, table.schema, table.table
+        )
         columns = {column.name: column for column in table.columns}
-        missing = [name for name in [*settings.columns, *(condition.column for condition in settings.filter)] if name not in columns]
+        missing = [
+            name
+            for name in [*settings.columns, *(condition.column for condition in settings.filter)]
+            if name not in columns
+        ]
         if missing:
             raise self.changed(f"column {', '.join(missing)} does not exist")
         if not table.key:
@@ -98,9 +104,13 @@ class Resource:
             raise self.changed(f"key column {', '.join(unlisted)} is not listed in columns")
         self.columns = tuple(columns[name] for name in settings.columns)
         tested = [condition.column for condition in settings.filter]
-        self.reading = self.columns + tuple(columns[name] for name in dict.fromkeys(tested) if name not in settings.columns)
+        self.reading = self.columns + tuple(
+            columns[name] for name in dict.fromkeys(tested) if name not in settings.columns
+        )
         places = [column.name for column in self.reading]
-        self._tests = [(places.index(condition.column), _test(condition)) for condition in settings.filter]
+        self._tests = [
+            (places.index(condition.column), _test(condition)) for condition in settings.filter
+        ]
         self.key = tuple(settings.columns.index(name) for name in table.key)
         names = [settings.shared_name(name) for name in settings.columns]
         schema, _, target = settings.target_name.rpartition(".")
@@ -108,26 +118,51 @@ class Resource:
             resource=self.name,
             schema=schema or None,
             table=target,
-            columns=tuple(FrontColumn(n, c.base_oid, c.base_type, c.builtin, c.not_null) for n, c in zip(names, self.columns, strict=True)),
+            columns=tuple(
+                FrontColumn(n, c.base_oid, c.base_type, c.builtin, c.not_null)
+                for n, c in zip(names, self.columns, strict=True)
+            ),
             key=self.key,
             soft_delete=settings.delete == "soft",
-            technical={role: name for role, name in settings.technical.model_dump().items() if name is not None},
+            technical={
+                role: name
+                for role, name in settings.technical.model_dump().items()
+                if name is not None
+            },
         )
         self.filtered = bool(self._tests)
-        self.complete = service.kafka.before == "complete"  # `before` is the front end's row where the log has none
-        self.shape = json.dumps([settings.columns, names, [condition.model_dump() for condition in settings.filter], self.target.name], ensure_ascii=False)
-        self.key_of = cast("Callable[[Row], Key]", _picker(self.key))  # a shared or read row -> its key
+        # `before` is the front end's row where the log has none
+        self.complete = service.kafka.before == "complete"
+        self.shape = json.dumps(
+            [
+                settings.columns,
+                names,
+                [condition.model_dump() for condition in settings.filter],
+                self.target.name,
+            ],
+            ensure_ascii=False,
+        )
+        # A shared or read row -> its key
+        self.key_of = cast("Callable[[Row], Key]", _picker(self.key))
         self._names = names
         schemas = service.kafka.value_format == "json-schema"
         form = connect.form if schemas else values.form
-        self._forms = [(i, f) for i, f in enumerate(form(c.base_oid, c.elements, c.money_digits) for c in self.columns) if f is not None]
+        self._forms = [
+            (i, f)
+            for i, f in enumerate(
+                form(c.base_oid, c.elements, c.money_digits) for c in self.columns
+            )
+            if f is not None
+        ]
         self._key_names = [names[i] for i in self.key]
         self._key_forms = [(self.key.index(i), f) for i, f in self._forms if i in self.key]
         self._key_shell = shell = connect.PLAIN
         self.kafka_key = self.key_json
         if schemas:
             types = [connect.column(column.base_oid, column.elements) for column in self.columns]
-            shell = connect.envelope(self.topic, [(names[i], schema, i in self.key) for i, schema in enumerate(types)])
+            shell = connect.envelope(
+                self.topic, [(names[i], schema, i in self.key) for i, schema in enumerate(types)]
+            )
             self._key_shell = connect.key(self.topic, [(names[i], types[i]) for i in self.key])
             self.kafka_key = self._schema_key
         self.envelope = Envelope(shell)
@@ -141,11 +176,15 @@ class Resource:
         positions = {column.name: i for i, column in enumerate(relation.columns)}
         for column in self.reading:
             if column.name not in positions:
-                raise self.changed(f"column {column.name} is not in the stream (dropped, or a generated column)")
+                raise self.changed(
+                    f"column {column.name} is not in the stream (dropped, or a generated column)"
+                )
             if relation.columns[positions[column.name]].type_oid != column.type_oid:
                 raise self.changed(f"the type of column {column.name} changed")
         key = {column.name for column in relation.columns if column.identity}
-        if relation.identity == "n" or (relation.identity != "f" and (self.table.deferrable or key != set(self.table.key))):
+        if relation.identity == "n" or (
+            relation.identity != "f" and (self.table.deferrable or key != set(self.table.key))
+        ):
             raise self.changed("its replica identity changed")
         return Binding(self, [positions[column.name] for column in self.reading])
 
@@ -183,13 +222,20 @@ class Resource:
         try:
             found = orjson.loads(text)
             found = found if self._key_shell == connect.PLAIN else found["payload"]
-            key = tuple([text_of(found[name], self.columns[i].base_oid) for name, i in zip(self._key_names, self.key, strict=True)])
+            key = tuple(
+                [
+                    text_of(found[name], self.columns[i].base_oid)
+                    for name, i in zip(self._key_names, self.key, strict=True)
+                ]
+            )
             return key if self.kafka_key(key) == text.encode() else None
         except (ValueError, KeyError, TypeError):
             return None
 
 
-def _json(names: Sequence[str], values: Sequence[str | None], forms: Sequence[tuple[int, Form]]) -> bytes:
+def _json(
+    names: Sequence[str], values: Sequence[str | None], forms: Sequence[tuple[int, Form]]
+) -> bytes:
     """A JSON object; the hottest line of the product: `forms` names only the values that are no strings."""
     formed: list[object] = list(values)
     for i, form_of in forms:
@@ -228,5 +274,6 @@ class Binding:
 
     def __init__(self, resource: Resource, positions: list[int]) -> None:
         self.resource = resource
-        self.read = _picker(positions)  # stream row -> read row (Resource.reading); may hold UNCHANGED
+        # Stream row -> read row (Resource.reading); may hold UNCHANGED
+        self.read = _picker(positions)
         self.key_of = _picker([positions[i] for i in resource.key])  # stream row -> key

@@ -95,10 +95,15 @@ class Restarts:
     def ended(self, name: str, status: int, now: float) -> None:
         """The stage's process has ended; `status` as subprocess gives it (negative: the signal)."""
         stage = self._stages[name]
-        self._pending = [kill for kill in self._pending if kill.stage != name]  # it has ended before it was asked to
+        # It has ended before it was asked to
+        self._pending = [kill for kill in self._pending if kill.stage != name]
         if self._code is None and status not in (EX_CONFIG, EX_TEMPFAIL):
             long_life = now - stage.started >= self.LONG_LIFE
-            stage.back_off = self.FIRST_WAIT if long_life or not stage.back_off else min(stage.back_off * 2, self.LONGEST_WAIT)
+            stage.back_off = (
+                self.FIRST_WAIT
+                if long_life or not stage.back_off
+                else min(stage.back_off * 2, self.LONGEST_WAIT)
+            )
             stage.enter(State.DUE, now + stage.back_off)
             return
         stage.enter(State.GONE)
@@ -146,6 +151,8 @@ class Restarts:
                 reason = "silent" if stage.state is State.RUNNING else "still_alive"
                 stage.enter(State.KILLED)
                 actions.append(Kill(name, signal.SIGKILL, reason))
-        if self._code is not None and all(stage.state is State.GONE for stage in self._stages.values()):
+        if self._code is not None and all(
+            stage.state is State.GONE for stage in self._stages.values()
+        ):
             actions.append(End(self._code))
         return actions

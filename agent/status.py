@@ -29,7 +29,14 @@ from agent.messages import mark, translate
 PATIENCE = 2.0  # seconds for each peer
 T = TypeVar("T")
 _STYLES = {"live": "green", "copying": "yellow"}
-_HEADINGS = (mark("table"), mark("state"), mark("lag"), mark("last event"), mark("events"), mark("topic"))
+_HEADINGS = (
+    mark("table"),
+    mark("state"),
+    mark("lag"),
+    mark("last event"),
+    mark("events"),
+    mark("topic"),
+)
 
 
 def collect(settings: Settings) -> dict[str, Any]:
@@ -40,9 +47,19 @@ def collect(settings: Settings) -> dict[str, Any]:
     reader = open_reader(settings)
     try:
         now = time.time()
-        identity, published, rows, copies, withheld = reader.identity(), reader.published(), reader.resources(), reader.copies(), reader.withheld()
+        identity, published, rows, copies, withheld = (
+            reader.identity(),
+            reader.published(),
+            reader.resources(),
+            reader.copies(),
+            reader.withheld(),
+        )
         backlog = reader.backlog(published.number)
-        waiting = {"events": backlog.events, "bytes": _bytes_waiting(reader, published.batch), "oldest": _moment(backlog.oldest_time_us)}
+        waiting = {
+            "events": backlog.events,
+            "bytes": _bytes_waiting(reader, published.batch),
+            "oldest": _moment(backlog.oldest_time_us),
+        }
     finally:
         reader.engine.dispose()
     lag = _lag(now, identity.position_time_us)
@@ -53,16 +70,26 @@ def collect(settings: Settings) -> dict[str, Any]:
         "last_commit": _moment(identity.position_time_us),
         "lag_seconds": lag,
         "outbox": waiting,
-        "published": {"number": published.number, "of": identity.number, "position": published.position, "last_commit": _moment(published.time_us)},
+        "published": {
+            "number": published.number,
+            "of": identity.number,
+            "position": published.position,
+            "last_commit": _moment(published.time_us),
+        },
         "source": _source(settings, max((copy.horizon for copy in copies.values()), default=0)),
         "tables": [
-            {**_table(settings, name, rows.get(name, {}), copies.get(name), lag), "withheld": withheld.get(name, 0)}
+            {
+                **_table(settings, name, rows.get(name, {}), copies.get(name), lag),
+                "withheld": withheld.get(name, 0),
+            }
             for name in (resource.name for resource in settings.resource)
         ],
     }
 
 
-def _table(settings: Settings, name: str, row: Mapping[str, Any], copy: Copy | None, lag: float | None) -> dict[str, Any]:
+def _table(
+    settings: Settings, name: str, row: Mapping[str, Any], copy: Copy | None, lag: float | None
+) -> dict[str, Any]:
     resource = next(resource for resource in settings.resource if resource.name == name)
     state = row.get("state", "unknown")
     copy = copy if state == "copying" else None
@@ -79,7 +106,14 @@ def _table(settings: Settings, name: str, row: Mapping[str, Any], copy: Copy | N
         "events": row.get("seq", 0),
         "last_event": _moment(row.get("event_time_us", 0)),
         "lag_seconds": lag if state == "live" else None,
-        "copy": copy and {"phase": copy.phase, "rows": copy.rows, "estimate": copy.estimate, "begun": _moment(copy.began_us), "seconds_left": _left(copy)},
+        "copy": copy
+        and {
+            "phase": copy.phase,
+            "rows": copy.rows,
+            "estimate": copy.estimate,
+            "begun": _moment(copy.began_us),
+            "seconds_left": _left(copy),
+        },
     }
 
 
@@ -99,22 +133,45 @@ def _suspension(row: Mapping[str, Any]) -> Suspend | None:
 
 def _bytes_waiting(reader: Reader, batch: int) -> int:
     with reader.engine.connect() as connection:
-        return int(connection.execute(select(func.sum(func.length(outbox.c.payload))).where(outbox.c.batch > batch)).scalar_one() or 0)
+        return int(
+            connection.execute(
+                select(func.sum(func.length(outbox.c.payload))).where(outbox.c.batch > batch)
+            ).scalar_one()
+            or 0
+        )
 
 
 def _source(settings: Settings, horizon: int) -> dict[str, Any]:
     """The slot as the business database has it, and the transactions a copy waits for; `reachable` false when it gives no answer in time."""
     answer = _in_time(lambda: _slot(settings, horizon))
     if answer is None:
-        return {"reachable": False, "slot": settings.slot, "exists": None, "active": None, "lag_bytes": None, "waits": []}
+        return {
+            "reachable": False,
+            "slot": settings.slot,
+            "exists": None,
+            "active": None,
+            "lag_bytes": None,
+            "waits": [],
+        }
     lag, waits = answer
-    found = {"exists": bool(lag), "active": lag[1] if lag else False, "lag_bytes": lag[0] if lag else None}
-    return {"reachable": True, "slot": settings.slot, **found, "waits": [wait._asdict() for wait in waits]}
+    found = {
+        "exists": bool(lag),
+        "active": lag[1] if lag else False,
+        "lag_bytes": lag[0] if lag else None,
+    }
+    return {
+        "reachable": True,
+        "slot": settings.slot,
+        **found,
+        "waits": [wait._asdict() for wait in waits],
+    }
 
 
 def _slot(settings: Settings, horizon: int) -> tuple[tuple[Any, ...], list[WaitedFor]]:
     with connect(settings.source) as connection:
-        return catalogue.slot_lag(connection, settings.slot), waited_for(connection, horizon) if horizon else []
+        return catalogue.slot_lag(connection, settings.slot), waited_for(
+            connection, horizon
+        ) if horizon else []
 
 
 def _service(settings: Settings) -> dict[str, Any]:
@@ -142,7 +199,11 @@ def _in_time(ask: Callable[[], T]) -> T | None:
 
 
 def _moment(time_us: int) -> str | None:
-    return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat(timespec="milliseconds") if time_us else None
+    return (
+        datetime.fromtimestamp(time_us / 1e6, UTC).isoformat(timespec="milliseconds")
+        if time_us
+        else None
+    )
 
 
 def _lag(now: float, time_us: int) -> float | None:
@@ -156,9 +217,23 @@ def render(status: dict[str, Any]) -> Group:
     """The status as a table with the lines that concern the whole agent below it, in the user's language."""
     table = Table(*(translate(heading) for heading in _HEADINGS))
     for row in status["tables"]:
-        state = Text(translate(STATES.get(row["state"], mark("unknown"))), style=_STYLES.get(row["state"], "bold red"))
-        table.add_row(row["name"], state, _seconds(row["lag_seconds"]), _local(row["last_event"]), f"{row['events']:,}", row["topic"])
-    return Group(table, *(Text(line) for line in [*_copies(status), *_withheld(status), *_lines(status)]), *_suspended(status))
+        state = Text(
+            translate(STATES.get(row["state"], mark("unknown"))),
+            style=_STYLES.get(row["state"], "bold red"),
+        )
+        table.add_row(
+            row["name"],
+            state,
+            _seconds(row["lag_seconds"]),
+            _local(row["last_event"]),
+            f"{row['events']:,}",
+            row["topic"],
+        )
+    return Group(
+        table,
+        *(Text(line) for line in [*_copies(status), *_withheld(status), *_lines(status)]),
+        *_suspended(status),
+    )
 
 
 def _copies(status: dict[str, Any]) -> list[str]:
@@ -167,18 +242,35 @@ def _copies(status: dict[str, Any]) -> list[str]:
     for row in status["tables"]:
         copy = row["copy"]
         if copy is not None:
-            values = {"name": row["name"], "rows": f"{copy['rows']:,}", "estimate": f"{copy['estimate']:,}", "left": _seconds(copy["seconds_left"])}
-            lines.append(translate(mark("{name}: {rows} of about {estimate} rows compared, {left} left"), **values))
+            values = {
+                "name": row["name"],
+                "rows": f"{copy['rows']:,}",
+                "estimate": f"{copy['estimate']:,}",
+                "left": _seconds(copy["seconds_left"]),
+            }
+            lines.append(
+                translate(
+                    mark("{name}: {rows} of about {estimate} rows compared, {left} left"), **values
+                )
+            )
     for wait in status["source"]["waits"]:
-        text = mark("a copy waits for transaction of process {who} ({application}), open since {since}, {state}")
+        text = mark(
+            "a copy waits for transaction of process {who} ({application}), open since {since}, {state}"
+        )
         lines.append(translate(text, **wait))
     return lines
 
 
 def _withheld(status: dict[str, Any]) -> list[str]:
     """Rows that are too large for Kafka."""
-    text = mark("{name}: withheld: {count} rows too large for Kafka; raise the limits, then `sync-agent retry {name}`")
-    return [translate(text, name=row["name"], count=f"{row['withheld']:,}") for row in status["tables"] if row["withheld"]]
+    text = mark(
+        "{name}: withheld: {count} rows too large for Kafka; raise the limits, then `sync-agent retry {name}`"
+    )
+    return [
+        translate(text, name=row["name"], count=f"{row['withheld']:,}")
+        for row in status["tables"]
+        if row["withheld"]
+    ]
 
 
 def _lines(status: dict[str, Any]) -> list[str]:
@@ -191,8 +283,16 @@ def _lines(status: dict[str, Any]) -> list[str]:
             position=status["position"],
             time=_local(status["last_commit"]),
         ),
-        translate(mark("published: {number} of {total} events"), number=f"{published['number']:,}", total=f"{published['of']:,}"),
-        translate(mark("outbox: {events} events, {bytes} bytes waiting"), events=f"{outbox_['events']:,}", bytes=f"{outbox_['bytes']:,}"),
+        translate(
+            mark("published: {number} of {total} events"),
+            number=f"{published['number']:,}",
+            total=f"{published['of']:,}",
+        ),
+        translate(
+            mark("outbox: {events} events, {bytes} bytes waiting"),
+            events=f"{outbox_['events']:,}",
+            bytes=f"{outbox_['bytes']:,}",
+        ),
         translate(mark("business database: {state}"), state=_source_text(source)),
     ]
 
@@ -211,11 +311,19 @@ def _source_text(source: dict[str, Any]) -> str:
         return translate(mark("no answer within {seconds} s"), seconds=f"{PATIENCE:g}")
     if not source["exists"]:
         return translate(mark("replication slot {slot} does not exist"), slot=source["slot"])
-    return translate(mark("replication slot {slot} is {bytes} bytes behind"), slot=source["slot"], bytes=f"{source['lag_bytes'] or 0:,}")
+    return translate(
+        mark("replication slot {slot} is {bytes} bytes behind"),
+        slot=source["slot"],
+        bytes=f"{source['lag_bytes'] or 0:,}",
+    )
 
 
 def _suspended(status: dict[str, Any]) -> list[Text]:
-    return [Text(f"{row['code']}: {row['reason']}\n  → {row['hint']}", style="red") for row in status["tables"] if row["state"] == "suspended"]
+    return [
+        Text(f"{row['code']}: {row['reason']}\n  → {row['hint']}", style="red")
+        for row in status["tables"]
+        if row["state"] == "suspended"
+    ]
 
 
 def _seconds(value: float | None) -> str:
@@ -223,4 +331,6 @@ def _seconds(value: float | None) -> str:
 
 
 def _local(moment: str | None) -> str:
-    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else "–"
+    return (
+        datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else "–"
+    )

@@ -28,8 +28,19 @@ class Supervisor:
     `Restarts`'; this class does what they say. `run` must be called in the main thread, where the signals arrive.
     """
 
-    def __init__(self, commands: Mapping[str, Sequence[str]], nonce: str, metrics: Metrics, restarts: Restarts) -> None:
-        self._commands, self._nonce, self._metrics, self._restarts = commands, nonce, metrics, restarts
+    def __init__(
+        self,
+        commands: Mapping[str, Sequence[str]],
+        nonce: str,
+        metrics: Metrics,
+        restarts: Restarts,
+    ) -> None:
+        self._commands, self._nonce, self._metrics, self._restarts = (
+            commands,
+            nonce,
+            metrics,
+            restarts,
+        )
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._sockets: dict[str, socket.socket] = {}
         self._received: dict[str, bytes] = {}
@@ -59,7 +70,9 @@ class Supervisor:
                 case Start(stage, attempt):
                     self._start(stage, attempt)
                 case Kill(stage, number, reason):
-                    _log.warning("child_signalled stage=%s signal=%s reason=%s", stage, number.name, reason)
+                    _log.warning(
+                        "child_signalled stage=%s signal=%s reason=%s", stage, number.name, reason
+                    )
                     self._children[stage].send_signal(number)
                 case End(code):
                     self._exit_code = code
@@ -98,10 +111,17 @@ class Supervisor:
     def _start(self, stage: str, attempt: int) -> None:
         ours, theirs = socket.socketpair()
         wake = self._wake[1] if stage == next(iter(self._commands)) else self._wake[0]
-        environment = os.environ | {CONTROL_FD: str(theirs.fileno()), WAKE_FD: str(wake), NONCE: self._nonce}
+        environment = os.environ | {
+            CONTROL_FD: str(theirs.fileno()),
+            WAKE_FD: str(wake),
+            NONCE: self._nonce,
+        }
         with theirs:
             child = subprocess.Popen(
-                self._commands[stage], stdin=subprocess.DEVNULL, env=environment, pass_fds=(theirs.fileno(), wake, *failpoints.inherited())
+                self._commands[stage],
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                pass_fds=(theirs.fileno(), wake, *failpoints.inherited()),
             )
         ours.setblocking(False)
         self._children[stage], self._sockets[stage], self._received[stage] = child, ours, b""
@@ -145,7 +165,13 @@ class Supervisor:
             self._metrics.gone(stage)
             if status not in (0, 75, 78):
                 self._metrics.count(f"{ERRORS}/{stage}/INTERNAL")
-            _log.log(logging.INFO if status == 0 else logging.WARNING, "child_ended stage=%s pid=%d status=%d", stage, child.pid, status)
+            _log.log(
+                logging.INFO if status == 0 else logging.WARNING,
+                "child_ended stage=%s pid=%d status=%d",
+                stage,
+                child.pid,
+                status,
+            )
             self._restarts.ended(stage, status, time.monotonic())
 
     def _receive_rest(self, stage: str) -> None:

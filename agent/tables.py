@@ -26,38 +26,62 @@ class Tables:
                 self.resources.append(self._compiled(settings, resource, found))
         for name in stored.resources.keys() - {resource.name for resource in settings.resource}:
             if stored.resources[name].state == "live":
-                front.start_copy(name, Copy())  # what it misses from now on is made up for when the configuration has it again
+                # What it misses from now on is made up for when the configuration has it again
+                front.start_copy(name, Copy())
         self._now = self._fingerprints()
         self.rewritten: dict[str, dict[str, str]] = {}  # by resource: nobody knows why
         self.stored = self._compared(stored)  # with what is copied anew
 
-    def _compiled(self, settings: Settings, resource: ResourceSettings, found: dict[tuple[str, str], SourceTable]) -> Resource:
+    def _compiled(
+        self,
+        settings: Settings,
+        resource: ResourceSettings,
+        found: dict[tuple[str, str], SourceTable],
+    ) -> Resource:
         table = found.get((resource.schema_name, resource.table_name))
         if table is None:
-            raise TableChanged(resource=resource.name, table=resource.table, change="it does not exist")
+            raise TableChanged(
+                resource=resource.name, table=resource.table, change="it does not exist"
+            )
         reason = self._source.unpublished(resource.schema_name, resource.table_name)
         if reason:
-            raise TableUnpublished(resource=resource.name, publication=settings.publication, table=resource.table, reason=reason)
+            raise TableUnpublished(
+                resource=resource.name,
+                publication=settings.publication,
+                table=resource.table,
+                reason=reason,
+            )
         compiled = Resource(resource, settings, table)
         self._front.check(compiled.target)
         return compiled
 
     def _fingerprints(self) -> dict[str, Fingerprint]:
         found = self._source.fingerprints()
-        return {r.name: found[r.table.schema, r.table.table] for r in self.resources if (r.table.schema, r.table.table) in found}
+        return {
+            r.name: found[r.table.schema, r.table.table]
+            for r in self.resources
+            if (r.table.schema, r.table.table) in found
+        }
 
     def _compared(self, stored: Stored) -> Stored:
         """Compares the catalogue with what it was when the tables were last copied or compared; where rows may have changed unseen, the copy begins anew."""
         for name, now in self._now.items():
             before, found = stored.fingerprints.get(name), self._parts(name, now)
-            moved = {part for part, value in found.items() if before is not None and before.get(part) != value}
+            moved = {
+                part
+                for part, value in found.items()
+                if before is not None and before.get(part) != value
+            }
             if moved:
                 log.warning("catalogue_changed resource=%s parts=%s", name, ",".join(sorted(moved)))
             if moved - {"storage", "others"}:
                 self._front.start_copy(name, Copy())
                 copying = stored.resources[name]._replace(state="copying")
                 copy = Copy(republish=stored.copies.get(name, Copy()).republish)
-                stored = stored._replace(resources={**stored.resources, name: copying}, copies={**stored.copies, name: copy})
+                stored = stored._replace(
+                    resources={**stored.resources, name: copying},
+                    copies={**stored.copies, name: copy},
+                )
             elif "storage" in moved:
                 self.rewritten[name] = found  # kept when the verify has ended
                 continue
@@ -76,7 +100,11 @@ class Tables:
         self.rewritten = {}
         outdated = bool(before.keys() - self._now.keys())
         for name, now in self._now.items():
-            parts = {part for part, value in now._asdict().items() if value != getattr(before[name], part)}
+            parts = {
+                part
+                for part, value in now._asdict().items()
+                if value != getattr(before[name], part)
+            }
             if parts:
                 log.warning("catalogue_changed resource=%s parts=%s", name, ",".join(sorted(parts)))
             outdated = outdated or bool(parts - {"storage", "others"})

@@ -39,11 +39,16 @@ def _context(trust: Trust) -> ssl.SSLContext | Refusal:
         if trust.cert_file:
             context.load_cert_chain(trust.cert_file, trust.key_file)
     except OSError as error:  # ssl.SSLError is one
-        return Refusal("files", (None if isinstance(error, ssl.SSLError) else error.strerror) or type(error).__name__)
+        return Refusal(
+            "files",
+            (None if isinstance(error, ssl.SSLError) else error.strerror) or type(error).__name__,
+        )
     return context
 
 
-def refusal(connection: socket.socket, host: str, trust: Trust, seconds: float = SECONDS) -> Refusal | None:
+def refusal(
+    connection: socket.socket, host: str, trust: Trust, seconds: float = SECONDS
+) -> Refusal | None:
     """Does the handshake on a connection, which is of no use afterwards; None when it succeeds."""
     context = _context(trust)
     if isinstance(context, Refusal):
@@ -53,13 +58,21 @@ def refusal(connection: socket.socket, host: str, trust: Trust, seconds: float =
         with context.wrap_socket(connection, server_hostname=host):
             return None
     except ssl.SSLCertVerificationError as error:
-        fault: Fault = "name" if error.verify_code in _NAME else "time" if error.verify_code in _TIME else "authority"
+        fault: Fault = (
+            "name"
+            if error.verify_code in _NAME
+            else "time"
+            if error.verify_code in _TIME
+            else "authority"
+        )
         return Refusal(fault, error.verify_message.rstrip("."))
     except OSError as error:
         return Refusal("handshake", getattr(error, "reason", None) or type(error).__name__)
 
 
-def asked(host: str, port: int, trust: Trust, greeting: bytes = b"", seconds: float = SECONDS) -> Refusal | None:
+def asked(
+    host: str, port: int, trust: Trust, greeting: bytes = b"", seconds: float = SECONDS
+) -> Refusal | None:
     """The refusal on a new connection, which is made within `seconds` and shakes hands within as many.
 
     `greeting` is what the server wants to be told before the handshake, answered by one byte.

@@ -35,21 +35,58 @@ COLUMNS = """ ("id" bigint PRIMARY KEY, "name" text, "number" varchar(18), "dist
     "born" date, "changed" timestamptz, "version" integer)"""
 FILL = """insert into "业务"."bench" select n, '张三' || n, lpad(n::text, 18, '3101'), '310105', '长宁区' || md5(n::text), n / 7.0, n %% 2 = 0,
     date '1970-01-01' + (n %% 20000)::int, timestamptz '2026-01-01' + n * interval '1 second', n %% 100 from generate_series(1, %s::bigint) n"""
-NAMES = ("id", "name", "number", "district", "address", "balance", "valid", "born", "changed", "version")
-TABLE = UnitTable("bench", "bench", COLUMNS, {"id": one_of("1")}, {name: one_of("") for name in NAMES[1:]})
+NAMES = (
+    "id",
+    "name",
+    "number",
+    "district",
+    "address",
+    "balance",
+    "valid",
+    "born",
+    "changed",
+    "version",
+)
+TABLE = UnitTable(
+    "bench", "bench", COLUMNS, {"id": one_of("1")}, {name: one_of("") for name in NAMES[1:]}
+)
 LIVE = 1800.0  # seconds a copy may take
 
 
 def main() -> None:
     """Runs all of it and prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--changes", type=int, default=0, help="changes a second that arrive while the table is copied")
-    parser.add_argument("--kills", type=int, default=0, help="kill -9 of the capture process while the table is copied")
+    parser.add_argument(
+        "--changes",
+        type=int,
+        default=0,
+        help="changes a second that arrive while the table is copied",
+    )
+    parser.add_argument(
+        "--kills",
+        type=int,
+        default=0,
+        help="kill -9 of the capture process while the table is copied",
+    )
     arguments = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="bench-"))
-    with postgres(18) as server, kafka() as broker, fresh_database(server) as source, fresh_database(server) as front:
-        place = Installation(directory, source, broker.bootstrap, f"b{uuid.uuid4().hex[:8]}", tables=(TABLE,), front=front)
+    with (
+        postgres(18) as server,
+        kafka() as broker,
+        fresh_database(server) as source,
+        fresh_database(server) as front,
+    ):
+        place = Installation(
+            directory,
+            source,
+            broker.bootstrap,
+            f"b{uuid.uuid4().hex[:8]}",
+            tables=(TABLE,),
+            front=front,
+        )
         place.install()
         say(f"filling {arguments.rows:,} rows")
         with psycopg.connect(source, autocommit=True) as connection:
@@ -58,7 +95,9 @@ def main() -> None:
         plain = to_file_and_back(source)
         say(f"COPY to a file and back: {plain:.2f} s, {arguments.rows / plain:,.0f} rows/s")
         copied = copy(place, arguments.changes, arguments.kills)
-        say(f"copy beside the stream: {copied:.2f} s, {arguments.rows / copied:,.0f} rows/s, {plain / copied:.2f} of COPY to a file and back")
+        say(
+            f"copy beside the stream: {copied:.2f} s, {arguments.rows / copied:,.0f} rows/s, {plain / copied:.2f} of COPY to a file and back"
+        )
         verify(place, source, front)
     shutil.rmtree(directory)
 
@@ -92,7 +131,9 @@ def copy(place: Installation, changes: int, kills: int) -> float:
             say(f"killed at {wanted:.0%}")
         eventually(lambda: "reconcile_ends" in agent.log, LIVE, "the table is live", 0.2)
         stamps = re.findall(r"^(\S+) INFO reconcile_(?:begins|ends)", agent.log, re.MULTILINE)
-        seconds = (datetime.fromisoformat(stamps[-1]) - datetime.fromisoformat(stamps[0])).total_seconds()
+        seconds = (
+            datetime.fromisoformat(stamps[-1]) - datetime.fromisoformat(stamps[0])
+        ).total_seconds()
         say(f"memory of capture at its end: {resident(agent):,.0f} MB")
     return seconds
 
@@ -119,7 +160,10 @@ def changing(source: str, rate: int) -> Iterator[None]:
             number = 0
             while not ended.wait(1 / rate):
                 number += 7919
-                connection.execute('update "业务"."bench" set "version" = "version" + 1 where "id" = 1 + %s %% 1000000', [number])
+                connection.execute(
+                    'update "业务"."bench" set "version" = "version" + 1 where "id" = 1 + %s %% 1000000',
+                    [number],
+                )
 
     thread = threading.Thread(target=change)
     if rate:
@@ -137,14 +181,26 @@ def verify(place: Installation, source: str, front: str) -> None:
         eventually(place.caught_up, LIVE, "all events are published", 1.0)
         began = time.monotonic()
         for conninfo, table in ((source, '"业务"."bench"'), (front, '"bench"')):
-            with psycopg.connect(conninfo) as connection, connection.cursor() as cursor, cursor.copy(f"copy {table} to stdout") as copied:
+            with (
+                psycopg.connect(conninfo) as connection,
+                connection.cursor() as cursor,
+                cursor.copy(f"copy {table} to stdout") as copied,
+            ):
                 rows = sum(1 for _ in copied)
         once = time.monotonic() - began
         say(f"reading both sides once with COPY: {once:.2f} s")
         place.command("verify")
-        stamps = re.findall(r"^(\S+) INFO reconcile_(?:begins|ends) resource=bench repair=False", agent.log, re.MULTILINE)
-        seconds = (datetime.fromisoformat(stamps[-1]) - datetime.fromisoformat(stamps[-2])).total_seconds()
-        say(f"verify of {rows:,} equal rows: {seconds:.2f} s, {seconds / once:.2f} times reading both sides once")
+        stamps = re.findall(
+            r"^(\S+) INFO reconcile_(?:begins|ends) resource=bench repair=False",
+            agent.log,
+            re.MULTILINE,
+        )
+        seconds = (
+            datetime.fromisoformat(stamps[-1]) - datetime.fromisoformat(stamps[-2])
+        ).total_seconds()
+        say(
+            f"verify of {rows:,} equal rows: {seconds:.2f} s, {seconds / once:.2f} times reading both sides once"
+        )
 
 
 if __name__ == "__main__":

@@ -38,7 +38,9 @@ from tests.waiting import eventually
 COLUMNS = """ ("id" bigint PRIMARY KEY, "name" text, "number" varchar(18), "district" varchar(6), "address" text, "balance" numeric(16,2), "valid" boolean,
     "born" timestamptz, "changed" timestamptz, "version" integer)"""
 NAMES = ("name", "number", "district", "address", "balance", "valid", "born", "changed", "version")
-TABLE = UnitTable("bench", "bench", COLUMNS, {"id": one_of("1")}, {name: one_of("") for name in NAMES})
+TABLE = UnitTable(
+    "bench", "bench", COLUMNS, {"id": one_of("1")}, {name: one_of("") for name in NAMES}
+)
 WRITE = """DO $$ BEGIN FOR t IN 0 .. {count} / {size} - 1 LOOP
     INSERT INTO "业务".bench SELECT n, '张三' || n, lpad(n::text, 18, '3101'), '310105', '长宁区' || repeat(md5(n::text), 5), n / 7.0, n % 2 = 0,
         timestamptz '1970-01-01' + n * interval '1 hour', timestamptz '2026-01-01' + n * interval '1 second', n % 100
@@ -52,8 +54,16 @@ TICK = os.sysconf("SC_CLK_TCK")
 # What Debezium's documentation names for throughput: larger batches and queues, and on PostgreSQL multi-row inserts.
 BATCH = "8192"
 SOURCE: Properties = {"max.batch.size": BATCH, "max.queue.size": "32768", "poll.interval.ms": "50"}
-SINK: Properties = {"batch.size": "5000", "consumer.override.max.poll.records": BATCH, "consumer.override.fetch.min.bytes": "65536"}
-WORKER: Properties = {"connector.client.config.override.policy": "All", "producer.batch.size": "262144", "producer.linger.ms": "20"}
+SINK: Properties = {
+    "batch.size": "5000",
+    "consumer.override.max.poll.records": BATCH,
+    "consumer.override.fetch.min.bytes": "65536",
+}
+WORKER: Properties = {
+    "connector.client.config.override.policy": "All",
+    "producer.batch.size": "262144",
+    "producer.linger.ms": "20",
+}
 UNNEST: Properties = {"dialect.postgres.unnest.insert.enabled": "true"}
 
 
@@ -68,9 +78,13 @@ class Lap(NamedTuple):
 
 def main() -> None:
     """Runs all of it and prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=60_000)
-    parser.add_argument("--warm", type=int, default=30_000, help="rows before the timed ones, after each start")
+    parser.add_argument(
+        "--warm", type=int, default=30_000, help="rows before the timed ones, after each start"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="bench-"))
@@ -89,7 +103,9 @@ def main() -> None:
                 lap = timed(contestant, arguments.warm, arguments.rows)
                 laps.setdefault(contestant.name, []).append(lap)
                 cpu_used = f"{lap.cpu:.0f} µs CPU each, others {lap.others:.0f} µs"
-                say(f"round {number + 1}, {contestant.name}: {lap.events:,.0f} events/s, {cpu_used}, {lap.memory:,.0f} MB")
+                say(
+                    f"round {number + 1}, {contestant.name}: {lap.events:,.0f} events/s, {cpu_used}, {lap.memory:,.0f} MB"
+                )
         say(f"load of the machine after: {os.getloadavg()[0]:.1f}")
     shutil.rmtree(directory)
     report(laps)
@@ -102,9 +118,17 @@ def say(text: str) -> None:
 
 def report(laps: dict[str, list[Lap]]) -> None:
     """Medians with the spread, and the ratios to the faster Debezium."""
-    middle = {name: Lap(*(statistics.median(values) for values in zip(*runs, strict=True))) for name, runs in laps.items()}
-    best = max((lap for name, lap in middle.items() if name.startswith("Debezium")), key=lambda lap: lap.events)
-    say("\n| | events/s (least, most) | CPU µs per event | of databases and broker | MB | times Debezium + JDBC sink |\n|---|---|---|---|---|---|")
+    middle = {
+        name: Lap(*(statistics.median(values) for values in zip(*runs, strict=True)))
+        for name, runs in laps.items()
+    }
+    best = max(
+        (lap for name, lap in middle.items() if name.startswith("Debezium")),
+        key=lambda lap: lap.events,
+    )
+    say(
+        "\n| | events/s (least, most) | CPU µs per event | of databases and broker | MB | times Debezium + JDBC sink |\n|---|---|---|---|---|---|"
+    )
     for name, lap in middle.items():
         speeds = [run.events for run in laps[name]]
         columns = f"{lap.events:,.0f} ({min(speeds):,.0f}, {max(speeds):,.0f}) | {lap.cpu:.0f} | {lap.others:.0f} | {lap.memory:,.0f}"
@@ -114,12 +138,27 @@ def report(laps: dict[str, list[Lap]]) -> None:
 class Agent:
     """The agent with a PostgreSQL front end and one of its clients."""
 
-    def __init__(self, stack: ExitStack, directory: Path, server: PostgresAddress, broker: KafkaAddress, client: str) -> None:
+    def __init__(
+        self,
+        stack: ExitStack,
+        directory: Path,
+        server: PostgresAddress,
+        broker: KafkaAddress,
+        client: str,
+    ) -> None:
         self.name = client
         self.source, self._front = (stack.enter_context(fresh_database(server)) for _ in range(2))
         settings = {"kafka": {"client": client, "partitions": PARTITIONS}}
         name = f"b{uuid.uuid4().hex[:8]}"
-        self._place = Installation(directory / name, self.source, broker.bootstrap, name, tables=(TABLE,), front=self._front, sections=settings).install()
+        self._place = Installation(
+            directory / name,
+            self.source,
+            broker.bootstrap,
+            name,
+            tables=(TABLE,),
+            front=self._front,
+            sections=settings,
+        ).install()
         self.rows = 0
         self._published = 0
 
@@ -134,16 +173,29 @@ class Agent:
 
     def through(self) -> bool:
         """Whether all rows are published, which they are after the front end has them."""
-        with urllib.request.urlopen(f"http://{HOST}:{self._place.listen}/metrics", timeout=5) as answer:  # loopback
+        with urllib.request.urlopen(
+            f"http://{HOST}:{self._place.listen}/metrics", timeout=5
+        ) as answer:  # loopback
             lines = answer.read().decode().splitlines()
-        published = sum(float(line.split()[-1]) for line in lines if line.startswith("agent_events_total{") and 'stage="published"' in line)
+        published = sum(
+            float(line.split()[-1])
+            for line in lines
+            if line.startswith("agent_events_total{") and 'stage="published"' in line
+        )
         return published >= self.rows - self._published
 
 
 class Debezium:
     """Debezium's PostgreSQL connector and its JDBC sink in one Connect worker."""
 
-    def __init__(self, stack: ExitStack, server: PostgresAddress, broker: KafkaAddress, name: str, further: Properties) -> None:
+    def __init__(
+        self,
+        stack: ExitStack,
+        server: PostgresAddress,
+        broker: KafkaAddress,
+        name: str,
+        further: Properties,
+    ) -> None:
         self.name = name
         self.source, self._target = (stack.enter_context(fresh_database(server)) for _ in range(2))
         create_tables(self.source, [TABLE])
@@ -176,7 +228,14 @@ class Debezium:
                 "transforms.name.replacement": topic,
                 **SOURCE,
             },
-            jdbc_sink("sink", topic, self._target, **{"schema.evolution": "none", "collection.name.format": "bench"}, **SINK, **further),
+            jdbc_sink(
+                "sink",
+                topic,
+                self._target,
+                **{"schema.evolution": "none", "collection.name.format": "bench"},
+                **SINK,
+                **further,
+            ),
         ]
         self._offsets = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
 
@@ -197,7 +256,9 @@ class Debezium:
     def _slot_is_read(self, connect: ConnectWorker) -> bool:
         connect.check()
         with psycopg.connect(self.source) as connection:
-            return connection.execute("SELECT active FROM pg_replication_slots WHERE slot_name = %s", [self._prefix]).fetchone() == (True,)
+            return connection.execute(
+                "SELECT active FROM pg_replication_slots WHERE slot_name = %s", [self._prefix]
+            ).fetchone() == (True,)
 
 
 def timed(contestant: Agent | Debezium, warm: int, rows: int) -> Lap:
@@ -206,8 +267,17 @@ def timed(contestant: Agent | Debezium, warm: int, rows: int) -> Lap:
         feed(contestant, warm)
         before, all_before, began = sum(map(cpu, pids)), machine(), time.monotonic()
         feed(contestant, rows)
-        seconds, used, all_used = time.monotonic() - began, sum(map(cpu, pids)) - before, machine() - all_before
-        return Lap(rows / seconds, used / rows * 1e6, (all_used - used) / rows * 1e6, sum(map(memory, pids)))
+        seconds, used, all_used = (
+            time.monotonic() - began,
+            sum(map(cpu, pids)) - before,
+            machine() - all_before,
+        )
+        return Lap(
+            rows / seconds,
+            used / rows * 1e6,
+            (all_used - used) / rows * 1e6,
+            sum(map(memory, pids)),
+        )
 
 
 def feed(contestant: Agent | Debezium, rows: int) -> None:

@@ -29,7 +29,9 @@ from tests.services.postgres import alive, child_pids
 from tests.services.processes import HOST, dying_with_parent, free_port
 from tests.waiting import Hopeless, eventually
 
-OUTBOX = "SELECT count(*) FROM sync_agent_state s JOIN sync_agent_published p ON p.number = s.number"
+OUTBOX = (
+    "SELECT count(*) FROM sync_agent_state s JOIN sync_agent_published p ON p.number = s.number"
+)
 Stage = Literal["capture", "publish"]
 Lines = Mapping[str, object]  # settings of one section, by name
 
@@ -45,9 +47,12 @@ class Installation:
     bootstrap: str
     name: str  # of the agent, its role at the source, its topics' prefix: nothing else on the servers may be called so
     tables: Sequence[UnitTable] = TABLES
-    front: str | None = None  # conninfo of a PostgreSQL database, URL of a MariaDB one, None: SQLite
+    front: str | None = (
+        None  # conninfo of a PostgreSQL database, URL of a MariaDB one, None: SQLite
+    )
     listen: int = field(default_factory=free_port)
-    sections: Mapping[str, Lines] = field(default_factory=dict)  # further settings, e.g. {"kafka": {"partitions": 1}}
+    # Further settings, e.g. {"kafka": {"partitions": 1}}
+    sections: Mapping[str, Lines] = field(default_factory=dict)
 
     @property
     def config(self) -> Path:
@@ -97,8 +102,16 @@ class Installation:
 
     def command(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
         """Runs a command of the agent to its end."""
-        done = subprocess.run([*program(self.config), *arguments], capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == expect, f"{arguments[0]} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        done = subprocess.run(
+            [*program(self.config), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == expect, (
+            f"{arguments[0]} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        )
         return done
 
     def status(self) -> dict[str, Any]:
@@ -115,7 +128,12 @@ class Installation:
         """Whether the front end has everything up to a position, or else all the source had committed when asked, and the source has been told."""
         with psycopg.connect(self.source, autocommit=True) as connection:
             position = position or written(connection)
-            eventually(lambda: self.passed(connection, position), 30, "the slot has passed all commits", 0.1)
+            eventually(
+                lambda: self.passed(connection, position),
+                30,
+                "the slot has passed all commits",
+                0.1,
+            )
         return True
 
     def caught_up(self, position: str = "") -> bool:
@@ -143,12 +161,18 @@ class Installation:
     def set_for_role(self, setting: str, value: str) -> None:
         """Gives new sessions of the agent at the source another setting; all others keep theirs."""
         with psycopg.connect(self.source, autocommit=True) as connection:
-            connection.execute(sql.SQL("ALTER ROLE {} SET {} = {}").format(sql.Identifier(self.name), sql.Identifier(setting), sql.Literal(value)))
+            connection.execute(
+                sql.SQL("ALTER ROLE {} SET {} = {}").format(
+                    sql.Identifier(self.name), sql.Identifier(setting), sql.Literal(value)
+                )
+            )
 
     @contextmanager
     def front_locked(self) -> Iterator[None]:
         """The SQLite front end in the hands of another connection."""
-        with closing(sqlite3.connect(self.front_file, timeout=30, isolation_level=None)) as connection:
+        with closing(
+            sqlite3.connect(self.front_file, timeout=30, isolation_level=None)
+        ) as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield
             connection.execute("ROLLBACK")
@@ -156,16 +180,31 @@ class Installation:
     def write_config(self) -> None:
         """The configuration file."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        sections = {name: self._section(name) | dict(self.sections.get(name, {})) for name in ("source", "front", "kafka", "service")}
+        sections = {
+            name: self._section(name) | dict(self.sections.get(name, {}))
+            for name in ("source", "front", "kafka", "service")
+        }
         lines = [f"state_directory = {_toml(str(self.directory / 'state'))}"]
         for section, settings in sections.items():
-            lines += ["", f"[{section}]", *(f"{name} = {_toml(value)}" for name, value in settings.items())]
-        self.config.write_text("\n".join([*lines, "", *(table.toml() for table in self.tables)]), encoding="utf-8")
+            lines += [
+                "",
+                f"[{section}]",
+                *(f"{name} = {_toml(value)}" for name, value in settings.items()),
+            ]
+        self.config.write_text(
+            "\n".join([*lines, "", *(table.toml() for table in self.tables)]), encoding="utf-8"
+        )
 
     def _section(self, name: str) -> dict[str, object]:
         given = conninfo_to_dict(self.source)
         own: dict[str, dict[str, object]] = {
-            "source": {"host": given["host"], "port": int(str(given["port"])), "database": given["dbname"], "user": self.name, "heartbeat_seconds": 1.0},
+            "source": {
+                "host": given["host"],
+                "port": int(str(given["port"])),
+                "database": given["dbname"],
+                "user": self.name,
+                "heartbeat_seconds": 1.0,
+            },
             "front": {"url": front_url(self.front)} if self.front else {},
             "kafka": {"bootstrap_servers": [self.bootstrap], "prefix": self.name},
             "service": {"listen": f"{HOST}:{self.listen}"},
@@ -179,7 +218,11 @@ class Agent:
     def __init__(self, config: Path, log: Path, listen: int, covered: bool = True) -> None:
         self._log = log
         self._listen = listen
-        environment = {name: value for name, value in os.environ.items() if covered or not name.startswith("COV")}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if covered or not name.startswith("COV")
+        }
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [*program(config), "run"],
@@ -194,7 +237,12 @@ class Agent:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self.kill9()
 
     @property
@@ -221,7 +269,9 @@ class Agent:
         """Whether all its peers are connected."""
         self.check()
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{self._listen}/-/ready", timeout=2) as answer:  # loopback
+            with urllib.request.urlopen(
+                f"http://{HOST}:{self._listen}/-/ready", timeout=2
+            ) as answer:  # loopback
                 return bool(answer.status == 200)
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
@@ -233,7 +283,11 @@ class Agent:
 
     def children(self) -> dict[str, int]:
         """The stages' process ids."""
-        return {stage: pid for pid in child_pids(self.pid) if alive(pid) and (stage := _last_word(pid)) in ("capture", "publish")}
+        return {
+            stage: pid
+            for pid in child_pids(self.pid)
+            if alive(pid) and (stage := _last_word(pid)) in ("capture", "publish")
+        }
 
     def child(self, stage: Stage) -> int:
         """The process id of one stage, which may just be starting."""
@@ -253,7 +307,10 @@ class Agent:
         pids = [*self.children().values()]
         self._process.kill()
         self._process.wait()
-        eventually(lambda: not any(alive(pid) for pid in pids), what="the stages died with their supervisor")
+        eventually(
+            lambda: not any(alive(pid) for pid in pids),
+            what="the stages died with their supervisor",
+        )
 
     def stop(self, timeout: float = 30.0) -> float:
         """SIGTERM; returns the seconds until it had ended."""
@@ -287,12 +344,22 @@ def url(conninfo: str, scheme: str = "postgresql") -> str:
 
 def front_url(front: str) -> str:
     """The SQLAlchemy URL of a front end on a server."""
-    return front.replace("mariadb://", "mariadb+pymysql://", 1) if in_mariadb(front) else url(front, "postgresql+psycopg")
+    return (
+        front.replace("mariadb://", "mariadb+pymysql://", 1)
+        if in_mariadb(front)
+        else url(front, "postgresql+psycopg")
+    )
 
 
 def _last_word(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").rpartition(b"\0")[2].decode(errors="replace")
+        return (
+            Path(f"/proc/{pid}/cmdline")
+            .read_bytes()
+            .rstrip(b"\0")
+            .rpartition(b"\0")[2]
+            .decode(errors="replace")
+        )
     except OSError:
         return ""
 
@@ -300,4 +367,5 @@ def _last_word(pid: int) -> str:
 def _toml(value: object) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name} = {_toml(item)}" for name, item in value.items()) + "}"
-    return json.dumps(value, ensure_ascii=False)  # JSON's texts, numbers, booleans and lists are TOML's too
+    # JSON's texts, numbers, booleans and lists are TOML's too
+    return json.dumps(value, ensure_ascii=False)

@@ -119,12 +119,16 @@ def fresh_database(server: PostgresAddress) -> Iterator[str]:
     yield server.dsn(name)
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         eventually(lambda: slots_dropped(connection, name), what=f"the slots of {name} are dropped")
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        connection.execute(
+            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+        )
 
 
 def slots_dropped(connection: psycopg.Connection, database: str) -> bool:
     """Drop a database's slots, ending whoever reads them; true when none is left."""
-    left = connection.execute("SELECT slot_name, active_pid FROM pg_replication_slots WHERE database = %s", [database])
+    left = connection.execute(
+        "SELECT slot_name, active_pid FROM pg_replication_slots WHERE database = %s", [database]
+    )
     slots = left.fetchall()
     for slot, pid in slots:
         if pid is not None:

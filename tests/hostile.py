@@ -24,7 +24,11 @@ def names(count: int, seed: int, forbidden: str = "", mariadb: bool = False) -> 
     no two the same to a server that ignores case and accents. `forbidden`: signs none of them has; `mariadb`: such as it can hold."""
     made: dict[str, str] = {}
     for name in _candidates(random.Random(seed)):
-        if name not in SYSTEM and not set(name) & set(forbidden) and not (mariadb and (max(name) > "\uffff" or name.endswith((" ", "\t", "\n", "\r")))):
+        if (
+            name not in SYSTEM
+            and not set(name) & set(forbidden)
+            and not (mariadb and (max(name) > "\uffff" or name.endswith((" ", "\t", "\n", "\r"))))
+        ):
             made.setdefault(_folded(name), name)
         if len(made) == count:
             break
@@ -43,7 +47,9 @@ def _candidates(chance: random.Random) -> Iterator[str]:
 
 
 def _folded(name: str) -> str:
-    return "".join(sign for sign in unicodedata.normalize("NFKD", name) if not unicodedata.combining(sign)).casefold()
+    return "".join(
+        sign for sign in unicodedata.normalize("NFKD", name) if not unicodedata.combining(sign)
+    ).casefold()
 
 
 def _cut(name: str) -> str:

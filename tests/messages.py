@@ -16,7 +16,8 @@ LOCALE = ROOT / "agent" / "locale"
 TEMPLATE = LOCALE / "sync_agent.pot"
 CHINESE = LOCALE / "zh_CN" / "LC_MESSAGES" / "sync_agent.po"
 KEYWORDS = ("mark", "translate")
-_DATE = datetime(2026, 1, 1, tzinfo=UTC)  # git knows the real one; a changing date would make every run a change
+# Git knows the real one; a changing date would make every run a change
+_DATE = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def marked() -> dict[str, list[str]]:
@@ -45,20 +46,34 @@ def catalogue(path: Path) -> Catalog:
 
 
 def _called(function: ast.expr) -> str:
-    return function.id if isinstance(function, ast.Name) else function.attr if isinstance(function, ast.Attribute) else ""
+    return (
+        function.id
+        if isinstance(function, ast.Name)
+        else function.attr
+        if isinstance(function, ast.Attribute)
+        else ""
+    )
 
 
 def _literals(argument: ast.expr) -> list[str]:
     """A text, or both texts of `a if condition else b`."""
     if isinstance(argument, ast.IfExp):
         return _literals(argument.body) + _literals(argument.orelse)
-    return [argument.value] if isinstance(argument, ast.Constant) and isinstance(argument.value, str) else []
+    return (
+        [argument.value]
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+        else []
+    )
 
 
 def _template() -> Catalog:
     template = Catalog(project="unit-sync-agent", charset="utf-8", creation_date=_DATE)
     for message, files in sorted(marked().items(), key=lambda item: (item[1], item[0])):
-        template.add(message, locations=[(file, 0) for file in files], flags=["python-brace-format"] if names(message) else [])
+        template.add(
+            message,
+            locations=[(file, 0) for file in files],
+            flags=["python-brace-format"] if names(message) else [],
+        )
     return template
 
 
@@ -70,8 +85,16 @@ def update() -> list[str]:
     chinese.creation_date = chinese.revision_date = _DATE
     chinese.fuzzy = False
     for content in (template, chinese):
-        content.project, content.version, content.msgid_bugs_address = "unit-sync-agent", "0", "none"
-        content.last_translator, content.language_team, content.header_comment = "none", "none", "# What users of the sync agent read."
+        content.project, content.version, content.msgid_bugs_address = (
+            "unit-sync-agent",
+            "0",
+            "none",
+        )
+        content.last_translator, content.language_team, content.header_comment = (
+            "none",
+            "none",
+            "# What users of the sync agent read.",
+        )
     CHINESE.parent.mkdir(parents=True, exist_ok=True)
     for path, content in ((TEMPLATE, template), (CHINESE, chinese)):
         with path.open("wb") as file:

@@ -36,4 +36,6 @@ def simulate(machine: type[RuleBasedStateMachine], runs: int, seed: int | None =
         suppress_health_check=list(HealthCheck),
         print_blob=seed is None,
     )
-    run_state_machine_as_test(machine if seed is None else hypothesis.seed(seed)(machine), settings=settings)
+    run_state_machine_as_test(
+        machine if seed is None else hypothesis.seed(seed)(machine), settings=settings
+    )

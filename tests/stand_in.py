@@ -42,7 +42,9 @@ def child(folder: Path, stage: str, behaviour: str) -> int:
 def _steady(folder: Path, control: Control) -> int:
     control.ready()
     peer = "kafka" if control.stage == "publish" else "source"
-    control.beat({f"agent_connected/{peer}": 1}, {("agent_events_total", "captured", "person", "c"): 1})
+    control.beat(
+        {f"agent_connected/{peer}": 1}, {("agent_events_total", "captured", "person", "c"): 1}
+    )
     while not control.stopping():
         control.wake()
         control.wait(0.1)
@@ -102,4 +104,8 @@ BEHAVIOURS: dict[str, Callable[[Path, Control], int]] = {
 
 if __name__ == "__main__":
     role, folder, *arguments = sys.argv[1:]
-    sys.exit(supervisor(Path(folder), *arguments) if role == "supervisor" else child(Path(folder), *arguments))
+    sys.exit(
+        supervisor(Path(folder), *arguments)
+        if role == "supervisor"
+        else child(Path(folder), *arguments)
+    )

@@ -55,9 +55,17 @@ class Scene(NamedTuple):
         topic = f"{self.full.topic}.{uuid.uuid4().hex[:8]}"
         for future in self.kafka.admin.create_topics([NewTopic(topic, 3, 1)]).values():
             future.result(30)
-        producer = Producer({"bootstrap.servers": self.place.bootstrap, "linger.ms": 5, "log_level": 0})
+        producer = Producer(
+            {"bootstrap.servers": self.place.bootstrap, "linger.ms": 5, "log_level": 0}
+        )
         for record in records:
-            producer.produce(topic, record.value, record.key, record.partition, headers=list(record.headers.items()))
+            producer.produce(
+                topic,
+                record.value,
+                record.key,
+                record.partition,
+                headers=list(record.headers.items()),
+            )
         assert producer.flush(30) == 0
         return compare(self.place.places, [self.full._replace(topic=topic)])
 
@@ -73,7 +81,12 @@ class Record(NamedTuple):
     @classmethod
     def of(cls, message: Message) -> "Record":
         """What was read."""
-        return cls(message.partition() or 0, bytes(message.key() or b""), message.value(), headers_of(message))
+        return cls(
+            message.partition() or 0,
+            bytes(message.key() or b""),
+            message.value(),
+            headers_of(message),
+        )
 
     @property
     def op(self) -> str:
@@ -87,7 +100,10 @@ class Record(NamedTuple):
 
     def with_headers(self, **values: str) -> "Record":
         """With other headers: `seq="1"` is sync.seq."""
-        return self._replace(headers=self.headers | {f"sync.{name}": value.encode() for name, value in values.items()})
+        return self._replace(
+            headers=self.headers
+            | {f"sync.{name}": value.encode() for name, value in values.items()}
+        )
 
     def with_value(self, part: str, change: Callable[[dict[str, object]], object]) -> "Record":
         """With another part of the value."""
@@ -97,29 +113,41 @@ class Record(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def scene(postgres18: PostgresAddress, kafka: KafkaAddress, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(
+    postgres18: PostgresAddress, kafka: KafkaAddress, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Scene]:
     """One for all tests; who damages it, damages a copy."""
     with fresh_database(postgres18) as source:
         folder = tmp_path_factory.mktemp("judged")
-        place = Installation(folder, source, kafka.bootstrap, f"judged{uuid.uuid4().hex[:8]}", tables=JOURNALED).install()
+        place = Installation(
+            folder, source, kafka.bootstrap, f"judged{uuid.uuid4().hex[:8]}", tables=JOURNALED
+        ).install()
         acks = AckSampler(source, place.slot, place.front_file)
         prefix = PrefixReader(place.front_file)
         workload = Workload(source, 20261124, folder / "journal", big=500, open_seconds=0.2)
         with place.start() as agent, watched(source, f"judge_{place.name}") as order:
             agent.wait_ready()
             with acks, prefix, workload:
-                eventually(lambda: workload.transactions >= TRANSACTIONS, 60, "the workload has worked")
+                eventually(
+                    lambda: workload.transactions >= TRANSACTIONS, 60, "the workload has worked"
+                )
             eventually(place.caught_up, 60, "all events are published", 0.2)
             agent.stop()
             prefix.settle(order.read())
-        events = [Record.of(message) for message in messages(kafka.bootstrap, [f"{place.name}.{AUDIT_LOG.resource}"])]
+        events = [
+            Record.of(message)
+            for message in messages(kafka.bootstrap, [f"{place.name}.{AUDIT_LOG.resource}"])
+        ]
         yield Scene(place, folder / "journal", acks, prefix, dict(workload.outcomes), kafka, events)
 
 
 @pytest.fixture
 def front(scene: Scene, tmp_path: Path) -> Path:
     """A copy of the front end, to be damaged."""
-    with closing(sqlite3.connect(scene.place.front_file)) as original, closing(sqlite3.connect(tmp_path / "front.db")) as copy:
+    with (
+        closing(sqlite3.connect(scene.place.front_file)) as original,
+        closing(sqlite3.connect(tmp_path / "front.db")) as copy,
+    ):
         original.backup(copy)
     return tmp_path / "front.db"
 
@@ -132,7 +160,9 @@ def damage(front: Path, statement: str) -> None:
 
 def judge(scene: Scene, front: Path, journal: Path | None = None) -> Verdict:
     """The verdict on a front end, without the topics."""
-    return compare(scene.place.places._replace(front=front, bootstrap=None), scene.place.judged, journal)
+    return compare(
+        scene.place.places._replace(front=front, bootstrap=None), scene.place.judged, journal
+    )
 
 
 # ---- nothing wrong
@@ -144,7 +174,10 @@ def test_an_agent_at_its_work_is_verified(scene: Scene) -> None:
     scene.acks.report(verdict)
     scene.prefix.report(verdict)
     assert verdict.equal, verdict
-    assert str(verdict) == f"VERIFIED source = front-end = topics: {verdict.rows} rows, {verdict.events} events, 0 missing, 0 duplicate"
+    assert (
+        str(verdict)
+        == f"VERIFIED source = front-end = topics: {verdict.rows} rows, {verdict.events} events, 0 missing, 0 duplicate"
+    )
     assert min(scene.acks.samples, scene.prefix.samples) > 10
     assert scene.outcomes["ok"] > TRANSACTIONS / 2
     assert scene.outcomes["failed"] > TRANSACTIONS / 50
@@ -164,11 +197,26 @@ def test_an_untouched_copy_of_a_topic_is_right(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("statement", "told"),
     [
-        ("""DELETE FROM "居民" WHERE rowid = (SELECT min(rowid) FROM "居民")""", "row: only in source"),
-        ("""UPDATE "居民" SET "姓名" = "姓名" || ' ' WHERE rowid = (SELECT min(rowid) FROM "居民")""", "姓名: source '"),
-        ("""UPDATE "订单明细" SET "品名" = NULL WHERE rowid = (SELECT min(rowid) FROM "订单明细" WHERE "品名" != '' AND ex_deleted = 0)""", "品名: source '"),
-        ("""UPDATE "订单明细" SET ex_deleted = 0 WHERE rowid = (SELECT min(rowid) FROM "订单明细" WHERE ex_deleted = 1)""", "row: only in front end"),
-        ("""UPDATE "企业" SET "统一社会信用代码" = "统一社会信用代码" || ' x' WHERE rowid = (SELECT min(rowid) FROM "企业")""", "row: only in source"),
+        (
+            """DELETE FROM "居民" WHERE rowid = (SELECT min(rowid) FROM "居民")""",
+            "row: only in source",
+        ),
+        (
+            """UPDATE "居民" SET "姓名" = "姓名" || ' ' WHERE rowid = (SELECT min(rowid) FROM "居民")""",
+            "姓名: source '",
+        ),
+        (
+            """UPDATE "订单明细" SET "品名" = NULL WHERE rowid = (SELECT min(rowid) FROM "订单明细" WHERE "品名" != '' AND ex_deleted = 0)""",
+            "品名: source '",
+        ),
+        (
+            """UPDATE "订单明细" SET ex_deleted = 0 WHERE rowid = (SELECT min(rowid) FROM "订单明细" WHERE ex_deleted = 1)""",
+            "row: only in front end",
+        ),
+        (
+            """UPDATE "企业" SET "统一社会信用代码" = "统一社会信用代码" || ' x' WHERE rowid = (SELECT min(rowid) FROM "企业")""",
+            "row: only in source",
+        ),
     ],
     ids=["deleted", "changed", "emptied", "not deleted", "other key"],
 )
@@ -204,7 +252,9 @@ def twice(records: list[Record]) -> None:
 def twice_under_another_name(records: list[Record]) -> None:
     """As a producer would that makes random ids and a new number for each attempt."""
     newest = max(record.seq for record in records)
-    records.append(records[last(records, "c", "u")].with_headers(id=uuid.uuid4().hex, seq=str(newest + 1)))
+    records.append(
+        records[last(records, "c", "u")].with_headers(id=uuid.uuid4().hex, seq=str(newest + 1))
+    )
 
 
 def gap(records: list[Record]) -> None:
@@ -213,13 +263,22 @@ def gap(records: list[Record]) -> None:
 
 
 def late_start(records: list[Record]) -> None:
-    records[:] = [record.with_headers(seq=str(record.seq + 1)) if record.value is not None else record for record in records]
+    records[:] = [
+        record.with_headers(seq=str(record.seq + 1)) if record.value is not None else record
+        for record in records
+    ]
 
 
 def lost_event(records: list[Record]) -> None:
     """Not the newest one: nothing comes after it that would show the gap (O3 finds its row)."""
     newest = max(record.seq for record in records)
-    del records[max(place for place, record in enumerate(records) if record.op in ("c", "u") and record.seq < newest)]
+    del records[
+        max(
+            place
+            for place, record in enumerate(records)
+            if record.op in ("c", "u") and record.seq < newest
+        )
+    ]
 
 
 def no_tombstone(records: list[Record]) -> None:
@@ -231,7 +290,9 @@ def tombstone_of_another(records: list[Record]) -> None:
 
 
 def late_tombstone(records: list[Record]) -> None:
-    records.append(records.pop(next(place for place, record in enumerate(records) if record.op == "")))
+    records.append(
+        records.pop(next(place for place, record in enumerate(records) if record.op == ""))
+    )
 
 
 def other_value(records: list[Record]) -> None:
@@ -240,12 +301,16 @@ def other_value(records: list[Record]) -> None:
 
 
 def other_before(records: list[Record]) -> None:
-    records[last(records, "u")] = records[last(records, "u")].with_value("before", lambda before: before | {"ActorName": "别人"})
+    records[last(records, "u")] = records[last(records, "u")].with_value(
+        "before", lambda before: before | {"ActorName": "别人"}
+    )
 
 
 def without_a_column(records: list[Record]) -> None:
     place = newest_of_a_row(records)
-    records[place] = records[place].with_value("after", lambda after: {name: value for name, value in after.items() if name != "ActorName"})
+    records[place] = records[place].with_value(
+        "after", lambda after: {name: value for name, value in after.items() if name != "ActorName"}
+    )
 
 
 def other_partition(records: list[Record]) -> None:
@@ -256,7 +321,11 @@ def other_partition(records: list[Record]) -> None:
 def other_order(records: list[Record]) -> None:
     """Two events of one partition change places."""
     updates = [place for place, record in enumerate(records) if record.op == "u"]
-    one, other = next(pair for pair in combinations(updates, 2) if records[pair[0]].partition == records[pair[1]].partition)
+    one, other = next(
+        pair
+        for pair in combinations(updates, 2)
+        if records[pair[0]].partition == records[pair[1]].partition
+    )
     records[one], records[other] = records[other], records[one]
 
 
@@ -297,15 +366,28 @@ DAMAGES = [
 ]
 
 
-@pytest.mark.parametrize(("change", "oracles"), DAMAGES, ids=lambda value: getattr(value, "__name__", None))
-def test_damaged_topics(change: Callable[[list[Record]], None], oracles: set[str], scene: Scene) -> None:
+@pytest.mark.parametrize(
+    ("change", "oracles"), DAMAGES, ids=lambda value: getattr(value, "__name__", None)
+)
+def test_damaged_topics(
+    change: Callable[[list[Record]], None], oracles: set[str], scene: Scene
+) -> None:
     """The oracle in charge speaks up; others may, too."""
     records = list(scene.events)
     change(records)
     verdict = scene.judge_events(records)
     assert oracles <= set(verdict.oracles), verdict
     assert not verdict.equal
-    if change in (gap, late_start, of_a_stranger, no_tombstone, tombstone_of_another, late_tombstone, other_value, other_before):
+    if change in (
+        gap,
+        late_start,
+        of_a_stranger,
+        no_tombstone,
+        tombstone_of_another,
+        late_tombstone,
+        other_value,
+        other_before,
+    ):
         assert set(verdict.oracles) == oracles, verdict
 
 
@@ -313,7 +395,11 @@ def test_a_lost_end_of_a_topic_is_found(scene: Scene) -> None:
     """Numbers alone cannot tell: what stands at the end differs from the source."""
     newest = max(record.seq for record in scene.events)
     lost = {record.headers["sync.id"] for record in scene.events if record.seq > newest - 20}
-    kept = [record for record in scene.events if not lost & {record.headers.get("sync.id"), record.headers.get("sync.of")}]
+    kept = [
+        record
+        for record in scene.events
+        if not lost & {record.headers.get("sync.id"), record.headers.get("sync.of")}
+    ]
     verdict = scene.judge_events(kept)
     assert set(verdict.oracles) == {"O3"}, verdict
 
@@ -323,7 +409,9 @@ def test_a_lost_end_of_a_topic_is_found(scene: Scene) -> None:
 
 def test_the_journal_against_the_ledger(scene: Scene, front: Path, tmp_path: Path) -> None:
     """O7 for an 'ok' that has not signed, a 'failed' that has, an 'unknown' that has signed at the source only, and one that signed for something else."""
-    by_outcome: dict[Outcome, Intent] = {intent.outcome: intent for intent in read_journal(scene.journal).values()}
+    by_outcome: dict[Outcome, Intent] = {
+        intent.outcome: intent for intent in read_journal(scene.journal).values()
+    }
     ok, failed = by_outcome["ok"], by_outcome["failed"]
     for txn, outcome in ((failed.txn, "ok"), (ok.txn, "failed")):
         journal = tmp_path / f"{outcome}.journal"
@@ -362,9 +450,15 @@ def test_a_slot_past_the_stored_position(scene: Scene, front: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["slot", "front end", "lock"])
-def test_nothing_sampled_is_no_proof(missing: str, scene: Scene, front: Path, tmp_path: Path) -> None:
+def test_nothing_sampled_is_no_proof(
+    missing: str, scene: Scene, front: Path, tmp_path: Path
+) -> None:
     """O8 also when nothing could be seen, and the sampler lives on."""
-    acks = AckSampler(scene.place.source, "absent" if missing == "slot" else scene.place.slot, tmp_path / "none" if missing == "front end" else front)
+    acks = AckSampler(
+        scene.place.source,
+        "absent" if missing == "slot" else scene.place.slot,
+        tmp_path / "none" if missing == "front end" else front,
+    )
     with closing(sqlite3.connect(front, isolation_level=None)) as other:
         if missing == "lock":
             other.execute("PRAGMA journal_mode = DELETE")
@@ -382,14 +476,27 @@ def test_nothing_sampled_is_no_proof(missing: str, scene: Scene, front: Path, tm
 def arguments(scene: Scene, front: Path) -> list[str]:
     """The command line for a front end."""
     place = scene.place
-    given = {"source": place.source, "front": front, "bootstrap": place.bootstrap, "config": place.config, "journal": scene.journal, "wait": 0}
+    given = {
+        "source": place.source,
+        "front": front,
+        "bootstrap": place.bootstrap,
+        "config": place.config,
+        "journal": scene.journal,
+        "wait": 0,
+    }
     return [f"--{name}={value}" for name, value in given.items()]
 
 
-def test_the_command_says_equal_different_or_why_not(scene: Scene, front: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_equal_different_or_why_not(
+    scene: Scene, front: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Exit status 0, 1, 2; what it must know it takes from the agent's configuration."""
     assert main(arguments(scene, front)) == EQUAL
-    assert capsys.readouterr().out.splitlines()[-1].startswith("VERIFIED source = front-end = topics: ")
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[-1]
+        .startswith("VERIFIED source = front-end = topics: ")
+    )
     damage(front, """DELETE FROM "文书" WHERE rowid = (SELECT min(rowid) FROM "文书")""")
     assert main(arguments(scene, front)) == DIFFERENT
     assert "O1" in capsys.readouterr().out
@@ -403,4 +510,7 @@ def test_the_command_says_equal_different_or_why_not(scene: Scene, front: Path, 
 def test_the_configuration_gives_what_the_tests_know(scene: Scene) -> None:
     """Columns, keys, names, topics, technical columns."""
     found = shared_tables(scene.place.config, scene.place.source)
-    assert [table._replace(condition=judged.condition) for table, judged in zip(found, scene.place.judged, strict=True)] == scene.place.judged
+    assert [
+        table._replace(condition=judged.condition)
+        for table, judged in zip(found, scene.place.judged, strict=True)
+    ] == scene.place.judged

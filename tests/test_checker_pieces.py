@@ -42,7 +42,10 @@ def test_filters_mean_what_the_configuration_says(database: str) -> None:
     ]
     with psycopg.connect(database) as connection:
         for test, expected in cases:
-            query = f"SELECT n FROM {values} WHERE ".encode() + condition([test, {"column": "n", "is_null": False}]).as_bytes()
+            query = (
+                f"SELECT n FROM {values} WHERE ".encode()
+                + condition([test, {"column": "n", "is_null": False}]).as_bytes()
+            )
             assert [n for (n,) in connection.execute(query)] == expected, test
 
 
@@ -83,10 +86,15 @@ def test_the_workload_outlives_its_connections(database: str, tmp_path: Path) ->
     create_tables(database, JOURNALED)
     path = tmp_path / "journal"
     for _ in range(2):
-        with Workload(database, 5, path, writers=4, big=10, open_seconds=0.05) as workload, psycopg.connect(database, autocommit=True) as connection:
+        with (
+            Workload(database, 5, path, writers=4, big=10, open_seconds=0.05) as workload,
+            psycopg.connect(database, autocommit=True) as connection,
+        ):
             for turn in range(1, 6):
                 eventually(lambda turn=turn: workload.transactions > turn * 20, what="it goes on")  # type: ignore[misc]
-                connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()")
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+                )
     entries = read_journal(path)
     with psycopg.connect(database) as connection:
         signed = {txn for (txn,) in connection.execute('SELECT txn_no FROM "业务"."流水"')}
@@ -108,8 +116,15 @@ def test_what_is_switched_off_stands_ready(database: str, tmp_path: Path) -> Non
     """DDL: the source takes it among all the others; nothing that was prepared is left behind."""
     create_tables(database, JOURNALED)
     kinds = dict.fromkeys(WEIGHTS)
-    with Workload(database, 6, tmp_path / "journal", writers=2, kinds=kinds, big=10, open_seconds=0.01) as workload:
+    with Workload(
+        database, 6, tmp_path / "journal", writers=2, kinds=kinds, big=10, open_seconds=0.01
+    ) as workload:
         eventually(lambda: workload.transactions > 300, what="it has worked")
     assert workload.outcomes["ok"] > 150
     with psycopg.connect(database) as connection:
-        assert connection.execute("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()").fetchall() == []
+        assert (
+            connection.execute(
+                "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
+            ).fetchall()
+            == []
+        )

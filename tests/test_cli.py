@@ -36,7 +36,9 @@ def english(monkeypatch: pytest.MonkeyPatch) -> None:
 def config(tmp_path: Path) -> Path:
     """A configuration whose peers are all away."""
     path = tmp_path / "tax.toml"
-    text = f'state_directory = "{tmp_path}"\n' + SMALL.replace('host = "127.0.0.1"', 'host = "127.0.0.1"\nport = 1')
+    text = f'state_directory = "{tmp_path}"\n' + SMALL.replace(
+        'host = "127.0.0.1"', 'host = "127.0.0.1"\nport = 1'
+    )
     path.write_text(text + '[service]\nlisten = "127.0.0.1:1"\n', encoding="utf-8")
     return path
 
@@ -55,24 +57,32 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"{__version__}\n"
 
 
-def test_show_config_prints_the_settings_in_effect(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_config_prints_the_settings_in_effect(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, out, _ = run(capsys, config, "show-config")
     assert code == 0
     assert 'slot = "sync_agent_tax"' in out
 
 
-def test_config_comes_from_the_environment(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_comes_from_the_environment(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SYNC_AGENT_CONFIG", str(config))
     assert execute(["show-config"]) == 0
     assert 'name = "tax"' in capsys.readouterr().out
 
 
-def test_show_config_prints_the_schema_without_a_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_config_prints_the_schema_without_a_configuration(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert execute(["-c", "/nonexistent.toml", "show-config", "--schema"]) == 0
     assert json.loads(capsys.readouterr().out)["title"] == "unit-sync-agent configuration"
 
 
-def test_children_of_the_supervisor_are_hidden_and_refuse_to_start_alone(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_children_of_the_supervisor_are_hidden_and_refuse_to_start_alone(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert execute(["--help"]) == 0
     assert "capture" not in capsys.readouterr().out
     for command in ("capture", "publish"):
@@ -90,38 +100,58 @@ class Finding(NamedTuple):
     fix: str
 
 
-WARNING = Finding("WAL_LIMIT", "warning", "no limit [here]", "ALTER SYSTEM SET x = 1;\nSELECT pg_reload_conf();")
-ERROR = Finding("WAL_LEVEL", "error", "wal_level is replica", "ALTER SYSTEM SET wal_level = logical;")
+WARNING = Finding(
+    "WAL_LIMIT", "warning", "no limit [here]", "ALTER SYSTEM SET x = 1;\nSELECT pg_reload_conf();"
+)
+ERROR = Finding(
+    "WAL_LEVEL", "error", "wal_level is replica", "ALTER SYSTEM SET wal_level = logical;"
+)
 
 
 @pytest.mark.parametrize(("findings", "code"), [([], 0), ([WARNING], 0), ([WARNING, ERROR], 78)])
 def test_check_exits_78_when_a_finding_is_an_error(
-    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, findings: list[Finding], code: int
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    findings: list[Finding],
+    code: int,
 ) -> None:
     monkeypatch.setattr("agent.preflight.checks.check", lambda _settings: findings)
     assert run(capsys, config, "check")[0] == code
     assert run(capsys, config, "check", "--json")[0] == code
 
 
-def test_check_prints_each_finding_with_its_fix(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_prints_each_finding_with_its_fix(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("agent.preflight.checks.check", lambda _settings: [WARNING])
     _, out, _ = run(capsys, config, "check")
-    assert out == "warning WAL_LIMIT: no limit [here]\n    ALTER SYSTEM SET x = 1;\n    SELECT pg_reload_conf();\n"
+    assert (
+        out
+        == "warning WAL_LIMIT: no limit [here]\n    ALTER SYSTEM SET x = 1;\n    SELECT pg_reload_conf();\n"
+    )
     _, out, _ = run(capsys, config, "check", "--json")
     assert json.loads(out) == [WARNING._asdict()]
 
 
-def test_init_hands_over_what_was_asked_for(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_init_hands_over_what_was_asked_for(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def initialise(settings: Settings, apply: bool, admin_url: str | None, tell: object) -> None:
         assert callable(tell)
         tell(f"{settings.agent} {apply} {admin_url}")
 
     monkeypatch.setattr("agent.preflight.initialise.initialise", initialise)
     assert run(capsys, config, "init")[1] == "tax False None\n"
-    assert run(capsys, config, "init", "--apply", "--as", "postgresql://a@h/d")[1] == "tax True postgresql://a@h/d\n"
+    assert (
+        run(capsys, config, "init", "--apply", "--as", "postgresql://a@h/d")[1]
+        == "tax True postgresql://a@h/d\n"
+    )
 
 
-def test_init_takes_no_password_on_the_command_line(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_takes_no_password_on_the_command_line(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, _, err = run(capsys, config, "init", "--as", "postgresql://a:geheim@h/d")
     assert code == 2
     assert "PGPASSWORD" in err
@@ -131,7 +161,9 @@ def test_init_takes_no_password_on_the_command_line(config: Path, capsys: pytest
 # ---- errors ----
 
 
-def test_agent_error_is_a_sentence_with_the_next_step(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_agent_error_is_a_sentence_with_the_next_step(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def held(*_: object) -> None:
         raise AnotherAgent(holder="pid 7")
 
@@ -142,10 +174,14 @@ def test_agent_error_is_a_sentence_with_the_next_step(config: Path, capsys: pyte
         "ANOTHER_AGENT: Another agent holds the front end (pid 7)\n  → Stop the other agent first; two must never write one front end.\n",
     )
     monkeypatch.setenv("SYNC_AGENT_LANG", "zh_CN")
-    assert run(capsys, config, "status")[2].startswith("ANOTHER_AGENT: 前置库正被另一个代理占用（pid 7）\n  → 请先停止另一个代理")
+    assert run(capsys, config, "status")[2].startswith(
+        "ANOTHER_AGENT: 前置库正被另一个代理占用（pid 7）\n  → 请先停止另一个代理"
+    )
 
 
-def test_unforeseen_error_shows_type_and_place_only(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unforeseen_error_shows_type_and_place_only(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its text could hold a row's values."""
 
     def broken(*_: object) -> None:
@@ -154,7 +190,10 @@ def test_unforeseen_error_shows_type_and_place_only(config: Path, capsys: pytest
     monkeypatch.setattr(app, "status", broken)
     code, out, err = run(capsys, config, "status")
     assert (code, out) == (78, "")
-    assert re.match(r"INTERNAL: The agent met something it does not know: ValueError in broken \(test_cli.py:\d+\) < status \(cli.py:\d+\)", err)
+    assert re.match(
+        r"INTERNAL: The agent met something it does not know: ValueError in broken \(test_cli.py:\d+\) < status \(cli.py:\d+\)",
+        err,
+    )
     assert "geheim" not in err
 
 
@@ -164,7 +203,9 @@ def test_wrong_configuration_exits_78(tmp_path: Path, capsys: pytest.CaptureFixt
     assert err.startswith("CONFIG_INVALID: ")
 
 
-def test_usage_errors_and_interrupts(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_usage_errors_and_interrupts(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert run(capsys, config, "nonsense")[0] == 2
 
     def interrupted(*_: object) -> None:
@@ -179,8 +220,16 @@ def test_service_refuses_an_address_in_use(config: Path) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
-        config.write_text(config.read_text().replace("127.0.0.1:1", f"127.0.0.1:{holder.getsockname()[1]}"))
-        done = subprocess.run([sys.executable, "-m", "agent", "-c", str(config), "run"], cwd=ROOT, capture_output=True, text=True, check=False)
+        config.write_text(
+            config.read_text().replace("127.0.0.1:1", f"127.0.0.1:{holder.getsockname()[1]}")
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", "agent", "-c", str(config), "run"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 78
     assert done.stderr.startswith("LISTEN_REFUSED: The address 127.0.0.1:")
 
@@ -188,24 +237,42 @@ def test_service_refuses_an_address_in_use(config: Path) -> None:
 def test_service_before_init_exits_78(config: Path) -> None:
     """The halt of a child is told once and ends the service."""
     config.write_text(config.read_text().replace("127.0.0.1:1", f"127.0.0.1:{free_port()}"))
-    done = subprocess.run([sys.executable, "-m", "agent", "-c", str(config), "run"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "agent", "-c", str(config), "run"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 78, done.stderr
     assert " code=NOT_INITIALISED " in done.stderr
     assert "service_ended status=78" in done.stderr
 
 
-def test_children_get_a_control_and_give_it_back(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_children_get_a_control_and_give_it_back(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`capture` and `publish` run under the control they inherit, with the service's nonce, and close it."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     calls: list[tuple[str, str]] = []
     monkeypatch.setattr("agent.control.die_with_parent", lambda: None)
-    monkeypatch.setattr("agent.pipeline.capture", lambda _settings, control: calls.append((control.stage, control.nonce)))
-    monkeypatch.setattr("agent.publish.relay.relay", lambda _settings, control, nonce: calls.append((control.stage, nonce)))
+    monkeypatch.setattr(
+        "agent.pipeline.capture",
+        lambda _settings, control: calls.append((control.stage, control.nonce)),
+    )
+    monkeypatch.setattr(
+        "agent.publish.relay.relay",
+        lambda _settings, control, nonce: calls.append((control.stage, nonce)),
+    )
     for command in ("capture", "publish"):
         ours, theirs = socket.socketpair()
         read, write = os.pipe()
         used, other = (write, read) if command == "capture" else (read, write)
-        for name, value in {"SYNC_AGENT_CONTROL": str(theirs.detach()), "SYNC_AGENT_WAKE": str(used), "SYNC_AGENT_NONCE": "n"}.items():
+        for name, value in {
+            "SYNC_AGENT_CONTROL": str(theirs.detach()),
+            "SYNC_AGENT_WAKE": str(used),
+            "SYNC_AGENT_NONCE": "n",
+        }.items():
             monkeypatch.setenv(name, value)
         assert execute(["-c", str(config), command]) == 0
         assert b'{"beat": "' in ours.recv(65536)
@@ -223,23 +290,68 @@ def test_children_get_a_control_and_give_it_back(config: Path, monkeypatch: pyte
 @pytest.fixture
 def front(config: Path) -> Settings:
     """The front end of an agent that has published 40 of 50 events and suspended its table."""
-    config.write_text(config.read_text() + '[[resource]]\nname = "permit"\ntable = "permit"\ncolumns = ["id"]\n')
+    config.write_text(
+        config.read_text() + '[[resource]]\nname = "permit"\ntable = "permit"\ncolumns = ["id"]\n'
+    )
     settings = load(config)
     settings.directory.mkdir()
     engine = create_engine(settings.front_url)
     time_us = 1_700_000_000_000_000
     with engine.begin() as connection:
         schema.metadata.create_all(connection)
-        texts = {"agent_uuid": "u", "agent_name": "tax", "source_id": "s", "system_id": "1", "slot": "s", "nonce": "n", "commit_position": "0/9"}
-        numbers = {"id": 1, "timeline": 1, "epoch": 3, "initialised": 1, "commit_xid": 7, "commit_time_us": time_us, "number": 50, "batch": 5}
-        connection.execute(insert(schema.state).values(position="0/10", position_time_us=time_us, **texts, **numbers))
-        connection.execute(insert(schema.published).values(id=1, number=40, event_id="e", batch=4, position="0/8", time_us=time_us))
+        texts = {
+            "agent_uuid": "u",
+            "agent_name": "tax",
+            "source_id": "s",
+            "system_id": "1",
+            "slot": "s",
+            "nonce": "n",
+            "commit_position": "0/9",
+        }
+        numbers = {
+            "id": 1,
+            "timeline": 1,
+            "epoch": 3,
+            "initialised": 1,
+            "commit_xid": 7,
+            "commit_time_us": time_us,
+            "number": 50,
+            "batch": 5,
+        }
+        connection.execute(
+            insert(schema.state).values(
+                position="0/10", position_time_us=time_us, **texts, **numbers
+            )
+        )
+        connection.execute(
+            insert(schema.published).values(
+                id=1, number=40, event_id="e", batch=4, position="0/8", time_us=time_us
+            )
+        )
         outbox = {"part": 0, "time_us": time_us, "payload": b"12345"}
-        connection.execute(insert(schema.outbox), [{"batch": n, "first_number": n * 10 - 9, "last_number": n * 10, **outbox} for n in (4, 5)])
+        connection.execute(
+            insert(schema.outbox),
+            [
+                {"batch": n, "first_number": n * 10 - 9, "last_number": n * 10, **outbox}
+                for n in (4, 5)
+            ],
+        )
         common = {"generation": 1, "seq": 25, "event_time_us": time_us}
-        well = {"name": "person", "topic": "unit.person", "state": "live", "code": "", "details": "{}"}
+        well = {
+            "name": "person",
+            "topic": "unit.person",
+            "state": "live",
+            "code": "",
+            "details": "{}",
+        }
         details = json.dumps({"resource": "permit", "table": "permit", "reason": "too wide"})
-        stopped = {"name": "permit", "topic": "unit.permit", "state": "suspended", "code": "ROW_REFUSED", "details": details}
+        stopped = {
+            "name": "permit",
+            "topic": "unit.permit",
+            "state": "suspended",
+            "code": "ROW_REFUSED",
+            "details": details,
+        }
         connection.execute(insert(schema.resource), [well | common, stopped | common])
     engine.dispose()
     return settings
@@ -252,7 +364,9 @@ def test_status_as_json(front: Settings, config: Path, capsys: pytest.CaptureFix
     answer = json.loads(out)
     person, permit = answer["tables"]
     assert person["lag_seconds"] == answer["lag_seconds"] > 1_000_000
-    assert {name: person[name] for name in ("state", "events", "topic", "target", "source", "reason")} == {
+    assert {
+        name: person[name] for name in ("state", "events", "topic", "target", "source", "reason")
+    } == {
         "state": "live",
         "events": 25,
         "topic": "unit.person",
@@ -260,16 +374,32 @@ def test_status_as_json(front: Settings, config: Path, capsys: pytest.CaptureFix
         "source": "public.person",
         "reason": None,
     }
-    assert (permit["state"], permit["code"], permit["lag_seconds"]) == ("suspended", "ROW_REFUSED", None)
+    assert (permit["state"], permit["code"], permit["lag_seconds"]) == (
+        "suspended",
+        "ROW_REFUSED",
+        None,
+    )
     assert answer["position"] == "0/10"
     assert answer["last_commit"] == "2023-11-14T22:13:20.000+00:00"
     assert answer["outbox"] == {"events": 10, "bytes": 5, "oldest": "2023-11-14T22:13:20.000+00:00"}
     assert (answer["published"]["number"], answer["published"]["of"]) == (40, 50)
-    assert answer["source"] == {"reachable": False, "slot": "sync_agent_tax", "exists": None, "active": None, "lag_bytes": None, "waits": []}
+    assert answer["source"] == {
+        "reachable": False,
+        "slot": "sync_agent_tax",
+        "exists": None,
+        "active": None,
+        "lag_bytes": None,
+        "waits": [],
+    }
     assert answer["service"] == {"running": False, "ready": False, "checks": {}}
 
 
-def test_status_as_a_table(front: Settings, config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_as_a_table(
+    front: Settings,
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("SYNC_AGENT_LANG", "zh_CN")
     _, out, _ = run(capsys, config, "status")
     for text in (
@@ -290,7 +420,13 @@ def test_status_of_a_running_service(front: Settings) -> None:
     for agent, running in (("tax", True), ("other", False)):
         metrics = Metrics([])
         with HealthServer("127.0.0.1:0", agent, metrics) as server:
-            settings = front.model_copy(update={"service": front.service.model_copy(update={"listen": f"127.0.0.1:{server.port}"})})
+            settings = front.model_copy(
+                update={
+                    "service": front.service.model_copy(
+                        update={"listen": f"127.0.0.1:{server.port}"}
+                    )
+                }
+            )
             metrics.gauge(f"{CONNECTED}/source", 1)
             answer = status.collect(settings)
             assert (answer["service"]["running"], answer["service"]["ready"]) == (running, False)
@@ -302,9 +438,14 @@ def test_status_of_a_running_service(front: Settings) -> None:
 
 @pytest.mark.parametrize(
     ("slot", "expected"),
-    [((4096, True), "replication slot sync_agent_tax is 4,096 bytes behind"), ((), "replication slot sync_agent_tax does not exist")],
+    [
+        ((4096, True), "replication slot sync_agent_tax is 4,096 bytes behind"),
+        ((), "replication slot sync_agent_tax does not exist"),
+    ],
 )
-def test_status_of_the_slot(front: Settings, monkeypatch: pytest.MonkeyPatch, slot: tuple[int, ...], expected: str) -> None:
+def test_status_of_the_slot(
+    front: Settings, monkeypatch: pytest.MonkeyPatch, slot: tuple[int, ...], expected: str
+) -> None:
     monkeypatch.setattr(status, "_slot", lambda _settings, _horizon: (slot, []))
     assert expected in shown(status.collect(front))
 

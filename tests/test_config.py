@@ -57,10 +57,14 @@ def replaced(old: str, new: str) -> str:
 
 
 def uncommented() -> str:
-    return re.sub(r"^# (?=(\w+ = |\[))", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return re.sub(
+        r"^# (?=(\w+ = |\[))", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
 
 
-def keys(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[tuple[type[BaseModel], str]]:
+def keys(
+    model: type[BaseModel], seen: set[type[BaseModel]]
+) -> Iterator[tuple[type[BaseModel], str]]:
     """Each key of a model and of the models below it."""
     if model in seen:
         return
@@ -109,16 +113,32 @@ def test_effective_settings_load_again_and_show_only_references(tmp_path: Path) 
 
 
 def test_effective_settings_quote_what_needs_quotes(tmp_path: Path) -> None:
-    text = replaced('columns = ["id", "name"]', 'columns = ["id", "姓 名", "a\\"b"]\nrename = { "姓 名" = "name", "a\\"b" = "c" }')
+    text = replaced(
+        'columns = ["id", "name"]',
+        'columns = ["id", "姓 名", "a\\"b"]\nrename = { "姓 名" = "name", "a\\"b" = "c" }',
+    )
     settings = load(written(tmp_path, text))
-    assert load(written(tmp_path, effective(settings), "again.toml")).resource[0].rename == {"姓 名": "name", 'a"b': "c"}
+    assert load(written(tmp_path, effective(settings), "again.toml")).resource[0].rename == {
+        "姓 名": "name",
+        'a"b': "c",
+    }
 
 
 def test_password_in_a_url_is_never_shown() -> None:
     """Settings made in code, past the file's checks."""
     data = {"url": "postgresql+psycopg://u:hidden@127.0.0.1/front"}
-    source, kafka = {"host": "h", "database": "d", "user": "u"}, {"bootstrap_servers": ["h:1"], "prefix": "p"}
-    settings = Settings.model_validate({"source": source, "kafka": kafka, "front": data, "resource": [{"name": "t", "table": "t", "columns": ["id"]}]})
+    source, kafka = (
+        {"host": "h", "database": "d", "user": "u"},
+        {"bootstrap_servers": ["h:1"], "prefix": "p"},
+    )
+    settings = Settings.model_validate(
+        {
+            "source": source,
+            "kafka": kafka,
+            "front": data,
+            "resource": [{"name": "t", "table": "t", "columns": ["id"]}],
+        }
+    )
     assert "hidden" not in effective(settings)
 
 
@@ -127,7 +147,11 @@ def test_a_client_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("agent.config.loading.find_spec", lambda name: None)
     load(written(tmp_path, SMALL))
     with pytest.raises(ConfigInvalid) as caught:
-        load(written(tmp_path, SMALL.replace('prefix = "unit"', 'prefix = "unit"\nclient = "librdkafka"')))
+        load(
+            written(
+                tmp_path, SMALL.replace('prefix = "unit"', 'prefix = "unit"\nclient = "librdkafka"')
+            )
+        )
     assert caught.value.problems == (
         'kafka.client: "librdkafka" needs the package confluent-kafka: pip install "unit-sync-agent[fast]"; or set "kafka-python"',
     )
@@ -151,13 +175,20 @@ def test_example_loads_with_everything_uncommented(tmp_path: Path) -> None:
 def test_example_shows_every_key() -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     assert len(list(keys(Settings, set()))) > 50
-    missing = [f"{model.__name__}.{key}" for model, key in keys(Settings, set()) if not re.search(rf"\b{key} = |\[{key}\]|\.{key}\]", text)]
+    missing = [
+        f"{model.__name__}.{key}"
+        for model, key in keys(Settings, set())
+        if not re.search(rf"\b{key} = |\[{key}\]|\.{key}\]", text)
+    ]
     assert missing == []
 
 
 def test_example_shows_the_defaults(tmp_path: Path) -> None:
     """A commented line with a default value says what holds when it stays commented."""
-    full, plain = load(written(tmp_path, uncommented(), "agent.toml")), load(written(tmp_path, SMALL, "agent.toml"))
+    full, plain = (
+        load(written(tmp_path, uncommented(), "agent.toml")),
+        load(written(tmp_path, SMALL, "agent.toml")),
+    )
     assert full.state_directory == plain.state_directory
     assert full.allow_env_secrets == plain.allow_env_secrets
     for section in ("source", "front", "kafka", "service"):
@@ -165,8 +196,14 @@ def test_example_shows_the_defaults(tmp_path: Path) -> None:
         for name, field in type(default).model_fields.items():
             if not field.is_required() and field.default is not None:
                 assert getattr(shown, name) == getattr(default, name), f"{section}.{name}"
-    assert (full.slot, full.publication, full.front_url) == (plain.slot, plain.publication, plain.front_url)
-    assert full.resource[0] == plain.resource[0].model_copy(update={"columns": ["id", "name", "district"], "target": "person", "topic": "unit.person"})
+    assert (full.slot, full.publication, full.front_url) == (
+        plain.slot,
+        plain.publication,
+        plain.front_url,
+    )
+    assert full.resource[0] == plain.resource[0].model_copy(
+        update={"columns": ["id", "name", "district"], "target": "person", "topic": "unit.person"}
+    )
 
 
 def test_schema_file_is_the_generated_one() -> None:
@@ -182,7 +219,9 @@ def test_every_key_has_a_description_in_the_schema() -> None:
 
 
 def test_every_pattern_has_words() -> None:
-    assert set(re.findall(r'"pattern": (".*?")[,\n]', schema_text())) <= {json.dumps(pattern) for pattern in PATTERNS}
+    assert set(re.findall(r'"pattern": (".*?")[,\n]', schema_text())) <= {
+        json.dumps(pattern) for pattern in PATTERNS
+    }
 
 
 # ---- what is wrong ----
@@ -262,31 +301,91 @@ def test_empty_file_names_what_to_add(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("[source]", "source = 1\n[front]\nurl = 1\n[x]", "source: write a table with the settings type, host"),
-        ('user = "sync"', 'user = "sync"\npassword = "geheim"', "source.password: write a table with the settings file, credential, env"),
-        ('user = "sync"', 'user = "sync"\npassword = { env = "GEHEIM" }', "source.password: secrets from the environment need allow_env_secrets = true"),
-        ('user = "sync"', 'user = "sync"\npassword = { file = "a", env = "GEHEIM" }', "source.password: name exactly one place: { file"),
-        ('user = "sync"', 'user = "sync"\nheartbeat_seconds = "geheim"', "source.heartbeat_seconds: write a number above 0 and up to 300, without quotes"),
-        ("[kafka]", '[front]\nurl = "postgresql+psycopg://u:geheim@h/d"\n[kafka]', "front.url: no password here: take it out and add password"),
-        ("[kafka]", '[front]\nurl = "postgresql+psycopg://h/d?password=geheim"\n[kafka]', "front.url: no password here: take it out and add password"),
+        (
+            "[source]",
+            "source = 1\n[front]\nurl = 1\n[x]",
+            "source: write a table with the settings type, host",
+        ),
+        (
+            'user = "sync"',
+            'user = "sync"\npassword = "geheim"',
+            "source.password: write a table with the settings file, credential, env",
+        ),
+        (
+            'user = "sync"',
+            'user = "sync"\npassword = { env = "GEHEIM" }',
+            "source.password: secrets from the environment need allow_env_secrets = true",
+        ),
+        (
+            'user = "sync"',
+            'user = "sync"\npassword = { file = "a", env = "GEHEIM" }',
+            "source.password: name exactly one place: { file",
+        ),
+        (
+            'user = "sync"',
+            'user = "sync"\nheartbeat_seconds = "geheim"',
+            "source.heartbeat_seconds: write a number above 0 and up to 300, without quotes",
+        ),
+        (
+            "[kafka]",
+            '[front]\nurl = "postgresql+psycopg://u:geheim@h/d"\n[kafka]',
+            "front.url: no password here: take it out and add password",
+        ),
+        (
+            "[kafka]",
+            '[front]\nurl = "postgresql+psycopg://h/d?password=geheim"\n[kafka]',
+            "front.url: no password here: take it out and add password",
+        ),
         (
             "[kafka]",
             '[front]\nurl = "mysql://h/geheim"\n[kafka]',
             "front.url: this version writes to sqlite://, postgresql+psycopg://, mariadb+pymysql://, mysql+pymysql:// only",
         ),
-        ("[kafka]", '[front]\nurl = "geheim"\n[kafka]', 'front.url: no URL; write "sqlite:////folder/front.db"'),
-        ("[kafka]", '[front]\nurl = "sqlite://"\n[kafka]', 'front.url: name a file: "sqlite:////folder/front.db"'),
-        ("[kafka]", '[front]\nurl = "postgresql+psycopg://u@h"\n[kafka]', "front.url: name the database"),
-        ("[kafka]", '[front]\nurl = "mariadb+pymysql://u@h"\n[kafka]', 'front.url: name the database: "mariadb+pymysql://user@host/database"'),
-        ("[kafka]", "allow_env_secrets = 1\n[kafka]", "source.allow_env_secrets: unknown setting; possible here: type, host"),
-        ('columns = ["id", "name"]', 'columns = ["id"]\nrename = "geheim"', "rename (line 9 and after): write a table of names: { source_column"),
+        (
+            "[kafka]",
+            '[front]\nurl = "geheim"\n[kafka]',
+            'front.url: no URL; write "sqlite:////folder/front.db"',
+        ),
+        (
+            "[kafka]",
+            '[front]\nurl = "sqlite://"\n[kafka]',
+            'front.url: name a file: "sqlite:////folder/front.db"',
+        ),
+        (
+            "[kafka]",
+            '[front]\nurl = "postgresql+psycopg://u@h"\n[kafka]',
+            "front.url: name the database",
+        ),
+        (
+            "[kafka]",
+            '[front]\nurl = "mariadb+pymysql://u@h"\n[kafka]',
+            'front.url: name the database: "mariadb+pymysql://user@host/database"',
+        ),
+        (
+            "[kafka]",
+            "allow_env_secrets = 1\n[kafka]",
+            "source.allow_env_secrets: unknown setting; possible here: type, host",
+        ),
+        (
+            'columns = ["id", "name"]',
+            'columns = ["id"]\nrename = "geheim"',
+            "rename (line 9 and after): write a table of names: { source_column",
+        ),
         (
             'columns = ["id", "name"]',
             'columns = ["id"]\ndelete = "soft"',
             'technical.deleted (line 9 and after): delete = "soft" needs the name of a column here',
         ),
-        ('columns = ["id", "name"]', 'columns = ["id"]\ntechnical = { deleted = "x" }', "technical.deleted (line 9 and after): take it out, or set delete"),
-        ('columns = ["id", "name"]', 'columns = ["id", "b"]\nrename = { b = "id" }', "columns (line 9 and after): two columns of the front-end table"),
+        (
+            'columns = ["id", "name"]',
+            'columns = ["id"]\ntechnical = { deleted = "x" }',
+            "technical.deleted (line 9 and after): take it out, or set delete",
+        ),
+        (
+            'columns = ["id", "name"]',
+            'columns = ["id", "b"]\nrename = { b = "id" }',
+            "columns (line 9 and after): two columns of the front-end table",
+        ),
         (
             'columns = ["id", "name"]',
             'columns = ["id"]\nfilter = [{ column = "x" }]',
@@ -297,7 +396,11 @@ def test_empty_file_names_what_to_add(tmp_path: Path) -> None:
             'columns = ["id"]\nfilter = [{ column = "x", is_null = 1 }]',
             "is_null (line 9 and after): write true or false, without quotes",
         ),
-        ('columns = ["id", "name"]', 'columns = ["id"]\nfilter = [{ column = "x", is_in = [1.5] }]', "is_in[0] (line 9 and after): write one of these: text"),
+        (
+            'columns = ["id", "name"]',
+            'columns = ["id"]\nfilter = [{ column = "x", is_in = [1.5] }]',
+            "is_in[0] (line 9 and after): write one of these: text",
+        ),
     ],
 )
 def test_problem(tmp_path: Path, old: str, new: str, expected: str) -> None:
@@ -308,7 +411,9 @@ def test_problem(tmp_path: Path, old: str, new: str, expected: str) -> None:
 
 
 def test_environment_secrets_are_allowed_for_development(tmp_path: Path) -> None:
-    text = "allow_env_secrets = true\n" + replaced('user = "sync"', 'user = "sync"\npassword = { env = "GEHEIM" }')
+    text = "allow_env_secrets = true\n" + replaced(
+        'user = "sync"', 'user = "sync"\npassword = { env = "GEHEIM" }'
+    )
     assert load(written(tmp_path, text)).source.password is not None
 
 
@@ -321,7 +426,9 @@ def test_targets_and_topics_are_used_once(tmp_path: Path) -> None:
 
 
 def test_the_topic_of_transactions_is_taken(tmp_path: Path) -> None:
-    text = replaced('prefix = "unit"', 'prefix = "unit"\ntransactions = true').replace('name = "person"', 'name = "transaction"')
+    text = replaced('prefix = "unit"', 'prefix = "unit"\ntransactions = true').replace(
+        'name = "person"', 'name = "transaction"'
+    )
     assert problems(tmp_path, text) == [
         "resource[0].topic (line 10 and after): this topic is the one kafka.transactions publishes to: give the resource another one"
     ]
@@ -358,13 +465,18 @@ def test_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_problems_are_told_in_chinese(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYNC_AGENT_LANG", "zh_CN")
-    assert problems(tmp_path, replaced("prefix", "prefx"))[0] == 'kafka.prefix: 缺少此项，请添加 prefix = "..."'
+    assert (
+        problems(tmp_path, replaced("prefix", "prefx"))[0]
+        == 'kafka.prefix: 缺少此项，请添加 prefix = "..."'
+    )
 
 
 # ---- secrets ----
 
 
-def test_secret_from_file_credential_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_from_file_credential_and_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "secret").write_text("pässwort\n", encoding="utf-8")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     monkeypatch.setenv("SOME_SECRET", "from env")

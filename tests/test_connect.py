@@ -22,14 +22,37 @@ from tests.waiting import eventually
 MADE, PREPARED = "made", "prepared"
 COLUMNS = """ ("编号" bigint PRIMARY KEY, "姓名" text, "valid" boolean, "small" smallint, "middle" integer, "single" real, "double" float8, "raw" bytea,
     "uid" uuid, "doc" json, "tags" jsonb, "at" timestamptz, "born" date, "local" timestamp, "clock" time, "amount" numeric, "span" interval, "address" inet)"""
-NAMES = ("姓名", "valid", "small", "middle", "single", "double", "raw", "uid", "doc", "tags", "at", "born", "local", "clock", "amount", "span", "address")
+NAMES = (
+    "姓名",
+    "valid",
+    "small",
+    "middle",
+    "single",
+    "double",
+    "raw",
+    "uid",
+    "doc",
+    "tags",
+    "at",
+    "born",
+    "local",
+    "clock",
+    "amount",
+    "span",
+    "address",
+)
 FORMS: tuple[LiteralString, ...] = (
     "bigint", "text", "boolean", "smallint", "integer", "real", "float8", "bytea", "uuid", "json", "jsonb", "timestamptz", "date", "timestamp", "time",
     "numeric", "interval", "inet",
 )  # fmt: skip
 # What the sink makes of each type, in the order of the columns.
 TYPES = "bigint text boolean smallint integer real double_precision bytea uuid json jsonb timestamp_with_time_zone text text text text text text"
-TABLES = [UnitTable(resource, resource, COLUMNS, {"编号": one_of("1")}, {name: one_of("") for name in NAMES}) for resource in (MADE, PREPARED)]
+TABLES = [
+    UnitTable(
+        resource, resource, COLUMNS, {"编号": one_of("1")}, {name: one_of("") for name in NAMES}
+    )
+    for resource in (MADE, PREPARED)
+]
 SETTINGS = {"value_format": "json-schema", "before": "complete", "transactions": True}
 FIRST = """INSERT INTO {} SELECT n, '张三' || n, n % 2 = 0, n, n * 1000, n / 8.0, n / 3.0, decode(md5(n::text), 'hex'), md5(n::text)::uuid,
     json_build_object('a', n), jsonb_build_object('b', n), timestamptz '2026-01-01 00:00:00.000001+08' + n * interval '1 day', date '1900-01-01' + n,
@@ -61,14 +84,26 @@ def target(postgres18: PostgresAddress) -> Iterator[str]:
         yield conninfo
 
 
-def test_debezium_jdbc_sink(database: str, target: str, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path) -> None:
+def test_debezium_jdbc_sink(
+    database: str, target: str, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
+) -> None:
     """Copied rows, inserts, updates, changes of key, deletes and tombstones: in a table the sink has made, and in one made by hand for every type."""
-    place = Installation(tmp_path, database, kafka.bootstrap, topic_prefix, tables=TABLES, sections={"kafka": SETTINGS})
+    place = Installation(
+        tmp_path,
+        database,
+        kafka.bootstrap,
+        topic_prefix,
+        tables=TABLES,
+        sections={"kafka": SETTINGS},
+    )
     create_tables(database, TABLES)
     changes(database, FIRST)  # these are copied, the others streamed
     place.write_config()
     place.init()
-    made, prepared = sql.Identifier(f"{topic_prefix}_{MADE}"), sql.Identifier(f"{topic_prefix}_{PREPARED}")
+    made, prepared = (
+        sql.Identifier(f"{topic_prefix}_{MADE}"),
+        sql.Identifier(f"{topic_prefix}_{PREPARED}"),
+    )
     with psycopg.connect(target, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE TABLE {}").format(prepared) + sql.SQL(COLUMNS))
     sinks = [
@@ -80,14 +115,20 @@ def test_debezium_jdbc_sink(database: str, target: str, kafka: KafkaAddress, top
 
         def equal() -> bool:
             worker.check()
-            assert rows(target, prepared) == rows(database, sql.Identifier(SCHEMA, PREPARED)), worker.log[-3000:]
-            assert rows(target, made) == rows(database, sql.Identifier(SCHEMA, MADE)), worker.log[-3000:]
+            assert rows(target, prepared) == rows(database, sql.Identifier(SCHEMA, PREPARED)), (
+                worker.log[-3000:]
+            )
+            assert rows(target, made) == rows(database, sql.Identifier(SCHEMA, MADE)), worker.log[
+                -3000:
+            ]
             return True
 
         eventually(equal, 60, "the sinks' tables are equal to the source's", 0.5)
         assert types(target, f"{topic_prefix}_{MADE}") == TYPES.split()
         place.caught_up()
-    judge = Judge(kafka.bootstrap, *(f"{topic_prefix}.{name}" for name in (MADE, PREPARED, "transaction")))
+    judge = Judge(
+        kafka.bootstrap, *(f"{topic_prefix}.{name}" for name in (MADE, PREPARED, "transaction"))
+    )
     judge.poll()
     told_whole(judge, topic_prefix)
     told_with_old_rows(judge.events(f"{topic_prefix}.{PREPARED}"))
@@ -98,42 +139,74 @@ def changes(database: str, *statements: str) -> None:
     """Each statement on both tables in one transaction."""
     with psycopg.connect(database, autocommit=True) as unit:
         for statement in statements:
-            unit.execute(";".join(statement.replace("{}", sql.Identifier(SCHEMA, name).as_string()) for name in (MADE, PREPARED)).encode())
+            unit.execute(
+                ";".join(
+                    statement.replace("{}", sql.Identifier(SCHEMA, name).as_string())
+                    for name in (MADE, PREPARED)
+                ).encode()
+            )
 
 
 def rows(conninfo: str, table: sql.Identifier) -> list[tuple[str | None, ...]]:
     """A table's rows as PostgreSQL's text, whatever type the sink has given a column; a zone of its own makes a difference of zones seen."""
-    columns = [sql.SQL("{}::{}::text").format(sql.Identifier(name), sql.SQL(form)) for name, form in zip(("编号", *NAMES), FORMS, strict=True)]
-    with psycopg.connect(conninfo, options="-c TimeZone=Asia/Shanghai -c extra_float_digits=3") as connection:
-        return connection.execute(sql.SQL("SELECT {} FROM {} ORDER BY 1").format(sql.SQL(", ").join(columns), table)).fetchall()
+    columns = [
+        sql.SQL("{}::{}::text").format(sql.Identifier(name), sql.SQL(form))
+        for name, form in zip(("编号", *NAMES), FORMS, strict=True)
+    ]
+    with psycopg.connect(
+        conninfo, options="-c TimeZone=Asia/Shanghai -c extra_float_digits=3"
+    ) as connection:
+        return connection.execute(
+            sql.SQL("SELECT {} FROM {} ORDER BY 1").format(sql.SQL(", ").join(columns), table)
+        ).fetchall()
 
 
 def types(conninfo: str, table: str) -> list[str]:
     """The types of a table's columns in the order of ours."""
     with psycopg.connect(conninfo) as connection:
         found: dict[str, str] = dict(
-            connection.execute("SELECT column_name, data_type FROM information_schema.columns WHERE table_name = %s", [table]).fetchall()
+            connection.execute(
+                "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = %s",
+                [table],
+            ).fetchall()
         )
     return [found[name].replace(" ", "_") for name in ("编号", *NAMES)]
 
 
 def told_whole(judge: Judge, prefix: str) -> None:
     """Each transaction has one BEGIN and one END with the numbers of its events, and each event its place."""
-    payloads = {topic: [json.loads(record.value or b"")["payload"] for record in judge.events(topic)] for topic in judge.seen}
+    payloads = {
+        topic: [json.loads(record.value or b"")["payload"] for record in judge.events(topic)]
+        for topic in judge.seen
+    }
     marks = payloads[f"{prefix}.transaction"]
-    begun, ended = ([mark for mark in marks if mark["status"] == status] for status in ("BEGIN", "END"))
+    begun, ended = (
+        [mark for mark in marks if mark["status"] == status] for status in ("BEGIN", "END")
+    )
     assert [mark["id"] for mark in begun] == [mark["id"] for mark in ended]
     for end in ended:
-        assert end["event_count"] == sum(counted["event_count"] for counted in end["data_collections"])
+        assert end["event_count"] == sum(
+            counted["event_count"] for counted in end["data_collections"]
+        )
         places: dict[int, str] = {}
         for counted in end["data_collections"]:
             schema, name = counted["data_collection"].split(".")
-            blocks = [p["transaction"] for p in payloads[f"{prefix}.{name}"] if p["transaction"] and p["transaction"]["id"] == end["id"]]
+            blocks = [
+                p["transaction"]
+                for p in payloads[f"{prefix}.{name}"]
+                if p["transaction"] and p["transaction"]["id"] == end["id"]
+            ]
             assert schema == SCHEMA
-            assert sorted(block["data_collection_order"] for block in blocks) == list(range(1, counted["event_count"] + 1))
+            assert sorted(block["data_collection_order"] for block in blocks) == list(
+                range(1, counted["event_count"] + 1)
+            )
             places |= {block["total_order"]: name for block in blocks}
         assert sorted(places) == list(range(1, end["event_count"] + 1))
-    assert sum(end["event_count"] for end in ended) == sum(p["transaction"] is not None for topic in (MADE, PREPARED) for p in payloads[f"{prefix}.{topic}"])
+    assert sum(end["event_count"] for end in ended) == sum(
+        p["transaction"] is not None
+        for topic in (MADE, PREPARED)
+        for p in payloads[f"{prefix}.{topic}"]
+    )
     assert len(ended) == 1 + len(WORKLOAD)
 
 

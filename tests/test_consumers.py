@@ -24,7 +24,9 @@ PROGRAMS = re.findall(r"With ([\w-]+):\n\n```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.mark.parametrize(("client", "program"), PROGRAMS, ids=[client for client, _ in PROGRAMS])
-def test_a_program_of_the_docs(client: str, program: str, kafka: KafkaAddress, tmp_path: Path) -> None:
+def test_a_program_of_the_docs(
+    client: str, program: str, kafka: KafkaAddress, tmp_path: Path
+) -> None:
     """Creates, updates, deletes with tombstones; what was aborted is not seen; after kill -9 it goes on where it was."""
     topic, file, code = f"t{uuid.uuid4().hex[:12]}", tmp_path / "copy.db", tmp_path / f"{client}.py"
     code.write_text(program, encoding="utf-8")
@@ -34,14 +36,19 @@ def test_a_program_of_the_docs(client: str, program: str, kafka: KafkaAddress, t
     written(producer, topic, [("c", n) for n in range(40)] + [("u", n) for n in range(0, 40, 2)])
     written(producer, topic, [("d", 39), ("u", 1)], commit=False)
     with running(code, kafka.bootstrap, topic, file):
-        eventually(lambda: copied(file) == {n: "u" if n % 2 == 0 else "c" for n in range(40)}, what="the first rows are copied")
+        eventually(
+            lambda: copied(file) == {n: "u" if n % 2 == 0 else "c" for n in range(40)},
+            what="the first rows are copied",
+        )
     written(producer, topic, [("d", n) for n in range(20)] + [("r", 5), ("c", 50)])
     with running(code, kafka.bootstrap, topic, file):
         expected = {n: "u" if n % 2 == 0 else "c" for n in range(20, 40)} | {5: "r", 50: "c"}
         eventually(lambda: copied(file) == expected, what="the later rows are copied")
 
 
-def written(producer: Producer, topic: str, events: list[tuple[str, int]], commit: bool = True) -> None:
+def written(
+    producer: Producer, topic: str, events: list[tuple[str, int]], commit: bool = True
+) -> None:
     """One Kafka transaction of events."""
     producer.begin_transaction()
     for op, number in events:
@@ -57,7 +64,10 @@ def written(producer: Producer, topic: str, events: list[tuple[str, int]], commi
 @contextmanager
 def running(code: Path, *arguments: str | Path) -> Iterator[None]:
     """The program, killed in the end."""
-    process = subprocess.Popen([sys.executable, code, *arguments], preexec_fn=dying_with_parent(signal.SIGKILL))  # noqa: PLW1509 - see there
+    process = subprocess.Popen(
+        [sys.executable, code, *arguments],
+        preexec_fn=dying_with_parent(signal.SIGKILL),  # noqa: PLW1509 - see there
+    )
     try:
         yield
         assert process.poll() is None

@@ -22,7 +22,9 @@ from tests.demo.screen import STEPS, Screen
 from tests.services.postgres import alive
 from tests.waiting import eventually
 
-VERIFIED = re.compile(r"VERIFIED source = front-end = topics: \d+ rows, \d+ events, 0 missing, 0 duplicate")
+VERIFIED = re.compile(
+    r"VERIFIED source = front-end = topics: \d+ rows, \d+ events, 0 missing, 0 duplicate"
+)
 
 
 @pytest.fixture
@@ -36,20 +38,34 @@ def folder() -> Iterator[Path]:
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """The demo, its output in a pipe."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")} | {"TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("COV")
+    } | {"TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.demo", *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
+        [sys.executable, "-m", "tests.demo", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
     )
 
 
 def processes(folder: Path) -> list[int]:
     """Every process that was started with a file of the folder or works in it."""
-    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal() and _belongs(path, folder) and alive(int(path.name))]
+    return [
+        int(path.name)
+        for path in Path("/proc").iterdir()
+        if path.name.isdecimal() and _belongs(path, folder) and alive(int(path.name))
+    ]
 
 
 def _belongs(process: Path, folder: Path) -> bool:
     with suppress(OSError):
-        return str(folder).encode() in process.joinpath("cmdline").read_bytes() or folder in process.joinpath("cwd").readlink().parents
+        return (
+            str(folder).encode() in process.joinpath("cmdline").read_bytes()
+            or folder in process.joinpath("cwd").readlink().parents
+        )
     return False
 
 
@@ -79,7 +95,9 @@ def test_the_demo_stays_until_it_is_told_to_go(folder: Path) -> None:
             line = demo.stdout.readline()
             assert line, output
             output += line
-        with urllib.request.urlopen(output.partition("curl ")[2].split()[0], timeout=5) as answer:  # loopback
+        with urllib.request.urlopen(
+            output.partition("curl ")[2].split()[0], timeout=5
+        ) as answer:  # loopback
             assert answer.status == 200
         demo.terminate()
         demo.communicate(timeout=60)
@@ -94,14 +112,22 @@ class Tampered(Play):
         """The comparison, after the deed."""
         with closing(sqlite3.connect(place.front_file, timeout=30)) as connection, connection:
             table = '"居民"'
-            assert connection.execute(f"DELETE FROM {table} WHERE rowid = (SELECT min(rowid) FROM {table})").rowcount == 1
+            assert (
+                connection.execute(
+                    f"DELETE FROM {table} WHERE rowid = (SELECT min(rowid) FROM {table})"
+                ).rowcount
+                == 1
+            )
         return super().judge(place)
 
 
 def test_a_missing_row_is_found(capsys: pytest.CaptureFixture[str]) -> None:
     """A verification that cannot fail is worthless: the result is not zero, and the difference is named."""
     with ExitStack() as everything:
-        assert Tampered(Screen(), everything, transactions=50, big=200, rows=300).perform(stays=False) == 1
+        assert (
+            Tampered(Screen(), everything, transactions=50, big=200, rows=300).perform(stays=False)
+            == 1
+        )
     output = capsys.readouterr().out
     assert "VERIFIED" not in output
     assert "1 missing" in output

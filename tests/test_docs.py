@@ -36,17 +36,29 @@ def prose(page: Path) -> str:
 
 def headings(page: Path) -> list[tuple[int, str]]:
     """Level and text of each heading."""
-    return [(len(level), text.strip()) for level, text in re.findall(r"^(#+) (.+)$", prose(page), re.MULTILINE)]
+    return [
+        (len(level), text.strip())
+        for level, text in re.findall(r"^(#+) (.+)$", prose(page), re.MULTILINE)
+    ]
 
 
 def anchors(page: Path) -> set[str]:
     """The headings' anchors as forges make them: lower case, without punctuation, blanks as hyphens."""
-    kept = ("".join(c for c in text.lower() if c in "-_ " or unicodedata.category(c)[0] in "LN") for _, text in headings(page))
+    kept = (
+        "".join(c for c in text.lower() if c in "-_ " or unicodedata.category(c)[0] in "LN")
+        for _, text in headings(page)
+    )
     return {text.replace(" ", "-") for text in kept}
 
 
 def error_codes(error: type[AgentError] = AgentError) -> set[str]:
-    return {error.code}.union(*(error_codes(child) for child in error.__subclasses__() if child.__module__.startswith("agent.errors")))
+    return {error.code}.union(
+        *(
+            error_codes(child)
+            for child in error.__subclasses__()
+            if child.__module__.startswith("agent.errors")
+        )
+    )
 
 
 def first_table(page: Path, folder: Path) -> tuple[Settings, str]:
@@ -59,7 +71,9 @@ def first_table(page: Path, folder: Path) -> tuple[Settings, str]:
 
 @pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.name)
 def test_every_error_code_has_its_heading_and_no_other(page: Path) -> None:
-    found = [text for level, text in headings(page) if level == 3 and re.fullmatch(r"[A-Z][A-Z_]+", text)]
+    found = [
+        text for level, text in headings(page) if level == 3 and re.fullmatch(r"[A-Z][A-Z_]+", text)
+    ]
     assert sorted(found) == sorted(error_codes())
 
 
@@ -76,7 +90,11 @@ def test_every_metric_is_explained_and_no_other(page: Path) -> None:
 def test_statements_are_those_of_init(page: Path, tmp_path: Path) -> None:
     settings, _ = first_table(READMES[0], tmp_path)
     text = page.read_text(encoding="utf-8")
-    for statement in (statements.role(settings), *statements.grants(settings), statements.create_publication(settings, generated=False)):
+    for statement in (
+        statements.role(settings),
+        *statements.grants(settings),
+        statements.create_publication(settings, generated=False),
+    ):
         assert f"\n{statement};\n" in text
     assert statements.bypass_row_security(settings) in text
     for key, value in STATE_SETTINGS.items():
@@ -85,13 +103,22 @@ def test_statements_are_those_of_init(page: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.name)
 def test_every_command_is_explained(page: Path) -> None:
-    explained = set(re.findall(r"^\| `sync-agent ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE))
-    assert explained == {name for name, command in commands.commands.items() if not command.hidden} - {"run"}
+    explained = set(
+        re.findall(r"^\| `sync-agent ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert explained == {
+        name for name, command in commands.commands.items() if not command.hidden
+    } - {"run"}
 
 
-@pytest.mark.parametrize("page", [*RUNBOOKS, ROOT / "docs" / "ARCHITECTURE.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [*RUNBOOKS, ROOT / "docs" / "ARCHITECTURE.md"], ids=lambda page: page.name
+)
 def test_every_table_of_the_agent_is_named_and_no_other(page: Path) -> None:
-    named = set(re.findall(r"\bsync_agent_[a-z]+", page.read_text(encoding="utf-8"))) - {"sync_agent_agent", "sync_agent_front"}
+    named = set(re.findall(r"\bsync_agent_[a-z]+", page.read_text(encoding="utf-8"))) - {
+        "sync_agent_agent",
+        "sync_agent_front",
+    }
     assert named == set(metadata.tables)
 
 
@@ -107,16 +134,29 @@ def test_the_first_table_loads_and_has_ten_lines(page: Path, tmp_path: Path) -> 
 def test_both_languages_have_the_same_shape(pages: tuple[Path, Path]) -> None:
     english, chinese = pages
     assert [level for level, _ in headings(english)] == [level for level, _ in headings(chinese)]
-    assert [language for language, _ in blocks(english)] == [language for language, _ in blocks(chinese)]
-    codes = [[text for _, text in headings(page) if re.fullmatch(r"[A-Z_]+", text)] for page in pages]
+    assert [language for language, _ in blocks(english)] == [
+        language for language, _ in blocks(chinese)
+    ]
+    codes = [
+        [text for _, text in headings(page) if re.fullmatch(r"[A-Z_]+", text)] for page in pages
+    ]
     assert codes[0] == codes[1]
-    assert len(re.findall(r"^(\||-|\d+\.) ", prose(english), re.MULTILINE)) == len(re.findall(r"^(\||-|\d+\.) ", prose(chinese), re.MULTILINE))
+    assert len(re.findall(r"^(\||-|\d+\.) ", prose(english), re.MULTILINE)) == len(
+        re.findall(r"^(\||-|\d+\.) ", prose(chinese), re.MULTILINE)
+    )
 
 
 def test_both_languages_have_the_same_commands() -> None:
     """Word for word, without comments."""
     for pages in (READMES, RUNBOOKS):
-        shells = [[_commands(text) for language, text in blocks(page) if language in ("sh", "sql", "toml")] for page in pages]
+        shells = [
+            [
+                _commands(text)
+                for language, text in blocks(page)
+                if language in ("sh", "sql", "toml")
+            ]
+            for page in pages
+        ]
         assert shells[0] == shells[1]
 
 
@@ -126,21 +166,32 @@ def _commands(text: str) -> list[str]:
 
 @pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
 def test_every_point_of_the_promise_is_there(page: Path) -> None:
-    assert re.findall(r"^- \*\*P(\d)\*\* ", page.read_text(encoding="utf-8"), re.MULTILINE) == list("12345678")
+    assert re.findall(r"^- \*\*P(\d)\*\* ", page.read_text(encoding="utf-8"), re.MULTILINE) == list(
+        "12345678"
+    )
 
 
 def test_both_languages_mark_the_same_points() -> None:
     marks = []
     for page, not_yet in zip(READMES, ("not yet", "尚未实现"), strict=True):
-        points = re.findall(r"^- \*\*P\d\*\* (.*(?:\n  .*)*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+        points = re.findall(
+            r"^- \*\*P\d\*\* (.*(?:\n  .*)*)", page.read_text(encoding="utf-8"), re.MULTILINE
+        )
         marks.append([("✔" in point, not_yet in point.lower()) for point in points])
     assert marks[0] == marks[1]
 
 
 @pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
 def test_the_two_commands_are_targets_of_the_makefile(page: Path) -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    named = [line.split()[1] for _, text in blocks(page) for line in text.splitlines() if line.startswith("make ")]
+    targets = set(
+        re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    named = [
+        line.split()[1]
+        for _, text in blocks(page)
+        for line in text.splitlines()
+        if line.startswith("make ")
+    ]
     assert named == ["demo", "test"]
     assert set(named) <= targets
 
@@ -152,7 +203,9 @@ def links() -> Iterator[tuple[Path, str]]:
                 yield page, link
 
 
-@pytest.mark.parametrize(("page", "link"), list(links()), ids=lambda part: part.name if isinstance(part, Path) else part)
+@pytest.mark.parametrize(
+    ("page", "link"), list(links()), ids=lambda part: part.name if isinstance(part, Path) else part
+)
 def test_every_link_leads_somewhere(page: Path, link: str) -> None:
     name, _, anchor = link.partition("#")
     target = (page.parent / name).resolve() if name else page

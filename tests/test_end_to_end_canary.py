@@ -26,11 +26,20 @@ from tests.waiting import eventually
 
 SECRET = "password-canary-51c2"
 DDL = ' ("id" text PRIMARY KEY, "值" text UNIQUE, "内部" text)'
-TABLES = [UnitTable(resource, table, DDL, {"id": name}, {"值": name}) for resource, table in (("good", "好"), ("refused", "拒"), ("altered", "改"))]
+TABLES = [
+    UnitTable(resource, table, DDL, {"id": name}, {"值": name})
+    for resource, table in (("good", "好"), ("refused", "拒"), ("altered", "改"))
+]
 
 
 @pytest.fixture
-def place(database: str, postgres18: PostgresAddress, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path) -> Iterator[Installation]:
+def place(
+    database: str,
+    postgres18: PostgresAddress,
+    kafka: KafkaAddress,
+    topic_prefix: str,
+    tmp_path: Path,
+) -> Iterator[Installation]:
     """An agent that tells all it has to tell, its front end in PostgreSQL, whose errors quote whole rows."""
     secret = tmp_path / "secret"
     secret.write_text(SECRET)
@@ -38,7 +47,13 @@ def place(database: str, postgres18: PostgresAddress, kafka: KafkaAddress, topic
     service = {"log_level": "debug", "log_format": "json"}
     with fresh_database(postgres18) as front:
         yield Installation(
-            tmp_path, database, kafka.bootstrap, topic_prefix, TABLES, front, sections={"source": password, "front": password, "service": service}
+            tmp_path,
+            database,
+            kafka.bootstrap,
+            topic_prefix,
+            TABLES,
+            front,
+            sections={"source": password, "front": password, "service": service},
         ).install()
 
 
@@ -48,8 +63,13 @@ def write(place: Installation, *tables: str) -> None:
         key = f"{CANARY}-{uuid.uuid4().hex}"
         where = sql.Identifier(SCHEMA, table)
         with psycopg.connect(place.source, autocommit=True) as connection:
-            connection.execute(sql.SQL("INSERT INTO {} VALUES (%s, %s, %s)").format(where), [key, key, key])
-            connection.execute(sql.SQL("UPDATE {} SET {} = %s WHERE id = %s").format(where, sql.Identifier("值")), [key + "-new", key])
+            connection.execute(
+                sql.SQL("INSERT INTO {} VALUES (%s, %s, %s)").format(where), [key, key, key]
+            )
+            connection.execute(
+                sql.SQL("UPDATE {} SET {} = %s WHERE id = %s").format(where, sql.Identifier("值")),
+                [key + "-new", key],
+            )
 
 
 class Said:
@@ -61,13 +81,21 @@ class Said:
 
     def listen(self, agent: Agent, when: str) -> None:
         """Metrics, health, and command lines and environments of all its processes, none of which may dump core."""
-        with urllib.request.urlopen(f"http://{HOST}:{self.place.listen}/metrics", timeout=5) as answer:  # loopback
+        with urllib.request.urlopen(
+            f"http://{HOST}:{self.place.listen}/metrics", timeout=5
+        ) as answer:  # loopback
             self.texts[f"metrics {when}"] = answer.read().decode()
-        self.texts[f"health {when}"] = json.dumps(asked(f"{HOST}:{self.place.listen}", self.place.name, 5))
+        self.texts[f"health {when}"] = json.dumps(
+            asked(f"{HOST}:{self.place.listen}", self.place.name, 5)
+        )
         for pid in (agent.pid, *agent.children().values()):
             for file in ("cmdline", "environ"):
-                self.texts[f"{file} of {pid} {when}"] = Path(f"/proc/{pid}/{file}").read_bytes().decode(errors="replace")
-            assert re.search(r"^Max core file size +0 +0 ", Path(f"/proc/{pid}/limits").read_text(), re.MULTILINE)
+                self.texts[f"{file} of {pid} {when}"] = (
+                    Path(f"/proc/{pid}/{file}").read_bytes().decode(errors="replace")
+                )
+            assert re.search(
+                r"^Max core file size +0 +0 ", Path(f"/proc/{pid}/limits").read_text(), re.MULTILINE
+            )
 
     def command(self, *arguments: str, expect: int = 0) -> str:
         """What a command prints."""
@@ -83,14 +111,19 @@ def test_a_canary_is_never_heard(place: Installation) -> None:
         agent.wait_ready()
         write(place, "好", "拒", "改")
         eventually(place.caught_up, 60, "the rows are published")
-        at_front(place.places.front, """ALTER TABLE "拒" ADD CHECK ("值" NOT LIKE '%%-new')  NOT VALID""")
+        at_front(
+            place.places.front, """ALTER TABLE "拒" ADD CHECK ("值" NOT LIKE '%%-new')  NOT VALID"""
+        )
         write(place, "拒")
         wait_state(place, agent, "suspended", "refused")
         execute(place.source, f'ALTER TABLE {SCHEMA}."改" RENAME "值" TO "新"')
         execute(place.source, f'INSERT INTO {SCHEMA}."改" VALUES (%s, %s)', CANARY, CANARY)
         wait_state(place, agent, "suspended", "altered")
         for database in (place.source, place.front):
-            execute(str(database), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+            execute(
+                str(database),
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            )
         agent.kill9_child("publish")
         write(place, "好", "拒")
         eventually(place.caught_up, 60, "all goes on")
@@ -113,4 +146,8 @@ def test_a_canary_is_never_heard(place: Installation) -> None:
     assert states(place)["good"] == "live"
     events = [json.loads(line)["event"] for line in agent.log.splitlines()]  # each line is one
     assert {"table_suspended", "retry", "child_ended", "reconcile_ends"} <= set(events)
-    assert [where for where, text in said.texts.items() if CANARY in text or SECRET in text or os.fsencode(CANARY).hex() in text] == []
+    assert [
+        where
+        for where, text in said.texts.items()
+        if CANARY in text or SECRET in text or os.fsencode(CANARY).hex() in text
+    ] == []

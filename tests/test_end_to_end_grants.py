@@ -38,7 +38,9 @@ def server() -> Iterator[SecurePostgres]:
 
 def documented(title: str, names: Mapping[str, str]) -> list[str]:
     """The lines of a block of the page, with our names in place of its own."""
-    (text,) = re.findall(rf"^```{title}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (text,) = re.findall(
+        rf"^```{title}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
     assert isinstance(text, str)
     assert all(old in text for old in names), names
     for old, new in names.items():
@@ -49,15 +51,28 @@ def documented(title: str, names: Mapping[str, str]) -> list[str]:
 def source_grants(place: Installation) -> list[str]:
     database = str(conninfo_to_dict(place.source)["dbname"])
     return documented(
-        "sql source", {'"sync_agent"': f'"{place.name}"', '"sync_agent_agent"': f'"{place.slot}"', '"business"': f'"{database}"', '"public"': f'"{SCHEMA}"'}
+        "sql source",
+        {
+            '"sync_agent"': f'"{place.name}"',
+            '"sync_agent_agent"': f'"{place.slot}"',
+            '"business"': f'"{database}"',
+            '"public"': f'"{SCHEMA}"',
+        },
     )
 
 
 def allow(broker: KafkaBroker, place: Installation) -> None:
     """The ACLs, as the tool would set them."""
-    for line in documented("sh kafka", {"unit.sync-agent.agent": place.state_topic, "--topic unit. ": f"--topic {place.name}. "}):
+    for line in documented(
+        "sh kafka",
+        {"unit.sync-agent.agent": place.state_topic, "--topic unit. ": f"--topic {place.name}. "},
+    ):
         words = shlex.split(line)
-        operations = [re.sub("([a-z])([A-Z])", r"\1_\2", words[i + 1]) for i, word in enumerate(words) if word == "--operation"]
+        operations = [
+            re.sub("([a-z])([A-Z])", r"\1_\2", words[i + 1])
+            for i, word in enumerate(words)
+            if word == "--operation"
+        ]
         kind: Resource = "topic" if "--topic" in words else "transactional_id"
         resource = words[words.index("--" + kind.replace("_", "-")) + 1]
         broker.allow(place.name, kind, resource, operations, prefixed="prefixed" in words)
@@ -71,7 +86,12 @@ def run_sql(conninfo: str, *statements: str) -> None:
 
 @pytest.fixture(params=["postgres", "mariadb"])
 def place(
-    request: pytest.FixtureRequest, server: SecurePostgres, mariadb_server: MariaDbAddress, kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path
+    request: pytest.FixtureRequest,
+    server: SecurePostgres,
+    mariadb_server: MariaDbAddress,
+    kafka_broker: KafkaBroker,
+    topic_prefix: str,
+    tmp_path: Path,
 ) -> Iterator[Installation]:
     """An agent that logs in everywhere with a password; roles, grants and ACLs of the page."""
     mechanism: Mechanism = "SCRAM-SHA-512"
@@ -79,8 +99,17 @@ def place(
     files = {side: tmp_path / f"{side}.password" for side in PASSWORDS}
     for side, file in files.items():
         file.write_text(PASSWORDS[side])
-    source = {"host": "localhost", "sslmode": "verify-full", "sslrootcert": str(server.certificates.ca_file), "password": {"file": str(files["source"])}}
-    login = {"mechanism": mechanism, "user": topic_prefix, "password": {"file": str(files["source"])}}
+    source = {
+        "host": "localhost",
+        "sslmode": "verify-full",
+        "sslrootcert": str(server.certificates.ca_file),
+        "password": {"file": str(files["source"])},
+    }
+    login = {
+        "mechanism": mechanism,
+        "user": topic_prefix,
+        "password": {"file": str(files["source"])},
+    }
     kafka = {
         "bootstrap_servers": [kafka_broker.secure_bootstrap], "client": "kafka-python" if request.param == "postgres" else "librdkafka",
         "tls": {"ca_file": kafka_broker.ca_file}, "sasl": login,
@@ -89,20 +118,37 @@ def place(
     with fresh_database(server) as database:
         place = Installation(tmp_path, database, kafka_broker.bootstrap, topic_prefix, [PERSON])
         if request.param == "postgres":
-            run_sql(server.dsn(), *documented("sql front-postgresql", {"sync_agent_front": role, '"front"': f'"{role}"'}))
+            run_sql(
+                server.dsn(),
+                *documented(
+                    "sql front-postgresql", {"sync_agent_front": role, '"front"': f'"{role}"'}
+                ),
+            )
             place.front = server.dsn(role, role, PASSWORDS["front"])
             given = conninfo_to_dict(place.front)
             url = f"postgresql+psycopg://{role}@{given['host']}:{given['port']}/{role}"
         else:
             with connected(mariadb_server.url) as connection:
                 for statement in documented(
-                    "sql front-mariadb", {"sync_agent_front": role, "DATABASE front": f"DATABASE {role}", "front.*": f"{role}.*", "10.0.0.5": HOST}
+                    "sql front-mariadb",
+                    {
+                        "sync_agent_front": role,
+                        "DATABASE front": f"DATABASE {role}",
+                        "front.*": f"{role}.*",
+                        "10.0.0.5": HOST,
+                    },
                 ):
                     connection.cursor().execute(statement)
-            address = make_url(str(mariadb_server.url)).set(username=role, password=PASSWORDS["front"], database=role)
+            address = make_url(str(mariadb_server.url)).set(
+                username=role, password=PASSWORDS["front"], database=role
+            )
             place.front = address.render_as_string(hide_password=False)
             url = f"mariadb+pymysql://{role}@{address.host}:{address.port}/{role}"
-        place.sections = {"source": source, "front": {"url": url, "password": {"file": str(files["front"])}}, "kafka": kafka}
+        place.sections = {
+            "source": source,
+            "front": {"url": url, "password": {"file": str(files["front"])}},
+            "kafka": kafka,
+        }
         create_tables(database, [PERSON])
         run_sql(database, *source_grants(place))
         allow(kafka_broker, place)
@@ -119,7 +165,10 @@ def with_front_right(place: Installation, mariadb_server: MariaDbAddress) -> Cal
 
     def run(statement: str) -> None:
         if in_mariadb(place.places.front):
-            execute(mariadb_server.url.render_as_string(hide_password=False), statement.format(f"`{role}`.*", f"'{role}'@'{HOST}'"))
+            execute(
+                mariadb_server.url.render_as_string(hide_password=False),
+                statement.format(f"`{role}`.*", f"'{role}'@'{HOST}'"),
+            )
         else:
             run_sql(str(place.front), statement.format('"person"', f'"{role}"'))
 
@@ -128,23 +177,39 @@ def with_front_right(place: Installation, mariadb_server: MariaDbAddress) -> Cal
 
 def findings(place: Installation) -> dict[str, dict[str, str]]:
     """What `check` finds wrong, by code."""
-    told = json.loads(place.command("check", "--json", expect=78).stdout)  # the servers of the tests have no limit for slots
-    return {finding["code"]: finding for finding in told if finding["level"] != "ok" and finding["code"] != "SLOT_LIMIT"}
+    # The servers of the tests have no limit for slots
+    told = json.loads(place.command("check", "--json", expect=78).stdout)
+    return {
+        finding["code"]: finding
+        for finding in told
+        if finding["level"] != "ok" and finding["code"] != "SLOT_LIMIT"
+    }
 
 
-def test_the_documented_grants_are_enough_and_less_is_refused(place: Installation, with_front_right: Callable[[str], None]) -> None:
+def test_the_documented_grants_are_enough_and_less_is_refused(
+    place: Installation, with_front_right: Callable[[str], None]
+) -> None:
     place.command("init", "--apply")
     assert findings(place) == {}
     person = f'"{SCHEMA}"."person"'
-    run_sql(place.source, f'REVOKE SELECT ("district") ON {person} FROM "{place.name}"', f'ALTER ROLE "{place.name}" NOREPLICATION')
+    run_sql(
+        place.source,
+        f'REVOKE SELECT ("district") ON {person} FROM "{place.name}"',
+        f'ALTER ROLE "{place.name}" NOREPLICATION',
+    )
     lacking = findings(place)
-    assert lacking["RIGHT_SELECT"]["fix"] == f'GRANT SELECT ("district") ON TABLE {person} TO "{place.name}";'
+    assert (
+        lacking["RIGHT_SELECT"]["fix"]
+        == f'GRANT SELECT ("district") ON TABLE {person} TO "{place.name}";'
+    )
     assert lacking["ROLE_ATTRIBUTES"]["fix"] == f'ALTER ROLE "{place.name}" LOGIN REPLICATION;'
     run_sql(place.source, lacking["RIGHT_SELECT"]["fix"], lacking["ROLE_ATTRIBUTES"]["fix"])
     with_front_right("REVOKE DELETE ON {} FROM {}")
     assert "lacks the right DELETE" in findings(place)["FRONT_TABLE_WRONG"]["message"]
     with_front_right("GRANT DELETE ON {} TO {}")
-    run_sql(place.source, f"INSERT INTO {person} VALUES (1, 'copied', 'a', 'x'), (2, 'gone', 'b', 'x')")
+    run_sql(
+        place.source, f"INSERT INTO {person} VALUES (1, 'copied', 'a', 'x'), (2, 'gone', 'b', 'x')"
+    )
     with place.start() as agent:
         agent.wait_ready()
         run_sql(

@@ -24,7 +24,9 @@ QUIET = 300.0  # seconds between heartbeats: one at the start, no other within a
 @pytest.fixture
 def place(database: str, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path) -> Installation:
     """An agent that has worked for a while and was stopped."""
-    installation = Installation(tmp_path / "here", database, kafka.bootstrap, topic_prefix, tables=[RESIDENTS]).install()
+    installation = Installation(
+        tmp_path / "here", database, kafka.bootstrap, topic_prefix, tables=[RESIDENTS]
+    ).install()
     work_and_stop(installation)
     return installation
 
@@ -95,10 +97,14 @@ def test_a_slot_dropped(place: Installation) -> None:
     assert_halts(place, "SLOT_MISSING")
 
 
-def test_a_source_restored_from_a_copy(kafka: KafkaAddress, topic_prefix: str, tmp_path: Path) -> None:
+def test_a_source_restored_from_a_copy(
+    kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
+) -> None:
     """SOURCE_FORKED, whether the restored server is still behind or has been written to and is past the old end."""
     with PostgresServer.start(18) as server:
-        place = Installation(tmp_path / "here", server.dsn(), kafka.bootstrap, topic_prefix, tables=[RESIDENTS]).install()
+        place = Installation(
+            tmp_path / "here", server.dsn(), kafka.bootstrap, topic_prefix, tables=[RESIDENTS]
+        ).install()
         work_and_stop(place)
         server.stop()
         server.copy_data_directory(tmp_path / "copy")
@@ -118,7 +124,9 @@ def test_a_state_topic_deleted(place: Installation, kafka: KafkaAddress) -> None
     assert_halts(place, "STATE_LOST")
 
 
-def test_a_state_topic_deleted_while_the_agent_runs(place: Installation, kafka: KafkaAddress) -> None:
+def test_a_state_topic_deleted_while_the_agent_runs(
+    place: Installation, kafka: KafkaAddress
+) -> None:
     """STATE_LOST at the recovery that follows the next event, which is not published; the front end has it."""
     before = Written(place)
     with place.start() as agent:
@@ -136,7 +144,10 @@ def delete_state_topic(place: Installation, kafka: KafkaAddress) -> None:
     """Deletes it and waits until it is gone."""
     for future in kafka.admin.delete_topics([place.state_topic]).values():
         future.result(30)
-    eventually(lambda: place.state_topic not in kafka.admin.list_topics(timeout=5).topics, what="the state topic is gone")
+    eventually(
+        lambda: place.state_topic not in kafka.admin.list_topics(timeout=5).topics,
+        what="the state topic is gone",
+    )
 
 
 def clone(place: Installation, to: Path) -> tuple[Path, int]:
@@ -145,14 +156,18 @@ def clone(place: Installation, to: Path) -> tuple[Path, int]:
     port = free_port()
     config = to / place.config.name
     text = config.read_text(encoding="utf-8")
-    config.write_text(text.replace(str(place.directory), str(to)).replace(f":{place.listen}", f":{port}"), encoding="utf-8")
+    config.write_text(
+        text.replace(str(place.directory), str(to)).replace(f":{place.listen}", f":{port}"),
+        encoding="utf-8",
+    )
     return config, port
 
 
 def test_an_agent_cloned_while_it_runs(place: Installation, tmp_path: Path) -> None:
     """DUPLICATE_AGENT: the slot is in use for longer than a dead agent could hold it. The clone publishes nothing, the first goes on unharmed."""
     place.set_for_role("wal_sender_timeout", "3s")  # the clone waits twice as long and 10 s
-    place.sections = {"source": {"heartbeat_seconds": QUIET}}  # while the slot stands still nothing else gives the clone away
+    # While the slot stands still nothing else gives the clone away
+    place.sections = {"source": {"heartbeat_seconds": QUIET}}
     place.write_config()
     with place.start() as first:
         first.wait_ready()
@@ -166,7 +181,9 @@ def test_an_agent_cloned_while_it_runs(place: Installation, tmp_path: Path) -> N
         assert_goes_on(first, place)
 
 
-def test_an_agent_cloned_and_the_first_has_worked_since(place: Installation, tmp_path: Path) -> None:
+def test_an_agent_cloned_and_the_first_has_worked_since(
+    place: Installation, tmp_path: Path
+) -> None:
     """SLOT_ADVANCED, at once: what the first one has acknowledged the clone would never see; the first goes on unharmed."""
     config, port = clone(place, tmp_path / "there")
     with place.start() as first:

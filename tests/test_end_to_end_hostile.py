@@ -21,16 +21,28 @@ COLUMNS = 5
 def hostile_tables(mariadb: bool) -> list[UnitTable]:
     """Names of tables, columns and renamed columns, all hostile; a point would part schema and table."""
     chance = random.Random(5)
-    drawn = chance.sample(names(2000, 11, forbidden=".\x7f", mariadb=mariadb), TABLES * (COLUMNS + 2))
+    drawn = chance.sample(
+        names(2000, 11, forbidden=".\x7f", mariadb=mariadb), TABLES * (COLUMNS + 2)
+    )
     return [_table(number, drawn[number::TABLES]) for number in range(TABLES)]
 
 
 def _table(number: int, drawn: list[str]) -> UnitTable:
     named, renamed, key, *columns = drawn
-    declared = [sql.SQL("{} bigint PRIMARY KEY").format(sql.Identifier(key)), *(sql.SQL("{} text").format(sql.Identifier(column)) for column in columns)]
+    declared = [
+        sql.SQL("{} bigint PRIMARY KEY").format(sql.Identifier(key)),
+        *(sql.SQL("{} text").format(sql.Identifier(column)) for column in columns),
+    ]
     ddl = "(" + sql.SQL(", ").join(declared).as_string() + ")"
     values: Mapping[str, Make] = dict.fromkeys(columns, sometimes(name))
-    return UnitTable(f"t{number}", named if not named.startswith("sqlite_") else f"x{named[:50]}", ddl, {key: big_number}, values, rename={columns[0]: renamed})
+    return UnitTable(
+        f"t{number}",
+        named if not named.startswith("sqlite_") else f"x{named[:50]}",
+        ddl,
+        {key: big_number},
+        values,
+        rename={columns[0]: renamed},
+    )
 
 
 def write(database: str, tables: list[UnitTable], first: int) -> None:
@@ -38,7 +50,12 @@ def write(database: str, tables: list[UnitTable], first: int) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         for table in tables:
             (key,), (column, *_) = table.key, table.values
-            names = {"table": sql.Identifier(SCHEMA, table.name), "key": sql.Identifier(key), "column": sql.Identifier(column), "first": sql.Literal(first)}
+            names = {
+                "table": sql.Identifier(SCHEMA, table.name),
+                "key": sql.Identifier(key),
+                "column": sql.Identifier(column),
+                "first": sql.Literal(first),
+            }
             for statement in (
                 "INSERT INTO {table} ({key}, {column}) VALUES ({first}, 'new'), ({first} + 1, '%s {{}} \\')",
                 "UPDATE {table} SET {column} = 'changed' WHERE {key} = {first}",
@@ -48,10 +65,25 @@ def write(database: str, tables: list[UnitTable], first: int) -> None:
 
 
 @pytest.mark.parametrize("front", ["sqlite", "mariadb"])
-def test_names_mean_nothing(front: str, database: str, request: pytest.FixtureRequest, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path) -> None:
+def test_names_mean_nothing(
+    front: str,
+    database: str,
+    request: pytest.FixtureRequest,
+    kafka: KafkaAddress,
+    topic_prefix: str,
+    tmp_path: Path,
+) -> None:
     target = None if front == "sqlite" else request.getfixturevalue("mariadb_database")
     tables = hostile_tables(front == "mariadb")
-    place = Installation(tmp_path, database, kafka.bootstrap, topic_prefix, tables=tables, front=target, sections={"kafka": {"partitions": 1}})
+    place = Installation(
+        tmp_path,
+        database,
+        kafka.bootstrap,
+        topic_prefix,
+        tables=tables,
+        front=target,
+        sections={"kafka": {"partitions": 1}},
+    )
     place.install()
     write(database, tables, 1)
     with place.start() as agent:

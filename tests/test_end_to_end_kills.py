@@ -25,17 +25,35 @@ MEMORY = 300_000_000
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("version", "front", "client", "kills"),
-    [(18, "sqlite", "kafka-python", 20), (15, "postgres", "kafka-python", 10), (18, "mariadb", "librdkafka", 10)],
+    [
+        (18, "sqlite", "kafka-python", 20),
+        (15, "postgres", "kafka-python", 10),
+        (18, "mariadb", "librdkafka", 10),
+    ],
     ids=["18 to SQLite", "15 to PostgreSQL", "18 to MariaDB with librdkafka"],
 )
 def test_random_changes_survive_kills(
-    version: int, front: str, client: str, kills: int, request: pytest.FixtureRequest, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
+    version: int,
+    front: str,
+    client: str,
+    kills: int,
+    request: pytest.FixtureRequest,
+    kafka: KafkaAddress,
+    topic_prefix: str,
+    tmp_path: Path,
 ) -> None:
     """Capture, publisher and now and then the whole service are killed while two sessions write."""
     server = request.getfixturevalue(f"postgres{version}")
     front_server = request.getfixturevalue("mariadb_server") if front == "mariadb" else server
     with fresh_database(server) as source, front_database(front, front_server) as target:
-        place = Installation(tmp_path, source, kafka.bootstrap, topic_prefix, front=target, sections={"kafka": {"client": client}}).install()
+        place = Installation(
+            tmp_path,
+            source,
+            kafka.bootstrap,
+            topic_prefix,
+            front=target,
+            sections={"kafka": {"client": client}},
+        ).install()
         agent = kill_and_write(place, Random(20261124), kills)
         verdict = place.verdict()
         agent.kill9()
@@ -49,18 +67,29 @@ def front_database(kind: str, server: PostgresAddress | MariaDbAddress) -> Itera
     if kind == "sqlite":
         yield None
         return
-    with server.fresh_database() if isinstance(server, MariaDbAddress) else fresh_database(server) as address:
+    with (
+        server.fresh_database()
+        if isinstance(server, MariaDbAddress)
+        else fresh_database(server) as address
+    ):
         yield address
 
 
 def kill_and_write(place: Installation, random: Random, kills: int) -> Agent:
     """Kills at random moments, half of them while the agent is just coming back; returns the agent that runs at the end."""
     agent = place.start(covered=False).wait_ready()
-    with Writer(place.source, 1) as one, Writer(place.source, 2) as other, ThreadPoolExecutor(2) as sessions:
+    with (
+        Writer(place.source, 1) as one,
+        Writer(place.source, 2) as other,
+        ThreadPoolExecutor(2) as sessions,
+    ):
         for _ in range(kills):
             written = [sessions.submit(writer.run, 15) for writer in (one, other)]
             moment = one.transactions + random.randint(0, 15)
-            eventually(lambda moment=moment: one.transactions >= moment, what="the moment of the kill")  # type: ignore[misc]
+            eventually(
+                lambda moment=moment: one.transactions >= moment,  # type: ignore[misc]
+                what="the moment of the kill",
+            )
             match random.choice(["capture", "capture", "publish", "publish", "service"]):
                 case "capture":
                     agent.kill9_child("capture")
@@ -77,14 +106,21 @@ def kill_and_write(place: Installation, random: Random, kills: int) -> Agent:
 
 
 @pytest.mark.slow
-def test_a_huge_transaction_stays_within_300_megabytes(database: str, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path) -> None:
+def test_a_huge_transaction_stays_within_300_megabytes(
+    database: str, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
+) -> None:
     """A transaction of 100,000 rows (SYNC_TEST_FULL=1: a million) passes whole, each event once, in processes that stay small."""
-    place = Installation(tmp_path, database, kafka.bootstrap, topic_prefix, tables=[RESIDENTS]).install()
+    place = Installation(
+        tmp_path, database, kafka.bootstrap, topic_prefix, tables=[RESIDENTS]
+    ).install()
     with place.start(covered=False) as agent:
         agent.wait_ready()
         insert_many(database, ROWS)
         eventually(place.caught_up, 60 + ROWS / 1000, "all events are published", 0.5)
-        peaks = {stage: peak_memory(pid) for stage, pid in (agent.children() | {"supervisor": agent.pid}).items()}
+        peaks = {
+            stage: peak_memory(pid)
+            for stage, pid in (agent.children() | {"supervisor": agent.pid}).items()
+        }
         verdict = place.verdict()
         assert verdict.equal, verdict
         assert (verdict.rows, verdict.events) == (ROWS, ROWS)

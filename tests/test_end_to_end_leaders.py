@@ -20,11 +20,22 @@ def cluster() -> Iterator[KafkaCluster]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("client", "led"), [("kafka-python", "transactions"), ("librdkafka", "states")])
-def test_the_lead_changes(client: str, led: str, cluster: KafkaCluster, database: str, topic_prefix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("client", "led"), [("kafka-python", "transactions"), ("librdkafka", "states")]
+)
+def test_the_lead_changes(
+    client: str, led: str, cluster: KafkaCluster, database: str, topic_prefix: str, tmp_path: Path
+) -> None:
     """Killed while events are on their way: the broker that coordinates the transactions, or the one that leads the state topic."""
     kafka = {"bootstrap_servers": cluster.servers, "client": client, "replication_factor": 3}
-    place = Installation(tmp_path, database, cluster.bootstrap, topic_prefix, tables=[RESIDENTS, LEDGER], sections={"kafka": kafka}).install()
+    place = Installation(
+        tmp_path,
+        database,
+        cluster.bootstrap,
+        topic_prefix,
+        tables=[RESIDENTS, LEDGER],
+        sections={"kafka": kafka},
+    ).install()
     topic = TRANSACTIONS if led == "transactions" else place.state_topic
     with place.start() as agent, Writer(database, 7, place.tables) as writer:
         agent.wait_ready()

@@ -29,19 +29,38 @@ def server() -> Iterator[SecurePostgres]:
         yield server
 
 
-@pytest.mark.parametrize(("client", "mechanism"), [("kafka-python", "SCRAM-SHA-512"), ("librdkafka", "SCRAM-SHA-256")])
-def test_a_whole_agent(server: SecurePostgres, kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path, client: str, mechanism: Mechanism) -> None:
+@pytest.mark.parametrize(
+    ("client", "mechanism"), [("kafka-python", "SCRAM-SHA-512"), ("librdkafka", "SCRAM-SHA-256")]
+)
+def test_a_whole_agent(
+    server: SecurePostgres,
+    kafka_broker: KafkaBroker,
+    topic_prefix: str,
+    tmp_path: Path,
+    client: str,
+    mechanism: Mechanism,
+) -> None:
     """The platform makes topics and grants; init is refused until its transactional id is granted too; then check, run, kill -9, verdict."""
     with fresh_database(server) as source:
-        place = secured(Installation(tmp_path, source, kafka_broker.bootstrap, topic_prefix), server, kafka_broker, client, mechanism)
+        place = secured(
+            Installation(tmp_path, source, kafka_broker.bootstrap, topic_prefix),
+            server,
+            kafka_broker,
+            client,
+            mechanism,
+        )
         prepare(place, kafka_broker, mechanism)
         refused = place.command("init", "--apply", "--as", url(source), expect=78)
-        assert f"TransactionalIdAuthorizationFailedError: transactional id {agent_uuid(place)}" in refused.stderr + refused.stdout
+        assert (
+            f"TransactionalIdAuthorizationFailedError: transactional id {agent_uuid(place)}"
+            in refused.stderr + refused.stdout
+        )
         kafka_broker.allow(place.name, "transactional_id", agent_uuid(place), ["write"])
         place.init()
         findings = place.command("check", "--json", expect=78).stdout
         wrong = {finding["code"] for finding in json.loads(findings) if finding["level"] != "ok"}
-        assert wrong == {"SLOT_LIMIT"}, findings  # the servers of the tests have no max_slot_wal_keep_size
+        # The servers of the tests have no max_slot_wal_keep_size
+        assert wrong == {"SLOT_LIMIT"}, findings
         with place.start() as agent, Writer(source, 7) as writer:
             agent.wait_ready()
             writer.run(20)
@@ -53,14 +72,31 @@ def test_a_whole_agent(server: SecurePostgres, kafka_broker: KafkaBroker, topic_
             assert PASSWORD not in agent.log + findings
 
 
-def secured(place: Installation, server: SecurePostgres, broker: KafkaBroker, client: str, mechanism: Mechanism) -> Installation:
+def secured(
+    place: Installation,
+    server: SecurePostgres,
+    broker: KafkaBroker,
+    client: str,
+    mechanism: Mechanism,
+) -> Installation:
     """The same installation with TLS and passwords; the judge still reads the topics at the plain listener."""
     secret = place.directory / "password"
     secret.write_text(PASSWORD)
     password = {"file": str(secret)}
-    tls = {"host": "localhost", "sslmode": "verify-full", "sslrootcert": str(server.certificates.ca_file), "password": password}
+    tls = {
+        "host": "localhost",
+        "sslmode": "verify-full",
+        "sslrootcert": str(server.certificates.ca_file),
+        "password": password,
+    }
     login = {"mechanism": mechanism, "user": place.name, "password": password}
-    kafka = {"bootstrap_servers": [broker.secure_bootstrap], "client": client, "transactions": True, "tls": {"ca_file": broker.ca_file}, "sasl": login}
+    kafka = {
+        "bootstrap_servers": [broker.secure_bootstrap],
+        "client": client,
+        "transactions": True,
+        "tls": {"ca_file": broker.ca_file},
+        "sasl": login,
+    }
     place.sections = {"source": tls, "kafka": kafka}
     return place
 
@@ -69,11 +105,17 @@ def prepare(place: Installation, broker: KafkaBroker, mechanism: Mechanism) -> N
     """What the owners of database and cluster do: role and tables; user, topics and rights."""
     create_tables(place.source, place.tables)
     with psycopg.connect(place.source, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE ROLE {} LOGIN REPLICATION PASSWORD {}").format(sql.Identifier(place.name), sql.Literal(PASSWORD)))
+        connection.execute(
+            sql.SQL("CREATE ROLE {} LOGIN REPLICATION PASSWORD {}").format(
+                sql.Identifier(place.name), sql.Literal(PASSWORD)
+            )
+        )
     place.write_config()
     broker.add_user(place.name, PASSWORD, mechanism)
     settings = load(place.config)
-    plain = settings.kafka.model_copy(update={"bootstrap_servers": [broker.bootstrap], "tls": None, "sasl": None})
+    plain = settings.kafka.model_copy(
+        update={"bootstrap_servers": [broker.bootstrap], "tls": None, "sasl": None}
+    )
     topics.create_topics(settings.model_copy(update={"kafka": plain}), lambda line: None)
     for topic in settings.event_topics:
         broker.allow(place.name, "topic", topic, ["write", "describe_configs"])

@@ -34,7 +34,12 @@ class Scene(NamedTuple):
 def scene(kafka_broker: KafkaBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """One for all tests of this module; each leaves source and broker running."""
     with PostgresServer.start(18) as server:
-        place = Installation(tmp_path_factory.mktemp("scene"), server.dsn(), kafka_broker.bootstrap, f"scene{free_port()}")
+        place = Installation(
+            tmp_path_factory.mktemp("scene"),
+            server.dsn(),
+            kafka_broker.bootstrap,
+            f"scene{free_port()}",
+        )
         yield Scene(server, kafka_broker, place.install())
 
 
@@ -62,13 +67,20 @@ def obstacle(kind: str, scene: Scene) -> AbstractContextManager[None]:
         return nullcontext()
     if kind == "broker":
         return scene.broker.paused()
-    return scene.place.front_locked() if kind == "front end" else frozen(postgres_pids(scene.server))
+    return (
+        scene.place.front_locked() if kind == "front end" else frozen(postgres_pids(scene.server))
+    )
 
 
-@pytest.mark.parametrize(("kind", "seed"), [("healthy", 50), ("broker", 51), ("source", 52), ("front end", 53)])
+@pytest.mark.parametrize(
+    ("kind", "seed"), [("healthy", 50), ("broker", 51), ("source", 52), ("front end", 53)]
+)
 def test_sigterm_ends_the_agent_within_ten_seconds(kind: str, seed: int, scene: Scene) -> None:
     """Exit 0 with everything well, and also with a peer that answers nothing and work that cannot be finished."""
-    with scene.place.start() as agent, Writer(scene.place.source, seed, scene.place.tables) as writer:
+    with (
+        scene.place.start() as agent,
+        Writer(scene.place.source, seed, scene.place.tables) as writer,
+    ):
         agent.wait_ready()
         writer.run(20)
         with obstacle(kind, scene):
@@ -86,7 +98,9 @@ def test_a_second_agent_on_the_same_front_end_leaves(scene: Scene) -> None:
     """It exits 75; the first goes on."""
     with scene.place.start() as first:
         first.wait_ready()
-        with Agent(with_another_port(scene.place), scene.place.directory / "second.log", 0) as second:
+        with Agent(
+            with_another_port(scene.place), scene.place.directory / "second.log", 0
+        ) as second:
             assert second.wait() == 75, second.log
             assert "ANOTHER_AGENT" in second.log
         assert first.ready()
@@ -96,15 +110,22 @@ def with_another_port(place: Installation) -> Path:
     """The configuration again, for an agent that listens elsewhere."""
     other = place.directory / "other" / place.config.name
     other.parent.mkdir(exist_ok=True)
-    other.write_text(place.config.read_text(encoding="utf-8").replace(f":{place.listen}", f":{free_port()}"), encoding="utf-8")
+    other.write_text(
+        place.config.read_text(encoding="utf-8").replace(f":{place.listen}", f":{free_port()}"),
+        encoding="utf-8",
+    )
     return other
 
 
 @pytest.mark.parametrize("version", [15, 18])
-def test_the_source_stops_with_a_healthy_agent(version: Version, kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path) -> None:
+def test_the_source_stops_with_a_healthy_agent(
+    version: Version, kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path
+) -> None:
     """A fast shutdown ends within 5 s while changes flow; the agent goes on when the server is back."""
     with PostgresServer.start(version) as server:
-        place = Installation(tmp_path, server.dsn(), kafka_broker.bootstrap, topic_prefix, tables=[RESIDENTS]).install()
+        place = Installation(
+            tmp_path, server.dsn(), kafka_broker.bootstrap, topic_prefix, tables=[RESIDENTS]
+        ).install()
         with place.start() as agent:
             agent.wait_ready()
             with Writer(server.dsn(), 6, [RESIDENTS]) as writer:
@@ -117,12 +138,24 @@ def test_the_source_stops_with_a_healthy_agent(version: Version, kafka_broker: K
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["SQLite locked", "PostgreSQL frozen"])
-def test_the_source_stops_with_the_front_end_down(kind: str, kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path) -> None:
+def test_the_source_stops_with_the_front_end_down(
+    kind: str, kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path
+) -> None:
     """A fast shutdown ends within 35 s though changes cannot be stored; they arrive when all is back."""
     with PostgresServer.start(18) as server, PostgresServer.start(18) as other:
         front = other.dsn() if kind == "PostgreSQL frozen" else None
-        place = Installation(tmp_path, server.dsn(), kafka_broker.bootstrap, topic_prefix, tables=[RESIDENTS], front=front).install()
-        with place.start() as agent, closing(psycopg.connect(server.dsn(), autocommit=True)) as connection:
+        place = Installation(
+            tmp_path,
+            server.dsn(),
+            kafka_broker.bootstrap,
+            topic_prefix,
+            tables=[RESIDENTS],
+            front=front,
+        ).install()
+        with (
+            place.start() as agent,
+            closing(psycopg.connect(server.dsn(), autocommit=True)) as connection,
+        ):
             agent.wait_ready()
             with frozen(postgres_pids(other)) if front else place.front_locked():
                 insert_resident(connection, -1)

@@ -76,7 +76,10 @@ def test_a_server_is_back(which: str, ground: Ground, place: Installation) -> No
 
 def test_a_dead_agent_holds_up_no_consumer(place: Installation) -> None:
     """Killed with a Kafka transaction open, and not started again: the broker ends it."""
-    with ArmedAgent(place, "before_kafka_commit:3:stall=60") as agent, Writer(place.source, 7, place.tables) as writer:
+    with (
+        ArmedAgent(place, "before_kafka_commit:3:stall=60") as agent,
+        Writer(place.source, 7, place.tables) as writer,
+    ):
         agent.wait_ready()
         writer.run(30)
         eventually(lambda: "before_kafka_commit" in agent.fired(), 30, "a transaction is open")
@@ -87,7 +90,11 @@ def test_a_dead_agent_holds_up_no_consumer(place: Installation) -> None:
     places = [TopicPartition(topic, partition) for topic in topics for partition in range(2)]
 
     def held() -> list[TopicPartition]:
-        return [place for place in places if consumer.get_watermark_offsets(place, 10) != raw.get_watermark_offsets(place, 10)]
+        return [
+            place
+            for place in places
+            if consumer.get_watermark_offsets(place, 10) != raw.get_watermark_offsets(place, 10)
+        ]
 
     try:
         assert held()

@@ -21,13 +21,25 @@ AGENT = Path(failpoints.__file__).parent
 TWICE = "from agent import failpoints; failpoints.hit('mid_rows'); failpoints.hit('mid_rows'); print('alive')"
 
 
-def run(setting: str | None, code: str = TWICE, file: int | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    setting: str | None, code: str = TWICE, file: int | None = None
+) -> subprocess.CompletedProcess[str]:
     """A process of its own with this setting, as the supervisor would start it."""
-    environment = {name: value for name, value in os.environ.items() if name not in (SETTING, DESCRIPTOR)}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in (SETTING, DESCRIPTOR)
+    }
     environment |= {SETTING: setting} if setting is not None else {}
     environment |= {DESCRIPTOR: str(file)} if file is not None else {}
     passed = (file,) if file is not None else ()
-    return subprocess.run([sys.executable, "-c", code], env=environment, pass_fds=passed, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        pass_fds=passed,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def arm(monkeypatch: pytest.MonkeyPatch, setting: str, fired: Sequence[str] = ()) -> None:
@@ -83,7 +95,12 @@ def test_what_has_fired_fires_no_more_in_the_next_process() -> None:
     assert run(setting, file=file).returncode == -signal.SIGKILL
     assert os.pread(file, 100, 0) == b"mid_rows\n"
     assert run(setting, file=file).stdout == "alive\n"
-    assert run(setting, "from agent import failpoints; failpoints.hit('before_apply')", file).returncode == -signal.SIGKILL
+    assert (
+        run(
+            setting, "from agent import failpoints; failpoints.hit('before_apply')", file
+        ).returncode
+        == -signal.SIGKILL
+    )
     assert os.pread(file, 100, 0) == b"mid_rows\nbefore_apply\n"
     os.close(file)
 
@@ -92,7 +109,10 @@ def test_without_the_file_each_process_fires_anew() -> None:
     assert [run("mid_rows:1:kill").returncode for _ in range(2)] == [-signal.SIGKILL] * 2
 
 
-@pytest.mark.parametrize("setting", ["mid_row:1:kill", "mid_rows:1:explode", "mid_rows:kill", "mid_rows:soon:kill", "mid_rows"])
+@pytest.mark.parametrize(
+    "setting",
+    ["mid_row:1:kill", "mid_rows:1:explode", "mid_rows:kill", "mid_rows:soon:kill", "mid_rows"],
+)
 def test_a_typing_error_is_refused(setting: str) -> None:
     done = run(setting)
     assert done.returncode == 1
@@ -122,11 +142,18 @@ def test_no_configuration_can_arm_them(tmp_path: Path) -> None:
         with pytest.raises(AgentError) as error:
             load(path)
         assert "failpoints" in str(error.value).lower()
-    imported = re.findall(r"^(?:import|from) (\S+)", (AGENT / "failpoints.py").read_text(encoding="utf-8"), re.MULTILINE)
+    imported = re.findall(
+        r"^(?:import|from) (\S+)",
+        (AGENT / "failpoints.py").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
     assert not [name for name in imported if name.startswith("agent")]
 
 
 def test_no_file_of_the_package_sets_them() -> None:
     """Only the children's environment hands them on, as it is."""
-    setting: Mapping[str, str] = {str(path.relative_to(AGENT)): path.read_text(encoding="utf-8") for path in AGENT.rglob("*.py")}
+    setting: Mapping[str, str] = {
+        str(path.relative_to(AGENT)): path.read_text(encoding="utf-8")
+        for path in AGENT.rglob("*.py")
+    }
     assert [name for name, text in setting.items() if SETTING in text] == ["failpoints.py"]

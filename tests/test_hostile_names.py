@@ -46,9 +46,17 @@ def test_in_the_business_database(database: str) -> None:
             schema, role = f"{name[:20]}{number}", f"r{number}{name[:18]}"
             data = settings(database, role, schema, name, columns, number)
             owner.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-            listed = sql.SQL(", ").join(sql.SQL("{} bigint DEFAULT 5").format(sql.Identifier(column)) for column in columns)
-            key = sql.SQL("PRIMARY KEY ({}, {})").format(sql.Identifier(columns[0]), sql.Identifier(columns[-1]))
-            owner.execute(sql.SQL("CREATE TABLE {} ({}, {})").format(sql.Identifier(schema, name), listed, key))
+            listed = sql.SQL(", ").join(
+                sql.SQL("{} bigint DEFAULT 5").format(sql.Identifier(column)) for column in columns
+            )
+            key = sql.SQL("PRIMARY KEY ({}, {})").format(
+                sql.Identifier(columns[0]), sql.Identifier(columns[-1])
+            )
+            owner.execute(
+                sql.SQL("CREATE TABLE {} ({}, {})").format(
+                    sql.Identifier(schema, name), listed, key
+                )
+            )
             for statement in (
                 statements.role(data),
                 *statements.grants(data),
@@ -60,19 +68,37 @@ def test_in_the_business_database(database: str) -> None:
             assert published is not None
             assert set(published.tables) == {(schema, name)}
             check_reading(owner, role, schema, name, columns)
-        assert owner.execute("SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relnamespace >= 16384").fetchone() == (number + 1,)
+        assert owner.execute(
+            "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relnamespace >= 16384"
+        ).fetchone() == (number + 1,)
         drop_roles(owner)
 
 
-def settings(conninfo: str, role: str, schema: str, name: str, columns: Sequence[str], number: int) -> Settings:
+def settings(
+    conninfo: str, role: str, schema: str, name: str, columns: Sequence[str], number: int
+) -> Settings:
     """An agent's for one such table."""
     given = conninfo_to_dict(conninfo)
-    source = {"host": given["host"], "port": int(str(given["port"])), "database": given["dbname"], "user": role}
+    source = {
+        "host": given["host"],
+        "port": int(str(given["port"])),
+        "database": given["dbname"],
+        "user": role,
+    }
     resource = {"name": f"t{number}", "table": f"{schema}.{name}", "columns": columns}
-    return Settings.model_validate({"name": f"a{number}", "source": source, "kafka": {"bootstrap_servers": ["h:1"], "prefix": "p"}, "resource": [resource]})
+    return Settings.model_validate(
+        {
+            "name": f"a{number}",
+            "source": source,
+            "kafka": {"bootstrap_servers": ["h:1"], "prefix": "p"},
+            "resource": [resource],
+        }
+    )
 
 
-def check_reading(owner: psycopg.Connection[Any], role: str, schema: str, name: str, columns: Sequence[str]) -> None:
+def check_reading(
+    owner: psycopg.Connection[Any], role: str, schema: str, name: str, columns: Sequence[str]
+) -> None:
     """The role reads what it was granted, by the statements of the page reader."""
     table = catalogue.tables(owner, [(schema, name)])[schema, name].table
     assert [column.name for column in table.columns] == list(columns)
@@ -85,13 +111,17 @@ def check_reading(owner: psycopg.Connection[Any], role: str, schema: str, name: 
         Ask("t", "r", table, table.columns, (), 0, keys=[("5", "5")]),
     ):
         statement = pages._statement(ask, 10)
-        assert list(copy_out(owner, statement.as_bytes(owner))) == [b"\t".join([b"5"] * len(columns))]
+        assert list(copy_out(owner, statement.as_bytes(owner))) == [
+            b"\t".join([b"5"] * len(columns))
+        ]
     owner.execute("RESET ROLE")
 
 
 def drop_roles(owner: psycopg.Connection[Any]) -> None:
     """Roles outlive their database."""
-    for (role,) in owner.execute("SELECT rolname FROM pg_roles WHERE rolname ~ '^r[0-9]'").fetchall():
+    for (role,) in owner.execute(
+        "SELECT rolname FROM pg_roles WHERE rolname ~ '^r[0-9]'"
+    ).fetchall():
         owner.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(sql.Identifier(role)))
 
 
@@ -105,10 +135,15 @@ def test_in_a_postgres_front_end(database: str) -> None:
 
 def test_in_a_mariadb_front_end(mariadb_database: str) -> None:
     """Names MariaDB can hold: no sign beyond the basic plane, no blank at the end."""
-    through(MariaDbFront(mariadb_database.replace("mariadb://", "mariadb+pymysql://", 1), None, 5.0), tables(mariadb=True))
+    through(
+        MariaDbFront(mariadb_database.replace("mariadb://", "mariadb+pymysql://", 1), None, 5.0),
+        tables(mariadb=True),
+    )
 
 
-def through(front: SqlFront, listed: Iterator[tuple[str, list[str]]], kept: tuple[str, ...] = ()) -> None:
+def through(
+    front: SqlFront, listed: Iterator[tuple[str, list[str]]], kept: tuple[str, ...] = ()
+) -> None:
     """Each table made, checked, written, read, changed and emptied by the front end's own statements."""
     front.initialise(IDENTITY, {})
     front.open("nonce")
@@ -117,7 +152,16 @@ def through(front: SqlFront, listed: Iterator[tuple[str, list[str]]], kept: tupl
         name = f"x{raw[:50]}" if raw.startswith(kept) else raw
         wanted.add(name)
         table = Target(
-            f"t{number}", None, name, tuple(FrontColumn(c, INT8, "bigint", builtin=True, not_null=i < 2) for i, c in enumerate(columns)), (0, 1), False, {}
+            f"t{number}",
+            None,
+            name,
+            tuple(
+                FrontColumn(c, INT8, "bigint", builtin=True, not_null=i < 2)
+                for i, c in enumerate(columns)
+            ),
+            (0, 1),
+            False,
+            {},
         )
         assert front.create(table)
         front.check(table)
@@ -141,12 +185,27 @@ def through(front: SqlFront, listed: Iterator[tuple[str, list[str]]], kept: tupl
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("mariadb", "🧾"), ("mariadb", "blank "), ("mariadb", "line\n"), ("mariadb", "\U00020bb7"), ("mariadb", "长" * 65), ("postgres", "长" * 22)],
+    [
+        ("mariadb", "🧾"),
+        ("mariadb", "blank "),
+        ("mariadb", "line\n"),
+        ("mariadb", "\U00020bb7"),
+        ("mariadb", "长" * 65),
+        ("postgres", "长" * 22),
+    ],
 )
-def test_a_name_the_front_end_cannot_hold_is_refused(request: pytest.FixtureRequest, kind: str, name: str) -> None:
+def test_a_name_the_front_end_cannot_hold_is_refused(
+    request: pytest.FixtureRequest, kind: str, name: str
+) -> None:
     """Never taken under another name, and said to be the name's fault."""
     if kind == "mariadb":
-        front: SqlFront = MariaDbFront(request.getfixturevalue("mariadb_database").replace("mariadb://", "mariadb+pymysql://", 1), None, 5.0)
+        front: SqlFront = MariaDbFront(
+            request.getfixturevalue("mariadb_database").replace(
+                "mariadb://", "mariadb+pymysql://", 1
+            ),
+            None,
+            5.0,
+        )
     else:
         front = PostgresFront(sqlalchemy_url(request.getfixturevalue("database")), None, 5.0)
     for table, column in ((name, "plain"), ("plain", name)):
@@ -162,4 +221,14 @@ def test_a_table_sqlite_keeps_for_itself_is_refused(tmp_path: Path) -> None:
 
 def refused(front: SqlFront, table: str, column: str) -> None:
     with pytest.raises(FrontTableWrong):
-        front.create(Target("t", None, table, (FrontColumn(column, INT8, "bigint", builtin=True, not_null=True),), (0,), False, {}))
+        front.create(
+            Target(
+                "t",
+                None,
+                table,
+                (FrontColumn(column, INT8, "bigint", builtin=True, not_null=True),),
+                (0,),
+                False,
+                {},
+            )
+        )

@@ -10,7 +10,11 @@ from tests.messages import CHINESE, TEMPLATE, catalogue, marked, names
 def test_every_marked_message_has_a_chinese_translation() -> None:
     """`python -m tests.messages` brings the catalogue up to date and lists what is not translated."""
     chinese = catalogue(CHINESE)
-    translated = {str(message.id) for message in chinese if message.id and message.string and not message.fuzzy}
+    translated = {
+        str(message.id)
+        for message in chinese
+        if message.id and message.string and not message.fuzzy
+    }
     assert sorted(set(marked()) - translated) == []
 
 
@@ -45,7 +49,9 @@ def test_every_error_is_translated() -> None:
         ({"LANG": "zh_CN.UTF-8", "SYNC_AGENT_LANG": "en"}, "en"),
     ],
 )
-def test_language_comes_from_the_environment(environment: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_language_comes_from_the_environment(
+    environment: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("SYNC_AGENT_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
@@ -58,5 +64,8 @@ def test_errors_speak_chinese_to_users_and_english_in_logs() -> None:
     error = SlotMissing(slot="sync_agent_tax", position="0/1")
     assert error.text("zh_CN") == "业务库上不存在复制槽 sync_agent_tax"
     assert error.advice("zh_CN").startswith("0/1 之后的变更可能已丢失")
-    assert str(error) == "SLOT_MISSING: The replication slot sync_agent_tax does not exist on the business database"
+    assert (
+        str(error)
+        == "SLOT_MISSING: The replication slot sync_agent_tax does not exist on the business database"
+    )
     assert messages.translate("not in the catalogue {x}", "zh_CN", x=1) == "not in the catalogue 1"

@@ -63,14 +63,22 @@ def test_every_known_label_set_is_there_at_zero(metrics: Metrics) -> None:
         "agent_publish_duration_seconds_count 0.0",
     ):
         assert line in lines
-    assert re.search(r'^agent_build_info\{python="3\.\d+\.\d+",version="[\d.]+"\} 1\.0$', text(metrics), re.MULTILINE)
+    assert re.search(
+        r'^agent_build_info\{python="3\.\d+\.\d+",version="[\d.]+"\} 1\.0$',
+        text(metrics),
+        re.MULTILINE,
+    )
     assert "process_resident_memory_bytes" in text(metrics)
 
 
 def test_beats_are_added_up(metrics: Metrics) -> None:
     events = f"{names.EVENTS}/captured/person/c"
     for _ in range(2):
-        metrics.beat({names.SOURCE_LAG: 7, f"{names.TABLE_STATE}/person/live": 1}, {events: 3}, {names.PUBLISH_DURATION: [0.004, 3.0]})
+        metrics.beat(
+            {names.SOURCE_LAG: 7, f"{names.TABLE_STATE}/person/live": 1},
+            {events: 3},
+            {names.PUBLISH_DURATION: [0.004, 3.0]},
+        )
     lines = text(metrics).splitlines()
     assert 'agent_events_total{op="c",stage="captured",table="person"} 6.0' in lines
     assert "agent_source_lag_bytes 7.0" in lines
@@ -87,10 +95,18 @@ def test_names_that_do_not_exist_are_refused(metrics: Metrics) -> None:
 def test_a_copy_can_be_followed(metrics: Metrics) -> None:
     """Rows read are added up, over copies too; what is expected is that of the copy at work."""
     for rows, expected in ((1000, 5000), (500, 5000), (7, 9)):
-        metrics.beat({names.COPYING: 1, f"{names.COPY_ESTIMATE}/person": expected}, {f"{names.COPIED}/person": rows}, {})
+        metrics.beat(
+            {names.COPYING: 1, f"{names.COPY_ESTIMATE}/person": expected},
+            {f"{names.COPIED}/person": rows},
+            {},
+        )
     metrics.beat({names.COPYING: 0}, {}, {})
     lines = text(metrics).splitlines()
-    assert {"agent_snapshot_running 0.0", 'agent_snapshot_rows_total{table="person"} 1507.0', 'agent_snapshot_estimated_rows{table="person"} 9.0'} <= set(lines)
+    assert {
+        "agent_snapshot_running 0.0",
+        'agent_snapshot_rows_total{table="person"} 1507.0',
+        'agent_snapshot_estimated_rows{table="person"} 9.0',
+    } <= set(lines)
 
 
 def test_connections_remember_since_when(metrics: Metrics) -> None:
@@ -124,8 +140,14 @@ def test_ready_when_every_peer_is_connected(server: HealthServer, metrics: Metri
     assert status == 503
     answer = json.loads(body)
     assert (answer["agent"], answer["ok"]) == ("tax", False)
-    assert {name: check["ok"] for name, check in answer["checks"].items()} == {"source": True, "frontend": True, "kafka": False}
-    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00$", answer["checks"]["kafka"]["since"])
+    assert {name: check["ok"] for name, check in answer["checks"].items()} == {
+        "source": True,
+        "frontend": True,
+        "kafka": False,
+    }
+    assert re.match(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00$", answer["checks"]["kafka"]["since"]
+    )
     metrics.gauge(f"{names.CONNECTED}/kafka", 1)
     assert get(server, "/-/ready?verbose")[0] == 200
 
@@ -135,7 +157,9 @@ def test_other_paths_name_the_pages(server: HealthServer) -> None:
 
 
 def test_address_in_use_is_named(server: HealthServer, metrics: Metrics) -> None:
-    with pytest.raises(ListenRefused, match=f"127.0.0.1:{server.port} .*Address already in use") as caught:
+    with pytest.raises(
+        ListenRefused, match=f"127.0.0.1:{server.port} .*Address already in use"
+    ) as caught:
         HealthServer(f"127.0.0.1:{server.port}", "tax", metrics)
     assert caught.value.exit_code == 78
     with pytest.raises(ListenRefused):
@@ -152,5 +176,8 @@ def has_ipv6_loopback() -> bool:
 
 def test_listens_on_ipv6_loopback(metrics: Metrics) -> None:
     """Or names the address, on a host without IPv6."""
-    with nullcontext() if has_ipv6_loopback() else pytest.raises(ListenRefused), HealthServer("[::1]:0", "tax", metrics) as running:
+    with (
+        nullcontext() if has_ipv6_loopback() else pytest.raises(ListenRefused),
+        HealthServer("[::1]:0", "tax", metrics) as running,
+    ):
         assert running.port > 0

@@ -35,7 +35,12 @@ class Broken:
 
     def book(self, leg: Leg) -> None:
         """One side of a transfer."""
-        if at_front(self.front, f'UPDATE "{ACCOUNTS.name}" SET "余额" = "余额" + %s WHERE "账号" = %s', leg.amount, leg.account) == [(0,)]:
+        if at_front(
+            self.front,
+            f'UPDATE "{ACCOUNTS.name}" SET "余额" = "余额" + %s WHERE "账号" = %s',
+            leg.amount,
+            leg.account,
+        ) == [(0,)]:
             at_front(self.front, f'INSERT INTO "{ACCOUNTS.name}" VALUES (%s, %s)', *leg)
 
     def apply(self, txn: int, position: str) -> None:
@@ -75,21 +80,32 @@ def test_only_a_prefix_is_right(broken: Broken) -> None:
     assert (broken.reader.samples, broken.reader.violated) == (2, 0)
     debit, credit = legs(3)
     broken.book(debit)
-    assert [line.split(" ", 2)[2] for line in broken.look()] == [f"1 accounts do not hold what the 2 transactions of the ledger moved; in all {debit.amount}"]
+    assert [line.split(" ", 2)[2] for line in broken.look()] == [
+        f"1 accounts do not hold what the 2 transactions of the ledger moved; in all {debit.amount}"
+    ]
     broken.book(credit)
     at_front(broken.front, f'INSERT INTO "{LEDGER.name}" VALUES (3)')
     assert broken.look() == ["the ledger changed, and the stored position 0/20 did not"]
     at_front(broken.front, "UPDATE sync_agent_state SET position = '0/30'")
     assert broken.look() == []
     broken.reader.settle([*ORDER[:2], (0x28, 4), ORDER[2]])
-    assert broken.reader.violations[-1] == "at 0/30 the ledger holds 3 transactions, and not just the 4 that the source had committed"
+    assert (
+        broken.reader.violations[-1]
+        == "at 0/30 the ledger holds 3 transactions, and not just the 4 that the source had committed"
+    )
     broken.reader.report(verdict := Verdict())
     assert verdict.oracles == {"O2": 3}
 
 
-def test_nothing_is_promised_of_a_table_that_is_copied_and_nothing_seen_is_no_proof(broken: Broken) -> None:
+def test_nothing_is_promised_of_a_table_that_is_copied_and_nothing_seen_is_no_proof(
+    broken: Broken,
+) -> None:
     broken.book(legs(1)[0])
-    at_front(broken.front, "UPDATE sync_agent_resource SET state = 'copying' WHERE name = %s", ACCOUNTS.resource)
+    at_front(
+        broken.front,
+        "UPDATE sync_agent_resource SET state = 'copying' WHERE name = %s",
+        ACCOUNTS.resource,
+    )
     assert broken.look() == []
     broken.reader.report(verdict := Verdict())
     assert (broken.reader.skipped, verdict.oracles) == (1, {"O2": 1})

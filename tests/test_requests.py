@@ -25,8 +25,20 @@ IDENTITY: dict[str, object] = {
     "agent_uuid": "u", "agent_name": "tax", "source_id": "s", "system_id": "1", "timeline": 1, "slot": "s", "epoch": 0, "nonce": "", "initialised": 1,
     "position": "0/10", "position_time_us": 0, "commit_position": "", "commit_xid": 0, "commit_time_us": 0, "number": 0, "batch": 0,
 }  # fmt: skip
-DIFFERENCES = [{"kind": "missing", "hash": "0123456789abcdef", "key": '{"id":7}'}, {"kind": "extra", "hash": "fedcba9876543210", "key": '{"id":"张三"}'}]
-EQUAL = {"phase": "pages", "estimate": 5000, "rows": 4321, "equal": 4321, "missing": 0, "different": 0, "extra": 0, "differences": []}
+DIFFERENCES = [
+    {"kind": "missing", "hash": "0123456789abcdef", "key": '{"id":7}'},
+    {"kind": "extra", "hash": "fedcba9876543210", "key": '{"id":"张三"}'},
+]
+EQUAL = {
+    "phase": "pages",
+    "estimate": 5000,
+    "rows": 4321,
+    "equal": 4321,
+    "missing": 0,
+    "different": 0,
+    "extra": 0,
+    "differences": [],
+}
 DIFFERENT = {**EQUAL, "equal": 4320, "missing": 1, "extra": 1, "differences": DIFFERENCES}
 Said = tuple[str, dict[str, Any]]  # state and report of an answer
 
@@ -45,7 +57,10 @@ def config(tmp_path: Path) -> Path:
     """The configuration of an agent with two tables, initialised; its service does not run."""
     path = tmp_path / "tax.toml"
     second = '[[resource]]\nname = "permit"\ntable = "permit"\ncolumns = ["id"]\n'
-    path.write_text(f'state_directory = "{tmp_path}"\n{SMALL}{second}[service]\nlisten = "127.0.0.1:1"\n', encoding="utf-8")
+    path.write_text(
+        f'state_directory = "{tmp_path}"\n{SMALL}{second}[service]\nlisten = "127.0.0.1:1"\n',
+        encoding="utf-8",
+    )
     settings = load(path)
     settings.directory.mkdir()
     front = open_front(settings)
@@ -99,15 +114,22 @@ def left_over(settings: Settings) -> int:
 
 def test_equal_tables_end_with_0(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every table of the configuration, one after the other; nothing is left of the requests."""
-    with service(config, lambda _: [("running", {}), ("running", {**EQUAL, "rows": 1000}), ("done", EQUAL)]) as taken:
+    with service(
+        config, lambda _: [("running", {}), ("running", {**EQUAL, "rows": 1000}), ("done", EQUAL)]
+    ) as taken:
         code, out, _ = run(capsys, config, "verify")
-    assert [(request.kind, request.resource, request.allow_deletes) for request in taken] == [("verify", "person", False), ("verify", "permit", False)]
+    assert [(request.kind, request.resource, request.allow_deletes) for request in taken] == [
+        ("verify", "person", False),
+        ("verify", "permit", False),
+    ]
     assert code == 0
     assert [out.count(text) for text in ("person", "permit", "4,321")] == [1, 1, 4]
     assert left_over(load(config)) == 0
 
 
-def test_differences_end_with_1_and_keys_are_hashes(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_differences_end_with_1_and_keys_are_hashes(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Keys are values of rows: they are shown to who asks for them."""
     with service(config, lambda _: [("done", DIFFERENT)]):
         code, out, _ = run(capsys, config, "verify", "person")
@@ -119,14 +141,28 @@ def test_differences_end_with_1_and_keys_are_hashes(config: Path, capsys: pytest
         assert 'person: extra {"id":"张三"}' in out
         code, out, _ = run(capsys, config, "verify", "person", "--json")
     counts = {"rows": 4321, "equal": 4320, "missing": 1, "different": 0, "extra": 1}
-    named = [{"kind": "missing", "key": "0123456789abcdef"}, {"kind": "extra", "key": "fedcba9876543210"}]
-    assert json.loads(out) == [{"resource": "person", "state": "compared", **counts, "differences": named}]
+    named = [
+        {"kind": "missing", "key": "0123456789abcdef"},
+        {"kind": "extra", "key": "fedcba9876543210"},
+    ]
+    assert json.loads(out) == [
+        {"resource": "person", "state": "compared", **counts, "differences": named}
+    ]
     assert code == 1
 
 
-def test_a_table_that_is_not_live_ends_with_2(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_is_not_live_ends_with_2(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The others are compared all the same."""
-    with service(config, lambda request: [("failed", {"state": "suspended"}) if request.resource == "person" else ("done", DIFFERENT)]):
+    with service(
+        config,
+        lambda request: [
+            ("failed", {"state": "suspended"})
+            if request.resource == "person"
+            else ("done", DIFFERENT)
+        ],
+    ):
         code, out, _ = run(capsys, config, "verify")
         assert code == 2
         assert "person was not compared: it is suspended" in out
@@ -134,15 +170,24 @@ def test_a_table_that_is_not_live_ends_with_2(config: Path, capsys: pytest.Captu
         monkeypatch.setenv("SYNC_AGENT_LANG", "zh_CN")
         assert "person 未比对：当前状态为“已暂停”" in run(capsys, config, "verify", "person")[1]
         code, out, _ = run(capsys, config, "verify", "person", "--json")
-    assert (code, [(found["state"], found["rows"]) for found in json.loads(out)]) == (2, [("suspended", None)])
+    assert (code, [(found["state"], found["rows"]) for found in json.loads(out)]) == (
+        2,
+        [("suspended", None)],
+    )
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_a_repair_ends_with_0(config: Path, capsys: pytest.CaptureFixture[str], allowed: bool) -> None:
+def test_a_repair_ends_with_0(
+    config: Path, capsys: pytest.CaptureFixture[str], allowed: bool
+) -> None:
     """What differed is told; it does not any more."""
     with service(config, lambda _: [("running", {}), ("done", DIFFERENT)]) as taken:
-        code, out, _ = run(capsys, config, "reconcile", "permit", *(["--allow-deletes"] if allowed else []))
-    assert [(request.kind, request.resource, request.allow_deletes) for request in taken] == [("reconcile", "permit", allowed)]
+        code, out, _ = run(
+            capsys, config, "reconcile", "permit", *(["--allow-deletes"] if allowed else [])
+        )
+    assert [(request.kind, request.resource, request.allow_deletes) for request in taken] == [
+        ("reconcile", "permit", allowed)
+    ]
     assert code == 0
     assert "permit: missing 0123456789abcdef" in out
 
@@ -151,11 +196,15 @@ def test_a_table_goes_on(config: Path, capsys: pytest.CaptureFixture[str]) -> No
     """`resume` ends as soon as the service has taken it up."""
     with service(config, lambda _: [("done", {})]) as taken:
         code, out, _ = run(capsys, config, "resume", "permit", "--allow-deletes")
-    assert [(request.kind, request.resource, request.allow_deletes) for request in taken] == [("resume", "permit", True)]
+    assert [(request.kind, request.resource, request.allow_deletes) for request in taken] == [
+        ("resume", "permit", True)
+    ]
     assert (code, out.startswith("permit goes on")) == (0, True)
 
 
-def test_a_table_that_is_live_need_not_go_on(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_is_live_need_not_go_on(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Refused with 1, in the user's words."""
     with service(config, lambda _: [("failed", {"state": "live"})]):
         code, _, err = run(capsys, config, "resume", "permit")
@@ -166,7 +215,10 @@ def test_a_table_that_is_live_need_not_go_on(config: Path, capsys: pytest.Captur
 
 @pytest.mark.parametrize("command", [["verify"], ["reconcile"], ["resume", "person"]])
 def test_without_a_service_nothing_is_left_behind(
-    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str]
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
 ) -> None:
     """Exit 75 with the next step, after a while; a service that starts later finds nothing to do."""
     monkeypatch.setattr(requests, "TAKEN_UP", 0.3)
@@ -177,7 +229,9 @@ def test_without_a_service_nothing_is_left_behind(
     assert left_over(load(config)) == 0
 
 
-def test_a_service_that_goes_away_ends_the_wait(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_goes_away_ends_the_wait(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And one that answers at its address keeps it up, however long a table takes without news."""
     monkeypatch.setattr(requests, "TAKEN_UP", 0.4)
     settings = load(config)
@@ -208,7 +262,9 @@ def test_an_interrupt_withdraws_the_request(config: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["verify", "reconcile", "resume"])
-def test_an_unknown_name_is_told_with_those_that_exist(config: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+def test_an_unknown_name_is_told_with_those_that_exist(
+    config: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
     """Before anything is asked."""
     code, _, err = run(capsys, config, command, "nobody")
     assert code == 2
@@ -224,27 +280,46 @@ def test_before_init_they_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert (code, "front.db does not exist" in err) == (78, True)
 
 
-def test_rebind_must_be_meant(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rebind_must_be_meant(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The option says what the person knows; without it, or with both, nothing happens."""
     called: list[bool] = []
-    monkeypatch.setattr("agent.preflight.initialise.rebind", lambda settings, tell, restored: called.append(restored))
+    monkeypatch.setattr(
+        "agent.preflight.initialise.rebind",
+        lambda settings, tell, restored: called.append(restored),
+    )
     for options in ((), ("--after-upgrade", "--after-restore")):
         code, _, err = run(capsys, config, "rebind", *options)
         assert (code, called, "--after-upgrade" in err) == (2, [], True)
-    assert [run(capsys, config, "rebind", option)[0] for option in ("--after-upgrade", "--after-restore")] == [0, 0]
+    assert [
+        run(capsys, config, "rebind", option)[0]
+        for option in ("--after-upgrade", "--after-restore")
+    ] == [0, 0]
     assert called == [False, True]
 
 
-@pytest.mark.parametrize(("left", "code", "said"), [(0, 0, "no row is withheld"), (2, 1, "2 rows are still too large")])
-def test_retry_tells_what_is_still_withheld(config: Path, capsys: pytest.CaptureFixture[str], left: int, code: int, said: str) -> None:
+@pytest.mark.parametrize(
+    ("left", "code", "said"), [(0, 0, "no row is withheld"), (2, 1, "2 rows are still too large")]
+)
+def test_retry_tells_what_is_still_withheld(
+    config: Path, capsys: pytest.CaptureFixture[str], left: int, code: int, said: str
+) -> None:
     """Exit 1 where there is something."""
-    with service(config, lambda _: [("running", {}), ("done", {**EQUAL, "withheld": left})]) as taken:
+    with service(
+        config, lambda _: [("running", {}), ("done", {**EQUAL, "withheld": left})]
+    ) as taken:
         done, out, _ = run(capsys, config, "retry", "person")
-    assert (done, [(request.kind, request.resource) for request in taken]) == (code, [("retry", "person")])
+    assert (done, [(request.kind, request.resource) for request in taken]) == (
+        code,
+        [("retry", "person")],
+    )
     assert said in out
 
 
-def test_republish_looks_at_the_topic_first(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_republish_looks_at_the_topic_first(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Then the service is asked; a table that is suspended anew is told."""
     looked: list[tuple[str, str]] = []
 

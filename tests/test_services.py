@@ -62,7 +62,9 @@ def execute(server: PostgresServer, statement: str) -> None:
 def test_a_mariadb_of_our_own_is_careless_and_leaves_nothing() -> None:
     """Its defaults are those the agent must not depend on; `close` removes its files."""
     with mariadb.MariaDbServer.start() as server, server.fresh_database() as url:
-        assert mariadb.execute(url, "SELECT @@sql_mode, @@collation_server, @@system_time_zone") == [("", "utf8mb4_general_ci", "CST")]
+        assert mariadb.execute(
+            url, "SELECT @@sql_mode, @@collation_server, @@system_time_zone"
+        ) == [("", "utf8mb4_general_ci", "CST")]
         ((directory,),) = mariadb.execute(server.url, "SELECT @@datadir")
     assert not Path(directory).exists()
 
@@ -81,24 +83,37 @@ def test_kafka_hides_an_aborted_transaction(kafka: KafkaAddress, topic_prefix: s
     assert first_value(kafka.bootstrap, topic) == b"committed"
 
 
-def test_kafka_asks_for_password_and_permission(kafka_broker: KafkaBroker, topic_prefix: str) -> None:
+def test_kafka_asks_for_password_and_permission(
+    kafka_broker: KafkaBroker, topic_prefix: str
+) -> None:
     topic = create_topic(kafka_broker, topic_prefix)
     user = f"user-{topic_prefix}"
     kafka_broker.add_user(user, "right")
     with pytest.raises(KafkaException, match=r"(?i)timed out|authentication"):
-        transactional(kafka_broker.secure_bootstrap, topic_prefix, login(kafka_broker, user, "wrong"), timeout=4)
+        transactional(
+            kafka_broker.secure_bootstrap,
+            topic_prefix,
+            login(kafka_broker, user, "wrong"),
+            timeout=4,
+        )
     with pytest.raises(KafkaException, match=r"(?i)authorization"):
-        transactional(kafka_broker.secure_bootstrap, topic_prefix, login(kafka_broker, user, "right"))
+        transactional(
+            kafka_broker.secure_bootstrap, topic_prefix, login(kafka_broker, user, "right")
+        )
     kafka_broker.allow(user, "topic", topic, ["write", "describe"])
     kafka_broker.allow(user, "transactional_id", topic_prefix, ["write", "describe"], prefixed=True)
-    producer = transactional(kafka_broker.secure_bootstrap, topic_prefix, login(kafka_broker, user, "right"))
+    producer = transactional(
+        kafka_broker.secure_bootstrap, topic_prefix, login(kafka_broker, user, "right")
+    )
     producer.begin_transaction()
     producer.produce(topic, b"allowed")
     producer.commit_transaction(20)
     assert first_value(kafka_broker.bootstrap, topic) == b"allowed"
 
 
-def test_kafka_keeps_committed_records_over_kill_and_pause(kafka_broker: KafkaBroker, topic_prefix: str) -> None:
+def test_kafka_keeps_committed_records_over_kill_and_pause(
+    kafka_broker: KafkaBroker, topic_prefix: str
+) -> None:
     topic = create_topic(kafka_broker, topic_prefix)
     producer = transactional(kafka_broker.proxied_bootstrap, topic_prefix)
     producer.begin_transaction()
@@ -139,8 +154,20 @@ def login(broker: KafkaBroker, user: str, password: str) -> dict[str, str]:
     }
 
 
-def transactional(bootstrap: str, transactional_id: str, security: dict[str, str] | None = None, timeout: float = 20) -> Producer:
-    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": transactional_id, "log_level": 0, **(security or {})})
+def transactional(
+    bootstrap: str,
+    transactional_id: str,
+    security: dict[str, str] | None = None,
+    timeout: float = 20,
+) -> Producer:
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "transactional.id": transactional_id,
+            "log_level": 0,
+            **(security or {}),
+        }
+    )
     producer.init_transactions(timeout)
     return producer
 

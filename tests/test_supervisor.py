@@ -29,9 +29,21 @@ ROOT = Path(__file__).parent.parent
 class Service:
     """A running supervisor with stand-in children, and the folder where they leave their traces."""
 
-    def __init__(self, folder: Path, capture: str, publish: str, silence: float, grace: float) -> None:
+    def __init__(
+        self, folder: Path, capture: str, publish: str, silence: float, grace: float
+    ) -> None:
         self.folder = folder
-        command = [sys.executable, "-m", "tests.stand_in", "supervisor", str(folder), capture, publish, str(silence), str(grace)]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.stand_in",
+            "supervisor",
+            str(folder),
+            capture,
+            publish,
+            str(silence),
+            str(grace),
+        ]
         with (folder / "log").open("wb") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, stderr=log)
 
@@ -67,7 +79,9 @@ def run(tmp_path: Path) -> Iterator[Run]:
     """Starts a service; whatever is left of it is killed afterwards."""
     services: list[Service] = []
 
-    def start(capture: str = "steady", publish: str = "steady", silence: float = 30, grace: float = 8) -> Service:
+    def start(
+        capture: str = "steady", publish: str = "steady", silence: float = 30, grace: float = 8
+    ) -> Service:
         services.append(Service(tmp_path, capture, publish, silence, grace))
         return services[-1]
 
@@ -95,7 +109,11 @@ def test_signal_ends_the_service_cleanly(run: Run, number: signal.Signals) -> No
     service.both_run()
     code, seconds = service.end(number)
     assert (code, seconds < 5) == (0, True)
-    assert (service.folder / "capture.ended").read_text() == (service.folder / "publish.ended").read_text() == "nonce-1"
+    assert (
+        (service.folder / "capture.ended").read_text()
+        == (service.folder / "publish.ended").read_text()
+        == "nonce-1"
+    )
     assert f"service_stopping signal={number.name}" in service.log()
     assert service.metric('agent_events_total{op="c",stage="captured",table="person"} 2.0')
     assert service.metric('agent_connected{peer="kafka"} 0.0')
@@ -127,10 +145,16 @@ def test_wake_pipe_survives_restarts(run: Run) -> None:
     """The publisher is woken by the first capture process and by the one after it."""
     service = run(publish="waking")
     woken = service.folder / "woken"
-    eventually(lambda: woken.exists() and woken.stat().st_size > 3, 20, "capture wakes the publisher")
+    eventually(
+        lambda: woken.exists() and woken.stat().st_size > 3, 20, "capture wakes the publisher"
+    )
     os.kill(service.pids("capture")[0], signal.SIGKILL)
     os.kill(service.pids("publish")[0], signal.SIGKILL)
-    eventually(lambda: len(service.pids("capture")) == len(service.pids("publish")) == 2, 20, "both come back")
+    eventually(
+        lambda: len(service.pids("capture")) == len(service.pids("publish")) == 2,
+        20,
+        "both come back",
+    )
     before = woken.stat().st_size
     eventually(lambda: woken.stat().st_size > before + 3, 20, "capture wakes the publisher again")
     assert service.end()[0] == 0
@@ -147,7 +171,9 @@ def test_children_die_with_a_killed_supervisor(run: Run, behaviour: str) -> None
 
 @pytest.mark.parametrize(("behaviour", "code"), [("exits-78", 78), ("exits-75", 75)])
 @pytest.mark.parametrize("stage", ["capture", "publish"])
-def test_halt_of_one_child_ends_the_service(run: Run, stage: str, behaviour: str, code: int) -> None:
+def test_halt_of_one_child_ends_the_service(
+    run: Run, stage: str, behaviour: str, code: int
+) -> None:
     service = run(**{stage: behaviour})
     assert service.process.wait(20) == code
     assert not any(alive(pid) for pid in service.pids("capture") + service.pids("publish"))
@@ -179,7 +205,11 @@ def test_second_signal_kills_at_once(run: Run) -> None:
 
 def test_silent_child_is_killed_and_comes_back(run: Run) -> None:
     service = run("silent", silence=2)
-    service.log_has("child_signalled stage=capture signal=SIGKILL reason=silent", "child_started stage=capture", "attempt=2")
+    service.log_has(
+        "child_signalled stage=capture signal=SIGKILL reason=silent",
+        "child_started stage=capture",
+        "attempt=2",
+    )
     assert service.end()[0] == 0
 
 
@@ -240,7 +270,9 @@ def test_stop_asks_then_kills_then_ends() -> None:
     rules = started()
     rules.stop(10)
     assert rules.next_time == -math.inf
-    assert rules.due(10) == [Kill(stage, signal.SIGTERM, "service_stops") for stage in ("capture", "publish")]
+    assert rules.due(10) == [
+        Kill(stage, signal.SIGTERM, "service_stops") for stage in ("capture", "publish")
+    ]
     rules.ended("publish", 0, 11)
     assert rules.due(17.9) == []
     assert rules.due(18) == [Kill("capture", signal.SIGKILL, "still_alive")]
@@ -267,7 +299,9 @@ def test_second_stop_kills() -> None:
     rules.stop(10)
     rules.due(10)
     rules.stop(10.5)
-    assert rules.due(10.5) == [Kill(stage, signal.SIGKILL, "still_alive") for stage in ("capture", "publish")]
+    assert rules.due(10.5) == [
+        Kill(stage, signal.SIGKILL, "still_alive") for stage in ("capture", "publish")
+    ]
 
 
 def test_halt_ends_with_its_code_whatever_the_other_says() -> None:
@@ -335,7 +369,9 @@ def test_beats_are_limited_and_lose_no_count(line: Line, monkeypatch: pytest.Mon
     assert beat["observations"] == {"agent_publish_duration_seconds": [0.5]}
 
 
-def test_supervisor_that_does_not_read_blocks_nobody_and_misses_nothing(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_supervisor_that_does_not_read_blocks_nobody_and_misses_nothing(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The socket fills up; when it is read again every count arrives, also of the beat that was cut in two."""
     monkeypatch.setattr("agent.control._BEAT_SECONDS", 0.0)
     counter = ("agent_events_total", "captured", "person", "c")
@@ -395,7 +431,9 @@ def test_alone_wakes_itself_and_keeps_its_counters() -> None:
     control.close()
 
 
-def test_retry_counts_backs_off_and_begins_anew(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retry_counts_backs_off_and_begins_anew(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("random.uniform", lambda low, high: 0.0)
     control = Control.alone("publish")
     error = KafkaUnreachable(address="127.0.0.1:1", reason="refused")

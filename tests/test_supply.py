@@ -12,7 +12,11 @@ from tests.supply.bill import bill
 from tests.supply.lock import LOCK, pins, shipped
 
 CLEAN = {"name": "click", "version": "8.5", "vulns": []}
-VULNERABLE = {"name": "click", "version": "8.5", "vulns": [{"id": "CVE-2026-1", "fix_versions": ["8.6"]}]}
+VULNERABLE = {
+    "name": "click",
+    "version": "8.5",
+    "vulns": [{"id": "CVE-2026-1", "fix_versions": ["8.6"]}],
+}
 SKIPPED = {"name": "rich", "skip_reason": "not found"}
 
 
@@ -27,7 +31,9 @@ SKIPPED = {"name": "rich", "skip_reason": "not found"}
         (None, (0, 1), "NOT DONE"),
     ],
 )
-def test_what_an_audit_means(packages: list[dict[str, Any]] | None, codes: tuple[int, int], said: str) -> None:
+def test_what_an_audit_means(
+    packages: list[dict[str, Any]] | None, codes: tuple[int, int], said: str
+) -> None:
     report = None if packages is None else {"dependencies": packages}
     answers = [judged(report, len(packages or []), strict) for strict in (False, True)]
     assert tuple(code for code, _ in answers) == codes
@@ -37,12 +43,31 @@ def test_what_an_audit_means(packages: list[dict[str, Any]] | None, codes: tuple
 def test_the_bill_lists_all_that_is_locked_and_what_wheels_bundle() -> None:
     made = json.loads(JsonV1Dot6(bill()).output_as_string())
     packages = {package["name"]: package for package in made["components"]}
-    assert set(packages) == set(re.findall(r"^([a-z][a-z0-9.-]*)==", LOCK.read_text(encoding="utf-8"), re.MULTILINE)) == {pin.name for pin in pins()}
-    assert {name for name, package in packages.items() if package["scope"] == "required"} >= {"click", "psycopg", "psycopg-binary", "pymysql"}
+    assert (
+        set(packages)
+        == set(re.findall(r"^([a-z][a-z0-9.-]*)==", LOCK.read_text(encoding="utf-8"), re.MULTILINE))
+        == {pin.name for pin in pins()}
+    )
+    assert {name for name, package in packages.items() if package["scope"] == "required"} >= {
+        "click",
+        "psycopg",
+        "psycopg-binary",
+        "pymysql",
+    }
     assert packages["ruff"]["scope"] == "excluded"
-    inside = {(name, library["name"]) for name, package in packages.items() for library in package.get("components", [])}
-    assert {("psycopg-binary", "libpq"), ("confluent-kafka", "librdkafka"), ("zstandard", "zstd")} <= inside
-    assert any(library.startswith("libssl") for name, library in inside if name == "psycopg-binary"), inside
+    inside = {
+        (name, library["name"])
+        for name, package in packages.items()
+        for library in package.get("components", [])
+    }
+    assert {
+        ("psycopg-binary", "libpq"),
+        ("confluent-kafka", "librdkafka"),
+        ("zstandard", "zstd"),
+    } <= inside
+    assert any(
+        library.startswith("libssl") for name, library in inside if name == "psycopg-binary"
+    ), inside
 
 
 def test_what_is_shipped_is_locked() -> None:

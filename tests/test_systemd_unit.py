@@ -17,7 +17,12 @@ def test_unit_is_clean_for_systemd(tmp_path: Path) -> None:
     text = UNIT.read_text(encoding="utf-8").replace("/usr/bin/sync-agent", sys.executable)
     unit = tmp_path / "sync-agent@tax.service"
     unit.write_text(text, encoding="utf-8")
-    done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

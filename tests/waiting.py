@@ -11,7 +11,12 @@ class Hopeless(Exception):
     """Raised by a condition that can no longer come true, so that the wait ends at once."""
 
 
-def eventually(condition: Callable[[], T], timeout: float = 30.0, what: str = "the condition", interval: float = 0.05) -> T:
+def eventually(
+    condition: Callable[[], T],
+    timeout: float = 30.0,
+    what: str = "the condition",
+    interval: float = 0.05,
+) -> T:
     """Call `condition` until its value is true and return it; an exception counts as "not yet"."""
     deadline = time.monotonic() + timeout
     while True:
@@ -30,7 +35,12 @@ def eventually(condition: Callable[[], T], timeout: float = 30.0, what: str = "t
         time.sleep(interval)
 
 
-def never(condition: Callable[[], object], during: float, what: str = "the condition", interval: float = 0.05) -> None:
+def never(
+    condition: Callable[[], object],
+    during: float,
+    what: str = "the condition",
+    interval: float = 0.05,
+) -> None:
     """Fail as soon as `condition` is true within `during` seconds."""
     deadline = time.monotonic() + during
     while time.monotonic() < deadline:

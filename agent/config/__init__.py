@@ -2,6 +2,22 @@
 
 from agent.config.loading import load
 from agent.config.secret import Secret
-from agent.config.settings import FrontSettings, KafkaSettings, ReconcileSettings, ResourceSettings, Settings, SourceSettings
+from agent.config.settings import (
+    FrontSettings,
+    KafkaSettings,
+    ReconcileSettings,
+    ResourceSettings,
+    Settings,
+    SourceSettings,
+)
 
-__all__ = ["FrontSettings", "KafkaSettings", "ReconcileSettings", "ResourceSettings", "Secret", "Settings", "SourceSettings", "load"]
+__all__ = [
+    "FrontSettings",
+    "KafkaSettings",
+    "ReconcileSettings",
+    "ResourceSettings",
+    "Secret",
+    "Settings",
+    "SourceSettings",
+    "load",
+]

@@ -20,9 +20,17 @@ def effective(settings: Settings) -> str:
     lines = [f"# state topic: {settings.state_topic}", *_scalars(data)]
     for key, value in data.items():
         if isinstance(value, Mapping):
-            lines += ["", f"[{key}]", *(f"{_key(name)} = {_value(item)}" for name, item in value.items())]
+            lines += [
+                "",
+                f"[{key}]",
+                *(f"{_key(name)} = {_value(item)}" for name, item in value.items()),
+            ]
     for table in resources:
-        lines += ["", "[[resource]]", *(f"{_key(name)} = {_value(item)}" for name, item in table.items())]
+        lines += [
+            "",
+            "[[resource]]",
+            *(f"{_key(name)} = {_value(item)}" for name, item in table.items()),
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -34,9 +42,16 @@ def _complete(settings: Settings) -> Settings:
     return settings.model_copy(
         update={
             "name": settings.agent,
-            "source": settings.source.model_copy(update={"slot": settings.slot, "publication": settings.publication}),
+            "source": settings.source.model_copy(
+                update={"slot": settings.slot, "publication": settings.publication}
+            ),
             "front": settings.front.model_copy(update={"url": url}),
-            "resource": [resource.model_copy(update={"target": resource.target_name, "topic": settings.topic(resource)}) for resource in settings.resource],
+            "resource": [
+                resource.model_copy(
+                    update={"target": resource.target_name, "topic": settings.topic(resource)}
+                )
+                for resource in settings.resource
+            ],
         }
     )
 
@@ -44,7 +59,11 @@ def _complete(settings: Settings) -> Settings:
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of the configuration file."""
     schema = Settings.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"title": "unit-sync-agent configuration"}
+    return (
+        {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+        | schema
+        | {"title": "unit-sync-agent configuration"}
+    )
 
 
 def schema_text() -> str:
@@ -53,7 +72,11 @@ def schema_text() -> str:
 
 
 def _scalars(data: Mapping[str, Any]) -> list[str]:
-    return [f"{_key(name)} = {_value(item)}" for name, item in data.items() if not isinstance(item, Mapping)]
+    return [
+        f"{_key(name)} = {_value(item)}"
+        for name, item in data.items()
+        if not isinstance(item, Mapping)
+    ]
 
 
 def _key(name: str) -> str:
@@ -62,7 +85,14 @@ def _key(name: str) -> str:
 
 def _value(value: object) -> str:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(name)} = {_value(item)}" for name, item in value.items()) + " }" if value else "{}"
+        return (
+            "{ "
+            + ", ".join(f"{_key(name)} = {_value(item)}" for name, item in value.items())
+            + " }"
+            if value
+            else "{}"
+        )
     if isinstance(value, list):
         return "[" + ", ".join(_value(item) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON's texts, numbers and booleans are TOML's too
+    # JSON's texts, numbers and booleans are TOML's too
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

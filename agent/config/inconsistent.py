@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-Finding = tuple[tuple[str | int, ...], str, Mapping[str, object]]  # place below the model, catalogue message, its values
+# Place below the model, catalogue message, its values
+Finding = tuple[tuple[str | int, ...], str, Mapping[str, object]]
 
 
 class Inconsistent(ValueError):

@@ -35,7 +35,16 @@ def load(path: Path) -> Settings:
         if _AGENT_NAME.fullmatch(path.stem):
             data["name"] = path.stem
         else:
-            problems.append(Problem(("name",), translate(mark('missing, and the file\'s name is none: add name = "...", lower-case letters, digits and _'))))
+            problems.append(
+                Problem(
+                    ("name",),
+                    translate(
+                        mark(
+                            'missing, and the file\'s name is none: add name = "...", lower-case letters, digits and _'
+                        )
+                    ),
+                )
+            )
     settings = None
     try:
         settings = Settings.model_validate(data)
@@ -54,15 +63,25 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        reason = translate(mark("the file cannot be read: {reason}"), reason=error.strerror or type(error).__name__)
+        reason = translate(
+            mark("the file cannot be read: {reason}"), reason=error.strerror or type(error).__name__
+        )
     except UnicodeDecodeError as error:
-        reason = translate(mark("the file is not UTF-8 text (byte {offset}); save it as UTF-8"), offset=error.start)
+        reason = translate(
+            mark("the file is not UTF-8 text (byte {offset}); save it as UTF-8"), offset=error.start
+        )
     raise _invalid(path, [Problem((), reason)])
 
 
-def _invalid(path: Path, problems: list[Problem], headers: dict[int, int] | None = None) -> ConfigInvalid:
-    lines = tuple(dict.fromkeys(problem.line(headers or {}) for problem in sorted(problems, key=_order)))
-    error = ConfigInvalid(path=path, count=len(lines), listing="\n".join(f"  {line}" for line in lines))
+def _invalid(
+    path: Path, problems: list[Problem], headers: dict[int, int] | None = None
+) -> ConfigInvalid:
+    lines = tuple(
+        dict.fromkeys(problem.line(headers or {}) for problem in sorted(problems, key=_order))
+    )
+    error = ConfigInvalid(
+        path=path, count=len(lines), listing="\n".join(f"  {line}" for line in lines)
+    )
     error.problems = lines
     return error
 
@@ -77,13 +96,21 @@ def _syntax(error: tomllib.TOMLDecodeError) -> Problem:
     found = _POSITION.search(detail)
     if found and found[1]:
         text = mark("line {line}, column {column}: this is not TOML: {detail}")
-        return Problem((), translate(text, line=found[1], column=found[2], detail=detail[: found.start()]))
-    return Problem((), translate(mark("the file ends too early: {detail}"), detail=_POSITION.sub("", detail)))
+        return Problem(
+            (), translate(text, line=found[1], column=found[2], detail=detail[: found.start()])
+        )
+    return Problem(
+        (), translate(mark("the file ends too early: {detail}"), detail=_POSITION.sub("", detail))
+    )
 
 
 def _headers(text: str) -> dict[int, int]:
     """The line of each [[resource]]."""
-    lines = [number for number, line in enumerate(text.splitlines(), 1) if re.match(r"\s*\[\[\s*resource\s*\]\]", line)]
+    lines = [
+        number
+        for number, line in enumerate(text.splitlines(), 1)
+        if re.match(r"\s*\[\[\s*resource\s*\]\]", line)
+    ]
     return dict(enumerate(lines))
 
 
@@ -103,7 +130,11 @@ def _doubles(data: dict[str, Any]) -> Iterator[Problem]:
     """The check for names used twice, for a file in which something else is wrong too."""
     resources: dict[int, ResourceSettings] = {}
     for number, table in enumerate(_tables(data, "resource")):
-        texts = {key: table[key] for key in ("name", "table", "target", "topic") if isinstance(table.get(key), str)}
+        texts = {
+            key: table[key]
+            for key in ("name", "table", "target", "topic")
+            if isinstance(table.get(key), str)
+        }
         if "name" in texts and "table" in texts:
             resources[number] = ResourceSettings.model_construct(**texts)
     prefix = next((kafka.get("prefix") for kafka in _tables(data, "kafka")), None)
@@ -116,7 +147,14 @@ def _secrets(data: dict[str, Any]) -> Iterator[Problem]:
         return
     for place, table in _all_tables((), data):
         if place and place[-1] == "password" and "env" in table:
-            yield Problem(place, translate(mark('secrets from the environment need allow_env_secrets = true (development only); else write { file = "..." }')))
+            yield Problem(
+                place,
+                translate(
+                    mark(
+                        'secrets from the environment need allow_env_secrets = true (development only); else write { file = "..." }'
+                    )
+                ),
+            )
 
 
 def _front_url(data: dict[str, Any]) -> Iterator[Problem]:
@@ -130,29 +168,58 @@ def _front_url(data: dict[str, Any]) -> Iterator[Problem]:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        text = mark('no URL; write "sqlite:////folder/front.db", "postgresql+psycopg://user@host/database" or "mariadb+pymysql://user@host/database"')
+        text = mark(
+            'no URL; write "sqlite:////folder/front.db", "postgresql+psycopg://user@host/database" or "mariadb+pymysql://user@host/database"'
+        )
         yield Problem(place, translate(text))
         return
     if url.drivername not in FRONT_DRIVERS:
-        yield Problem(place, translate(mark("this version writes to {drivers} only"), drivers=", ".join(f"{driver}://" for driver in FRONT_DRIVERS)))
+        yield Problem(
+            place,
+            translate(
+                mark("this version writes to {drivers} only"),
+                drivers=", ".join(f"{driver}://" for driver in FRONT_DRIVERS),
+            ),
+        )
     elif url.drivername == "sqlite" and (url.database or ":memory:") == ":memory:":
         yield Problem(place, translate(mark('name a file: "sqlite:////folder/front.db"')))
     elif url.drivername != "sqlite" and not url.database:
-        yield Problem(place, translate(mark('name the database: "{driver}://user@host/database"'), driver=url.drivername))
+        yield Problem(
+            place,
+            translate(
+                mark('name the database: "{driver}://user@host/database"'), driver=url.drivername
+            ),
+        )
     if url.password is not None or any("pass" in key for key in url.query):
-        yield Problem(place, translate(mark('no password here: take it out and add password = { file = "..." } below [front]')))
+        yield Problem(
+            place,
+            translate(
+                mark(
+                    'no password here: take it out and add password = { file = "..." } below [front]'
+                )
+            ),
+        )
 
 
 def _client(data: dict[str, Any]) -> Iterator[Problem]:
-    if any(kafka.get("client") == "librdkafka" for kafka in _tables(data, "kafka")) and find_spec("confluent_kafka") is None:
-        text = mark('"librdkafka" needs the package confluent-kafka: pip install "unit-sync-agent[fast]"; or set "kafka-python"')
+    if (
+        any(kafka.get("client") == "librdkafka" for kafka in _tables(data, "kafka"))
+        and find_spec("confluent_kafka") is None
+    ):
+        text = mark(
+            '"librdkafka" needs the package confluent-kafka: pip install "unit-sync-agent[fast]"; or set "kafka-python"'
+        )
         yield Problem(("kafka", "client"), translate(text))
 
 
 def _tables(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
     """The tables at a top-level key, whatever else stands there."""
     found = data.get(key)
-    return [table for table in (found if isinstance(found, list) else [found]) if isinstance(table, dict)]
+    return [
+        table
+        for table in (found if isinstance(found, list) else [found])
+        if isinstance(table, dict)
+    ]
 
 
 def _all_tables(place: Place, node: object) -> Iterator[tuple[Place, dict[str, Any]]]:

@@ -16,11 +16,15 @@ EXPECTED = mark("write {form}")
 
 # Words for the patterns of agent.config.settings; a test demands one for each.
 PATTERNS = {
-    r"^[a-z][a-z0-9_]{0,62}$": mark("a name of at most 63 lower-case letters, digits and _, beginning with a letter"),
+    r"^[a-z][a-z0-9_]{0,62}$": mark(
+        "a name of at most 63 lower-case letters, digits and _, beginning with a letter"
+    ),
     r"^[A-Za-z0-9._-]{1,200}$": mark("a topic name: at most 200 letters, digits, dots, - and _"),
     r"^[A-Za-z0-9_-]{1,40}$": mark("a name of at most 40 letters, digits, - and _"),
     r"^\S+:\d+$": mark('"host:port"'),
-    r"^[^.]+\.[^.]+$|^[^.]+$": mark('"schema.table", in its exact spelling, without further quotes'),
+    r"^[^.]+\.[^.]+$|^[^.]+$": mark(
+        '"schema.table", in its exact spelling, without further quotes'
+    ),
 }
 
 
@@ -35,7 +39,9 @@ class Problem(NamedTuple):
         where = dotted(self.place)
         match self.place:
             case ("resource", int(number), *_) if number in headers:
-                where = translate(mark("{place} (line {line} and after)"), place=where, line=headers[number])
+                where = translate(
+                    mark("{place} (line {line} and after)"), place=where, line=headers[number]
+                )
         return f"{where}: {self.text}" if where else self.text
 
 
@@ -113,22 +119,42 @@ class Expectations:
         """The form a value must have, in words."""
         node = self._plain(node)
         if "anyOf" in node:
-            return translate(mark("one of these: {forms}"), forms="; ".join(self.form(branch) for branch in node["anyOf"]))
+            return translate(
+                mark("one of these: {forms}"),
+                forms="; ".join(self.form(branch) for branch in node["anyOf"]),
+            )
         if "const" in node or "enum" in node:
             choices = node.get("enum") or [node["const"]]
-            return translate(mark("one of {choices}"), choices=", ".join(f'"{choice}"' for choice in choices))
+            return translate(
+                mark("one of {choices}"), choices=", ".join(f'"{choice}"' for choice in choices)
+            )
         match node.get("type"):
             case "boolean":
                 return translate(mark("true or false, without quotes"))
             case "integer" | "number":
                 return _number(node)
             case "array":
-                return translate(mark("a list [ ... ] with at least {count} of: {form}"), count=node.get("minItems", 0), form=self.form(node["items"]))
+                return translate(
+                    mark("a list [ ... ] with at least {count} of: {form}"),
+                    count=node.get("minItems", 0),
+                    form=self.form(node["items"]),
+                )
             case "object":
-                return translate(mark("a table with the settings {known}"), known=", ".join(node.get("properties", ()))) if node.get("properties") else _names()
+                return (
+                    translate(
+                        mark("a table with the settings {known}"),
+                        known=", ".join(node.get("properties", ())),
+                    )
+                    if node.get("properties")
+                    else _names()
+                )
         if node.get("pattern") in PATTERNS:
             return translate(PATTERNS[node["pattern"]])
-        return translate(mark('text in "quotes", not empty')) if node.get("minLength") else translate(mark('text in "quotes"'))
+        return (
+            translate(mark('text in "quotes", not empty'))
+            if node.get("minLength")
+            else translate(mark('text in "quotes"'))
+        )
 
 
 def _names() -> str:
@@ -142,7 +168,17 @@ def _number(node: Schema) -> str:
     if values["low"] is None:
         return translate(mark("a whole number, without quotes"))
     if high is None:
-        return translate(mark("a whole number above {low}, without quotes") if whole else mark("a number above {low}, without quotes"), **values)
+        return translate(
+            mark("a whole number above {low}, without quotes")
+            if whole
+            else mark("a number above {low}, without quotes"),
+            **values,
+        )
     if low is None:
         return translate(mark("a number above {low} and up to {high}, without quotes"), **values)
-    return translate(mark("a whole number from {low} to {high}, without quotes") if whole else mark("a number from {low} to {high}, without quotes"), **values)
+    return translate(
+        mark("a whole number from {low} to {high}, without quotes")
+        if whole
+        else mark("a number from {low} to {high}, without quotes"),
+        **values,
+    )

@@ -20,14 +20,31 @@ class Secret(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    file: Annotated[str | None, Field(description="Path of a file that holds the secret and nothing else.")] = None
-    credential: Annotated[str | None, Field(description="Name of a systemd credential (LoadCredential=).")] = None
-    env: Annotated[str | None, Field(description="Name of an environment variable; needs allow_env_secrets = true.")] = None
+    file: Annotated[
+        str | None, Field(description="Path of a file that holds the secret and nothing else.")
+    ] = None
+    credential: Annotated[
+        str | None, Field(description="Name of a systemd credential (LoadCredential=).")
+    ] = None
+    env: Annotated[
+        str | None,
+        Field(description="Name of an environment variable; needs allow_env_secrets = true."),
+    ] = None
 
     @model_validator(mode="after")
     def _one_place(self) -> "Secret":
         if sum(place is not None for place in (self.file, self.credential, self.env)) != 1:
-            raise Inconsistent([((), mark('name exactly one place: { file = "..." }, { credential = "..." } or { env = "..." }'), {})])
+            raise Inconsistent(
+                [
+                    (
+                        (),
+                        mark(
+                            'name exactly one place: { file = "..." }, { credential = "..." } or { env = "..." }'
+                        ),
+                        {},
+                    )
+                ]
+            )
         return self
 
     def read(self, setting: str) -> str:
@@ -37,7 +54,9 @@ class Secret(BaseModel):
         """
         if self.env is not None:
             if self.env not in os.environ:
-                raise SecretMissing(setting=setting, reason=f"the environment variable {self.env} is not set")
+                raise SecretMissing(
+                    setting=setting, reason=f"the environment variable {self.env} is not set"
+                )
             return os.environ[self.env]
         path = self._path(setting)
         try:
@@ -51,5 +70,8 @@ class Secret(BaseModel):
             return Path(self.file)
         directory = os.environ.get("CREDENTIALS_DIRECTORY")
         if directory is None:
-            raise SecretMissing(setting=setting, reason=f"credential {self.credential}: not started by systemd ($CREDENTIALS_DIRECTORY is not set)")
+            raise SecretMissing(
+                setting=setting,
+                reason=f"credential {self.credential}: not started by systemd ($CREDENTIALS_DIRECTORY is not set)",
+            )
         return Path(directory) / str(self.credential)

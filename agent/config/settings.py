@@ -25,29 +25,79 @@ class SourceSettings(Model):
     """The unit's business database."""
 
     type: Annotated[Literal["postgres"], Field(description="Kind of source.")] = "postgres"
-    host: Annotated[str, Field(description="Host name or address of the primary server, or the folder of its socket.")]
+    host: Annotated[
+        str,
+        Field(
+            description="Host name or address of the primary server, or the folder of its socket."
+        ),
+    ]
     port: Annotated[int, Field(ge=1, le=65535, description="TCP port.")] = 5432
-    database: Annotated[str, Field(min_length=1, description="Database that holds the shared tables.")]
-    user: Annotated[str, Field(min_length=1, description="Role with LOGIN REPLICATION and SELECT on the shared columns.")]
-    password: Annotated[Secret | None, Field(description="Where the password is; none for peer or certificate login.")] = None
+    database: Annotated[
+        str, Field(min_length=1, description="Database that holds the shared tables.")
+    ]
+    user: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="Role with LOGIN REPLICATION and SELECT on the shared columns.",
+        ),
+    ]
+    password: Annotated[
+        Secret | None,
+        Field(description="Where the password is; none for peer or certificate login."),
+    ] = None
     sslmode: Annotated[
-        Literal["disable", "prefer", "require", "verify-ca", "verify-full"], Field(description="TLS, in libpq's terms; verify-full off this host.")
+        Literal["disable", "prefer", "require", "verify-ca", "verify-full"],
+        Field(description="TLS, in libpq's terms; verify-full off this host."),
     ] = "prefer"
-    sslrootcert: Annotated[str | None, Field(description="File of the certificate authority that signed the server's certificate.")] = None
-    slot: Annotated[Identifier | None, Field(description="Replication slot; default: sync_agent_<name>.")] = None
-    publication: Annotated[Identifier | None, Field(description="Publication; default: sync_agent_<name>.")] = None
-    heartbeat_seconds: Annotated[float, Field(gt=0, le=300, description="How often a sign of life is written to the log (no table is touched).")] = 10.0
+    sslrootcert: Annotated[
+        str | None,
+        Field(
+            description="File of the certificate authority that signed the server's certificate."
+        ),
+    ] = None
+    slot: Annotated[
+        Identifier | None, Field(description="Replication slot; default: sync_agent_<name>.")
+    ] = None
+    publication: Annotated[
+        Identifier | None, Field(description="Publication; default: sync_agent_<name>.")
+    ] = None
+    heartbeat_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=300,
+            description="How often a sign of life is written to the log (no table is touched).",
+        ),
+    ] = 10.0
 
 
 class TechnicalColumns(Model):
     """Optional columns the agent adds to a front-end table; the value is the column's name, and a column not named is not written."""
 
-    operation: Annotated[str | None, Field(description="Last operation: I, U or D (操作类型).")] = None
-    deleted: Annotated[str | None, Field(description="0, or 1 for a row deleted at the source (逻辑删除); needs delete = 'soft'.")] = None
-    sequence: Annotated[str | None, Field(description="Number of the row's last event in its topic, rising: the incremental key for pulls.")] = None
-    batch: Annotated[str | None, Field(description="Number of the outbox batch that carried the last event (批次号).")] = None
+    operation: Annotated[str | None, Field(description="Last operation: I, U or D (操作类型).")] = (
+        None
+    )
+    deleted: Annotated[
+        str | None,
+        Field(
+            description="0, or 1 for a row deleted at the source (逻辑删除); needs delete = 'soft'."
+        ),
+    ] = None
+    sequence: Annotated[
+        str | None,
+        Field(
+            description="Number of the row's last event in its topic, rising: the incremental key for pulls."
+        ),
+    ] = None
+    batch: Annotated[
+        str | None,
+        Field(description="Number of the outbox batch that carried the last event (批次号)."),
+    ] = None
     source_time: Annotated[str | None, Field(description="Commit time at the source, UTC.")] = None
-    sync_time: Annotated[str | None, Field(description="Time of writing to the front end, UTC (数据时间戳).")] = None
+    sync_time: Annotated[
+        str | None, Field(description="Time of writing to the front end, UTC (数据时间戳).")
+    ] = None
 
 
 class FrontSettings(Model):
@@ -61,29 +111,59 @@ class FrontSettings(Model):
         ),
     ] = None
     password: Annotated[Secret | None, Field(description="Where the password is.")] = None
-    lock_wait_seconds: Annotated[float, Field(gt=0, le=600, description="How long one statement waits for a lock before the transaction is tried anew.")] = 20.0
-    max_rows: Annotated[Positive, Field(description="Row changes after which the front-end transaction ends at the next source commit.")] = 10_000
-    max_bytes: Annotated[Positive, Field(description="Bytes of changes after which the front-end transaction ends at the next source commit.")] = 4_194_304
+    lock_wait_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=600,
+            description="How long one statement waits for a lock before the transaction is tried anew.",
+        ),
+    ] = 20.0
+    max_rows: Annotated[
+        Positive,
+        Field(
+            description="Row changes after which the front-end transaction ends at the next source commit."
+        ),
+    ] = 10_000
+    max_bytes: Annotated[
+        Positive,
+        Field(
+            description="Bytes of changes after which the front-end transaction ends at the next source commit."
+        ),
+    ] = 4_194_304
 
 
 class ReconcileSettings(Model):
     """Copying, verifying and repairing tables beside the stream."""
 
     max_delete_share: Annotated[
-        float, Field(ge=0, le=1, description="Share of a front-end table that a copy may delete; past it (and past 100 rows) the table is suspended.")
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Share of a front-end table that a copy may delete; past it (and past 100 rows) the table is suspended.",
+        ),
     ] = 0.2
-    max_outbox_bytes: Annotated[Positive, Field(description="Copying waits while the outbox holds more than so many bytes that Kafka has not taken.")] = (
-        2_147_483_648
-    )
+    max_outbox_bytes: Annotated[
+        Positive,
+        Field(
+            description="Copying waits while the outbox holds more than so many bytes that Kafka has not taken."
+        ),
+    ] = 2_147_483_648
     window_bytes: Annotated[
-        Positive, Field(description="Changes remembered while a page is read; past it the page is dropped and the next one is smaller.")
+        Positive,
+        Field(
+            description="Changes remembered while a page is read; past it the page is dropped and the next one is smaller."
+        ),
     ] = 16_777_216
 
 
 class SaslSettings(Model):
     """Login at Kafka."""
 
-    mechanism: Annotated[Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], Field(description="SASL mechanism.")] = "SCRAM-SHA-512"
+    mechanism: Annotated[
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], Field(description="SASL mechanism.")
+    ] = "SCRAM-SHA-512"
     user: Annotated[str, Field(min_length=1, description="User name.")]
     password: Annotated[Secret, Field(description="Where the password is.")]
 
@@ -91,49 +171,97 @@ class SaslSettings(Model):
 class TlsSettings(Model):
     """TLS to Kafka; host name and certificate are always verified."""
 
-    ca_file: Annotated[str | None, Field(description="Certificate authority of the brokers; default: the system's.")] = None
-    cert_file: Annotated[str | None, Field(description="Client certificate, where the brokers ask for one.")] = None
+    ca_file: Annotated[
+        str | None,
+        Field(description="Certificate authority of the brokers; default: the system's."),
+    ] = None
+    cert_file: Annotated[
+        str | None, Field(description="Client certificate, where the brokers ask for one.")
+    ] = None
     key_file: Annotated[str | None, Field(description="Key of the client certificate.")] = None
 
 
 class KafkaSettings(Model):
     """The exchange platform's Kafka."""
 
-    bootstrap_servers: Annotated[list[Annotated[str, Field(pattern=r"^\S+:\d+$")]], Field(min_length=1, description="Brokers to ask first, as host:port.")]
-    prefix: Annotated[TopicName, Field(description="First part of every topic name, given by the platform.")]
-    client: Annotated[Literal["kafka-python", "librdkafka"], Field(description="Client that publishes; librdkafka is faster and needs the extra `fast`.")] = (
-        "kafka-python"
-    )
+    bootstrap_servers: Annotated[
+        list[Annotated[str, Field(pattern=r"^\S+:\d+$")]],
+        Field(min_length=1, description="Brokers to ask first, as host:port."),
+    ]
+    prefix: Annotated[
+        TopicName, Field(description="First part of every topic name, given by the platform.")
+    ]
+    client: Annotated[
+        Literal["kafka-python", "librdkafka"],
+        Field(
+            description="Client that publishes; librdkafka is faster and needs the extra `fast`."
+        ),
+    ] = "kafka-python"
     tls: Annotated[TlsSettings | None, Field(description="TLS; absent: none.")] = None
     sasl: Annotated[SaslSettings | None, Field(description="Login; absent: none.")] = None
     value_format: Annotated[
-        Literal["json", "json-schema"], Field(description="json-schema: keys and values carry Kafka Connect's schema, as its JDBC sinks want it.")
+        Literal["json", "json-schema"],
+        Field(
+            description="json-schema: keys and values carry Kafka Connect's schema, as its JDBC sinks want it."
+        ),
     ] = "json"
     before: Annotated[
         Literal["log", "complete"],
-        Field(description="log: the old row as far as the log has it; complete: always the whole old row, looked up in the front end (Flink)."),
+        Field(
+            description="log: the old row as far as the log has it; complete: always the whole old row, looked up in the front end (Flink)."
+        ),
     ] = "log"
     transactions: Annotated[
-        bool, Field(description="Publish begin and end of source transactions to <prefix>.transaction, and each event's place in its own.")
+        bool,
+        Field(
+            description="Publish begin and end of source transactions to <prefix>.transaction, and each event's place in its own."
+        ),
     ] = False
-    partitions: Annotated[Positive, Field(description="Partitions of topics that init creates.")] = 3
-    replication_factor: Annotated[Positive, Field(description="Replicas of topics that init creates; 3 on a real cluster.")] = 1
-    max_event_bytes: Annotated[Positive, Field(description="Largest event (key, value and headers); topics must take it.")] = 1_000_000
-    transaction_events: Annotated[Positive, Field(description="Events in one Kafka transaction; a source transaction up to this size is not split.")] = 10_000
-    transaction_bytes: Annotated[Positive, Field(description="Bytes in one Kafka transaction.")] = 4_194_304
+    partitions: Annotated[
+        Positive, Field(description="Partitions of topics that init creates.")
+    ] = 3
+    replication_factor: Annotated[
+        Positive, Field(description="Replicas of topics that init creates; 3 on a real cluster.")
+    ] = 1
+    max_event_bytes: Annotated[
+        Positive, Field(description="Largest event (key, value and headers); topics must take it.")
+    ] = 1_000_000
+    transaction_events: Annotated[
+        Positive,
+        Field(
+            description="Events in one Kafka transaction; a source transaction up to this size is not split."
+        ),
+    ] = 10_000
+    transaction_bytes: Annotated[Positive, Field(description="Bytes in one Kafka transaction.")] = (
+        4_194_304
+    )
     transaction_timeout_seconds: Annotated[
-        float, Field(ge=2, le=60, description="How long a dead agent's open transaction may hold up consumers; half of it bounds a transaction.")
+        float,
+        Field(
+            ge=2,
+            le=60,
+            description="How long a dead agent's open transaction may hold up consumers; half of it bounds a transaction.",
+        ),
     ] = 10.0
-    in_flight_bytes: Annotated[Positive, Field(description="Bytes handed to the client and not yet acknowledged.")] = 2_097_152
+    in_flight_bytes: Annotated[
+        Positive, Field(description="Bytes handed to the client and not yet acknowledged.")
+    ] = 2_097_152
 
 
 class Condition(Model):
     """One condition of a row filter; a row is shared when all hold. Values are compared as PostgreSQL writes them."""
 
     column: Annotated[str, Field(min_length=1, description="Source column; it need not be shared.")]
-    is_in: Annotated[list[str | int | bool] | None, Field(min_length=1, description="The value is one of these.")] = None
-    not_in: Annotated[list[str | int | bool] | None, Field(min_length=1, description="The value is none of these (NULL is not one of them).")] = None
-    is_null: Annotated[bool | None, Field(description="true: the value is NULL; false: it is not.")] = None
+    is_in: Annotated[
+        list[str | int | bool] | None, Field(min_length=1, description="The value is one of these.")
+    ] = None
+    not_in: Annotated[
+        list[str | int | bool] | None,
+        Field(min_length=1, description="The value is none of these (NULL is not one of them)."),
+    ] = None
+    is_null: Annotated[
+        bool | None, Field(description="true: the value is NULL; false: it is not.")
+    ] = None
 
     @model_validator(mode="after")
     def _one_test(self) -> Self:
@@ -145,15 +273,44 @@ class Condition(Model):
 class ResourceSettings(Model):
     """One shared table. Only the columns listed leave the unit."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$", description="Name of the resource; part of its topic's name.")]
-    table: Annotated[str, Field(pattern=r"^[^.]+\.[^.]+$|^[^.]+$", description="Source table as schema.table, in its exact spelling, without quotes.")]
-    columns: Annotated[list[str], Field(min_length=1, description="Shared columns in order, the key's columns among them.")]
-    rename: Annotated[dict[str, str], Field(description="New names of columns: source = 'front end and events'.")] = {}
-    filter: Annotated[list[Condition], Field(description="Conditions a row must meet to be shared.")] = []
-    target: Annotated[str | None, Field(description="Front-end table, [schema.]table; default: the source table's own name.")] = None
-    topic: Annotated[TopicName | None, Field(description="Topic; default: <kafka.prefix>.<name>.")] = None
-    delete: Annotated[Literal["hard", "soft"], Field(description="soft: a deleted row stays, marked in technical.deleted.")] = "hard"
-    technical: Annotated[TechnicalColumns, Field(description="Technical columns of the front-end table.")] = TechnicalColumns()
+    name: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9_-]{1,40}$",
+            description="Name of the resource; part of its topic's name.",
+        ),
+    ]
+    table: Annotated[
+        str,
+        Field(
+            pattern=r"^[^.]+\.[^.]+$|^[^.]+$",
+            description="Source table as schema.table, in its exact spelling, without quotes.",
+        ),
+    ]
+    columns: Annotated[
+        list[str],
+        Field(min_length=1, description="Shared columns in order, the key's columns among them."),
+    ]
+    rename: Annotated[
+        dict[str, str], Field(description="New names of columns: source = 'front end and events'.")
+    ] = {}
+    filter: Annotated[
+        list[Condition], Field(description="Conditions a row must meet to be shared.")
+    ] = []
+    target: Annotated[
+        str | None,
+        Field(description="Front-end table, [schema.]table; default: the source table's own name."),
+    ] = None
+    topic: Annotated[
+        TopicName | None, Field(description="Topic; default: <kafka.prefix>.<name>.")
+    ] = None
+    delete: Annotated[
+        Literal["hard", "soft"],
+        Field(description="soft: a deleted row stays, marked in technical.deleted."),
+    ] = "hard"
+    technical: Annotated[
+        TechnicalColumns, Field(description="Technical columns of the front-end table.")
+    ] = TechnicalColumns()
 
     @property
     def schema_name(self) -> str:
@@ -168,7 +325,9 @@ class ResourceSettings(Model):
     @property
     def needed_columns(self) -> list[str]:
         """Source columns the agent reads: the shared ones (the key is among them) and those the filter tests."""
-        return list(dict.fromkeys([*self.columns, *(condition.column for condition in self.filter)]))
+        return list(
+            dict.fromkeys([*self.columns, *(condition.column for condition in self.filter)])
+        )
 
     @property
     def target_name(self) -> str:
@@ -191,13 +350,27 @@ class ResourceSettings(Model):
             yield ("columns",), mark("a column is listed twice"), {}
         for column in self.rename:
             if column not in self.columns:
-                yield ("rename", column), mark("no such column in columns: add it there or take this line out"), {}
+                yield (
+                    ("rename", column),
+                    mark("no such column in columns: add it there or take this line out"),
+                    {},
+                )
         technical = [name for name in self.technical.model_dump().values() if name is not None]
         names = [self.shared_name(column) for column in dict.fromkeys(self.columns)] + technical
         if len(set(names)) != len(names):
-            yield ("columns",), mark("two columns of the front-end table would have the same name: change rename or technical"), {}
+            yield (
+                ("columns",),
+                mark(
+                    "two columns of the front-end table would have the same name: change rename or technical"
+                ),
+                {},
+            )
         if self.delete == "soft" and self.technical.deleted is None:
-            yield ("technical", "deleted"), mark('delete = "soft" needs the name of a column here'), {}
+            yield (
+                ("technical", "deleted"),
+                mark('delete = "soft" needs the name of a column here'),
+                {},
+            )
         if self.delete == "hard" and self.technical.deleted is not None:
             yield ("technical", "deleted"), mark('take it out, or set delete = "soft"'), {}
 
@@ -205,23 +378,40 @@ class ResourceSettings(Model):
 class ServiceSettings(Model):
     """The service itself."""
 
-    listen: Annotated[str, Field(pattern=r"^\S+:\d+$", description="Address of /metrics, /-/healthy and /-/ready.")] = "127.0.0.1:9187"
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="What is logged.")] = "info"
-    log_format: Annotated[Literal["text", "json"], Field(description="Readable lines, or one JSON object a line.")] = "text"
+    listen: Annotated[
+        str,
+        Field(pattern=r"^\S+:\d+$", description="Address of /metrics, /-/healthy and /-/ready."),
+    ] = "127.0.0.1:9187"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="What is logged.")
+    ] = "info"
+    log_format: Annotated[
+        Literal["text", "json"], Field(description="Readable lines, or one JSON object a line.")
+    ] = "text"
 
 
 class Settings(Model):
     """The whole configuration file."""
 
-    name: Annotated[Identifier | None, Field(description="Name of this agent; default: the configuration file's stem.")] = None
-    state_directory: Annotated[str, Field(description="Folder of the agent's own files.")] = "/var/lib/unit-sync-agent"
-    allow_env_secrets: Annotated[bool, Field(description="Allow { env = '...' } secrets (development only).")] = False
+    name: Annotated[
+        Identifier | None,
+        Field(description="Name of this agent; default: the configuration file's stem."),
+    ] = None
+    state_directory: Annotated[str, Field(description="Folder of the agent's own files.")] = (
+        "/var/lib/unit-sync-agent"
+    )
+    allow_env_secrets: Annotated[
+        bool, Field(description="Allow { env = '...' } secrets (development only).")
+    ] = False
     source: SourceSettings
     front: FrontSettings = FrontSettings()
     kafka: KafkaSettings
     reconcile: ReconcileSettings = ReconcileSettings()
     service: ServiceSettings = ServiceSettings()
-    resource: Annotated[list[ResourceSettings], Field(min_length=1, description="The shared tables, one [[resource]] each.")]
+    resource: Annotated[
+        list[ResourceSettings],
+        Field(min_length=1, description="The shared tables, one [[resource]] each."),
+    ]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -233,7 +423,13 @@ class Settings(Model):
     def _taken(self) -> Iterator[Finding]:
         for number, resource in enumerate(self.resource):
             if self.topic(resource) == self.transaction_topic:
-                yield ("resource", number, "topic"), mark("this topic is the one kafka.transactions publishes to: give the resource another one"), {}
+                yield (
+                    ("resource", number, "topic"),
+                    mark(
+                        "this topic is the one kafka.transactions publishes to: give the resource another one"
+                    ),
+                    {},
+                )
 
     @property
     def agent(self) -> str:
@@ -291,9 +487,21 @@ def doubles(resources: Mapping[int, ResourceSettings], prefix: str) -> Iterator[
     for number, resource in resources.items():
         table = f"{resource.schema_name}.{resource.table_name}"
         reported: set[str] = set()
-        for key, value in {"name": resource.name, "table": table, "target": resource.target_name, "topic": topic_of(resource, prefix)}.items():
+        for key, value in {
+            "name": resource.name,
+            "table": table,
+            "target": resource.target_name,
+            "topic": topic_of(resource, prefix),
+        }.items():
             first = seen.setdefault((key, value), number)
-            follows = (key == "target" and "table" in reported) or (key == "topic" and "name" in reported)  # from the one reported already
+            # From the one reported already
+            follows = (key == "target" and "table" in reported) or (
+                key == "topic" and "name" in reported
+            )
             if first != number and not follows:
                 reported.add(key)
-                yield ("resource", number, key), mark("resource[{first}] has the same; each resource needs its own"), {"first": first}
+                yield (
+                    ("resource", number, key),
+                    mark("resource[{first}] has the same; each resource needs its own"),
+                    {"first": first},
+                )

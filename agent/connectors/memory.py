@@ -4,7 +4,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 from agent.connectors.base import Ask, Fingerprint, Page
 from agent.errors import SourceUnreachable
-from agent.events.changes import Begin, Commit, Heartbeat, HighPosition, Message, Snapshot, lsn_number
+from agent.events.changes import (
+    Begin,
+    Commit,
+    Heartbeat,
+    HighPosition,
+    Message,
+    Snapshot,
+    lsn_number,
+)
 from agent.events.lines import line_of
 from agent.front.base import Stored
 from agent.resource import Key, SourceTable
@@ -16,7 +24,9 @@ class MemorySource:
     def __init__(self, tables: dict[tuple[str, str], SourceTable]) -> None:
         self.log: list[Sequence[Message]] = []  # whole transactions, or one Heartbeat
         self.acknowledged = 0
-        self.held: dict[tuple[str, str], dict[Key, dict[str, str | None]]] = {}  # by table and key: column -> value
+        self.held: dict[
+            tuple[str, str], dict[Key, dict[str, str | None]]
+        ] = {}  # by table and key: column -> value
         self.snapshot: Snapshot | None = None
         self.asked: Ask | None = None
         self._page: Page | None = None
@@ -27,7 +37,9 @@ class MemorySource:
         """See Source.open."""
         position = lsn_number(stored.position)
         self.acknowledged = max(self.acknowledged, position)
-        self._next = next((i for i, messages in enumerate(self.log) if _end(messages) > position), len(self.log))
+        self._next = next(
+            (i for i, messages in enumerate(self.log) if _end(messages) > position), len(self.log)
+        )
 
     def tables(self) -> dict[tuple[str, str], SourceTable]:
         """See Source.tables."""
@@ -54,7 +66,11 @@ class MemorySource:
     def _attempt(self) -> None:
         """Reads the rows asked for, if the snapshot serves, and writes their high position."""
         ask = self.asked
-        if ask is None or self._page is not None or (self.snapshot is not None and not ask.serves(self.snapshot)):
+        if (
+            ask is None
+            or self._page is not None
+            or (self.snapshot is not None and not ask.serves(self.snapshot))
+        ):
             return
         rows = self.held.get((ask.table.schema, ask.table.table), {})
         past = sorted(key for key in rows if ask.after is None or key > ask.after)[: ask.limit]
@@ -62,7 +78,13 @@ class MemorySource:
         lines = [line_of([rows[key][column.name] for column in ask.columns]) for key in keys]
         self._page = Page(ask.token, lines, ask.limit, ask.keys is None and len(lines) == ask.limit)
         at = max(_end(self.log[-1]) if self.log else 0, self.acknowledged) + 8
-        self.log.append([Begin(at & 0xFFFFFFFF, at, at), HighPosition(ask.token), Commit(at & 0xFFFFFFFF, at + 8, at)])
+        self.log.append(
+            [
+                Begin(at & 0xFFFFFFFF, at, at),
+                HighPosition(ask.token),
+                Commit(at & 0xFFFFFFFF, at + 8, at),
+            ]
+        )
 
     def page(self) -> Page | None:
         """See Source.page."""

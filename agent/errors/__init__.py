@@ -57,7 +57,16 @@ from agent.errors.retries import (
     SlowLine,
     SourceUnreachable,
 )
-from agent.errors.suspensions import FrontTableWrong, PartitionsChanged, ReadRefused, RowRefused, TableChanged, TableUnpublished, TooManyDeletes, TopicLost
+from agent.errors.suspensions import (
+    FrontTableWrong,
+    PartitionsChanged,
+    ReadRefused,
+    RowRefused,
+    TableChanged,
+    TableUnpublished,
+    TooManyDeletes,
+    TopicLost,
+)
 
 __all__ = [
     "EX_CONFIG",

@@ -18,7 +18,9 @@ class SecretMissing(Halt):
 
     code = "SECRET_MISSING"
     summary = mark("The secret for {setting} cannot be read: {reason}")
-    hint = mark("Create the file or credential named, readable by the agent's user only (chmod 600).")
+    hint = mark(
+        "Create the file or credential named, readable by the agent's user only (chmod 600)."
+    )
 
 
 class ListenRefused(Halt):
@@ -26,7 +28,9 @@ class ListenRefused(Halt):
 
     code = "LISTEN_REFUSED"
     summary = mark("The address {address} of service.listen cannot be taken: {reason}")
-    hint = mark("Another agent or program holds it: set service.listen to a free port of this host.")
+    hint = mark(
+        "Another agent or program holds it: set service.listen to a free port of this host."
+    )
 
 
 class NotInitialised(Halt):
@@ -42,7 +46,9 @@ class InitRefused(Halt):
 
     code = "INIT_REFUSED"
     summary = mark("init stops: {reason}")
-    hint = mark("Fix what is named and run `sync-agent init --apply` again; it goes on where it stopped.")
+    hint = mark(
+        "Fix what is named and run `sync-agent init --apply` again; it goes on where it stopped."
+    )
 
 
 class SlotMissing(Halt):
@@ -50,7 +56,9 @@ class SlotMissing(Halt):
 
     code = "SLOT_MISSING"
     summary = mark("The replication slot {slot} does not exist on the business database")
-    hint = mark("Changes since {position} may be gone: `sync-agent init --apply` makes a new slot and reads every table again. Do not create it by hand.")
+    hint = mark(
+        "Changes since {position} may be gone: `sync-agent init --apply` makes a new slot and reads every table again. Do not create it by hand."
+    )
 
 
 class SlotLost(Halt):
@@ -58,23 +66,33 @@ class SlotLost(Halt):
 
     code = "SLOT_LOST"
     summary = mark("The server has given up the replication slot {slot} ({reason})")
-    hint = mark("Changes since {position} are gone: raise max_slot_wal_keep_size, have the owner drop the slot, then `sync-agent init --apply`.")
+    hint = mark(
+        "Changes since {position} are gone: raise max_slot_wal_keep_size, have the owner drop the slot, then `sync-agent init --apply`."
+    )
 
 
 class SlotAdvanced(Halt):
     """Somebody moved or re-created the slot: changes were skipped (check A)."""
 
     code = "SLOT_ADVANCED"
-    summary = mark("The replication slot {slot} stands at {confirmed}, past {position} which this agent stored: somebody moved or re-created it")
-    hint = mark("Changes in between were skipped: have the owner drop the slot, then `sync-agent init --apply` (docs/OPERATIONS.md, SLOT_ADVANCED).")
+    summary = mark(
+        "The replication slot {slot} stands at {confirmed}, past {position} which this agent stored: somebody moved or re-created it"
+    )
+    hint = mark(
+        "Changes in between were skipped: have the owner drop the slot, then `sync-agent init --apply` (docs/OPERATIONS.md, SLOT_ADVANCED)."
+    )
 
 
 class SourceForked(Halt):
     """The source's history is not the one the agent has followed (check B)."""
 
     code = "SOURCE_FORKED"
-    summary = mark("The business database's history differs from what was applied up to {position}: {reason}")
-    hint = mark("It was restored from a copy or failed over: have the owner drop the slot, then `sync-agent init --apply` (docs/OPERATIONS.md, SOURCE_FORKED).")
+    summary = mark(
+        "The business database's history differs from what was applied up to {position}: {reason}"
+    )
+    hint = mark(
+        "It was restored from a copy or failed over: have the owner drop the slot, then `sync-agent init --apply` (docs/OPERATIONS.md, SOURCE_FORKED)."
+    )
 
 
 class SourceReplaced(Halt):
@@ -100,7 +118,9 @@ class PublicationWrong(Halt):
 
     code = "PUBLICATION_WRONG"
     summary = mark("The publication {publication} is not as init makes it: {reason}")
-    hint = mark("Run `sync-agent check` for the exact statement. Changes made without it are not in the stream (docs/OPERATIONS.md, PUBLICATION_WRONG).")
+    hint = mark(
+        "Run `sync-agent check` for the exact statement. Changes made without it are not in the stream (docs/OPERATIONS.md, PUBLICATION_WRONG)."
+    )
 
 
 class ProtocolViolated(Halt):
@@ -108,7 +128,9 @@ class ProtocolViolated(Halt):
 
     code = "PROTOCOL_VIOLATED"
     summary = mark("The replication stream holds something unknown at {position}: {what}")
-    hint = mark("Keep the log and report it with the server's version; nothing was acknowledged past this point.")
+    hint = mark(
+        "Keep the log and report it with the server's version; nothing was acknowledged past this point."
+    )
 
 
 class FrontReplaced(Halt):
@@ -116,7 +138,9 @@ class FrontReplaced(Halt):
 
     code = "FRONT_REPLACED"
     summary = mark("The front end's state does not fit the configuration: {reason}")
-    hint = mark("Each agent needs its own front-end state; check front.url and the agent's name (docs/OPERATIONS.md, FRONT_REPLACED).")
+    hint = mark(
+        "Each agent needs its own front-end state; check front.url and the agent's name (docs/OPERATIONS.md, FRONT_REPLACED)."
+    )
 
 
 class StateLost(Halt):
@@ -131,16 +155,24 @@ class StateAhead(Halt):
     """Kafka holds more than the outbox ever had: the front end was restored (check C)."""
 
     code = "STATE_AHEAD"
-    summary = mark("Kafka's state record stands at event {state}, the outbox ends at {outbox}: {reason}")
-    hint = mark("The front end was restored from a backup or belongs to another agent: start over (docs/OPERATIONS.md, STATE_AHEAD).")
+    summary = mark(
+        "Kafka's state record stands at event {state}, the outbox ends at {outbox}: {reason}"
+    )
+    hint = mark(
+        "The front end was restored from a backup or belongs to another agent: start over (docs/OPERATIONS.md, STATE_AHEAD)."
+    )
 
 
 class StateBehind(Halt):
     """Kafka lost records that were published: its state stands before the published mark (check C)."""
 
     code = "STATE_BEHIND"
-    summary = mark("Kafka's state record stands at event {state}, before {mark} which was published already")
-    hint = mark("Kafka was restored or lost records: start over (docs/OPERATIONS.md, STATE_BEHIND).")
+    summary = mark(
+        "Kafka's state record stands at event {state}, before {mark} which was published already"
+    )
+    hint = mark(
+        "Kafka was restored or lost records: start over (docs/OPERATIONS.md, STATE_BEHIND)."
+    )
 
 
 class DuplicateAgent(Halt):
@@ -148,7 +180,9 @@ class DuplicateAgent(Halt):
 
     code = "DUPLICATE_AGENT"
     summary = mark("Another agent with this identity is at work: {reason}")
-    hint = mark("A machine or its disk was cloned: remove the clone, then start this agent again (docs/OPERATIONS.md, DUPLICATE_AGENT).")
+    hint = mark(
+        "A machine or its disk was cloned: remove the clone, then start this agent again (docs/OPERATIONS.md, DUPLICATE_AGENT)."
+    )
 
 
 class TopicMissing(Halt):
@@ -156,7 +190,9 @@ class TopicMissing(Halt):
 
     code = "TOPIC_MISSING"
     summary = mark("Topic {topic} does not exist")
-    hint = mark("Run `sync-agent init --apply`, or let the platform create it with the command `sync-agent check` prints.")
+    hint = mark(
+        "Run `sync-agent init --apply`, or let the platform create it with the command `sync-agent check` prints."
+    )
 
 
 class TopicLimit(Halt):
@@ -172,7 +208,9 @@ class KafkaRefused(Halt):
 
     code = "KAFKA_REFUSED"
     summary = mark("Kafka refuses: {reason}")
-    hint = mark("Run `sync-agent check`: it names the missing right and the command that grants it.")
+    hint = mark(
+        "Run `sync-agent check`: it names the missing right and the command that grants it."
+    )
 
 
 class ServiceAway(Halt):
@@ -181,7 +219,9 @@ class ServiceAway(Halt):
     code = "SERVICE_AWAY"
     exit_code = EX_TEMPFAIL
     summary = mark("The service of agent {agent} does not run, or has not answered for {seconds} s")
-    hint = mark("Start it (`systemctl start sync-agent@{agent}`) and see `sync-agent status`; then give the command again.")
+    hint = mark(
+        "Start it (`systemctl start sync-agent@{agent}`) and see `sync-agent status`; then give the command again."
+    )
 
 
 class RequestRefused(Halt):
@@ -190,7 +230,9 @@ class RequestRefused(Halt):
     code = "REQUEST_REFUSED"
     exit_code = 1
     summary = mark("{resource} is {state}")
-    hint = mark("A suspended table: see `sync-agent status`, mend the cause, then `sync-agent resume`. A copying one: wait until it is live.")
+    hint = mark(
+        "A suspended table: see `sync-agent status`, mend the cause, then `sync-agent resume`. A copying one: wait until it is live."
+    )
 
 
 class AnotherAgent(Halt):

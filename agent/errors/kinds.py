@@ -27,7 +27,9 @@ class AgentError(Exception):
     directive: ClassVar[Directive] = Directive.HALT
     exit_code: ClassVar[int] = EX_CONFIG
     summary: ClassVar[str] = mark("The agent met something it does not know: {detail}")
-    hint: ClassVar[str] = mark("Keep the log and report it; nothing was lost, the agent goes on from its stored position when started again.")
+    hint: ClassVar[str] = mark(
+        "Keep the log and report it; nothing was lost, the agent goes on from its stored position when started again."
+    )
 
     def __init__(self, **values: object) -> None:
         self.values = values  # of the summary and the hint
@@ -46,7 +48,9 @@ class Retry(AgentError):
     """A peer is away or busy: back off and try again, for ever."""
 
     directive = Directive.RETRY
-    first_wait: ClassVar[float] = 0.1  # seconds before the second attempt; doubles up to the longest
+    first_wait: ClassVar[float] = (
+        0.1  # seconds before the second attempt; doubles up to the longest
+    )
     longest_wait: ClassVar[float] = 3.0
 
 

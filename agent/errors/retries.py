@@ -9,7 +9,9 @@ class SourceUnreachable(Retry):
 
     code = "SOURCE_UNREACHABLE"
     summary = mark("The business database at {address} does not answer: {reason}")
-    hint = mark("Check that the database is up and that this host may reach it; the agent tries again by itself and loses nothing.")
+    hint = mark(
+        "Check that the database is up and that this host may reach it; the agent tries again by itself and loses nothing."
+    )
 
 
 class FrontUnreachable(Retry):
@@ -17,7 +19,9 @@ class FrontUnreachable(Retry):
 
     code = "FRONT_UNREACHABLE"
     summary = mark("The front-end database does not answer: {reason}")
-    hint = mark("Check that the front-end database is up; the agent tries again by itself. While it is down the business database keeps its log.")
+    hint = mark(
+        "Check that the front-end database is up; the agent tries again by itself. While it is down the business database keeps its log."
+    )
 
 
 class FrontBusy(Retry):
@@ -25,7 +29,9 @@ class FrontBusy(Retry):
 
     code = "FRONT_BUSY"
     summary = mark("The front-end database could not take the changes in time: {reason}")
-    hint = mark("Look for a session that holds a lock on the front-end tables, or for a full disk; the agent tries again by itself.")
+    hint = mark(
+        "Look for a session that holds a lock on the front-end tables, or for a full disk; the agent tries again by itself."
+    )
 
 
 class FrontUnfit(Retry):
@@ -41,7 +47,9 @@ class KafkaUnreachable(Retry):
 
     code = "KAFKA_UNREACHABLE"
     summary = mark("Kafka at {address} does not answer: {reason}")
-    hint = mark("Run `sync-agent check`: it tells network, TLS, login and authorisation apart. Front-end tables go on; events wait in the outbox.")
+    hint = mark(
+        "Run `sync-agent check`: it tells network, TLS, login and authorisation apart. Front-end tables go on; events wait in the outbox."
+    )
 
 
 class SlotBusy(Retry):
@@ -49,14 +57,18 @@ class SlotBusy(Retry):
 
     code = "SLOT_BUSY"
     summary = mark("The replication slot {slot} is in use by server process {pid}")
-    hint = mark("If no other agent runs, the server ends the old connection within wal_sender_timeout; else stop the other agent.")
+    hint = mark(
+        "If no other agent runs, the server ends the old connection within wal_sender_timeout; else stop the other agent."
+    )
 
 
 class SlowLine(Retry):
     """A Kafka transaction did not get through within half of its time-out: it is sent again at half the size."""
 
     code = "SLOW_LINE"
-    summary = mark("Kafka has not taken {events} events within {seconds} s: the line is slow, or a broker does not answer; the transaction is made smaller")
+    summary = mark(
+        "Kafka has not taken {events} events within {seconds} s: the line is slow, or a broker does not answer; the transaction is made smaller"
+    )
     hint = mark("Nothing to do; if it stays so, the outbox grows: ask for a faster line.")
 
 
@@ -65,7 +77,9 @@ class HangingTransaction(Retry):
 
     code = "HANGING_TRANSACTION"
     summary = mark("A transaction of this agent that Kafka has ended is still open in {topics}")
-    hint = mark("The agent aborts it and goes on. If this goes on for minutes, Kafka's administrator has to do it (see the runbook).")
+    hint = mark(
+        "The agent aborts it and goes on. If this goes on for minutes, Kafka's administrator has to do it (see the runbook)."
+    )
 
 
 class LoginRefused(Retry):
@@ -75,4 +89,6 @@ class LoginRefused(Retry):
     first_wait = 5.0  # servers lock accounts after many attempts
     longest_wait = 60.0
     summary = mark("{peer} refused the login of {user}: {reason}")
-    hint = mark("Put the right password into the file the configuration names; the agent reads it again at its next attempt, within 60 s.")
+    hint = mark(
+        "Put the right password into the file the configuration names; the agent reads it again at its next attempt, within 60 s."
+    )

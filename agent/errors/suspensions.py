@@ -8,16 +8,24 @@ class ReadRefused(Suspend):
     """The business database does not let the agent read the table."""
 
     code = "READ_REFUSED"
-    summary = mark("{resource}: the business database does not let the agent read table {table}: {reason}")
-    hint = mark("Run `sync-agent check`: it prints the GRANT that is missing. Then `sync-agent resume {resource}`.")
+    summary = mark(
+        "{resource}: the business database does not let the agent read table {table}: {reason}"
+    )
+    hint = mark(
+        "Run `sync-agent check`: it prints the GRANT that is missing. Then `sync-agent resume {resource}`."
+    )
 
 
 class TooManyDeletes(Suspend):
     """A copy would delete more of the front-end table than is allowed without a word."""
 
     code = "TOO_MANY_DELETES"
-    summary = mark("{resource}: reconciling would delete {deletes} of {rows} rows of the front-end table; the limit is {limit}")
-    hint = mark("See whether the business database and the filter are the right ones. If the rows are to go: `sync-agent resume {resource} --allow-deletes`.")
+    summary = mark(
+        "{resource}: reconciling would delete {deletes} of {rows} rows of the front-end table; the limit is {limit}"
+    )
+    hint = mark(
+        "See whether the business database and the filter are the right ones. If the rows are to go: `sync-agent resume {resource} --allow-deletes`."
+    )
 
 
 class TableChanged(Suspend):
@@ -25,7 +33,9 @@ class TableChanged(Suspend):
 
     code = "TABLE_CHANGED"
     summary = mark("{resource}: the source table {table} changed: {change}")
-    hint = mark("Adjust columns in the configuration and the front-end table, then `sync-agent resume {resource}` (docs/OPERATIONS.md, TABLE_CHANGED).")
+    hint = mark(
+        "Adjust columns in the configuration and the front-end table, then `sync-agent resume {resource}` (docs/OPERATIONS.md, TABLE_CHANGED)."
+    )
 
 
 class RowRefused(Suspend):
@@ -33,15 +43,21 @@ class RowRefused(Suspend):
 
     code = "ROW_REFUSED"
     summary = mark("{resource}: the front-end table {table} refused a row: {reason}")
-    hint = mark("Make the front-end table as wide as the source table and drop extra constraints, then `sync-agent resume {resource}`.")
+    hint = mark(
+        "Make the front-end table as wide as the source table and drop extra constraints, then `sync-agent resume {resource}`."
+    )
 
 
 class TableUnpublished(Suspend):
     """The publication no longer carries the table."""
 
     code = "TABLE_UNPUBLISHED"
-    summary = mark("{resource}: the publication {publication} does not carry table {table} as the agent needs it: {reason}")
-    hint = mark("Run `sync-agent check` for the exact statement, then `sync-agent resume {resource}`: what the stream missed is read again.")
+    summary = mark(
+        "{resource}: the publication {publication} does not carry table {table} as the agent needs it: {reason}"
+    )
+    hint = mark(
+        "Run `sync-agent check` for the exact statement, then `sync-agent resume {resource}`: what the stream missed is read again."
+    )
 
 
 class FrontTableWrong(Suspend):
@@ -49,7 +65,9 @@ class FrontTableWrong(Suspend):
 
     code = "FRONT_TABLE_WRONG"
     summary = mark("Front-end table {table}: {reason}")
-    hint = mark("Change the table as named, or drop it and let `sync-agent init --apply` create it; then `sync-agent resume {resource}`.")
+    hint = mark(
+        "Change the table as named, or drop it and let `sync-agent init --apply` create it; then `sync-agent resume {resource}`."
+    )
 
 
 class TopicLost(Suspend):
@@ -57,12 +75,18 @@ class TopicLost(Suspend):
 
     code = "TOPIC_LOST"
     summary = mark("{resource}: topic {topic} is not the one published to: {reason}")
-    hint = mark("If the topic is gone, have it created (`sync-agent check` prints the command); then `sync-agent republish {resource}`.")
+    hint = mark(
+        "If the topic is gone, have it created (`sync-agent check` prints the command); then `sync-agent republish {resource}`."
+    )
 
 
 class PartitionsChanged(Suspend):
     """The number of partitions changed, so keys would move (check C)."""
 
     code = "PARTITIONS_CHANGED"
-    summary = mark("{resource}: topic {topic} had {before} partitions, now {now}: the order per key would break")
-    hint = mark("Tell the subscribers that a new generation of the topic begins, then `sync-agent republish {resource}`.")
+    summary = mark(
+        "{resource}: topic {topic} had {before} partitions, now {now}: the order per key would break"
+    )
+    hint = mark(
+        "Tell the subscribers that a new generation of the topic begins, then `sync-agent republish {resource}`."
+    )

@@ -11,7 +11,8 @@ class Unchanged(Enum):
 
 
 UNCHANGED: Final = Unchanged.UNCHANGED
-Value = str | None | Literal[Unchanged.UNCHANGED]  # a value in PostgreSQL's text form, NULL, or not sent
+# A value in PostgreSQL's text form, NULL, or not sent
+Value = str | None | Literal[Unchanged.UNCHANGED]
 Row = tuple[Value, ...]
 
 

@@ -72,7 +72,9 @@ def _float(text: str) -> object:
 
 def key(topic: str, fields: Iterable[tuple[str, Schema]]) -> Shell:
     """Around the key of a topic's records; `fields`: name and schema of its columns."""
-    return _shell(_struct(f"{topic}.Key", [_field(name, schema, optional=False) for name, schema in fields]))
+    return _shell(
+        _struct(f"{topic}.Key", [_field(name, schema, optional=False) for name, schema in fields])
+    )
 
 
 def envelope(topic: str, fields: Iterable[tuple[str, Schema, bool]]) -> Shell:
@@ -80,7 +82,11 @@ def envelope(topic: str, fields: Iterable[tuple[str, Schema, bool]]) -> Shell:
 
     Columns beside the key are optional even where they are never NULL: the `before` of a delete has the key only.
     """
-    row = _struct(f"{topic}.Value", [_field(name, schema, optional=not in_key) for name, schema, in_key in fields], optional=True)
+    row = _struct(
+        f"{topic}.Value",
+        [_field(name, schema, optional=not in_key) for name, schema, in_key in fields],
+        optional=True,
+    )
     return _shell(
         _struct(
             f"{topic}.Envelope",
@@ -101,15 +107,25 @@ def _shell(schema: Schema) -> Shell:
     return Shell(b'{"schema":%b,"payload":' % orjson.dumps(schema), b"}")
 
 
-def _struct(name: str, fields: list[Schema], *, optional: bool = False, version: int | None = None) -> Schema:
-    return {"type": "struct", "fields": fields, "optional": optional, "name": name} | ({} if version is None else {"version": version})
+def _struct(
+    name: str, fields: list[Schema], *, optional: bool = False, version: int | None = None
+) -> Schema:
+    return {"type": "struct", "fields": fields, "optional": optional, "name": name} | (
+        {} if version is None else {"version": version}
+    )
 
 
 def _field(name: str, schema: Schema, *, optional: bool = True) -> Schema:
     return schema | {"optional": optional, "field": name}
 
 
-_SNAPSHOT_TYPE: Schema = {"type": "string", "name": "io.debezium.data.Enum", "version": 1, "parameters": {"allowed": _SNAPSHOT}, "default": "false"}
+_SNAPSHOT_TYPE: Schema = {
+    "type": "string",
+    "name": "io.debezium.data.Enum",
+    "version": 1,
+    "parameters": {"allowed": _SNAPSHOT},
+    "default": "false",
+}
 _SOURCE = _struct(
     "io.debezium.connector.postgresql.Source",
     [
@@ -127,16 +143,31 @@ _SOURCE = _struct(
 )
 _BLOCK = _struct(
     "event.block",
-    [_field("id", _STRING, optional=False), *(_field(name, {"type": "int64"}, optional=False) for name in ("total_order", "data_collection_order"))],
+    [
+        _field("id", _STRING, optional=False),
+        *(
+            _field(name, {"type": "int64"}, optional=False)
+            for name in ("total_order", "data_collection_order")
+        ),
+    ],
     optional=True,
     version=1,
 )
 _COLLECTION = _struct(
     "event.collection",
-    [_field("data_collection", _STRING, optional=False), _field("event_count", {"type": "int64"}, optional=False)],
+    [
+        _field("data_collection", _STRING, optional=False),
+        _field("event_count", {"type": "int64"}, optional=False),
+    ],
     version=1,
 )
-TRANSACTION_KEY = _shell(_struct("io.debezium.connector.common.TransactionMetadataKey", [_field("id", _STRING, optional=False)], version=1))
+TRANSACTION_KEY = _shell(
+    _struct(
+        "io.debezium.connector.common.TransactionMetadataKey",
+        [_field("id", _STRING, optional=False)],
+        version=1,
+    )
+)
 TRANSACTION_VALUE = _shell(
     _struct(
         "io.debezium.connector.common.TransactionMetadataValue",

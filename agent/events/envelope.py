@@ -37,7 +37,15 @@ class Origin:
                 b'\\"]",%b,"txId":%d,"lsn":' % (self._table, begin.xid),
             )
         number = b"%d" % lsn
-        return b"".join((self._parts[0], number, self._parts[1], number, b',"xmin":null,"origin":null,"origin_lsn":null}'))
+        return b"".join(
+            (
+                self._parts[0],
+                number,
+                self._parts[1],
+                number,
+                b',"xmin":null,"origin":null,"origin_lsn":null}',
+            )
+        )
 
 
 class Envelope:
@@ -45,14 +53,37 @@ class Envelope:
 
     def __init__(self, shell: Shell) -> None:
         head, tail = (part.replace(b"%", b"%%") for part in shell)
-        self._form = head + b'{"before":%b,"after":%b,"source":%b,"transaction":null,"op":"%b","ts_ms":%d,"ts_us":%d,"ts_ns":%d}' + tail
-        self._placed = self._form.replace(b'"transaction":null,"op":"%b"', b'"transaction":%b,"op":"%b"')
+        self._form = (
+            head
+            + b'{"before":%b,"after":%b,"source":%b,"transaction":null,"op":"%b","ts_ms":%d,"ts_us":%d,"ts_ns":%d}'
+            + tail
+        )
+        self._placed = self._form.replace(
+            b'"transaction":null,"op":"%b"', b'"transaction":%b,"op":"%b"'
+        )
 
-    def value(self, op: bytes, before: bytes, after: bytes, source: bytes, now_ns: int, transaction: bytes | None = None) -> bytes:
+    def value(
+        self,
+        op: bytes,
+        before: bytes,
+        after: bytes,
+        source: bytes,
+        now_ns: int,
+        transaction: bytes | None = None,
+    ) -> bytes:
         """The whole value of an event; `before` and `after` are JSON (`null` where there is none), `now_ns` the processing time.
 
         `transaction`: the event's place in its source transaction as JSON, where somebody wants to know it.
         """
         if transaction is not None:
-            return self._placed % (before, after, source, transaction, op, now_ns // 1_000_000, now_ns // 1000, now_ns)
+            return self._placed % (
+                before,
+                after,
+                source,
+                transaction,
+                op,
+                now_ns // 1_000_000,
+                now_ns // 1000,
+                now_ns,
+            )
         return self._form % (before, after, source, op, now_ns // 1_000_000, now_ns // 1000, now_ns)

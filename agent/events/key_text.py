@@ -17,7 +17,9 @@ def text_of(value: object, type_oid: int) -> str:
         return str(value)
     if not isinstance(value, str):
         raise TypeError("a key holds no such value")
-    if type_oid in _SEVERAL or (type_oid in (DATE, TIMESTAMP, TIMESTAMPTZ) and not _YEAR.match(value)):
+    if type_oid in _SEVERAL or (
+        type_oid in (DATE, TIMESTAMP, TIMESTAMPTZ) and not _YEAR.match(value)
+    ):
         raise ValueError("its text is not certain")
     if type_oid == BYTEA:
         return "\\x" + b64decode(value, validate=True).hex()

@@ -17,7 +17,12 @@ def row_of(line: bytes) -> tuple[str | None, ...]:
     text = line.decode()
     if "\\" not in text:
         return tuple(text.split("\t"))
-    return tuple([None if part == "\\N" else _ESCAPE.sub(_unescaped, part) if "\\" in part else part for part in text.split("\t")])
+    return tuple(
+        [
+            None if part == "\\N" else _ESCAPE.sub(_unescaped, part) if "\\" in part else part
+            for part in text.split("\t")
+        ]
+    )
 
 
 def _unescaped(match: re.Match[str]) -> str:

@@ -21,8 +21,12 @@ class Transactions:
 
     def __init__(self, *, schemas: bool) -> None:
         plain = connect.PLAIN
-        self._key, self._value = (connect.TRANSACTION_KEY, connect.TRANSACTION_VALUE) if schemas else (plain, plain)
-        self._begin: Begin | None = None  # None: events have no place, for they are of rows that were read
+        self._key, self._value = (
+            (connect.TRANSACTION_KEY, connect.TRANSACTION_VALUE) if schemas else (plain, plain)
+        )
+        self._begin: Begin | None = (
+            None  # None: events have no place, for they are of rows that were read
+        )
         self._events = 0
         self._counts: Counter[str] = Counter()  # by table
 
@@ -36,7 +40,10 @@ class Transactions:
         """`transaction` of the next event, if it is one of `collection` (the table, `schema.table`)."""
         if self._begin is None:
             return None
-        orders = {"total_order": self._events + 1, "data_collection_order": self._counts[collection] + 1}
+        orders = {
+            "total_order": self._events + 1,
+            "data_collection_order": self._counts[collection] + 1,
+        }
         return orjson.dumps({"id": self._id(self._begin)} | orders)
 
     def take(self, collection: str) -> Boundary | None:
@@ -52,14 +59,27 @@ class Transactions:
         """The transaction's END; None if it had no event."""
         if not self._events:
             return None
-        counts = [{"data_collection": name, "event_count": count} for name, count in self._counts.items()]
+        counts = [
+            {"data_collection": name, "event_count": count} for name, count in self._counts.items()
+        ]
         return self._boundary("END", self._events, counts)
 
-    def _boundary(self, status: str, count: int | None, collections: list[dict[str, object]] | None) -> Boundary:
+    def _boundary(
+        self, status: str, count: int | None, collections: list[dict[str, object]] | None
+    ) -> Boundary:
         assert self._begin is not None
         identity = self._id(self._begin)
-        record = {"status": status, "id": identity, "event_count": count, "data_collections": collections, "ts_ms": self._begin.time_us // 1000}
-        return Boundary(self._key.around(orjson.dumps({"id": identity})), self._value.around(orjson.dumps(record)))
+        record = {
+            "status": status,
+            "id": identity,
+            "event_count": count,
+            "data_collections": collections,
+            "ts_ms": self._begin.time_us // 1000,
+        }
+        return Boundary(
+            self._key.around(orjson.dumps({"id": identity})),
+            self._value.around(orjson.dumps(record)),
+        )
 
     @staticmethod
     def _id(begin: Begin) -> str:

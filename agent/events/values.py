@@ -21,9 +21,21 @@ SESSION = {
     "bytea_output": "hex",
 }
 
-Form = Callable[[str], object]  # text of a value that is not NULL -> what orjson writes as its JSON form
+# Text of a value that is not NULL -> what orjson writes as its JSON form
+Form = Callable[[str], object]
 
-BOOL, BYTEA, INT8, INT2, INT4, TEXT, JSON, FLOAT4, FLOAT8, MONEY = 16, 17, 20, 21, 23, 25, 114, 700, 701, 790
+BOOL, BYTEA, INT8, INT2, INT4, TEXT, JSON, FLOAT4, FLOAT8, MONEY = (
+    16,
+    17,
+    20,
+    21,
+    23,
+    25,
+    114,
+    700,
+    701,
+    790,
+)
 BPCHAR, VARCHAR, DATE, TIME, TIMESTAMP, TIMESTAMPTZ, INTERVAL, TIMETZ, NUMERIC, UUID, JSONB, NAME, OID, CHAR, CIDR, INET = (
     1042, 1043, 1082, 1083, 1114, 1184, 1186, 1266, 1700, 2950, 3802, 19, 26, 18, 650, 869,
 )  # fmt: skip
@@ -44,7 +56,8 @@ def _bool(text: str) -> object:
 
 
 def _float(text: str) -> object:
-    return orjson.Fragment(text) if text not in ("NaN", "Infinity", "-Infinity") else text  # the digits as they came
+    # The digits as they came
+    return orjson.Fragment(text) if text not in ("NaN", "Infinity", "-Infinity") else text
 
 
 def _bytea(text: str) -> object:
@@ -69,7 +82,11 @@ def _timestamp(text: str) -> object:
 
 
 def _timestamptz(text: str) -> object:
-    return text if text.endswith("infinity") else expanded_year(text).replace(" ", "T", 1).removesuffix("+00") + "Z"
+    return (
+        text
+        if text.endswith("infinity")
+        else expanded_year(text).replace(" ", "T", 1).removesuffix("+00") + "Z"
+    )
 
 
 def _timetz(text: str) -> object:
@@ -120,14 +137,20 @@ def _array(element: Form | None, delimiter: str) -> Form:
 
     Source of the text: PostgreSQL manual, "Array Input and Output Syntax".
     """
-    parts = re.compile(rf'"([^"\\]*(?:\\.[^"\\]*)*)"|([{{}}])|([^{{}}"{re.escape(delimiter)}]+)', re.DOTALL)
+    parts = re.compile(
+        rf'"([^"\\]*(?:\\.[^"\\]*)*)"|([{{}}])|([^{{}}"{re.escape(delimiter)}]+)', re.DOTALL
+    )
     of: Form = element or str
 
     def array(text: str) -> object:
         if text[0] == "[":
             return text
         if '"' not in text and "{" not in text[1:]:  # one dimension and nothing quoted
-            return [None if part == "NULL" else of(part) for part in text[1:-1].split(delimiter)] if text != "{}" else []
+            return (
+                [None if part == "NULL" else of(part) for part in text[1:-1].split(delimiter)]
+                if text != "{}"
+                else []
+            )
         whole: list[object] = []
         inner = [whole]
         for quoted, brace, plain in parts.findall(text):

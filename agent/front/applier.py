@@ -10,7 +10,19 @@ from dataclasses import dataclass, field
 
 from agent import failpoints
 from agent.config.settings import KafkaSettings
-from agent.events.changes import UNCHANGED, Begin, Change, Commit, Heartbeat, Message, Relation, Row, Truncate, lsn_number, lsn_text
+from agent.events.changes import (
+    UNCHANGED,
+    Begin,
+    Change,
+    Commit,
+    Heartbeat,
+    Message,
+    Relation,
+    Row,
+    Truncate,
+    lsn_number,
+    lsn_text,
+)
 from agent.front.base import HOLES, KNOWN, PAGES, CommitMark, Copy, Front, Progress, Stored, Written
 from agent.front.framing import Framing
 from agent.front.occupancy import Occupancy, Place, shared
@@ -29,7 +41,8 @@ class Differences:
     missing: dict[Key, FrontRow] = field(default_factory=dict)
     different: dict[Key, FrontRow] = field(default_factory=dict)
     extra: list[Key] = field(default_factory=list)
-    told: dict[Key, FrontRow] = field(default_factory=dict)  # rows to be told again, however the front end has them
+    # Rows to be told again, however the front end has them
+    told: dict[Key, FrontRow] = field(default_factory=dict)
     gone: list[Key] = field(default_factory=list)  # neither has a row, and the topic has one
     holes: list[Key] = field(default_factory=list)  # unknown: their rows must be read again
 
@@ -42,7 +55,9 @@ class Applier:
     is one, is told every change of its table.
     """
 
-    def __init__(self, front: Front, resources: Sequence[Resource], stored: Stored, settings: KafkaSettings) -> None:
+    def __init__(
+        self, front: Front, resources: Sequence[Resource], stored: Stored, settings: KafkaSettings
+    ) -> None:
         self._front = front
         self._resources = {(r.table.schema, r.table.table): r for r in resources}
         self._states = dict(stored.resources)
@@ -54,15 +69,23 @@ class Applier:
         self._position = lsn_number(stored.position)
         self._time_us = stored.position_time_us
         self._commit = stored.commit
-        self._commit_lsn = lsn_number(stored.commit.position or stored.position)  # a stream that begins anew goes on where it begins
+        # A stream that begins anew goes on where it begins
+        self._commit_lsn = lsn_number(stored.commit.position or stored.position)
         self.counts = self._framing.counts  # (resource, op) -> events; the caller clears it
-        self.copies: dict[str, Copy] = {name: stored.copies.get(name, Copy()) for name, state in stored.resources.items() if state.state == "copying"}
+        self.copies: dict[str, Copy] = {
+            name: stored.copies.get(name, Copy())
+            for name, state in stored.resources.items()
+            if state.state == "copying"
+        }
         self._framing.copying = self.copies
         self.window: Window | None = None
         self.withheld_changed = False  # since the caller last set it so
-        self._holes: dict[str, set[Key]] = {name: set(stored.holes.get(name, ())) for name in stored.resources}
+        self._holes: dict[str, set[Key]] = {
+            name: set(stored.holes.get(name, ())) for name in stored.resources
+        }
         self._occupancy = Occupancy(front)
-        self._noted: dict[str, dict[Key, bool]] = defaultdict(dict)  # holes made (True) and filled in the open transaction
+        # Holes made (True) and filled in the open transaction
+        self._noted: dict[str, dict[Key, bool]] = defaultdict(dict)
 
     def take(self, message: Message) -> None:
         """One message of the source, in its order."""
@@ -82,12 +105,28 @@ class Applier:
         self.flush()
         number, batch, moved = self._framing.end()
         for name, noted in self._noted.items():
-            self._front.note(name, [key for key, made in noted.items() if made], [key for key, made in noted.items() if not made])
+            self._front.note(
+                name,
+                [key for key, made in noted.items() if made],
+                [key for key, made in noted.items() if not made],
+            )
         self._noted.clear()
         for name, keys in self._framing.changes().items():
             self.withheld_changed = True
-            self._front.withhold(name, {key: told for key, told in keys.items() if told is not None}, [key for key, told in keys.items() if told is None])
-        done = Progress(lsn_text(self._position), self._time_us, self._commit, number, batch, moved, tuple(self._xids))
+            self._front.withhold(
+                name,
+                {key: told for key, told in keys.items() if told is not None},
+                [key for key, told in keys.items() if told is None],
+            )
+        done = Progress(
+            lsn_text(self._position),
+            self._time_us,
+            self._commit,
+            number,
+            batch,
+            moved,
+            tuple(self._xids),
+        )
         self._xids.clear()
         return done
 
@@ -102,7 +141,9 @@ class Applier:
             if isinstance(message, Change):
                 binding = self._binding(message.relation)
                 if binding is not None:
-                    (self._whole_change if binding.resource.table.deferrable else self._change)(rows, binding, message)
+                    (self._whole_change if binding.resource.table.deferrable else self._change)(
+                        rows, binding, message
+                    )
                     failpoints.hit("mid_apply")
             elif isinstance(message, Begin):
                 self._framing.begin(message)
@@ -124,7 +165,10 @@ class Applier:
         if known is None or known[0] is not relation:
             resource = self._resources.get((relation.schema, relation.table))
             shared = resource is not None and self._states[resource.name].state != "suspended"
-            known = self._bindings[relation.oid] = (relation, resource.bind(relation) if resource is not None and shared else None)
+            known = self._bindings[relation.oid] = (
+                relation,
+                resource.bind(relation) if resource is not None and shared else None,
+            )
         return known[1]
 
     def _look_up(self) -> dict[str, dict[Key, FrontRow]]:
@@ -142,16 +186,26 @@ class Applier:
             wanting = resource.filtered or (resource.complete and not message.old_complete)
             if resource.table.deferrable:
                 keys = [place[0] for place in _places(binding, message) if place is not None]
-            elif message.op != "I" and (wanting or (message.new is not None and UNCHANGED in message.new)):
+            elif message.op != "I" and (
+                wanting or (message.new is not None and UNCHANGED in message.new)
+            ):
                 keys.append(_old_key(binding, message))
-            if message.new is not None and resource.filtered and resource.name in self.copies and not resource.table.deferrable:
+            if (
+                message.new is not None
+                and resource.filtered
+                and resource.name in self.copies
+                and not resource.table.deferrable
+            ):
                 keys.append(resource.key_of(binding.read(_filled(message.new, message))))
             if keys:
                 wanted[resource.name].update(dict.fromkeys(keys))
                 looked_up[resource.name] = resource
         for name, resource in looked_up.items():
             self._occupancy.load(resource, wanted[name])
-        return {name: self._front.fetch(looked_up[name].target, list(keys)) for name, keys in wanted.items()}
+        return {
+            name: self._front.fetch(looked_up[name].target, list(keys))
+            for name, keys in wanted.items()
+        }
 
     # ---- messages
 
@@ -161,7 +215,10 @@ class Applier:
         if self.window is not None:
             self.window.settle()
         self._position, self._time_us = commit.position, commit.time_us
-        self._commit, self._commit_lsn = CommitMark(lsn_text(commit.position), commit.xid, commit.time_us), commit.position
+        self._commit, self._commit_lsn = (
+            CommitMark(lsn_text(commit.position), commit.xid, commit.time_us),
+            commit.position,
+        )
         self._xids.append(commit.xid)
 
     def _change(self, rows: Rows, binding: Binding, change: Change) -> None:
@@ -175,8 +232,14 @@ class Applier:
         new_key = None if new is None else resource.key_of(new)
         if self.window is not None and self.window.resource == resource.name:
             self.window.remember(old_key, new_key, new, change.size)
-        stood = old_key is not None and (not resource.filtered or rows.standing(resource, old_key) is not None)
-        after = None if new is None else self._after(resource, new, self._base(rows, resource, old_key, new_key), stood)
+        stood = old_key is not None and (
+            not resource.filtered or rows.standing(resource, old_key) is not None
+        )
+        after = (
+            None
+            if new is None
+            else self._after(resource, new, self._base(rows, resource, old_key, new_key), stood)
+        )
         hole = after is not None and UNCHANGED in after
         for key in (old_key, new_key):
             self._fill(resource, key)
@@ -187,19 +250,48 @@ class Applier:
             before = resource.row_json(_complete(resource.shared(binding.read(change.old))))
         else:
             before = self._before(rows, resource, old_key)
-            stood = stood and not (resource.complete and before == b"null" and new_key == old_key)  # no update without its whole old row
+            # No update without its whole old row
+            stood = stood and not (resource.complete and before == b"null" and new_key == old_key)
         put_key = new_key if after is not None and not hole else None
         if old_key is not None and stood and (after is None or new_key != old_key):
-            self._delete(rows, resource, old_key, before=before, source=source, new_key=b"" if put_key is None else resource.kafka_key(put_key))
+            self._delete(
+                rows,
+                resource,
+                old_key,
+                before=before,
+                source=source,
+                new_key=b"" if put_key is None else resource.kafka_key(put_key),
+            )
         if put_key is None or after is None:
-            if new_key is not None and new_key != old_key and after is None and rows.standing(resource, new_key) is not None:
-                self._delete(rows, resource, new_key, before=self._before(rows, resource, new_key), source=source)  # a copy has not come to this stale row yet
+            if (
+                new_key is not None
+                and new_key != old_key
+                and after is None
+                and rows.standing(resource, new_key) is not None
+            ):
+                # A copy has not come to this stale row yet
+                self._delete(
+                    rows,
+                    resource,
+                    new_key,
+                    before=self._before(rows, resource, new_key),
+                    source=source,
+                )
             return
         if stood and old_key == put_key:
             self._put(rows, resource, b"u", put_key, _complete(after), before=before, source=source)
         else:
             other = resource.kafka_key(old_key) if old_key is not None and stood else b""
-            self._put(rows, resource, b"c", put_key, _complete(after), before=b"null", source=source, old_key=other)
+            self._put(
+                rows,
+                resource,
+                b"c",
+                put_key,
+                _complete(after),
+                before=b"null",
+                source=source,
+                old_key=other,
+            )
 
     def _whole_change(self, rows: Rows, binding: Binding, change: Change) -> None:
         """The same where rows may share a key until their transaction ends, so that the last event of each key tells what stands there at the commit.
@@ -211,21 +303,55 @@ class Applier:
         if self.window is not None and self.window.resource == resource.name:
             self.window.remember_whole(old, new, change.size)
         gone, come = (None if place is None else shared(resource, place[1]) for place in (old, new))
-        moved = old is not None and new is not None and old[0] != new[0] and gone is not None and come is not None
+        moved = (
+            old is not None
+            and new is not None
+            and old[0] != new[0]
+            and gone is not None
+            and come is not None
+        )
         source = resource.origin.source(self._framing.begun, self._commit_lsn, change.lsn)
         for turn in self._occupancy.turns(rows, resource, old, new):
             self._fill(resource, turn.key)
-            before = resource.row_json(gone) if turn.same and turn.stood and gone is not None else self._before(rows, resource, turn.key)
-            other = None if not moved or old is None or new is None else new[0] if turn.key == old[0] else old[0]
+            before = (
+                resource.row_json(gone)
+                if turn.same and turn.stood and gone is not None
+                else self._before(rows, resource, turn.key)
+            )
+            other = (
+                None
+                if not moved or old is None or new is None
+                else new[0]
+                if turn.key == old[0]
+                else old[0]
+            )
             other_key = b"" if other is None else resource.kafka_key(other)
             if turn.row is None:
-                self._delete(rows, resource, turn.key, before=before, source=source, new_key=other_key)
-            elif old is not None and turn.key == old[0] and turn.key != (new[0] if new is not None else None):
-                self._put(rows, resource, b"u", turn.key, turn.row, before=before, source=source)  # another row is left there
+                self._delete(
+                    rows, resource, turn.key, before=before, source=source, new_key=other_key
+                )
+            elif (
+                old is not None
+                and turn.key == old[0]
+                and turn.key != (new[0] if new is not None else None)
+            ):
+                # Another row is left there
+                self._put(rows, resource, b"u", turn.key, turn.row, before=before, source=source)
             else:
-                self._put(rows, resource, b"u" if turn.stood else b"c", turn.key, turn.row, before=before, source=source, old_key=other_key)
+                self._put(
+                    rows,
+                    resource,
+                    b"u" if turn.stood else b"c",
+                    turn.key,
+                    turn.row,
+                    before=before,
+                    source=source,
+                    old_key=other_key,
+                )
 
-    def _base(self, rows: Rows, resource: Resource, old_key: Key | None, new_key: Key | None) -> FrontRow | None:
+    def _base(
+        self, rows: Rows, resource: Resource, old_key: Key | None, new_key: Key | None
+    ) -> FrontRow | None:
         """The front-end row from which values the log did not send may be taken; None if there is none to trust."""
         if old_key is None or old_key in self._holes[resource.name]:
             return None
@@ -234,7 +360,9 @@ class Applier:
             return None  # what stands at the old key may be another row, or stale
         return rows.standing(resource, old_key)
 
-    def _after(self, resource: Resource, new: Row, base: FrontRow | None, shared_before: bool) -> Row | None:
+    def _after(
+        self, resource: Resource, new: Row, base: FrontRow | None, shared_before: bool
+    ) -> Row | None:
         """The row to share after a change, its missing values taken from `base`; None if the filter keeps it back; one with UNCHANGED is a hole."""
         passes = resource.passes(new, shared_before and base is not None)
         if passes is False:
@@ -261,7 +389,9 @@ class Applier:
             while keys := self._front.keys_after(resource.target, None, FLUSH_MESSAGES):
                 self._know(rows, resource, keys)
                 for key in keys:
-                    self._delete(rows, resource, key, before=self._before(rows, resource, key), source=source)
+                    self._delete(
+                        rows, resource, key, before=self._before(rows, resource, key), source=source
+                    )
                 rows.write()
 
     # ---- copies
@@ -300,7 +430,9 @@ class Applier:
         """The source transactions of which the open front-end transaction holds something, the one being read among them."""
         return [*self._xids, self._framing.begun.xid]
 
-    def repair(self, resource: Resource, found: Differences, seen: Collection[Key], free: bool) -> None:
+    def repair(
+        self, resource: Resource, found: Differences, seen: Collection[Key], free: bool
+    ) -> None:
         """Takes differences away, with one event for each; `seen`: every key that was looked at.
 
         `free`: under the missing rows' keys nothing is hidden, so that they can be added without looking. To be called inside a
@@ -315,16 +447,34 @@ class Applier:
         self._know(rows, resource, [*found.extra, *found.different])
         source = resource.origin.read(self._framing.begun, self._commit_lsn)
         for key in (*found.extra, *found.gone):
-            self._delete(rows, resource, key, before=self._before(rows, resource, key), source=source)
+            self._delete(
+                rows, resource, key, before=self._before(rows, resource, key), source=source
+            )
         for key, row in found.different.items():
-            self._put(rows, resource, b"u", key, row, before=self._before(rows, resource, key), source=source)
+            self._put(
+                rows,
+                resource,
+                b"u",
+                key,
+                row,
+                before=self._before(rows, resource, key),
+                source=source,
+            )
         rows.write()
         if found.missing:
             added = self._framing.reads(resource, found.missing, source)
-            write = self._front.insert if free and not resource.target.soft_delete else self._front.write
+            write = (
+                self._front.insert
+                if free and not resource.target.soft_delete
+                else self._front.write
+            )
             write(resource.target, added, self._framing.next_batch)
         if found.told:
-            self._front.write(resource.target, self._framing.reads(resource, found.told, source), self._framing.next_batch)
+            self._front.write(
+                resource.target,
+                self._framing.reads(resource, found.told, source),
+                self._framing.next_batch,
+            )
 
     # ---- events
 
@@ -339,14 +489,48 @@ class Applier:
         if resource.complete and keys:
             rows.look_up(resource, keys)
 
-    def _delete(self, rows: Rows, resource: Resource, key: Key, *, before: bytes, source: bytes, new_key: bytes = b"") -> None:
+    def _delete(
+        self,
+        rows: Rows,
+        resource: Resource,
+        key: Key,
+        *,
+        before: bytes,
+        source: bytes,
+        new_key: bytes = b"",
+    ) -> None:
         before = resource.key_json(key) if before == b"null" else before
-        seq = self._framing.event(resource, b"d", key, before=before, after=b"null", source=source, new_key=new_key)
+        seq = self._framing.event(
+            resource, b"d", key, before=before, after=b"null", source=source, new_key=new_key
+        )
         rows.put(resource, key, Written(None, "D", seq, self._framing.begun.time_us))
 
-    def _put(self, rows: Rows, resource: Resource, op: bytes, key: Key, row: FrontRow, *, before: bytes, source: bytes, old_key: bytes = b"") -> None:
-        seq = self._framing.event(resource, op, key, before=before, after=resource.row_json(row), source=source, old_key=old_key)
-        rows.put(resource, key, Written(row, "U" if op == b"u" else "I", seq, self._framing.begun.time_us))
+    def _put(
+        self,
+        rows: Rows,
+        resource: Resource,
+        op: bytes,
+        key: Key,
+        row: FrontRow,
+        *,
+        before: bytes,
+        source: bytes,
+        old_key: bytes = b"",
+    ) -> None:
+        seq = self._framing.event(
+            resource,
+            op,
+            key,
+            before=before,
+            after=resource.row_json(row),
+            source=source,
+            old_key=old_key,
+        )
+        rows.put(
+            resource,
+            key,
+            Written(row, "U" if op == b"u" else "I", seq, self._framing.begun.time_us),
+        )
 
 
 def _old_key(binding: Binding, change: Change) -> Key:
@@ -359,7 +543,9 @@ def _places(binding: Binding, change: Change) -> tuple[Place | None, Place | Non
     """The row a change takes away and the one it puts, with their keys, of a table whose log has whole rows (REPLICA IDENTITY FULL)."""
     old = None if change.old is None else binding.read(change.old)
     new = None if change.new is None else binding.read(_filled(change.new, change))
-    return (None if old is None else (binding.resource.key_of(old), old)), (None if new is None else (binding.resource.key_of(new), new))
+    return (None if old is None else (binding.resource.key_of(old), old)), (
+        None if new is None else (binding.resource.key_of(new), new)
+    )
 
 
 def _filled(new: Row, change: Change) -> Row:
@@ -368,7 +554,12 @@ def _filled(new: Row, change: Change) -> Row:
     if old is None or UNCHANGED not in new:
         return new
     columns = change.relation.columns
-    return tuple([o if n is UNCHANGED and (change.old_complete or c.identity) else n for n, o, c in zip(new, old, columns, strict=True)])
+    return tuple(
+        [
+            o if n is UNCHANGED and (change.old_complete or c.identity) else n
+            for n, o, c in zip(new, old, columns, strict=True)
+        ]
+    )
 
 
 def _complete(row: Row) -> FrontRow:

@@ -26,14 +26,23 @@ class ResourceState(NamedTuple):
     seq: int
 
 
-PAGES, EXTRAS, WITHHELD, TOPIC, HOLES = "pages", "extras", "withheld", "topic", "holes"  # the phases of a copy
+# The phases of a copy
+PAGES, EXTRAS, WITHHELD, TOPIC, HOLES = (
+    "pages",
+    "extras",
+    "withheld",
+    "topic",
+    "holes",
+)
 
 
 class Copy(NamedTuple):
     """How far a copying table has come; moved in the transaction that holds the rows it speaks of."""
 
     phase: str = PAGES
-    mark: Key | None = None  # last key of the last page, as it came: in the source's order (pages) or the front end's (extras)
+    mark: Key | None = (
+        None  # last key of the last page, as it came: in the source's order (pages) or the front end's (extras)
+    )
     horizon: int = 0  # source transactions up to this xid must be over before a page is read; 0: those that run when the copy begins
     began_us: int = 0  # 0: it has not begun
     estimate: int = 0  # rows the source's statistics promise
@@ -84,8 +93,12 @@ class Stored(NamedTuple):
     resources: dict[str, ResourceState]
     copies: Mapping[str, Copy] = {}  # by resource
     holes: Mapping[str, Collection[Key]] = {}  # by resource: keys whose rows must be read again
-    withheld: Mapping[str, Mapping[Key, bool]] = {}  # by resource: keys whose rows are too large for Kafka; whether the topic may hold an older row
-    fingerprints: Mapping[str, Mapping[str, str]] = {}  # by resource: the source's catalogue, part by part
+    withheld: Mapping[
+        str, Mapping[Key, bool]
+    ] = {}  # by resource: keys whose rows are too large for Kafka; whether the topic may hold an older row
+    fingerprints: Mapping[
+        str, Mapping[str, str]
+    ] = {}  # by resource: the source's catalogue, part by part
     xids: Collection[int] = ()  # applied lately: a new snapshot of the source may not see them yet
 
 
@@ -97,7 +110,8 @@ class Progress(NamedTuple):
     commit: CommitMark
     number: int
     batch: int
-    seqs: Mapping[str, tuple[int, int]]  # resource -> (seq, commit time µs) of its last event, where it had one
+    # Resource -> (seq, commit time µs) of its last event, where it had one
+    seqs: Mapping[str, tuple[int, int]]
     xids: Sequence[int]  # source transactions applied in it
 
 
@@ -158,7 +172,9 @@ class Front(Protocol):
     def note(self, resource: str, holes: Collection[Key], filled: Collection[Key]) -> None:
         """Adds and removes keys whose rows must be read again; rides in the open transaction."""
 
-    def withhold(self, resource: str, withheld: Mapping[Key, bool], released: Collection[Key]) -> None:
+    def withhold(
+        self, resource: str, withheld: Mapping[Key, bool], released: Collection[Key]
+    ) -> None:
         """Adds and removes keys whose rows are too large for Kafka (`Stored.withheld`); rides in the open transaction."""
 
     def topic_keys(self, resource: str, limit: int) -> list[str]:

@@ -28,17 +28,28 @@ class Framing:
     def __init__(self, front: Front, stored: Stored, settings: KafkaSettings) -> None:
         self._front = front
         self._limit = settings.max_event_bytes - _HEADERS
-        self._transactions = Transactions(schemas=settings.value_format == "json-schema") if settings.transactions else None
+        self._transactions = (
+            Transactions(schemas=settings.value_format == "json-schema")
+            if settings.transactions
+            else None
+        )
         self._generations = {name: state.generation for name, state in stored.resources.items()}
         self._seqs = {name: state.seq for name, state in stored.resources.items()}
         self._moved: dict[str, tuple[int, int]] = {}
-        self.withheld: dict[str, dict[Key, bool]] = {name: dict(stored.withheld.get(name, {})) for name in stored.resources}
+        self.withheld: dict[str, dict[Key, bool]] = {
+            name: dict(stored.withheld.get(name, {})) for name in stored.resources
+        }
         self._noted: dict[str, dict[Key, bool | None]] = defaultdict(dict)
         self._writer = BatchWriter(stored.number, stored.batch)
-        self._batch_time = 0  # commit time of the first transaction in the batch being framed; 0: none yet
-        self.copying: Collection[str] = ()  # tables of which the topic may hold rows that nobody knows of yet
+        self._batch_time = (
+            0  # commit time of the first transaction in the batch being framed; 0: none yet
+        )
+        self.copying: Collection[
+            str
+        ] = ()  # tables of which the topic may hold rows that nobody knows of yet
         self.begun = Begin(0, 0, 0)  # the source transaction the events belong to
-        self.counts: Counter[tuple[str, str]] = Counter()  # (resource, op) -> events; the caller clears it
+        # (resource, op) -> events; the caller clears it
+        self.counts: Counter[tuple[str, str]] = Counter()
 
     @property
     def next_batch(self) -> int:
@@ -69,7 +80,18 @@ class Framing:
         self._batch_time = self._batch_time or heartbeat.time_us
         self._writer.heartbeat(*heartbeat)
 
-    def event(self, resource: Resource, op: bytes, key: Key, *, before: bytes, after: bytes, source: bytes, old_key: bytes = b"", new_key: bytes = b"") -> int:
+    def event(
+        self,
+        resource: Resource,
+        op: bytes,
+        key: Key,
+        *,
+        before: bytes,
+        after: bytes,
+        source: bytes,
+        old_key: bytes = b"",
+        new_key: bytes = b"",
+    ) -> int:
         """Frames one event (`old_key`, `new_key`: the other Kafka key of a key change) and returns its seq; one that is withheld has the seq before it."""
         name, kafka_key = resource.name, resource.kafka_key(key)
         held = self.withheld[name]
@@ -78,37 +100,69 @@ class Framing:
             if op == b"d" and not told:  # the topic never had the row
                 self._release(name, key)
                 return self._seqs[name]
-            before = resource.key_json(key) if op == b"d" else b"null"  # what stood is not what the topic has
+            # What stood is not what the topic has
+            before = resource.key_json(key) if op == b"d" else b"null"
             op = b"c" if op == b"u" and not told else op
-        place = None if self._transactions is None else self._transactions.place(resource.collection)
+        place = (
+            None if self._transactions is None else self._transactions.place(resource.collection)
+        )
         value = resource.envelope.value(op, before, after, source, time.time_ns(), place)
         if len(kafka_key) + len(value) + len(old_key) + len(new_key) > self._limit:
-            before = resource.key_json(key) if op == b"d" else b"null"  # the row after it matters more
+            # The row after it matters more
+            before = resource.key_json(key) if op == b"d" else b"null"
             value = resource.envelope.value(op, before, after, source, time.time_ns(), place)
             if len(kafka_key) + len(value) + len(old_key) + len(new_key) > self._limit:
-                self._withhold(resource, key, len(kafka_key) + len(value), told=op != b"c" or name in self.copying)
+                self._withhold(
+                    resource,
+                    key,
+                    len(kafka_key) + len(value),
+                    told=op != b"c" or name in self.copying,
+                )
                 return self._seqs[name]
         if held and key in held:
             self._release(name, key)
-        if self._transactions is not None and (opening := self._transactions.take(resource.collection)):
+        if self._transactions is not None and (
+            opening := self._transactions.take(resource.collection)
+        ):
             self._writer.boundary(True, *opening)
         seq = self._seqs[name] = self._seqs[name] + 1
         self._moved[name] = (seq, self.begun.time_us)
         generation = self._generations[name]
-        self._writer.event(resource.topic, generation, seq, kafka_key, value, tombstone=op == b"d", old_key=old_key, new_key=new_key)
+        self._writer.event(
+            resource.topic,
+            generation,
+            seq,
+            kafka_key,
+            value,
+            tombstone=op == b"d",
+            old_key=old_key,
+            new_key=new_key,
+        )
         self.counts[name, op.decode()] += 1
         if self._writer.full:
             self._store()
         return seq
 
-    def reads(self, resource: Resource, rows: Mapping[Key, FrontRow], source: bytes) -> dict[Key, Written]:
+    def reads(
+        self, resource: Resource, rows: Mapping[Key, FrontRow], source: bytes
+    ) -> dict[Key, Written]:
         """An `r` for each row: most of a copy's work, so what is the same for all is done once."""
-        start, _, end = resource.envelope.value(b"r", b"null", b"\0", source, time.time_ns()).partition(b"\0")
-        name, generation, first, time_us = resource.name, self._generations[resource.name], self._seqs[resource.name], self.begun.time_us
+        start, _, end = resource.envelope.value(
+            b"r", b"null", b"\0", source, time.time_ns()
+        ).partition(b"\0")
+        name, generation, first, time_us = (
+            resource.name,
+            self._generations[resource.name],
+            self._seqs[resource.name],
+            self.begun.time_us,
+        )
         seq, held, limit = first, self.withheld[resource.name], self._limit
         read = {}
         for key, row in rows.items():
-            kafka_key, value = resource.kafka_key(key), b"".join((start, resource.row_json(row), end))
+            kafka_key, value = (
+                resource.kafka_key(key),
+                b"".join((start, resource.row_json(row), end)),
+            )
             if len(kafka_key) + len(value) > limit:
                 self._withhold(resource, key, len(kafka_key) + len(value), told=True)
                 read[key] = Written(row, "I", seq, time_us)
@@ -144,7 +198,14 @@ class Framing:
         if key not in held:
             digest = hashlib.sha256(resource.key_json(key)).hexdigest()[:16]
             position, limit = lsn_text(self.begun.commit_lsn), self._limit + _HEADERS
-            log.warning("row_withheld resource=%s hash=%s position=%s size=%d limit=%d", name, digest, position, size + _HEADERS, limit)
+            log.warning(
+                "row_withheld resource=%s hash=%s position=%s size=%d limit=%d",
+                name,
+                digest,
+                position,
+                size + _HEADERS,
+                limit,
+            )
         if told or key not in held:
             held[key] = self._noted[name][key] = told
 

@@ -8,7 +8,16 @@ from typing import Any
 from sqlalchemy import Connection, CursorResult, text
 from sqlalchemy.exc import DBAPIError
 
-from agent.errors import AgentError, AnotherAgent, FrontBusy, FrontTableWrong, FrontUnfit, FrontUnreachable, LoginRefused, RowRefused
+from agent.errors import (
+    AgentError,
+    AnotherAgent,
+    FrontBusy,
+    FrontTableWrong,
+    FrontUnfit,
+    FrontUnreachable,
+    LoginRefused,
+    RowRefused,
+)
 from agent.events.lines import line_of
 from agent.front.base import Written
 from agent.front.mariadb_columns import Columns, Unfit, column_type, declared, holds, quoted
@@ -17,17 +26,45 @@ from agent.front.store import SqlFront
 from agent.resource import FrontRow, Key, Target
 
 _LOCK_PATIENCE = 5  # seconds; the server needs a moment to notice that an agent was killed
-_AT_ONCE = 500  # keys or rows in one statement; past 1000 MariaDB plans a list of keys in another way
+_AT_ONCE = (
+    500  # keys or rows in one statement; past 1000 MariaDB plans a list of keys in another way
+)
 _STATEMENT = 1 << 20  # bytes after which a statement is sent
 
 # Error numbers of MariaDB and MySQL, the same in both unless they have only one of two.
 _LOGIN = frozenset({1044, 1045, 1049, 1130, 1698, 1862})
-_BUSY = frozenset({1020, 1021, 1040, 1114, 1203, 1205, 1206, 1213, 1290, 1412, 1836, 1969, 3024})  # locks, deadlocks, disk, connections, read only
+# Locks, deadlocks, disk, connections, read only
+_BUSY = frozenset({1020, 1021, 1040, 1114, 1203, 1205, 1206, 1213, 1290, 1412, 1836, 1969, 3024})
 _ROW = frozenset({1118, 1142, 1143, 1153, 1264, 1292, 1364, 1366, 1406, 1644, 3819, 4025})
-_NAMES_ONLY = frozenset({1020, 1040, 1048, 1054, 1114, 1118, 1142, 1143, 1146, 1153, 1205, 1206, 1213, 1264, 1290, 1364, 1406, 1412, 3819, 4025})
+_NAMES_ONLY = frozenset(
+    {
+        1020,
+        1040,
+        1048,
+        1054,
+        1114,
+        1118,
+        1142,
+        1143,
+        1146,
+        1153,
+        1205,
+        1206,
+        1213,
+        1264,
+        1290,
+        1364,
+        1406,
+        1412,
+        3819,
+        4025,
+    }
+)
 _UNKNOWN_COLLATION = 1273
 
-_TABLE = text("SELECT table_name, engine FROM information_schema.tables WHERE table_schema = coalesce(:schema, database()) AND table_name = :table")
+_TABLE = text(
+    "SELECT table_name, engine FROM information_schema.tables WHERE table_schema = coalesce(:schema, database()) AND table_name = :table"
+)
 _COLUMNS = text("""
     SELECT table_name, column_name, column_type, is_nullable, column_default, extra, character_set_name, collation_name
     FROM information_schema.columns WHERE table_schema = coalesce(:schema, database()) AND table_name = :table""")
@@ -65,8 +102,13 @@ class MariaDbFront(SqlFront):
 
     def lock(self, connection: Connection) -> None:
         """See SqlFront.lock."""
-        database, self._packet = connection.execute(text("SELECT database(), @@max_allowed_packet")).one()
-        name = {"name": f"sync_agent.{hashlib.blake2b(database.encode(), digest_size=16).hexdigest()}", "patience": _LOCK_PATIENCE}
+        database, self._packet = connection.execute(
+            text("SELECT database(), @@max_allowed_packet")
+        ).one()
+        name = {
+            "name": f"sync_agent.{hashlib.blake2b(database.encode(), digest_size=16).hexdigest()}",
+            "patience": _LOCK_PATIENCE,
+        }
         if connection.execute(text("SELECT get_lock(:name, :patience)"), name).scalar_one() != 1:
             holder = connection.execute(text("SELECT is_used_lock(:name)"), name).scalar_one()
             raise AnotherAgent(holder=f"server session {holder}")
@@ -110,7 +152,9 @@ class MariaDbFront(SqlFront):
         number = cause.args[0] if cause.args and isinstance(cause.args[0], int) else 0
         message = str(cause.args[1]) if len(cause.args) > 1 else type(cause).__name__
         if number in _LOGIN:
-            return LoginRefused(peer="the front-end database", user=self.engine.url.username or "", reason=message)
+            return LoginRefused(
+                peer="the front-end database", user=self.engine.url.username or "", reason=message
+            )
         if not number or 2000 <= number < 3000:  # the client's own: addresses at the most
             return FrontUnreachable(reason=message)
         if number == _UNKNOWN_COLLATION:
@@ -118,7 +162,11 @@ class MariaDbFront(SqlFront):
                 reason=f"it does not know {self._collation}: MariaDB from 10.2 and MySQL from 8.0.17 do, under mariadb+pymysql:// and mysql+pymysql://"
             )
         sqlstate = getattr(cause, "sqlstate", None) or ""
-        reason = f"error {number}: {message}" if number in _NAMES_ONLY else f"error {number}, SQLSTATE {sqlstate}"
+        reason = (
+            f"error {number}: {message}"
+            if number in _NAMES_ONLY
+            else f"error {number}, SQLSTATE {sqlstate}"
+        )
         if number in _BUSY or sqlstate[:2] == "40":
             return FrontBusy(reason=reason)
         if target is not None and (number in _ROW or sqlstate[:2] in ("22", "23", "42", "0A")):
@@ -162,21 +210,34 @@ class MariaDbFront(SqlFront):
         where = {"schema": target.schema, "table": target.table}
         with self.guarded(), self.engine.connect() as connection:
             tables, columns, indexes = (  # names of tables are compared without case there
-                [row[1:] for row in connection.execute(question, where) if row[0] == target.table] for question in (_TABLE, _COLUMNS, _INDEXES)
+                [row[1:] for row in connection.execute(question, where) if row[0] == target.table]
+                for question in (_TABLE, _COLUMNS, _INDEXES)
             )
         if not tables:
             raise self._wrong(target, "it does not exist")
         if str(tables[0][0]).upper() != "INNODB":
-            raise self._wrong(target, f"its engine is {tables[0][0] or 'none (a view)'}; it must be InnoDB, which alone rolls back")
+            raise self._wrong(
+                target,
+                f"its engine is {tables[0][0] or 'none (a view)'}; it must be InnoDB, which alone rolls back",
+            )
         self._check_rights(target)
         self._check_columns(target, {row[0]: row[1:] for row in columns})
         self._check_key(target, indexes)
-        self._columns[target.resource] = Columns(target, {row[0]: declared(row[1]) for row in columns})
+        self._columns[target.resource] = Columns(
+            target, {row[0]: declared(row[1]) for row in columns}
+        )
 
     def _check_rights(self, target: Target) -> None:
-        place = {"table": self.table(target), "column": self.quote(target.columns[target.key[0]].name)}
+        place = {
+            "table": self.table(target),
+            "column": self.quote(target.columns[target.key[0]].name),
+        }
         with self.guarded(), self.engine.connect() as connection:
-            lacking = [right for right, statement in _NEEDS.items() if _denied(connection, statement.format(**place))]
+            lacking = [
+                right
+                for right, statement in _NEEDS.items()
+                if _denied(connection, statement.format(**place))
+            ]
         if lacking:
             raise self._wrong(target, f"the agent's user lacks the right {', '.join(lacking)}")
 
@@ -188,34 +249,56 @@ class MariaDbFront(SqlFront):
         names = [column.name for column in target.columns]
         for name in (*names, *target.technical.values()):
             if name not in columns:
-                raise self._wrong(target, f"{'technical ' if name not in names else ''}column {name} is missing")
+                raise self._wrong(
+                    target, f"{'technical ' if name not in names else ''}column {name} is missing"
+                )
         for i, column in enumerate(target.columns):
             self._check_column(target, i, columns[column.name])
         for name, (_, nullable, default, extra, *_) in columns.items():
-            if name not in (*names, *target.technical.values()) and nullable == "NO" and default is None and not extra:
-                raise self._wrong(target, f"column {name} is NOT NULL without a default and not shared")
+            if (
+                name not in (*names, *target.technical.values())
+                and nullable == "NO"
+                and default is None
+                and not extra
+            ):
+                raise self._wrong(
+                    target, f"column {name} is NOT NULL without a default and not shared"
+                )
 
     def _check_column(self, target: Target, index: int, row: Sequence[Any]) -> None:
         column, wanted = target.columns[index], column_type(target, index)
         found, nullable, _, extra, charset, collation = row
         if not holds(target, index, declared(found)):
-            raise self._wrong(target, f"column {column.name} is {found}, which cannot hold every {column.type_name} exactly; it must be {wanted}")
+            raise self._wrong(
+                target,
+                f"column {column.name} is {found}, which cannot hold every {column.type_name} exactly; it must be {wanted}",
+            )
         if "GENERATED" in extra.upper() and "DEFAULT_GENERATED" not in extra.upper():
             raise self._wrong(target, f"column {column.name} is generated")
         if charset not in (None, "utf8mb4"):
-            raise self._wrong(target, f"column {column.name} has character set {charset}; it must be utf8mb4")
+            raise self._wrong(
+                target, f"column {column.name} has character set {charset}; it must be utf8mb4"
+            )
         if index in target.key and collation not in (None, self._collation):
-            raise self._wrong(target, f"key column {column.name} has collation {collation}, which takes different texts for one; it must be {self._collation}")
+            raise self._wrong(
+                target,
+                f"key column {column.name} has collation {collation}, which takes different texts for one; it must be {self._collation}",
+            )
         if nullable == "NO" and not column.not_null and index not in target.key:
             raise self._wrong(target, f"column {column.name} is NOT NULL, the source's is not")
 
     def _check_key(self, target: Target, rows: Sequence[Sequence[Any]]) -> None:
         """The key's index alone must be unique: ON DUPLICATE KEY UPDATE would overwrite another row for any other."""
         wanted = {(target.columns[i].name, None) for i in target.key}
-        indexes = {name: {(column, part) for other, column, part in rows if other == name} for name, _, _ in rows}
+        indexes = {
+            name: {(column, part) for other, column, part in rows if other == name}
+            for name, _, _ in rows
+        }
         if wanted not in indexes.values():
             listed = ", ".join(sorted(name for name, _ in wanted))
-            raise self._wrong(target, f"it has no primary key or unique index on ({listed}) alone and whole")
+            raise self._wrong(
+                target, f"it has no primary key or unique index on ({listed}) alone and whole"
+            )
         extra = [name for name, parts in indexes.items() if parts != wanted]
         if extra:
             raise self._wrong(target, f"unique index {', '.join(extra)} besides the key")
@@ -228,7 +311,8 @@ class MariaDbFront(SqlFront):
         return self._columns[target.resource]
 
     def _run(self, statement: str) -> CursorResult[Any]:
-        return self.connection.exec_driver_sql(statement, execution_options={"no_parameters": True})  # a % in it means nothing
+        # A % in it means nothing
+        return self.connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
 
     @contextmanager
     def _writing(self, target: Target) -> Iterator[Columns]:
@@ -236,9 +320,13 @@ class MariaDbFront(SqlFront):
             try:
                 yield self._held(target)
             except Unfit as unfit:
-                raise RowRefused(resource=target.resource, table=target.name, reason=str(unfit)) from None
+                raise RowRefused(
+                    resource=target.resource, table=target.name, reason=str(unfit)
+                ) from None
 
-    def _statements(self, target: Target, head: str, parts: Iterable[str], tail: str, joint: str = ", ") -> Iterator[str]:
+    def _statements(
+        self, target: Target, head: str, parts: Iterable[str], tail: str, joint: str = ", "
+    ) -> Iterator[str]:
         """Statements around some of the parts each, within the bounds of number and bytes. Raises RowRefused for one that no packet takes."""
         around = _size(head) + _size(tail) + 100
         some: list[str] = []
@@ -268,7 +356,12 @@ class MariaDbFront(SqlFront):
         names = self.names(column.name for column in target.columns)
         head = f"SELECT {names} FROM {self.table(target)} WHERE ({', '.join(self._key_names(target))}) IN ("
         with self._writing(target) as columns:
-            for statement in self._statements(target, head, (_bracketed(columns.key(key)) for key in keys), ")" + self._live(target)):
+            for statement in self._statements(
+                target,
+                head,
+                (_bracketed(columns.key(key)) for key in keys),
+                ")" + self._live(target),
+            ):
                 for row in self._run(statement):
                     texts = columns.texts(row)
                     found[tuple([str(texts[i]) for i in target.key])] = texts
@@ -278,12 +371,16 @@ class MariaDbFront(SqlFront):
         """See Front.write."""
         gone = [(key, w) for key, w in rows.items() if w.row is None]
         with self._writing(target) as columns:
-            for statement in (self._marks if target.soft_delete else self._deletes)(target, columns, gone, batch):
+            for statement in (self._marks if target.soft_delete else self._deletes)(
+                target, columns, gone, batch
+            ):
                 self._run(statement)
         names = [*(column.name for column in target.columns), *target.technical.values()]
         keys = {target.columns[i].name for i in target.key}
         changed = [name for name in names if name not in keys] or names[:1]
-        tail = " ON DUPLICATE KEY UPDATE " + ", ".join(f"{self.quote(name)} = VALUES({self.quote(name)})" for name in changed)
+        tail = " ON DUPLICATE KEY UPDATE " + ", ".join(
+            f"{self.quote(name)} = VALUES({self.quote(name)})" for name in changed
+        )
         self._insert(target, rows, batch, tail)
 
     def insert(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
@@ -291,33 +388,71 @@ class MariaDbFront(SqlFront):
         self._insert(target, rows, batch, "")
 
     def _insert(self, target: Target, rows: Mapping[Key, Written], batch: int, tail: str) -> None:
-        names = self.names([*(column.name for column in target.columns), *target.technical.values()])
+        names = self.names(
+            [*(column.name for column in target.columns), *target.technical.values()]
+        )
         with self._writing(target) as columns:
-            parts = (_bracketed(columns.row(w.row) + self._technical(target, w, batch)) for w in rows.values() if w.row is not None)
-            for statement in self._statements(target, f"INSERT INTO {self.table(target)} ({names}) VALUES ", parts, tail):
+            parts = (
+                _bracketed(columns.row(w.row) + self._technical(target, w, batch))
+                for w in rows.values()
+                if w.row is not None
+            )
+            for statement in self._statements(
+                target, f"INSERT INTO {self.table(target)} ({names}) VALUES ", parts, tail
+            ):
                 self._run(statement)
 
     def _technical(self, target: Target, written: Written, batch: int) -> list[str]:
-        return [str(value) if isinstance(value, int) else quoted(str(value)) for value in self.technical_values(target, written, batch)]
+        return [
+            str(value) if isinstance(value, int) else quoted(str(value))
+            for value in self.technical_values(target, written, batch)
+        ]
 
-    def _deletes(self, target: Target, columns: Columns, gone: Sequence[tuple[Key, Written]], batch: int) -> Iterator[str]:
+    def _deletes(
+        self, target: Target, columns: Columns, gone: Sequence[tuple[Key, Written]], batch: int
+    ) -> Iterator[str]:
         head = f"DELETE FROM {self.table(target)} WHERE ({', '.join(self._key_names(target))}) IN ("
-        return self._statements(target, head, (_bracketed(columns.key(key)) for key, _ in gone), ")")
+        return self._statements(
+            target, head, (_bracketed(columns.key(key)) for key, _ in gone), ")"
+        )
 
-    def _marks(self, target: Target, columns: Columns, gone: Sequence[tuple[Key, Written]], batch: int) -> Iterator[str]:
+    def _marks(
+        self, target: Target, columns: Columns, gone: Sequence[tuple[Key, Written]], batch: int
+    ) -> Iterator[str]:
         """Soft deletes: each row gets its own technical values, joined by its key."""
         names = self._key_names(target)
-        changed = ", ".join(f"t.{self.quote(name)} = g.m{i}" for i, name in enumerate(target.technical.values()))
+        changed = ", ".join(
+            f"t.{self.quote(name)} = g.m{i}" for i, name in enumerate(target.technical.values())
+        )
         join = " AND ".join(f"t.{name} = g.k{i}" for i, name in enumerate(names))
-        parts = ("SELECT " + ", ".join([*_named("k", columns.key(key)), *_named("m", self._technical(target, written, batch))]) for key, written in gone)
-        return self._statements(target, f"UPDATE {self.table(target)} t JOIN (", parts, f") g ON {join} SET {changed}", " UNION ALL ")
+        parts = (
+            "SELECT "
+            + ", ".join(
+                [
+                    *_named("k", columns.key(key)),
+                    *_named("m", self._technical(target, written, batch)),
+                ]
+            )
+            for key, written in gone
+        )
+        return self._statements(
+            target,
+            f"UPDATE {self.table(target)} t JOIN (",
+            parts,
+            f") g ON {join} SET {changed}",
+            " UNION ALL ",
+        )
 
     # ---- paging
 
     def _range(self, target: Target, columns: Columns, after: Key | None, upto: Key | None) -> str:
         """The condition for keys past `after` up to `upto`."""
         names = self._key_names(target)
-        bounds = [_beyond(names, columns.key(key), operator) for key, operator in ((after, ">"), (upto, "<=")) if key is not None]
+        bounds = [
+            _beyond(names, columns.key(key), operator)
+            for key, operator in ((after, ">"), (upto, "<="))
+            if key is not None
+        ]
         return " AND ".join(["1 = 1", *bounds]) + self._live(target)
 
     def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
@@ -325,7 +460,9 @@ class MariaDbFront(SqlFront):
         names = ", ".join(self._key_names(target))
         with self._writing(target) as columns:
             where = self._range(target, columns, after, None)
-            rows = self._run(f"SELECT {names} FROM {self.table(target)} WHERE {where} ORDER BY {names} LIMIT {limit:d}").all()
+            rows = self._run(
+                f"SELECT {names} FROM {self.table(target)} WHERE {where} ORDER BY {names} LIMIT {limit:d}"
+            ).all()
             return [columns.key_texts(row) for row in rows]
 
     def same_order(self, target: Target) -> bool:
@@ -336,7 +473,9 @@ class MariaDbFront(SqlFront):
         """See Front.lines."""
         names = self.names(column.name for column in target.columns)
         with self._writing(target) as columns:
-            rows = self._run(f"SELECT {names} FROM {self.table(target)} WHERE {self._range(target, columns, after, upto)}")
+            rows = self._run(
+                f"SELECT {names} FROM {self.table(target)} WHERE {self._range(target, columns, after, upto)}"
+            )
             return [line_of(columns.texts(row)) for row in rows]
 
 

@@ -23,7 +23,14 @@ _UNBOUNDED = 1 << 40
 _INTEGERS = {v.INT2: "SMALLINT", v.INT4: "INT", v.INT8: "BIGINT", v.OID: "BIGINT"}
 _BYTES = {v.INT2: 2, v.INT4: 4, v.INT8: 8, v.OID: 8, v.BOOL: 1}
 _SIZES = {"tinyint": 1, "smallint": 2, "mediumint": 3, "int": 4, "bigint": 8}
-_TEXTS = {"varchar": 0, "tinytext": 63, "text": 16_383, "mediumtext": 4_194_303, "longtext": _UNBOUNDED}  # characters of four bytes
+# Characters of four bytes
+_TEXTS = {
+    "varchar": 0,
+    "tinytext": 63,
+    "text": 16_383,
+    "mediumtext": 4_194_303,
+    "longtext": _UNBOUNDED,
+}
 # Characters of the longest text PostgreSQL writes for a type.
 _WIDTHS = {
     v.BOOL: 1, v.INT2: 6, v.INT4: 11, v.INT8: 20, v.OID: 10, v.FLOAT4: 32, v.FLOAT8: 32, v.DATE: 16, v.TIMESTAMP: 32, v.TIMESTAMPTZ: 36,
@@ -53,7 +60,11 @@ class Declared(NamedTuple):
 def declared(text: str) -> Declared:
     """Parses a column type."""
     found = _DECLARED.match(text.lower())
-    return Declared(found[1], int(found[2] or 0), int(found[3] or 0), found[4].strip()) if found else Declared(text.lower(), 0, 0, "")
+    return (
+        Declared(found[1], int(found[2] or 0), int(found[3] or 0), found[4].strip())
+        if found
+        else Declared(text.lower(), 0, 0, "")
+    )
 
 
 def _sized(column: FrontColumn) -> tuple[int, int] | None:
@@ -82,11 +93,19 @@ def column_type(target: Target, index: int) -> str:
         return "TINYINT(1)"
     if index in target.key:
         room = _key_room(target)
-        return f"VARBINARY({room})" if column.type_oid == v.BYTEA else f"VARCHAR({_key_width(column) or room // 4})"
+        return (
+            f"VARBINARY({room})"
+            if column.type_oid == v.BYTEA
+            else f"VARCHAR({_key_width(column) or room // 4})"
+        )
     if column.builtin and column.type_oid == v.BYTEA:
         return "LONGBLOB"
     width = _width(column)
-    return f"VARCHAR({width})" if width <= _SHORT and _short_bytes(target) <= _ROW_BYTES else "LONGTEXT"
+    return (
+        f"VARCHAR({width})"
+        if width <= _SHORT and _short_bytes(target) <= _ROW_BYTES
+        else "LONGTEXT"
+    )
 
 
 def _short_bytes(target: Target) -> int:
@@ -103,12 +122,23 @@ def _key_width(column: FrontColumn) -> int:
 def _key_room(target: Target) -> int:
     """Bytes for each key column without a short length of its own."""
     columns = [target.columns[i] for i in target.key]
-    fixed = sum(_BYTES.get(column.type_oid, 4 * _key_width(column)) if column.builtin else 0 for column in columns)
-    sharing = sum(1 for column in columns if not (column.builtin and column.type_oid in _BYTES) and not _key_width(column))
+    fixed = sum(
+        _BYTES.get(column.type_oid, 4 * _key_width(column)) if column.builtin else 0
+        for column in columns
+    )
+    sharing = sum(
+        1
+        for column in columns
+        if not (column.builtin and column.type_oid in _BYTES) and not _key_width(column)
+    )
     room = (KEY_BYTES - fixed) // max(1, sharing)
     if room < 4 * bool(sharing):
         names = ", ".join(column.name for column in columns)
-        raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"its key ({names}) does not fit into the {KEY_BYTES} bytes of an index")
+        raise FrontTableWrong(
+            resource=target.resource,
+            table=target.name,
+            reason=f"its key ({names}) does not fit into the {KEY_BYTES} bytes of an index",
+        )
     return room
 
 
@@ -159,11 +189,15 @@ def _fitting(name: str, limit: int, convert: Callable[[str], str]) -> Callable[[
     return literal
 
 
-def _matching(name: str, pattern: re.Pattern[str], form: Callable[[re.Match[str]], str]) -> Callable[[str], str]:
+def _matching(
+    name: str, pattern: re.Pattern[str], form: Callable[[re.Match[str]], str]
+) -> Callable[[str], str]:
     def literal(text: str) -> str:
         match = pattern.fullmatch(text)
         if match is None:
-            raise Unfit(f"column {name} cannot hold a value: no number, no date, or a year outside 1 to 9999")
+            raise Unfit(
+                f"column {name} cannot hold a value: no number, no date, or a year outside 1 to 9999"
+            )
         return form(match)
 
     return literal
@@ -175,7 +209,11 @@ def _binary(text: str) -> str:
 
 def _encoder(column: FrontColumn, found: Declared) -> Callable[[str], str]:
     if found.name in _TEXTS:
-        return quoted if found.name == "longtext" else _fitting(column.name, found.size or _TEXTS[found.name], quoted)
+        return (
+            quoted
+            if found.name == "longtext"
+            else _fitting(column.name, found.size or _TEXTS[found.name], quoted)
+        )
     if column.type_oid == v.BOOL:
         return {"t": "1", "f": "0"}.__getitem__
     if found.name == "decimal":
@@ -231,16 +269,28 @@ class Columns:
     """A target's columns as the table has them: rows and keys become literals, and what was read becomes PostgreSQL's text."""
 
     def __init__(self, target: Target, found: Mapping[str, Declared]) -> None:
-        types = [found.get(column.name) or declared(column_type(target, i)) for i, column in enumerate(target.columns)]
-        self._encoders = [_encoder(column, kind) for column, kind in zip(target.columns, types, strict=True)]
+        types = [
+            found.get(column.name) or declared(column_type(target, i))
+            for i, column in enumerate(target.columns)
+        ]
+        self._encoders = [
+            _encoder(column, kind) for column, kind in zip(target.columns, types, strict=True)
+        ]
         self._key_encoders = [self._encoders[i] for i in target.key]
-        self._decoders = [(i, out) for i, (c, kind) in enumerate(zip(target.columns, types, strict=True)) if (out := _decoder(c, kind))]
+        self._decoders = [
+            (i, out)
+            for i, (c, kind) in enumerate(zip(target.columns, types, strict=True))
+            if (out := _decoder(c, kind))
+        ]
         self._key = target.key
         self.ordered = all(ordered(target.columns[i], types[i]) for i in target.key)
 
     def row(self, row: FrontRow) -> list[str]:
         """Literals of a row. Raises Unfit."""
-        return ["NULL" if value is None else encode(value) for encode, value in zip(self._encoders, row, strict=True)]
+        return [
+            "NULL" if value is None else encode(value)
+            for encode, value in zip(self._encoders, row, strict=True)
+        ]
 
     def key(self, key: Key) -> list[str]:
         """Literals of a key. Raises Unfit."""
@@ -257,4 +307,9 @@ class Columns:
     def key_texts(self, parts: Sequence[Any]) -> Key:
         """A key that was read."""
         outs = dict(self._decoders)
-        return tuple([str(outs[i](part)) if i in outs else part for i, part in zip(self._key, parts, strict=True)])
+        return tuple(
+            [
+                str(outs[i](part)) if i in outs else part
+                for i, part in zip(self._key, parts, strict=True)
+            ]
+        )

@@ -26,7 +26,8 @@ class Durable:
     copies: dict[str, Copy] = field(default_factory=dict)
     holes: dict[str, set[Key]] = field(default_factory=dict)
     fingerprints: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    requests: dict[str, tuple[Request, str, Mapping[str, Any]]] = field(default_factory=dict)  # id -> request, state, report
+    # Id -> request, state, report
+    requests: dict[str, tuple[Request, str, Mapping[str, Any]]] = field(default_factory=dict)
     occupants: dict[str, dict[Key, str]] = field(default_factory=dict)
     withheld: dict[str, dict[Key, bool]] = field(default_factory=dict)
     topic_keys: dict[str, list[str]] = field(default_factory=dict)
@@ -39,7 +40,9 @@ class MemoryFront:
     def __init__(self, durable: Durable) -> None:
         self.durable = durable
         self.ordered = False  # what `same_order` says
-        self._open: Durable | None = None  # the transaction: a copy that replaces the durable content at commit
+        self._open: Durable | None = (
+            None  # the transaction: a copy that replaces the durable content at commit
+        )
         self._epoch = 0
 
     def silent_since(self) -> float | None:
@@ -55,21 +58,47 @@ class MemoryFront:
         self.durable.stored = self.durable.stored._replace(epoch=self._epoch)
         d = self.durable
         holes = {name: set(keys) for name, keys in d.holes.items()}
-        withheld, xids = {name: dict(keys) for name, keys in d.withheld.items()}, [xid for xids in d.xids for xid in xids]
-        return d.stored._replace(copies=dict(d.copies), holes=holes, withheld=withheld, fingerprints=dict(d.fingerprints), xids=xids)
+        withheld, xids = (
+            {name: dict(keys) for name, keys in d.withheld.items()},
+            [xid for xids in d.xids for xid in xids],
+        )
+        return d.stored._replace(
+            copies=dict(d.copies),
+            holes=holes,
+            withheld=withheld,
+            fingerprints=dict(d.fingerprints),
+            xids=xids,
+        )
 
     def check(self, target: Target) -> None:
         """See Front.check."""
         if target.name not in self.durable.tables:
-            raise FrontTableWrong(resource=target.resource, table=target.name, reason="it does not exist")
+            raise FrontTableWrong(
+                resource=target.resource, table=target.name, reason="it does not exist"
+            )
 
     def begin(self) -> None:
         """See Front.begin."""
         if self._open is None:
             d = self.durable
-            rows: dict[str, Any] = {"tables": deepcopy(d.tables), "outbox": list(d.outbox), "xids": list(d.xids)}
-            rows |= {"occupants": deepcopy(d.occupants), "withheld": deepcopy(d.withheld), "topic_keys": deepcopy(d.topic_keys)}
-            self._open = replace(d, **rows, copies=dict(d.copies), holes=deepcopy(d.holes), fingerprints=dict(d.fingerprints), requests=dict(d.requests))
+            rows: dict[str, Any] = {
+                "tables": deepcopy(d.tables),
+                "outbox": list(d.outbox),
+                "xids": list(d.xids),
+            }
+            rows |= {
+                "occupants": deepcopy(d.occupants),
+                "withheld": deepcopy(d.withheld),
+                "topic_keys": deepcopy(d.topic_keys),
+            }
+            self._open = replace(
+                d,
+                **rows,
+                copies=dict(d.copies),
+                holes=deepcopy(d.holes),
+                fingerprints=dict(d.fingerprints),
+                requests=dict(d.requests),
+            )
 
     @property
     def _transaction(self) -> Durable:
@@ -107,7 +136,12 @@ class MemoryFront:
         """See Front.lines: in the order of numbers."""
         rows = self._transaction.tables[target.name]
         low, high = (None if key is None else [int(part) for part in key] for key in (after, upto))
-        wanted = [key for key in rows if (low is None or [int(p) for p in key] > low) and (high is None or [int(p) for p in key] <= high)]
+        wanted = [
+            key
+            for key in rows
+            if (low is None or [int(p) for p in key] > low)
+            and (high is None or [int(p) for p in key] <= high)
+        ]
         return [line_of(rows[key]) for key in wanted]
 
     def count(self, target: Target) -> int:
@@ -124,7 +158,9 @@ class MemoryFront:
         kept.difference_update(filled)
         kept.update(holes)
 
-    def withhold(self, resource: str, withheld: Mapping[Key, bool], released: Collection[Key]) -> None:
+    def withhold(
+        self, resource: str, withheld: Mapping[Key, bool], released: Collection[Key]
+    ) -> None:
         """See Front.withhold."""
         kept = self._transaction.withheld.setdefault(resource, {})
         for key in released:
@@ -137,7 +173,9 @@ class MemoryFront:
 
     def forget_topic_keys(self, resource: str, keys: Collection[str]) -> None:
         """See Front.forget_topic_keys."""
-        self._transaction.topic_keys[resource] = [key for key in self._transaction.topic_keys.get(resource, []) if key not in keys]
+        self._transaction.topic_keys[resource] = [
+            key for key in self._transaction.topic_keys.get(resource, []) if key not in keys
+        ]
 
     def keep_occupants(self, resource: str, texts: Mapping[Key, str]) -> None:
         """See Front.keep_occupants."""
@@ -163,13 +201,21 @@ class MemoryFront:
 
     def requests(self) -> list[Request]:
         """See Front.requests."""
-        return [request._replace(running=state == "running") for request, state, _ in self.durable.requests.values() if state in ("asked", "running")]
+        return [
+            request._replace(running=state == "running")
+            for request, state, _ in self.durable.requests.values()
+            if state in ("asked", "running")
+        ]
 
     def answer(self, request: str, state: str, report: Mapping[str, Any]) -> bool:
         """See Front.answer."""
         if request not in self.durable.requests:
             return False
-        (self._open or self.durable).requests[request] = (self.durable.requests[request][0], state, report)
+        (self._open or self.durable).requests[request] = (
+            self.durable.requests[request][0],
+            state,
+            report,
+        )
         return True
 
     def store(self, batch: Batch, time_us: int) -> None:
@@ -181,9 +227,14 @@ class MemoryFront:
         done, before = self._transaction, self.durable.stored
         if before.epoch != self._epoch:
             raise AnotherAgent(holder="its epoch was raised")
-        resources = {name: state._replace(seq=progress.seqs.get(name, (state.seq, 0))[0]) for name, state in before.resources.items()}
+        resources = {
+            name: state._replace(seq=progress.seqs.get(name, (state.seq, 0))[0])
+            for name, state in before.resources.items()
+        }
         states = done.stored.resources
-        resources = {name: state._replace(state=states[name].state) for name, state in resources.items()}
+        resources = {
+            name: state._replace(state=states[name].state) for name, state in resources.items()
+        }
         self.durable.stored = before._replace(
             position=progress.position,
             position_time_us=progress.position_time_us,
@@ -192,10 +243,18 @@ class MemoryFront:
             batch=progress.batch,
             resources=resources,
         )
-        self.durable.tables, self.durable.outbox, self.durable.copies, self.durable.holes = done.tables, done.outbox, done.copies, done.holes
+        self.durable.tables, self.durable.outbox, self.durable.copies, self.durable.holes = (
+            done.tables,
+            done.outbox,
+            done.copies,
+            done.holes,
+        )
         self.durable.fingerprints, self.durable.occupants = done.fingerprints, done.occupants
         self.durable.withheld, self.durable.topic_keys = done.withheld, done.topic_keys
-        self.durable.requests = {key: done.requests.get(key, asked) for key, asked in self.durable.requests.items()}  # others ask and withdraw meanwhile
+        # Others ask and withdraw meanwhile
+        self.durable.requests = {
+            key: done.requests.get(key, asked) for key, asked in self.durable.requests.items()
+        }
         self.durable.xids = [*done.xids, tuple(progress.xids)] if progress.xids else done.xids
         self._open = None
 
@@ -205,18 +264,31 @@ class MemoryFront:
 
     def prune(self, snapshot: Snapshot) -> None:
         """See Front.prune."""
-        self._transaction.xids = [xids for xids in self._transaction.xids if not all(snapshot.sees(xid) for xid in xids)]
+        self._transaction.xids = [
+            xids for xids in self._transaction.xids if not all(snapshot.sees(xid) for xid in xids)
+        ]
 
     def suspend(self, error: Suspend) -> None:
         """See Front.suspend."""
-        again = Copy(republish=True) if self.durable.copies.get(error.resource, Copy()).republish else None
+        again = (
+            Copy(republish=True)
+            if self.durable.copies.get(error.resource, Copy()).republish
+            else None
+        )
         _move(self.durable, error.resource, "suspended", again)
         self.durable.holes.pop(error.resource, None)
         self.durable.suspended[error.resource] = error.code
 
     def start_copy(self, resource: str, copy: Copy) -> None:
         """See Front.start_copy."""
-        _move(self.durable, resource, "copying", copy._replace(republish=copy.republish or self.durable.copies.get(resource, Copy()).republish))
+        _move(
+            self.durable,
+            resource,
+            "copying",
+            copy._replace(
+                republish=copy.republish or self.durable.copies.get(resource, Copy()).republish
+            ),
+        )
 
     def begin_generation(self, resource: str, copy: Copy) -> None:
         """See Front.begin_generation."""
@@ -248,5 +320,17 @@ def _own_order(key: Key) -> tuple[str, ...]:
 def empty_store(topics: Mapping[str, str], tables: Sequence[str], position: str = "0/0") -> Durable:
     """A front end whose tables are live and empty: `topics` by resource, `tables` by name."""
     states = {name: ResourceState("live", topic, 1, 0) for name, topic in topics.items()}
-    stored = Stored("memory", "1", 1, "slot", 0, position, time.time_ns() // 1000, CommitMark("", 0, 0), 0, 0, states)
+    stored = Stored(
+        "memory",
+        "1",
+        1,
+        "slot",
+        0,
+        position,
+        time.time_ns() // 1000,
+        CommitMark("", 0, 0),
+        0,
+        0,
+        states,
+    )
     return Durable(stored, {name: {} for name in tables})

@@ -21,7 +21,9 @@ class Occupants:
 
     __slots__ = ("arrived", "before", "gone")
 
-    def __init__(self, before: FrontRow | None = None, arrived: Collection[Row] = (), gone: bool = False) -> None:
+    def __init__(
+        self, before: FrontRow | None = None, arrived: Collection[Row] = (), gone: bool = False
+    ) -> None:
         self.before = before  # what the front end held
         self.arrived = list(arrived)
         self.gone = gone
@@ -90,9 +92,16 @@ class Occupancy:
     def load(self, resource: Resource, keys: Collection[Key]) -> None:
         """A set begins, perhaps within a transaction: takes up what it kept of these keys."""
         if resource.name in self._kept:
-            self._at(resource).update({key: Occupants.loads(text) for key, text in self._front.occupants(resource.name, keys).items()})
+            self._at(resource).update(
+                {
+                    key: Occupants.loads(text)
+                    for key, text in self._front.occupants(resource.name, keys).items()
+                }
+            )
 
-    def turns(self, rows: Rows, resource: Resource, old: Place | None, new: Place | None) -> Iterator[Turn]:
+    def turns(
+        self, rows: Rows, resource: Resource, old: Place | None, new: Place | None
+    ) -> Iterator[Turn]:
         """Counts a change in, and says what becomes of its keys, the old one first."""
         occupied = self._at(resource)
         for key in dict.fromkeys(place[0] for place in (old, new) if place is not None):
@@ -102,7 +111,10 @@ class Occupancy:
                 here = occupied[key] = Occupants(told)
             leaving = old[1] if old is not None and old[0] == key else None
             arriving = new[1] if new is not None and new[0] == key else None
-            stood = told is not None or (leaving is not None and here.untouched and not resource.filtered)  # a subscriber may have it
+            # A subscriber may have it
+            stood = told is not None or (
+                leaving is not None and here.untouched and not resource.filtered
+            )
             same = leaving is not None and here.leads(leaving)
             here.change(leaving, arriving)
             row = here.told(resource)
@@ -115,7 +127,9 @@ class Occupancy:
         """A set ends within the transaction: what the front end's rows do not say is kept there beside them."""
         for name, occupied in self._keys.items():
             certain = name not in copying and not self._resources[name].filtered
-            texts = {key: "" if here.settled(certain) else here.dumps() for key, here in occupied.items()}
+            texts = {
+                key: "" if here.settled(certain) else here.dumps() for key, here in occupied.items()
+            }
             if name in self._kept or any(texts.values()):
                 self._front.keep_occupants(name, texts)
                 self._kept.add(name)

@@ -23,7 +23,9 @@ CHUNK = 1 << 20  # bytes of frames after which a batch is full, and of one store
 _SMALL = 4096  # bytes up to which a batch is stored as it is
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # RFC 8878 section 3.1.1; no frame begins so
 _TOMBSTONE, _OLD_KEY, _NEW_KEY = 1, 2, 4
-_BEGIN, _TOPIC, _EVENT, _COMMIT, _HEARTBEAT, _BOUNDARY = (struct.Struct(f) for f in (">cIQqI", ">cHIH", ">cHQBIII", ">cQI", ">cQq", ">cBII"))
+_BEGIN, _TOPIC, _EVENT, _COMMIT, _HEARTBEAT, _BOUNDARY = (
+    struct.Struct(f) for f in (">cIQqI", ">cHIH", ">cHQBIII", ">cQI", ">cQq", ">cBII")
+)
 
 
 class OutboxBegin(NamedTuple):
@@ -104,13 +106,19 @@ def unpacked(stored: bytes) -> bytes:
     """The frames of a stored batch. Raises ValueError for a damaged one."""
     try:
         return zstandard.decompress(stored) if stored.startswith(_ZSTD_MAGIC) else stored
-    except (zstandard.ZstdError, MemoryError):  # the latter: its header promises a size no batch has
+    # The latter: its header promises a size no batch has
+    except (
+        zstandard.ZstdError,
+        MemoryError,
+    ):
         raise ValueError("an outbox batch is damaged: it cannot be decompressed") from None
 
 
 def event_id(source_id: str, commit_lsn: int, time_us: int, ordinal: int) -> str:
     """32 hex digits that name an event for ever: the same after every replay (docs/decisions/event-identity.md)."""
-    return hashlib.blake2b(f"{source_id}\0{commit_lsn}\0{time_us}\0{ordinal}".encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(
+        f"{source_id}\0{commit_lsn}\0{time_us}\0{ordinal}".encode(), digest_size=16
+    ).hexdigest()
 
 
 def frames(batch: Batch) -> Iterator[Frame]:
@@ -118,7 +126,9 @@ def frames(batch: Batch) -> Iterator[Frame]:
     try:
         yield from _frames(batch)
     except (struct.error, KeyError):
-        raise ValueError(f"outbox batch {batch.batch} is damaged: it ends too early, or names a topic it does not declare") from None
+        raise ValueError(
+            f"outbox batch {batch.batch} is damaged: it ends too early, or names a topic it does not declare"
+        ) from None
 
 
 def _frames(batch: Batch) -> Iterator[Frame]:
@@ -139,7 +149,10 @@ def _frames(batch: Batch) -> Iterator[Frame]:
             number += 1
             header = None
             if flags & (_OLD_KEY | _NEW_KEY):
-                header = ("__debezium.newkey" if flags & _NEW_KEY else "__debezium.oldkey", data[other_at:offset])
+                header = (
+                    "__debezium.newkey" if flags & _NEW_KEY else "__debezium.oldkey",
+                    data[other_at:offset],
+                )
             topic, generation = topics[index]
             yield OutboxEvent(
                 number,
@@ -180,7 +193,9 @@ def _frames(batch: Batch) -> Iterator[Frame]:
             offset = start + nkey + nvalue
             if offset > len(data):
                 raise struct.error
-            yield OutboxBoundary(bool(opens), data[start : start + nkey], data[start + nkey : offset])
+            yield OutboxBoundary(
+                bool(opens), data[start : start + nkey], data[start + nkey : offset]
+            )
         else:
             raise ValueError(f"outbox batch {batch.batch}: unknown frame at byte {offset}")
 
@@ -222,7 +237,16 @@ class BatchWriter:
         self._add(_BEGIN.pack(b"T", *self._begin))
 
     def event(
-        self, topic: str, generation: int, seq: int, key: bytes, value: bytes, *, tombstone: bool = False, old_key: bytes = b"", new_key: bytes = b""
+        self,
+        topic: str,
+        generation: int,
+        seq: int,
+        key: bytes,
+        value: bytes,
+        *,
+        tombstone: bool = False,
+        old_key: bytes = b"",
+        new_key: bytes = b"",
     ) -> int:
         """Frames one event and returns its number."""
         index = self._topics.get((topic, generation))
@@ -231,8 +255,21 @@ class BatchWriter:
             name = topic.encode()
             self._add(_TOPIC.pack(b"R", index, generation, len(name)) + name)
         other = old_key or new_key
-        flags = (_TOMBSTONE if tombstone else 0) | (_OLD_KEY if old_key else 0) | (_NEW_KEY if new_key else 0)
-        self._add(b"".join((_EVENT.pack(b"E", index, seq, flags, len(key), len(value), len(other)), key, value, other)))
+        flags = (
+            (_TOMBSTONE if tombstone else 0)
+            | (_OLD_KEY if old_key else 0)
+            | (_NEW_KEY if new_key else 0)
+        )
+        self._add(
+            b"".join(
+                (
+                    _EVENT.pack(b"E", index, seq, flags, len(key), len(value), len(other)),
+                    key,
+                    value,
+                    other,
+                )
+            )
+        )
         self.number += 1
         self.events += 1
         return self.number

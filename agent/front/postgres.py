@@ -15,7 +15,15 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from agent.bounded import BoundedConnection, bounded
 from agent.copy_out import copy_out
-from agent.errors import AgentError, AnotherAgent, FrontBusy, FrontTableWrong, FrontUnreachable, LoginRefused, RowRefused
+from agent.errors import (
+    AgentError,
+    AnotherAgent,
+    FrontBusy,
+    FrontTableWrong,
+    FrontUnreachable,
+    LoginRefused,
+    RowRefused,
+)
 from agent.events import values as v
 from agent.events.lines import line_of
 from agent.front.base import Written
@@ -23,14 +31,33 @@ from agent.front.store import SqlFront
 from agent.resource import FrontRow, Key, Target
 
 _LOCK = 0x53594E43  # advisory lock namespace: "SYNC"
-_PATIENCE = 8.0  # seconds without an answer, beyond waiting for a lock, after which the line counts as dead
+_PATIENCE = (
+    8.0  # seconds without an answer, beyond waiting for a lock, after which the line counts as dead
+)
 _LOCK_PATIENCE = 5.0  # seconds; a killed agent's backend needs a moment to notice
 _COLLATED = (v.TEXT, v.VARCHAR, v.BPCHAR, v.NAME, v.CHAR)
 # Types whose text means another value in another database or session, or that take no text at all: their columns are text here.
 _FOREIGN = re.compile(r"money|xml|aclitem|gtsvector|reg|pg_(?!lsn|snapshot)")
 # Types whose cast to text writes another text than the stream has: true for t, no blanks of char(n), an inet's mask where it is whole.
-_OUTPUTS = {"boolean": "boolout", "character": "bpcharout", "bpchar": "bpcharout", '"char"': "charout", "cidr": "cidr_out", "inet": "inet_out"}
-_ORDERED = ("smallint", "integer", "bigint", "oid", "numeric", "date", "uuid", "timestamp")  # types whose order hangs on no collation
+_OUTPUTS = {
+    "boolean": "boolout",
+    "character": "bpcharout",
+    "bpchar": "bpcharout",
+    '"char"': "charout",
+    "cidr": "cidr_out",
+    "inet": "inet_out",
+}
+# Types whose order hangs on no collation
+_ORDERED = (
+    "smallint",
+    "integer",
+    "bigint",
+    "oid",
+    "numeric",
+    "date",
+    "uuid",
+    "timestamp",
+)
 
 _COLUMNS = text("""
     select a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef or a.attidentity <> '' or a.attgenerated <> '',
@@ -47,7 +74,9 @@ _LACKING = text("""
     select privilege from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) privilege where not has_table_privilege(to_regclass(:table), privilege)""")
 
 
-def postgres_engine(url: str | URL, password: Callable[[], str] | None, lock_wait: float, pooled: bool = False) -> Engine:
+def postgres_engine(
+    url: str | URL, password: Callable[[], str] | None, lock_wait: float, pooled: bool = False
+) -> Engine:
     """An engine whose sessions write values in the one text form (`values.SESSION`), wait for locks within bounds and notice a dead peer.
 
     `password` is asked at each connection. `pooled`: connections are kept between transactions, for a reader that asks often; its owner disposes of the engine.
@@ -60,13 +89,28 @@ def postgres_engine(url: str | URL, password: Callable[[], str] | None, lock_wai
         "client_connection_check_interval": "1s",
     }
     address = make_url(url)
-    options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in settings.items())
-    reach = {"connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": 25_000, "options": options}
+    options = " ".join(
+        f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in settings.items()
+    )
+    reach = {
+        "connect_timeout": 5,
+        "keepalives_idle": 5,
+        "keepalives_interval": 3,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 25_000,
+        "options": options,
+    }
     engine = create_engine(address, connect_args=reach, poolclass=QueuePool if pooled else NullPool)
 
     @event.listens_for(engine, "do_connect")
-    def connect(_dialect: object, _record: object, arguments: tuple[Any, ...], named: dict[str, Any]) -> BoundedConnection:
-        return bounded(lock_wait + _PATIENCE, *arguments, **named | ({} if password is None else {"password": password()}))
+    def connect(
+        _dialect: object, _record: object, arguments: tuple[Any, ...], named: dict[str, Any]
+    ) -> BoundedConnection:
+        return bounded(
+            lock_wait + _PATIENCE,
+            *arguments,
+            **named | ({} if password is None else {"password": password()}),
+        )
 
     return engine
 
@@ -75,14 +119,20 @@ def accepts(source: str, target: str) -> bool:
     """Whether a column of type `target` holds every value of type `source` exactly, both as format_type writes them."""
     if target in (source, "text"):
         return True
-    wider = {"smallint": ("integer", "bigint", "numeric"), "integer": ("bigint", "numeric"), "bigint": ("numeric",)}
+    wider = {
+        "smallint": ("integer", "bigint", "numeric"),
+        "integer": ("bigint", "numeric"),
+        "bigint": ("numeric",),
+    }
     if target in wider.get(source, ()):
         return True
     return _same_family_wider(source, target)
 
 
 def _same_family_wider(source: str, target: str) -> bool:
-    pattern = re.compile(r"^(character varying|numeric|time|timestamp|interval)(?:\((\d+)(?:,(\d+))?\))?( with(?:out)? time zone)?$")
+    pattern = re.compile(
+        r"^(character varying|numeric|time|timestamp|interval)(?:\((\d+)(?:,(\d+))?\))?( with(?:out)? time zone)?$"
+    )
     a, b = pattern.match(source), pattern.match(target)
     if a is None or b is None or (a[1], a[4]) != (b[1], b[4]):
         return False
@@ -104,18 +154,25 @@ class PostgresFront(SqlFront):
     def __init__(self, url: str, password: Callable[[], str] | None, lock_wait: float) -> None:
         super().__init__(postgres_engine(url, password, lock_wait))
         self._staged: set[str] = set()
-        self._declared: dict[str, dict[str, str]] = {}  # resource -> column -> type, as `check` found them
+        self._declared: dict[
+            str, dict[str, str]
+        ] = {}  # resource -> column -> type, as `check` found them
 
     def lock(self, connection: Connection) -> None:
         """See SqlFront.lock."""
         self._staged.clear()
         deadline = time.monotonic() + _LOCK_PATIENCE
         key = {"space": _LOCK, "key": 0}
-        while not connection.execute(text("select pg_try_advisory_lock(:space, :key)"), key).scalar_one():
+        while not connection.execute(
+            text("select pg_try_advisory_lock(:space, :key)"), key
+        ).scalar_one():
             connection.rollback()
             if time.monotonic() > deadline:
                 holder = connection.execute(
-                    text("select pid from pg_locks where locktype = 'advisory' and classid = :space and objid = :key and granted"), key
+                    text(
+                        "select pid from pg_locks where locktype = 'advisory' and classid = :space and objid = :key and granted"
+                    ),
+                    key,
                 ).scalar()
                 raise AnotherAgent(holder=f"server process {holder}")
             connection.execute(text("select pg_sleep(0.1)"))
@@ -129,7 +186,11 @@ class PostgresFront(SqlFront):
         if isinstance(cause, psycopg.OperationalError) and not sqlstate:
             return self._unreachable(str(cause))
         diag = getattr(cause, "diag", None)
-        named = " ".join(str(part) for part in (getattr(diag, "constraint_name", None), getattr(diag, "column_name", None)) if part)
+        named = " ".join(
+            str(part)
+            for part in (getattr(diag, "constraint_name", None), getattr(diag, "column_name", None))
+            if part
+        )
         reason = f"SQLSTATE {sqlstate} {type(cause).__name__} {named}".strip()
         if target is not None and sqlstate[:2] in ("22", "23", "42", "0A"):
             return RowRefused(resource=target.resource, table=target.name, reason=reason)
@@ -140,8 +201,18 @@ class PostgresFront(SqlFront):
     def _unreachable(self, message: str) -> AgentError:
         """The client's own message about a connection: server, port and user at the most."""
         first = message.strip().splitlines()[0] if message.strip() else "connection lost"
-        if any(sign in message for sign in ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")):
-            return LoginRefused(peer="the front-end database", user=self.engine.url.username or "", reason=first)
+        if any(
+            sign in message
+            for sign in (
+                "authentication failed",
+                "no password supplied",
+                "does not exist",
+                "no pg_hba.conf entry",
+            )
+        ):
+            return LoginRefused(
+                peer="the front-end database", user=self.engine.url.username or "", reason=first
+            )
         return FrontUnreachable(reason=first)
 
     def name_fault(self, name: str, of_table: bool) -> str:
@@ -151,7 +222,9 @@ class PostgresFront(SqlFront):
     def column_type(self, target: Target, index: int) -> str:
         """See SqlFront.column_type. What is not PostgreSQL's own, or foreign here, becomes text; keys are bytewise."""
         column = target.columns[index]
-        declared = column.type_name if column.builtin and not _FOREIGN.match(column.type_name) else "text"
+        declared = (
+            column.type_name if column.builtin and not _FOREIGN.match(column.type_name) else "text"
+        )
         collated = index in target.key and (column.type_oid in _COLLATED or declared == "text")
         return f'{declared} COLLATE "C"' if collated else declared
 
@@ -165,51 +238,91 @@ class PostgresFront(SqlFront):
     def check(self, target: Target) -> None:
         """See Front.check."""
         with self.guarded(), self.engine.connect() as connection:
-            columns = {row[0]: row for row in connection.execute(_COLUMNS, {"table": self.table(target)})}
+            columns = {
+                row[0]: row for row in connection.execute(_COLUMNS, {"table": self.table(target)})
+            }
             indexes = connection.execute(_INDEXES, {"table": self.table(target)}).all()
             lacking = connection.execute(_LACKING, {"table": self.table(target)}).scalars().all()
         if not columns:
-            raise FrontTableWrong(resource=target.resource, table=target.name, reason="it does not exist")
+            raise FrontTableWrong(
+                resource=target.resource, table=target.name, reason="it does not exist"
+            )
         if lacking:
-            raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"the agent's role lacks the right {', '.join(lacking)}")
+            raise FrontTableWrong(
+                resource=target.resource,
+                table=target.name,
+                reason=f"the agent's role lacks the right {', '.join(lacking)}",
+            )
         for i, column in enumerate(target.columns):
             self._check_column(target, i, columns.get(column.name))
         self._declared[target.resource] = {name: row[1] for name, row in columns.items()}
         ours = {column.name for column in target.columns} | set(target.technical.values())
         for name in target.technical.values():
             if name not in columns:
-                raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"technical column {name} is missing")
+                raise FrontTableWrong(
+                    resource=target.resource,
+                    table=target.name,
+                    reason=f"technical column {name} is missing",
+                )
         for name, row in columns.items():
             if name not in ours and row[2] and not row[3]:
-                raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"column {name} is NOT NULL without a default and not shared")
+                raise FrontTableWrong(
+                    resource=target.resource,
+                    table=target.name,
+                    reason=f"column {name} is NOT NULL without a default and not shared",
+                )
         self._check_key(target, {row[0]: (row[1], set(row[2])) for row in indexes})
 
     def _check_column(self, target: Target, index: int, row: Sequence[Any] | None) -> None:
         column = target.columns[index]
         if row is None:
-            raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"column {column.name} is missing")
+            raise FrontTableWrong(
+                resource=target.resource,
+                table=target.name,
+                reason=f"column {column.name} is missing",
+            )
         _, declared, not_null, _, deterministic, generated = row
         wanted = self.column_type(target, index).partition(" COLLATE ")[0]
         if not accepts(wanted, declared):
             raise FrontTableWrong(
-                resource=target.resource, table=target.name, reason=f"column {column.name} is {declared}, narrower than the source's {wanted}"
+                resource=target.resource,
+                table=target.name,
+                reason=f"column {column.name} is {declared}, narrower than the source's {wanted}",
             )
         if generated:
-            raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"column {column.name} is generated")
+            raise FrontTableWrong(
+                resource=target.resource,
+                table=target.name,
+                reason=f"column {column.name} is generated",
+            )
         if index in target.key and not deterministic:
             raise FrontTableWrong(
-                resource=target.resource, table=target.name, reason=f'key column {column.name} has a nondeterministic collation; use COLLATE "C"'
+                resource=target.resource,
+                table=target.name,
+                reason=f'key column {column.name} has a nondeterministic collation; use COLLATE "C"',
             )
         if not_null and not column.not_null and index not in target.key:
-            raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"column {column.name} is NOT NULL, the source's is not")
+            raise FrontTableWrong(
+                resource=target.resource,
+                table=target.name,
+                reason=f"column {column.name} is NOT NULL, the source's is not",
+            )
 
     def _check_key(self, target: Target, indexes: Mapping[str, tuple[bool, set[str]]]) -> None:
         wanted = {target.columns[i].name for i in target.key}
         if not any(columns == wanted for _, columns in indexes.values()):
-            raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"it has no primary key or unique index on ({', '.join(sorted(wanted))})")
+            raise FrontTableWrong(
+                resource=target.resource,
+                table=target.name,
+                reason=f"it has no primary key or unique index on ({', '.join(sorted(wanted))})",
+            )
         extra = [name for name, (_, columns) in indexes.items() if columns != wanted]
         if extra:
-            raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"unique index {', '.join(extra)} besides the key")
+            raise FrontTableWrong(
+                resource=target.resource,
+                table=target.name,
+                reason=f"unique index {', '.join(extra)} besides the key",
+            )
 
     # ---- rows: statements on the driver's own connection, with server-side parameters ($1), so that a % in a name means nothing
 
@@ -226,7 +339,9 @@ class PostgresFront(SqlFront):
         names = [self.quote(target.columns[i].name) for i in target.key]
         types = [self._type(target, i) for i in target.key]
         arrays = ", ".join(f"${n}::text[]" for n in range(1, len(names) + len(more) + 1))
-        join = " AND ".join(f"t.{name} = k.{name}::{declared}" for name, declared in zip(names, types, strict=True))
+        join = " AND ".join(
+            f"t.{name} = k.{name}::{declared}" for name, declared in zip(names, types, strict=True)
+        )
         return f"unnest({arrays}) AS k({', '.join([*names, *more])})", join
 
     def fetch(self, target: Target, keys: Sequence[Key]) -> dict[Key, FrontRow]:
@@ -236,7 +351,10 @@ class PostgresFront(SqlFront):
         source, join = self._keys(target)
         columns = ", ".join(self._text(target, i) for i in range(len(target.columns)))
         with self.cursor(target) as cursor:
-            cursor.execute(f"SELECT {columns} FROM {self.table(target)} t JOIN {source} ON {join}{self._live(target)}", _arrays(keys))
+            cursor.execute(
+                f"SELECT {columns} FROM {self.table(target)} t JOIN {source} ON {join}{self._live(target)}",
+                _arrays(keys),
+            )
             return {tuple(row[i] for i in target.key): row for row in cursor.fetchall()}
 
     def _live(self, target: Target) -> str:
@@ -252,7 +370,13 @@ class PostgresFront(SqlFront):
             if kept:
                 self._upsert(cursor, target, kept)
 
-    def _delete(self, cursor: psycopg.RawCursor[Any], target: Target, gone: Sequence[tuple[Key, Written]], batch: int) -> None:
+    def _delete(
+        self,
+        cursor: psycopg.RawCursor[Any],
+        target: Target,
+        gone: Sequence[tuple[Key, Written]],
+        batch: int,
+    ) -> None:
         keys = _arrays([key for key, _ in gone])
         if not target.soft_delete:
             source, join = self._keys(target)
@@ -261,23 +385,47 @@ class PostgresFront(SqlFront):
         marks = _arrays([self._texts(target, w, batch) for _, w in gone])
         names = {role: self.quote(name) for role, name in target.technical.items()}
         source, join = self._keys(target, [f"mark_{role}" for role in names])
-        changed = ", ".join(f"{name} = k.mark_{role}::{self.technical_type(role)}" for role, name in names.items())
-        cursor.execute(f"UPDATE {self.table(target)} t SET {changed} FROM {source} WHERE {join}", keys + marks)
+        changed = ", ".join(
+            f"{name} = k.mark_{role}::{self.technical_type(role)}" for role, name in names.items()
+        )
+        cursor.execute(
+            f"UPDATE {self.table(target)} t SET {changed} FROM {source} WHERE {join}", keys + marks
+        )
 
     def _texts(self, target: Target, written: Written, batch: int) -> tuple[str, ...]:
-        return tuple([str(value) for value in self.technical_values(target, written, batch)]) if target.technical else ()
+        return (
+            tuple([str(value) for value in self.technical_values(target, written, batch)])
+            if target.technical
+            else ()
+        )
 
-    def _upsert(self, cursor: psycopg.RawCursor[Any], target: Target, rows: Sequence[FrontRow]) -> None:
+    def _upsert(
+        self, cursor: psycopg.RawCursor[Any], target: Target, rows: Sequence[FrontRow]
+    ) -> None:
         stage = self._stage(cursor, target)
         names = self._copy_in(cursor, target, f"pg_temp.{stage}", rows)
         keys = [target.columns[i].name for i in target.key]
-        others = [self.quote(n) for n in (*(c.name for c in target.columns), *target.technical.values()) if n not in keys]
-        action = f"UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in others)}" if others else "NOTHING"
-        cursor.execute(f"INSERT INTO {self.table(target)} ({names}) SELECT {names} FROM pg_temp.{stage} ON CONFLICT ({self.names(keys)}) DO {action}")
+        others = [
+            self.quote(n)
+            for n in (*(c.name for c in target.columns), *target.technical.values())
+            if n not in keys
+        ]
+        action = (
+            f"UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in others)}"
+            if others
+            else "NOTHING"
+        )
+        cursor.execute(
+            f"INSERT INTO {self.table(target)} ({names}) SELECT {names} FROM pg_temp.{stage} ON CONFLICT ({self.names(keys)}) DO {action}"
+        )
 
-    def _copy_in(self, cursor: psycopg.RawCursor[Any], target: Target, table: str, rows: Sequence[FrontRow]) -> str:
+    def _copy_in(
+        self, cursor: psycopg.RawCursor[Any], target: Target, table: str, rows: Sequence[FrontRow]
+    ) -> str:
         """COPY into a table with the target's columns; returns their list."""
-        names = self.names([*(column.name for column in target.columns), *target.technical.values()])
+        names = self.names(
+            [*(column.name for column in target.columns), *target.technical.values()]
+        )
         with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
             copy.write(b"".join([line_of(row) + b"\n" for row in rows]))
         return names
@@ -285,15 +433,24 @@ class PostgresFront(SqlFront):
     def insert(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
         """See Front.insert: no stage, no upsert."""
         with self.cursor(target) as cursor:
-            self._copy_in(cursor, target, self.table(target), [w.row + self._texts(target, w, batch) for w in rows.values() if w.row is not None])
+            self._copy_in(
+                cursor,
+                target,
+                self.table(target),
+                [w.row + self._texts(target, w, batch) for w in rows.values() if w.row is not None],
+            )
 
     def _stage(self, cursor: psycopg.RawCursor[Any], target: Target) -> str:
         """The empty temporary table with the target's columns; it lives as long as the session."""
         stage = self.quote(f"sync_agent_stage_{target.resource}"[:63])
         if stage not in self._staged:
-            names = self.names([*(column.name for column in target.columns), *target.technical.values()])
+            names = self.names(
+                [*(column.name for column in target.columns), *target.technical.values()]
+            )
             # CREATE … AS takes the types alone, no constraints. A rollback may or may not have taken an earlier stage with it.
-            cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {stage} AS SELECT {names} FROM {self.table(target)} WITH NO DATA")
+            cursor.execute(
+                f"CREATE TEMP TABLE IF NOT EXISTS {stage} AS SELECT {names} FROM {self.table(target)} WITH NO DATA"
+            )
             self._staged.add(stage)
         cursor.execute(f"TRUNCATE pg_temp.{stage}")
         return stage
@@ -308,13 +465,20 @@ class PostgresFront(SqlFront):
         column = target.columns[index]
         value = f"t.{self.quote(column.name)}"
         declared = self._type(target, index)
-        if column.type_oid != v.NUMERIC or declared == column.type_name or not declared.startswith("numeric("):
+        if (
+            column.type_oid != v.NUMERIC
+            or declared == column.type_name
+            or not declared.startswith("numeric(")
+        ):
             return value
         return f"CASE WHEN {value} = {value}::{column.type_name} THEN {value}::{column.type_name}::text ELSE {value}::text END"
 
     def _text(self, target: Target, index: int) -> str:
         """The same as a value of type text."""
-        value, output = self._value(target, index), _OUTPUTS.get(re.sub(r"\(\d+\)", "", self._type(target, index)))
+        value, output = (
+            self._value(target, index),
+            _OUTPUTS.get(re.sub(r"\(\d+\)", "", self._type(target, index))),
+        )
         return f"textin({output}({value}))" if output else f"{value}::text"
 
     def _type(self, target: Target, index: int) -> str:
@@ -328,7 +492,10 @@ class PostgresFront(SqlFront):
         order = ", ".join(f"t.{self.quote(target.columns[i].name)}" for i in target.key)
         with self.cursor(target) as cursor:
             past = self._beyond(target, ">", after)
-            cursor.execute(f"SELECT {listed} FROM {self.table(target)} t WHERE true{past}{self._live(target)} ORDER BY {order} LIMIT $1", [limit])
+            cursor.execute(
+                f"SELECT {listed} FROM {self.table(target)} t WHERE true{past}{self._live(target)} ORDER BY {order} LIMIT $1",
+                [limit],
+            )
             return cursor.fetchall()
 
     def _beyond(self, target: Target, operator: str, key: Key | None) -> str:
@@ -342,14 +509,23 @@ class PostgresFront(SqlFront):
     def same_order(self, target: Target) -> bool:
         """See Front.same_order."""
         declared = self._declared.get(target.resource, {})
-        return all(target.columns[i].type_name.startswith(_ORDERED) and declared.get(target.columns[i].name, "").startswith(_ORDERED) for i in target.key)
+        return all(
+            target.columns[i].type_name.startswith(_ORDERED)
+            and declared.get(target.columns[i].name, "").startswith(_ORDERED)
+            for i in target.key
+        )
 
     def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
         """See Front.lines."""
         columns = ", ".join(self._value(target, i) for i in range(len(target.columns)))
         where = f"true{self._beyond(target, '>', after)}{self._beyond(target, '<=', upto)}{self._live(target)}"
         with self.cursor(target) as cursor:
-            return list(copy_out(cursor.connection, f"COPY (SELECT {columns} FROM {self.table(target)} t WHERE {where}) TO STDOUT".encode()))
+            return list(
+                copy_out(
+                    cursor.connection,
+                    f"COPY (SELECT {columns} FROM {self.table(target)} t WHERE {where}) TO STDOUT".encode(),
+                )
+            )
 
 
 def _arrays(rows: Sequence[Sequence[str]]) -> list[list[str]]:

@@ -63,7 +63,9 @@ class Reader:
             with self.engine.connect() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise FrontUnreachable(reason=type(getattr(error, "orig", None) or error).__name__) from None
+            raise FrontUnreachable(
+                reason=type(getattr(error, "orig", None) or error).__name__
+            ) from None
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -72,11 +74,21 @@ class Reader:
             with self.engine.execution_options(reader=False).begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise FrontUnreachable(reason=type(getattr(error, "orig", None) or error).__name__) from None
+            raise FrontUnreachable(
+                reason=type(getattr(error, "orig", None) or error).__name__
+            ) from None
 
     def identity(self) -> Identity:
         """Identity, epoch and counters as of now."""
-        columns = (state.c.agent_uuid, state.c.source_id, state.c.epoch, state.c.nonce, state.c.number, state.c.position, state.c.position_time_us)
+        columns = (
+            state.c.agent_uuid,
+            state.c.source_id,
+            state.c.epoch,
+            state.c.nonce,
+            state.c.number,
+            state.c.position,
+            state.c.position_time_us,
+        )
         with self.connection() as connection:
             row = connection.execute(select(*columns).where(state.c.initialised == 1)).one_or_none()
         if row is None:
@@ -98,14 +110,22 @@ class Reader:
     def withheld(self) -> dict[str, int]:
         """How many rows are too large for Kafka, by resource."""
         with self.connection() as connection:
-            rows = connection.execute(select(withheld.c.name, func.count()).group_by(withheld.c.name)).all()
+            rows = connection.execute(
+                select(withheld.c.name, func.count()).group_by(withheld.c.name)
+            ).all()
         return {str(name): int(count) for name, count in rows}
 
     def published(self) -> Published:
         """The published mark."""
         with self.connection() as connection:
             row = connection.execute(
-                select(published.c.number, published.c.event_id, published.c.batch, published.c.position, published.c.time_us)
+                select(
+                    published.c.number,
+                    published.c.event_id,
+                    published.c.batch,
+                    published.c.position,
+                    published.c.time_us,
+                )
             ).one_or_none()
         if row is None:
             raise NotInitialised(what="the published mark in the front end")
@@ -114,24 +134,36 @@ class Reader:
     def backlog(self, number: int) -> Backlog:
         """What the outbox holds after event `number`."""
         with self.connection() as connection:
-            newest, oldest = connection.execute(select(func.max(outbox.c.last_number), func.min(outbox.c.time_us)).where(outbox.c.last_number > number)).one()
+            newest, oldest = connection.execute(
+                select(func.max(outbox.c.last_number), func.min(outbox.c.time_us)).where(
+                    outbox.c.last_number > number
+                )
+            ).one()
         return Backlog(max(0, (newest or number) - number), oldest or 0)
 
     def next_batch(self, after: int) -> Batch | None:
         """The first batch after batch number `after`, whole, or None."""
         with self.connection() as connection:
-            first = connection.execute(select(func.min(outbox.c.batch)).where(outbox.c.batch > after)).scalar_one()
+            first = connection.execute(
+                select(func.min(outbox.c.batch)).where(outbox.c.batch > after)
+            ).scalar_one()
             if first is None:
                 return None
             rows = connection.execute(
-                select(outbox.c.first_number, outbox.c.last_number, outbox.c.payload).where(outbox.c.batch == first).order_by(outbox.c.part)
+                select(outbox.c.first_number, outbox.c.last_number, outbox.c.payload)
+                .where(outbox.c.batch == first)
+                .order_by(outbox.c.part)
             ).all()
-        return Batch(first, rows[0][0], rows[0][1], unpacked(b"".join(bytes(row[2]) for row in rows)))
+        return Batch(
+            first, rows[0][0], rows[0][1], unpacked(b"".join(bytes(row[2]) for row in rows))
+        )
 
     def batch_of(self, number: int) -> int:
         """The batch after which reading must start to meet event `number` + 1: the last one that ends at or before `number`, else 0."""
         with self.connection() as connection:
-            first = connection.execute(select(func.min(outbox.c.batch)).where(outbox.c.last_number > number)).scalar_one()
+            first = connection.execute(
+                select(func.min(outbox.c.batch)).where(outbox.c.last_number > number)
+            ).scalar_one()
             if first is not None:
                 return int(first) - 1
             return int(connection.execute(select(func.max(outbox.c.batch))).scalar_one() or 0)
@@ -139,7 +171,11 @@ class Reader:
     def event_id(self, number: int, source_id: str) -> str | None:
         """Id of event `number`, or None where the outbox no longer holds it."""
         with self.connection() as connection:
-            first = connection.execute(select(func.min(outbox.c.batch)).where(outbox.c.first_number <= number, outbox.c.last_number >= number)).scalar_one()
+            first = connection.execute(
+                select(func.min(outbox.c.batch)).where(
+                    outbox.c.first_number <= number, outbox.c.last_number >= number
+                )
+            ).scalar_one()
         batch = self.next_batch(first - 1) if first is not None else None
         for frame in frames(batch) if batch else ():
             if isinstance(frame, OutboxEvent) and frame.number == number:
@@ -155,10 +191,23 @@ class Reader:
         try:
             with self.engine.connect() as connection:
                 self.do_not_wait(connection)
-                connection.execute(update(published).where(published.c.number <= mark.number).values(**mark._asdict()))
-                covered = select(outbox.c.batch).where(outbox.c.batch <= mark.batch).distinct().limit(_AT_ONCE)
+                connection.execute(
+                    update(published)
+                    .where(published.c.number <= mark.number)
+                    .values(**mark._asdict())
+                )
+                covered = (
+                    select(outbox.c.batch)
+                    .where(outbox.c.batch <= mark.batch)
+                    .distinct()
+                    .limit(_AT_ONCE)
+                )
                 # Listed, since a range would also lock what comes after it on MariaDB: the batch capture is just writing.
-                connection.execute(delete(outbox).where(outbox.c.batch.in_(connection.execute(covered).scalars().all())))
+                connection.execute(
+                    delete(outbox).where(
+                        outbox.c.batch.in_(connection.execute(covered).scalars().all())
+                    )
+                )
                 connection.commit()
         except DBAPIError:
             return False
@@ -166,13 +215,25 @@ class Reader:
 
     def ask_suspension(self, resource: str, code: str, values: Mapping[str, object]) -> bool:
         """Asks capture to suspend a table for an error of its topic, in place of what was asked before. Like `mark_published` it never waits."""
-        row = {"id": str(uuid.uuid4()), "kind": "suspend", "resource": resource, "allow_deletes": 0, "state": "asked"}
+        row = {
+            "id": str(uuid.uuid4()),
+            "kind": "suspend",
+            "resource": resource,
+            "allow_deletes": 0,
+            "state": "asked",
+        }
         report = json.dumps({"code": code, "values": values}, ensure_ascii=False)
         try:
             with self.engine.connect() as connection:
                 self.do_not_wait(connection)
-                connection.execute(delete(requests).where(requests.c.kind == "suspend", requests.c.resource == resource))
-                connection.execute(insert(requests).values(**row, report=report, asked_us=time.time_ns() // 1000))
+                connection.execute(
+                    delete(requests).where(
+                        requests.c.kind == "suspend", requests.c.resource == resource
+                    )
+                )
+                connection.execute(
+                    insert(requests).values(**row, report=report, asked_us=time.time_ns() // 1000)
+                )
                 connection.commit()
         except DBAPIError:
             return False
@@ -185,4 +246,6 @@ class Reader:
         elif connection.dialect.name == "sqlite":
             connection.exec_driver_sql("PRAGMA busy_timeout = 0")
         else:
-            connection.exec_driver_sql("SET SESSION innodb_lock_wait_timeout = 0, lock_wait_timeout = 0")
+            connection.exec_driver_sql(
+                "SET SESSION innodb_lock_wait_timeout = 0, lock_wait_timeout = 0"
+            )

@@ -2,16 +2,32 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, SmallInteger, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
 from sqlalchemy.dialects import mysql
 
 metadata = MetaData()
 _blob = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 _text = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
-_OPTIONS: dict[str, Any] = {  # names differ by case, and a transaction can be rolled back, whatever the server's defaults are
+_OPTIONS: dict[
+    str, Any
+] = {  # names differ by case, and a transaction can be rolled back, whatever the server's defaults are
     f"{dialect}_{option}": value
     for dialect in ("mysql", "mariadb")
-    for option, value in {"engine": "InnoDB", "default_charset": "utf8mb4", "collate": "utf8mb4_bin"}.items()
+    for option, value in {
+        "engine": "InnoDB",
+        "default_charset": "utf8mb4",
+        "collate": "utf8mb4_bin",
+    }.items()
 }
 
 
@@ -19,8 +35,10 @@ def _per_key(name: str, *further: Column[Any]) -> Table:
     """A table that holds rows per resource and key."""
     own = (
         Column("name", String(100), primary_key=True),
-        Column("digest", String(32), primary_key=True),  # of the key, which may be longer than a key column of some databases
-        Column("row_key", _text, nullable=False),  # JSON array; in sync_agent_topic the JSON object that the topic has
+        # Of the key, which may be longer than a key column of some databases
+        Column("digest", String(32), primary_key=True),
+        # JSON array; in sync_agent_topic the JSON object that the topic has
+        Column("row_key", _text, nullable=False),
     )
     return Table(name, metadata, *own, *further, **_OPTIONS)
 
@@ -30,7 +48,8 @@ state = Table(
     "sync_agent_state",
     metadata,
     Column("id", SmallInteger, primary_key=True, autoincrement=False),
-    Column("agent_uuid", String(36), nullable=False),  # also the Kafka transactional.id; made by init
+    # Also the Kafka transactional.id; made by init
+    Column("agent_uuid", String(36), nullable=False),
     Column("agent_name", String(63), nullable=False),
     Column("source_id", String(200), nullable=False),  # part of every event id
     Column("system_id", String(40), nullable=False),
@@ -39,9 +58,11 @@ state = Table(
     Column("epoch", BigInteger, nullable=False),  # +1 at each opening by a capture process
     Column("nonce", String(36), nullable=False),  # of the running service; tells a clone
     Column("initialised", SmallInteger, nullable=False),  # 1 when init has come to its end
-    Column("position", String(40), nullable=False),  # durable and applied; never acknowledged past it
+    # Durable and applied; never acknowledged past it
+    Column("position", String(40), nullable=False),
     Column("position_time_us", BigInteger, nullable=False),  # of the last commit or heartbeat
-    Column("commit_position", String(40), nullable=False),  # end of the last applied commit; '' before the first
+    # End of the last applied commit; '' before the first
+    Column("commit_position", String(40), nullable=False),
     Column("commit_xid", BigInteger, nullable=False),
     Column("commit_time_us", BigInteger, nullable=False),
     Column("number", BigInteger, nullable=False),  # last event over all topics
@@ -71,7 +92,8 @@ outbox = Table(
     Column("batch", BigInteger, primary_key=True, autoincrement=False),
     Column("part", Integer, primary_key=True, autoincrement=False),
     Column("first_number", BigInteger, nullable=False),
-    Column("last_number", BigInteger, nullable=False),  # first_number - 1 when the batch holds no event
+    # First_number - 1 when the batch holds no event
+    Column("last_number", BigInteger, nullable=False),
     Column("time_us", BigInteger, nullable=False),  # commit time of its first transaction
     Column("payload", _blob, nullable=False),
     **_OPTIONS,
@@ -125,7 +147,8 @@ requests = Table(
     "sync_agent_request",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("kind", String(20), nullable=False),  # resume, reconcile, verify, retry, republish; suspend: by the publisher
+    # Resume, reconcile, verify, retry, republish; suspend: by the publisher
+    Column("kind", String(20), nullable=False),
     Column("resource", String(100), nullable=False),
     Column("allow_deletes", SmallInteger, nullable=False),
     Column("state", String(20), nullable=False),  # asked, running, done or failed

@@ -12,7 +12,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 
-from agent.errors import AgentError, AnotherAgent, FrontBusy, FrontTableWrong, FrontUnreachable, RowRefused
+from agent.errors import (
+    AgentError,
+    AnotherAgent,
+    FrontBusy,
+    FrontTableWrong,
+    FrontUnreachable,
+    RowRefused,
+)
 from agent.events import values as v
 from agent.events.lines import line_of
 from agent.front.base import Written
@@ -22,12 +29,19 @@ from agent.resource import FrontRow, Key, Target
 _LOOKUP = 500  # keys in one SELECT
 
 # https://www.sqlite.org/datatype3.html section 3.1, in its order; the first match decides.
-_AFFINITIES = ((r"INT", "INTEGER"), (r"CHAR|CLOB|TEXT", "TEXT"), (r"BLOB|^$", "BLOB"), (r"REAL|FLOA|DOUB", "REAL"))
+_AFFINITIES = (
+    (r"INT", "INTEGER"),
+    (r"CHAR|CLOB|TEXT", "TEXT"),
+    (r"BLOB|^$", "BLOB"),
+    (r"REAL|FLOA|DOUB", "REAL"),
+)
 
 
 def affinity(declared: str) -> str:
     """SQLite's affinity of a declared column type."""
-    return next((name for pattern, name in _AFFINITIES if re.search(pattern, declared.upper())), "NUMERIC")
+    return next(
+        (name for pattern, name in _AFFINITIES if re.search(pattern, declared.upper())), "NUMERIC"
+    )
 
 
 def sqlite_engine(url: str, lock_wait: float) -> Engine:
@@ -42,20 +56,26 @@ def sqlite_engine(url: str, lock_wait: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get("reader") else "BEGIN IMMEDIATE")
+        connection.exec_driver_sql(
+            "BEGIN" if connection.get_execution_options().get("reader") else "BEGIN IMMEDIATE"
+        )
 
     return engine
 
 
 def _float_in(text: str) -> object:
-    return text if text in ("NaN", "Infinity", "-Infinity") else float(text)  # SQLite turns NaN into NULL
+    # SQLite turns NaN into NULL
+    return text if text in ("NaN", "Infinity", "-Infinity") else float(text)
 
 
 def _shortest(value: float) -> Decimal:
     """The shortest decimal that gives the float back, and does not lie half-way to the next one: Python takes such a one, PostgreSQL (d2s.c) does not."""
     number = Decimal(repr(value))
     if abs(value) >= 2**53:  # below, what lies half-way has more digits than are ever written
-        halves = 2 * int(value) + int(math.copysign(math.ulp(value), value)), int(value) + int(math.nextafter(value, 0))
+        halves = (
+            2 * int(value) + int(math.copysign(math.ulp(value), value)),
+            int(value) + int(math.nextafter(value, 0)),
+        )
         while 2 * int(number) in halves:
             number = Decimal(f"{value:.{len(number.as_tuple().digits)}e}")
     return number
@@ -67,10 +87,13 @@ def _float_out(digits: int) -> Callable[[Any], str]:
     def out(value: Any) -> str:
         if isinstance(value, str):
             return value
-        number = _shortest(value) if digits > 6 else Decimal(repr(value))  # a float4 was read from its own text
+        # A float4 was read from its own text
+        number = _shortest(value) if digits > 6 else Decimal(repr(value))
         exponent = number.adjusted()
         if not number or -4 <= exponent < digits:
-            return format(number.normalize() if number else number.copy_sign(number).to_integral_value(), "f")
+            return format(
+                number.normalize() if number else number.copy_sign(number).to_integral_value(), "f"
+            )
         sign, parts, _ = number.normalize().as_tuple()
         text = "".join(map(str, parts))
         return f"{'-' if sign else ''}{text[0]}{'.' if text[1:] else ''}{text[1:]}e{exponent:+03d}"
@@ -92,8 +115,17 @@ _OUT: dict[int, Callable[[Any], str]] = {
     v.BYTEA: lambda value: "\\x" + value.hex(),
 }
 # Column types we create, and the affinities of existing columns that keep a value as it is.
-_TYPES = dict.fromkeys((*_INTEGERS, v.BOOL), "INTEGER") | {v.FLOAT4: "", v.FLOAT8: "", v.BYTEA: "BLOB"}
-_KEEPS = {"INTEGER": ("INTEGER", "BLOB"), "": ("BLOB",), "BLOB": ("BLOB",), "TEXT": ("TEXT", "BLOB")}
+_TYPES = dict.fromkeys((*_INTEGERS, v.BOOL), "INTEGER") | {
+    v.FLOAT4: "",
+    v.FLOAT8: "",
+    v.BYTEA: "BLOB",
+}
+_KEEPS = {
+    "INTEGER": ("INTEGER", "BLOB"),
+    "": ("BLOB",),
+    "BLOB": ("BLOB",),
+    "TEXT": ("TEXT", "BLOB"),
+}
 
 
 class SqliteFront(SqlFront):
@@ -135,7 +167,11 @@ class SqliteFront(SqlFront):
 
     def name_fault(self, name: str, of_table: bool) -> str:
         """See SqlFront.name_fault."""
-        return "begins with sqlite_, which SQLite keeps for itself" if of_table and name.lower().startswith("sqlite_") else ""
+        return (
+            "begins with sqlite_, which SQLite keeps for itself"
+            if of_table and name.lower().startswith("sqlite_")
+            else ""
+        )
 
     def column_type(self, target: Target, index: int) -> str:
         """See SqlFront.column_type. Floats get no affinity (REAL turns NaN into NULL); numeric is TEXT (NUMERIC loses digits)."""
@@ -151,49 +187,95 @@ class SqliteFront(SqlFront):
         with self.guarded(), self.engine.connect() as connection:
             found = inspect(connection)
             if not found.has_table(target.table):
-                raise FrontTableWrong(resource=target.resource, table=target.name, reason="it does not exist")
-            rows = connection.exec_driver_sql(f"PRAGMA table_info({self.quote(target.table)})").all()
-            indexes = connection.exec_driver_sql(f"PRAGMA index_list({self.quote(target.table)})").all()
-            collations = self._key_collations(connection, target, [row[1] for row in indexes if row[3] == "pk"])
+                raise FrontTableWrong(
+                    resource=target.resource, table=target.name, reason="it does not exist"
+                )
+            rows = connection.exec_driver_sql(
+                f"PRAGMA table_info({self.quote(target.table)})"
+            ).all()
+            indexes = connection.exec_driver_sql(
+                f"PRAGMA index_list({self.quote(target.table)})"
+            ).all()
+            collations = self._key_collations(
+                connection, target, [row[1] for row in indexes if row[3] == "pk"]
+            )
         columns = {row[1]: (str(row[2]), bool(row[3]), row[4], int(row[5])) for row in rows}
         self._check_columns(target, columns)
-        self._check_key(target, {name: place for name, (_, _, _, place) in columns.items() if place}, collations)
+        self._check_key(
+            target, {name: place for name, (_, _, _, place) in columns.items() if place}, collations
+        )
         extra = [row[1] for row in indexes if row[2] and row[3] != "pk"]
         if extra:
-            raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"unique index {', '.join(extra)} besides the key")
+            raise FrontTableWrong(
+                resource=target.resource,
+                table=target.name,
+                reason=f"unique index {', '.join(extra)} besides the key",
+            )
 
-    def _key_collations(self, connection: Connection, target: Target, indexes: list[str]) -> set[str]:
+    def _key_collations(
+        self, connection: Connection, target: Target, indexes: list[str]
+    ) -> set[str]:
         """Collations of the primary key's index (an INTEGER PRIMARY KEY has none)."""
-        rows = [row for name in indexes for row in connection.exec_driver_sql(f"PRAGMA index_xinfo({self.quote(name)})").all()]
+        rows = [
+            row
+            for name in indexes
+            for row in connection.exec_driver_sql(f"PRAGMA index_xinfo({self.quote(name)})").all()
+        ]
         return {str(row[4]).upper() for row in rows if row[5]}
 
-    def _check_columns(self, target: Target, columns: Mapping[str, tuple[str, bool, object, int]]) -> None:
+    def _check_columns(
+        self, target: Target, columns: Mapping[str, tuple[str, bool, object, int]]
+    ) -> None:
         for i, column in enumerate(target.columns):
             if column.name not in columns:
-                raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"column {column.name} is missing")
+                raise FrontTableWrong(
+                    resource=target.resource,
+                    table=target.name,
+                    reason=f"column {column.name} is missing",
+                )
             declared, not_null, _, _ = columns[column.name]
             if affinity(declared) not in _KEEPS[self.column_type(target, i)]:
                 wanted = self.column_type(target, i) or "no type"
                 raise FrontTableWrong(
-                    resource=target.resource, table=target.name, reason=f"column {column.name} is {declared}, which changes values; it must be {wanted}"
+                    resource=target.resource,
+                    table=target.name,
+                    reason=f"column {column.name} is {declared}, which changes values; it must be {wanted}",
                 )
             if not_null and not column.not_null and i not in target.key:
-                raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"column {column.name} is NOT NULL, the source's is not")
+                raise FrontTableWrong(
+                    resource=target.resource,
+                    table=target.name,
+                    reason=f"column {column.name} is NOT NULL, the source's is not",
+                )
         for name in target.technical.values():
             if name not in columns:
-                raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"technical column {name} is missing")
+                raise FrontTableWrong(
+                    resource=target.resource,
+                    table=target.name,
+                    reason=f"technical column {name} is missing",
+                )
         ours = {column.name for column in target.columns} | set(target.technical.values())
         for name, (_, not_null, default, _) in columns.items():
             if name not in ours and not_null and default is None:
-                raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"column {name} is NOT NULL without a default and not shared")
+                raise FrontTableWrong(
+                    resource=target.resource,
+                    table=target.name,
+                    reason=f"column {name} is NOT NULL without a default and not shared",
+                )
 
     def _check_key(self, target: Target, places: Mapping[str, int], collations: set[str]) -> None:
         wanted = {target.columns[i].name for i in target.key}
         if set(places) != wanted:
-            raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"its primary key must be ({', '.join(sorted(wanted))})")
+            raise FrontTableWrong(
+                resource=target.resource,
+                table=target.name,
+                reason=f"its primary key must be ({', '.join(sorted(wanted))})",
+            )
         if collations - {"BINARY"}:
             raise FrontTableWrong(
-                resource=target.resource, table=target.name, reason=f"its key has collation {', '.join(sorted(collations))}; it must be BINARY"
+                resource=target.resource,
+                table=target.name,
+                reason=f"its key has collation {', '.join(sorted(collations))}; it must be BINARY",
             )
 
     def fetch(self, target: Target, keys: Sequence[Key]) -> dict[Key, FrontRow]:
@@ -207,7 +289,9 @@ class SqliteFront(SqlFront):
             for some in (keys[i : i + _LOOKUP] for i in range(0, len(keys), _LOOKUP)):
                 wanted = ", ".join([one] * len(some))
                 sql = f"SELECT {self.names(c.name for c in target.columns)} FROM {self.table(target)} WHERE ({names}) IN (VALUES {wanted}){live}"
-                parameters = tuple(convert(part) for key in some for convert, part in zip(into, key, strict=True))
+                parameters = tuple(
+                    convert(part) for key in some for convert, part in zip(into, key, strict=True)
+                )
                 for row in self.connection.exec_driver_sql(sql, parameters):
                     texts = self._texts(target, row)
                     found[tuple(str(texts[i]) for i in target.key)] = texts
@@ -215,7 +299,10 @@ class SqliteFront(SqlFront):
 
     @staticmethod
     def _texts(target: Target, row: Sequence[Any]) -> FrontRow:
-        return tuple(None if value is None else _OUT.get(c.type_oid, str)(value) for c, value in zip(target.columns, row, strict=True))
+        return tuple(
+            None if value is None else _OUT.get(c.type_oid, str)(value)
+            for c, value in zip(target.columns, row, strict=True)
+        )
 
     def write(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
         """See Front.write."""
@@ -228,22 +315,43 @@ class SqliteFront(SqlFront):
         match = " AND ".join(f"{self.quote(name)} = ?" for name in keys)
         with self.guarded(target):
             if gone:
-                plain = [tuple(convert(part) for convert, part in zip(key_in, key, strict=True)) for key, _ in gone]
+                plain = [
+                    tuple(convert(part) for convert, part in zip(key_in, key, strict=True))
+                    for key, _ in gone
+                ]
                 if target.soft_delete:
-                    changed = ", ".join(f"{self.quote(name)} = ?" for name in target.technical.values())
-                    marked = [self.technical_values(target, w, batch) + key for key, (_, w) in zip(plain, gone, strict=True)]
-                    self.connection.exec_driver_sql(f"UPDATE {self.table(target)} SET {changed} WHERE {match}", marked)
+                    changed = ", ".join(
+                        f"{self.quote(name)} = ?" for name in target.technical.values()
+                    )
+                    marked = [
+                        self.technical_values(target, w, batch) + key
+                        for key, (_, w) in zip(plain, gone, strict=True)
+                    ]
+                    self.connection.exec_driver_sql(
+                        f"UPDATE {self.table(target)} SET {changed} WHERE {match}", marked
+                    )
                 else:
-                    self.connection.exec_driver_sql(f"DELETE FROM {self.table(target)} WHERE {match}", plain)
+                    self.connection.exec_driver_sql(
+                        f"DELETE FROM {self.table(target)} WHERE {match}", plain
+                    )
             if kept:
                 others = [name for name in names if name not in keys]
-                action = f"UPDATE SET {', '.join(f'{self.quote(n)} = excluded.{self.quote(n)}' for n in others)}" if others else "NOTHING"
+                action = (
+                    f"UPDATE SET {', '.join(f'{self.quote(n)} = excluded.{self.quote(n)}' for n in others)}"
+                    if others
+                    else "NOTHING"
+                )
                 sql = (
                     f"INSERT INTO {self.table(target)} ({self.names(names)}) VALUES ({', '.join('?' * len(names))}) "
                     f"ON CONFLICT ({self.names(keys)}) DO {action}"
                 )
                 stored = [
-                    tuple([None if value is None else convert(value) for convert, value in zip(row_in, row, strict=True)])
+                    tuple(
+                        [
+                            None if value is None else convert(value)
+                            for convert, value in zip(row_in, row, strict=True)
+                        ]
+                    )
                     + self.technical_values(target, w, batch)
                     for row, w in kept
                 ]
@@ -257,9 +365,17 @@ class SqliteFront(SqlFront):
         with self.guarded(target):
             statement = f"SELECT {names} FROM {self.table(target)} WHERE {where} ORDER BY {names} LIMIT {limit:d}"
             rows = self.connection.exec_driver_sql(statement, parameters).all()
-        return [tuple(_OUT.get(column.type_oid, str)(value) for column, value in zip(columns, row, strict=True)) for row in rows]
+        return [
+            tuple(
+                _OUT.get(column.type_oid, str)(value)
+                for column, value in zip(columns, row, strict=True)
+            )
+            for row in rows
+        ]
 
-    def _range(self, target: Target, after: Key | None, upto: Key | None) -> tuple[str, tuple[object, ...]]:
+    def _range(
+        self, target: Target, after: Key | None, upto: Key | None
+    ) -> tuple[str, tuple[object, ...]]:
         """The condition for keys past `after` up to `upto`, and its parameters."""
         into = [_IN.get(target.columns[i].type_oid, str) for i in target.key]
         names = self.names(target.columns[i].name for i in target.key)
@@ -281,5 +397,7 @@ class SqliteFront(SqlFront):
         where, parameters = self._range(target, after, upto)
         with self.guarded(target):
             names = self.names(column.name for column in target.columns)
-            rows = self.connection.exec_driver_sql(f"SELECT {names} FROM {self.table(target)} WHERE {where}", parameters)
+            rows = self.connection.exec_driver_sql(
+                f"SELECT {names} FROM {self.table(target)} WHERE {where}", parameters
+            )
             return [line_of(self._texts(target, row)) for row in rows]

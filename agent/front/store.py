@@ -16,7 +16,16 @@ from agent.events.changes import Snapshot
 from agent.front.base import CommitMark, Progress, ResourceState, Stored, Written, copy_of
 from agent.front.outbox import CHUNK, Batch, packed
 from agent.front.own_tables import OwnTables
-from agent.front.schema import applied, copies, fingerprints, metadata, outbox, resource, state, withheld
+from agent.front.schema import (
+    applied,
+    copies,
+    fingerprints,
+    metadata,
+    outbox,
+    resource,
+    state,
+    withheld,
+)
 from agent.front.schema import holes as hole_rows
 from agent.resource import FrontRow, Key, Target
 
@@ -97,7 +106,9 @@ class SqlFront(OwnTables):
             resources = self._connection.execute(select(resource)).mappings().all()
             progress = self._connection.execute(select(copies)).all()
             keys = self._connection.execute(select(hole_rows.c.name, hole_rows.c.row_key)).all()
-            too_large = self._connection.execute(select(withheld.c.name, withheld.c.row_key, withheld.c.told)).all()
+            too_large = self._connection.execute(
+                select(withheld.c.name, withheld.c.row_key, withheld.c.told)
+            ).all()
             catalogued = self._connection.execute(select(fingerprints)).all()
             xids = self._connection.execute(select(applied.c.xids)).scalars().all()
             self._connection.commit()
@@ -112,10 +123,23 @@ class SqlFront(OwnTables):
             commit=CommitMark(row["commit_position"], row["commit_xid"], row["commit_time_us"]),
             number=row["number"],
             batch=row["batch"],
-            resources={r["name"]: ResourceState(r["state"], r["topic"], r["generation"], r["seq"]) for r in resources},
+            resources={
+                r["name"]: ResourceState(r["state"], r["topic"], r["generation"], r["seq"])
+                for r in resources
+            },
             copies={name: copy_of(json.loads(text)) for name, text in progress},
-            holes={r["name"]: {tuple(json.loads(key)) for name, key in keys if name == r["name"]} for r in resources},
-            withheld={r["name"]: {tuple(json.loads(key)): bool(told) for name, key, told in too_large if name == r["name"]} for r in resources},
+            holes={
+                r["name"]: {tuple(json.loads(key)) for name, key in keys if name == r["name"]}
+                for r in resources
+            },
+            withheld={
+                r["name"]: {
+                    tuple(json.loads(key)): bool(told)
+                    for name, key, told in too_large
+                    if name == r["name"]
+                }
+                for r in resources
+            },
             fingerprints={name: json.loads(text) for name, text in catalogued},
             xids=[xid for text in xids for xid in json.loads(text)],
         )
@@ -126,24 +150,38 @@ class SqlFront(OwnTables):
         with self.guarded(target), self.engine.begin() as connection:
             if inspect(connection).has_table(target.table, schema=target.schema):
                 return False
-            connection.execution_options(no_parameters=True).exec_driver_sql(self.create_statement(target))
+            connection.execution_options(no_parameters=True).exec_driver_sql(
+                self.create_statement(target)
+            )
             return True
 
     def check_names(self, target: Target) -> None:
         """Raises FrontTableWrong for a name that the database would cut, change or refuse."""
-        for name in (target.table, *(column.name for column in target.columns), *target.technical.values()):
+        for name in (
+            target.table,
+            *(column.name for column in target.columns),
+            *target.technical.values(),
+        ):
             fault = self.name_fault(name, of_table=name == target.table)
             if fault:
-                raise FrontTableWrong(resource=target.resource, table=target.name, reason=f"the name {name} {fault}; set target or rename")
+                raise FrontTableWrong(
+                    resource=target.resource,
+                    table=target.name,
+                    reason=f"the name {name} {fault}; set target or rename",
+                )
 
     def create_statement(self, target: Target) -> str:
         """The CREATE TABLE of a front-end table."""
         keys = set(target.key)
         lines = [
-            f"{self.quote(column.name)} {self.column_type(target, i)}" + (" NOT NULL" if column.not_null or i in keys else "")
+            f"{self.quote(column.name)} {self.column_type(target, i)}"
+            + (" NOT NULL" if column.not_null or i in keys else "")
             for i, column in enumerate(target.columns)
         ]
-        lines += [f"{self.quote(name)} {self.technical_type(role)}" for role, name in target.technical.items()]
+        lines += [
+            f"{self.quote(name)} {self.technical_type(role)}"
+            for role, name in target.technical.items()
+        ]
         lines.append(f"PRIMARY KEY ({self.names(target.columns[i].name for i in target.key)})")
         return f"CREATE TABLE {self.table(target)} (\n    " + ",\n    ".join(lines) + "\n)"
 
@@ -193,9 +231,17 @@ class SqlFront(OwnTables):
                 raise AnotherAgent(holder="its epoch was raised")
             failpoints.hit("after_position")
             for name, (seq, time_us) in progress.seqs.items():
-                self.connection.execute(update(resource).where(resource.c.name == name).values(seq=seq, event_time_us=time_us))
+                self.connection.execute(
+                    update(resource)
+                    .where(resource.c.name == name)
+                    .values(seq=seq, event_time_us=time_us)
+                )
             if progress.xids:
-                self.connection.execute(insert(applied).values(batch=progress.batch, xids=json.dumps(list(progress.xids))))
+                self.connection.execute(
+                    insert(applied).values(
+                        batch=progress.batch, xids=json.dumps(list(progress.xids))
+                    )
+                )
             failpoints.hit("before_front_commit")
             self.connection.commit()
             failpoints.hit("after_front_commit")
@@ -204,7 +250,9 @@ class SqlFront(OwnTables):
         """See Front.prune."""
         with self.guarded():
             rows = self.connection.execute(select(applied.c.batch, applied.c.xids)).all()
-            seen = [batch for batch, xids in rows if all(snapshot.sees(xid) for xid in json.loads(xids))]
+            seen = [
+                batch for batch, xids in rows if all(snapshot.sees(xid) for xid in json.loads(xids))
+            ]
             if seen:
                 self.connection.execute(delete(applied).where(applied.c.batch.in_(seen)))
 
@@ -240,11 +288,20 @@ class SqlFront(OwnTables):
 
     def table(self, target: Target) -> str:
         """The quoted front-end table."""
-        return f"{self.quote(target.schema)}.{self.quote(target.table)}" if target.schema else self.quote(target.table)
+        return (
+            f"{self.quote(target.schema)}.{self.quote(target.table)}"
+            if target.schema
+            else self.quote(target.table)
+        )
 
     def technical_type(self, role: str) -> str:
         """Type of a technical column."""
-        return {"operation": "CHAR(1)", "deleted": "SMALLINT", "sequence": "BIGINT", "batch": "BIGINT"}.get(role, "TIMESTAMP")
+        return {
+            "operation": "CHAR(1)",
+            "deleted": "SMALLINT",
+            "sequence": "BIGINT",
+            "batch": "BIGINT",
+        }.get(role, "TIMESTAMP")
 
     def technical_values(self, target: Target, written: Written, batch: int) -> tuple[object, ...]:
         """Values of the technical columns in the target's order; times are UTC."""

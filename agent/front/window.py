@@ -29,7 +29,9 @@ class Window:
         self.broken = False  # the table was emptied: the page may be older
         self._room = limit
         self._keys: dict[Key, _After] = {}
-        self._occupied: dict[Key, Occupants] = {}  # of the transaction under way, where rows may share a key
+        self._occupied: dict[
+            Key, Occupants
+        ] = {}  # of the transaction under way, where rows may share a key
 
     @property
     def overflown(self) -> bool:
@@ -50,7 +52,9 @@ class Window:
             self._keys[new] = _After(row, patch=False)
             return
         before = self._keys.get(new, _After(None, patch=True))
-        self._keys[new] = _After(row if before.row is None else filled(row, before.row), before.patch)
+        self._keys[new] = _After(
+            row if before.row is None else filled(row, before.row), before.patch
+        )
 
     def remember_whole(self, old: Place | None, new: Place | None, size: int) -> None:
         """One change of whole rows that may share a key until their transaction is complete (`settle`)."""
@@ -61,7 +65,10 @@ class Window:
             return
         for key in {place[0] for place in (old, new) if place is not None}:
             here = self._occupied.setdefault(key, Occupants())
-            here.change(old[1] if old is not None and old[0] == key else None, new[1] if new is not None and new[0] == key else None)
+            here.change(
+                old[1] if old is not None and old[0] == key else None,
+                new[1] if new is not None and new[0] == key else None,
+            )
 
     def settle(self) -> None:
         """The transaction is complete."""
@@ -81,4 +88,6 @@ class Window:
 
 def filled(row: Row, base: Row) -> Row:
     """A row with its unchanged values taken from the one it stood on."""
-    return tuple([kept if value is UNCHANGED else value for value, kept in zip(row, base, strict=True)])
+    return tuple(
+        [kept if value is UNCHANGED else value for value, kept in zip(row, base, strict=True)]
+    )

@@ -24,7 +24,11 @@ def administrator(settings: Settings, url: str | None) -> Iterator[Connection | 
         database = source_facts.server(connection).database
         if database != settings.source.database:
             raise InitRefused(
-                reason=translate(mark("--as leads to database {other}, source.database is {database}"), other=database, database=settings.source.database)
+                reason=translate(
+                    mark("--as leads to database {other}, source.database is {database}"),
+                    other=database,
+                    database=settings.source.database,
+                )
             )
         yield connection
 
@@ -32,8 +36,16 @@ def administrator(settings: Settings, url: str | None) -> Iterator[Connection | 
 def _connect(url: str) -> Connection:
     try:
         return psycopg.connect(
-            url.replace("postgresql+psycopg://", "postgresql://", 1), autocommit=True, connect_timeout=5, application_name="unit-sync-agent init"
+            url.replace("postgresql+psycopg://", "postgresql://", 1),
+            autocommit=True,
+            connect_timeout=5,
+            application_name="unit-sync-agent init",
         )
     except psycopg.Error as error:
         lines = str(error).strip().splitlines()
-        raise InitRefused(reason=translate(mark("--as: the connection fails: {reason}"), reason=lines[-1] if lines else type(error).__name__)) from None
+        raise InitRefused(
+            reason=translate(
+                mark("--as: the connection fails: {reason}"),
+                reason=lines[-1] if lines else type(error).__name__,
+            )
+        ) from None

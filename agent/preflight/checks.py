@@ -19,4 +19,9 @@ def check(settings: Settings) -> list[Finding]:
     finally:
         front.close()
     uuid = str(front.stored["agent_uuid"]) if front.stored else ""
-    return [*source.findings, *front.findings, *check_kafka(settings, uuid), *check_service(settings)]
+    return [
+        *source.findings,
+        *front.findings,
+        *check_kafka(settings, uuid),
+        *check_service(settings),
+    ]

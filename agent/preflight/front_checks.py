@@ -25,7 +25,9 @@ class FrontCheck:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._front: SqlFront | None = None
-        self.stored: Mapping[str, object] | None = None  # the state row where init has come to its end
+        self.stored: Mapping[str, object] | None = (
+            None  # the state row where init has come to its end
+        )
         self.findings: list[Finding] = []
         self._rows: Mapping[str, Mapping[str, object]] = {}  # of sync_agent_resource
 
@@ -45,17 +47,29 @@ class FrontCheck:
             self.findings.append(failed(cause))
             return
         self._front = front
-        self.findings.append(ok("FRONT", mark("Connected to the front end {url}"), url=self._settings.front_url))
+        self.findings.append(
+            ok("FRONT", mark("Connected to the front end {url}"), url=self._settings.front_url)
+        )
         self._state(front, state)
 
     def _state(self, front: SqlFront, state: Mapping[str, object] | None) -> None:
         if state is None or not state["initialised"]:
-            self.findings.append(warning("NOT_INITIALISED", mark("This agent is not initialised yet"), "sync-agent init --apply"))
+            self.findings.append(
+                warning(
+                    "NOT_INITIALISED",
+                    mark("This agent is not initialised yet"),
+                    "sync-agent init --apply",
+                )
+            )
             return
         if (state["agent_name"], state["slot"]) != (self._settings.agent, self._settings.slot):
             message = mark("The front end belongs to agent {agent} with slot {slot}")
-            fix = translate(mark("Each agent needs its own front end: correct front.url, name or source.slot."))
-            self.findings.append(error("FRONT_REPLACED", message, fix, agent=state["agent_name"], slot=state["slot"]))
+            fix = translate(
+                mark("Each agent needs its own front end: correct front.url, name or source.slot.")
+            )
+            self.findings.append(
+                error("FRONT_REPLACED", message, fix, agent=state["agent_name"], slot=state["slot"])
+            )
             return
         self.stored = state
         self.findings.append(ok("INITIALISED", mark("This agent is initialised")))
@@ -85,12 +99,22 @@ class FrontCheck:
         if not _exists(self._front, target):
             return self._missing(target)
         self._front.check(target)
-        return ok("FRONT_TABLE", mark("Front-end table {table} holds every row of the source exactly"), table=target.name)
+        return ok(
+            "FRONT_TABLE",
+            mark("Front-end table {table} holds every row of the source exactly"),
+            table=target.name,
+        )
 
     def _missing(self, target: Target) -> Finding:
         if self.stored is None:
-            return ok("FRONT_TABLE", mark("Front-end table {table} does not exist yet; init makes it"), table=target.name)
-        message = mark("Front-end table {table} does not exist; init makes it, and the service fills it from the business database")
+            return ok(
+                "FRONT_TABLE",
+                mark("Front-end table {table} does not exist yet; init makes it"),
+                table=target.name,
+            )
+        message = mark(
+            "Front-end table {table} does not exist; init makes it, and the service fills it from the business database"
+        )
         return error("FRONT_TABLE", message, "sync-agent init --apply", table=target.name)
 
     def close(self) -> None:
@@ -103,10 +127,20 @@ def _resources(settings: Settings, rows: Mapping[str, Mapping[str, object]]) -> 
     for resource in settings.resource:
         row = rows.get(resource.name)
         if row is None:
-            message = mark("{resource} was added after init; init makes what it needs, and the service copies what the table holds once it is started again")
-            yield error("RESOURCE_ADDED", message, "sync-agent init --apply", resource=resource.name)
+            message = mark(
+                "{resource} was added after init; init makes what it needs, and the service copies what the table holds once it is started again"
+            )
+            yield error(
+                "RESOURCE_ADDED", message, "sync-agent init --apply", resource=resource.name
+            )
         elif row["state"] == "suspended":
-            yield warning("TABLE_SUSPENDED", mark("{resource} is suspended: {reason}"), "sync-agent status", resource=resource.name, reason=row["code"])
+            yield warning(
+                "TABLE_SUSPENDED",
+                mark("{resource} is suspended: {reason}"),
+                "sync-agent status",
+                resource=resource.name,
+                reason=row["code"],
+            )
 
 
 def _exists(front: SqlFront, target: Target) -> bool:
@@ -130,7 +164,14 @@ def _disk(settings: Settings) -> Iterator[Finding]:
     values = {"folder": folder, "free": free >> 20}
     if free < _LITTLE:
         level = error if free < _LEAST else warning
-        message = mark("Only {free} MB are free at {folder}: the front end and the outbox grow there")
-        yield level("FRONT_DISK", message, translate(mark("Make room, or set front.url or state_directory to a larger disk.")), **values)
+        message = mark(
+            "Only {free} MB are free at {folder}: the front end and the outbox grow there"
+        )
+        yield level(
+            "FRONT_DISK",
+            message,
+            translate(mark("Make room, or set front.url or state_directory to a larger disk.")),
+            **values,
+        )
     else:
         yield ok("FRONT_DISK", mark("{free} MB are free at {folder}"), **values)

@@ -24,7 +24,12 @@ def begin_anew(settings: Settings, front: SqlFront, agent_uuid: str, epoch: int)
         deadline = time.monotonic() + SECONDS
         before = recovery.read(settings.state_topic, cluster.states(deadline).visible)
         record = before._replace(epoch=max(before.epoch, epoch), part=0, position="")
-        front.begin_generations(record.epoch, record.number, record.event, {name: topic.generation for name, topic in record.topics.items()})
+        front.begin_generations(
+            record.epoch,
+            record.number,
+            record.event,
+            {name: topic.generation for name, topic in record.topics.items()},
+        )
         write_state(producer, settings.state_topic, record, deadline)
     finally:
         producer.abandon()

@@ -9,7 +9,15 @@ from sqlalchemy import delete
 from agent.config import Settings
 from agent.connectors.postgres import catalogue
 from agent.connectors.postgres.session import address, connect
-from agent.errors import AnotherAgent, FrontReplaced, InitRefused, NotInitialised, SlotLost, SlotMissing, SourceNotPrimary
+from agent.errors import (
+    AnotherAgent,
+    FrontReplaced,
+    InitRefused,
+    NotInitialised,
+    SlotLost,
+    SlotMissing,
+    SourceNotPrimary,
+)
 from agent.events.changes import lsn_text
 from agent.front.opening import open_front
 from agent.front.reader import Reader
@@ -64,9 +72,21 @@ def _locked(front: SqlFront) -> Iterator[SqlFront]:
 def _ours(settings: Settings, stored: Mapping[str, object]) -> None:
     """Raises FrontReplaced where the front end belongs to another agent."""
     if stored["agent_name"] != settings.agent:
-        raise FrontReplaced(reason=translate(mark("it belongs to agent {other}, this one is {agent}"), other=stored["agent_name"], agent=settings.agent))
+        raise FrontReplaced(
+            reason=translate(
+                mark("it belongs to agent {other}, this one is {agent}"),
+                other=stored["agent_name"],
+                agent=settings.agent,
+            )
+        )
     if stored["initialised"] and stored["slot"] != settings.slot:
-        raise FrontReplaced(reason=translate(mark("it follows slot {other}, the configuration names {slot}"), other=stored["slot"], slot=settings.slot))
+        raise FrontReplaced(
+            reason=translate(
+                mark("it follows slot {other}, the configuration names {slot}"),
+                other=stored["slot"],
+                slot=settings.slot,
+            )
+        )
 
 
 def _first(settings: Settings, front: SqlFront, admin_url: str | None, tell: Tell) -> None:
@@ -80,11 +100,24 @@ def _first(settings: Settings, front: SqlFront, admin_url: str | None, tell: Tel
             identity = _identity(settings, front, resources)
             _front_tables(front, resources, tell)
             create_topics(settings, tell)
-            write_first_state(settings, str(identity["agent_uuid"]), int(str(identity["epoch"])), str(identity["nonce"]))
-            tell(translate(mark("Topic {topic}: first state record is there"), topic=settings.state_topic))
+            write_first_state(
+                settings,
+                str(identity["agent_uuid"]),
+                int(str(identity["epoch"])),
+                str(identity["nonce"]),
+            )
+            tell(
+                translate(
+                    mark("Topic {topic}: first state record is there"), topic=settings.state_topic
+                )
+            )
             source_init.make_publication(settings, admin or side, judged, tell)
             _slot(settings, front, str(identity["agent_uuid"]), tell)
-    tell(translate(mark("Done. Next: `sync-agent check`, then start the service (`sync-agent run`).")))
+    tell(
+        translate(
+            mark("Done. Next: `sync-agent check`, then start the service (`sync-agent run`).")
+        )
+    )
 
 
 def _slot(settings: Settings, front: SqlFront, agent_uuid: str, tell: Tell) -> None:
@@ -98,17 +131,27 @@ def _slot(settings: Settings, front: SqlFront, agent_uuid: str, tell: Tell) -> N
             position_time_us=start.time_us,
             initialised=1,
         )
-    tell(translate(mark("Replication slot {slot} created; the stream begins at {position}"), slot=settings.slot, position=start.position))
+    tell(
+        translate(
+            mark("Replication slot {slot} created; the stream begins at {position}"),
+            slot=settings.slot,
+            position=start.position,
+        )
+    )
 
 
-def _identity(settings: Settings, front: SqlFront, resources: list[Resource]) -> Mapping[str, object]:
+def _identity(
+    settings: Settings, front: SqlFront, resources: list[Resource]
+) -> Mapping[str, object]:
     """The agent's tables and its identity, which an earlier run may have made; source and position are still unknown."""
     fresh: dict[str, object] = {
         "agent_uuid": str(uuid4()), "agent_name": settings.agent, "source_id": "", "system_id": "", "timeline": 0, "slot": settings.slot,
         "epoch": 0, "nonce": str(uuid4()), "initialised": 0, "position": "", "position_time_us": 0,
         "commit_position": "", "commit_xid": 0, "commit_time_us": 0, "number": 0, "batch": 0,
     }  # fmt: skip
-    if front.stored_state() is not None:  # of a run that did not come to its end; the configuration may have changed since
+    if (
+        front.stored_state() is not None
+    ):  # of a run that did not come to its end; the configuration may have changed since
         with front.guarded(), front.engine.begin() as connection:
             connection.execute(delete(resource_rows))
     front.initialise(fresh, {resource.name: resource.topic for resource in resources})
@@ -124,20 +167,39 @@ def _front_tables(front: SqlFront, resources: list[Resource], tell: Tell) -> lis
     for resource in resources:
         made = front.create(resource.target)
         front.check(resource.target)
-        text = mark("Front-end table {table} created") if made else mark("Front-end table {table} exists and fits")
+        text = (
+            mark("Front-end table {table} created")
+            if made
+            else mark("Front-end table {table} exists and fits")
+        )
         tell(translate(text, table=resource.target.name))
         created += [resource.name] if made else []
     return created
 
 
-def _again(settings: Settings, front: SqlFront, admin_url: str | None, stored: Mapping[str, object], tell: Tell) -> None:
+def _again(
+    settings: Settings,
+    front: SqlFront,
+    admin_url: str | None,
+    stored: Mapping[str, object],
+    tell: Tell,
+) -> None:
     """What is missing is made: tables of the configuration that are new, and a slot where there is none any more; what is there stays."""
     tell(translate(mark("This agent is initialised already: only what is missing is made")))
     rows = Reader(front.engine).resources()
     for resource in settings.resource:
         if resource.name in rows and rows[resource.name]["topic"] != settings.topic(resource):
-            reason = mark("{name} was published to topic {before}; the configuration now says {now}: set it back, or start over (docs/OPERATIONS.md)")
-            raise InitRefused(reason=translate(reason, name=resource.name, before=rows[resource.name]["topic"], now=settings.topic(resource)))
+            reason = mark(
+                "{name} was published to topic {before}; the configuration now says {now}: set it back, or start over (docs/OPERATIONS.md)"
+            )
+            raise InitRefused(
+                reason=translate(
+                    reason,
+                    name=resource.name,
+                    before=rows[resource.name]["topic"],
+                    now=settings.topic(resource),
+                )
+            )
     with administrator(settings, admin_url) as admin, source_init.connected(settings) as side:
         lost = source_facts.slot(side, settings.slot) is None
         judged = source_init.judge_and_grant(settings, admin, side, tell, first=lost)
@@ -150,18 +212,35 @@ def _again(settings: Settings, front: SqlFront, admin_url: str | None, stored: M
         front.initialise({}, {resource.name: resource.topic for resource in resources})
     added = [resource.name for resource in resources if resource.name not in rows]
     if added:
-        tell(translate(mark("Added: {names}; the service copies what they hold as soon as it is started again"), names=", ".join(added)))
+        tell(
+            translate(
+                mark(
+                    "Added: {names}; the service copies what they hold as soon as it is started again"
+                ),
+                names=", ".join(added),
+            )
+        )
     if lost:
         _new_slot(settings, front, stored, tell)
 
 
-def _new_slot(settings: Settings, front: SqlFront, stored: Mapping[str, object], tell: Tell) -> None:
+def _new_slot(
+    settings: Settings, front: SqlFront, stored: Mapping[str, object], tell: Tell
+) -> None:
     """The way back after a lost slot: the stream begins anew, and every table is compared with the source; only differences are published."""
     with source_init.new_slot(settings, tell) as start:
         front.follow(start.system_id, start.timeline, start.position, start.time_us)
     if start.system_id != stored["system_id"]:
-        tell(translate(mark("Warning: the business database is another one than before (its system identifier has changed)")))
-    text = mark("Replication slot {slot} created anew; the stream begins at {position}, and the service reads every table again")
+        tell(
+            translate(
+                mark(
+                    "Warning: the business database is another one than before (its system identifier has changed)"
+                )
+            )
+        )
+    text = mark(
+        "Replication slot {slot} created anew; the stream begins at {position}, and the service reads every table again"
+    )
     tell(translate(text, slot=settings.slot, position=start.position))
 
 
@@ -176,21 +255,38 @@ def rebind(settings: Settings, tell: Tell, restored: bool = False) -> None:
         if stored is None or not stored["initialised"]:
             raise NotInitialised(what="the state in the front end")
         _ours(settings, stored)
-        with source_init.connected(settings) as side, connect(settings.source, replication=True) as replication:
+        with (
+            source_init.connected(settings) as side,
+            connect(settings.source, replication=True) as replication,
+        ):
             server = catalogue.server(replication, side, settings.slot)
             clock = int(source_facts.server(side).clock * 1_000_000)
         if server.in_recovery:
             raise SourceNotPrimary(address=address(settings.source))
         if server.system_id == stored["system_id"] and not restored:
-            raise InitRefused(reason=translate(mark("the business database is the one it was: there is nothing to rebind")))
+            raise InitRefused(
+                reason=translate(
+                    mark("the business database is the one it was: there is nothing to rebind")
+                )
+            )
         if not server.slot_exists:
             raise SlotMissing(slot=settings.slot, position=str(stored["position"]))
         if server.conflict or server.wal_status == "lost":
-            raise SlotLost(slot=settings.slot, reason=server.conflict or "wal_status is lost", position=str(stored["position"]))
+            raise SlotLost(
+                slot=settings.slot,
+                reason=server.conflict or "wal_status is lost",
+                position=str(stored["position"]),
+            )
         if restored:
-            generations.begin_anew(settings, front, str(stored["agent_uuid"]), int(str(stored["epoch"])))
+            generations.begin_anew(
+                settings, front, str(stored["agent_uuid"]), int(str(stored["epoch"]))
+            )
         front.follow(server.system_id, server.timeline, lsn_text(server.confirmed), clock)
-        text = mark("Bound to the upgraded server; the stream goes on at {position}, and the service reads every table again")
+        text = mark(
+            "Bound to the upgraded server; the stream goes on at {position}, and the service reads every table again"
+        )
         if restored:
-            text = mark("Bound to slot and state record; the stream goes on at {position}, and the service publishes every row in a new generation")
+            text = mark(
+                "Bound to slot and state record; the stream goes on at {position}, and the service publishes every row in a new generation"
+            )
         tell(translate(text, position=lsn_text(server.confirmed)))

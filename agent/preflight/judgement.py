@@ -26,7 +26,12 @@ class Judgement(NamedTuple):
 
     def resources(self, settings: Settings) -> list[Resource]:
         """The resources compiled; to be called only where `tables` holds no error."""
-        return [Resource(resource, settings, self.catalogued[resource.schema_name, resource.table_name].table) for resource in settings.resource]
+        return [
+            Resource(
+                resource, settings, self.catalogued[resource.schema_name, resource.table_name].table
+            )
+            for resource in settings.resource
+        ]
 
     @property
     def oids(self) -> list[int]:
@@ -37,16 +42,27 @@ class Judgement(NamedTuple):
 def judge(settings: Settings, connection: psycopg.Connection[Any]) -> Judgement:
     """Reads catalogue, rights and publication over any role's connection to the database."""
     version = source_facts.server(connection).version
-    catalogued = catalogue.tables(connection, [(resource.schema_name, resource.table_name) for resource in settings.resource])
+    catalogued = catalogue.tables(
+        connection, [(resource.schema_name, resource.table_name) for resource in settings.resource]
+    )
     traits = source_facts.traits(connection, [entry.table.oid for entry in catalogued.values()])
     tables: list[Finding] = []
     generated = False
     for resource in settings.resource:
         entry = catalogued.get((resource.schema_name, resource.table_name))
-        found = table_checks.check_table(resource, entry, traits.get(entry.table.oid) if entry else None, version)
+        found = table_checks.check_table(
+            resource, entry, traits.get(entry.table.oid) if entry else None, version
+        )
         tables += found
         if entry is not None and not errors(found):
             generated = generated or table_checks.needs_generated(resource, entry, version)
     published = catalogue.publication(connection, settings.publication)
     publication = check_publication(settings, published, generated) if published is not None else []
-    return Judgement(tables, check_rights(settings, connection, catalogued), publication, catalogued, generated, published)
+    return Judgement(
+        tables,
+        check_rights(settings, connection, catalogued),
+        publication,
+        catalogued,
+        generated,
+        published,
+    )

@@ -10,37 +10,75 @@ from agent.publish.diagnosis import diagnose
 from agent.publish.recovery import MAX_MESSAGE_BYTES, OVERHEAD
 from agent.publish.topics import describe, verify
 
-_CODES = {"resolve": "KAFKA_HOST", "connect": "KAFKA_NETWORK", "tls": "KAFKA_TLS", "login": "KAFKA_LOGIN", "rights": "KAFKA_RIGHTS"}
+_CODES = {
+    "resolve": "KAFKA_HOST",
+    "connect": "KAFKA_NETWORK",
+    "tls": "KAFKA_TLS",
+    "login": "KAFKA_LOGIN",
+    "rights": "KAFKA_RIGHTS",
+}
 
 
 def check_kafka(settings: Settings, agent_uuid: str) -> list[Finding]:
     """Every check of Kafka. `agent_uuid` is '' before init."""
     try:
         steps = diagnose(settings, agent_uuid)
-        findings = [Finding(_CODES.get(step.step, "KAFKA"), "ok" if step.ok else "error", step.message, step.fix) for step in steps]
+        findings = [
+            Finding(
+                _CODES.get(step.step, "KAFKA"), "ok" if step.ok else "error", step.message, step.fix
+            )
+            for step in steps
+        ]
         if not any(step.step == "login" and step.ok for step in steps):
             return findings
         described = describe(settings)
     except AgentError as cause:
         return [failed(cause)]
-    return findings + [_topic(settings, name, topic, initialised=bool(agent_uuid)) for name, topic in described.items()]
+    return findings + [
+        _topic(settings, name, topic, initialised=bool(agent_uuid))
+        for name, topic in described.items()
+    ]
 
 
-def _topic(settings: Settings, name: str, topic: TopicDescription | None, initialised: bool) -> Finding:
+def _topic(
+    settings: Settings, name: str, topic: TopicDescription | None, initialised: bool
+) -> Finding:
     if topic is None:
         level = error if initialised else warning
         message = (
-            mark("Topic {topic} does not exist any more") if initialised else mark("Topic {topic} does not exist yet; init makes it, or the platform does")
+            mark("Topic {topic} does not exist any more")
+            if initialised
+            else mark("Topic {topic} does not exist yet; init makes it, or the platform does")
         )
-        return level("TOPIC_MISSING", message, kafka_commands.create_topic(settings, name), topic=name)
+        return level(
+            "TOPIC_MISSING", message, kafka_commands.create_topic(settings, name), topic=name
+        )
     try:
         verify(settings, {name: topic})
     except AgentError as cause:
         partitioned = name == settings.state_topic and topic.partitions != 1
-        fix = translate(mark("Have the topic deleted and made anew, before init")) if partitioned else kafka_commands.set_topic(settings, name)
+        fix = (
+            translate(mark("Have the topic deleted and made anew, before init"))
+            if partitioned
+            else kafka_commands.set_topic(settings, name)
+        )
         return failed(cause)._replace(fix=fix)
     if not topic.settings:
-        message = mark("Topic {topic}: its settings may not be read; max.message.bytes must be at least {needed}")
-        return warning("TOPIC_SETTINGS", message, kafka_commands.allow_reading(settings, name), topic=name, needed=settings.kafka.max_event_bytes + OVERHEAD)
+        message = mark(
+            "Topic {topic}: its settings may not be read; max.message.bytes must be at least {needed}"
+        )
+        return warning(
+            "TOPIC_SETTINGS",
+            message,
+            kafka_commands.allow_reading(settings, name),
+            topic=name,
+            needed=settings.kafka.max_event_bytes + OVERHEAD,
+        )
     message = mark("Topic {topic}: {partitions} partition(s), messages up to {limit} bytes")
-    return ok("TOPIC", message, topic=name, partitions=topic.partitions, limit=topic.settings.get(MAX_MESSAGE_BYTES, "?"))
+    return ok(
+        "TOPIC",
+        message,
+        topic=name,
+        partitions=topic.partitions,
+        limit=topic.settings.get(MAX_MESSAGE_BYTES, "?"),
+    )

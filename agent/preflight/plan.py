@@ -21,25 +21,51 @@ Tell = Callable[[str], None]
 
 def tell_plan(settings: Settings, admin_url: str | None, tell: Tell) -> None:
     """See `initialise`. A business database that does not answer yet, for want of the role perhaps, is no error here."""
-    tell(translate(mark("Nothing is changed. `sync-agent init --apply` does the following; with --as URL also what is marked 'owner'.")))
+    tell(
+        translate(
+            mark(
+                "Nothing is changed. `sync-agent init --apply` does the following; with --as URL also what is marked 'owner'."
+            )
+        )
+    )
     judged, server, reason = _asked(settings, admin_url)
-    tell("\n" + translate(mark("1. Business database {address} (owner):"), address=address(settings.source)))
+    tell(
+        "\n"
+        + translate(
+            mark("1. Business database {address} (owner):"), address=address(settings.source)
+        )
+    )
     if judged is None:
         tell(translate(mark("   it cannot be asked yet: {reason}"), reason=reason))
     for line in _owner(settings, judged):
         tell(f"   {line}")
-    wrong = errors([*server, *(judged.tables if judged else []), *(judged.publication if judged else [])])
+    wrong = errors(
+        [*server, *(judged.tables if judged else []), *(judged.publication if judged else [])]
+    )
     if wrong:
         tell(translate(mark("   to be repaired first:{findings}"), findings=listing(wrong)))
-    tell(translate(mark("   replication slot {slot} (plugin pgoutput), made with the right REPLICATION"), slot=settings.slot))
+    tell(
+        translate(
+            mark("   replication slot {slot} (plugin pgoutput), made with the right REPLICATION"),
+            slot=settings.slot,
+        )
+    )
     _front(settings, judged, tell)
-    tell("\n" + translate(mark("3. Kafka {servers}; topics that are missing:"), servers=", ".join(settings.kafka.bootstrap_servers)))
+    tell(
+        "\n"
+        + translate(
+            mark("3. Kafka {servers}; topics that are missing:"),
+            servers=", ".join(settings.kafka.bootstrap_servers),
+        )
+    )
     for name in wanted(settings):
         tell(f"   {kafka_commands.create_topic(settings, name)}")
     tell(translate(mark("   and the first record in {topic}"), topic=settings.state_topic))
 
 
-def _asked(settings: Settings, admin_url: str | None) -> tuple[Judgement | None, list[Finding], str]:
+def _asked(
+    settings: Settings, admin_url: str | None
+) -> tuple[Judgement | None, list[Finding], str]:
     """What the database says, to the administrator or the agent; else why it says nothing."""
     try:
         with administrator(settings, admin_url) as admin:
@@ -65,18 +91,31 @@ def _owner(settings: Settings, judged: Judgement | None) -> Iterator[str]:
     elif rights:
         yield from (line for finding in rights for line in finding.fix.splitlines())
     else:
-        yield "-- " + translate(mark("role {user}: there, with all rights"), user=settings.source.user)
+        yield "-- " + translate(
+            mark("role {user}: there, with all rights"), user=settings.source.user
+        )
     if judged is None or judged.published is None:
         yield f"{statements.create_publication(settings, judged.generated if judged else False)};"
     else:
-        yield "-- " + translate(mark("publication {publication}: there"), publication=settings.publication)
+        yield "-- " + translate(
+            mark("publication {publication}: there"), publication=settings.publication
+        )
 
 
 def _front(settings: Settings, judged: Judgement | None, tell: Tell) -> None:
-    tell("\n" + translate(mark("2. Front end {url}; tables that are missing:"), url=settings.front_url))
+    tell(
+        "\n"
+        + translate(mark("2. Front end {url}; tables that are missing:"), url=settings.front_url)
+    )
     tell("   " + ", ".join(metadata.tables))
     if judged is None or errors(judged.tables):
-        tell(translate(mark("   the shared tables are shown once the business database answers and they can be shared")))
+        tell(
+            translate(
+                mark(
+                    "   the shared tables are shown once the business database answers and they can be shared"
+                )
+            )
+        )
         return
     front = front_of(settings)
     for resource in judged.resources(settings):

@@ -9,32 +9,65 @@ from agent.preflight import statements
 from agent.preflight.findings import Finding, error, ok, warning
 
 
-def check_publication(settings: Settings, publication: Publication, generated: bool) -> list[Finding]:
+def check_publication(
+    settings: Settings, publication: Publication, generated: bool
+) -> list[Finding]:
     """Everything wrong with it; one ok finding where nothing is. `generated`: stored generated columns must be published."""
-    found = [*_tables(settings, publication), *_options(settings, publication, generated), *_others(settings, publication)]
+    found = [
+        *_tables(settings, publication),
+        *_options(settings, publication, generated),
+        *_others(settings, publication),
+    ]
     if not found:
-        found.append(ok("PUBLICATION_OK", mark("The publication {publication} carries every shared table"), publication=settings.publication))
+        found.append(
+            ok(
+                "PUBLICATION_OK",
+                mark("The publication {publication} carries every shared table"),
+                publication=settings.publication,
+            )
+        )
     return found
 
 
 def missing(settings: Settings, publication: Publication) -> list[ResourceSettings]:
     """The shared tables it does not carry."""
-    return [] if publication.all_tables else [resource for resource in settings.resource if _name(resource) not in publication.tables]
+    return (
+        []
+        if publication.all_tables
+        else [
+            resource for resource in settings.resource if _name(resource) not in publication.tables
+        ]
+    )
 
 
 def _tables(settings: Settings, publication: Publication) -> Iterator[Finding]:
     named = {"publication": settings.publication}
     if publication.all_tables:
-        message = mark("The publication {publication} is FOR ALL TABLES: it works, and makes UPDATE and DELETE fail on any table without a key, shared or not")
+        message = mark(
+            "The publication {publication} is FOR ALL TABLES: it works, and makes UPDATE and DELETE fail on any table without a key, shared or not"
+        )
         yield warning("PUBLICATION_ALL_TABLES", message, _anew(), **named)
         return
     absent = missing(settings, publication)
     if absent:
         message = mark("The publication {publication} lacks {tables}")
         fix = statements.add_tables(settings, absent) + ";"
-        yield error("PUBLICATION_TABLES", message, fix, **named, tables=", ".join(resource.table for resource in absent))
-    for what, code, place in ((mark("row filter"), "PUBLICATION_FILTER", 0), (mark("column list"), "PUBLICATION_COLUMNS", 1)):
-        limited = [resource.table for resource in settings.resource if publication.tables.get(_name(resource), (False, False))[place]]
+        yield error(
+            "PUBLICATION_TABLES",
+            message,
+            fix,
+            **named,
+            tables=", ".join(resource.table for resource in absent),
+        )
+    for what, code, place in (
+        (mark("row filter"), "PUBLICATION_FILTER", 0),
+        (mark("column list"), "PUBLICATION_COLUMNS", 1),
+    ):
+        limited = [
+            resource.table
+            for resource in settings.resource
+            if publication.tables.get(_name(resource), (False, False))[place]
+        ]
         if limited:
             yield _limited(settings, code, what, limited)
 
@@ -44,29 +77,64 @@ def _limited(settings: Settings, code: str, what: str, tables: list[str]) -> Fin
         "The publication {publication} has a {what} on {tables}: it can make the application's own statements fail, and hides changes from the agent"
     )
     fix = statements.set_tables(settings) + ";"
-    return error(code, message, fix, publication=settings.publication, what=translate(what), tables=", ".join(tables))
+    return error(
+        code,
+        message,
+        fix,
+        publication=settings.publication,
+        what=translate(what),
+        tables=", ".join(tables),
+    )
 
 
 def _options(settings: Settings, publication: Publication, generated: bool) -> Iterator[Finding]:
     named = {"publication": settings.publication}
     if len(publication.operations) < len("iudt"):
-        message = mark("The publication {publication} does not publish all of insert, update, delete and truncate")
-        yield error("PUBLICATION_OPERATIONS", message, statements.set_options(settings, statements.ALL_OPERATIONS) + ";", **named)
+        message = mark(
+            "The publication {publication} does not publish all of insert, update, delete and truncate"
+        )
+        yield error(
+            "PUBLICATION_OPERATIONS",
+            message,
+            statements.set_options(settings, statements.ALL_OPERATIONS) + ";",
+            **named,
+        )
     if not publication.via_root:
-        message = mark("The publication {publication} lacks publish_via_partition_root: partitioned tables would come as their partitions")
-        yield error("PUBLICATION_ROOT", message, statements.set_options(settings, statements.VIA_ROOT) + ";", **named)
+        message = mark(
+            "The publication {publication} lacks publish_via_partition_root: partitioned tables would come as their partitions"
+        )
+        yield error(
+            "PUBLICATION_ROOT",
+            message,
+            statements.set_options(settings, statements.VIA_ROOT) + ";",
+            **named,
+        )
     if generated and publication.generated != "s":
         message = mark(
             "The publication {publication} lacks publish_generated_columns: generated columns would be missing, or the application's UPDATE could fail"
         )
-        yield error("PUBLICATION_GENERATED", message, statements.set_options(settings, statements.GENERATED) + ";", **named)
+        yield error(
+            "PUBLICATION_GENERATED",
+            message,
+            statements.set_options(settings, statements.GENERATED) + ";",
+            **named,
+        )
 
 
 def _others(settings: Settings, publication: Publication) -> Iterator[Finding]:
-    others = sorted(".".join(name) for name in set(publication.tables) - {_name(resource) for resource in settings.resource})
+    others = sorted(
+        ".".join(name)
+        for name in set(publication.tables) - {_name(resource) for resource in settings.resource}
+    )
     if others:
         message = mark("The publication {publication} carries tables that are not shared: {tables}")
-        yield warning("PUBLICATION_OTHERS", message, statements.set_tables(settings) + ";", publication=settings.publication, tables=", ".join(others))
+        yield warning(
+            "PUBLICATION_OTHERS",
+            message,
+            statements.set_tables(settings) + ";",
+            publication=settings.publication,
+            tables=", ".join(others),
+        )
 
 
 def _name(resource: ResourceSettings) -> tuple[str, str]:
@@ -74,4 +142,8 @@ def _name(resource: ResourceSettings) -> tuple[str, str]:
 
 
 def _anew() -> str:
-    return translate(mark("Better, before the agent has started: drop it and let `sync-agent init --apply` create one for the shared tables alone."))
+    return translate(
+        mark(
+            "Better, before the agent has started: drop it and let `sync-agent init --apply` create one for the shared tables alone."
+        )
+    )

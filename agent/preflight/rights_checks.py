@@ -12,36 +12,90 @@ from agent.preflight import source_facts, statements
 from agent.preflight.findings import Finding, error, ok
 
 
-def check_rights(settings: Settings, connection: psycopg.Connection[Any], tables: dict[tuple[str, str], Catalogued]) -> list[Finding]:
+def check_rights(
+    settings: Settings,
+    connection: psycopg.Connection[Any],
+    tables: dict[tuple[str, str], Catalogued],
+) -> list[Finding]:
     """What the role lacks; one ok finding where it has everything. `tables`: those that exist."""
     user = settings.source.user
     role = source_facts.role(connection, user)
     if role is None:
-        return [error("ROLE_MISSING", mark("The role {user} does not exist"), statements.role(settings) + ";", user=user)]
+        return [
+            error(
+                "ROLE_MISSING",
+                mark("The role {user} does not exist"),
+                statements.role(settings) + ";",
+                user=user,
+            )
+        ]
     found: list[Finding] = []
     if not (role.login and (role.replication or role.super)):
-        found.append(error("ROLE_ATTRIBUTES", mark("The role {user} lacks LOGIN or REPLICATION"), statements.role(settings, exists=True) + ";", user=user))
+        found.append(
+            error(
+                "ROLE_ATTRIBUTES",
+                mark("The role {user} lacks LOGIN or REPLICATION"),
+                statements.role(settings, exists=True) + ";",
+                user=user,
+            )
+        )
     if not source_facts.may_connect(connection, user):
         message = mark("The role {user} may not connect to database {database}")
-        found.append(error("RIGHT_CONNECT", message, statements.connect(settings) + ";", user=user, database=settings.source.database))
+        found.append(
+            error(
+                "RIGHT_CONNECT",
+                message,
+                statements.connect(settings) + ";",
+                user=user,
+                database=settings.source.database,
+            )
+        )
     for resource in settings.resource:
         entry = tables.get((resource.schema_name, resource.table_name))
         if entry is not None:
             found += _table(settings, connection, resource, entry)
-    return found or [ok("RIGHTS_OK", mark("The role {user} has REPLICATION and may read every listed column"), user=user)]
+    return found or [
+        ok(
+            "RIGHTS_OK",
+            mark("The role {user} has REPLICATION and may read every listed column"),
+            user=user,
+        )
+    ]
 
 
-def _table(settings: Settings, connection: psycopg.Connection[Any], resource: ResourceSettings, entry: Catalogued) -> Iterator[Finding]:
-    rights = source_facts.rights(connection, entry.table.oid, resource.needed_columns, settings.source.user)
+def _table(
+    settings: Settings,
+    connection: psycopg.Connection[Any],
+    resource: ResourceSettings,
+    entry: Catalogued,
+) -> Iterator[Finding]:
+    rights = source_facts.rights(
+        connection, entry.table.oid, resource.needed_columns, settings.source.user
+    )
     if rights is None:
         return
     values = {"user": settings.source.user, "table": resource.table, "resource": resource.name}
     if not rights.usage:
         message = mark("{resource}: the role {user} may not use the schema of {table}")
-        yield error("RIGHT_SCHEMA", message, statements.usage(settings, resource.schema_name) + ";", **values)
+        yield error(
+            "RIGHT_SCHEMA",
+            message,
+            statements.usage(settings, resource.schema_name) + ";",
+            **values,
+        )
     if rights.lacking:
         message = mark("{resource}: the role {user} may not read {columns} of {table}")
-        yield error("RIGHT_SELECT", message, statements.select(settings, resource, rights.lacking) + ";", **values, columns=", ".join(rights.lacking))
+        yield error(
+            "RIGHT_SELECT",
+            message,
+            statements.select(settings, resource, rights.lacking) + ";",
+            **values,
+            columns=", ".join(rights.lacking),
+        )
     if rights.hidden:
-        message = mark("{resource}: row level security on {table} would hide rows from the role {user}, though the log carries them all")
-        yield error("ROW_SECURITY", message, statements.bypass_row_security(settings) + ";", **values)
+        message = mark(
+            "{resource}: row level security on {table} would hide rows from the role {user}, though the log carries them all"
+        )
+        yield error(
+            "ROW_SECURITY", message, statements.bypass_row_security(settings) + ";", **values
+        )

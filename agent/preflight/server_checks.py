@@ -16,30 +16,67 @@ def check_server(server: Any, first: bool) -> list[Finding]:
     """What stands against the server. `first`: the slot is still to be made, so there must be room for it."""
     found = [*_kind(server), *_room(server, first)]
     if not any(finding.level == "error" for finding in found):
-        found.append(ok("SERVER_OK", mark("PostgreSQL {version}, a primary with wal_level logical"), version=_version(server)))
+        found.append(
+            ok(
+                "SERVER_OK",
+                mark("PostgreSQL {version}, a primary with wal_level logical"),
+                version=_version(server),
+            )
+        )
     return found
 
 
 def check_limit(server: Any) -> Finding:
     """Whether the owner has limited what a slot may keep on the source's disk."""
     if server.slot_keep_mb == -1:
-        message = mark("max_slot_wal_keep_size is not limited: while the agent or the front end is down, the log could fill this server's disk")
+        message = mark(
+            "max_slot_wal_keep_size is not limited: while the agent or the front end is down, the log could fill this server's disk"
+        )
         fix = translate(mark("-- choose what the disk can spare and the longest outage needs"))
-        return error("SLOT_LIMIT", message, f"{fix}\n{_SET.format(name='max_slot_wal_keep_size', value=chr(39) + '50GB' + chr(39))}\n{_RELOAD}")
-    return ok("SLOT_LIMIT", mark("max_slot_wal_keep_size limits what a slot may keep to {size} MB"), size=server.slot_keep_mb)
+        return error(
+            "SLOT_LIMIT",
+            message,
+            f"{fix}\n{_SET.format(name='max_slot_wal_keep_size', value=chr(39) + '50GB' + chr(39))}\n{_RELOAD}",
+        )
+    return ok(
+        "SLOT_LIMIT",
+        mark("max_slot_wal_keep_size limits what a slot may keep to {size} MB"),
+        size=server.slot_keep_mb,
+    )
 
 
 def _kind(server: Any) -> Iterator[Finding]:
     if server.version < OLDEST:
         message = mark("PostgreSQL {version} is too old: 14 to 18 are supported")
-        yield error("SERVER_VERSION", message, translate(mark("Upgrade the server.")), version=_version(server))
+        yield error(
+            "SERVER_VERSION",
+            message,
+            translate(mark("Upgrade the server.")),
+            version=_version(server),
+        )
     elif server.version > NEWEST:
-        message = mark("PostgreSQL {version} is newer than what this version of the agent was tested with (14 to 18)")
-        yield warning("SERVER_VERSION", message, translate(mark("Look for a newer version of the agent.")), version=_version(server))
+        message = mark(
+            "PostgreSQL {version} is newer than what this version of the agent was tested with (14 to 18)"
+        )
+        yield warning(
+            "SERVER_VERSION",
+            message,
+            translate(mark("Look for a newer version of the agent.")),
+            version=_version(server),
+        )
     if server.standby:
-        yield error("SOURCE_NOT_PRIMARY", mark("The server is a standby"), translate(mark("Point source.host and source.port at the primary server.")))
+        yield error(
+            "SOURCE_NOT_PRIMARY",
+            mark("The server is a standby"),
+            translate(mark("Point source.host and source.port at the primary server.")),
+        )
     if server.wal_level != "logical":
-        yield error("WAL_LEVEL", mark("wal_level is {level}, logical is needed"), _changed("wal_level", "logical"), level=server.wal_level)
+        yield error(
+            "WAL_LEVEL",
+            mark("wal_level is {level}, logical is needed"),
+            _changed("wal_level", "logical"),
+            level=server.wal_level,
+        )
 
 
 def _room(server: Any, first: bool) -> Iterator[Finding]:
@@ -47,7 +84,11 @@ def _room(server: Any, first: bool) -> Iterator[Finding]:
         message = mark("No replication slot is left (max_replication_slots)")
         yield error("SLOTS_LEFT", message, _changed("max_replication_slots", "20"))
     if first and server.senders_left < 1:
-        yield error("SENDERS_LEFT", mark("No WAL sender is left (max_wal_senders)"), _changed("max_wal_senders", "20"))
+        yield error(
+            "SENDERS_LEFT",
+            mark("No WAL sender is left (max_wal_senders)"),
+            _changed("max_wal_senders", "20"),
+        )
 
 
 def _changed(name: str, value: str) -> str:

@@ -25,12 +25,23 @@ def check_service(settings: Settings) -> list[Finding]:
             probe.bind((host, int(port)))
     except (OSError, OverflowError) as cause:
         if _agent_at(host, int(port)) == settings.agent:
-            return [*findings, ok("LISTEN", mark("The service runs and answers at {listen}"), listen=listen)]
+            return [
+                *findings,
+                ok("LISTEN", mark("The service runs and answers at {listen}"), listen=listen),
+            ]
         message = mark("The address {listen} of service.listen cannot be taken: {reason}")
-        fix = mark("Set service.listen to a free port of this host; what holds this one shows: ss -ltnp 'sport = :{port}'")
+        fix = mark(
+            "Set service.listen to a free port of this host; what holds this one shows: ss -ltnp 'sport = :{port}'"
+        )
         reason = getattr(cause, "strerror", None) or type(cause).__name__
-        return [*findings, error("LISTEN", message, translate(fix, port=port), listen=listen, reason=reason)]
-    return [*findings, ok("LISTEN", mark("The address {listen} is free for /metrics and health"), listen=listen)]
+        return [
+            *findings,
+            error("LISTEN", message, translate(fix, port=port), listen=listen, reason=reason),
+        ]
+    return [
+        *findings,
+        ok("LISTEN", mark("The address {listen} is free for /metrics and health"), listen=listen),
+    ]
 
 
 def _is_local(host: str) -> bool:
@@ -41,7 +52,9 @@ def _is_local(host: str) -> bool:
 
 
 def _open(listen: str) -> Finding:
-    message = mark("service.listen is {listen}: /metrics and health, which need no login, can be reached from other hosts")
+    message = mark(
+        "service.listen is {listen}: /metrics and health, which need no login, can be reached from other hosts"
+    )
     return warning("LISTEN_OPEN", message, 'listen = "127.0.0.1:9187"', listen=listen)
 
 

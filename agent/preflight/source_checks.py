@@ -24,7 +24,14 @@ _CONNECT_SECONDS = 5.0
 _SKEW_WARNING, _SKEW_ERROR = 2.0, 60.0  # seconds between the clocks
 _LONG = 60.0  # seconds a transaction may be open before slot creation would run into its time-out
 _BEHIND = 1 << 30  # bytes of log a slot may keep without a word
-_BUSY = ("starting up", "shutting down", "too many clients", "connection slots", "recovery mode", "not yet accepting")
+_BUSY = (
+    "starting up",
+    "shutting down",
+    "too many clients",
+    "connection slots",
+    "recovery mode",
+    "not yet accepting",
+)
 _TLS = ("ssl", "certificate", "tls")
 _GONE = ("timeout expired", "server closed the connection", "could not receive")
 
@@ -51,7 +58,14 @@ def check_source(settings: Settings, stored: State | None) -> Source:
     except psycopg.Error as cause:
         return Source([*findings, _refused(settings, str(cause))], None)
     with connection:
-        findings.append(ok("SOURCE_LOGIN", mark("Logged in to {address} as {user}"), address=address(settings.source), user=settings.source.user))
+        findings.append(
+            ok(
+                "SOURCE_LOGIN",
+                mark("Logged in to {address} as {user}"),
+                address=address(settings.source),
+                user=settings.source.user,
+            )
+        )
         judged: list[Judgement] = []
         steps: list[Callable[[], list[Finding]]] = [
             lambda: [*_server(connection, first=stored is None), *_clock(connection)],
@@ -81,12 +95,30 @@ def _network(settings: Settings) -> Iterator[Finding]:
         socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
     except (socket.gaierror, UnicodeError):
-        yield error("SOURCE_HOST", mark("The host name {host} cannot be resolved"), translate(mark("Correct source.host, or the host's DNS.")), host=host)
+        yield error(
+            "SOURCE_HOST",
+            mark("The host name {host} cannot be resolved"),
+            translate(mark("Correct source.host, or the host's DNS.")),
+            host=host,
+        )
     except OSError as cause:
-        reason = "timed out" if isinstance(cause, TimeoutError) else (cause.strerror or type(cause).__name__)
-        fix = mark("Open the port in the firewalls between here and the server (`nc -vz {host} {port}`); on the server: listen_addresses")
+        reason = (
+            "timed out"
+            if isinstance(cause, TimeoutError)
+            else (cause.strerror or type(cause).__name__)
+        )
+        fix = mark(
+            "Open the port in the firewalls between here and the server (`nc -vz {host} {port}`); on the server: listen_addresses"
+        )
         message = mark("The business database at {host}:{port} cannot be reached: {reason}")
-        yield error("SOURCE_NETWORK", message, translate(fix, host=host, port=port), host=host, port=port, reason=reason)
+        yield error(
+            "SOURCE_NETWORK",
+            message,
+            translate(fix, host=host, port=port),
+            host=host,
+            port=port,
+            reason=reason,
+        )
     else:
         yield ok("SOURCE_NETWORK", mark("{host}:{port} accepts connections"), host=host, port=port)
 
@@ -119,25 +151,46 @@ def _refused(settings: Settings, text: str) -> Finding:
         fix = mark(
             "Set source.sslrootcert to the authority that signed the server's certificate, use the host name in it, or have the server's owner set ssl = on."
         )
-        return error("SOURCE_TLS", mark("No TLS connection to the business database: {reason}"), translate(fix), reason=reason)
+        return error(
+            "SOURCE_TLS",
+            mark("No TLS connection to the business database: {reason}"),
+            translate(fix),
+            reason=reason,
+        )
     user = settings.source.user
     line = f"host  {settings.source.database}  {user}  <address of this host>/32  scram-sha-256"
-    fix = mark("Check source.user, source.database and the password file; the server's pg_hba.conf needs a line such as:")
-    return error("SOURCE_LOGIN", mark("The business database refuses the login of {user}: {reason}"), f"{translate(fix)}\n{line}", user=user, reason=reason)
+    fix = mark(
+        "Check source.user, source.database and the password file; the server's pg_hba.conf needs a line such as:"
+    )
+    return error(
+        "SOURCE_LOGIN",
+        mark("The business database refuses the login of {user}: {reason}"),
+        f"{translate(fix)}\n{line}",
+        user=user,
+        reason=reason,
+    )
 
 
 _TLS_FAULTS: dict[str, tuple[str, str]] = {
     "name": (
         mark("{server}: the certificate is for another host name than {host}"),
-        mark("Use the name in the certificate in source.host, or have one issued that names {host}."),
+        mark(
+            "Use the name in the certificate in source.host, or have one issued that names {host}."
+        ),
     ),
     "time": (
         mark("{server}: the certificate is outside its time: {reason}"),
-        mark("See it with: openssl s_client -starttls postgres -connect {server} -showcerts </dev/null | openssl x509 -noout -text"),
+        mark(
+            "See it with: openssl s_client -starttls postgres -connect {server} -showcerts </dev/null | openssl x509 -noout -text"
+        ),
     ),
     "authority": (
-        mark("{server}: the certificate is not signed by the authority in source.sslrootcert: {reason}"),
-        mark("Put the certificate of the authority that signed the server's into source.sslrootcert."),
+        mark(
+            "{server}: the certificate is not signed by the authority in source.sslrootcert: {reason}"
+        ),
+        mark(
+            "Put the certificate of the authority that signed the server's into source.sslrootcert."
+        ),
     ),
 }
 
@@ -155,11 +208,20 @@ def _clock(connection: Connection) -> Iterator[Finding]:
         yield ok("CLOCK", mark("The clocks of the business database and of this host agree"))
         return
     level = error if seconds > _SKEW_ERROR else warning
-    message = mark("The clocks of the business database and of this host differ by {seconds} s: lags and times of events are wrong by as much")
-    yield level("CLOCK", message, translate(mark("Set both by NTP; see it with: timedatectl timesync-status")), seconds=f"{seconds:.0f}")
+    message = mark(
+        "The clocks of the business database and of this host differ by {seconds} s: lags and times of events are wrong by as much"
+    )
+    yield level(
+        "CLOCK",
+        message,
+        translate(mark("Set both by NTP; see it with: timedatectl timesync-status")),
+        seconds=f"{seconds:.0f}",
+    )
 
 
-def _judged(settings: Settings, connection: Connection, out: list[Judgement], stored: State | None) -> list[Finding]:
+def _judged(
+    settings: Settings, connection: Connection, out: list[Judgement], stored: State | None
+) -> list[Finding]:
     judged = judgement.judge(settings, connection)
     out.append(judged)
     publication = judged.publication
@@ -168,7 +230,9 @@ def _judged(settings: Settings, connection: Connection, out: list[Judgement], st
         message = (
             mark("The publication {publication} does not exist")
             if stored
-            else mark("The publication {publication} does not exist yet; init makes it, or its owner does")
+            else mark(
+                "The publication {publication} does not exist yet; init makes it, or its owner does"
+            )
         )
         fix = f"{statements.create_publication(settings, judged.generated)};"
         publication = [level("PUBLICATION_MISSING", message, fix, publication=settings.publication)]
@@ -181,21 +245,42 @@ def _replication(settings: Settings, side: Connection, stored: State | None) -> 
         replication = psycopg.connect(conninfo(settings.source, replication=True), autocommit=True)
     except psycopg.Error as cause:
         lines = str(cause).strip().splitlines()
-        fix = mark("The role needs REPLICATION, and pg_hba.conf must let it into the database itself (no line for `replication` is needed).")
-        return [error("SOURCE_REPLICATION", mark("No replication connection: {reason}"), translate(fix), reason=lines[-1] if lines else "?")]
+        fix = mark(
+            "The role needs REPLICATION, and pg_hba.conf must let it into the database itself (no line for `replication` is needed)."
+        )
+        return [
+            error(
+                "SOURCE_REPLICATION",
+                mark("No replication connection: {reason}"),
+                translate(fix),
+                reason=lines[-1] if lines else "?",
+            )
+        ]
     with replication:
         found = [ok("SOURCE_REPLICATION", mark("A replication connection can be made"))]
-        return found + (_followed(settings, replication, side, stored) if stored else _unmade(settings, side))
+        return found + (
+            _followed(settings, replication, side, stored) if stored else _unmade(settings, side)
+        )
 
 
 def _unmade(settings: Settings, side: Connection) -> list[Finding]:
     if source_facts.slot(side, settings.slot) is None:
-        return [ok("SLOT", mark("The replication slot {slot} does not exist yet; init makes it"), slot=settings.slot)]
-    message = mark("The replication slot {slot} exists, though this agent is not initialised: nobody reads it, and it keeps the server's log")
+        return [
+            ok(
+                "SLOT",
+                mark("The replication slot {slot} does not exist yet; init makes it"),
+                slot=settings.slot,
+            )
+        ]
+    message = mark(
+        "The replication slot {slot} exists, though this agent is not initialised: nobody reads it, and it keeps the server's log"
+    )
     return [error("SLOT", message, f"{statements.drop_slot(settings.slot)};", slot=settings.slot)]
 
 
-def _followed(settings: Settings, replication: Connection, side: Connection, stored: State) -> list[Finding]:
+def _followed(
+    settings: Settings, replication: Connection, side: Connection, stored: State
+) -> list[Finding]:
     """Checks A and B as the service makes them, and how far the slot is behind."""
     # A running service moves all on, slot <= position <= end of the log at any moment: so they are asked in this order.
     confirmed = catalogue.server(replication, side, settings.slot).confirmed
@@ -212,16 +297,24 @@ def _followed(settings: Settings, replication: Connection, side: Connection, sto
         text = mark("The replication slot {slot} is being read")
     slot = source_facts.slot(side, known.slot)
     if slot is not None and slot.behind > _BEHIND:
-        message = mark("The replication slot {slot} is {behind} MB behind: the server keeps that much log for it")
-        fix = translate(mark("Start the service, or look at `sync-agent status` for what holds it up."))
+        message = mark(
+            "The replication slot {slot} is {behind} MB behind: the server keeps that much log for it"
+        )
+        fix = translate(
+            mark("Start the service, or look at `sync-agent status` for what holds it up.")
+        )
         return [warning("SLOT", message, fix, slot=known.slot, behind=slot.behind >> 20)]
     return [ok("SLOT", text, slot=known.slot)]
 
 
 def _long(connection: Connection) -> Iterator[Finding]:
     for who, application, seconds in source_facts.long_transactions(connection, _LONG):
-        message = mark("A transaction has been open for {seconds} s (process {who}, {application}): init would wait for its end to make the slot")
+        message = mark(
+            "A transaction has been open for {seconds} s (process {who}, {application}): init would wait for its end to make the slot"
+        )
         fix = f"SELECT pid, usename, application_name, client_addr, state, xact_start FROM pg_stat_activity WHERE pid = {who};"
         if not who.isdigit():
             fix = "SELECT gid, prepared, owner, database FROM pg_prepared_xacts;"
-        yield warning("LONG_TRANSACTION", message, fix, seconds=seconds, who=who, application=application)
+        yield warning(
+            "LONG_TRANSACTION", message, fix, seconds=seconds, who=who, application=application
+        )

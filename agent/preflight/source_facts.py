@@ -124,18 +124,37 @@ def rights(connection: Connection, oid: int, columns: list[str], name: str) -> R
 
 def long_transactions(connection: Connection, seconds: float) -> list[tuple[str, str, int]]:
     """Writing transactions open for longer: process id or name, application, seconds."""
-    return [(str(who), str(application), int(age)) for who, application, age in connection.execute(_LONG, (seconds,)).fetchall()]
+    return [
+        (str(who), str(application), int(age))
+        for who, application, age in connection.execute(_LONG, (seconds,)).fetchall()
+    ]
 
 
 def traits(connection: Connection, oids: list[int]) -> dict[int, Traits]:
     """Traits of tables, by oid."""
     with connection.cursor(row_factory=namedtuple_row) as cursor:
         rows: list[Any] = cursor.execute(_TRAITS, (oids,)).fetchall()
-    return {row.oid: Traits(row.persistence, row.partition, row.parent, tuple(row.children), tuple(map(_leaf, row.leaves))) for row in rows}
+    return {
+        row.oid: Traits(
+            row.persistence,
+            row.partition,
+            row.parent,
+            tuple(row.children),
+            tuple(map(_leaf, row.leaves)),
+        )
+        for row in rows
+    }
 
 
 def _leaf(leaf: dict[str, Any]) -> Leaf:
-    return Leaf(leaf["name"], leaf["kind"], leaf["persistence"], leaf["identity"], leaf["index"] or "", leaf["named"] == leaf["descended"])
+    return Leaf(
+        leaf["name"],
+        leaf["kind"],
+        leaf["persistence"],
+        leaf["identity"],
+        leaf["index"] or "",
+        leaf["named"] == leaf["descended"],
+    )
 
 
 def _one(connection: Connection, query: Any, parameters: Any) -> Any:

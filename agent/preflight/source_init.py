@@ -34,7 +34,11 @@ def refuse(findings: list[Finding]) -> None:
     """Raises InitRefused with every error among the findings and what fixes it."""
     wrong = errors(findings)
     if wrong:
-        raise InitRefused(reason=translate(mark("the business database is not ready:{findings}"), findings=listing(wrong)))
+        raise InitRefused(
+            reason=translate(
+                mark("the business database is not ready:{findings}"), findings=listing(wrong)
+            )
+        )
 
 
 @contextmanager
@@ -55,29 +59,46 @@ def prepare_role(settings: Settings, admin: Connection | None, tell: Tell) -> No
     verifier = ""
     if not exists and settings.source.password is not None:
         password = settings.source.password.read("source.password").encode()
-        verifier = admin.pgconn.encrypt_password(password, settings.source.user.encode(), b"scram-sha-256").decode()
-    _run(admin, statements.role(settings, exists, verifier), tell, told=statements.role(settings, exists))
+        verifier = admin.pgconn.encrypt_password(
+            password, settings.source.user.encode(), b"scram-sha-256"
+        ).decode()
+    _run(
+        admin,
+        statements.role(settings, exists, verifier),
+        tell,
+        told=statements.role(settings, exists),
+    )
 
 
 def _run(connection: Connection, statement: str, tell: Tell, told: str = "") -> None:
     try:
         connection.execute(statement.encode())
     except psycopg.Error as error:
-        reason = mark("the business database refuses (SQLSTATE {sqlstate}); its owner must run:\n      {statement};")
-        raise InitRefused(reason=translate(reason, sqlstate=error.sqlstate or "?", statement=told or statement)) from None
+        reason = mark(
+            "the business database refuses (SQLSTATE {sqlstate}); its owner must run:\n      {statement};"
+        )
+        raise InitRefused(
+            reason=translate(reason, sqlstate=error.sqlstate or "?", statement=told or statement)
+        ) from None
     tell(translate(mark("Business database: {statement}"), statement=told or statement))
 
 
-def judge_and_grant(settings: Settings, admin: Connection | None, side: Connection, tell: Tell, first: bool = True) -> Judgement:
+def judge_and_grant(
+    settings: Settings, admin: Connection | None, side: Connection, tell: Tell, first: bool = True
+) -> Judgement:
     """Refuses a server or tables that will not do, then grants what is missing where there is an administrator. `first`: a slot will be made."""
     judged = judgement.judge(settings, side)
-    missing = [] if judged.published is None else publication_checks.missing(settings, judged.published)
+    missing = (
+        [] if judged.published is None else publication_checks.missing(settings, judged.published)
+    )
     if missing:
         _run(admin or side, statements.add_tables(settings, missing), tell)
         judged = judgement.judge(settings, side)
     server = source_facts.server(side)
     if admin is not None and source_facts.server(admin).started != server.started:
-        raise InitRefused(reason=translate(mark("--as leads to another server than source.host and source.port")))
+        raise InitRefused(
+            reason=translate(mark("--as leads to another server than source.host and source.port"))
+        )
     refuse([*check_server(server, first=first), *judged.tables, *judged.publication])
     limit = check_limit(server)
     if limit.level != "ok":
@@ -96,15 +117,25 @@ def refuse_existing_slot(settings: Settings, side: Connection) -> None:
         reason = mark(
             "the replication slot {slot} exists, and the front end has no position for it; if no other agent uses it, its owner must run:\n      {statement};"
         )
-        raise InitRefused(reason=translate(reason, slot=settings.slot, statement=statements.drop_slot(settings.slot)))
+        raise InitRefused(
+            reason=translate(
+                reason, slot=settings.slot, statement=statements.drop_slot(settings.slot)
+            )
+        )
 
 
-def make_publication(settings: Settings, connection: Connection, judged: Judgement, tell: Tell) -> None:
+def make_publication(
+    settings: Settings, connection: Connection, judged: Judgement, tell: Tell
+) -> None:
     """Before the slot: on 18 a slot that is older than its publication is wrong without an error. An existing one was judged already."""
     if judged.published is None:
         _run(connection, statements.create_publication(settings, judged.generated), tell)
     else:
-        tell(translate(mark("Publication {publication} exists and fits"), publication=settings.publication))
+        tell(
+            translate(
+                mark("Publication {publication} exists and fits"), publication=settings.publication
+            )
+        )
 
 
 @contextmanager
@@ -114,11 +145,22 @@ def new_slot(settings: Settings, tell: Tell, timeout: float | None = None) -> It
     with connected(settings) as side, connect(settings.source, replication=True) as replication:
         server = catalogue.server(replication, side, settings.slot)
         tell(
-            translate(mark("Creating replication slot {slot}; waiting up to {seconds} s for running transactions"), slot=settings.slot, seconds=f"{seconds:g}")
+            translate(
+                mark(
+                    "Creating replication slot {slot}; waiting up to {seconds} s for running transactions"
+                ),
+                slot=settings.slot,
+                seconds=f"{seconds:g}",
+            )
         )
         position = _create(settings, replication, side, seconds)
         try:
-            yield Start(server.system_id, server.timeline, position, int(source_facts.server(side).clock * 1_000_000))
+            yield Start(
+                server.system_id,
+                server.timeline,
+                position,
+                int(source_facts.server(side).clock * 1_000_000),
+            )
         except BaseException:
             slot.drop(replication, settings.source, settings.slot)
             raise
@@ -129,9 +171,17 @@ def _create(settings: Settings, replication: Connection, side: Connection, secon
         return slot.create(replication, side, settings.source, settings.slot, seconds)
     except slot.SlotTimeout as error:
         lines = [f"      {w.who}  {w.application}  {w.since}  {w.state}" for w in error.waits]
-        reason = mark("no replication slot within {seconds} s: the server waits for these transactions to end (process, application, begun, state):\n{waits}")
-        raise InitRefused(reason=translate(reason, seconds=f"{seconds:g}", waits="\n".join(lines) or "      ?")) from None
+        reason = mark(
+            "no replication slot within {seconds} s: the server waits for these transactions to end (process, application, begun, state):\n{waits}"
+        )
+        raise InitRefused(
+            reason=translate(reason, seconds=f"{seconds:g}", waits="\n".join(lines) or "      ?")
+        ) from None
     except slot.SlotRefused as error:
         raise InitRefused(
-            reason=translate(mark("the server refuses to make replication slot {slot}: SQLSTATE {sqlstate}"), slot=settings.slot, sqlstate=error.sqlstate)
+            reason=translate(
+                mark("the server refuses to make replication slot {slot}: SQLSTATE {sqlstate}"),
+                slot=settings.slot,
+                sqlstate=error.sqlstate,
+            )
         ) from None

@@ -25,7 +25,16 @@ GENERATED = "publish_generated_columns = stored"
 
 def statement(template: str, **parts: str | sql.Composable) -> str:
     """A template with its names filled in: a str becomes a quoted identifier."""
-    return sql.SQL(template).format(**{name: sql.Identifier(part) if isinstance(part, str) else part for name, part in parts.items()}).as_string()
+    return (
+        sql.SQL(template)
+        .format(
+            **{
+                name: sql.Identifier(part) if isinstance(part, str) else part
+                for name, part in parts.items()
+            }
+        )
+        .as_string()
+    )
 
 
 def table(schema: str, name: str) -> sql.Identifier:
@@ -66,7 +75,9 @@ def usage(settings: Settings, schema: str) -> str:
 
 def select(settings: Settings, resource: ResourceSettings, names: Sequence[str]) -> str:
     """Lets the role read these columns of a shared table."""
-    return statement(_SELECT, columns=columns(names), table=table_of(resource), role=settings.source.user)
+    return statement(
+        _SELECT, columns=columns(names), table=table_of(resource), role=settings.source.user
+    )
 
 
 def grants(settings: Settings) -> list[str]:
@@ -87,7 +98,12 @@ def _tables(resources: Iterable[ResourceSettings]) -> sql.Composed:
 def create_publication(settings: Settings, generated: bool) -> str:
     """Tables and nothing else: a column list or a filter could make the application's statements fail."""
     options = sql.SQL(f"{VIA_ROOT}, {GENERATED}" if generated else VIA_ROOT)
-    return statement(_CREATE_PUBLICATION, publication=settings.publication, tables=_tables(settings.resource), options=options)
+    return statement(
+        _CREATE_PUBLICATION,
+        publication=settings.publication,
+        tables=_tables(settings.resource),
+        options=options,
+    )
 
 
 def add_tables(settings: Settings, resources: Iterable[ResourceSettings]) -> str:
@@ -97,7 +113,9 @@ def add_tables(settings: Settings, resources: Iterable[ResourceSettings]) -> str
 
 def set_tables(settings: Settings) -> str:
     """Makes the publication list exactly the shared tables, without column lists and filters."""
-    return statement(_SET_TABLES, publication=settings.publication, tables=_tables(settings.resource))
+    return statement(
+        _SET_TABLES, publication=settings.publication, tables=_tables(settings.resource)
+    )
 
 
 def set_options(settings: Settings, option: str) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 Headers = list[tuple[str, bytes]]
-Tick = Callable[[], None]  # called at least twice a second while an implementation waits; what it raises ends the wait
+# Called at least twice a second while an implementation waits; what it raises ends the wait
+Tick = Callable[[], None]
 
 
 class TopicDescription(NamedTuple):
@@ -13,8 +14,12 @@ class TopicDescription(NamedTuple):
     id: str  # changes when a topic is deleted and created again
     partitions: int
     ends: Mapping[int, int]  # partition -> offset after its last record, committed or not
-    settings: Mapping[str, str] = {}  # max.message.bytes and the like; empty where they may not be read (right DescribeConfigs)
-    held: Mapping[int, int] = {}  # partition -> offset of the first record of an open transaction, where there is one
+    settings: Mapping[
+        str, str
+    ] = {}  # max.message.bytes and the like; empty where they may not be read (right DescribeConfigs)
+    held: Mapping[
+        int, int
+    ] = {}  # partition -> offset of the first record of an open transaction, where there is one
 
 
 class States(NamedTuple):
@@ -37,13 +42,16 @@ class Producer(Protocol):
     Raises KafkaUnreachable or LoginRefused (try anew with another producer) and KafkaRefused (halt).
     """
 
-    offsets: dict[tuple[str, int], int]  # (topic, partition) -> offset after the last record of ours known to be stored
+    # (topic, partition) -> offset after the last record of ours known to be stored
+    offsets: dict[tuple[str, int], int]
     outstanding: int  # bytes given to `send` that are not known to be stored
 
     def begin(self) -> None:
         """Starts a transaction."""
 
-    def send(self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers) -> None:
+    def send(
+        self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers
+    ) -> None:
         """Hands a record over and returns; a record with value None is a tombstone. Failures are raised by a later call at the latest."""
 
     def drain(self, outstanding: int, deadline: float) -> bool:

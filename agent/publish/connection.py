@@ -32,25 +32,42 @@ REFUSALS: tuple[type[BaseException], ...] = (
     kafka_errors.PolicyViolationError,
     kafka_errors.KafkaConfigurationError,
 )
-LOGINS: tuple[type[BaseException], ...] = (kafka_errors.SaslAuthenticationFailedError, kafka_errors.UnsupportedSaslMechanismError)
+LOGINS: tuple[type[BaseException], ...] = (
+    kafka_errors.SaslAuthenticationFailedError,
+    kafka_errors.UnsupportedSaslMechanismError,
+)
 
 # The client logs why it cannot connect and tells its caller only "Unable to bootstrap". The most telling first; nothing else of its texts is passed on.
 _REASONS: tuple[tuple[str, str], ...] = (
     (r"certificate verify failed: ([^(\n]{1,120})", "TLS: certificate verify failed: {0}"),
-    (r"(WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|UNEXPECTED_EOF|PLAINTEXT broker listener)", "TLS: the broker does not speak TLS on this port"),
-    (r"(ALERT_\w*CERTIFICATE\w*|CERTIFICATE_REQUIRED|alert [\w ]*certificate)", "TLS: the broker refuses the client certificate"),
+    (
+        r"(WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|UNEXPECTED_EOF|PLAINTEXT broker listener)",
+        "TLS: the broker does not speak TLS on this port",
+    ),
+    (
+        r"(ALERT_\w*CERTIFICATE\w*|CERTIFICATE_REQUIRED|alert [\w ]*certificate)",
+        "TLS: the broker refuses the client certificate",
+    ),
     (r"Handshake failed|SSL handshake failed", "TLS handshake failed"),
-    (r"UnsupportedSaslMechanism|Unsupported SASL mechanism", "the broker does not offer this SASL mechanism"),
+    (
+        r"UnsupportedSaslMechanism|Unsupported SASL mechanism",
+        "the broker does not offer this SASL mechanism",
+    ),
     (r"SaslAuthenticationFailed|SASL authentication error", "login refused"),
     (r"Connection refused|Errno 111", "connection refused"),
-    (r"No address associated|Name or service not known|gaierror|name resolution", "the host name cannot be resolved"),
+    (
+        r"No address associated|Name or service not known|gaierror|name resolution",
+        "the host name cannot be resolved",
+    ),
     (r"Network is unreachable|No route to host|Errno 11[03]", "no route to the host"),
     (r"[Tt]imed out|[Tt]imeout", "timed out"),
     (r"reset by peer|Connection lost|Broken pipe|Errno 104", "the connection broke"),
 )
 
 
-def _with_last_words(receive: Callable[[Any], tuple[bytes, Exception | None]]) -> Callable[[Any], tuple[bytes, Exception | None]]:
+def _with_last_words(
+    receive: Callable[[Any], tuple[bytes, Exception | None]],
+) -> Callable[[Any], tuple[bytes, Exception | None]]:
     """kafka-python 3.0.12 drops what it has read together with the end of a connection: a broker's refusal of a login, mostly."""
 
     def received(transport: Any) -> tuple[bytes, Exception | None]:
@@ -90,7 +107,9 @@ class _Reasons(logging.Handler):
         self.best, self.rank = "", len(_REASONS)
 
     def emit(self, record: logging.LogRecord) -> None:
-        exceptions = [argument for argument in record.args or () if isinstance(argument, BaseException)]
+        exceptions = [
+            argument for argument in record.args or () if isinstance(argument, BaseException)
+        ]
         self.hear(" ".join([record.getMessage(), *(type(e).__name__ for e in exceptions)]))
 
     def hear(self, text: str) -> None:
@@ -133,13 +152,19 @@ def client_settings(settings: KafkaSettings) -> dict[str, Any]:
     options: dict[str, Any] = {
         "bootstrap_servers": list(settings.bootstrap_servers),
         "client_id": "unit-sync-agent",
-        "security_protocol": ("SASL_" if settings.sasl else "") + ("SSL" if settings.tls else "PLAINTEXT"),
+        "security_protocol": ("SASL_" if settings.sasl else "")
+        + ("SSL" if settings.tls else "PLAINTEXT"),
         "reconnect_backoff_max_ms": 1000,
         "request_timeout_ms": 5000,
     }
     if settings.tls:
         tls = settings.tls
-        options |= {"ssl_cafile": tls.ca_file, "ssl_certfile": tls.cert_file, "ssl_keyfile": tls.key_file, "ssl_check_hostname": True}
+        options |= {
+            "ssl_cafile": tls.ca_file,
+            "ssl_certfile": tls.cert_file,
+            "ssl_keyfile": tls.key_file,
+            "ssl_check_hostname": True,
+        }
     if settings.sasl:
         options |= _login(settings.sasl)
     return options
@@ -162,7 +187,10 @@ def trust(settings: KafkaSettings) -> Trust:
 def check_files(settings: KafkaSettings) -> None:
     """Raises KafkaUnreachable when a file of kafka.tls cannot be used; the clients would each say something else."""
     if settings.tls and (found := unreadable(trust(settings))):
-        raise KafkaUnreachable(address=addresses(settings), reason=f"TLS: the files of kafka.tls cannot be read: {found.reason}")
+        raise KafkaUnreachable(
+            address=addresses(settings),
+            reason=f"TLS: the files of kafka.tls cannot be read: {found.reason}",
+        )
 
 
 @contextlib.contextmanager
@@ -183,7 +211,9 @@ def addresses(settings: KafkaSettings) -> str:
     return ",".join(settings.bootstrap_servers)
 
 
-def our_error(error: BaseException, settings: KafkaSettings, what: str = "", name: str = "") -> AgentError:
+def our_error(
+    error: BaseException, settings: KafkaSettings, what: str = "", name: str = ""
+) -> AgentError:
     """The agent's error for anything a client call has raised. Never holds a text of the client's: only names.
 
     `what` may be refused or not answered for, such as a topic; `name` says more than the exception's type.
@@ -208,7 +238,11 @@ def our_error(error: BaseException, settings: KafkaSettings, what: str = "", nam
 def refused_login(settings: KafkaSettings) -> LoginRefused | None:
     """The error, if the client has logged lately that a broker refused its login."""
     why = reason()
-    return _login_refused(settings, why) if why in ("login refused", "the broker does not offer this SASL mechanism") else None
+    return (
+        _login_refused(settings, why)
+        if why in ("login refused", "the broker does not offer this SASL mechanism")
+        else None
+    )
 
 
 def _login_refused(settings: KafkaSettings, why: str) -> LoginRefused:
@@ -226,4 +260,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.append(cause)
         yield cause
-        waiting += [other for other in (*cause.args, cause.__cause__, cause.__context__) if isinstance(other, BaseException)]
+        waiting += [
+            other
+            for other in (*cause.args, cause.__cause__, cause.__context__)
+            if isinstance(other, BaseException)
+        ]

@@ -49,18 +49,33 @@ def _server(server: str, settings: Settings) -> list[Finding]:
     try:
         places = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
     except OSError:
-        return [_bad("resolve", mark("The host name {host} cannot be resolved"), mark("Correct kafka.bootstrap_servers, or the host's DNS."), host=host)]
-    findings = [_good("resolve", mark("{host} is {address}"), host=host, address=str(places[0][4][0]))]
+        return [
+            _bad(
+                "resolve",
+                mark("The host name {host} cannot be resolved"),
+                mark("Correct kafka.bootstrap_servers, or the host's DNS."),
+                host=host,
+            )
+        ]
+    findings = [
+        _good("resolve", mark("{host} is {address}"), host=host, address=str(places[0][4][0]))
+    ]
     try:
         connection = socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS)
     except OSError as error:
-        why = "timed out" if isinstance(error, TimeoutError) else (error.strerror or type(error).__name__)
+        why = (
+            "timed out"
+            if isinstance(error, TimeoutError)
+            else (error.strerror or type(error).__name__)
+        )
         return [
             *findings,
             _bad(
                 "connect",
                 mark("{server} cannot be reached: {reason}"),
-                mark("Open the port in the firewalls between here and the broker: `nc -vz {host} {port}`"),
+                mark(
+                    "Open the port in the firewalls between here and the broker: `nc -vz {host} {port}`"
+                ),
                 server=server,
                 reason=why,
                 host=host,
@@ -83,22 +98,33 @@ def _tls(connection: socket.socket, host: str, server: str, trust: Trust) -> Fin
 
 
 _TLS_FAULTS: dict[Fault, tuple[str, str]] = {
-    "files": (mark("The files of kafka.tls cannot be read: {reason}"), mark("Correct ca_file, cert_file and key_file, and their permissions.")),
+    "files": (
+        mark("The files of kafka.tls cannot be read: {reason}"),
+        mark("Correct ca_file, cert_file and key_file, and their permissions."),
+    ),
     "handshake": (
         mark("{server} does not complete the TLS handshake: {reason}"),
         mark("Ask which port speaks TLS; without TLS leave kafka.tls out."),
     ),
     "name": (
         mark("{server}: the certificate is for another host name than {host}"),
-        mark("Use the name in the certificate in kafka.bootstrap_servers, or have one issued that names {host}."),
+        mark(
+            "Use the name in the certificate in kafka.bootstrap_servers, or have one issued that names {host}."
+        ),
     ),
     "time": (
         mark("{server}: the certificate is outside its time: {reason}"),
-        mark("See it with: openssl s_client -connect {server} -showcerts </dev/null | openssl x509 -noout -text"),
+        mark(
+            "See it with: openssl s_client -connect {server} -showcerts </dev/null | openssl x509 -noout -text"
+        ),
     ),
     "authority": (
-        mark("{server}: the certificate is not signed by the authority in kafka.tls.ca_file: {reason}"),
-        mark("Put the certificate of the authority that signed the broker's into kafka.tls.ca_file."),
+        mark(
+            "{server}: the certificate is not signed by the authority in kafka.tls.ca_file: {reason}"
+        ),
+        mark(
+            "Put the certificate of the authority that signed the broker's into kafka.tls.ca_file."
+        ),
     ),
 }
 
@@ -110,7 +136,10 @@ def _login_and_rights(settings: Settings, agent: str) -> list[Finding]:
     except Exception as error:  # noqa: BLE001 - clients raise anything; it becomes one of our errors
         return [_failed(our_error(error, settings.kafka), settings)]
     user = settings.kafka.sasl.user if settings.kafka.sasl else "ANONYMOUS"
-    return [_good("login", mark("Logged in as {user}"), user=user), *_missing(settings, rights, agent)]
+    return [
+        _good("login", mark("Logged in as {user}"), user=user),
+        *_missing(settings, rights, agent),
+    ]
 
 
 def _failed(error: AgentError, settings: Settings) -> Finding:
@@ -119,12 +148,22 @@ def _failed(error: AgentError, settings: Settings) -> Finding:
         fix = mark(
             "Check user and password; an administrator sets it with: kafka-configs.sh --bootstrap-server {server} --alter --add-config '{mechanism}=[password=...]' --entity-type users --entity-name {user}"  # noqa: E501 - one command, to be copied
         )
-        return _bad("login", mark("{detail}"), fix, detail=error.text(), mechanism=sasl.mechanism, user=sasl.user, server=settings.kafka.bootstrap_servers[0])
+        return _bad(
+            "login",
+            mark("{detail}"),
+            fix,
+            detail=error.text(),
+            mechanism=sasl.mechanism,
+            user=sasl.user,
+            server=settings.kafka.bootstrap_servers[0],
+        )
     step = "rights" if isinstance(error, KafkaRefused) else "login"
     return _bad(
         step,
         mark("{detail}"),
-        mark("The broker accepts connections and does not answer as a client expects: ask for the right listener (TLS, login) and its advertised address."),
+        mark(
+            "The broker accepts connections and does not answer as a client expects: ask for the right listener (TLS, login) and its advertised address."
+        ),
         detail=error.text(),
     )
 
@@ -132,7 +171,11 @@ def _failed(error: AgentError, settings: Settings) -> Finding:
 def _read_rights(settings: Settings, agent: str) -> dict[str, set[str]]:
     """What this user may do with each topic and, under the key '', with the agent's transactional id (as far as asking can tell)."""
     names = [settings.state_topic, *settings.event_topics]
-    with closing_client(KafkaAdminClient, **client_settings(settings.kafka), bootstrap_timeout_ms=int(LOGIN_SECONDS * 1000)) as admin:
+    with closing_client(
+        KafkaAdminClient,
+        **client_settings(settings.kafka),
+        bootstrap_timeout_ms=int(LOGIN_SECONDS * 1000),
+    ) as admin:
         rights = {str(topic["name"]): _operations(topic) for topic in admin.describe_topics(names)}
         rights[""] = {"DESCRIBE", "WRITE"}
         if agent:
@@ -149,7 +192,8 @@ def _operations(topic: dict[str, Any]) -> set[str]:
     if topic["error_code"] == _FORBIDDEN_TOPIC:
         return set()
     operations = topic.get("authorized_operations")
-    return set(operations) if operations else {"READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS"}  # missing topic, or the broker does not say
+    # Missing topic, or the broker does not say
+    return set(operations) if operations else {"READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS"}
 
 
 def _missing(settings: Settings, rights: dict[str, set[str]], agent: str) -> Iterable[Finding]:
@@ -160,17 +204,33 @@ def _missing(settings: Settings, rights: dict[str, set[str]], agent: str) -> Ite
         lacking = [operation for operation in operations if operation not in rights[name]]
         if lacking:
             found = True
-            yield _lacking(settings, f"--topic {name}" if name else f"--transactional-id {agent}", lacking)
+            yield _lacking(
+                settings, f"--topic {name}" if name else f"--transactional-id {agent}", lacking
+            )
     if not found:
         yield _good("rights", mark("All rights on topics and transactional id are there"))
 
 
 def _lacking(settings: Settings, what: str, operations: list[str]) -> Finding:
     user = settings.kafka.sasl.user if settings.kafka.sasl else "ANONYMOUS"
-    flags = " ".join(f"--operation {''.join(word.capitalize() for word in operation.split('_'))}" for operation in operations)
-    fix = mark("An administrator grants it with: kafka-acls.sh --bootstrap-server {server} --add --allow-principal User:{user} {flags} {what}")
+    flags = " ".join(
+        f"--operation {''.join(word.capitalize() for word in operation.split('_'))}"
+        for operation in operations
+    )
+    fix = mark(
+        "An administrator grants it with: kafka-acls.sh --bootstrap-server {server} --add --allow-principal User:{user} {flags} {what}"
+    )
     message = mark("{user} lacks the right {operations} on {what}")
-    return _bad("rights", message, fix, user=user, what=what, flags=flags, operations=", ".join(operations), server=settings.kafka.bootstrap_servers[0])
+    return _bad(
+        "rights",
+        message,
+        fix,
+        user=user,
+        what=what,
+        flags=flags,
+        operations=", ".join(operations),
+        server=settings.kafka.bootstrap_servers[0],
+    )
 
 
 def _good(step: str, message: str, **values: Any) -> Finding:

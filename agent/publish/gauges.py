@@ -6,7 +6,14 @@ from agent.config import Settings
 from agent.control import Control
 from agent.front.outbox import OutboxEvent
 from agent.front.reader import Reader
-from agent.metrics import CONNECTED, EVENTS, LAST_COMMIT, OUTBOX_EVENTS, OUTBOX_OLDEST, PUBLISH_DURATION
+from agent.metrics import (
+    CONNECTED,
+    EVENTS,
+    LAST_COMMIT,
+    OUTBOX_EVENTS,
+    OUTBOX_OLDEST,
+    PUBLISH_DURATION,
+)
 
 BACKLOG_SECONDS = 1.0  # between two looks at the outbox
 _OP = b'"op":"'
@@ -34,7 +41,12 @@ class Gauges:
         """An event was handed over."""
         value = event.value
         at = value.rfind(_OP, max(0, len(value) - _TAIL)) + len(_OP)
-        name = (EVENTS, "published", self._tables.get(event.topic, event.topic), value[at : at + 1].decode("ascii", "replace"))
+        name = (
+            EVENTS,
+            "published",
+            self._tables.get(event.topic, event.topic),
+            value[at : at + 1].decode("ascii", "replace"),
+        )
         self._counters[name] = self._counters.get(name, 0) + 1
 
     def visible(self, time_us: int, seconds: float) -> None:
@@ -49,4 +61,6 @@ class Gauges:
         if now >= self._backlog_at:
             self._backlog_at = now + BACKLOG_SECONDS
             backlog = reader.backlog(number)
-            self._control.beat({OUTBOX_EVENTS: backlog.events, OUTBOX_OLDEST: backlog.oldest_time_us / 1e6})
+            self._control.beat(
+                {OUTBOX_EVENTS: backlog.events, OUTBOX_OLDEST: backlog.oldest_time_us / 1e6}
+            )

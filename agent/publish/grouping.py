@@ -4,7 +4,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from agent.errors import AgentError
-from agent.front.outbox import Batch, Frame, OutboxBoundary, OutboxCommit, OutboxEvent, OutboxHeartbeat, frames
+from agent.front.outbox import (
+    Batch,
+    Frame,
+    OutboxBoundary,
+    OutboxCommit,
+    OutboxEvent,
+    OutboxHeartbeat,
+    frames,
+)
 
 _QUICK = 3  # quick transactions after which the bounds are doubled again
 
@@ -32,7 +40,10 @@ class Pace:
         self._quick = self._quick + 1 if seconds <= self._limit / 4 else 0
         if self._quick >= _QUICK:
             self._quick = 0
-            self.events, self.bytes = min(self._most[0], self.events * 2), min(self._most[1], self.bytes * 2)
+            self.events, self.bytes = (
+                min(self._most[0], self.events * 2),
+                min(self._most[1], self.bytes * 2),
+            )
 
 
 class Unit(NamedTuple):
@@ -81,11 +92,15 @@ class Grouper:
             elif isinstance(frame, OutboxHeartbeat):
                 yield from self._sign(frame.position, frame.time_us, covered)
             elif isinstance(frame, OutboxBoundary):
-                self._opening, self._closing = (frame, None) if frame.opens else (self._opening, frame)
+                self._opening, self._closing = (
+                    (frame, None) if frame.opens else (self._opening, frame)
+                )
 
     def _event(self, event: OutboxEvent, covered: int) -> Iterator[Unit]:
         self._check(event)
-        if self._events and (len(self._events) >= self._pace.events or self._size + event.size > self._pace.bytes):
+        if self._events and (
+            len(self._events) >= self._pace.events or self._size + event.size > self._pace.bytes
+        ):
             self._part += 1
             yield self._cut(False, 0, 0, covered)
         self._number = event.number
@@ -96,7 +111,9 @@ class Grouper:
         if event.number != self._number + 1:
             raise AgentError(detail=f"the outbox goes from event {self._number} to {event.number}")
         if self._resumed and (event.ordinal == 0) != (self._part == 0):
-            raise AgentError(detail=f"event {event.number} does not go on where part {self._part} ended")
+            raise AgentError(
+                detail=f"event {event.number} does not go on where part {self._part} ended"
+            )
         self._resumed = False
 
     def _commit(self, frame: OutboxCommit, covered: int) -> Iterator[Unit]:
@@ -116,7 +133,17 @@ class Grouper:
 
     def _cut(self, last: bool, position: int, time_us: int, covered: int) -> Unit:
         opening = self._opening if self._events[0].ordinal == 0 else None
-        unit = Unit(self._events, self._size, self._part, last, position, time_us, covered, opening, self._closing)
+        unit = Unit(
+            self._events,
+            self._size,
+            self._part,
+            last,
+            position,
+            time_us,
+            covered,
+            opening,
+            self._closing,
+        )
         self._events, self._size = [], 0
         return unit
 

@@ -18,7 +18,14 @@ from kafka.structs import TopicPartition
 from agent.config.settings import KafkaSettings
 from agent.errors import HangingTransaction, KafkaUnreachable, StateLost
 from agent.publish.base import Headers, Producer, States, Tick, TopicDescription
-from agent.publish.connection import addresses, client_settings, closing_client, new_attempt, our_error, refused_login
+from agent.publish.connection import (
+    addresses,
+    client_settings,
+    closing_client,
+    new_attempt,
+    our_error,
+    refused_login,
+)
 from agent.publish.waiting import PAUSE, Worker, bounded
 
 T = TypeVar("T")
@@ -26,7 +33,9 @@ RECORD_BYTES = 64  # counted for each record beside key and value
 BATCH_BYTES = 262_144
 LINGER_MS = 20  # batches fill meanwhile; what ends a transaction does not wait for it
 _HANGS = 3.0  # seconds after which an end that has not arrived does not come
-_NEAR_END = 200  # records of the state topic read at first; ten times as many at each further attempt
+_NEAR_END = (
+    200  # records of the state topic read at first; ten times as many at each further attempt
+)
 _UNKNOWN_TOPIC = 3  # error codes of the protocol
 _log = logging.getLogger(__name__)
 
@@ -55,7 +64,9 @@ def producer_settings(settings: KafkaSettings, transactional_id: str) -> dict[st
 class KafkaPythonProducer:
     """agent.publish.base.Producer with one KafkaProducer. Made by KafkaPython.open only."""
 
-    def __init__(self, settings: KafkaSettings, transactional_id: str, tick: Tick, deadline: float) -> None:
+    def __init__(
+        self, settings: KafkaSettings, transactional_id: str, tick: Tick, deadline: float
+    ) -> None:
         self.offsets: dict[tuple[str, int], int] = {}
         self.outstanding = 0
         self._settings = settings
@@ -67,13 +78,18 @@ class KafkaPythonProducer:
         new_attempt()
         self._worker = Worker(self._watch)
         try:
-            self._call(lambda: self._connect(transactional_id, deadline), deadline, f"transactional id {transactional_id}")
+            self._call(
+                lambda: self._connect(transactional_id, deadline),
+                deadline,
+                f"transactional id {transactional_id}",
+            )
         except BaseException:
             self.abandon()
             raise
 
     def _connect(self, transactional_id: str, deadline: float) -> None:
-        kafka_module.log = logging.getLogger(kafka_module.__name__)  # its __del__ replaces it for the whole process
+        # Its __del__ replaces it for the whole process
+        kafka_module.log = logging.getLogger(kafka_module.__name__)
         options = producer_settings(self._settings, transactional_id)
         options["bootstrap_timeout_ms"] = _bootstrap(deadline)
         try:
@@ -100,10 +116,14 @@ class KafkaPythonProducer:
         """See Producer."""
         self._guard(self._client.begin_transaction)
 
-    def send(self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers) -> None:
+    def send(
+        self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers
+    ) -> None:
         """See Producer."""
         try:
-            future = self._client.send(topic, value=value, key=key, headers=headers, partition=partition)
+            future = self._client.send(
+                topic, value=value, key=key, headers=headers, partition=partition
+            )
         except Exception as error:  # noqa: BLE001 - clients raise anything; it becomes one of our errors
             raise our_error(error, self._settings) from None
         size = len(key) + len(value or b"") + RECORD_BYTES
@@ -129,7 +149,8 @@ class KafkaPythonProducer:
         return True
 
     def _done(self, future: Any, seconds: float, *, at_once: bool) -> bool:
-        with contextlib.suppress(KafkaError):  # its own, or the time-out of this wait: `_stored` tells
+        # Its own, or the time-out of this wait: `_stored` tells
+        with contextlib.suppress(KafkaError):
             if at_once:
                 self._client.flush(seconds)
             else:
@@ -143,7 +164,10 @@ class KafkaPythonProducer:
         if offset < 0:  # the broker did not say
             return
         if offset < self.offsets.get(place, 0):
-            raise KafkaUnreachable(address=addresses(self._settings), reason=f"topic {place[0]} went back to offset {offset}")
+            raise KafkaUnreachable(
+                address=addresses(self._settings),
+                reason=f"topic {place[0]} went back to offset {offset}",
+            )
         self.offsets[place] = offset + 1
 
     def commit(self, deadline: float) -> None:
@@ -158,7 +182,9 @@ class KafkaPythonProducer:
             self._worker.close()
             if self._client is not None:
                 self._tear_down()
-            elif self._net is not None:  # the constructor still runs in its thread: it is told to give up, and tears down itself
+            elif (
+                self._net is not None
+            ):  # the constructor still runs in its thread: it is told to give up, and tears down itself
                 with contextlib.suppress(Exception):
                     self._net._manager.close()  # noqa: SLF001 - no public way (docs/decisions/crash-only-producer.md)
 
@@ -204,7 +230,11 @@ class KafkaPython:
 
     def strangers(self, deadline: float) -> list[str]:
         """Keys of other agents' records near the end of the state topic: there must be none."""
-        found = self._bounded(lambda: self._last_states(self._settled(deadline), deadline), deadline, f"topic {self._state_topic}")
+        found = self._bounded(
+            lambda: self._last_states(self._settled(deadline), deadline),
+            deadline,
+            f"topic {self._state_topic}",
+        )
         return sorted(key.decode(errors="replace") for key in found if key != self._agent.encode())
 
     def topics(self, names: Iterable[str], deadline: float) -> dict[str, TopicDescription | None]:
@@ -222,17 +252,33 @@ class KafkaPython:
 
     def _topics(self, names: list[str], deadline: float) -> dict[str, TopicDescription | None]:
         with closing_client(KafkaAdminClient, **self._options(deadline)) as admin:
-            described = {topic["name"]: _partitions(topic) for topic in admin.describe_topics(names)}
+            described = {
+                topic["name"]: _partitions(topic) for topic in admin.describe_topics(names)
+            }
             existing = {name: found for name, found in described.items() if found is not None}
-            wanted = {TopicPartition(name, number): OffsetSpec.LATEST for name, (_, count) in existing.items() for number in range(count)}
+            wanted = {
+                TopicPartition(name, number): OffsetSpec.LATEST
+                for name, (_, count) in existing.items()
+                for number in range(count)
+            }
             ends = admin.list_partition_offsets(wanted) if wanted else {}
-            stable = admin.list_partition_offsets(wanted, IsolationLevel.READ_COMMITTED) if wanted else {}
+            stable = (
+                admin.list_partition_offsets(wanted, IsolationLevel.READ_COMMITTED)
+                if wanted
+                else {}
+            )
             configured = _settings(admin, list(existing)) if existing else {}
         descriptions: dict[str, TopicDescription | None] = dict.fromkeys(names)
         for name, (identity, count) in existing.items():
             offsets = {number: ends[TopicPartition(name, number)].offset for number in range(count)}
-            held = {number: at for number, end in offsets.items() if (at := stable[TopicPartition(name, number)].offset) < end}
-            descriptions[name] = TopicDescription(identity, count, offsets, configured.get(name, {}), held)
+            held = {
+                number: at
+                for number, end in offsets.items()
+                if (at := stable[TopicPartition(name, number)].offset) < end
+            }
+            descriptions[name] = TopicDescription(
+                identity, count, offsets, configured.get(name, {}), held
+            )
         return descriptions
 
     def _settled(self, deadline: float) -> TopicDescription:
@@ -250,12 +296,16 @@ class KafkaPython:
         visible = self._last_states(described, deadline).get(mine)
         if not described.held:
             return States(visible)
-        hanging = self._read("read_uncommitted", described.held[0], described.ends[0], deadline).get(mine)
+        hanging = self._read(
+            "read_uncommitted", described.held[0], described.ends[0], deadline
+        ).get(mine)
         if hanging is None:
             raise HangingTransaction(topics=self._state_topic)
         return States(visible, hanging)
 
-    def _last_states(self, described: TopicDescription, deadline: float) -> dict[bytes, bytes | None]:
+    def _last_states(
+        self, described: TopicDescription, deadline: float
+    ) -> dict[bytes, bytes | None]:
         """The last visible record of each key, at least of ours."""
         goal, distance = described.held.get(0, described.ends[0]), _NEAR_END
         while True:
@@ -265,18 +315,34 @@ class KafkaPython:
                 return found
             distance *= 10
 
-    def _read(self, isolation: str, start: int, goal: int, deadline: float) -> dict[bytes, bytes | None]:
+    def _read(
+        self, isolation: str, start: int, goal: int, deadline: float
+    ) -> dict[bytes, bytes | None]:
         """The last record of each key in the state topic from `start` to `goal` (kafka.md §6)."""
         place = TopicPartition(self._state_topic, 0)
-        options = {"isolation_level": isolation, "enable_auto_commit": False, "allow_auto_create_topics": False, "auto_offset_reset": "earliest"}
+        options = {
+            "isolation_level": isolation,
+            "enable_auto_commit": False,
+            "allow_auto_create_topics": False,
+            "auto_offset_reset": "earliest",
+        }
         found: dict[bytes, bytes | None] = {}
-        with closing_client(KafkaConsumer, **self._options(deadline), **options, metrics_enabled=False) as consumer:
+        with closing_client(
+            KafkaConsumer, **self._options(deadline), **options, metrics_enabled=False
+        ) as consumer:
             consumer.assign([place])
             consumer.seek(place, start)
             while (consumer.position(place, timeout_ms=1000) or 0) < goal:
                 if time.monotonic() >= deadline:
-                    raise KafkaUnreachable(address=addresses(self._settings), reason=f"{self._state_topic} cannot be read to its end")
-                found |= {record.key: record.value for record in consumer.poll(timeout_ms=20).get(place, ()) if record.offset < goal}
+                    raise KafkaUnreachable(
+                        address=addresses(self._settings),
+                        reason=f"{self._state_topic} cannot be read to its end",
+                    )
+                found |= {
+                    record.key: record.value
+                    for record in consumer.poll(timeout_ms=20).get(place, ())
+                    if record.offset < goal
+                }
         return found
 
 
@@ -297,4 +363,7 @@ def _partitions(topic: dict[str, Any]) -> tuple[str, int] | None:
 def _settings(admin: Any, names: list[str]) -> dict[str, dict[str, str]]:
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     found = admin.describe_configs(resources, config_filter="all").get("topic", {})
-    return {name: {key: setting["value"] for key, setting in values.items()} for name, values in found.items()}
+    return {
+        name: {key: setting["value"] for key, setting in values.items()}
+        for name, values in found.items()
+    }

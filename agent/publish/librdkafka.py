@@ -35,12 +35,17 @@ def connection_settings(settings: KafkaSettings) -> dict[str, Any]:
     options: dict[str, Any] = {
         "bootstrap.servers": ",".join(settings.bootstrap_servers),
         "client.id": "unit-sync-agent",
-        "security.protocol": ("SASL_" if settings.sasl else "") + ("SSL" if settings.tls else "PLAINTEXT"),
+        "security.protocol": ("SASL_" if settings.sasl else "")
+        + ("SSL" if settings.tls else "PLAINTEXT"),
         "reconnect.backoff.max.ms": 1000,
         "enable.metrics.push": False,
     }
     if settings.tls:
-        files = {"ssl.ca.location": settings.tls.ca_file, "ssl.certificate.location": settings.tls.cert_file, "ssl.key.location": settings.tls.key_file}
+        files = {
+            "ssl.ca.location": settings.tls.ca_file,
+            "ssl.certificate.location": settings.tls.cert_file,
+            "ssl.key.location": settings.tls.key_file,
+        }
         options |= {name: file for name, file in files.items() if file}
     if settings.sasl:
         options |= {
@@ -54,23 +59,27 @@ def connection_settings(settings: KafkaSettings) -> dict[str, Any]:
 def producer_settings(settings: KafkaSettings, transactional_id: str) -> dict[str, Any]:
     """Settings of the transactional producer; sizes and times are those of kafka-python's."""
     timeout = int(settings.transaction_timeout_seconds * 1000)
-    return connection_settings(settings) | {
-        "transactional.id": transactional_id,
-        "compression.type": "zstd",
-        "batch.size": min(BATCH_BYTES, settings.max_event_bytes),
-        "linger.ms": LINGER_MS,
-        "message.max.bytes": max(1_048_576, settings.max_event_bytes + 65_536),
-        "queue.buffering.max.messages": 0,  # no bound of its own: the caller bounds what is outstanding
-        "queue.buffering.max.kbytes": 2_147_483_647,
-        "allow.auto.create.topics": False,
-        "topic.metadata.propagation.max.ms": timeout // 4,  # a topic that is unknown for so long is gone
-        "retry.backoff.ms": 5,
-        "transaction.timeout.ms": timeout,
-        "delivery.timeout.ms": timeout * 8 // 10,
-        "request.timeout.ms": timeout // 2,
-        "socket.timeout.ms": timeout // 2,
-        "socket.connection.setup.timeout.ms": timeout // 2,
-    }
+    return (
+        connection_settings(settings)
+        | {
+            "transactional.id": transactional_id,
+            "compression.type": "zstd",
+            "batch.size": min(BATCH_BYTES, settings.max_event_bytes),
+            "linger.ms": LINGER_MS,
+            "message.max.bytes": max(1_048_576, settings.max_event_bytes + 65_536),
+            "queue.buffering.max.messages": 0,  # no bound of its own: the caller bounds what is outstanding
+            "queue.buffering.max.kbytes": 2_147_483_647,
+            "allow.auto.create.topics": False,
+            "topic.metadata.propagation.max.ms": timeout
+            // 4,  # a topic that is unknown for so long is gone
+            "retry.backoff.ms": 5,
+            "transaction.timeout.ms": timeout,
+            "delivery.timeout.ms": timeout * 8 // 10,
+            "request.timeout.ms": timeout // 2,
+            "socket.timeout.ms": timeout // 2,
+            "socket.connection.setup.timeout.ms": timeout // 2,
+        }
+    )
 
 
 class LibrdkafkaProducer:
@@ -79,19 +88,27 @@ class LibrdkafkaProducer:
     The client's threads do the work; its callbacks run in ours, within the calls made here, and only take note.
     """
 
-    def __init__(self, settings: KafkaSettings, transactional_id: str, tick: Tick, deadline: float) -> None:
+    def __init__(
+        self, settings: KafkaSettings, transactional_id: str, tick: Tick, deadline: float
+    ) -> None:
         self.offsets: dict[tuple[str, int], int] = {}
         self.outstanding = 0
         self._settings = settings
         self._tick = tick
-        self._failure: tuple[Exception, str] | None = None  # what a callback has told of, and what it concerns
+        self._failure: tuple[Exception, str] | None = (
+            None  # what a callback has told of, and what it concerns
+        )
         self._opens_until = deadline  # 0 once it is open
         self._abandoned = False
         new_attempt()
         callbacks = {"error_cb": self._failed, "on_delivery": self._delivered, "logger": _log}
-        self._client: Client = self._guard(lambda: Client(producer_settings(settings, transactional_id) | callbacks))
+        self._client: Client = self._guard(
+            lambda: Client(producer_settings(settings, transactional_id) | callbacks)
+        )
         try:
-            self._until(self._client.init_transactions, deadline, f"transactional id {transactional_id}")
+            self._until(
+                self._client.init_transactions, deadline, f"transactional id {transactional_id}"
+            )
         except BaseException:
             self.abandon()
             raise
@@ -101,7 +118,9 @@ class LibrdkafkaProducer:
         """See Producer."""
         self._guard(self._client.begin_transaction)
 
-    def send(self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers) -> None:
+    def send(
+        self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers
+    ) -> None:
         """See Producer."""
         try:
             self._client.produce(topic, value, key, partition, headers=headers)  # type: ignore[arg-type]  # a list, so mypy wants exactly its type
@@ -111,7 +130,8 @@ class LibrdkafkaProducer:
 
     def drain(self, outstanding: int, deadline: float) -> bool:
         """See Producer."""
-        wait = self._client.poll if outstanding else self._client.flush  # flush sends at once, but waits for all
+        # Flush sends at once, but waits for all
+        wait = self._client.poll if outstanding else self._client.flush
         seconds = 0.0
         while True:
             self._guard(lambda: wait(seconds))  # noqa: B023 - called at once
@@ -134,7 +154,9 @@ class LibrdkafkaProducer:
         """See Producer. The client's end can wait for a name server: a thread of its own sees to it."""
         if not self._abandoned:
             self._abandoned = True
-            threading.Thread(target=_end, args=[self._client], name="kafka-end", daemon=True).start()
+            threading.Thread(
+                target=_end, args=[self._client], name="kafka-end", daemon=True
+            ).start()
             del self._client
 
     def _until(self, call: Callable[[float], object], deadline: float, what: str = "") -> None:
@@ -162,7 +184,12 @@ class LibrdkafkaProducer:
         if offset is None or offset < 0:  # the broker did not say
             return
         if offset < self.offsets.get(place, 0):
-            self._note(KafkaUnreachable(address=addresses(self._settings), reason=f"topic {place[0]} went back to offset {offset}"))
+            self._note(
+                KafkaUnreachable(
+                    address=addresses(self._settings),
+                    reason=f"topic {place[0]} went back to offset {offset}",
+                )
+            )
         self.offsets[place] = offset + 1
 
     def _failed(self, error: KafkaError) -> None:
@@ -187,7 +214,9 @@ class LibrdkafkaProducer:
         for server in self._settings.bootstrap_servers:
             host, _, port = server.rpartition(":")
             seconds = min(SECONDS, (self._opens_until - time.monotonic()) / 2)
-            if seconds > 0 and (found := asked(host.strip("[]"), int(port), trust(self._settings), seconds=seconds)):
+            if seconds > 0 and (
+                found := asked(host.strip("[]"), int(port), trust(self._settings), seconds=seconds)
+            ):
                 return f"{_UNVERIFIED}: {found.reason}"
         return f"{_UNVERIFIED}: of a broker that is not among bootstrap_servers"
 

@@ -53,7 +53,10 @@ class MemoryCluster:
 
     def committed(self, name: str) -> list[list[MemoryRecord]]:
         """What a read_committed consumer has seen of each partition by now: up to the first open transaction, without aborted ones."""
-        return [list(_committed(log, (name, number))) for number, log in enumerate(self.topics[name].logs)]
+        return [
+            list(_committed(log, (name, number)))
+            for number, log in enumerate(self.topics[name].logs)
+        ]
 
     def end(self, transaction: MemoryTransaction, transactional_id: str, visible: bool) -> None:
         """Ends a transaction and writes its markers; each ends in its partition whatever this producer has open there."""
@@ -83,7 +86,14 @@ def _committed(log: list[MemoryRecord], place: tuple[str, int]) -> Iterable[Memo
 
 def _held(log: list[MemoryRecord], place: tuple[str, int]) -> int | None:
     """Offset of the first record of an open transaction."""
-    return next((offset for offset, record in enumerate(log) if record.transaction is not None and place in record.transaction.open), None)
+    return next(
+        (
+            offset
+            for offset, record in enumerate(log)
+            if record.transaction is not None and place in record.transaction.open
+        ),
+        None,
+    )
 
 
 class MemoryProducer:
@@ -108,7 +118,9 @@ class MemoryProducer:
         self._check()
         self._transaction = MemoryTransaction()
 
-    def send(self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers) -> None:
+    def send(
+        self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers
+    ) -> None:
         """See Producer."""
         self._check()
         assert self._transaction is not None, "no transaction is open"
@@ -116,7 +128,9 @@ class MemoryProducer:
             raise KafkaUnreachable(address="memory", reason=f"no topic {topic}")
         log = self._cluster.topics[topic].logs[partition]
         if len(log) < self.offsets.get((topic, partition), 0):
-            raise KafkaUnreachable(address="memory", reason=f"topic {topic} went back to offset {len(log)}")
+            raise KafkaUnreachable(
+                address="memory", reason=f"topic {topic} went back to offset {len(log)}"
+            )
         log.append(MemoryRecord(key, value, headers, self._transaction))
         self._transaction.open.add((topic, partition))
         self.offsets[topic, partition] = len(log)
@@ -176,9 +190,15 @@ class MemoryBroker:
         if self._state_topic not in self._cluster.topics:
             raise StateLost(topic=self._state_topic)
         log, mine = self._cluster.topics[self._state_topic].logs[0], self._agent.encode()
-        visible = [record.value for record in self._cluster.committed(self._state_topic)[0] if record.key == mine]
+        visible = [
+            record.value
+            for record in self._cluster.committed(self._state_topic)[0]
+            if record.key == mine
+        ]
         held = _held(log, (self._state_topic, 0))
-        hanging = [] if held is None else [record.value for record in log[held:] if record.key == mine]
+        hanging = (
+            [] if held is None else [record.value for record in log[held:] if record.key == mine]
+        )
         return States(visible[-1] if visible else None, hanging[-1] if hanging else None)
 
     def topics(self, names: Iterable[str], deadline: float) -> dict[str, TopicDescription | None]:
@@ -192,4 +212,9 @@ class MemoryBroker:
             return None
         held = {number: _held(log, (name, number)) for number, log in enumerate(topic.logs)}
         ends = {number: len(log) for number, log in enumerate(topic.logs)}
-        return TopicDescription(topic.id, len(topic.logs), ends, held={number: offset for number, offset in held.items() if offset is not None})
+        return TopicDescription(
+            topic.id,
+            len(topic.logs),
+            ends,
+            held={number: offset for number, offset in held.items() if offset is not None},
+        )

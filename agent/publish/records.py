@@ -24,7 +24,13 @@ class KafkaRecord(NamedTuple):
 class Records:
     """The records of one recovery's epoch and partition counts."""
 
-    def __init__(self, source_id: str, epoch: int, topics: Mapping[str, TopicState], transaction_topic: str | None = None) -> None:
+    def __init__(
+        self,
+        source_id: str,
+        epoch: int,
+        topics: Mapping[str, TopicState],
+        transaction_topic: str | None = None,
+    ) -> None:
         self._source_id = source_id
         self._epoch = ("sync.epoch", b"%d" % epoch)
         self._transaction_topic = transaction_topic
@@ -34,7 +40,11 @@ class Records:
     def unknown(self, unit: Unit) -> dict[str, int]:
         """Topics of the unit that must be looked at before it is published, with their generation: not met before, or begun anew after they were lost."""
         found = {event.topic: event.generation for event in unit.events}
-        return {name: generation for name, generation in found.items() if name not in self._topics or self._begins(name, generation)}
+        return {
+            name: generation
+            for name, generation in found.items()
+            if name not in self._topics or self._begins(name, generation)
+        }
 
     def _begins(self, name: str, generation: int) -> bool:
         return name in self._lost and not self._topics[name].passes_over(generation)
@@ -51,9 +61,17 @@ class Records:
         count = self._topics[event.topic].partitions
         place = partition(event.key, count)
         identity = event.id(self._source_id).encode()
-        headers = [("sync.id", identity), ("sync.seq", b"%d" % event.seq), ("sync.generation", b"%d" % event.generation), self._epoch]
+        headers = [
+            ("sync.id", identity),
+            ("sync.seq", b"%d" % event.seq),
+            ("sync.generation", b"%d" % event.generation),
+            self._epoch,
+        ]
         if unit.part:
-            headers += [("sync.part", b"%d" % unit.part), ("sync.last", b"1" if unit.last else b"0")]
+            headers += [
+                ("sync.part", b"%d" % unit.part),
+                ("sync.last", b"1" if unit.last else b"0"),
+            ]
         if event.header:
             headers.append(event.header)
         record = KafkaRecord(event.topic, place, event.key, event.value, headers)
@@ -73,17 +91,38 @@ class Records:
         if unit.events:
             event = unit.events[-1]
             identity = event.id(self._source_id)
-            state = state._replace(number=event.number, event=identity, part=0 if unit.last else unit.part)
-            newer = {e.topic: e.generation for e in unit.events if e.generation > state.topics[e.topic].generation}
+            state = state._replace(
+                number=event.number, event=identity, part=0 if unit.last else unit.part
+            )
+            newer = {
+                e.topic: e.generation
+                for e in unit.events
+                if e.generation > state.topics[e.topic].generation
+            }
             if newer:
-                state = state._replace(topics=state.topics | {name: state.topics[name]._replace(generation=number) for name, number in newer.items()})
-        return state._replace(position=lsn_text(unit.position), time_us=unit.time_us) if unit.last else state
+                state = state._replace(
+                    topics=state.topics
+                    | {
+                        name: state.topics[name]._replace(generation=number)
+                        for name, number in newer.items()
+                    }
+                )
+        return (
+            state._replace(position=lsn_text(unit.position), time_us=unit.time_us)
+            if unit.last
+            else state
+        )
 
 
 def with_offsets(state: StateRecord, offsets: Mapping[tuple[str, int], int]) -> StateRecord:
     """The state with the ends known by now."""
     topics = {
-        name: topic._replace(offsets={number: max(end, offsets.get((name, number), 0)) for number, end in topic.offsets.items()})
+        name: topic._replace(
+            offsets={
+                number: max(end, offsets.get((name, number), 0))
+                for number, end in topic.offsets.items()
+            }
+        )
         for name, topic in state.topics.items()
     }
     return state._replace(topics=topics)

@@ -39,7 +39,8 @@ class Facts(NamedTuple):
     mark: Published
     state_topic: str
     record: StateRecord  # the last in the state topic
-    event: str | None  # id the outbox has for the record's last event, None where it no longer holds it
+    # Id the outbox has for the record's last event, None where it no longer holds it
+    event: str | None
 
 
 def holder(identity: Identity, nonce: str) -> None:
@@ -65,15 +66,25 @@ def check(facts: Facts) -> None:
     if record.agent != identity.agent_uuid:
         raise DuplicateAgent(reason=f"the state record is of agent {record.agent}")
     if record.nonce != facts.nonce and record.epoch >= identity.epoch:
-        raise DuplicateAgent(reason=f"the state record is of epoch {record.epoch} and of another service, this one has epoch {identity.epoch}")
+        raise DuplicateAgent(
+            reason=f"the state record is of epoch {record.epoch} and of another service, this one has epoch {identity.epoch}"
+        )
     if record.epoch > identity.epoch:
-        raise StateAhead(state=record.number, outbox=identity.number, reason=f"its epoch is {record.epoch}, the front end's {identity.epoch}")
+        raise StateAhead(
+            state=record.number,
+            outbox=identity.number,
+            reason=f"its epoch is {record.epoch}, the front end's {identity.epoch}",
+        )
     if record.number > identity.number:
         raise StateAhead(state=record.number, outbox=identity.number, reason="the outbox is older")
     if record.number < mark.number:
         raise StateBehind(state=record.number, mark=mark.number)
     if record.number and record.event != _event(record, facts):
-        raise StateAhead(state=record.number, outbox=identity.number, reason="the event of that number is another one")
+        raise StateAhead(
+            state=record.number,
+            outbox=identity.number,
+            reason="the event of that number is another one",
+        )
 
 
 def _event(record: StateRecord, facts: Facts) -> str:
@@ -94,11 +105,28 @@ def check_topics(
 
     One that is not what it was is lost from here on; one that has no entry yet was added to the configuration since. Raises TopicLimit.
     """
-    return {name: _topic(name, recorded.get(name), now, *facts[name], number, max_event_bytes + OVERHEAD) for name, now in described.items()}
+    return {
+        name: _topic(
+            name, recorded.get(name), now, *facts[name], number, max_event_bytes + OVERHEAD
+        )
+        for name, now in described.items()
+    }
 
 
-def _topic(name: str, before: TopicState | None, now: TopicDescription | None, resource: str, generation: int, number: int, needed: int) -> TopicState:
-    after = anew(name, now, resource, generation, number) if before is None else again(name, before, now, resource, number)
+def _topic(
+    name: str,
+    before: TopicState | None,
+    now: TopicDescription | None,
+    resource: str,
+    generation: int,
+    number: int,
+    needed: int,
+) -> TopicState:
+    after = (
+        anew(name, now, resource, generation, number)
+        if before is None
+        else again(name, before, now, resource, number)
+    )
     if after.lost or now is None:
         return after
     limit = now.settings.get(MAX_MESSAGE_BYTES)
@@ -107,26 +135,40 @@ def _topic(name: str, before: TopicState | None, now: TopicDescription | None, r
     return after
 
 
-def again(name: str, before: TopicState, now: TopicDescription | None, resource: str, number: int) -> TopicState:
+def again(
+    name: str, before: TopicState, now: TopicDescription | None, resource: str, number: int
+) -> TopicState:
     """A topic that was published to, as it is now: the same, or lost."""
     if before.lost:
         return before
     error = _difference(name, before, now, resource)
     if error is not None:
-        return before._replace(lost={"from": number + 1, "code": error.code, "values": error.values})
+        return before._replace(
+            lost={"from": number + 1, "code": error.code, "values": error.values}
+        )
     assert now is not None, "a topic that is gone differs"
     return before._replace(offsets=dict(now.ends))
 
 
-def anew(name: str, now: TopicDescription | None, resource: str, generation: int, number: int) -> TopicState:
+def anew(
+    name: str, now: TopicDescription | None, resource: str, generation: int, number: int
+) -> TopicState:
     """The topic with which a table, or a new generation of it, begins after event `number`; lost if there is none."""
     if now is None:
         lost = TopicLost(resource=resource, topic=name, reason=_NEVER_MADE)
-        return TopicState("", generation, 0, {}, {"from": number + 1, "code": lost.code, "values": lost.values})
+        return TopicState(
+            "", generation, 0, {}, {"from": number + 1, "code": lost.code, "values": lost.values}
+        )
     return TopicState(now.id, generation, now.partitions, dict(now.ends))
 
 
-def unended(before: StateRecord, hanging: StateRecord | None, topics: Mapping[str, TopicDescription | None], state_topic: str, further: str | None) -> Places:
+def unended(
+    before: StateRecord,
+    hanging: StateRecord | None,
+    topics: Mapping[str, TopicDescription | None],
+    state_topic: str,
+    further: str | None,
+) -> Places:
     """Where an aborted transaction of this agent lacks its end; asked when none of its transactions can be open. `hanging`: a state record in one.
 
     A cluster that restarts can drop ends it has to write (KAFKA-20734). Our next commit there would then make the aborted records visible, too.
@@ -134,11 +176,26 @@ def unended(before: StateRecord, hanging: StateRecord | None, topics: Mapping[st
     In the state topic nothing tells that; but where nothing of the whole transaction is visible, it may count as aborted. Raises HangingTransaction
     where some of it may be. The topic of transactions, `further`, is not recorded: it goes with the others.
     """
-    held = {(name, partition): at for name, topic in topics.items() if topic is not None for partition, at in topic.held.items()}
-    found = [place for place, at in held.items() if place[0] != further and at >= _end(before, place)]
+    held = {
+        (name, partition): at
+        for name, topic in topics.items()
+        if topic is not None
+        for partition, at in topic.held.items()
+    }
+    found = [
+        place for place, at in held.items() if place[0] != further and at >= _end(before, place)
+    ]
     if hanging is not None:
-        ends = {(name, number): end for name, topic in hanging.topics.items() for number, end in topic.offsets.items()}
-        touched = {place: end for place, end in ends.items() if hanging.number > before.number and end > _end(before, place)}
+        ends = {
+            (name, number): end
+            for name, topic in hanging.topics.items()
+            for number, end in topic.offsets.items()
+        }
+        touched = {
+            place: end
+            for place, end in ends.items()
+            if hanging.number > before.number and end > _end(before, place)
+        }
         if any(held.get(place, end) >= end for place, end in touched.items()):
             raise HangingTransaction(topics=state_topic)
         found.append((state_topic, 0))
@@ -149,20 +206,33 @@ def _end(record: StateRecord, place: tuple[str, int]) -> int:
     return record.topics[place[0]].offsets.get(place[1], 0) if place[0] in record.topics else 0
 
 
-def readable(described: Mapping[str, TopicDescription | None]) -> dict[str, TopicDescription | None]:
+def readable(
+    described: Mapping[str, TopicDescription | None],
+) -> dict[str, TopicDescription | None]:
     """The topics as far as a read_committed consumer gets: what is held back is lost to it."""
-    return {name: topic and topic._replace(ends={**topic.ends, **topic.held}) for name, topic in described.items()}
+    return {
+        name: topic and topic._replace(ends={**topic.ends, **topic.held})
+        for name, topic in described.items()
+    }
 
 
-def _difference(name: str, before: TopicState, now: TopicDescription | None, resource: str) -> Suspend | None:
+def _difference(
+    name: str, before: TopicState, now: TopicDescription | None, resource: str
+) -> Suspend | None:
     if now is None:
         return TopicLost(resource=resource, topic=name, reason=_DELETED)
     if now.id != before.id:
         return TopicLost(resource=resource, topic=name, reason="it was deleted and created again")
     if now.partitions != before.partitions:
-        return PartitionsChanged(resource=resource, topic=name, before=before.partitions, now=now.partitions)
+        return PartitionsChanged(
+            resource=resource, topic=name, before=before.partitions, now=now.partitions
+        )
     for partition, offset in sorted(before.offsets.items()):
         end = now.ends.get(partition, 0)
         if end < offset:
-            return TopicLost(resource=resource, topic=name, reason=f"partition {partition} ends at {end} and once ended at {offset}: it lost records")
+            return TopicLost(
+                resource=resource,
+                topic=name,
+                reason=f"partition {partition} ends at {end} and once ended at {offset}: it lost records",
+            )
     return None

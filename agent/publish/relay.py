@@ -9,7 +9,14 @@ from contextlib import suppress
 from agent import failpoints
 from agent.config import Settings
 from agent.control import Control
-from agent.errors import AgentError, HangingTransaction, KafkaUnreachable, Retry, SlowLine, TopicMissing
+from agent.errors import (
+    AgentError,
+    HangingTransaction,
+    KafkaUnreachable,
+    Retry,
+    SlowLine,
+    TopicMissing,
+)
 from agent.front.opening import open_reader
 from agent.front.reader import Published, Reader
 from agent.publish import recovery
@@ -52,11 +59,26 @@ class Relay:
     feed: Feed
     records: Records
 
-    def __init__(self, settings: Settings, control: Control, nonce: str, reader: Reader, connect: Callable[[str, Tick], Broker]) -> None:
-        self.settings, self.control, self.nonce, self.reader, self.connect = settings, control, nonce, reader, connect
+    def __init__(
+        self,
+        settings: Settings,
+        control: Control,
+        nonce: str,
+        reader: Reader,
+        connect: Callable[[str, Tick], Broker],
+    ) -> None:
+        self.settings, self.control, self.nonce, self.reader, self.connect = (
+            settings,
+            control,
+            nonce,
+            reader,
+            connect,
+        )
         self.gauges = Gauges(settings, control)
         self.timeout = settings.kafka.transaction_timeout_seconds
-        self.pace = Pace(settings.kafka.transaction_events, settings.kafka.transaction_bytes, self.timeout / 2)
+        self.pace = Pace(
+            settings.kafka.transaction_events, settings.kafka.transaction_bytes, self.timeout / 2
+        )
         self.marked = Published(0, "", 0, "", 0)  # what the front end was told
         self.covered = 0  # every batch up to this number is in Kafka
         self._producer: Producer | None = None
@@ -102,20 +124,36 @@ class Relay:
         states = self.broker.states(deadline)
         before = recovery.read(self.settings.state_topic, states.visible)
         event = self.reader.event_id(before.number, identity.source_id)
-        identity, mark = self.reader.identity(), self.reader.published()  # after the event: whoever deletes it moves the mark
-        recovery.check(recovery.Facts(self.nonce, identity, mark, self.settings.state_topic, before, event))
+        # Both are read after the event, for whoever deletes the event moves the mark.
+        identity, mark = self.reader.identity(), self.reader.published()
+        recovery.check(
+            recovery.Facts(self.nonce, identity, mark, self.settings.state_topic, before, event)
+        )
         found = self.broker.topics(self.settings.event_topics, deadline)
         self.end_aborted(before, states.hanging, found, deadline)
         topics = self.described(before, recovery.readable(found))
-        self.records = Records(identity.source_id, identity.epoch, {}, self.settings.transaction_topic)
+        self.records = Records(
+            identity.source_id, identity.epoch, {}, self.settings.transaction_topic
+        )
         self.learn(topics)
         self.covered = self.reader.batch_of(before.number)
-        self.feed = Feed(self.reader, Grouper(before.number, before.part, before.lsn, self.pace), self.covered)
+        self.feed = Feed(
+            self.reader, Grouper(before.number, before.part, before.lsn, self.pace), self.covered
+        )
         self.state = before
         self.producer.begin()
-        self.commit(before._replace(epoch=identity.epoch, nonce=self.nonce, topics=before.topics | topics), time.monotonic())
+        self.commit(
+            before._replace(epoch=identity.epoch, nonce=self.nonce, topics=before.topics | topics),
+            time.monotonic(),
+        )
         self.gauges.connected(True)
-        _log.info("kafka_recovered epoch=%d number=%d part=%d position=%s", identity.epoch, before.number, before.part, before.position or "-")
+        _log.info(
+            "kafka_recovered epoch=%d number=%d part=%d position=%s",
+            identity.epoch,
+            before.number,
+            before.part,
+            before.position or "-",
+        )
 
     def publish(self) -> None:
         """One Kafka transaction, or a pause when nothing waits; between them the mark, the topics and the gauges when they are due."""
@@ -134,8 +172,14 @@ class Relay:
 
     def look(self, now: float) -> None:
         """Sees whether the topics are still what they were; of one that is not, the state record says so at once."""
-        topics = self.described(self.state, self.broker.topics(self.settings.event_topics, now + self.timeout / 2))
-        lost = {name: topic for name, topic in topics.items() if topic.lost and not self.state.topics[name].lost}
+        topics = self.described(
+            self.state, self.broker.topics(self.settings.event_topics, now + self.timeout / 2)
+        )
+        lost = {
+            name: topic
+            for name, topic in topics.items()
+            if topic.lost and not self.state.topics[name].lost
+        }
         if lost:
             self.learn(lost)
             self.producer.begin()
@@ -144,7 +188,14 @@ class Relay:
     def learn(self, topics: Mapping[str, TopicState]) -> None:
         """What was found out about topics holds for what is sent from now on."""
         self.records.learn(topics)
-        self.producer.offsets.update({(name, number): end for name, topic in topics.items() if not topic.lost for number, end in topic.offsets.items()})
+        self.producer.offsets.update(
+            {
+                (name, number): end
+                for name, topic in topics.items()
+                if not topic.lost
+                for number, end in topic.offsets.items()
+            }
+        )
 
     def begin(self) -> None:
         """Starts a transaction. A topic nobody has looked at (its table left the configuration), or a new generation of a lost one, is looked at first."""
@@ -157,9 +208,13 @@ class Relay:
             for name, generation in unknown.items():
                 before = self.state.topics.get(name)
                 if before is None or before.lost:
-                    topics[name] = recovery.anew(name, found[name], resources.get(name, name), generation, number)
+                    topics[name] = recovery.anew(
+                        name, found[name], resources.get(name, name), generation, number
+                    )
                 else:
-                    topics[name] = recovery.again(name, before, found[name], resources.get(name, name), number)
+                    topics[name] = recovery.again(
+                        name, before, found[name], resources.get(name, name), number
+                    )
             self.learn(topics)
             self.state = self.state._replace(topics=self.state.topics | topics)
             self._topics_at = 0.0
@@ -174,7 +229,9 @@ class Relay:
             state, covered = self.fill(began)
             self.commit(state, began)
         except Retry:
-            if time.monotonic() - began > self.timeout / 4:  # not a refused connection: there was too much for the line
+            if (
+                time.monotonic() - began > self.timeout / 4
+            ):  # not a refused connection: there was too much for the line
                 self.pace.slow()
             raise
         self.covered = covered
@@ -191,7 +248,12 @@ class Relay:
             self.send(unit, began)
             state = self.records.after(state, unit)
             following = self.feed.peek()
-            if following is None or unit.part or following.part or time.monotonic() - began > self.timeout / 2:
+            if (
+                following is None
+                or unit.part
+                or following.part
+                or time.monotonic() - began > self.timeout / 2
+            ):
                 return state, unit.covered
             if self.records.unknown(following):
                 return state, unit.covered
@@ -235,16 +297,26 @@ class Relay:
     def stored(self, state: StateRecord, began: float) -> None:
         """Waits until all that was sent is stored. Raises SlowLine."""
         if not self.producer.drain(0, began + self.timeout * 0.8):
-            raise SlowLine(events=state.number - self.state.number, seconds=round(time.monotonic() - began, 1))
+            raise SlowLine(
+                events=state.number - self.state.number, seconds=round(time.monotonic() - began, 1)
+            )
 
     def resources(self) -> dict[str, str]:
         """The configured resource of each topic."""
         return {self.settings.topic(resource): resource.name for resource in self.settings.resource}
 
-    def end_aborted(self, before: StateRecord, hanging: bytes | None, found: Mapping[str, TopicDescription | None], deadline: float) -> None:
+    def end_aborted(
+        self,
+        before: StateRecord,
+        hanging: bytes | None,
+        found: Mapping[str, TopicDescription | None],
+        deadline: float,
+    ) -> None:
         """Raises HangingTransaction when an aborted transaction lacks its end: having begun one in the same places, which the next producer aborts."""
         record = None if hanging is None else recovery.read(self.settings.state_topic, hanging)
-        places = recovery.unended(before, record, found, self.settings.state_topic, self.settings.transaction_topic)
+        places = recovery.unended(
+            before, record, found, self.settings.state_topic, self.settings.transaction_topic
+        )
         if places:
             self.producer.begin()
             for topic, partition in places:
@@ -252,17 +324,38 @@ class Relay:
             self.producer.drain(0, deadline)
             raise HangingTransaction(topics=", ".join(sorted({topic for topic, _ in places})))
 
-    def described(self, state: StateRecord, topics: Mapping[str, TopicDescription | None]) -> dict[str, TopicState]:
+    def described(
+        self, state: StateRecord, topics: Mapping[str, TopicDescription | None]
+    ) -> dict[str, TopicState]:
         """The configured topics as they are now, checked against the record. Of lost ones capture is told, until it has suspended the table."""
-        resources, rows, further = self.resources(), self.reader.resources(), self.settings.transaction_topic
-        if further is not None and topics[further] is None:  # no table's: made again, it goes on from there
+        resources, rows, further = (
+            self.resources(),
+            self.reader.resources(),
+            self.settings.transaction_topic,
+        )
+        if (
+            further is not None and topics[further] is None
+        ):  # no table's: made again, it goes on from there
             raise TopicMissing(topic=further)
-        facts = {topic: (name, int(str(rows[name]["generation"])) if name in rows else 1) for topic, name in resources.items()}
-        checked = recovery.check_topics(state.topics, {topic: topics[topic] for topic in resources}, facts, state.number, self.settings.kafka.max_event_bytes)
+        facts = {
+            topic: (name, int(str(rows[name]["generation"])) if name in rows else 1)
+            for topic, name in resources.items()
+        }
+        checked = recovery.check_topics(
+            state.topics,
+            {topic: topics[topic] for topic in resources},
+            facts,
+            state.number,
+            self.settings.kafka.max_event_bytes,
+        )
         waiting = False
         for topic, found in checked.items():
             name, generation = facts[topic]
-            if found.passes_over(generation) and name in rows and rows[name]["state"] != "suspended":
+            if (
+                found.passes_over(generation)
+                and name in rows
+                and rows[name]["state"] != "suspended"
+            ):
                 waiting = True
                 self.reader.ask_suspension(name, found.lost["code"], found.lost["values"])
         self._topics_at = time.monotonic() + (IDLE_SECONDS if waiting else TOPICS_SECONDS)
@@ -294,7 +387,9 @@ class Relay:
     def tick(self) -> None:
         """A sign of life while something waits or takes long. Raises Stopped a moment after the process was asked to stop."""
         now = time.monotonic()
-        if now < self._tick_at:  # system calls give up the interpreter's lock; taking it back from the sending thread costs up to 5 ms
+        if (
+            now < self._tick_at
+        ):  # system calls give up the interpreter's lock; taking it back from the sending thread costs up to 5 ms
             return
         self._tick_at = now + TICK_SECONDS
         self.control.beat()
@@ -311,4 +406,6 @@ class Relay:
         _log.error("publisher_unexpected error=%s count=%d", name, self._unexpected)
         if self._unexpected >= UNEXPECTED:
             raise AgentError(detail=name) from None
-        return KafkaUnreachable(address=",".join(self.settings.kafka.bootstrap_servers), reason=name)
+        return KafkaUnreachable(
+            address=",".join(self.settings.kafka.bootstrap_servers), reason=name
+        )

@@ -23,7 +23,9 @@ class TopicState(NamedTuple):
     generation: int
     partitions: int
     offsets: dict[int, int]  # partition -> last known end
-    lost: Mapping[str, Any] = {}  # why its events up to this generation are passed over: code, values, and from which number on; empty: they are published
+    lost: Mapping[
+        str, Any
+    ] = {}  # why its events up to this generation are passed over: code, values, and from which number on; empty: they are published
 
     def passes_over(self, generation: int) -> bool:
         """Whether events of a generation go nowhere."""
@@ -70,7 +72,13 @@ def loads(value: bytes) -> StateRecord:
 _RECORD: dict[str, type] = {
     "agent": str, "epoch": int, "nonce": str, "number": int, "event": str, "position": str, "time_us": int, "part": int, "topics": dict,
 }  # fmt: skip
-_TOPIC: dict[str, type] = {"id": str, "generation": int, "partitions": int, "offsets": dict, "lost": dict}
+_TOPIC: dict[str, type] = {
+    "id": str,
+    "generation": int,
+    "partitions": int,
+    "offsets": dict,
+    "lost": dict,
+}
 
 
 def _fields(what: str, data: object, types: dict[str, type]) -> dict[str, Any]:
@@ -81,13 +89,23 @@ def _fields(what: str, data: object, types: dict[str, type]) -> dict[str, Any]:
         raise InvalidState(f"{what} has missing or unknown fields: {', '.join(names)}")
     for name, kind in types.items():
         if type(data[name]) is not kind or (kind is int and data[name] < 0):
-            raise InvalidState(f"{what}.{name} is not {'a number from 0' if kind is int else f'of type {kind.__name__}'}")
+            raise InvalidState(
+                f"{what}.{name} is not {'a number from 0' if kind is int else f'of type {kind.__name__}'}"
+            )
     return data
 
 
 def _topic(name: str, data: object) -> TopicState:
-    fields = _fields(f"topics.{name}", {"lost": {}} | data if isinstance(data, dict) else data, _TOPIC)  # records before 0.2 have no `lost`
+    # Records before 0.2 have no `lost`
+    fields = _fields(
+        f"topics.{name}", {"lost": {}} | data if isinstance(data, dict) else data, _TOPIC
+    )
     offsets = fields.pop("offsets")
-    if not all(_PARTITION.fullmatch(partition) and type(offset) is int and offset >= 0 for partition, offset in offsets.items()):
+    if not all(
+        _PARTITION.fullmatch(partition) and type(offset) is int and offset >= 0
+        for partition, offset in offsets.items()
+    ):
         raise InvalidState(f"topics.{name}.offsets is not a table of partitions and offsets")
-    return TopicState(**fields, offsets={int(partition): offset for partition, offset in offsets.items()})
+    return TopicState(
+        **fields, offsets={int(partition): offset for partition, offset in offsets.items()}
+    )

@@ -32,10 +32,20 @@ def collect(settings: Settings, resource: str, topic: str, reader: Reader) -> in
     found = broker(settings).topics([topic], time.monotonic() + SECONDS)[topic]
     if found is None:
         return 0
-    options = {"isolation_level": "read_committed", "enable_auto_commit": False, "allow_auto_create_topics": False, "auto_offset_reset": "earliest"}
+    options = {
+        "isolation_level": "read_committed",
+        "enable_auto_commit": False,
+        "allow_auto_create_topics": False,
+        "auto_offset_reset": "earliest",
+    }
     places = [TopicPartition(topic, number) for number in range(found.partitions)]
     try:
-        with closing_client(KafkaConsumer, **client_settings(settings.kafka), bootstrap_timeout_ms=int(SECONDS * 900), **options) as consumer:
+        with closing_client(
+            KafkaConsumer,
+            **client_settings(settings.kafka),
+            bootstrap_timeout_ms=int(SECONDS * 900),
+            **options,
+        ) as consumer:
             consumer.assign(places)
             consumer.seek_to_beginning(*places)
             return _read(settings, consumer, dict(consumer.end_offsets(places)), resource, reader)
@@ -43,16 +53,29 @@ def collect(settings: Settings, resource: str, topic: str, reader: Reader) -> in
         raise our_error(error, settings.kafka, f"topic {topic}") from None
 
 
-def _read(settings: Settings, consumer: KafkaConsumer, ends: Mapping[TopicPartition, int], resource: str, reader: Reader) -> int:
+def _read(
+    settings: Settings,
+    consumer: KafkaConsumer,
+    ends: Mapping[TopicPartition, int],
+    resource: str,
+    reader: Reader,
+) -> int:
     records, heard = 0, time.monotonic()
-    while any((consumer.position(place, timeout_ms=int(SECONDS * 1000)) or 0) < end for place, end in ends.items()):
+    while any(
+        (consumer.position(place, timeout_ms=int(SECONDS * 1000)) or 0) < end
+        for place, end in ends.items()
+    ):
         polled = consumer.poll(timeout_ms=500, max_records=_PIECE)
-        keys = {record.key: record.value is not None for batch in polled.values() for record in batch}
+        keys = {
+            record.key: record.value is not None for batch in polled.values() for record in batch
+        }
         if keys:
             records, heard = records + sum(map(len, polled.values())), time.monotonic()
             _keep(reader, resource, keys)
         elif time.monotonic() - heard > _SILENCE:
-            raise KafkaUnreachable(address=addresses(settings.kafka), reason="the topic cannot be read to its end")
+            raise KafkaUnreachable(
+                address=addresses(settings.kafka), reason="the topic cannot be read to its end"
+            )
     return records
 
 
@@ -61,7 +84,15 @@ def _keep(reader: Reader, resource: str, keys: Mapping[bytes, bool]) -> None:
     texts = {key.decode(): stands for key, stands in keys.items()}
     digests = {text: text_digest(text) for text in texts}
     with reader.writing() as connection:
-        connection.execute(delete(topic_keys).where(topic_keys.c.name == resource, topic_keys.c.digest.in_(digests.values())))
-        rows = [{"name": resource, "digest": digests[text], "row_key": text} for text, stands in texts.items() if stands]
+        connection.execute(
+            delete(topic_keys).where(
+                topic_keys.c.name == resource, topic_keys.c.digest.in_(digests.values())
+            )
+        )
+        rows = [
+            {"name": resource, "digest": digests[text], "row_key": text}
+            for text, stands in texts.items()
+            if stands
+        ]
         if rows:
             connection.execute(insert(topic_keys), rows)

@@ -45,9 +45,16 @@ def wanted(settings: Settings) -> dict[str, dict[str, Any]]:
     resources = {"cleanup.policy": "delete", MAX_MESSAGE_BYTES: size}
     topics = dict.fromkeys(settings.event_topics, (settings.kafka.partitions, resources))
     if settings.transaction_topic:
-        topics[settings.transaction_topic] = (1, resources)  # begins and ends in the order of the commits
+        # Begins and ends in the order of the commits
+        topics[settings.transaction_topic] = (
+            1,
+            resources,
+        )
     topics[settings.state_topic] = (1, STATE_SETTINGS)
-    return {name: {"num_partitions": count, "replication_factor": replicas, "configs": configs} for name, (count, configs) in topics.items()}
+    return {
+        name: {"num_partitions": count, "replication_factor": replicas, "configs": configs}
+        for name, (count, configs) in topics.items()
+    }
 
 
 def describe(settings: Settings) -> dict[str, TopicDescription | None]:
@@ -72,7 +79,9 @@ def create_topics(settings: Settings, tell: Callable[[str], None]) -> None:
 
 
 def _create(settings: Settings, missing: dict[str, dict[str, Any]]) -> None:
-    with closing_client(KafkaAdminClient, **client_settings(settings.kafka), bootstrap_timeout_ms=int(SECONDS * 900)) as admin:
+    with closing_client(
+        KafkaAdminClient, **client_settings(settings.kafka), bootstrap_timeout_ms=int(SECONDS * 900)
+    ) as admin:
         for topic in admin.create_topics(missing, raise_errors=False)["topics"]:
             error: type[KafkaError] = for_code(topic["error_code"])
             if topic["error_code"] and error is not TopicAlreadyExistsError:
@@ -90,15 +99,24 @@ def verify(settings: Settings, found: dict[str, TopicDescription | None]) -> Non
         policy = topic.settings.get("cleanup.policy", "")
         if name == settings.state_topic:
             if topic.partitions != 1:
-                raise InitRefused(reason=f"topic {name} has {topic.partitions} partitions; the state topic must have 1")
+                raise InitRefused(
+                    reason=f"topic {name} has {topic.partitions} partitions; the state topic must have 1"
+                )
             if policy not in ("", "compact"):
-                raise InitRefused(reason=f"topic {name} has cleanup.policy={policy}; the state topic must have compact, or its record expires")
+                raise InitRefused(
+                    reason=f"topic {name} has cleanup.policy={policy}; the state topic must have compact, or its record expires"
+                )
         else:
-            limit, needed = topic.settings.get(MAX_MESSAGE_BYTES), settings.kafka.max_event_bytes + OVERHEAD
+            limit, needed = (
+                topic.settings.get(MAX_MESSAGE_BYTES),
+                settings.kafka.max_event_bytes + OVERHEAD,
+            )
             if limit is not None and int(limit) < needed:
                 raise TopicLimit(topic=name, limit=limit, needed=needed)
             if "compact" in policy:
-                raise InitRefused(reason=f"topic {name} has cleanup.policy={policy}; compaction removes events, it must have delete")
+                raise InitRefused(
+                    reason=f"topic {name} has cleanup.policy={policy}; compaction removes events, it must have delete"
+                )
 
 
 def write_first_state(settings: Settings, agent_uuid: str, epoch: int, nonce: str) -> None:
@@ -112,12 +130,19 @@ def write_first_state(settings: Settings, agent_uuid: str, epoch: int, nonce: st
     try:
         strangers = cluster.strangers(deadline)
         if strangers:
-            raise InitRefused(reason=f"the state topic {settings.state_topic} belongs to another agent ({strangers[0]})")
+            raise InitRefused(
+                reason=f"the state topic {settings.state_topic} belongs to another agent ({strangers[0]})"
+            )
         value = cluster.states(deadline).visible
         if value is not None:
             _own(settings.state_topic, value)
             return
-        write_state(producer, settings.state_topic, StateRecord(agent_uuid, epoch, nonce, 0, "", "", 0, 0, {}), deadline)
+        write_state(
+            producer,
+            settings.state_topic,
+            StateRecord(agent_uuid, epoch, nonce, 0, "", "", 0, 0, {}),
+            deadline,
+        )
     finally:
         producer.abandon()
     if cluster.states(time.monotonic() + SECONDS).visible is None:

@@ -48,8 +48,18 @@ def main(arguments: list[str] | None = None) -> int:
         places = Places(given.source, front(given.front), given.bootstrap, dict(given.kafka))
         with AckSampler(given.source, slot, places.front) as acks:
             verdict = patient(places, tables, given.journal, given.wait)
-    except (OSError, LookupError, TimeoutError, tomllib.TOMLDecodeError, psycopg.Error, sqlite3.Error, KafkaException) as error:
-        print(f"cannot judge: {type(error).__name__}: {str(error).splitlines()[0]}", file=sys.stderr)
+    except (
+        OSError,
+        LookupError,
+        TimeoutError,
+        tomllib.TOMLDecodeError,
+        psycopg.Error,
+        sqlite3.Error,
+        KafkaException,
+    ) as error:
+        print(
+            f"cannot judge: {type(error).__name__}: {str(error).splitlines()[0]}", file=sys.stderr
+        )
         return USAGE
     acks.report(verdict)
     print(acks)
@@ -68,25 +78,52 @@ def configured(config: Path, source: str) -> tuple[list[SharedTable], str]:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     built = argparse.ArgumentParser(
-        prog="python -m tests.checker", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tests.checker",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     built.add_argument(
-        "--source", required=True, metavar="CONNINFO", help="libpq connection string of the source; the role must be able to read the shared columns"
+        "--source",
+        required=True,
+        metavar="CONNINFO",
+        help="libpq connection string of the source; the role must be able to read the shared columns",
     )
     built.add_argument(
-        "--front", required=True, metavar="FILE|CONNINFO|URL", help="the front end: a SQLite file, a PostgreSQL connection string, or mariadb://..."
+        "--front",
+        required=True,
+        metavar="FILE|CONNINFO|URL",
+        help="the front end: a SQLite file, a PostgreSQL connection string, or mariadb://...",
     )
     built.add_argument("--bootstrap", required=True, metavar="HOST:PORT", help="the Kafka cluster")
     built.add_argument(
-        "--config", required=True, type=Path, metavar="FILE", help="the agent's configuration: tables, columns, filters, topics and slot are taken from it"
+        "--config",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="the agent's configuration: tables, columns, filters, topics and slot are taken from it",
     )
     built.add_argument(
-        "--journal", type=Path, metavar="FILE", help="journal of the workload generator (tests/checker/workload.py), whose ledger is a shared table"
+        "--journal",
+        type=Path,
+        metavar="FILE",
+        help="journal of the workload generator (tests/checker/workload.py), whose ledger is a shared table",
     )
     built.add_argument(
-        "--kafka", action="append", default=[], type=_option, metavar="NAME=VALUE", help="librdkafka option, e.g. security.protocol=SASL_SSL; repeatable"
+        "--kafka",
+        action="append",
+        default=[],
+        type=_option,
+        metavar="NAME=VALUE",
+        help="librdkafka option, e.g. security.protocol=SASL_SSL; repeatable",
     )
-    built.add_argument("--wait", type=float, default=10.0, metavar="SECONDS", help="compare again for so long while there are differences (default 10)")
+    built.add_argument(
+        "--wait",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="compare again for so long while there are differences (default 10)",
+    )
     return built
 
 
@@ -101,14 +138,18 @@ def front(text: str) -> Front:
     """A conninfo or URL is a server's, everything else a file, which must exist."""
     if in_mariadb(text):
         return text
-    if text.startswith(("postgresql://", "postgres://")) or ("=" in text and not Path(text).exists()):
+    if text.startswith(("postgresql://", "postgres://")) or (
+        "=" in text and not Path(text).exists()
+    ):
         return text
     if not Path(text).is_file():
         raise FileNotFoundError(f"no file {text}")
     return Path(text)
 
 
-def patient(places: Places, tables: list[SharedTable], journal: Path | None, wait: float) -> Verdict:
+def patient(
+    places: Places, tables: list[SharedTable], journal: Path | None, wait: float
+) -> Verdict:
     """The comparison; a difference must last, for the last events may be on their way."""
     deadline = time.monotonic() + wait
     while True:

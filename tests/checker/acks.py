@@ -52,16 +52,24 @@ class AckSampler(Sampler):
 
     def _stored(self) -> str:
         if not isinstance(self._front, Path):
-            return _only(next(iter(execute(self._front, STORED)), None)) if in_mariadb(self._front) else self._ask(self._front, STORED)
+            return (
+                _only(next(iter(execute(self._front, STORED)), None))
+                if in_mariadb(self._front)
+                else self._ask(self._front, STORED)
+            )
         if not self._front.exists():
             raise Sample
-        with closing(sqlite3.connect(f"file:{self._front}?mode=ro", uri=True, timeout=0)) as connection:
+        with closing(
+            sqlite3.connect(f"file:{self._front}?mode=ro", uri=True, timeout=0)
+        ) as connection:
             return _only(connection.execute(STORED).fetchone())
 
     def _ask(self, conninfo: str, query: str, values: list[str] | None = None) -> str:
         connection = self._connections.get(conninfo)
         if connection is None or connection.closed:
-            connection = self._connections[conninfo] = psycopg.connect(conninfo, autocommit=True, connect_timeout=5)
+            connection = self._connections[conninfo] = psycopg.connect(
+                conninfo, autocommit=True, connect_timeout=5
+            )
         return _only(connection.execute(query.encode(), values).fetchone())
 
 

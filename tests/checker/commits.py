@@ -38,7 +38,9 @@ def watched(source: str, name: str) -> Iterator[CommitOrder]:
     """With a publication and a slot of that name, dropped at the end."""
     publication = sql.Identifier(name)
     with psycopg.connect(source, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE PUBLICATION {} FOR TABLE {}").format(publication, relation(LEDGER)))
+        connection.execute(
+            sql.SQL("CREATE PUBLICATION {} FOR TABLE {}").format(publication, relation(LEDGER))
+        )
         connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [name])
     try:
         yield CommitOrder(source, name)

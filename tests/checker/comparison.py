@@ -24,13 +24,23 @@ class Places(NamedTuple):
     bootstrap: str | None  # None: the topics are left out
     consumer: Mapping[str, str] = {}  # further options of the Kafka client: TLS, login
 
-    def stored(self, table: SharedTable, types: Mapping[str, ValueType]) -> dict[str, Iterator[tuple[Key, Row]]]:
+    def stored(
+        self, table: SharedTable, types: Mapping[str, ValueType]
+    ) -> dict[str, Iterator[tuple[Key, Row]]]:
         """The rows of the two databases."""
-        return {"source": source_rows(self.source, table, types), "front end": front_rows(self.front, table, types)}
+        return {
+            "source": source_rows(self.source, table, types),
+            "front end": front_rows(self.front, table, types),
+        }
 
-    def whole(self, table: SharedTable, types: Mapping[str, ValueType], wanted: set[Key]) -> dict[str, Mapping[Key, Row]]:
+    def whole(
+        self, table: SharedTable, types: Mapping[str, ValueType], wanted: set[Key]
+    ) -> dict[str, Mapping[Key, Row]]:
         """The wanted rows of every side, read once more and kept whole."""
-        sides: dict[str, Mapping[Key, Row]] = {side: {key: row for key, row in rows if key in wanted} for side, rows in self.stored(table, types).items()}
+        sides: dict[str, Mapping[Key, Row]] = {
+            side: {key: row for key, row in rows if key in wanted}
+            for side, rows in self.stored(table, types).items()
+        }
         if self.bootstrap is not None:
             replay = Replay([table], {table.topic: types}, Verdict(), wanted)
             replay.read(self.bootstrap, self.consumer)
@@ -59,7 +69,11 @@ def compare(
         for side, rows in places.stored(table, types[table.topic]).items():
             sides[side] = {key: digest(row) for key, row in rows}
         if places.bootstrap is not None:
-            excused = {key: sides["source"][key] for key in withheld.get(table.topic, ()) if key in sides["source"]}
+            excused = {
+                key: sides["source"][key]
+                for key in withheld.get(table.topic, ())
+                if key in sides["source"]
+            }
             sides["topic"] = replay.rows(table.topic) | excused
         verdict.rows += len(sides["source"])
         verdict.missing += sum(len(sides["source"].keys() - rows.keys()) for rows in sides.values())
@@ -67,7 +81,9 @@ def compare(
         if journal is not None and is_ledger(table):
             settle(read_journal(journal), table, sides, verdict)
     if journal is not None and not any(map(is_ledger, tables)):
-        raise LookupError(f"no shared table is the ledger of a journal: its columns are {', '.join(LEDGER_COLUMNS)}")
+        raise LookupError(
+            f"no shared table is the ledger of a journal: its columns are {', '.join(LEDGER_COLUMNS)}"
+        )
     return verdict
 
 
@@ -76,11 +92,21 @@ def is_ledger(table: SharedTable) -> bool:
     return tuple(table.columns) == LEDGER_COLUMNS
 
 
-def _judge(places: Places, table: SharedTable, types: Mapping[str, ValueType], sides: Hashes, verdict: Verdict) -> None:
+def _judge(
+    places: Places,
+    table: SharedTable,
+    types: Mapping[str, ValueType],
+    sides: Hashes,
+    verdict: Verdict,
+) -> None:
     """Each side against the source: says of the first few keys in which column they differ, and counts the others."""
     source = sides["source"]
     keys = {
-        oracle: [key for key in dict.fromkeys((*source, *sides[side])) if source.get(key) != sides[side].get(key)]
+        oracle: [
+            key
+            for key in dict.fromkeys((*source, *sides[side]))
+            if source.get(key) != sides[side].get(key)
+        ]
         for side, oracle in ORACLES.items()
         if side in sides
     }
@@ -92,12 +118,16 @@ def _judge(places: Places, table: SharedTable, types: Mapping[str, ValueType], s
             verdict.differs(table, key, *_difference(table, key, whole), oracle)
 
 
-def _difference(table: SharedTable, key: Key, sides: Mapping[str, Mapping[Key, Row]]) -> tuple[str, str]:
+def _difference(
+    table: SharedTable, key: Key, sides: Mapping[str, Mapping[Key, Row]]
+) -> tuple[str, str]:
     """The column in which the sides differ first, and how."""
     rows = {side: found[key] for side, found in sides.items() if key in found}
     if len(rows) < len(sides):
         return "row", f"only in {', '.join(rows) or 'none at the second look'}"
     for name, *values in zip(table.names, *rows.values(), strict=True):
         if len(set(map(repr, values))) > 1:
-            return name, ", ".join(f"{side} {short(value)}" for side, value in zip(rows, values, strict=True))
+            return name, ", ".join(
+                f"{side} {short(value)}" for side, value in zip(rows, values, strict=True)
+            )
     return "row", "equal at the second look"

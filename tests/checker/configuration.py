@@ -24,7 +24,10 @@ def shared_tables(config: Path, source: str) -> list[SharedTable]:
     """The resources of the configuration; their keys as the source's catalogue has them. Raises LookupError for a table without a key."""
     settings = tomllib.loads(config.read_text(encoding="utf-8"))
     with psycopg.connect(source) as connection:
-        return [_table(resource, settings["kafka"]["prefix"], connection) for resource in settings["resource"]]
+        return [
+            _table(resource, settings["kafka"]["prefix"], connection)
+            for resource in settings["resource"]
+        ]
 
 
 def slot_of(config: Path) -> str:
@@ -55,13 +58,24 @@ def _table(resource: Mapping[str, Any], prefix: str, connection: psycopg.Connect
 
 def condition(tests: Sequence[Mapping[str, Any]]) -> sql.Composable:
     """The filter of a resource: all tests hold. Values are compared as PostgreSQL writes them."""
-    return sql.SQL(" AND ").join([sql.SQL("({})").format(_test(test)) for test in tests]) if tests else sql.SQL("true")
+    return (
+        sql.SQL(" AND ").join([sql.SQL("({})").format(_test(test)) for test in tests])
+        if tests
+        else sql.SQL("true")
+    )
 
 
 def _test(test: Mapping[str, Any]) -> sql.Composed:
     column = sql.Identifier(test["column"])
     if "is_null" in test:
         return sql.SQL("({} IS NULL) = {}").format(column, sql.Literal(test["is_null"]))
-    query = "{} IS NOT NULL AND format('%s', {}) IN ({})" if "is_in" in test else "{} IS NULL OR format('%s', {}) NOT IN ({})"
-    values = [{True: "t", False: "f"}[value] if isinstance(value, bool) else str(value) for value in test.get("is_in") or test["not_in"]]
+    query = (
+        "{} IS NOT NULL AND format('%s', {}) IN ({})"
+        if "is_in" in test
+        else "{} IS NULL OR format('%s', {}) NOT IN ({})"
+    )
+    values = [
+        {True: "t", False: "f"}[value] if isinstance(value, bool) else str(value)
+        for value in test.get("is_in") or test["not_in"]
+    ]
     return sql.SQL(query).format(column, column, sql.SQL(", ").join(map(sql.Literal, values)))

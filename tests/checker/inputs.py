@@ -20,7 +20,11 @@ HOSTILE = (
 
 def name(random: Random) -> str:
     """A person's name, now and then a value that breaks careless code."""
-    return random.choice(HOSTILE) if random.random() < 0.15 else random.choice(SURNAMES) + "".join(random.choices(GIVEN, k=random.randint(1, 2)))
+    return (
+        random.choice(HOSTILE)
+        if random.random() < 0.15
+        else random.choice(SURNAMES) + "".join(random.choices(GIVEN, k=random.randint(1, 2)))
+    )
 
 
 def sometimes(make: Make) -> Make:
@@ -36,7 +40,9 @@ def one_of(*values: str) -> Make:
 def number(random: Random) -> str:
     """A number far beyond what a float keeps."""
     if random.random() < 0.1:
-        return random.choice(("NaN", "0.000", "-0.10", "12345678901234567890123.45678900", "1e-20", "1e25"))
+        return random.choice(
+            ("NaN", "0.000", "-0.10", "12345678901234567890123.45678900", "1e-20", "1e25")
+        )
     return f"{random.randint(-(10**9), 10**9)}.{random.randint(0, 10**6):06d}"
 
 
@@ -47,13 +53,19 @@ def money(random: Random) -> str:
 
 def real(random: Random) -> str:
     """A double, also an extreme one."""
-    return random.choice(("NaN", "Infinity", "-Infinity", "1e300", "5e-324", "0.1")) if random.random() < 0.2 else repr(random.gauss(0, 1e6))
+    return (
+        random.choice(("NaN", "Infinity", "-Infinity", "1e300", "5e-324", "0.1"))
+        if random.random() < 0.2
+        else repr(random.gauss(0, 1e6))
+    )
 
 
 def date(random: Random) -> str:
     """A date, also one before Christ or of the far future."""
     if random.random() < 0.1:
-        return random.choice(("infinity", "-infinity", "0044-03-15 BC", "12345-06-07", "0001-01-01", "9999-12-31"))
+        return random.choice(
+            ("infinity", "-infinity", "0044-03-15 BC", "12345-06-07", "0001-01-01", "9999-12-31")
+        )
     return f"{random.randint(1930, 2030)}-{random.randint(1, 12):02d}-{random.randint(1, 28):02d}"
 
 
@@ -68,7 +80,11 @@ def moment(random: Random) -> str:
 def zoned(random: Random) -> str:
     """A moment with a time zone."""
     base = moment(random)
-    return base if "inf" in base or "BC" in base else base + random.choice(("+08", "+00", "-03:30", "Z"))
+    return (
+        base
+        if "inf" in base or "BC" in base
+        else base + random.choice(("+08", "+00", "-03:30", "Z"))
+    )
 
 
 def binary(size: int) -> Make:
@@ -79,7 +95,12 @@ def binary(size: int) -> Make:
 def document(random: Random) -> str:
     """A JSON object with nested and hostile values."""
     return json.dumps(
-        {"标签": random.choices(HOSTILE[2:-2], k=2), "数": random.randint(0, 10**18), "内": {"是": random.random() < 0.5, "空": None}}, ensure_ascii=False
+        {
+            "标签": random.choices(HOSTILE[2:-2], k=2),
+            "数": random.randint(0, 10**18),
+            "内": {"是": random.random() < 0.5, "空": None},
+        },
+        ensure_ascii=False,
     )
 
 
@@ -101,11 +122,37 @@ def big_number(random: Random) -> str:
 def text_key(random: Random) -> str:
     """A text key whose fellows differ by case, blanks or width only."""
     return (
-        random.choice(("a", "A", "a ", "à", "ａ", "𠮷", "𠀀", "'", '"', "\\", "信", "")) + f"{random.getrandbits(48):x}" + random.choice(("", " ", "\t", "\\"))
+        random.choice(("a", "A", "a ", "à", "ａ", "𠮷", "𠀀", "'", '"', "\\", "信", ""))
+        + f"{random.getrandbits(48):x}"
+        + random.choice(("", " ", "\t", "\\"))
     )
 
 
-KEYS = ("", "a", "A", "à", "a\u0300", "À", "ａ", "Ａ", "ss", "ß", "𠮷", "𠀀", "吉", "😀", "🀄", "'", '"', "\\", "%s", f"信用{CANARY}", "NULL", "0", "00")
+KEYS = (
+    "",
+    "a",
+    "A",
+    "à",
+    "a\u0300",
+    "À",
+    "ａ",
+    "Ａ",
+    "ss",
+    "ß",
+    "𠮷",
+    "𠀀",
+    "吉",
+    "😀",
+    "🀄",
+    "'",
+    '"',
+    "\\",
+    "%s",
+    f"信用{CANARY}",
+    "NULL",
+    "0",
+    "00",
+)
 HOSTILE_KEYS = tuple(stem + end for stem, end in product(KEYS, ("", " ", "  ", "\t", "\\", "'")))
 
 

@@ -45,12 +45,19 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self.close()
 
     def intent(self, intent: Intent) -> None:
         """Before anything of the transaction is sent."""
-        self._append({"txn": intent.txn, "writer": intent.writer, "ops": intent.ops, "digest": intent.digest})
+        self._append(
+            {"txn": intent.txn, "writer": intent.writer, "ops": intent.ops, "digest": intent.digest}
+        )
 
     def outcome(self, txn: int, outcome: Outcome) -> None:
         """When the transaction has ended, or its end got lost."""
@@ -84,13 +91,24 @@ def read_journal(path: Path) -> dict[int, Intent]:
     return entries
 
 
-def settle(journal: Mapping[int, Intent], ledger: SharedTable, sides: Mapping[str, Mapping[Key, bytes]], verdict: Verdict) -> None:
+def settle(
+    journal: Mapping[int, Intent],
+    ledger: SharedTable,
+    sides: Mapping[str, Mapping[Key, bytes]],
+    verdict: Verdict,
+) -> None:
     """O7: what succeeded has signed on every side, what failed on none, and of what is unknown the source's ledger decides."""
     for intent in journal.values():
         key = (intent.txn,)
         signed = intent.outcome == "ok" or (intent.outcome == "unknown" and key in sides["source"])
         for side, rows in sides.items():
             if (key in rows) != signed:
-                verdict.differs(ledger, key, "row", f"{'absent' if signed else 'present'} in {side}, though its outcome was {intent.outcome}", "O7")
+                verdict.differs(
+                    ledger,
+                    key,
+                    "row",
+                    f"{'absent' if signed else 'present'} in {side}, though its outcome was {intent.outcome}",
+                    "O7",
+                )
             elif signed and rows[key] != intent.row:
                 verdict.differs(ledger, key, "row", f"in {side} is not what was meant", "O7")

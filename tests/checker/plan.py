@@ -34,7 +34,8 @@ WEIGHTS = {
 }
 LATER = frozenset({"ddl"})  # until the issue that builds it takes it out
 ENABLED = frozenset(WEIGHTS) - LATER
-WHOLE = frozenset({"savepoint", "rollback", "big", "long", "prepared"})  # kinds of transactions; the others are kinds of changes
+# Kinds of transactions; the others are kinds of changes
+WHOLE = frozenset({"savepoint", "rollback", "big", "long", "prepared"})
 
 
 class Plan(NamedTuple):
@@ -47,14 +48,23 @@ class Plan(NamedTuple):
     @property
     def digest(self) -> str:
         """Names what is done."""
-        whole = "\n".join(f"{statement.as_string(None)} {values!r}" for statement, values in self.statements)
+        whole = "\n".join(
+            f"{statement.as_string(None)} {values!r}" for statement, values in self.statements
+        )
         return sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 class Planner:
     """Draws the transactions of one writer. All writers use the same hot keys, and know nothing of the rows that exist."""
 
-    def __init__(self, seed: int, writer: int, tables: Sequence[UnitTable], kinds: Collection[str] = ENABLED, big: int = 2_000) -> None:
+    def __init__(
+        self,
+        seed: int,
+        writer: int,
+        tables: Sequence[UnitTable],
+        kinds: Collection[str] = ENABLED,
+        big: int = 2_000,
+    ) -> None:
         self._random = Random(f"{seed}/{writer}")
         self._writer = writer
         self._tables = [table for table in tables if table.values]
@@ -87,7 +97,11 @@ class Planner:
             statements = self._some()
         else:
             statements = self._some(kind)
-        return Plan(kind, tuple(statements), sum(statement not in (SAVEPOINT, ROLLBACK_TO) for statement in statements))
+        return Plan(
+            kind,
+            tuple(statements),
+            sum(statement not in (SAVEPOINT, ROLLBACK_TO) for statement in statements),
+        )
 
     def _draw(self, kinds: Sequence[str]) -> str:
         return self._random.choices(kinds, weights=[WEIGHTS[kind] for kind in kinds])[0]
@@ -95,8 +109,15 @@ class Planner:
     def _some(self, first: str = "") -> list[Statement]:
         """A few changes; one of the kind `first`, if given."""
         kinds = [first or self._draw(self._changes)]
-        kinds += [self._draw(self._changes) for _ in range(self._random.choices((0, 1, 4), weights=(70, 20, 10))[0])]
-        return [statement for kind in kinds for statement in self._makers[kind](self._random.choice(self._tables))]
+        kinds += [
+            self._draw(self._changes)
+            for _ in range(self._random.choices((0, 1, 4), weights=(70, 20, 10))[0])
+        ]
+        return [
+            statement
+            for kind in kinds
+            for statement in self._makers[kind](self._random.choice(self._tables))
+        ]
 
     # ---- kinds of changes
 
@@ -108,29 +129,51 @@ class Planner:
 
     def _upsert(self, table: UnitTable) -> Iterator[Statement]:
         statement, values = self._row(table)
-        excluded = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(column)) for column in table.values)
-        yield statement + sql.SQL(" ON CONFLICT ({}) DO UPDATE SET {}").format(columns(table.key), excluded), values
+        excluded = sql.SQL(", ").join(
+            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(column)) for column in table.values
+        )
+        yield (
+            statement
+            + sql.SQL(" ON CONFLICT ({}) DO UPDATE SET {}").format(columns(table.key), excluded),
+            values,
+        )
 
     def _update(self, table: UnitTable) -> Iterator[Statement]:
         """Some columns; large ones seldom, so that the log leaves them out."""
-        often = [column for column in table.values if column not in table.large or self._random.random() < 0.1]
-        yield self._set(table, self._random.sample(often, self._random.randint(1, min(3, len(often)))), [self._key(table)])
+        often = [
+            column
+            for column in table.values
+            if column not in table.large or self._random.random() < 0.1
+        ]
+        yield self._set(
+            table,
+            self._random.sample(often, self._random.randint(1, min(3, len(often)))),
+            [self._key(table)],
+        )
 
     def _delete(self, table: UnitTable) -> Iterator[Statement]:
         for _ in range(self._random.randint(1, 3)):
-            yield sql.SQL("DELETE FROM {} WHERE {}").format(relation(table), match(table)), self._key(table)
+            yield (
+                sql.SQL("DELETE FROM {} WHERE {}").format(relation(table), match(table)),
+                self._key(table),
+            )
 
     def _move(self, table: UnitTable) -> Iterator[Statement]:
         yield self._moved(table, self._key(table), self._key(table))
 
     def _many(self, table: UnitTable) -> Iterator[Statement]:
-        column = self._random.choice([column for column in table.values if column not in table.large])
+        column = self._random.choice(
+            [column for column in table.values if column not in table.large]
+        )
         yield self._set(table, [column], self._random.sample(self._keys[table.name], 20))
 
     def _toast(self, table: UnitTable) -> Iterator[Statement]:
         """Large values, of the tables that have them; then a change that leaves them as they are."""
         table = self._random.choice([one for one in self._tables if one.large] or [table])
-        key, small = self._key(table), [column for column in table.values if column not in table.large]
+        key, small = (
+            self._key(table),
+            [column for column in table.values if column not in table.large],
+        )
         yield self._set(table, table.large or small, [key])
         yield self._set(table, small[:1], [key])
 
@@ -144,7 +187,9 @@ class Planner:
 
     def _ddl(self, table: UnitTable) -> Iterator[Statement]:
         added = sql.Identifier(f"加列{self._random.randint(1, 9)}")
-        change = self._random.choice((sql.SQL("ADD COLUMN IF NOT EXISTS {} text"), sql.SQL("DROP COLUMN IF EXISTS {}")))
+        change = self._random.choice(
+            (sql.SQL("ADD COLUMN IF NOT EXISTS {} text"), sql.SQL("DROP COLUMN IF EXISTS {}"))
+        )
         yield sql.SQL("ALTER TABLE {} ").format(relation(table)) + change.format(added), ()
 
     def _big_one(self) -> Iterator[Statement]:
@@ -156,11 +201,16 @@ class Planner:
         bounds = [first, first + self._big - 1]
         if turn == 0:
             make = (
-                'INSERT INTO {} ("编号", "姓名", "余额") SELECT n, md5(n::text), n / 7.0 FROM generate_series(%s::bigint, %s::bigint) n ON CONFLICT DO NOTHING'
+                'INSERT INTO {} ("编号", "姓名", "余额") SELECT n, md5(n::text), n / 7.0 '
+                "FROM generate_series(%s::bigint, %s::bigint) n ON CONFLICT DO NOTHING"
             )
             yield sql.SQL(make).format(relation(RESIDENTS)), bounds
         elif turn == 1:
-            yield sql.SQL('UPDATE {} SET "余额" = "余额" + 1 WHERE ').format(relation(RESIDENTS)) + where, bounds
+            yield (
+                sql.SQL('UPDATE {} SET "余额" = "余额" + 1 WHERE ').format(relation(RESIDENTS))
+                + where,
+                bounds,
+            )
         else:
             yield sql.SQL("DELETE FROM {} WHERE ").format(relation(RESIDENTS)) + where, bounds
 
@@ -172,17 +222,28 @@ class Planner:
     def _row(self, table: UnitTable) -> Statement:
         values = [*self._key(table), *(make(self._random) for make in table.values.values())]
         places = sql.SQL(", ").join([sql.Placeholder()] * len(values))
-        return sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(relation(table), columns([*table.key, *table.values]), places), values
+        return sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+            relation(table), columns([*table.key, *table.values]), places
+        ), values
 
     def _set(self, table: UnitTable, changed: Sequence[str], keys: Sequence[Key]) -> Statement:
-        assignments = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(column)) for column in changed)
+        assignments = sql.SQL(", ").join(
+            sql.SQL("{} = %s").format(sql.Identifier(column)) for column in changed
+        )
         where = sql.SQL(" OR ").join([sql.SQL("({})").format(match(table))] * len(keys))
         values = [table.values[column](self._random) for column in changed]
-        return sql.SQL("UPDATE {} SET {} WHERE {}").format(relation(table), assignments, where), [*values, *(part for key in keys for part in key)]
+        return sql.SQL("UPDATE {} SET {} WHERE {}").format(relation(table), assignments, where), [
+            *values,
+            *(part for key in keys for part in key),
+        ]
 
     def _moved(self, table: UnitTable, old: Key, new: Key) -> Statement:
-        assignments = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(column)) for column in table.key)
-        return sql.SQL("UPDATE {} SET {} WHERE {}").format(relation(table), assignments, match(table)), [*new, *old]
+        assignments = sql.SQL(", ").join(
+            sql.SQL("{} = %s").format(sql.Identifier(column)) for column in table.key
+        )
+        return sql.SQL("UPDATE {} SET {} WHERE {}").format(
+            relation(table), assignments, match(table)
+        ), [*new, *old]
 
 
 def hot_keys(table: UnitTable) -> list[Key]:
@@ -205,4 +266,6 @@ def columns(names: Iterable[str]) -> sql.Composed:
 
 def match(table: UnitTable) -> sql.Composed:
     """The condition for one key."""
-    return sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(column)) for column in table.key)
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} = %s").format(sql.Identifier(column)) for column in table.key
+    )

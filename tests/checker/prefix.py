@@ -33,7 +33,9 @@ class PrefixReader(Sampler):
         super().__init__(interval)
         self._front = front
         self._balances = Balances()
-        self._seen: dict[str, tuple[int, int]] = {}  # by position: how many transactions, and which, as a hash
+        self._seen: dict[
+            str, tuple[int, int]
+        ] = {}  # by position: how many transactions, and which, as a hash
 
     def sample(self) -> None:
         """One snapshot; while one of the tables is not live nothing is promised of it."""
@@ -50,9 +52,15 @@ class PrefixReader(Sampler):
         expected = self._balances.after(signed)
         found = {int(account): int(balance) for account, balance in accounts}
         if found != expected:
-            wrong = sorted(account for account in expected.keys() | found.keys() if expected.get(account) != found.get(account))
+            wrong = sorted(
+                account
+                for account in expected.keys() | found.keys()
+                if expected.get(account) != found.get(account)
+            )
             total = sum(found.values())
-            self.violation(f"at {position[0][0]} {len(wrong)} accounts do not hold what the {len(signed)} transactions of the ledger moved; in all {total}")
+            self.violation(
+                f"at {position[0][0]} {len(wrong)} accounts do not hold what the {len(signed)} transactions of the ledger moved; in all {total}"
+            )
         seen = len(signed), hash(signed)
         if self._seen.setdefault(position[0][0], seen) != seen:
             self.violation(f"the ledger changed, and the stored position {position[0][0]} did not")
@@ -63,4 +71,6 @@ class PrefixReader(Sampler):
         for position, seen in self._seen.items():
             committed = bisect_right(ends, lsn(position))
             if seen != (committed, hash(frozenset(txns[:committed]))):
-                self.violation(f"at {position} the ledger holds {seen[0]} transactions, and not just the {committed} that the source had committed")
+                self.violation(
+                    f"at {position} the ledger holds {seen[0]} transactions, and not just the {committed} that the source had committed"
+                )

@@ -29,7 +29,12 @@ class LiveReader:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._ended.set()
         self._thread.join(ARRIVES)
 
@@ -48,13 +53,23 @@ class LiveReader:
                 verdict.differs(f"{topic} {partition}", None, "records", what, "O6")
 
     def _taken_back(self, final: Seen) -> bool:
-        return any(offsets[: len(seen)] != seen for place, offsets in final.items() if (seen := list(self._seen[place])))
+        return any(
+            offsets[: len(seen)] != seen
+            for place, offsets in final.items()
+            if (seen := list(self._seen[place]))
+        )
 
     def _run(self) -> None:
         consumer = Consumer(read_committed(self._bootstrap))
         try:
             found = consumer.list_topics(timeout=ARRIVES).topics
-            consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for topic in self._topics for partition in found[topic].partitions])
+            consumer.assign(
+                [
+                    TopicPartition(topic, partition, OFFSET_BEGINNING)
+                    for topic in self._topics
+                    for partition in found[topic].partitions
+                ]
+            )
             while not self._ended.is_set():
                 for message in consumer.consume(1000, timeout=0.2):
                     if message.error() is None:
@@ -69,4 +84,7 @@ def _note(seen: Seen, message: Message) -> None:
 
 def _common(one: list[int], other: list[int]) -> int:
     """How many they have in common from their beginning."""
-    return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return next(
+        (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
+        min(len(one), len(other)),
+    )

@@ -8,7 +8,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from tests.checker.copies import Number
 from tests.checker.table import Key, Row, SharedTable, digest
@@ -83,13 +90,19 @@ class Replay:
         self.last: dict[str, dict[Key, Last]] = {table.topic: {} for table in tables}
         self.kept: dict[Key, Row] = {}  # rows of the wanted keys
         self._ids: set[bytes] = set()
-        self._changes: set[bytes] = set()  # of the source: a replay that gives them new ids is no better for it
+        # Of the source: a replay that gives them new ids is no better for it
+        self._changes: set[bytes] = set()
         self._seqs: dict[tuple[str, int], set[int]] = defaultdict(set)  # by topic and generation
         self._epochs: dict[tuple[str, int], int] = {}  # the newest by topic and partition
-        self._newest: dict[tuple[str, int], tuple[int, int, int]] = {}  # generation, seq, commit order by topic and partition
-        self._copied = dict(copied)  # by topic, generation and seq up to which its table is known to have been copied
+        self._newest: dict[
+            tuple[str, int], tuple[int, int, int]
+        ] = {}  # generation, seq, commit order by topic and partition
+        # By topic, generation and seq up to which its table is known to have been copied
+        self._copied = dict(copied)
         self._misfits: dict[str, list[tuple[tuple[int, int], Key, str, str]]] = defaultdict(list)
-        self._owed: dict[tuple[str, int], tuple[bytes, bytes]] = {}  # (key, id) of the delete whose tombstone must come next
+        self._owed: dict[
+            tuple[str, int], tuple[bytes, bytes]
+        ] = {}  # (key, id) of the delete whose tombstone must come next
 
     def rows(self, topic: str) -> dict[Key, bytes]:
         """The rows that stand at the end, as digests."""
@@ -116,7 +129,13 @@ class Replay:
         try:
             event = Event.of(message, headers)
         except (KeyError, TypeError, ValueError):
-            self._verdict.differs(table, key, "record", f"at offset {message.offset()} of partition {partition} is no event", "O4")
+            self._verdict.differs(
+                table,
+                key,
+                "record",
+                f"at offset {message.offset()} of partition {partition} is no event",
+                "O4",
+            )
             return
         self._verdict.events += 1
         self._count(table, event)
@@ -127,7 +146,13 @@ class Replay:
     def end(self) -> None:
         """There is no further record: what is owed is missing."""
         for (topic, partition), (key, _) in self._owed.items():
-            self._verdict.differs(self._tables[topic], key, "tombstone", f"missing at the end of partition {partition}", "O3")
+            self._verdict.differs(
+                self._tables[topic],
+                key,
+                "tombstone",
+                f"missing at the end of partition {partition}",
+                "O3",
+            )
         for topic, misfits in self._misfits.items():
             for number, misfit_key, column, what in misfits:
                 if number > self._copied.get(topic, (0, 0)):
@@ -137,7 +162,13 @@ class Replay:
             if missing:
                 first = next(seq for seq in range(1, max(seqs)) if seq not in seqs)
                 self._verdict.missing += missing
-                self._verdict.differs(self._tables[topic], None, "sync.seq", f"generation {generation} lacks {missing} numbers, the first is {first}", "O4")
+                self._verdict.differs(
+                    self._tables[topic],
+                    None,
+                    "sync.seq",
+                    f"generation {generation} lacks {missing} numbers, the first is {first}",
+                    "O4",
+                )
 
     def _count(self, table: SharedTable, event: Event) -> None:
         """Identity and number of an event: unique, and rising within its partition together with the order of commits."""
@@ -152,37 +183,77 @@ class Replay:
         seen.add(event.seq)
         place = table.topic, event.partition
         if event.epoch < self._epochs.get(place, 0):
-            self._verdict.differs(table, event.key, "sync.epoch", f"{event.epoch} comes after {self._epochs[place]}", "O9")
+            self._verdict.differs(
+                table,
+                event.key,
+                "sync.epoch",
+                f"{event.epoch} comes after {self._epochs[place]}",
+                "O9",
+            )
         self._epochs[place] = max(event.epoch, self._epochs.get(place, 0))
         generation, seq, commit = self._newest.get((table.topic, event.partition), (0, 0, 0))
         if (event.generation, event.seq) <= (generation, seq):
-            self._verdict.differs(table, event.key, "sync.seq", f"{event.seq} comes after {seq}", "O5")
+            self._verdict.differs(
+                table, event.key, "sync.seq", f"{event.seq} comes after {seq}", "O5"
+            )
         if event.commit < commit:
-            self._verdict.differs(table, event.key, "source.sequence", f"seq {event.seq} is of an earlier commit than seq {seq}", "O5")
+            self._verdict.differs(
+                table,
+                event.key,
+                "source.sequence",
+                f"seq {event.seq} is of an earlier commit than seq {seq}",
+                "O5",
+            )
         self._newest[table.topic, event.partition] = event.generation, event.seq, event.commit
 
     def _duplicate(self, table: SharedTable, event: Event, column: str, what: str) -> None:
         self._verdict.duplicates += 1
-        self._verdict.differs(table, event.key, column, f"seq {event.seq}: the {what} came before", "O4")
+        self._verdict.differs(
+            table, event.key, column, f"seq {event.seq}: the {what} came before", "O4"
+        )
 
     def _apply(self, table: SharedTable, event: Event) -> None:
         """The event's effect on its key, which must fit what the key held."""
         types, last, op = self._types[table.topic], self.last[table.topic], event.op
-        key = tuple(from_json(types[name], value) for name, value in event.key_object.items() if name in types)
+        key = tuple(
+            from_json(types[name], value)
+            for name, value in event.key_object.items()
+            if name in types
+        )
         if list(event.key_object) != table.key_names:
             self._verdict.differs(table, key, "key", f"is made of {list(event.key_object)}", "O3")
         if event.source != (table.schema, table.table):
             self._verdict.differs(table, key, "source.table", "is another table's", "O3")
         before = last.get(key)
         if before is not None and before.partition != event.partition:
-            self._verdict.differs(table, key, "partition", f"{event.partition}, before it was {before.partition}", "O5")
+            self._verdict.differs(
+                table,
+                key,
+                "partition",
+                f"{event.partition}, before it was {before.partition}",
+                "O5",
+            )
         stands = before is not None and before.row is not None
         if event.lsn is None:
-            self._copied[table.topic] = max(self._copied.get(table.topic, (0, 0)), (event.generation, event.seq))
+            self._copied[table.topic] = max(
+                self._copied.get(table.topic, (0, 0)), (event.generation, event.seq)
+            )
         if op not in (("r", "u", "d") if event.lsn is None else ("c", "u", "d")):
-            self._verdict.differs(table, key, "op", f"{op} of a row that was {'read' if event.lsn is None else 'streamed'}", "O3")
+            self._verdict.differs(
+                table,
+                key,
+                "op",
+                f"{op} of a row that was {'read' if event.lsn is None else 'streamed'}",
+                "O3",
+            )
         elif event.lsn is not None and stands != (op in "ud"):
-            self._misfit(table, event, key, "op", f"{op} of a row that {'exists' if stands else 'does not exist'}")
+            self._misfit(
+                table,
+                event,
+                key,
+                "op",
+                f"{op} of a row that {'exists' if stands else 'does not exist'}",
+            )
         self._check_before(table, key, event, before.row if before is not None else None)
         row = self._row(table, key, event.after or {}) if op != "d" else None
         last[key] = Last(event.partition, None if row is None else digest(row))
@@ -191,7 +262,9 @@ class Replay:
             if row is not None:
                 self.kept[key] = row
 
-    def _check_before(self, table: SharedTable, key: Key, event: Event, stood: bytes | None) -> None:
+    def _check_before(
+        self, table: SharedTable, key: Key, event: Event, stood: bytes | None
+    ) -> None:
         """`before` is null, the key (of a delete), or the whole row as it stood."""
         before, op = event.before, event.op
         if before is None:
@@ -224,7 +297,9 @@ def headers_of(message: Message) -> dict[str, bytes]:
     """The headers of a record."""
     headers = message.headers() or []
     assert isinstance(headers, list)
-    return {name: value if isinstance(value, bytes) else str(value).encode() for name, value in headers}
+    return {
+        name: value if isinstance(value, bytes) else str(value).encode() for name, value in headers
+    }
 
 
 def read_committed(bootstrap: str) -> dict[str, Any]:
@@ -238,19 +313,26 @@ def read_committed(bootstrap: str) -> dict[str, Any]:
     }
 
 
-def messages(bootstrap: str, topics: Sequence[str], options: Mapping[str, str] | None = None) -> Iterator[Message]:
+def messages(
+    bootstrap: str, topics: Sequence[str], options: Mapping[str, str] | None = None
+) -> Iterator[Message]:
     """Every record of the topics that is visible to a read_committed consumer, partition by partition in order; `options` are the client's (TLS, login)."""
-    consumer = Consumer({**(options or {}), **read_committed(bootstrap), "enable.partition.eof": True})
+    consumer = Consumer(
+        {**(options or {}), **read_committed(bootstrap), "enable.partition.eof": True}
+    )
     with closing(consumer):
         found = consumer.list_topics(timeout=SILENCE).topics
         absent = [topic for topic in topics if topic not in found]
         if absent:
             raise LookupError(f"there is no topic {', '.join(absent)} at {bootstrap}")
         waiting = {(topic, partition) for topic in topics for partition in found[topic].partitions}
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in waiting])
+        consumer.assign(
+            [TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in waiting]
+        )
         last = time.monotonic()
         while waiting:
-            received = consumer.consume(1000, timeout=0.2)  # returns when it has as many, or after the time
+            # Returns when it has as many, or after the time
+            received = consumer.consume(1000, timeout=0.2)
             last = time.monotonic() if received else last
             if time.monotonic() - last > SILENCE:
                 raise TimeoutError(f"nothing more from {len(waiting)} partitions")

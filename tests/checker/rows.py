@@ -26,10 +26,18 @@ TYPE = """
 
 def column_types(source: str, table: SharedTable) -> dict[str, ValueType]:
     """Type of each shared column (of a domain: its base type), by its new name."""
-    query = sql.SQL("SELECT {} FROM {} LIMIT 0").format(_names(table.columns), sql.Identifier(table.schema, table.table))
+    query = sql.SQL("SELECT {} FROM {} LIMIT 0").format(
+        _names(table.columns), sql.Identifier(table.schema, table.table)
+    )
     with psycopg.connect(source) as connection:
         description = connection.execute(query).description or []
-        return dict(zip(table.names, [value_type(connection, column.type_code) for column in description], strict=True))
+        return dict(
+            zip(
+                table.names,
+                [value_type(connection, column.type_code) for column in description],
+                strict=True,
+            )
+        )
 
 
 def value_type(connection: psycopg.Connection, oid: int) -> ValueType:
@@ -42,24 +50,46 @@ def value_type(connection: psycopg.Connection, oid: int) -> ValueType:
     return ValueType(oid, None if held is None else value_type(connection, held), delimiter)
 
 
-def source_rows(source: str, table: SharedTable, types: Mapping[str, ValueType]) -> Iterator[tuple[Key, Row]]:
+def source_rows(
+    source: str, table: SharedTable, types: Mapping[str, ValueType]
+) -> Iterator[tuple[Key, Row]]:
     """Every shared row of the source."""
     query = sql.SQL("SELECT {} FROM {} WHERE {}")
-    return _postgres_rows(source, table, types, query.format(_names(table.columns), sql.Identifier(table.schema, table.table), table.condition))
+    return _postgres_rows(
+        source,
+        table,
+        types,
+        query.format(
+            _names(table.columns), sql.Identifier(table.schema, table.table), table.condition
+        ),
+    )
 
 
-def front_rows(front: Front, table: SharedTable, types: Mapping[str, ValueType]) -> Iterator[tuple[Key, Row]]:
+def front_rows(
+    front: Front, table: SharedTable, types: Mapping[str, ValueType]
+) -> Iterator[tuple[Key, Row]]:
     """Every row of the front end that is not marked as deleted."""
     if isinstance(front, Path):
         return _sqlite_rows(front, table, types)
     if in_mariadb(front):
         return _mariadb_rows(front, table, types)
     query = sql.SQL("SELECT {} FROM {} WHERE {}")
-    live = sql.SQL("{} = 0").format(sql.Identifier(table.deleted)) if table.deleted else sql.SQL("true")
-    return _postgres_rows(front, table, types, query.format(_names(table.names), sql.Identifier(*table.front.split(".")), live))
+    live = (
+        sql.SQL("{} = 0").format(sql.Identifier(table.deleted))
+        if table.deleted
+        else sql.SQL("true")
+    )
+    return _postgres_rows(
+        front,
+        table,
+        types,
+        query.format(_names(table.names), sql.Identifier(*table.front.split(".")), live),
+    )
 
 
-def _postgres_rows(conninfo: str, table: SharedTable, types: Mapping[str, ValueType], query: sql.Composed) -> Iterator[tuple[Key, Row]]:
+def _postgres_rows(
+    conninfo: str, table: SharedTable, types: Mapping[str, ValueType], query: sql.Composed
+) -> Iterator[tuple[Key, Row]]:
     with psycopg.connect(conninfo, options=SESSION) as connection:
         as_texts(connection)
         with connection.cursor("judge") as cursor:
@@ -67,14 +97,22 @@ def _postgres_rows(conninfo: str, table: SharedTable, types: Mapping[str, ValueT
             yield from _formed(table, types, cursor.execute(query))
 
 
-def _sqlite_rows(path: Path, table: SharedTable, types: Mapping[str, ValueType]) -> Iterator[tuple[Key, Row]]:
+def _sqlite_rows(
+    path: Path, table: SharedTable, types: Mapping[str, ValueType]
+) -> Iterator[tuple[Key, Row]]:
     condition = f"{_quoted(table.deleted)} = 0" if table.deleted else "true"
     columns = ", ".join(map(_quoted, table.names))
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        yield from _formed(table, types, connection.execute(f"SELECT {columns} FROM {_quoted(table.front)} WHERE {condition}"))
+        yield from _formed(
+            table,
+            types,
+            connection.execute(f"SELECT {columns} FROM {_quoted(table.front)} WHERE {condition}"),
+        )
 
 
-def _mariadb_rows(url: str, table: SharedTable, types: Mapping[str, ValueType]) -> Iterator[tuple[Key, Row]]:
+def _mariadb_rows(
+    url: str, table: SharedTable, types: Mapping[str, ValueType]
+) -> Iterator[tuple[Key, Row]]:
     condition = f"{_quoted(table.deleted, '`')} = 0" if table.deleted else "true"
     columns = ", ".join(_quoted(name, "`") for name in table.names)
     name = ".".join(_quoted(part, "`") for part in table.front.split("."))
@@ -83,7 +121,9 @@ def _mariadb_rows(url: str, table: SharedTable, types: Mapping[str, ValueType]) 
         yield from _formed(table, types, cursor)
 
 
-def _formed(table: SharedTable, types: Mapping[str, ValueType], rows: Iterable[Row]) -> Iterator[tuple[Key, Row]]:
+def _formed(
+    table: SharedTable, types: Mapping[str, ValueType], rows: Iterable[Row]
+) -> Iterator[tuple[Key, Row]]:
     kinds, places = [types[name] for name in table.names], table.key_places
     for values in rows:
         row = tuple(map(form, kinds, values))

@@ -19,7 +19,9 @@ class Sampler(ABC):
     def __init__(self, interval: float) -> None:
         self._interval = interval
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"{type(self).oracle} sampler", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name=f"{type(self).oracle} sampler", daemon=True
+        )
         self.samples = 0
         self.skipped = 0
         self.violations: list[str] = []  # the first few
@@ -29,7 +31,12 @@ class Sampler(ABC):
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self.stop()
 
     def __str__(self) -> str:
@@ -58,7 +65,13 @@ class Sampler(ABC):
     def report(self, verdict: Verdict) -> None:
         """Puts what was found into the verdict; to have seen nothing is a finding too."""
         if self.samples == 0:
-            verdict.differs(self.place, None, "sample", f"was never taken ({self.skipped} attempts)", self.oracle)
+            verdict.differs(
+                self.place,
+                None,
+                "sample",
+                f"was never taken ({self.skipped} attempts)",
+                self.oracle,
+            )
         for violation in self.violations:
             verdict.differs(self.place, None, "sample", violation, self.oracle)
         verdict.more(self.oracle, self.violated - len(self.violations))

@@ -9,7 +9,8 @@ from psycopg import sql
 
 Row = tuple[Any, ...]  # shared columns in order, in the form an event carries
 Key = tuple[Any, ...]
-Front = Path | str  # a SQLite file, the conninfo of a PostgreSQL database, or a URL mariadb://user@host:port/database
+# A SQLite file, the conninfo of a PostgreSQL database, or a URL mariadb://user@host:port/database
+Front = Path | str
 
 
 def in_mariadb(front: Front) -> bool:

@@ -49,7 +49,9 @@ class UnitTable(NamedTuple):
     settings: str = ""  # further lines of the [[resource]]
     condition: LiteralString = "true"
     deleted: str | None = None
-    hot: Mapping[str, Make] = {}  # makes the keys many writers meet on, where `key` would hardly ever repeat itself
+    hot: Mapping[
+        str, Make
+    ] = {}  # makes the keys many writers meet on, where `key` would hardly ever repeat itself
     before: LiteralString = ""  # statements before the table is made
     further: LiteralString = ""  # statements after it is made
     deferrable: bool = False  # rows may share a key until their statement ends
@@ -117,7 +119,13 @@ TABLES: tuple[UnitTable, ...] = (
         "订单明细",
         """ ("订单号" varchar(64), "行 号" integer, "品名" text, "数量" numeric(12,3), "下单时间" timestamptz, PRIMARY KEY ("订单号", "行 号"))""",
         {"订单号": text_key, "行 号": lambda random: str(random.randint(1, 9))},
-        {"品名": sometimes(name), "数量": sometimes(lambda random: f"{random.randint(0, 10**6)}.{random.randint(0, 999):03d}"), "下单时间": sometimes(zoned)},
+        {
+            "品名": sometimes(name),
+            "数量": sometimes(
+                lambda random: f"{random.randint(0, 10**6)}.{random.randint(0, 999):03d}"
+            ),
+            "下单时间": sometimes(zoned),
+        },
         settings='delete = "soft"\n[resource.technical]\noperation = "ex_op"\ndeleted = "ex_deleted"\nsequence = "ex_seq"\nsync_time = "ex_sync_time"\n',
         deleted="ex_deleted",
         hot={"订单号": hostile_key},
@@ -141,7 +149,12 @@ TABLES: tuple[UnitTable, ...] = (
         "文书",
         """ ("文书号" bigint PRIMARY KEY, "标题" varchar(200), "版次" integer NOT NULL, "正文" text, "附件" bytea)""",
         {"文书号": big_number},
-        {"标题": sometimes(name), "版次": lambda random: str(random.randint(1, 99)), "正文": sometimes(large), "附件": sometimes(binary(9000))},
+        {
+            "标题": sometimes(name),
+            "版次": lambda random: str(random.randint(1, 99)),
+            "正文": sometimes(large),
+            "附件": sometimes(binary(9000)),
+        },
         large=("正文", "附件"),
     ),
     UnitTable(
@@ -149,7 +162,11 @@ TABLES: tuple[UnitTable, ...] = (
         "企业",
         """ ("信用代码" text PRIMARY KEY, "名称" text, "状态" varchar(8), "注册资本" numeric(20,4))""",
         {"信用代码": text_key},
-        {"名称": sometimes(name), "状态": sometimes(one_of("在营", "迁入", "注销", "吊销")), "注册资本": sometimes(money)},
+        {
+            "名称": sometimes(name),
+            "状态": sometimes(one_of("在营", "迁入", "注销", "吊销")),
+            "注册资本": sometimes(money),
+        },
         rename={"信用代码": "统一社会信用代码"},
         settings='[[resource.filter]]\ncolumn = "状态"\nis_in = ["在营", "迁入"]\n',
         condition="""coalesce("状态" in ('在营', '迁入'), false)""",
@@ -180,13 +197,17 @@ TABLES: tuple[UnitTable, ...] = (
             "金额": sometimes(one_of("12.50", "-0.01", "12345.6")),
             "地址": sometimes(one_of("10.0.0.1", "10.0.0.0/8", "::1")),
             "数组": sometimes(one_of("{}", "{1,NULL,3}", "{{1,2},{3,4}}", "[0:1]={1,2}")),
-            "文组": sometimes(one_of("{}", '{"a b","",NULL,"NULL","\\""}', '{{"{","\\\\"},{张三,"x,y"}}')),
+            "文组": sometimes(
+                one_of("{}", '{"a b","",NULL,"NULL","\\""}', '{{"{","\\\\"},{张三,"x,y"}}')
+            ),
             "区间": sometimes(one_of("empty", "[1,5)", "(,)")),
             "位": sometimes(one_of("", "101")),
             "等级": sometimes(one_of("甲", "乙 等", '{"')),
             "等级组": sometimes(one_of("{}", '{甲,"乙 等",NULL,"{\\""}')),
             "价": sometimes(one_of("0.5", "999.999")),
-            "时组": sometimes(one_of('{"2026-11-24 10:15:04+08",infinity,NULL}', '{"0044-03-15 12:00+08 BC"}')),
+            "时组": sometimes(
+                one_of('{"2026-11-24 10:15:04+08",infinity,NULL}', '{"0044-03-15 12:00+08 BC"}')
+            ),
             "实组": sometimes(one_of("{1,0.1,NaN,-Infinity}", "{{1e300},{5e-324}}")),
         },
         before="""CREATE TYPE "业务"."等级" AS ENUM ('甲', '乙 等', '{"'); CREATE DOMAIN "业务"."价" AS numeric(6,3) CHECK (value >= 0)""",
@@ -213,7 +234,12 @@ ACCOUNTS = UnitTable(
     {"账号": big_number},
     {"余额": big_number},
 )
-JOURNALED: tuple[UnitTable, ...] = (*TABLES, LEDGER, ACCOUNTS)  # what an agent shares where the Workload writes
+# What an agent shares where the Workload writes
+JOURNALED: tuple[UnitTable, ...] = (
+    *TABLES,
+    LEDGER,
+    ACCOUNTS,
+)
 
 # Not in TABLES, since a deferrable key is no arbiter of ON CONFLICT, with which the workload inserts; a Writer knows it.
 DEFERRED = UnitTable(
@@ -237,9 +263,16 @@ def create_tables(conninfo: str, tables: Iterable[UnitTable] = TABLES) -> None:
             if table.before:
                 connection.execute(table.before)
             connection.execute(sql.SQL("CREATE TABLE {}").format(relation) + sql.SQL(table.ddl))
-            connection.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY ").format(relation) + sql.SQL(table.identity))
+            connection.execute(
+                sql.SQL("ALTER TABLE {} REPLICA IDENTITY ").format(relation)
+                + sql.SQL(table.identity)
+            )
             for column in table.large:
-                connection.execute(sql.SQL("ALTER TABLE {} ALTER {} SET STORAGE EXTERNAL").format(relation, sql.Identifier(column)))
+                connection.execute(
+                    sql.SQL("ALTER TABLE {} ALTER {} SET STORAGE EXTERNAL").format(
+                        relation, sql.Identifier(column)
+                    )
+                )
             if table.further:
                 connection.execute(table.further)
 
@@ -258,4 +291,6 @@ def insert_many(conninfo: str, rows: int, first: int = 0, length: int = 40) -> N
 def insert_resident(connection: psycopg.Connection, number: int, name: str = "张三") -> None:
     """One resident; a key below zero is never met by the random workload."""
     statement = sql.SQL('INSERT INTO {}.{} ("编号", "姓名") VALUES (%s, %s)')
-    connection.execute(statement.format(sql.Identifier(SCHEMA), sql.Identifier(RESIDENTS.name)), [number, name])
+    connection.execute(
+        statement.format(sql.Identifier(SCHEMA), sql.Identifier(RESIDENTS.name)), [number, name]
+    )

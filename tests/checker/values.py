@@ -35,12 +35,14 @@ def _form(kind: ValueType, value: Any) -> Any:
     if oid in INTEGERS:
         return int(value) if isinstance(value, str | int) else value
     if oid in FLOATS:
-        return value if value in ("NaN", "Infinity", "-Infinity") else float(value) + 0.0  # neither SQLite nor JSON numbers need keep the sign of zero
+        # Neither SQLite nor JSON numbers need keep the sign of zero
+        return value if value in ("NaN", "Infinity", "-Infinity") else float(value) + 0.0
     if oid == BYTEA:
         data = bytes.fromhex(value.removeprefix("\\x")) if isinstance(value, str) else value
         return b64encode(data).decode() if isinstance(data, bytes) else value
     if oid == MONEY:
-        return value.replace("$", "").replace(",", "")  # servers of the tests have no other currency
+        # Servers of the tests have no other currency
+        return value.replace("$", "").replace(",", "")
     if oid == TIMETZ:
         return value if ":" in value[max(value.rfind("+"), value.rfind("-")) :] else f"{value}:00"
     return moment(value, oid == TIMESTAMPTZ) if oid in TIMES and isinstance(value, str) else value

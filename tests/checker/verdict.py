@@ -30,12 +30,16 @@ class Verdict:
         """Whether nothing at all speaks against the agent."""
         return not (self.missing or self.duplicates or self.found)
 
-    def differs(self, place: SharedTable | str, key: object, column: str, what: str, oracle: str) -> None:
+    def differs(
+        self, place: SharedTable | str, key: object, column: str, what: str, oracle: str
+    ) -> None:
         """Notes a difference in a table or another place; a key of None is not told."""
         self.oracles[oracle] += 1
         if sum(line.startswith(f"{oracle} ") for line in self.first) < SHOWN:
             name = place if isinstance(place, str) else place.topic
-            self.first.append(f"{oracle} {name} {'' if key is None else f'key {short(key)} '}{column}: {what}")
+            self.first.append(
+                f"{oracle} {name} {'' if key is None else f'key {short(key)} '}{column}: {what}"
+            )
 
     def more(self, oracle: str, differences: int) -> None:
         """Counts differences that are not told."""
@@ -47,7 +51,9 @@ class Verdict:
         if self.equal:
             return f"VERIFIED {counts}"
         by_oracle = ", ".join(f"{oracle} {count}" for oracle, count in sorted(self.oracles.items()))
-        return "\n  ".join([f"DIFFERENT {counts}, {self.found} differences ({by_oracle})", *self.first])
+        return "\n  ".join(
+            [f"DIFFERENT {counts}, {self.found} differences ({by_oracle})", *self.first]
+        )
 
 
 def short(value: object) -> str:

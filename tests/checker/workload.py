@@ -47,7 +47,12 @@ class Workload:
         self._planners = [Planner(seed, writer, tables, kinds, big) for writer in range(writers)]
         self._open_seconds = open_seconds
         self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._work, args=(writer,), name=f"writer {writer}", daemon=True) for writer in range(writers)]
+        self._threads = [
+            threading.Thread(
+                target=self._work, args=(writer,), name=f"writer {writer}", daemon=True
+            )
+            for writer in range(writers)
+        ]
         self._lock = threading.Lock()
         self._errors: list[Exception] = []
         self._journal: Journal | None = None
@@ -58,7 +63,12 @@ class Workload:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self.stop()
 
     @property
@@ -70,7 +80,9 @@ class Workload:
         """Writes from now on."""
         self._journal = Journal(self._path)
         with psycopg.connect(self._source) as connection:
-            row = connection.execute(f'SELECT max("txn_no") FROM {relation(LEDGER).as_string()}'.encode()).fetchone()
+            row = connection.execute(
+                f'SELECT max("txn_no") FROM {relation(LEDGER).as_string()}'.encode()
+            ).fetchone()
         signed = row[0] if row and row[0] is not None else 0
         self._first = 1 + max([signed, *read_journal(self._path)])
         for thread in self._threads:
@@ -113,7 +125,10 @@ class Workload:
         try:
             connection = psycopg.connect(self._source, options=SESSION, connect_timeout=5)
             for xid in connection.tpc_recover():
-                if xid.gtrid.startswith(_prepared(self._path, writer, "")) and xid.database == connection.info.dbname:
+                if (
+                    xid.gtrid.startswith(_prepared(self._path, writer, ""))
+                    and xid.database == connection.info.dbname
+                ):
                     connection.tpc_commit(xid)
             return connection
         except psycopg.OperationalError:
@@ -139,7 +154,10 @@ class Workload:
             debit, credit = legs(intent.txn)
             for statement, values in (book(debit), *plan.statements, book(credit)):
                 connection.execute(statement, values)
-            connection.execute(SIGN.format(relation(LEDGER).as_string()).encode(), [intent.txn, intent.ops, intent.digest])
+            connection.execute(
+                SIGN.format(relation(LEDGER).as_string()).encode(),
+                [intent.txn, intent.ops, intent.digest],
+            )
             if plan.kind == "long":
                 self._ended.wait(self._open_seconds)
             if plan.kind == "rollback":

@@ -24,14 +24,20 @@ class Writer:
         self._random = Random(seed)
         self._connection = psycopg.connect(conninfo, autocommit=True)
         self._tables = tables
-        self._keys: dict[str, list[Key]] = {table.name: [] for table in tables}  # rows of ours that exist
+        # Rows of ours that exist
+        self._keys: dict[str, list[Key]] = {table.name: [] for table in tables}
         self.transactions = 0
         self.changes = 0  # rows changed, undone ones included
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._connection.close()
 
     def run(self, transactions: int) -> None:
@@ -62,7 +68,15 @@ class Writer:
     def _changes(self) -> None:
         for _ in range(self._random.choices((1, 3, 8), weights=(60, 30, 10))[0]):
             table = self._random.choice(self._tables)
-            kinds = (self._insert, self._update, self._delete, self._move, self._swap, self._update_many, self._again)
+            kinds = (
+                self._insert,
+                self._update,
+                self._delete,
+                self._move,
+                self._swap,
+                self._update_many,
+                self._again,
+            )
             kind = self._random.choices(kinds, weights=(35, 35, 8, 6, 3, 6, 3))[0]
             kind(table) if len(self._keys[table.name]) > 3 else self._insert(table)
 
@@ -77,7 +91,9 @@ class Writer:
             self._insert_row(table, self._new_key(table))
 
     def _insert_row(self, table: UnitTable, key: Key) -> None:
-        row = dict(zip(table.key, key, strict=True)) | {column: make(self._random) for column, make in table.values.items()}
+        row = dict(zip(table.key, key, strict=True)) | {
+            column: make(self._random) for column, make in table.values.items()
+        }
         statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})")
         places = sql.SQL(", ").join([sql.Placeholder()] * len(row))
         self._execute(statement.format(relation(table), columns(row), places), list(row.values()))
@@ -85,17 +101,32 @@ class Writer:
 
     def _update(self, table: UnitTable, key: Key | None = None) -> None:
         """Some columns of one row; large values seldom, so that the log leaves them out."""
-        often = [column for column in table.values if column not in table.large or self._random.random() < 0.1]
+        often = [
+            column
+            for column in table.values
+            if column not in table.large or self._random.random() < 0.1
+        ]
         columns = self._random.sample(often, self._random.randint(1, min(3, len(often))))
-        self._set(table, key or self._any(table), {column: table.values[column](self._random) for column in columns})
+        self._set(
+            table,
+            key or self._any(table),
+            {column: table.values[column](self._random) for column in columns},
+        )
 
     def _set(self, table: UnitTable, key: Key, changed: Mapping[str, Value]) -> None:
-        assignments = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(column)) for column in changed)
-        self._execute(sql.SQL("UPDATE {} SET {} WHERE {}").format(relation(table), assignments, match(table)), [*changed.values(), *key])
+        assignments = sql.SQL(", ").join(
+            sql.SQL("{} = %s").format(sql.Identifier(column)) for column in changed
+        )
+        self._execute(
+            sql.SQL("UPDATE {} SET {} WHERE {}").format(relation(table), assignments, match(table)),
+            [*changed.values(), *key],
+        )
 
     def _delete(self, table: UnitTable) -> None:
         key = self._any(table)
-        self._execute(sql.SQL("DELETE FROM {} WHERE {}").format(relation(table), match(table)), list(key))
+        self._execute(
+            sql.SQL("DELETE FROM {} WHERE {}").format(relation(table), match(table)), list(key)
+        )
         self._keys[table.name].remove(key)
 
     def _move(self, table: UnitTable, old: Key | None = None, new: Key | None = None) -> Key:
@@ -113,11 +144,21 @@ class Writer:
     def _swap(self, table: UnitTable) -> None:
         """Two rows exchange their keys, one by one; where rows may share a key some pass theirs on, all at once."""
         if table.deferrable:
-            keys = self._random.sample(self._keys[table.name], min(self._random.randint(2, 9), len(self._keys[table.name])))
+            keys = self._random.sample(
+                self._keys[table.name], min(self._random.randint(2, 9), len(self._keys[table.name]))
+            )
             pairs = sql.SQL(", ").join([sql.SQL("(%s::bigint, %s::bigint)")] * len(keys))
-            statement = sql.SQL("UPDATE {} t SET {column} = p.new FROM (VALUES {}) p (old, new) WHERE t.{column} = p.old")
-            moved = [part for old, new in zip(keys, [*keys[1:], keys[0]], strict=True) for part in (*old, *new)]
-            self._execute(statement.format(relation(table), pairs, column=sql.Identifier(*table.key)), moved)
+            statement = sql.SQL(
+                "UPDATE {} t SET {column} = p.new FROM (VALUES {}) p (old, new) WHERE t.{column} = p.old"
+            )
+            moved = [
+                part
+                for old, new in zip(keys, [*keys[1:], keys[0]], strict=True)
+                for part in (*old, *new)
+            ]
+            self._execute(
+                statement.format(relation(table), pairs, column=sql.Identifier(*table.key)), moved
+            )
             return
         one, other = self._random.sample(self._keys[table.name], 2)
         aside = self._move(table, one)
@@ -126,17 +167,28 @@ class Writer:
 
     def _update_many(self, table: UnitTable) -> None:
         """One statement for many rows."""
-        column = self._random.choice([column for column in table.values if column not in table.large])
+        column = self._random.choice(
+            [column for column in table.values if column not in table.large]
+        )
         keys = self._random.sample(self._keys[table.name], min(20, len(self._keys[table.name])))
-        rows = sql.SQL(", ").join([sql.SQL("({})").format(sql.SQL(", ").join([sql.Placeholder()] * len(table.key)))] * len(keys))
-        statement = sql.SQL("UPDATE {} SET {} = %s WHERE ({}) IN ({})").format(relation(table), sql.Identifier(column), columns(table.key), rows)
-        self._execute(statement, [table.values[column](self._random), *(part for key in keys for part in key)])
+        rows = sql.SQL(", ").join(
+            [sql.SQL("({})").format(sql.SQL(", ").join([sql.Placeholder()] * len(table.key)))]
+            * len(keys)
+        )
+        statement = sql.SQL("UPDATE {} SET {} = %s WHERE ({}) IN ({})").format(
+            relation(table), sql.Identifier(column), columns(table.key), rows
+        )
+        self._execute(
+            statement, [table.values[column](self._random), *(part for key in keys for part in key)]
+        )
 
     def _again(self, table: UnitTable) -> None:
         """A row is changed, deleted and made again under the same key."""
         key = self._any(table)
         self._update(table, key)
-        self._execute(sql.SQL("DELETE FROM {} WHERE {}").format(relation(table), match(table)), list(key))
+        self._execute(
+            sql.SQL("DELETE FROM {} WHERE {}").format(relation(table), match(table)), list(key)
+        )
         self._keys[table.name].remove(key)
         self._insert_row(table, key)
         self._update(table, key)

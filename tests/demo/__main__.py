@@ -20,19 +20,40 @@ PR_SET_CHILD_SUBREAPER = 36
 
 def main() -> int:
     """Plays, and returns the exit code: 0 only when source, front end and topics were found equal."""
-    parser = argparse.ArgumentParser(prog="python -m tests.demo", description="The sync agent at work, judged by an independent comparison.")
-    parser.add_argument("--kafka", metavar="HOST:PORT", help="use this broker instead of the embedded one; the demo's topics are deleted at the end")
-    parser.add_argument("--front", choices=FRONTS, default="sqlite", help="kind of the front-end database (sqlite)")
-    parser.add_argument("--client", choices=CLIENTS, default="kafka-python", help="the agent's Kafka client (kafka-python)")
-    parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C, and say where to look")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.demo",
+        description="The sync agent at work, judged by an independent comparison.",
+    )
+    parser.add_argument(
+        "--kafka",
+        metavar="HOST:PORT",
+        help="use this broker instead of the embedded one; the demo's topics are deleted at the end",
+    )
+    parser.add_argument(
+        "--front", choices=FRONTS, default="sqlite", help="kind of the front-end database (sqlite)"
+    )
+    parser.add_argument(
+        "--client",
+        choices=CLIENTS,
+        default="kafka-python",
+        help="the agent's Kafka client (kafka-python)",
+    )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="leave everything running until Ctrl-C, and say where to look",
+    )
     arguments = parser.parse_args()
     for number in ENDINGS:
         signal.signal(number, leave)
-    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what loses its parent comes to us, so that `sweep` finds it
+    # What loses its parent comes to us, so that `sweep` finds it
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     with ExitStack() as everything:
         try:
             everything.enter_context(folder_of_all())
-            play = Play(Screen(), everything, Parts(arguments.front, arguments.client, arguments.kafka))
+            play = Play(
+                Screen(), everything, Parts(arguments.front, arguments.client, arguments.kafka)
+            )
             code = play.perform(stays=arguments.keep)
             if arguments.keep and code == 0:
                 wait_for_end()

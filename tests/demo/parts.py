@@ -29,7 +29,9 @@ class Parts(NamedTuple):
     def front_database(self, everything: ExitStack, source: PostgresServer) -> str | None:
         """The address of a fresh front-end database, which ends with the stack; None: a SQLite file, which the agent makes."""
         if self.front == "mariadb":
-            return everything.enter_context(everything.enter_context(MariaDbServer.start()).fresh_database())
+            return everything.enter_context(
+                everything.enter_context(MariaDbServer.start()).fresh_database()
+            )
         if self.front == "sqlite":
             return None
         with psycopg.connect(source.dsn(), autocommit=True) as connection:
@@ -40,7 +42,11 @@ class Parts(NamedTuple):
         """How to look into the front end."""
         if place.front is None:
             return f"sqlite3 {place.front_file}"
-        return f"mariadb connection {place.front}" if self.front == "mariadb" else f"psql {url(place.front)}"
+        return (
+            f"mariadb connection {place.front}"
+            if self.front == "mariadb"
+            else f"psql {url(place.front)}"
+        )
 
 
 PLAINEST = Parts()

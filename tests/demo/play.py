@@ -38,14 +38,21 @@ PAUSE = 0.02  # seconds between transactions of the session that writes while da
 STORED = "SELECT s.number, p.number FROM sync_agent_state s, sync_agent_published p"
 COPYING = "SELECT r.name, r.state, c.progress FROM sync_agent_resource r LEFT JOIN sync_agent_copy c ON c.name = r.name ORDER BY c.name IS NULL"
 T = TypeVar("T")
-Event = tuple[float, Callable[[Installation, Workload], bool]]  # after which share of the transactions, what happens; True: the agent is to be started
+# After which share of the transactions, what happens; True: the agent is to be started
+Event = tuple[float, Callable[[Installation, Workload], bool]]
 
 
 class Play:
     """One performance; everything it starts is entered into the stack it was given."""
 
     def __init__(
-        self, screen: Screen, everything: ExitStack, parts: Parts = PLAINEST, transactions: int = TRANSACTIONS, big: int = BIG, rows: int = ROWS
+        self,
+        screen: Screen,
+        everything: ExitStack,
+        parts: Parts = PLAINEST,
+        transactions: int = TRANSACTIONS,
+        big: int = BIG,
+        rows: int = ROWS,
     ) -> None:
         self._screen = screen
         self._transactions, self._big, self._rows = transactions, big, rows
@@ -89,18 +96,33 @@ class Play:
             self._start(place)
             step.note = "the sessions below write while it connects and copies"
         whole, there = SESSIONS * self._transactions, sum(self._there.values())
-        with self._screen.workload("Copy under a random workload", "随机业务负载下复制存量数据", whole, there) as workload:
+        with self._screen.workload(
+            "Copy under a random workload", "随机业务负载下复制存量数据", whole, there
+        ) as workload:
             self._work(place, workload)
         with self._screen.step("Catching up", "等待追平") as step:
-            shown(step, lambda: eventually(lambda: not copies.look() and place.caught_up(), PATIENCE, "all is published"), lambda: str(self._progress(place)))
+            shown(
+                step,
+                lambda: eventually(
+                    lambda: not copies.look() and place.caught_up(), PATIENCE, "all is published"
+                ),
+                lambda: str(self._progress(place)),
+            )
             step.note = "every table is live; all that was committed is stored and published"
         with self._background(place) as session:
             self._damage_and_repair(place)
         with self._screen.step("Independent comparison", "独立比对") as step:
-            self._screen.say(f"    {session.transactions:,} transactions were written meanwhile 期间业务持续写入", "dim")
+            self._screen.say(
+                f"    {session.transactions:,} transactions were written meanwhile 期间业务持续写入",
+                "dim",
+            )
             eventually(place.caught_up, PATIENCE, "all is published")
             verdict = self.judge(place)
-            step.note = "other clients, row by row and event by event" if verdict.equal else "differences found"
+            step.note = (
+                "other clients, row by row and event by event"
+                if verdict.equal
+                else "differences found"
+            )
         return verdict
 
     # ---- steps
@@ -111,7 +133,9 @@ class Play:
 
     def _business_database(self) -> PostgresServer:
         with self._screen.step("Business database", "业务库") as step:
-            self._server = server = self._everything.enter_context(PostgresServer.start(18, {"max_slot_wal_keep_size": "2GB"}))
+            self._server = server = self._everything.enter_context(
+                PostgresServer.start(18, {"max_slot_wal_keep_size": "2GB"})
+            )
             with psycopg.connect(server.dsn(), autocommit=True) as connection:
                 connection.execute(f"CREATE DATABASE {DATABASE}".encode())
                 version = connection.info.server_version
@@ -135,7 +159,14 @@ class Play:
         self._everything.callback(workspace.close)
         name = f"demo_{uuid.uuid4().hex[:8]}" if self._parts.kafka else "demo"
         front = self._parts.front_database(self._everything, server)
-        place = Installation(workspace.path, server.dsn(DATABASE), bootstrap, name, front=front, sections={"kafka": {"client": self._parts.client}})
+        place = Installation(
+            workspace.path,
+            server.dsn(DATABASE),
+            bootstrap,
+            name,
+            front=front,
+            sections={"kafka": {"client": self._parts.client}},
+        )
         if self._parts.kafka:
             self._everything.callback(delete_topics, place)
         return place
@@ -158,10 +189,16 @@ class Play:
         stop = threading.Event()
         whole = SESSIONS * self._transactions
         with ExitStack() as stack:
-            writers = [stack.enter_context(Writer(place.source, seed, EVERY_TABLE)) for seed in range(SESSIONS)]
+            writers = [
+                stack.enter_context(Writer(place.source, seed, EVERY_TABLE))
+                for seed in range(SESSIONS)
+            ]
             sessions = stack.enter_context(ThreadPoolExecutor(SESSIONS + 1))
             stack.callback(stop.set)
-            running = {sessions.submit(write, writer, self._transactions, stop, BREATH) for writer in writers}
+            running = {
+                sessions.submit(write, writer, self._transactions, stop, BREATH)
+                for writer in writers
+            }
             coming: list[Event] = [(0.75, self._big_one), (0.5, self._add), (0.0, self._kill)]
             event: Future[bool] | None = None
             while running or coming or event:
@@ -176,7 +213,12 @@ class Play:
                     if event.result():
                         self._start(place)  # here: what a thread has started ends with it
                     event = None
-                elif event is None and coming and counts.transactions >= whole * coming[-1][0] and (counts.copied or not counts.copying):
+                elif (
+                    event is None
+                    and coming
+                    and counts.transactions >= whole * coming[-1][0]
+                    and (counts.copied or not counts.copying)
+                ):
                     event = sessions.submit(coming.pop()[1], place, workload)
             changes = sum(writer.changes for writer in writers) + self._big
         workload.note = f"{whole + 1:,} transactions, {changes:,} rows changed"
@@ -185,7 +227,9 @@ class Play:
         counts = self._progress(place)
         if self._agent is not None:
             self._agent.kill9()
-        workload.happened(f"kill -9 of the agent with {counts.copied:,} rows copied; started again, it goes on there 复制中强制终止代理，重启后续传")
+        workload.happened(
+            f"kill -9 of the agent with {counts.copied:,} rows copied; started again, it goes on there 复制中强制终止代理，重启后续传"
+        )
         return True
 
     def _add(self, place: Installation, workload: Workload) -> bool:
@@ -195,7 +239,9 @@ class Play:
         place.tables = EVERY_TABLE
         place.write_config()
         place.init()
-        workload.happened(f"table {ADDED.name} added: [[resource]], init --apply, restart; its rows are copied 运行中新增一张表并复制")
+        workload.happened(
+            f"table {ADDED.name} added: [[resource]], init --apply, restart; its rows are copied 运行中新增一张表并复制"
+        )
         return True
 
     def _big_one(self, place: Installation, workload: Workload) -> bool:
@@ -207,7 +253,10 @@ class Play:
     def _background(self, place: Installation) -> Iterator[Writer]:
         """A session that goes on writing, not so fast."""
         stop = threading.Event()
-        with ThreadPoolExecutor(1) as sessions, Writer(place.source, SESSIONS, EVERY_TABLE) as writer:
+        with (
+            ThreadPoolExecutor(1) as sessions,
+            Writer(place.source, SESSIONS, EVERY_TABLE) as writer,
+        ):
             session = sessions.submit(write, writer, 1_000_000, stop, PAUSE)
             try:
                 yield writer
@@ -218,20 +267,34 @@ class Play:
     def _damage_and_repair(self, place: Installation) -> None:
         with self._screen.step("Damage by hand", "手工破坏前置库") as step:
             damage(place.places.front)
-            kinds = [sum(found) for found in zip(*(found for _, found in DAMAGE.values()), strict=True)]
+            kinds = [
+                sum(found) for found in zip(*(found for _, found in DAMAGE.values()), strict=True)
+            ]
             step.note = f"in {self._parts.front_end}, behind the agent's back: {kinds[0]} rows deleted, {kinds[1]} changed, {kinds[2]} added"
         self._compare(place, "verify", "对账", "finds exactly that", expect=1)
         self._compare(place, "reconcile", "修复", "repairs exactly that, each repair is an event")
 
-    def _compare(self, place: Installation, command: str, gloss: str, note: str, expect: int = 0) -> None:
+    def _compare(
+        self, place: Installation, command: str, gloss: str, note: str, expect: int = 0
+    ) -> None:
         """Runs verify or reconcile; what it finds must be the damage, no more and no less."""
         with self._screen.step(command, gloss) as step:
-            done = shown(step, lambda: place.command(command, "--json", "--show-keys", expect=expect), lambda: under_way(place))
+            done = shown(
+                step,
+                lambda: place.command(command, "--json", "--show-keys", expect=expect),
+                lambda: under_way(place),
+            )
             reports = json.loads(done.stdout)
             step.note = note
         self._tell_differences(reports)
-        found = {report["resource"]: (report["missing"], report["different"], report["extra"]) for report in reports}
-        wanted = {table.resource: DAMAGE[table.resource][1] if table.resource in DAMAGE else (0, 0, 0) for table in EVERY_TABLE}
+        found = {
+            report["resource"]: (report["missing"], report["different"], report["extra"])
+            for report in reports
+        }
+        wanted = {
+            table.resource: DAMAGE[table.resource][1] if table.resource in DAMAGE else (0, 0, 0)
+            for table in EVERY_TABLE
+        }
         if found != wanted:
             raise AssertionError(f"{command} found {found}, the damage was {wanted}")
 
@@ -239,7 +302,10 @@ class Play:
         for report in reports:
             counts = f"{report['rows']:,} rows, {report['missing']} missing 缺失, {report['different']} different 不同, {report['extra']} extra 多余"
             keys = ", ".join(difference["key"] for difference in report["differences"][:2])
-            self._screen.say(f"    {report['resource']}: {counts}{f'  ({keys} …)' if keys else ''}", "yellow" if keys else "dim")
+            self._screen.say(
+                f"    {report['resource']}: {counts}{f'  ({keys} …)' if keys else ''}",
+                "yellow" if keys else "dim",
+            )
 
     def _progress(self, place: Installation, transactions: int = 0) -> Counts:
         """How far front end and publisher are; a locked file shows nothing new."""
@@ -247,8 +313,17 @@ class Play:
         with suppress(*ERRORS):
             ((stored, published),) = at_front(place.places.front, STORED)
             tables = at_front(place.places.front, COPYING)
-            copied = [min(self._there[name], self._there[name] if state == "live" else rows_of(progress)) for name, state, progress in tables]
-            self._counts = Counts(0, stored, published, sum(copied), ", ".join(name for name, state, _ in tables if state != "live"))
+            copied = [
+                min(self._there[name], self._there[name] if state == "live" else rows_of(progress))
+                for name, state, progress in tables
+            ]
+            self._counts = Counts(
+                0,
+                stored,
+                published,
+                sum(copied),
+                ", ".join(name for name, state, _ in tables if state != "live"),
+            )
         return self._counts._replace(transactions=transactions)
 
     # ---- ends
@@ -257,7 +332,16 @@ class Play:
         self._screen.say(f"\n✗ {reason}", "bold red")
         if (place := self._place) is not None and place.log.exists():
             lines = place.log.read_text(encoding="utf-8", errors="replace").splitlines()
-            self._screen.say("\n".join(["", f"The end of the agent's log 代理日志末尾 ({len(lines)} lines):", *lines[-LOG_LINES:]]), "dim")
+            self._screen.say(
+                "\n".join(
+                    [
+                        "",
+                        f"The end of the agent's log 代理日志末尾 ({len(lines)} lines):",
+                        *lines[-LOG_LINES:],
+                    ]
+                ),
+                "dim",
+            )
         return 1
 
     def _where_to_look(self) -> None:
@@ -311,5 +395,9 @@ def rows_of(progress: str | None) -> int:
 def delete_topics(place: Installation) -> None:
     """Takes the demo's topics from a broker that is not ours."""
     topics = [*(table.topic for table in place.judged), place.state_topic]
-    futures: list[Future[None]] = list(AdminClient({"bootstrap.servers": place.bootstrap, "log_level": 0}).delete_topics(topics).values())
+    futures: list[Future[None]] = list(
+        AdminClient({"bootstrap.servers": place.bootstrap, "log_level": 0})
+        .delete_topics(topics)
+        .values()
+    )
     wait(futures, timeout=20)

@@ -56,8 +56,14 @@ SHARES: Mapping[str, float] = {  # of the rows of the largest table
 # By resource: what is done to the front end, and what `verify` must find afterwards (missing, different, extra).
 DAMAGE: Mapping[str, tuple[str, tuple[int, int, int]]] = {
     "residents": ('DELETE FROM "居民" WHERE "编号" BETWEEN -7 AND -1', (7, 0, 0)),
-    "enterprises": ("""UPDATE "企业" SET "名称" = '被人改动' WHERE "统一社会信用代码" BETWEEN '913200000000000004' AND '913200000000000009'""", (0, 5, 0)),
-    "documents": ("""INSERT INTO "文书" ("文书号", "标题", "版次") VALUES (-900001, '伪造', 1), (-900002, '伪造', 1), (-900003, '伪造', 1)""", (0, 0, 3)),
+    "enterprises": (
+        """UPDATE "企业" SET "名称" = '被人改动' WHERE "统一社会信用代码" BETWEEN '913200000000000004' AND '913200000000000009'""",
+        (0, 5, 0),
+    ),
+    "documents": (
+        """INSERT INTO "文书" ("文书号", "标题", "版次") VALUES (-900001, '伪造', 1), (-900002, '伪造', 1), (-900003, '伪造', 1)""",
+        (0, 0, 3),
+    ),
 }
 
 
@@ -66,7 +72,12 @@ def fill(source: str, rows: int) -> dict[str, int]:
     counts = {table.resource: int(rows * SHARES[table.name]) for table in EVERY_TABLE}
     with psycopg.connect(source) as connection:
         for table in EVERY_TABLE:
-            statement = FILLING[table.name].replace("%", "%%").replace("%%s", "%s").format(relation(table).as_string())
+            statement = (
+                FILLING[table.name]
+                .replace("%", "%%")
+                .replace("%%s", "%s")
+                .format(relation(table).as_string())
+            )
             connection.execute(statement.encode(), [counts[table.resource]])
     return counts
 

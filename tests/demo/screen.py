@@ -115,7 +115,10 @@ class Screen:
             self._console.print(f"… {label}", soft_wrap=True)
 
     def _done(self, label: str, note: str, began: float) -> None:
-        self._console.print(f"[green]✓[/] {label}  {escape(note)} [dim]{time.monotonic() - began:.1f} s[/]", soft_wrap=True)
+        self._console.print(
+            f"[green]✓[/] {label}  {escape(note)} [dim]{time.monotonic() - began:.1f} s[/]",
+            soft_wrap=True,
+        )
 
     def say(self, text: str, style: str = "") -> None:
         """Lines between the steps."""
@@ -136,12 +139,24 @@ class Workload:
         self._console, self._shown = console, time.monotonic()
         counts = TextColumn("{task.fields[counts]}")
         self._progress = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(30), counts, console=console, transient=True, disable=not console.is_terminal
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(30),
+            counts,
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
         )
         self._progress.add_task(label, total=None, counts="")
-        self._written = self._progress.add_task("  business transactions 业务事务", total=transactions, counts="")
-        self._copied = self._progress.add_task("  rows copied 已复制存量数据", total=rows, counts="")
-        self._published = self._progress.add_task("  events in Kafka 已发布事件", total=1, counts="")
+        self._written = self._progress.add_task(
+            "  business transactions 业务事务", total=transactions, counts=""
+        )
+        self._copied = self._progress.add_task(
+            "  rows copied 已复制存量数据", total=rows, counts=""
+        )
+        self._published = self._progress.add_task(
+            "  events in Kafka 已发布事件", total=1, counts=""
+        )
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -152,11 +167,19 @@ class Workload:
 
     def show(self, counts: Counts) -> None:
         """The bars as they are now."""
-        self._progress.update(self._written, completed=counts.transactions, counts=f"{counts.transactions:,}")
-        self._progress.update(self._copied, completed=counts.copied, counts=f"{counts.copied:,} {counts.copying}")
+        self._progress.update(
+            self._written, completed=counts.transactions, counts=f"{counts.transactions:,}"
+        )
+        self._progress.update(
+            self._copied, completed=counts.copied, counts=f"{counts.copied:,} {counts.copying}"
+        )
         of = f"{counts.published:,} of {counts.stored:,} stored 已入前置库"
-        self._progress.update(self._published, completed=counts.published, total=max(1, counts.stored), counts=of)
-        self._shown = plain(self._console, f"{counts.transactions:,} transactions 业务事务, {counts}", self._shown)
+        self._progress.update(
+            self._published, completed=counts.published, total=max(1, counts.stored), counts=of
+        )
+        self._shown = plain(
+            self._console, f"{counts.transactions:,} transactions 业务事务, {counts}", self._shown
+        )
 
     def happened(self, text: str) -> None:
         """A line above the bars that stays."""

@@ -37,10 +37,14 @@ def main(arguments: list[str] | None = None) -> int:
     elif given.budget:
         green = long(began + 60 * given.budget)
     elif given.mixed:
-        green = all_green(around([Schedule.mixed(seed) for seed in range(given.first, given.first + given.mixed)]))
+        green = all_green(
+            around([Schedule.mixed(seed) for seed in range(given.first, given.first + given.mixed)])
+        )
     else:
         green = short(given, named)
-    say(f"faults: {'all as it must be' if green else 'FAILED'} after {time.monotonic() - began:.0f} s")
+    say(
+        f"faults: {'all as it must be' if green else 'FAILED'} after {time.monotonic() - began:.0f} s"
+    )
     return 0 if green else 1
 
 
@@ -53,12 +57,23 @@ def short(given: argparse.Namespace, named: Sequence[Bug]) -> bool:
             return one(real, Schedule.of(given.seed), named[0] if named else None)
         if named:
             return planted(real, named, given.bugs == "search")
-        schedules = [Schedule.of(seed) for seed in range(given.first, given.first + given.schedules)]
+        schedules = [
+            Schedule.of(seed) for seed in range(given.first, given.first + given.schedules)
+        ]
         kept = [known.schedule for known in KEPT]
-        outcomes = product(real, list(dict.fromkeys([*(schedule for schedule in kept if not schedule.needs_ground), *schedules])))
+        outcomes = product(
+            real,
+            list(
+                dict.fromkeys(
+                    [*(schedule for schedule in kept if not schedule.needs_ground), *schedules]
+                )
+            ),
+        )
         outcomes += around([schedule for schedule in kept if schedule.needs_ground])
         green = all_green(outcomes)
-        return (planted(real, BUGS, given.bugs == "search") if given.bugs != "none" else True) and green
+        return (
+            planted(real, BUGS, given.bugs == "search") if given.bugs != "none" else True
+        ) and green
 
 
 def replayed(file: Path, variant: Bug | None) -> bool:
@@ -80,7 +95,9 @@ def shrunk(file: Path, variant: Bug | None) -> bool:
 
         def run() -> bool:
             outcome = field.run(candidate, EVIDENCE / "shrinking", variant)
-            say(f"  {candidate.rows} rows, {candidate.writers} writers, {candidate.transactions} transactions: {line(outcome)}")
+            say(
+                f"  {candidate.rows} rows, {candidate.writers} writers, {candidate.transactions} transactions: {line(outcome)}"
+            )
             found.extend([outcome.oracle] if outcome.oracle else [])
             return bool(outcome.oracle)
 
@@ -105,7 +122,9 @@ def long(until: float) -> bool:
             first = ledger.next_seed(kind)
             if kind == "kill":
                 with servers() as real:
-                    outcomes = product(real, [Schedule.of(seed) for seed in range(first, first + LOT)])
+                    outcomes = product(
+                        real, [Schedule.of(seed) for seed in range(first, first + LOT)]
+                    )
             else:
                 outcomes = around([Schedule.mixed(seed) for seed in range(first, first + LOT)])
             ledger.append(ledger.Lot.of(kind, first, outcomes))
@@ -117,17 +136,45 @@ def long(until: float) -> bool:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     built = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    built.add_argument("--schedules", type=int, default=40, help="so many seeds against the product (default 40)")
+    built.add_argument(
+        "--schedules", type=int, default=40, help="so many seeds against the product (default 40)"
+    )
     built.add_argument("--first", type=int, default=1, help="the first of these seeds (default 1)")
-    built.add_argument("--mixed", type=int, default=0, metavar="N", help="instead: so many seeds whose servers and lines fail, too")
-    built.add_argument("--budget", type=float, default=0, metavar="MINUTES", help="instead: new seeds of both kinds for so long, into the ledger")
-    built.add_argument("--bugs", choices=["recorded", "search", "none"], default="recorded", help="planted bugs: on the recorded seeds, or search seeds anew")
+    built.add_argument(
+        "--mixed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="instead: so many seeds whose servers and lines fail, too",
+    )
+    built.add_argument(
+        "--budget",
+        type=float,
+        default=0,
+        metavar="MINUTES",
+        help="instead: new seeds of both kinds for so long, into the ledger",
+    )
+    built.add_argument(
+        "--bugs",
+        choices=["recorded", "search", "none"],
+        default="recorded",
+        help="planted bugs: on the recorded seeds, or search seeds anew",
+    )
     built.add_argument("--seed", type=int, help="instead: the schedule of this seed")
-    built.add_argument("--schedule", type=Path, metavar="FILE", help="instead: the schedule of a file")
-    built.add_argument("--shrink", type=Path, metavar="FILE", help="instead: make the failing schedule of a file smaller")
+    built.add_argument(
+        "--schedule", type=Path, metavar="FILE", help="instead: the schedule of a file"
+    )
+    built.add_argument(
+        "--shrink",
+        type=Path,
+        metavar="FILE",
+        help="instead: make the failing schedule of a file smaller",
+    )
     names = [bug.name for bug in BUGS]
     told = "only this planted bug, may be given again; with a schedule: against it instead of the product"
-    built.add_argument("--bug", choices=names, metavar="NAME", action="append", default=[], help=told)
+    built.add_argument(
+        "--bug", choices=names, metavar="NAME", action="append", default=[], help=told
+    )
     return built
 
 
@@ -155,7 +202,9 @@ def product(real: Servers, schedules: list[Schedule]) -> list[Outcome]:
     """Every schedule against the product, some at a time: most of a trial is waiting."""
     outcomes = []
     with ThreadPoolExecutor(LANES) as lanes:
-        for number, outcome in enumerate(lanes.map(lambda schedule: trial(real, schedule, evidence(schedule)), schedules), 1):
+        for number, outcome in enumerate(
+            lanes.map(lambda schedule: trial(real, schedule, evidence(schedule)), schedules), 1
+        ):
             outcomes.append(outcome)
             say(f"{number:2}/{len(schedules)} {name(outcome.schedule):7} {line(outcome)}")
             if not outcome.green:
@@ -167,7 +216,11 @@ def around(schedules: list[Schedule]) -> list[Outcome]:
     """Mixed schedules, each lane with servers of its own."""
     waiting = list(reversed(schedules))
     with ThreadPoolExecutor(LANES) as lanes:
-        return [outcome for outcomes in lanes.map(lambda _: lane(waiting), range(min(LANES, len(schedules)))) for outcome in outcomes]
+        return [
+            outcome
+            for outcomes in lanes.map(lambda _: lane(waiting), range(min(LANES, len(schedules))))
+            for outcome in outcomes
+        ]
 
 
 def lane(waiting: list[Schedule]) -> list[Outcome]:
@@ -190,7 +243,14 @@ def planted(real: Servers, variants: Sequence[Bug], search: bool) -> bool:
     found: dict[str, catches.Catch] = {}
     with ThreadPoolExecutor(LANES) as lanes:
         for variant, catch in zip(
-            variants, lanes.map(lambda variant: caught(real, variant, None if search else recorded.get(variant.name)), variants), strict=True
+            variants,
+            lanes.map(
+                lambda variant: caught(
+                    real, variant, None if search else recorded.get(variant.name)
+                ),
+                variants,
+            ),
+            strict=True,
         ):
             if catch:
                 found[variant.name] = catch
@@ -198,7 +258,9 @@ def planted(real: Servers, variants: Sequence[Bug], search: bool) -> bool:
     say(f"faults: {len(found)}/{len(variants)} planted bugs caught")
     if search:
         searched = {variant.name for variant in variants}
-        catches.save({name: catch for name, catch in recorded.items() if name not in searched} | found)
+        catches.save(
+            {name: catch for name, catch in recorded.items() if name not in searched} | found
+        )
     return len(found) == len(variants)
 
 
@@ -229,7 +291,11 @@ def origin(schedule: Schedule) -> tuple[str, str]:
     seed = schedule.seed
     if (known := next((known for known in KEPT if known.schedule == schedule), None)) is not None:
         return known.name, f"--schedule {(SCHEDULES / f'{known.name}.json').relative_to(ROOT)}"
-    return (f"mixed-{seed}", f"--mixed 1 --first {seed}") if schedule.disturbances else (f"seed-{seed}", f"--seed {seed}")
+    return (
+        (f"mixed-{seed}", f"--mixed 1 --first {seed}")
+        if schedule.disturbances
+        else (f"seed-{seed}", f"--seed {seed}")
+    )
 
 
 def name(schedule: Schedule) -> str:

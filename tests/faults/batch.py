@@ -31,12 +31,22 @@ class Batch(NamedTuple):
 def batch(tier: Tier, seed: int, folder: Path, bug: Bug | None = None) -> Batch:
     """Runs tests/faults/<tier>.py on the product, or on the variant planted in `folder` (which must be empty or missing)."""
     began = time.monotonic()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COV", "SYNC_AGENT_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("COV", "SYNC_AGENT_"))
+    }
     packages = [bug.plant(folder)] if bug else []
     environment = kept | {"PYTHONPATH": os.pathsep.join(map(str, [*packages, ROOT]))}
     command = [sys.executable, "-P", "-m", f"tests.faults.{tier}", str(seed)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LONGEST, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=LONGEST, check=False
+    )
     if done.returncode or (bug and bug.mark not in done.stderr):
-        raise RuntimeError(f"batch {seed} of the {tier}{f' with {bug.name}' if bug else ''} did not run:\n{done.stdout}{done.stderr}"[-2000:])
+        raise RuntimeError(
+            f"batch {seed} of the {tier}{f' with {bug.name}' if bug else ''} did not run:\n{done.stdout}{done.stderr}"[
+                -2000:
+            ]
+        )
     oracle, what = json.loads(done.stdout)
     return Batch(tier, seed, oracle, what, time.monotonic() - began)

@@ -16,8 +16,16 @@ from tests.checker.table import Front
 from tests.checker.unit import TABLES, Key, UnitTable, insert_many
 
 # Front-end tables, and the columns that rows put there by hand have: key, and a text.
-STALE = {"residents": ("编号", "姓名"), "documents": ("文书号", "标题", "版次"), "enterprises": ("统一社会信用代码", "名称")}
-OUTDATED, EXTRA = 60, 30  # rows of each of these tables; as many more than the source has pass the guard against deletions
+STALE = {
+    "residents": ("编号", "姓名"),
+    "documents": ("文书号", "标题", "版次"),
+    "enterprises": ("统一社会信用代码", "名称"),
+}
+# Rows of each of these tables; as many more than the source has pass the guard against deletions
+OUTDATED, EXTRA = (
+    60,
+    30,
+)
 
 
 def fill(source: str, seed: int, rows: int) -> None:
@@ -26,8 +34,13 @@ def fill(source: str, seed: int, rows: int) -> None:
     with psycopg.connect(source) as connection, connection.cursor() as cursor:
         for table in TABLES:
             places = sql.SQL(", ").join([sql.Placeholder()] * (len(table.key) + len(table.values)))
-            statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(relation(table), columns([*table.key, *table.values]), places)
-            found = [[*key, *(make(random) for make in table.values.values())] for key in hot_keys(table)[:rows]]
+            statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+                relation(table), columns([*table.key, *table.values]), places
+            )
+            found = [
+                [*key, *(make(random) for make in table.values.values())]
+                for key in hot_keys(table)[:rows]
+            ]
             cursor.executemany(statement, found)
     insert_many(source, rows)
 
@@ -45,7 +58,8 @@ def ask_all(front: Front, resources: Sequence[str]) -> None:
     """What `sync-agent reconcile` asks of the running service, without waiting for the answers."""
     rows = [(str(uuid.uuid4()), resource, time.time_ns() // 1000) for resource in resources]
     insert = (
-        "INSERT INTO sync_agent_request (id, kind, resource, allow_deletes, state, report, asked_us) VALUES ({0}, 'reconcile', {0}, 0, 'asked', '{{}}', {0})"
+        "INSERT INTO sync_agent_request (id, kind, resource, allow_deletes, state, report, asked_us) "
+        "VALUES ({0}, 'reconcile', {0}, 0, 'asked', '{{}}', {0})"
     )
     if isinstance(front, Path):
         with closing(sqlite3.connect(front, timeout=30)) as file, file:
@@ -61,8 +75,16 @@ def _insert(front: Front, table: UnitTable, keys: list[Key]) -> None:
     if isinstance(front, Path):
         with closing(sqlite3.connect(front, timeout=30)) as file, file:
             listed = ", ".join(f'"{name}"' for name in names)
-            file.executemany(f'INSERT INTO "{table.name}" ({listed}) VALUES ({", ".join("?" * len(names))})', rows)
+            file.executemany(
+                f'INSERT INTO "{table.name}" ({listed}) VALUES ({", ".join("?" * len(names))})',
+                rows,
+            )
         return
     with psycopg.connect(front) as connection, connection.cursor() as cursor:
         places = sql.SQL(", ").join([sql.Placeholder()] * len(names))
-        cursor.executemany(sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(sql.Identifier(table.name), columns(names), places), rows)
+        cursor.executemany(
+            sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+                sql.Identifier(table.name), columns(names), places
+            ),
+            rows,
+        )

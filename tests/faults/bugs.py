@@ -31,7 +31,9 @@ class Bug(NamedTuple):
     name: str
     what: str
     edits: tuple[Edit, ...]
-    tier: Tier = "real"  # where it is looked for: on real servers, or in memory (tests/faults/batch.py)
+    tier: Tier = (
+        "real"  # where it is looked for: on real servers, or in memory (tests/faults/batch.py)
+    )
 
     @property
     def mark(self) -> str:
@@ -43,18 +45,24 @@ class Bug(NamedTuple):
         for edit in self.edits:
             if edit.file == file:
                 if text.count(edit.old) != 1:
-                    raise PatchFailed(f"planted bug {self.name}: {file} has {text.count(edit.old)} times, instead of once:\n{edit.old}")
+                    raise PatchFailed(
+                        f"planted bug {self.name}: {file} has {text.count(edit.old)} times, instead of once:\n{edit.old}"
+                    )
                 text = text.replace(edit.old, edit.new)
         return text
 
     def plant(self, directory: Path) -> Path:
         """Makes the variant in `directory`, for use as PYTHONPATH; returns it. Raises PatchFailed."""
-        shutil.copytree(ROOT / "agent", directory / "agent", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / "agent", directory / "agent", ignore=shutil.ignore_patterns("__pycache__")
+        )
         for file in {edit.file for edit in self.edits}:
             path = directory / "agent" / file
             path.write_text(self.patched(file, path.read_text(encoding="utf-8")), encoding="utf-8")
         with (directory / "agent" / "__init__.py").open("a", encoding="utf-8") as package:
-            package.write(f"\nimport os, sys\nsys.stderr.write(f'{self.mark} pid={{os.getpid()}}\\n')\n")
+            package.write(
+                f"\nimport os, sys\nsys.stderr.write(f'{self.mark} pid={{os.getpid()}}\\n')\n"
+            )
         return directory
 
 
@@ -128,7 +136,11 @@ BUGS: tuple[Bug, ...] = (
                 "front/store.py",
                 """\
             for name, (seq, time_us) in progress.seqs.items():
-                self.connection.execute(update(resource).where(resource.c.name == name).values(seq=seq, event_time_us=time_us))
+                self.connection.execute(
+                    update(resource)
+                    .where(resource.c.name == name)
+                    .values(seq=seq, event_time_us=time_us)
+                )
             if progress.xids""",
                 """\
             if progress.xids""",
@@ -194,7 +206,8 @@ BUGS: tuple[Bug, ...] = (
             Edit(
                 "publish/relay.py",
                 """\
-        identity, mark = self.reader.identity(), self.reader.published()  # after the event: whoever deletes it moves the mark
+        # Both are read after the event, for whoever deletes the event moves the mark.
+        identity, mark = self.reader.identity(), self.reader.published()
 """,
                 """\
         identity, mark = self.reader.identity(), self.reader.published()
@@ -219,13 +232,25 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "xids_forgotten",
         "what was applied, and may not be visible yet, is forgotten in a crash",
-        (Edit("pipeline.py", "self._applier, resources, stored.xids)", "self._applier, resources, ())"),),
+        (
+            Edit(
+                "pipeline.py",
+                "            stored.xids,\n        )\n        self._verify_rewritten()",
+                "            (),\n        )\n        self._verify_rewritten()",
+            ),
+        ),
         "model",
     ),
     Bug(
         "midway_window",
         "a window may open inside a source transaction, which does not count as applied",
-        (Edit("pipeline.py", "            if rule.clear:\n", "            if rule.clear or self._reconciler.run is not None:\n"),),
+        (
+            Edit(
+                "pipeline.py",
+                "            if rule.clear:\n",
+                "            if rule.clear or self._reconciler.run is not None:\n",
+            ),
+        ),
         "model",
     ),
     Bug(
@@ -314,7 +339,13 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "resumed_at_the_slot",
         "after a new connection whatever the slot sends again is taken for new, though the front end may have it",
-        (Edit("connectors/postgres/history.py", "self._applied = lsn_number(stored.position)", "self._applied = confirmed"),),
+        (
+            Edit(
+                "connectors/postgres/history.py",
+                "self._applied = lsn_number(stored.position)",
+                "self._applied = confirmed",
+            ),
+        ),
         "simulation",
     ),
     Bug(
@@ -339,19 +370,37 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "batch_done_too_early",
         "a batch of the outbox counts as published, and may be deleted, with the first of its transactions",
-        (Edit("publish/grouping.py", "            yield held, batch.batch - 1\n", "            yield held, batch.batch\n"),),
+        (
+            Edit(
+                "publish/grouping.py",
+                "            yield held, batch.batch - 1\n",
+                "            yield held, batch.batch\n",
+            ),
+        ),
         "simulation",
     ),
     Bug(
         "parts_numbered_anew",
         "a publisher that starts again within a split transaction numbers its further parts from 2",
-        (Edit("publish/relay.py", "Grouper(before.number, before.part, before", "Grouper(before.number, min(before.part, 1), before"),),
+        (
+            Edit(
+                "publish/relay.py",
+                "Grouper(before.number, before.part, before",
+                "Grouper(before.number, min(before.part, 1), before",
+            ),
+        ),
         "simulation",
     ),
     Bug(
         "lost_abort_not_made_good",
         "a recovery does not look for aborted transactions whose end the cluster has lost",
-        (Edit("publish/relay.py", "        self.end_aborted(before, states.hanging, found, deadline)\n", ""),),
+        (
+            Edit(
+                "publish/relay.py",
+                "        self.end_aborted(before, states.hanging, found, deadline)\n",
+                "",
+            ),
+        ),
         "simulation",
     ),
     Bug(

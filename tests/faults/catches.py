@@ -25,20 +25,28 @@ def load() -> dict[str, Catch]:
     """What the last search has found, by bug."""
     if not FILE.exists():
         return {}
-    return {name: Catch(**found) for name, found in json.loads(FILE.read_text(encoding="utf-8")).items()}
+    return {
+        name: Catch(**found) for name, found in json.loads(FILE.read_text(encoding="utf-8")).items()
+    }
 
 
 def save(found: Mapping[str, Catch]) -> None:
     """Keeps the result of a search in both places."""
     catches = {bug.name: found[bug.name] for bug in BUGS if bug.name in found}
-    FILE.write_text(json.dumps({name: catch._asdict() for name, catch in catches.items()}, indent=2) + "\n", encoding="utf-8")
+    FILE.write_text(
+        json.dumps({name: catch._asdict() for name, catch in catches.items()}, indent=2) + "\n",
+        encoding="utf-8",
+    )
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(_TABLE.sub(lambda _: table(catches) + "\n", page), encoding="utf-8")
 
 
 def table(catches: Mapping[str, Catch], bugs: Sequence[Bug] = BUGS) -> str:
     """Bug by bug: what is broken, who found it, after how many schedules."""
-    lines = ["| planted bug | what is broken | looked for on | found by | schedules needed | seed |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| planted bug | what is broken | looked for on | found by | schedules needed | seed |",
+        "|---|---|---|---|---|---|",
+    ]
     for bug in bugs:
         catch = catches.get(bug.name)
         found = f"{catch.oracle} | {catch.schedules} | {catch.seed}" if catch else "NOT FOUND | | "

@@ -25,7 +25,10 @@ from tests.services.processes import HOST, Workspace, run, server_owner
 from tests.services.proxy import TcpProxy
 
 # Small, so that Kafka transactions hold several source transactions, and large source transactions are split.
-SECTIONS: Mapping[str, Mapping[str, object]] = {"source": {"heartbeat_seconds": 0.5}, "kafka": {"transaction_events": 40, "partitions": 2}}
+SECTIONS: Mapping[str, Mapping[str, object]] = {
+    "source": {"heartbeat_seconds": 0.5},
+    "kafka": {"transaction_events": 40, "partitions": 2},
+}
 SMALL, PIECE = 96 << 20, 1 << 12  # bytes of a disk that can be full, and of what fills it
 PASSWORD = "password-canary-51c2"  # of the agent's role at the source
 
@@ -54,7 +57,12 @@ class SmallDisk:
         run(["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs", self.path])
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         run(["umount", "--lazy", self.path])
         self._place.close()
 
@@ -89,7 +97,9 @@ class SmallDisk:
         if (owner := server_owner()) is not None:
             os.chown(space, owner, owner)
         with psycopg.connect(server.dsn(), autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE TABLESPACE small LOCATION {}").format(sql.Literal(str(space))))
+            connection.execute(
+                sql.SQL("CREATE TABLESPACE small LOCATION {}").format(sql.Literal(str(space)))
+            )
             connection.execute("ALTER DATABASE template0 SET TABLESPACE small")
 
 
@@ -112,7 +122,12 @@ class Ground:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._everything.close()
 
     @contextmanager
@@ -127,12 +142,23 @@ class Ground:
             self.lines = {"source": self._source_line, "kafka": self.broker.proxy}
             settings = sections(folder)
             settings["source"] |= {"host": HOST, "port": self._source_line.port}
-            settings["kafka"] |= {"bootstrap_servers": [self.broker.proxied_bootstrap], "client": schedule.client}
+            settings["kafka"] |= {
+                "bootstrap_servers": [self.broker.proxied_bootstrap],
+                "client": schedule.client,
+            }
             if front is not None and self.front is not None:
                 line = self.lines["front"] = stack.enter_context(TcpProxy(HOST, self.front.port))
                 settings["front"] = {"url": front_url(_through(front, line.port))}
             name = f"f{uuid.uuid4().hex[:12]}"
-            place = Installation(folder, source, self.broker.bootstrap, name, tables=JOURNALED, front=front, sections=settings)
+            place = Installation(
+                folder,
+                source,
+                self.broker.bootstrap,
+                name,
+                tables=JOURNALED,
+                front=front,
+                sections=settings,
+            )
             create_tables(source, place.tables)
             place.write_config()
             place.init()
@@ -156,7 +182,9 @@ class Ground:
         if kind == "sqlite":
             return None
         if kind not in self._fronts:
-            server: PostgresServer | MariaDbServer = PostgresServer.start(18) if kind == "postgres" else MariaDbServer.start()
+            server: PostgresServer | MariaDbServer = (
+                PostgresServer.start(18) if kind == "postgres" else MariaDbServer.start()
+            )
             self._everything.callback(server.close)
             self._fronts[kind] = server
         return self._fronts[kind]

@@ -42,12 +42,22 @@ class Hygiene(Sampler):
 
     oracle, place = "O10", "service"
 
-    def __init__(self, place: Installation, agent: Agent, secrets: Sequence[str], others: Sequence[str] = (), interval: float = INTERVAL) -> None:
+    def __init__(
+        self,
+        place: Installation,
+        agent: Agent,
+        secrets: Sequence[str],
+        others: Sequence[str] = (),
+        interval: float = INTERVAL,
+    ) -> None:
         super().__init__(interval)
         self._installed, self._agent = place, agent
-        self._words = [word for text in (CANARY, *secrets) for word in (text, os.fsencode(text).hex())]
+        self._words = [
+            word for text in (CANARY, *secrets) for word in (text, os.fsencode(text).hex())
+        ]
         self._slots = [place.slot, *others]  # `others`: slots that are somebody else's
-        self._shown: set[int] = set()  # processes whose command line and environment are known to be clean
+        # Processes whose command line and environment are known to be clean
+        self._shown: set[int] = set()
 
     def sample(self) -> None:
         """One look at each process, and at the metrics."""
@@ -65,12 +75,19 @@ class Hygiene(Sampler):
         """What is left when the service has ended: its log, its slot, no session, no file too many."""
         self._hear("its log", self._agent.log)
         with psycopg.connect(self._installed.source, autocommit=True) as connection:
-            self._expect_none("sessions at the source", lambda: connection.execute(SESSIONS).fetchall() == [(0,)])
-            self._expect_none("slots of others, or its own in use", lambda: not connection.execute(SLOTS, [self._slots]).fetchall())
+            self._expect_none(
+                "sessions at the source", lambda: connection.execute(SESSIONS).fetchall() == [(0,)]
+            )
+            self._expect_none(
+                "slots of others, or its own in use",
+                lambda: not connection.execute(SLOTS, [self._slots]).fetchall(),
+            )
         if self._installed.front is not None:
             self._expect_none("sessions at the front end", self._away_from_front)
         for file in sorted(self._installed.front_file.parent.parent.rglob("*")):
-            if file.is_file() and not (self._installed.front is None and FRONT_FILES.fullmatch(file.name)):
+            if file.is_file() and not (
+                self._installed.front is None and FRONT_FILES.fullmatch(file.name)
+            ):
                 self.violation(f"left the file {file.name} in its state directory")
 
     def _look(self, stage: str, pid: int) -> None:
@@ -78,15 +95,21 @@ class Hygiene(Sampler):
         found = Burden(*(sum(1 for _ in (process / folder).iterdir()) for folder in ("fd", "task")))
 
         if any(has > most for has, most in zip(found, BOUNDS[stage], strict=True)):
-            self.violation(f"{stage} has {found.descriptors} descriptors and {found.threads} threads")
+            self.violation(
+                f"{stage} has {found.descriptors} descriptors and {found.threads} threads"
+            )
         if pid not in self._shown:
             for file in ("cmdline", "environ"):
-                self._hear(f"{file} of {stage}", (process / file).read_bytes().decode(errors="replace"))
+                self._hear(
+                    f"{file} of {stage}", (process / file).read_bytes().decode(errors="replace")
+                )
             self._shown.add(pid)
 
     def _metrics(self) -> str:
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{self._installed.listen}/metrics", timeout=5) as answer:  # loopback
+            with urllib.request.urlopen(
+                f"http://{HOST}:{self._installed.listen}/metrics", timeout=5
+            ) as answer:  # loopback
                 return str(answer.read().decode())
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return ""

@@ -42,7 +42,12 @@ class Lot(NamedTuple):
             first=first,
             schedules=len(outcomes),
             green=sum(outcome.green for outcome in outcomes),
-            faults=sum(len(outcome.schedule.faults) - len(outcome.unfired) + len(outcome.schedule.disturbances) for outcome in outcomes),
+            faults=sum(
+                len(outcome.schedule.faults)
+                - len(outcome.unfired)
+                + len(outcome.schedule.disturbances)
+                for outcome in outcomes
+            ),
             events=sum(outcome.events for outcome in outcomes),
             seconds=round(sum(outcome.seconds for outcome in outcomes)),
         )
@@ -50,7 +55,11 @@ class Lot(NamedTuple):
 
 def load() -> list[Lot]:
     """Every lot, in order."""
-    return [Lot(**json.loads(line)) for line in FILE.read_text(encoding="utf-8").splitlines()] if FILE.exists() else []
+    return (
+        [Lot(**json.loads(line)) for line in FILE.read_text(encoding="utf-8").splitlines()]
+        if FILE.exists()
+        else []
+    )
 
 
 def append(lot: Lot) -> None:
@@ -68,13 +77,26 @@ def next_seed(kind: Kind) -> int:
 
 def table(lots: Sequence[Lot]) -> str:
     """The lots summed up by commit and kind."""
-    lines = ["| commit | date | what failed | schedules | seeds | green | faults | events judged | hours |", "|---|---|---|---|---|---|---|---|---|"]
-    for (commit, kind), group in groupby(sorted(lots, key=lambda lot: (lot.date, lot.commit, lot.kind)), key=lambda lot: (lot.commit, lot.kind)):
+    lines = [
+        "| commit | date | what failed | schedules | seeds | green | faults | events judged | hours |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (commit, kind), group in groupby(
+        sorted(lots, key=lambda lot: (lot.date, lot.commit, lot.kind)),
+        key=lambda lot: (lot.commit, lot.kind),
+    ):
         same = list(group)
-        count, green, faults, events = (sum(column) for column in zip(*((lot.schedules, lot.green, lot.faults, lot.events) for lot in same), strict=True))
+        count, green, faults, events = (
+            sum(column)
+            for column in zip(
+                *((lot.schedules, lot.green, lot.faults, lot.events) for lot in same), strict=True
+            )
+        )
         seeds = f"{min(lot.first for lot in same)} to {max(lot.first + lot.schedules for lot in same) - 1}"
         hours = sum(lot.seconds for lot in same) / 3600
-        lines.append(f"| {commit} | {same[-1].date} | {KINDS[kind]} | {count} | {seeds} | {green} | {faults:,} | {events:,} | {hours:.1f} |")
+        lines.append(
+            f"| {commit} | {same[-1].date} | {KINDS[kind]} | {count} | {seeds} | {green} | {faults:,} | {events:,} | {hours:.1f} |"
+        )
     return "\n".join(lines)
 
 
@@ -85,4 +107,6 @@ def _commit() -> str:
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    return subprocess.run(
+        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()

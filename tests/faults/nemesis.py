@@ -28,7 +28,8 @@ TAKEN = 30.0  # seconds in which an agent that finds its front end taken ends
 DAY = 86_400  # seconds
 SESSION = 9  # seconds, as Kafka has it: long enough for a transaction to time out meanwhile
 SLOW = 40_000  # bytes a second
-ALONE = frozenset({"commit_unanswered"})  # waits for the agent to do something, which what else goes on may keep it from
+# Waits for the agent to do something, which what else goes on may keep it from
+ALONE = frozenset({"commit_unanswered"})
 
 
 class Broken(Exception):
@@ -93,7 +94,8 @@ class Nemesis:
     def service_stops(self) -> Iterator[None]:
         """SIGTERM, and a start later on. Raises Broken when the service takes longer than it may."""
         self.down = True
-        self.ends.update({0: 2, -signal.SIGTERM: 2, -signal.SIGKILL: 2})  # whatever its children were just doing
+        # Whatever its children were just doing
+        self.ends.update({0: 2, -signal.SIGTERM: 2, -signal.SIGKILL: 2})
         try:
             stop(self._agent)
             yield
@@ -124,17 +126,25 @@ class Nemesis:
         """Somebody starts the same agent once more. Raises Broken if both run; while the first was down the second may have taken its place: it is killed."""
         config = self._place.directory / "second" / self._place.config.name
         config.parent.mkdir(exist_ok=True)
-        config.write_text(self._place.config.read_text(encoding="utf-8").replace(f":{self._place.listen}", f":{free_port()}"), encoding="utf-8")
+        config.write_text(
+            self._place.config.read_text(encoding="utf-8").replace(
+                f":{self._place.listen}", f":{free_port()}"
+            ),
+            encoding="utf-8",
+        )
         with Agent(config, config.with_name("agent.log"), 0, covered=False) as second:
             try:
                 code = second.wait(TAKEN)
                 took = ""
             except subprocess.TimeoutExpired:
                 code, took = ANOTHER_AGENT, "it goes on"
-            if code != ANOTHER_AGENT or (took and self._agent.exit_code is None and self._agent.children()):
+            if code != ANOTHER_AGENT or (
+                took and self._agent.exit_code is None and self._agent.children()
+            ):
                 raise Broken(f"a second agent ended with {code} {took}: {second.log[-1000:]}")
         if self._agent.exit_code == ANOTHER_AGENT:
-            self.ends.update({ANOTHER_AGENT: 1, 0: 1, -signal.SIGTERM: 1, -signal.SIGKILL: 1})  # of the process that found out, and of the other one
+            # Of the process that found out, and of the other one
+            self.ends.update({ANOTHER_AGENT: 1, 0: 1, -signal.SIGTERM: 1, -signal.SIGKILL: 1})
             self._agent.start()
         yield
 
@@ -166,7 +176,10 @@ class Nemesis:
     def source_sessions_end(self) -> Iterator[None]:
         """An administrator ends every session of the agent."""
         with psycopg.connect(self._place.source, autocommit=True) as connection:
-            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [self._place.name])
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s",
+                [self._place.name],
+            )
         yield
 
     @contextmanager
@@ -174,7 +187,11 @@ class Nemesis:
         """The owner of the source gives the agent's role another password and ends its sessions; later on the new one is in the agent's file."""
         changed = f"{PASSWORD}-{uuid.uuid4().hex}"
         with psycopg.connect(self._place.source, autocommit=True) as connection:
-            connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(self._place.name), sql.Literal(changed)))
+            connection.execute(
+                sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+                    sql.Identifier(self._place.name), sql.Literal(changed)
+                )
+            )
         with self.source_sessions_end():
             try:
                 yield
@@ -185,7 +202,9 @@ class Nemesis:
     def column_added(self) -> Iterator[None]:
         """DDL that concerns nothing that is shared."""
         with psycopg.connect(self._place.source, autocommit=True) as connection:
-            connection.execute(f'ALTER TABLE "业务"."{RESIDENTS.name}" ADD COLUMN IF NOT EXISTS "附加" text'.encode())
+            connection.execute(
+                f'ALTER TABLE "业务"."{RESIDENTS.name}" ADD COLUMN IF NOT EXISTS "附加" text'.encode()
+            )
         yield
 
     # ---- the front end
@@ -213,7 +232,10 @@ class Nemesis:
             )
         else:
             with connected(server.url) as connection, connection.cursor() as cursor:
-                cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", [str(self._place.front).rpartition("/")[2]])
+                cursor.execute(
+                    "SELECT id FROM information_schema.processlist WHERE db = %s",
+                    [str(self._place.front).rpartition("/")[2]],
+                )
                 for (session,) in cursor.fetchall():
                     cursor.execute(f"KILL {session:d}")
         yield

@@ -38,7 +38,12 @@ DEEDS = (
     "front_table_locked", "broker_dies", "broker_dies_and_returns", "broker_restarts", "broker_freezes", "end_of_transaction_unanswered",
     *(f"{deed}:{peer}" for peer in ("source", "kafka") for deed in _LINE),
 )  # fmt: skip
-_OF_A_SERVER = ("front_restarts", "front_sessions_end", "commit_unanswered", *(f"{deed}:front" for deed in _LINE))
+_OF_A_SERVER = (
+    "front_restarts",
+    "front_sessions_end",
+    "commit_unanswered",
+    *(f"{deed}:front" for deed in _LINE),
+)
 OF_A_FRONT: Mapping[FrontEnd, tuple[str, ...]] = {
     "sqlite": ("front_disk_full",),
     "postgres": (*_OF_A_SERVER, "front_disk_full"),
@@ -84,20 +89,41 @@ class Schedule(NamedTuple):
     transactions: int  # after the last fault has come
     faults: tuple[Fault, ...]
     rows: int = 0  # in a table when the agent begins: the others have fewer; 0: all are empty
-    stale: bool = False  # the front end holds rows by then, outdated ones and some the source does not have
+    stale: bool = (
+        False  # the front end holds rows by then, outdated ones and some the source does not have
+    )
     client: Client = "kafka-python"
-    disturbances: tuple[Disturbance, ...] = ()  # in the order of their steps; with any, the schedule has servers of its own
+    disturbances: tuple[
+        Disturbance, ...
+    ] = ()  # in the order of their steps; with any, the schedule has servers of its own
 
     @classmethod
     def of(cls, seed: int) -> Self:
         """The schedule of a seed, counted from 1. Its first fault kills; as many seeds in a row as there are places begin with all of them."""
         random = Random(seed)
         first = PLACES[7 * seed % len(PLACES)]  # 7 and 25 have no common factor
-        others = random.sample([place for place in PLACES if place != first], random.choice((0, 1, 1, 2)))
-        faults = (_fault(random, first, "kill"), *(_fault(random, place, _action(random)) for place in others))
+        others = random.sample(
+            [place for place in PLACES if place != first], random.choice((0, 1, 1, 2))
+        )
+        faults = (
+            _fault(random, first, "kill"),
+            *(_fault(random, place, _action(random)) for place in others),
+        )
         front: FrontEnd = "sqlite" if seed % 3 else "postgres"
-        rows = random.choice(ROWS) if random.random() < COPIED or any(fault.place in PAGES for fault in faults) else 0
-        return cls(seed, front, random.randint(2, 3), random.randint(FEWEST, MOST), faults, rows, rows > 0 and random.random() < 0.5)
+        rows = (
+            random.choice(ROWS)
+            if random.random() < COPIED or any(fault.place in PAGES for fault in faults)
+            else 0
+        )
+        return cls(
+            seed,
+            front,
+            random.randint(2, 3),
+            random.randint(FEWEST, MOST),
+            faults,
+            rows,
+            rows > 0 and random.random() < 0.5,
+        )
 
     @classmethod
     def mixed(cls, seed: int) -> Self:
@@ -107,13 +133,29 @@ class Schedule(NamedTuple):
         front = MIXED_FRONTS[seed % 3]
         deeds = DEEDS + OF_A_FRONT[front]
         first = deeds[seed // 3 % len(deeds)]
-        chosen = [first, *random.sample([deed for deed in deeds if deed != first], random.choice((0, 1, 2, 3)))]
+        chosen = [
+            first,
+            *random.sample([deed for deed in deeds if deed != first], random.choice((0, 1, 2, 3))),
+        ]
         steps = sorted(random.randint(5, 120) for _ in chosen)
-        disturbances = tuple(Disturbance(step, deed, random.choice((0.5, 2.0, 5.0))) for step, deed in zip(steps, chosen, strict=True))
-        places = random.sample([place for place in PLACES if place not in PAGES], random.choice((0, 1, 1, 2)))
+        disturbances = tuple(
+            Disturbance(step, deed, random.choice((0.5, 2.0, 5.0)))
+            for step, deed in zip(steps, chosen, strict=True)
+        )
+        places = random.sample(
+            [place for place in PLACES if place not in PAGES], random.choice((0, 1, 1, 2))
+        )
         faults = tuple(_fault(random, place, _action(random)) for place in places)
         client = CLIENTS[seed % 2]
-        return cls(seed, front, random.randint(2, 3), random.randint(FEWEST, MOST), faults, client=client, disturbances=disturbances)
+        return cls(
+            seed,
+            front,
+            random.randint(2, 3),
+            random.randint(FEWEST, MOST),
+            faults,
+            client=client,
+            disturbances=disturbances,
+        )
 
     @property
     def setting(self) -> str:
@@ -135,13 +177,22 @@ class Schedule(NamedTuple):
         """The schedule of a file."""
         fields = json.loads(text)
         fields.pop("found")
-        things = {"faults": tuple(Fault(**fault) for fault in fields["faults"]), "disturbances": tuple(Disturbance(**deed) for deed in fields["disturbances"])}
+        things = {
+            "faults": tuple(Fault(**fault) for fault in fields["faults"]),
+            "disturbances": tuple(Disturbance(**deed) for deed in fields["disturbances"]),
+        }
         return cls(**fields | things)
 
     def dumps(self, found: str) -> str:
         """As a file; `found` says in a line what it has found."""
-        things = {"faults": [fault._asdict() for fault in self.faults], "disturbances": [disturbance._asdict() for disturbance in self.disturbances]}
-        return json.dumps({"found": found} | self._asdict() | things, indent=2, ensure_ascii=False) + "\n"
+        things = {
+            "faults": [fault._asdict() for fault in self.faults],
+            "disturbances": [disturbance._asdict() for disturbance in self.disturbances],
+        }
+        return (
+            json.dumps({"found": found} | self._asdict() | things, indent=2, ensure_ascii=False)
+            + "\n"
+        )
 
 
 def _fault(random: Random, place: str, action: str) -> Fault:
@@ -149,7 +200,9 @@ def _fault(random: Random, place: str, action: str) -> Fault:
 
 
 def _action(random: Random) -> str:
-    return random.choices(("kill", "raise", f"stall={random.choice((0.2, 0.6, 1.2))}"), weights=(70, 15, 15))[0]
+    return random.choices(
+        ("kill", "raise", f"stall={random.choice((0.2, 0.6, 1.2))}"), weights=(70, 15, 15)
+    )[0]
 
 
 class Kept(NamedTuple):
@@ -163,7 +216,9 @@ class Kept(NamedTuple):
 def kept(folder: Path) -> tuple[Kept, ...]:
     """The schedules kept in a folder, a file each."""
     texts = {file.stem: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.json"))}
-    return tuple(Kept(name, json.loads(text)["found"], Schedule.loads(text)) for name, text in texts.items())
+    return tuple(
+        Kept(name, json.loads(text)["found"], Schedule.loads(text)) for name, text in texts.items()
+    )
 
 
 SCHEDULES = Path(__file__).parent / "schedules"

@@ -21,13 +21,27 @@ class ArmedAgent(Agent):
     `clock`: what its processes take for the time.
     """
 
-    def __init__(self, place: Installation, setting: str, package: Path | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        place: Installation,
+        setting: str,
+        package: Path | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._log = place.log
         self._listen = place.listen
         self._file = os.memfd_create("fired")
         self.clock = clock
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("COV", "SYNC_AGENT_"))}
-        self._environment = kept | {"PYTHONPATH": str(package or ROOT), SETTING: setting, DESCRIPTOR: str(self._file)}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("COV", "SYNC_AGENT_"))
+        }
+        self._environment = kept | {
+            "PYTHONPATH": str(package or ROOT),
+            SETTING: setting,
+            DESCRIPTOR: str(self._file),
+        }
         self._environment |= clock.environment if clock else {}
         self._command = [sys.executable, "-P", "-m", "agent", "-c", str(place.config), "run"]
         self.start()
@@ -46,7 +60,12 @@ class ArmedAgent(Agent):
                 preexec_fn=dying_with_parent(signal.SIGKILL),  # noqa: PLW1509 - see there
             )
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         super().__exit__(kind, error, at)
         with suppress(OSError):
             os.close(self._file)

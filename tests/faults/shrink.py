@@ -5,7 +5,12 @@ from typing import TypeVar
 
 from tests.faults.schedule import Disturbance, Fault, Schedule
 
-RUNS, ENOUGH = 5, 2  # a smaller schedule counts as failing when so many of so many runs fail: the processors' scheduling is not replayed
+# A smaller schedule counts as failing when so many of so many runs fail: the processors'
+# scheduling is not replayed
+RUNS, ENOUGH = (
+    5,
+    2,
+)
 T = TypeVar("T")
 
 
@@ -43,8 +48,17 @@ def fewest(things: Sequence[T], fails: Callable[[Sequence[T]], bool]) -> Sequenc
     while len(things) > 1:
         size = -(-len(things) // parts)
         cuts = [range(at, min(at + size, len(things))) for at in range(0, len(things), size)]
-        chosen = [[things[i] for i in cut] for cut in cuts] + [[thing for i, thing in enumerate(things) if i not in cut] for cut in cuts]
-        less = next((number for number, some in enumerate(chosen) if len(some) < len(things) and fails(some)), None)
+        chosen = [[things[i] for i in cut] for cut in cuts] + [
+            [thing for i, thing in enumerate(things) if i not in cut] for cut in cuts
+        ]
+        less = next(
+            (
+                number
+                for number, some in enumerate(chosen)
+                if len(some) < len(things) and fails(some)
+            ),
+            None,
+        )
         if less is not None:
             things, parts = chosen[less], 2 if less < len(cuts) else max(parts - 1, 2)
         elif size == 1:
@@ -56,7 +70,9 @@ def fewest(things: Sequence[T], fails: Callable[[Sequence[T]], bool]) -> Sequenc
 
 def _only(schedule: Schedule, happenings: Sequence[Disturbance | Fault]) -> Schedule:
     return schedule._replace(
-        disturbances=tuple(happening for happening in happenings if isinstance(happening, Disturbance)),
+        disturbances=tuple(
+            happening for happening in happenings if isinstance(happening, Disturbance)
+        ),
         faults=tuple(happening for happening in happenings if isinstance(happening, Fault)),
     )
 

@@ -30,8 +30,20 @@ from tests.faults.schedule import CLIENTS, DEEDS, MIXED_FRONTS, OF_A_FRONT, Dist
 from tests.faults.service import ArmedAgent
 from tests.faults.trial import Found, Outcome, Trial, fresh_evidence, keep
 
-KILLS = ("capture_dies", "publisher_dies", "service_dies", "service_stops", "second_agent")  # after which other processes would be measured
-OTHERS = ("clock_jumps:forwards", "clock_jumps:backwards", "front_disk_full")  # need a preloaded library, or a disk that is too small for so long
+# After which other processes would be measured
+KILLS = (
+    "capture_dies",
+    "publisher_dies",
+    "service_dies",
+    "service_stops",
+    "second_agent",
+)
+# Need a preloaded library, or a disk that is too small for so long
+OTHERS = (
+    "clock_jumps:forwards",
+    "clock_jumps:backwards",
+    "front_disk_full",
+)
 WRITERS = 4
 MINUTE = 60.0
 BEFORE = 5.0  # minutes until the caches of a process are full
@@ -75,7 +87,14 @@ class Observer:
                 for stage, pid in {"supervisor": self._agent.pid, **self._agent.children()}.items():
                     process = Path(f"/proc/{pid}")
                     memory = int((process / "statm").read_text().split()[1]) * PAGE_SIZE / 2**20
-                    self.looks.append(Look((time.monotonic() - self._began) / MINUTE, stage, memory, sum(1 for _ in (process / "fd").iterdir())))
+                    self.looks.append(
+                        Look(
+                            (time.monotonic() - self._began) / MINUTE,
+                            stage,
+                            memory,
+                            sum(1 for _ in (process / "fd").iterdir()),
+                        )
+                    )
             except OSError:  # it is being started
                 continue
 
@@ -90,16 +109,33 @@ class Course(NamedTuple):
     @classmethod
     def of(cls, stage: str, looks: list[Look]) -> Self:
         """Of one process."""
-        warm = [look for look in looks if look.stage == stage and look.minute >= min(BEFORE, looks[-1].minute / 4)]
+        warm = [
+            look
+            for look in looks
+            if look.stage == stage and look.minute >= min(BEFORE, looks[-1].minute / 4)
+        ]
         third = max(1, len(warm) // 3)
         first, last = warm[:third], warm[-third:]
-        memory = statistics.median(look.memory for look in first), statistics.median(look.memory for look in last)
-        return cls(stage, memory, (statistics.median(look.descriptors for look in first), statistics.median(look.descriptors for look in last)))
+        memory = (
+            statistics.median(look.memory for look in first),
+            statistics.median(look.memory for look in last),
+        )
+        return cls(
+            stage,
+            memory,
+            (
+                statistics.median(look.descriptors for look in first),
+                statistics.median(look.descriptors for look in last),
+            ),
+        )
 
     @property
     def flat(self) -> bool:
         """Whether it takes no more in the end than before."""
-        return self.memory[1] <= self.memory[0] * GROWTH and self.descriptors[1] <= self.descriptors[0] * GROWTH
+        return (
+            self.memory[1] <= self.memory[0] * GROWTH
+            and self.descriptors[1] <= self.descriptors[0] * GROWTH
+        )
 
 
 class Steady(Workload):
@@ -127,7 +163,15 @@ class Soak(Trial):
 
     snapshots = SNAPSHOTS
 
-    def __init__(self, place: Installation, agent: ArmedAgent, schedule: Schedule, nemesis: Nemesis, minutes: float, rate: float) -> None:
+    def __init__(
+        self,
+        place: Installation,
+        agent: ArmedAgent,
+        schedule: Schedule,
+        nemesis: Nemesis,
+        minutes: float,
+        rate: float,
+    ) -> None:
         super().__init__(place, agent, schedule, nemesis)
         self._minutes, self._rate = minutes, rate
         self.written = 0
@@ -154,18 +198,32 @@ def main() -> int:
     parser.add_argument("--front", choices=MIXED_FRONTS, default="postgres")
     parser.add_argument("--client", choices=CLIENTS, default="kafka-python")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--record", action="store_true", help="put the result into docs/RELIABILITY.md")
+    parser.add_argument(
+        "--record", action="store_true", help="put the result into docs/RELIABILITY.md"
+    )
     given = parser.parse_args()
     deeds = [deed for deed in (*DEEDS, *OF_A_FRONT[given.front]) if deed not in (*KILLS, *OTHERS)]
     chance = Random(f"soak {given.seed}")
-    drawn = [Disturbance(minute, chance.choice(deeds), chance.choice((0.5, 2.0, 5.0))) for minute in range(1, int(given.minutes))]
-    schedule = Schedule(given.seed, given.front, WRITERS, 0, (), client=given.client, disturbances=tuple(drawn))
+    drawn = [
+        Disturbance(minute, chance.choice(deeds), chance.choice((0.5, 2.0, 5.0)))
+        for minute in range(1, int(given.minutes))
+    ]
+    schedule = Schedule(
+        given.seed, given.front, WRITERS, 0, (), client=given.client, disturbances=tuple(drawn)
+    )
     evidence = ROOT / "build" / "faults" / f"soak-{given.seed}"
     outcome = Outcome(schedule)
     fresh_evidence(evidence)
     began = time.monotonic()
-    with Ground() as ground, ground.installed(schedule, evidence) as place, ArmedAgent(place, "") as agent, Observer(agent) as observer:
-        soak = Soak(place, agent, schedule, Nemesis(ground, place, agent), given.minutes, given.rate)
+    with (
+        Ground() as ground,
+        ground.installed(schedule, evidence) as place,
+        ArmedAgent(place, "") as agent,
+        Observer(agent) as observer,
+    ):
+        soak = Soak(
+            place, agent, schedule, Nemesis(ground, place, agent), given.minutes, given.rate
+        )
         try:
             soak.run(outcome)
         except Found as found:
@@ -175,12 +233,20 @@ def main() -> int:
     told = report(given, outcome, soak.written, courses, observer.looks)
     print(told, outcome.what, sep="\n", flush=True)
     if given.record:
-        PAGE.write_text(SECTION.sub(lambda _: told, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        PAGE.write_text(
+            SECTION.sub(lambda _: told, PAGE.read_text(encoding="utf-8")), encoding="utf-8"
+        )
     keep(outcome, evidence)
     return 0 if outcome.green and all(course.flat for course in courses) else 1
 
 
-def report(given: argparse.Namespace, outcome: Outcome, written: int, courses: list[Course], looks: list[Look]) -> str:
+def report(
+    given: argparse.Namespace,
+    outcome: Outcome,
+    written: int,
+    courses: list[Course],
+    looks: list[Look],
+) -> str:
     """Markdown: how it ended, a table of the processes, and their memory over time as a chart."""
     rate = written / (given.minutes * MINUTE)
     lines = [
@@ -199,7 +265,10 @@ def report(given: argparse.Namespace, outcome: Outcome, written: int, courses: l
         '    title "Memory of supervisor, capture and publisher in MB, by minute"',
         f"    x-axis 0 --> {max(1, round(looks[-1].minute))}",
         f"    y-axis 0 --> {max(look.memory for look in looks) * 1.2:.0f}",
-        *(f"    line [{', '.join(f'{memory:.0f}' for memory in by_minute(looks, course.stage))}]" for course in courses),
+        *(
+            f"    line [{', '.join(f'{memory:.0f}' for memory in by_minute(looks, course.stage))}]"
+            for course in courses
+        ),
         "```",
         "",
     ]

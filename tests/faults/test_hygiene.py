@@ -30,12 +30,19 @@ class Stand(Agent):
     def __init__(self, place: Installation, files: int, **environment: str) -> None:
         self._log = place.log
         command = [sys.executable, "-c", PROGRAM, str(files)]
-        self._process = subprocess.Popen(command, env=os.environ | environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            command, env=os.environ | environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         assert self._process.stdout is not None
         with self._process.stdout as said:
             assert said.readline() == b"up\n"
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         super().__exit__(kind, error, at)
         assert self._process.stdin is not None
         self._process.stdin.close()
@@ -85,7 +92,10 @@ def test_a_careful_service_is_found_clean(place: Installation) -> None:
 
 def test_what_it_shows_while_it_runs(place: Installation) -> None:
     """Metrics, environment, and how much it holds."""
-    with Stand(place, 60, TOKEN=f"{SECRET}!") as service, telling(place.listen, f'rows{{key="{CANARY}"}} 1'):
+    with (
+        Stand(place, 60, TOKEN=f"{SECRET}!") as service,
+        telling(place.listen, f'rows{{key="{CANARY}"}} 1'),
+    ):
         watch = Hygiene(place, service, [SECRET])
         watch.sample()
     assert [found.split(" has 6")[0] for found in watch.violations] == [
@@ -96,7 +106,9 @@ def test_what_it_shows_while_it_runs(place: Installation) -> None:
 
 
 def log_of(place: Installation) -> None:
-    place.log.write_bytes(place.log.read_bytes() + f"refused \\x{os.fsencode(CANARY).hex()}\n".encode())
+    place.log.write_bytes(
+        place.log.read_bytes() + f"refused \\x{os.fsencode(CANARY).hex()}\n".encode()
+    )
 
 
 def file_of(place: Installation) -> None:
@@ -116,7 +128,12 @@ def slot_of(place: Installation) -> None:
         (slot_of, "left slots of others, or its own in use"),
     ],
 )
-def test_what_it_leaves_behind(careless: Callable[[Installation], None], found: str, place: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_it_leaves_behind(
+    careless: Callable[[Installation], None],
+    found: str,
+    place: Installation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(hygiene, "GONE", 0.2)
     careless(place)
     with Stand(place, 5) as service:
@@ -127,7 +144,10 @@ def test_what_it_leaves_behind(careless: Callable[[Installation], None], found: 
 
 def test_a_session_it_leaves_behind(place: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hygiene, "GONE", 0.2)
-    with psycopg.connect(place.source, application_name="unit-sync-agent"), Stand(place, 5) as service:
+    with (
+        psycopg.connect(place.source, application_name="unit-sync-agent"),
+        Stand(place, 5) as service,
+    ):
         watch = Hygiene(place, service, [SECRET])
         watch.inspect()
     assert watch.violations == ["left sessions at the source"]

@@ -11,7 +11,9 @@ from tests.faults.trial import Outcome
 
 
 def test_a_seed_always_means_the_same() -> None:
-    assert [Schedule.mixed(seed) for seed in range(1, 50)] == [Schedule.mixed(seed) for seed in range(1, 50)]
+    assert [Schedule.mixed(seed) for seed in range(1, 50)] == [
+        Schedule.mixed(seed) for seed in range(1, 50)
+    ]
 
 
 EVERY = {front: {*DEEDS, *further} for front, further in OF_A_FRONT.items()}
@@ -19,9 +21,16 @@ EVERY = {front: {*DEEDS, *further} for front, further in OF_A_FRONT.items()}
 
 def test_six_in_a_row_meet_every_pair_and_enough_of_them_every_deed_on_every_front_end() -> None:
     schedules = [Schedule.mixed(seed) for seed in range(1, 1 + 3 * max(map(len, EVERY.values())))]
-    assert {(schedule.front, schedule.client) for schedule in schedules[:6]} == {(front, client) for front in MIXED_FRONTS for client in CLIENTS}
+    assert {(schedule.front, schedule.client) for schedule in schedules[:6]} == {
+        (front, client) for front in MIXED_FRONTS for client in CLIENTS
+    }
     for front in MIXED_FRONTS:
-        assert {disturbance.deed for schedule in schedules if schedule.front == front for disturbance in schedule.disturbances} == EVERY[front]
+        assert {
+            disturbance.deed
+            for schedule in schedules
+            if schedule.front == front
+            for disturbance in schedule.disturbances
+        } == EVERY[front]
 
 
 def test_a_schedule_fits_its_front_end() -> None:
@@ -38,7 +47,9 @@ def test_a_deed_exists(deed: str) -> None:
     assert callable(getattr(Nemesis, deed.partition(":")[0]))
 
 
-def test_a_long_run_goes_on_where_the_last_one_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_run_goes_on_where_the_last_one_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n\n| commit |\n|---|\n| old |\n\nafter\n")
     monkeypatch.setattr(ledger, "FILE", tmp_path / "ledger.jsonl")

@@ -29,15 +29,28 @@ def no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "KEPT", ())
 
 
-def results(monkeypatch: pytest.MonkeyPatch, *, product: str = "", unfired: tuple[str, ...] = (), missed: str = "") -> list[tuple[int, str]]:
+def results(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    product: str = "",
+    unfired: tuple[str, ...] = (),
+    missed: str = "",
+) -> list[tuple[int, str]]:
     """Lets every trial end so; `missed` names the one planted bug that is not caught. Returns seed and bug of each trial, as they come."""
     tried: list[tuple[int, str]] = []
 
-    def trial(servers: Servers, schedule: Schedule, evidence: Path, bug: Bug | None = None) -> Outcome:
+    def trial(
+        servers: Servers, schedule: Schedule, evidence: Path, bug: Bug | None = None
+    ) -> Outcome:
         tried.append((schedule.seed, bug.name if bug else ""))
         if bug:
             return Outcome(schedule, oracle="" if bug.name == missed else "O4")
-        return Outcome(schedule, oracle=product if schedule.seed == 3 else "", what="the log", unfired=unfired if schedule.seed == 3 else ())
+        return Outcome(
+            schedule,
+            oracle=product if schedule.seed == 3 else "",
+            what="the log",
+            unfired=unfired if schedule.seed == 3 else (),
+        )
 
     def batch(tier: Tier, seed: int, folder: Path, bug: Bug | None = None) -> Batch:
         tried.append((seed, bug.name if bug else ""))
@@ -48,19 +61,30 @@ def results(monkeypatch: pytest.MonkeyPatch, *, product: str = "", unfired: tupl
     return tried
 
 
-def test_forty_green_schedules_and_every_bug_caught_on_its_recorded_seed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_forty_green_schedules_and_every_bug_caught_on_its_recorded_seed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     tried = results(monkeypatch)
     assert faults.main([]) == 0
     assert {seed for seed, bug in tried if not bug} == set(range(1, 41))
-    assert {bug: seed for seed, bug in tried if bug} == {name: catch.seed for name, catch in catches.load().items()}
+    assert {bug: seed for seed, bug in tried if bug} == {
+        name: catch.seed for name, catch in catches.load().items()
+    }
     told = capsys.readouterr().out
     assert "40/40 schedules of the product green" in told
     assert f"{len(BUGS)}/{len(BUGS)} planted bugs caught" in told
 
 
-@pytest.mark.parametrize(("product", "unfired", "told"), [("O1", (), "FOUND by O1"), ("", ("mid_rows",), "NOT ALL FIRED: mid_rows")])
+@pytest.mark.parametrize(
+    ("product", "unfired", "told"),
+    [("O1", (), "FOUND by O1"), ("", ("mid_rows",), "NOT ALL FIRED: mid_rows")],
+)
 def test_one_schedule_that_is_not_green_fails_the_run(
-    product: str, unfired: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    product: str,
+    unfired: tuple[str, ...],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     results(monkeypatch, product=product, unfired=unfired)
     assert faults.main(["--schedules", "4", "--bugs", "none"]) == 1
@@ -70,14 +94,18 @@ def test_one_schedule_that_is_not_green_fails_the_run(
     assert "python -m tests.faults --seed 3\n" in out
 
 
-def test_a_missed_bug_fails_the_run_after_three_attempts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missed_bug_fails_the_run_after_three_attempts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     tried = results(monkeypatch, missed="toast_as_null")
     assert faults.main(["--schedules", "1"]) == 1
     assert [bug for _, bug in tried].count("toast_as_null") == 3
     assert "NOT FOUND" in capsys.readouterr().out
 
 
-def test_a_search_takes_fifty_seeds_at_the_most_and_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_search_takes_fifty_seeds_at_the_most_and_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(catches, "FILE", tmp_path / "catches.json")
     page = tmp_path / "page.md"
     page.write_text("before\n\n| planted bug |\n| old |\n\nafter\n", encoding="utf-8")
@@ -91,34 +119,51 @@ def test_a_search_takes_fifty_seeds_at_the_most_and_is_kept(monkeypatch: pytest.
     assert page.read_text(encoding="utf-8") == f"before\n\n{catches.table(found)}\n\nafter\n"
 
 
-def test_the_search_for_one_bug_leaves_the_others_as_they_were(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_search_for_one_bug_leaves_the_others_as_they_were(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     before = catches.load()
     monkeypatch.setattr(catches, "FILE", tmp_path / "catches.json")
     monkeypatch.setattr(catches, "PAGE", tmp_path / "page.md")
     (tmp_path / "page.md").write_text("| planted bug |\n", encoding="utf-8")
-    catches.FILE.write_text(json.dumps({name: catch._asdict() for name, catch in before.items()}), encoding="utf-8")
+    catches.FILE.write_text(
+        json.dumps({name: catch._asdict() for name, catch in before.items()}), encoding="utf-8"
+    )
     tried = results(monkeypatch)
     assert faults.main(["--bugs", "search", "--bug", "toast_as_null"]) == 0
     assert tried == [(1, "toast_as_null")]
     assert catches.load() == before | {"toast_as_null": catches.Catch(1, "O4", 1)}
 
 
-def test_a_kept_schedule_is_run_as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_kept_schedule_is_run_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     schedule = Schedule(3, "sqlite", 2, 20, (Fault("mid_rows", 7, "kill"),))
     (tmp_path / "row_lost.json").write_text(schedule.dumps("O1: a row was lost"), encoding="utf-8")
     monkeypatch.setattr(faults, "KEPT", kept(tmp_path))
     assert kept(tmp_path) == (Kept("row_lost", "O1: a row was lost", schedule),)
-    assert (faults.origin(Schedule.of(3))[0], faults.origin(Schedule.mixed(3))[0]) == ("seed-3", "mixed-3")
+    assert (faults.origin(Schedule.of(3))[0], faults.origin(Schedule.mixed(3))[0]) == (
+        "seed-3",
+        "mixed-3",
+    )
     tried = results(monkeypatch, product="O1")
     faults.main(["--schedules", "3", "--bugs", "none"])
     assert [seed for seed, _ in tried].count(3) == 2
-    assert "replay: python -m tests.faults --schedule tests/faults/schedules/row_lost.json\n" in capsys.readouterr().out
+    assert (
+        "replay: python -m tests.faults --schedule tests/faults/schedules/row_lost.json\n"
+        in capsys.readouterr().out
+    )
 
 
 def test_evidence_is_kept_only_of_what_is_not_green(tmp_path: Path) -> None:
-    for name, outcome in (("green", Outcome(Schedule.of(1))), ("red", Outcome(Schedule.of(1), oracle="O4", what="seq 7 came before"))):
+    for name, outcome in (
+        ("green", Outcome(Schedule.of(1))),
+        ("red", Outcome(Schedule.of(1), oracle="O4", what="seq 7 came before")),
+    ):
         (tmp_path / name).mkdir()
         keep(outcome, tmp_path / name)
     assert not (tmp_path / "green").exists()
     assert "seq 7 came before" in (tmp_path / "red" / "finding.txt").read_text(encoding="utf-8")
-    assert Schedule.loads((tmp_path / "red" / "schedule.json").read_text(encoding="utf-8")) == Schedule.of(1)
+    assert Schedule.loads(
+        (tmp_path / "red" / "schedule.json").read_text(encoding="utf-8")
+    ) == Schedule.of(1)

@@ -24,8 +24,15 @@ def test_the_same_seed_gives_the_same_schedule() -> None:
 def test_a_seed_means_the_same_for_ever() -> None:
     """Recorded seeds and reports of others hang on it; who changes it searches the planted bugs anew."""
     assert Schedule.of(5).setting == "after_front_commit:3:kill,after_page_merge:3:stall=1.2"
-    assert Schedule.of(12).setting == "before_front_commit:5:kill,after_position:4:kill,after_page_read:2:stall=0.2"
-    assert (Schedule.of(12).front, Schedule.of(12).rows, Schedule.of(12).stale) == ("postgres", 900, True)
+    assert (
+        Schedule.of(12).setting
+        == "before_front_commit:5:kill,after_position:4:kill,after_page_read:2:stall=0.2"
+    )
+    assert (Schedule.of(12).front, Schedule.of(12).rows, Schedule.of(12).stale) == (
+        "postgres",
+        900,
+        True,
+    )
 
 
 @pytest.mark.parametrize("first", [1, 16, 40])
@@ -35,25 +42,35 @@ def test_as_many_seeds_as_there_are_places_kill_at_each(first: int) -> None:
 
 
 def test_tables_hold_rows_where_a_copy_is_to_fail_and_now_and_then_otherwise() -> None:
-    copying = [schedule for schedule in map(Schedule.of, SEEDS) if any(fault.place in PAGES for fault in schedule.faults)]
+    copying = [
+        schedule
+        for schedule in map(Schedule.of, SEEDS)
+        if any(fault.place in PAGES for fault in schedule.faults)
+    ]
     assert all(schedule.rows for schedule in copying)
     filled = [schedule for schedule in map(Schedule.of, SEEDS) if schedule.rows]
     assert len(copying) < len(filled) < len(SEEDS)
     assert len(filled) > sum(schedule.stale for schedule in filled) > len(filled) / 4
-    assert {(schedule.front, schedule.stale) for schedule in filled} == {(f, s) for f in ("sqlite", "postgres") for s in (False, True)}
+    assert {(schedule.front, schedule.stale) for schedule in filled} == {
+        (f, s) for f in ("sqlite", "postgres") for s in (False, True)
+    }
 
 
 def test_both_front_ends_both_processes_and_all_actions_are_met() -> None:
     assert sum(Schedule.of(seed).front == "postgres" for seed in SEEDS) == 13
     faults = [fault for seed in SEEDS for fault in Schedule.of(seed).faults]
-    assert {(fault.stage, fault.action.split("=")[0]) for fault in faults} == {(s, a) for s in ("capture", "publish") for a in ("kill", "raise", "stall")}
+    assert {(fault.stage, fault.action.split("=")[0]) for fault in faults} == {
+        (s, a) for s in ("capture", "publish") for a in ("kill", "raise", "stall")
+    }
     assert sum(fault.action == "kill" for fault in faults) > len(faults) * 0.7
 
 
 KEPT_SCHEDULES = [known.schedule for known in KEPT]
 
 
-@pytest.mark.parametrize("schedule", [*map(Schedule.of, SEEDS), *map(Schedule.mixed, SEEDS), *KEPT_SCHEDULES])
+@pytest.mark.parametrize(
+    "schedule", [*map(Schedule.of, SEEDS), *map(Schedule.mixed, SEEDS), *KEPT_SCHEDULES]
+)
 def test_a_schedule_goes_through_a_file_unchanged(schedule: Schedule) -> None:
     assert Schedule.loads(schedule.dumps("nothing")) == schedule
 
@@ -61,10 +78,16 @@ def test_a_schedule_goes_through_a_file_unchanged(schedule: Schedule) -> None:
 def test_the_kept_schedules_say_what_they_found_and_are_written_as_they_are_read() -> None:
     for known in KEPT:
         assert known.found and "\n" not in known.found
-        assert (SCHEDULES / f"{known.name}.json").read_text(encoding="utf-8") == known.schedule.dumps(known.found)
+        assert (SCHEDULES / f"{known.name}.json").read_text(
+            encoding="utf-8"
+        ) == known.schedule.dumps(known.found)
 
 
-@pytest.mark.parametrize("schedule", [*map(Schedule.of, SEEDS), *KEPT_SCHEDULES], ids=lambda schedule: f"seed {schedule.seed}")
+@pytest.mark.parametrize(
+    "schedule",
+    [*map(Schedule.of, SEEDS), *KEPT_SCHEDULES],
+    ids=lambda schedule: f"seed {schedule.seed}",
+)
 def test_the_agent_understands_the_setting(schedule: Schedule) -> None:
     assert set(_parse(schedule.setting, frozenset())) == {fault.place for fault in schedule.faults}
     assert 1 <= len(schedule.happenings) <= 6
@@ -94,7 +117,9 @@ def test_every_planted_bug_was_caught_and_the_page_says_how() -> None:
     assert json.loads(catches.FILE.read_text(encoding="utf-8")).keys() == found.keys()
 
 
-@pytest.mark.parametrize("bug", [bug for bug in BUGS if bug.tier == "model"], ids=lambda bug: bug.name)
+@pytest.mark.parametrize(
+    "bug", [bug for bug in BUGS if bug.tier == "model"], ids=lambda bug: bug.name
+)
 def test_the_model_finds_its_bugs_again(bug: Bug, tmp_path: Path) -> None:
     """On the recorded batch; there is no clock, so it finds the same each time. (`make faults` does the same with all of them.)"""
     known = catches.load()[bug.name]

@@ -14,10 +14,22 @@ SCHEDULE = Schedule(
 
 
 def names(schedule: Schedule) -> set[str]:
-    return {happening.deed if isinstance(happening, Disturbance) else happening.place for happening in schedule.happenings}
+    return {
+        happening.deed if isinstance(happening, Disturbance) else happening.place
+        for happening in schedule.happenings
+    }
 
 
-@pytest.mark.parametrize("needed", [set(), {"front_restarts"}, {"broker_dies", "after_rows"}, {"front_restarts", "capture_dies", "mid_rows"}, names(SCHEDULE)])
+@pytest.mark.parametrize(
+    "needed",
+    [
+        set(),
+        {"front_restarts"},
+        {"broker_dies", "after_rows"},
+        {"front_restarts", "capture_dies", "mid_rows"},
+        names(SCHEDULE),
+    ],
+)
 def test_only_what_it_needs_is_left(needed: set[str]) -> None:
     tried: list[Schedule] = []
 
@@ -55,9 +67,16 @@ def outcomes(*given: bool) -> tuple[Callable[[], bool], list[bool]]:
 
 @pytest.mark.parametrize(
     ("given", "failing"),
-    [((True, True), True), ((False, False, False, True, True), True), ((False, False, False, False), False), ((True, False, False, False, False), False)],
+    [
+        ((True, True), True),
+        ((False, False, False, True, True), True),
+        ((False, False, False, False), False),
+        ((True, False, False, False, False), False),
+    ],
 )
-def test_two_failures_in_five_runs_count_and_no_run_is_wasted(given: tuple[bool, ...], failing: bool) -> None:
+def test_two_failures_in_five_runs_count_and_no_run_is_wasted(
+    given: tuple[bool, ...], failing: bool
+) -> None:
     run, left = outcomes(*given)
     assert fails_often(run) == failing
     assert left == []

@@ -77,7 +77,11 @@ class Outcome:
         """In a few words."""
         if self.oracle:
             return f"FOUND by {self.oracle}"
-        return f"NOT ALL FIRED: {', '.join(self.unfired)}" if self.unfired else f"ok, {self.rows} rows, {self.events} events"
+        return (
+            f"NOT ALL FIRED: {', '.join(self.unfired)}"
+            if self.unfired
+            else f"ok, {self.rows} rows, {self.events} events"
+        )
 
 
 class Found(Exception):
@@ -93,11 +97,24 @@ def trial(servers: Servers, schedule: Schedule, evidence: Path, bug: Bug | None 
     fresh_evidence(evidence)
     with fresh_database(servers.postgres) as source, _front(servers, schedule) as front:
         name = f"f{uuid.uuid4().hex[:12]}"
-        place = _installed(Installation(evidence, source, servers.kafka.bootstrap, name, tables=JOURNALED, front=front, sections=sections(evidence)), schedule)
+        place = _installed(
+            Installation(
+                evidence,
+                source,
+                servers.kafka.bootstrap,
+                name,
+                tables=JOURNALED,
+                front=front,
+                sections=sections(evidence),
+            ),
+            schedule,
+        )
         return _run(place, schedule, evidence, bug)
 
 
-def mixed_trial(ground: Ground, schedule: Schedule, evidence: Path, bug: Bug | None = None) -> Outcome:
+def mixed_trial(
+    ground: Ground, schedule: Schedule, evidence: Path, bug: Bug | None = None
+) -> Outcome:
     """The same for a schedule with disturbances."""
     fresh_evidence(evidence)
     with ground.installed(schedule, evidence) as place:
@@ -110,14 +127,22 @@ def fresh_evidence(evidence: Path) -> None:
     evidence.mkdir(parents=True)
 
 
-def _run(place: Installation, schedule: Schedule, evidence: Path, bug: Bug | None, ground: Ground | None = None) -> Outcome:
+def _run(
+    place: Installation,
+    schedule: Schedule,
+    evidence: Path,
+    bug: Bug | None,
+    ground: Ground | None = None,
+) -> Outcome:
     began = time.monotonic()
     outcome = Outcome(schedule)
     package = bug.plant(evidence / "variant") if bug else None
     jumps = any(disturbance.deed.startswith("clock_jumps") for disturbance in schedule.disturbances)
     with ArmedAgent(place, schedule.setting, package, Clock(evidence) if jumps else None) as agent:
         try:
-            Trial(place, agent, schedule, Nemesis(ground, place, agent) if ground else None).run(outcome)
+            Trial(place, agent, schedule, Nemesis(ground, place, agent) if ground else None).run(
+                outcome
+            )
         except Found as found:
             outcome.oracle, outcome.what = found.oracle, found.what
         fired = agent.fired()
@@ -160,7 +185,13 @@ class Trial:
 
     snapshots = INTERVAL
 
-    def __init__(self, place: Installation, agent: ArmedAgent, schedule: Schedule, nemesis: Nemesis | None = None) -> None:
+    def __init__(
+        self,
+        place: Installation,
+        agent: ArmedAgent,
+        schedule: Schedule,
+        nemesis: Nemesis | None = None,
+    ) -> None:
         self._place, self._agent, self._schedule, self._nemesis = place, agent, schedule, nemesis
         self._coming = list(schedule.disturbances)
         self._going_on: list[tuple[float, AbstractContextManager[None]]] = []
@@ -176,25 +207,46 @@ class Trial:
         """From the first write to the verdict."""
         place = self._place
         topics = [table.topic for table in place.judged]
-        with LiveReader(place.bootstrap, topics) as reader, watched(place.source, f"judge_{place.name}") as order:
+        with (
+            LiveReader(place.bootstrap, topics) as reader,
+            watched(place.source, f"judge_{place.name}") as order,
+        ):
             hygiene = Hygiene(place, self._agent, [PASSWORD], [order.slot])
-            with AckSampler(place.source, place.slot, self._front) as acks, PrefixReader(self._front, self.snapshots) as prefix, hygiene:
+            with (
+                AckSampler(place.source, place.slot, self._front) as acks,
+                PrefixReader(self._front, self.snapshots) as prefix,
+                hygiene,
+            ):
                 try:
                     self._write()
                     stuck = self._come_to_rest()
                 except Found as found:
                     spoke = [sampler for sampler in (prefix, acks, hygiene) if sampler.violated]
-                    raise Found(" ".join([*(sampler.oracle for sampler in spoke), found.oracle]), "\n".join([*map(str, spoke), found.what])) from None
+                    raise Found(
+                        " ".join([*(sampler.oracle for sampler in spoke), found.oracle]),
+                        "\n".join([*map(str, spoke), found.what]),
+                    ) from None
             self._expect_no_other_end()
             prefix.settle(order.read())
             self._judge(outcome, (prefix, acks), hygiene, reader, stuck)
 
     def _write(self) -> None:
         """Writes until every fault has come, and then a while longer: what came back to life must have something to do."""
-        with _Paced(self._place.source, self._schedule.seed, self.journal, self._schedule.writers, big=BIG, open_seconds=LONG) as workload:
+        with _Paced(
+            self._place.source,
+            self._schedule.seed,
+            self.journal,
+            self._schedule.writers,
+            big=BIG,
+            open_seconds=LONG,
+        ) as workload:
             deadline = time.monotonic() + ALL_FIRED + self._patience
             try:
-                while (len(self._agent.fired()) < len(self._schedule.faults) or self._coming or self._going_on) and time.monotonic() < deadline:
+                while (
+                    len(self._agent.fired()) < len(self._schedule.faults)
+                    or self._coming
+                    or self._going_on
+                ) and time.monotonic() < deadline:
                     self._disturb(workload.transactions)
                     self._expect_running()
                     self._copies.look()
@@ -232,7 +284,9 @@ class Trial:
         """Copies may be over before a fault in a copy has come: then somebody asks for a reconciliation of every table."""
         now = time.monotonic()
         fired = self._agent.fired()
-        if now < self._look_at or all(fault.place in fired for fault in self._schedule.faults if fault.place in PAGES):
+        if now < self._look_at or all(
+            fault.place in fired for fault in self._schedule.faults if fault.place in PAGES
+        ):
             return
         self._look_at = now + 0.5
         if not _standing(self._front).busy:
@@ -259,7 +313,11 @@ class Trial:
 
     def _begins(self, nemesis: Nemesis, transactions: int) -> bool:
         """Whether the next disturbance is due and both processes are there to be disturbed: a service that has just halted is started again first."""
-        if not self._coming or nemesis.down or self._coming[0].step > self._since_at_work(transactions):
+        if (
+            not self._coming
+            or nemesis.down
+            or self._coming[0].step > self._since_at_work(transactions)
+        ):
             return False
         if self._coming[0].deed in ALONE and self._going_on:
             return False
@@ -270,32 +328,59 @@ class Trial:
         """The service ends only by an error that was raised; then it is started again, as an operator would."""
         if self._agent.exit_code is None or (self._nemesis and self._nemesis.down):
             return
-        if self._agent.exit_code == HALT and self._started_again < self._fired("raise", capture=True):
+        if self._agent.exit_code == HALT and self._started_again < self._fired(
+            "raise", capture=True
+        ):
             self._started_again += 1
             self._agent.start()
             return
         codes = re.findall(r" halted stage=\w+ code=(\w+) ", self._agent.log)
-        raise Found(f"halt {codes[-1]}" if codes else f"exit {self._agent.exit_code}", self._agent.log[-2000:])
+        raise Found(
+            f"halt {codes[-1]}" if codes else f"exit {self._agent.exit_code}",
+            self._agent.log[-2000:],
+        )
 
     def _expect_no_other_end(self) -> None:
         """Processes end by the faults of the schedule only."""
         ends = Counter(map(int, re.findall(r"child_ended .* status=(-?\d+)", self._agent.log)))
         halts = self._fired("raise", capture=True)
         ends -= self._nemesis.ends if self._nemesis else Counter()
-        unforeseen = ends - Counter({-signal.SIGKILL: self._fired("kill"), HALT: halts, -signal.SIGTERM: halts, 0: halts})
+        unforeseen = ends - Counter(
+            {-signal.SIGKILL: self._fired("kill"), HALT: halts, -signal.SIGTERM: halts, 0: halts}
+        )
         if unforeseen:
-            raise Found("crash", f"a process ended without a fault: status {sorted(unforeseen)}\n{self._agent.log[-2000:]}")
+            raise Found(
+                "crash",
+                f"a process ended without a fault: status {sorted(unforeseen)}\n{self._agent.log[-2000:]}",
+            )
 
     def _fired(self, action: str, capture: bool = False) -> int:
         fired = self._agent.fired()
-        return sum(fault.action == action and fault.place in fired and (fault.stage == "capture" or not capture) for fault in self._schedule.faults)
+        return sum(
+            fault.action == action
+            and fault.place in fired
+            and (fault.stage == "capture" or not capture)
+            for fault in self._schedule.faults
+        )
 
-    def _judge(self, outcome: Outcome, samplers: Sequence[Sampler], hygiene: Hygiene, reader: LiveReader, stuck: str) -> None:
+    def _judge(
+        self,
+        outcome: Outcome,
+        samplers: Sequence[Sampler],
+        hygiene: Hygiene,
+        reader: LiveReader,
+        stuck: str,
+    ) -> None:
         """The judge's verdict, before and after the end of the service; what is only on its way gets a few seconds."""
         tables = shared_tables(self._place.config, self._place.source)
         deadline = time.monotonic() + JUDGED_AGAIN
         while True:
-            verdict = compare(Places(self._place.source, self._front, self._place.bootstrap), tables, self.journal, self._copies.until)
+            verdict = compare(
+                Places(self._place.source, self._front, self._place.bootstrap),
+                tables,
+                self.journal,
+                self._copies.until,
+            )
             if verdict.equal or time.monotonic() > deadline:
                 break
         outcome.rows, outcome.events = verdict.rows, verdict.events
@@ -305,7 +390,9 @@ class Trial:
         hygiene.inspect()
         for sampler in (*samplers, hygiene):
             sampler.report(verdict)
-        oracles = sorted(+verdict.oracles) + (["stuck"] if stuck else []) + (["time"] if late else [])
+        oracles = (
+            sorted(+verdict.oracles) + (["stuck"] if stuck else []) + (["time"] if late else [])
+        )
         if oracles or not verdict.equal:
             raise Found(" ".join(oracles) or "counts", f"{verdict}\n{stuck}\n{late}")
 
@@ -323,19 +410,29 @@ class _Standing(NamedTuple):
 
     number: int  # last event of the outbox
     published: int  # last event known to be published
-    busy: tuple[str, ...]  # tables that are not live, with their progress, and requests not answered
+    # Tables that are not live, with their progress, and requests not answered
+    busy: tuple[str, ...]
 
 
 def _standing(front: Front) -> _Standing:
     """How far they are. Raises Found for a suspended table."""
-    ((number, published),) = at_front(front, "SELECT s.number, p.number FROM sync_agent_state s, sync_agent_published p")
+    ((number, published),) = at_front(
+        front, "SELECT s.number, p.number FROM sync_agent_state s, sync_agent_published p"
+    )
     tables = "SELECT r.name, r.state, r.code, c.progress FROM sync_agent_resource r LEFT JOIN sync_agent_copy c ON c.name = r.name WHERE r.state <> 'live'"
     copies = at_front(front, tables)
-    asked = at_front(front, "SELECT kind, resource, state, report FROM sync_agent_request WHERE state IN ('asked', 'running')")
+    asked = at_front(
+        front,
+        "SELECT kind, resource, state, report FROM sync_agent_request WHERE state IN ('asked', 'running')",
+    )
     for name, state, code, _ in copies:
         if state == "suspended":
             raise Found(f"halt {code}", f"{name} is suspended")
-    return _Standing(int(number), int(published), tuple(sorted(" ".join(map(str, found)) for found in [*copies, *asked])))
+    return _Standing(
+        int(number),
+        int(published),
+        tuple(sorted(" ".join(map(str, found)) for found in [*copies, *asked])),
+    )
 
 
 def keep(outcome: Outcome, evidence: Path) -> None:
@@ -343,5 +440,7 @@ def keep(outcome: Outcome, evidence: Path) -> None:
     if outcome.green:
         shutil.rmtree(evidence)
         return
-    (evidence / "schedule.json").write_text(outcome.schedule.dumps(outcome.verdict), encoding="utf-8")
+    (evidence / "schedule.json").write_text(
+        outcome.schedule.dumps(outcome.verdict), encoding="utf-8"
+    )
     (evidence / "finding.txt").write_text(f"{outcome.verdict}\n{outcome.what}\n", encoding="utf-8")

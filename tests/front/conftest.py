@@ -34,13 +34,26 @@ TYPES = {
 
 def target(name: str, columns: tuple[str, ...], key: tuple[int, ...], **more: object) -> Target:
     """A front-end table with some of the columns of TYPES."""
-    listed = tuple(FrontColumn(c, *TYPES[c], builtin=True, not_null=i in key) for i, c in enumerate(columns))
-    return Target(name, None, name, listed, key, bool(more.get("soft_delete")), dict(more.get("technical", {})))  # type: ignore[call-overload]
+    listed = tuple(
+        FrontColumn(c, *TYPES[c], builtin=True, not_null=i in key) for i, c in enumerate(columns)
+    )
+    return Target(
+        name,
+        None,
+        name,
+        listed,
+        key,
+        bool(more.get("soft_delete")),
+        dict(more.get("technical", {})),  # type: ignore[call-overload]
+    )
 
 
 PLAIN = target('订单 "Q" %s', tuple(TYPES), (0,))
 WORDS = target("words", ("名称", "id"), (0, 1))
-TECHNICAL = {role: f"ex_{role}" for role in ("operation", "deleted", "sequence", "batch", "source_time", "sync_time")}
+TECHNICAL = {
+    role: f"ex_{role}"
+    for role in ("operation", "deleted", "sequence", "batch", "source_time", "sync_time")
+}
 SOFT = target("soft", ("id", "名称"), (0,), soft_delete=True, technical=TECHNICAL)
 TARGETS = (PLAIN, WORDS, SOFT)
 IDENTITY = {
@@ -66,7 +79,13 @@ def postgres_url(database: str) -> str:
 def sqlalchemy_url(conninfo: str) -> str:
     """The same database as SQLAlchemy names it."""
     p = conninfo_to_dict(conninfo)
-    return URL.create("postgresql+psycopg", str(p["user"]), host=str(p["host"]), port=int(str(p["port"])), database=str(p["dbname"])).render_as_string()
+    return URL.create(
+        "postgresql+psycopg",
+        str(p["user"]),
+        host=str(p["host"]),
+        port=int(str(p["port"])),
+        database=str(p["dbname"]),
+    ).render_as_string()
 
 
 @pytest.fixture
@@ -86,8 +105,16 @@ def initialise(front: SqlFront) -> None:
 def fronts(request: pytest.FixtureRequest, tmp_path: Path) -> Fronts:
     """Each kind of front end, initialised."""
     if request.param == "memory":
-        durable = empty_store({t.resource: "p" for t in TARGETS}, [t.name for t in TARGETS if not t.soft_delete], "0/10")
-        states = {name: state._replace(state="copying") for name, state in durable.stored.resources.items()}  # as init leaves them
+        durable = empty_store(
+            {t.resource: "p" for t in TARGETS},
+            [t.name for t in TARGETS if not t.soft_delete],
+            "0/10",
+        )
+        # As init leaves them
+        states = {
+            name: state._replace(state="copying")
+            for name, state in durable.stored.resources.items()
+        }
         durable.stored = durable.stored._replace(resources=states)
         return Fronts("memory", lambda: MemoryFront(durable))
     if request.param == "sqlite":
@@ -112,7 +139,13 @@ def front(fronts: Fronts) -> Iterator[Front]:
     opened.close()
 
 
-def progress(position: str, number: int = 0, batch: int = 0, seqs: dict[str, tuple[int, int]] | None = None, xids: tuple[int, ...] = ()) -> Progress:
+def progress(
+    position: str,
+    number: int = 0,
+    batch: int = 0,
+    seqs: dict[str, tuple[int, int]] | None = None,
+    xids: tuple[int, ...] = (),
+) -> Progress:
     """What a front-end transaction moves."""
     return Progress(position, 5, CommitMark(position, 9, 5), number, batch, seqs or {}, xids)
 

@@ -21,7 +21,18 @@ from agent.front.schema import copies, fingerprints, holes, metadata, requests
 from agent.front.sqlite import _IN, _OUT, SqliteFront
 from agent.front.store import SqlFront
 from agent.resource import FrontColumn, Target
-from tests.front.conftest import PLAIN, SOFT, WORDS, Fronts, initialise, progress, put, sql, target, write
+from tests.front.conftest import (
+    PLAIN,
+    SOFT,
+    WORDS,
+    Fronts,
+    initialise,
+    progress,
+    put,
+    sql,
+    target,
+    write,
+)
 
 on_databases = pytest.mark.parametrize("fronts", ["sqlite", "postgres", "mariadb"], indirect=True)
 
@@ -48,25 +59,41 @@ def connection(database: str) -> Iterator[psycopg.Connection]:
         yield opened
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(large=LARGE, small=SMALL)
-def test_sqlite_writes_floats_as_postgres_does(connection: psycopg.Connection, large: float, small: float) -> None:
+def test_sqlite_writes_floats_as_postgres_does(
+    connection: psycopg.Connection, large: float, small: float
+) -> None:
     """Byte for byte, whatever the number: a row that differs in its text alone would count as a difference."""
-    row = connection.execute("select (%s::text::float8)::text, (%s::text::float8::float4)::text", (repr(large), repr(small))).fetchone()
+    row = connection.execute(
+        "select (%s::text::float8)::text, (%s::text::float8::float4)::text",
+        (repr(large), repr(small)),
+    ).fetchone()
     assert row is not None
-    assert [_OUT[kind](_IN[kind](text)) for kind, text in zip((v.FLOAT8, v.FLOAT4), row, strict=True)] == list(row)
+    assert [
+        _OUT[kind](_IN[kind](text)) for kind, text in zip((v.FLOAT8, v.FLOAT4), row, strict=True)
+    ] == list(row)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(row=st.lists(st.none() | TEXTS | AWKWARD, min_size=1, max_size=4))
 def test_lines_are_the_servers_own(connection: psycopg.Connection, row: list[str | None]) -> None:
     """Rows of front ends without COPY are compared with the source's as lines."""
     values = psql.SQL(", ").join([psql.Literal(value) + psql.SQL("::text") for value in row])
-    with connection.cursor() as cursor, cursor.copy(psql.SQL("COPY (SELECT {}) TO STDOUT").format(values)) as copy:
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(psql.SQL("COPY (SELECT {}) TO STDOUT").format(values)) as copy,
+    ):
         assert b"".join(bytes(data) for data in copy) == line_of(row) + b"\n"
 
 
-def test_lines_of_a_wider_column_are_as_the_source_writes_them(database: str, postgres_url: str) -> None:
+def test_lines_of_a_wider_column_are_as_the_source_writes_them(
+    database: str, postgres_url: str
+) -> None:
     """5.00 stays 5.00 in a column with more digits; what a hand has put there beyond the source's digits is shown, not hidden."""
     narrow = target("narrow", ("id", "名称", "amount"), (0,))
     front = PostgresFront(postgres_url, None, 1.0)
@@ -74,10 +101,19 @@ def test_lines_of_a_wider_column_are_as_the_source_writes_them(database: str, po
     sql(database, 'CREATE TABLE narrow (id int8 primary key, "名称" text, amount numeric(40,12))')
     front.check(narrow)
     front.open("nonce")
-    write(front, narrow, {("1",): put(("1", "a\t", "5.0000000000")), ("2",): put(("2", None, None))})
+    write(
+        front, narrow, {("1",): put(("1", "a\t", "5.0000000000")), ("2",): put(("2", None, None))}
+    )
     sql(database, "INSERT INTO narrow VALUES (3, 'by hand', 5.000000000001)")
     front.begin()
-    wanted = [line_of(row) for row in (("1", "a\t", "5.0000000000"), ("2", None, None), ("3", "by hand", "5.000000000001"))]
+    wanted = [
+        line_of(row)
+        for row in (
+            ("1", "a\t", "5.0000000000"),
+            ("2", None, None),
+            ("3", "by hand", "5.000000000001"),
+        )
+    ]
     assert sorted(front.lines(narrow, None, None)) == wanted
     front.close()
 
@@ -89,7 +125,10 @@ KEY_TYPES = {  # a source's type -> (a column that holds it, whether keys stand 
     (v.INT8, "bigint"): (("INTEGER", True), ("numeric", True)),
     (v.NUMERIC, "numeric(10,2)"): (("TEXT", False), ("numeric(12,3)", True)),
     (v.DATE, "date"): (("TEXT", False), ("date", True)),
-    (v.TIMESTAMPTZ, "timestamp with time zone"): (("TEXT", False), ("timestamp with time zone", True)),
+    (v.TIMESTAMPTZ, "timestamp with time zone"): (
+        ("TEXT", False),
+        ("timestamp with time zone", True),
+    ),
     (v.UUID, "uuid"): (("TEXT", False), ("uuid", True)),
     (v.TEXT, "text"): (("TEXT", False), ('text COLLATE "C"', False)),
     (v.VARCHAR, "character varying(9)"): (("TEXT", False), ("character varying(9)", False)),
@@ -98,10 +137,20 @@ KEY_TYPES = {  # a source's type -> (a column that holds it, whether keys stand 
 
 @pytest.mark.parametrize("source", KEY_TYPES, ids=lambda source: source[1])
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_the_sources_order_is_certain_for_some_types_only(request: pytest.FixtureRequest, tmp_path: Path, kind: str, source: tuple[int, str]) -> None:
+def test_the_sources_order_is_certain_for_some_types_only(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str, source: tuple[int, str]
+) -> None:
     """Numbers, times and uuids; one doubtful column of the key makes the whole key doubtful."""
     (sqlite_type, in_sqlite), (postgres_type, in_postgres) = KEY_TYPES[source]
-    one = Target("one", None, "one", (FrontColumn("k", *source, True, True), FrontColumn("n", v.INT4, "integer", True, True)), (0, 1), False, {})
+    one = Target(
+        "one",
+        None,
+        "one",
+        (FrontColumn("k", *source, True, True), FrontColumn("n", v.INT4, "integer", True, True)),
+        (0, 1),
+        False,
+        {},
+    )
     front: SqlFront
     if kind == "sqlite":
         with sqlite3.connect(tmp_path / "front.db") as connection:
@@ -109,7 +158,10 @@ def test_the_sources_order_is_certain_for_some_types_only(request: pytest.Fixtur
         connection.close()
         front = SqliteFront(f"sqlite:///{tmp_path}/front.db", 1.0)
     else:
-        sql(request.getfixturevalue("database"), f"CREATE TABLE one (k {postgres_type}, n integer, PRIMARY KEY (k, n))")
+        sql(
+            request.getfixturevalue("database"),
+            f"CREATE TABLE one (k {postgres_type}, n integer, PRIMARY KEY (k, n))",
+        )
         front = PostgresFront(request.getfixturevalue("postgres_url"), None, 1.0)
     front.check(one)
     assert front.same_order(one) is (in_sqlite if kind == "sqlite" else in_postgres)
@@ -120,7 +172,9 @@ def test_the_sources_order_is_certain_for_some_types_only(request: pytest.Fixtur
 def test_a_value_held_as_text_is_in_no_order(database: str, postgres_url: str) -> None:
     """Such a column keeps every value, but not the order."""
     sql(database, 'CREATE TABLE one (k text COLLATE "C" PRIMARY KEY)')
-    one = Target("one", None, "one", (FrontColumn("k", v.DATE, "date", True, True),), (0,), False, {})
+    one = Target(
+        "one", None, "one", (FrontColumn("k", v.DATE, "date", True, True),), (0,), False, {}
+    )
     front = PostgresFront(postgres_url, None, 1.0)
     front.check(one)
     assert not front.same_order(one)
@@ -153,15 +207,36 @@ def test_a_new_stream_makes_every_table_copying(fronts: Fronts) -> None:
     front.move(WORDS.resource, "copying", Copy("extras", ("a", "1")))
     front.note(WORDS.resource, [("b", "1")], [])
     front.commit(progress("0/20", number=7, batch=3, seqs={PLAIN.resource: (7, 5)}, xids=(8,)))
-    front.suspend(TableChanged(resource=SOFT.resource, table="app.soft", change="column x does not exist"))
+    front.suspend(
+        TableChanged(resource=SOFT.resource, table="app.soft", change="column x does not exist")
+    )
     front.close()
     front.follow("2", 5, "1/30", 99)
     stored = state_of(front)
-    assert (stored.system_id, stored.timeline, stored.position, stored.position_time_us, stored.commit) == ("2", 5, "1/30", 99, ("", 0, 0))
-    assert (stored.number, stored.batch, stored.source_id, stored.resources[PLAIN.resource].seq) == (7, 3, "source", 7)
+    assert (
+        stored.system_id,
+        stored.timeline,
+        stored.position,
+        stored.position_time_us,
+        stored.commit,
+    ) == ("2", 5, "1/30", 99, ("", 0, 0))
+    assert (
+        stored.number,
+        stored.batch,
+        stored.source_id,
+        stored.resources[PLAIN.resource].seq,
+    ) == (7, 3, "source", 7)
     states = {name: state.state for name, state in stored.resources.items()}
-    assert states == {PLAIN.resource: "copying", WORDS.resource: "copying", SOFT.resource: "suspended"}
-    assert (dict(stored.copies), list(stored.xids), set().union(*stored.holes.values())) == ({}, [], set())
+    assert states == {
+        PLAIN.resource: "copying",
+        WORDS.resource: "copying",
+        SOFT.resource: "suspended",
+    }
+    assert (dict(stored.copies), list(stored.xids), set().union(*stored.holes.values())) == (
+        {},
+        [],
+        set(),
+    )
 
 
 @on_databases
@@ -170,16 +245,22 @@ def test_a_table_made_anew_is_copied_from_the_beginning(fronts: Fronts) -> None:
     front = opened(fronts)
     kept = Copy("extras", ("1",))
     front.start_copy(PLAIN.resource, kept)
-    front.suspend(TableChanged(resource=WORDS.resource, table="app.words", change="column x does not exist"))
+    front.suspend(
+        TableChanged(resource=WORDS.resource, table="app.words", change="column x does not exist")
+    )
     front.close()
     front.copy_again([WORDS.resource])
     stored = state_of(front)
-    assert (stored.resources[WORDS.resource].state, stored.copies) == ("copying", {PLAIN.resource: kept})
+    assert (stored.resources[WORDS.resource].state, stored.copies) == (
+        "copying",
+        {PLAIN.resource: kept},
+    )
     row = Reader(front.engine).resources()[WORDS.resource]
     assert (row["code"], row["details"]) == ("", "{}")
 
 
-@pytest.mark.parametrize("fronts", ["sqlite", "postgres"], indirect=True)  # on MariaDB the agent has no right to DROP: see test_mariadb.py
+# On MariaDB the agent has no right to DROP: see test_mariadb.py
+@pytest.mark.parametrize("fronts", ["sqlite", "postgres"], indirect=True)
 def test_a_front_end_of_an_older_version_gets_the_tables_it_lacks(fronts: Fronts) -> None:
     """Opening is enough; nothing else changes."""
     front = opened(fronts)

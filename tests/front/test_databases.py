@@ -14,7 +14,19 @@ from agent.front.postgres import PostgresFront, accepts
 from agent.front.reader import Published, Reader
 from agent.front.sqlite import SqliteFront, affinity
 from agent.front.store import SqlFront
-from tests.front.conftest import PLAIN, SOFT, WORDS, Fronts, fetch, initialise, progress, put, sql, target, write
+from tests.front.conftest import (
+    PLAIN,
+    SOFT,
+    WORDS,
+    Fronts,
+    fetch,
+    initialise,
+    progress,
+    put,
+    sql,
+    target,
+    write,
+)
 
 NARROW = target("narrow", ("id", "名称", "amount"), (0,))
 
@@ -35,23 +47,59 @@ def sqlite(url: str, statement: str) -> list[tuple[object, ...]]:
 
 SQLITE_WRONG = {
     "key": ('CREATE TABLE narrow (id INTEGER, "名称" TEXT, amount TEXT)', "primary key"),
-    "collation": ('CREATE TABLE narrow (id TEXT COLLATE NOCASE PRIMARY KEY, "名称" TEXT, amount TEXT)', "must be INTEGER"),
-    "numeric": ('CREATE TABLE narrow (id INTEGER PRIMARY KEY, "名称" TEXT, amount NUMERIC)', "amount is NUMERIC"),
+    "collation": (
+        'CREATE TABLE narrow (id TEXT COLLATE NOCASE PRIMARY KEY, "名称" TEXT, amount TEXT)',
+        "must be INTEGER",
+    ),
+    "numeric": (
+        'CREATE TABLE narrow (id INTEGER PRIMARY KEY, "名称" TEXT, amount NUMERIC)',
+        "amount is NUMERIC",
+    ),
     "missing": ('CREATE TABLE narrow (id INTEGER PRIMARY KEY, "名称" TEXT)', "amount is missing"),
-    "not null": ('CREATE TABLE narrow (id INTEGER PRIMARY KEY, "名称" TEXT NOT NULL, amount TEXT)', "NOT NULL"),
-    "extra": ('CREATE TABLE narrow (id INTEGER PRIMARY KEY, "名称" TEXT, amount TEXT, more TEXT NOT NULL)', "more is NOT NULL"),
-    "unique": ('CREATE TABLE narrow (id INTEGER PRIMARY KEY, "名称" TEXT UNIQUE, amount TEXT)', "unique index"),
+    "not null": (
+        'CREATE TABLE narrow (id INTEGER PRIMARY KEY, "名称" TEXT NOT NULL, amount TEXT)',
+        "NOT NULL",
+    ),
+    "extra": (
+        'CREATE TABLE narrow (id INTEGER PRIMARY KEY, "名称" TEXT, amount TEXT, more TEXT NOT NULL)',
+        "more is NOT NULL",
+    ),
+    "unique": (
+        'CREATE TABLE narrow (id INTEGER PRIMARY KEY, "名称" TEXT UNIQUE, amount TEXT)',
+        "unique index",
+    ),
 }
 POSTGRES_WRONG = {
     "key": ('CREATE TABLE narrow (id int8, "名称" text, amount numeric)', "no primary key"),
-    "varchar": ('CREATE TABLE narrow (id int8 primary key, "名称" varchar(5), amount numeric)', "narrower"),
-    "int": ('CREATE TABLE narrow (id int4 primary key, "名称" text, amount numeric)', "id is integer, narrower"),
-    "scale": ('CREATE TABLE narrow (id int8 primary key, "名称" text, amount numeric(30,2))', "numeric(30,2), narrower"),
+    "varchar": (
+        'CREATE TABLE narrow (id int8 primary key, "名称" varchar(5), amount numeric)',
+        "narrower",
+    ),
+    "int": (
+        'CREATE TABLE narrow (id int4 primary key, "名称" text, amount numeric)',
+        "id is integer, narrower",
+    ),
+    "scale": (
+        'CREATE TABLE narrow (id int8 primary key, "名称" text, amount numeric(30,2))',
+        "numeric(30,2), narrower",
+    ),
     "missing": ('CREATE TABLE narrow (id int8 primary key, "名称" text)', "amount is missing"),
-    "generated": ('CREATE TABLE narrow (id int8 primary key, "名称" text, amount numeric(30,10) generated always as (1) stored)', "generated"),
-    "not null": ('CREATE TABLE narrow (id int8 primary key, "名称" text not null, amount numeric)', "NOT NULL"),
-    "extra": ('CREATE TABLE narrow (id int8 primary key, "名称" text, amount numeric, more text not null)', "more is NOT NULL"),
-    "unique": ('CREATE TABLE narrow (id int8 primary key, "名称" text unique, amount numeric)', "unique index"),
+    "generated": (
+        'CREATE TABLE narrow (id int8 primary key, "名称" text, amount numeric(30,10) generated always as (1) stored)',
+        "generated",
+    ),
+    "not null": (
+        'CREATE TABLE narrow (id int8 primary key, "名称" text not null, amount numeric)',
+        "NOT NULL",
+    ),
+    "extra": (
+        'CREATE TABLE narrow (id int8 primary key, "名称" text, amount numeric, more text not null)',
+        "more is NOT NULL",
+    ),
+    "unique": (
+        'CREATE TABLE narrow (id int8 primary key, "名称" text unique, amount numeric)',
+        "unique index",
+    ),
 }
 
 
@@ -66,13 +114,18 @@ def test_sqlite_refuses_a_table_that_would_change_rows(sqlite_url: str, case: st
 
 def test_sqlite_refuses_a_key_collation(sqlite_url: str) -> None:
     """NOCASE would make 'A' and 'a' one row."""
-    sqlite(sqlite_url, 'CREATE TABLE words ("名称" TEXT COLLATE NOCASE, id INTEGER, PRIMARY KEY ("名称", id))')
+    sqlite(
+        sqlite_url,
+        'CREATE TABLE words ("名称" TEXT COLLATE NOCASE, id INTEGER, PRIMARY KEY ("名称", id))',
+    )
     with pytest.raises(FrontTableWrong, match="NOCASE"):
         SqliteFront(sqlite_url, 1.0).check(WORDS)
 
 
 @pytest.mark.parametrize("case", POSTGRES_WRONG)
-def test_postgres_refuses_a_table_that_would_change_rows(database: str, postgres_url: str, case: str) -> None:
+def test_postgres_refuses_a_table_that_would_change_rows(
+    database: str, postgres_url: str, case: str
+) -> None:
     """The error names table, column and what it must be."""
     statement, reason = POSTGRES_WRONG[case]
     sql(database, statement)
@@ -95,9 +148,15 @@ def test_postgres_refuses_a_nondeterministic_key(database: str, postgres_url: st
 
 
 @pytest.mark.parametrize("front_of", ["sqlite", "postgres"])
-def test_tables_we_create_pass_their_own_check(request: pytest.FixtureRequest, sqlite_url: str, front_of: str) -> None:
+def test_tables_we_create_pass_their_own_check(
+    request: pytest.FixtureRequest, sqlite_url: str, front_of: str
+) -> None:
     """Creating is idempotent and fits; a table that is missing is named."""
-    front: SqlFront = SqliteFront(sqlite_url, 1.0) if front_of == "sqlite" else PostgresFront(request.getfixturevalue("postgres_url"), None, 1.0)
+    front: SqlFront = (
+        SqliteFront(sqlite_url, 1.0)
+        if front_of == "sqlite"
+        else PostgresFront(request.getfixturevalue("postgres_url"), None, 1.0)
+    )
     with pytest.raises(FrontTableWrong, match="does not exist"):
         front.check(PLAIN)
     for one in (PLAIN, WORDS, SOFT):
@@ -137,7 +196,14 @@ def test_which_types_hold_which(source: str, wide: str, narrow: str) -> None:
 
 def test_sqlite_affinities() -> None:
     """https://www.sqlite.org/datatype3.html, section 3.1.1 examples."""
-    examples = {"INT": "INTEGER", "VARCHAR(255)": "TEXT", "": "BLOB", "DOUBLE PRECISION": "REAL", "DECIMAL(10,5)": "NUMERIC", "FLOATING POINT": "INTEGER"}
+    examples = {
+        "INT": "INTEGER",
+        "VARCHAR(255)": "TEXT",
+        "": "BLOB",
+        "DOUBLE PRECISION": "REAL",
+        "DECIMAL(10,5)": "NUMERIC",
+        "FLOATING POINT": "INTEGER",
+    }
     assert {declared: affinity(declared) for declared in examples} == examples
 
 
@@ -217,8 +283,10 @@ ROWS = st.tuples(
     st.none() | st.decimals(-(10**19), 10**19, places=10).map(lambda d: format(d, "f")),
     st.none() | st.sampled_from("tf"),
     st.none() | st.sampled_from(["2024-02-29", "0044-03-15 BC", "10000-01-01", "infinity"]),
-    st.none() | st.sampled_from(["1970-01-01 00:00:00+00", "0001-12-31 23:59:59.999999+00 BC", "-infinity"]),
-    st.none() | st.sampled_from(["0", "-0", "NaN", "Infinity", "-Infinity", "1.5", "1e+300", "5e-324"]),
+    st.none()
+    | st.sampled_from(["1970-01-01 00:00:00+00", "0001-12-31 23:59:59.999999+00 BC", "-infinity"]),
+    st.none()
+    | st.sampled_from(["0", "-0", "NaN", "Infinity", "-Infinity", "1.5", "1e+300", "5e-324"]),
     st.none() | st.binary().map(lambda b: "\\x" + b.hex()),
     st.none() | st.sampled_from(["null", "1", '"x"', '{"甲": [1, 2]}']),
     st.none() | st.text("ab ", max_size=5).map(lambda t: t.ljust(5)),
@@ -226,9 +294,13 @@ ROWS = st.tuples(
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres", "mariadb"])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(row=ROWS)
-def test_any_row_round_trips(kind: str, fronts: Fronts, row: tuple[str, *tuple[str | None, ...]]) -> None:
+def test_any_row_round_trips(
+    kind: str, fronts: Fronts, row: tuple[str, *tuple[str | None, ...]]
+) -> None:
     """What is written is read back, for values of every form, byte for byte."""
     if fronts.kind != kind:
         return
@@ -304,6 +376,11 @@ def test_the_reader_knows_who_the_agent_is(filled: SqlFront) -> None:
     """Identity, epoch, nonce and table states as stored."""
     reader = Reader(filled.engine)
     identity = reader.identity()
-    assert (identity.source_id, identity.nonce, identity.number, identity.epoch) == ("source", "nonce", 3, 1)
+    assert (identity.source_id, identity.nonce, identity.number, identity.epoch) == (
+        "source",
+        "nonce",
+        3,
+        1,
+    )
     assert reader.resources()[WORDS.resource]["state"] == "copying"
     filled.close()

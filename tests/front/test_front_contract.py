@@ -25,9 +25,24 @@ NULLS: FrontRow = ("2", *[None] * 9)
 
 def test_rows_come_back_as_they_went_in(front: Front) -> None:
     """Every value form survives the front end; NULL stays NULL."""
-    special: FrontRow = ("3", "", "0.0000000000", "f", "infinity", "-infinity", "NaN", "\\x", "[]", "     ")
+    special: FrontRow = (
+        "3",
+        "",
+        "0.0000000000",
+        "f",
+        "infinity",
+        "-infinity",
+        "NaN",
+        "\\x",
+        "[]",
+        "     ",
+    )
     write(front, PLAIN, {("1",): put(ROW), ("2",): put(NULLS), ("3",): put(special)})
-    assert fetch(front, PLAIN, ("1",), ("2",), ("3",), ("4",)) == {("1",): ROW, ("2",): NULLS, ("3",): special}
+    assert fetch(front, PLAIN, ("1",), ("2",), ("3",), ("4",)) == {
+        ("1",): ROW,
+        ("2",): NULLS,
+        ("3",): special,
+    }
 
 
 def test_one_transaction_holds_rows_outbox_and_position(fronts: Fronts, front: Front) -> None:
@@ -43,7 +58,12 @@ def test_one_transaction_holds_rows_outbox_and_position(fronts: Fronts, front: F
     front.commit(progress("0/20", number=1, batch=1, seqs={PLAIN.resource: (1, 5)}, xids=(7, 8)))
     front.close()
     stored = fronts.new().open("again")
-    assert (stored.position, stored.number, stored.batch, stored.resources[PLAIN.resource].seq) == ("0/20", 1, 1, 1)
+    assert (stored.position, stored.number, stored.batch, stored.resources[PLAIN.resource].seq) == (
+        "0/20",
+        1,
+        1,
+        1,
+    )
     assert stored.commit == ("0/20", 9, 5)
 
 
@@ -73,7 +93,10 @@ def test_what_a_transaction_keeps_is_gone_with_it(front: Front) -> None:
     front.keep_occupants(PLAIN.resource, {("1",): "[1]", ("2",): "[2]", ('张"三', "x"): "[3]"})
     front.keep_occupants(PLAIN.resource, {("1",): "[11]", ("2",): "", ("9",): ""})
     front.keep_occupants(WORDS.resource, {("1",): "[other]"})
-    assert front.occupants(PLAIN.resource, [("1",), ("2",), ('张"三', "x"), ("9",)]) == {("1",): "[11]", ('张"三', "x"): "[3]"}
+    assert front.occupants(PLAIN.resource, [("1",), ("2",), ('张"三', "x"), ("9",)]) == {
+        ("1",): "[11]",
+        ('张"三', "x"): "[3]",
+    }
     front.forget_occupants(PLAIN.resource)
     assert front.occupants(PLAIN.resource, [("1",)]) == {}
     assert front.occupants(WORDS.resource, [("1",)]) == {("1",): "[other]"}
@@ -103,7 +126,11 @@ def test_a_new_generation_outlives_suspensions(fronts: Fronts, front: Front) -> 
     front.close()
     other = fronts.new()
     stored = other.open("once more")
-    assert (stored.resources[name].generation, stored.resources[name].seq, stored.resources[name].state) == (2, 0, "copying")
+    assert (
+        stored.resources[name].generation,
+        stored.resources[name].seq,
+        stored.resources[name].state,
+    ) == (2, 0, "copying")
     assert stored.copies[name] == Copy(allow_deletes=True, republish=True)
     other.begin()
     other.move(name, "live", None)
@@ -117,7 +144,9 @@ def test_keys_are_bytewise(front: Front) -> None:
     """Case, trailing space, accent, width and 4-byte characters make different keys."""
     words: list[str] = ["A", "a", "a ", "à", "Ａ", "𠮷", "𠀀", "", "%s", '"']
     write(front, WORDS, {(word, "1"): put((word, "1")) for word in words})
-    assert set(fetch(front, WORDS, *((word, "1") for word in words))) == {(word, "1") for word in words}
+    assert set(fetch(front, WORDS, *((word, "1") for word in words))) == {
+        (word, "1") for word in words
+    }
 
 
 def test_many_rows_in_one_set(front: Front) -> None:
@@ -137,13 +166,19 @@ def test_rows_can_be_added_where_none_stand(front: Front) -> None:
     front.insert(PLAIN, rows, 1)
     front.rollback()
     assert fetch(front, PLAIN, ("1",), ("2",), ("9",)) == {("9",): ("9", *ROW[1:])}
-    many: dict[Key, Written] = {(f"w{n}\t\\", str(n)): put((f"w{n}\t\\", str(n))) for n in range(3000)}
+    many: dict[Key, Written] = {
+        (f"w{n}\t\\", str(n)): put((f"w{n}\t\\", str(n))) for n in range(3000)
+    }
     front.begin()
     front.insert(PLAIN, rows, 1)
     front.insert(WORDS, many, 1)
     front.insert(WORDS, {}, 1)
     front.commit(progress("0/20"))
-    assert fetch(front, PLAIN, ("1",), ("2",), ("9",)) == {("1",): ROW, ("2",): NULLS, ("9",): ("9", *ROW[1:])}
+    assert fetch(front, PLAIN, ("1",), ("2",), ("9",)) == {
+        ("1",): ROW,
+        ("2",): NULLS,
+        ("9",): ("9", *ROW[1:]),
+    }
     assert fetch(front, WORDS, *many) == {key: written.row for key, written in many.items()}
 
 
@@ -160,7 +195,11 @@ def test_keys_can_be_worked_off_from_the_beginning(front: Front) -> None:
 @pytest.mark.parametrize("limit", [1, 2, 7, 100])
 def test_keys_come_in_pages_each_once(front: Front, limit: int) -> None:
     """Past the last key of the page before, in whatever order is the front end's own; none twice, none left out."""
-    rows: dict[Key, Written] = {(word, number): put((word, number)) for word in ("", "a", "A", "a ", "𠮷", "%s", "'\\") for number in ("-1", "2", "10")}
+    rows: dict[Key, Written] = {
+        (word, number): put((word, number))
+        for word in ("", "a", "A", "a ", "𠮷", "%s", "'\\")
+        for number in ("-1", "2", "10")
+    }
     write(front, WORDS, rows)
     found: list[Key] = []
     front.begin()
@@ -177,7 +216,10 @@ def test_rows_between_two_keys_come_as_lines(front: Front) -> None:
         front.ordered = True
     front.check(PLAIN)
     assert front.same_order(PLAIN)
-    rows: dict[Key, FrontRow] = {(key,): (key, *ROW[1:]) if int(key) % 2 else (key, *NULLS[1:]) for key in ("-2", "-1", "1", "2", "9", "10", "100")}
+    rows: dict[Key, FrontRow] = {
+        (key,): (key, *ROW[1:]) if int(key) % 2 else (key, *NULLS[1:])
+        for key in ("-2", "-1", "1", "2", "9", "10", "100")
+    }
     write(front, PLAIN, {key: put(row) for key, row in rows.items()})
     front.begin()
     for after, upto, wanted in (
@@ -187,7 +229,9 @@ def test_rows_between_two_keys_come_as_lines(front: Front) -> None:
         (("-2",), ("9",), ("-1", "1", "2", "9")),
         (("3",), ("8",), ()),
     ):
-        assert sorted(front.lines(PLAIN, after, upto)) == sorted(line_of(rows[key,]) for key in wanted)
+        assert sorted(front.lines(PLAIN, after, upto)) == sorted(
+            line_of(rows[key,]) for key in wanted
+        )
     front.rollback()
 
 
@@ -254,19 +298,27 @@ def test_state_and_progress_of_a_copy_ride_with_the_rows(fronts: Fronts, front: 
     front.close()
     stored = reopened(fronts)
     assert stored.copies == {PLAIN.resource: COPY}
-    assert (stored.resources[PLAIN.resource].state, stored.resources[WORDS.resource].state) == ("copying", "live")
+    assert (stored.resources[PLAIN.resource].state, stored.resources[WORDS.resource].state) == (
+        "copying",
+        "live",
+    )
 
 
 def test_a_copy_can_be_started_whatever_the_table_was(fronts: Fronts, front: Front) -> None:
     """Suspended or live, in a transaction of its own; what was stored of an earlier copy is replaced."""
-    front.suspend(TableChanged(resource=WORDS.resource, table="app.words", change="column x does not exist"))
+    front.suspend(
+        TableChanged(resource=WORDS.resource, table="app.words", change="column x does not exist")
+    )
     front.start_copy(WORDS.resource, COPY)
     front.start_copy(WORDS.resource, Copy(allow_deletes=True))
     front.begin()
     front.rollback()
     front.close()
     stored = reopened(fronts)
-    assert (stored.resources[WORDS.resource].state, stored.copies) == ("copying", {WORDS.resource: Copy(allow_deletes=True)})
+    assert (stored.resources[WORDS.resource].state, stored.copies) == (
+        "copying",
+        {WORDS.resource: Copy(allow_deletes=True)},
+    )
 
 
 def test_holes_ride_with_the_rows(fronts: Fronts, front: Front) -> None:
@@ -285,7 +337,10 @@ def test_holes_ride_with_the_rows(fronts: Fronts, front: Front) -> None:
     front.commit(progress("0/30"))
     front.close()
     holes = reopened(fronts).holes
-    assert {name: set(keys) for name, keys in holes.items() if keys} == {WORDS.resource: {long, quoted, ("b", "1")}, PLAIN.resource: {("1",)}}
+    assert {name: set(keys) for name, keys in holes.items() if keys} == {
+        WORDS.resource: {long, quoted, ("b", "1")},
+        PLAIN.resource: {("1",)},
+    }
 
 
 def test_a_suspension_is_stored_and_leaves_the_others_alone(fronts: Fronts, front: Front) -> None:
@@ -295,12 +350,19 @@ def test_a_suspension_is_stored_and_leaves_the_others_alone(fronts: Fronts, fron
         front.move(one.resource, "copying", COPY)
         front.note(one.resource, [("1",)], [])
     front.commit(progress("0/20"))
-    front.suspend(TableChanged(resource=WORDS.resource, table="app.words", change="column x does not exist"))
+    front.suspend(
+        TableChanged(resource=WORDS.resource, table="app.words", change="column x does not exist")
+    )
     front.close()
     stored = reopened(fronts)
-    assert (stored.resources[WORDS.resource].state, stored.resources[PLAIN.resource].state) == ("suspended", "copying")
+    assert (stored.resources[WORDS.resource].state, stored.resources[PLAIN.resource].state) == (
+        "suspended",
+        "copying",
+    )
     assert stored.copies == {PLAIN.resource: COPY}
-    assert {name: set(keys) for name, keys in stored.holes.items() if keys} == {PLAIN.resource: {("1",)}}
+    assert {name: set(keys) for name, keys in stored.holes.items() if keys} == {
+        PLAIN.resource: {("1",)}
+    }
 
 
 def test_fingerprints_are_kept_alone_or_with_the_rows(fronts: Fronts, front: Front) -> None:
@@ -315,19 +377,27 @@ def test_fingerprints_are_kept_alone_or_with_the_rows(fronts: Fronts, front: Fro
     front.keep_fingerprint(SOFT.resource, {"columns": "committed"})
     front.commit(progress("0/20"))
     front.close()
-    assert reopened(fronts).fingerprints == {WORDS.resource: {"columns": '{"名称": "1"}'}, SOFT.resource: {"columns": "committed"}}
+    assert reopened(fronts).fingerprints == {
+        WORDS.resource: {"columns": '{"名称": "1"}'},
+        SOFT.resource: {"columns": "committed"},
+    }
 
 
 def test_requests_are_answered_until_they_are_done(front: Front) -> None:
     """Oldest first; one that is running is still to be answered, one that is done or failed is not; one withdrawn is told of."""
-    first, second, third = (Request(f"id{n}", kind, WORDS.resource, n == 2) for n, kind in enumerate(("verify", "reconcile", "suspend"), 1))
+    first, second, third = (
+        Request(f"id{n}", kind, WORDS.resource, n == 2)
+        for n, kind in enumerate(("verify", "reconcile", "suspend"), 1)
+    )
     third = third._replace(values={"code": "TOPIC_LOST", "values": {"topic": "主题"}})
     for request, asked_us in ((second, 20), (first, 10), (third, 30)):
         ask(front, request, asked_us)
     assert front.requests() == [first, second, third]
     assert front.answer(first.id, "running", {"rows": 1})
     assert front.requests() == [first._replace(running=True), second, third]
-    assert front.answer(first.id, "done", {"rows": 2, "differences": [{"kind": "missing", "key": "张三"}]})
+    assert front.answer(
+        first.id, "done", {"rows": 2, "differences": [{"kind": "missing", "key": "张三"}]}
+    )
     front.begin()
     assert front.answer(second.id, "failed", {"state": "suspended"})
     assert not front.answer("withdrawn", "done", {})
@@ -337,7 +407,10 @@ def test_requests_are_answered_until_they_are_done(front: Front) -> None:
     assert front.answer(second.id, "failed", {"state": "suspended"})
     front.commit(progress("0/20"))
     assert front.requests() == [third]
-    assert answered(front, first.id) == ("done", {"rows": 2, "differences": [{"kind": "missing", "key": "张三"}]})
+    assert answered(front, first.id) == (
+        "done",
+        {"rows": 2, "differences": [{"kind": "missing", "key": "张三"}]},
+    )
     assert answered(front, second.id) == ("failed", {"state": "suspended"})
 
 
@@ -364,13 +437,22 @@ def ask(front: Front, request: Request, asked_us: int) -> None:
     """Asks the service something, as a command does beside it."""
     if isinstance(front, MemoryFront):
         both = {**front.durable.requests, request.id: (request, "asked", {"asked_us": asked_us})}
-        front.durable.requests = dict(sorted(both.items(), key=lambda item: int(item[1][2]["asked_us"])))
+        front.durable.requests = dict(
+            sorted(both.items(), key=lambda item: int(item[1][2]["asked_us"]))
+        )
         return
     assert isinstance(front, SqlFront)
     with front.engine.begin() as connection:
-        values = {"id": request.id, "kind": request.kind, "resource": request.resource, "allow_deletes": int(request.allow_deletes)}
+        values = {
+            "id": request.id,
+            "kind": request.kind,
+            "resource": request.resource,
+            "allow_deletes": int(request.allow_deletes),
+        }
         report = json.dumps(request.values, ensure_ascii=False)
-        connection.execute(insert(requests).values(**values, state="asked", report=report, asked_us=asked_us))
+        connection.execute(
+            insert(requests).values(**values, state="asked", report=report, asked_us=asked_us)
+        )
 
 
 def answered(front: Front, request: str) -> tuple[str, object]:
@@ -380,7 +462,9 @@ def answered(front: Front, request: str) -> tuple[str, object]:
         return state, report
     assert isinstance(front, SqlFront)
     with front.engine.connect() as connection:
-        row = connection.execute(select(requests.c.state, requests.c.report).where(requests.c.id == request)).one()
+        row = connection.execute(
+            select(requests.c.state, requests.c.report).where(requests.c.id == request)
+        ).one()
     return str(row[0]), json.loads(row[1])
 
 

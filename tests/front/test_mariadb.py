@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
-from agent.errors import FrontBusy, FrontTableWrong, FrontUnfit, FrontUnreachable, LoginRefused, NotInitialised, RowRefused
+from agent.errors import (
+    FrontBusy,
+    FrontTableWrong,
+    FrontUnfit,
+    FrontUnreachable,
+    LoginRefused,
+    NotInitialised,
+    RowRefused,
+)
 from agent.events import values as v
 from agent.front.mariadb import MariaDbFront
 from agent.front.mariadb_columns import Columns, column_type, declared, holds
@@ -17,7 +25,18 @@ from agent.front.mariadb_session import mariadb_engine
 from agent.front.outbox import Batch
 from agent.front.reader import Published, Reader
 from agent.resource import FrontColumn, Target
-from tests.front.conftest import PLAIN, SOFT, WORDS, fetch, gone, initialise, progress, put, target, write
+from tests.front.conftest import (
+    PLAIN,
+    SOFT,
+    WORDS,
+    fetch,
+    gone,
+    initialise,
+    progress,
+    put,
+    target,
+    write,
+)
 from tests.services.mariadb import MariaDbAddress, connected, execute
 from tests.waiting import eventually
 
@@ -36,40 +55,92 @@ def front(mariadb_url: str) -> MariaDbFront:
 @pytest.fixture
 def administrator(mariadb_server: MariaDbAddress, mariadb_database: str) -> str:
     """URL of the administrator in the same database."""
-    return mariadb_server.url.set(database=mariadb_database.rpartition("/")[2]).render_as_string(hide_password=False)
+    return mariadb_server.url.set(database=mariadb_database.rpartition("/")[2]).render_as_string(
+        hide_password=False
+    )
 
 
 def table(*columns: tuple[str, int, str], key: int = 1) -> Target:
     """A table of these columns (name, type, its name), of which the first are the key."""
-    listed = tuple(FrontColumn(name, oid, kind, builtin=True, not_null=i < key) for i, (name, oid, kind) in enumerate(columns))
+    listed = tuple(
+        FrontColumn(name, oid, kind, builtin=True, not_null=i < key)
+        for i, (name, oid, kind) in enumerate(columns)
+    )
     return Target("t", None, "t", listed, tuple(range(key)), soft_delete=False, technical={})
 
 
 # ---- refusals at start
 
 WRONG = {
-    "key": (f"(id bigint, `名称` longtext, amount decimal(30,10)) {BIN}", "no primary key or unique index on (id)"),
-    "key and more": (f"(id bigint, `名称` longtext, amount decimal(30,10), more int, primary key (id, more)) {BIN}", "more is NOT NULL"),
-    "another key": (f"(id bigint, `名称` longtext, amount decimal(30,10), more int default 1, primary key (id, more)) {BIN}", "unique index on (id) alone"),
-    "unique": (f"(id bigint primary key, `名称` varchar(10), amount decimal(30,10), unique u (amount)) {BIN}", "must be LONGTEXT"),
-    "unique besides": (f"(id bigint primary key, `名称` longtext, amount decimal(30,10), unique u (amount)) {BIN}", "unique index u besides the key"),
+    "key": (
+        f"(id bigint, `名称` longtext, amount decimal(30,10)) {BIN}",
+        "no primary key or unique index on (id)",
+    ),
+    "key and more": (
+        f"(id bigint, `名称` longtext, amount decimal(30,10), more int, primary key (id, more)) {BIN}",
+        "more is NOT NULL",
+    ),
+    "another key": (
+        f"(id bigint, `名称` longtext, amount decimal(30,10), more int default 1, primary key (id, more)) {BIN}",
+        "unique index on (id) alone",
+    ),
+    "unique": (
+        f"(id bigint primary key, `名称` varchar(10), amount decimal(30,10), unique u (amount)) {BIN}",
+        "must be LONGTEXT",
+    ),
+    "unique besides": (
+        f"(id bigint primary key, `名称` longtext, amount decimal(30,10), unique u (amount)) {BIN}",
+        "unique index u besides the key",
+    ),
     "text": (f"(id bigint primary key, `名称` text, amount decimal(30,10)) {BIN}", "名称 is text"),
-    "integer": (f"(id int primary key, `名称` longtext, amount decimal(30,10)) {BIN}", "id is int(11)"),
-    "unsigned": (f"(id bigint unsigned primary key, `名称` longtext, amount decimal(30,10)) {BIN}", "unsigned"),
-    "scale": (f"(id bigint primary key, `名称` longtext, amount decimal(30,9)) {BIN}", "amount is decimal(30,9)"),
-    "precision": (f"(id bigint primary key, `名称` longtext, amount decimal(29,10)) {BIN}", "amount is decimal(29,10)"),
-    "double": (f"(id bigint primary key, `名称` longtext, amount double) {BIN}", "amount is double"),
+    "integer": (
+        f"(id int primary key, `名称` longtext, amount decimal(30,10)) {BIN}",
+        "id is int(11)",
+    ),
+    "unsigned": (
+        f"(id bigint unsigned primary key, `名称` longtext, amount decimal(30,10)) {BIN}",
+        "unsigned",
+    ),
+    "scale": (
+        f"(id bigint primary key, `名称` longtext, amount decimal(30,9)) {BIN}",
+        "amount is decimal(30,9)",
+    ),
+    "precision": (
+        f"(id bigint primary key, `名称` longtext, amount decimal(29,10)) {BIN}",
+        "amount is decimal(29,10)",
+    ),
+    "double": (
+        f"(id bigint primary key, `名称` longtext, amount double) {BIN}",
+        "amount is double",
+    ),
     "missing": (f"(id bigint primary key, `名称` longtext) {BIN}", "amount is missing"),
-    "generated": (f"(id bigint primary key, `名称` longtext, amount decimal(30,10) as (1) stored) {BIN}", "amount is generated"),
-    "not null": (f"(id bigint primary key, `名称` longtext not null, amount decimal(30,10)) {BIN}", "名称 is NOT NULL"),
-    "extra": (f"(id bigint primary key, `名称` longtext, amount decimal(30,10), more int not null) {BIN}", "more is NOT NULL"),
-    "charset": (f"(id bigint primary key, `名称` longtext character set utf8mb3, amount decimal(30,10)) {BIN}", "character set utf8mb3"),
-    "engine": ("(id bigint primary key, `名称` longtext, amount decimal(30,10)) ENGINE = MyISAM DEFAULT CHARACTER SET utf8mb4", "engine is MyISAM"),
+    "generated": (
+        f"(id bigint primary key, `名称` longtext, amount decimal(30,10) as (1) stored) {BIN}",
+        "amount is generated",
+    ),
+    "not null": (
+        f"(id bigint primary key, `名称` longtext not null, amount decimal(30,10)) {BIN}",
+        "名称 is NOT NULL",
+    ),
+    "extra": (
+        f"(id bigint primary key, `名称` longtext, amount decimal(30,10), more int not null) {BIN}",
+        "more is NOT NULL",
+    ),
+    "charset": (
+        f"(id bigint primary key, `名称` longtext character set utf8mb3, amount decimal(30,10)) {BIN}",
+        "character set utf8mb3",
+    ),
+    "engine": (
+        "(id bigint primary key, `名称` longtext, amount decimal(30,10)) ENGINE = MyISAM DEFAULT CHARACTER SET utf8mb4",
+        "engine is MyISAM",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_table_that_would_change_rows_is_refused(administrator: str, mariadb_url: str, case: str) -> None:
+def test_a_table_that_would_change_rows_is_refused(
+    administrator: str, mariadb_url: str, case: str
+) -> None:
     """The error names table, column and what it must be."""
     statement, reason = WRONG[case]
     execute(administrator, f"CREATE TABLE narrow {statement}")
@@ -81,7 +152,11 @@ def test_a_table_that_would_change_rows_is_refused(administrator: str, mariadb_u
 @pytest.mark.parametrize("right", ["SELECT", "INSERT", "UPDATE", "DELETE"])
 def test_a_missing_right_is_named(administrator: str, mariadb_url: str, right: str) -> None:
     """Before a row needs it; rights that roles bring count."""
-    front, user, database = MariaDbFront(mariadb_url, None, 1.0), make_url(mariadb_url).username, make_url(mariadb_url).database
+    front, user, database = (
+        MariaDbFront(mariadb_url, None, 1.0),
+        make_url(mariadb_url).username,
+        make_url(mariadb_url).database,
+    )
     front.create(PLAIN)
     execute(administrator, f"REVOKE {right} ON `{database}`.* FROM '{user}'@'%'")
     with pytest.raises(FrontTableWrong, match=f"lacks the right {right}$"):
@@ -90,17 +165,30 @@ def test_a_missing_right_is_named(administrator: str, mariadb_url: str, right: s
     front.check(PLAIN)
 
 
-@pytest.mark.parametrize("collation", ["utf8mb4_general_ci", "utf8mb4_unicode_ci", "utf8mb4_bin", "utf8mb4_unicode_nopad_ci"])
-def test_key_collations_that_merge_rows_are_refused(administrator: str, mariadb_url: str, collation: str) -> None:
+@pytest.mark.parametrize(
+    "collation",
+    ["utf8mb4_general_ci", "utf8mb4_unicode_ci", "utf8mb4_bin", "utf8mb4_unicode_nopad_ci"],
+)
+def test_key_collations_that_merge_rows_are_refused(
+    administrator: str, mariadb_url: str, collation: str
+) -> None:
     """Case, accents, trailing spaces or all characters of four bytes would be one key."""
-    execute(administrator, f"CREATE TABLE words (`名称` varchar(766) COLLATE {collation}, id bigint, PRIMARY KEY (`名称`, id)) {BIN}")
+    execute(
+        administrator,
+        f"CREATE TABLE words (`名称` varchar(766) COLLATE {collation}, id bigint, PRIMARY KEY (`名称`, id)) {BIN}",
+    )
     with pytest.raises(FrontTableWrong, match=f"collation {collation}.*must be utf8mb4_nopad_bin"):
         MariaDbFront(mariadb_url, None, 1.0).check(WORDS)
 
 
-def test_a_key_on_the_beginning_of_a_column_is_refused(administrator: str, mariadb_url: str) -> None:
+def test_a_key_on_the_beginning_of_a_column_is_refused(
+    administrator: str, mariadb_url: str
+) -> None:
     """Rows whose keys begin alike would be one."""
-    execute(administrator, f"CREATE TABLE words (`名称` varchar(766), id bigint NOT NULL, PRIMARY KEY (`名称`(10), id)) {BIN}")
+    execute(
+        administrator,
+        f"CREATE TABLE words (`名称` varchar(766), id bigint NOT NULL, PRIMARY KEY (`名称`(10), id)) {BIN}",
+    )
     with pytest.raises(FrontTableWrong, match="alone and whole"):
         MariaDbFront(mariadb_url, None, 1.0).check(WORDS)
 
@@ -119,19 +207,30 @@ def test_tables_we_create_pass_their_own_check(administrator: str, mariadb_url: 
         front.check(WORDS._replace(technical={"batch": "ex_batch"}))
 
 
-def test_the_agents_own_tables_roll_back_and_tell_names_apart(administrator: str, front: MariaDbFront) -> None:
+def test_the_agents_own_tables_roll_back_and_tell_names_apart(
+    administrator: str, front: MariaDbFront
+) -> None:
     """InnoDB and a collation by bytes, though the database's defaults are others."""
-    rows = execute(administrator, "SELECT engine, table_collation FROM information_schema.tables WHERE table_schema = database() AND table_name LIKE 'sync%'")
+    rows = execute(
+        administrator,
+        "SELECT engine, table_collation FROM information_schema.tables WHERE table_schema = database() AND table_name LIKE 'sync%'",
+    )
     assert len(rows) > 8
     assert set(rows) == {("InnoDB", "utf8mb4_bin")}
 
 
-def test_a_front_end_of_an_older_version_gets_the_tables_it_lacks(administrator: str, front: MariaDbFront) -> None:
+def test_a_front_end_of_an_older_version_gets_the_tables_it_lacks(
+    administrator: str, front: MariaDbFront
+) -> None:
     """Opening is enough."""
     execute(administrator, "DROP TABLE sync_agent_hole, sync_agent_request")
     assert front.open("nonce").position == "0/10"
     front.close()
-    assert execute(administrator, "SELECT * FROM sync_agent_hole") == execute(administrator, "SELECT * FROM sync_agent_request") == []
+    assert (
+        execute(administrator, "SELECT * FROM sync_agent_hole")
+        == execute(administrator, "SELECT * FROM sync_agent_request")
+        == []
+    )
 
 
 # ---- types
@@ -148,7 +247,15 @@ def test_types_we_create() -> None:
         "SMALLINT", "TINYINT(1)", "VARCHAR(20)", "LONGTEXT", "VARCHAR(13)", "LONGTEXT", "VARCHAR(32)", "VARCHAR(36)", "LONGBLOB", "VARCHAR(36)", "LONGTEXT",
         "VARCHAR(3)", "VARCHAR(16)",
     ]  # fmt: skip
-    assert {column_type(table(("a", v.INT8, "bigint"), *[(f"c{n}", v.VARCHAR, "character varying(255)") for n in range(80)]), 1)} == {"LONGTEXT"}
+    assert {
+        column_type(
+            table(
+                ("a", v.INT8, "bigint"),
+                *[(f"c{n}", v.VARCHAR, "character varying(255)") for n in range(80)],
+            ),
+            1,
+        )
+    } == {"LONGTEXT"}
 
 
 @pytest.mark.parametrize(
@@ -161,7 +268,9 @@ def test_types_we_create() -> None:
         ([("a", v.BYTEA, "bytea"), ("b", v.UUID, "uuid")], f"VARBINARY({3072 - 4 * 36})"),
     ],
 )
-def test_keys_fill_what_an_index_holds(mariadb_url: str, columns: list[tuple[str, int, str]], wanted: str) -> None:
+def test_keys_fill_what_an_index_holds(
+    mariadb_url: str, columns: list[tuple[str, int, str]], wanted: str
+) -> None:
     """And the server takes them."""
     made = table(*columns, key=len(columns))
     assert column_type(made, 0) == wanted
@@ -212,7 +321,14 @@ def test_native_columns_give_the_sources_text_back(administrator: str, front: Ma
     front.open("nonce")
     rows = [
         ("0", "5.00", "2024-02-29", "2024-02-29 12:00:00", "2024-02-29 12:00:00.5+00", "7"),
-        ("1", "-0.10", "0001-01-01", "9999-12-31 23:59:59.999999", "0001-01-01 00:00:00.000001+00", "-7"),
+        (
+            "1",
+            "-0.10",
+            "0001-01-01",
+            "9999-12-31 23:59:59.999999",
+            "0001-01-01 00:00:00.000001+00",
+            "-7",
+        ),
         ("2", None, None, None, None, None),
     ]
     write(front, NATIVE, {(row[0],): put(row) for row in rows})
@@ -222,15 +338,29 @@ def test_native_columns_give_the_sources_text_back(administrator: str, front: Ma
     front.close()
 
 
-@pytest.mark.parametrize(("place", "value"), [(1, "NaN"), (2, "infinity"), (2, "0044-03-15 BC"), (3, "10000-01-01 00:00:00"), (4, "-infinity"), (5, "x" * 21)])
-def test_a_value_a_native_column_lacks_is_refused(administrator: str, front: MariaDbFront, place: int, value: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (1, "NaN"),
+        (2, "infinity"),
+        (2, "0044-03-15 BC"),
+        (3, "10000-01-01 00:00:00"),
+        (4, "-infinity"),
+        (5, "x" * 21),
+    ],
+)
+def test_a_value_a_native_column_lacks_is_refused(
+    administrator: str, front: MariaDbFront, place: int, value: str
+) -> None:
     """The table is named and the column, never the value; nothing remains."""
     execute(administrator, NATIVE_TABLE)
     front.check(NATIVE)
     front.open("nonce")
     front.begin()
     with pytest.raises(RowRefused) as refused:
-        front.write(NATIVE, {("1",): put(("1", *[value if i == place else None for i in range(1, 6)]))}, 1)
+        front.write(
+            NATIVE, {("1",): put(("1", *[value if i == place else None for i in range(1, 6)]))}, 1
+        )
     assert NATIVE.columns[place].name in refused.value.text("en")
     assert value not in str(refused.value)
     front.close()
@@ -251,14 +381,19 @@ def test_a_key_is_refused_rather_than_cut(front: MariaDbFront, key: str) -> None
 
 
 @settings(max_examples=300, deadline=None)
-@given(a=st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)), b=st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)))
+@given(
+    a=st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)),
+    b=st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)),
+)
 def test_pages_end_where_they_should(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     """The spelled-out comparison of keys is the comparison of tuples."""
     from agent.front.mariadb import _beyond
 
     for operator, wanted in ((">", a > b), ("<=", a <= b)):
         spelled = _beyond([str(part) for part in a], [str(part) for part in b], operator)
-        assert eval(spelled.replace(" = ", " == ").replace("AND", "and").replace("OR", "or")) is wanted
+        assert (
+            eval(spelled.replace(" = ", " == ").replace("AND", "and").replace("OR", "or")) is wanted
+        )
 
 
 def test_keys_page_through_a_table_in_its_own_order(front: MariaDbFront) -> None:
@@ -276,7 +411,11 @@ def test_keys_page_through_a_table_in_its_own_order(front: MariaDbFront) -> None
 
 def test_only_numbers_stand_in_the_sources_order(front: MariaDbFront) -> None:
     """And pages of such a table are read as lines."""
-    assert (front.same_order(PLAIN), front.same_order(WORDS), front.same_order(SOFT)) == (True, False, True)
+    assert (front.same_order(PLAIN), front.same_order(WORDS), front.same_order(SOFT)) == (
+        True,
+        False,
+        True,
+    )
     front.open("nonce")
     write(front, SOFT, {(str(n),): put((str(n), f"{n}\t")) for n in range(5)})
     write(front, SOFT, {("2",): gone()})
@@ -293,13 +432,17 @@ def test_sessions_do_not_hang_on_the_servers_settings(mariadb_url: str) -> None:
     """The test's server has an empty sql_mode, another zone and another collation."""
     with mariadb_engine(mariadb_url, None, 2.5).connect() as connection:
         names = "sql_mode, time_zone, innodb_lock_wait_timeout, lock_wait_timeout, character_set_client, tx_isolation, default_storage_engine"
-        found = connection.exec_driver_sql("SELECT " + ", ".join(f"@@{name}" for name in names.split(", "))).one()
+        found = connection.exec_driver_sql(
+            "SELECT " + ", ".join(f"@@{name}" for name in names.split(", "))
+        ).one()
     mode, *others = found
     assert "STRICT_ALL_TABLES" in mode
     assert others == ["+00:00", 3, 3, "utf8mb4", "READ-COMMITTED", "InnoDB"]
 
 
-def test_a_server_that_cannot_keep_the_promise_is_named(administrator: str, mariadb_url: str) -> None:
+def test_a_server_that_cannot_keep_the_promise_is_named(
+    administrator: str, mariadb_url: str
+) -> None:
     """MySQL's name for a MariaDB; a packet too small for the outbox."""
     with pytest.raises(FrontUnfit, match="does not know utf8mb4_0900_bin"):
         MariaDbFront(mariadb_url.replace("mariadb+", "mysql+"), None, 1.0).open("nonce")
@@ -319,7 +462,9 @@ def test_a_refused_login_and_a_server_that_is_away(mariadb_url: str) -> None:
         MariaDbFront("mariadb+pymysql://nobody@127.0.0.1:1/nothing", None, 1.0).open("nonce")
 
 
-def test_a_changed_password_is_read_at_the_next_connection(administrator: str, mariadb_url: str) -> None:
+def test_a_changed_password_is_read_at_the_next_connection(
+    administrator: str, mariadb_url: str
+) -> None:
     """The front end that was refused gets in with what the file says by then."""
     known = ["old"]
     front = MariaDbFront(mariadb_url, lambda: known[-1], 1.0)
@@ -367,7 +512,9 @@ def test_ddl_of_others_waits_for_the_transaction(administrator: str, front: Mari
     front.write(WORDS, {("a", "1"): put(("a", "1"))}, 1)
     ddl = threading.Thread(target=execute, args=(administrator, "ALTER TABLE words ADD more int"))
     ddl.start()
-    waiting = "SELECT count(*) FROM information_schema.processlist WHERE state LIKE '%metadata lock%'"
+    waiting = (
+        "SELECT count(*) FROM information_schema.processlist WHERE state LIKE '%metadata lock%'"
+    )
     eventually(lambda: execute(administrator, waiting) == [(1,)], what="the other waits")
     assert execute(administrator, "SELECT count(*) FROM soft") == [(0,)]
     front.write(SOFT, {("1",): put(("1", "一"))}, 1)
@@ -378,7 +525,9 @@ def test_ddl_of_others_waits_for_the_transaction(administrator: str, front: Mari
     front.close()
 
 
-def test_ddl_of_others_within_a_transaction_leaves_all_or_nothing(administrator: str, front: MariaDbFront) -> None:
+def test_ddl_of_others_within_a_transaction_leaves_all_or_nothing(
+    administrator: str, front: MariaDbFront
+) -> None:
     """A table not yet touched loses a column: its write fails, and what was written before is gone too."""
     front.open("nonce")
     front.begin()
@@ -398,7 +547,10 @@ def test_a_killed_session_is_a_lost_connection(administrator: str, front: MariaD
     front.open("nonce")
     front.begin()
     front.write(WORDS, {("a", "1"): put(("a", "1"))}, 1)
-    (session,) = execute(administrator, "SELECT id FROM information_schema.processlist WHERE db = database() AND user <> substring_index(user(), '@', 1)")
+    (session,) = execute(
+        administrator,
+        "SELECT id FROM information_schema.processlist WHERE db = database() AND user <> substring_index(user(), '@', 1)",
+    )
     execute(administrator, f"KILL {session[0]}")
     with pytest.raises(FrontUnreachable):
         front.commit(progress("0/20"))
@@ -451,7 +603,10 @@ def test_columns_not_checked_yet_are_as_we_create_them() -> None:
     assert pymysql.converters.escape_string("a'\\") == r"a\'\\"
 
 
-@pytest.mark.parametrize(("scheme", "collation"), [("mariadb+pymysql", "utf8mb4_nopad_bin"), ("mysql+pymysql", "utf8mb4_0900_bin")])
+@pytest.mark.parametrize(
+    ("scheme", "collation"),
+    [("mariadb+pymysql", "utf8mb4_nopad_bin"), ("mysql+pymysql", "utf8mb4_0900_bin")],
+)
 def test_the_plan_names_collation_and_engine(scheme: str, collation: str) -> None:
     """Without a connection; MySQL has a collation of its own (the server itself: not tried)."""
     statement = MariaDbFront(f"{scheme}://u@127.0.0.1:1/d", None, 1.0).create_statement(WORDS)

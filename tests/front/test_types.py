@@ -86,7 +86,12 @@ class Scene(NamedTuple):
             application.execute("SET client_encoding = 'UTF8'")
             for statement in statements:
                 application.execute(statement)
-        messages = read_until(self.source, lambda so_far: any(isinstance(m, Change) for m in so_far) and isinstance(so_far[-1], Commit))
+        messages = read_until(
+            self.source,
+            lambda so_far: (
+                any(isinstance(m, Change) for m in so_far) and isinstance(so_far[-1], Commit)
+            ),
+        )
         for held in self.held.values():
             held.apply(self.resource, messages)
         return [message for message in messages if isinstance(message, Change)]
@@ -94,7 +99,9 @@ class Scene(NamedTuple):
     def page(self, keys: Sequence[Key]) -> list[bytes]:
         """The rows under the keys as a page."""
         token = f"page {next(NUMBERS)}"
-        self.source.ask(Ask(token, "typed", self.resource.table, self.resource.columns, (), 0, keys=keys))
+        self.source.ask(
+            Ask(token, "typed", self.resource.table, self.resource.columns, (), 0, keys=keys)
+        )
 
         def read() -> Any:
             list(self.source.read(0.01))
@@ -112,7 +119,9 @@ class Scene(NamedTuple):
             for frame in frames(batch):
                 if isinstance(frame, OutboxEvent):
                     row = json.loads(frame.value)["after"]
-                    formed = tuple(from_json(self.types[name], row[name]) for name in self.judged.names)
+                    formed = tuple(
+                        from_json(self.types[name], row[name]) for name in self.judged.names
+                    )
                     found[formed[:1]] = formed
         with held.front.engine.begin() as connection:
             connection.exec_driver_sql("DELETE FROM sync_agent_outbox")
@@ -122,7 +131,11 @@ class Scene(NamedTuple):
         """Stream, page, every front end and every outbox have these rows."""
         lines = self.page(list(streamed))
         self.same("page", streamed, {self.resource.key_of(row): row for row in map(row_of, lines)})
-        stored = {key: row for key, row in source_rows(self.business.conninfo, self.judged, self.types) if (str(key[0]),) in streamed}
+        stored = {
+            key: row
+            for key, row in source_rows(self.business.conninfo, self.judged, self.types)
+            if (str(key[0]),) in streamed
+        }
         for name, held in self.held.items():
             target = self.resource.target
             held.front.begin()
@@ -130,10 +143,20 @@ class Scene(NamedTuple):
             if held.front.same_order(target):
                 assert set(lines) <= set(held.front.lines(target, None, None)), name
             held.front.rollback()
-            self.same(name, stored, {key: row for key, row in front_rows(held.place, self.judged, self.types) if key in stored})
+            self.same(
+                name,
+                stored,
+                {
+                    key: row
+                    for key, row in front_rows(held.place, self.judged, self.types)
+                    if key in stored
+                },
+            )
             self.same(f"events of {name}", stored, self.events(held))
 
-    def same(self, who: str, expected: Mapping[Any, Sequence[Any]], found: Mapping[Any, Sequence[Any]]) -> None:
+    def same(
+        self, who: str, expected: Mapping[Any, Sequence[Any]], found: Mapping[Any, Sequence[Any]]
+    ) -> None:
         """Compares value by value, so that a failure names the type."""
         assert found.keys() == expected.keys(), who
         for key, row in expected.items():
@@ -157,31 +180,64 @@ def followed(front: SqlFront, place: Place, resource: Resource, create: str | No
     return Held(front, place)
 
 
-def fronts(request: pytest.FixtureRequest, resource: Resource, folder: Path, stack: ExitStack, everything: bool) -> Iterator[tuple[str, Held]]:
+def fronts(
+    request: pytest.FixtureRequest,
+    resource: Resource,
+    folder: Path,
+    stack: ExitStack,
+    everything: bool,
+) -> Iterator[tuple[str, Held]]:
     """SQLite; if everything is wanted, also MariaDB, PostgreSQL, and PostgreSQL with columns of type text that somebody else made."""
-    yield "sqlite", followed(SqliteFront(f"sqlite:///{folder}/front.db", 5.0), folder / "front.db", resource)
+    yield (
+        "sqlite",
+        followed(SqliteFront(f"sqlite:///{folder}/front.db", 5.0), folder / "front.db", resource),
+    )
     if not everything:
         return
     mariadb: MariaDbAddress = request.getfixturevalue("mariadb_server")
     url = stack.enter_context(mariadb.fresh_database())
-    yield "mariadb", followed(MariaDbFront(url.replace("mariadb://", "mariadb+pymysql://", 1), None, 5.0), url, resource)
+    yield (
+        "mariadb",
+        followed(
+            MariaDbFront(url.replace("mariadb://", "mariadb+pymysql://", 1), None, 5.0),
+            url,
+            resource,
+        ),
+    )
     server: PostgresAddress = request.getfixturevalue("postgres18")
     texts = ", ".join(f'"{column.name}" text' for column in resource.target.columns)
-    for name, create in (("postgres", None), ("postgres as text", f"CREATE TABLE typed ({texts}, PRIMARY KEY (id))")):
+    for name, create in (
+        ("postgres", None),
+        ("postgres as text", f"CREATE TABLE typed ({texts}, PRIMARY KEY (id))"),
+    ):
         conninfo = stack.enter_context(fresh_database(server))
-        yield name, followed(PostgresFront(sqlalchemy_url(conninfo), None, 5.0), conninfo, resource, create)
+        yield (
+            name,
+            followed(
+                PostgresFront(sqlalchemy_url(conninfo), None, 5.0), conninfo, resource, create
+            ),
+        )
 
 
 @pytest.fixture(scope="module", params=VERSIONS, ids=lambda version: f"postgres{version}")
-def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Scene]:
     """A source of each version; all front ends behind the newest."""
     folder = tmp_path_factory.mktemp("types")
     with ExitStack() as stack:
-        business = PostgresBusiness(stack.enter_context(fresh_database(request.getfixturevalue(f"postgres{request.param}"))), folder)
+        business = PostgresBusiness(
+            stack.enter_context(
+                fresh_database(request.getfixturevalue(f"postgres{request.param}"))
+            ),
+            folder,
+        )
         stack.callback(business.close)
         columns = ", ".join(f"{name} {kind.name}" for name, kind in COLUMNS.items())
         create = f"CREATE TABLE typed (id int8 PRIMARY KEY, n int4, {columns}, large text)"
-        business.transaction(*MADE, create, "ALTER TABLE typed ALTER large SET STORAGE EXTERNAL", *CARELESS)
+        business.transaction(
+            *MADE, create, "ALTER TABLE typed ALTER large SET STORAGE EXTERNAL", *CARELESS
+        )
         business.publish("typed")
         names = ["id", "n", *COLUMNS, "large"]
         shared = ResourceSettings(name="typed", table="public.typed", columns=names)
@@ -189,26 +245,43 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         source = business.source(configured)
         source.open(business.initial(), silent_never)
         resource = Resource(shared, configured, source.tables()["public", "typed"])
-        judged = SharedTable("unit.typed", "public", "typed", {name: name for name in names}, ("id",), "typed")
+        judged = SharedTable(
+            "unit.typed", "public", "typed", {name: name for name in names}, ("id",), "typed"
+        )
         held = dict(fronts(request, resource, folder, stack, everything=request.param == 18))
         for one in held.values():
             stack.callback(one.front.engine.dispose)
             stack.callback(one.front.close)
-        yield Scene(business, source, resource, held, judged, column_types(business.conninfo, judged))
+        yield Scene(
+            business, source, resource, held, judged, column_types(business.conninfo, judged)
+        )
 
 
 def inserted(scene: Scene, rows: Sequence[Sequence[str | None]]) -> dict[Key, FrontRow]:
     """New rows with these values in COLUMNS, as they were streamed."""
-    made = [sql.SQL(", ").join([sql.Literal(str(next(NUMBERS))), sql.SQL("1"), *map(sql.Literal, row)]) for row in rows]
+    made = [
+        sql.SQL(", ").join([sql.Literal(str(next(NUMBERS))), sql.SQL("1"), *map(sql.Literal, row)])
+        for row in rows
+    ]
     values = sql.SQL(", ").join([sql.SQL("({})").format(row) for row in made])
     changes = scene.commit(sql.SQL("INSERT INTO typed VALUES {}").format(values))
     binding = scene.resource.bind(changes[0].relation)
     return {binding.key_of(change.new): binding.read(change.new) for change in changes}  # type: ignore[misc, arg-type]
 
 
-@settings(max_examples=15, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-@given(rows=st.lists(st.tuples(*[st.none() | kind.values for kind in KINDS]), min_size=4, max_size=4))
-def test_rows_of_every_type_are_the_same_everywhere(scene: Scene, rows: list[tuple[str | None, ...]]) -> None:
+@settings(
+    max_examples=15,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(
+    rows=st.lists(st.tuples(*[st.none() | kind.values for kind in KINDS]), min_size=4, max_size=4)
+)
+def test_rows_of_every_type_are_the_same_everywhere(
+    scene: Scene, rows: list[tuple[str | None, ...]]
+) -> None:
     """Texts byte for byte; in an event, and for the judge who reads the databases himself, the documented form."""
     scene.agree(inserted(scene, rows))
 
@@ -217,7 +290,9 @@ def test_a_large_value_that_did_not_change_is_kept(scene: Scene) -> None:
     """A megabyte that is not in the log, between arrays and other types: each front end has it."""
     (key, row) = next(iter(inserted(scene, [[None] * len(KINDS)]).items()))
     where = sql.SQL(" WHERE id = {}").format(sql.Literal(key[0]))
-    filled = sql.SQL("UPDATE typed SET large = (SELECT string_agg(md5(n::text), '-') FROM generate_series(1, {}) n)").format(sql.Literal(LARGE // 33))
+    filled = sql.SQL(
+        "UPDATE typed SET large = (SELECT string_agg(md5(n::text), '-') FROM generate_series(1, {}) n)"
+    ).format(sql.Literal(LARGE // 33))
     scene.commit(filled + where)
     (change,) = scene.commit(sql.Composed([sql.SQL("UPDATE typed SET n = n + 1")]) + where)
     assert change.new is not None
@@ -241,9 +316,13 @@ def test_every_shape_of_a_value(scene: Scene) -> None:
         "bool[]": ("{t,f}", [True, False]),
         "money[]": ("{1}", ["1.00"]), "bit(5)": ("00101", "00101"), "char(6)": ("ab", "ab    "), "date": ("12345-06-07", "+012345-06-07"),
     }  # fmt: skip
-    (row,) = inserted(scene, [[samples[kind.name][0] if kind.name in samples else None for kind in KINDS]]).values()
+    (row,) = inserted(
+        scene, [[samples[kind.name][0] if kind.name in samples else None for kind in KINDS]]
+    ).values()
     made = json.loads(scene.resource.row_json(row))
-    assert {kind.name: made[name] for name, kind in COLUMNS.items() if kind.name in samples} == {name: form for name, (_, form) in samples.items()}
+    assert {kind.name: made[name] for name, kind in COLUMNS.items() if kind.name in samples} == {
+        name: form for name, (_, form) in samples.items()
+    }
 
 
 def test_what_a_postgresql_front_end_has_of_its_own(scene: Scene) -> None:
@@ -255,7 +334,19 @@ def test_what_a_postgresql_front_end_has_of_its_own(scene: Scene) -> None:
             "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'typed'::regclass AND attnum > 0"
         ).fetchall()
     columns: dict[str, str] = dict(found)
-    texts = {"money", "regclass", "span", "mood", "pair", "money[]", "mood[]", "pair[]", "low[]", "words[]", "text"}
+    texts = {
+        "money",
+        "regclass",
+        "span",
+        "mood",
+        "pair",
+        "money[]",
+        "mood[]",
+        "pair[]",
+        "low[]",
+        "words[]",
+        "text",
+    }
     assert {kind.name for name, kind in COLUMNS.items() if columns[name] == "text"} == texts
     assert {kind.name: columns[name] for name, kind in COLUMNS.items() if kind.name in ("words", "low", "int4[]", "numeric(20,4)[]", "int4range[]")} == {
         "words": "text[]", "low": "numeric(12,3)", "int4[]": "integer[]", "numeric(20,4)[]": "numeric(20,4)[]", "int4range[]": "int4range[]",

@@ -18,26 +18,65 @@ MADE = (
 
 LETTERS = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 AWKWARD = st.text(st.sampled_from("a张😀 \t\n\\\"'{},;()NUL"), max_size=6)
-text = AWKWARD | st.text(LETTERS, max_size=12) | st.sampled_from(["NULL", "null", "\\N", "\\x00", "{}"])
+text = (
+    AWKWARD
+    | st.text(LETTERS, max_size=12)
+    | st.sampled_from(["NULL", "null", "\\N", "\\x00", "{}"])
+)
 binary = st.binary(max_size=30).map(lambda data: "\\x" + data.hex())
 special = ["NaN", "Infinity", "-Infinity"]
-numbers = st.decimals(-(10**12), 10**12, places=6).map(str) | st.sampled_from([*special, "0.000", "-0.10", "1e30", "1e-30"])
-dates = st.dates().map(str) | st.sampled_from(["infinity", "-infinity", "0044-03-15 BC", "4714-11-24 BC", "12345-06-07", "5874897-12-31", "0001-01-01"])
+numbers = st.decimals(-(10**12), 10**12, places=6).map(str) | st.sampled_from(
+    [*special, "0.000", "-0.10", "1e30", "1e-30"]
+)
+dates = st.dates().map(str) | st.sampled_from(
+    [
+        "infinity",
+        "-infinity",
+        "0044-03-15 BC",
+        "4714-11-24 BC",
+        "12345-06-07",
+        "5874897-12-31",
+        "0001-01-01",
+    ]
+)
 times = st.times().map(str) | st.sampled_from(["24:00:00", "00:00:00.000001"])
-moments = st.datetimes().map(str) | st.sampled_from(["infinity", "-infinity", "0044-03-15 12:00:00.25 BC", "294276-12-31 23:59:59.999999", "12026-01-01"])
+moments = st.datetimes().map(str) | st.sampled_from(
+    [
+        "infinity",
+        "-infinity",
+        "0044-03-15 12:00:00.25 BC",
+        "294276-12-31 23:59:59.999999",
+        "12026-01-01",
+    ]
+)
 zones = st.sampled_from(["+00", "+08", "-03:30", "+15:59", "-15:59:59"])
-zoned = st.tuples(st.datetimes().map(str), zones).map("".join) | st.sampled_from(["infinity", "-infinity", "0044-03-15 12:00:00.25+08 BC"])
+zoned = st.tuples(st.datetimes().map(str), zones).map("".join) | st.sampled_from(
+    ["infinity", "-infinity", "0044-03-15 12:00:00.25+08 BC"]
+)
 intervals = st.tuples(*[st.integers(-20_000, 20_000)] * 3, st.integers(-(10**12), 10**12)).map(
     lambda p: f"{p[0]} years {p[1]} mons {p[2]} days {p[3] / 1e6:.6f} secs"
-) | st.sampled_from(["0", "1 year 2 mons 3 days 04:05:06.7", "-1 day +00:00:00.000001", "500000000:00:54.775807", "-178000000 years"])
+) | st.sampled_from(
+    [
+        "0",
+        "1 year 2 mons 3 days 04:05:06.7",
+        "-1 day +00:00:00.000001",
+        "500000000:00:54.775807",
+        "-178000000 years",
+    ]
+)
 coordinates = st.floats(-1e9, 1e9).map(repr)
 points = st.tuples(coordinates, coordinates).map(lambda p: f"({p[0]},{p[1]})")
 json = st.recursive(
     st.sampled_from(["null", "true", "-1.50", "1e3", '"\\u5f20 \\\\ \\" x"', '"{}"']),
-    lambda inner: st.lists(inner, max_size=3).map(lambda parts: f"[ {','.join(parts)}]") | inner.map(lambda part: f'{{"键 k":  {part}, "a": {part}}}'),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda parts: f"[ {','.join(parts)}]")
+        | inner.map(lambda part: f'{{"键 k":  {part}, "a": {part}}}')
+    ),
     max_leaves=4,
 )
-networks = st.sampled_from(["10.0.0.1", "10.0.0.0/8", "::1", "2001:db8::/32", "0.0.0.0/0", "255.255.255.255/32"])
+networks = st.sampled_from(
+    ["10.0.0.1", "10.0.0.0/8", "::1", "2001:db8::/32", "0.0.0.0/0", "255.255.255.255/32"]
+)
 moods = st.sampled_from(["高兴", "so so", '{"}', ""])
 prices = st.decimals(0, 999, places=3).map(str)
 
@@ -47,22 +86,38 @@ def quoted(part: str) -> str:
     return '"' + part.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-pairs = st.tuples(st.integers(-9, 9).map(str) | st.just(""), st.just("") | text.map(quoted)).map(lambda p: f"({p[0]},{p[1]})")
+pairs = st.tuples(st.integers(-9, 9).map(str) | st.just(""), st.just("") | text.map(quoted)).map(
+    lambda p: f"({p[0]},{p[1]})"
+)
 
 
 def ranges(bound: Texts) -> Texts:
     """Ranges of a type whose every value may stand first, for the second is left open."""
-    opened = st.tuples(st.sampled_from("[("), bound).map(lambda p: f"{p[0]}{quoted(p[1])},)") | bound.map(lambda b: f"(,{quoted(b)}]")
-    return opened | bound.map(lambda b: f"[{quoted(b)},{quoted(b)}]") | st.sampled_from(["empty", "(,)"])
+    opened = st.tuples(st.sampled_from("[("), bound).map(
+        lambda p: f"{p[0]}{quoted(p[1])},)"
+    ) | bound.map(lambda b: f"(,{quoted(b)}]")
+    return (
+        opened
+        | bound.map(lambda b: f"[{quoted(b)},{quoted(b)}]")
+        | st.sampled_from(["empty", "(,)"])
+    )
 
 
 def arrays(element: Texts, delimiter: str = ",") -> Texts:
     """Arrays of one to three dimensions, empty ones, NULL elements, other bounds."""
     parts = st.just("NULL") | element.map(quoted)
     flat = st.lists(parts, min_size=1, max_size=3)
-    square = st.lists(st.tuples(parts, parts), min_size=1, max_size=2).map(lambda rows: [f"{{{delimiter.join(row)}}}" for row in rows])
-    whole = (flat | square | square.map(lambda rows: [f"{{{delimiter.join(rows)}}}"])).map(lambda inner: f"{{{delimiter.join(inner)}}}")
-    return whole | st.just("{}") | flat.map(lambda inner: f"[-1:{len(inner) - 2}]={{{delimiter.join(inner)}}}")
+    square = st.lists(st.tuples(parts, parts), min_size=1, max_size=2).map(
+        lambda rows: [f"{{{delimiter.join(row)}}}" for row in rows]
+    )
+    whole = (flat | square | square.map(lambda rows: [f"{{{delimiter.join(rows)}}}"])).map(
+        lambda inner: f"{{{delimiter.join(inner)}}}"
+    )
+    return (
+        whole
+        | st.just("{}")
+        | flat.map(lambda inner: f"[-1:{len(inner) - 2}]={{{delimiter.join(inner)}}}")
+    )
 
 
 class Kind(NamedTuple):
@@ -81,11 +136,14 @@ KINDS: Sequence[Kind] = [
         "int4": st.integers(-(2**31), 2**31 - 1).map(str),
         "int8": st.integers(-(2**63), 2**63 - 1).map(str),
         "oid": st.integers(0, 2**32 - 1).map(str),
-        "float4": st.floats(width=32).map(repr) | st.sampled_from([*special, "-0", "1e-45", "3.4028235e38"]),
-        "float8": st.floats().map(repr) | st.sampled_from([*special, "-0", "5e-324", "1.7976931348623157e308"]),
+        "float4": st.floats(width=32).map(repr)
+        | st.sampled_from([*special, "-0", "1e-45", "3.4028235e38"]),
+        "float8": st.floats().map(repr)
+        | st.sampled_from([*special, "-0", "5e-324", "1.7976931348623157e308"]),
         "numeric": numbers,
         "numeric(20,4)": st.decimals(-(10**15), 10**15, places=4).map(str) | st.just("NaN"),
-        "money": st.decimals(-(10**13), 10**13, places=2).map(str) | st.sampled_from(["-0.01", "0"]),
+        "money": st.decimals(-(10**13), 10**13, places=2).map(str)
+        | st.sampled_from(["-0.01", "0"]),
         "text": text,
         "varchar(20)": text,
         "char(6)": st.text(st.sampled_from("a张 "), max_size=6),
@@ -114,7 +172,8 @@ KINDS: Sequence[Kind] = [
         "line": st.just("{1,-2.5,3}"),
         "lseg": st.tuples(points, points).map(lambda p: f"[{p[0]},{p[1]}]"),
         "box": st.tuples(points, points).map(",".join),
-        "path": st.lists(points, min_size=1, max_size=3).map(lambda p: f"[{','.join(p)}]") | points.map(lambda p: f"({p})"),
+        "path": st.lists(points, min_size=1, max_size=3).map(lambda p: f"[{','.join(p)}]")
+        | points.map(lambda p: f"({p})"),
         "polygon": st.lists(points, min_size=1, max_size=3).map(lambda p: f"({','.join(p)})"),
         "circle": points.map(lambda p: f"<{p},2.5>"),
         "int4range": ranges(st.integers(-9, 9).map(str)),

@@ -19,7 +19,16 @@ def fuzz(name: str, seconds: int) -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds):
         (corpus / f"seed-{number}").write_bytes(seed)
-    atheris.Setup([sys.argv[0], f"-max_total_time={seconds}", "-max_len=20000", f"-artifact_prefix={FOLDER}/{name}-", str(corpus)], target)
+    atheris.Setup(
+        [
+            sys.argv[0],
+            f"-max_total_time={seconds}",
+            "-max_len=20000",
+            f"-artifact_prefix={FOLDER}/{name}-",
+            str(corpus),
+        ],
+        target,
+    )
     atheris.Fuzz()
 
 
@@ -40,7 +49,11 @@ def main() -> int:
         parser.error(f"no target {', '.join(unknown)}; there are {', '.join(TARGETS)}")
     command = [sys.executable, "-m", "tests.fuzz", "--alone", "--seconds", str(options.seconds)]
     failed = [name for name in names if subprocess.run([*command, name], check=False).returncode]
-    print(f"fuzz: {', '.join(failed)} failed, inputs below {FOLDER}" if failed else f"fuzz: no fault in {', '.join(names)}")
+    print(
+        f"fuzz: {', '.join(failed)} failed, inputs below {FOLDER}"
+        if failed
+        else f"fuzz: no fault in {', '.join(names)}"
+    )
     return int(bool(failed))
 
 

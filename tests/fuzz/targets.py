@@ -22,7 +22,9 @@ from agent.resource import Resource, SourceColumn, SourceTable
 from tests.unit import encoder
 
 ROOT = Path(__file__).parent.parent.parent
-RELATION = Relation(7, "业务", "t", "d", (Column("id", INT8, -1, True), Column("note", TEXT, -1, False)))
+RELATION = Relation(
+    7, "业务", "t", "d", (Column("id", INT8, -1, True), Column("note", TEXT, -1, False))
+)
 KEY_TYPES = (INT8, TEXT, DATE, TIMESTAMPTZ, BYTEA, UUID, FLOAT8)
 
 
@@ -64,7 +66,10 @@ def state(data: bytes) -> None:
 
 @cache
 def _keyed() -> Resource:
-    columns = tuple(SourceColumn(f"c{i}", oid, oid, "text", builtin=True, not_null=True, generated="") for i, oid in enumerate(KEY_TYPES))
+    columns = tuple(
+        SourceColumn(f"c{i}", oid, oid, "text", builtin=True, not_null=True, generated="")
+        for i, oid in enumerate(KEY_TYPES)
+    )
     names = [column.name for column in columns]
     settings = Settings.model_validate(
         {
@@ -72,7 +77,9 @@ def _keyed() -> Resource:
             "resource": [{"name": "t", "table": "t", "columns": names}],
         }
     )  # fmt: skip
-    return Resource(settings.resource[0], settings, SourceTable(1, "public", "t", columns, tuple(names), "d"))
+    return Resource(
+        settings.resource[0], settings, SourceTable(1, "public", "t", columns, tuple(names), "d")
+    )
 
 
 def key(data: bytes) -> None:
@@ -120,7 +127,12 @@ def _batch() -> bytes:
 
 
 def _stream() -> bytes:
-    messages = (encoder.begin(5, 6, 10**15), encoder.insert(7, ("1", "张")), encoder.update(7, ("1", None), ("2", None)), encoder.commit(6, 7, 10**15))
+    messages = (
+        encoder.begin(5, 6, 10**15),
+        encoder.insert(7, ("1", "张")),
+        encoder.update(7, ("1", None), ("2", None)),
+        encoder.commit(6, 7, 10**15),
+    )
     return b"".join(map(_long, messages))
 
 
@@ -129,14 +141,29 @@ Target = Callable[[bytes], None]
 TARGETS: dict[str, tuple[Target, tuple[bytes, ...]]] = {
     "config": (
         config,
-        ((ROOT / "config" / "agent.example.toml").read_bytes(), b'[[resource]]\nname = "a"', b"resource = 1\n[kafka]\nsasl = []", b"[[front]]\nurl = 5"),
+        (
+            (ROOT / "config" / "agent.example.toml").read_bytes(),
+            b'[[resource]]\nname = "a"',
+            b"resource = 1\n[kafka]\nsasl = []",
+            b"[[front]]\nurl = 5",
+        ),
     ),
     "pgoutput": (pgoutput, (_stream(), _long(encoder.relation(RELATION)))),
     "outbox": (outbox, (_batch(), b"\x28\xb5\x2f\xfd\x20\x03\x19\x00\x00abc")),
     "state": (state, (RECORD.dumps(), b"{}", b"[1]")),
     "key": (
         key,
-        (json.dumps({f"c{i}": value for i, value in enumerate((1, "a", "2026-01-01", "2026-01-01T00:00:00Z", "AAA=", "u", 1.5))}).encode(), b'{"c0":1}'),
+        (
+            json.dumps(
+                {
+                    f"c{i}": value
+                    for i, value in enumerate(
+                        (1, "a", "2026-01-01", "2026-01-01T00:00:00Z", "AAA=", "u", 1.5)
+                    )
+                }
+            ).encode(),
+            b'{"c0":1}',
+        ),
     ),
     "http": (
         http,

@@ -16,7 +16,18 @@ from agent.connectors.base import Ask, Page
 from agent.connectors.memory import MemorySource
 from agent.control import Control
 from agent.errors import SourceUnreachable
-from agent.events.changes import UNCHANGED, Begin, Change, Commit, HighPosition, Message, Row, Snapshot, Truncate, lsn_number
+from agent.events.changes import (
+    UNCHANGED,
+    Begin,
+    Change,
+    Commit,
+    HighPosition,
+    Message,
+    Row,
+    Snapshot,
+    Truncate,
+    lsn_number,
+)
 from agent.events.lines import line_of
 from agent.front import applier
 from agent.front.base import Copy, Request, Stored
@@ -28,7 +39,8 @@ from tests.pipeline.model import RELATIONS, catalogued, settings
 
 KEYS, PAGE, STEPS, ENDLESS = 8, 3, 60, 4000
 Rows = dict[int, tuple[str, str]]  # id -> state, big
-Effect = tuple[int | None, int | None, tuple[str, Any] | None]  # old key, new key, new state and big
+# Old key, new key, new state and big
+Effect = tuple[int | None, int | None, tuple[str, Any] | None]
 Statement = list[Effect]  # each of another row, all at once
 TABLE = "plain"
 
@@ -45,7 +57,8 @@ class LateSource(MemorySource):
         self.rnd, self.control, self.table, self.durable = rnd, control, table, durable
         self.rows: Rows = {}
         self.seen: list[bool] = []  # whether the transaction of that number is visible
-        self.locked: set[int] = set()  # keys of transactions that are not visible yet: nobody else can change them
+        # Keys of transactions that are not visible yet: nobody else can change them
+        self.locked: set[int] = set()
         self.effects: list[list[Statement] | None] = []  # by transaction; None: emptied
         self.rank = list(range(KEYS))
         rnd.shuffle(self.rank)
@@ -72,22 +85,35 @@ class LateSource(MemorySource):
             statements: list[Statement] = []
             messages: list[Message] = []
             for _ in range(rnd.choice((1, 1, 2, 3, 4))):
-                statements.append(self._shuffle(free) if relation.identity == "f" and rnd.random() < 0.5 else [self._effect(self.rows, free)])
-                messages += (message for effect in statements[-1] for message in self._messages(effect))
+                statements.append(
+                    self._shuffle(free)
+                    if relation.identity == "f" and rnd.random() < 0.5
+                    else [self._effect(self.rows, free)]
+                )
+                messages += (
+                    message for effect in statements[-1] for message in self._messages(effect)
+                )
                 _apply(self.rows, statements[-1])
             self._log(messages, statements)
 
     def _shuffle(self, free: list[int]) -> Statement:
         """Rows exchange their keys, or pass them on; some are made, some deleted. Rows may share a key until the end of it."""
         rnd = self.rnd
-        olds = [key if key in self.rows else None for key in rnd.sample(free, rnd.randint(1, len(free)))]
+        olds = [
+            key if key in self.rows else None for key in rnd.sample(free, rnd.randint(1, len(free)))
+        ]
         moving = {key for key in olds if key is not None}
         news = [key for key in free if key in moving or key not in self.rows]
         rnd.shuffle(news)
         statement: Statement = []
         for old in olds:
             self.number += 1
-            whole = (rnd.choice(("open", "open", "draft")), UNCHANGED if old is not None and rnd.random() < 0.3 else f"v{rnd.choice((0, self.number))}")
+            whole = (
+                rnd.choice(("open", "open", "draft")),
+                UNCHANGED
+                if old is not None and rnd.random() < 0.3
+                else f"v{rnd.choice((0, self.number))}",
+            )
             new = news.pop() if news and rnd.random() < 0.85 else None
             if old is not None or new is not None:
                 statement.append((old, new, None if new is None else whole))
@@ -111,13 +137,19 @@ class LateSource(MemorySource):
         old, new, value = effect
         relation = RELATIONS[self.table]
         full = relation.identity == "f"
-        before: Row | None = None if old is None or (new is not None and old == new and not full) else (str(old), None, None, None)
+        before: Row | None = (
+            None
+            if old is None or (new is not None and old == new and not full)
+            else (str(old), None, None, None)
+        )
         if full and old is not None:
             before = (str(old), *self.rows[old], "x")
         after: Row | None = None if new is None or value is None else (str(new), *value, "x")
         if full and after is not None and self.rnd.random() < 0.2:
             detour = (str(self.rnd.randrange(KEYS)), *(after[1:] if before is None else before[1:]))
-            yield Change(relation, "I" if before is None else "U", before, detour, True, self._lsn(), 100)
+            yield Change(
+                relation, "I" if before is None else "U", before, detour, True, self._lsn(), 100
+            )
             before = detour
         op = "I" if before is None and old is None else "D" if new is None else "U"
         yield Change(relation, op, before, after, full and before is not None, self._lsn(), 100)
@@ -127,7 +159,13 @@ class LateSource(MemorySource):
 
     def _log(self, messages: Sequence[Message], effects: list[Statement] | None) -> None:
         number = len(self.log) + 1
-        self.log.append([Begin(number, number * 1000 + 900, number), *messages, Commit(number, number * 1000 + 999, number)])
+        self.log.append(
+            [
+                Begin(number, number * 1000 + 900, number),
+                *messages,
+                Commit(number, number * 1000 + 999, number),
+            ]
+        )
         self.effects.append(effects)
         self.seen.append(False)
         self.locked |= touched(effects)
@@ -137,7 +175,13 @@ class LateSource(MemorySource):
         hidden = [i for i, seen in enumerate(self.seen) if not seen]
         if hidden:
             self.seen[self.rnd.choice(hidden)] = True
-            self.locked = set().union(*(touched(effects) for effects, seen in zip(self.effects, self.seen, strict=True) if not seen))
+            self.locked = set().union(
+                *(
+                    touched(effects)
+                    for effects, seen in zip(self.effects, self.seen, strict=True)
+                    if not seen
+                )
+            )
 
     def visible(self) -> Rows:
         """What a new snapshot sees."""
@@ -159,7 +203,11 @@ class LateSource(MemorySource):
         """One step of the schedule."""
         self.steps += 1
         if self.steps == self.ask_at and self.kind:
-            self.durable.requests["asked"] = Request("asked", self.kind, self.table, False), "asked", {}
+            self.durable.requests["asked"] = (
+                Request("asked", self.kind, self.table, False),
+                "asked",
+                {},
+            )
         if self.steps > ENDLESS:
             raise NeverEnds
         x = self.rnd.random()
@@ -210,10 +258,20 @@ class LateSource(MemorySource):
             keys, more = [int(key[0]) for key in ask.keys if int(key[0]) in rows], False
         else:
             after = -1 if ask.after is None else order(int(ask.after[0]))
-            keys = sorted((key for key in rows if order(key) > after), key=order)[: min(ask.limit, PAGE)]
+            keys = sorted((key for key in rows if order(key) > after), key=order)[
+                : min(ask.limit, PAGE)
+            ]
             more = len(keys) == min(ask.limit, PAGE)
         names = [column.name for column in ask.columns]
-        lines = [line_of([{"id": str(key), "state": rows[key][0], "big": rows[key][1]}[name] for name in names]) for key in keys]
+        lines = [
+            line_of(
+                [
+                    {"id": str(key), "state": rows[key][0], "big": rows[key][1]}[name]
+                    for name in names
+                ]
+            )
+            for key in keys
+        ]
         self._page = Page(ask.token, lines, ask.limit, more)
         self._log([HighPosition(ask.token)], [])
 
@@ -242,21 +300,34 @@ class LateSource(MemorySource):
         return len(self.rows)
 
     def _stop_when_done(self) -> None:
-        if self._done and self._next >= len(self.log) and not self._rest and lsn_number(self.durable.stored.position) >= len(self.log) * 1000:
+        if (
+            self._done
+            and self._next >= len(self.log)
+            and not self._rest
+            and lsn_number(self.durable.stored.position) >= len(self.log) * 1000
+        ):
             self.control.stop()
 
     @property
     def _done(self) -> bool:
         """Whether the table is live and what was asked is answered (failed: a verify that met the table copying)."""
         asked = self.durable.requests.get("asked")
-        return self.durable.stored.resources[self.table].state == "live" and (not self.kind or (asked is not None and asked[1] in ("done", "failed")))
+        return self.durable.stored.resources[self.table].state == "live" and (
+            not self.kind or (asked is not None and asked[1] in ("done", "failed"))
+        )
 
 
 def touched(statements: list[Statement] | None) -> set[int]:
     """The keys a transaction has changed."""
     if statements is None:
         return set(range(KEYS))
-    return {key for statement in statements for old, new, _ in statement for key in (old, new) if key is not None}
+    return {
+        key
+        for statement in statements
+        for old, new, _ in statement
+        for key in (old, new)
+        if key is not None
+    }
 
 
 def _apply(rows: Rows, statement: Statement) -> None:
@@ -270,11 +341,19 @@ def _apply(rows: Rows, statement: Statement) -> None:
 class HandOver:
     """One schedule, run to its end: the copy of a table, or (`asked`: verify, reconcile) the comparison of one that was always live and equal."""
 
-    def __init__(self, seed: int, table: str = TABLE, ordered: bool = False, asked: str = "", large: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int,
+        table: str = TABLE,
+        ordered: bool = False,
+        asked: str = "",
+        large: bool = False,
+    ) -> None:
         rnd = random.Random(seed)
         self.table = table
         self.asked = asked
-        self.flush = rnd.choice((1, 2, applier.FLUSH_MESSAGES))  # messages after which a set is worked off, also inside a transaction
+        # Messages after which a set is worked off, also inside a transaction
+        self.flush = rnd.choice((1, 2, applier.FLUSH_MESSAGES))
         base = settings(max_event_bytes=2_000 if large else 1_000_000)
         only = [resource for resource in base.resource if resource.name == table]
         self.settings = base.model_copy(
@@ -283,7 +362,9 @@ class HandOver:
         )  # fmt: skip
         self.durable = empty_store({table: f"p.{table}"}, [table])
         self.stale: dict[tuple[str, ...], tuple[str | None, ...]] = {
-            (str(key),): (str(key), "open", f"stale{key}") for key in range(KEYS) if rnd.random() < 0.3 and not asked
+            (str(key),): (str(key), "open", f"stale{key}")
+            for key in range(KEYS)
+            if rnd.random() < 0.3 and not asked
         }
         self.durable.tables[table].update(self.stale)
         if not asked:
@@ -296,7 +377,9 @@ class HandOver:
         self.source.kind, self.source.ask_at = asked, rnd.randint(10, 40)
         self.source.large = "x" * 3_000 if large else ""
         self.unknown: dict[tuple[str, ...], tuple[str | None, ...]] = (
-            {} if asked != "republish" else {(str(key),): ("of", "old") for key in range(KEYS + 2) if rnd.random() < 0.4}
+            {}
+            if asked != "republish"
+            else {(str(key),): ("of", "old") for key in range(KEYS + 2) if rnd.random() < 0.4}
         )
         self.durable.topic_keys[table] = [f'{{"id":{key[0]}}}' for key in self.unknown]
         self.front = Ending(self.durable)
@@ -304,14 +387,21 @@ class HandOver:
 
     def run(self) -> "HandOver":
         """Until the table is live and everything is applied."""
-        with patch.object(applier, "FLUSH_MESSAGES", self.flush), patch.object(pipeline, "_ASK", 0.0):
+        with (
+            patch.object(applier, "FLUSH_MESSAGES", self.flush),
+            patch.object(pipeline, "_ASK", 0.0),
+        ):
             Capture(self.settings, self.source, self.front, self.control).run()
         self.control.close()
         return self
 
     def expected(self) -> dict[tuple[str, ...], tuple[str | None, ...]]:
         """What front end and subscriber must hold."""
-        return {(str(key),): (str(key), *row) for key, row in self.source.rows.items() if not self.table.endswith("filtered") or row[0] == "open"}
+        return {
+            (str(key),): (str(key), *row)
+            for key, row in self.source.rows.items()
+            if not self.table.endswith("filtered") or row[0] == "open"
+        }
 
     def report(self) -> dict[str, Any]:
         """The answer to what was asked."""
@@ -319,7 +409,9 @@ class HandOver:
 
     def seqs(self, generation: int) -> list[int]:
         """The numbers of a generation's events, in outbox order."""
-        events = [f for batch in self.durable.outbox for f in frames(batch) if isinstance(f, OutboxEvent)]
+        events = [
+            f for batch in self.durable.outbox for f in frames(batch) if isinstance(f, OutboxEvent)
+        ]
         return [event.seq for event in events if event.generation == generation]
 
     def withheld(self) -> dict[tuple[str, ...], bool]:
@@ -330,7 +422,12 @@ class HandOver:
         """The table of a subscriber who had what the front end had at the beginning; after a republish of one whose topic held other keys than that."""
         rows: dict[tuple[str, ...], tuple[str | None, ...]] = {**self.stale, **self.unknown}
         anew = 2 if self.asked == "republish" else 1
-        for event in [f for batch in self.durable.outbox for f in frames(batch) if isinstance(f, OutboxEvent) and f.generation == anew]:
+        for event in [
+            f
+            for batch in self.durable.outbox
+            for f in frames(batch)
+            if isinstance(f, OutboxEvent) and f.generation == anew
+        ]:
             key, after = (str(orjson.loads(event.key)["id"]),), orjson.loads(event.value)["after"]
             if after is None:
                 rows.pop(key, None)

@@ -8,7 +8,18 @@ from agent.config import ResourceSettings, Settings
 from agent.connectors.memory import MemorySource
 from agent.control import Control
 from agent.events import values as v
-from agent.events.changes import Begin, Change, Column, Commit, Heartbeat, Message, Relation, Row, Truncate, lsn_number
+from agent.events.changes import (
+    Begin,
+    Change,
+    Column,
+    Commit,
+    Heartbeat,
+    Message,
+    Relation,
+    Row,
+    Truncate,
+    lsn_number,
+)
 from agent.front.base import Progress, Stored
 from agent.front.memory import Durable, MemoryFront, empty_store
 from agent.front.outbox import OutboxBoundary, OutboxEvent, frames
@@ -21,34 +32,72 @@ COLUMNS = ("id", "state", "big", "hidden")
 def relation(table: str, identity: str = "d") -> Relation:
     """A table of four columns with the key id."""
     types = (v.INT8, v.TEXT, v.TEXT, v.TEXT)
-    return Relation(hash(table) % 10_000, "app", table, identity, tuple(Column(c, t, -1, c == "id") for c, t in zip(COLUMNS, types, strict=True)))
+    return Relation(
+        hash(table) % 10_000,
+        "app",
+        table,
+        identity,
+        tuple(Column(c, t, -1, c == "id") for c, t in zip(COLUMNS, types, strict=True)),
+    )
 
 
 def catalogued(table: str, identity: str = "d") -> SourceTable:
     """The same table in the catalogue."""
-    columns = tuple(SourceColumn(c, v.INT8 if c == "id" else v.TEXT, v.INT8 if c == "id" else v.TEXT, "text", True, c == "id", "") for c in COLUMNS)
-    return SourceTable(1, "app", table, columns, ("id",), identity, deferrable=table.startswith("deferred"))
+    columns = tuple(
+        SourceColumn(
+            c,
+            v.INT8 if c == "id" else v.TEXT,
+            v.INT8 if c == "id" else v.TEXT,
+            "text",
+            True,
+            c == "id",
+            "",
+        )
+        for c in COLUMNS
+    )
+    return SourceTable(
+        1, "app", table, columns, ("id",), identity, deferrable=table.startswith("deferred")
+    )
 
 
-PLAIN, FULL, FILTERED, DEFERRED = relation("plain"), relation("full", "f"), relation("filtered"), relation("deferred", "f")
-RELATIONS = {"plain": PLAIN, "full": FULL, "filtered": FILTERED, "deferred": DEFERRED, "deferred_filtered": relation("deferred_filtered", "f")}
+PLAIN, FULL, FILTERED, DEFERRED = (
+    relation("plain"),
+    relation("full", "f"),
+    relation("filtered"),
+    relation("deferred", "f"),
+)
+RELATIONS = {
+    "plain": PLAIN,
+    "full": FULL,
+    "filtered": FILTERED,
+    "deferred": DEFERRED,
+    "deferred_filtered": relation("deferred_filtered", "f"),
+}
 
 
 def settings(**kafka: object) -> Settings:
     """A resource of each kind; the filtered ones share rows in state open only; `hidden` is listed nowhere. Rows of the deferred ones may share a key."""
-    resources = [ResourceSettings(name=name, table=f"app.{name}", columns=["id", "state", "big"]) for name in RELATIONS]
+    resources = [
+        ResourceSettings(name=name, table=f"app.{name}", columns=["id", "state", "big"])
+        for name in RELATIONS
+    ]
     kept = {"column": "state", "is_in": ["open"]}
     return Settings.model_validate(
         {
             "name": "unit",
             "source": {"host": "nowhere", "database": "biz", "user": "u", "slot": "slot"},
             "kafka": {"bootstrap_servers": ["nowhere:1"], "prefix": "p", **kafka},
-            "resource": [r.model_dump() | ({"filter": [kept]} if r.name.endswith("filtered") else {}) for r in resources],
+            "resource": [
+                r.model_dump() | ({"filter": [kept]} if r.name.endswith("filtered") else {})
+                for r in resources
+            ],
         }
     )
 
 
-def transaction(number: int, *changes: tuple[Relation, str, Row | None, Row | None] | Truncate) -> list[Message]:
+def transaction(
+    number: int, *changes: tuple[Relation, str, Row | None, Row | None] | Truncate
+) -> list[Message]:
     """One source transaction; `number` gives positions and xid. A change is (relation, op, old, new)."""
     lsn = number * 1000
     messages: list[Message] = [Begin(number, lsn + 900, number * 1_000_000)]
@@ -71,7 +120,9 @@ class Bench:
 
     def __init__(self, **kafka: object) -> None:
         self.settings = settings(**kafka)
-        self.source = MemorySource({("app", name): catalogued(name, RELATIONS[name].identity) for name in RELATIONS})
+        self.source = MemorySource(
+            {("app", name): catalogued(name, RELATIONS[name].identity) for name in RELATIONS}
+        )
         topics = {name: f"p.{name}" for name in RELATIONS}
         self.durable: Durable = empty_store(topics, list(RELATIONS))
         self.control: Control
@@ -93,11 +144,21 @@ class Bench:
 
     def events(self, name: str) -> list[OutboxEvent]:
         """The events of a topic in outbox order."""
-        return [f for batch in self.durable.outbox for f in frames(batch) if isinstance(f, OutboxEvent) and f.topic == f"p.{name}"]
+        return [
+            f
+            for batch in self.durable.outbox
+            for f in frames(batch)
+            if isinstance(f, OutboxEvent) and f.topic == f"p.{name}"
+        ]
 
     def boundaries(self) -> list[OutboxBoundary]:
         """The records of begins and ends in outbox order."""
-        return [f for batch in self.durable.outbox for f in frames(batch) if isinstance(f, OutboxBoundary)]
+        return [
+            f
+            for batch in self.durable.outbox
+            for f in frames(batch)
+            if isinstance(f, OutboxBoundary)
+        ]
 
     def told(self, name: str) -> list[tuple[str, object]]:
         """(op, key) of each event of a topic."""

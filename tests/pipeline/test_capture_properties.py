@@ -14,13 +14,22 @@ from tests.pipeline.model import RELATIONS, Bench, StopWhenIdle, transaction
 
 STEPS = st.lists(
     st.lists(
-        st.tuples(st.sampled_from(sorted(RELATIONS)), st.integers(1, 4), st.integers(1, 4), st.sampled_from(["open", "draft"]), st.booleans()), min_size=1
+        st.tuples(
+            st.sampled_from(sorted(RELATIONS)),
+            st.integers(1, 4),
+            st.integers(1, 4),
+            st.sampled_from(["open", "draft"]),
+            st.booleans(),
+        ),
+        min_size=1,
     ),
     max_size=12,
 )
 
 
-def history(steps: list[list[tuple[str, int, int, str, bool]]]) -> tuple[list[list[Message]], dict[str, dict[str, tuple[str | None, ...]]]]:
+def history(
+    steps: list[list[tuple[str, int, int, str, bool]]],
+) -> tuple[list[list[Message]], dict[str, dict[str, tuple[str | None, ...]]]]:
     """A log of valid transactions from random steps, and the source's tables after it."""
     tables: dict[str, dict[str, tuple[str | None, ...]]] = {name: {} for name in RELATIONS}
     log: list[list[Message]] = []
@@ -36,7 +45,13 @@ def history(steps: list[list[tuple[str, int, int, str, bool]]]) -> tuple[list[li
             if str(old) not in rows:
                 op, after = "I", (str(old), state, f"v{number}", "x")
             elif old == new and partial:
-                op, after, before = "D", None, (str(old), *rows[str(old)], "x") if table.identity == "f" else (str(old), None, None, None)
+                op, after, before = (
+                    "D",
+                    None,
+                    (str(old), *rows[str(old)], "x")
+                    if table.identity == "f"
+                    else (str(old), None, None, None),
+                )
             else:
                 target = new if str(new) not in rows else old
                 op, after = "U", (str(target), state, rows[str(old)][1], "x")
@@ -55,12 +70,16 @@ def history(steps: list[list[tuple[str, int, int, str, bool]]]) -> tuple[list[li
     return log, tables
 
 
-def rotated(table: Relation, rows: dict[str, tuple[str | None, ...]], first: int, by: int) -> list[tuple[Relation, str, Row | None, Row | None]]:
+def rotated(
+    table: Relation, rows: dict[str, tuple[str | None, ...]], first: int, by: int
+) -> list[tuple[Relation, str, Row | None, Row | None]]:
     """One statement that moves every row on by so many keys, in any order: two rows share a key until its end."""
     keys = sorted(rows)
     keys = keys[first % len(keys) :] + keys[: first % len(keys)] if keys else []
     moved = {key: str((int(key) + by - 1) % 4 + 1) for key in keys}
-    changes: list[tuple[Relation, str, Row | None, Row | None]] = [(table, "U", (key, *rows[key], "x"), (moved[key], *rows[key], "x")) for key in keys]
+    changes: list[tuple[Relation, str, Row | None, Row | None]] = [
+        (table, "U", (key, *rows[key], "x"), (moved[key], *rows[key], "x")) for key in keys
+    ]
     after = {moved[key]: rows[key] for key in keys}
     rows.clear()
     rows.update(after)
@@ -69,7 +88,9 @@ def rotated(table: Relation, rows: dict[str, tuple[str | None, ...]], first: int
 
 def shared(name: str, rows: dict[str, tuple[str | None, ...]]) -> dict[str, tuple[str | None, ...]]:
     """What of a source table the resource shares."""
-    return {key: row for key, row in rows.items() if not name.endswith("filtered") or row[0] == "open"}
+    return {
+        key: row for key, row in rows.items() if not name.endswith("filtered") or row[0] == "open"
+    }
 
 
 def replay(bench: Bench, name: str) -> dict[str, tuple[str | None, ...]]:
@@ -104,12 +125,24 @@ class Crashing(StopWhenIdle):
 
 
 @settings(max_examples=200, deadline=None)
-@given(steps=STEPS, crashes=st.dictionaries(st.integers(1, 6), st.booleans()), rows=st.integers(1, 3), flush=st.sampled_from([1, 2, applier.FLUSH_MESSAGES]))
-def test_equal_after_any_history(steps: list[list[tuple[str, int, int, str, bool]]], crashes: dict[int, bool], rows: int, flush: int) -> None:
+@given(
+    steps=STEPS,
+    crashes=st.dictionaries(st.integers(1, 6), st.booleans()),
+    rows=st.integers(1, 3),
+    flush=st.sampled_from([1, 2, applier.FLUSH_MESSAGES]),
+)
+def test_equal_after_any_history(
+    steps: list[list[tuple[str, int, int, str, bool]]],
+    crashes: dict[int, bool],
+    rows: int,
+    flush: int,
+) -> None:
     """After any history and any crashes the front end and a subscriber hold what the source holds; every event once, numbers without a gap."""
     log, tables = history(steps)
     bench = Bench()
-    bench.settings = bench.settings.model_copy(update={"front": bench.settings.front.model_copy(update={"max_rows": rows})})
+    bench.settings = bench.settings.model_copy(
+        update={"front": bench.settings.front.model_copy(update={"max_rows": rows})}
+    )
     bench.source.log.extend(log)
     front = Crashing(bench, crashes)
     bench.control.retry = lambda error: None  # type: ignore[method-assign]

@@ -7,7 +7,9 @@ from tests.pipeline.handover import HandOver
 SCHEDULES = 1_500
 
 
-@pytest.mark.parametrize("ordered", [False, True], ids=["keys in an order of their own", "keys in the source's order"])
+@pytest.mark.parametrize(
+    "ordered", [False, True], ids=["keys in an order of their own", "keys in the source's order"]
+)
 @pytest.mark.parametrize("table", ["plain", "filtered", "deferred", "deferred_filtered"])
 def test_equal_after_any_schedule(table: str, ordered: bool) -> None:
     """Late visibility, crashes, key moves, TRUNCATE, unchanged values, stale rows; rows that share a key until their transaction ends."""
@@ -18,7 +20,9 @@ def test_equal_after_any_schedule(table: str, ordered: bool) -> None:
         assert hand_over.durable.suspended == {}, f"seed {seed}"
 
 
-@pytest.mark.parametrize("ordered", [False, True], ids=["keys in an order of their own", "keys in the source's order"])
+@pytest.mark.parametrize(
+    "ordered", [False, True], ids=["keys in an order of their own", "keys in the source's order"]
+)
 @pytest.mark.parametrize("table", ["plain", "filtered", "deferred"])
 @pytest.mark.parametrize("asked", ["verify", "reconcile"])
 def test_an_equal_live_table_shows_no_difference(asked: str, table: str, ordered: bool) -> None:
@@ -26,17 +30,25 @@ def test_an_equal_live_table_shows_no_difference(asked: str, table: str, ordered
     for seed in range(SCHEDULES // 10):
         hand_over = HandOver(seed, table, ordered, asked).run()
         report = {"missing": 0, "different": 0, "extra": 0} | hand_over.report()
-        assert (report["missing"], report["different"], report["extra"]) == (0, 0, 0), f"seed {seed}: {report}"
-        assert hand_over.durable.tables[table] == hand_over.subscriber() == hand_over.expected(), f"seed {seed}"
+        assert (report["missing"], report["different"], report["extra"]) == (0, 0, 0), (
+            f"seed {seed}: {report}"
+        )
+        assert hand_over.durable.tables[table] == hand_over.subscriber() == hand_over.expected(), (
+            f"seed {seed}"
+        )
 
 
-@pytest.mark.parametrize("ordered", [False, True], ids=["keys in an order of their own", "keys in the source's order"])
+@pytest.mark.parametrize(
+    "ordered", [False, True], ids=["keys in an order of their own", "keys in the source's order"]
+)
 @pytest.mark.parametrize("table", ["plain", "filtered", "deferred"])
 def test_a_new_generation_holds_every_row(table: str, ordered: bool) -> None:
     """Whatever comes meanwhile: its events alone make the table, numbered from 1, and keys that only the topic had are deleted."""
     for seed in range(SCHEDULES // 10):
         hand_over = HandOver(seed, table, ordered, "republish").run()
-        assert hand_over.durable.tables[table] == hand_over.subscriber() == hand_over.expected(), f"seed {seed}"
+        assert hand_over.durable.tables[table] == hand_over.subscriber() == hand_over.expected(), (
+            f"seed {seed}"
+        )
         state = hand_over.durable.stored.resources[table]
         assert (state.generation, hand_over.durable.topic_keys[table]) == (2, []), f"seed {seed}"
         assert hand_over.seqs(2) == list(range(1, state.seq + 1)), f"seed {seed}"
@@ -54,7 +66,11 @@ def test_rows_too_large_for_kafka_are_withheld_alone(table: str, asked: str) -> 
         too_large = {key for key, row in expected.items() if len(str(row)) > 2_000}
         assert set(hand_over.withheld()) == too_large, f"seed {seed}"
         older = {key for key, told in hand_over.withheld().items() if told}
-        assert {k: r for k, r in subscriber.items() if k not in older} == {k: r for k, r in expected.items() if k not in too_large}, f"seed {seed}"
-        assert hand_over.seqs(2 if asked == "republish" else 1) == list(range(1, hand_over.durable.stored.resources[table].seq + 1)), f"seed {seed}"
+        assert {k: r for k, r in subscriber.items() if k not in older} == {
+            k: r for k, r in expected.items() if k not in too_large
+        }, f"seed {seed}"
+        assert hand_over.seqs(2 if asked == "republish" else 1) == list(
+            range(1, hand_over.durable.stored.resources[table].seq + 1)
+        ), f"seed {seed}"
         withheld += len(too_large)
     assert withheld > 20

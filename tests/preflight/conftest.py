@@ -28,7 +28,12 @@ class Unit:
             {
                 "name": prefix,
                 "state_directory": str(folder),
-                "source": {"host": given["host"], "port": int(str(given["port"])), "database": given["dbname"], "user": given["user"]},
+                "source": {
+                    "host": given["host"],
+                    "port": int(str(given["port"])),
+                    "database": given["dbname"],
+                    "user": given["user"],
+                },
                 "kafka": {"bootstrap_servers": [bootstrap], "prefix": prefix},
                 "resource": [PERSON],
             }
@@ -57,7 +62,11 @@ class Unit:
 
     def share(self, *resources: dict[str, Any]) -> "Unit":
         """Shares these tables instead."""
-        self.settings = self.settings.model_copy(update={"resource": [ResourceSettings.model_validate(resource) for resource in resources]})
+        self.settings = self.settings.model_copy(
+            update={
+                "resource": [ResourceSettings.model_validate(resource) for resource in resources]
+            }
+        )
         return self
 
     def initialise(self, admin_url: str | None = None, apply: bool = True) -> list[str]:
@@ -68,7 +77,11 @@ class Unit:
 
     def slots(self) -> int:
         """Slots of the business database."""
-        return int(self.value("select count(*) from pg_replication_slots where database = current_database()"))
+        return int(
+            self.value(
+                "select count(*) from pg_replication_slots where database = current_database()"
+            )
+        )
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,14 @@ from agent.front import schema
 from agent.front.opening import open_front
 from agent.health import HealthServer
 from agent.metrics import Metrics
-from agent.preflight import front_checks, kafka_checks, server_checks, service_checks, source_checks, source_facts
+from agent.preflight import (
+    front_checks,
+    kafka_checks,
+    server_checks,
+    service_checks,
+    source_checks,
+    source_facts,
+)
 from agent.preflight.checks import check
 from agent.preflight.findings import Finding
 from agent.publish.base import TopicDescription
@@ -69,8 +76,21 @@ def stated(unit: Unit, table: Any, **values: object) -> None:
 def test_before_init_nothing_is_wrong_and_nothing_is_changed(any_unit: Unit) -> None:
     findings = check(any_unit.settings)
     assert wrong(findings) == set()
-    areas = {"SOURCE_NETWORK", "SOURCE_LOGIN", "SERVER_OK", "CLOCK", "RIGHTS_OK", "TABLE_OK", "SOURCE_REPLICATION", "SLOT", "FRONT", "FRONT_TABLE"}
-    assert areas | {"KAFKA_NETWORK", "KAFKA_LOGIN", "KAFKA_RIGHTS", "LISTEN"} <= {finding.code for finding in findings if finding.level == "ok"}
+    areas = {
+        "SOURCE_NETWORK",
+        "SOURCE_LOGIN",
+        "SERVER_OK",
+        "CLOCK",
+        "RIGHTS_OK",
+        "TABLE_OK",
+        "SOURCE_REPLICATION",
+        "SLOT",
+        "FRONT",
+        "FRONT_TABLE",
+    }
+    assert areas | {"KAFKA_NETWORK", "KAFKA_LOGIN", "KAFKA_RIGHTS", "LISTEN"} <= {
+        finding.code for finding in findings if finding.level == "ok"
+    }
     find(findings, "PUBLICATION_MISSING", "warning")
     find(findings, "TOPIC_MISSING", "warning")
     assert any_unit.slots() == 0
@@ -83,11 +103,15 @@ def test_after_init_nothing_is_wrong(any_unit: Unit) -> None:
     findings = check(any_unit.settings)
     assert wrong(findings) == set()
     assert {finding.code for finding in findings if finding.level == "warning"} == set()
-    assert {"INITIALISED", "PUBLICATION_OK", "SLOT", "TOPIC", "FRONT_TABLE"} <= {finding.code for finding in findings}
+    assert {"INITIALISED", "PUBLICATION_OK", "SLOT", "TOPIC", "FRONT_TABLE"} <= {
+        finding.code for finding in findings
+    }
 
 
 def test_everything_away_is_told_of_each(source: Unit) -> None:
-    source.change(source={"port": 1}, front={"url": f"postgresql+psycopg://nobody@{HOST}:1/front"}).share(PERSON)
+    source.change(
+        source={"port": 1}, front={"url": f"postgresql+psycopg://nobody@{HOST}:1/front"}
+    ).share(PERSON)
     codes = wrong(check(source.settings))
     assert {"SOURCE_NETWORK", "FRONT_UNREACHABLE", "KAFKA_NETWORK"} <= codes
 
@@ -123,8 +147,14 @@ def test_a_password_file_that_is_missing(source: Unit) -> None:
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        ('FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "u", database "d", no encryption', "SOURCE_LOGIN"),
-        ('FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "u", database "d", SSL encryption', "SOURCE_LOGIN"),
+        (
+            'FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "u", database "d", no encryption',
+            "SOURCE_LOGIN",
+        ),
+        (
+            'FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "u", database "d", SSL encryption',
+            "SOURCE_LOGIN",
+        ),
         ("致命错误:  用户 u Password 认证失败", "SOURCE_LOGIN"),
         ("FATAL:  sorry, too many clients already", "SOURCE_BUSY"),
         ("FATAL:  the database system is starting up", "SOURCE_BUSY"),
@@ -143,7 +173,14 @@ def test_what_a_refused_connection_means(source: Unit, text: str, code: str) -> 
 
 
 def server(**changes: object) -> Any:
-    good = {"version": 180006, "standby": False, "wal_level": "logical", "slots_left": 1, "senders_left": 1, "slot_keep_mb": 1024}
+    good = {
+        "version": 180006,
+        "standby": False,
+        "wal_level": "logical",
+        "slots_left": 1,
+        "senders_left": 1,
+        "slot_keep_mb": 1024,
+    }
     return SimpleNamespace(**good | changes)
 
 
@@ -162,22 +199,34 @@ def test_each_want_of_the_server_is_named(changes: dict[str, object], code: str)
     assert server_checks.check_server(server(), first=True)[0].code == "SERVER_OK"
 
 
-@pytest.mark.parametrize(("version", "levels"), [(140_019, ["ok"]), (180_006, ["ok"]), (190_000, ["warning", "ok"])])
+@pytest.mark.parametrize(
+    ("version", "levels"), [(140_019, ["ok"]), (180_006, ["ok"]), (190_000, ["warning", "ok"])]
+)
 def test_a_server_newer_than_the_tested_ones_is_a_warning(version: int, levels: list[str]) -> None:
-    assert [finding.level for finding in server_checks.check_server(server(version=version), first=True)] == levels
+    assert [
+        finding.level for finding in server_checks.check_server(server(version=version), first=True)
+    ] == levels
 
 
 def test_room_for_a_slot_is_asked_for_only_while_there_is_none() -> None:
-    assert wrong(server_checks.check_server(server(slots_left=0, senders_left=0), first=False)) == set()
+    assert (
+        wrong(server_checks.check_server(server(slots_left=0, senders_left=0), first=False))
+        == set()
+    )
 
 
-def test_an_unlimited_slot_is_an_error_and_its_sql_limits_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unlimited_slot_is_an_error_and_its_sql_limits_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with PostgresServer.start(18) as own, psycopg.connect(own.dsn(), autocommit=True) as connection:
         finding = server_checks.check_limit(source_facts.server(connection))
         assert finding.level == "error"
         for statement in finding.fix.splitlines():
             connection.execute(statement.encode())
-        eventually(lambda: server_checks.check_limit(source_facts.server(connection)).level == "ok", what="the limit holds")
+        eventually(
+            lambda: server_checks.check_limit(source_facts.server(connection)).level == "ok",
+            what="the limit holds",
+        )
 
 
 def test_rights_and_attributes_that_are_missing(any_source: Unit) -> None:
@@ -190,14 +239,20 @@ def test_rights_and_attributes_that_are_missing(any_source: Unit) -> None:
         for finding in findings:
             if finding.code in ("ROLE_ATTRIBUTES", "RIGHT_SELECT"):
                 any_source.execute(finding.fix)
-        assert not {"ROLE_ATTRIBUTES", "RIGHT_SELECT", "SOURCE_REPLICATION"} & wrong(check(any_source.settings))
+        assert not {"ROLE_ATTRIBUTES", "RIGHT_SELECT", "SOURCE_REPLICATION"} & wrong(
+            check(any_source.settings)
+        )
     finally:
         any_source.execute(f'drop owned by "{role}"', f'drop role "{role}"')
 
 
 def test_a_schema_that_may_not_be_used(source: Unit) -> None:
     role = f"role_{source.settings.source.database}"
-    source.execute("create schema hr", "create table hr.person (id int primary key)", f'create role "{role}" login replication')
+    source.execute(
+        "create schema hr",
+        "create table hr.person (id int primary key)",
+        f'create role "{role}" login replication',
+    )
     source.change(source={"user": role}).share(PERSON | {"table": "hr.person", "columns": ["id"]})
     try:
         source.execute(find(check(source.settings), "RIGHT_SCHEMA", "error").fix)
@@ -220,17 +275,25 @@ def test_a_table_that_changed_is_an_error(unit: Unit) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "level"), [(0, "ok"), (10, "warning"), (-3600, "error")])
-def test_clocks_that_differ(source: Unit, monkeypatch: pytest.MonkeyPatch, seconds: float, level: str) -> None:
+def test_clocks_that_differ(
+    source: Unit, monkeypatch: pytest.MonkeyPatch, seconds: float, level: str
+) -> None:
     real = time.time
     monkeypatch.setattr(source_checks, "time", SimpleNamespace(time=lambda: real() + seconds))
     find(source_checks.check_source(source.settings, None).findings, "CLOCK", level)
 
 
-def test_a_transaction_that_would_hold_up_init(any_source: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transaction_that_would_hold_up_init(
+    any_source: Unit, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(source_checks, "_LONG", 0.0)
     with psycopg.connect(any_source.conninfo, application_name="long report") as other:
         other.execute("select pg_current_xact_id()")
-        findings = [f for f in check(any_source.settings) if f.code == "LONG_TRANSACTION" and "long report" in f.message]
+        findings = [
+            f
+            for f in check(any_source.settings)
+            if f.code == "LONG_TRANSACTION" and "long report" in f.message
+        ]
         assert len(findings) == 1
         assert str(other.info.backend_pid) in findings[0].message
         any_source.execute(findings[0].fix)
@@ -250,7 +313,9 @@ def test_a_slot_dropped_or_made_again_is_an_error(unit: Unit) -> None:
     slot = unit.settings.slot
     unit.execute(f"select pg_drop_replication_slot('{slot}')")
     assert wrong(check(unit.settings)) == {"SLOT_MISSING"}
-    unit.execute("select pg_switch_wal()", f"select pg_create_logical_replication_slot('{slot}', 'pgoutput')")
+    unit.execute(
+        "select pg_switch_wal()", f"select pg_create_logical_replication_slot('{slot}', 'pgoutput')"
+    )
     assert wrong(check(unit.settings)) == {"SLOT_ADVANCED"}
 
 
@@ -280,8 +345,13 @@ def test_a_slot_that_is_read_or_far_behind(unit: Unit, monkeypatch: pytest.Monke
     unit.initialise()
     with closing(psycopg.connect(unit.conninfo, autocommit=True, replication="database")) as reader:
         options = f"proto_version '1', publication_names '{unit.settings.publication}'"
-        reader.pgconn.exec_(f"START_REPLICATION SLOT {unit.settings.slot} LOGICAL 0/0 ({options})".encode())
-        eventually(lambda: "being read" in find(check(unit.settings), "SLOT", "ok").message, what="the slot is read")
+        reader.pgconn.exec_(
+            f"START_REPLICATION SLOT {unit.settings.slot} LOGICAL 0/0 ({options})".encode()
+        )
+        eventually(
+            lambda: "being read" in find(check(unit.settings), "SLOT", "ok").message,
+            what="the slot is read",
+        )
     monkeypatch.setattr(source_checks, "_BEHIND", 0)
     unit.execute("select pg_logical_emit_message(true, 'x', 'x')")
     assert "behind" in find(check(unit.settings), "SLOT", "warning").message
@@ -310,7 +380,8 @@ def test_a_run_of_init_that_did_not_end(unit: Unit) -> None:
 
 def test_tables_added_or_suspended(unit: Unit) -> None:
     unit.initialise()
-    assert "TABLE_SUSPENDED" not in {finding.code for finding in check(unit.settings)}  # it is copying
+    # It is copying
+    assert "TABLE_SUSPENDED" not in {finding.code for finding in check(unit.settings)}
     stated(unit, schema.resource, state="suspended", code="READ_REFUSED")
     assert "READ_REFUSED" in find(check(unit.settings), "TABLE_SUSPENDED", "warning").message
     unit.execute("create table later (id int primary key)")
@@ -345,8 +416,12 @@ def test_a_front_end_file_that_is_no_database(unit: Unit) -> None:
     assert "FRONT_UNREACHABLE" in wrong(check(unit.settings))
 
 
-@pytest.mark.parametrize(("free", "level"), [(100 << 30, "ok"), (1 << 30, "warning"), (1 << 20, "error")])
-def test_room_on_the_disk(source: Unit, monkeypatch: pytest.MonkeyPatch, free: int, level: str) -> None:
+@pytest.mark.parametrize(
+    ("free", "level"), [(100 << 30, "ok"), (1 << 30, "warning"), (1 << 20, "error")]
+)
+def test_room_on_the_disk(
+    source: Unit, monkeypatch: pytest.MonkeyPatch, free: int, level: str
+) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
     front = front_checks.FrontCheck(source.settings)
     front.open()
@@ -359,7 +434,13 @@ def test_room_on_the_disk(source: Unit, monkeypatch: pytest.MonkeyPatch, free: i
 def run_command(command: str) -> None:
     """Does what a printed command says, with another client: Kafka's own scripts are not among the jars of the tests."""
     parser = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
-    for option in ("--bootstrap-server", "--topic", "--entity-type", "--entity-name", "--add-config"):
+    for option in (
+        "--bootstrap-server",
+        "--topic",
+        "--entity-type",
+        "--entity-name",
+        "--add-config",
+    ):
         parser.add_argument(option)
     for option in ("--partitions", "--replication-factor"):
         parser.add_argument(option, type=int)
@@ -373,12 +454,23 @@ def run_command(command: str) -> None:
     if script == "kafka-topics.sh":
         assert given.create
         settings = dict(pair.split("=") for pair in given.config)
-        futures += admin.create_topics([NewTopic(given.topic, given.partitions, given.replication_factor, config=settings)]).values()
+        futures += admin.create_topics(
+            [NewTopic(given.topic, given.partitions, given.replication_factor, config=settings)]
+        ).values()
     else:
         assert (script, given.alter, given.entity_type) == ("kafka-configs.sh", True, "topics")
         pairs = [pair.split("=") for pair in given.add_config.split(",")]
-        entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in pairs]
-        futures += admin.incremental_alter_configs([ConfigResource(ConfigResource.Type.TOPIC, given.entity_name, incremental_configs=entries)]).values()
+        entries = [
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+            for name, value in pairs
+        ]
+        futures += admin.incremental_alter_configs(
+            [
+                ConfigResource(
+                    ConfigResource.Type.TOPIC, given.entity_name, incremental_configs=entries
+                )
+            ]
+        ).values()
     for future in futures:
         future.result(30)
 
@@ -389,13 +481,17 @@ def test_topics_are_made_by_the_commands_of_their_findings(unit: Unit) -> None:
             run_command(finding.fix)
 
     def levels() -> list[str]:
-        return [finding.level for finding in check(unit.settings) if finding.code.startswith("TOPIC")]
+        return [
+            finding.level for finding in check(unit.settings) if finding.code.startswith("TOPIC")
+        ]
 
     eventually(lambda: levels() == ["ok", "ok"], what="the topics are known everywhere")
     unit.initialise()
 
 
-def test_a_topic_that_takes_too_little_is_repaired_by_the_command_of_its_finding(unit: Unit) -> None:
+def test_a_topic_that_takes_too_little_is_repaired_by_the_command_of_its_finding(
+    unit: Unit,
+) -> None:
     unit.initialise()
     unit.change(kafka={"max_event_bytes": 3_000_000})
     run_command(find(check(unit.settings), "TOPIC_LIMIT", "error").fix)
@@ -409,7 +505,9 @@ def test_a_topic_that_went_missing_is_an_error(unit: Unit) -> None:
 
 
 def topic(unit: Unit, name: str, partitions: int, **settings: str) -> Finding:
-    described = TopicDescription("id", partitions, {}, {key.replace("_", "."): value for key, value in settings.items()})
+    described = TopicDescription(
+        "id", partitions, {}, {key.replace("_", "."): value for key, value in settings.items()}
+    )
     return kafka_checks._topic(unit.settings, name, described, initialised=True)
 
 
@@ -426,7 +524,10 @@ def test_topics_that_will_not_do(source: Unit) -> None:
 def test_a_kafka_user_whose_password_is_missing(unit: Unit) -> None:
     unit.change(kafka={"sasl": {"user": "u", "password": {"file": "/nonexistent/password"}}})
     findings = kafka_checks.check_kafka(unit.settings, "")
-    assert any(finding.level == "error" and "/nonexistent/password" in finding.message for finding in findings)
+    assert any(
+        finding.level == "error" and "/nonexistent/password" in finding.message
+        for finding in findings
+    )
 
 
 # ---- this host
@@ -439,7 +540,9 @@ def taken() -> Iterator[str]:
         yield f"{HOST}:{other.getsockname()[1]}"
 
 
-def test_a_listen_address_that_is_taken(source: Unit, taken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_listen_address_that_is_taken(
+    source: Unit, taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(service_checks, "_SECONDS", 0.1)
     source.change(service={"listen": taken})
     assert find(service_checks.check_service(source.settings), "LISTEN", "error").fix
@@ -454,7 +557,15 @@ def test_a_listen_address_held_by_this_very_agent(source: Unit) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "local"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("10.1.2.3", False), ("db.example", False)]
+    ("host", "local"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("10.1.2.3", False),
+        ("db.example", False),
+    ],
 )
 def test_what_is_loopback(host: str, local: bool) -> None:
     assert service_checks._is_local(host) is local

@@ -8,7 +8,14 @@ import pytest
 from sqlalchemy import inspect, select, update
 
 from agent.connectors.postgres import slot
-from agent.errors import AgentError, AnotherAgent, FrontReplaced, FrontTableWrong, InitRefused, LoginRefused
+from agent.errors import (
+    AgentError,
+    AnotherAgent,
+    FrontReplaced,
+    FrontTableWrong,
+    InitRefused,
+    LoginRefused,
+)
 from agent.front import schema
 from agent.front.opening import open_front
 from agent.front.store import SqlFront
@@ -31,7 +38,10 @@ def state(unit: Unit) -> dict[str, Any]:
 
 def states(unit: Unit) -> dict[str, str]:
     with open_front(unit.settings).engine.begin() as connection:
-        return {row.name: row.state for row in connection.execute(select(schema.resource.c.name, schema.resource.c.state))}
+        return {
+            row.name: row.state
+            for row in connection.execute(select(schema.resource.c.name, schema.resource.c.state))
+        }
 
 
 def stated(unit: Unit, **values: object) -> None:
@@ -51,9 +61,16 @@ def test_everything_is_made_and_a_second_run_changes_nothing(any_unit: Unit) -> 
     first = state(any_unit)
     source = any_unit.settings.source
     assert (first["initialised"], first["epoch"], first["slot"]) == (1, 0, any_unit.settings.slot)
-    assert first["position"] == any_unit.value("select confirmed_flush_lsn::text from pg_replication_slots where database = current_database()")
-    assert first["system_id"] == str(any_unit.value("select system_identifier from pg_control_system()"))
-    assert first["source_id"] == f"{first['system_id']}/{source.database}/{first['slot']}/{first['agent_uuid']}"
+    assert first["position"] == any_unit.value(
+        "select confirmed_flush_lsn::text from pg_replication_slots where database = current_database()"
+    )
+    assert first["system_id"] == str(
+        any_unit.value("select system_identifier from pg_control_system()")
+    )
+    assert (
+        first["source_id"]
+        == f"{first['system_id']}/{source.database}/{first['slot']}/{first['agent_uuid']}"
+    )
     assert first["position_time_us"] > 0
     assert any_unit.slots() == 1
     assert all(describe(any_unit.settings).values())
@@ -69,13 +86,22 @@ def test_the_first_state_record_is_of_this_agent(unit: Unit) -> None:
     value = broker(unit.settings, stored["agent_uuid"]).states(10**9).visible
     assert value is not None
     record = loads(value)
-    assert (record.agent, record.epoch, record.nonce, record.number) == (stored["agent_uuid"], 0, stored["nonce"], 0)
+    assert (record.agent, record.epoch, record.nonce, record.number) == (
+        stored["agent_uuid"],
+        0,
+        stored["nonce"],
+        0,
+    )
 
 
 def test_a_front_end_in_postgres(unit: Unit) -> None:
     unit.execute("create schema front")
     source = unit.settings.source
-    unit.change(front={"url": f"postgresql+psycopg://{source.user}@{source.host}:{source.port}/{source.database}"})
+    unit.change(
+        front={
+            "url": f"postgresql+psycopg://{source.user}@{source.host}:{source.port}/{source.database}"
+        }
+    )
     unit.share(PERSON | {"target": "front.person"})
     unit.initialise()
     assert state(unit)["initialised"] == 1
@@ -94,7 +120,9 @@ def test_a_table_may_hold_rows(any_unit: Unit) -> None:
     assert states(any_unit) == {"person": "copying"}
 
 
-def test_a_transaction_that_holds_up_the_slot_is_named(any_unit: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transaction_that_holds_up_the_slot_is_named(
+    any_unit: Unit, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(source_init, "SLOT_SECONDS", 1.0)
     with psycopg.connect(any_unit.conninfo, application_name="long report") as other:
         other.execute("select pg_current_xact_id()")
@@ -105,7 +133,9 @@ def test_a_transaction_that_holds_up_the_slot_is_named(any_unit: Unit, monkeypat
     any_unit.initialise()
 
 
-def test_an_interrupt_while_waiting_leaves_no_slot(unit: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_while_waiting_leaves_no_slot(
+    unit: Unit, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(pgconn: Any, timeout: float) -> bool:
         monkeypatch.setattr(slot, "_wait", wait)
         raise KeyboardInterrupt
@@ -119,7 +149,9 @@ def test_an_interrupt_while_waiting_leaves_no_slot(unit: Unit, monkeypatch: pyte
     assert unit.slots() == 0
 
 
-def test_an_interrupt_that_comes_too_late_drops_the_slot(unit: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_that_comes_too_late_drops_the_slot(
+    unit: Unit, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(pgconn: Any, timeout: float) -> bool:
         monkeypatch.setattr(slot, "_wait", wait)
         assert wait(pgconn, 30.0)
@@ -133,7 +165,9 @@ def test_an_interrupt_that_comes_too_late_drops_the_slot(unit: Unit, monkeypatch
 
 
 def test_a_slot_that_exists_already_is_refused_with_the_way_out(any_unit: Unit) -> None:
-    any_unit.execute(f"select pg_create_logical_replication_slot('{any_unit.settings.slot}', 'pgoutput')")
+    any_unit.execute(
+        f"select pg_create_logical_replication_slot('{any_unit.settings.slot}', 'pgoutput')"
+    )
     text = refused(any_unit)
     fix = f"SELECT pg_drop_replication_slot('{any_unit.settings.slot}')"
     assert fix in text
@@ -144,7 +178,9 @@ def test_a_slot_that_exists_already_is_refused_with_the_way_out(any_unit: Unit) 
 
 def test_a_slot_of_another_database_is_in_the_way_too(unit: Unit) -> None:
     with psycopg.connect(unit.conninfo, dbname="postgres", autocommit=True) as elsewhere:
-        elsewhere.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", (unit.settings.slot,))
+        elsewhere.execute(
+            "select pg_create_logical_replication_slot(%s, 'pgoutput')", (unit.settings.slot,)
+        )
         try:
             assert "pg_drop_replication_slot" in refused(unit)
         finally:
@@ -161,12 +197,16 @@ def test_a_table_that_cannot_be_shared_is_refused_before_anything_is_made(any_un
 
 
 def test_an_existing_publication_is_judged_and_never_changed(any_unit: Unit) -> None:
-    any_unit.execute(f"""create publication {any_unit.settings.publication} for table "人员" (id)""")
+    any_unit.execute(
+        f"""create publication {any_unit.settings.publication} for table "人员" (id)"""
+    )
     text = refused(any_unit)
     assert "PUBLICATION_COLUMNS" in text
     assert any_unit.value("select prattrs is not null from pg_publication_rel") is True
     any_unit.execute(f"drop publication {any_unit.settings.publication}")
-    any_unit.execute(f"""create publication {any_unit.settings.publication} for table "人员" with (publish_via_partition_root)""")
+    any_unit.execute(
+        f"""create publication {any_unit.settings.publication} for table "人员" with (publish_via_partition_root)"""
+    )
     assert any("exists and fits" in line for line in any_unit.initialise())
 
 
@@ -218,12 +258,18 @@ def test_a_slot_that_is_gone_is_made_anew_and_every_table_copied(unit: Unit) -> 
     unit.initialise()
     stated(unit, state="live")
     before = state(unit)
-    unit.execute("select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = current_database()")
+    unit.execute(
+        "select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = current_database()"
+    )
     assert any("created anew" in line for line in unit.initialise())
     after = state(unit)
     assert unit.slots() == 1
     assert states(unit) == {"person": "copying"}
-    assert (after["agent_uuid"], after["source_id"], after["number"]) == (before["agent_uuid"], before["source_id"], before["number"])
+    assert (after["agent_uuid"], after["source_id"], after["number"]) == (
+        before["agent_uuid"],
+        before["source_id"],
+        before["number"],
+    )
     assert after["commit_position"] == ""
 
 
@@ -360,7 +406,8 @@ def role(unit: Unit) -> Iterator[str]:
     name = f"{unit.settings.agent}_role"
     yield name
     unit.execute(
-        f"do $$ begin if exists (select from pg_roles where rolname = '{name}') then drop owned by \"{name}\"; end if; end $$", f'drop role if exists "{name}"'
+        f"do $$ begin if exists (select from pg_roles where rolname = '{name}') then drop owned by \"{name}\"; end if; end $$",
+        f'drop role if exists "{name}"',
     )
 
 
@@ -372,10 +419,24 @@ def as_role(unit: Unit, role: str, query: str) -> Any:
 def test_the_statements_init_prints_are_enough(unit: Unit, role: str) -> None:
     """The owner runs them as printed; then the agent alone does the rest and reads, but no column that is not listed."""
     unit.change(source={"user": role})
-    unit.execute("create schema hr", "create table hr.post (id int primary key, title text, hidden text)")
-    unit.share(PERSON, {"name": "post", "table": "hr.post", "columns": ["id"], "filter": [{"column": "title", "is_null": False}]})
+    unit.execute(
+        "create schema hr", "create table hr.post (id int primary key, title text, hidden text)"
+    )
+    unit.share(
+        PERSON,
+        {
+            "name": "post",
+            "table": "hr.post",
+            "columns": ["id"],
+            "filter": [{"column": "title", "is_null": False}],
+        },
+    )
     told = unit.initialise(apply=False)
-    printed = [line.strip().partition("  --")[0] for line in told if line.strip().startswith(("CREATE ROLE", "GRANT", "CREATE PUBLICATION"))]
+    printed = [
+        line.strip().partition("  --")[0]
+        for line in told
+        if line.strip().startswith(("CREATE ROLE", "GRANT", "CREATE PUBLICATION"))
+    ]
     assert len(printed) == 7
     unit.execute(f"revoke connect on database {unit.settings.source.database} from public")
     unit.execute(*printed)
@@ -386,7 +447,12 @@ def test_the_statements_init_prints_are_enough(unit: Unit, role: str) -> None:
     options = f"'proto_version', '1', 'publication_names', '{unit.settings.publication}'"
     peek = f"select count(*) from pg_logical_slot_peek_binary_changes('{unit.settings.slot}', null, null, {options})"
     assert as_role(unit, role, peek)[0][0] > 0
-    for forbidden in ("""select secret from "人员" """, "select hidden from hr.post", "delete from hr.post", "create table t (id int)"):
+    for forbidden in (
+        """select secret from "人员" """,
+        "select hidden from hr.post",
+        "delete from hr.post",
+        "create table t (id int)",
+    ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             as_role(unit, role, forbidden)
 
@@ -397,8 +463,12 @@ def test_the_administrator_makes_role_grants_and_publication(unit: Unit, role: s
     unit.change(source={"user": role, "password": {"file": str(secret)}})
     told = unit.initialise(admin_url=unit.conninfo)
     assert "geheim" not in "".join(told)
-    assert unit.value(f"select rolpassword from pg_authid where rolname = '{role}'").startswith("SCRAM-SHA-256$")
-    assert unit.value(f"select rolreplication and not rolsuper and not rolcreatedb from pg_roles where rolname = '{role}'")
+    assert unit.value(f"select rolpassword from pg_authid where rolname = '{role}'").startswith(
+        "SCRAM-SHA-256$"
+    )
+    assert unit.value(
+        f"select rolreplication and not rolsuper and not rolcreatedb from pg_roles where rolname = '{role}'"
+    )
     assert state(unit)["initialised"] == 1
     assert unit.value("select pubowner::regrole::text from pg_publication") != role
     assert unit.initialise(admin_url=unit.conninfo)
@@ -414,7 +484,10 @@ def test_the_administrator_gives_an_existing_role_what_it_lacks(unit: Unit, role
 
 
 def test_without_the_right_to_publish_the_owner_is_told_what_to_run(unit: Unit, role: str) -> None:
-    unit.execute(f'create role "{role}" login replication', f'grant select (id, "姓名") on "人员" to "{role}"')
+    unit.execute(
+        f'create role "{role}" login replication',
+        f'grant select (id, "姓名") on "人员" to "{role}"',
+    )
     unit.change(source={"user": role})
     text = refused(unit)
     assert "SQLSTATE 42501" in text
@@ -423,7 +496,11 @@ def test_without_the_right_to_publish_the_owner_is_told_what_to_run(unit: Unit, 
 
 
 def test_row_level_security_is_refused_until_the_role_may_pass_it(unit: Unit, role: str) -> None:
-    unit.execute(f'create role "{role}" login replication', f'grant select (id, "姓名") on "人员" to "{role}"', 'alter table "人员" enable row level security')
+    unit.execute(
+        f'create role "{role}" login replication',
+        f'grant select (id, "姓名") on "人员" to "{role}"',
+        'alter table "人员" enable row level security',
+    )
     unit.change(source={"user": role})
     text = refused(unit)
     assert "ROW_SECURITY" in text
@@ -431,7 +508,9 @@ def test_row_level_security_is_refused_until_the_role_may_pass_it(unit: Unit, ro
     assert "SQLSTATE 42501" in refused(unit)  # the publication, which comes after
 
 
-def test_a_role_that_does_not_exist_is_refused_without_an_administrator(unit: Unit, role: str) -> None:
+def test_a_role_that_does_not_exist_is_refused_without_an_administrator(
+    unit: Unit, role: str
+) -> None:
     unit.change(source={"user": role})
     with pytest.raises(LoginRefused):
         unit.initialise()
@@ -444,7 +523,9 @@ def test_an_administrator_who_cannot_connect(unit: Unit, url: str) -> None:
 
 def test_an_administrator_of_another_database_or_server(unit: Unit, postgres15: Any) -> None:
     with psycopg.connect(unit.conninfo) as connection:
-        assert "--as leads to database postgres" in refused(unit, admin_url=connection.info.dsn.replace(connection.info.dbname, "postgres"))
+        assert "--as leads to database postgres" in refused(
+            unit, admin_url=connection.info.dsn.replace(connection.info.dbname, "postgres")
+        )
         other = postgres15.dsn("postgres")
         name = connection.info.dbname
     with psycopg.connect(other, autocommit=True) as elsewhere:
@@ -459,9 +540,14 @@ def test_an_administrator_of_another_database_or_server(unit: Unit, postgres15: 
 
 
 def test_the_plan_changes_nothing_and_shows_everything(any_unit: Unit) -> None:
-    any_unit.settings = any_unit.settings.model_copy(update={"state_directory": str(any_unit.folder / "new")})
+    any_unit.settings = any_unit.settings.model_copy(
+        update={"state_directory": str(any_unit.folder / "new")}
+    )
     text = "\n".join(any_unit.initialise(apply=False))
-    assert f'CREATE PUBLICATION "{any_unit.settings.publication}" FOR TABLE ONLY "public"."人员" WITH (publish_via_partition_root = true);' in text
+    assert (
+        f'CREATE PUBLICATION "{any_unit.settings.publication}" FOR TABLE ONLY "public"."人员" WITH (publish_via_partition_root = true);'
+        in text
+    )
     assert 'CREATE TABLE "人员" (' in text
     assert f"--create --topic {any_unit.settings.state_topic} --partitions 1" in text
     assert "sync_agent_state" in text

@@ -10,19 +10,27 @@ from tests.preflight.test_table_checks import NOTE, codes, judge, only
 
 TABLES = {
     "plain": ['create table "Note" (id int primary key, a text, b int)'],
-    "full": ['create table "Note" (id int primary key, a text, b int)', 'alter table "Note" replica identity full'],
+    "full": [
+        'create table "Note" (id int primary key, a text, b int)',
+        'alter table "Note" replica identity full',
+    ],
     "index": [
         'create table "Note" (id int not null, a text, b int)',
         'create unique index u on "Note" (id)',
         'alter table "Note" replica identity using index u',
     ],
-    "parent of a table without a key": ['create table "Note" (id int primary key, a text, b int)', 'create table child () inherits ("Note")'],
+    "parent of a table without a key": [
+        'create table "Note" (id int primary key, a text, b int)',
+        'create table child () inherits ("Note")',
+    ],
     "partitioned": [
         'create table "Note" (id int primary key, a text, b int) partition by range (id)',
         'create table leaf partition of "Note" for values from (0) to (1000)',
         'create table other partition of "Note" default',
     ],
-    "stored generated": ['create table "Note" (id int primary key, a text, b int, g int generated always as (id * 2) stored)'],
+    "stored generated": [
+        'create table "Note" (id int primary key, a text, b int, g int generated always as (id * 2) stored)'
+    ],
     "full with stored generated": [
         'create table "Note" (id int primary key, a text, b int, g int generated always as (id * 2) stored)',
         'alter table "Note" replica identity full',
@@ -62,7 +70,9 @@ def test_no_statement_of_the_application_fails(any_source: Unit, case: str) -> N
     assert codes(publish(any_source).publication) == {"PUBLICATION_OK"}
     any_source.execute(*APPLICATION)
     if "child" in case:
-        any_source.execute("insert into child (id) values (1)", "update child set id = 2", "delete from child")
+        any_source.execute(
+            "insert into child (id) values (1)", "update child set id = 2", "delete from child"
+        )
 
 
 def test_a_list_of_columns_would_make_them_fail(any_source: Unit) -> None:
@@ -82,18 +92,31 @@ BROKEN = {
     "PUBLICATION_TABLES": ["create publication {p}"],
     "PUBLICATION_FILTER": ['create publication {p} for table "Note" where (id > 1)'],
     "PUBLICATION_COLUMNS": ['create publication {p} for table "Note" (id, a)'],
-    "PUBLICATION_OPERATIONS": ["""create publication {p} for table "Note" with (publish = 'insert, update')"""],
-    "PUBLICATION_ROOT": ['create publication {p} for table "Note" with (publish_via_partition_root = false)'],
-    "PUBLICATION_OTHERS": ["create table other (id int primary key)", 'create publication {p} for table "Note", other'],
+    "PUBLICATION_OPERATIONS": [
+        """create publication {p} for table "Note" with (publish = 'insert, update')"""
+    ],
+    "PUBLICATION_ROOT": [
+        'create publication {p} for table "Note" with (publish_via_partition_root = false)'
+    ],
+    "PUBLICATION_OTHERS": [
+        "create table other (id int primary key)",
+        'create publication {p} for table "Note", other',
+    ],
 }
 
 
 @pytest.mark.parametrize("code", BROKEN)
-def test_a_wrong_publication_is_repaired_by_the_sql_of_its_finding(any_source: Unit, code: str) -> None:
+def test_a_wrong_publication_is_repaired_by_the_sql_of_its_finding(
+    any_source: Unit, code: str
+) -> None:
     any_source.share(NOTE).execute(*TABLES["plain"])
-    any_source.execute(*(statement.format(p=any_source.settings.publication) for statement in BROKEN[code]))
+    any_source.execute(
+        *(statement.format(p=any_source.settings.publication) for statement in BROKEN[code])
+    )
     if code != "PUBLICATION_ROOT":
-        any_source.execute(f"alter publication {any_source.settings.publication} set (publish_via_partition_root = true)")
+        any_source.execute(
+            f"alter publication {any_source.settings.publication} set (publish_via_partition_root = true)"
+        )
     finding = only(judge(any_source).publication, code)
     assert finding.level == ("warning" if code == "PUBLICATION_OTHERS" else "error")
     any_source.execute(finding.fix)
@@ -102,14 +125,18 @@ def test_a_wrong_publication_is_repaired_by_the_sql_of_its_finding(any_source: U
 
 def test_generated_columns_that_are_not_published_are_repaired(source: Unit) -> None:
     source.share(NOTE | {"columns": ["id", "g"]}).execute(*TABLES["stored generated"])
-    source.execute(f'create publication {source.settings.publication} for table "Note" with (publish_via_partition_root = true)')
+    source.execute(
+        f'create publication {source.settings.publication} for table "Note" with (publish_via_partition_root = true)'
+    )
     source.execute(only(judge(source).publication, "PUBLICATION_GENERATED").fix)
     assert codes(judge(source).publication) == {"PUBLICATION_OK"}
 
 
 def test_a_publication_of_all_tables_works_with_a_warning(any_source: Unit) -> None:
     any_source.share(NOTE).execute(*TABLES["plain"])
-    any_source.execute(f"create publication {any_source.settings.publication} for all tables with (publish_via_partition_root = true)")
+    any_source.execute(
+        f"create publication {any_source.settings.publication} for all tables with (publish_via_partition_root = true)"
+    )
     assert only(judge(any_source).publication, "PUBLICATION_ALL_TABLES").level == "warning"
 
 

@@ -30,14 +30,28 @@ def verified(server: SecurePostgres, tmp_path: Path) -> Unit:
     server.show(server.certificates.server_file)
     unit = Unit(server.dsn(), tmp_path, NOWHERE, "source")
     (tmp_path / "password").write_text(PASSWORD)
-    tls = {"host": "localhost", "sslmode": "verify-full", "sslrootcert": str(server.certificates.ca_file)}
-    return unit.change(source={"user": USER, "password": {"file": str(tmp_path / "password")}, **tls})
+    tls = {
+        "host": "localhost",
+        "sslmode": "verify-full",
+        "sslrootcert": str(server.certificates.ca_file),
+    }
+    return unit.change(
+        source={"user": USER, "password": {"file": str(tmp_path / "password")}, **tls}
+    )
 
 
 def told(unit: Unit) -> list[str]:
     """Codes and sentences of `check` about the way to the database."""
-    findings = [finding for finding in check_source(unit.settings, None).findings if finding.level == "error"]
-    return [f"{finding.code}: {finding.message}" for finding in findings if finding.code in ("SOURCE_TLS", "SOURCE_LOGIN", "SOURCE_NETWORK")]
+    findings = [
+        finding
+        for finding in check_source(unit.settings, None).findings
+        if finding.level == "error"
+    ]
+    return [
+        f"{finding.code}: {finding.message}"
+        for finding in findings
+        if finding.code in ("SOURCE_TLS", "SOURCE_LOGIN", "SOURCE_NETWORK")
+    ]
 
 
 def test_verified_in_full(verified: Unit) -> None:
@@ -45,7 +59,9 @@ def test_verified_in_full(verified: Unit) -> None:
     for host in ("localhost", "127.0.0.1"):
         verified.change(source={"host": host})
         with connect(verified.settings.source) as connection:
-            assert connection.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone() == (True,)
+            assert connection.execute(
+                "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+            ).fetchone() == (True,)
         assert told(verified) == []
 
 
@@ -61,13 +77,21 @@ def test_each_fault_has_a_name(server: SecurePostgres, verified: Unit) -> None:
 
     files = server.certificates
     server.show(files.expired_file)
-    assert fault(SourceUnreachable, "TLS: certificate verify failed: certificate has expired").startswith("SOURCE_TLS: localhost:")
+    assert fault(
+        SourceUnreachable, "TLS: certificate verify failed: certificate has expired"
+    ).startswith("SOURCE_TLS: localhost:")
     assert "outside its time: certificate has expired" in told(verified)[0]
     server.show(files.misnamed_file)
-    assert "the certificate is for another host name than localhost" in fault(SourceUnreachable, "TLS: certificate verify failed: Hostname mismatch")
+    assert "the certificate is for another host name than localhost" in fault(
+        SourceUnreachable, "TLS: certificate verify failed: Hostname mismatch"
+    )
     server.show(files.server_file)
     verified.change(source={"sslrootcert": str(files.other_ca_file)})
-    assert "not signed by the authority in source.sslrootcert" in fault(SourceUnreachable, "TLS: certificate verify failed: .*(issuer|self.signed)")
+    assert "not signed by the authority in source.sslrootcert" in fault(
+        SourceUnreachable, "TLS: certificate verify failed: .*(issuer|self.signed)"
+    )
     verified.change(source={"sslrootcert": str(files.ca_file)})
     (verified.folder / "password").write_text("wrong")
-    assert fault(LoginRefused, f"refused the login of {USER}: .*authentication failed").startswith("SOURCE_LOGIN: ")
+    assert fault(LoginRefused, f"refused the login of {USER}: .*authentication failed").startswith(
+        "SOURCE_LOGIN: "
+    )

@@ -30,31 +30,66 @@ def only(findings: list[Finding], code: str) -> Finding:
 
 REPAIRED_BY_SQL = {
     "no key": (['create table "Note" (id int not null, a text)'], "KEY_MISSING", "ADD COLUMN"),
-    "nothing": (['create table "Note" (id int primary key, a text)', 'alter table "Note" replica identity nothing'], "IDENTITY_NOTHING", "DEFAULT"),
+    "nothing": (
+        [
+            'create table "Note" (id int primary key, a text)',
+            'alter table "Note" replica identity nothing',
+        ],
+        "IDENTITY_NOTHING",
+        "DEFAULT",
+    ),
     "nothing without a primary key": (
-        ['create table "Note" (id int not null unique, a text)', 'alter table "Note" replica identity nothing'],
+        [
+            'create table "Note" (id int not null unique, a text)',
+            'alter table "Note" replica identity nothing',
+        ],
         "IDENTITY_NOTHING",
         "USING INDEX",
     ),
-    "deferrable primary key": (['create table "Note" (id int primary key deferrable, a text)'], "KEY_DEFERRABLE", "DROP CONSTRAINT"),
+    "deferrable primary key": (
+        ['create table "Note" (id int primary key deferrable, a text)'],
+        "KEY_DEFERRABLE",
+        "DROP CONSTRAINT",
+    ),
     "full without a primary key": (
-        ['create table "Note" (id int not null unique, a text)', 'alter table "Note" replica identity full'],
+        [
+            'create table "Note" (id int not null unique, a text)',
+            'alter table "Note" replica identity full',
+        ],
         "KEY_MISSING",
         "USING INDEX",
     ),
-    "nullable unique index": (['create table "Note" (id int unique, a text)'], "KEY_MISSING", "SET NOT NULL"),
+    "nullable unique index": (
+        ['create table "Note" (id int unique, a text)'],
+        "KEY_MISSING",
+        "SET NOT NULL",
+    ),
     "partial index": (
-        ['create table "Note" (id int not null, a text)', 'create unique index on "Note" (id) where a is null'],
+        [
+            'create table "Note" (id int not null, a text)',
+            'create unique index on "Note" (id) where a is null',
+        ],
         "KEY_MISSING",
         'ADD PRIMARY KEY ("id")|ADD COLUMN',
     ),
     "expression index": (
-        ['create table "Note" (id int not null, a text)', 'create unique index on "Note" (lower(a))'],
+        [
+            'create table "Note" (id int not null, a text)',
+            'create unique index on "Note" (lower(a))',
+        ],
         "KEY_MISSING",
         "ADD COLUMN",
     ),
-    "usable index that is not named": (['create table "Note" (id int not null unique, a text)'], "KEY_MISSING", "USING INDEX"),
-    "deferrable unique constraint": (['create table "Note" (id int unique deferrable, a text)'], "KEY_MISSING", 'ADD PRIMARY KEY ("id")'),
+    "usable index that is not named": (
+        ['create table "Note" (id int not null unique, a text)'],
+        "KEY_MISSING",
+        "USING INDEX",
+    ),
+    "deferrable unique constraint": (
+        ['create table "Note" (id int unique deferrable, a text)'],
+        "KEY_MISSING",
+        'ADD PRIMARY KEY ("id")',
+    ),
     "partition of a table with a named index": (
         [
             'create table "Note" (id int not null, a text) partition by hash (id)',
@@ -66,7 +101,11 @@ REPAIRED_BY_SQL = {
         "LEAF_IDENTITY",
         "USING INDEX",
     ),
-    "unlogged": (['create unlogged table "Note" (id int primary key, a text)'], "TABLE_UNLOGGED", "SET LOGGED"),
+    "unlogged": (
+        ['create unlogged table "Note" (id int primary key, a text)'],
+        "TABLE_UNLOGGED",
+        "SET LOGGED",
+    ),
     "partition with nothing": (
         [
             'create table "Note" (id int primary key, a text) partition by hash (id)',
@@ -80,7 +119,9 @@ REPAIRED_BY_SQL = {
 
 
 @pytest.mark.parametrize("case", REPAIRED_BY_SQL)
-def test_a_table_is_refused_and_repaired_by_the_sql_of_its_finding(any_source: Unit, case: str) -> None:
+def test_a_table_is_refused_and_repaired_by_the_sql_of_its_finding(
+    any_source: Unit, case: str
+) -> None:
     statements, code, fix = REPAIRED_BY_SQL[case]
     any_source.share(NOTE).execute(*statements)
     finding = only(judge(any_source).tables, code)
@@ -96,15 +137,26 @@ def test_a_table_is_refused_and_repaired_by_the_sql_of_its_finding(any_source: U
 
 
 REPAIRED_BY_SETTINGS: dict[str, tuple[list[str], dict[str, Any], str, dict[str, Any]]] = {
-    "missing table": (['create table "Note" (id int primary key, a text)'], {"table": "public.note"}, "TABLE_MISSING", {"table": "public.Note"}),
+    "missing table": (
+        ['create table "Note" (id int primary key, a text)'],
+        {"table": "public.note"},
+        "TABLE_MISSING",
+        {"table": "public.Note"},
+    ),
     "view": (
-        ['create table "Note" (id int primary key, a text)', 'create view v as select * from "Note"'],
+        [
+            'create table "Note" (id int primary key, a text)',
+            'create view v as select * from "Note"',
+        ],
         {"table": "public.v"},
         "TABLE_KIND",
         {"table": "public.Note"},
     ),
     "materialized view": (
-        ['create table "Note" (id int primary key, a text)', 'create materialized view v as select * from "Note"'],
+        [
+            'create table "Note" (id int primary key, a text)',
+            'create materialized view v as select * from "Note"',
+        ],
         {"table": "public.v"},
         "TABLE_KIND",
         {"table": "public.Note"},
@@ -129,19 +181,31 @@ REPAIRED_BY_SETTINGS: dict[str, tuple[list[str], dict[str, Any], str, dict[str, 
         "TABLE_PARTITION",
         {"table": "public.Note"},
     ),
-    "missing column": (['create table "Note" (id int primary key, a text)'], {"columns": ["id", "A"]}, "COLUMN_MISSING", {"columns": ["id", "a"]}),
+    "missing column": (
+        ['create table "Note" (id int primary key, a text)'],
+        {"columns": ["id", "A"]},
+        "COLUMN_MISSING",
+        {"columns": ["id", "a"]},
+    ),
     "missing filter column": (
         ['create table "Note" (id int primary key, a text)'],
         {"filter": [{"column": "b", "is_null": True}]},
         "COLUMN_MISSING",
         {"filter": [{"column": "a", "is_null": True}]},
     ),
-    "key not listed": (['create table "Note" (id int primary key, a text)'], {"columns": ["a"]}, "KEY_UNLISTED", {"columns": ["id", "a"]}),
+    "key not listed": (
+        ['create table "Note" (id int primary key, a text)'],
+        {"columns": ["a"]},
+        "KEY_UNLISTED",
+        {"columns": ["id", "a"]},
+    ),
 }
 
 
 @pytest.mark.parametrize("case", REPAIRED_BY_SETTINGS)
-def test_a_configuration_is_refused_that_the_table_does_not_fit(any_source: Unit, case: str) -> None:
+def test_a_configuration_is_refused_that_the_table_does_not_fit(
+    any_source: Unit, case: str
+) -> None:
     statements, wrong, code, right = REPAIRED_BY_SETTINGS[case]
     any_source.share(NOTE | wrong).execute(*statements)
     finding = only(judge(any_source).tables, code)
@@ -155,9 +219,14 @@ def test_a_configuration_is_refused_that_the_table_does_not_fit(any_source: Unit
 @pytest.mark.parametrize("partitioned", [False, True])
 def test_usable_keys_pass(any_source: Unit, identity: str, partitioned: bool) -> None:
     suffix = " partition by hash (id)" if partitioned else ""
-    any_source.execute(f'create table "Note" (id int primary key, a text){suffix}', 'create unique index u on "Note" (id)')
+    any_source.execute(
+        f'create table "Note" (id int primary key, a text){suffix}',
+        'create unique index u on "Note" (id)',
+    )
     if partitioned:
-        any_source.execute('create table leaf partition of "Note" for values with (modulus 1, remainder 0)')
+        any_source.execute(
+            'create table leaf partition of "Note" for values with (modulus 1, remainder 0)'
+        )
     any_source.execute(f'alter table "Note" replica identity {identity}')
     if partitioned and identity == "full":
         any_source.execute("alter table leaf replica identity full")
@@ -189,7 +258,10 @@ def test_an_unlogged_partition_is_repaired(any_source: Unit) -> None:
 
 
 def test_inheritance_children_are_named(any_source: Unit) -> None:
-    any_source.share(NOTE).execute('create table "Note" (id int primary key, a text)', 'create table "Child" () inherits ("Note")')
+    any_source.share(NOTE).execute(
+        'create table "Note" (id int primary key, a text)',
+        'create table "Child" () inherits ("Note")',
+    )
     finding = only(judge(any_source).tables, "TABLE_CHILDREN")
     assert finding.level == "warning"
     assert '"Child"' in finding.message
@@ -199,7 +271,9 @@ def test_inheritance_children_are_named(any_source: Unit) -> None:
 
 
 def test_a_stored_generated_column_needs_18(any_source: Unit) -> None:
-    any_source.share(NOTE).execute('create table "Note" (id int primary key, a int generated always as (id * 2) stored)')
+    any_source.share(NOTE).execute(
+        'create table "Note" (id int primary key, a int generated always as (id * 2) stored)'
+    )
     judged = judge(any_source)
     if any_source.value("show server_version_num") >= "180000":
         assert codes(judged.tables) == {"TABLE_OK"}
@@ -209,12 +283,16 @@ def test_a_stored_generated_column_needs_18(any_source: Unit) -> None:
 
 
 def test_a_virtual_generated_column_is_refused(source: Unit) -> None:
-    source.share(NOTE).execute('create table "Note" (id int primary key, a int generated always as (id * 2) virtual)')
+    source.share(NOTE).execute(
+        'create table "Note" (id int primary key, a int generated always as (id * 2) virtual)'
+    )
     assert codes(judge(source).tables) == {"COLUMN_VIRTUAL"}
     assert not judge(source.share(NOTE | {"columns": ["id"]})).generated
 
 
-def test_full_identity_with_a_virtual_column_is_refused_for_the_applications_sake(source: Unit) -> None:
+def test_full_identity_with_a_virtual_column_is_refused_for_the_applications_sake(
+    source: Unit,
+) -> None:
     """The application's UPDATE would fail; the SQL of the finding is the way out."""
     source.share(NOTE).execute(
         'create table "Note" (id int primary key, a text, v int generated always as (id * 2) virtual)',
@@ -229,7 +307,9 @@ def test_full_identity_with_a_virtual_column_is_refused_for_the_applications_sak
     assert codes(judge(source).tables) == {"TABLE_OK"}
 
 
-def test_full_identity_publishes_stored_generated_columns_for_the_applications_sake(source: Unit) -> None:
+def test_full_identity_publishes_stored_generated_columns_for_the_applications_sake(
+    source: Unit,
+) -> None:
     """On 18 an UPDATE fails when FULL identity has a stored generated column that is not published."""
     source.share(NOTE).execute(
         'create table "Note" (id int primary key, a text, s int generated always as (id * 2) stored)',
@@ -240,4 +320,6 @@ def test_full_identity_publishes_stored_generated_columns_for_the_applications_s
     with pytest.raises(psycopg.errors.InvalidColumnReference):
         source.execute('update "Note" set a = 1')
     assert judge(source).generated
-    source.execute("alter publication p set (publish_generated_columns = stored)", 'update "Note" set a = 1')
+    source.execute(
+        "alter publication p set (publish_generated_columns = stored)", 'update "Note" set a = 1'
+    )

@@ -21,7 +21,12 @@ class Judge:
     """Reads topics from their beginning, for as long as asked."""
 
     def __init__(self, bootstrap: str, *topics: str) -> None:
-        options = {"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "isolation.level": "read_committed", "enable.auto.commit": False}
+        options = {
+            "bootstrap.servers": bootstrap,
+            "group.id": uuid.uuid4().hex,
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+        }
         self._consumer = Consumer(options | {"log_level": 0})
         self.seen: dict[str, list[Seen]] = {topic: [] for topic in topics}
         places = []
@@ -57,21 +62,35 @@ class Judge:
         self.wait_for({topic: len(events) for topic, events in expected.items()}, timeout)
         self.poll()
         for topic, events in expected.items():
-            got = [(record.headers["sync.id"], int(record.headers["sync.seq"])) for record in self.events(topic)]
-            assert sorted(got, key=lambda pair: pair[1]) == events, f"{topic}: {len(got)} events, expected {len(events)}"
+            got = [
+                (record.headers["sync.id"], int(record.headers["sync.seq"]))
+                for record in self.events(topic)
+            ]
+            assert sorted(got, key=lambda pair: pair[1]) == events, (
+                f"{topic}: {len(got)} events, expected {len(events)}"
+            )
             self._order(topic)
 
     def _order(self, topic: str) -> None:
         places: dict[bytes, int] = {}
         for number in {record.partition for record in self.seen[topic]}:
             records = [record for record in self.seen[topic] if record.partition == number]
-            seqs = [int(record.headers["sync.seq"]) for record in records if record.value is not None]
+            seqs = [
+                int(record.headers["sync.seq"]) for record in records if record.value is not None
+            ]
             assert seqs == sorted(seqs)
             for before, record in zip([None, *records], records, strict=False):
                 assert places.setdefault(record.key, number) == number
                 if record.value is None:
-                    assert before is not None and before.value is not None and b'"op":"d"' in before.value
-                    assert record.headers == {"sync.of": before.headers["sync.id"]} and record.key == before.key
+                    assert (
+                        before is not None
+                        and before.value is not None
+                        and b'"op":"d"' in before.value
+                    )
+                    assert (
+                        record.headers == {"sync.of": before.headers["sync.id"]}
+                        and record.key == before.key
+                    )
 
     def close(self) -> None:
         """Ends the consumer."""
@@ -79,5 +98,8 @@ class Judge:
 
 
 def _seen(message: Message) -> Seen:
-    headers = {str(name): bytes(value).decode() for name, value in cast("list[tuple[str, bytes]]", message.headers() or [])}
+    headers = {
+        str(name): bytes(value).decode()
+        for name, value in cast("list[tuple[str, bytes]]", message.headers() or [])
+    }
     return Seen(message.partition() or 0, bytes(message.key() or b""), message.value(), headers)

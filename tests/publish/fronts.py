@@ -20,14 +20,22 @@ SOURCE_ID = "system/1/biz/slot"
 Transaction = list[tuple[str, int, str]]  # table, key, operation
 
 
-def settings_for(bootstrap: str, prefix: str, directory: Path, tables: tuple[str, ...] = ("orders", "items"), **kafka: object) -> Settings:
+def settings_for(
+    bootstrap: str,
+    prefix: str,
+    directory: Path,
+    tables: tuple[str, ...] = ("orders", "items"),
+    **kafka: object,
+) -> Settings:
     """Settings of an agent whose front end is `directory`/front.db."""
     return Settings(
         name="unit1",
         state_directory=str(directory),
         source=SourceSettings(host="localhost", database="biz", user="agent"),
         front=FrontSettings(url=f"sqlite:///{directory / 'front.db'}"),
-        kafka=KafkaSettings.model_validate({"bootstrap_servers": [bootstrap], "prefix": prefix, **kafka}),
+        kafka=KafkaSettings.model_validate(
+            {"bootstrap_servers": [bootstrap], "prefix": prefix, **kafka}
+        ),
         resource=[ResourceSettings(name=table, table=table, columns=["id"]) for table in tables],
     )
 
@@ -44,31 +52,65 @@ class OutboxFront:
         self.seqs = dict.fromkeys((settings.topic(resource) for resource in settings.resource), 0)
         self.generations = dict.fromkeys(self.seqs, 1)
         self.lsn = 1000
-        self.expected: dict[str, list[tuple[str, int]]] = {topic: [] for topic in self.seqs}  # topic -> (event id, seq)
+        # Topic -> (event id, seq)
+        self.expected: dict[str, list[tuple[str, int]]] = {topic: [] for topic in self.seqs}
         schema.metadata.create_all(self.engine)
         self._writer = BatchWriter(0, 0)
         with self.engine.begin() as connection:
-            row = {"id": 1, "agent_uuid": self.agent, "agent_name": "unit1", "source_id": SOURCE_ID, "system_id": "1", "timeline": 1}
-            row |= {"slot": "s", "epoch": 1, "nonce": nonce, "initialised": 1, "position": "0/0", "position_time_us": 0}
-            row |= {"commit_position": "", "commit_xid": 0, "commit_time_us": 0, "number": 0, "batch": 0}
+            row = {
+                "id": 1,
+                "agent_uuid": self.agent,
+                "agent_name": "unit1",
+                "source_id": SOURCE_ID,
+                "system_id": "1",
+                "timeline": 1,
+            }
+            row |= {
+                "slot": "s",
+                "epoch": 1,
+                "nonce": nonce,
+                "initialised": 1,
+                "position": "0/0",
+                "position_time_us": 0,
+            }
+            row |= {
+                "commit_position": "",
+                "commit_xid": 0,
+                "commit_time_us": 0,
+                "number": 0,
+                "batch": 0,
+            }
             connection.execute(insert(schema.state).values(**row))
-            connection.execute(insert(schema.published).values(id=1, number=0, event_id="", batch=0, position="", time_us=0))
+            connection.execute(
+                insert(schema.published).values(
+                    id=1, number=0, event_id="", batch=0, position="", time_us=0
+                )
+            )
             for resource in settings.resource:
                 topic = settings.topic(resource)
                 given = {"name": resource.name, "topic": topic, "state": "live", "generation": 1}
-                others = {column.name: 0 if isinstance(column.type, Integer) else "" for column in schema.resource.columns if not column.nullable}
+                others = {
+                    column.name: 0 if isinstance(column.type, Integer) else ""
+                    for column in schema.resource.columns
+                    if not column.nullable
+                }
                 connection.execute(insert(schema.resource).values(**others | given))
 
     def reader(self) -> Reader:
         """The publisher's view."""
-        self._engines.append(sqlite_engine(self.settings.front_url, 20).execution_options(reader=True))
+        self._engines.append(
+            sqlite_engine(self.settings.front_url, 20).execution_options(reader=True)
+        )
         return Reader(self._engines[-1])
 
     def clone(self, directory: Path, nonce: str) -> Settings:
         """Copies the front end's file as a cloned machine would have it, opened there by a service of its own; its settings."""
         directory.mkdir()
         url = f"sqlite:///{directory / 'front.db'}"
-        with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(directory / "front.db")) as target:
+        with (
+            closing(sqlite3.connect(self.path)) as source,
+            closing(sqlite3.connect(directory / "front.db")) as target,
+        ):
             source.backup(target)
             target.execute("UPDATE sync_agent_state SET epoch = epoch + 1, nonce = ?", [nonce])
             target.commit()
@@ -86,25 +128,41 @@ class OutboxFront:
         self.generations[topic] += 1
         self.seqs[topic], self.expected[topic] = 0, []
         with self.engine.begin() as connection:
-            connection.execute(update(schema.resource).where(schema.resource.c.name == table).values(generation=self.generations[topic], state="live"))
+            connection.execute(
+                update(schema.resource)
+                .where(schema.resource.c.name == table)
+                .values(generation=self.generations[topic], state="live")
+            )
 
     def suspensions(self) -> list[tuple[str, str]]:
         """Tables the publisher wants suspended, with the code."""
         with self.engine.connect() as connection:
-            rows = connection.execute(select(schema.requests.c.resource, schema.requests.c.report).where(schema.requests.c.kind == "suspend")).all()
+            rows = connection.execute(
+                select(schema.requests.c.resource, schema.requests.c.report).where(
+                    schema.requests.c.kind == "suspend"
+                )
+            ).all()
         return [(name, json.loads(report)["code"]) for name, report in rows]
 
     def suspend(self, table: str) -> None:
         """What the capture process does then."""
         with self.engine.begin() as connection:
-            connection.execute(update(schema.resource).where(schema.resource.c.name == table).values(state="suspended"))
+            connection.execute(
+                update(schema.resource)
+                .where(schema.resource.c.name == table)
+                .values(state="suspended")
+            )
 
     def opened_again(self, nonce: str) -> None:
         """What a capture process does first: the next epoch, its service's nonce."""
         with self.engine.begin() as connection:
-            connection.execute(update(schema.state).values(epoch=schema.state.c.epoch + 1, nonce=nonce))
+            connection.execute(
+                update(schema.state).values(epoch=schema.state.c.epoch + 1, nonce=nonce)
+            )
 
-    def write(self, transactions: list[Transaction], size: int = 40, heartbeat: bool = False) -> None:
+    def write(
+        self, transactions: list[Transaction], size: int = 40, heartbeat: bool = False
+    ) -> None:
         """One front-end transaction with these source transactions."""
         batches: list[Batch] = []
         for changes in transactions:
@@ -129,17 +187,40 @@ class OutboxFront:
     def _event(self, table: str, key: int, operation: str, ordinal: int, size: int) -> None:
         topic = f"{self.settings.kafka.prefix}.{table}"
         self.seqs[topic] += 1
-        value = b'{"before":null,"after":{"id":%d,"t":"%b"},"op":"%b","ts_ms":1}' % (key, random.randbytes(size // 2).hex().encode(), operation.encode())
-        self._writer.event(topic, self.generations[topic], self.seqs[topic], b'{"id":%d}' % key, value, tombstone=operation == "d")
-        self.expected[topic].append((event_id(SOURCE_ID, self.lsn, self.lsn, ordinal), self.seqs[topic]))
+        value = b'{"before":null,"after":{"id":%d,"t":"%b"},"op":"%b","ts_ms":1}' % (
+            key,
+            random.randbytes(size // 2).hex().encode(),
+            operation.encode(),
+        )
+        self._writer.event(
+            topic,
+            self.generations[topic],
+            self.seqs[topic],
+            b'{"id":%d}' % key,
+            value,
+            tombstone=operation == "d",
+        )
+        self.expected[topic].append(
+            (event_id(SOURCE_ID, self.lsn, self.lsn, ordinal), self.seqs[topic])
+        )
 
     def _store(self, batches: list[Batch]) -> None:
         with self.engine.begin() as connection:
             for batch in batches:
                 for part, at in enumerate(range(0, len(batch.payload), 1 << 20)):
                     chunk = batch.payload[at : at + (1 << 20)]
-                    connection.execute(insert(schema.outbox).values(**batch._asdict() | {"part": part, "payload": chunk, "time_us": self.lsn}))
-            values = {"number": self._writer.number, "batch": self._writer.batch, "position": f"0/{self.lsn + 50:X}", "position_time_us": self.lsn}
+                    connection.execute(
+                        insert(schema.outbox).values(
+                            **batch._asdict()
+                            | {"part": part, "payload": chunk, "time_us": self.lsn}
+                        )
+                    )
+            values = {
+                "number": self._writer.number,
+                "batch": self._writer.batch,
+                "position": f"0/{self.lsn + 50:X}",
+                "position_time_us": self.lsn,
+            }
             connection.execute(update(schema.state).values(**values))
 
     def outbox_rows(self) -> int:
@@ -152,6 +233,9 @@ def workload(seed: int, transactions: int, largest: int = 5) -> list[Transaction
     """Source transactions over two tables and few keys."""
     chance = random.Random(seed)
     return [
-        [(chance.choice(("orders", "items")), chance.randrange(20), chance.choice("cuud")) for _ in range(chance.randint(1, largest))]
+        [
+            (chance.choice(("orders", "items")), chance.randrange(20), chance.choice("cuud"))
+            for _ in range(chance.randint(1, largest))
+        ]
         for _ in range(transactions)
     ]

@@ -26,7 +26,8 @@ from tests.publish.fronts import SOURCE_ID, workload
 from tests.publish.world import World
 from tests.simulation import Violated, failing
 
-How = Literal["goes", "refused", "unanswered", "delayed", "slow"]  # how a call ends; the last two: only a commit, only a drain
+# How a call ends; the last two: only a commit, only a drain
+How = Literal["goes", "refused", "unanswered", "delayed", "slow"]
 ENDLESS = 400  # steps without any progress
 TIMEOUT = 10.0  # after which the cluster aborts a transaction
 LIVING = 3  # publishers at a time
@@ -124,7 +125,9 @@ class StepProducer(MemoryProducer):
         self._process.call(super().begin)
         self._world.begun = self._world.now
 
-    def send(self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers) -> None:
+    def send(
+        self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers
+    ) -> None:
         """See Producer."""
         original = super().send
         self._process.call(lambda: original(topic, partition, key, value, headers))
@@ -165,7 +168,9 @@ class StepBroker(MemoryBroker):
 
     def open(self, deadline: float) -> MemoryProducer:
         """See Broker."""
-        opened: MemoryProducer = self._process.call(lambda: StepProducer(self._process, self._world, self._agent))
+        opened: MemoryProducer = self._process.call(
+            lambda: StepProducer(self._process, self._world, self._agent)
+        )
         return opened
 
     def states(self, deadline: float) -> States:
@@ -177,7 +182,9 @@ class StepBroker(MemoryBroker):
     def topics(self, names: Iterable[str], deadline: float) -> dict[str, TopicDescription | None]:
         """See Broker."""
         original = super().topics
-        described: dict[str, TopicDescription | None] = self._process.call(lambda: original(names, deadline))
+        described: dict[str, TopicDescription | None] = self._process.call(
+            lambda: original(names, deadline)
+        )
         return described
 
 
@@ -221,7 +228,13 @@ class StepWorld(World):
     def publisher(self, process: Process) -> Relay:
         """A relay for a process."""
         reader = StepReader(process, self, self.front.reader())
-        return Relay(self.settings, process, process.nonce, reader, lambda agent, tick: StepBroker(process, self, agent, tick))
+        return Relay(
+            self.settings,
+            process,
+            process.nonce,
+            reader,
+            lambda agent, tick: StepBroker(process, self, agent, tick),
+        )
 
     def expire(self) -> None:
         """The cluster aborts a transaction that has been open for too long, and fences its producer."""
@@ -237,10 +250,14 @@ class Publishing(RuleBasedStateMachine):
         """`init --apply`, and a start."""
         self.folder = Path(tempfile.mkdtemp(prefix="simulation"))
         self.world = StepWorld(self.folder, transaction_events=bound)
-        self.patches = [patch(f"agent.publish.{module}.time", self.world) for module in ("relay", "memory")]
+        self.patches = [
+            patch(f"agent.publish.{module}.time", self.world) for module in ("relay", "memory")
+        ]
         for patched in self.patches:
             patched.start()
-        self.written: list[list[tuple[str, str]]] = []  # topic and id of each event, by source transaction
+        self.written: list[
+            list[tuple[str, str]]
+        ] = []  # topic and id of each event, by source transaction
         self.seen: dict[tuple[str, int], list[MemoryRecord]] = {}  # what was visible
         self.reader = self.world.front.reader()
         self.runs = 1
@@ -257,7 +274,12 @@ class Publishing(RuleBasedStateMachine):
 
     # ---- what happens
 
-    @rule(seed=st.integers(0, 999), transactions=st.integers(1, 5), largest=st.sampled_from([3, 12]), heartbeat=st.booleans())
+    @rule(
+        seed=st.integers(0, 999),
+        transactions=st.integers(1, 5),
+        largest=st.sampled_from([3, 12]),
+        heartbeat=st.booleans(),
+    )
     def capture_commits(self, seed: int, transactions: int, largest: int, heartbeat: bool) -> None:
         """One front-end transaction."""
         changes = workload(seed, transactions, largest)
@@ -265,7 +287,12 @@ class Publishing(RuleBasedStateMachine):
         self.world.front.write(changes, heartbeat=heartbeat)
         for number, transaction in enumerate(changes, 1):
             at = lsn + 100 * number
-            self.written.append([(f"p.{table}", event_id(SOURCE_ID, at, at, ordinal)) for ordinal, (table, _, _) in enumerate(transaction)])
+            self.written.append(
+                [
+                    (f"p.{table}", event_id(SOURCE_ID, at, at, ordinal))
+                    for ordinal, (table, _, _) in enumerate(transaction)
+                ]
+            )
 
     @rule(which=st.integers(0, LIVING), count=st.integers(1, 40))
     def publisher_goes_on(self, which: int, count: int) -> None:
@@ -277,7 +304,10 @@ class Publishing(RuleBasedStateMachine):
         """The next call of one."""
         self.go(self.one(which), 1, how)
 
-    @rule(which=st.integers(0, LIVING), how=st.sampled_from(["goes", "refused", "unanswered", "delayed"]))
+    @rule(
+        which=st.integers(0, LIVING),
+        how=st.sampled_from(["goes", "refused", "unanswered", "delayed"]),
+    )
     def publisher_commits(self, which: int, how: How) -> None:
         """One goes on to the end of a transaction, which ends so."""
         self.commits(self.one(which), how)
@@ -289,7 +319,9 @@ class Publishing(RuleBasedStateMachine):
         settled=st.booleans(),
         seed=st.integers(0, 999),
     )
-    def publisher_is_started_anew(self, how: str, count: int, late: bool, settled: bool, seed: int) -> None:
+    def publisher_is_started_anew(
+        self, how: str, count: int, late: bool, settled: bool, seed: int
+    ) -> None:
         """By the same service, or with another one: on another machine while this one stands still. After so many of its calls what the one before
         had under way, or has found since, comes to its end (`late`); that one had published everything, where it comes to it (`settled`)."""
         if settled:
@@ -325,7 +357,9 @@ class Publishing(RuleBasedStateMachine):
     def aborts_are_lost(self, topics: str) -> None:
         """These topics are not told of them from now on (KAFKA-20734)."""
         tables, state = set(self.world.front.expected), {self.world.settings.state_topic}
-        self.world.cluster.losing = {"none": set(), "of tables": tables, "all": tables | state}[topics]
+        self.world.cluster.losing = {"none": set(), "of tables": tables, "all": tables | state}[
+            topics
+        ]
 
     @rule(locked=st.booleans())
     def front_end_is_busy(self, locked: bool) -> None:
@@ -379,7 +413,10 @@ class Publishing(RuleBasedStateMachine):
     def consumers_see_each_event_once_and_in_order(self) -> None:
         """A beginning of what was written, without gaps; what was visible stays; the state record says how far it reaches."""
         for topic, expected in self.world.front.expected.items():
-            events = [self.partition(topic, number, log) for number, log in enumerate(self.world.cluster.committed(topic))]
+            events = [
+                self.partition(topic, number, log)
+                for number, log in enumerate(self.world.cluster.committed(topic))
+            ]
             found = sorted((pair for log in events for pair in log), key=lambda pair: pair[1])
             if found != expected[: len(found)]:
                 raise Violated("O4", f"{topic} has {found}, not {expected}")
@@ -408,8 +445,19 @@ class Publishing(RuleBasedStateMachine):
     @invariant()
     def source_transactions_are_whole_or_split_and_say_so(self) -> None:
         """All or nothing of one that is not split; the parts of a split one are numbered from 1, and the last one says that it is."""
-        heads = [dict(record.headers) for log in self.seen.values() for record in log if record.value is not None]
-        parts = {head["sync.id"].decode(): (int(head.get("sync.part", b"0")), head.get("sync.last", b"1") == b"1") for head in heads}
+        heads = [
+            dict(record.headers)
+            for log in self.seen.values()
+            for record in log
+            if record.value is not None
+        ]
+        parts = {
+            head["sync.id"].decode(): (
+                int(head.get("sync.part", b"0")),
+                head.get("sync.last", b"1") == b"1",
+            )
+            for head in heads
+        }
         for transaction in self.written:
             visible = [parts[identity] for _, identity in transaction if identity in parts]
             numbers = [part for part, _ in visible]
@@ -418,8 +466,15 @@ class Publishing(RuleBasedStateMachine):
                 continue
             last = {last for part, last in visible if part == numbers[-1]}
             earlier = {last for part, last in visible if part != numbers[-1]}
-            if sorted(set(numbers)) != list(range(1, numbers[-1] + 1)) or numbers != sorted(numbers) or last != {whole} or earlier > {False}:
-                raise Violated("O6", f"a transaction of {len(transaction)} events shows parts {visible}")
+            if (
+                sorted(set(numbers)) != list(range(1, numbers[-1] + 1))
+                or numbers != sorted(numbers)
+                or last != {whole}
+                or earlier > {False}
+            ):
+                raise Violated(
+                    "O6", f"a transaction of {len(transaction)} events shows parts {visible}"
+                )
 
     def teardown(self) -> None:
         """Nothing fails any more: then everything is published, and the outbox is emptied."""
@@ -450,6 +505,9 @@ class Publishing(RuleBasedStateMachine):
             now = self.world.state().number
             number, since = now, since + 1 if now == number else 0
             if since > ENDLESS:
-                raise Violated("stuck", f"{number} of {events} events, {self.world.front.outbox_rows()} in the outbox")
+                raise Violated(
+                    "stuck",
+                    f"{number} of {events} events, {self.world.front.outbox_rows()} in the outbox",
+                )
         self.consumers_see_each_event_once_and_in_order()
         self.source_transactions_are_whole_or_split_and_say_so()

@@ -22,7 +22,11 @@ class Case:
     """One implementation with its topics `events` (2 partitions) and `state`."""
 
     def __init__(self, prefix: str) -> None:
-        self.events, self.state, self.agent = f"{prefix}.events", f"{prefix}.state", str(uuid.uuid4())
+        self.events, self.state, self.agent = (
+            f"{prefix}.events",
+            f"{prefix}.state",
+            str(uuid.uuid4()),
+        )
         self.opened: list[Producer] = []
         self.broker: Broker
         self.visible: Callable[[], dict[int, list[bytes]]]  # partition -> keys of visible records
@@ -54,7 +58,10 @@ def in_memory(prefix: str) -> Case:
     cluster.create(case.events, 2)
     cluster.create(case.state)
     case.broker = MemoryBroker(cluster, case.state, case.agent, nothing)
-    case.visible = lambda: {number: [record.key for record in log] for number, log in enumerate(cluster.committed(case.events))}
+    case.visible = lambda: {
+        number: [record.key for record in log]
+        for number, log in enumerate(cluster.committed(case.events))
+    }
     case.recreate = lambda: cluster.create(case.events, 2)
     return case
 
@@ -68,21 +75,32 @@ def with_kafka(client: str, prefix: str, broker: KafkaBroker, path: Path) -> Cas
         for future in broker.admin.create_topics(topics, operation_timeout=10).values():
             if future.exception(20) and "EXISTS" not in str(future.exception()):
                 raise future.exception()  # type: ignore[misc]
-        eventually(lambda: case.events in broker.admin.list_topics(timeout=5).topics, what="the topic is known")
+        eventually(
+            lambda: case.events in broker.admin.list_topics(timeout=5).topics,
+            what="the topic is known",
+        )
 
     def visible() -> dict[int, list[bytes]]:
         judge = Judge(broker.bootstrap, case.events)
         judge.poll()
         judge.close()
-        return {number: [record.key for record in judge.seen[case.events] if record.partition == number] for number in range(2)}
+        return {
+            number: [record.key for record in judge.seen[case.events] if record.partition == number]
+            for number in range(2)
+        }
 
     def recreate() -> None:
         broker.admin.delete_topics([case.events], operation_timeout=10)[case.events].result(20)
-        eventually(lambda: case.events not in broker.admin.list_topics(timeout=5).topics, what="the topic is gone")
+        eventually(
+            lambda: case.events not in broker.admin.list_topics(timeout=5).topics,
+            what="the topic is gone",
+        )
         create()
 
     create()
-    case.broker = cluster(settings_for(broker.bootstrap, prefix, path, client=client), case.agent, nothing)
+    case.broker = cluster(
+        settings_for(broker.bootstrap, prefix, path, client=client), case.agent, nothing
+    )
     case.broker._state_topic = case.state
     case.visible, case.recreate = visible, recreate
     return case
@@ -92,7 +110,13 @@ def with_kafka(client: str, prefix: str, broker: KafkaBroker, path: Path) -> Cas
 def case(request: pytest.FixtureRequest, topic_prefix: str, tmp_path: Path) -> Iterator[Case]:
     """Each implementation in turn."""
     memory = request.param == "memory"
-    found = in_memory(topic_prefix) if memory else with_kafka(request.param, topic_prefix, request.getfixturevalue("kafka_broker"), tmp_path)
+    found = (
+        in_memory(topic_prefix)
+        if memory
+        else with_kafka(
+            request.param, topic_prefix, request.getfixturevalue("kafka_broker"), tmp_path
+        )
+    )
     yield found
     for producer in found.opened:
         producer.abandon()
@@ -219,7 +243,10 @@ def test_topics_are_described_and_never_created(case: Case) -> None:
         assert first is not None and first.partitions == 2 and dict(first.ends) == {0: 2, 1: 0}
     producer.abandon()
     case.recreate()
-    again = eventually(lambda: case.broker.topics([case.events], soon())[case.events], what="the new topic is known to the broker")
+    again = eventually(
+        lambda: case.broker.topics([case.events], soon())[case.events],
+        what="the new topic is known to the broker",
+    )
     assert again is not None and first is not None and again.id != first.id
 
 

@@ -9,7 +9,9 @@ from agent.front.outbox import Batch, BatchWriter, OutboxBoundary
 from agent.publish.grouping import Grouper, Pace, Unit
 
 
-def outbox(transactions: list[int], take_every: int = 1000, heartbeats: bool = False, bounded: bool = False) -> list[Batch]:
+def outbox(
+    transactions: list[int], take_every: int = 1000, heartbeats: bool = False, bounded: bool = False
+) -> list[Batch]:
     """Batches with transactions of so many events each, taken after each `take_every` frames. `bounded`: every other one with records of begin and end."""
     writer, batches, frames = BatchWriter(0, 0), [], 0
 
@@ -58,7 +60,13 @@ def pace(events: int = 3, size: int = 1_000_000) -> Pace:
 def test_whole_transactions_and_parts() -> None:
     """Three fit the bound, seven do not."""
     found = units(outbox([3, 7, 1]), Grouper(0, 0, 0, pace()))
-    assert shape(found) == [([1, 2, 3], 0, True), ([4, 5, 6], 1, False), ([7, 8, 9], 2, False), ([10], 3, True), ([11], 0, True)]
+    assert shape(found) == [
+        ([1, 2, 3], 0, True),
+        ([4, 5, 6], 1, False),
+        ([7, 8, 9], 2, False),
+        ([10], 3, True),
+        ([11], 0, True),
+    ]
     assert [unit.position for unit in found] == [150, 0, 0, 250, 350]
 
 
@@ -66,7 +74,10 @@ def test_the_byte_bound_splits_too_and_one_event_always_passes() -> None:
     """10 bytes an event."""
     found = units(outbox([3]), Grouper(0, 0, 0, pace(100, 20)))
     assert shape(found) == [([1, 2], 1, False), ([3], 2, True)]
-    assert shape(units(outbox([2]), Grouper(0, 0, 0, pace(100, 1)))) == [([1], 1, False), ([2], 2, True)]
+    assert shape(units(outbox([2]), Grouper(0, 0, 0, pace(100, 1)))) == [
+        ([1], 1, False),
+        ([2], 2, True),
+    ]
 
 
 def test_resumed_within_a_split_transaction() -> None:
@@ -78,7 +89,12 @@ def test_resumed_within_a_split_transaction() -> None:
 def test_heartbeats_and_empty_transactions_carry_the_position() -> None:
     """Units without events, only where they are news."""
     found = units(outbox([1, 0], heartbeats=True), Grouper(0, 0, 0, pace()))
-    assert [(len(unit.events), unit.position) for unit in found] == [(1, 150), (0, 160), (0, 250), (0, 260)]
+    assert [(len(unit.events), unit.position) for unit in found] == [
+        (1, 150),
+        (0, 160),
+        (0, 250),
+        (0, 260),
+    ]
     again = units(outbox([1, 0], heartbeats=True), Grouper(1, 0, 160, pace()))
     assert [unit.position for unit in again] == [250, 260]
 
@@ -105,7 +121,15 @@ def test_a_record_that_is_wrong_about_the_split_halts() -> None:
     st.booleans(),
     st.booleans(),
 )
-def test_any_cut_any_resume(transactions: list[int], take_every: int, first: int, second: int, crash: int, heartbeats: bool, bounded: bool) -> None:
+def test_any_cut_any_resume(
+    transactions: list[int],
+    take_every: int,
+    first: int,
+    second: int,
+    crash: int,
+    heartbeats: bool,
+    bounded: bool,
+) -> None:
     """Published up to any unit, then resumed with other bounds: every event once and in order, whole where it fits, parts numbered 1.. with one last.
 
     A record of the begin goes with the first part, one of the end with the last, once each.
@@ -116,9 +140,15 @@ def test_any_cut_any_resume(transactions: list[int], take_every: int, first: int
     withevents = [unit for unit in before if unit.events]
     part = 0 if not withevents or withevents[-1].last else withevents[-1].part
     position = max((unit.position for unit in before), default=0)
-    after = batches[[batch.last_number > number for batch in batches].index(True) :] if batches and batches[-1].last_number > number else []
+    after = (
+        batches[[batch.last_number > number for batch in batches].index(True) :]
+        if batches and batches[-1].last_number > number
+        else []
+    )
     found = before + units(after, Grouper(number, part, position, pace(second)))
-    assert [event.number for unit in found for event in unit.events] == list(range(1, sum(transactions) + 1))
+    assert [event.number for unit in found for event in unit.events] == list(
+        range(1, sum(transactions) + 1)
+    )
     whole: dict[int, list[Unit]] = {}
     for unit in found:
         if unit.events:
@@ -126,14 +156,20 @@ def test_any_cut_any_resume(transactions: list[int], take_every: int, first: int
             whole.setdefault(unit.events[0].commit_lsn, []).append(unit)
     for parts in whole.values():
         count = sum(len(unit.events) for unit in parts)
-        assert [unit.part for unit in parts] == ([0] if len(parts) == 1 else list(range(1, len(parts) + 1)))
+        assert [unit.part for unit in parts] == (
+            [0] if len(parts) == 1 else list(range(1, len(parts) + 1))
+        )
         assert [unit.last for unit in parts] == [False] * (len(parts) - 1) + [True]
         assert len(parts) == 1 or count > min(first, second)
         lsn = parts[0].events[0].commit_lsn
         key, told = b"%d" % lsn, bounded and lsn // 100 % 2 == 1
         opening, closing = OutboxBoundary(True, key, b"BEGIN"), OutboxBoundary(False, key, b"END")
-        assert [unit.opening for unit in parts] == ([opening] if told else [None]) + [None] * (len(parts) - 1)
-        assert [unit.closing for unit in parts] == [None] * (len(parts) - 1) + ([closing] if told else [None])
+        assert [unit.opening for unit in parts] == ([opening] if told else [None]) + [None] * (
+            len(parts) - 1
+        )
+        assert [unit.closing for unit in parts] == [None] * (len(parts) - 1) + (
+            [closing] if told else [None]
+        )
     assert all(unit.opening is unit.closing is None for unit in found if not unit.events)
 
 

@@ -46,7 +46,11 @@ class Publisher:
     def halted(self, seconds: float = 60) -> str:
         """Waits for its own end: the code it printed."""
         out, _ = self.process.communicate(timeout=seconds)
-        assert self.process.returncode in (75, 78), (self.process.returncode, out, self.log.read_text())
+        assert self.process.returncode in (75, 78), (
+            self.process.returncode,
+            out,
+            self.log.read_text(),
+        )
         return out.strip()
 
     def stop(self) -> float:
@@ -87,14 +91,23 @@ class Site:
 
 
 @pytest.fixture(params=["kafka-python", "librdkafka"])
-def site(request: pytest.FixtureRequest, kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path) -> Iterator[Callable[..., Site]]:
+def site(
+    request: pytest.FixtureRequest, kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path
+) -> Iterator[Callable[..., Site]]:
     """Makes the site, with each client in turn; keyword arguments are settings of kafka."""
     made: list[Site] = []
 
     def make(bootstrap: str = "", **kafka: Any) -> Site:
         options = {"client": request.param, "transaction_timeout_seconds": 4.0} | kafka
         admin = settings_for(kafka_broker.bootstrap, topic_prefix, tmp_path, **options)
-        made.append(Site(settings_for(bootstrap or kafka_broker.bootstrap, topic_prefix, tmp_path, **options), admin))
+        made.append(
+            Site(
+                settings_for(
+                    bootstrap or kafka_broker.bootstrap, topic_prefix, tmp_path, **options
+                ),
+                admin,
+            )
+        )
         return made[-1]
 
     yield make
@@ -111,13 +124,22 @@ def test_killed_many_times(site: Callable[..., Site]) -> None:
         ends = time.monotonic() + chance.uniform(0.8, 2.5)
         while time.monotonic() < ends:
             if here.front.outbox_rows() < WAITING:
-                here.front.write(workload(chance.randrange(1 << 30), 5, 60), size=300, heartbeat=chance.random() < 0.3)
+                here.front.write(
+                    workload(chance.randrange(1 << 30), 5, 60),
+                    size=300,
+                    heartbeat=chance.random() < 0.3,
+                )
         publisher.kill()
         if turn % 4 == 0:
             here.front.opened_again("nonce-1")
     last = here.publisher()
     here.verdict(120)
-    split = [record.headers for events in here.judge.seen.values() for record in events if "sync.part" in record.headers]
+    split = [
+        record.headers
+        for events in here.judge.seen.values()
+        for record in events
+        if "sync.part" in record.headers
+    ]
     assert split and {headers["sync.last"] for headers in split} == {"0", "1"}
     assert last.stop() < 3
 
@@ -141,7 +163,9 @@ def test_frozen_and_killed_broker(site: Callable[..., Site], kafka_broker: Kafka
     here.verdict()
 
 
-def test_stops_at_once_while_the_broker_is_frozen(site: Callable[..., Site], kafka_broker: KafkaBroker) -> None:
+def test_stops_at_once_while_the_broker_is_frozen(
+    site: Callable[..., Site], kafka_broker: KafkaBroker
+) -> None:
     """SIGTERM ends it within seconds, whatever it waits for."""
     here = site()
     publisher = here.publisher()
@@ -178,12 +202,16 @@ def test_a_second_service_on_one_front_end(site: Callable[..., Site]) -> None:
 def delete(broker: KafkaBroker, topic: str) -> None:
     """Deletes a topic and waits until it is gone."""
     broker.admin.delete_topics([topic], operation_timeout=10)[topic].result(20)
-    eventually(lambda: topic not in broker.admin.list_topics(timeout=5).topics, what=f"{topic} is gone")
+    eventually(
+        lambda: topic not in broker.admin.list_topics(timeout=5).topics, what=f"{topic} is gone"
+    )
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
 @pytest.mark.parametrize("harm", ["state deleted", "state recreated"])
-def test_harm_is_named(site: Callable[..., Site], kafka_broker: KafkaBroker, harm: str, running: bool) -> None:
+def test_harm_is_named(
+    site: Callable[..., Site], kafka_broker: KafkaBroker, harm: str, running: bool
+) -> None:
     """Each harm halts the agent at the latest with the next transaction (running) or before it writes anything (stopped)."""
     here = site()
     publisher = here.publisher()
@@ -199,8 +227,13 @@ def test_harm_is_named(site: Callable[..., Site], kafka_broker: KafkaBroker, har
     assert publisher.halted() == "STATE_LOST"
 
 
-@pytest.mark.parametrize(("harm", "running"), [("topic deleted", True), ("topic recreated", True), ("partition added", False)])
-def test_a_harmed_topic_stops_its_table_alone(site: Callable[..., Site], kafka_broker: KafkaBroker, harm: str, running: bool) -> None:
+@pytest.mark.parametrize(
+    ("harm", "running"),
+    [("topic deleted", True), ("topic recreated", True), ("partition added", False)],
+)
+def test_a_harmed_topic_stops_its_table_alone(
+    site: Callable[..., Site], kafka_broker: KafkaBroker, harm: str, running: bool
+) -> None:
     """Within a minute its table is to be suspended; the other goes on; a new generation goes to the topic as it is then."""
     here = site()
     front, topic = here.front, f"{here.settings.kafka.prefix}.orders"
@@ -219,7 +252,11 @@ def test_a_harmed_topic_stops_its_table_alone(site: Callable[..., Site], kafka_b
         publisher = here.publisher()
     front.write(workload(2, 50))
     code = "PARTITIONS_CHANGED" if harm == "partition added" else "TOPIC_LOST"
-    eventually(lambda: front.suspensions() == [("orders", code)], 60, "capture is asked to suspend the table")
+    eventually(
+        lambda: front.suspensions() == [("orders", code)],
+        60,
+        "capture is asked to suspend the table",
+    )
     front.suspend("orders")
     items = {name: events for name, events in front.expected.items() if name != topic}
     Judge(kafka_broker.bootstrap, *items).verdict(items, 60)
@@ -232,7 +269,11 @@ def test_a_harmed_topic_stops_its_table_alone(site: Callable[..., Site], kafka_b
 
     def anew() -> list[int]:
         judge.poll()
-        return sorted(int(event.headers["sync.seq"]) for event in judge.events(topic) if event.headers["sync.generation"] == "2")
+        return sorted(
+            int(event.headers["sync.seq"])
+            for event in judge.events(topic)
+            if event.headers["sync.generation"] == "2"
+        )
 
     eventually(lambda: anew() == [1, 2], 60, "the new generation is published")
     judge.close()
@@ -249,13 +290,20 @@ def unverified(kafka_broker: KafkaBroker) -> Iterator[None]:
 
 def leave_open(here: Site, records: Mapping[str, bytes], told: Mapping[str, bytes]) -> None:
     """A transaction of the agent's with a record in each partition of these topics; it has ended, committed, but only the topics `told` know."""
-    client = KafkaProducer(bootstrap_servers=here.settings.kafka.bootstrap_servers, transactional_id=here.front.agent, max_block_ms=20_000)
+    client = KafkaProducer(
+        bootstrap_servers=here.settings.kafka.bootstrap_servers,
+        transactional_id=here.front.agent,
+        max_block_ms=20_000,
+    )
     client.init_transactions()
     client.begin_transaction()
     for topic, value in {**records, **told}.items():
         for number in sorted(client.partitions_for(topic)):
             if topic in records:
-                client._transaction_manager._partitions_in_transaction.add(TopicPartition(topic, number))  # not to be added by the client
+                # Not to be added by the client
+                client._transaction_manager._partitions_in_transaction.add(
+                    TopicPartition(topic, number)
+                )
             client.send(topic, value, here.front.agent.encode(), partition=number).get(20)
     client.commit_transaction()
     client.close(5)
@@ -266,13 +314,16 @@ def after_orders(here: Site) -> StateRecord:
     value = topics.broker(here.settings, here.front.agent).states(time.monotonic() + 20).visible
     assert value is not None
     state, topic = loads(value), f"{here.settings.kafka.prefix}.orders"
-    ends = {number: end + 2 for number, end in state.topics[topic].offsets.items()}  # the end of the last transaction, and the record
+    # The end of the last transaction, and the record
+    ends = {number: end + 2 for number, end in state.topics[topic].offsets.items()}
     return state._replace(topics=state.topics | {topic: state.topics[topic]._replace(offsets=ends)})
 
 
 @pytest.mark.usefixtures("unverified")
 @pytest.mark.parametrize("hanging", ["orders", "orders, state", "state"])
-def test_a_transaction_that_lost_its_end_never_becomes_visible(site: Callable[..., Site], hanging: str) -> None:
+def test_a_transaction_that_lost_its_end_never_becomes_visible(
+    site: Callable[..., Site], hanging: str
+) -> None:
     """Our next commit in the same partitions would show it (KAFKA-20734); the agent aborts it first, and says so."""
     here = site()
     publisher = here.publisher()
@@ -284,7 +335,9 @@ def test_a_transaction_that_lost_its_end_never_becomes_visible(site: Callable[..
         records[f"{here.settings.kafka.prefix}.orders"] = b"never ended"
     if "state" in hanging:
         state = after_orders(here)
-        records[here.settings.state_topic] = state._replace(number=state.number + (3 if "orders" in hanging else 0)).dumps()
+        records[here.settings.state_topic] = state._replace(
+            number=state.number + (3 if "orders" in hanging else 0)
+        ).dumps()
     leave_open(here, records, {})
     here.front.write(workload(2, 50))
     publisher = here.publisher()
@@ -295,7 +348,9 @@ def test_a_transaction_that_lost_its_end_never_becomes_visible(site: Callable[..
 
 
 @pytest.mark.usefixtures("unverified")
-def test_nothing_is_published_while_it_is_not_known_whether_a_transaction_was_committed(site: Callable[..., Site]) -> None:
+def test_nothing_is_published_while_it_is_not_known_whether_a_transaction_was_committed(
+    site: Callable[..., Site],
+) -> None:
     """Its state record hangs, its events do not: they may be visible. An administrator has to end it."""
     here = site()
     publisher = here.publisher()
@@ -303,16 +358,22 @@ def test_nothing_is_published_while_it_is_not_known_whether_a_transaction_was_co
     here.verdict()
     publisher.stop()
     state = after_orders(here)
-    leave_open(here, {here.settings.state_topic: state._replace(number=state.number + 3).dumps()}, {})
+    leave_open(
+        here, {here.settings.state_topic: state._replace(number=state.number + 3).dumps()}, {}
+    )
     here.front.write(workload(2, 50))
     publisher = here.publisher()
     eventually(lambda: "HANGING_TRANSACTION" in publisher.log.read_text(), 60, "it says so")
-    never(lambda: publisher.log.read_text().count("kafka_recovered") > 1, during=8, what="it went on")
+    never(
+        lambda: publisher.log.read_text().count("kafka_recovered") > 1, during=8, what="it went on"
+    )
     publisher.stop()
 
 
 @pytest.mark.usefixtures("unverified")
-def test_a_committed_transaction_that_lost_its_end_is_not_aborted(site: Callable[..., Site], kafka_broker: KafkaBroker) -> None:
+def test_a_committed_transaction_that_lost_its_end_is_not_aborted(
+    site: Callable[..., Site], kafka_broker: KafkaBroker
+) -> None:
     """Its events are on record as published: their table is to be suspended until its topic is published anew."""
     here = site()
     topic = f"{here.settings.kafka.prefix}.orders"
@@ -324,7 +385,11 @@ def test_a_committed_transaction_that_lost_its_end_is_not_aborted(site: Callable
     leave_open(here, {topic: b"committed"}, {here.settings.state_topic: state.dumps()})
     here.front.write(workload(2, 50))
     publisher = here.publisher()
-    eventually(lambda: here.front.suspensions() == [("orders", "TOPIC_LOST")], 60, "capture is asked to suspend the table")
+    eventually(
+        lambda: here.front.suspensions() == [("orders", "TOPIC_LOST")],
+        60,
+        "capture is asked to suspend the table",
+    )
     items = {name: events for name, events in here.front.expected.items() if name != topic}
     Judge(kafka_broker.bootstrap, *items).verdict(items, 60)
     publisher.stop()
@@ -348,9 +413,17 @@ def test_a_slow_line_makes_progress(site: Callable[..., Site], kafka_broker: Kaf
     finally:
         kafka_broker.proxy.heal()
     heads = sorted(
-        (record.headers for record in here.judge.seen[f"{here.settings.kafka.prefix}.orders"] if "sync.part" in record.headers),
+        (
+            record.headers
+            for record in here.judge.seen[f"{here.settings.kafka.prefix}.orders"]
+            if "sync.part" in record.headers
+        ),
         key=lambda h: int(h["sync.seq"]),
     )
     parts = [int(headers["sync.part"]) for headers in heads]
-    assert len(parts) == 1000 and parts == sorted(parts) and set(parts) == set(range(1, parts[-1] + 1))
-    assert [headers["sync.last"] == "1" for headers in heads] == [part == parts[-1] for part in parts]
+    assert (
+        len(parts) == 1000 and parts == sorted(parts) and set(parts) == set(range(1, parts[-1] + 1))
+    )
+    assert [headers["sync.last"] == "1" for headers in heads] == [
+        part == parts[-1] for part in parts
+    ]

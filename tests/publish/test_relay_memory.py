@@ -12,7 +12,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from agent.control import Control
-from agent.errors import AgentError, AnotherAgent, DuplicateAgent, KafkaUnreachable, StateAhead, StateLost
+from agent.errors import (
+    AgentError,
+    AnotherAgent,
+    DuplicateAgent,
+    KafkaUnreachable,
+    StateAhead,
+    StateLost,
+)
 from agent.publish.base import Headers
 from agent.publish.memory import MemoryProducer
 from agent.publish.relay import UNEXPECTED
@@ -88,13 +95,36 @@ def test_publishes_marks_and_deletes(world: World, start: Callable[..., Running]
     eventually(lambda: world.published() == world.front.expected, what="all published")
     eventually(lambda: world.front.outbox_rows() == 0, what="the outbox is empty")
     mark, state = world.front.reader().published(), world.state()
-    assert (mark.number, mark.event_id, mark.position) == (state.number, state.event, state.position)
-    assert state.lsn == world.front.lsn and state.part == 0 and state.epoch == 1 and state.nonce == "nonce-1"
+    assert (mark.number, mark.event_id, mark.position) == (
+        state.number,
+        state.event,
+        state.position,
+    )
+    assert (
+        state.lsn == world.front.lsn
+        and state.part == 0
+        and state.epoch == 1
+        and state.nonce == "nonce-1"
+    )
     assert running.stop() < 2
-    counted = {name[2:]: count for name, count in running.control.counters.items() if name[0] == "agent_events_total"}
-    assert sum(counted.values()) == state.number and {name for name, _ in counted} == {"orders", "items"} and {op for _, op in counted} == set("cud")
-    assert running.control.gauges["agent_connected/kafka"] == 0 and running.control.gauges["agent_outbox_events"] == 0
-    assert running.control.gauges["agent_last_commit_timestamp_seconds/published"] == state.time_us / 1e6
+    counted = {
+        name[2:]: count
+        for name, count in running.control.counters.items()
+        if name[0] == "agent_events_total"
+    }
+    assert (
+        sum(counted.values()) == state.number
+        and {name for name, _ in counted} == {"orders", "items"}
+        and {op for _, op in counted} == set("cud")
+    )
+    assert (
+        running.control.gauges["agent_connected/kafka"] == 0
+        and running.control.gauges["agent_outbox_events"] == 0
+    )
+    assert (
+        running.control.gauges["agent_last_commit_timestamp_seconds/published"]
+        == state.time_us / 1e6
+    )
 
 
 def test_a_locked_front_end_is_marked_after_the_next_transaction(world: World) -> None:
@@ -120,11 +150,18 @@ def test_headers_and_tombstones(world: World, start: Callable[..., Running]) -> 
     log = next(log for log in world.cluster.committed("p.orders") if log)
     identity = world.front.expected["p.orders"][1][0].encode()
     assert [record.value is None for record in log] == [False, False, True]
-    assert log[1].headers == [("sync.id", identity), ("sync.seq", b"2"), ("sync.generation", b"1"), ("sync.epoch", b"1")]
+    assert log[1].headers == [
+        ("sync.id", identity),
+        ("sync.seq", b"2"),
+        ("sync.generation", b"1"),
+        ("sync.epoch", b"1"),
+    ]
     assert log[2] == log[1]._replace(value=None, headers=[("sync.of", identity)])
 
 
-def test_a_large_transaction_is_split_and_says_so(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_a_large_transaction_is_split_and_says_so(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     """Parts of ten, then a small one that is whole."""
     world = World(tmp_path, transaction_events=10)
     request.addfinalizer(world.front.close)
@@ -132,16 +169,26 @@ def test_a_large_transaction_is_split_and_says_so(request: pytest.FixtureRequest
     running = Running(world)
     eventually(lambda: world.published() == world.front.expected, what="all published")
     running.stop()
-    heads = sorted((dict(r.headers) for log in world.cluster.committed("p.orders") for r in log), key=lambda h: int(h["sync.seq"]))
-    assert [(h.get("sync.part"), h.get("sync.last")) for h in heads] == [(b"1", b"0")] * 10 + [(b"2", b"0")] * 10 + [(b"3", b"1")] * 5 + [(None, None)]
+    heads = sorted(
+        (dict(r.headers) for log in world.cluster.committed("p.orders") for r in log),
+        key=lambda h: int(h["sync.seq"]),
+    )
+    assert [(h.get("sync.part"), h.get("sync.last")) for h in heads] == [(b"1", b"0")] * 10 + [
+        (b"2", b"0")
+    ] * 10 + [(b"3", b"1")] * 5 + [(None, None)]
 
 
-def test_a_cluster_that_is_down_only_lets_the_outbox_grow(world: World, start: Callable[..., Running]) -> None:
+def test_a_cluster_that_is_down_only_lets_the_outbox_grow(
+    world: World, start: Callable[..., Running]
+) -> None:
     """The loop beats, counts, and stops at once."""
     world.cluster.down = True
     running = start()
     world.front.write(workload(1, 10))
-    eventually(lambda: running.control.counters["agent_errors_total", "publish", "KAFKA_UNREACHABLE"] >= 3, what="three attempts")
+    eventually(
+        lambda: running.control.counters["agent_errors_total", "publish", "KAFKA_UNREACHABLE"] >= 3,
+        what="three attempts",
+    )
     assert world.front.outbox_rows() == 1
     world.cluster.down = False
     eventually(lambda: world.published() == world.front.expected, what="all published")
@@ -168,7 +215,9 @@ class Faulty:
         for name in ("begin", "send", "drain", "commit"):
             self._wrap(monkeypatch, name, getattr(MemoryProducer, name))
 
-    def _wrap(self, monkeypatch: pytest.MonkeyPatch, name: str, original: Callable[..., object]) -> None:
+    def _wrap(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, original: Callable[..., object]
+    ) -> None:
         def call(producer: MemoryProducer, *args: object) -> object:
             strikes = False
             if self.plan and self.plan[0][0] == name:
@@ -187,12 +236,25 @@ class Faulty:
         monkeypatch.setattr(MemoryProducer, name, call)
 
 
-faults = st.lists(st.tuples(st.sampled_from(["begin", "send", "drain", "commit"]), st.integers(0, 12), st.booleans()), max_size=6)
+faults = st.lists(
+    st.tuples(
+        st.sampled_from(["begin", "send", "drain", "commit"]), st.integers(0, 12), st.booleans()
+    ),
+    max_size=6,
+)
 
 
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(plan=faults, seed=st.integers(0, 1000), bound=st.integers(1, 12), restarts=st.integers(0, 2))
-def test_exactly_once_whatever_fails(tmp_path_factory: pytest.TempPathFactory, plan: list[tuple[str, int, bool]], seed: int, bound: int, restarts: int) -> None:
+def test_exactly_once_whatever_fails(
+    tmp_path_factory: pytest.TempPathFactory,
+    plan: list[tuple[str, int, bool]],
+    seed: int,
+    bound: int,
+    restarts: int,
+) -> None:
     """Faults before and after each call, restarts between: each event once, seq gapless, each unsplit transaction visible as one."""
     world = World(tmp_path_factory.mktemp("relay"), transaction_events=bound)
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -205,17 +267,24 @@ def test_exactly_once_whatever_fails(tmp_path_factory: pytest.TempPathFactory, p
             world.run(f"n{turn}")
     world.front.close()
     assert world.published() == world.front.expected
-    assert world.state().number == sum(len(events) for events in world.front.expected.values()) and world.state().part == 0
+    assert (
+        world.state().number == sum(len(events) for events in world.front.expected.values())
+        and world.state().part == 0
+    )
 
 
-def test_the_front_end_belongs_to_another_service(world: World, start: Callable[..., Running]) -> None:
+def test_the_front_end_belongs_to_another_service(
+    world: World, start: Callable[..., Running]
+) -> None:
     """Exit 75, and nothing of Kafka is touched."""
     error = start("another").ended()
     assert isinstance(error, AnotherAgent) and error.exit_code == 75
     assert world.state().nonce == "init"
 
 
-def test_a_publisher_whose_outbox_another_service_has_emptied(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_publisher_whose_outbox_another_service_has_emptied(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It stood still meanwhile. What it meets is a gap in the outbox, what it tells is who holds the front end."""
 
     def wait(control: Control, seconds: float) -> None:
@@ -252,10 +321,25 @@ def test_a_late_mark_does_not_move_the_mark_back(world: World) -> None:
             successor.abandon()
 
 
-@pytest.mark.parametrize(("question", "turn"), [("identity", 1), ("published", 1), ("event_id", 1), ("identity", 2), ("published", 2), ("batch_of", 1)])
-def test_a_late_mark_while_its_successor_recovers(world: World, monkeypatch: pytest.MonkeyPatch, question: str, turn: int) -> None:
+@pytest.mark.parametrize(
+    ("question", "turn"),
+    [
+        ("identity", 1),
+        ("published", 1),
+        ("event_id", 1),
+        ("identity", 2),
+        ("published", 2),
+        ("batch_of", 1),
+    ],
+)
+def test_a_late_mark_while_its_successor_recovers(
+    world: World, monkeypatch: pytest.MonkeyPatch, question: str, turn: int
+) -> None:
     """After whatever the successor has asked the front end: the event that Kafka's record names is gone, and it goes on all the same."""
-    with contextlib.closing(Control.alone("publish", "nonce-1")) as control, contextlib.closing(Control.alone("publish", "nonce-2")) as other:
+    with (
+        contextlib.closing(Control.alone("publish", "nonce-1")) as control,
+        contextlib.closing(Control.alone("publish", "nonce-2")) as other,
+    ):
         late = world.relay(control)
         late.recover()
         world.front.write([[("orders", 1, "c")]])
@@ -305,7 +389,11 @@ def recreate_topic(world: World) -> None:
 def records(world: World) -> int:
     """How many the topic holds, visible or not."""
     topic = world.cluster.topics.get("p.orders")
-    return sum(record.transaction is not None for log in topic.logs for record in log) if topic is not None else 0
+    return (
+        sum(record.transaction is not None for log in topic.logs for record in log)
+        if topic is not None
+        else 0
+    )
 
 
 def add_partition(world: World) -> None:
@@ -334,8 +422,13 @@ def restore_front(world: World) -> None:
     world.write_state(world.state()._replace(number=10_000, event="ff" * 16))
 
 
-@pytest.mark.parametrize(("harm", "error"), [(lose_state, StateLost), (lose_state_topic, StateLost), (restore_front, StateAhead)])
-def test_check_c_at_the_next_recovery(world: World, harm: Callable[[World], None], error: type[AgentError]) -> None:
+@pytest.mark.parametrize(
+    ("harm", "error"),
+    [(lose_state, StateLost), (lose_state_topic, StateLost), (restore_front, StateAhead)],
+)
+def test_check_c_at_the_next_recovery(
+    world: World, harm: Callable[[World], None], error: type[AgentError]
+) -> None:
     """Each harm is named before anything is written."""
     world.front.write(workload(1, 30))
     running = Running(world)
@@ -349,14 +442,25 @@ def test_check_c_at_the_next_recovery(world: World, harm: Callable[[World], None
 
 
 HARMS = pytest.mark.parametrize(
-    ("harm", "code"), [(lose_topic, "TOPIC_LOST"), (recreate_topic, "TOPIC_LOST"), (truncate, "TOPIC_LOST"), (add_partition, "PARTITIONS_CHANGED")]
+    ("harm", "code"),
+    [
+        (lose_topic, "TOPIC_LOST"),
+        (recreate_topic, "TOPIC_LOST"),
+        (truncate, "TOPIC_LOST"),
+        (add_partition, "PARTITIONS_CHANGED"),
+    ],
 )
 
 
 @HARMS
 @pytest.mark.parametrize("stopped", [True, False], ids=["stopped", "running"])
 def test_a_harmed_topic_stops_its_table_alone(
-    world: World, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, harm: Callable[[World], None], code: str, stopped: bool
+    world: World,
+    start: Callable[..., Running],
+    monkeypatch: pytest.MonkeyPatch,
+    harm: Callable[[World], None],
+    code: str,
+    stopped: bool,
 ) -> None:
     """Its events are passed over from a number that is on record, the others go on; a new generation of it is published to the topic as it is then."""
     monkeypatch.setattr("agent.publish.relay.TOPICS_SECONDS", 0.1)
@@ -380,7 +484,10 @@ def test_a_harmed_topic_stops_its_table_alone(
     assert (lost["code"], lost["from"]) == (code, number + 1)
     assert world.published()["p.items"] == front.expected["p.items"]
     left = records(world)
-    eventually(lambda: front.suspensions() == [("orders", code)], what="capture is asked to suspend the table")
+    eventually(
+        lambda: front.suspensions() == [("orders", code)],
+        what="capture is asked to suspend the table",
+    )
     front.suspend("orders")
     running.stop()
     if harm is lose_topic:
@@ -389,8 +496,17 @@ def test_a_harmed_topic_stops_its_table_alone(
     front.write([[("orders", 1, "c"), ("items", 1, "u")], [("orders", 1, "d")]])
     again = start()
     eventually(lambda: world.state().number == events + 3, what="the new generation is published")
-    heads = [dict(r.headers) for log in world.cluster.committed("p.orders") for r in log if r.value is not None]
-    assert sorted((int(h["sync.generation"]), int(h["sync.seq"])) for h in heads if h["sync.generation"] == b"2") == [(2, 1), (2, 2)]
+    heads = [
+        dict(r.headers)
+        for log in world.cluster.committed("p.orders")
+        for r in log
+        if r.value is not None
+    ]
+    assert sorted(
+        (int(h["sync.generation"]), int(h["sync.seq"]))
+        for h in heads
+        if h["sync.generation"] == b"2"
+    ) == [(2, 1), (2, 2)]
     assert records(world) == left + 3
     state = world.state().topics["p.orders"]
     assert (state.lost, state.generation, state.partitions, state.id) == (
@@ -402,7 +518,9 @@ def test_a_harmed_topic_stops_its_table_alone(
     assert again.error is None
 
 
-def test_a_new_generation_without_a_topic_is_lost_again(world: World, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_generation_without_a_topic_is_lost_again(
+    world: World, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody created it: nothing is published, the table is to be suspended anew."""
     monkeypatch.setattr("agent.publish.relay.IDLE_SECONDS", 0.1)
     running = start()
@@ -415,12 +533,16 @@ def test_a_new_generation_without_a_topic_is_lost_again(world: World, start: Cal
     world.front.suspend("orders")
     world.front.begin_anew("orders")
     world.front.write([[("orders", 1, "c")]])
-    eventually(lambda: world.state().topics["p.orders"].generation == 2, what="the new generation is met")
+    eventually(
+        lambda: world.state().topics["p.orders"].generation == 2, what="the new generation is met"
+    )
     assert world.state().topics["p.orders"].lost["from"] == 2
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["its topic stands", "its topic is gone"])
-def test_a_table_that_left_the_configuration(world: World, start: Callable[..., Running], gone: bool) -> None:
+def test_a_table_that_left_the_configuration(
+    world: World, start: Callable[..., Running], gone: bool
+) -> None:
     """What waits of it in the outbox is published as long as its topic stands, else passed over; it is on record when the table comes back."""
     world.front.write(workload(1, 20))
     running = start()
@@ -430,9 +552,16 @@ def test_a_table_that_left_the_configuration(world: World, start: Callable[..., 
     if gone:
         lose_topic(world)
     complete = world.settings
-    world.settings = complete.model_copy(update={"resource": [resource for resource in complete.resource if resource.name == "items"]})
+    world.settings = complete.model_copy(
+        update={
+            "resource": [resource for resource in complete.resource if resource.name == "items"]
+        }
+    )
     running = start()
-    eventually(lambda: world.state().number == sum(map(len, world.front.expected.values())), what="nothing waits")
+    eventually(
+        lambda: world.state().number == sum(map(len, world.front.expected.values())),
+        what="nothing waits",
+    )
     running.stop()
     assert running.error is None
     assert gone or world.published() == world.front.expected
@@ -450,27 +579,46 @@ def test_a_topic_that_never_was(world: World) -> None:
     lose_topic(world)
     world.front.write(workload(1, 30))
     running = Running(world)
-    eventually(lambda: world.published()["p.items"] == world.front.expected["p.items"], what="the other table is published")
+    eventually(
+        lambda: world.published()["p.items"] == world.front.expected["p.items"],
+        what="the other table is published",
+    )
     assert world.front.suspensions() == [("orders", "TOPIC_LOST")]
     running.stop()
 
 
-def test_unknown_exceptions_are_retried_a_few_times(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_exceptions_are_retried_a_few_times(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Then the agent halts; the text of the exception is never shown."""
     attempts = []
 
-    def fail(self: MemoryProducer, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers) -> None:
+    def fail(
+        self: MemoryProducer,
+        topic: str,
+        partition: int,
+        key: bytes,
+        value: bytes | None,
+        headers: Headers,
+    ) -> None:
         attempts.append(1)
         raise RuntimeError("row value")
 
     monkeypatch.setattr(MemoryProducer, "send", fail)
     monkeypatch.setattr(Control, "retry", lambda self, error: None)
     error = Running(world).ended()
-    assert isinstance(error, AgentError) and error.code == "INTERNAL" and "row value" not in str(error) and "RuntimeError" in str(error)
+    assert (
+        isinstance(error, AgentError)
+        and error.code == "INTERNAL"
+        and "row value" not in str(error)
+        and "RuntimeError" in str(error)
+    )
     assert len(attempts) == UNEXPECTED
 
 
-def test_a_slow_line_shrinks_the_transactions_until_they_pass(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_line_shrinks_the_transactions_until_they_pass(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More than 100 bytes per transaction never get through; one source transaction of 50 events does in the end, in parts."""
     world = World(tmp_path, transaction_timeout_seconds=2.0)
     request.addfinalizer(world.front.close)
@@ -479,7 +627,14 @@ def test_a_slow_line_shrinks_the_transactions_until_they_pass(request: pytest.Fi
     monkeypatch.setattr("agent.publish.relay.time.monotonic", lambda: clock[0])
     original = MemoryProducer.send
 
-    def send(self: MemoryProducer, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers) -> None:
+    def send(
+        self: MemoryProducer,
+        topic: str,
+        partition: int,
+        key: bytes,
+        value: bytes | None,
+        headers: Headers,
+    ) -> None:
         original(self, topic, partition, key, value, headers)
         clock[0] += 0.0 if topic.endswith("unit1") else 0.15
         self.outstanding = 1 << 30
@@ -494,7 +649,10 @@ def test_a_slow_line_shrinks_the_transactions_until_they_pass(request: pytest.Fi
     world.front.write([[("orders", n, "c") for n in range(50)]])
     world.run()
     assert world.published() == world.front.expected
-    heads = sorted((dict(r.headers) for log in world.cluster.committed("p.orders") for r in log), key=lambda h: int(h["sync.seq"]))
+    heads = sorted(
+        (dict(r.headers) for log in world.cluster.committed("p.orders") for r in log),
+        key=lambda h: int(h["sync.seq"]),
+    )
     parts = [int(h["sync.part"]) for h in heads]
     assert parts == sorted(parts) and set(parts) == set(range(1, parts[-1] + 1)) and parts[-1] > 5
     assert [h["sync.last"] == b"1" for h in heads] == [part == parts[-1] for part in parts]

@@ -23,15 +23,31 @@ CLIENTS = ["kafka-python", "librdkafka"]
 class Site:
     """An agent's settings at the secure listener, and its topics; a user's rights are granted one by one."""
 
-    def __init__(self, broker: KafkaBroker, prefix: str, directory: Path, client: str, mechanism: Mechanism = "SCRAM-SHA-512") -> None:
-        self.broker, self.prefix, self.directory, self.client, self.mechanism = broker, prefix, directory, client, mechanism
+    def __init__(
+        self,
+        broker: KafkaBroker,
+        prefix: str,
+        directory: Path,
+        client: str,
+        mechanism: Mechanism = "SCRAM-SHA-512",
+    ) -> None:
+        self.broker, self.prefix, self.directory, self.client, self.mechanism = (
+            broker,
+            prefix,
+            directory,
+            client,
+            mechanism,
+        )
         self.user = PLAIN_USER if mechanism == "PLAIN" else f"user-{prefix}"
         self.agent = f"{AGENT}-{prefix}"
         self.password = PLAIN_PASSWORD if mechanism == "PLAIN" else "right"
         if mechanism != "PLAIN":
             broker.add_user(self.user, self.password, mechanism)
         self.settings = self.with_settings()
-        self.topics = [self.settings.state_topic, *(self.settings.topic(resource) for resource in self.settings.resource)]
+        self.topics = [
+            self.settings.state_topic,
+            *(self.settings.topic(resource) for resource in self.settings.resource),
+        ]
         topics.create_topics(settings_for(broker.bootstrap, prefix, directory), lambda line: None)
 
     def with_settings(self, bootstrap: str = "", ca_file: str = "", password: str = "") -> Settings:
@@ -41,16 +57,32 @@ class Site:
         given: dict[str, Any] = {
             "client": self.client,
             "tls": {"ca_file": ca_file or self.broker.ca_file},
-            "sasl": {"mechanism": self.mechanism, "user": self.user, "password": {"file": str(secret)}},
+            "sasl": {
+                "mechanism": self.mechanism,
+                "user": self.user,
+                "password": {"file": str(secret)},
+            },
         }
-        return settings_for(bootstrap or self.broker.secure_bootstrap, self.prefix, self.directory, **given)
+        return settings_for(
+            bootstrap or self.broker.secure_bootstrap, self.prefix, self.directory, **given
+        )
 
     def allow(self, left_out: str = "") -> None:
         """The rights docs/OPERATIONS.md names, without one of them."""
         state, *others = self.topics
-        self.broker.allow(self.user, "topic", state, [*({"write", "read"} - {left_out.removeprefix("state ")}), "describe_configs"])
+        self.broker.allow(
+            self.user,
+            "topic",
+            state,
+            [*({"write", "read"} - {left_out.removeprefix("state ")}), "describe_configs"],
+        )
         for topic in others:
-            self.broker.allow(self.user, "topic", topic, ["describe" if left_out == "topic write" else "write", "describe_configs"])
+            self.broker.allow(
+                self.user,
+                "topic",
+                topic,
+                ["describe" if left_out == "topic write" else "write", "describe_configs"],
+            )
         if left_out != "id":
             self.broker.allow(self.user, "transactional_id", self.agent, ["write"])
 
@@ -76,17 +108,23 @@ class Site:
 @pytest.fixture
 def site(kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path) -> Callable[..., Site]:
     """Makes the site."""
-    return lambda client, mechanism="SCRAM-SHA-512": Site(kafka_broker, topic_prefix, tmp_path, client, mechanism)
+    return lambda client, mechanism="SCRAM-SHA-512": Site(
+        kafka_broker, topic_prefix, tmp_path, client, mechanism
+    )
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
 @pytest.mark.parametrize("client", CLIENTS)
-def test_every_mechanism_with_exactly_the_documented_rights(site: Callable[..., Site], client: str, mechanism: Mechanism) -> None:
+def test_every_mechanism_with_exactly_the_documented_rights(
+    site: Callable[..., Site], client: str, mechanism: Mechanism
+) -> None:
     """Opened, published, committed, described, read again; and `check` has nothing to say."""
     here = site(client, mechanism)
     here.allow()
     assert here.publish() == b"state"
-    assert [finding for finding in check_kafka(here.settings, here.agent) if finding.level != "ok"] == []
+    assert [
+        finding for finding in check_kafka(here.settings, here.agent) if finding.level != "ok"
+    ] == []
 
 
 WRONG: dict[str, tuple[Callable[[Site], Settings], type[AgentError], str, str, str]] = {
@@ -125,12 +163,16 @@ def _gssapi(site: Site) -> Any:
     """A user whose password was set for the other mechanism only."""
     kafka = site.settings.kafka
     assert kafka.sasl is not None
-    return kafka.model_copy(update={"sasl": kafka.sasl.model_copy(update={"mechanism": "SCRAM-SHA-256"})})
+    return kafka.model_copy(
+        update={"sasl": kafka.sasl.model_copy(update={"mechanism": "SCRAM-SHA-256"})}
+    )
 
 
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("client", CLIENTS)
-def test_each_fault_on_the_way_has_a_name(site: Callable[..., Site], client: str, wrong: str) -> None:
+def test_each_fault_on_the_way_has_a_name(
+    site: Callable[..., Site], client: str, wrong: str
+) -> None:
     """At run time by class and text, in `check` by code and sentence; neither shows the password."""
     change, kind, text, code, sentence = WRONG[wrong]
     here = site(client)
@@ -138,17 +180,30 @@ def test_each_fault_on_the_way_has_a_name(site: Callable[..., Site], client: str
     settings = change(here)
     with pytest.raises(kind, match=text) as caught:
         here.publish(settings, 8)
-    findings = [finding for finding in check_kafka(settings, here.agent) if finding.level == "error"]
+    findings = [
+        finding for finding in check_kafka(settings, here.agent) if finding.level == "error"
+    ]
     assert [finding.code for finding in findings] == [code]
     assert sentence in findings[0].message and findings[0].fix
-    assert not any("wrong" in shown for shown in (str(caught.value), findings[0].message, findings[0].fix))
+    assert not any(
+        "wrong" in shown for shown in (str(caught.value), findings[0].message, findings[0].fix)
+    )
 
 
 REFUSED = {
-    "topic write": ("TopicAuthorizationFailedError", "lacks the right WRITE on --topic {prefix}.orders"),
+    "topic write": (
+        "TopicAuthorizationFailedError",
+        "lacks the right WRITE on --topic {prefix}.orders",
+    ),
     "state write": ("TopicAuthorizationFailedError", "lacks the right WRITE on --topic {state}"),
-    "state read": ("TopicAuthorizationFailedError: topic {state}", "lacks the right READ on --topic {state}"),
-    "id": ("TransactionalIdAuthorizationFailedError: transactional id {agent}", "on --transactional-id {agent}"),
+    "state read": (
+        "TopicAuthorizationFailedError: topic {state}",
+        "lacks the right READ on --topic {state}",
+    ),
+    "id": (
+        "TransactionalIdAuthorizationFailedError: transactional id {agent}",
+        "on --transactional-id {agent}",
+    ),
 }
 
 
@@ -158,10 +213,17 @@ def test_each_missing_right_is_named(site: Callable[..., Site], client: str, lef
     """At run time the agent halts and says what was refused, `check` names right and resource and the command that grants it."""
     here = site(client)
     here.allow(left_out)
-    text, sentence = (part.format(prefix=here.prefix, state=here.topics[0], agent=here.agent) for part in REFUSED[left_out])
+    text, sentence = (
+        part.format(prefix=here.prefix, state=here.topics[0], agent=here.agent)
+        for part in REFUSED[left_out]
+    )
     with pytest.raises(KafkaRefused) as caught:
         here.publish()
     assert text in str(caught.value)
-    findings = [finding for finding in check_kafka(here.settings, here.agent) if finding.level == "error"]
+    findings = [
+        finding for finding in check_kafka(here.settings, here.agent) if finding.level == "error"
+    ]
     assert {finding.code for finding in findings} == {"KAFKA_RIGHTS"}
-    assert any(sentence in finding.message and "kafka-acls.sh" in finding.fix for finding in findings), findings
+    assert any(
+        sentence in finding.message and "kafka-acls.sh" in finding.fix for finding in findings
+    ), findings

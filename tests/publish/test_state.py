@@ -7,7 +7,17 @@ import pytest
 
 from agent.publish.state import InvalidState, StateRecord, TopicState, loads
 
-RECORD = StateRecord("uuid", 3, "nonce", 42, "ab" * 16, "16/B374D848", 1_700_000_000_000_000, 2, {"p.orders": TopicState("id", 1, 3, {0: 7, 1: 0, 2: 5})})
+RECORD = StateRecord(
+    "uuid",
+    3,
+    "nonce",
+    42,
+    "ab" * 16,
+    "16/B374D848",
+    1_700_000_000_000_000,
+    2,
+    {"p.orders": TopicState("id", 1, 3, {0: 7, 1: 0, 2: 5})},
+)
 
 
 def test_written_and_read() -> None:
@@ -39,10 +49,32 @@ def changed(**fields: Any) -> bytes:
         (changed(topics=[]), "record.topics"),
         (changed(topics={"t": 1}), "topics.t"),
         (changed(topics={"t": {"id": "i", "generation": 1, "partitions": 1}}), "offsets"),
-        (changed(topics={"t": {"id": "i", "generation": 1, "partitions": 1, "offsets": {"x": 1}}}), "topics.t.offsets"),
-        (changed(topics={"t": {"id": "i", "generation": 1, "partitions": 1, "offsets": {"8" * 50: 1}}}), "topics.t.offsets"),
-        (changed(topics={"t": {"id": "i", "generation": 1, "partitions": 1, "offsets": {"٣": 1}}}), "topics.t.offsets"),
-        (changed(topics={"t": {"id": "i", "generation": 1, "partitions": 1, "offsets": {"0": -1}}}), "topics.t.offsets"),
+        (
+            changed(
+                topics={"t": {"id": "i", "generation": 1, "partitions": 1, "offsets": {"x": 1}}}
+            ),
+            "topics.t.offsets",
+        ),
+        (
+            changed(
+                topics={
+                    "t": {"id": "i", "generation": 1, "partitions": 1, "offsets": {"8" * 50: 1}}
+                }
+            ),
+            "topics.t.offsets",
+        ),
+        (
+            changed(
+                topics={"t": {"id": "i", "generation": 1, "partitions": 1, "offsets": {"٣": 1}}}
+            ),
+            "topics.t.offsets",
+        ),
+        (
+            changed(
+                topics={"t": {"id": "i", "generation": 1, "partitions": 1, "offsets": {"0": -1}}}
+            ),
+            "topics.t.offsets",
+        ),
     ],
 )
 def test_anything_else_is_refused_by_name(value: bytes, named: str) -> None:

@@ -36,7 +36,13 @@ class World:
     def relay(self, control: Control, nonce: str = "nonce-1") -> Relay:
         """A publisher."""
         topic, front = self.settings.state_topic, self.front
-        return Relay(self.settings, control, nonce, front.reader(), lambda agent, tick: MemoryBroker(self.cluster, topic, agent, tick))
+        return Relay(
+            self.settings,
+            control,
+            nonce,
+            front.reader(),
+            lambda agent, tick: MemoryBroker(self.cluster, topic, agent, tick),
+        )
 
     def run(self, nonce: str = "nonce-1") -> None:
         """A publisher in this thread, until it waits or ends."""
@@ -55,5 +61,8 @@ class World:
         for topic in self.front.expected:
             logs = self.cluster.committed(topic) if topic in self.cluster.topics else []
             events = [dict(r.headers) for log in logs for r in log if r.value is not None]
-            found[topic] = sorted(((h["sync.id"].decode(), int(h["sync.seq"])) for h in events), key=lambda pair: pair[1])
+            found[topic] = sorted(
+                ((h["sync.id"].decode(), int(h["sync.seq"])) for h in events),
+                key=lambda pair: pair[1],
+            )
         return found

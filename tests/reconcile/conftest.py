@@ -19,7 +19,9 @@ def ground(database: str, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
 
 
 @pytest.fixture(params=[(18, "sqlite"), (15, "postgres")], ids=["18 to SQLite", "15 to PostgreSQL"])
-def each_ground(request: pytest.FixtureRequest, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path) -> Iterator[Ground]:
+def each_ground(
+    request: pytest.FixtureRequest, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
+) -> Iterator[Ground]:
     """Each PostgreSQL and each front end."""
     version, kind = request.param
     server = request.getfixturevalue(f"postgres{version}")

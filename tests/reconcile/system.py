@@ -39,10 +39,17 @@ def execute(conninfo: str, statement: str, *values: object) -> Rows:
 
 def states(place: Installation) -> dict[str, str]:
     """The state of each table as the front end has it stored."""
-    return {str(name): str(state) for name, state in at_front(place.places.front, "SELECT name, state FROM sync_agent_resource")}
+    return {
+        str(name): str(state)
+        for name, state in at_front(
+            place.places.front, "SELECT name, state FROM sync_agent_resource"
+        )
+    }
 
 
-def wait_state(place: Installation, agent: Agent, state: str, *resources: str, timeout: float = LIVE) -> None:
+def wait_state(
+    place: Installation, agent: Agent, state: str, *resources: str, timeout: float = LIVE
+) -> None:
     """Waits until the tables (all, if none is named) are in a state."""
     names = resources or tuple(table.resource for table in place.tables)
 
@@ -66,12 +73,17 @@ def copied(place: Installation, agent: Agent) -> Mapping[str, Number]:
     return copies.until
 
 
-def equal(place: Installation, *tables: UnitTable, timeout: float = LIVE, until: Mapping[str, Number] = {}) -> None:
+def equal(
+    place: Installation, *tables: UnitTable, timeout: float = LIVE, until: Mapping[str, Number] = {}
+) -> None:
     """Source, front end and topics are the same in tables (all, if none is named), once everything has arrived; `until`: see `copied`."""
     eventually(place.caught_up, timeout, "all events are published", 0.5)
     judged = [table.judged(place.name) for table in tables or place.tables]
     deadline = time.monotonic() + LASTS
-    while not (verdict := compare(place.places, judged, copied=until)).equal and time.monotonic() < deadline:
+    while (
+        not (verdict := compare(place.places, judged, copied=until)).equal
+        and time.monotonic() < deadline
+    ):
         pass
     assert verdict.equal, verdict
 
@@ -80,7 +92,11 @@ def events(place: Installation, *tables: UnitTable) -> list[tuple[str, Event]]:
     """Every event of the tables' topics with its resource, partition by partition."""
     topics = {table.judged(place.name).topic: table.resource for table in tables}
     found = messages(place.bootstrap, list(topics))
-    return [(topics[str(message.topic())], Event.of(message, headers_of(message))) for message in found if message.value() is not None]
+    return [
+        (topics[str(message.topic())], Event.of(message, headers_of(message)))
+        for message in found
+        if message.value() is not None
+    ]
 
 
 def operations(place: Installation, table: UnitTable) -> Counter[str]:
@@ -96,9 +112,14 @@ def operations_of_each(place: Installation) -> dict[str, Counter[str]]:
     return counted
 
 
-def report(place: Installation, command: str, *arguments: str, expect: int = 0) -> dict[str, dict[str, Any]]:
+def report(
+    place: Installation, command: str, *arguments: str, expect: int = 0
+) -> dict[str, dict[str, Any]]:
     """What verify or reconcile say, by resource."""
-    return {found["resource"]: found for found in json.loads(place.command(command, "--json", *arguments, expect=expect).stdout)}
+    return {
+        found["resource"]: found
+        for found in json.loads(place.command(command, "--json", *arguments, expect=expect).stdout)
+    }
 
 
 def counts(found: dict[str, Any]) -> tuple[int, int, int]:
@@ -111,7 +132,13 @@ def verified(place: Installation, *resources: str) -> None:
     tables = {table.resource: table for table in place.tables}
     for name, found in report(place, "verify", *resources).items():
         assert counts(found) == (0, 0, 0), (name, found)
-        assert found["rows"] == execute(place.source, f"SELECT count(*) FROM {relation(tables[name]).as_string()}")[0][0] >= found["equal"], (name, found)
+        assert (
+            found["rows"]
+            == execute(place.source, f"SELECT count(*) FROM {relation(tables[name]).as_string()}")[
+                0
+            ][0]
+            >= found["equal"]
+        ), (name, found)
         assert found["rows"] == found["equal"] or name == ENTERPRISES.resource, (name, found)
         assert found["differences"] == []
 
@@ -162,7 +189,9 @@ class Place(Installation):
         super().write_config()
         settings = self.sections.get("reconcile", {})
         with self.config.open("a", encoding="utf-8") as file:
-            file.writelines(["\n[reconcile]\n", *(f"{name} = {value}\n" for name, value in settings.items())])
+            file.writelines(
+                ["\n[reconcile]\n", *(f"{name} = {value}\n" for name, value in settings.items())]
+            )
 
 
 class Ground(NamedTuple):
@@ -175,13 +204,25 @@ class Ground(NamedTuple):
     name: str
 
     def installed(
-        self, tables: Sequence[UnitTable], rows: int = 0, before: Callable[[str], object] = lambda _: None, **sections: Mapping[str, object]
+        self,
+        tables: Sequence[UnitTable],
+        rows: int = 0,
+        before: Callable[[str], object] = lambda _: None,
+        **sections: Mapping[str, object],
     ) -> Installation:
         """An agent, installed when the tables held about so many rows already, and what `before` did at the source; `sections` are settings."""
         create_tables(self.source, tables)
         fill(self.source, tables, rows)
         before(self.source)
-        place = Place(self.directory, self.source, self.bootstrap, self.name, tables=tables, front=self.front, sections=sections)
+        place = Place(
+            self.directory,
+            self.source,
+            self.bootstrap,
+            self.name,
+            tables=tables,
+            front=self.front,
+            sections=sections,
+        )
         place.write_config()
         place.init()
         return place

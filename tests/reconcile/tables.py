@@ -30,10 +30,20 @@ PAIRS = UnitTable(
     "pairs",
     "成对",
     """ ("部门" smallint, "编号" bigint, "值" text, "额" numeric(12,2), PRIMARY KEY ("编号", "部门"))""",  # the key's columns in another order than the table's
-    {"编号": lambda random: str(random.randint(-40, 40)), "部门": lambda random: str(random.randint(-100, 100))},
+    {
+        "编号": lambda random: str(random.randint(-40, 40)),
+        "部门": lambda random: str(random.randint(-100, 100)),
+    },
     VALUES,
 )
-TEXTS = UnitTable("texts", "文本", """ ("代码" text PRIMARY KEY, "值" text, "额" numeric(12,2))""", {"代码": text_key}, VALUES, hot={"代码": hostile_key})
+TEXTS = UnitTable(
+    "texts",
+    "文本",
+    """ ("代码" text PRIMARY KEY, "值" text, "额" numeric(12,2))""",
+    {"代码": text_key},
+    VALUES,
+    hot={"代码": hostile_key},
+)
 MIXED = UnitTable(
     "mixed",
     "混合",
@@ -42,7 +52,13 @@ MIXED = UnitTable(
     VALUES,
     hot={"代码": hostile_key},
 )
-UUIDS = UnitTable("uuids", "标识", """ ("编号" uuid PRIMARY KEY, "值" text, "额" numeric(12,2))""", {"编号": identity}, VALUES)
+UUIDS = UnitTable(
+    "uuids",
+    "标识",
+    """ ("编号" uuid PRIMARY KEY, "值" text, "额" numeric(12,2))""",
+    {"编号": identity},
+    VALUES,
+)
 KEYED = (INTEGERS, NUMERICS, PAIRS, TEXTS, MIXED, UUIDS)
 NUMBERS = """SELECT n, md5(n::text), n FROM generate_series(%s::int, %s::int) n"""
 
@@ -51,15 +67,24 @@ def fill(conninfo: str, tables: Iterable[UnitTable], rows: int, seed: int = 1) -
     """About so many rows in each table, the keys on which writers meet among them."""
     for table in tables:
         random = Random(f"{seed}/{table.name}")
-        keys = [*hot_keys(table), *(tuple(make(random) or "" for make in table.key.values()) for _ in range(rows))][:rows]
-        insert(conninfo, table, [[*key, *(make(random) for make in table.values.values())] for key in keys])
+        keys = [
+            *hot_keys(table),
+            *(tuple(make(random) or "" for make in table.key.values()) for _ in range(rows)),
+        ][:rows]
+        insert(
+            conninfo,
+            table,
+            [[*key, *(make(random) for make in table.values.values())] for key in keys],
+        )
 
 
 def insert(conninfo: str, table: UnitTable, rows: Sequence[Sequence[str | None]]) -> None:
     """Rows in one transaction; a key that is there already keeps its row."""
     listed = [*table.key, *table.values]
     places = sql.SQL(", ").join([sql.Placeholder()] * len(listed))
-    statement = sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT DO NOTHING").format(relation(table), columns(listed), places)
+    statement = sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT DO NOTHING").format(
+        relation(table), columns(listed), places
+    )
     with psycopg.connect(conninfo) as connection, connection.cursor() as cursor:
         cursor.executemany(statement, rows)
 
@@ -69,6 +94,9 @@ def numbered(first: int, last: int) -> Callable[[str], None]:
 
     def make(conninfo: str) -> None:
         with psycopg.connect(conninfo) as connection:
-            connection.execute(sql.SQL("INSERT INTO {} ").format(relation(INTEGERS)) + sql.SQL(NUMBERS), [first, last])
+            connection.execute(
+                sql.SQL("INSERT INTO {} ").format(relation(INTEGERS)) + sql.SQL(NUMBERS),
+                [first, last],
+            )
 
     return make

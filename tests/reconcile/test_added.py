@@ -19,15 +19,23 @@ def test_rows_of_a_transaction_in_flight_are_not_lost(ground: Ground) -> None:
         wait_state(place, agent, "live")
         agent.stop()
     with psycopg.connect(place.source, application_name="月底结账") as application:
-        application.execute("""INSERT INTO "业务"."文本" ("代码", "值") VALUES ('早', '在发布之前')""")
+        application.execute(
+            """INSERT INTO "业务"."文本" ("代码", "值") VALUES ('早', '在发布之前')"""
+        )
         place.tables = [INTEGERS, TEXTS]
         place.write_config()
         assert "texts" in place.init()
-        application.execute("""INSERT INTO "业务"."文本" ("代码", "值") VALUES ('晚', '在发布之后')""")
+        application.execute(
+            """INSERT INTO "业务"."文本" ("代码", "值") VALUES ('晚', '在发布之后')"""
+        )
         with place.start() as agent:
             waits = eventually(lambda: place.status()["source"]["waits"], 30, "the copy waits")
             assert [wait["who"] for wait in waits] == [str(application.info.backend_pid)]
-            never(lambda: states(place) != {"integers": "live", "texts": "copying"}, WAITS, "the copy ends too early")
+            never(
+                lambda: states(place) != {"integers": "live", "texts": "copying"},
+                WAITS,
+                "the copy ends too early",
+            )
             application.commit()
             wait_state(place, agent, "live")
             assert place.status()["source"]["waits"] == []

@@ -31,16 +31,23 @@ class Changed(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def changed(postgres18: PostgresAddress, kafka: KafkaAddress, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Changed]:
+def changed(
+    postgres18: PostgresAddress, kafka: KafkaAddress, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Changed]:
     """All the changes at once."""
     with fresh_database(postgres18) as source:
         directory = tmp_path_factory.mktemp("catalogue") / "agent"
         name = f"c{uuid.uuid4().hex[:12]}"
-        place = Ground(directory, source, None, kafka.bootstrap, name).installed([INTEGERS, NUMERICS, PAIRS, TEXTS, UUIDS, RESIDENTS], 200)
+        place = Ground(directory, source, None, kafka.bootstrap, name).installed(
+            [INTEGERS, NUMERICS, PAIRS, TEXTS, UUIDS, RESIDENTS], 200
+        )
         with place.start() as agent:
             wait_state(place, agent, "live")
             equal(place)
-            execute(source, f"""{ALTER}"整数" DROP "值"; {ALTER}"整数" ADD "值" text DEFAULT '新的'; {_grant(place, "整数", "值")}""")
+            execute(
+                source,
+                f"""{ALTER}"整数" DROP "值"; {ALTER}"整数" ADD "值" text DEFAULT '新的'; {_grant(place, "整数", "值")}""",
+            )
             execute(source, f"""{ALTER}"长号" ALTER "额" TYPE numeric(12,2) USING "额" / 2""")
             execute(source, f"""{ALTER}"成对" ADD "备注" text""")
             execute(source, f"""{ALTER}"文本" DROP "额\"""")
@@ -51,7 +58,13 @@ def changed(postgres18: PostgresAddress, kafka: KafkaAddress, tmp_path_factory: 
 def test_a_column_dropped_and_added_again_is_copied(changed: Changed) -> None:
     """It has its old name and type, and other values."""
     eventually(
-        lambda: at_front(changed.place.places.front, """SELECT DISTINCT "值" FROM "整数" """) == [("新的",)], SOON, "the new values are in the front end", 0.2
+        lambda: (
+            at_front(changed.place.places.front, """SELECT DISTINCT "值" FROM "整数" """)
+            == [("新的",)]
+        ),
+        SOON,
+        "the new values are in the front end",
+        0.2,
     )
     wait_state(changed.place, changed.agent, "live", "integers")
     equal(changed.place, INTEGERS)
@@ -59,14 +72,21 @@ def test_a_column_dropped_and_added_again_is_copied(changed: Changed) -> None:
 
 def test_a_column_rewritten_in_place_is_verified_and_copied(changed: Changed) -> None:
     """ALTER TYPE to the same type, with other values."""
-    eventually(lambda: operations(changed.place, NUMERICS)["u"], SOON, "the new values are published", 0.5)
+    eventually(
+        lambda: operations(changed.place, NUMERICS)["u"], SOON, "the new values are published", 0.5
+    )
     wait_state(changed.place, changed.agent, "live", "numerics")
     equal(changed.place, NUMERICS)
 
 
 def test_a_new_column_is_a_warning_only(changed: Changed) -> None:
     """The table stays live, nothing is read again."""
-    eventually(lambda: "catalogue_changed resource=pairs parts=others" in changed.agent.log, SOON, "the warning is in the log", 0.2)
+    eventually(
+        lambda: "catalogue_changed resource=pairs parts=others" in changed.agent.log,
+        SOON,
+        "the warning is in the log",
+        0.2,
+    )
     assert states(changed.place)["pairs"] == "live"
     assert changed.agent.log.count("reconcile_begins resource=pairs") == 1
     equal(changed.place, PAIRS)
@@ -79,7 +99,11 @@ def test_a_shared_column_dropped_suspends_its_table(changed: Changed) -> None:
     assert_the_others_go_on(changed.place, -1)
     execute(changed.place.source, f"""{ALTER}"文本" ADD "额" numeric(12,2) DEFAULT 5""")
     changed.place.command("resume", "texts")
-    eventually(lambda: _code(changed.place, "texts") == "READ_REFUSED", SOON, "the right to read went with the old column")
+    eventually(
+        lambda: _code(changed.place, "texts") == "READ_REFUSED",
+        SOON,
+        "the right to read went with the old column",
+    )
     execute(changed.place.source, _grant(changed.place, "文本", "额"))
     changed.place.command("resume", "texts")
     wait_state(changed.place, changed.agent, "live", "texts")
@@ -91,8 +115,14 @@ def test_a_table_taken_out_of_the_publication_is_suspended(changed: Changed) -> 
     wait_state(changed.place, changed.agent, "suspended", "uuids", timeout=SOON)
     assert _code(changed.place, "uuids") == "TABLE_UNPUBLISHED"
     assert_the_others_go_on(changed.place, -2)
-    execute(changed.place.source, """DELETE FROM "业务"."标识" WHERE "编号" = (SELECT min("编号"::text)::uuid FROM "业务"."标识")""")
-    execute(changed.place.source, f"""ALTER PUBLICATION "{changed.place.slot}" ADD TABLE "业务"."标识\"""")
+    execute(
+        changed.place.source,
+        """DELETE FROM "业务"."标识" WHERE "编号" = (SELECT min("编号"::text)::uuid FROM "业务"."标识")""",
+    )
+    execute(
+        changed.place.source,
+        f"""ALTER PUBLICATION "{changed.place.slot}" ADD TABLE "业务"."标识\"""",
+    )
     changed.place.command("resume", "uuids")
     wait_state(changed.place, changed.agent, "live", "uuids")
     equal(changed.place, UUIDS)
@@ -105,14 +135,23 @@ def _grant(place: Installation, table: str, column: str) -> str:
 
 
 def _code(place: Installation, resource: str) -> str:
-    return str(next(table["code"] for table in place.status()["tables"] if table["name"] == resource))
+    return str(
+        next(table["code"] for table in place.status()["tables"] if table["name"] == resource)
+    )
 
 
 def assert_the_others_go_on(place: Installation, number: int) -> None:
     """A row written elsewhere arrives."""
     with psycopg.connect(place.source) as connection:
         insert_resident(connection, number)
-    eventually(lambda: at_front(place.places.front, 'SELECT count(*) FROM "居民" WHERE "编号" = %s', number) == [(1,)], SOON, "the other tables go on")
+    eventually(
+        lambda: (
+            at_front(place.places.front, 'SELECT count(*) FROM "居民" WHERE "编号" = %s', number)
+            == [(1,)]
+        ),
+        SOON,
+        "the other tables go on",
+    )
 
 
 def test_a_publication_made_again(ground: Ground) -> None:
@@ -127,10 +166,14 @@ def test_a_publication_made_again(ground: Ground) -> None:
         equal(place)
 
 
-def test_a_publication_made_again_on_15(postgres15: PostgresAddress, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path) -> None:
+def test_a_publication_made_again_on_15(
+    postgres15: PostgresAddress, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
+) -> None:
     """This server cannot decode what was written without it: the service halts, the way back is a new slot."""
     with fresh_database(postgres15) as source:
-        place = Ground(tmp_path / "agent", source, None, kafka.bootstrap, topic_prefix).installed([INTEGERS, TEXTS], 100)
+        place = Ground(tmp_path / "agent", source, None, kafka.bootstrap, topic_prefix).installed(
+            [INTEGERS, TEXTS], 100
+        )
         with place.start() as agent:
             wait_state(place, agent, "live")
             equal(place)
@@ -150,17 +193,28 @@ def make_publication_again(place: Installation) -> None:
     tables = ", ".join(f'"业务"."{table.name}"' for table in place.tables)
     execute(place.source, f'DROP PUBLICATION "{place.slot}"')
     execute(place.source, """UPDATE "业务"."整数" SET "值" = '没人看见'""")
-    execute(place.source, f'CREATE PUBLICATION "{place.slot}" FOR TABLE {tables} WITH (publish_via_partition_root = true)')
+    execute(
+        place.source,
+        f'CREATE PUBLICATION "{place.slot}" FOR TABLE {tables} WITH (publish_via_partition_root = true)',
+    )
 
 
-def test_partitions_that_come_and_go(postgres14: PostgresAddress, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path) -> None:
+def test_partitions_that_come_and_go(
+    postgres14: PostgresAddress, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
+) -> None:
     """Detached, emptied, attached with rows that were written before: the stream tells nothing, front end and topic follow. On 14, which makes it hardest."""
     with fresh_database(postgres14) as source:
-        place = Ground(tmp_path / "agent", source, None, kafka.bootstrap, topic_prefix).installed([PARTITIONED], 300, reconcile={"max_delete_share": 1.0})
+        place = Ground(tmp_path / "agent", source, None, kafka.bootstrap, topic_prefix).installed(
+            [PARTITIONED], 300, reconcile={"max_delete_share": 1.0}
+        )
         numbers = 'SELECT count(*) FROM "业务"."户籍"'
 
         def follows(rows: int) -> bool:
-            return at_front(place.places.front, 'SELECT count(*) FROM "户籍"') == execute(source, numbers) == [(rows,)]
+            return (
+                at_front(place.places.front, 'SELECT count(*) FROM "户籍"')
+                == execute(source, numbers)
+                == [(rows,)]
+            )
 
         with place.start() as agent:
             wait_state(place, agent, "live")
@@ -169,19 +223,31 @@ def test_partitions_that_come_and_go(postgres14: PostgresAddress, kafka: KafkaAd
             ((leaving,),) = execute(source, 'SELECT count(*) FROM "业务"."户籍_0"')
             assert 0 < leaving < rows
             execute(source, f'{ALTER}"户籍" DETACH PARTITION "业务"."户籍_0"')
-            eventually(lambda: follows(rows - leaving), SOON, "the rows of the partition are gone", 0.2)
+            eventually(
+                lambda: follows(rows - leaving), SOON, "the rows of the partition are gone", 0.2
+            )
             execute(source, 'TRUNCATE "业务"."户籍_1"')
             eventually(lambda: follows(0), SOON, "the rows of the other are gone too", 0.2)
             agent.stop()
         execute(source, """UPDATE "业务"."户籍_0" SET "户主" = '早先'""")
-        execute(source, f'{ALTER}"户籍" ATTACH PARTITION "业务"."户籍_0" FOR VALUES WITH (MODULUS 2, REMAINDER 0)')
+        execute(
+            source,
+            f'{ALTER}"户籍" ATTACH PARTITION "业务"."户籍_0" FOR VALUES WITH (MODULUS 2, REMAINDER 0)',
+        )
         with place.start() as agent:
             wait_state(place, agent, "live")
             eventually(lambda: follows(leaving), SOON, "the rows are there again", 0.2)
             execute(source, """UPDATE "业务"."户籍_0" SET "户主" = '后来'""")
             later = """SELECT count(*) FROM "户籍" WHERE "户主" = '后来'"""
-            eventually(lambda: at_front(place.places.front, later) == [(leaving,)], SOON, "what is written now is followed", 0.2)
-            eventually(lambda: states(place)["households"] == "live", SOON, "the table is live", 0.2)
+            eventually(
+                lambda: at_front(place.places.front, later) == [(leaving,)],
+                SOON,
+                "what is written now is followed",
+                0.2,
+            )
+            eventually(
+                lambda: states(place)["households"] == "live", SOON, "the table is live", 0.2
+            )
             verified(place)
             equal(place)
         ended = operations(place, PARTITIONED)

@@ -5,7 +5,16 @@ from typing import Any
 from tests.checker import compare
 from tests.checker.unit import ACCOUNTS, LEDGER, TABLES
 from tests.faults.service import ArmedAgent
-from tests.reconcile.system import Ground, Paced, copied, equal, execute, operations_of_each, verified, wait_state
+from tests.reconcile.system import (
+    Ground,
+    Paced,
+    copied,
+    equal,
+    execute,
+    operations_of_each,
+    verified,
+    wait_state,
+)
 from tests.reconcile.tables import INTEGERS, NUMERICS, PAIRS, TEXTS, numbered
 from tests.waiting import eventually
 
@@ -15,9 +24,14 @@ WRITTEN = 150  # transactions
 
 def test_tables_of_every_key_are_copied_while_the_application_writes(each_ground: Ground) -> None:
     """Many writers on the very keys that are copied; front end, topics and each transaction are equal at the end."""
-    place = each_ground.installed([*TABLES, INTEGERS, NUMERICS, PAIRS, TEXTS, LEDGER, ACCOUNTS], ROWS)
+    place = each_ground.installed(
+        [*TABLES, INTEGERS, NUMERICS, PAIRS, TEXTS, LEDGER, ACCOUNTS], ROWS
+    )
     journal = place.directory / "journal.jsonl"
-    with Paced(place.source, 5, journal, 4, place.tables, big=100, open_seconds=0.2) as workload, place.start(covered=False) as agent:
+    with (
+        Paced(place.source, 5, journal, 4, place.tables, big=100, open_seconds=0.2) as workload,
+        place.start(covered=False) as agent,
+    ):
         until = copied(place, agent)
         written = workload.transactions + WRITTEN
         eventually(lambda: workload.transactions > written, 60, "the application goes on writing")

@@ -15,8 +15,12 @@ def test_too_many_deletes_suspend_the_table_alone(ground: Ground) -> None:
     with place.start() as agent:
         wait_state(place, agent, "live")
         equal(place)
-        numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {EXTRA})"
-        at_front(place.places.front, f"""{numbers} INSERT INTO "文本" ("代码") SELECT '多' || i FROM n""")
+        numbers = (
+            f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {EXTRA})"
+        )
+        at_front(
+            place.places.front, f"""{numbers} INSERT INTO "文本" ("代码") SELECT '多' || i FROM n"""
+        )
         refused = json.loads(place.command("reconcile", "texts", "--json", expect=2).stdout)
         assert refused[0]["state"] == "suspended"
         table = place.status()["tables"][1]
@@ -26,7 +30,9 @@ def test_too_many_deletes_suspend_the_table_alone(ground: Ground) -> None:
         assert states(place)["integers"] == "live"
         numbered(1, 5)(place.source)
         place.applied()
-        assert at_front(place.places.front, 'SELECT count(*) FROM "整数" WHERE "编号" BETWEEN 1 AND 5') == [(5,)]
+        assert at_front(
+            place.places.front, 'SELECT count(*) FROM "整数" WHERE "编号" BETWEEN 1 AND 5'
+        ) == [(5,)]
         place.command("resume", "texts", "--allow-deletes")
         wait_state(place, agent, "live")
         equal(place)
@@ -35,7 +41,9 @@ def test_too_many_deletes_suspend_the_table_alone(ground: Ground) -> None:
 
 def test_a_few_deletes_need_no_word(ground: Ground) -> None:
     """Up to a hundred rows, or the configured share."""
-    place = ground.installed([INTEGERS], before=numbered(1, 400), reconcile={"max_delete_share": 0.5})
+    place = ground.installed(
+        [INTEGERS], before=numbered(1, 400), reconcile={"max_delete_share": 0.5}
+    )
     with place.start() as agent:
         wait_state(place, agent, "live")
         insert_at_front = 'WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 1150) INSERT INTO "整数" ("编号") SELECT i FROM n'

@@ -19,7 +19,11 @@ from tests.waiting import eventually
 
 ROWS = 100_000
 KILLS = "after_page_read:3:kill,before_page_merge:3:kill,after_page_merge:3:kill"
-AT_ONCE, PACE = 10, 0.05  # rows changed in one transaction, seconds between two: 200 changes a second
+# Rows changed in one transaction, seconds between two: 200 changes a second
+AT_ONCE, PACE = (
+    10,
+    0.05,
+)
 
 
 class Changes:
@@ -35,13 +39,20 @@ class Changes:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._ended.set()
         self._thread.join(30)
 
     def _run(self) -> None:
         random = Random(3)
-        update = sql.SQL('UPDATE {} SET "值" = "值" || %s WHERE "编号" = ANY(%s)').format(relation(INTEGERS))
+        update = sql.SQL('UPDATE {} SET "值" = "值" || %s WHERE "编号" = ANY(%s)').format(
+            relation(INTEGERS)
+        )
         with psycopg.connect(self._conninfo, autocommit=True) as connection:
             while not self._ended.wait(PACE):
                 keys = [random.randint(1, ROWS) for _ in range(AT_ONCE)]
@@ -58,9 +69,14 @@ def test_a_copy_killed_three_times_copies_no_page_twice(ground: Ground) -> None:
         until = copied(place, agent)
     with place.start(covered=False) as agent:
         equal(place, until=until)
-        read = Counter(event.key_object["编号"] for _, event in events(place, INTEGERS) if event.op == "r")
+        read = Counter(
+            event.key_object["编号"] for _, event in events(place, INTEGERS) if event.op == "r"
+        )
         assert set(read.values()) == {1}
         assert set(range(1, ROWS + 1)) - read.keys() <= changes.changed
-        ended = re.findall(r"reconcile_ends resource=integers repair=True rows=(\d+) missing=(\d+) different=(\d+) extra=(\d+)", agent.log)
+        ended = re.findall(
+            r"reconcile_ends resource=integers repair=True rows=(\d+) missing=(\d+) different=(\d+) extra=(\d+)",
+            agent.log,
+        )
         assert ended == [(str(ROWS), str(len(read)), "0", "0")]
         assert agent.log.count("reconcile_begins") == 1

@@ -20,7 +20,13 @@ INSERT = """INSERT INTO "业务"."整数" SELECT n, left(repeat(md5(n::text), 20
 
 def withheld(place: Installation) -> int:
     """What status says of INTEGERS."""
-    return int(next(table["withheld"] for table in place.status()["tables"] if table["name"] == INTEGERS.resource))
+    return int(
+        next(
+            table["withheld"]
+            for table in place.status()["tables"]
+            if table["name"] == INTEGERS.resource
+        )
+    )
 
 
 def test_rows_too_large_for_kafka_wait_alone(ground: Ground) -> None:
@@ -31,13 +37,18 @@ def test_rows_too_large_for_kafka_wait_alone(ground: Ground) -> None:
         until = copied(place, agent)
         execute(place.source, INSERT, LARGE, 1, 3)
         execute(place.source, INSERT, 10, 4, 9)
-        execute(place.source, """UPDATE "业务"."整数" SET "值" = repeat('x', 30000) WHERE "编号" = 4""")
+        execute(
+            place.source, """UPDATE "业务"."整数" SET "值" = repeat('x', 30000) WHERE "编号" = 4"""
+        )
         execute(place.source, """DELETE FROM "业务"."整数" WHERE "编号" = 3""")
         eventually(place.caught_up, 60, "everything else is published", 0.2)
         judged = [table.judged(place.name) for table in place.tables]
         verdict = compare(place.places, judged, copied=until)
-        assert verdict.oracles["O3"] == 3 and verdict.missing == 2, verdict  # 4 has an older row in the topic
-        assert compare(place.places, judged, copied=until, withheld={topic: [(1,), (2,), (4,)]}).equal
+        # 4 has an older row in the topic
+        assert verdict.oracles["O3"] == 3 and verdict.missing == 2, verdict
+        assert compare(
+            place.places, judged, copied=until, withheld={topic: [(1,), (2,), (4,)]}
+        ).equal
         assert withheld(place) == 3 and set(states(place).values()) == {"live"}
         place.command("retry", INTEGERS.resource, expect=1)
         assert withheld(place) == 3
@@ -69,7 +80,11 @@ def test_a_lost_topic_is_published_anew(ground: Ground) -> None:
         admin.delete_topics([topic], operation_timeout=10)[topic].result(20)
         execute(place.source, INSERT, 10, 1, 50)
         wait_state(place, agent, "suspended", INTEGERS.resource, timeout=60)
-        (code,) = [table["code"] for table in place.status()["tables"] if table["name"] == INTEGERS.resource]
+        (code,) = [
+            table["code"]
+            for table in place.status()["tables"]
+            if table["name"] == INTEGERS.resource
+        ]
         assert code == "TOPIC_LOST"
         execute(place.source, """UPDATE "业务"."文本" SET "值" = '还在' """)
         equal(place, TEXTS, until=until)
@@ -83,7 +98,9 @@ def test_a_lost_topic_is_published_anew(ground: Ground) -> None:
         rows = execute(place.source, 'SELECT "编号" FROM "业务"."整数"')
         found = [event for _, event in events(place, INTEGERS)]
         assert {event.generation for event in found} == {2}
-        assert min(event.seq for event in found) == 1 and sum(event.op == "r" for event in found) == len(rows)
+        assert min(event.seq for event in found) == 1 and sum(
+            event.op == "r" for event in found
+        ) == len(rows)
 
 
 def test_a_front_end_restored_from_a_backup(ground: Ground) -> None:
@@ -93,7 +110,10 @@ def test_a_front_end_restored_from_a_backup(ground: Ground) -> None:
         copied(place, agent)
         agent.stop()
     backup = place.directory / "backup.db"
-    with closing(sqlite3.connect(place.front_file)) as file, closing(sqlite3.connect(backup)) as copy:
+    with (
+        closing(sqlite3.connect(place.front_file)) as file,
+        closing(sqlite3.connect(backup)) as copy,
+    ):
         file.backup(copy)
     with place.start() as agent:
         agent.wait_ready()
@@ -101,8 +121,12 @@ def test_a_front_end_restored_from_a_backup(ground: Ground) -> None:
         execute(place.source, """DELETE FROM "业务"."整数" WHERE "编号" <= 40""")
         eventually(place.caught_up, 60, "all is published", 0.2)
         agent.stop()
-    execute(place.source, """DELETE FROM "业务"."整数" WHERE "编号" > 1025""")  # only the topic knows them
-    with closing(sqlite3.connect(backup)) as copy, closing(sqlite3.connect(place.front_file)) as file:
+    # Only the topic knows them
+    execute(place.source, """DELETE FROM "业务"."整数" WHERE "编号" > 1025""")
+    with (
+        closing(sqlite3.connect(backup)) as copy,
+        closing(sqlite3.connect(place.front_file)) as file,
+    ):
         copy.backup(file)
     with place.start() as agent:
         assert agent.wait() == 78

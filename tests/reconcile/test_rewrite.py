@@ -1,7 +1,16 @@
 """A table rewritten between a page's snapshot and its read shows that snapshot nothing: no row is deleted for it."""
 
 from tests.faults.service import ArmedAgent
-from tests.reconcile.system import Ground, ended, equal, execute, operations, running, verified, wait_state
+from tests.reconcile.system import (
+    Ground,
+    ended,
+    equal,
+    execute,
+    operations,
+    running,
+    verified,
+    wait_state,
+)
 from tests.reconcile.tables import INTEGERS, numbered
 from tests.waiting import eventually
 
@@ -19,7 +28,10 @@ def test_rows_rewritten_under_a_page_are_not_deleted(ground: Ground) -> None:
         agent.wait_ready()
         with running(place, "reconcile", "--allow-deletes", "--json") as command:
             eventually(agent.fired, what="a page has its snapshot")
-            execute(place.source, 'ALTER TABLE "业务"."整数" ALTER "额" TYPE numeric(12,2) USING "额" + 0')
+            execute(
+                place.source,
+                'ALTER TABLE "业务"."整数" ALTER "额" TYPE numeric(12,2) USING "额" + 0',
+            )
             assert '"equal": 1000' in ended(command)
         assert "page_thrown_away resource=integers" in agent.log
         wait_state(place, agent, "live")

@@ -9,7 +9,9 @@ from tests.reconcile.system import Ground, copied, equal, events, execute
 from tests.waiting import eventually
 
 ROWS = 6_000  # more than one set of the applier
-FILL = f"""INSERT INTO "业务"."排队" SELECT n, 'name ' || n, 'why' FROM generate_series(1, {ROWS}) n"""
+FILL = (
+    f"""INSERT INTO "业务"."排队" SELECT n, 'name ' || n, 'why' FROM generate_series(1, {ROWS}) n"""
+)
 STATEMENTS = (
     'UPDATE "业务"."排队" SET "号" = "号" + 1',  # 1→2, 2→3, …
     f'UPDATE "业务"."排队" SET "号" = {ROWS} + 3 - "号" WHERE "号" IN (2, {ROWS} + 1)',  # swapped
@@ -24,8 +26,13 @@ LATE = """BEGIN; SET CONSTRAINTS ALL DEFERRED;
 def test_no_row_is_lost_where_two_share_a_key(ground: Ground) -> None:
     """In front end and topics; also where the transaction is larger than what the agent works off at once."""
     place = ground.installed([DEFERRED], before=lambda source: execute(source, FILL))
-    with ArmedAgent(place, f"before_page_snapshot:2:stall=2,mid_apply:{ROWS - 500}:kill") as agent, psycopg.connect(place.source, autocommit=True) as unit:
-        eventually(lambda: "before_page_snapshot" in agent.fired(), 60, "a page is about to be read")
+    with (
+        ArmedAgent(place, f"before_page_snapshot:2:stall=2,mid_apply:{ROWS - 500}:kill") as agent,
+        psycopg.connect(place.source, autocommit=True) as unit,
+    ):
+        eventually(
+            lambda: "before_page_snapshot" in agent.fired(), 60, "a page is about to be read"
+        )
         for statement in STATEMENTS:
             unit.execute(statement.encode())
         until = copied(place, agent)

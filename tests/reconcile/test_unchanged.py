@@ -19,7 +19,11 @@ def test_unchanged_values_come_from_the_page(ground: Ground) -> None:
         eventually(agent.fired, 60, "a page is about to be read")
         execute(place.source, """UPDATE "业务"."文书" SET "版次" = 2 WHERE "文书号" <= 10""")
         execute(place.source, """UPDATE "业务"."文书" SET "文书号" = 1000 WHERE "文书号" = 11""")
-        eventually(lambda: at_front(place.places.front, "SELECT count(*) FROM sync_agent_hole") == [(11,)], 30, "the rows are holes")
+        eventually(
+            lambda: at_front(place.places.front, "SELECT count(*) FROM sync_agent_hole") == [(11,)],
+            30,
+            "the rows are holes",
+        )
         assert at_front(place.places.front, 'SELECT count(*) FROM "文书"') == [(0,)]
         wait_state(place, agent, "live")
         equal(place)
@@ -34,7 +38,14 @@ def test_unchanged_values_of_a_live_table_whose_row_is_gone(ground: Ground) -> N
         wait_state(place, agent, "live")
         at_front(place.places.front, 'DELETE FROM "文书" WHERE "文书号" = 7')
         execute(place.source, """UPDATE "业务"."文书" SET "版次" = 3 WHERE "文书号" = 7""")
-        eventually(lambda: at_front(place.places.front, 'SELECT "版次" FROM "文书" WHERE "文书号" = 7') == [(3,)], 30, "the row is back")
+        eventually(
+            lambda: (
+                at_front(place.places.front, 'SELECT "版次" FROM "文书" WHERE "文书号" = 7')
+                == [(3,)]
+            ),
+            30,
+            "the row is back",
+        )
         wait_state(place, agent, "live")
         equal(place)
         assert states(place) == {"documents": "live"}

@@ -12,7 +12,18 @@ from tests.agent_process import Installation
 from tests.checker.front import at_front
 from tests.checker.unit import UnitTable
 from tests.conftest import fresh_database, slots_dropped
-from tests.reconcile.system import Ground, counts, equal, execute, keys_of, operations, operations_of_each, report, verified, wait_state
+from tests.reconcile.system import (
+    Ground,
+    counts,
+    equal,
+    execute,
+    keys_of,
+    operations,
+    operations_of_each,
+    report,
+    verified,
+    wait_state,
+)
 from tests.reconcile.tables import INTEGERS, KEYED, MIXED, NUMERICS, TEXTS
 from tests.services.postgres import PostgresAddress
 from tests.waiting import eventually
@@ -47,12 +58,25 @@ def damage(place: Installation, table: UnitTable) -> set[tuple[str, str]]:
     names = [f'"{column}"' for column in table.key]
     where = " AND ".join(f"{column} = %s" for column in names)
     for key in keys[: GONE + CHANGED]:
-        statement = f'DELETE FROM "{table.name}"' if key in keys[:GONE] else f'UPDATE "{table.name}" SET "值" = \'手改\''
+        statement = (
+            f'DELETE FROM "{table.name}"'
+            if key in keys[:GONE]
+            else f'UPDATE "{table.name}" SET "值" = \'手改\''
+        )
         assert at_front(place.places.front, f"{statement} WHERE {where}", *key) == [(1,)]
     places = ", ".join(["%s"] * (len(names) + 1))
     extra = EXTRA[table.resource]
-    at_front(place.places.front, f'INSERT INTO "{table.name}" ({", ".join(names)}, "值") VALUES ({places})', *extra, "手加")
-    kinds: dict[str, Sequence[Sequence[object]]] = {"missing": keys[:GONE], "different": keys[GONE : GONE + CHANGED], "extra": [extra]}
+    at_front(
+        place.places.front,
+        f'INSERT INTO "{table.name}" ({", ".join(names)}, "值") VALUES ({places})',
+        *extra,
+        "手加",
+    )
+    kinds: dict[str, Sequence[Sequence[object]]] = {
+        "missing": keys[:GONE],
+        "different": keys[GONE : GONE + CHANGED],
+        "extra": [extra],
+    }
     return {(kind, _parts(key)) for kind, some in kinds.items() for key in some}
 
 
@@ -70,13 +94,17 @@ def assert_found_and_repaired(place: Installation) -> None:
         shown = report(place, "verify", "--show-keys", expect=1)
         for name, damaged in wrong.items():
             assert counts(shown[name]) == (GONE, CHANGED, 1), (name, shown[name])
-            assert {(found["kind"], _key(found["key"])) for found in shown[name]["differences"]} == damaged
+            assert {
+                (found["kind"], _key(found["key"])) for found in shown[name]["differences"]
+            } == damaged
         repaired = report(place, "reconcile")
         assert all(counts(repaired[name]) == (GONE, CHANGED, 1) for name in wrong), repaired
         verified(place)
         equal(place)
         after = operations_of_each(place)
-        assert {name: after[name] - before[name] for name in wrong} == {name: {"r": GONE, "u": CHANGED, "d": 1} for name in wrong}
+        assert {name: after[name] - before[name] for name in wrong} == {
+            name: {"r": GONE, "u": CHANGED, "d": 1} for name in wrong
+        }
 
 
 def _key(text: str) -> str:
@@ -91,9 +119,13 @@ def test_damage_is_found_counted_and_repaired(ground: Ground) -> None:
 @pytest.mark.parametrize("front", ["sqlite", "postgres"])
 def test_a_source_in_chinese_order(front: str, chinese: str, ground: Ground) -> None:
     """Source, front end and Python each order texts in their own way; into PostgreSQL for every kind of key."""
-    assert execute(chinese, "SELECT '李四' < '张三', '李四' COLLATE \"C\" < '张三'") == [(True, False)]
+    assert execute(chinese, "SELECT '李四' < '张三', '李四' COLLATE \"C\" < '张三'") == [
+        (True, False)
+    ]
     place = ground._replace(source=chinese, front=ground.source if front == "postgres" else None)
-    assert_found_and_repaired(place.installed(KEYED if front == "postgres" else [TEXTS, MIXED], ROWS))
+    assert_found_and_repaired(
+        place.installed(KEYED if front == "postgres" else [TEXTS, MIXED], ROWS)
+    )
 
 
 def test_keys_are_hashed_unless_asked_for(ground: Ground) -> None:
@@ -108,12 +140,21 @@ def test_keys_are_hashed_unless_asked_for(ground: Ground) -> None:
         assert "机密" in place.command("verify", "--show-keys", expect=1).stdout
 
 
-def test_the_same_number_with_more_digits_is_equal(ground: Ground, postgres15: PostgresAddress) -> None:
+def test_the_same_number_with_more_digits_is_equal(
+    ground: Ground, postgres15: PostgresAddress
+) -> None:
     """Front-end tables that were there before, with a wider key and a wider amount: 5.0000 there is 5.00 here."""
     with fresh_database(postgres15) as front:
-        execute(front, 'CREATE TABLE "整数" ("编号" bigint PRIMARY KEY, "值" text, "额" numeric(20,4))')
-        execute(front, 'CREATE TABLE "长号" ("编号" numeric(26,4) PRIMARY KEY, "值" text, "额" numeric(20,4))')
-        assert_equal_in_wider_columns(ground._replace(front=front).installed([INTEGERS, NUMERICS], ROWS))
+        execute(
+            front, 'CREATE TABLE "整数" ("编号" bigint PRIMARY KEY, "值" text, "额" numeric(20,4))'
+        )
+        execute(
+            front,
+            'CREATE TABLE "长号" ("编号" numeric(26,4) PRIMARY KEY, "值" text, "额" numeric(20,4))',
+        )
+        assert_equal_in_wider_columns(
+            ground._replace(front=front).installed([INTEGERS, NUMERICS], ROWS)
+        )
 
 
 def assert_equal_in_wider_columns(place: Installation) -> None:
@@ -124,8 +165,13 @@ def assert_equal_in_wider_columns(place: Installation) -> None:
         events = operations(place, INTEGERS) + operations(place, NUMERICS)
         place.command("reconcile")
         assert operations(place, INTEGERS) + operations(place, NUMERICS) == events
-        assert at_front(place.places.front, 'SELECT max(scale("额")), max(scale("编号")) FROM "长号"') == [(4, 4)]
-        at_front(place.places.front, 'UPDATE "长号" SET "额" = "额" + 0.0001 WHERE "编号" = (SELECT min("编号") FROM "长号" WHERE "额" IS NOT NULL)')
+        assert at_front(
+            place.places.front, 'SELECT max(scale("额")), max(scale("编号")) FROM "长号"'
+        ) == [(4, 4)]
+        at_front(
+            place.places.front,
+            'UPDATE "长号" SET "额" = "额" + 0.0001 WHERE "编号" = (SELECT min("编号") FROM "长号" WHERE "额" IS NOT NULL)',
+        )
         assert counts(report(place, "verify", "numerics", expect=1)["numerics"]) == (0, 1, 0)
         place.command("reconcile", "numerics")
         verified(place)

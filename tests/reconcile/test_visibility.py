@@ -10,7 +10,16 @@ import pytest
 from tests.agent_process import Installation
 from tests.checker.front import at_front
 from tests.conftest import fresh_database
-from tests.reconcile.system import Ground, ended, equal, execute, operations, running, states, wait_state
+from tests.reconcile.system import (
+    Ground,
+    ended,
+    equal,
+    execute,
+    operations,
+    running,
+    states,
+    wait_state,
+)
 from tests.reconcile.tables import INTEGERS, numbered
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresServer
@@ -30,10 +39,14 @@ def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def place(server: PostgresServer, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path) -> Iterator[Installation]:
+def place(
+    server: PostgresServer, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
+) -> Iterator[Installation]:
     """An agent for a table that holds rows."""
     with fresh_database(server) as source:
-        yield Ground(tmp_path / "agent", source, None, kafka.bootstrap, topic_prefix).installed([INTEGERS], before=numbered(1, ROWS))
+        yield Ground(tmp_path / "agent", source, None, kafka.bootstrap, topic_prefix).installed(
+            [INTEGERS], before=numbered(1, ROWS)
+        )
 
 
 @contextmanager
@@ -54,7 +67,14 @@ def hanging(server: PostgresServer, source: str, statement: str) -> Iterator[Non
 def test_a_copy_waits_for_a_commit_that_hangs(server: PostgresServer, place: Installation) -> None:
     """The change is streamed, the page would still show the old row."""
     with hanging(server, place.source, CHANGED), place.start() as agent:
-        eventually(lambda: at_front(place.places.front, 'SELECT "值" FROM "整数" WHERE "编号" = 7') == [("新",)], 60, "the change is streamed")
+        eventually(
+            lambda: (
+                at_front(place.places.front, 'SELECT "值" FROM "整数" WHERE "编号" = 7')
+                == [("新",)]
+            ),
+            60,
+            "the change is streamed",
+        )
         assert execute(place.source, SHOWN) != [("新",)]
         never(lambda: states(place) != {"integers": "copying"}, WAITS, "the copy ends too early")
         server.reload({"synchronous_standby_names": ""})
@@ -63,17 +83,32 @@ def test_a_copy_waits_for_a_commit_that_hangs(server: PostgresServer, place: Ins
         assert operations(place, INTEGERS) == {"u": 1, "r": ROWS - 1}
 
 
-def test_a_repair_waits_for_a_commit_that_hangs(server: PostgresServer, place: Installation) -> None:
+def test_a_repair_waits_for_a_commit_that_hangs(
+    server: PostgresServer, place: Installation
+) -> None:
     """Of a live table too, whose copy waits for nobody who ran before; what a hand has damaged is repaired, the change stays."""
     with place.start() as agent:
         wait_state(place, agent, "live")
         with hanging(server, place.source, CHANGED):
-            eventually(lambda: at_front(place.places.front, 'SELECT "值" FROM "整数" WHERE "编号" = 7') == [("新",)], 60, "the change is streamed")
+            eventually(
+                lambda: (
+                    at_front(place.places.front, 'SELECT "值" FROM "整数" WHERE "编号" = 7')
+                    == [("新",)]
+                ),
+                60,
+                "the change is streamed",
+            )
             at_front(place.places.front, 'DELETE FROM "整数" WHERE "编号" = 8')
             with running(place, "reconcile", "--json") as command:
-                eventually(lambda: states(place) == {"integers": "copying"}, what="the repair has begun")
+                eventually(
+                    lambda: states(place) == {"integers": "copying"}, what="the repair has begun"
+                )
                 assert execute(place.source, SHOWN) != [("新",)]
-                never(lambda: states(place) != {"integers": "copying"}, WAITS, "the repair ends too early")
+                never(
+                    lambda: states(place) != {"integers": "copying"},
+                    WAITS,
+                    "the repair ends too early",
+                )
                 server.reload({"synchronous_standby_names": ""})
                 assert '"missing": 1' in ended(command)
         wait_state(place, agent, "live")
@@ -86,9 +121,22 @@ def test_verify_waits_for_a_commit_that_hangs(server: PostgresServer, place: Ins
     with place.start() as agent:
         wait_state(place, agent, "live")
         with hanging(server, place.source, CHANGED):
-            eventually(lambda: at_front(place.places.front, 'SELECT "值" FROM "整数" WHERE "编号" = 7') == [("新",)], 60, "the change is streamed")
+            eventually(
+                lambda: (
+                    at_front(place.places.front, 'SELECT "值" FROM "整数" WHERE "编号" = 7')
+                    == [("新",)]
+                ),
+                60,
+                "the change is streamed",
+            )
             with running(place, "verify", "--json") as command:
-                eventually(lambda: at_front(place.places.front, "SELECT state FROM sync_agent_request") == [("running",)], what="the service has taken it up")
+                eventually(
+                    lambda: (
+                        at_front(place.places.front, "SELECT state FROM sync_agent_request")
+                        == [("running",)]
+                    ),
+                    what="the service has taken it up",
+                )
                 never(lambda: command.poll() is not None, WAITS, "verify ends too early")
                 server.reload({"synchronous_standby_names": ""})
                 assert '"different": 0' in ended(command)

@@ -11,9 +11,20 @@ HALTED = 78
 
 def drop_slot(place: Installation) -> bool:
     """Takes the slot from under the service, whoever reads it."""
-    execute(place.source, "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s AND active_pid IS NOT NULL", place.slot)
-    execute(place.source, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s AND active_pid IS NULL", place.slot)
-    return execute(place.source, "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s", place.slot) == []
+    execute(
+        place.source,
+        "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s AND active_pid IS NOT NULL",
+        place.slot,
+    )
+    execute(
+        place.source,
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s AND active_pid IS NULL",
+        place.slot,
+    )
+    return (
+        execute(place.source, "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s", place.slot)
+        == []
+    )
 
 
 def assert_halted(agent: Agent, code: str) -> None:

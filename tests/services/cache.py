@@ -11,7 +11,9 @@ from pathlib import Path
 
 def cached(name: str, what: str, fill: Callable[[Path], object]) -> Path:
     """The folder of that name, made by `fill` on first use; it appears only when complete. `what` tells of it meanwhile."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unit-sync-agent-tests"
+    base = (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unit-sync-agent-tests"
+    )
     folder, partial = base / name, base / f"{name}.partial"
     if folder.is_dir():
         return folder

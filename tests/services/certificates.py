@@ -34,16 +34,52 @@ class Certificates:
 
 def _authority(directory: Path, name: str) -> Path:
     file = directory / f"{name}.pem"
-    run([*NEW_KEY, "-x509", "-days", "30", "-subj", f"/CN=sync-agent test {name}", "-keyout", directory / f"{name}.key", "-out", file])
+    run(
+        [
+            *NEW_KEY,
+            "-x509",
+            "-days",
+            "30",
+            "-subj",
+            f"/CN=sync-agent test {name}",
+            "-keyout",
+            directory / f"{name}.key",
+            "-out",
+            file,
+        ]
+    )
     return file
 
 
 def _signed(directory: Path, name: str, names: str, days: int, owner: int | None) -> Path:
-    key, request, certificate, ca = (directory / file for file in (f"{name}.key", f"{name}.csr", f"{name}.crt", "ca.pem"))
+    key, request, certificate, ca = (
+        directory / file for file in (f"{name}.key", f"{name}.csr", f"{name}.crt", "ca.pem")
+    )
     extensions = ["-addext", f"subjectAltName={names}", "-addext", "basicConstraints=CA:FALSE"]
     run([*NEW_KEY, "-subj", f"/CN={name}", *extensions, "-keyout", key, "-out", request])
-    signer = ["-CA", str(ca), "-CAkey", str(directory / "ca.key"), "-CAcreateserial", "-copy_extensions", "copy"]
-    run(["openssl", "x509", "-req", "-in", request, "-days", str(days), *signer, "-out", certificate])
+    signer = [
+        "-CA",
+        str(ca),
+        "-CAkey",
+        str(directory / "ca.key"),
+        "-CAcreateserial",
+        "-copy_extensions",
+        "copy",
+    ]
+    run(
+        [
+            "openssl",
+            "x509",
+            "-req",
+            "-in",
+            request,
+            "-days",
+            str(days),
+            *signer,
+            "-out",
+            certificate,
+        ]
+    )
     file = directory / f"{name}.pem"
     file.touch(mode=0o600)
     file.write_text("".join(part.read_text() for part in (key, certificate, ca)))

@@ -21,7 +21,13 @@ class ConnectWorker:
     Converters are JsonConverter with schemas. Consumers of sinks read read_committed.
     """
 
-    def __init__(self, bootstrap: str, connectors: Sequence[Properties], heap: str = "512m", worker: Properties = NOTHING) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        connectors: Sequence[Properties],
+        heap: str = "512m",
+        worker: Properties = NOTHING,
+    ) -> None:
         self._workspace = Workspace("connect")
         self._log = self._workspace.path / "connect.log"
         settings = {
@@ -36,12 +42,22 @@ class ConnectWorker:
             "consumer.isolation.level": "read_committed",
             **worker,
         }
-        files = [self._write("worker", settings), *(self._write(connector["name"], connector) for connector in connectors)]
+        files = [
+            self._write("worker", settings),
+            *(self._write(connector["name"], connector) for connector in connectors),
+        ]
         logging = self._workspace.path / "log4j2.properties"
         logging.write_text(LOGGING)
-        options = [f"-Xmx{heap}", "-XX:+UseSerialGC", "-Djava.awt.headless=true", f"-Dlog4j2.configurationFile={logging}"]
+        options = [
+            f"-Xmx{heap}",
+            "-XX:+UseSerialGC",
+            "-Djava.awt.headless=true",
+            f"-Dlog4j2.configurationFile={logging}",
+        ]
         main = "org.apache.kafka.connect.cli.ConnectStandalone"
-        self._process = ServerProcess(["java", *options, "-cp", f"{WORKER.path()}/*", main, *files], self._log)
+        self._process = ServerProcess(
+            ["java", *options, "-cp", f"{WORKER.path()}/*", main, *files], self._log
+        )
 
     @property
     def pid(self) -> int:
@@ -69,12 +85,21 @@ class ConnectWorker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self.close()
 
     def _write(self, name: str, properties: Properties) -> Path:
         path = self._workspace.path / f"{name}.properties"
-        path.write_bytes("".join(f"{key}={value}\n" for key, value in properties.items()).encode("ascii", "backslashreplace"))
+        path.write_bytes(
+            "".join(f"{key}={value}\n" for key, value in properties.items()).encode(
+                "ascii", "backslashreplace"
+            )
+        )
         return path
 
 

@@ -37,19 +37,34 @@ Resource = Literal["topic", "group", "broker", "transactional_id"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 JVM = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Djava.awt.headless=true")
-LISTENERS = {"PLAINTEXT": "PLAINTEXT", "PROXIED": "PLAINTEXT", "SECURE": "SASL_SSL", "EXPIRED": "SSL", "MISNAMED": "SSL", "CONTROLLER": "PLAINTEXT"}
+LISTENERS = {
+    "PLAINTEXT": "PLAINTEXT",
+    "PROXIED": "PLAINTEXT",
+    "SECURE": "SASL_SSL",
+    "EXPIRED": "SSL",
+    "MISNAMED": "SSL",
+    "CONTROLLER": "PLAINTEXT",
+}
 SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-PLAIN_USER, PLAIN_PASSWORD = "plain", "plain-password"  # the one user of mechanism PLAIN: a broker reads those from its own settings
+# The one user of mechanism PLAIN: a broker reads those from its own settings
+PLAIN_USER, PLAIN_PASSWORD = (
+    "plain",
+    "plain-password",
+)
 DEFAULTS: Settings = {
     "process.roles": "broker,controller",
     "node.id": 1,
     "controller.listener.names": "CONTROLLER",
     "inter.broker.listener.name": "PLAINTEXT",
-    "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in LISTENERS.items()),
+    "listener.security.protocol.map": ",".join(
+        f"{name}:{protocol}" for name, protocol in LISTENERS.items()
+    ),
     "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
     "listener.name.secure.scram-sha-256.sasl.jaas.config": SCRAM_LOGIN,
     "listener.name.secure.scram-sha-512.sasl.jaas.config": SCRAM_LOGIN,
-    "listener.name.secure.plain.sasl.jaas.config": (f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{PLAIN_USER}="{PLAIN_PASSWORD}";'),
+    "listener.name.secure.plain.sasl.jaas.config": (
+        f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{PLAIN_USER}="{PLAIN_PASSWORD}";'
+    ),
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "super.users": "User:ANONYMOUS",  # whoever comes through the plain loopback listeners
     "num.partitions": 3,
@@ -145,7 +160,9 @@ class KafkaBroker(KafkaAddress):
         if self._killed and session is None:
             self._end_session()
         self._killed = False
-        process = self._boot({} if session is None else {"broker.session.timeout.ms": session * 1000}, self._log)
+        process = self._boot(
+            {} if session is None else {"broker.session.timeout.ms": session * 1000}, self._log
+        )
 
         def answers() -> bool:
             process.check()
@@ -192,10 +209,19 @@ class KafkaBroker(KafkaAddress):
         """Create a SCRAM user of the secure listener, or change its password."""
         credential = ScramCredentialInfo(ScramMechanism[mechanism.replace("-", "_")], 4096)
         change = UserScramCredentialUpsertion(name, credential, password.encode())
-        for future in self.admin.alter_user_scram_credentials([change], request_timeout=20).values():
+        for future in self.admin.alter_user_scram_credentials(
+            [change], request_timeout=20
+        ).values():
             future.result(30)
 
-    def allow(self, principal: str, resource_type: Resource, name: str, operations: Sequence[str], prefixed: bool = False) -> None:
+    def allow(
+        self,
+        principal: str,
+        resource_type: Resource,
+        name: str,
+        operations: Sequence[str],
+        prefixed: bool = False,
+    ) -> None:
         """Grant a user operations such as "write" on a resource, or on all whose names begin with `name`."""
         pattern = ResourcePatternType.PREFIXED if prefixed else ResourcePatternType.LITERAL
         grants = [
@@ -217,7 +243,9 @@ class KafkaBroker(KafkaAddress):
         """Set a setting of the running broker, or with None take it back."""
         how = AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
         entry = ConfigEntry(name, value, incremental_operation=how)
-        for future in self.admin.incremental_alter_configs([ConfigResource(ResourceType.BROKER, "1", incremental_configs=[entry])]).values():
+        for future in self.admin.incremental_alter_configs(
+            [ConfigResource(ResourceType.BROKER, "1", incremental_configs=[entry])]
+        ).values():
             future.result(30)
 
     def _send(self, number: signal.Signals) -> None:
@@ -233,7 +261,9 @@ class KafkaBroker(KafkaAddress):
         return {
             "controller.quorum.bootstrap.servers": self._address("CONTROLLER"),
             "listeners": ",".join(f"{name}://{self._address(name)}" for name in LISTENERS),
-            "advertised.listeners": ",".join(f"{name}://{address}" for name, address in advertised.items()),
+            "advertised.listeners": ",".join(
+                f"{name}://{address}" for name, address in advertised.items()
+            ),
             "log.dirs": str(self._workspace.path / "data"),
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(self._certificates.server_file),
@@ -245,23 +275,38 @@ class KafkaBroker(KafkaAddress):
 
     def _end_session(self) -> None:
         """Let the controller end the session of the broker that was killed."""
-        controller = {name: f"CONTROLLER://{self._address('CONTROLLER')}" for name in ("listeners", "advertised.listeners")}
+        controller = {
+            name: f"CONTROLLER://{self._address('CONTROLLER')}"
+            for name in ("listeners", "advertised.listeners")
+        }
         log = self._workspace.path / "controller.log"
         log.unlink(missing_ok=True)
-        process = self._boot({"process.roles": "controller", "broker.session.timeout.ms": 500, **controller}, log)
+        process = self._boot(
+            {"process.roles": "controller", "broker.session.timeout.ms": 500, **controller}, log
+        )
 
         def active() -> bool:
             process.check()
             return ACTIVE in process.log_tail(100_000)
 
         eventually(active, 90, "the controller is active")
-        for _ in range(5):  # it writes a record at least every half second: so many later a session, if there was one, has ended and the end is in its log
-            written = self._metadata_bytes()
-            eventually(lambda: self._metadata_bytes() > written, 30, "the end of the session is written")  # noqa: B023 - called at once
+        # It writes a record at least every half second: so many later a session, if there was one,
+        # has ended and the end is in its log.
+        for _ in range(5):
+            self._metadata_grows()
         self.stop()
 
+    def _metadata_grows(self) -> None:
+        written = self._metadata_bytes()
+        eventually(
+            lambda: self._metadata_bytes() > written, 30, "the end of the session is written"
+        )
+
     def _metadata_bytes(self) -> int:
-        return sum(segment.stat().st_size for segment in self._workspace.path.glob("data/__cluster_metadata-0/*.log"))
+        return sum(
+            segment.stat().st_size
+            for segment in self._workspace.path.glob("data/__cluster_metadata-0/*.log")
+        )
 
     def _boot(self, overriding: Settings, log: Path) -> ServerProcess:
         self._write_properties(overriding)
@@ -272,14 +317,20 @@ class KafkaBroker(KafkaAddress):
 
     def _write_properties(self, overriding: Settings) -> None:
         settings = {**self._settings, **overriding}
-        self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        self._properties.write_text(
+            "".join(f"{name}={value}\n" for name, value in settings.items())
+        )
 
     def _format(self) -> None:
         self._write_properties({})
         (self._workspace.path / "log4j2.properties").write_text(LOGGING)
-        cluster = base64.urlsafe_b64encode(b"\x00" + uuid.uuid4().bytes[1:]).decode().rstrip("=")  # never "-..."
+        # Never "-..."
+        cluster = base64.urlsafe_b64encode(b"\x00" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         tool = [*java("-Xmx256m"), "kafka.tools.StorageTool"]
-        run([*tool, "format", "--standalone", "-t", cluster, "-c", self._properties], cwd=self._workspace.path)
+        run(
+            [*tool, "format", "--standalone", "-t", cluster, "-c", self._properties],
+            cwd=self._workspace.path,
+        )
 
 
 def kafka() -> KafkaAddress:

@@ -16,7 +16,9 @@ from tests.waiting import eventually
 
 NODES = (1, 2, 3)
 JVM = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-Djava.awt.headless=true")
-TRANSACTIONS = "__transaction_state"  # of one partition, so that its leader coordinates every transaction
+TRANSACTIONS = (
+    "__transaction_state"  # of one partition, so that its leader coordinates every transaction
+)
 SETTINGS: Mapping[str, str | int] = {
     "process.roles": "broker,controller",
     "controller.listener.names": "CONTROLLER",
@@ -41,7 +43,8 @@ class KafkaCluster:
 
     def __init__(self) -> None:
         self._workspace = Workspace("cluster")
-        self._ports = {node: (free_port(), free_port()) for node in NODES}  # of the broker, of the controller
+        # Of the broker, of the controller
+        self._ports = {node: (free_port(), free_port()) for node in NODES}
         self._processes: dict[int, ServerProcess] = {}
         self.servers = [f"{HOST}:{broker}" for broker, _ in self._ports.values()]
         self.bootstrap = ",".join(self.servers)
@@ -52,11 +55,23 @@ class KafkaCluster:
         return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
 
     def __enter__(self) -> Self:
-        cluster = base64.urlsafe_b64encode(b"\x00" + uuid.uuid4().bytes[1:]).decode().rstrip("=")  # never "-..."
+        # Never "-..."
+        cluster = base64.urlsafe_b64encode(b"\x00" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         try:
             for node in NODES:
                 self._write_properties(node)
-                run([*java("-Xmx256m"), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", self._properties(node)], cwd=self._workspace.path)
+                run(
+                    [
+                        *java("-Xmx256m"),
+                        "kafka.tools.StorageTool",
+                        "format",
+                        "-t",
+                        cluster,
+                        "-c",
+                        self._properties(node),
+                    ],
+                    cwd=self._workspace.path,
+                )
                 self._boot(node)
             self._wait_for(len(NODES))
         except BaseException:
@@ -64,7 +79,12 @@ class KafkaCluster:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -75,7 +95,14 @@ class KafkaCluster:
 
     def leader(self, topic: str, partition: int = 0) -> int:
         """The node that leads a partition; waits while none does."""
-        return eventually(lambda: max(0, self.admin.list_topics(topic, timeout=5).topics[topic].partitions[partition].leader), 60, f"{topic} is led")
+        return eventually(
+            lambda: max(
+                0,
+                self.admin.list_topics(topic, timeout=5).topics[topic].partitions[partition].leader,
+            ),
+            60,
+            f"{topic} is led",
+        )
 
     def kill9(self, node: int) -> None:
         """Kill one."""
@@ -101,13 +128,20 @@ class KafkaCluster:
         broker, controller = self._ports[node]
         own = {
             "node.id": node,
-            "controller.quorum.voters": ",".join(f"{other}@{HOST}:{port}" for other, (_, port) in self._ports.items()),
+            "controller.quorum.voters": ",".join(
+                f"{other}@{HOST}:{port}" for other, (_, port) in self._ports.items()
+            ),
             "listeners": f"PLAINTEXT://{HOST}:{broker},CONTROLLER://{HOST}:{controller}",
             "advertised.listeners": f"PLAINTEXT://{HOST}:{broker}",
             "log.dirs": self._workspace.path / f"data{node}",
         }
-        self._properties(node).write_text("".join(f"{name}={value}\n" for name, value in {**SETTINGS, **own}.items()))
+        self._properties(node).write_text(
+            "".join(f"{name}={value}\n" for name, value in {**SETTINGS, **own}.items())
+        )
 
     def _boot(self, node: int) -> None:
         options = java(*JVM, f"-Dkafka.logs.dir={self._workspace.path}")
-        self._processes[node] = ServerProcess([*options, "kafka.Kafka", str(self._properties(node))], self._workspace.path / f"{node}.log")
+        self._processes[node] = ServerProcess(
+            [*options, "kafka.Kafka", str(self._properties(node))],
+            self._workspace.path / f"{node}.log",
+        )

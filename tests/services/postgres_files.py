@@ -16,7 +16,18 @@ def postgres_files(version: int) -> Path:
     release = RELEASES[version]
 
     def unpack(folder: Path) -> None:
-        run(["mvn", "-q", "-B", "--strict-checksums", "dependency:copy", f"-Dartifact={ARTIFACT}:{release}", f"-DoutputDirectory={folder}"], cwd=folder)
+        run(
+            [
+                "mvn",
+                "-q",
+                "-B",
+                "--strict-checksums",
+                "dependency:copy",
+                f"-Dartifact={ARTIFACT}:{release}",
+                f"-DoutputDirectory={folder}",
+            ],
+            cwd=folder,
+        )
         (jar,) = folder.glob("*.jar")
         with zipfile.ZipFile(jar) as archive:
             (packed,) = [name for name in archive.namelist() if name.endswith(".txz")]
@@ -24,7 +35,9 @@ def postgres_files(version: int) -> Path:
                 tar.extractall(folder, filter="tar")
         jar.unlink()
 
-    return cached(f"postgres-{release}", f"PostgreSQL {release}, copying its programs (14 MB)", unpack)
+    return cached(
+        f"postgres-{release}", f"PostgreSQL {release}, copying its programs (14 MB)", unpack
+    )
 
 
 if __name__ == "__main__":

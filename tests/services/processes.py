@@ -20,7 +20,8 @@ from tests.waiting import Hopeless, eventually
 HOST = "127.0.0.1"
 UNPRIVILEGED = 65534  # nobody: exists everywhere, owns nothing
 PR_SET_PDEATHSIG = 1
-LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: loading in the child could deadlock
+# Loaded before any fork: loading in the child could deadlock
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def free_port() -> int:
@@ -53,7 +54,12 @@ class Lent:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self.close()
 
 
@@ -62,7 +68,9 @@ class Workspace:
 
     def __init__(self, name: str, directory: Path | None = None, owner: int | None = None) -> None:
         self._keep = directory is not None
-        self.path = directory if directory is not None else Path(tempfile.mkdtemp(prefix=f"sync-{name}-"))
+        self.path = (
+            directory if directory is not None else Path(tempfile.mkdtemp(prefix=f"sync-{name}-"))
+        )
         self.path.mkdir(parents=True, exist_ok=True)
         if owner is not None:
             os.chown(self.path, owner, owner)
@@ -156,7 +164,9 @@ class ServerProcess:
     def check(self) -> None:
         """Raise Hopeless with the end of the log when the process has ended."""
         if not self.running:
-            raise Hopeless(f"{self._name} ended with {self._process.returncode}:\n{self.log_tail()}")
+            raise Hopeless(
+                f"{self._name} ended with {self._process.returncode}:\n{self.log_tail()}"
+            )
 
     def log_tail(self, characters: int = 4000) -> str:
         """Return the end of the log."""
@@ -171,7 +181,12 @@ class ServerProcess:
         """SIGSTOP, and wait until every thread stands."""
         self.send(signal.SIGSTOP)
         tasks = Path(f"/proc/{self.pid}/task")
-        eventually(lambda: all(_state(task) in "TZX" for task in tasks.iterdir()), 10, f"{self._name} stands still", 0.01)
+        eventually(
+            lambda: all(_state(task) in "TZX" for task in tasks.iterdir()),
+            10,
+            f"{self._name} stands still",
+            0.01,
+        )
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 30.0) -> float:
         """Send a signal, wait for the end and return the seconds it took; TimeoutError leaves it running."""
@@ -180,7 +195,9 @@ class ServerProcess:
         try:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise TimeoutError(f"{self._name} still runs {timeout:g} s after {number.name}") from None
+            raise TimeoutError(
+                f"{self._name} still runs {timeout:g} s after {number.name}"
+            ) from None
         return time.monotonic() - began
 
     def kill(self) -> None:

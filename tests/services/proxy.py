@@ -23,8 +23,11 @@ class Line:
     """One connection through the proxy."""
 
     ends: bool = False  # the client sees nothing more
-    half_closed: bool = False  # the server has seen its end, the client has not: what either sends gets lost
-    sent: bytearray = field(default_factory=bytearray)  # Kafka only: the beginnings of frames, in either direction
+    half_closed: bool = (
+        False  # the server has seen its end, the client has not: what either sends gets lost
+    )
+    # Kafka only: the beginnings of frames, in either direction
+    sent: bytearray = field(default_factory=bytearray)
     answered: bytearray = field(default_factory=bytearray)
     unanswered: set[int] = field(default_factory=set)  # correlation ids whose answers get lost
 
@@ -36,7 +39,9 @@ class TcpProxy:
         self.host = HOST
         self.port = free_port()
         self._upstream = (upstream_host, upstream_port)
-        self._rate: float | None = None  # bytes a second from clients to the server, all connections together
+        self._rate: float | None = (
+            None  # bytes a second from clients to the server, all connections together
+        )
         self._line_free = 0.0  # loop time at which the throttled line has sent what it took
         self._last_word = b""  # what a client sends last on a connection that ends with it, once
         self._open = asyncio.Event()  # cleared: nothing is forwarded
@@ -46,7 +51,9 @@ class TcpProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy-{self.port}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name=f"proxy-{self.port}", daemon=True
+        )
         self._thread.start()
         self._call(self._listen())
 
@@ -99,7 +106,12 @@ class TcpProxy:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self.close()
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
@@ -110,7 +122,9 @@ class TcpProxy:
 
     async def _listen(self) -> None:
         if self._server is None:
-            self._server = await asyncio.start_server(self._accept, self.host, self.port, limit=CHUNK)
+            self._server = await asyncio.start_server(
+                self._accept, self.host, self.port, limit=CHUNK
+            )
 
     async def _stop_listening(self) -> None:
         if self._server is not None:
@@ -119,7 +133,9 @@ class TcpProxy:
 
     async def _reset_all(self) -> None:
         for writer in self._writers:
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            writer.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE
+            )
             writer.transport.abort()
         self._writers.clear()
         for task in self._tasks:
@@ -162,7 +178,9 @@ class TcpProxy:
             del self._lines[up_writer]
             up_writer.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: "Line", up: bool) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: "Line", up: bool
+    ) -> None:
         while data := await reader.read(self._chunk(up)):
             await self._open.wait()
             if up:

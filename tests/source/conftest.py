@@ -15,7 +15,19 @@ from agent.config import Settings
 from agent.connectors.base import Source
 from agent.connectors.memory import MemorySource
 from agent.connectors.postgres import PostgresSource
-from agent.events.changes import Begin, Change, Column, Commit, Heartbeat, Message, Relation, Snapshot, Truncate, lsn_number, lsn_text
+from agent.events.changes import (
+    Begin,
+    Change,
+    Column,
+    Commit,
+    Heartbeat,
+    Message,
+    Relation,
+    Snapshot,
+    Truncate,
+    lsn_number,
+    lsn_text,
+)
 from agent.events.values import INT4, TEXT
 from agent.front.base import CommitMark, Stored
 from agent.front.memory import empty_store
@@ -86,12 +98,21 @@ class PostgresBusiness:
         with self.connect() as connection:
             name = sql.Identifier(self._name)
             listed = sql.SQL(", ").join([sql.SQL(table) for table in tables])
-            connection.execute(sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true)").format(name, listed))
+            connection.execute(
+                sql.SQL(
+                    "CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true)"
+                ).format(name, listed)
+            )
         self._start = self.create_slot()
 
     def create_slot(self) -> str:
         """Makes the slot and returns where it begins."""
-        return str(self.value("SELECT lsn::text FROM pg_create_logical_replication_slot(%s, 'pgoutput')", self._name))
+        return str(
+            self.value(
+                "SELECT lsn::text FROM pg_create_logical_replication_slot(%s, 'pgoutput')",
+                self._name,
+            )
+        )
 
     @property
     def slot(self) -> str:
@@ -113,7 +134,10 @@ class PostgresBusiness:
             {
                 "source": {**parts, **source},
                 "kafka": {"bootstrap_servers": ["127.0.0.1:1"], "prefix": "unit"},
-                "resource": [{"name": f"r{i}", "table": table, "columns": ["id"]} for i, table in enumerate(tables)],
+                "resource": [
+                    {"name": f"r{i}", "table": table, "columns": ["id"]}
+                    for i, table in enumerate(tables)
+                ],
             }
         )
 
@@ -127,11 +151,28 @@ class PostgresBusiness:
         """See Business.initial."""
         system = str(self.value("SELECT system_identifier FROM pg_control_system()"))
         timeline = self.value("SELECT timeline_id FROM pg_control_checkpoint()")
-        return Stored("source", system, timeline, self._name, 1, self._start, 0, CommitMark("", 0, 0), 0, 0, {})
+        return Stored(
+            "source",
+            system,
+            timeline,
+            self._name,
+            1,
+            self._start,
+            0,
+            CommitMark("", 0, 0),
+            0,
+            0,
+            {},
+        )
 
     def acknowledged(self) -> int:
         """See Business.acknowledged."""
-        return lsn_number(self.value("SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = %s", self._name))
+        return lsn_number(
+            self.value(
+                "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = %s",
+                self._name,
+            )
+        )
 
     def close(self) -> None:
         """Closes every source."""
@@ -141,7 +182,14 @@ class PostgresBusiness:
     def drop_slot(self) -> None:
         """Lets go of the log, where the database outlives the test."""
         with suppress(psycopg.Error), self.connect() as connection:
-            eventually(lambda: not self.value("SELECT active FROM pg_replication_slots WHERE slot_name = %s", self._name), what="the slot is free")
+            eventually(
+                lambda: (
+                    not self.value(
+                        "SELECT active FROM pg_replication_slots WHERE slot_name = %s", self._name
+                    )
+                ),
+                what="the slot is free",
+            )
             connection.execute("SELECT pg_drop_replication_slot(%s)", [self._name])
 
 
@@ -170,7 +218,10 @@ class MemoryBusiness:
     """The in-memory twin's side of the contract suite."""
 
     def __init__(self) -> None:
-        columns = tuple(SourceColumn(name, oid, oid, text, True, name == "id", "") for name, oid, text in (("id", INT4, "integer"), ("note", TEXT, "text")))
+        columns = tuple(
+            SourceColumn(name, oid, oid, text, True, name == "id", "")
+            for name, oid, text in (("id", INT4, "integer"), ("note", TEXT, "text"))
+        )
         orders = "public", "orders"
         self._source = MemorySource({orders: SourceTable(1, *orders, columns, ("id",), "d")})
         self._rows = self._source.held.setdefault(orders, {})
@@ -178,8 +229,20 @@ class MemoryBusiness:
 
     def commit(self, *steps: str) -> None:
         """See Business.commit."""
-        table = Relation(1, "public", "orders", "d", (Column("id", INT4, -1, True), Column("note", TEXT, -1, False)))
-        written = [message.position for entry in self._source.log for message in entry if isinstance(message, Commit)]  # pages write positions too
+        table = Relation(
+            1,
+            "public",
+            "orders",
+            "d",
+            (Column("id", INT4, -1, True), Column("note", TEXT, -1, False)),
+        )
+        # Pages write positions too
+        written = [
+            message.position
+            for entry in self._source.log
+            for message in entry
+            if isinstance(message, Commit)
+        ]
         self._position = max([self._position, *written])
         start, self._position = self._position + 8, self._position + 16
         messages: list[Message] = [Begin(start, start, start)]
@@ -189,11 +252,23 @@ class MemoryBusiness:
                 self._rows.clear()
                 messages.append(Truncate((table,), start))
             else:
-                new = {"I": (number, f"order {number}"), "U": (number, "changed"), "D": None}[step[0]]
+                new = {"I": (number, f"order {number}"), "U": (number, "changed"), "D": None}[
+                    step[0]
+                ]
                 self._rows.pop((number,), None)
                 if new is not None:
                     self._rows[number,] = {"id": new[0], "note": new[1]}
-                messages.append(Change(table, step[0], (number, None) if new is None else None, new, False, start, 10))
+                messages.append(
+                    Change(
+                        table,
+                        step[0],
+                        (number, None) if new is None else None,
+                        new,
+                        False,
+                        start,
+                        10,
+                    )
+                )
         self._source.log.append([*messages, Commit(start, self._position, start)])
 
     def analyse(self) -> None:

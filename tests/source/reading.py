@@ -5,7 +5,18 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from agent.connectors.base import Source
-from agent.events.changes import Begin, Change, Commit, Heartbeat, HighPosition, Message, Row, Truncate, lsn_number, lsn_text
+from agent.events.changes import (
+    Begin,
+    Change,
+    Commit,
+    Heartbeat,
+    HighPosition,
+    Message,
+    Row,
+    Truncate,
+    lsn_number,
+    lsn_text,
+)
 from agent.front.base import CommitMark, Stored
 from tests.waiting import eventually
 
@@ -45,7 +56,11 @@ class Delivered(NamedTuple):
     @property
     def rows(self) -> list[tuple[str, Row | None, Row | None]]:
         """Operation, old and new row of each row change."""
-        return [(change.op, change.old, change.new) for change in self.changes if isinstance(change, Change)]
+        return [
+            (change.op, change.old, change.new)
+            for change in self.changes
+            if isinstance(change, Change)
+        ]
 
 
 def silent_never() -> float | None:
@@ -53,7 +68,9 @@ def silent_never() -> float | None:
     return None
 
 
-def read_until(source: Source, enough: Callable[[list[Message]], bool], timeout: float = 30.0) -> list[Message]:
+def read_until(
+    source: Source, enough: Callable[[list[Message]], bool], timeout: float = 30.0
+) -> list[Message]:
     """Reads until what has come is enough; never breaks off in the midst of a `read`."""
     messages: list[Message] = []
 
@@ -67,7 +84,9 @@ def read_until(source: Source, enough: Callable[[list[Message]], bool], timeout:
 
 def read_commits(source: Source, count: int) -> list[Delivered]:
     """Reads until that many transactions are complete, and makes sure that nothing came between or twice."""
-    messages = read_until(source, lambda so_far: sum(isinstance(m, Commit) for m in so_far) >= count)
+    messages = read_until(
+        source, lambda so_far: sum(isinstance(m, Commit) for m in so_far) >= count
+    )
     return transactions(messages)
 
 
@@ -111,5 +130,7 @@ def stored_after(stored: Stored, messages: Sequence[Message]) -> Stored:
                 commit=CommitMark(lsn_text(message.position), message.xid, message.time_us),
             )
         elif isinstance(message, Heartbeat) and message.position > lsn_number(stored.position):
-            stored = stored._replace(position=lsn_text(message.position), position_time_us=message.time_us)
+            stored = stored._replace(
+                position=lsn_text(message.position), position_time_us=message.time_us
+            )
     return stored

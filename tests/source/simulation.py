@@ -62,13 +62,31 @@ class SlotServer:
         """A transaction, so many bytes after what is there; with no change: a heartbeat."""
         start, number = self.end + gap, len(self.log) + 1
         if not changes:
-            messages: tuple[tuple[int, bytes], ...] = ((start + 8, encoder.message(HEARTBEAT_PREFIX, b"%d" % number, start + 8)),)
+            messages: tuple[tuple[int, bytes], ...] = (
+                (start + 8, encoder.message(HEARTBEAT_PREFIX, b"%d" % number, start + 8)),
+            )
             self.log.append(Logged(start + 8, 0, number, messages))
         else:
             commit = start + 8 * changes
-            others = tuple((start + 8 * n, encoder.message("somebody else's", b"", start + 8 * n, transactional=True)) for n in range(changes))
-            begin, ends = encoder.begin(number, commit, number), encoder.commit(commit, commit + COMMIT_LENGTH, number)
-            self.log.append(Logged(commit + COMMIT_LENGTH, number, number, ((start, begin), *others, (commit, ends))))
+            others = tuple(
+                (
+                    start + 8 * n,
+                    encoder.message("somebody else's", b"", start + 8 * n, transactional=True),
+                )
+                for n in range(changes)
+            )
+            begin, ends = (
+                encoder.begin(number, commit, number),
+                encoder.commit(commit, commit + COMMIT_LENGTH, number),
+            )
+            self.log.append(
+                Logged(
+                    commit + COMMIT_LENGTH,
+                    number,
+                    number,
+                    ((start, begin), *others, (commit, ends)),
+                )
+            )
         self.end = self.log[-1].end
 
     def crash(self) -> None:
@@ -116,7 +134,12 @@ class Line:
         """START_REPLICATION."""
         assert command.startswith(b"START_REPLICATION")
         self._server.line = self
-        self.pending = [message for logged in self._server.log if logged.end > self._server.confirmed for message in logged.messages]
+        self.pending = [
+            message
+            for logged in self._server.log
+            if logged.end > self._server.confirmed
+            for message in logged.messages
+        ]
         self.sent = self._server.confirmed
         self.heard_at = self.moved_at = self._machine.now
         return SimpleNamespace(status=ExecStatus.COPY_BOTH)
@@ -228,17 +251,30 @@ class Acknowledging(RuleBasedStateMachine):
         self.now = 1_000.0
         self.settings: Settings = settings()
         self.server = SlotServer()
-        self.stored = Stored("source", "1", 1, "slot", 1, lsn_text(BEGUN), 0, CommitMark("", 0, 0), 0, 0, {})
-        self.applied: list[tuple[int, int]] = []  # end and xid of each transaction the front end has
+        self.stored = Stored(
+            "source", "1", 1, "slot", 1, lsn_text(BEGUN), 0, CommitMark("", 0, 0), 0, 0, {}
+        )
+        self.applied: list[
+            tuple[int, int]
+        ] = []  # end and xid of each transaction the front end has
         self.taken: list[Message] = []  # in the open front-end transaction
         self.lines: list[Line] = []
         publication = catalogue.Publication(True, "iudt", True, "", {})
         self.patches: list[Any] = [
-            patch("agent.connectors.postgres.source.connect", lambda settings, replication=False: self.connected()),
+            patch(
+                "agent.connectors.postgres.source.connect",
+                lambda settings, replication=False: self.connected(),
+            ),
             patch.object(catalogue, "server", lambda *_: self.described()),
             patch.object(catalogue, "publication", lambda *_: publication),
-            patch("agent.connectors.postgres.wire.threading", SimpleNamespace(Lock=threading.Lock, Event=Once, Thread=NoThread)),
-            *(patch(f"agent.connectors.postgres.{module}.time", self) for module in ("wire", "source")),
+            patch(
+                "agent.connectors.postgres.wire.threading",
+                SimpleNamespace(Lock=threading.Lock, Event=Once, Thread=NoThread),
+            ),
+            *(
+                patch(f"agent.connectors.postgres.{module}.time", self)
+                for module in ("wire", "source")
+            ),
         ]
         for patched in self.patches:
             patched.start()
@@ -263,7 +299,9 @@ class Acknowledging(RuleBasedStateMachine):
 
     def described(self) -> Server:
         """What the server says of itself."""
-        return Server("1", 1, self.server.end, False, True, self.server.confirmed, None, "reserved", "")
+        return Server(
+            "1", 1, self.server.end, False, True, self.server.confirmed, None, "reserved", ""
+        )
 
     # ---- the source
 
@@ -304,7 +342,9 @@ class Acknowledging(RuleBasedStateMachine):
         if self.server.line is None:
             self.server.hang_up()
 
-    @rule(what=st.sampled_from(["server_crashes", "server_is_to_stop", "line_breaks", "agent_dies"]))
+    @rule(
+        what=st.sampled_from(["server_crashes", "server_is_to_stop", "line_breaks", "agent_dies"])
+    )
     def something_breaks(self, what: str) -> None:
         """One rule, lest runs are made of nothing else."""
         if self.server.up:
@@ -346,7 +386,11 @@ class Acknowledging(RuleBasedStateMachine):
     @rule(told=st.booleans())
     def front_end_commits(self, told: bool) -> None:
         """What was read up to its last commit; the agent may die before it tells the source (`told`)."""
-        ends = [number for number, message in enumerate(self.taken, 1) if isinstance(message, Commit | Heartbeat)]
+        ends = [
+            number
+            for number, message in enumerate(self.taken, 1)
+            if isinstance(message, Commit | Heartbeat)
+        ]
         if not ends or ends[-1] != len(self.taken):
             return
         self.store(self.taken)
@@ -362,15 +406,27 @@ class Acknowledging(RuleBasedStateMachine):
             if isinstance(message, Commit):
                 self.applied.append((message.position, message.xid))
                 mark = CommitMark(lsn_text(message.position), message.xid, message.time_us)
-                self.stored = self.stored._replace(position=lsn_text(message.position), position_time_us=message.time_us, commit=mark)
+                self.stored = self.stored._replace(
+                    position=lsn_text(message.position),
+                    position_time_us=message.time_us,
+                    commit=mark,
+                )
             elif isinstance(message, Heartbeat):
-                self.stored = self.stored._replace(position=lsn_text(message.position), position_time_us=message.time_us)
+                self.stored = self.stored._replace(
+                    position=lsn_text(message.position), position_time_us=message.time_us
+                )
         written = [(logged.end, logged.xid) for logged in self.server.log if logged.xid]
         if self.applied != written[: len(self.applied)]:
             raise Violated("O4", f"applied {self.applied}, the source has {written}")
-        missed = [end for end, _ in written[len(self.applied) :] if end <= lsn_number(self.stored.position)]
+        missed = [
+            end
+            for end, _ in written[len(self.applied) :]
+            if end <= lsn_number(self.stored.position)
+        ]
         if missed:
-            raise Violated("O7", f"at {self.stored.position} the transactions that end at {missed} are missing")
+            raise Violated(
+                "O7", f"at {self.stored.position} the transactions that end at {missed} are missing"
+            )
 
     def tell(self) -> None:
         """The source hears of it."""
@@ -420,14 +476,23 @@ class Acknowledging(RuleBasedStateMachine):
                 line.hear(len(line.up))
                 line.deliver(len(line.down))
                 if self.now - line.heard_at > SENDER_TIMEOUT / 2 + TICK:
-                    raise Violated("time", f"the server has heard nothing for {self.now - line.heard_at:.1f} s")
+                    raise Violated(
+                        "time", f"the server has heard nothing for {self.now - line.heard_at:.1f} s"
+                    )
         if self.open and wire is not None:
             if line is not None and line.arrived:  # unread bytes show life, too
                 line.moved_at = self.now
             Once.rearm(wire)
             wire._keep_alive()
-            if line is not None and not line.broken and self.now - line.moved_at > PEER_SILENCE + 2 * TICK:
-                raise Violated("time", f"a silent server is still held on to after {self.now - line.moved_at:.1f} s")
+            if (
+                line is not None
+                and not line.broken
+                and self.now - line.moved_at > PEER_SILENCE + 2 * TICK
+            ):
+                raise Violated(
+                    "time",
+                    f"a silent server is still held on to after {self.now - line.moved_at:.1f} s",
+                )
 
     # ---- at the end
 
@@ -449,7 +514,9 @@ class Acknowledging(RuleBasedStateMachine):
     def come_to_rest(self) -> None:
         """Raises Violated."""
         self.server.up, self.server.stopping = True, False
-        self.rest(lambda: self.open and self.server.confirmed >= self.server.end, "the server is not told")
+        self.rest(
+            lambda: self.open and self.server.confirmed >= self.server.end, "the server is not told"
+        )
         self.server.stopping = True
         self.rest(lambda: not self.server.up, "the server does not come to its end")
 
@@ -464,7 +531,10 @@ class Acknowledging(RuleBasedStateMachine):
             self.front_end_commits(told=True)
             if done():
                 return
-        raise Violated("stuck", f"{otherwise}: {self.server.confirmed} of {self.server.end} confirmed, stored {self.stored.position}")
+        raise Violated(
+            "stuck",
+            f"{otherwise}: {self.server.confirmed} of {self.server.end} confirmed, stored {self.stored.position}",
+        )
 
 
 class Once:

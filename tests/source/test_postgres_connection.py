@@ -12,7 +12,14 @@ from agent.connectors.postgres import acknowledgement
 from agent.connectors.postgres.acknowledgement import Acknowledgement
 from agent.connectors.postgres.session import connect
 from agent.connectors.postgres.wire import Wire
-from agent.errors import AgentError, DuplicateAgent, LoginRefused, SlotBusy, SlotMissing, SourceUnreachable
+from agent.errors import (
+    AgentError,
+    DuplicateAgent,
+    LoginRefused,
+    SlotBusy,
+    SlotMissing,
+    SourceUnreachable,
+)
 from agent.events.changes import Commit, Message, lsn_number
 from tests.services.postgres import PostgresServer
 from tests.services.processes import HOST, free_port
@@ -26,26 +33,39 @@ MANY = "INSERT INTO orders SELECT n, repeat('x', 1000) FROM generate_series({}, 
 
 def active(business: PostgresBusiness) -> bool:
     """Whether the slot is being read."""
-    return bool(business.value("SELECT active FROM pg_replication_slots WHERE slot_name = %s", business.slot))
+    return bool(
+        business.value(
+            "SELECT active FROM pg_replication_slots WHERE slot_name = %s", business.slot
+        )
+    )
 
 
 def limit_sender(business: PostgresBusiness, seconds: float) -> None:
     """wal_sender_timeout for this database."""
-    business.transaction(f"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET wal_sender_timeout = {int(seconds * 1000)}', current_database()); END $$")
+    business.transaction(
+        f"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET wal_sender_timeout = {int(seconds * 1000)}', current_database()); END $$"
+    )
 
 
 # ---- kept alive ----
 
 
 @pytest.mark.parametrize("waiting", ["nothing", "more than the buffers hold"])
-def test_the_connection_lives_while_nothing_is_read(published: PostgresBusiness, waiting: str) -> None:
+def test_the_connection_lives_while_nothing_is_read(
+    published: PostgresBusiness, waiting: str
+) -> None:
     """A front end at work for 5 s at wal_sender_timeout 2 s: the status updates go out all the same, and nothing is lost."""
     limit_sender(published, 2)
     source = published.source()
     source.open(published.initial(), silent_never)
     if waiting != "nothing":
         published.transaction(MANY.format(1, 20_000))
-    never(lambda: not active(published), during=5, what="the server has dropped the connection", interval=0.2)
+    never(
+        lambda: not active(published),
+        during=5,
+        what="the server has dropped the connection",
+        interval=0.2,
+    )
     published.transaction("INSERT INTO orders VALUES (0)")
     got = read_commits(source, 1 if waiting == "nothing" else 2)
     assert got[-1].rows == [("I", None, ("0", None))]
@@ -67,14 +87,28 @@ def test_status_updates_acknowledge_nothing_by_themselves(published: PostgresBus
         return reading if next(reading, None) is not None else None
 
     reading = eventually(begun, what="the large transaction begins")
-    never(lambda: published.acknowledged() != first.position, during=2, what="acknowledged without being told", interval=0.1)
+    never(
+        lambda: published.acknowledged() != first.position,
+        during=2,
+        what="acknowledged without being told",
+        interval=0.1,
+    )
     assert reading is not None
     ended = any([isinstance(message, Commit) for message in reading])  # noqa: C419 - reads to the end
-    read_until(source, lambda so_far: ended or any(isinstance(message, Commit) for message in so_far))
-    never(lambda: published.acknowledged() != first.position, during=1.5, what="acknowledged without being told", interval=0.1)
+    read_until(
+        source, lambda so_far: ended or any(isinstance(message, Commit) for message in so_far)
+    )
+    never(
+        lambda: published.acknowledged() != first.position,
+        during=1.5,
+        what="acknowledged without being told",
+        interval=0.1,
+    )
 
 
-def test_a_busy_owner_is_no_silent_server(published: PostgresBusiness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_owner_is_no_silent_server(
+    published: PostgresBusiness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While unread bytes wait the link is not given up, however long nobody reads."""
     monkeypatch.setattr(acknowledgement, "ASK_AFTER", 0.4)
     monkeypatch.setattr(acknowledgement, "PEER_SILENCE", 1.2)
@@ -108,13 +142,16 @@ def proxied(business: PostgresBusiness) -> Iterator[tuple[TcpProxy, Any]]:
         yield proxy, business.source(business.settings(port=proxy.port))
 
 
-def test_a_dead_line_is_noticed(published: PostgresBusiness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_line_is_noticed(
+    published: PostgresBusiness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A server that answers no question for long is given up, although TCP still stands."""
     monkeypatch.setattr(acknowledgement, "ASK_AFTER", 0.4)
     monkeypatch.setattr(acknowledgement, "PEER_SILENCE", 1.2)
     with proxied(published) as (proxy, source):
         source.open(published.initial(), silent_never)
-        never(lambda: list(source.read(0.05)), during=2, what="something to read", interval=0)  # an idle line is asked, answers, and lives
+        # An idle line is asked, answers, and lives
+        never(lambda: list(source.read(0.05)), during=2, what="something to read", interval=0)
         proxy.black_hole()
         error = raised(lambda: source.read(0.1))
         assert isinstance(error, SourceUnreachable)
@@ -130,7 +167,10 @@ def test_a_lost_connection_is_retried(published: PostgresBusiness, end: str) -> 
         if end == "cut":
             proxy.cut()
         else:
-            published.value("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s", published.slot)
+            published.value(
+                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s",
+                published.slot,
+            )
         error = raised(lambda: source.read(0.1))
         assert isinstance(error, SourceUnreachable)
         assert f"{HOST}:{proxy.port}" in error.text("en")
@@ -176,13 +216,17 @@ def eventually_tended(source: Any) -> None:
 # ---- refused ----
 
 
-def test_a_slot_in_use_is_busy_and_in_the_end_another_agents(published: PostgresBusiness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slot_in_use_is_busy_and_in_the_end_another_agents(
+    published: PostgresBusiness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The holder is named; only after longer than a dead connection lives it is taken for a second agent."""
     holder, second = published.source(), published.source()
     holder.open(published.initial(), silent_never)
     with pytest.raises(SlotBusy) as caught:
         second.open(published.initial(), silent_never)
-    assert caught.value.values["pid"] == published.value("SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s", published.slot)
+    assert caught.value.values["pid"] == published.value(
+        "SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s", published.slot
+    )
     limit_sender(published, 0.1)
     monkeypatch.setattr("agent.connectors.postgres.source._ZOMBIE", 0.0)
 
@@ -198,7 +242,9 @@ def test_a_slot_in_use_is_busy_and_in_the_end_another_agents(published: Postgres
 
 
 @pytest.mark.parametrize(("slot", "error"), [("none_such", SlotMissing), ("", SlotBusy)])
-def test_a_slot_lost_between_check_and_start(published: PostgresBusiness, slot: str, error: type[AgentError]) -> None:
+def test_a_slot_lost_between_check_and_start(
+    published: PostgresBusiness, slot: str, error: type[AgentError]
+) -> None:
     """START_REPLICATION's refusal has the same names as the check's."""
     holder = published.source()
     holder.open(published.initial(), silent_never)
@@ -213,7 +259,11 @@ def test_a_restart_finds_the_slot_free_at_once(published: PostgresBusiness) -> N
     """`close` tells the server; a server that is still busy with it says SlotBusy for a moment only."""
     for _ in range(3):
         source = published.source()
-        eventually(lambda source=source: source.open(published.initial(), silent_never) is None, 5, "the slot is free")  # type: ignore[misc]
+        eventually(
+            lambda source=source: source.open(published.initial(), silent_never) is None,  # type: ignore[misc]
+            5,
+            "the slot is free",
+        )
         source.close()
 
 
@@ -230,11 +280,15 @@ PASSWORD, WRONG = "right-Zq81", "wrong-Zq82"
 
 
 @pytest.fixture
-def guarded_login(private_server: PostgresServer, private: PostgresBusiness, tmp_path: Path) -> Iterator[PostgresBusiness]:
+def guarded_login(
+    private_server: PostgresServer, private: PostgresBusiness, tmp_path: Path
+) -> Iterator[PostgresBusiness]:
     """A server that asks the role `locked` for its password."""
     rules = private_server.data_directory / "pg_hba.conf"
     before = rules.read_text()
-    rules.write_text(f"host all locked {HOST}/32 scram-sha-256\nhost all barred {HOST}/32 reject\n{before}")
+    rules.write_text(
+        f"host all locked {HOST}/32 scram-sha-256\nhost all barred {HOST}/32 reject\n{before}"
+    )
     private.transaction(
         "DROP ROLE IF EXISTS locked, barred, nologin",
         f"CREATE ROLE locked LOGIN REPLICATION PASSWORD '{PASSWORD}'",
@@ -259,7 +313,9 @@ def guarded_login(private_server: PostgresServer, private: PostgresBusiness, tmp
         ("nobody", None, "does not exist"),
     ],
 )
-def test_a_refused_login_is_named_and_tells_no_secret(guarded_login: PostgresBusiness, tmp_path: Path, user: str, password: str | None, said: str) -> None:
+def test_a_refused_login_is_named_and_tells_no_secret(
+    guarded_login: PostgresBusiness, tmp_path: Path, user: str, password: str | None, said: str
+) -> None:
     """Told apart from a server that is away: it is tried less often."""
     reference = {"file": str(tmp_path / password)} if password else None
     settings = guarded_login.settings(user=user, password=reference)
@@ -268,12 +324,18 @@ def test_a_refused_login_is_named_and_tells_no_secret(guarded_login: PostgresBus
     assert said in caught.value.text("en")
     assert user in caught.value.text("en")
     for secret in (PASSWORD, WRONG):
-        assert secret not in repr(caught.value) + str(caught.value.values) + caught.value.text("zh_CN") + str(caught.value.__context__)
+        assert secret not in repr(caught.value) + str(caught.value.values) + caught.value.text(
+            "zh_CN"
+        ) + str(caught.value.__context__)
 
 
-def test_the_right_password_is_let_in_and_read_anew(guarded_login: PostgresBusiness, tmp_path: Path) -> None:
+def test_the_right_password_is_let_in_and_read_anew(
+    guarded_login: PostgresBusiness, tmp_path: Path
+) -> None:
     """A corrected password file helps at the next attempt, without a restart."""
-    source = guarded_login.source(guarded_login.settings(user="locked", password={"file": str(tmp_path / "wrong")}))
+    source = guarded_login.source(
+        guarded_login.settings(user="locked", password={"file": str(tmp_path / "wrong")})
+    )
     with pytest.raises(LoginRefused):
         source.open(guarded_login.initial(), silent_never)
     (tmp_path / "wrong").write_text(PASSWORD)
@@ -286,4 +348,6 @@ def test_the_right_password_is_let_in_and_read_anew(guarded_login: PostgresBusin
 def test_a_database_that_is_not_there_is_refused(published: PostgresBusiness) -> None:
     """With the server's own words."""
     with pytest.raises(LoginRefused, match="does not exist"):
-        published.source(published.settings(database="none_such")).open(published.initial(), silent_never)
+        published.source(published.settings(database="none_such")).open(
+            published.initial(), silent_never
+        )

@@ -11,7 +11,16 @@ import psycopg
 import pytest
 
 from agent.connectors.postgres import PostgresSource
-from agent.errors import AgentError, SlotAdvanced, SlotLost, SlotMissing, SourceForked, SourceNotPrimary, SourceReplaced, SourceUnreachable
+from agent.errors import (
+    AgentError,
+    SlotAdvanced,
+    SlotLost,
+    SlotMissing,
+    SourceForked,
+    SourceNotPrimary,
+    SourceReplaced,
+    SourceUnreachable,
+)
 from agent.events.changes import Commit, Heartbeat, Message, lsn_number, lsn_text
 from agent.front.base import Stored
 from tests.services.postgres import ENVIRONMENT, STOP_SIGNALS, PostgresServer
@@ -23,19 +32,35 @@ from tests.waiting import eventually
 INSERT = "INSERT INTO orders VALUES ({})"
 
 
-def applied(business: PostgresBusiness, *numbers: int, acknowledged: bool = True, stored: Stored | None = None) -> Stored:
+def applied(
+    business: PostgresBusiness,
+    *numbers: int,
+    acknowledged: bool = True,
+    stored: Stored | None = None,
+) -> Stored:
     """Rows written, each in its own transaction, read and stored; the source is closed again."""
     source, stored = business.source(), stored or business.initial()
     source.open(stored, silent_never)
     for number in numbers:
         business.transaction(INSERT.format(number))
-    messages = read_until(source, lambda so_far: sum(isinstance(m, Commit) for m in so_far) >= len(numbers))
+    messages = read_until(
+        source, lambda so_far: sum(isinstance(m, Commit) for m in so_far) >= len(numbers)
+    )
     stored = stored_after(stored, messages)
     if acknowledged:
         source.acknowledge(lsn_number(stored.position))
-        eventually(lambda: business.acknowledged() == lsn_number(stored.position), what="the server knows")
+        eventually(
+            lambda: business.acknowledged() == lsn_number(stored.position), what="the server knows"
+        )
     source.close()
-    eventually(lambda: not business.value("SELECT active FROM pg_replication_slots WHERE slot_name = %s", business.slot), what="the slot is free")
+    eventually(
+        lambda: (
+            not business.value(
+                "SELECT active FROM pg_replication_slots WHERE slot_name = %s", business.slot
+            )
+        ),
+        what="the slot is free",
+    )
     return stored
 
 
@@ -63,7 +88,9 @@ def test_a_slot_of_another_database_is_missing_too(published: PostgresBusiness) 
     published.transaction(f"SELECT pg_drop_replication_slot('{published.slot}')")
     elsewhere = psycopg.conninfo.make_conninfo(published.conninfo, dbname="postgres")
     with psycopg.connect(elsewhere, autocommit=True) as connection:
-        connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [published.slot])
+        connection.execute(
+            "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [published.slot]
+        )
     try:
         assert isinstance(refused(published, published.initial()), SlotMissing)
     finally:
@@ -77,7 +104,9 @@ def test_a_slot_somebody_moved_is_found(published: PostgresBusiness, how: str) -
     stored = applied(published, 1)
     published.transaction(INSERT.format(2))
     if how == "advanced":
-        published.transaction(f"SELECT pg_replication_slot_advance('{published.slot}', pg_current_wal_lsn())")
+        published.transaction(
+            f"SELECT pg_replication_slot_advance('{published.slot}', pg_current_wal_lsn())"
+        )
     else:
         published.transaction(f"SELECT pg_drop_replication_slot('{published.slot}')")
         published.create_slot()
@@ -89,11 +118,15 @@ def test_a_slot_somebody_moved_is_found(published: PostgresBusiness, how: str) -
 def test_a_slot_moved_to_what_is_stored_passes(published: PostgresBusiness) -> None:
     """Up to the stored position nothing is lost by it."""
     stored = applied(published, 1, 2, acknowledged=False)
-    published.transaction(f"SELECT pg_replication_slot_advance('{published.slot}', '{stored.position}')")
+    published.transaction(
+        f"SELECT pg_replication_slot_advance('{published.slot}', '{stored.position}')"
+    )
     applied(published, 3, stored=stored)
 
 
-def test_a_slot_whose_log_is_gone_is_lost(private_server: PostgresServer, private: PostgresBusiness) -> None:
+def test_a_slot_whose_log_is_gone_is_lost(
+    private_server: PostgresServer, private: PostgresBusiness
+) -> None:
     """Past max_slot_wal_keep_size the server gives the slot up; that is not a slot to wait for."""
     stored = applied(private, 1)
     private_server.reload({"max_slot_wal_keep_size": "1MB"})
@@ -101,7 +134,9 @@ def test_a_slot_whose_log_is_gone_is_lost(private_server: PostgresServer, privat
         status = "SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s"
 
         def lost() -> bool:
-            private.transaction(INSERT.format("(SELECT max(id) + 1 FROM orders)"), "SELECT pg_switch_wal()")
+            private.transaction(
+                INSERT.format("(SELECT max(id) + 1 FROM orders)"), "SELECT pg_switch_wal()"
+            )
             with private.connect() as connection:
                 connection.execute("CHECKPOINT")
             return bool(private.value(status, private.slot) == "lost")
@@ -117,8 +152,12 @@ def test_a_slot_whose_log_is_gone_is_lost(private_server: PostgresServer, privat
 # ---- check B ----
 
 
-@pytest.mark.parametrize(("changes", "what"), [({"system_id": "1"}, "system identifier"), ({"timeline": 7}, "timeline")])
-def test_another_server_is_found(published: PostgresBusiness, changes: dict[str, object], what: str) -> None:
+@pytest.mark.parametrize(
+    ("changes", "what"), [({"system_id": "1"}, "system identifier"), ({"timeline": 7}, "timeline")]
+)
+def test_another_server_is_found(
+    published: PostgresBusiness, changes: dict[str, object], what: str
+) -> None:
     """By its system identifier, or the timeline of a promoted standby."""
     error = refused(published, published.initial()._replace(**changes))  # type: ignore[arg-type]
     assert isinstance(error, SourceReplaced)
@@ -133,7 +172,10 @@ def as_standby(server: PostgresServer) -> Iterator[None]:
     if server._owner is not None:
         shutil.chown(sign, server._owner, server._owner)
     process = ServerProcess(
-        [server._binaries / "postgres", "-D", server.data_directory], server.data_directory.parent / "standby.log", owner=server._owner, env=ENVIRONMENT
+        [server._binaries / "postgres", "-D", server.data_directory],
+        server.data_directory.parent / "standby.log",
+        owner=server._owner,
+        env=ENVIRONMENT,
     )
 
     def answers() -> bool:
@@ -180,16 +222,24 @@ def reaches(business: PostgresBusiness, position: int) -> bool:
     return lsn_number(business.value("SELECT pg_current_wal_flush_lsn()::text")) > position
 
 
-def test_a_restored_server_whose_log_is_too_short(private: PostgresBusiness, copied: Stored) -> None:
+def test_a_restored_server_whose_log_is_too_short(
+    private: PostgresBusiness, copied: Stored
+) -> None:
     """Found at connection."""
     assert not reaches(private, lsn_number(copied.position))
     assert isinstance(refused(private, copied), SourceForked)
 
 
 @pytest.mark.parametrize("written", ["other rows", "the same rows", "large rows"])
-def test_a_restored_server_that_was_written_to(private: PostgresBusiness, copied: Stored, written: str) -> None:
+def test_a_restored_server_that_was_written_to(
+    private: PostgresBusiness, copied: Stored, written: str
+) -> None:
     """Same system identifier, same timeline, slot where it was: found by the commits it sends again, before one is delivered."""
-    text = {"other rows": "({0} + 10, 'other')", "the same rows": "({0})", "large rows": "({0} + 10, repeat('x', 5000))"}[written]
+    text = {
+        "other rows": "({0} + 10, 'other')",
+        "the same rows": "({0})",
+        "large rows": "({0} + 10, repeat('x', 5000))",
+    }[written]
     number = 2
     while not reaches(private, lsn_number(copied.position)) or number <= 5:
         private.transaction(f"INSERT INTO orders VALUES {text.format(number)}")
@@ -211,7 +261,9 @@ def deliver_until_halt(source: PostgresSource, delivered: list[Message]) -> None
             delivered.append(message)  # noqa: PERF402 - what came before the halt counts
 
 
-def test_a_restored_server_that_shuts_down(private_server: PostgresServer, private: PostgresBusiness, copied: Stored) -> None:
+def test_a_restored_server_that_shuts_down(
+    private_server: PostgresServer, private: PostgresBusiness, copied: Stored
+) -> None:
     """Its end is not confirmed, and moves no position, as long as the last applied commit did not come again."""
     while not reaches(private, lsn_number(copied.position)):
         private.transaction("INSERT INTO other VALUES (1)")  # not in the stream
@@ -237,7 +289,9 @@ def test_a_restored_server_that_shuts_down(private_server: PostgresServer, priva
     assert [type(error) for error in ended] == [SourceForked]
 
 
-def test_a_crash_of_the_server_is_no_fork(private_server: PostgresServer, private: PostgresBusiness) -> None:
+def test_a_crash_of_the_server_is_no_fork(
+    private_server: PostgresServer, private: PostgresBusiness
+) -> None:
     """After kill -9 the same history goes on: what was stored comes once more and passes, what is new is delivered."""
     stored = applied(private, 1, 2, acknowledged=False)
     private.transaction(INSERT.format(3))
@@ -269,7 +323,9 @@ class Agent:
             while time.monotonic() < deadline:
                 got = list(self._source.read(0.1))
                 self.messages += got
-                ends = [message.position for message in got if isinstance(message, Commit | Heartbeat)]
+                ends = [
+                    message.position for message in got if isinstance(message, Commit | Heartbeat)
+                ]
                 if ends:
                     self._source.acknowledge(ends[-1])
         except AgentError as error:
@@ -277,12 +333,19 @@ class Agent:
             self._source.close()
 
 
-@pytest.mark.parametrize("work", ["idle", "log that is not ours", "a transaction at the last moment"])
-def test_the_server_stops_while_it_is_read(private_server: PostgresServer, private: PostgresBusiness, work: str) -> None:
+@pytest.mark.parametrize(
+    "work", ["idle", "log that is not ours", "a transaction at the last moment"]
+)
+def test_the_server_stops_while_it_is_read(
+    private_server: PostgresServer, private: PostgresBusiness, work: str
+) -> None:
     """Within 5 s; everything was delivered, and after its return nothing comes twice and nothing is missing."""
     agent = Agent(private, private.initial())
     private.transaction(INSERT.format(1))
-    eventually(lambda: any(isinstance(message, Commit) for message in agent.messages), what="the first transaction")
+    eventually(
+        lambda: any(isinstance(message, Commit) for message in agent.messages),
+        what="the first transaction",
+    )
     if work == "log that is not ours":
         private.transaction("INSERT INTO other SELECT n FROM generate_series(1, 20000) n")
     elif work == "a transaction at the last moment":
@@ -291,7 +354,9 @@ def test_the_server_stops_while_it_is_read(private_server: PostgresServer, priva
     agent.thread.join()
     private_server.start_again()
     assert isinstance(agent.error, SourceUnreachable)
-    assert len(transactions(agent.messages)) == (2 if work == "a transaction at the last moment" else 1)
+    assert len(transactions(agent.messages)) == (
+        2 if work == "a transaction at the last moment" else 1
+    )
     stored = stored_after(private.initial(), agent.messages)
     source = private.source()
     source.open(stored, silent_never)
@@ -300,7 +365,9 @@ def test_the_server_stops_while_it_is_read(private_server: PostgresServer, priva
     assert got.rows == [("I", None, ("100000", None))]
 
 
-def test_the_server_stops_although_the_front_end_is_silent(private_server: PostgresServer, private: PostgresBusiness) -> None:
+def test_the_server_stops_although_the_front_end_is_silent(
+    private_server: PostgresServer, private: PostgresBusiness
+) -> None:
     """Nobody reads, nothing can be confirmed: the connection is given up and the server goes."""
     silent_since: list[float] = []
     source = private.source()

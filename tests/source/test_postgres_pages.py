@@ -29,7 +29,9 @@ def reader(published: PostgresBusiness) -> Iterator[PageReader]:
     opened.close()
 
 
-def described(business: PostgresBusiness, name: str = "orders", schema: str = "public") -> SourceTable:
+def described(
+    business: PostgresBusiness, name: str = "orders", schema: str = "public"
+) -> SourceTable:
     """The table as the catalogue has it now."""
     with connect(business.settings().source) as connection:
         return catalogue.tables(connection, [(schema, name)])[schema, name].table
@@ -37,7 +39,15 @@ def described(business: PostgresBusiness, name: str = "orders", schema: str = "p
 
 def asking(table: SourceTable, **given: Any) -> Ask:
     """Rows of a table to read."""
-    return Ask(f"token {next(NUMBERS)}", table.table, table, given.pop("columns", table.columns), (), 0, **given)
+    return Ask(
+        f"token {next(NUMBERS)}",
+        table.table,
+        table,
+        given.pop("columns", table.columns),
+        (),
+        0,
+        **given,
+    )
 
 
 def page_of(reader: PageReader, ask: Ask) -> Page:
@@ -73,10 +83,14 @@ def rows_of(page: Page) -> list[tuple[str | None, ...]]:
 # ---- sizes
 
 
-def test_a_page_too_large_is_made_smaller(published: PostgresBusiness, reader: PageReader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_too_large_is_made_smaller(
+    published: PostgresBusiness, reader: PageReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It says after how many rows it was cut, and the next one goes on there; a single row comes however large it is."""
     monkeypatch.setattr(pages, "MAX_BYTES", 2_000)
-    published.transaction("INSERT INTO orders SELECT n, repeat('x', CASE WHEN n = 11 THEN 9000 ELSE 400 END) FROM generate_series(1, 20) n")
+    published.transaction(
+        "INSERT INTO orders SELECT n, repeat('x', CASE WHEN n = 11 THEN 9000 ELSE 400 END) FROM generate_series(1, 20) n"
+    )
     table, found, after = described(published), list[str | None](), None
     while True:
         page = page_of(reader, asking(table, limit=1_000, after=after))
@@ -89,13 +103,20 @@ def test_a_page_too_large_is_made_smaller(published: PostgresBusiness, reader: P
     assert found == [str(n) for n in range(1, 21)]
 
 
-def test_a_page_leaves_no_transaction_behind(published: PostgresBusiness, reader: PageReader) -> None:
+def test_a_page_leaves_no_transaction_behind(
+    published: PostgresBusiness, reader: PageReader
+) -> None:
     """No snapshot is held between pages; one connection serves them all."""
     table = described(published)
     for _ in range(3):
         page_of(reader, asking(table, limit=10))
     assert published.value(READING) == 1
-    assert published.value("SELECT state FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'unit-sync-agent'") == "idle"
+    assert (
+        published.value(
+            "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'unit-sync-agent'"
+        )
+        == "idle"
+    )
 
 
 # ---- keys
@@ -103,16 +124,40 @@ def test_a_page_leaves_no_transaction_behind(published: PostgresBusiness, reader
 
 def test_keys_of_any_content(published: PostgresBusiness, reader: PageReader) -> None:
     """Quotes, backslashes, percent signs, line ends, braces, NULL's own text; pages go on after each, look-ups find each."""
-    words = ["", "'", "\\", "%s", "a\nb", "\\N", "{}", "NULL", '"', "$1", "张三", "𠮷", " a", "a ", "A"]
-    published.transaction('CREATE TABLE "odd ""keys" ("it\'s" text, n int, PRIMARY KEY (n, "it\'s"))')
+    words = [
+        "",
+        "'",
+        "\\",
+        "%s",
+        "a\nb",
+        "\\N",
+        "{}",
+        "NULL",
+        '"',
+        "$1",
+        "张三",
+        "𠮷",
+        " a",
+        "a ",
+        "A",
+    ]
+    published.transaction(
+        'CREATE TABLE "odd ""keys" ("it\'s" text, n int, PRIMARY KEY (n, "it\'s"))'
+    )
     with published.connect() as connection:
-        connection.cursor().executemany('INSERT INTO "odd ""keys" VALUES (%s, %s)', [(word, n) for word in words for n in (-1, 10)])
+        connection.cursor().executemany(
+            'INSERT INTO "odd ""keys" VALUES (%s, %s)',
+            [(word, n) for word in words for n in (-1, 10)],
+        )
     table = described(published, 'odd "keys')
     assert table.key == ("n", "it's")
     found: list[tuple[str | None, ...]] = []
     more = True
     while more:
-        page = page_of(reader, asking(table, limit=4, after=(str(found[-1][1]), str(found[-1][0])) if found else None))
+        page = page_of(
+            reader,
+            asking(table, limit=4, after=(str(found[-1][1]), str(found[-1][0])) if found else None),
+        )
         found += rows_of(page)
         more = page.more
     expected = [(word, n) for word in words for n in ("-1", "10")]
@@ -121,14 +166,21 @@ def test_keys_of_any_content(published: PostgresBusiness, reader: PageReader) ->
     assert sorted(rows_of(page), key=str) == sorted(expected, key=str)
 
 
-def test_keys_that_are_no_values_of_their_type_are_not_in_the_source(published: PostgresBusiness, reader: PageReader) -> None:
+def test_keys_that_are_no_values_of_their_type_are_not_in_the_source(
+    published: PostgresBusiness, reader: PageReader
+) -> None:
     """A hand may have put them into the front end, where the column is wider."""
     published.commit("I1", "I2")
-    page = page_of(reader, asking(described(published), keys=[("1",), ("one",), ("99999999999",), ("2",), ("",)]))
+    page = page_of(
+        reader,
+        asking(described(published), keys=[("1",), ("one",), ("99999999999",), ("2",), ("",)]),
+    )
     assert sorted(rows_of(page)) == [("1", "order 1"), ("2", "order 2")]
 
 
-def test_a_partitioned_table_is_one_and_a_parent_is_alone(published: PostgresBusiness, reader: PageReader) -> None:
+def test_a_partitioned_table_is_one_and_a_parent_is_alone(
+    published: PostgresBusiness, reader: PageReader
+) -> None:
     """As the stream has it: rows of partitions are the root's, rows of tables that inherit are not the parent's."""
     published.transaction(
         "CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id)",
@@ -140,7 +192,10 @@ def test_a_partitioned_table_is_one_and_a_parent_is_alone(published: PostgresBus
         "INSERT INTO child VALUES (7, 'of the child')",
         "INSERT INTO orders VALUES (1, 'its own')",
     )
-    assert rows_of(page_of(reader, asking(described(published, "parts"), limit=10))) == [("5",), ("50",)]
+    assert rows_of(page_of(reader, asking(described(published, "parts"), limit=10))) == [
+        ("5",),
+        ("50",),
+    ]
     orders = described(published)
     assert rows_of(page_of(reader, asking(orders, limit=10))) == [("1", "its own")]
     assert rows_of(page_of(reader, asking(orders, keys=[("1",), ("7",)]))) == [("1", "its own")]
@@ -160,15 +215,27 @@ def test_rows_that_may_not_be_read_are_named(published: PostgresBusiness) -> Non
     assert (error.resource, "public.orders" in error.text("en")) == ("orders", True)
     published.transaction(f"GRANT SELECT ON orders TO {role}")
     assert rows_of(page_of(reader, asking(table, limit=10))) == [("1", "order 1")]
-    published.transaction("ALTER TABLE orders ENABLE ROW LEVEL SECURITY", f"CREATE POLICY few ON orders TO {role} USING (id > 1)")
+    published.transaction(
+        "ALTER TABLE orders ENABLE ROW LEVEL SECURITY",
+        f"CREATE POLICY few ON orders TO {role} USING (id > 1)",
+    )
     assert isinstance(refused(reader, asking(table, limit=10)), ReadRefused)
     reader.close()
     eventually(lambda: published.value(READING) == 0, what="the connection is gone")
     published.transaction("DROP POLICY few ON orders", f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
-@pytest.mark.parametrize("statement", ["ALTER TABLE orders DROP COLUMN note", "ALTER TABLE orders RENAME note TO remark", "DROP TABLE orders"])
-def test_a_table_that_changed_is_named(published: PostgresBusiness, reader: PageReader, statement: str) -> None:
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE orders DROP COLUMN note",
+        "ALTER TABLE orders RENAME note TO remark",
+        "DROP TABLE orders",
+    ],
+)
+def test_a_table_that_changed_is_named(
+    published: PostgresBusiness, reader: PageReader, statement: str
+) -> None:
     """What the resource was compiled for is not there any more; afterwards the reader goes on."""
     table = described(published)
     published.transaction(statement)
@@ -176,7 +243,10 @@ def test_a_table_that_changed_is_named(published: PostgresBusiness, reader: Page
     assert isinstance(error, TableChanged)
     assert error.resource == "orders"
     assert reader.page() is None
-    assert page_of(reader, asking(described(published, "other")._replace(key=("id",)), limit=10)).lines == []
+    assert (
+        page_of(reader, asking(described(published, "other")._replace(key=("id",)), limit=10)).lines
+        == []
+    )
 
 
 def test_a_page_waits_for_a_lock(published: PostgresBusiness, reader: PageReader) -> None:
@@ -193,20 +263,27 @@ def test_a_page_waits_for_a_lock(published: PostgresBusiness, reader: PageReader
 
 
 @pytest.mark.parametrize("end", ["withdraw", "close"])
-def test_a_page_that_is_given_up_ends_at_once(published: PostgresBusiness, reader: PageReader, end: str) -> None:
+def test_a_page_that_is_given_up_ends_at_once(
+    published: PostgresBusiness, reader: PageReader, end: str
+) -> None:
     """Its session at the server ends too, also out of a wait."""
     table = described(published)
     with psycopg.connect(published.conninfo) as other:
         other.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
         reader.ask(asking(table, limit=10))
-        eventually(lambda: published.value(f"{READING} AND wait_event_type = 'Lock'") == 1, what="the page waits")
+        eventually(
+            lambda: published.value(f"{READING} AND wait_event_type = 'Lock'") == 1,
+            what="the page waits",
+        )
         getattr(reader, end)()
         assert reader.page() is None
     eventually(lambda: published.value(READING) == 0, what="the session is gone")
     assert page_of(reader, asking(table, limit=10)).lines == []
 
 
-def test_a_lost_connection_is_unreachable_and_the_next_page_has_its_own(published: PostgresBusiness, reader: PageReader) -> None:
+def test_a_lost_connection_is_unreachable_and_the_next_page_has_its_own(
+    published: PostgresBusiness, reader: PageReader
+) -> None:
     """While a page is read, and between two."""
     table = described(published)
     ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'unit-sync-agent'"
@@ -214,7 +291,10 @@ def test_a_lost_connection_is_unreachable_and_the_next_page_has_its_own(publishe
         other.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
         ask = asking(table, limit=10)
         reader.ask(ask)
-        eventually(lambda: published.value(f"{READING} AND wait_event_type = 'Lock'") == 1, what="the page waits")
+        eventually(
+            lambda: published.value(f"{READING} AND wait_event_type = 'Lock'") == 1,
+            what="the page waits",
+        )
         assert published.value(ended) == 1
         with pytest.raises(SourceUnreachable):
             eventually_page(reader)
@@ -234,39 +314,66 @@ def eventually_page(reader: PageReader) -> None:
 # ---- the catalogue
 
 
-def fingerprint(business: PostgresBusiness, columns: Sequence[str] = ("id", "note"), name: str = "orders") -> Fingerprint:
+def fingerprint(
+    business: PostgresBusiness, columns: Sequence[str] = ("id", "note"), name: str = "orders"
+) -> Fingerprint:
     """What the catalogue says of a table of which these columns matter."""
     with connect(business.settings().source) as connection:
-        return catalogue.fingerprints(connection, business.slot, {("public", name): columns})["public", name]
+        return catalogue.fingerprints(connection, business.slot, {("public", name): columns})[
+            "public", name
+        ]
 
 
 PUBLISH = "CREATE PUBLICATION {0} FOR TABLE orders WITH (publish_via_partition_root = true)"
 MOVES = {
     "a column that does not matter": (["ALTER TABLE orders ADD extra int"], {"others"}),
-    "a column dropped and added again": (["ALTER TABLE orders DROP note", "ALTER TABLE orders ADD note text"], {"columns"}),
+    "a column dropped and added again": (
+        ["ALTER TABLE orders DROP note", "ALTER TABLE orders ADD note text"],
+        {"columns"},
+    ),
     "another type": (["ALTER TABLE orders ALTER note TYPE varchar(99)"], {"columns", "storage"}),
     "a rewrite": (["ALTER TABLE orders ALTER id TYPE bigint"], {"columns", "storage"}),
-    "a rewrite that changes no column": (["CREATE INDEX by ON orders (note)", "CLUSTER orders USING by"], {"storage"}),
+    "a rewrite that changes no column": (
+        ["CREATE INDEX by ON orders (note)", "CLUSTER orders USING by"],
+        {"storage"},
+    ),
     "TRUNCATE": (["TRUNCATE orders"], {"storage"}),
     "another replica identity": (["ALTER TABLE orders REPLICA IDENTITY FULL"], {"identity"}),
     "a publication made again": (["DROP PUBLICATION {0}", PUBLISH], {"publication"}),
-    "a table taken out and put in again": (["ALTER PUBLICATION {0} DROP TABLE orders", "ALTER PUBLICATION {0} ADD TABLE orders"], {"publication"}),
+    "a table taken out and put in again": (
+        ["ALTER PUBLICATION {0} DROP TABLE orders", "ALTER PUBLICATION {0} ADD TABLE orders"],
+        {"publication"},
+    ),
     "a table taken out": (["ALTER PUBLICATION {0} DROP TABLE orders"], {"publication"}),
-    "rows": (["INSERT INTO orders SELECT n, 'x' FROM generate_series(1, 500) n", "UPDATE orders SET note = 'y'", "DELETE FROM orders WHERE id > 5"], set()),
-    "statistics, an index, a comment": (["ANALYZE orders", "CREATE INDEX by ON orders (note)", "COMMENT ON TABLE orders IS 'ours'"], set()),
+    "rows": (
+        [
+            "INSERT INTO orders SELECT n, 'x' FROM generate_series(1, 500) n",
+            "UPDATE orders SET note = 'y'",
+            "DELETE FROM orders WHERE id > 5",
+        ],
+        set(),
+    ),
+    "statistics, an index, a comment": (
+        ["ANALYZE orders", "CREATE INDEX by ON orders (note)", "COMMENT ON TABLE orders IS 'ours'"],
+        set(),
+    ),
     "another table": (["ALTER TABLE other ADD extra int", "TRUNCATE other"], set()),
 }
 
 
 @pytest.mark.parametrize("case", MOVES)
-def test_each_part_of_the_fingerprint_moves_for_its_reason(published: PostgresBusiness, case: str) -> None:
+def test_each_part_of_the_fingerprint_moves_for_its_reason(
+    published: PostgresBusiness, case: str
+) -> None:
     """Whatever may change rows without a row in the stream moves something; what the stream tells moves nothing."""
     statements, parts = MOVES[case]
     published.transaction("INSERT INTO orders VALUES (0, 'x')")
     before = fingerprint(published)
     published.transaction(*[statement.format(published.slot) for statement in statements])
     after = fingerprint(published)
-    assert {part for part, value in after._asdict().items() if value != before._asdict()[part]} == parts
+    assert {
+        part for part, value in after._asdict().items() if value != before._asdict()[part]
+    } == parts
 
 
 def test_how_types_are_written_is_part_of_the_fingerprint(published: PostgresBusiness) -> None:
@@ -285,13 +392,19 @@ def test_how_types_are_written_is_part_of_the_fingerprint(published: PostgresBus
     ):
         published.transaction(statement)
         seen.append(fingerprint(published, columns, "typed"))
-    moved = [{part for part, value in b._asdict().items() if value != a._asdict()[part]} for a, b in pairwise(seen)]
+    moved = [
+        {part for part, value in b._asdict().items() if value != a._asdict()[part]}
+        for a, b in pairwise(seen)
+    ]
     assert moved == [{"storage"}, {"storage"}, set(), set()]
 
 
 def test_partitions_are_part_of_the_fingerprint(published: PostgresBusiness) -> None:
     """Attached, detached, and rewritten one by one."""
-    published.transaction("CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id)", "CREATE TABLE low PARTITION OF parts FOR VALUES FROM (0) TO (10)")
+    published.transaction(
+        "CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id)",
+        "CREATE TABLE low PARTITION OF parts FOR VALUES FROM (0) TO (10)",
+    )
     seen = [fingerprint(published, ("id",), "parts")]
     for statement in (
         "CREATE TABLE high PARTITION OF parts FOR VALUES FROM (10) TO (20)",
@@ -301,12 +414,17 @@ def test_partitions_are_part_of_the_fingerprint(published: PostgresBusiness) -> 
     ):
         published.transaction(statement)
         seen.append(fingerprint(published, ("id",), "parts"))
-    moved = [{part for part, value in b._asdict().items() if value != a._asdict()[part]} for a, b in pairwise(seen)]
+    moved = [
+        {part for part, value in b._asdict().items() if value != a._asdict()[part]}
+        for a, b in pairwise(seen)
+    ]
     assert [bool(parts & {"leaves"}) for parts in moved] == [True, True, True, False]
     assert moved[3] == {"storage"}
 
 
-def test_estimates_count_partitions_and_know_nothing_of_a_new_table(published: PostgresBusiness) -> None:
+def test_estimates_count_partitions_and_know_nothing_of_a_new_table(
+    published: PostgresBusiness,
+) -> None:
     """What ANALYZE found, over all leaves; 0 before."""
     published.transaction(
         "CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id)",
@@ -316,5 +434,7 @@ def test_estimates_count_partitions_and_know_nothing_of_a_new_table(published: P
     oid = described(published, "parts").oid
     with connect(published.settings().source) as connection:
         assert catalogue.estimate(connection, oid) == 0
-        published.transaction("INSERT INTO parts SELECT generate_series(0, 499)", "ANALYZE parts, low, high")
+        published.transaction(
+            "INSERT INTO parts SELECT generate_series(0, 499)", "ANALYZE parts, low, high"
+        )
         assert catalogue.estimate(connection, oid) == 500

@@ -31,9 +31,17 @@ def delivered(business: PostgresBusiness, *statements: str) -> Delivered:
 
 def test_unchanged_large_values_are_marked(postgres_business: PostgresBusiness) -> None:
     """An update that does not touch a large value does not carry it; that is neither NULL nor its text."""
-    postgres_business.transaction("CREATE TABLE doc (id int PRIMARY KEY, n int, body text)", f"INSERT INTO doc VALUES (1, 1, {LARGE}), (2, 2, NULL)")
+    postgres_business.transaction(
+        "CREATE TABLE doc (id int PRIMARY KEY, n int, body text)",
+        f"INSERT INTO doc VALUES (1, 1, {LARGE}), (2, 2, NULL)",
+    )
     postgres_business.publish("doc")
-    one = delivered(postgres_business, "UPDATE doc SET n = 9", f"UPDATE doc SET body = {LARGE} || 'x' WHERE id = 1", "UPDATE doc SET body = '' WHERE id = 1")
+    one = delivered(
+        postgres_business,
+        "UPDATE doc SET n = 9",
+        f"UPDATE doc SET body = {LARGE} || 'x' WHERE id = 1",
+        "UPDATE doc SET body = '' WHERE id = 1",
+    )
     news = [new for _, _, new in one.rows if new]
     assert news[0] == ("1", "9", UNCHANGED)
     assert news[1] == ("2", "9", None)
@@ -42,10 +50,14 @@ def test_unchanged_large_values_are_marked(postgres_business: PostgresBusiness) 
     assert news[3] == ("1", "9", "")
 
 
-def test_full_identity_carries_the_large_value_in_the_old_row(postgres_business: PostgresBusiness) -> None:
+def test_full_identity_carries_the_large_value_in_the_old_row(
+    postgres_business: PostgresBusiness,
+) -> None:
     """There the old row is whole, so nothing is missing."""
     postgres_business.transaction(
-        "CREATE TABLE doc (id int PRIMARY KEY, n int, body text)", "ALTER TABLE doc REPLICA IDENTITY FULL", f"INSERT INTO doc VALUES (1, 1, {LARGE})"
+        "CREATE TABLE doc (id int PRIMARY KEY, n int, body text)",
+        "ALTER TABLE doc REPLICA IDENTITY FULL",
+        f"INSERT INTO doc VALUES (1, 1, {LARGE})",
     )
     postgres_business.publish("doc")
     one = delivered(postgres_business, "UPDATE doc SET n = 9", "DELETE FROM doc")
@@ -67,7 +79,13 @@ def test_full_identity_carries_the_large_value_in_the_old_row(postgres_business:
     ],
 )
 def test_identities(
-    postgres_business: PostgresBusiness, identity: str, letter: str, key: tuple[str, ...], update: object, key_change: object, delete: object
+    postgres_business: PostgresBusiness,
+    identity: str,
+    letter: str,
+    key: tuple[str, ...],
+    update: object,
+    key_change: object,
+    delete: object,
 ) -> None:
     """What stands in the old row of an update, a change of the primary key and a delete, and which key the catalogue gives the table."""
     postgres_business.transaction(
@@ -77,12 +95,23 @@ def test_identities(
         "INSERT INTO pair VALUES (1, 'A', 'x')",
     )
     postgres_business.publish("pair")
-    one = delivered(postgres_business, "UPDATE pair SET note = 'y'", "UPDATE pair SET id = 5", "DELETE FROM pair")
-    assert [(op, old) for op, old, _ in one.rows] == [("U", update), ("U", key_change), ("D", delete)]
+    one = delivered(
+        postgres_business,
+        "UPDATE pair SET note = 'y'",
+        "UPDATE pair SET id = 5",
+        "DELETE FROM pair",
+    )
+    assert [(op, old) for op, old, _ in one.rows] == [
+        ("U", update),
+        ("U", key_change),
+        ("D", delete),
+    ]
     change = one.changes[0]
     assert isinstance(change, Change)
     assert change.relation.identity == letter
-    assert {column.name for column in change.relation.columns if column.identity} == ({"id", "code", "note"} if letter == "f" else set(key))
+    assert {column.name for column in change.relation.columns if column.identity} == (
+        {"id", "code", "note"} if letter == "f" else set(key)
+    )
     source = postgres_business.source(postgres_business.settings(("pair",)))
     source.open(postgres_business.initial(), silent_never)
     assert source.tables()["public", "pair"].key == key
@@ -91,7 +120,10 @@ def test_identities(
 def test_a_key_change_of_a_whole_table_comes_row_by_row(published: PostgresBusiness) -> None:
     """`id = id + 1`, each with its old key."""
     one = delivered(
-        published, "INSERT INTO orders VALUES (2, 'b'), (1, 'a')", "UPDATE orders SET id = id + 1 WHERE id = 2", "UPDATE orders SET id = id + 1 WHERE id = 1"
+        published,
+        "INSERT INTO orders VALUES (2, 'b'), (1, 'a')",
+        "UPDATE orders SET id = id + 1 WHERE id = 2",
+        "UPDATE orders SET id = id + 1 WHERE id = 1",
     )
     assert one.rows[2:] == [("U", ("2", None), ("3", "b")), ("U", ("1", None), ("2", "a"))]
 
@@ -101,7 +133,9 @@ def test_a_key_change_of_a_whole_table_comes_row_by_row(published: PostgresBusin
 
 def test_identifiers_of_any_spelling(published: PostgresBusiness) -> None:
     """Chinese, quotes, capitals: names come as they are."""
-    (change,) = delivered(published, f"INSERT INTO {QUOTED} (\"Größe 尺寸\", id) VALUES ('大号 ''x''', 1)").changes
+    (change,) = delivered(
+        published, f"INSERT INTO {QUOTED} (\"Größe 尺寸\", id) VALUES ('大号 ''x''', 1)"
+    ).changes
     assert isinstance(change, Change)
     assert (change.relation.schema, change.relation.table) == ("public", '订单 "Q"')
     assert [column.name for column in change.relation.columns] == ["id", "Größe 尺寸"]
@@ -114,7 +148,13 @@ def test_what_was_rolled_back_is_never_seen(published: PostgresBusiness) -> None
     source.open(published.initial(), silent_never)
     published.transaction("INSERT INTO orders VALUES (1)", "ROLLBACK")
     undone = ("SAVEPOINT s", "INSERT INTO orders VALUES (3)", "ROLLBACK TO s")
-    published.transaction("INSERT INTO orders VALUES (2)", *undone, "SAVEPOINT kept", "INSERT INTO orders VALUES (4)", "RELEASE kept")
+    published.transaction(
+        "INSERT INTO orders VALUES (2)",
+        *undone,
+        "SAVEPOINT kept",
+        "INSERT INTO orders VALUES (4)",
+        "RELEASE kept",
+    )
     (got,) = read_commits(source, 1)
     assert [new for _, _, new in got.rows] == [("2", None), ("4", None)]
 
@@ -135,7 +175,10 @@ def test_commit_order_decides(published: PostgresBusiness) -> None:
         published.transaction("INSERT INTO orders VALUES (2)")
         slow.execute("INSERT INTO orders VALUES (3)")
     first, second = read_commits(source, 2)
-    assert ([new for _, _, new in first.rows], [new for _, _, new in second.rows]) == ([("2", None)], [("1", None), ("3", None)])
+    assert ([new for _, _, new in first.rows], [new for _, _, new in second.rows]) == (
+        [("2", None)],
+        [("1", None), ("3", None)],
+    )
     assert second.xid < first.xid
 
 
@@ -156,8 +199,17 @@ def test_a_table_not_published_is_never_seen(published: PostgresBusiness) -> Non
 
 def test_a_new_column_is_described_before_its_first_row(published: PostgresBusiness) -> None:
     """Rows before and after ALTER TABLE each come with their own description."""
-    one = delivered(published, "INSERT INTO orders VALUES (1)", "ALTER TABLE orders ADD more numeric DEFAULT 5", "INSERT INTO orders VALUES (2)")
-    widths = [(len(change.relation.columns), change.new) for change in one.changes if isinstance(change, Change)]
+    one = delivered(
+        published,
+        "INSERT INTO orders VALUES (1)",
+        "ALTER TABLE orders ADD more numeric DEFAULT 5",
+        "INSERT INTO orders VALUES (2)",
+    )
+    widths = [
+        (len(change.relation.columns), change.new)
+        for change in one.changes
+        if isinstance(change, Change)
+    ]
     assert widths == [(2, ("1", None)), (3, ("2", None, "5"))]
 
 
@@ -166,7 +218,9 @@ def test_a_new_column_is_described_before_its_first_row(published: PostgresBusin
 
 def test_a_large_transaction_is_streamed(published: PostgresBusiness) -> None:
     """20,000 rows of a kilobyte: while the first change is looked at the server still holds back most of the rest; all come, in order."""
-    published.transaction("INSERT INTO orders SELECT n, repeat('x', 1000) FROM generate_series(1, 20000) n")
+    published.transaction(
+        "INSERT INTO orders SELECT n, repeat('x', 1000) FROM generate_series(1, 20000) n"
+    )
     source = published.source()
     source.open(published.initial(), silent_never)
     seen: list[str] = []
@@ -176,14 +230,21 @@ def test_a_large_transaction_is_streamed(published: PostgresBusiness) -> None:
         seen.append(type(message).__name__)
         if len(seen) == 2:
             assert isinstance(message, Change)
-            eventually(lambda: published.value(waiting, published.slot), what="the server waits for its reader")
+            eventually(
+                lambda: published.value(waiting, published.slot),
+                what="the server waits for its reader",
+            )
         if isinstance(message, Change):
             assert message.new is not None
             assert message.new[0] == str(len(seen) - 1)
             assert message.size > 1000
         return isinstance(message, Commit)
 
-    eventually(lambda: any([take(message) for message in source.read(0.2)]), 60, "the commit comes", interval=0)  # noqa: C419 - takes all
+    def committed() -> bool:
+        taken = [take(message) for message in source.read(0.2)]
+        return any(taken)
+
+    eventually(committed, 60, "the commit comes", interval=0)
     assert seen == ["Begin", *["Change"] * 20_000, "Commit"]
 
 
@@ -196,7 +257,8 @@ def test_what_a_new_snapshot_sees_and_the_lag(published: PostgresBusiness) -> No
     source.open(published.initial(), silent_never)
     with published.connect() as running, running.transaction():
         in_progress = running.execute("SELECT pg_current_xact_id()::text::int8").fetchone()
-        published.transaction("INSERT INTO orders SELECT n FROM generate_series(1, 20000) n")  # more than the server writes for itself meanwhile
+        # More than the server writes for itself meanwhile
+        published.transaction("INSERT INTO orders SELECT n FROM generate_series(1, 20000) n")
         (got,) = read_commits(source, 1)
         snapshot = eventually(source.tend, what="a snapshot is taken")
     assert in_progress is not None
@@ -207,7 +269,9 @@ def test_what_a_new_snapshot_sees_and_the_lag(published: PostgresBusiness) -> No
     lag = source.lag_bytes()
     assert lag > 20000 * 30
     source.acknowledge(got.position)
-    eventually(lambda: source.tend() is not None and source.lag_bytes() < lag, what="the lag is smaller")
+    eventually(
+        lambda: source.tend() is not None and source.lag_bytes() < lag, what="the lag is smaller"
+    )
 
 
 def test_heartbeats_are_written_when_due(published: PostgresBusiness) -> None:
@@ -241,7 +305,9 @@ def test_the_catalogue_tells_columns_types_and_keys(postgres_business: PostgresB
     ((name, table),) = source.tables().items()
     assert name == ("public", "T 表")
     assert (table.key, table.identity) == (("b", "a"), "d")
-    assert [(c.name, c.base_oid, c.base_type, c.builtin, c.not_null, c.generated) for c in table.columns] == [
+    assert [
+        (c.name, c.base_oid, c.base_type, c.builtin, c.not_null, c.generated) for c in table.columns
+    ] == [
         ("b", TEXT, "text", True, True, ""),
         ("a", INT4, "integer", True, True, ""),
         ("price", NUMERIC, "numeric(10,2)", True, False, ""),
@@ -259,9 +325,13 @@ def test_the_catalogue_tells_columns_types_and_keys(postgres_business: PostgresB
         ("id int UNIQUE", "DEFAULT"),
     ],
 )
-def test_a_table_without_a_usable_key_has_none(postgres_business: PostgresBusiness, definition: str, identity: str) -> None:
+def test_a_table_without_a_usable_key_has_none(
+    postgres_business: PostgresBusiness, definition: str, identity: str
+) -> None:
     """Nothing is made up."""
-    postgres_business.transaction(f"CREATE TABLE keyless ({definition})", f"ALTER TABLE keyless REPLICA IDENTITY {identity}")
+    postgres_business.transaction(
+        f"CREATE TABLE keyless ({definition})", f"ALTER TABLE keyless REPLICA IDENTITY {identity}"
+    )
     postgres_business.publish("keyless")
     source = postgres_business.source(postgres_business.settings(("keyless",)))
     source.open(postgres_business.initial(), silent_never)
@@ -272,12 +342,16 @@ def test_a_deferrable_primary_key_serves_under_full(postgres_business: PostgresB
     """And is told, in the catalogue's fingerprint too: rows may share a key until their transaction ends."""
     tables = ("queue_now", "queue_late")
     for table, key in zip(tables, ("PRIMARY KEY", "PRIMARY KEY DEFERRABLE"), strict=True):
-        postgres_business.transaction(f"CREATE TABLE {table} (id int {key})", f"ALTER TABLE {table} REPLICA IDENTITY FULL")
+        postgres_business.transaction(
+            f"CREATE TABLE {table} (id int {key})", f"ALTER TABLE {table} REPLICA IDENTITY FULL"
+        )
     postgres_business.publish(*tables)
     source = postgres_business.source(postgres_business.settings(tables))
     source.open(postgres_business.initial(), silent_never)
     found, marks = source.tables(), source.fingerprints()
-    assert [(found["public", table].key, found["public", table].deferrable) for table in tables] == [(("id",), False), (("id",), True)]
+    assert [
+        (found["public", table].key, found["public", table].deferrable) for table in tables
+    ] == [(("id",), False), (("id",), True)]
     assert [marks["public", table].identity for table in tables] == ["f", "f deferrable"]
 
 
@@ -290,7 +364,9 @@ def test_what_the_publication_does_not_carry_is_told(published: PostgresBusiness
     )  # fmt: skip
     source = published.source()
     source.open(published.initial(), silent_never)
-    assert [source.unpublished("public", table) for table in ("orders", "other", "filtered", "listed")] == [
+    assert [
+        source.unpublished("public", table) for table in ("orders", "other", "filtered", "listed")
+    ] == [
         "",
         "it is not in the publication",
         "it has a row filter there",
@@ -302,17 +378,24 @@ def test_what_the_publication_does_not_carry_is_told(published: PostgresBusiness
     ("change", "said"),
     [
         ("DROP PUBLICATION {}", "it does not exist"),
-        ("ALTER PUBLICATION {} SET (publish = 'insert, update')", "it must publish insert, update, delete and truncate"),
+        (
+            "ALTER PUBLICATION {} SET (publish = 'insert, update')",
+            "it must publish insert, update, delete and truncate",
+        ),
     ],
 )
-def test_a_publication_that_loses_changes_halts_at_connection(published: PostgresBusiness, change: str, said: str) -> None:
+def test_a_publication_that_loses_changes_halts_at_connection(
+    published: PostgresBusiness, change: str, said: str
+) -> None:
     """Before the stream starts: what it would leave out could never be known."""
     published.transaction(change.format(f'"{published.slot}"'))
     with pytest.raises(PublicationWrong, match=said):
         published.source().open(published.initial(), silent_never)
 
 
-def test_begin_tells_the_identity_of_a_transaction_at_every_replay(published: PostgresBusiness) -> None:
+def test_begin_tells_the_identity_of_a_transaction_at_every_replay(
+    published: PostgresBusiness,
+) -> None:
     """Commit record, xid and time come again the same: event ids are built on them."""
     published.transaction("INSERT INTO orders VALUES (1)")
     begins = []

@@ -30,7 +30,9 @@ def json_of(type_oid: int, text: str) -> bytes:
     return orjson.dumps(text if form is None else form(text))
 
 
-MINUTES = st.integers(-15 * 60 + 1, 15 * 60 - 1).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+MINUTES = st.integers(-15 * 60 + 1, 15 * 60 - 1).map(
+    lambda minutes: timezone(timedelta(minutes=minutes))
+)
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | texts,
@@ -96,10 +98,17 @@ KINDS = [
 
 
 @pytest.fixture(scope="module", params=["postgres15", "postgres18"])
-def reading(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connection[Any]]:
+def reading(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[psycopg.Connection[Any]]:
     """A connection that reads rows, as the source makes it."""
     server: PostgresAddress = request.getfixturevalue(request.param)
-    with fresh_database(server) as conninfo, connect(PostgresBusiness(conninfo, tmp_path_factory.mktemp("values")).settings().source) as connection:
+    with (
+        fresh_database(server) as conninfo,
+        connect(
+            PostgresBusiness(conninfo, tmp_path_factory.mktemp("values")).settings().source
+        ) as connection,
+    ):
         yield connection
 
 
@@ -107,20 +116,36 @@ def outputs(connection: psycopg.Connection[Any], query: str) -> list[tuple[str |
     """Rows in the types' own output form, untouched by the driver: a cast to text would turn t into true and take the padding of char(n) away."""
     result = connection.pgconn.exec_(query.encode())
     assert result.status == ExecStatus.TUPLES_OK, result.error_message
-    cells = [[result.get_value(row, column) for column in range(result.nfields)] for row in range(result.ntuples)]
+    cells = [
+        [result.get_value(row, column) for column in range(result.nfields)]
+        for row in range(result.ntuples)
+    ]
     return [tuple([None if cell is None else cell.decode() for cell in row]) for row in cells]
 
 
-def server_texts(connection: psycopg.Connection[Any], type_name: str, given: Sequence[Any]) -> list[str]:
+def server_texts(
+    connection: psycopg.Connection[Any], type_name: str, given: Sequence[Any]
+) -> list[str]:
     """The server's texts of values of a type."""
-    rows = sql.SQL(", ").join([sql.SQL("(({})::{})").format(sql.Literal(value), sql.SQL(type_name)) for value in given])
-    return [str(text) for (text,) in outputs(connection, sql.SQL("VALUES {}").format(rows).as_string(connection))]
+    rows = sql.SQL(", ").join(
+        [sql.SQL("(({})::{})").format(sql.Literal(value), sql.SQL(type_name)) for value in given]
+    )
+    return [
+        str(text)
+        for (text,) in outputs(connection, sql.SQL("VALUES {}").format(rows).as_string(connection))
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(data=st.data())
-def test_the_servers_text_becomes_the_documented_json(reading: psycopg.Connection[Any], kind: Kind, data: st.DataObject) -> None:
+def test_the_servers_text_becomes_the_documented_json(
+    reading: psycopg.Connection[Any], kind: Kind, data: st.DataObject
+) -> None:
     """Parsed by a consumer, each form gives back the value that was stored."""
     given = data.draw(st.lists(kind.values, min_size=1, max_size=60))
     parameters = [repr(value) if kind.name.startswith("float") else value for value in given]
@@ -140,7 +165,11 @@ def test_dates_of_any_year_are_expanded(reading: psycopg.Connection[Any], days: 
     ).fetchall()
     for day, moment, year, month, number in rows:
         iso = year if year > 0 else year + 1  # there is no year 0 in the server's counting
-        expected = f"{iso:04d}-{month:02d}-{number:02d}" if 1 <= iso <= 9999 else f"{'-' if iso < 0 else '+'}{abs(iso):06d}-{month:02d}-{number:02d}"
+        expected = (
+            f"{iso:04d}-{month:02d}-{number:02d}"
+            if 1 <= iso <= 9999
+            else f"{'-' if iso < 0 else '+'}{abs(iso):06d}-{month:02d}-{number:02d}"
+        )
         assert orjson.loads(json_of(v.DATE, day)) == expected
         assert orjson.loads(json_of(v.TIMESTAMP, moment)) == f"{expected}T12:30:15.5"
         zoned = moment.removesuffix(" BC") + "+00" + (" BC" if moment.endswith(" BC") else "")

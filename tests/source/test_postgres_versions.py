@@ -50,7 +50,9 @@ class Following:
         self.business = business
         self.schema = str(business.value("SELECT current_schema()"))
         business.publish(*(publish or ", ".join(tables)).split(", "))
-        self.source: PostgresSource = business.source(business.settings(tuple(f"{self.schema}.{table}" for table in tables)))
+        self.source: PostgresSource = business.source(
+            business.settings(tuple(f"{self.schema}.{table}" for table in tables))
+        )
         self.source.open(business.initial(), silent_never)
         self._come: list[Message] = []
 
@@ -59,7 +61,9 @@ class Following:
 
         def come() -> bool:
             self._come += self.source.read(0.02)
-            return any(isinstance(m, Change) and m.new is not None and m.new[0] == mark for m in self._come) and isinstance(self._come[-1], Commit)
+            return any(
+                isinstance(m, Change) and m.new is not None and m.new[0] == mark for m in self._come
+            ) and isinstance(self._come[-1], Commit)
 
         eventually(come, what="the messages come", interval=0)
         return [one for one in transactions(self._come) if one.changes]
@@ -67,7 +71,9 @@ class Following:
     def page(self, table: str) -> list[tuple[str | None, ...]]:
         """All rows of a table as a page, in some order that stays."""
         found = self.source.tables()[self.schema, table]
-        self.source.ask(Ask(f"page {next(NUMBERS)}", table, found, found.columns, (), 0, limit=1000))
+        self.source.ask(
+            Ask(f"page {next(NUMBERS)}", table, found, found.columns, (), 0, limit=1000)
+        )
 
         def read() -> Page | None:
             self._come += self.source.read(0.02)
@@ -100,21 +106,35 @@ def test_partitions_come_as_their_root(business: PostgresBusiness) -> None:
         "INSERT INTO parts VALUES (1, 'a'), (2, 'b')",
     )
     following = Following(business, "parts")
-    business.transaction("INSERT INTO deep VALUES (3, 'c')", "UPDATE parts SET kind = 'a' WHERE id = 2", "DELETE FROM low WHERE id = 1")
+    business.transaction(
+        "INSERT INTO deep VALUES (3, 'c')",
+        "UPDATE parts SET kind = 'a' WHERE id = 2",
+        "DELETE FROM low WHERE id = 1",
+    )
     assert following.page("parts") == [("2", "a"), ("3", "c")]
     seen = [following.source.fingerprints()[following.schema, "parts"]]
     business.transaction("TRUNCATE low")
     seen.append(following.source.fingerprints()[following.schema, "parts"])
-    business.transaction("CREATE TABLE more (id int NOT NULL, kind text NOT NULL, PRIMARY KEY (id, kind))")
+    business.transaction(
+        "CREATE TABLE more (id int NOT NULL, kind text NOT NULL, PRIMARY KEY (id, kind))"
+    )
     if int(business.value("SHOW server_version_num")) >= FOLLOWS_SINCE:
-        business.transaction("INSERT INTO more VALUES (7, 'd')")  # 14 would go on to take the table for one of its own
+        # 14 would go on to take the table for one of its own
+        business.transaction("INSERT INTO more VALUES (7, 'd')")
     business.transaction("ALTER TABLE parts ATTACH PARTITION more FOR VALUES IN ('d')")
     seen.append(following.source.fingerprints()[following.schema, "parts"])
     business.transaction("TRUNCATE parts")
     business.transaction("INSERT INTO parts VALUES (9, 'd')")
     changes, truncated, last = following.until("9")
-    assert changes.rows == [("I", None, ("3", "c")), ("D", ("2", "b"), None), ("I", None, ("2", "a")), ("D", ("1", "a"), None)]
-    assert {change.relation.table for change in changes.changes if isinstance(change, Change)} == {"parts"}
+    assert changes.rows == [
+        ("I", None, ("3", "c")),
+        ("D", ("2", "b"), None),
+        ("I", None, ("2", "a")),
+        ("D", ("1", "a"), None),
+    ]
+    assert {change.relation.table for change in changes.changes if isinstance(change, Change)} == {
+        "parts"
+    }
     assert [names(change) for change in truncated.changes] == [{"parts"}]
     assert news(last) == [("9", "d")]
     assert seen[0].storage != seen[1].storage, "the leaf's TRUNCATE streams nothing"
@@ -124,33 +144,59 @@ def test_partitions_come_as_their_root(business: PostgresBusiness) -> None:
 
 def test_truncate_tells_every_table_it_empties(business: PostgresBusiness) -> None:
     """Several, and by CASCADE; only published ones, once each, in their place between the rows."""
-    business.transaction("CREATE TABLE a (id int PRIMARY KEY)", "CREATE TABLE b (id int PRIMARY KEY REFERENCES a)", "CREATE TABLE c (id int PRIMARY KEY)")
+    business.transaction(
+        "CREATE TABLE a (id int PRIMARY KEY)",
+        "CREATE TABLE b (id int PRIMARY KEY REFERENCES a)",
+        "CREATE TABLE c (id int PRIMARY KEY)",
+    )
     business.transaction("CREATE TABLE unseen (id int PRIMARY KEY REFERENCES a)")
     following = Following(business, "a", "b", "c")
     business.transaction(
-        "INSERT INTO a VALUES (1)", "INSERT INTO b VALUES (1)", "TRUNCATE a CASCADE", "INSERT INTO a VALUES (2)", "TRUNCATE c, b, unseen RESTART IDENTITY"
+        "INSERT INTO a VALUES (1)",
+        "INSERT INTO b VALUES (1)",
+        "TRUNCATE a CASCADE",
+        "INSERT INTO a VALUES (2)",
+        "TRUNCATE c, b, unseen RESTART IDENTITY",
     )
     business.transaction("TRUNCATE unseen")
     business.transaction("INSERT INTO c VALUES (9)")
     one, _ = following.until("9")
-    assert [names(change) if isinstance(change, Truncate) else change.relation.table for change in one.changes] == ["a", "b", {"a", "b"}, "a", {"b", "c"}]
+    assert [
+        names(change) if isinstance(change, Truncate) else change.relation.table
+        for change in one.changes
+    ] == ["a", "b", {"a", "b"}, "a", {"b", "c"}]
 
 
 def test_a_parent_comes_without_the_tables_that_inherit_from_it(business: PostgresBusiness) -> None:
     """Published with ONLY, as init does: a child's rows are its own, in the stream, on a page and in a TRUNCATE; a child can be shared, too."""
     business.transaction(
-        "CREATE TABLE parent (id int PRIMARY KEY)", "CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent)", "CREATE TABLE other () INHERITS (parent)"
+        "CREATE TABLE parent (id int PRIMARY KEY)",
+        "CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent)",
+        "CREATE TABLE other () INHERITS (parent)",
     )
     following = Following(business, "parent", "child", publish="ONLY parent, ONLY child")
-    business.transaction("INSERT INTO parent VALUES (1)", "INSERT INTO child VALUES (2)", "INSERT INTO other VALUES (3)")
+    business.transaction(
+        "INSERT INTO parent VALUES (1)",
+        "INSERT INTO child VALUES (2)",
+        "INSERT INTO other VALUES (3)",
+    )
     assert (following.page("parent"), following.page("child")) == ([("1",)], [("2",)])
-    business.transaction("UPDATE parent SET id = id + 10", "UPDATE ONLY parent SET id = id + 100", "TRUNCATE parent", "INSERT INTO child VALUES (9)")
+    business.transaction(
+        "UPDATE parent SET id = id + 10",
+        "UPDATE ONLY parent SET id = id + 100",
+        "TRUNCATE parent",
+        "INSERT INTO child VALUES (9)",
+    )
     made, changed = following.until("9")
-    assert [(change.relation.table, change.new) for change in made.changes if isinstance(change, Change)] == [("parent", ("1",)), ("child", ("2",))]
+    assert [
+        (change.relation.table, change.new) for change in made.changes if isinstance(change, Change)
+    ] == [("parent", ("1",)), ("child", ("2",))]
     assert [(change.relation.table, change.new) for change in changed.changes if isinstance(change, Change)][:3] == [
         ("parent", ("11",)), ("child", ("12",)), ("parent", ("111",)),
     ]  # fmt: skip
-    assert [names(change) for change in changed.changes if isinstance(change, Truncate)] == [{"parent", "child"}]
+    assert [names(change) for change in changed.changes if isinstance(change, Truncate)] == [
+        {"parent", "child"}
+    ]
 
 
 def test_a_prepared_transaction_comes_when_it_is_committed(business: PostgresBusiness) -> None:
@@ -177,7 +223,10 @@ def test_a_prepared_transaction_comes_when_it_is_committed(business: PostgresBus
         session.execute(f"COMMIT PREPARED '{name}'".encode())
     business.transaction("INSERT INTO prepared VALUES (9)")
     before, prepared, last = following.until("9")
-    assert ([news(one) for one in (before, prepared, last)], prepared.xid) == ([[("3",)], [("1",), ("2",)], [("9",)]], xid[0] & 0xFFFFFFFF)
+    assert ([news(one) for one in (before, prepared, last)], prepared.xid) == (
+        [[("3",)], [("1",), ("2",)], [("9",)]],
+        xid[0] & 0xFFFFFFFF,
+    )
     assert following.page("prepared") == [("1",), ("2",), ("3",), ("9",)]
 
 
@@ -185,7 +234,15 @@ def test_subtransactions_come_as_what_is_left_of_them(business: PostgresBusiness
     """Savepoints within savepoints, more of them than a backend keeps in memory, and blocks with exceptions; their own numbers are never seen."""
     business.transaction("CREATE TABLE nested (id int PRIMARY KEY)")
     following = Following(business, "nested")
-    many = [step for n in range(100, 200) for step in (f"SAVEPOINT s{n}", f"INSERT INTO nested VALUES ({n})", *([f"ROLLBACK TO s{n}"] if n % 3 else []))]
+    many = [
+        step
+        for n in range(100, 200)
+        for step in (
+            f"SAVEPOINT s{n}",
+            f"INSERT INTO nested VALUES ({n})",
+            *([f"ROLLBACK TO s{n}"] if n % 3 else []),
+        )
+    ]
     block = """DO $$ BEGIN FOR n IN 20..24 LOOP
                    BEGIN INSERT INTO nested VALUES (n); PERFORM 1 / ((n + 1) % 2); EXCEPTION WHEN division_by_zero THEN NULL; END;
                END LOOP; END $$"""
@@ -200,7 +257,9 @@ def test_subtransactions_come_as_what_is_left_of_them(business: PostgresBusiness
     assert news(one) == [(str(n),) for n in wanted]
 
 
-def test_transactions_that_are_open_at_once_come_in_the_order_of_their_commits(business: PostgresBusiness) -> None:
+def test_transactions_that_are_open_at_once_come_in_the_order_of_their_commits(
+    business: PostgresBusiness,
+) -> None:
     """Each whole, whoever began first; one is larger than the server keeps in memory, one is undone."""
     business.transaction("CREATE TABLE open (id int PRIMARY KEY, note text)")
     following = Following(business, "open")
@@ -208,7 +267,9 @@ def test_transactions_that_are_open_at_once_come_in_the_order_of_their_commits(b
     for turn in range(3):
         for number, session in enumerate(sessions):
             session.execute("INSERT INTO open VALUES (%s, 'x')", [100 * number + turn + 10])
-    sessions[1].execute("INSERT INTO open SELECT n, repeat('x', 2000) FROM generate_series(1000, 1999) n")
+    sessions[1].execute(
+        "INSERT INTO open SELECT n, repeat('x', 2000) FROM generate_series(1000, 1999) n"
+    )
     for number in (3, 1):
         sessions[number].commit()
     sessions[2].rollback()
@@ -219,31 +280,59 @@ def test_transactions_that_are_open_at_once_come_in_the_order_of_their_commits(b
     for session in sessions:
         session.close()
     assert [len(one.changes) for one in found] == [3, 1003, 1, 3, 1]
-    assert [new[0] for one in (found[0], found[3]) for new in news(one) if new] == ["310", "311", "312", "10", "11", "12"]
+    assert [new[0] for one in (found[0], found[3]) for new in news(one) if new] == [
+        "310",
+        "311",
+        "312",
+        "10",
+        "11",
+        "12",
+    ]
 
 
 def test_generated_columns_come_from_18_on(business: PostgresBusiness) -> None:
     """When the publication says so; on a page they always come, so an older server's are refused before anything starts."""
-    business.transaction("CREATE TABLE made (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) STORED)")
+    business.transaction(
+        "CREATE TABLE made (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) STORED)"
+    )
     following = Following(business, "made")
-    (column,) = [column for column in following.source.tables()[following.schema, "made"].columns if column.name == "twice"]
+    (column,) = [
+        column
+        for column in following.source.tables()[following.schema, "made"].columns
+        if column.name == "twice"
+    ]
     assert column.generated == "s"
     business.transaction("INSERT INTO made VALUES (1)")
     streams = int(business.value("SHOW server_version_num")) >= 180_000
     if streams:
-        business.transaction(f"ALTER PUBLICATION {business.slot} SET (publish_generated_columns = stored)")
+        business.transaction(
+            f"ALTER PUBLICATION {business.slot} SET (publish_generated_columns = stored)"
+        )
     business.transaction("INSERT INTO made VALUES (9)")
-    assert [news(one) for one in following.until("9")] == [[("1",)], [("9", "18") if streams else ("9",)]]
+    assert [news(one) for one in following.until("9")] == [
+        [("1",)],
+        [("9", "18") if streams else ("9",)],
+    ]
     assert following.page("made") == [("1", "2"), ("9", "18")]
 
 
 def test_what_the_publication_carries(business: PostgresBusiness) -> None:
     """Read alike from every version's catalogue."""
-    business.transaction("CREATE TABLE shared (id int PRIMARY KEY)", "CREATE TABLE unseen (id int PRIMARY KEY)")
+    business.transaction(
+        "CREATE TABLE shared (id int PRIMARY KEY)", "CREATE TABLE unseen (id int PRIMARY KEY)"
+    )
     following = Following(business, "shared", "unseen", publish="shared")
-    assert [following.source.unpublished(following.schema, table) for table in ("shared", "unseen")] == ["", "it is not in the publication"]
+    assert [
+        following.source.unpublished(following.schema, table) for table in ("shared", "unseen")
+    ] == ["", "it is not in the publication"]
     before = following.source.fingerprints()[following.schema, "shared"]
     assert before.publication
     assert following.source.fingerprints()[following.schema, "shared"] == before
-    business.transaction(f"ALTER PUBLICATION {business.slot} DROP TABLE shared", f"ALTER PUBLICATION {business.slot} ADD TABLE shared")
-    assert following.source.fingerprints()[following.schema, "shared"].publication != before.publication
+    business.transaction(
+        f"ALTER PUBLICATION {business.slot} DROP TABLE shared",
+        f"ALTER PUBLICATION {business.slot} ADD TABLE shared",
+    )
+    assert (
+        following.source.fingerprints()[following.schema, "shared"].publication
+        != before.publication
+    )

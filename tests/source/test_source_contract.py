@@ -8,9 +8,25 @@ import pytest
 
 from agent.connectors.base import Ask, Page, Source
 from agent.errors import SourceUnreachable
-from agent.events.changes import Begin, Change, Commit, Heartbeat, HighPosition, Message, Truncate, lsn_number
+from agent.events.changes import (
+    Begin,
+    Change,
+    Commit,
+    Heartbeat,
+    HighPosition,
+    Message,
+    Truncate,
+    lsn_number,
+)
 from agent.events.lines import row_of
-from tests.source.reading import Business, read_commits, read_until, silent_never, stored_after, transactions
+from tests.source.reading import (
+    Business,
+    read_commits,
+    read_until,
+    silent_never,
+    stored_after,
+    transactions,
+)
 from tests.waiting import eventually, never
 
 
@@ -26,12 +42,17 @@ def test_transactions_come_whole_and_in_order(business: Business) -> None:
     for number in range(1, 4):
         business.commit(f"I{number}", f"U{number}", f"D{number}")
     got = read_commits(source, 3)
-    assert [one.rows for one in got] == [[("I", None, (n, f"order {n}")), ("U", None, (n, "changed")), ("D", (n, None), None)] for n in ("1", "2", "3")]
+    assert [one.rows for one in got] == [
+        [("I", None, (n, f"order {n}")), ("U", None, (n, "changed")), ("D", (n, None), None)]
+        for n in ("1", "2", "3")
+    ]
     assert len({one.xid for one in got}) == 3
 
 
 @pytest.mark.parametrize("confirmed", ["nothing", "everything", "the one before"])
-def test_a_restart_delivers_what_is_not_stored_exactly_once(business: Business, confirmed: str) -> None:
+def test_a_restart_delivers_what_is_not_stored_exactly_once(
+    business: Business, confirmed: str
+) -> None:
     """At each point, whatever of it was acknowledged: the rest comes whole and once, nothing before it."""
     stored = before = business.initial()
     for number in range(1, 6):
@@ -45,7 +66,9 @@ def test_a_restart_delivers_what_is_not_stored_exactly_once(business: Business, 
         ends = [place for place, message in enumerate(messages) if isinstance(message, Commit)]
         before, stored = stored, stored_after(stored, messages[: ends[0] + 1] if ends else messages)
         if confirmed != "nothing":
-            source.acknowledge(lsn_number((stored if confirmed == "everything" else before).position))
+            source.acknowledge(
+                lsn_number((stored if confirmed == "everything" else before).position)
+            )
         source.close()
 
 
@@ -54,7 +77,10 @@ def test_a_restart_amid_a_transaction_delivers_it_again_whole(business: Business
     business.commit("I1", "I2", "I3")
     source = business.source()
     source.open(business.initial(), silent_never)
-    eventually(lambda: any(isinstance(message, Change) for message in source.read(0.05)), what="a change comes")
+    eventually(
+        lambda: any(isinstance(message, Change) for message in source.read(0.05)),
+        what="a change comes",
+    )
     source.close()
     source.open(business.initial(), silent_never)
     (again,) = read_commits(source, 1)
@@ -72,7 +98,10 @@ def test_only_what_was_given_is_acknowledged(business: Business) -> None:
     assert business.acknowledged() == start
     for one in got[:3]:
         source.acknowledge(one.position)
-        eventually(lambda reached=one.position: business.acknowledged() == reached, what="the server knows")  # type: ignore[misc]
+        eventually(
+            lambda reached=one.position: business.acknowledged() == reached,  # type: ignore[misc]
+            what="the server knows",
+        )
     source.acknowledge(got[0].position)
     list(source.read(0.3))
     source.close()
@@ -138,7 +167,15 @@ def test_close_may_be_called_at_any_time(business: Business) -> None:
 def asking(source: Source, **given: Any) -> Ask:
     """Rows of `orders` to read."""
     table = source.tables()["public", "orders"]
-    return Ask(f"token {next(NUMBERS)}", "orders", table, given.pop("columns", table.columns), given.pop("must_see", ()), given.pop("horizon", 0), **given)
+    return Ask(
+        f"token {next(NUMBERS)}",
+        "orders",
+        table,
+        given.pop("columns", table.columns),
+        given.pop("must_see", ()),
+        given.pop("horizon", 0),
+        **given,
+    )
 
 
 NUMBERS = count()
@@ -152,7 +189,9 @@ def page_of(source: Source, ask: Ask) -> tuple[Page, list[Message]]:
 
 def awaited(source: Source, ask: Ask) -> tuple[Page, list[Message]]:
     """The page asked for."""
-    messages = read_until(source, lambda so_far: HighPosition(ask.token) in so_far and isinstance(so_far[-1], Commit))
+    messages = read_until(
+        source, lambda so_far: HighPosition(ask.token) in so_far and isinstance(so_far[-1], Commit)
+    )
     page = source.page()
     assert page is not None
     assert page.token == ask.token
@@ -173,7 +212,9 @@ def test_everything_a_page_shows_is_delivered_before_its_high_position(business:
     page, messages = page_of(source, asking(source, limit=10))
     assert sorted(rows_of(page)) == [("1", "order 1"), ("2", "changed")]
     assert (page.limit, page.more) == (10, False)
-    place = messages.index(HighPosition(next(m.token for m in messages if isinstance(m, HighPosition))))
+    place = messages.index(
+        HighPosition(next(m.token for m in messages if isinstance(m, HighPosition)))
+    )
     assert isinstance(messages[place - 1], Begin)
     assert isinstance(messages[place + 1], Commit)
     assert [one.rows for one in transactions(messages[: place - 1])] == [
@@ -219,7 +260,11 @@ def test_a_page_waits_for_what_it_must_see(business: Business, awaits: str) -> N
     source = business.source()
     source.open(business.initial(), silent_never)
     with business.hanging("I2") as xid:
-        ask = asking(source, limit=10, must_see=[xid]) if awaits == "the transaction" else asking(source, limit=10, horizon=source.horizon())
+        ask = (
+            asking(source, limit=10, must_see=[xid])
+            if awaits == "the transaction"
+            else asking(source, limit=10, horizon=source.horizon())
+        )
         source.ask(ask)
         messages: list[Message] = []
 

@@ -30,14 +30,20 @@ def findings(report: Mapping[str, Any]) -> tuple[list[str], list[str]]:
 def judged(report: Mapping[str, Any] | None, expected: int, strict: bool) -> tuple[int, list[str]]:
     """Exit code and what is said; None: there is no report. `expected`: packages locked."""
     if report is None:
-        return int(strict), [f"audit: NOT DONE, the advisory service cannot be reached: none of {expected} packages was audited"]
+        return int(strict), [
+            f"audit: NOT DONE, the advisory service cannot be reached: none of {expected} packages was audited"
+        ]
     vulnerable, unknown = findings(report)
     asked = len(report["dependencies"]) - len(unknown)
     lines = [f"audit: VULNERABLE {line}" for line in vulnerable]
     if not asked:
-        lines.append(f"audit: NOT DONE, the advisory service knows none of {expected} packages: it is not the real one, or cannot be reached")
+        lines.append(
+            f"audit: NOT DONE, the advisory service knows none of {expected} packages: it is not the real one, or cannot be reached"
+        )
     elif unknown:
-        lines.append(f"audit: NOT COMPLETE, nothing is told about {len(unknown)} of {expected} packages: {', '.join(unknown)}")
+        lines.append(
+            f"audit: NOT COMPLETE, nothing is told about {len(unknown)} of {expected} packages: {', '.join(unknown)}"
+        )
     elif not vulnerable:
         lines.append(f"audit: no known vulnerability in {asked} packages")
     return int(bool(vulnerable) or (strict and (not asked or bool(unknown)))), lines
@@ -45,9 +51,24 @@ def judged(report: Mapping[str, Any] | None, expected: int, strict: bool) -> tup
 
 def ask(timeout: float = PATIENCE) -> Mapping[str, Any] | None:
     """pip-audit's report on the lock file; None when the service does not answer."""
-    options = ["-r", str(LOCK), "--require-hashes", "--disable-pip", "--progress-spinner", "off", "-f", "json"]
+    options = [
+        "-r",
+        str(LOCK),
+        "--require-hashes",
+        "--disable-pip",
+        "--progress-spinner",
+        "off",
+        "-f",
+        "json",
+    ]
     try:
-        done = subprocess.run([sys.executable, "-m", "pip_audit", *options], capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "pip_audit", *options],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
         report = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, ValueError):
         return None
@@ -57,7 +78,9 @@ def ask(timeout: float = PATIENCE) -> Mapping[str, Any] | None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="make audit", description=__doc__)
-    parser.add_argument("--strict", action="store_true", help="fail also when the service cannot be asked")
+    parser.add_argument(
+        "--strict", action="store_true", help="fail also when the service cannot be asked"
+    )
     options = parser.parse_args(arguments)
     code, lines = judged(ask(), len(pins()), options.strict)
     print("\n".join(lines))

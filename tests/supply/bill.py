@@ -22,7 +22,10 @@ from packageurl import PackageURL
 from tests.supply.lock import PRODUCT, pins, shipped
 
 FILE = Path("build/sbom.cdx.json")
-_BUNDLED = re.compile(r"(?:^|/)[\w.-]+\.libs/([\w.+-]+?)(?:-[0-9a-f]{8,})?(?:-([0-9.]+\d))?\.so(?:\.([0-9.]+))?$")  # auditwheel's names
+# Auditwheel's names
+_BUNDLED = re.compile(
+    r"(?:^|/)[\w.-]+\.libs/([\w.+-]+?)(?:-[0-9a-f]{8,})?(?:-([0-9.]+\d))?\.so(?:\.([0-9.]+))?$"
+)
 
 _OPENSSL = re.compile(rb"OpenSSL (\d+\.\d+\.\d+) ")  # the files' names say 3 only
 
@@ -30,7 +33,12 @@ _OPENSSL = re.compile(rb"OpenSSL (\d+\.\d+\.\d+) ")  # the files' names say 3 on
 def bill() -> Bom:
     """The product and every package of the lock file."""
     bom = Bom()
-    bom.metadata.component = Component(name=PRODUCT, version=metadata.version(PRODUCT), type=ComponentType.APPLICATION, bom_ref=PRODUCT)
+    bom.metadata.component = Component(
+        name=PRODUCT,
+        version=metadata.version(PRODUCT),
+        type=ComponentType.APPLICATION,
+        bom_ref=PRODUCT,
+    )
     needed = shipped()
     for pin in pins():
         package = Component(
@@ -40,7 +48,9 @@ def bill() -> Bom:
             bom_ref=f"{pin.name}=={pin.version}",
             purl=PackageURL("pypi", name=pin.name, version=pin.version),
             scope=ComponentScope.REQUIRED if pin.name in needed else ComponentScope.EXCLUDED,
-            properties=[Property(name="unit-sync-agent:file:sha256", value=value) for value in pin.hashes],
+            properties=[
+                Property(name="unit-sync-agent:file:sha256", value=value) for value in pin.hashes
+            ],
             components=list(_native(pin.name)),
         )
         bom.components.add(package)
@@ -60,7 +70,12 @@ def _native(name: str) -> Iterator[Component]:
             content = Path(str(file.locate())).read_bytes()
             told = _OPENSSL.search(content)
             version = told[1].decode() if told else found[2] or found[3] or ""
-            yield _library(name, found[1], version, [HashType(alg=HashAlgorithm.SHA_256, content=hashlib.sha256(content).hexdigest())])
+            yield _library(
+                name,
+                found[1],
+                version,
+                [HashType(alg=HashAlgorithm.SHA_256, content=hashlib.sha256(content).hexdigest())],
+            )
     yield from (_library(name, library, version, []) for library, version in _asked(name))
 
 
@@ -81,7 +96,13 @@ def _libpq() -> str:
 
 def _library(package: str, name: str, version: str, hashes: list[HashType]) -> Component:
     reference = f"{package}/{name}/{version}/{hashes[0].content[:12] if hashes else 'told'}"
-    return Component(name=name, version=version or None, type=ComponentType.LIBRARY, bom_ref=reference, hashes=hashes)
+    return Component(
+        name=name,
+        version=version or None,
+        type=ComponentType.LIBRARY,
+        bom_ref=reference,
+        hashes=hashes,
+    )
 
 
 def main() -> int:
@@ -90,7 +111,9 @@ def main() -> int:
     FILE.parent.mkdir(exist_ok=True)
     FILE.write_text(JsonV1Dot6(made).output_as_string(indent=2), encoding="utf-8")
     native = sum(len(package.components) for package in made.components)
-    print(f"sbom: {FILE} lists {len(made.components)} packages and {native} native libraries inside them")
+    print(
+        f"sbom: {FILE} lists {len(made.components)} packages and {native} native libraries inside them"
+    )
     return 0
 
 

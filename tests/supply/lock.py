@@ -12,7 +12,9 @@ from packaging.utils import canonicalize_name
 LOCK = Path(__file__).parent.parent.parent / "requirements.lock"
 PRODUCT = "unit-sync-agent"
 EXTRAS = ("", "binary", "fast", "mariadb")  # what a user may install; the others are for developers
-_PIN = re.compile(r"^([a-z0-9.-]+)==(\S+)[^\n]*\\\n((?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
+_PIN = re.compile(
+    r"^([a-z0-9.-]+)==(\S+)[^\n]*\\\n((?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE
+)
 
 
 class Pin(NamedTuple):
@@ -26,7 +28,10 @@ class Pin(NamedTuple):
 def pins(lock: Path = LOCK) -> list[Pin]:
     """Every package of the lock file."""
     found = _PIN.findall(lock.read_text(encoding="utf-8"))
-    return [Pin(name, version, tuple(re.findall(r"sha256:([0-9a-f]+)", hashes))) for name, version, hashes in found]
+    return [
+        Pin(name, version, tuple(re.findall(r"sha256:([0-9a-f]+)", hashes)))
+        for name, version, hashes in found
+    ]
 
 
 def shipped() -> set[str]:
@@ -37,7 +42,9 @@ def shipped() -> set[str]:
     while waiting:
         name, extra = waiting.pop()
         names.add(name)
-        environment = {str(key): str(value) for key, value in default_environment().items()} | {"extra": extra}
+        environment = {str(key): str(value) for key, value in default_environment().items()} | {
+            "extra": extra
+        }
         for requirement in map(Requirement, metadata.requires(name) or []):
             needed = canonicalize_name(requirement.name)
             if requirement.marker is None or requirement.marker.evaluate(environment):

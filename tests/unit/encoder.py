@@ -21,11 +21,21 @@ def commit(commit_lsn: int, end: int, time_us: int) -> bytes:
 def relation(described: Relation) -> bytes:
     """Relation: oid, schema, table, identity, columns."""
     columns = b"".join(
-        struct.pack(">B", column.identity) + column.name.encode() + b"\0" + struct.pack(">Ii", column.type_oid, column.type_modifier)
+        struct.pack(">B", column.identity)
+        + column.name.encode()
+        + b"\0"
+        + struct.pack(">Ii", column.type_oid, column.type_modifier)
         for column in described.columns
     )
     names = described.schema.encode() + b"\0" + described.table.encode() + b"\0"
-    return b"R" + struct.pack(">I", described.oid) + names + described.identity.encode() + struct.pack(">H", len(described.columns)) + columns
+    return (
+        b"R"
+        + struct.pack(">I", described.oid)
+        + names
+        + described.identity.encode()
+        + struct.pack(">H", len(described.columns))
+        + columns
+    )
 
 
 def row(values: Row) -> bytes:
@@ -48,7 +58,13 @@ def insert(oid: int, new: Row) -> bytes:
 
 def update(oid: int, old: Row | None, new: Row, kind: bytes = b"O") -> bytes:
     """Update; `kind` is O for a whole old row and K for its key."""
-    return b"U" + struct.pack(">I", oid) + (kind + row(old) if old is not None else b"") + b"N" + row(new)
+    return (
+        b"U"
+        + struct.pack(">I", oid)
+        + (kind + row(old) if old is not None else b"")
+        + b"N"
+        + row(new)
+    )
 
 
 def delete(oid: int, old: Row, kind: bytes = b"O") -> bytes:
@@ -63,4 +79,11 @@ def truncate(oids: Sequence[int], options: int = 0) -> bytes:
 
 def message(prefix: str, content: bytes, lsn: int, transactional: bool = False) -> bytes:
     """Logical message."""
-    return b"M" + struct.pack(">BQ", transactional, lsn) + prefix.encode() + b"\0" + struct.pack(">I", len(content)) + content
+    return (
+        b"M"
+        + struct.pack(">BQ", transactional, lsn)
+        + prefix.encode()
+        + b"\0"
+        + struct.pack(">I", len(content))
+        + content
+    )

@@ -87,7 +87,9 @@ class Connection(RuleBasedStateMachine):
     @invariant()
     def gives_up_a_silent_peer_only(self) -> None:
         """After 25 s without a byte, not before."""
-        assert bool(self.machine.give_up(None, self.now)) == (self.now - self.heard_at > PEER_SILENCE)
+        assert bool(self.machine.give_up(None, self.now)) == (
+            self.now - self.heard_at > PEER_SILENCE
+        )
 
 
 TestConnection = Connection.TestCase

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.events.changes import Begin, Change, Commit, Heartbeat, HighPosition, Message, Relation, Truncate
+from agent.events.changes import (
+    Begin,
+    Change,
+    Commit,
+    Heartbeat,
+    HighPosition,
+    Message,
+    Relation,
+    Truncate,
+)
 from agent.front.commit_rule import LONGEST, SHORTEST, CommitRule
 
 TABLE = Relation(1, "public", "t", "d", ())
@@ -16,7 +25,9 @@ def change(size: int = 10) -> Change:
     return Change(TABLE, "I", None, (), False, 5, size)
 
 
-def rule_after(*messages: Message, now: float = 0.0, max_rows: int = 100, max_bytes: int = 10_000) -> CommitRule:
+def rule_after(
+    *messages: Message, now: float = 0.0, max_rows: int = 100, max_bytes: int = 10_000
+) -> CommitRule:
     """A rule that was told of these messages at one moment."""
     rule = CommitRule(max_rows, max_bytes)
     for message in messages:
@@ -25,7 +36,15 @@ def rule_after(*messages: Message, now: float = 0.0, max_rows: int = 100, max_by
 
 
 @pytest.mark.parametrize(
-    "inside", [(BEGIN,), (BEGIN, change()), (BEGIN, COMMIT, BEGIN), (BEAT, BEGIN, change(20_000)), (BEGIN, Truncate((TABLE,), 1)), (BEGIN, HighPosition("t"))]
+    "inside",
+    [
+        (BEGIN,),
+        (BEGIN, change()),
+        (BEGIN, COMMIT, BEGIN),
+        (BEAT, BEGIN, change(20_000)),
+        (BEGIN, Truncate((TABLE,), 1)),
+        (BEGIN, HighPosition("t")),
+    ],
 )
 def test_never_inside_a_source_transaction(inside: tuple[Message, ...]) -> None:
     """Not for time, size or silence: half a source transaction is never committed."""
@@ -52,7 +71,15 @@ def test_clear_from_a_commit_to_the_next_message() -> None:
     assert rule.clear
 
 
-@pytest.mark.parametrize("messages", [(BEGIN, change(), COMMIT), (BEAT,), (BEGIN, Truncate((TABLE,), 1), COMMIT), (BEGIN, HighPosition("t"), COMMIT)])
+@pytest.mark.parametrize(
+    "messages",
+    [
+        (BEGIN, change(), COMMIT),
+        (BEAT,),
+        (BEGIN, Truncate((TABLE,), 1), COMMIT),
+        (BEGIN, HighPosition("t"), COMMIT),
+    ],
+)
 def test_at_once_when_nothing_more_waits(messages: tuple[Message, ...]) -> None:
     """A single transaction, or a heartbeat, is not held up."""
     rule = rule_after(*messages)
@@ -68,7 +95,10 @@ def test_ten_milliseconds_after_the_first_change() -> None:
     assert rule.due(more_waits=True, now=SHORTEST)
 
 
-@pytest.mark.parametrize(("took", "patience"), [(0.0, SHORTEST), (0.005, SHORTEST), (0.03, 0.03), (0.05, LONGEST), (3.0, LONGEST)])
+@pytest.mark.parametrize(
+    ("took", "patience"),
+    [(0.0, SHORTEST), (0.005, SHORTEST), (0.03, 0.03), (0.05, LONGEST), (3.0, LONGEST)],
+)
 def test_patience_follows_the_commits(took: float, patience: float) -> None:
     """Slow commits are made fewer, up to 50 ms; fast ones make it short again."""
     rule = CommitRule(100, 10_000)
@@ -83,7 +113,9 @@ def test_bounds_of_rows_and_bytes() -> None:
     """A full transaction ends at the next source commit although more waits; counting begins anew after it."""
     rows = rule_after(BEGIN, change(), change(), change(), COMMIT, max_rows=3)
     assert rows.due(more_waits=True, now=0.0)
-    assert not rule_after(BEGIN, change(), change(), COMMIT, max_rows=3).due(more_waits=True, now=0.0)
+    assert not rule_after(BEGIN, change(), change(), COMMIT, max_rows=3).due(
+        more_waits=True, now=0.0
+    )
     large = rule_after(BEGIN, change(600), change(400), COMMIT, max_bytes=1_000)
     assert large.due(more_waits=True, now=0.0)
     rows.committed(0.0)
@@ -92,7 +124,9 @@ def test_bounds_of_rows_and_bytes() -> None:
 
 
 @given(st.lists(st.lists(st.integers(1, 500), max_size=6), max_size=8), st.booleans())
-def test_what_was_taken_is_due_at_the_latest_when_the_line_is_quiet(sizes: list[list[int]], waits: bool) -> None:
+def test_what_was_taken_is_due_at_the_latest_when_the_line_is_quiet(
+    sizes: list[list[int]], waits: bool
+) -> None:
     """For any run of transactions: due only between them, and always once nothing more waits."""
     rule, now = CommitRule(7, 900), 0.0
     for transaction in sizes:

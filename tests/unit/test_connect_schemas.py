@@ -28,11 +28,23 @@ VALUES: list[tuple[int, str, str, str | None, object]] = [
     (v.FLOAT8, "NaN", "double", None, None),
     (v.BYTEA, "\\x00ff", "bytes", None, b"\x00\xff"),
     (v.NUMERIC, "NaN", "string", None, "NaN"),
-    (v.TIMESTAMPTZ, "2026-11-24 02:15:04.5+00", "string", "io.debezium.time.ZonedTimestamp", "2026-11-24T02:15:04.5Z"),
+    (
+        v.TIMESTAMPTZ,
+        "2026-11-24 02:15:04.5+00",
+        "string",
+        "io.debezium.time.ZonedTimestamp",
+        "2026-11-24T02:15:04.5Z",
+    ),
     (v.TIMESTAMP, "2026-11-24 02:15:04", "string", None, "2026-11-24T02:15:04"),
     (v.DATE, "2026-11-24", "string", None, "2026-11-24"),
     (v.INTERVAL, "P1Y", "string", "io.debezium.time.Interval", "P1Y"),
-    (v.UUID, "00000000-0000-0000-0000-000000000000", "string", "io.debezium.data.Uuid", "00000000-0000-0000-0000-000000000000"),
+    (
+        v.UUID,
+        "00000000-0000-0000-0000-000000000000",
+        "string",
+        "io.debezium.data.Uuid",
+        "00000000-0000-0000-0000-000000000000",
+    ),
     (v.JSONB, '{"a": 1}', "string", "io.debezium.data.Json", '{"a": 1}'),
     (v.TEXT, "张三", "string", None, "张三"),
 ]
@@ -46,17 +58,22 @@ def read(schema: dict[str, Any], value: Any) -> Any:
     if schema["type"] == "struct":
         names = [field["field"] for field in schema["fields"]]
         assert set(value) <= set(names), "a field without schema"
-        return {field["field"]: read(field, value.get(field["field"])) for field in schema["fields"]}
+        return {
+            field["field"]: read(field, value.get(field["field"])) for field in schema["fields"]
+        }
     if schema["type"] == "array":
         return [read(schema["items"] | {"optional": False}, item) for item in value]
     kinds = {"boolean": bool, "float": float, "double": float, "string": str, "bytes": str}
-    assert type(value) is kinds.get(schema["type"], int) or (type(value) is int and schema["type"] in ("float", "double"))
+    assert type(value) is kinds.get(schema["type"], int) or (
+        type(value) is int and schema["type"] in ("float", "double")
+    )
     return base64.b64decode(str(value)) if schema["type"] == "bytes" else value
 
 
 def decoded(data: bytes) -> Any:
     """The payload of a record, read by its own schema."""
-    record = orjson.loads(data.replace(b"-1e999", b'"-inf"').replace(b"1e999", b'"inf"'))  # this parser refuses what BigDecimal takes
+    # This parser refuses what BigDecimal takes
+    record = orjson.loads(data.replace(b"-1e999", b'"-inf"').replace(b"1e999", b'"inf"'))
     assert set(record) == {"schema", "payload"}
     return record
 
@@ -64,11 +81,18 @@ def decoded(data: bytes) -> Any:
 @pytest.fixture
 def resource() -> Resource:
     """With a schema; the key is not in the order of the columns."""
-    return resource_of(source_table(("name", "id")), columns=["id", "active", "name"], rename={"name": "姓名 %b%"}, kafka={"value_format": "json-schema"})
+    return resource_of(
+        source_table(("name", "id")),
+        columns=["id", "active", "name"],
+        rename={"name": "姓名 %b%"},
+        kafka={"value_format": "json-schema"},
+    )
 
 
 @pytest.mark.parametrize(("type_oid", "text", "kind", "name", "expected"), VALUES)
-def test_each_form_fits_its_schema(type_oid: int, text: str, kind: str, name: str | None, expected: object) -> None:
+def test_each_form_fits_its_schema(
+    type_oid: int, text: str, kind: str, name: str | None, expected: object
+) -> None:
     """The converter makes of each value what it is."""
     schema, form = connect.column(type_oid), connect.form(type_oid)
     written = orjson.dumps(form(text) if form else text)
@@ -90,16 +114,37 @@ def test_events_and_keys_fit(resource: Resource, op: bytes) -> None:
     row, key = resource.row_json(("7", None, "张三")), resource.key_json(("张三", "7"))
     begin = Begin(556, 24023200, 1559033904863769)
     source = resource.origin.read(begin, 5) if op == b"r" else resource.origin.source(begin, 5, 6)
-    before, after = {b"c": (b"null", row), b"r": (b"null", row), b"u": (row, row), b"d": (key, b"null")}[op]
+    before, after = {
+        b"c": (b"null", row),
+        b"r": (b"null", row),
+        b"u": (row, row),
+        b"d": (key, b"null"),
+    }[op]
     transactions = Transactions(schemas=True)
     transactions.begin(begin)
-    value = decoded(resource.envelope.value(op, before, after, source, 1, transactions.place("public.x") if op == b"u" else None))
-    names = [value["schema"]["name"], *(field.get("name") for field in value["schema"]["fields"][:4])]
-    assert names == ["unit.person.Envelope", "unit.person.Value", "unit.person.Value", "io.debezium.connector.postgresql.Source", "event.block"]
+    value = decoded(
+        resource.envelope.value(
+            op, before, after, source, 1, transactions.place("public.x") if op == b"u" else None
+        )
+    )
+    names = [
+        value["schema"]["name"],
+        *(field.get("name") for field in value["schema"]["fields"][:4]),
+    ]
+    assert names == [
+        "unit.person.Envelope",
+        "unit.person.Value",
+        "unit.person.Value",
+        "io.debezium.connector.postgresql.Source",
+        "event.block",
+    ]
     shown = read(value["schema"], value["payload"])
     assert (shown["op"], shown["source"]["table"], shown["ts_ms"]) == (op.decode(), "Person 人", 0)
     assert shown["after"] == (None if op == b"d" else {"id": 7, "active": None, "姓名 %b%": "张三"})
-    assert shown["before"] == {b"d": {"id": 7, "active": None, "姓名 %b%": "张三"}, b"u": {"id": 7, "active": None, "姓名 %b%": "张三"}}.get(op)
+    assert shown["before"] == {
+        b"d": {"id": 7, "active": None, "姓名 %b%": "张三"},
+        b"u": {"id": 7, "active": None, "姓名 %b%": "张三"},
+    }.get(op)
     kafka_key = decoded(resource.kafka_key(("张三", "7")))
     assert kafka_key["schema"]["name"] == "unit.person.Key"
     assert read(kafka_key["schema"], kafka_key["payload"]) == {"姓名 %b%": "张三", "id": 7}
@@ -124,4 +169,6 @@ def test_the_default_has_no_schema() -> None:
     """Key and row are the same bytes, with nothing around them."""
     plain = resource_of()
     assert plain.kafka_key(("7",)) == plain.key_json(("7",)) == b'{"id":7}'
-    assert plain.envelope.value(b"c", b"null", b"{}", b"{}", 1).startswith(b'{"before":null,"after":{},')
+    assert plain.envelope.value(b"c", b"null", b"{}", b"{}", 1).startswith(
+        b'{"before":null,"after":{},'
+    )

@@ -29,7 +29,11 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 def shape(value: Any) -> Any:
     """Names in order and types; the content is left out."""
-    return [(name, shape(inner)) for name, inner in value.items()] if isinstance(value, dict) else type(value).__name__
+    return (
+        [(name, shape(inner)) for name, inner in value.items()]
+        if isinstance(value, dict)
+        else type(value).__name__
+    )
 
 
 def test_value_is_the_sample() -> None:
@@ -47,20 +51,35 @@ def test_sequence_holds_the_last_commit_and_this_change() -> None:
     origin = Origin("unit", "biz", "app", "orders")
     for last, lsn in ((0, 1), (24023119, 24023128), (2**63, 2**63 + 1)):
         begin = Begin(1, lsn, 0)  # a new transaction each time
-        assert json.loads(orjson.loads(origin.source(begin, last, lsn))["sequence"]) == [str(last), str(lsn)]
+        assert json.loads(orjson.loads(origin.source(begin, last, lsn))["sequence"]) == [
+            str(last),
+            str(lsn),
+        ]
 
 
 def test_source_changes_with_the_transaction() -> None:
     """What is remembered for one transaction is not carried into the next."""
     origin = Origin("unit", "biz", "app", "orders")
-    first, again, second = (orjson.loads(origin.source(begin, 1, lsn)) for begin, lsn in ((BEGIN, 5), (BEGIN, 6), (Begin(557, 9, 0), 7)))
+    first, again, second = (
+        orjson.loads(origin.source(begin, 1, lsn))
+        for begin, lsn in ((BEGIN, 5), (BEGIN, 6), (Begin(557, 9, 0), 7))
+    )
     assert (first["txId"], first["lsn"]) == (556, 5)
     assert again == {**first, "lsn": 6, "sequence": '["1","6"]'}
     assert (second["txId"], second["ts_us"], second["ts_ns"]) == (557, 0, 0)
 
 
-@given(texts, texts, texts, texts, st.dictionaries(texts, texts, max_size=4), st.binary(max_size=0) | st.sampled_from([b"c", b"u", b"d", b"r"]))
-def test_hostile_names_and_values_stay_json(prefix: str, database: str, schema: str, table: str, row: dict[str, str], op: bytes) -> None:
+@given(
+    texts,
+    texts,
+    texts,
+    texts,
+    st.dictionaries(texts, texts, max_size=4),
+    st.binary(max_size=0) | st.sampled_from([b"c", b"u", b"d", b"r"]),
+)
+def test_hostile_names_and_values_stay_json(
+    prefix: str, database: str, schema: str, table: str, row: dict[str, str], op: bytes
+) -> None:
     """Quotes, percent signs, braces, control characters in any name: the value parses to the very names."""
     source = Origin(prefix, database, schema, table).source(BEGIN, 1, 2)
     after = orjson.dumps(row)
@@ -68,7 +87,12 @@ def test_hostile_names_and_values_stay_json(prefix: str, database: str, schema: 
     assert made["before"] == row
     assert made["after"] is None
     assert made["op"] == op.decode()
-    assert [made["source"][name] for name in ("name", "db", "schema", "table")] == [prefix, database, schema, table]
+    assert [made["source"][name] for name in ("name", "db", "schema", "table")] == [
+        prefix,
+        database,
+        schema,
+        table,
+    ]
 
 
 @given(st.integers(0, 2**64 - 1))

@@ -26,13 +26,25 @@ every_error = pytest.mark.parametrize("kind", LEAVES, ids=lambda kind: kind.__na
 
 def values(kind: type[AgentError]) -> dict[str, object]:
     """A telling value for each name in the error's texts."""
-    names = {name for text in (kind.summary, kind.hint) for _, name, _, _ in Formatter().parse(text) if name}
-    return {name: f"<{name} 值 {{}}>" for name in (names | {"resource"} if issubclass(kind, Suspend) else names)}
+    names = {
+        name
+        for text in (kind.summary, kind.hint)
+        for _, name, _, _ in Formatter().parse(text)
+        if name
+    }
+    return {
+        name: f"<{name} 值 {{}}>"
+        for name in (names | {"resource"} if issubclass(kind, Suspend) else names)
+    }
 
 
 def test_every_class_of_the_module_hangs_on_the_tree() -> None:
     """None is forgotten, and the module's docstring draws each."""
-    defined = {item for item in vars(errors).values() if isinstance(item, type) and issubclass(item, AgentError)}
+    defined = {
+        item
+        for item in vars(errors).values()
+        if isinstance(item, type) and issubclass(item, AgentError)
+    }
     assert defined == {AgentError, *tree()}
     drawn = set(re.findall(r"\b[A-Z]\w+[a-z]\b", errors.__doc__ or ""))
     assert {kind.__name__ for kind in defined} <= drawn
@@ -51,8 +63,15 @@ def test_each_error_has_its_own_text_and_a_directive(kind: type[AgentError]) -> 
     """Own code, summary and hint; the directive and exit code of its group."""
     assert {"code", "summary", "hint"} <= vars(kind).keys()
     (group,) = [group for group in GROUPS if issubclass(kind, group)]
-    assert kind.directive == {Retry: Directive.RETRY, Suspend: Directive.SUSPEND, Halt: Directive.HALT}[group]
-    others: dict[type[AgentError], int] = {errors.AnotherAgent: 75, errors.ServiceAway: 75, errors.RequestRefused: 1}
+    assert (
+        kind.directive
+        == {Retry: Directive.RETRY, Suspend: Directive.SUSPEND, Halt: Directive.HALT}[group]
+    )
+    others: dict[type[AgentError], int] = {
+        errors.AnotherAgent: 75,
+        errors.ServiceAway: 75,
+        errors.RequestRefused: 1,
+    }
     assert kind.exit_code == others.get(kind, 78)
 
 

@@ -8,14 +8,33 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from agent.connectors.postgres.history import Resumption, Server, check_server
-from agent.errors import AgentError, SlotAdvanced, SlotBusy, SlotLost, SlotMissing, SourceForked, SourceNotPrimary, SourceReplaced
+from agent.errors import (
+    AgentError,
+    SlotAdvanced,
+    SlotBusy,
+    SlotLost,
+    SlotMissing,
+    SourceForked,
+    SourceNotPrimary,
+    SourceReplaced,
+)
 from agent.events.changes import Begin, Change, Commit, Heartbeat, Message, Relation, lsn_text
 from agent.front.base import CommitMark, Stored
 
 FITTING = Server(
-    system_id="7001", timeline=1, flushed=5_000, in_recovery=False, slot_exists=True, confirmed=900, active_pid=None, wal_status="reserved", conflict=""
+    system_id="7001",
+    timeline=1,
+    flushed=5_000,
+    in_recovery=False,
+    slot_exists=True,
+    confirmed=900,
+    active_pid=None,
+    wal_status="reserved",
+    conflict="",
 )
-STORED = Stored("source", "7001", 1, "slot", 3, lsn_text(1_000), 0, CommitMark(lsn_text(1_000), 77, 5), 0, 0, {})
+STORED = Stored(
+    "source", "7001", 1, "slot", 3, lsn_text(1_000), 0, CommitMark(lsn_text(1_000), 77, 5), 0, 0, {}
+)
 TABLE = Relation(1, "public", "t", "d", ())
 
 
@@ -47,13 +66,19 @@ def test_a_server_that_fits_passes(server: Server) -> None:
         ({"flushed": 999}, SourceForked, "0/3E7"),
         ({"active_pid": 4711}, SlotBusy, "4711"),
         # what tells more comes first
-        ({"in_recovery": True, "system_id": "7002", "slot_exists": False}, SourceNotPrimary, "here"),
+        (
+            {"in_recovery": True, "system_id": "7002", "slot_exists": False},
+            SourceNotPrimary,
+            "here",
+        ),
         ({"system_id": "7002", "slot_exists": False}, SourceReplaced, "7002"),
         ({"wal_status": "lost", "confirmed": 1_001}, SlotLost, "lost"),
         ({"confirmed": 1_001, "active_pid": 4711}, SlotAdvanced, "slot"),
     ],
 )
-def test_a_server_that_does_not_fit_is_named(changes: dict[str, object], error: type[AgentError], named: str) -> None:
+def test_a_server_that_does_not_fit_is_named(
+    changes: dict[str, object], error: type[AgentError], named: str
+) -> None:
     """Each check has its own error, and says what differs."""
     with pytest.raises(error) as caught:
         check_server(FITTING._replace(**changes), STORED, "here")  # type: ignore[arg-type]
@@ -82,7 +107,12 @@ def _log(steps: list[tuple[int, int, bool, int, int]], start: int, xid: int) -> 
     return log
 
 
-steps = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3), st.booleans(), st.integers(0, 3), st.integers(0, 3)), max_size=10)
+steps = st.lists(
+    st.tuples(
+        st.integers(0, 3), st.integers(1, 3), st.booleans(), st.integers(0, 3), st.integers(0, 3)
+    ),
+    max_size=10,
+)
 
 
 def sent(log: list[Logged], confirmed: int) -> Iterator[Message]:
@@ -107,7 +137,11 @@ def stop_points(log: list[Logged]) -> list[int]:
 def stored_at(log: list[Logged], position: int) -> Stored:
     """What an agent has stored that applied everything up to `position`."""
     applied = [one for one in log if one.xid and one.end <= position]
-    mark = CommitMark(lsn_text(applied[-1].end), applied[-1].xid, applied[-1].time_us) if applied else CommitMark("", 0, 0)
+    mark = (
+        CommitMark(lsn_text(applied[-1].end), applied[-1].xid, applied[-1].time_us)
+        if applied
+        else CommitMark("", 0, 0)
+    )
     return STORED._replace(position=lsn_text(position), commit=mark)
 
 
@@ -118,19 +152,31 @@ def accepted(log: list[Logged], stored: Stored, confirmed: int) -> list[Message]
 
 
 @given(st.data(), steps)
-def test_each_transaction_is_accepted_once_whatever_the_restart_point(data: st.DataObject, walk: list[tuple[int, int, bool, int, int]]) -> None:
+def test_each_transaction_is_accepted_once_whatever_the_restart_point(
+    data: st.DataObject, walk: list[tuple[int, int, bool, int, int]]
+) -> None:
     """Same history: what lies after the stored position comes whole and once, nothing before it, however much is sent again."""
     log = _log(walk, 100, 500)
     position = data.draw(st.sampled_from(stop_points(log)))
-    confirmed = data.draw(st.sampled_from([point for point in stop_points(log) if point <= position]))
+    confirmed = data.draw(
+        st.sampled_from([point for point in stop_points(log) if point <= position])
+    )
     got = accepted(log, stored_at(log, position), confirmed)
-    new = [one for one in log if (one.end > position and one.start >= position if one.xid else one.start > position)]
+    new = [
+        one
+        for one in log
+        if (one.end > position and one.start >= position if one.xid else one.start > position)
+    ]
     assert got == list(sent(new, 0))
-    assert {m.xid for m in got if isinstance(m, Commit)} == {one.xid for one in log if one.xid and one.end > position}
+    assert {m.xid for m in got if isinstance(m, Commit)} == {
+        one.xid for one in log if one.xid and one.end > position
+    }
 
 
 @given(st.data(), steps)
-def test_a_run_of_restarts_accepts_everything_once(data: st.DataObject, walk: list[tuple[int, int, bool, int, int]]) -> None:
+def test_a_run_of_restarts_accepts_everything_once(
+    data: st.DataObject, walk: list[tuple[int, int, bool, int, int]]
+) -> None:
     """An agent killed again and again, whose confirmations arrive late, takes each transaction once, in order."""
     log = _log(walk, 100, 500)
     position = confirmed = 100
@@ -142,24 +188,39 @@ def test_a_run_of_restarts_accepts_everything_once(data: st.DataObject, walk: li
         if kept:
             taken += [m.xid for m in got if isinstance(m, Commit) and m.position <= ends[kept - 1]]
             position = ends[kept - 1]
-        confirmed = data.draw(st.sampled_from([point for point in stop_points(log) if confirmed <= point <= position]))
-    taken += [m.xid for m in accepted(log, stored_at(log, position), confirmed) if isinstance(m, Commit)]
+        confirmed = data.draw(
+            st.sampled_from([point for point in stop_points(log) if confirmed <= point <= position])
+        )
+    taken += [
+        m.xid for m in accepted(log, stored_at(log, position), confirmed) if isinstance(m, Commit)
+    ]
     assert taken == [one.xid for one in log if one.xid]
 
 
 @given(st.data(), steps, steps)
-def test_nothing_of_a_fork_is_accepted(data: st.DataObject, walk: list[tuple[int, int, bool, int, int]], other: list[tuple[int, int, bool, int, int]]) -> None:
+def test_nothing_of_a_fork_is_accepted(
+    data: st.DataObject,
+    walk: list[tuple[int, int, bool, int, int]],
+    other: list[tuple[int, int, bool, int, int]],
+) -> None:
     """A server restored to before the last applied commit: halted before the first message of the other history gets through."""
     log = _log(walk, 100, 500)
     position = data.draw(st.sampled_from(stop_points(log)))
     stored = stored_at(log, position)
     assume(stored.commit.position)
     last = next(one for one in log if one.xid == stored.commit.xid)
-    fork = data.draw(st.integers(0, log.index(last)))  # the restored copy ends before the last applied commit
+    # The restored copy ends before the last applied commit
+    fork = data.draw(st.integers(0, log.index(last)))
     shared, start = log[:fork], log[fork - 1].end if fork else 100
-    confirmed = data.draw(st.sampled_from([point for point in stop_points(shared) if point <= position]))
+    confirmed = data.draw(
+        st.sampled_from([point for point in stop_points(shared) if point <= position])
+    )
     forked = shared + _log(other, start, data.draw(st.sampled_from([500 + fork, 900])))
-    assume(not any((one.end, one.xid, one.time_us) == (last.end, last.xid, last.time_us) for one in forked))
+    assume(
+        not any(
+            (one.end, one.xid, one.time_us) == (last.end, last.xid, last.time_us) for one in forked
+        )
+    )
     resumption = Resumption(stored, confirmed)
     halted = False
     for message in sent(forked, confirmed):

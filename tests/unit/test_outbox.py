@@ -57,7 +57,9 @@ positions = st.integers(1, 2**62)
 times = st.integers(-(2**60), 2**60)
 other_keys = st.sampled_from([(b"", b""), (b'{"id":1}', b""), (b"", b'{"id":2}')])
 events = st.builds(
-    lambda topic, generation, key, value, tombstone, others: Event(topic, generation, key, value, tombstone, *others),
+    lambda topic, generation, key, value, tombstone, others: Event(
+        topic, generation, key, value, tombstone, *others
+    ),
     st.sampled_from(["unit.person", "unit.订单", "t"]),
     st.sampled_from([1, 2, 2**32 - 1]),
     st.binary(max_size=20),
@@ -65,11 +67,23 @@ events = st.builds(
     st.booleans(),
     other_keys,
 )
-transactions = st.builds(Transaction, st.integers(1, 2**32 - 1), positions, times, st.lists(events, max_size=8).map(tuple))
+transactions = st.builds(
+    Transaction,
+    st.integers(1, 2**32 - 1),
+    positions,
+    times,
+    st.lists(events, max_size=8).map(tuple),
+)
 histories = st.lists(transactions | st.builds(Beat, positions, times), max_size=8)
 
 
-def written(history: Sequence[Transaction | Beat], chunk: int, number: int = 0, batch: int = 0, cut: bool = False) -> list[Batch]:
+def written(
+    history: Sequence[Transaction | Beat],
+    chunk: int,
+    number: int = 0,
+    batch: int = 0,
+    cut: bool = False,
+) -> list[Batch]:
     """Frames a history as the applier does: a batch is taken when it is full, and (`cut`) after every call."""
     writer, batches = BatchWriter(number, batch), list[Batch | None]()
 
@@ -85,8 +99,19 @@ def written(history: Sequence[Transaction | Beat], chunk: int, number: int = 0, 
                 writer.begin(entry.xid, entry.commit_lsn, entry.time_us)
                 take_if_full()
                 for seq, event in enumerate(entry.events, 1):
-                    others = {"tombstone": event.tombstone, "old_key": event.old_key, "new_key": event.new_key}
-                    writer.event(event.topic, event.generation, seq, event.key, event.value, **others)  # type: ignore[arg-type]
+                    others = {
+                        "tombstone": event.tombstone,
+                        "old_key": event.old_key,
+                        "new_key": event.new_key,
+                    }
+                    writer.event(
+                        event.topic,
+                        event.generation,
+                        seq,
+                        event.key,
+                        event.value,
+                        **others,  # type: ignore[arg-type]
+                    )
                     take_if_full()
                 writer.commit(entry.commit_lsn + 48)
             take_if_full()
@@ -105,9 +130,19 @@ def expected(history: Sequence[Transaction | Beat], number: int = 0) -> list[Fra
         result.append(OutboxBegin(entry.xid, entry.commit_lsn, entry.time_us, 0))
         for ordinal, e in enumerate(entry.events):
             number += 1
-            header = ("__debezium.oldkey", e.old_key) if e.old_key else ("__debezium.newkey", e.new_key) if e.new_key else None
+            header = (
+                ("__debezium.oldkey", e.old_key)
+                if e.old_key
+                else ("__debezium.newkey", e.new_key)
+                if e.new_key
+                else None
+            )
             place = ordinal + 1, entry.commit_lsn, entry.time_us, ordinal
-            result.append(OutboxEvent(number, e.topic, e.generation, *place, e.key, e.value, e.tombstone, header))
+            result.append(
+                OutboxEvent(
+                    number, e.topic, e.generation, *place, e.key, e.value, e.tombstone, header
+                )
+            )
         result.append(OutboxCommit(entry.commit_lsn + 48, len(entry.events), entry.time_us))
     return result
 
@@ -117,20 +152,29 @@ def read(batches: Sequence[Batch]) -> list[Frame]:
     result: list[Frame] = []
     for batch in batches:
         for place, frame in enumerate(frames(batch)):
-            goes_on = place == 0 and isinstance(frame, OutboxBegin) and bool(result) and not isinstance(result[-1], OutboxCommit | OutboxHeartbeat)
+            goes_on = (
+                place == 0
+                and isinstance(frame, OutboxBegin)
+                and bool(result)
+                and not isinstance(result[-1], OutboxCommit | OutboxHeartbeat)
+            )
             if not goes_on:
                 result.append(frame)
     return result
 
 
 @given(histories, st.integers(1, 300), st.integers(0, 2**60), st.booleans())
-def test_every_frame_comes_back_wherever_batches_are_cut(history: list[Transaction | Beat], chunk: int, number: int, cut: bool) -> None:
+def test_every_frame_comes_back_wherever_batches_are_cut(
+    history: list[Transaction | Beat], chunk: int, number: int, cut: bool
+) -> None:
     """Events, order, ordinals, numbers and ids do not depend on the cuts."""
     assert read(written(history, chunk, number, cut=cut)) == expected(history, number)
 
 
 @given(histories, st.integers(1, 300), st.integers(0, 2**60), st.integers(0, 2**60))
-def test_batches_and_numbers_have_no_gap(history: list[Transaction | Beat], chunk: int, number: int, batch: int) -> None:
+def test_batches_and_numbers_have_no_gap(
+    history: list[Transaction | Beat], chunk: int, number: int, batch: int
+) -> None:
     """Batches count on by one; each begins at the number after the one before, and holds exactly the numbers it names."""
     last = number
     for place, one in enumerate(written(history, chunk, number, batch), 1):
@@ -139,7 +183,9 @@ def test_batches_and_numbers_have_no_gap(history: list[Transaction | Beat], chun
         held = [frame.number for frame in frames(one) if isinstance(frame, OutboxEvent)]
         assert held == list(range(one.first_number, one.last_number + 1))
         last = one.last_number
-    assert last - number == sum(len(entry.events) for entry in history if isinstance(entry, Transaction))
+    assert last - number == sum(
+        len(entry.events) for entry in history if isinstance(entry, Transaction)
+    )
 
 
 @given(histories, st.integers(1, 300))
@@ -188,7 +234,9 @@ def test_a_batch_is_full_at_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_size_of_an_event_is_its_key_and_value() -> None:
     """What bounds of bytes count."""
-    (batch,) = written([Transaction(1, 2, 3, (Event("t", 1, b"key", b"value", True, b"", b""),))], 1000)
+    (batch,) = written(
+        [Transaction(1, 2, 3, (Event("t", 1, b"key", b"value", True, b"", b""),))], 1000
+    )
     assert [frame.size for frame in frames(batch) if isinstance(frame, OutboxEvent)] == [8]
 
 
@@ -204,8 +252,17 @@ def test_event_ids_never_change() -> None:
     plain = b"3f1c\x00" + b"24023128" + b"\x00" + b"1780000000123456" + b"\x00" + b"0"
     assert event_id("3f1c", 24023128, time_us, 0) == blake2b(plain, digest_size=16).hexdigest()
     assert event_id("3f1c", 0x16B374D848, time_us, 7) == "44da398f10c666746ea29d056444c6d5"
-    assert OutboxEvent(9, "t", 1, 4, 0x16B374D848, time_us, 7, b"k", b"v", False, None).id("3f1c") == "44da398f10c666746ea29d056444c6d5"
-    kinds = {event_id(source, lsn, time, ordinal) for source in ("1", "11") for lsn in (1, 11) for time in (1, 11) for ordinal in (1, 11)}
+    assert (
+        OutboxEvent(9, "t", 1, 4, 0x16B374D848, time_us, 7, b"k", b"v", False, None).id("3f1c")
+        == "44da398f10c666746ea29d056444c6d5"
+    )
+    kinds = {
+        event_id(source, lsn, time, ordinal)
+        for source in ("1", "11")
+        for lsn in (1, 11)
+        for time in (1, 11)
+        for ordinal in (1, 11)
+    }
     assert len(kinds) == 16
 
 

@@ -8,14 +8,30 @@ from hypothesis import strategies as st
 
 from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX, PAGE_PREFIX, Decoder
 from agent.errors import ProtocolViolated
-from agent.events.changes import UNCHANGED, Begin, Change, Column, Commit, Heartbeat, HighPosition, Message, Relation, Row, Truncate
+from agent.events.changes import (
+    UNCHANGED,
+    Begin,
+    Change,
+    Column,
+    Commit,
+    Heartbeat,
+    HighPosition,
+    Message,
+    Relation,
+    Row,
+    Truncate,
+)
 from tests.unit import encoder
 
 TIME_US = 1_780_000_000_123_456
-ORDERS = Relation(16400, "public", "orders", "d", (Column("id", 20, -1, True), Column("note", 25, -1, False)))
+ORDERS = Relation(
+    16400, "public", "orders", "d", (Column("id", 20, -1, True), Column("note", 25, -1, False))
+)
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
-names = st.sampled_from(["订单", 'say "hi"', "Mixed Case", "id", "名 称", "semi;colon", "'"]) | texts.filter(bool)
+names = st.sampled_from(
+    ["订单", 'say "hi"', "Mixed Case", "id", "名 称", "semi;colon", "'"]
+) | texts.filter(bool)
 values = st.none() | st.just(UNCHANGED) | texts
 xids = st.integers(1, 2**32 - 1)
 lsns = st.integers(0, 2**63)
@@ -26,9 +42,21 @@ times = st.integers(0, 2**60)
 def relations(draw: st.DrawFn) -> Relation:
     """Any table as a stream may describe it."""
     columns = draw(
-        st.lists(st.builds(Column, names, st.integers(0, 2**32 - 1), st.integers(-1, 2**31 - 1), st.booleans()), max_size=6, unique_by=lambda c: c.name)
+        st.lists(
+            st.builds(
+                Column, names, st.integers(0, 2**32 - 1), st.integers(-1, 2**31 - 1), st.booleans()
+            ),
+            max_size=6,
+            unique_by=lambda c: c.name,
+        )
     )
-    return Relation(draw(st.integers(0, 2**32 - 1)), draw(names), draw(names), draw(st.sampled_from("dfin")), tuple(columns))
+    return Relation(
+        draw(st.integers(0, 2**32 - 1)),
+        draw(names),
+        draw(names),
+        draw(st.sampled_from("dfin")),
+        tuple(columns),
+    )
 
 
 def rows(relation: Relation) -> st.SearchStrategy[Row]:
@@ -48,15 +76,30 @@ def test_bytes_of_a_real_transaction_are_understood() -> None:
     """Messages as a server sends them, written out by hand."""
     decoder = Decoder()
     stream: list[tuple[bytes, Message | None]] = [
-        (bytes.fromhex("42 0000000001529a40 000271b7bb1e9340 000002ec"), Begin(748, 0x1529A40, 0x271B7BB1E9340 + 946_684_800_000_000)),
-        (b"R\x00\x00\x40\x10public\0orders\0d\x00\x02\x01id\0\x00\x00\x00\x14\xff\xff\xff\xff\x00note\0\x00\x00\x00\x19\xff\xff\xff\xff", None),
-        (b"I\x00\x00\x40\x10N\x00\x02t\x00\x00\x00\x017t\x00\x00\x00\x06\xe5\xbc\xa0\xe4\xb8\x89", Change(ORDERS, "I", None, ("7", "张三"), False, 9, 25)),
-        (b"U\x00\x00\x40\x10N\x00\x02t\x00\x00\x00\x017u", Change(ORDERS, "U", None, ("7", UNCHANGED), False, 9, 15)),
+        (
+            bytes.fromhex("42 0000000001529a40 000271b7bb1e9340 000002ec"),
+            Begin(748, 0x1529A40, 0x271B7BB1E9340 + 946_684_800_000_000),
+        ),
+        (
+            b"R\x00\x00\x40\x10public\0orders\0d\x00\x02\x01id\0\x00\x00\x00\x14\xff\xff\xff\xff\x00note\0\x00\x00\x00\x19\xff\xff\xff\xff",
+            None,
+        ),
+        (
+            b"I\x00\x00\x40\x10N\x00\x02t\x00\x00\x00\x017t\x00\x00\x00\x06\xe5\xbc\xa0\xe4\xb8\x89",
+            Change(ORDERS, "I", None, ("7", "张三"), False, 9, 25),
+        ),
+        (
+            b"U\x00\x00\x40\x10N\x00\x02t\x00\x00\x00\x017u",
+            Change(ORDERS, "U", None, ("7", UNCHANGED), False, 9, 15),
+        ),
         (
             b"U\x00\x00\x40\x10K\x00\x02t\x00\x00\x00\x017nN\x00\x02t\x00\x00\x00\x018n",
             Change(ORDERS, "U", ("7", None), ("8", None), False, 9, 25),
         ),
-        (b"D\x00\x00\x40\x10O\x00\x02t\x00\x00\x00\x018n", Change(ORDERS, "D", ("8", None), None, True, 9, 15)),
+        (
+            b"D\x00\x00\x40\x10O\x00\x02t\x00\x00\x00\x018n",
+            Change(ORDERS, "D", ("8", None), None, True, 9, 15),
+        ),
         (b"T\x00\x00\x00\x01\x00\x00\x00\x40\x10", Truncate((ORDERS,), 9)),
         (
             bytes.fromhex("43 00 0000000001529a40 0000000001529a70 000271b7bb1e9340"),
@@ -68,11 +111,15 @@ def test_bytes_of_a_real_transaction_are_understood() -> None:
 
 
 @given(xids, lsns, times, lsns)
-def test_transactions_keep_xid_positions_and_time(xid: int, commit_lsn: int, time_us: int, end: int) -> None:
+def test_transactions_keep_xid_positions_and_time(
+    xid: int, commit_lsn: int, time_us: int, end: int
+) -> None:
     """Begin and Commit come back whole; the decoder knows whether it is inside a transaction."""
     decoder = Decoder()
     inside = [decoder.inside]
-    assert decoder.decode(encoder.begin(xid, commit_lsn, time_us), 0) == Begin(xid, commit_lsn, time_us)
+    assert decoder.decode(encoder.begin(xid, commit_lsn, time_us), 0) == Begin(
+        xid, commit_lsn, time_us
+    )
     inside.append(decoder.inside)
     assert decoder.decode(encoder.commit(commit_lsn, end, time_us), 0) == Commit(xid, end, time_us)
     inside.append(decoder.inside)
@@ -80,7 +127,9 @@ def test_transactions_keep_xid_positions_and_time(xid: int, commit_lsn: int, tim
 
 
 @given(st.data(), relations(), lsns, st.sampled_from([b"K", b"O"]))
-def test_any_row_of_any_table_comes_back(data: st.DataObject, relation: Relation, lsn: int, kind: bytes) -> None:
+def test_any_row_of_any_table_comes_back(
+    data: st.DataObject, relation: Relation, lsn: int, kind: bytes
+) -> None:
     """Names and values of any kind; NULL, empty text and unchanged stay three things."""
     decoder = knowing(relation)
     old, new = data.draw(rows(relation)), data.draw(rows(relation))
@@ -92,13 +141,21 @@ def test_any_row_of_any_table_comes_back(data: st.DataObject, relation: Relation
         (encoder.delete(relation.oid, old, kind), ("D", old, None, complete)),
     ):
         op, before, after, whole = expected
-        assert decoder.decode(message, lsn) == Change(relation, op, before, after, whole, lsn, len(message))
+        assert decoder.decode(message, lsn) == Change(
+            relation, op, before, after, whole, lsn, len(message)
+        )
 
 
-@given(st.lists(relations(), min_size=1, max_size=4, unique_by=lambda r: r.oid), st.integers(0, 3), lsns)
+@given(
+    st.lists(relations(), min_size=1, max_size=4, unique_by=lambda r: r.oid),
+    st.integers(0, 3),
+    lsns,
+)
 def test_truncate_names_each_table(several: list[Relation], options: int, lsn: int) -> None:
     """One TRUNCATE of several tables is one message, in the order sent."""
-    assert knowing(*several).decode(encoder.truncate([r.oid for r in several], options), lsn) == Truncate(tuple(several), lsn)
+    assert knowing(*several).decode(
+        encoder.truncate([r.oid for r in several], options), lsn
+    ) == Truncate(tuple(several), lsn)
 
 
 def test_a_new_description_replaces_the_old_one() -> None:
@@ -121,22 +178,35 @@ def test_a_description_without_schema_is_the_catalogue() -> None:
 def test_heartbeats_are_told_from_foreign_messages() -> None:
     """Ours is a heartbeat at the message's position; other prefixes, and transactional ones, carry nothing."""
     decoder = Decoder()
-    assert decoder.decode(encoder.message(HEARTBEAT_PREFIX, str(TIME_US).encode(), 77), 5) == Heartbeat(77, TIME_US)
+    assert decoder.decode(
+        encoder.message(HEARTBEAT_PREFIX, str(TIME_US).encode(), 77), 5
+    ) == Heartbeat(77, TIME_US)
     assert decoder.decode(encoder.message("debezium", b"\xff\0anything", 77), 5) is None
     assert decoder.decode(encoder.message("", b"", 77), 5) is None
-    assert decoder.decode(encoder.message(HEARTBEAT_PREFIX, b"1", 77, transactional=True), 5) is None
+    assert (
+        decoder.decode(encoder.message(HEARTBEAT_PREFIX, b"1", 77, transactional=True), 5) is None
+    )
 
 
 @given(texts, lsns)
 def test_a_high_position_comes_with_its_transaction_only(token: str, lsn: int) -> None:
     """The token a page reader wrote comes back; outside of a transaction, or under another prefix, it is none of ours."""
     decoder = Decoder()
-    assert decoder.decode(encoder.message(PAGE_PREFIX, token.encode(), lsn, transactional=True), 5) == HighPosition(token)
+    assert decoder.decode(
+        encoder.message(PAGE_PREFIX, token.encode(), lsn, transactional=True), 5
+    ) == HighPosition(token)
     assert decoder.decode(encoder.message(PAGE_PREFIX, token.encode(), lsn), 5) is None
-    assert decoder.decode(encoder.message(PAGE_PREFIX + "s", token.encode(), lsn, transactional=True), 5) is None
+    assert (
+        decoder.decode(
+            encoder.message(PAGE_PREFIX + "s", token.encode(), lsn, transactional=True), 5
+        )
+        is None
+    )
 
 
-@pytest.mark.parametrize("data", [b"Y\0\0\0\x01public\0colour\0", b"O\0\0\0\0\0\0\0\x01elsewhere\0"])
+@pytest.mark.parametrize(
+    "data", [b"Y\0\0\0\x01public\0colour\0", b"O\0\0\0\0\0\0\0\x01elsewhere\0"]
+)
 def test_types_and_origins_carry_no_change(data: bytes) -> None:
     """They are known and need nothing."""
     assert Decoder().decode(data, 0) is None
@@ -156,8 +226,15 @@ def test_types_and_origins_carry_no_change(data: bytes) -> None:
         (encoder.insert(16400, ("7", "x", "y")), "malformed message of type b'I'"),
         (encoder.insert(16400, ("7", "x")) + b"\0", "malformed message of type b'I'"),
         (encoder.insert(16400, ("7", "x")).replace(b"N", b"K"), "malformed message of type b'I'"),
-        (encoder.insert(16400, ("7", None)).replace(b"n", b"b"), "malformed message of type b'I'"),  # binary column
-        (encoder.insert(16400, ("7", "é")).replace(b"\xc3", b"\xff"), "malformed message of type b'I'"),
+        # Binary column
+        (
+            encoder.insert(16400, ("7", None)).replace(b"n", b"b"),
+            "malformed message of type b'I'",
+        ),
+        (
+            encoder.insert(16400, ("7", "é")).replace(b"\xc3", b"\xff"),
+            "malformed message of type b'I'",
+        ),
         (encoder.update(16400, ("7", "x"), ("7", "y"), b"X"), "malformed message of type b'U'"),
         (encoder.delete(16400, ("7", "x"), b"N"), "malformed message of type b'D'"),
         (encoder.truncate([16400]) + b"\0\0\x40\x10", "malformed message of type b'T'"),
@@ -165,8 +242,14 @@ def test_types_and_origins_carry_no_change(data: bytes) -> None:
         (encoder.relation(ORDERS) + b"\0", "malformed message of type b'R'"),
         (encoder.message(HEARTBEAT_PREFIX, b"noon", 1), "malformed message of type b'M'"),
         (encoder.message(HEARTBEAT_PREFIX, b"9" * 19, 1), "malformed message of type b'M'"),
-        (encoder.message(PAGE_PREFIX, b"\xff", 1, transactional=True), "malformed message of type b'M'"),
-        (encoder.message(PAGE_PREFIX, b"token", 1, transactional=True) + b"\0", "malformed message of type b'M'"),
+        (
+            encoder.message(PAGE_PREFIX, b"\xff", 1, transactional=True),
+            "malformed message of type b'M'",
+        ),
+        (
+            encoder.message(PAGE_PREFIX, b"token", 1, transactional=True) + b"\0",
+            "malformed message of type b'M'",
+        ),
     ],
 )
 def test_what_is_unknown_halts_and_names_the_position(data: bytes, what: str) -> None:
@@ -178,7 +261,9 @@ def test_what_is_unknown_halts_and_names_the_position(data: bytes, what: str) ->
 
 
 @given(st.data(), relations())
-def test_a_message_cut_short_is_never_taken_for_a_whole_one(data: st.DataObject, relation: Relation) -> None:
+def test_a_message_cut_short_is_never_taken_for_a_whole_one(
+    data: st.DataObject, relation: Relation
+) -> None:
     """Each proper prefix of each message ends in ProtocolViolated and nothing else."""
     old, new = data.draw(rows(relation)), data.draw(rows(relation))
     whole = data.draw(
@@ -206,7 +291,16 @@ def test_a_message_cut_short_is_never_taken_for_a_whole_one(data: st.DataObject,
 def test_random_bytes_raise_nothing_else(data: st.DataObject, noise: bytes) -> None:
     """Whatever comes, the decoder ends, and with ProtocolViolated if with an error; the error quotes no value."""
     kind = data.draw(st.sampled_from([b"", b"B", b"C", b"R", b"I", b"U", b"D", b"T", b"M"]))
-    body = data.draw(st.sampled_from([b"", b"\x00\x00\x40\x10", b"\x00\x00\x40\x10N\x00\x02", b"\x00\x00\x40\x10O\x00\x02t\x00\x00\x00\x01"]))
+    body = data.draw(
+        st.sampled_from(
+            [
+                b"",
+                b"\x00\x00\x40\x10",
+                b"\x00\x00\x40\x10N\x00\x02",
+                b"\x00\x00\x40\x10O\x00\x02t\x00\x00\x00\x01",
+            ]
+        )
+    )
     try:
         knowing(ORDERS).decode(kind + body + noise, 0)
     except ProtocolViolated as error:

@@ -24,9 +24,16 @@ COLUMNS = {
 }
 
 
-def source_table(key: tuple[str, ...] = ("id",), identity: str = "d", columns: dict[str, tuple[int, str]] | None = None) -> SourceTable:
+def source_table(
+    key: tuple[str, ...] = ("id",),
+    identity: str = "d",
+    columns: dict[str, tuple[int, str]] | None = None,
+) -> SourceTable:
     """The table as the catalogue has it."""
-    listed = tuple(SourceColumn(name, oid, oid, text, True, name in key, "") for name, (oid, text) in (columns or COLUMNS).items())
+    listed = tuple(
+        SourceColumn(name, oid, oid, text, True, name in key, "")
+        for name, (oid, text) in (columns or COLUMNS).items()
+    )
     return SourceTable(16400, "public", "Person 人", listed, key, identity)
 
 
@@ -34,7 +41,9 @@ def relation(table: SourceTable, order: tuple[str, ...] | None = None) -> Relati
     """The table as the stream describes it."""
     names = order or tuple(column.name for column in table.columns)
     oids = {column.name: column.type_oid for column in table.columns}
-    columns = tuple(Column(name, oids[name], -1, table.identity == "f" or name in table.key) for name in names)
+    columns = tuple(
+        Column(name, oids[name], -1, table.identity == "f" or name in table.key) for name in names
+    )
     return Relation(table.oid, table.schema, table.table, table.identity, columns)
 
 
@@ -85,13 +94,20 @@ def test_listed_columns_leave_in_the_order_listed() -> None:
     assert shared(binding, ROW) == ("3", "7", "财政")
     assert binding.key_of(ROW) == ("7",)
     assert binding.resource.key_of(("3", "7", "财政")) == ("7",)
-    assert binding.resource.row_json(("3", "7", None)) == b'{"level":3,"id":7,"\xe9\x83\xa8\xe9\x97\xa8":null}'
+    assert (
+        binding.resource.row_json(("3", "7", None))
+        == b'{"level":3,"id":7,"\xe9\x83\xa8\xe9\x97\xa8":null}'
+    )
 
 
 def test_one_column_is_still_a_row() -> None:
     """A table of its key alone."""
     binding = bound(columns=["id"])
-    assert (shared(binding, ROW), binding.key_of(ROW), binding.resource.key_of(("7",))) == (("7",), ("7",), ("7",))
+    assert (shared(binding, ROW), binding.key_of(ROW), binding.resource.key_of(("7",))) == (
+        ("7",),
+        ("7",),
+        ("7",),
+    )
 
 
 def test_renamed_columns_have_their_new_names_everywhere() -> None:
@@ -116,25 +132,47 @@ def test_keys_stand_in_the_order_of_the_index() -> None:
 def test_the_target_follows_the_configuration() -> None:
     """Schema, table, topic, delete mode, technical columns; types are those below a domain."""
     domain = source_table(columns={**COLUMNS})
-    domain = domain._replace(columns=tuple(c._replace(type_oid=99_000) if c.name == "name" else c for c in domain.columns))
-    given: dict[str, Any] = {"target": "front.person", "topic": "t", "delete": "soft", "technical": {"deleted": "gone", "operation": "op"}}
+    domain = domain._replace(
+        columns=tuple(
+            c._replace(type_oid=99_000) if c.name == "name" else c for c in domain.columns
+        )
+    )
+    given: dict[str, Any] = {
+        "target": "front.person",
+        "topic": "t",
+        "delete": "soft",
+        "technical": {"deleted": "gone", "operation": "op"},
+    }
     resource = resource_of(domain, **given)
     target = resource.target
-    assert (target.resource, target.name, target.schema, target.table, resource.topic) == ("person", "front.person", "front", "person", "t")
+    assert (target.resource, target.name, target.schema, target.table, resource.topic) == (
+        "person",
+        "front.person",
+        "front",
+        "person",
+        "t",
+    )
     assert (target.soft_delete, target.technical) == (True, {"deleted": "gone", "operation": "op"})
     assert [(c.name, c.type_oid, c.type_name, c.not_null) for c in target.columns] == [
         ("id", v.INT8, "bigint", True),
         ("name", v.VARCHAR, "character varying(20)", False),
     ]
     plain = resource_of()
-    assert (plain.target.name, plain.target.schema, plain.topic, plain.target.soft_delete) == ("Person 人", None, "unit.person", False)
+    assert (plain.target.name, plain.target.schema, plain.topic, plain.target.soft_delete) == (
+        "Person 人",
+        None,
+        "unit.person",
+        False,
+    )
 
 
 @given(st.permutations(list(COLUMNS)))
 def test_the_order_of_the_stream_does_not_matter(order: list[str]) -> None:
     """Columns are found by name."""
     table = source_table()
-    binding = resource_of(table, columns=["level", "id"], filter=[{"column": "active", "is_in": [True]}]).bind(relation(table, tuple(order)))
+    binding = resource_of(
+        table, columns=["level", "id"], filter=[{"column": "active", "is_in": [True]}]
+    ).bind(relation(table, tuple(order)))
     row = tuple(dict(zip(COLUMNS, ROW, strict=True))[name] for name in order)
     assert binding.read(row) == ("3", "7", "t")
     assert shared(binding, row) == ("3", "7")
@@ -146,11 +184,15 @@ def test_the_order_of_the_stream_does_not_matter(order: list[str]) -> None:
 
 
 @given(
-    st.lists(st.sampled_from([name for name in COLUMNS if name not in ("id", "secret")]), unique=True),
+    st.lists(
+        st.sampled_from([name for name in COLUMNS if name not in ("id", "secret")]), unique=True
+    ),
     st.booleans(),
     st.sampled_from([{}, {"filter": [{"column": "secret", "is_null": False}]}]),
 )
-def test_a_column_not_listed_never_leaves(columns: list[str], first: bool, extra: dict[str, Any]) -> None:
+def test_a_column_not_listed_never_leaves(
+    columns: list[str], first: bool, extra: dict[str, Any]
+) -> None:
     """Its value is in no row, key or JSON, whatever else is listed, even when a filter tests it."""
     listed = ["id", *columns] if first else [*columns, "id"]
     binding = bound(columns=listed, **extra)
@@ -200,8 +242,13 @@ def test_one_condition(condition: str, value: str | None, expected: bool) -> Non
         assert passes(binding, (*ROW[:5], value), shared_before) is expected
 
 
-@pytest.mark.parametrize(("wanted", "text", "expected"), [(True, "t", True), (True, "f", False), (False, "f", True), (False, None, False)])
-def test_booleans_are_compared_as_postgres_writes_them(wanted: bool, text: str | None, expected: bool) -> None:
+@pytest.mark.parametrize(
+    ("wanted", "text", "expected"),
+    [(True, "t", True), (True, "f", False), (False, "f", True), (False, None, False)],
+)
+def test_booleans_are_compared_as_postgres_writes_them(
+    wanted: bool, text: str | None, expected: bool
+) -> None:
     """`true` in the configuration is PostgreSQL's t."""
     binding = bound(filter=[{"column": "active", "is_in": [wanted]}])
     assert passes(binding, (*ROW[:4], text, "3")) is expected
@@ -224,7 +271,9 @@ YES, NO, UNKNOWN = "1", "2", UNCHANGED
         (UNKNOWN, NO, False, False),
     ],
 )
-def test_all_conditions_must_hold(level: Any, department: Any, new_row: bool | None, shared_row: bool | None) -> None:
+def test_all_conditions_must_hold(
+    level: Any, department: Any, new_row: bool | None, shared_row: bool | None
+) -> None:
     """A value not sent is taken to hold where the row was shared; else the answer is open, unless another condition denies."""
     binding = bound(filter=[{"column": "level", "is_in": [1]}, {"column": "部门", "is_in": ["1"]}])
     row: Row = (department, "7", CANARY, "张三", "t", level)
@@ -241,7 +290,11 @@ def test_without_a_filter_every_row_passes() -> None:
 
 def test_what_the_filter_tests_is_read_once_and_not_shared() -> None:
     """Pages and stream are read alike: the listed columns in their order, then what is only tested, each once."""
-    tests = [{"column": "level", "is_in": [3]}, {"column": "level", "is_null": False}, {"column": "active", "is_in": [True]}]
+    tests = [
+        {"column": "level", "is_in": [3]},
+        {"column": "level", "is_null": False},
+        {"column": "active", "is_in": [True]},
+    ]
     binding = bound(columns=["active", "id"], filter=tests)
     assert [column.name for column in binding.resource.reading] == ["active", "id", "level"]
     assert binding.read(ROW) == ("t", "7", "3")
@@ -257,12 +310,18 @@ def test_what_the_filter_tests_is_read_once_and_not_shared() -> None:
     ("table", "given", "said"),
     [
         (source_table(), {"columns": ["id", "name", "born"]}, "column born does not exist"),
-        (source_table(), {"filter": [{"column": "born", "is_null": True}]}, "column born does not exist"),
+        (
+            source_table(),
+            {"filter": [{"column": "born", "is_null": True}]},
+            "column born does not exist",
+        ),
         (source_table(key=()), {}, "it has no usable key"),
         (source_table(key=("id", "level")), {}, "key column level is not listed"),
     ],
 )
-def test_a_table_that_lacks_what_is_configured(table: SourceTable, given: dict[str, Any], said: str) -> None:
+def test_a_table_that_lacks_what_is_configured(
+    table: SourceTable, given: dict[str, Any], said: str
+) -> None:
     """Found in the catalogue, before any row."""
     with pytest.raises(TableChanged) as caught:
         resource_of(table, **given)
@@ -302,8 +361,13 @@ def test_a_table_that_differs_in_the_stream(described: Relation, said: str) -> N
     [
         changed(secret=None),
         changed(secret=Column("secret", v.INT4, -1, False), 部门=None),
-        relation(source_table())._replace(columns=(Column("new", v.TEXT, -1, False), *relation(source_table()).columns)),
-        relation(source_table())._replace(identity="f", columns=tuple(c._replace(identity=True) for c in relation(source_table()).columns)),
+        relation(source_table())._replace(
+            columns=(Column("new", v.TEXT, -1, False), *relation(source_table()).columns)
+        ),
+        relation(source_table())._replace(
+            identity="f",
+            columns=tuple(c._replace(identity=True) for c in relation(source_table()).columns),
+        ),
     ],
 )
 def test_what_is_not_shared_may_change(described: Relation) -> None:
@@ -337,4 +401,9 @@ def test_a_key_is_told_from_its_json(type_oid: int, text: str) -> None:
 )  # fmt: skip
 def test_what_cannot_be_told_is_no_key(type_oid: int, text: str) -> None:
     """Several texts of one form, another table's, no JSON: it is never guessed."""
-    assert resource_of(source_table(columns={"id": (type_oid, "t"), "name": (v.TEXT, "text")})).key_of_kafka(text) is None
+    assert (
+        resource_of(
+            source_table(columns={"id": (type_oid, "t"), "name": (v.TEXT, "text")})
+        ).key_of_kafka(text)
+        is None
+    )

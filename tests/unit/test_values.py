@@ -35,7 +35,11 @@ CASES: list[tuple[int, str, object]] = [
     (v.FLOAT8, "Infinity", "Infinity"),
     (v.FLOAT4, "-Infinity", "-Infinity"),
     (v.NUMERIC, "12.50", "12.50"),
-    (v.NUMERIC, "123456789012345678901234567890.000000000000000001", "123456789012345678901234567890.000000000000000001"),
+    (
+        v.NUMERIC,
+        "123456789012345678901234567890.000000000000000001",
+        "123456789012345678901234567890.000000000000000001",
+    ),
     (v.NUMERIC, "NaN", "NaN"),
     (v.MONEY, "$1,234.50", "1234.50"),
     (v.MONEY, "-¥0.01", "-0.01"),
@@ -85,7 +89,9 @@ def test_form_of(type_oid: int, text: str, expected: object) -> None:
     made = json_of(type_oid, text)
     for parsed in (orjson.loads(made), json.loads(made)):
         assert parsed == expected
-        assert type(parsed) is type(expected) or (type_oid in (v.FLOAT4, v.FLOAT8) and isinstance(parsed, float | int))
+        assert type(parsed) is type(expected) or (
+            type_oid in (v.FLOAT4, v.FLOAT8) and isinstance(parsed, float | int)
+        )
 
 
 ARRAYS: list[tuple[tuple[v.Element, ...], str, object]] = [
@@ -128,12 +134,24 @@ def array_text(value: object) -> str:
     if value is None:
         return "NULL"
     text = str(value)
-    bare = text and text.upper() != "NULL" and not any(letter in '{}",\\' or letter.isspace() for letter in text)
+    bare = (
+        text
+        and text.upper() != "NULL"
+        and not any(letter in '{}",\\' or letter.isspace() for letter in text)
+    )
     return text if bare else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-words = st.none() | st.text(st.sampled_from('ab{},"\\ \tNUL名😀'), max_size=6) | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
-nested = st.recursive(st.lists(words, min_size=1, max_size=4), lambda inner: st.lists(inner, min_size=1, max_size=3), max_leaves=6)
+words = (
+    st.none()
+    | st.text(st.sampled_from('ab{},"\\ \tNUL名😀'), max_size=6)
+    | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+)
+nested = st.recursive(
+    st.lists(words, min_size=1, max_size=4),
+    lambda inner: st.lists(inner, min_size=1, max_size=3),
+    max_leaves=6,
+)
 
 
 @given(nested | st.just([]))

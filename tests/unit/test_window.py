@@ -8,11 +8,18 @@ from agent.front.window import Window, filled
 from agent.resource import Key
 
 Effect = tuple[str, str, str, bool]  # what, old key, new key, whether the large value is sent
-EFFECTS = st.lists(st.tuples(st.sampled_from("IUMD"), st.sampled_from("123"), st.sampled_from("123"), st.booleans()), max_size=12)
+EFFECTS = st.lists(
+    st.tuples(
+        st.sampled_from("IUMD"), st.sampled_from("123"), st.sampled_from("123"), st.booleans()
+    ),
+    max_size=12,
+)
 START = st.dictionaries(st.sampled_from("123"), st.just("large"), max_size=3)
 
 
-def remembered(window: Window, rows: dict[str, tuple[str, str, str]], effect: Effect, number: int) -> bool:
+def remembered(
+    window: Window, rows: dict[str, tuple[str, str, str]], effect: Effect, number: int
+) -> bool:
     """Does one change to the source's rows and tells the window of it; False where the rows do not allow it."""
     what, old, new, sent = effect
     if (what == "I") == (old in rows) or (what == "M" and (new == old or new in rows)):
@@ -32,7 +39,9 @@ def remembered(window: Window, rows: dict[str, tuple[str, str, str]], effect: Ef
 
 
 @given(START, EFFECTS, st.integers(0, 12))
-def test_changes_the_page_shows_already_do_no_harm(start: dict[str, str], effects: list[Effect], shown: int) -> None:
+def test_changes_the_page_shows_already_do_no_harm(
+    start: dict[str, str], effects: list[Effect], shown: int
+) -> None:
     """The page was read after any number of the changes; a key that cannot be known is a hole, and none is wrong."""
     rows = {key: (key, "state", large) for key, large in start.items()}
     page = dict(rows)

@@ -7,7 +7,9 @@ has accepted nothing for 30 s must not hold the server up.
 
 from dataclasses import dataclass
 
-FRONT_SILENCE = 30.0  # seconds without a success of the front end, after which the connection is given up
+FRONT_SILENCE = (
+    30.0  # seconds without a success of the front end, after which the connection is given up
+)
 PEER_SILENCE = 25.0  # seconds without a byte from the server, after which the link counts as dead
 ASK_AFTER = 8.0  # seconds without a byte, after which a status update asks for an answer
 SHUTDOWN_WINDOW = 1.0
@@ -48,12 +50,16 @@ class Acknowledgement:
         shutting_down = now - self._asked_at < SHUTDOWN_WINDOW
         self._asked_at = now
         # While it shuts down a server answers each reply with the next keepalive: once durable, `durable` sends the end by itself.
-        return (None if shutting_down and self.position <= self._sent else self._send(now)), shutting_down
+        return (
+            None if shutting_down and self.position <= self._sent else self._send(now)
+        ), shutting_down
 
     def due(self, now: float) -> Status | None:
         """The timer: an update if one is due."""
         silent = now - self._heard_at > ASK_AFTER
-        if now - self._sent_at >= (min(self._interval, ASK_AFTER / 4) if silent else self._interval):
+        if now - self._sent_at >= (
+            min(self._interval, ASK_AFTER / 4) if silent else self._interval
+        ):
             return self._send(now, ask=silent)
         return None
 

@@ -130,7 +130,14 @@ class Catalogued(NamedTuple):
     def identity_index(self) -> Index | None:
         """The index the replica identity names: the primary key under DEFAULT and FULL, else the one of USING INDEX."""
         named = self.table.identity == "i"
-        return next((index for index in self.indexes if (index.replica_identity if named else index.primary)), None)
+        return next(
+            (
+                index
+                for index in self.indexes
+                if (index.replica_identity if named else index.primary)
+            ),
+            None,
+        )
 
 
 class Publication(NamedTuple):
@@ -143,7 +150,9 @@ class Publication(NamedTuple):
     tables: dict[tuple[str, str], tuple[bool, bool]]
 
 
-def server(replication: psycopg.Connection[Any], connection: psycopg.Connection[Any], slot: str) -> Server:
+def server(
+    replication: psycopg.Connection[Any], connection: psycopg.Connection[Any], slot: str
+) -> Server:
     """What checks A and B need to know, from a replication connection and an ordinary one."""
     system = replication.pgconn.exec_(b"IDENTIFY_SYSTEM")
     if system.status != ExecStatus.TUPLES_OK:
@@ -165,36 +174,71 @@ def server(replication: psycopg.Connection[Any], connection: psycopg.Connection[
     )
 
 
-def tables(connection: psycopg.Connection[Any], names: list[tuple[str, str]]) -> dict[tuple[str, str], Catalogued]:
+def tables(
+    connection: psycopg.Connection[Any], names: list[tuple[str, str]]
+) -> dict[tuple[str, str], Catalogued]:
     """The named tables that exist."""
     with connection.cursor(row_factory=namedtuple_row) as cursor:
-        rows: list[Any] = cursor.execute(_TABLES, ([schema for schema, _ in names], [name for _, name in names])).fetchall()
+        rows: list[Any] = cursor.execute(
+            _TABLES, ([schema for schema, _ in names], [name for _, name in names])
+        ).fetchall()
         keys: list[Any] = cursor.execute(_KEYS, ([row.oid for row in rows],)).fetchall()
     indexes: dict[int, list[Index]] = {}
     for k in keys:
-        indexes.setdefault(k.oid, []).append(Index(k.indisprimary, k.indisreplident, k.indimmediate, k.indisvalid, k.plain, tuple(k.columns), k.name))
+        indexes.setdefault(k.oid, []).append(
+            Index(
+                k.indisprimary,
+                k.indisreplident,
+                k.indimmediate,
+                k.indisvalid,
+                k.plain,
+                tuple(k.columns),
+                k.name,
+            )
+        )
     found: dict[tuple[str, str], Catalogued] = {}
     for row in rows:
         column = _column(row)
         before = found.get((row.nspname, row.relname))
         columns = (*before.table.columns, column) if before else (column,)
-        table = SourceTable(row.oid, row.nspname, row.relname, columns, (), row.identity, row.kind == "p")
-        found[row.nspname, row.relname] = Catalogued(table, row.kind, tuple(indexes.get(row.oid, [])))
-    return {name: entry._replace(table=entry.table._replace(key=_key(entry), deferrable=_deferrable(entry))) for name, entry in found.items()}
+        table = SourceTable(
+            row.oid, row.nspname, row.relname, columns, (), row.identity, row.kind == "p"
+        )
+        found[row.nspname, row.relname] = Catalogued(
+            table, row.kind, tuple(indexes.get(row.oid, []))
+        )
+    return {
+        name: entry._replace(
+            table=entry.table._replace(key=_key(entry), deferrable=_deferrable(entry))
+        )
+        for name, entry in found.items()
+    }
 
 
 def _column(row: Any) -> SourceColumn:
     base, *held = row.oids
     elements = tuple(map(Element, held, row.delimiters[1:]))
     return SourceColumn(
-        row.attname, row.type_oid, base, row.base_type, row.builtin, row.attnotnull, row.generated, elements=elements, money_digits=row.money_digits
+        row.attname,
+        row.type_oid,
+        base,
+        row.base_type,
+        row.builtin,
+        row.attnotnull,
+        row.generated,
+        elements=elements,
+        money_digits=row.money_digits,
     )
 
 
 def _key(entry: Catalogued) -> tuple[str, ...]:
     index = entry.identity_index
     not_null = {column.name for column in entry.table.columns if column.not_null}
-    if index is None or entry.table.identity == "n" or not (index.valid and index.plain and not_null.issuperset(index.columns)):
+    if (
+        index is None
+        or entry.table.identity == "n"
+        or not (index.valid and index.plain and not_null.issuperset(index.columns))
+    ):
         return ()
     return index.columns if index.immediate or _deferrable(entry) else ()
 
@@ -202,7 +246,9 @@ def _key(entry: Catalogued) -> tuple[str, ...]:
 def _deferrable(entry: Catalogued) -> bool:
     """Under FULL a deferrable primary key serves too: the log names each row by all its values."""
     index = entry.identity_index
-    return index is not None and index.primary and not index.immediate and entry.table.identity == "f"
+    return (
+        index is not None and index.primary and not index.immediate and entry.table.identity == "f"
+    )
 
 
 def publication(connection: psycopg.Connection[Any], name: str) -> Publication | None:
@@ -212,8 +258,20 @@ def publication(connection: psycopg.Connection[Any], name: str) -> Publication |
         if one is None:
             return None
         rows: list[Any] = cursor.execute(_PUBLISHED, (name,)).fetchall()
-    operations = "".join(letter for letter, on in zip("iudt", (one.pubinsert, one.pubupdate, one.pubdelete, one.pubtruncate), strict=True) if on)
-    return Publication(one.puballtables, operations, one.pubviaroot, one.generated, {(r.nspname, r.relname): (r.filtered, r.listed) for r in rows})
+    operations = "".join(
+        letter
+        for letter, on in zip(
+            "iudt", (one.pubinsert, one.pubupdate, one.pubdelete, one.pubtruncate), strict=True
+        )
+        if on
+    )
+    return Publication(
+        one.puballtables,
+        operations,
+        one.pubviaroot,
+        one.generated,
+        {(r.nspname, r.relname): (r.filtered, r.listed) for r in rows},
+    )
 
 
 def snapshot(connection: psycopg.Connection[Any]) -> Snapshot:
@@ -245,29 +303,42 @@ def labels(connection: psycopg.Connection[Any], oid: int, columns: Collection[st
 
 
 def fingerprints(
-    connection: psycopg.Connection[Any], publication: str, listed: Mapping[tuple[str, str], Collection[str]]
+    connection: psycopg.Connection[Any],
+    publication: str,
+    listed: Mapping[tuple[str, str], Collection[str]],
 ) -> dict[tuple[str, str], Fingerprint]:
     """What moves when rows may have changed without a row in the stream; `listed`: the columns that matter of each table."""
     with connection.cursor(row_factory=namedtuple_row) as cursor:
-        rows: list[Any] = cursor.execute(_FINGERPRINTS, (publication, [schema for schema, _ in listed], [name for _, name in listed])).fetchall()
+        rows: list[Any] = cursor.execute(
+            _FINGERPRINTS,
+            (publication, [schema for schema, _ in listed], [name for _, name in listed]),
+        ).fetchall()
     found = {}
     for r in rows:
         name = r.nspname, r.relname
-        ours, others = ({c: traits for c, traits in sorted(r.columns.items()) if (c in listed[name]) is wanted} for wanted in (True, False))
+        ours, others = (
+            {c: traits for c, traits in sorted(r.columns.items()) if (c in listed[name]) is wanted}
+            for wanted in (True, False)
+        )
         stored = storage(connection, r.oid) + labels(connection, r.oid, listed[name])
-        found[name] = Fingerprint(r.publication, r.leaves, json.dumps(ours), json.dumps(others), r.identity, stored)
+        found[name] = Fingerprint(
+            r.publication, r.leaves, json.dumps(ours), json.dumps(others), r.identity, stored
+        )
     return found
 
 
 def snapshot_of(text: str) -> Snapshot:
     """A pg_snapshot as the server writes it: `xmin:xmax:in progress`."""
     xmin, xmax, in_progress = text.split(":")
-    return Snapshot(int(xmax), frozenset(int(xid) for xid in in_progress.split(",") if xid), int(xmin))
+    return Snapshot(
+        int(xmax), frozenset(int(xid) for xid in in_progress.split(",") if xid), int(xmin)
+    )
 
 
 def written_bytes_past(connection: psycopg.Connection[Any], position: str) -> int:
     """Bytes of log written past a position."""
-    return int(connection.execute("select pg_wal_lsn_diff(pg_current_wal_lsn(), %s::pg_lsn)::int8", (position,)).fetchone()[0])  # type: ignore[index]
+    query = "select pg_wal_lsn_diff(pg_current_wal_lsn(), %s::pg_lsn)::int8"
+    return int(connection.execute(query, (position,)).fetchone()[0])  # type: ignore[index]
 
 
 def slot_lag(connection: psycopg.Connection[Any], slot: str) -> tuple[Any, ...]:

@@ -2,7 +2,15 @@
 
 from typing import NamedTuple
 
-from agent.errors import SlotAdvanced, SlotBusy, SlotLost, SlotMissing, SourceForked, SourceNotPrimary, SourceReplaced
+from agent.errors import (
+    SlotAdvanced,
+    SlotBusy,
+    SlotLost,
+    SlotMissing,
+    SourceForked,
+    SourceNotPrimary,
+    SourceReplaced,
+)
 from agent.events.changes import Begin, Commit, Heartbeat, Message, lsn_number, lsn_text
 from agent.front.base import Stored
 
@@ -27,17 +35,27 @@ def check_server(server: Server, stored: Stored, address: str) -> None:
     if server.in_recovery:
         raise SourceNotPrimary(address=address)
     if server.system_id != stored.system_id:
-        raise SourceReplaced(what="its system identifier", before=stored.system_id, now=server.system_id)
+        raise SourceReplaced(
+            what="its system identifier", before=stored.system_id, now=server.system_id
+        )
     if server.timeline != stored.timeline:
         raise SourceReplaced(what="its timeline", before=stored.timeline, now=server.timeline)
     if not server.slot_exists:
         raise SlotMissing(slot=stored.slot, position=stored.position)
     if server.wal_status == "lost" or server.conflict:
-        raise SlotLost(slot=stored.slot, reason=server.conflict or "wal_status is lost", position=stored.position)
+        raise SlotLost(
+            slot=stored.slot,
+            reason=server.conflict or "wal_status is lost",
+            position=stored.position,
+        )
     if server.confirmed > position:
-        raise SlotAdvanced(slot=stored.slot, confirmed=lsn_text(server.confirmed), position=stored.position)
+        raise SlotAdvanced(
+            slot=stored.slot, confirmed=lsn_text(server.confirmed), position=stored.position
+        )
     if server.flushed < position:
-        raise SourceForked(position=stored.position, reason=f"its log ends at {lsn_text(server.flushed)}")
+        raise SourceForked(
+            position=stored.position, reason=f"its log ends at {lsn_text(server.flushed)}"
+        )
     if server.active_pid is not None:
         raise SlotBusy(slot=stored.slot, pid=server.active_pid)
 
@@ -75,7 +93,9 @@ class Resumption:
 
     def _demand(self, reached: int) -> None:
         if self._awaited:
-            raise self._forked(f"the last applied commit did not come again before {lsn_text(reached)}")
+            raise self._forked(
+                f"the last applied commit did not come again before {lsn_text(reached)}"
+            )
 
     def _passed_over(self, commit: Commit) -> None:
         """Before the stored position nothing lies after the last applied commit, and that one is the same."""

@@ -31,9 +31,18 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 8 << 20  # of a page
 _SECONDS = 5  # that a page's snapshot may live
 _FIRST_WAIT, _LONGEST_WAIT = 0.01, 1.0  # seconds between two snapshots
-_PAGE = "COPY (SELECT {columns} FROM {table} t WHERE {past} ORDER BY {order} LIMIT {limit}) TO STDOUT"
-_ROWS = "COPY (SELECT {columns} FROM {table} t JOIN unnest({arrays}) k({names}) ON {match}) TO STDOUT"
-_BUSY = ("57014", "55P03", "40P01")  # query_canceled (statement_timeout), lock_not_available, deadlock_detected
+_PAGE = (
+    "COPY (SELECT {columns} FROM {table} t WHERE {past} ORDER BY {order} LIMIT {limit}) TO STDOUT"
+)
+_ROWS = (
+    "COPY (SELECT {columns} FROM {table} t JOIN unnest({arrays}) k({names}) ON {match}) TO STDOUT"
+)
+# SQLSTATEs of statement_timeout, of a lock that was not to be had, and of a deadlock.
+_BUSY = (
+    "57014",
+    "55P03",
+    "40P01",
+)
 
 
 class _Oversized(Exception):
@@ -95,13 +104,16 @@ class PageReader:
 class _Reading:
     """A page being read by a thread, which owns the connection meanwhile."""
 
-    def __init__(self, ask: Ask, settings: SourceSettings, connection: psycopg.Connection[Any] | None) -> None:
+    def __init__(
+        self, ask: Ask, settings: SourceSettings, connection: psycopg.Connection[Any] | None
+    ) -> None:
         self.connection = connection
         self.page: Page | None = None
         self.error: AgentError | None = None
         self._ask, self._settings = ask, settings
         self._ended = threading.Event()
-        self._closing = threading.Lock()  # so that `end` never meets a descriptor that is another's by now
+        # So that `end` never meets a descriptor that is another's by now
+        self._closing = threading.Lock()
         self.thread = threading.Thread(target=self._run, name="page", daemon=True)
         self.thread.start()
 
@@ -110,7 +122,10 @@ class _Reading:
         self._ended.set()
         with self._closing:
             if self.connection is not None:
-                with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self.connection.fileno())) as sock:
+                with (
+                    suppress(OSError, psycopg.Error),
+                    socket.socket(fileno=os.dup(self.connection.fileno())) as sock,
+                ):
                     sock.shutdown(socket.SHUT_RDWR)
 
     def _run(self) -> None:
@@ -123,13 +138,19 @@ class _Reading:
             self.error = error
             self._close()
         except Exception as error:  # noqa: BLE001 - a thread must not end in silence; the text may hold values
-            self.error = AgentError(detail=f"{type(error).__name__} while a page of {self._ask.resource} was read")
+            self.error = AgentError(
+                detail=f"{type(error).__name__} while a page of {self._ask.resource} was read"
+            )
             self._close()
 
     def _connect(self) -> psycopg.Connection[Any]:
         self.connection = connect(self._settings)
-        self.connection.execute("select set_config('statement_timeout', %s, false)", (f"{_SECONDS - 1}s",))
-        self.connection.execute("select set_config('idle_in_transaction_session_timeout', %s, false)", (f"{_SECONDS}s",))
+        self.connection.execute(
+            "select set_config('statement_timeout', %s, false)", (f"{_SECONDS - 1}s",)
+        )
+        self.connection.execute(
+            "select set_config('idle_in_transaction_session_timeout', %s, false)", (f"{_SECONDS}s",)
+        )
         return self.connection
 
     def _close(self) -> None:
@@ -168,7 +189,12 @@ class _Reading:
     def _possible(self, connection: psycopg.Connection[Any], keys: Sequence[Key]) -> list[Key]:
         """The keys that are values of the key's types at all: what a hand has put into the front end may be none, and so is not in the source."""
         types = {column.name: column.base_type for column in self._ask.table.columns}
-        parts = _list([sql.SQL("{}::{}").format(sql.Placeholder(), sql.SQL(types[name])) for name in self._ask.table.key])
+        parts = _list(
+            [
+                sql.SQL("{}::{}").format(sql.Placeholder(), sql.SQL(types[name]))
+                for name in self._ask.table.key
+            ]
+        )
         possible = []
         for key in keys:
             with suppress(psycopg.DataError):
@@ -181,11 +207,20 @@ class _Reading:
         sqlstate = error.sqlstate or ""
         name = f"{self._ask.table.schema}.{self._ask.table.table}"
         if sqlstate == "42501":  # insufficient_privilege, also a row security policy
-            raise ReadRefused(resource=self._ask.resource, table=name, reason=f"SQLSTATE {sqlstate}")
+            raise ReadRefused(
+                resource=self._ask.resource, table=name, reason=f"SQLSTATE {sqlstate}"
+            )
         if sqlstate[:2] == "42":  # undefined column, table ...
-            raise TableChanged(resource=self._ask.resource, table=name, change=f"it cannot be read any more (SQLSTATE {sqlstate})")
+            raise TableChanged(
+                resource=self._ask.resource,
+                table=name,
+                change=f"it cannot be read any more (SQLSTATE {sqlstate})",
+            )
         if sqlstate not in _BUSY:
-            raise SourceUnreachable(address=address(self._settings), reason=f"SQLSTATE {sqlstate} {type(error).__name__}")
+            raise SourceUnreachable(
+                address=address(self._settings),
+                reason=f"SQLSTATE {sqlstate} {type(error).__name__}",
+            )
         log.info("page_delayed resource=%s sqlstate=%s", self._ask.resource, sqlstate)
 
     def _attempt(self, connection: psycopg.Connection[Any], limit: int) -> Page | None:
@@ -194,7 +229,9 @@ class _Reading:
         stored = catalogue.storage(connection, ask.table.oid)
         connection.execute("begin isolation level repeatable read read only")
         failpoints.hit("before_page_snapshot")
-        in_recovery, text = connection.execute("select pg_is_in_recovery(), pg_current_snapshot()::text").fetchone()  # type: ignore[misc]
+        in_recovery, text = connection.execute(
+            "select pg_is_in_recovery(), pg_current_snapshot()::text"
+        ).fetchone()  # type: ignore[misc]
         if in_recovery:
             raise SourceNotPrimary(address=address(self._settings))
         if not ask.serves(catalogue.snapshot_of(text)):
@@ -206,8 +243,11 @@ class _Reading:
             log.info("page_thrown_away resource=%s", ask.resource)
             connection.execute("rollback")
             return None
-        connection.execute("set local synchronous_commit = local")  # it is only a mark; a standby that does not answer must not hold it
-        connection.execute("select pg_logical_emit_message(true, %s, %s::text)", (PAGE_PREFIX, ask.token))
+        # It is only a mark; a standby that does not answer must not hold it
+        connection.execute("set local synchronous_commit = local")
+        connection.execute(
+            "select pg_logical_emit_message(true, %s, %s::text)", (PAGE_PREFIX, ask.token)
+        )
         connection.execute("commit")
         failpoints.hit("after_page_read")
         return Page(ask.token, lines, limit, ask.keys is None and len(lines) == limit)
@@ -230,22 +270,47 @@ def _lines(connection: psycopg.Connection[Any], statement: sql.Composed) -> list
 def _statement(ask: Ask, limit: int) -> sql.Composed:
     table = ask.table
     types = {column.name: column.base_type for column in table.columns}
-    columns = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(column.name)) for column in ask.columns)
+    columns = sql.SQL(", ").join(
+        sql.SQL("t.{}").format(sql.Identifier(column.name)) for column in ask.columns
+    )
     only = sql.SQL("" if table.partitioned else "ONLY ") + sql.Identifier(table.schema, table.table)
     keys = [sql.SQL("t.{}").format(sql.Identifier(name)) for name in table.key]
     if ask.keys is not None:
-        arrays = [sql.Literal(list(column)) + sql.SQL("::text[]") for column in zip(*ask.keys, strict=True)]
+        arrays = [
+            sql.Literal(list(column)) + sql.SQL("::text[]")
+            for column in zip(*ask.keys, strict=True)
+        ]
         names = [sql.Identifier(f"k{number}") for number in range(len(keys))]
-        match = [sql.SQL("{} = k.{}::{}").format(key, name, sql.SQL(types[of])) for key, name, of in zip(keys, names, table.key, strict=True)]
-        return sql.SQL(_ROWS).format(columns=columns, table=only, arrays=_list(arrays), names=_list(names), match=sql.SQL(" AND ").join(match))
-    return sql.SQL(_PAGE).format(columns=columns, table=only, past=_past(keys, table, types, ask.after), order=_list(keys), limit=sql.Literal(limit))
+        match = [
+            sql.SQL("{} = k.{}::{}").format(key, name, sql.SQL(types[of]))
+            for key, name, of in zip(keys, names, table.key, strict=True)
+        ]
+        return sql.SQL(_ROWS).format(
+            columns=columns,
+            table=only,
+            arrays=_list(arrays),
+            names=_list(names),
+            match=sql.SQL(" AND ").join(match),
+        )
+    return sql.SQL(_PAGE).format(
+        columns=columns,
+        table=only,
+        past=_past(keys, table, types, ask.after),
+        order=_list(keys),
+        limit=sql.Literal(limit),
+    )
 
 
-def _past(keys: Sequence[sql.Composable], table: SourceTable, types: dict[str, str], after: Key | None) -> sql.Composable:
+def _past(
+    keys: Sequence[sql.Composable], table: SourceTable, types: dict[str, str], after: Key | None
+) -> sql.Composable:
     """The condition that a row comes after a key, in the order of the index; literals, since COPY takes no parameters."""
     if after is None:
         return sql.SQL("true")
-    parts = [sql.SQL("{}::{}").format(sql.Literal(part), sql.SQL(types[name])) for part, name in zip(after, table.key, strict=True)]
+    parts = [
+        sql.SQL("{}::{}").format(sql.Literal(part), sql.SQL(types[name]))
+        for part, name in zip(after, table.key, strict=True)
+    ]
     return sql.SQL("({}) > ({})").format(_list(keys), _list(parts))
 
 

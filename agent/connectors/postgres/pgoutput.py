@@ -7,7 +7,21 @@ import struct
 from typing import Final
 
 from agent.errors import ProtocolViolated
-from agent.events.changes import UNCHANGED, Begin, Change, Column, Commit, Heartbeat, HighPosition, Message, Relation, Row, Truncate, Value, lsn_text
+from agent.events.changes import (
+    UNCHANGED,
+    Begin,
+    Change,
+    Column,
+    Commit,
+    Heartbeat,
+    HighPosition,
+    Message,
+    Relation,
+    Row,
+    Truncate,
+    Value,
+    lsn_text,
+)
 
 _EPOCH_US: Final = 946_684_800_000_000  # 2000-01-01, PostgreSQL's epoch, in microseconds since 1970
 HEARTBEAT_PREFIX: Final = "unit-sync-agent"
@@ -52,8 +66,15 @@ class Decoder:
                 xid, self._xid = self._xid, 0
                 return Commit(xid, end, time_us + _EPOCH_US)
             return self._rare(kind, data, lsn)
-        except (struct.error, IndexError, ValueError):  # bytes that end too early, go on too long or are no UTF-8; the errors may quote values
-            raise ProtocolViolated(position=lsn_text(lsn), what=f"a malformed message of type {kind!r}") from None
+        # Bytes that end too early, go on too long or are no UTF-8; the errors may quote values
+        except (
+            struct.error,
+            IndexError,
+            ValueError,
+        ):
+            raise ProtocolViolated(
+                position=lsn_text(lsn), what=f"a malformed message of type {kind!r}"
+            ) from None
 
     def _rare(self, kind: bytes, data: bytes, lsn: int) -> Message | None:
         if kind == b"R":
@@ -75,23 +96,45 @@ class Decoder:
         (oid,) = _U32.unpack_from(data, offset)
         relation = self._relations.get(oid)
         if relation is None:
-            raise ProtocolViolated(position=lsn_text(lsn), what=f"a row of relation {oid} before its description")
+            raise ProtocolViolated(
+                position=lsn_text(lsn), what=f"a row of relation {oid} before its description"
+            )
         return relation
 
     def _insert(self, data: bytes, lsn: int) -> Change:
         relation = self._relation(data, 1, lsn)
-        return Change(relation, "I", None, _only_row(data, 5, relation, b"N"), False, lsn, len(data))
+        return Change(
+            relation, "I", None, _only_row(data, 5, relation, b"N"), False, lsn, len(data)
+        )
 
     def _delete(self, data: bytes, lsn: int) -> Change:
         relation = self._relation(data, 1, lsn)
-        return Change(relation, "D", _only_row(data, 5, relation, b"KO"), None, data[5] == _OLD, lsn, len(data))
+        return Change(
+            relation,
+            "D",
+            _only_row(data, 5, relation, b"KO"),
+            None,
+            data[5] == _OLD,
+            lsn,
+            len(data),
+        )
 
     def _update(self, data: bytes, lsn: int) -> Change:
         relation = self._relation(data, 1, lsn)
         if data[5] == _NEW:
-            return Change(relation, "U", None, _only_row(data, 5, relation, b"N"), False, lsn, len(data))
+            return Change(
+                relation, "U", None, _only_row(data, 5, relation, b"N"), False, lsn, len(data)
+            )
         old, offset = _row(data, 5, relation, b"KO")
-        return Change(relation, "U", old, _only_row(data, offset, relation, b"N"), data[5] == _OLD, lsn, len(data))
+        return Change(
+            relation,
+            "U",
+            old,
+            _only_row(data, offset, relation, b"N"),
+            data[5] == _OLD,
+            lsn,
+            len(data),
+        )
 
 
 def _only_row(data: bytes, offset: int, relation: Relation, kinds: bytes) -> Row:

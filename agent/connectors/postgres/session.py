@@ -14,9 +14,18 @@ from agent.events.values import SESSION
 from agent.tls import Refusal, Trust, asked
 
 _PATIENCE = 25.0  # seconds without an answer after which the line counts as dead; statements of ours end after 20
-_SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"  # the protocol's question whether the server speaks TLS
+_SSL_REQUEST = (
+    b"\x00\x00\x00\x08\x04\xd2\x16\x2f"  # the protocol's question whether the server speaks TLS
+)
 _UNVERIFIED = ("certificate verify failed", "does not match host name")
-_REFUSED = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "pg_hba.conf rejects", "is not permitted to log in", "does not exist")
+_REFUSED = (
+    "authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "pg_hba.conf rejects",
+    "is not permitted to log in",
+    "does not exist",
+)
 
 
 def address(settings: SourceSettings) -> str:
@@ -40,7 +49,10 @@ def conninfo(settings: SourceSettings, replication: bool = False) -> str:
         "keepalives_interval": 3,
         "keepalives_count": 3,
         "tcp_user_timeout": 25_000,
-        "options": " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in _session(replication).items()),
+        "options": " ".join(
+            f"-c {name}={value.replace(' ', chr(92) + ' ')}"
+            for name, value in _session(replication).items()
+        ),
     }
     if replication:
         parameters["replication"] = "database"
@@ -49,7 +61,11 @@ def conninfo(settings: SourceSettings, replication: bool = False) -> str:
 
 def _session(replication: bool) -> dict[str, str]:
     """Session settings: the one text form of values; no statement of ours may last; a new row security policy must stop us, not filter."""
-    return SESSION if replication else {**SESSION, "statement_timeout": "20s", "lock_timeout": "5s", "row_security": "off"}
+    return (
+        SESSION
+        if replication
+        else {**SESSION, "statement_timeout": "20s", "lock_timeout": "5s", "row_security": "off"}
+    )
 
 
 def connect(settings: SourceSettings, replication: bool = False) -> psycopg.Connection[Any]:
@@ -69,10 +85,14 @@ def guarded(settings: SourceSettings) -> Iterator[None]:
 
 def _ours(error: psycopg.Error, settings: SourceSettings) -> AgentError:
     if error.sqlstate:
-        return SourceUnreachable(address=address(settings), reason=f"SQLSTATE {error.sqlstate} {type(error).__name__}")
+        return SourceUnreachable(
+            address=address(settings), reason=f"SQLSTATE {error.sqlstate} {type(error).__name__}"
+        )
     message = str(error).strip()
     if any(sign in message for sign in _REFUSED):
-        return LoginRefused(peer="the business database", user=settings.user, reason=message.splitlines()[-1])
+        return LoginRefused(
+            peer="the business database", user=settings.user, reason=message.splitlines()[-1]
+        )
     reason = message.splitlines()[0] if message else type(error).__name__
     if found := unverified(settings, message):
         reason = f"TLS: certificate verify failed: {found.reason}"

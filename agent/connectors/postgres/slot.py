@@ -52,7 +52,13 @@ class SlotRefused(Exception):
         super().__init__(sqlstate)
 
 
-def create(replication: psycopg.Connection[Any], side: psycopg.Connection[Any], settings: SourceSettings, slot: str, timeout: float) -> str:
+def create(
+    replication: psycopg.Connection[Any],
+    side: psycopg.Connection[Any],
+    settings: SourceSettings,
+    slot: str,
+    timeout: float,
+) -> str:
     """Makes the slot; returns its consistent point: the stream begins with the first commit after it.
 
     Raises SlotTimeout, SlotRefused, SourceUnreachable; then there is no slot.
@@ -113,10 +119,13 @@ def _cancel(replication: psycopg.Connection[Any]) -> None:
 def drop(replication: psycopg.Connection[Any], settings: SourceSettings, slot: str) -> None:
     """Drops a slot that was made by this very command."""
     with guarded(settings):
-        result = replication.pgconn.exec_(sql.SQL(_DROP).format(slot=sql.Identifier(slot)).as_bytes(replication))
+        result = replication.pgconn.exec_(
+            sql.SQL(_DROP).format(slot=sql.Identifier(slot)).as_bytes(replication)
+        )
     if result.status != ExecStatus.COMMAND_OK:
         raise SourceUnreachable(
-            address=address(settings), reason=f"DROP_REPLICATION_SLOT: SQLSTATE {(result.error_field(DiagnosticField.SQLSTATE) or b'').decode()}"
+            address=address(settings),
+            reason=f"DROP_REPLICATION_SLOT: SQLSTATE {(result.error_field(DiagnosticField.SQLSTATE) or b'').decode()}",
         )
 
 
@@ -126,8 +135,15 @@ def waited_for(connection: psycopg.Connection[Any], horizon: int | None = None) 
         rows = connection.execute(_WAITED_FOR).fetchall()
     else:
         rows = connection.execute(
-            f"select * from ({_WAITED_FOR}) w where age >= pg_snapshot_xmax(pg_current_snapshot())::text::int8 - %s", (horizon,)
+            f"select * from ({_WAITED_FOR}) w where age >= pg_snapshot_xmax(pg_current_snapshot())::text::int8 - %s",
+            (horizon,),
         ).fetchall()
     return [
-        WaitedFor(who, application or "?", since.isoformat(timespec="seconds") if since else "?", state or "?") for who, application, since, state, _ in rows
+        WaitedFor(
+            who,
+            application or "?",
+            since.isoformat(timespec="seconds") if since else "?",
+            state or "?",
+        )
+        for who, application, since, state, _ in rows
     ]

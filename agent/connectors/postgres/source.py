@@ -36,7 +36,9 @@ class PostgresSource:
         self._replication: psycopg.Connection[Any] | None = None  # the wire's, once there is one
         self._wire: Wire | None = None
         self._pages = PageReader(settings.source)
-        self._asked = self._delivered = ""  # tokens of the last page asked for, of the last high position
+        self._asked = self._delivered = (
+            ""  # tokens of the last page asked for, of the last high position
+        )
         self._decoder = Decoder()
         self._resumption: Resumption | None = None
         self._publication: catalogue.Publication | None = None
@@ -60,8 +62,13 @@ class PostgresSource:
             self._publication = self._published()
         self._partitions = None
         if self._side.info.server_version < FOLLOWS_SINCE:
-            fingerprints = {(r.schema_name, r.table_name): stored.fingerprints.get(r.name, {}) for r in self._settings.resource}
-            self._partitions = Partitions({name: parts["leaves"] for name, parts in fingerprints.items() if "leaves" in parts})
+            fingerprints = {
+                (r.schema_name, r.table_name): stored.fingerprints.get(r.name, {})
+                for r in self._settings.resource
+            }
+            self._partitions = Partitions(
+                {name: parts["leaves"] for name, parts in fingerprints.items() if "leaves" in parts}
+            )
         self._decoder = Decoder()
         self._resumption = Resumption(stored, server.confirmed)
         self._acknowledged = lsn_number(stored.position)
@@ -86,7 +93,9 @@ class PostgresSource:
         if publication is None:
             raise PublicationWrong(publication=name, reason="it does not exist")
         if publication.operations != "iudt":
-            raise PublicationWrong(publication=name, reason="it must publish insert, update, delete and truncate")
+            raise PublicationWrong(
+                publication=name, reason="it must publish insert, update, delete and truncate"
+            )
         return publication
 
     def unpublished(self, schema: str, table: str) -> str:
@@ -96,11 +105,19 @@ class PostgresSource:
         if (schema, table) not in self._publication.tables:
             return "it is not in the publication"
         filtered, listed = self._publication.tables[schema, table]
-        return "it has a row filter there" if filtered else "it has a column list there" if listed else ""
+        return (
+            "it has a row filter there"
+            if filtered
+            else "it has a column list there"
+            if listed
+            else ""
+        )
 
     def _sender_timeout(self) -> float:
         """wal_sender_timeout in seconds; an hour stands for none."""
-        row = self._connection.execute("select setting::float8 / 1000 from pg_settings where name = 'wal_sender_timeout'").fetchone()
+        row = self._connection.execute(
+            "select setting::float8 / 1000 from pg_settings where name = 'wal_sender_timeout'"
+        ).fetchone()
         return float(row[0]) if row is not None and row[0] else 3600.0
 
     @property
@@ -111,9 +128,14 @@ class PostgresSource:
 
     def tables(self) -> dict[tuple[str, str], SourceTable]:
         """See Source.tables."""
-        names = [(resource.schema_name, resource.table_name) for resource in self._settings.resource]
+        names = [
+            (resource.schema_name, resource.table_name) for resource in self._settings.resource
+        ]
         with guarded(self._settings.source):
-            return {name: entry.table for name, entry in catalogue.tables(self._connection, names).items()}
+            return {
+                name: entry.table
+                for name, entry in catalogue.tables(self._connection, names).items()
+            }
 
     def read(self, timeout: float) -> Iterator[Message]:
         """See Source.read."""
@@ -158,14 +180,22 @@ class PostgresSource:
 
     def fingerprints(self) -> dict[tuple[str, str], Fingerprint]:
         """See Source.fingerprints."""
-        listed = {(resource.schema_name, resource.table_name): resource.needed_columns for resource in self._settings.resource}
+        listed = {
+            (resource.schema_name, resource.table_name): resource.needed_columns
+            for resource in self._settings.resource
+        }
         with guarded(self._settings.source):
             found = catalogue.fingerprints(self._connection, self._settings.publication, listed)
             if self._partitions is None:
                 return found
-            written = self._acknowledged + catalogue.written_bytes_past(self._connection, lsn_text(self._acknowledged))
+            written = self._acknowledged + catalogue.written_bytes_past(
+                self._connection, lsn_text(self._acknowledged)
+            )
             tell = self._partitions.tell
-            return {name: now._replace(leaves=tell(name, now.leaves, written, self._acknowledged)) for name, now in found.items()}
+            return {
+                name: now._replace(leaves=tell(name, now.leaves, written, self._acknowledged))
+                for name, now in found.items()
+            }
 
     def acknowledge(self, position: int) -> None:
         """See Source.acknowledge."""

@@ -17,7 +17,14 @@ import psycopg
 from psycopg.pq import DiagnosticField, ExecStatus
 
 from agent.connectors.postgres.acknowledgement import Acknowledgement, Status
-from agent.errors import AgentError, PublicationWrong, SlotBusy, SlotLost, SlotMissing, SourceUnreachable
+from agent.errors import (
+    AgentError,
+    PublicationWrong,
+    SlotBusy,
+    SlotLost,
+    SlotMissing,
+    SourceUnreachable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +53,19 @@ class Wire:
     """One replication connection. A thread sends status updates in time even while the owner waits for the front end."""
 
     def __init__(
-        self, connection: psycopg.Connection[Any], acknowledgement: Acknowledgement, front_silent_since: Callable[[], float | None], address: str
+        self,
+        connection: psycopg.Connection[Any],
+        acknowledgement: Acknowledgement,
+        front_silent_since: Callable[[], float | None],
+        address: str,
     ) -> None:
         self._connection = connection
         self._pgconn = connection.pgconn
         self._acknowledgement = acknowledgement
         self._front_silent_since = front_silent_since
         self._address = address
-        self._lock = threading.Lock()  # of the connection (libpq: one thread at a time) and of what is decided to be sent
+        # Of the connection (libpq: one thread at a time) and of what is decided to be sent
+        self._lock = threading.Lock()
         self._ended = threading.Event()
         self._reason = ""
         self._poll = select.poll()
@@ -142,7 +154,9 @@ class Wire:
         if status is None:
             return
         now = time.time_ns() // 1000 - _EPOCH_US
-        data = _STATUS.pack(b"r", status.position, status.position, status.position, now, status.ask)
+        data = _STATUS.pack(
+            b"r", status.position, status.position, status.position, now, status.ask
+        )
         try:
             self._pgconn.put_copy_data(data)
             self._pgconn.flush()
@@ -153,7 +167,8 @@ class Wire:
         """The timer thread: updates when due; ends the connection when it must not hold the server up."""
         while not self._ended.wait(_TICK):
             now = time.monotonic()
-            if self._unread.poll(0):  # the owner is busy with the front end: what waits here shows that the server lives
+            # The owner is busy with the front end: what waits here shows that the server lives
+            if self._unread.poll(0):
                 self._acknowledgement.heard(now)
             self._reason = self._acknowledgement.give_up(self._front_silent_since(), now)
             if self._reason:
@@ -171,15 +186,30 @@ class Wire:
         """Why the server ended the stream."""
         with self._lock:
             result = None if self._reason else self._pgconn.get_result()
-        sqlstate = (result.error_field(DiagnosticField.SQLSTATE) or b"").decode() if result is not None else ""
-        if sqlstate == "42704":  # undefined_object, while the log is decoded: before 18 that is an error, and stays one
-            reason = "changes were written while it did not exist, and this server cannot pass over them"
+        sqlstate = (
+            (result.error_field(DiagnosticField.SQLSTATE) or b"").decode()
+            if result is not None
+            else ""
+        )
+        if (
+            sqlstate == "42704"
+        ):  # undefined_object, while the log is decoded: before 18 that is an error, and stays one
+            reason = (
+                "changes were written while it did not exist, and this server cannot pass over them"
+            )
             return PublicationWrong(publication=self._publication, reason=reason)
-        return SourceUnreachable(address=self._address, reason=f"SQLSTATE {sqlstate}") if sqlstate else self._gone()
+        return (
+            SourceUnreachable(address=self._address, reason=f"SQLSTATE {sqlstate}")
+            if sqlstate
+            else self._gone()
+        )
 
     def _gone(self, error: Exception | None = None) -> SourceUnreachable:
         reason = self._reason or (str(error) if error else "the server ended the stream")
-        return SourceUnreachable(address=self._address, reason=reason.strip().splitlines()[0] if reason.strip() else "connection lost")
+        return SourceUnreachable(
+            address=self._address,
+            reason=reason.strip().splitlines()[0] if reason.strip() else "connection lost",
+        )
 
 
 def _refusal(sqlstate: str, slot: str, address: str) -> AgentError:
