@@ -12,7 +12,6 @@ from agent.config import Settings
 from agent.errors import ServiceAway
 from agent.front.opening import open_reader
 from agent.front.reader import Reader
-from agent.front.schema import requests
 from agent.health import asked
 
 TAKEN_UP = 30.0  # seconds in which a service that runs takes a request up
@@ -64,7 +63,9 @@ def _asked(
         "report": "{}",
     }
     with reader.writing() as connection:
-        connection.execute(insert(requests).values(**row, asked_us=time.time_ns() // 1000))
+        connection.execute(
+            insert(reader.own.requests).values(**row, asked_us=time.time_ns() // 1000)
+        )
     try:
         for answer in _answers(settings, reader, request, resource):
             progress(answer)
@@ -73,7 +74,9 @@ def _asked(
         raise ServiceAway(agent=settings.agent, seconds=f"{TAKEN_UP:g}")
     finally:
         with reader.writing() as connection:
-            connection.execute(delete(requests).where(requests.c.id == request))
+            connection.execute(
+                delete(reader.own.requests).where(reader.own.requests.c.id == request)
+            )
 
 
 def _answers(settings: Settings, reader: Reader, request: str, resource: str) -> Iterator[Answer]:
@@ -82,7 +85,9 @@ def _answers(settings: Settings, reader: Reader, request: str, resource: str) ->
     while time.monotonic() < deadline:
         with reader.connection() as connection:
             state, report = connection.execute(
-                select(requests.c.state, requests.c.report).where(requests.c.id == request)
+                select(reader.own.requests.c.state, reader.own.requests.c.report).where(
+                    reader.own.requests.c.id == request
+                )
             ).one()
         if (state, report) != last or (
             state == "running" and asked(settings.service.listen, settings.agent, _LOOK) is not None

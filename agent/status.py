@@ -22,7 +22,6 @@ from agent.errors import AgentError, Suspend
 from agent.front.base import PAGES, Copy
 from agent.front.opening import open_reader
 from agent.front.reader import Reader
-from agent.front.schema import outbox
 from agent.health import asked
 from agent.messages import mark, translate
 
@@ -132,13 +131,10 @@ def _suspension(row: Mapping[str, Any]) -> Suspend | None:
 
 
 def _bytes_waiting(reader: Reader, batch: int) -> int:
+    outbox = reader.own.outbox
+    waiting = select(func.sum(func.length(outbox.c.payload))).where(outbox.c.batch > batch)
     with reader.engine.connect() as connection:
-        return int(
-            connection.execute(
-                select(func.sum(func.length(outbox.c.payload))).where(outbox.c.batch > batch)
-            ).scalar_one()
-            or 0
-        )
+        return int(connection.execute(waiting).scalar_one() or 0)
 
 
 def _source(settings: Settings, horizon: int) -> dict[str, Any]:

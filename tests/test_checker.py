@@ -20,6 +20,7 @@ from tests.checker.__main__ import DIFFERENT, EQUAL, USAGE, main
 from tests.checker.acks import AckSampler
 from tests.checker.commits import watched
 from tests.checker.configuration import shared_tables
+from tests.checker.front import own
 from tests.checker.journal import Intent, Journal, Outcome, read_journal
 from tests.checker.prefix import PrefixReader
 from tests.checker.replay import headers_of, messages
@@ -440,7 +441,7 @@ def test_the_journal_against_the_ledger(scene: Scene, front: Path, tmp_path: Pat
 
 def test_a_slot_past_the_stored_position(scene: Scene, front: Path) -> None:
     """O8, for as long as it lasts."""
-    damage(front, "UPDATE sync_agent_state SET position = '0/1'")
+    damage(front, own(front, "UPDATE sync_agent_state SET position = '0/1'"))
     acks = AckSampler(scene.place.source, scene.place.slot, front)
     with acks:
         eventually(lambda: acks.samples >= 10, what="ten samples")

@@ -18,7 +18,7 @@ from agent import __version__, app, status
 from agent.cli import execute
 from agent.config import Settings, load
 from agent.errors import AnotherAgent, FrontUnreachable
-from agent.front import schema
+from agent.front.schema import AgentTables
 from agent.health import HealthServer
 from agent.metrics import CONNECTED, Metrics
 from tests.services.processes import free_port
@@ -295,10 +295,10 @@ def front(config: Path) -> Settings:
     )
     settings = load(config)
     settings.directory.mkdir()
-    engine = create_engine(settings.front_url)
+    engine, own = create_engine(settings.front_url), AgentTables(settings.agent)
     time_us = 1_700_000_000_000_000
     with engine.begin() as connection:
-        schema.metadata.create_all(connection)
+        own.metadata.create_all(connection)
         texts = {
             "agent_uuid": "u",
             "agent_name": "tax",
@@ -319,18 +319,16 @@ def front(config: Path) -> Settings:
             "batch": 5,
         }
         connection.execute(
-            insert(schema.state).values(
-                position="0/10", position_time_us=time_us, **texts, **numbers
-            )
+            insert(own.state).values(position="0/10", position_time_us=time_us, **texts, **numbers)
         )
         connection.execute(
-            insert(schema.published).values(
+            insert(own.published).values(
                 id=1, number=40, event_id="e", batch=4, position="0/8", time_us=time_us
             )
         )
         outbox = {"part": 0, "time_us": time_us, "payload": b"12345"}
         connection.execute(
-            insert(schema.outbox),
+            insert(own.outbox),
             [
                 {"batch": n, "first_number": n * 10 - 9, "last_number": n * 10, **outbox}
                 for n in (4, 5)
@@ -352,7 +350,7 @@ def front(config: Path) -> Settings:
             "code": "ROW_REFUSED",
             "details": details,
         }
-        connection.execute(insert(schema.resource), [well | common, stopped | common])
+        connection.execute(insert(own.resource), [well | common, stopped | common])
     engine.dispose()
     return settings
 

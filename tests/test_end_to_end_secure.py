@@ -1,9 +1,7 @@
 """A whole agent over verified TLS with passwords on both sides and exactly the rights docs/OPERATIONS.md names, with each client."""
 
 import json
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -13,6 +11,7 @@ from psycopg import sql
 from agent.config.loading import load
 from agent.publish import topics
 from tests.agent_process import Installation, url
+from tests.checker.front import at_front
 from tests.checker.unit import create_tables
 from tests.checker.writer import Writer
 from tests.conftest import fresh_database
@@ -124,5 +123,4 @@ def prepare(place: Installation, broker: KafkaBroker, mechanism: Mechanism) -> N
 
 def agent_uuid(place: Installation) -> str:
     """The transactional id, where docs/OPERATIONS.md says it stands."""
-    with closing(sqlite3.connect(place.front_file)) as connection:
-        return str(connection.execute("SELECT agent_uuid FROM sync_agent_state").fetchone()[0])
+    return str(at_front(place.front_file, "SELECT agent_uuid FROM sync_agent_state")[0][0])

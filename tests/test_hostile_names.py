@@ -126,17 +126,19 @@ def drop_roles(owner: psycopg.Connection[Any]) -> None:
 
 
 def test_in_a_sqlite_front_end(tmp_path: Path) -> None:
-    through(SqliteFront(f"sqlite:///{tmp_path}/front.db", 5.0), tables(), ("sqlite_",))
+    through(SqliteFront(f"sqlite:///{tmp_path}/front.db", 5.0, "unit"), tables(), ("sqlite_",))
 
 
 def test_in_a_postgres_front_end(database: str) -> None:
-    through(PostgresFront(sqlalchemy_url(database), None, 5.0), tables(forbidden="."))
+    through(PostgresFront(sqlalchemy_url(database), None, 5.0, "unit"), tables(forbidden="."))
 
 
 def test_in_a_mariadb_front_end(mariadb_database: str) -> None:
     """Names MariaDB can hold: no sign beyond the basic plane, no blank at the end."""
     through(
-        MariaDbFront(mariadb_database.replace("mariadb://", "mariadb+pymysql://", 1), None, 5.0),
+        MariaDbFront(
+            mariadb_database.replace("mariadb://", "mariadb+pymysql://", 1), None, 5.0, "unit"
+        ),
         tables(mariadb=True),
     )
 
@@ -205,16 +207,19 @@ def test_a_name_the_front_end_cannot_hold_is_refused(
             ),
             None,
             5.0,
+            "unit",
         )
     else:
-        front = PostgresFront(sqlalchemy_url(request.getfixturevalue("database")), None, 5.0)
+        front = PostgresFront(
+            sqlalchemy_url(request.getfixturevalue("database")), None, 5.0, "unit"
+        )
     for table, column in ((name, "plain"), ("plain", name)):
         refused(front, table, column)
     front.engine.dispose()
 
 
 def test_a_table_sqlite_keeps_for_itself_is_refused(tmp_path: Path) -> None:
-    front = SqliteFront(f"sqlite:///{tmp_path}/front.db", 5.0)
+    front = SqliteFront(f"sqlite:///{tmp_path}/front.db", 5.0, "unit")
     refused(front, "SQLite_x", "plain")
     front.engine.dispose()
 

@@ -15,9 +15,9 @@ from agent import requests
 from agent.cli import execute
 from agent.config import Settings, load
 from agent.errors import ServiceAway
-from agent.front import schema
 from agent.front.base import Request
 from agent.front.opening import open_front
+from agent.front.schema import AgentTables
 from agent.requests import Answer
 from tests.test_config import SMALL
 
@@ -105,9 +105,9 @@ def run(capsys: pytest.CaptureFixture[str], config: Path, *arguments: str) -> tu
 
 def left_over(settings: Settings) -> int:
     """Requests that stand in the front end."""
-    engine = create_engine(settings.front_url)
+    engine, own = create_engine(settings.front_url), AgentTables(settings.agent)
     with engine.connect() as connection:
-        count = connection.execute(select(func.count()).select_from(schema.requests)).scalar_one()
+        count = connection.execute(select(func.count()).select_from(own.requests)).scalar_one()
     engine.dispose()
     return int(count)
 

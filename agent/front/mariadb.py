@@ -1,7 +1,7 @@
 """The front end in MariaDB, and MySQL 8 by the same statements: bytewise keys, one upsert of many rows."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from agent.errors import (
 )
 from agent.events.lines import line_of
 from agent.front.base import Written
+from agent.front.former import move_rows, renames
 from agent.front.mariadb_columns import Columns, Unfit, column_type, declared, holds, quoted
 from agent.front.mariadb_session import COLLATIONS, LEAST_PACKET, mariadb_engine
 from agent.front.store import SqlFront
@@ -80,6 +81,7 @@ _NEEDS = {
     "DELETE": "DELETE FROM {table} WHERE 1 = 0",
 }
 _DENIED = frozenset({1142, 1143})
+_EXISTS = frozenset({1050})  # an earlier attempt to move the rows was ended
 
 
 def _denied(connection: Connection, statement: str) -> bool:
@@ -91,22 +93,25 @@ def _denied(connection: Connection, statement: str) -> bool:
 
 
 class MariaDbFront(SqlFront):
-    """See Front. The lock is GET_LOCK of the writing session, named after the database."""
+    """See Front. The lock is GET_LOCK of the writing session, named after database and agent."""
 
-    def __init__(self, url: str, password: Callable[[], str] | None, lock_wait: float) -> None:
-        super().__init__(mariadb_engine(url, password, lock_wait))
+    def __init__(
+        self, url: str, password: Callable[[], str] | None, lock_wait: float, agent: str
+    ) -> None:
+        super().__init__(mariadb_engine(url, password, lock_wait), agent)
         self._collation = COLLATIONS[self.engine.url.get_backend_name()]
         self._packet = LEAST_PACKET
         self._columns: dict[str, Columns] = {}  # by resource, as `check` found them
         self._failed = False  # the open transaction has met an error
 
-    def lock(self, connection: Connection) -> None:
-        """See SqlFront.lock."""
+    def take_lock(self, connection: Connection, former: bool) -> None:
+        """See SqlFront.take_lock."""
         database, self._packet = connection.execute(
             text("SELECT database(), @@max_allowed_packet")
         ).one()
+        what = database if former else f"{database}\0{self.agent}"
         name = {
-            "name": f"sync_agent.{hashlib.blake2b(database.encode(), digest_size=16).hexdigest()}",
+            "name": f"sync_agent.{hashlib.blake2b(what.encode(), digest_size=16).hexdigest()}",
             "patience": _LOCK_PATIENCE,
         }
         if connection.execute(text("SELECT get_lock(:name, :patience)"), name).scalar_one() != 1:
@@ -115,6 +120,19 @@ class MariaDbFront(SqlFront):
 
     def unlock(self) -> None:
         """The session's end gives the lock back."""
+
+    def rename(self, connection: Connection, suffixes: Collection[str]) -> None:
+        """See OwnTables.rename. To rename takes rights (ALTER, DROP) that version 0.1 did not ask for: without them the rows are moved."""
+        pairs = renames(self.agent, suffixes)
+        listed = ", ".join(f"{before} TO {after}" for before, after in pairs)
+        try:
+            connection.exec_driver_sql(f"RENAME TABLE {listed}")
+        except DBAPIError as error:
+            if error.orig is None or error.orig.args[0] not in (_DENIED | _EXISTS):
+                raise
+            connection.rollback()
+            move_rows(connection, self.agent, suffixes)
+        connection.commit()
 
     # ---- errors
 

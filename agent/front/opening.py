@@ -37,20 +37,20 @@ def front_of(settings: Settings) -> SqlFront:
         case "sqlite":
             from agent.front.sqlite import SqliteFront
 
-            return SqliteFront(settings.front_url, wait)
+            return SqliteFront(settings.front_url, wait, settings.agent)
         case "postgresql":
             from agent.front.postgres import PostgresFront
 
-            return PostgresFront(settings.front_url, _password(settings), wait)
+            return PostgresFront(settings.front_url, _password(settings), wait, settings.agent)
         case _:
             from agent.front.mariadb import MariaDbFront
 
-            return MariaDbFront(settings.front_url, _password(settings), wait)
+            return MariaDbFront(settings.front_url, _password(settings), wait, settings.agent)
 
 
 def open_reader(settings: Settings) -> Reader:
     """The front end for reading, beside the writer. Raises FrontUnreachable (no such SQLite file), FrontUnfit."""
-    return Reader(_reading_engine(settings))
+    return Reader(_reading_engine(settings), settings.agent)
 
 
 def _reading_engine(settings: Settings) -> Engine:

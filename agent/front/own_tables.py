@@ -27,21 +27,8 @@ from sqlalchemy.sql.elements import quoted_name
 
 from agent.errors import AgentError, FrontUnreachable, Suspend
 from agent.front.base import Copy, Request, copy_of
-from agent.front.schema import (
-    applied,
-    copies,
-    fingerprints,
-    metadata,
-    occupants,
-    outbox,
-    published,
-    requests,
-    state,
-    topic_keys,
-)
-from agent.front.schema import holes as hole_rows
-from agent.front.schema import resource as resources
-from agent.front.schema import withheld as kept
+from agent.front.former import former, renames
+from agent.front.schema import AgentTables
 from agent.resource import Key, Target
 
 
@@ -50,8 +37,10 @@ class OwnTables(ABC):
 
     errors: ClassVar[tuple[type[Exception], ...]] = (SQLAlchemyError,)
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, agent: str) -> None:
         self.engine = engine
+        self.agent = agent
+        self.own = AgentTables(agent)
         self._asked_at: float | None = None
         self._connection: Connection | None = None
 
@@ -106,23 +95,23 @@ class OwnTables(ABC):
         self, name: str, state: str, copy: Copy | None, code: str = "", details: str = "{}"
     ) -> None:
         self.connection.execute(
-            update(resources)
-            .where(resources.c.name == name)
+            update(self.own.resource)
+            .where(self.own.resource.c.name == name)
             .values(state=state, code=code, details=details)
         )
-        self.connection.execute(delete(copies).where(copies.c.name == name))
+        self.connection.execute(delete(self.own.copies).where(self.own.copies.c.name == name))
         if copy is not None:
             self.connection.execute(
-                insert(copies).values(name=name, progress=json.dumps(copy._asdict()))
+                insert(self.own.copies).values(name=name, progress=json.dumps(copy._asdict()))
             )
 
     def note(self, resource: str, holes: Collection[Key], filled: Collection[Key]) -> None:
         """See Front.note."""
         with self.guarded():
-            self._forget(hole_rows, resource, (*filled, *holes))
+            self._forget(self.own.holes, resource, (*filled, *holes))
             if holes:
                 self.connection.execute(
-                    insert(hole_rows),
+                    insert(self.own.holes),
                     [
                         {"name": resource, "digest": _digest(key), "row_key": json.dumps(key)}
                         for key in holes
@@ -140,25 +129,31 @@ class OwnTables(ABC):
     def keep_occupants(self, resource: str, texts: Mapping[Key, str]) -> None:
         """See Front.keep_occupants."""
         with self.guarded():
-            self._forget(occupants, resource, texts)
+            self._forget(self.own.occupants, resource, texts)
             rows = [
                 {"name": resource, "digest": _digest(key), "row_key": json.dumps(key), "held": text}
                 for key, text in texts.items()
                 if text
             ]
             if rows:
-                self.connection.execute(insert(occupants), rows)
+                self.connection.execute(insert(self.own.occupants), rows)
 
     def occupants(self, resource: str, keys: Collection[Key]) -> dict[Key, str]:
         """See Front.occupants."""
-        question = select(occupants.c.row_key, occupants.c.held).where(occupants.c.name == resource)
-        rows = self._asked(question.where(occupants.c.digest.in_([_digest(key) for key in keys])))
+        question = select(self.own.occupants.c.row_key, self.own.occupants.c.held).where(
+            self.own.occupants.c.name == resource
+        )
+        rows = self._asked(
+            question.where(self.own.occupants.c.digest.in_([_digest(key) for key in keys]))
+        )
         return {tuple(json.loads(key)): held for key, held in rows}
 
     def forget_occupants(self, resource: str) -> None:
         """See Front.forget_occupants."""
         with self.guarded():
-            self.connection.execute(delete(occupants).where(occupants.c.name == resource))
+            self.connection.execute(
+                delete(self.own.occupants).where(self.own.occupants.c.name == resource)
+            )
 
     def suspend(self, error: Suspend) -> None:
         """See Front.suspend."""
@@ -171,7 +166,9 @@ class OwnTables(ABC):
                 error.code,
                 json.dumps(error.values, ensure_ascii=False, default=str),
             )
-            self.connection.execute(delete(hole_rows).where(hole_rows.c.name == error.resource))
+            self.connection.execute(
+                delete(self.own.holes).where(self.own.holes.c.name == error.resource)
+            )
             self.connection.commit()
 
     def start_copy(self, resource: str, copy: Copy) -> None:
@@ -188,16 +185,16 @@ class OwnTables(ABC):
         """See Front.begin_generation."""
         with self.guarded():
             self.connection.execute(
-                update(resources)
-                .where(resources.c.name == resource)
-                .values(generation=resources.c.generation + 1, seq=0)
+                update(self.own.resource)
+                .where(self.own.resource.c.name == resource)
+                .values(generation=self.own.resource.c.generation + 1, seq=0)
             )
             self._move(resource, "copying", copy)
             self.connection.commit()
 
     def _republishes(self, name: str) -> bool:
         progress = self.connection.execute(
-            select(copies.c.progress).where(copies.c.name == name)
+            select(self.own.copies.c.progress).where(self.own.copies.c.name == name)
         ).scalar_one_or_none()
         return progress is not None and copy_of(json.loads(progress)).republish
 
@@ -206,7 +203,7 @@ class OwnTables(ABC):
     ) -> None:
         """See Front.withhold."""
         with self.guarded():
-            self._forget(kept, resource, (*released, *withheld))
+            self._forget(self.own.withheld, resource, (*released, *withheld))
             if withheld:
                 found = [
                     {
@@ -217,14 +214,16 @@ class OwnTables(ABC):
                     }
                     for key, told in withheld.items()
                 ]
-                self.connection.execute(insert(kept), found)
+                self.connection.execute(insert(self.own.withheld), found)
 
     def topic_keys(self, resource: str, limit: int) -> list[str]:
         """See Front.topic_keys."""
         return [
             str(row[0])
             for row in self._asked(
-                select(topic_keys.c.row_key).where(topic_keys.c.name == resource).limit(limit)
+                select(self.own.topic_keys.c.row_key)
+                .where(self.own.topic_keys.c.name == resource)
+                .limit(limit)
             )
         ]
 
@@ -233,14 +232,15 @@ class OwnTables(ABC):
         with self.guarded():
             digests = [text_digest(key) for key in keys]
             self.connection.execute(
-                delete(topic_keys).where(
-                    topic_keys.c.name == resource, topic_keys.c.digest.in_(digests)
+                delete(self.own.topic_keys).where(
+                    self.own.topic_keys.c.name == resource,
+                    self.own.topic_keys.c.digest.in_(digests),
                 )
             )
 
     def outbox_bytes(self) -> int:
         """See Front.outbox_bytes."""
-        return int(self._asked(select(func.sum(func.length(outbox.c.payload))))[0][0] or 0)
+        return int(self._asked(select(func.sum(func.length(self.own.outbox.c.payload))))[0][0] or 0)
 
     def _asked(self, question: Select[*tuple[Any, ...]]) -> Sequence[Sequence[Any]]:
         """The answer to a question; leaves no transaction open where none was."""
@@ -254,17 +254,17 @@ class OwnTables(ABC):
     def requests(self) -> list[Request]:
         """See Front.requests."""
         columns = (
-            requests.c.id,
-            requests.c.kind,
-            requests.c.resource,
-            requests.c.allow_deletes,
-            requests.c.report,
-            requests.c.state,
+            self.own.requests.c.id,
+            self.own.requests.c.kind,
+            self.own.requests.c.resource,
+            self.own.requests.c.allow_deletes,
+            self.own.requests.c.report,
+            self.own.requests.c.state,
         )
         rows = self._asked(
             select(*columns)
-            .where(requests.c.state.in_(("asked", "running")))
-            .order_by(requests.c.asked_us)
+            .where(self.own.requests.c.state.in_(("asked", "running")))
+            .order_by(self.own.requests.c.asked_us)
         )
         return [
             Request(
@@ -283,16 +283,20 @@ class OwnTables(ABC):
         text = json.dumps(report, ensure_ascii=False)
         with self._riding():
             found = self.connection.execute(
-                update(requests).where(requests.c.id == request).values(state=state, report=text)
+                update(self.own.requests)
+                .where(self.own.requests.c.id == request)
+                .values(state=state, report=text)
             ).rowcount
         return bool(found)
 
     def keep_fingerprint(self, resource: str, parts: Mapping[str, str]) -> None:
         """See Front.keep_fingerprint."""
         with self._riding():
-            self.connection.execute(delete(fingerprints).where(fingerprints.c.name == resource))
             self.connection.execute(
-                insert(fingerprints).values(name=resource, parts=json.dumps(parts))
+                delete(self.own.fingerprints).where(self.own.fingerprints.c.name == resource)
+            )
+            self.connection.execute(
+                insert(self.own.fingerprints).values(name=resource, parts=json.dumps(parts))
             )
 
     @contextmanager
@@ -306,18 +310,33 @@ class OwnTables(ABC):
 
     # ---- init
 
+    def adopt(self, connection: Connection) -> None:
+        """Gives tables of version 0.1 that are this agent's their own names, under the lock. Commits."""
+        with self.guarded():
+            suffixes = former(connection, self.agent)
+            connection.rollback()
+            if suffixes:
+                self.rename(connection, suffixes)
+            self.own = AgentTables(self.agent)
+
+    def rename(self, connection: Connection, suffixes: Collection[str]) -> None:
+        """Renames the agent's former tables, in one transaction. Commits."""
+        for before, after in renames(self.agent, suffixes):
+            connection.exec_driver_sql(f"ALTER TABLE {before} RENAME TO {after}")
+        connection.commit()
+
     def initialise(self, identity: Mapping[str, object], topics: Mapping[str, str]) -> None:
-        """Creates the agent's tables and rows that are missing; `identity` holds sync_agent_state's columns, `topics` one topic per resource. Commits."""
+        """Creates the agent's tables and rows that are missing; `identity` holds the state's columns, `topics` one topic per resource. Commits."""
         with self.guarded(), self.engine.begin() as connection:
-            metadata.create_all(connection)
-            if connection.execute(select(state.c.id)).first() is None:
-                connection.execute(insert(state).values(id=1, **identity))
+            self.own.metadata.create_all(connection)
+            if connection.execute(select(self.own.state.c.id)).first() is None:
+                connection.execute(insert(self.own.state).values(id=1, **identity))
                 connection.execute(
-                    insert(published).values(
+                    insert(self.own.published).values(
                         id=1, number=0, event_id="", batch=0, position="", time_us=0
                     )
                 )
-            known = set(connection.execute(select(resources.c.name)).scalars())
+            known = set(connection.execute(select(self.own.resource.c.name)).scalars())
             for name, topic in topics.items():
                 if name not in known:
                     fresh = {
@@ -328,17 +347,19 @@ class OwnTables(ABC):
                         "seq": 0,
                         "event_time_us": 0,
                     }
-                    connection.execute(insert(resources).values(name=name, topic=topic, **fresh))
+                    connection.execute(
+                        insert(self.own.resource).values(name=name, topic=topic, **fresh)
+                    )
 
     def update_state(self, **values: object) -> None:
         """Changes the state row during init. Commits."""
         with self.guarded(), self.engine.begin() as connection:
-            connection.execute(update(state).values(**values))
+            connection.execute(update(self.own.state).values(**values))
 
     def follow(self, system_id: str, timeline: int, position: str, time_us: int) -> None:
         """The stream begins anew, at another place or server: what was known of it is forgotten, and every table is copied again. Commits."""
         with self.guarded(), self.engine.begin() as connection:
-            metadata.create_all(connection)
+            self.own.metadata.create_all(connection)
             start = {
                 "system_id": system_id,
                 "timeline": timeline,
@@ -346,23 +367,27 @@ class OwnTables(ABC):
                 "position_time_us": time_us,
             }
             connection.execute(
-                update(state).values(**start, commit_position="", commit_xid=0, commit_time_us=0)
+                update(self.own.state).values(
+                    **start, commit_position="", commit_xid=0, commit_time_us=0
+                )
             )
             again = [
                 name
-                for name, progress in connection.execute(select(copies)).all()
+                for name, progress in connection.execute(select(self.own.copies)).all()
                 if copy_of(json.loads(progress)).republish
             ]
-            for known in (applied, copies, hole_rows):
+            for known in (self.own.applied, self.own.copies, self.own.holes):
                 connection.execute(delete(known))
             for name in again:
                 connection.execute(
-                    insert(copies).values(
+                    insert(self.own.copies).values(
                         name=name, progress=json.dumps(Copy(republish=True)._asdict())
                     )
                 )
             connection.execute(
-                update(resources).where(resources.c.state == "live").values(state="copying")
+                update(self.own.resource)
+                .where(self.own.resource.c.state == "live")
+                .values(state="copying")
             )
 
     def begin_generations(
@@ -370,14 +395,20 @@ class OwnTables(ABC):
     ) -> None:
         """Goes on from what Kafka holds (`generations` by topic): an empty outbox, and every table told again in a new generation. Commits."""
         with self.guarded(), self.engine.begin() as connection:
-            metadata.create_all(connection)
-            batch = connection.execute(select(state.c.batch)).scalar_one()
-            connection.execute(update(state).values(epoch=epoch, number=number))
-            connection.execute(update(published).values(number=number, event_id=event, batch=batch))
-            for emptied in (outbox, copies):
+            self.own.metadata.create_all(connection)
+            batch = connection.execute(select(self.own.state.c.batch)).scalar_one()
+            connection.execute(update(self.own.state).values(epoch=epoch, number=number))
+            connection.execute(
+                update(self.own.published).values(number=number, event_id=event, batch=batch)
+            )
+            for emptied in (self.own.outbox, self.own.copies):
                 connection.execute(delete(emptied))
             for name, topic, generation in connection.execute(
-                select(resources.c.name, resources.c.topic, resources.c.generation)
+                select(
+                    self.own.resource.c.name,
+                    self.own.resource.c.topic,
+                    self.own.resource.c.generation,
+                )
             ).all():
                 anew = {
                     "generation": max(generation, generations.get(topic, 0)) + 1,
@@ -386,9 +417,11 @@ class OwnTables(ABC):
                     "code": "",
                     "details": "{}",
                 }
-                connection.execute(update(resources).where(resources.c.name == name).values(**anew))
                 connection.execute(
-                    insert(copies).values(
+                    update(self.own.resource).where(self.own.resource.c.name == name).values(**anew)
+                )
+                connection.execute(
+                    insert(self.own.copies).values(
                         name=name, progress=json.dumps(Copy(republish=True)._asdict())
                     )
                 )
@@ -396,19 +429,20 @@ class OwnTables(ABC):
     def copy_again(self, names: Collection[str]) -> None:
         """These tables are copied from the beginning. Commits."""
         with self.guarded(), self.engine.begin() as connection:
-            connection.execute(delete(copies).where(copies.c.name.in_(names)))
+            connection.execute(delete(self.own.copies).where(self.own.copies.c.name.in_(names)))
             connection.execute(
-                update(resources)
-                .where(resources.c.name.in_(names))
+                update(self.own.resource)
+                .where(self.own.resource.c.name.in_(names))
                 .values(state="copying", code="", details="{}")
             )
 
     def stored_state(self) -> Mapping[str, object] | None:
         """The state row, or None where `initialise` has not run."""
         with self.guarded(), self.engine.connect() as connection:
-            if not inspect(connection).has_table(state.name):
+            self.own = AgentTables(self.agent, former(connection, self.agent))
+            if not inspect(connection).has_table(self.own.state.name):
                 return None
-            row = connection.execute(select(state)).mappings().one_or_none()
+            row = connection.execute(select(self.own.state)).mappings().one_or_none()
             return dict(row) if row is not None else None
 
 

@@ -1,5 +1,6 @@
 """The front end in PostgreSQL: COPY into a temporary stage, then one upsert for the whole set."""
 
+import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,10 +28,12 @@ from agent.errors import (
 from agent.events import values as v
 from agent.events.lines import line_of
 from agent.front.base import Written
+from agent.front.schema import former_name, table_name
 from agent.front.store import SqlFront
 from agent.resource import FrontRow, Key, Target
 
-_LOCK = 0x53594E43  # advisory lock namespace: "SYNC"
+# The advisory lock of version 0.1: one for a database
+_FORMER_LOCK = {"space": 0x53594E43, "key": 0}
 _PATIENCE = (
     8.0  # seconds without an answer, beyond waiting for a lock, after which the line counts as dead
 )
@@ -59,6 +62,12 @@ _ORDERED = (
     "timestamp",
 )
 
+# Where the agent's tables lie, or will lie.
+_SCHEMA = text("""
+    select coalesce(
+        (select relnamespace from pg_catalog.pg_class where oid = to_regclass(:own)),
+        (select relnamespace from pg_catalog.pg_class where oid = to_regclass(:former)),
+        (select oid from pg_catalog.pg_namespace where nspname = current_schema()))""")
 _COLUMNS = text("""
     select a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef or a.attidentity <> '' or a.attgenerated <> '',
            coalesce(c.collisdeterministic, true), a.attgenerated <> ''
@@ -151,18 +160,20 @@ class PostgresFront(SqlFront):
 
     errors = (SQLAlchemyError, psycopg.Error)
 
-    def __init__(self, url: str, password: Callable[[], str] | None, lock_wait: float) -> None:
-        super().__init__(postgres_engine(url, password, lock_wait))
+    def __init__(
+        self, url: str, password: Callable[[], str] | None, lock_wait: float, agent: str
+    ) -> None:
+        super().__init__(postgres_engine(url, password, lock_wait), agent)
         self._staged: set[str] = set()
         self._declared: dict[
             str, dict[str, str]
         ] = {}  # resource -> column -> type, as `check` found them
 
-    def lock(self, connection: Connection) -> None:
-        """See SqlFront.lock."""
+    def take_lock(self, connection: Connection, former: bool) -> None:
+        """See SqlFront.take_lock."""
         self._staged.clear()
         deadline = time.monotonic() + _LOCK_PATIENCE
-        key = {"space": _LOCK, "key": 0}
+        key = _FORMER_LOCK if former else self._lock_key(connection)
         while not connection.execute(
             text("select pg_try_advisory_lock(:space, :key)"), key
         ).scalar_one():
@@ -170,12 +181,27 @@ class PostgresFront(SqlFront):
             if time.monotonic() > deadline:
                 holder = connection.execute(
                     text(
-                        "select pid from pg_locks where locktype = 'advisory' and classid = :space and objid = :key and granted"
+                        "select pid from pg_locks where locktype = 'advisory' and granted"
+                        " and classid = cast(:space & 4294967295 as oid)"
+                        " and objid = cast(:key & 4294967295 as oid)"
                     ),
                     key,
                 ).scalar()
                 raise AnotherAgent(holder=f"server process {holder}")
             connection.execute(text("select pg_sleep(0.1)"))
+
+    def _lock_key(self, connection: Connection) -> dict[str, int]:
+        """The key of this agent's lock: two schemas may hold tables of the same names."""
+        names = {
+            "own": table_name(self.agent, "state"),
+            "former": former_name("state"),
+        }
+        schema = connection.execute(_SCHEMA, names).scalar_one()
+        digest = hashlib.blake2b(f"{schema}\0{names['own']}".encode(), digest_size=8).digest()
+        return {
+            "space": int.from_bytes(digest[:4], "big", signed=True),
+            "key": int.from_bytes(digest[4:], "big", signed=True),
+        }
 
     def unlock(self) -> None:
         """The session's end gives the lock back."""

@@ -12,8 +12,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from agent.errors import FrontUnreachable, NotInitialised
 from agent.front.base import Copy, copy_of
+from agent.front.former import former
 from agent.front.outbox import Batch, OutboxEvent, frames, unpacked
-from agent.front.schema import copies, outbox, published, requests, resource, state, withheld
+from agent.front.schema import AgentTables
 
 _AT_ONCE = 1000  # batches deleted with one mark
 
@@ -53,8 +54,18 @@ class Reader:
     Raises FrontUnreachable for any database error, NotInitialised where `init --apply` has not come to its end.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, agent: str) -> None:
         self.engine = engine
+        self.agent = agent
+        self._own: AgentTables | None = None
+
+    @property
+    def own(self) -> AgentTables:
+        """The agent's tables, under their former names where no writer has opened the front end since version 0.1."""
+        if self._own is None:
+            with self.connection() as connection:
+                self._own = AgentTables(self.agent, former(connection, self.agent))
+        return self._own
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -81,37 +92,39 @@ class Reader:
     def identity(self) -> Identity:
         """Identity, epoch and counters as of now."""
         columns = (
-            state.c.agent_uuid,
-            state.c.source_id,
-            state.c.epoch,
-            state.c.nonce,
-            state.c.number,
-            state.c.position,
-            state.c.position_time_us,
+            self.own.state.c.agent_uuid,
+            self.own.state.c.source_id,
+            self.own.state.c.epoch,
+            self.own.state.c.nonce,
+            self.own.state.c.number,
+            self.own.state.c.position,
+            self.own.state.c.position_time_us,
         )
         with self.connection() as connection:
-            row = connection.execute(select(*columns).where(state.c.initialised == 1)).one_or_none()
+            row = connection.execute(
+                select(*columns).where(self.own.state.c.initialised == 1)
+            ).one_or_none()
         if row is None:
             raise NotInitialised(what="the state in the front end")
         return Identity(*row)
 
     def resources(self) -> dict[str, Mapping[str, object]]:
-        """Each resource's row of sync_agent_resource, by name."""
+        """Each resource's row, by name."""
         with self.connection() as connection:
-            rows = connection.execute(select(resource)).mappings().all()
+            rows = connection.execute(select(self.own.resource)).mappings().all()
         return {str(row["name"]): dict(row) for row in rows}
 
     def copies(self) -> dict[str, Copy]:
         """How far each copying table is, by resource."""
         with self.connection() as connection:
-            rows = connection.execute(select(copies)).all()
+            rows = connection.execute(select(self.own.copies)).all()
         return {name: copy_of(json.loads(progress)) for name, progress in rows}
 
     def withheld(self) -> dict[str, int]:
         """How many rows are too large for Kafka, by resource."""
         with self.connection() as connection:
             rows = connection.execute(
-                select(withheld.c.name, func.count()).group_by(withheld.c.name)
+                select(self.own.withheld.c.name, func.count()).group_by(self.own.withheld.c.name)
             ).all()
         return {str(name): int(count) for name, count in rows}
 
@@ -120,11 +133,11 @@ class Reader:
         with self.connection() as connection:
             row = connection.execute(
                 select(
-                    published.c.number,
-                    published.c.event_id,
-                    published.c.batch,
-                    published.c.position,
-                    published.c.time_us,
+                    self.own.published.c.number,
+                    self.own.published.c.event_id,
+                    self.own.published.c.batch,
+                    self.own.published.c.position,
+                    self.own.published.c.time_us,
                 )
             ).one_or_none()
         if row is None:
@@ -135,9 +148,9 @@ class Reader:
         """What the outbox holds after event `number`."""
         with self.connection() as connection:
             newest, oldest = connection.execute(
-                select(func.max(outbox.c.last_number), func.min(outbox.c.time_us)).where(
-                    outbox.c.last_number > number
-                )
+                select(
+                    func.max(self.own.outbox.c.last_number), func.min(self.own.outbox.c.time_us)
+                ).where(self.own.outbox.c.last_number > number)
             ).one()
         return Backlog(max(0, (newest or number) - number), oldest or 0)
 
@@ -145,14 +158,18 @@ class Reader:
         """The first batch after batch number `after`, whole, or None."""
         with self.connection() as connection:
             first = connection.execute(
-                select(func.min(outbox.c.batch)).where(outbox.c.batch > after)
+                select(func.min(self.own.outbox.c.batch)).where(self.own.outbox.c.batch > after)
             ).scalar_one()
             if first is None:
                 return None
             rows = connection.execute(
-                select(outbox.c.first_number, outbox.c.last_number, outbox.c.payload)
-                .where(outbox.c.batch == first)
-                .order_by(outbox.c.part)
+                select(
+                    self.own.outbox.c.first_number,
+                    self.own.outbox.c.last_number,
+                    self.own.outbox.c.payload,
+                )
+                .where(self.own.outbox.c.batch == first)
+                .order_by(self.own.outbox.c.part)
             ).all()
         return Batch(
             first, rows[0][0], rows[0][1], unpacked(b"".join(bytes(row[2]) for row in rows))
@@ -162,18 +179,23 @@ class Reader:
         """The batch after which reading must start to meet event `number` + 1: the last one that ends at or before `number`, else 0."""
         with self.connection() as connection:
             first = connection.execute(
-                select(func.min(outbox.c.batch)).where(outbox.c.last_number > number)
+                select(func.min(self.own.outbox.c.batch)).where(
+                    self.own.outbox.c.last_number > number
+                )
             ).scalar_one()
             if first is not None:
                 return int(first) - 1
-            return int(connection.execute(select(func.max(outbox.c.batch))).scalar_one() or 0)
+            return int(
+                connection.execute(select(func.max(self.own.outbox.c.batch))).scalar_one() or 0
+            )
 
     def event_id(self, number: int, source_id: str) -> str | None:
         """Id of event `number`, or None where the outbox no longer holds it."""
         with self.connection() as connection:
             first = connection.execute(
-                select(func.min(outbox.c.batch)).where(
-                    outbox.c.first_number <= number, outbox.c.last_number >= number
+                select(func.min(self.own.outbox.c.batch)).where(
+                    self.own.outbox.c.first_number <= number,
+                    self.own.outbox.c.last_number >= number,
                 )
             ).scalar_one()
         batch = self.next_batch(first - 1) if first is not None else None
@@ -192,20 +214,20 @@ class Reader:
             with self.engine.connect() as connection:
                 self.do_not_wait(connection)
                 connection.execute(
-                    update(published)
-                    .where(published.c.number <= mark.number)
+                    update(self.own.published)
+                    .where(self.own.published.c.number <= mark.number)
                     .values(**mark._asdict())
                 )
                 covered = (
-                    select(outbox.c.batch)
-                    .where(outbox.c.batch <= mark.batch)
+                    select(self.own.outbox.c.batch)
+                    .where(self.own.outbox.c.batch <= mark.batch)
                     .distinct()
                     .limit(_AT_ONCE)
                 )
                 # Listed, since a range would also lock what comes after it on MariaDB: the batch capture is just writing.
                 connection.execute(
-                    delete(outbox).where(
-                        outbox.c.batch.in_(connection.execute(covered).scalars().all())
+                    delete(self.own.outbox).where(
+                        self.own.outbox.c.batch.in_(connection.execute(covered).scalars().all())
                     )
                 )
                 connection.commit()
@@ -227,12 +249,15 @@ class Reader:
             with self.engine.connect() as connection:
                 self.do_not_wait(connection)
                 connection.execute(
-                    delete(requests).where(
-                        requests.c.kind == "suspend", requests.c.resource == resource
+                    delete(self.own.requests).where(
+                        self.own.requests.c.kind == "suspend",
+                        self.own.requests.c.resource == resource,
                     )
                 )
                 connection.execute(
-                    insert(requests).values(**row, report=report, asked_us=time.time_ns() // 1000)
+                    insert(self.own.requests).values(
+                        **row, report=report, asked_us=time.time_ns() // 1000
+                    )
                 )
                 connection.commit()
         except DBAPIError:

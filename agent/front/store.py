@@ -14,34 +14,24 @@ from agent import failpoints
 from agent.errors import AgentError, AnotherAgent, FrontTableWrong, NotInitialised
 from agent.events.changes import Snapshot
 from agent.front.base import CommitMark, Progress, ResourceState, Stored, Written, copy_of
+from agent.front.former import former
 from agent.front.outbox import CHUNK, Batch, packed
 from agent.front.own_tables import OwnTables
-from agent.front.schema import (
-    applied,
-    copies,
-    fingerprints,
-    metadata,
-    outbox,
-    resource,
-    state,
-    withheld,
-)
-from agent.front.schema import holes as hole_rows
 from agent.resource import FrontRow, Key, Target
 
 
 class SqlFront(OwnTables):
     """Keeps the contract of `Front` with SQLAlchemy; a subclass adds what its database does in its own way."""
 
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
+    def __init__(self, engine: Engine, agent: str) -> None:
+        super().__init__(engine, agent)
         self.epoch = 0
 
     # ---- what a database does in its own way
 
     @abstractmethod
-    def lock(self, connection: Connection) -> None:
-        """Takes the lock that keeps a second agent out, for the life of this process or connection. Raises AnotherAgent."""
+    def take_lock(self, connection: Connection, former: bool) -> None:
+        """Takes this agent's lock, or the one of version 0.1, for the life of this process or connection. Raises AnotherAgent."""
 
     @abstractmethod
     def unlock(self) -> None:
@@ -81,6 +71,15 @@ class SqlFront(OwnTables):
 
     # ---- opening
 
+    def lock(self, connection: Connection) -> None:
+        """Keeps a second process of this agent out. Raises AnotherAgent.
+
+        While its tables have their former names a process of version 0.1 may be at work, which knows the former lock only.
+        """
+        self.take_lock(connection, former=False)
+        if former(connection, self.agent):
+            self.take_lock(connection, former=True)
+
     def open(self, nonce: str) -> Stored:
         """See Front.open."""
         self.close()
@@ -94,23 +93,28 @@ class SqlFront(OwnTables):
         with self.guarded():
             self._connection = self.engine.connect()
             self.lock(self._connection)
-            if not inspect(self._connection).has_table(state.name):
+            self.adopt(self._connection)
+            if not inspect(self._connection).has_table(self.own.state.name):
                 raise NotInitialised(what="the agent's tables in the front end")
             self._connection.rollback()
-            row = self._connection.execute(select(state)).mappings().one_or_none()
+            row = self._connection.execute(select(self.own.state)).mappings().one_or_none()
             if row is None or not row["initialised"]:
                 raise NotInitialised(what="the state in the front end")
             self.epoch = int(row["epoch"]) + 1
-            self._connection.execute(update(state).values(epoch=self.epoch, nonce=nonce))
-            metadata.create_all(self._connection)  # an older version had fewer tables
-            resources = self._connection.execute(select(resource)).mappings().all()
-            progress = self._connection.execute(select(copies)).all()
-            keys = self._connection.execute(select(hole_rows.c.name, hole_rows.c.row_key)).all()
-            too_large = self._connection.execute(
-                select(withheld.c.name, withheld.c.row_key, withheld.c.told)
+            self._connection.execute(update(self.own.state).values(epoch=self.epoch, nonce=nonce))
+            self.own.metadata.create_all(self._connection)  # an older version had fewer tables
+            resources = self._connection.execute(select(self.own.resource)).mappings().all()
+            progress = self._connection.execute(select(self.own.copies)).all()
+            keys = self._connection.execute(
+                select(self.own.holes.c.name, self.own.holes.c.row_key)
             ).all()
-            catalogued = self._connection.execute(select(fingerprints)).all()
-            xids = self._connection.execute(select(applied.c.xids)).scalars().all()
+            too_large = self._connection.execute(
+                select(
+                    self.own.withheld.c.name, self.own.withheld.c.row_key, self.own.withheld.c.told
+                )
+            ).all()
+            catalogued = self._connection.execute(select(self.own.fingerprints)).all()
+            xids = self._connection.execute(select(self.own.applied.c.xids)).scalars().all()
             self._connection.commit()
         return Stored(
             source_id=row["source_id"],
@@ -208,15 +212,15 @@ class SqlFront(OwnTables):
             for part, start in enumerate(range(0, len(payload), CHUNK))
         ]
         with self.guarded():
-            self.connection.execute(insert(outbox), rows)
+            self.connection.execute(insert(self.own.outbox), rows)
 
     def commit(self, progress: Progress) -> None:
         """See Front.commit."""
         failpoints.hit("before_ack_store")
         with self.guarded():
             moved = self.connection.execute(
-                update(state)
-                .where(state.c.epoch == self.epoch)
+                update(self.own.state)
+                .where(self.own.state.c.epoch == self.epoch)
                 .values(
                     position=progress.position,
                     position_time_us=progress.position_time_us,
@@ -232,13 +236,13 @@ class SqlFront(OwnTables):
             failpoints.hit("after_position")
             for name, (seq, time_us) in progress.seqs.items():
                 self.connection.execute(
-                    update(resource)
-                    .where(resource.c.name == name)
+                    update(self.own.resource)
+                    .where(self.own.resource.c.name == name)
                     .values(seq=seq, event_time_us=time_us)
                 )
             if progress.xids:
                 self.connection.execute(
-                    insert(applied).values(
+                    insert(self.own.applied).values(
                         batch=progress.batch, xids=json.dumps(list(progress.xids))
                     )
                 )
@@ -249,12 +253,16 @@ class SqlFront(OwnTables):
     def prune(self, snapshot: Snapshot) -> None:
         """See Front.prune."""
         with self.guarded():
-            rows = self.connection.execute(select(applied.c.batch, applied.c.xids)).all()
+            rows = self.connection.execute(
+                select(self.own.applied.c.batch, self.own.applied.c.xids)
+            ).all()
             seen = [
                 batch for batch, xids in rows if all(snapshot.sees(xid) for xid in json.loads(xids))
             ]
             if seen:
-                self.connection.execute(delete(applied).where(applied.c.batch.in_(seen)))
+                self.connection.execute(
+                    delete(self.own.applied).where(self.own.applied.c.batch.in_(seen))
+                )
 
     def rollback(self) -> None:
         """See Front.rollback."""

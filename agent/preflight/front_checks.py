@@ -29,7 +29,7 @@ class FrontCheck:
             None  # the state row where init has come to its end
         )
         self.findings: list[Finding] = []
-        self._rows: Mapping[str, Mapping[str, object]] = {}  # of sync_agent_resource
+        self._rows: Mapping[str, Mapping[str, object]] = {}  # of the resources
 
     def open(self) -> None:
         """Connects and reads the agent's state; a SQLite file that is not there yet is no error."""
@@ -74,7 +74,7 @@ class FrontCheck:
         self.stored = state
         self.findings.append(ok("INITIALISED", mark("This agent is initialised")))
         try:
-            self._rows = Reader(front.engine).resources()
+            self._rows = Reader(front.engine, self._settings.agent).resources()
             self.findings += _resources(self._settings, self._rows)
         except AgentError as cause:
             self.findings.append(failed(cause))

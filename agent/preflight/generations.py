@@ -15,7 +15,7 @@ def begin_anew(settings: Settings, front: SqlFront, agent_uuid: str, epoch: int)
 
     The record becomes that of a whole source transaction: what was left of a split one is in no outbox any more.
     """
-    reader = Reader(front.engine)
+    reader = Reader(front.engine, settings.agent)
     for name, row in reader.resources().items():
         collect(settings, name, str(row["topic"]), reader)
     cluster = broker(settings, agent_uuid)

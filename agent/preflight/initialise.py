@@ -21,7 +21,6 @@ from agent.errors import (
 from agent.events.changes import lsn_text
 from agent.front.opening import open_front
 from agent.front.reader import Reader
-from agent.front.schema import resource as resource_rows
 from agent.front.store import SqlFront
 from agent.messages import mark, translate
 from agent.preflight import generations, plan, source_facts, source_init
@@ -59,6 +58,7 @@ def _locked(front: SqlFront) -> Iterator[SqlFront]:
         try:
             with front.guarded():
                 front.lock(connection)
+                front.adopt(connection)
                 connection.rollback()
             yield front
         finally:
@@ -153,7 +153,7 @@ def _identity(
         front.stored_state() is not None
     ):  # of a run that did not come to its end; the configuration may have changed since
         with front.guarded(), front.engine.begin() as connection:
-            connection.execute(delete(resource_rows))
+            connection.execute(delete(front.own.resource))
     front.initialise(fresh, {resource.name: resource.topic for resource in resources})
     stored = front.stored_state()
     if stored is None:
@@ -186,7 +186,7 @@ def _again(
 ) -> None:
     """What is missing is made: tables of the configuration that are new, and a slot where there is none any more; what is there stays."""
     tell(translate(mark("This agent is initialised already: only what is missing is made")))
-    rows = Reader(front.engine).resources()
+    rows = Reader(front.engine, settings.agent).resources()
     for resource in settings.resource:
         if resource.name in rows and rows[resource.name]["topic"] != settings.topic(resource):
             reason = mark(

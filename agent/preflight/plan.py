@@ -6,7 +6,7 @@ from agent.config import Settings
 from agent.connectors.postgres.session import address
 from agent.errors import AgentError
 from agent.front.opening import front_of
-from agent.front.schema import metadata
+from agent.front.schema import AgentTables
 from agent.messages import mark, translate
 from agent.preflight import judgement, kafka_commands, source_facts, statements
 from agent.preflight.administrator import administrator
@@ -107,7 +107,7 @@ def _front(settings: Settings, judged: Judgement | None, tell: Tell) -> None:
         "\n"
         + translate(mark("2. Front end {url}; tables that are missing:"), url=settings.front_url)
     )
-    tell("   " + ", ".join(metadata.tables))
+    tell("   " + ", ".join(AgentTables(settings.agent).metadata.tables))
     if judged is None or errors(judged.tables):
         tell(
             translate(

@@ -14,7 +14,6 @@ from agent.config import Settings
 from agent.errors import KafkaUnreachable
 from agent.front.own_tables import text_digest
 from agent.front.reader import Reader
-from agent.front.schema import topic_keys
 from agent.publish.connection import addresses, client_settings, closing_client, our_error
 from agent.publish.topics import SECONDS, broker
 
@@ -28,7 +27,9 @@ def collect(settings: Settings, resource: str, topic: str, reader: Reader) -> in
     Raises KafkaUnreachable, LoginRefused, KafkaRefused, FrontUnreachable.
     """
     with reader.writing() as connection:
-        connection.execute(delete(topic_keys).where(topic_keys.c.name == resource))
+        connection.execute(
+            delete(reader.own.topic_keys).where(reader.own.topic_keys.c.name == resource)
+        )
     found = broker(settings).topics([topic], time.monotonic() + SECONDS)[topic]
     if found is None:
         return 0
@@ -85,8 +86,9 @@ def _keep(reader: Reader, resource: str, keys: Mapping[bytes, bool]) -> None:
     digests = {text: text_digest(text) for text in texts}
     with reader.writing() as connection:
         connection.execute(
-            delete(topic_keys).where(
-                topic_keys.c.name == resource, topic_keys.c.digest.in_(digests.values())
+            delete(reader.own.topic_keys).where(
+                reader.own.topic_keys.c.name == resource,
+                reader.own.topic_keys.c.digest.in_(digests.values()),
             )
         )
         rows = [
@@ -95,4 +97,4 @@ def _keep(reader: Reader, resource: str, keys: Mapping[bytes, bool]) -> None:
             if stands
         ]
         if rows:
-            connection.execute(insert(topic_keys), rows)
+            connection.execute(insert(reader.own.topic_keys), rows)

@@ -7,6 +7,7 @@ from pathlib import Path
 import psycopg
 import pymysql
 
+from tests.checker.front import own
 from tests.checker.sampler import Sampler
 from tests.checker.table import Front, in_mariadb
 from tests.services.mariadb import execute
@@ -30,6 +31,7 @@ class AckSampler(Sampler):
         self.place = f"slot {slot}"
         self._source, self._slot, self._front = source, slot, front
         self._connections: dict[str, psycopg.Connection] = {}
+        self._position = STORED  # with the name of the agent's table once it is known
 
     def stop(self) -> None:
         """See Sampler.stop."""
@@ -51,18 +53,20 @@ class AckSampler(Sampler):
             self.violation(f"confirmed_flush_lsn {confirmed} is past the stored position {stored}")
 
     def _stored(self) -> str:
+        if isinstance(self._front, Path) and not self._front.exists():
+            raise Sample
+        if self._position == STORED:
+            self._position = own(self._front, STORED)
         if not isinstance(self._front, Path):
             return (
-                _only(next(iter(execute(self._front, STORED)), None))
+                _only(next(iter(execute(self._front, self._position)), None))
                 if in_mariadb(self._front)
-                else self._ask(self._front, STORED)
+                else self._ask(self._front, self._position)
             )
-        if not self._front.exists():
-            raise Sample
         with closing(
             sqlite3.connect(f"file:{self._front}?mode=ro", uri=True, timeout=0)
         ) as connection:
-            return _only(connection.execute(STORED).fetchone())
+            return _only(connection.execute(self._position).fetchone())
 
     def _ask(self, conninfo: str, query: str, values: list[str] | None = None) -> str:
         connection = self._connections.get(conninfo)

@@ -11,6 +11,7 @@ from random import Random
 import psycopg
 from psycopg import sql
 
+from tests.checker.front import own
 from tests.checker.plan import columns, hot_keys, relation
 from tests.checker.table import Front
 from tests.checker.unit import TABLES, Key, UnitTable, insert_many
@@ -61,6 +62,7 @@ def ask_all(front: Front, resources: Sequence[str]) -> None:
         "INSERT INTO sync_agent_request (id, kind, resource, allow_deletes, state, report, asked_us) "
         "VALUES ({0}, 'reconcile', {0}, 0, 'asked', '{{}}', {0})"
     )
+    insert = own(front, insert)
     if isinstance(front, Path):
         with closing(sqlite3.connect(front, timeout=30)) as file, file:
             file.executemany(insert.format("?"), rows)

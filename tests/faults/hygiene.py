@@ -20,7 +20,7 @@ from tests.waiting import eventually
 
 INTERVAL = 0.5  # seconds between samples
 GONE = 10.0  # seconds in which the servers have noticed that the service is gone
-FRONT_FILES = re.compile(r"front\.db(-wal|-shm|\.lock)?")
+FRONT_FILES = re.compile(r"front\.db(-wal|-shm|\.turn|(\.[a-z0-9_]+)?\.lock)?")
 SLOTS = "SELECT slot_name FROM pg_replication_slots WHERE database = current_database() AND (active OR slot_name <> ALL (%s))"
 FRONT_SESSIONS = "SELECT count(*) FROM information_schema.processlist WHERE user = substring_index(user(), '@', 1) AND id <> connection_id()"  # MariaDB
 SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'unit-sync-agent' AND datname = current_database()"

@@ -119,15 +119,15 @@ def fronts(request: pytest.FixtureRequest, tmp_path: Path) -> Fronts:
         return Fronts("memory", lambda: MemoryFront(durable))
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/front.db"
-        initialise(SqliteFront(url, 5.0))
-        return Fronts("sqlite", lambda: SqliteFront(url, 0.3))
+        initialise(SqliteFront(url, 5.0, "unit"))
+        return Fronts("sqlite", lambda: SqliteFront(url, 0.3, "unit"))
     if request.param == "mariadb":
         url = request.getfixturevalue("mariadb_url")
-        initialise(MariaDbFront(url, None, 5.0))
-        return Fronts("mariadb", lambda: MariaDbFront(url, None, 1.0))
+        initialise(MariaDbFront(url, None, 5.0, "unit"))
+        return Fronts("mariadb", lambda: MariaDbFront(url, None, 1.0, "unit"))
     url = request.getfixturevalue("postgres_url")
-    initialise(PostgresFront(url, None, 5.0))
-    return Fronts("postgres", lambda: PostgresFront(url, None, 0.3))
+    initialise(PostgresFront(url, None, 5.0, "unit"))
+    return Fronts("postgres", lambda: PostgresFront(url, None, 0.3, "unit"))
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from agent.events.lines import line_of
 from agent.front.base import Copy, Stored
 from agent.front.postgres import PostgresFront
 from agent.front.reader import Reader
-from agent.front.schema import copies, fingerprints, holes, metadata, requests
 from agent.front.sqlite import _IN, _OUT, SqliteFront
 from agent.front.store import SqlFront
 from agent.resource import FrontColumn, Target
@@ -96,7 +95,7 @@ def test_lines_of_a_wider_column_are_as_the_source_writes_them(
 ) -> None:
     """5.00 stays 5.00 in a column with more digits; what a hand has put there beyond the source's digits is shown, not hidden."""
     narrow = target("narrow", ("id", "名称", "amount"), (0,))
-    front = PostgresFront(postgres_url, None, 1.0)
+    front = PostgresFront(postgres_url, None, 1.0, "unit")
     initialise(front)
     sql(database, 'CREATE TABLE narrow (id int8 primary key, "名称" text, amount numeric(40,12))')
     front.check(narrow)
@@ -156,13 +155,13 @@ def test_the_sources_order_is_certain_for_some_types_only(
         with sqlite3.connect(tmp_path / "front.db") as connection:
             connection.execute(f"CREATE TABLE one (k {sqlite_type}, n INTEGER, PRIMARY KEY (k, n))")
         connection.close()
-        front = SqliteFront(f"sqlite:///{tmp_path}/front.db", 1.0)
+        front = SqliteFront(f"sqlite:///{tmp_path}/front.db", 1.0, "unit")
     else:
         sql(
             request.getfixturevalue("database"),
             f"CREATE TABLE one (k {postgres_type}, n integer, PRIMARY KEY (k, n))",
         )
-        front = PostgresFront(request.getfixturevalue("postgres_url"), None, 1.0)
+        front = PostgresFront(request.getfixturevalue("postgres_url"), None, 1.0, "unit")
     front.check(one)
     assert front.same_order(one) is (in_sqlite if kind == "sqlite" else in_postgres)
     assert front.same_order(one._replace(key=(1,)))
@@ -175,7 +174,7 @@ def test_a_value_held_as_text_is_in_no_order(database: str, postgres_url: str) -
     one = Target(
         "one", None, "one", (FrontColumn("k", v.DATE, "date", True, True),), (0,), False, {}
     )
-    front = PostgresFront(postgres_url, None, 1.0)
+    front = PostgresFront(postgres_url, None, 1.0, "unit")
     front.check(one)
     assert not front.same_order(one)
 
@@ -255,7 +254,7 @@ def test_a_table_made_anew_is_copied_from_the_beginning(fronts: Fronts) -> None:
         "copying",
         {PLAIN.resource: kept},
     )
-    row = Reader(front.engine).resources()[WORDS.resource]
+    row = Reader(front.engine, "unit").resources()[WORDS.resource]
     assert (row["code"], row["details"]) == ("", "{}")
 
 
@@ -265,8 +264,9 @@ def test_a_front_end_of_an_older_version_gets_the_tables_it_lacks(fronts: Fronts
     """Opening is enough; nothing else changes."""
     front = opened(fronts)
     front.close()
-    newer = [copies, holes, fingerprints, requests]
-    metadata.drop_all(front.engine, tables=newer)
+    own = front.own
+    newer = [own.copies, own.holes, own.fingerprints, own.requests]
+    own.metadata.drop_all(front.engine, tables=newer)
     stored = state_of(front)
     assert (stored.position, stored.copies, stored.fingerprints) == ("0/10", {}, {})
     assert {table.name for table in newer} <= set(inspect(front.engine).get_table_names())
@@ -276,7 +276,7 @@ def test_a_front_end_of_an_older_version_gets_the_tables_it_lacks(fronts: Fronts
 def test_the_reader_sees_how_far_copies_are(fronts: Fronts) -> None:
     """For `status`, beside the service."""
     front = opened(fronts)
-    reader = Reader(front.engine)
+    reader = Reader(front.engine, "unit")
     assert reader.copies() == {}
     copy = Copy("extras", ("a\t", "1"), 7, rows=3)
     front.start_copy(WORDS.resource, copy)

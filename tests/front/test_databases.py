@@ -109,7 +109,7 @@ def test_sqlite_refuses_a_table_that_would_change_rows(sqlite_url: str, case: st
     statement, reason = SQLITE_WRONG[case]
     sqlite(sqlite_url, statement)
     with pytest.raises(FrontTableWrong, match=f"narrow.*{reason}"):
-        SqliteFront(sqlite_url, 1.0).check(NARROW)
+        SqliteFront(sqlite_url, 1.0, "unit").check(NARROW)
 
 
 def test_sqlite_refuses_a_key_collation(sqlite_url: str) -> None:
@@ -119,7 +119,7 @@ def test_sqlite_refuses_a_key_collation(sqlite_url: str) -> None:
         'CREATE TABLE words ("名称" TEXT COLLATE NOCASE, id INTEGER, PRIMARY KEY ("名称", id))',
     )
     with pytest.raises(FrontTableWrong, match="NOCASE"):
-        SqliteFront(sqlite_url, 1.0).check(WORDS)
+        SqliteFront(sqlite_url, 1.0, "unit").check(WORDS)
 
 
 @pytest.mark.parametrize("case", POSTGRES_WRONG)
@@ -130,7 +130,7 @@ def test_postgres_refuses_a_table_that_would_change_rows(
     statement, reason = POSTGRES_WRONG[case]
     sql(database, statement)
     with pytest.raises(FrontTableWrong) as refused:
-        PostgresFront(postgres_url, None, 1.0).check(NARROW)
+        PostgresFront(postgres_url, None, 1.0, "unit").check(NARROW)
     assert reason in str(refused.value)
 
 
@@ -144,7 +144,7 @@ def test_postgres_refuses_a_nondeterministic_key(database: str, postgres_url: st
     )
     sql(database, "update pg_collation set collisdeterministic = false where collname = 'POSIX'")
     with pytest.raises(FrontTableWrong, match="nondeterministic"):
-        PostgresFront(postgres_url, None, 1.0).check(WORDS)
+        PostgresFront(postgres_url, None, 1.0, "unit").check(WORDS)
 
 
 @pytest.mark.parametrize("front_of", ["sqlite", "postgres"])
@@ -153,9 +153,9 @@ def test_tables_we_create_pass_their_own_check(
 ) -> None:
     """Creating is idempotent and fits; a table that is missing is named."""
     front: SqlFront = (
-        SqliteFront(sqlite_url, 1.0)
+        SqliteFront(sqlite_url, 1.0, "unit")
         if front_of == "sqlite"
-        else PostgresFront(request.getfixturevalue("postgres_url"), None, 1.0)
+        else PostgresFront(request.getfixturevalue("postgres_url"), None, 1.0, "unit")
     )
     with pytest.raises(FrontTableWrong, match="does not exist"):
         front.check(PLAIN)
@@ -170,8 +170,8 @@ def test_tables_we_create_pass_their_own_check(
 def test_an_uninitialised_front_end_says_so(sqlite_url: str) -> None:
     """Before init there is nothing to open."""
     with pytest.raises(NotInitialised):
-        SqliteFront(sqlite_url, 1.0).open("nonce")
-    front = SqliteFront(sqlite_url, 1.0)
+        SqliteFront(sqlite_url, 1.0, "unit").open("nonce")
+    front = SqliteFront(sqlite_url, 1.0, "unit")
     initialise(front)
     front.update_state(initialised=0)
     with pytest.raises(NotInitialised):
@@ -212,8 +212,8 @@ def test_sqlite_affinities() -> None:
 
 def test_a_locked_sqlite_is_busy_and_nothing_remains(sqlite_url: str) -> None:
     """Another writer's lock ends in FRONT_BUSY after the bounded wait."""
-    initialise(SqliteFront(sqlite_url, 1.0))
-    front = SqliteFront(sqlite_url, 0.2)
+    initialise(SqliteFront(sqlite_url, 1.0, "unit"))
+    front = SqliteFront(sqlite_url, 0.2, "unit")
     front.open("nonce")
     other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -225,8 +225,8 @@ def test_a_locked_sqlite_is_busy_and_nothing_remains(sqlite_url: str) -> None:
 
 def test_a_locked_postgres_table_is_busy(database: str, postgres_url: str) -> None:
     """A row lock held by the platform ends in FRONT_BUSY, and the whole transaction is gone."""
-    initialise(PostgresFront(postgres_url, None, 1.0))
-    front = PostgresFront(postgres_url, None, 0.2)
+    initialise(PostgresFront(postgres_url, None, 1.0, "unit"))
+    front = PostgresFront(postgres_url, None, 0.2, "unit")
     front.open("nonce")
     with psycopg.connect(database) as other:
         other.execute("LOCK TABLE words")
@@ -240,7 +240,7 @@ def test_a_locked_postgres_table_is_busy(database: str, postgres_url: str) -> No
 
 def test_a_refused_row_names_the_table_and_no_value(database: str, postgres_url: str) -> None:
     """A row the table cannot hold suspends its table; the error carries no value."""
-    front = PostgresFront(postgres_url, None, 1.0)
+    front = PostgresFront(postgres_url, None, 1.0, "unit")
     initialise(front)
     sql(database, 'ALTER TABLE words ALTER "名称" TYPE varchar(3)')
     front.open("nonce")
@@ -254,7 +254,9 @@ def test_a_refused_row_names_the_table_and_no_value(database: str, postgres_url:
 def test_a_postgres_that_is_away_is_unreachable() -> None:
     """Nobody listens: retry."""
     with pytest.raises(FrontUnreachable):
-        PostgresFront("postgresql+psycopg://nobody@127.0.0.1:1/nothing", None, 1.0).open("nonce")
+        PostgresFront("postgresql+psycopg://nobody@127.0.0.1:1/nothing", None, 1.0, "unit").open(
+            "nonce"
+        )
 
 
 def test_the_password_is_read_at_each_connection(postgres_url: str) -> None:
@@ -265,7 +267,7 @@ def test_the_password_is_read_at_each_connection(postgres_url: str) -> None:
         read.append("secret")
         return read[-1]
 
-    front = PostgresFront(postgres_url, password, 1.0)
+    front = PostgresFront(postgres_url, password, 1.0, "unit")
     initialise(front)
     before = len(read)
     for _ in range(2):
@@ -343,7 +345,7 @@ def filled(fronts: Fronts) -> SqlFront:
 @pytest.mark.parametrize("fronts", ["sqlite", "postgres", "mariadb"], indirect=True)
 def test_the_reader_sees_batches_in_order_and_whole(filled: SqlFront) -> None:
     """Batches come in order, large ones put together; the backlog counts events."""
-    reader = Reader(filled.engine)
+    reader = Reader(filled.engine, "unit")
     batches = [reader.next_batch(after) for after in range(4)]
     assert [(b.first_number, b.last_number) for b in batches if b] == [(1, 2), (3, 2), (3, 3)]
     assert batches[3] is None
@@ -358,7 +360,7 @@ def test_the_reader_sees_batches_in_order_and_whole(filled: SqlFront) -> None:
 @pytest.mark.parametrize("fronts", ["sqlite", "postgres", "mariadb"], indirect=True)
 def test_the_published_mark_never_waits(filled: SqlFront) -> None:
     """While the writer holds the lock the mark is not written; afterwards it is, and the batches it covers are gone."""
-    reader = Reader(filled.engine)
+    reader = Reader(filled.engine, "unit")
     mark = Published(2, "id", 2, "0/20", 5)
     filled.begin()
     filled.write(WORDS, {("a", "1"): put(("a", "1"))}, 1)
@@ -374,7 +376,7 @@ def test_the_published_mark_never_waits(filled: SqlFront) -> None:
 @pytest.mark.parametrize("fronts", ["sqlite", "postgres", "mariadb"], indirect=True)
 def test_the_reader_knows_who_the_agent_is(filled: SqlFront) -> None:
     """Identity, epoch, nonce and table states as stored."""
-    reader = Reader(filled.engine)
+    reader = Reader(filled.engine, "unit")
     identity = reader.identity()
     assert (identity.source_id, identity.nonce, identity.number, identity.epoch) == (
         "source",

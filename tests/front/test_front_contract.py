@@ -12,7 +12,6 @@ from agent.events.lines import line_of
 from agent.front.base import Copy, Front, Request, Stored, Written
 from agent.front.memory import MemoryFront
 from agent.front.outbox import Batch
-from agent.front.schema import applied, requests
 from agent.front.store import SqlFront
 from agent.resource import FrontRow, Key
 from tests.front.conftest import PLAIN, SOFT, WORDS, Fronts, fetch, gone, progress, put, write
@@ -451,7 +450,9 @@ def ask(front: Front, request: Request, asked_us: int) -> None:
         }
         report = json.dumps(request.values, ensure_ascii=False)
         connection.execute(
-            insert(requests).values(**values, state="asked", report=report, asked_us=asked_us)
+            insert(front.own.requests).values(
+                **values, state="asked", report=report, asked_us=asked_us
+            )
         )
 
 
@@ -463,7 +464,9 @@ def answered(front: Front, request: str) -> tuple[str, object]:
     assert isinstance(front, SqlFront)
     with front.engine.connect() as connection:
         row = connection.execute(
-            select(requests.c.state, requests.c.report).where(requests.c.id == request)
+            select(front.own.requests.c.state, front.own.requests.c.report).where(
+                front.own.requests.c.id == request
+            )
         ).one()
     return str(row[0]), json.loads(row[1])
 
@@ -489,7 +492,11 @@ def kept_xids(fronts: Fronts, front: Front) -> list[list[int]]:
     assert isinstance(front, SqlFront)
     front.close()
     with front.engine.connect() as connection:
-        rows = connection.execute(select(applied.c.xids).order_by(applied.c.batch)).scalars().all()
+        rows = (
+            connection.execute(select(front.own.applied.c.xids).order_by(front.own.applied.c.batch))
+            .scalars()
+            .all()
+        )
     return [json.loads(row) for row in rows]
 
 

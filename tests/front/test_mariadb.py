@@ -47,7 +47,7 @@ BIN = "ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"
 @pytest.fixture
 def front(mariadb_url: str) -> MariaDbFront:
     """An initialised front end, not open."""
-    made = MariaDbFront(mariadb_url, None, 1.0)
+    made = MariaDbFront(mariadb_url, None, 1.0, "unit")
     initialise(made)
     return made
 
@@ -145,7 +145,7 @@ def test_a_table_that_would_change_rows_is_refused(
     statement, reason = WRONG[case]
     execute(administrator, f"CREATE TABLE narrow {statement}")
     with pytest.raises(FrontTableWrong, match="narrow") as refused:
-        MariaDbFront(mariadb_url, None, 1.0).check(NARROW)
+        MariaDbFront(mariadb_url, None, 1.0, "unit").check(NARROW)
     assert reason in str(refused.value)
 
 
@@ -153,7 +153,7 @@ def test_a_table_that_would_change_rows_is_refused(
 def test_a_missing_right_is_named(administrator: str, mariadb_url: str, right: str) -> None:
     """Before a row needs it; rights that roles bring count."""
     front, user, database = (
-        MariaDbFront(mariadb_url, None, 1.0),
+        MariaDbFront(mariadb_url, None, 1.0, "unit"),
         make_url(mariadb_url).username,
         make_url(mariadb_url).database,
     )
@@ -178,7 +178,7 @@ def test_key_collations_that_merge_rows_are_refused(
         f"CREATE TABLE words (`名称` varchar(766) COLLATE {collation}, id bigint, PRIMARY KEY (`名称`, id)) {BIN}",
     )
     with pytest.raises(FrontTableWrong, match=f"collation {collation}.*must be utf8mb4_nopad_bin"):
-        MariaDbFront(mariadb_url, None, 1.0).check(WORDS)
+        MariaDbFront(mariadb_url, None, 1.0, "unit").check(WORDS)
 
 
 def test_a_key_on_the_beginning_of_a_column_is_refused(
@@ -190,12 +190,12 @@ def test_a_key_on_the_beginning_of_a_column_is_refused(
         f"CREATE TABLE words (`名称` varchar(766), id bigint NOT NULL, PRIMARY KEY (`名称`(10), id)) {BIN}",
     )
     with pytest.raises(FrontTableWrong, match="alone and whole"):
-        MariaDbFront(mariadb_url, None, 1.0).check(WORDS)
+        MariaDbFront(mariadb_url, None, 1.0, "unit").check(WORDS)
 
 
 def test_tables_we_create_pass_their_own_check(administrator: str, mariadb_url: str) -> None:
     """Creating is idempotent and fits, whatever the defaults of server and database are; a table named alike but for its case is another."""
-    front = MariaDbFront(mariadb_url, None, 1.0)
+    front = MariaDbFront(mariadb_url, None, 1.0, "unit")
     execute(administrator, "CREATE TABLE WORDS (id int)")
     with pytest.raises(FrontTableWrong, match="does not exist"):
         front.check(WORDS)
@@ -223,12 +223,12 @@ def test_a_front_end_of_an_older_version_gets_the_tables_it_lacks(
     administrator: str, front: MariaDbFront
 ) -> None:
     """Opening is enough."""
-    execute(administrator, "DROP TABLE sync_agent_hole, sync_agent_request")
+    execute(administrator, "DROP TABLE sync_agent_unit_hole, sync_agent_unit_request")
     assert front.open("nonce").position == "0/10"
     front.close()
     assert (
-        execute(administrator, "SELECT * FROM sync_agent_hole")
-        == execute(administrator, "SELECT * FROM sync_agent_request")
+        execute(administrator, "SELECT * FROM sync_agent_unit_hole")
+        == execute(administrator, "SELECT * FROM sync_agent_unit_request")
         == []
     )
 
@@ -274,7 +274,7 @@ def test_keys_fill_what_an_index_holds(
     """And the server takes them."""
     made = table(*columns, key=len(columns))
     assert column_type(made, 0) == wanted
-    front = MariaDbFront(mariadb_url, None, 1.0)
+    front = MariaDbFront(mariadb_url, None, 1.0, "unit")
     assert front.create(made)
     front.check(made)
 
@@ -283,7 +283,7 @@ def test_a_key_too_wide_for_an_index_is_refused(mariadb_url: str) -> None:
     """Before the server has to."""
     wide = table(*[(f"c{n}", v.VARCHAR, "character varying(200)") for n in range(4)], key=4)
     with pytest.raises(FrontTableWrong, match="3072 bytes"):
-        MariaDbFront(mariadb_url, None, 1.0).create(wide)
+        MariaDbFront(mariadb_url, None, 1.0, "unit").create(wide)
 
 
 @pytest.mark.parametrize(
@@ -445,11 +445,11 @@ def test_a_server_that_cannot_keep_the_promise_is_named(
 ) -> None:
     """MySQL's name for a MariaDB; a packet too small for the outbox."""
     with pytest.raises(FrontUnfit, match="does not know utf8mb4_0900_bin"):
-        MariaDbFront(mariadb_url.replace("mariadb+", "mysql+"), None, 1.0).open("nonce")
+        MariaDbFront(mariadb_url.replace("mariadb+", "mysql+"), None, 1.0, "unit").open("nonce")
     execute(administrator, "SET GLOBAL max_allowed_packet = 1048576")
     try:
         with pytest.raises(FrontUnfit, match="max_allowed_packet is 1048576"):
-            MariaDbFront(mariadb_url, None, 1.0).open("nonce")
+            MariaDbFront(mariadb_url, None, 1.0, "unit").open("nonce")
     finally:
         execute(administrator, "SET GLOBAL max_allowed_packet = 16777216")
 
@@ -457,9 +457,11 @@ def test_a_server_that_cannot_keep_the_promise_is_named(
 def test_a_refused_login_and_a_server_that_is_away(mariadb_url: str) -> None:
     """Each has its own error; both are tried again."""
     with pytest.raises(LoginRefused):
-        MariaDbFront(mariadb_url, lambda: "wrong", 1.0).open("nonce")
+        MariaDbFront(mariadb_url, lambda: "wrong", 1.0, "unit").open("nonce")
     with pytest.raises(FrontUnreachable, match=r"127\.0\.0\.1"):
-        MariaDbFront("mariadb+pymysql://nobody@127.0.0.1:1/nothing", None, 1.0).open("nonce")
+        MariaDbFront("mariadb+pymysql://nobody@127.0.0.1:1/nothing", None, 1.0, "unit").open(
+            "nonce"
+        )
 
 
 def test_a_changed_password_is_read_at_the_next_connection(
@@ -467,7 +469,7 @@ def test_a_changed_password_is_read_at_the_next_connection(
 ) -> None:
     """The front end that was refused gets in with what the file says by then."""
     known = ["old"]
-    front = MariaDbFront(mariadb_url, lambda: known[-1], 1.0)
+    front = MariaDbFront(mariadb_url, lambda: known[-1], 1.0, "unit")
     execute(administrator, f"ALTER USER {make_url(mariadb_url).username}@'%' IDENTIFIED BY 'new'")
     with pytest.raises(LoginRefused):
         front.open("nonce")
@@ -539,7 +541,7 @@ def test_ddl_of_others_within_a_transaction_leaves_all_or_nothing(
     front.rollback()
     assert fetch(front, WORDS, ("a", "1")) == {}
     front.close()
-    assert Reader(front.engine).next_batch(0) is None
+    assert Reader(front.engine, "unit").next_batch(0) is None
 
 
 def test_a_killed_session_is_a_lost_connection(administrator: str, front: MariaDbFront) -> None:
@@ -586,12 +588,12 @@ def test_the_published_mark_does_not_meet_the_writer(front: MariaDbFront) -> Non
     front.commit(progress("0/20", number=1, batch=1))
     front.begin()
     front.store(Batch(2, 2, 2, b"two"), 5)
-    reader = Reader(front.engine)
+    reader = Reader(front.engine, "unit")
     assert reader.mark_published(Published(1, "id", 1, "0/20", 5))
     front.commit(progress("0/30", number=2, batch=2))
     assert (reader.next_batch(0) or pytest.fail("no batch")).batch == 2
     front.begin()
-    front.connection.exec_driver_sql("SELECT * FROM sync_agent_published FOR UPDATE")
+    front.connection.exec_driver_sql("SELECT * FROM sync_agent_unit_published FOR UPDATE")
     assert not reader.mark_published(Published(2, "id", 2, "0/30", 5))
     front.close()
 
@@ -609,6 +611,8 @@ def test_columns_not_checked_yet_are_as_we_create_them() -> None:
 )
 def test_the_plan_names_collation_and_engine(scheme: str, collation: str) -> None:
     """Without a connection; MySQL has a collation of its own (the server itself: not tried)."""
-    statement = MariaDbFront(f"{scheme}://u@127.0.0.1:1/d", None, 1.0).create_statement(WORDS)
+    statement = MariaDbFront(f"{scheme}://u@127.0.0.1:1/d", None, 1.0, "unit").create_statement(
+        WORDS
+    )
     assert "`名称` VARCHAR(766) NOT NULL" in statement
     assert statement.endswith(f"ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE {collation}")

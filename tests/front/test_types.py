@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
+from sqlalchemy import delete
 
 from agent.config import ResourceSettings
 from agent.config.settings import KafkaSettings
@@ -113,7 +114,7 @@ class Scene(NamedTuple):
 
     def events(self, held: Held) -> dict[tuple[Any, ...], tuple[Any, ...]]:
         """What the outbox says of each key, in the judge's form; the outbox is empty afterwards."""
-        reader, found, after = Reader(held.front.engine), {}, 0
+        reader, found, after = Reader(held.front.engine, "unit"), {}, 0
         while batch := reader.next_batch(after):
             after = batch.batch
             for frame in frames(batch):
@@ -124,7 +125,7 @@ class Scene(NamedTuple):
                     )
                     found[formed[:1]] = formed
         with held.front.engine.begin() as connection:
-            connection.exec_driver_sql("DELETE FROM sync_agent_outbox")
+            connection.execute(delete(held.front.own.outbox))
         return found
 
     def agree(self, streamed: dict[Key, FrontRow]) -> None:
@@ -190,7 +191,9 @@ def fronts(
     """SQLite; if everything is wanted, also MariaDB, PostgreSQL, and PostgreSQL with columns of type text that somebody else made."""
     yield (
         "sqlite",
-        followed(SqliteFront(f"sqlite:///{folder}/front.db", 5.0), folder / "front.db", resource),
+        followed(
+            SqliteFront(f"sqlite:///{folder}/front.db", 5.0, "unit"), folder / "front.db", resource
+        ),
     )
     if not everything:
         return
@@ -199,7 +202,7 @@ def fronts(
     yield (
         "mariadb",
         followed(
-            MariaDbFront(url.replace("mariadb://", "mariadb+pymysql://", 1), None, 5.0),
+            MariaDbFront(url.replace("mariadb://", "mariadb+pymysql://", 1), None, 5.0, "unit"),
             url,
             resource,
         ),
@@ -214,7 +217,10 @@ def fronts(
         yield (
             name,
             followed(
-                PostgresFront(sqlalchemy_url(conninfo), None, 5.0), conninfo, resource, create
+                PostgresFront(sqlalchemy_url(conninfo), None, 5.0, "unit"),
+                conninfo,
+                resource,
+                create,
             ),
         )
 

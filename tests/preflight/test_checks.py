@@ -21,7 +21,6 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not re-expo
 )
 from sqlalchemy import update
 
-from agent.front import schema
 from agent.front.opening import open_front
 from agent.health import HealthServer
 from agent.metrics import Metrics
@@ -64,10 +63,11 @@ def find(findings: list[Finding], code: str, level: str) -> Finding:
     return found[0]
 
 
-def stated(unit: Unit, table: Any, **values: object) -> None:
+def stated(unit: Unit, table: str, **values: object) -> None:
     """Changes the agent's rows in the front end."""
-    with open_front(unit.settings).engine.begin() as connection:
-        connection.execute(update(table).values(**values))
+    front = open_front(unit.settings)
+    with front.engine.begin() as connection:
+        connection.execute(update(getattr(front.own, table)).values(**values))
 
 
 # ---- the whole
@@ -328,7 +328,7 @@ def test_a_service_that_moves_on_while_it_is_checked_is_no_error(unit: Unit) -> 
     def moves_on() -> None:
         unit.execute("select pg_switch_wal()")
         end = unit.value("select pg_current_wal_lsn()::text")
-        stated(unit, schema.state, position=end)
+        stated(unit, "state", position=end)
         unit.execute(f"select pg_replication_slot_advance('{unit.settings.slot}', '{end}')")
 
     def state() -> Mapping[str, object]:
@@ -359,7 +359,7 @@ def test_a_slot_that_is_read_or_far_behind(unit: Unit, monkeypatch: pytest.Monke
 
 def test_another_server_in_its_place(unit: Unit) -> None:
     unit.initialise()
-    stated(unit, schema.state, system_id="1")
+    stated(unit, "state", system_id="1")
     assert "SOURCE_REPLACED" in wrong(check(unit.settings))
 
 
@@ -368,13 +368,13 @@ def test_another_server_in_its_place(unit: Unit) -> None:
 
 def test_a_front_end_that_belongs_to_another(unit: Unit) -> None:
     unit.initialise()
-    stated(unit, schema.state, agent_name="other")
+    stated(unit, "state", agent_name="other")
     assert "FRONT_REPLACED" in wrong(check(unit.settings))
 
 
 def test_a_run_of_init_that_did_not_end(unit: Unit) -> None:
     unit.initialise()
-    stated(unit, schema.state, initialised=0)
+    stated(unit, "state", initialised=0)
     find(check(unit.settings), "NOT_INITIALISED", "warning")
 
 
@@ -382,7 +382,7 @@ def test_tables_added_or_suspended(unit: Unit) -> None:
     unit.initialise()
     # It is copying
     assert "TABLE_SUSPENDED" not in {finding.code for finding in check(unit.settings)}
-    stated(unit, schema.resource, state="suspended", code="READ_REFUSED")
+    stated(unit, "resource", state="suspended", code="READ_REFUSED")
     assert "READ_REFUSED" in find(check(unit.settings), "TABLE_SUSPENDED", "warning").message
     unit.execute("create table later (id int primary key)")
     unit.share(PERSON, {"name": "later", "table": "public.later", "columns": ["id"]})

@@ -16,7 +16,6 @@ from agent.errors import (
     InitRefused,
     LoginRefused,
 )
-from agent.front import schema
 from agent.front.opening import open_front
 from agent.front.store import SqlFront
 from agent.preflight import initialise as module
@@ -37,17 +36,19 @@ def state(unit: Unit) -> dict[str, Any]:
 
 
 def states(unit: Unit) -> dict[str, str]:
-    with open_front(unit.settings).engine.begin() as connection:
+    front = open_front(unit.settings)
+    rows = front.own.resource
+    with front.engine.begin() as connection:
         return {
-            row.name: row.state
-            for row in connection.execute(select(schema.resource.c.name, schema.resource.c.state))
+            row.name: row.state for row in connection.execute(select(rows.c.name, rows.c.state))
         }
 
 
 def stated(unit: Unit, **values: object) -> None:
     """Changes what the front end says of the resources."""
-    with open_front(unit.settings).engine.begin() as connection:
-        connection.execute(update(schema.resource).values(**values))
+    front = open_front(unit.settings)
+    with front.engine.begin() as connection:
+        connection.execute(update(front.own.resource).values(**values))
 
 
 def refused(unit: Unit, **arguments: Any) -> str:
@@ -296,11 +297,9 @@ def test_another_topic_is_refused(unit: Unit) -> None:
     assert "published to topic" in refused(unit)
 
 
-def test_another_agents_front_end_is_refused(unit: Unit) -> None:
-    url = unit.settings.front_url
+def test_another_agents_state_is_refused(unit: Unit) -> None:
     unit.initialise()
-    unit.settings = unit.settings.model_copy(update={"name": "other"})
-    unit.change(front={"url": url})
+    open_front(unit.settings).update_state(agent_name="other")
     with pytest.raises(FrontReplaced):
         unit.initialise()
 
@@ -550,7 +549,7 @@ def test_the_plan_changes_nothing_and_shows_everything(any_unit: Unit) -> None:
     )
     assert 'CREATE TABLE "人员" (' in text
     assert f"--create --topic {any_unit.settings.state_topic} --partitions 1" in text
-    assert "sync_agent_state" in text
+    assert f"sync_agent_{any_unit.settings.agent}_state" in text
     assert any_unit.settings.slot in text
     assert (any_unit.slots(), any_unit.value(PUBLICATION)) == (0, 0)
     assert not (any_unit.folder / "new").exists()

@@ -11,9 +11,9 @@ from sqlalchemy import Engine, Integer, func, insert, select, update
 
 from agent.config import Settings
 from agent.config.settings import FrontSettings, KafkaSettings, ResourceSettings, SourceSettings
-from agent.front import schema
 from agent.front.outbox import Batch, BatchWriter, event_id
 from agent.front.reader import Reader
+from agent.front.schema import AgentTables
 from agent.front.sqlite import sqlite_engine
 
 SOURCE_ID = "system/1/biz/slot"
@@ -54,7 +54,8 @@ class OutboxFront:
         self.lsn = 1000
         # Topic -> (event id, seq)
         self.expected: dict[str, list[tuple[str, int]]] = {topic: [] for topic in self.seqs}
-        schema.metadata.create_all(self.engine)
+        self.own = AgentTables(settings.agent)
+        self.own.metadata.create_all(self.engine)
         self._writer = BatchWriter(0, 0)
         with self.engine.begin() as connection:
             row = {
@@ -80,9 +81,9 @@ class OutboxFront:
                 "number": 0,
                 "batch": 0,
             }
-            connection.execute(insert(schema.state).values(**row))
+            connection.execute(insert(self.own.state).values(**row))
             connection.execute(
-                insert(schema.published).values(
+                insert(self.own.published).values(
                     id=1, number=0, event_id="", batch=0, position="", time_us=0
                 )
             )
@@ -91,17 +92,17 @@ class OutboxFront:
                 given = {"name": resource.name, "topic": topic, "state": "live", "generation": 1}
                 others = {
                     column.name: 0 if isinstance(column.type, Integer) else ""
-                    for column in schema.resource.columns
+                    for column in self.own.resource.columns
                     if not column.nullable
                 }
-                connection.execute(insert(schema.resource).values(**others | given))
+                connection.execute(insert(self.own.resource).values(**others | given))
 
     def reader(self) -> Reader:
         """The publisher's view."""
         self._engines.append(
             sqlite_engine(self.settings.front_url, 20).execution_options(reader=True)
         )
-        return Reader(self._engines[-1])
+        return Reader(self._engines[-1], self.settings.agent)
 
     def clone(self, directory: Path, nonce: str) -> Settings:
         """Copies the front end's file as a cloned machine would have it, opened there by a service of its own; its settings."""
@@ -112,7 +113,9 @@ class OutboxFront:
             closing(sqlite3.connect(directory / "front.db")) as target,
         ):
             source.backup(target)
-            target.execute("UPDATE sync_agent_state SET epoch = epoch + 1, nonce = ?", [nonce])
+            target.execute(
+                "UPDATE sync_agent_unit1_state SET epoch = epoch + 1, nonce = ?", [nonce]
+            )
             target.commit()
         front = self.settings.front.model_copy(update={"url": url})
         return self.settings.model_copy(update={"state_directory": str(directory), "front": front})
@@ -129,8 +132,8 @@ class OutboxFront:
         self.seqs[topic], self.expected[topic] = 0, []
         with self.engine.begin() as connection:
             connection.execute(
-                update(schema.resource)
-                .where(schema.resource.c.name == table)
+                update(self.own.resource)
+                .where(self.own.resource.c.name == table)
                 .values(generation=self.generations[topic], state="live")
             )
 
@@ -138,8 +141,8 @@ class OutboxFront:
         """Tables the publisher wants suspended, with the code."""
         with self.engine.connect() as connection:
             rows = connection.execute(
-                select(schema.requests.c.resource, schema.requests.c.report).where(
-                    schema.requests.c.kind == "suspend"
+                select(self.own.requests.c.resource, self.own.requests.c.report).where(
+                    self.own.requests.c.kind == "suspend"
                 )
             ).all()
         return [(name, json.loads(report)["code"]) for name, report in rows]
@@ -148,8 +151,8 @@ class OutboxFront:
         """What the capture process does then."""
         with self.engine.begin() as connection:
             connection.execute(
-                update(schema.resource)
-                .where(schema.resource.c.name == table)
+                update(self.own.resource)
+                .where(self.own.resource.c.name == table)
                 .values(state="suspended")
             )
 
@@ -157,7 +160,7 @@ class OutboxFront:
         """What a capture process does first: the next epoch, its service's nonce."""
         with self.engine.begin() as connection:
             connection.execute(
-                update(schema.state).values(epoch=schema.state.c.epoch + 1, nonce=nonce)
+                update(self.own.state).values(epoch=self.own.state.c.epoch + 1, nonce=nonce)
             )
 
     def write(
@@ -210,7 +213,7 @@ class OutboxFront:
                 for part, at in enumerate(range(0, len(batch.payload), 1 << 20)):
                     chunk = batch.payload[at : at + (1 << 20)]
                     connection.execute(
-                        insert(schema.outbox).values(
+                        insert(self.own.outbox).values(
                             **batch._asdict()
                             | {"part": part, "payload": chunk, "time_us": self.lsn}
                         )
@@ -221,12 +224,14 @@ class OutboxFront:
                 "position": f"0/{self.lsn + 50:X}",
                 "position_time_us": self.lsn,
             }
-            connection.execute(update(schema.state).values(**values))
+            connection.execute(update(self.own.state).values(**values))
 
     def outbox_rows(self) -> int:
         """How many rows the outbox still has."""
         with self.engine.connect() as connection:
-            return connection.execute(select(func.count()).select_from(schema.outbox)).scalar_one()
+            return connection.execute(
+                select(func.count()).select_from(self.own.outbox)
+            ).scalar_one()
 
 
 def workload(seed: int, transactions: int, largest: int = 5) -> list[Transaction]:

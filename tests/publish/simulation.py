@@ -192,7 +192,7 @@ class StepReader(Reader):
     """The front end, between whose answers something may happen."""
 
     def __init__(self, process: Process, world: "StepWorld", reader: Reader) -> None:
-        super().__init__(reader.engine)
+        super().__init__(reader.engine, reader.agent)
         self._process, self._world = process, world
 
     def identity(self) -> Identity:
