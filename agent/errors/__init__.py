@@ -2,7 +2,7 @@
 
 AgentError
 ├── Retry ............ back-off with jitter, for ever
-│   ├── SourceUnreachable, FrontUnreachable, FrontBusy, FrontUnfit, KafkaUnreachable
+│   ├── SourceUnreachable, SourceUnfit, FrontUnreachable, FrontBusy, FrontUnfit, KafkaUnreachable
 │   ├── SlotBusy, SlowLine, HangingTransaction
 │   └── LoginRefused (waits up to 60 s between attempts)
 ├── Suspend .......... this table alone stops; the others go on
@@ -55,6 +55,7 @@ from agent.errors.retries import (
     LoginRefused,
     SlotBusy,
     SlowLine,
+    SourceUnfit,
     SourceUnreachable,
 )
 from agent.errors.suspensions import (
@@ -106,6 +107,7 @@ __all__ = [
     "SourceForked",
     "SourceNotPrimary",
     "SourceReplaced",
+    "SourceUnfit",
     "SourceUnreachable",
     "StateAhead",
     "StateBehind",

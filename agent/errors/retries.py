@@ -14,6 +14,16 @@ class SourceUnreachable(Retry):
     )
 
 
+class SourceUnfit(Retry):
+    """A session at the business database could not give values in the one text form."""
+
+    code = "SOURCE_UNFIT"
+    summary = mark("The business database cannot be read as it must be: {reason}")
+    hint = mark(
+        "Change the setting or the connection pooler that is named; the agent tries again by itself."
+    )
+
+
 class FrontUnreachable(Retry):
     """The front-end database does not answer."""
 

@@ -21,6 +21,7 @@ from agent.errors import (
     AnotherAgent,
     FrontBusy,
     FrontTableWrong,
+    FrontUnfit,
     FrontUnreachable,
     LoginRefused,
     RowRefused,
@@ -30,6 +31,7 @@ from agent.events.lines import line_of
 from agent.front.base import Written
 from agent.front.schema import former_name, table_name
 from agent.front.store import SqlFront
+from agent.pg_session import MEANING, Unfit, settle
 from agent.resource import FrontRow, Key, Target
 
 # The advisory lock of version 0.1: one for a database
@@ -88,26 +90,30 @@ def postgres_engine(
 ) -> Engine:
     """An engine whose sessions write values in the one text form (`values.SESSION`), wait for locks within bounds and notice a dead peer.
 
+    They are refused with FrontUnfit where they do not have their settings, share a server process, or store another encoding than UTF-8.
+
     `password` is asked at each connection. `pooled`: connections are kept between transactions, for a reader that asks often; its owner disposes of the engine.
     """
-    settings = {
+    wanted = {
         **v.SESSION,
-        "application_name": "unit-sync-agent",
+        **MEANING,
         "lock_timeout": f"{int(lock_wait * 1000)}ms",
         "synchronous_commit": "on",
         "client_connection_check_interval": "1s",
+        # We write, whatever the role's default is, and bound each wait ourselves
+        "default_transaction_read_only": "off",
+        "statement_timeout": "0",
+        "idle_in_transaction_session_timeout": "0",
     }
     address = make_url(url)
-    options = " ".join(
-        f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in settings.items()
-    )
     reach = {
+        "application_name": "unit-sync-agent",
+        "client_encoding": "UTF8",
         "connect_timeout": 5,
         "keepalives_idle": 5,
         "keepalives_interval": 3,
         "keepalives_count": 3,
         "tcp_user_timeout": 25_000,
-        "options": options,
     }
     engine = create_engine(address, connect_args=reach, poolclass=QueuePool if pooled else NullPool)
 
@@ -115,11 +121,22 @@ def postgres_engine(
     def connect(
         _dialect: object, _record: object, arguments: tuple[Any, ...], named: dict[str, Any]
     ) -> BoundedConnection:
-        return bounded(
-            lock_wait + _PATIENCE,
-            *arguments,
-            **named | ({} if password is None else {"password": password()}),
-        )
+        given = named | ({} if password is None else {"password": password()})
+
+        def connected(patience: float) -> BoundedConnection:
+            return bounded(patience, *arguments, **{**given, "autocommit": True})
+
+        connection = connected(lock_wait + _PATIENCE)
+        try:
+            settle(connection, wanted, lambda: connected(_PATIENCE), encoding="UTF8")
+            connection.autocommit = False
+        except Unfit as unfit:
+            connection.close()
+            raise FrontUnfit(reason=unfit.reason) from None
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     return engine
 

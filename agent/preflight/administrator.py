@@ -5,13 +5,17 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from agent.config import Settings
+from agent.connectors.postgres.session import session, settled
 from agent.errors import InitRefused
 from agent.messages import mark, translate
 from agent.preflight import source_facts
 
 Connection = psycopg.Connection[Any]
+# As the agent's own session, without its bounds of time; and an administrator writes, whatever the role's default is
+_SESSION = session(bounds=False) | {"default_transaction_read_only": "off"}
 
 
 @contextmanager
@@ -34,13 +38,16 @@ def administrator(settings: Settings, url: str | None) -> Iterator[Connection | 
 
 
 def _connect(url: str) -> Connection:
+    """Raises InitRefused, SourceUnfit."""
     try:
-        return psycopg.connect(
+        where = make_conninfo(
             url.replace("postgresql+psycopg://", "postgresql://", 1),
-            autocommit=True,
             connect_timeout=5,
+            client_encoding="UTF8",
             application_name="unit-sync-agent init",
         )
+        connection = psycopg.connect(where, autocommit=True)
+        settled(connection, _SESSION, where)
     except psycopg.Error as error:
         lines = str(error).strip().splitlines()
         raise InitRefused(
@@ -49,3 +56,4 @@ def _connect(url: str) -> Connection:
                 reason=lines[-1] if lines else type(error).__name__,
             )
         ) from None
+    return connection

@@ -10,7 +10,7 @@ import psycopg
 from agent.config import Settings
 from agent.connectors.postgres import catalogue
 from agent.connectors.postgres.history import check_server as check_history
-from agent.connectors.postgres.session import address, conninfo, guarded, unverified
+from agent.connectors.postgres.session import address, guarded, opened, unverified
 from agent.errors import AgentError, SlotBusy
 from agent.front.base import CommitMark, Stored
 from agent.messages import mark, translate
@@ -52,7 +52,7 @@ def check_source(settings: Settings, stored: State | None) -> Source:
     if errors(findings):
         return Source(findings, None)
     try:
-        connection = psycopg.connect(conninfo(settings.source), autocommit=True)
+        connection = opened(settings.source)
     except AgentError as cause:
         return Source([*findings, failed(cause)], None)
     except psycopg.Error as cause:
@@ -242,7 +242,7 @@ def _judged(
 def _replication(settings: Settings, side: Connection, stored: State | None) -> list[Finding]:
     """The replication connection and the slot."""
     try:
-        replication = psycopg.connect(conninfo(settings.source, replication=True), autocommit=True)
+        replication = opened(settings.source, replication=True)
     except psycopg.Error as cause:
         lines = str(cause).strip().splitlines()
         fix = mark(

@@ -1,6 +1,6 @@
 """Connections to the source: parameters, time-outs, and the driver's errors as ours."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,11 +9,14 @@ from psycopg.conninfo import make_conninfo
 
 from agent.bounded import bounded
 from agent.config import SourceSettings
-from agent.errors import AgentError, LoginRefused, SourceUnreachable
+from agent.errors import AgentError, LoginRefused, SourceUnfit, SourceUnreachable
 from agent.events.values import SESSION
+from agent.pg_session import MEANING, Unfit, settle
 from agent.tls import Refusal, Trust, asked
 
 _PATIENCE = 25.0  # seconds without an answer after which the line counts as dead; statements of ours end after 20
+_SECOND = 5.0  # seconds for a second connection that only proves the first
+_NO_PARAMETER = "unsupported startup parameter"  # of PgBouncer
 _SSL_REQUEST = (
     b"\x00\x00\x00\x08\x04\xd2\x16\x2f"  # the protocol's question whether the server speaks TLS
 )
@@ -49,29 +52,59 @@ def conninfo(settings: SourceSettings, replication: bool = False) -> str:
         "keepalives_interval": 3,
         "keepalives_count": 3,
         "tcp_user_timeout": 25_000,
-        "options": " ".join(
-            f"-c {name}={value.replace(' ', chr(92) + ' ')}"
-            for name, value in _session(replication).items()
-        ),
+        "client_encoding": "UTF8",
     }
     if replication:
         parameters["replication"] = "database"
     return make_conninfo(**{name: value for name, value in parameters.items() if value is not None})
 
 
-def _session(replication: bool) -> dict[str, str]:
-    """Session settings: the one text form of values; no statement of ours may last; a new row security policy must stop us, not filter."""
-    return (
-        SESSION
-        if replication
-        else {**SESSION, "statement_timeout": "20s", "lock_timeout": "5s", "row_security": "off"}
-    )
+def session(bounds: bool = True) -> dict[str, str]:
+    """Session settings: the one text form of values, unqualified names that mean PostgreSQL's own, and bounds of time.
+
+    Without bounds: a role's own must not end what bounds itself, slot creation and the stream.
+    """
+    statement, lock = ("20s", "5s") if bounds else ("0", "0")
+    return {
+        **SESSION,
+        **MEANING,
+        "search_path": "pg_catalog",
+        "statement_timeout": statement,
+        "lock_timeout": lock,
+    }
 
 
 def connect(settings: SourceSettings, replication: bool = False) -> psycopg.Connection[Any]:
-    """An autocommit connection. Raises SourceUnreachable, LoginRefused, SecretMissing."""
+    """An autocommit connection. Raises SourceUnreachable, SourceUnfit, LoginRefused, SecretMissing."""
     with guarded(settings):
-        return bounded(_PATIENCE, conninfo(settings, replication), autocommit=True)
+        return opened(settings, replication)
+
+
+def opened(settings: SourceSettings, replication: bool = False) -> psycopg.Connection[Any]:
+    """The same with the driver's own errors. Raises psycopg.Error, SourceUnfit, SecretMissing."""
+    where = conninfo(settings, replication)
+    try:
+        connection = bounded(_PATIENCE, where, autocommit=True)
+    except psycopg.OperationalError as error:
+        lines = str(error).strip().splitlines()
+        if not lines or _NO_PARAMETER not in lines[-1]:
+            raise
+        reason = "a connection pooler stands before it: give host and port of the server itself"
+        raise SourceUnfit(reason=f"{reason} ({lines[-1]})") from None
+    settled(connection, session(bounds=not replication), where)
+    return connection
+
+
+def settled(connection: psycopg.Connection[Any], wanted: Mapping[str, str], where: str) -> None:
+    """Gives a session of the business database its settings, else closes it. Raises psycopg.Error, SourceUnfit."""
+    try:
+        settle(connection, wanted, lambda: bounded(_SECOND, where, autocommit=True))
+    except Unfit as unfit:
+        connection.close()
+        raise SourceUnfit(reason=unfit.reason) from None
+    except BaseException:
+        connection.close()
+        raise
 
 
 @contextmanager

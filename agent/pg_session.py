@@ -1,0 +1,140 @@
+"""Gives a PostgreSQL session the settings our statements rely on, and proves that it has them and is one session.
+
+They are set after the login: a pooler may drop what a start-up packet asks for, and a role or database may have its own defaults.
+They are read back in a transaction of their own, which a pooler that shares servers between transactions gives to another server.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+# What statements of ours mean, whatever the role, the database or the server have as defaults.
+MEANING = {
+    # A backslash in '...' is a backslash
+    "standard_conforming_strings": "on",
+    # NULL within the text of an array is no text
+    "array_nulls": "on",
+    # Names of types are compared as format_type writes them
+    "quote_all_identifiers": "off",
+    # Each statement sees what is committed, and none fails because of another transaction's rows
+    "default_transaction_isolation": "read committed",
+    # A policy that hides rows must be an error, not a filter
+    "row_security": "off",
+    # A session of ours may be idle: between two pages, or while nothing changes
+    "idle_session_timeout": "0",
+}
+_BOUNDED_SINCE = 170_000  # server version that knows transaction_timeout
+_POOLER = "a connection pooler gives each transaction another server process: set pool_mode = session there, or connect to the server itself"
+_DURATION = re.compile(r"(\d+)(ms|s|min|h|d)")
+_MILLISECONDS = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+_PID = "select pg_catalog.pg_backend_pid()"
+
+Connection = psycopg.Connection[Any]
+
+
+class Unfit(Exception):
+    """The session cannot be used; `reason` names the setting, or the pooler, and never a value of a row."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+def settle(
+    connection: Connection,
+    settings: Mapping[str, str],
+    another: Callable[[], Connection],
+    encoding: str | None = None,
+) -> None:
+    """Sets the settings of an autocommit connection and reads them back, in one round trip where nobody stands between.
+
+    `another` makes a second connection the same way: asked only where the server process is not the one that has logged us in.
+    `encoding`: the one the database must have. Raises Unfit, psycopg.Error.
+    """
+    wanted = dict(settings)
+    if connection.info.server_version >= _BOUNDED_SINCE:
+        wanted.setdefault("transaction_timeout", "0")
+    try:
+        first, (pid, stored, *found) = _asked(connection, wanted)
+    except psycopg.Error as error:
+        if (error.sqlstate or "")[:2] not in ("22", "42"):
+            raise
+        raise Unfit(f"a session setting is refused with SQLSTATE {error.sqlstate}") from None
+    if pid != first:
+        raise Unfit(_POOLER)
+    if encoding is not None and _text(stored) != encoding:
+        raise Unfit(
+            f"the encoding of its database is {_text(stored)}, and not every text can be stored there: make a database with ENCODING '{encoding}'"
+        )
+    for (name, value), now in zip(wanted.items(), found, strict=True):
+        if _plain(_text(now)) != _plain(value):
+            raise Unfit(f"its session has {name} = {_text(now)} though {value} was asked for")
+    if pid != connection.info.backend_pid:
+        _prove_own_server(connection, pid, another)
+
+
+def _asked(connection: Connection, wanted: Mapping[str, str]) -> tuple[int, tuple[Any, ...]]:
+    """The server process that has set the settings; then, of another transaction, its process, encoding and settings."""
+    encoding = sql.SQL("pg_catalog.current_setting('server_encoding')")
+    sets: list[sql.Composable] = [sql.SQL(_PID)]
+    shows: list[sql.Composable] = [sql.SQL(_PID), encoding]
+    for name, value in wanted.items():
+        setting = sql.SQL("pg_catalog.set_config({}, {}, false)")
+        sets.append(setting.format(sql.Literal(name), sql.Literal(value)))
+        shows.append(sql.SQL("pg_catalog.current_setting({})").format(sql.Literal(name)))
+    one, two = sql.SQL(", ").join(sets), sql.SQL(", ").join(shows)
+    if _replicates(connection):  # it takes one statement at a time
+        first = connection.execute(one).fetchone()
+        second = connection.execute(two).fetchone()
+    else:
+        with connection.pipeline() as pipeline:
+            set_ = connection.execute(one)
+            pipeline.sync()  # here the first transaction ends
+            shown = connection.execute(two)
+        first, second = set_.fetchone(), shown.fetchone()
+    if first is None or second is None:
+        raise Unfit("its session answers no question")
+    return int(first[0]), second
+
+
+def _replicates(connection: Connection) -> bool:
+    return "replication" in connection.info.get_parameters()
+
+
+def _prove_own_server(connection: Connection, pid: int, another: Callable[[], Connection]) -> None:
+    """Whether the server process stays ours while somebody else has a transaction open. Raises Unfit.
+
+    A pooler answers the login itself. One that shares servers hands the one used last to whoever comes next.
+    """
+    with another() as other:
+        try:
+            other.execute("begin")
+            taken = _pid(other) == pid
+        except psycopg.Error as error:
+            if error.sqlstate is None:
+                raise
+            raise Unfit(_POOLER) from None
+        if taken or _pid(connection) != pid:
+            raise Unfit(_POOLER)
+        other.execute("rollback")
+
+
+def _pid(connection: Connection) -> int:
+    row = connection.execute(_PID).fetchone()
+    return int(row[0]) if row is not None else 0
+
+
+def _text(value: Any) -> str:
+    """Text as it comes; bytes from a session whose encoding is none yet."""
+    return value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _plain(value: str) -> str:
+    """A setting's value without its unit, and without regard to case and spaces, which the server does not keep."""
+    duration = _DURATION.fullmatch(value)
+    if duration is not None:
+        return str(int(duration[1]) * _MILLISECONDS[duration[2]])
+    return value.replace(" ", "").lower()
