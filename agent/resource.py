@@ -7,7 +7,7 @@ as the stream describes it, which gives the functions that run per row. Deny by 
 import json
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import orjson
 
@@ -61,6 +61,19 @@ class FrontColumn(NamedTuple):
     not_null: bool
 
 
+# How equal values of a column may be written: in one way; as 1, 1.0 and 1.00; with blanks at the end; as 0 and -0.
+Spelling = Literal["one", "number", "padded", "signed zero"]
+
+
+class Criterion(NamedTuple):
+    """One condition of a row filter as the source understands it: the column, and texts as the source writes them for its type."""
+
+    column: str
+    wanted: bool  # the value is one of `texts` (NULL is none), or it is NULL; False: it is not
+    texts: frozenset[str] | None = None  # in the plainest spelling; None: the test is for NULL
+    spelling: Spelling = "one"
+
+
 class Target(NamedTuple):
     """The front-end table of a resource."""
 
@@ -79,9 +92,18 @@ class Target(NamedTuple):
 
 
 class Resource:
-    """One shared table, ready for work. Raises TableChanged where the source table lacks what the configuration lists."""
+    """One shared table, ready for work. Raises TableChanged where the source table lacks what the configuration lists.
 
-    def __init__(self, settings: ResourceSettings, service: Settings, table: SourceTable) -> None:
+    `criteria` are the conditions of the filter, in the configuration's order and as the source understands them (`Source.criteria`).
+    """
+
+    def __init__(
+        self,
+        settings: ResourceSettings,
+        service: Settings,
+        table: SourceTable,
+        criteria: Sequence[Criterion] = (),
+    ) -> None:
         self.name = settings.name
         self.topic = service.topic(settings)
         self.table = table
@@ -108,9 +130,8 @@ class Resource:
             columns[name] for name in dict.fromkeys(tested) if name not in settings.columns
         )
         places = [column.name for column in self.reading]
-        self._tests = [
-            (places.index(condition.column), _test(condition)) for condition in settings.filter
-        ]
+        self.criteria = tuple(criteria)
+        self._tests = [(places.index(criterion.column), _test(criterion)) for criterion in criteria]
         self.key = tuple(settings.columns.index(name) for name in table.key)
         names = [settings.shared_name(name) for name in settings.columns]
         schema, _, target = settings.target_name.rpartition(".")
@@ -137,7 +158,7 @@ class Resource:
             [
                 settings.columns,
                 names,
-                [condition.model_dump() for condition in settings.filter],
+                [_shape(*pair) for pair in zip(settings.filter, criteria, strict=True)],
                 self.target.name,
             ],
             ensure_ascii=False,
@@ -253,20 +274,41 @@ def _picker(indexes: Sequence[int]) -> Callable[[Sequence[Value]], tuple[Value, 
     return itemgetter(*indexes)
 
 
-def _texts(values: Sequence[str | int | bool]) -> frozenset[str]:
-    """Configured values as PostgreSQL writes them."""
-    return frozenset("t" if v is True else "f" if v is False else str(v) for v in values)
+_NORMAL: dict[Spelling, Callable[[str], str]] = {
+    "one": str,
+    "number": values.plain_number,
+    "padded": values.unpadded,
+    "signed zero": values.unsigned_zero,
+}
 
 
-def _test(condition: Condition) -> Callable[[str | None], bool]:
-    if condition.is_null is not None:
-        wanted = condition.is_null
+def plainest(text: str, spelling: Spelling) -> str:
+    """The one spelling in which equal values are compared."""
+    return _NORMAL[spelling](text)
+
+
+def _test(criterion: Criterion) -> Callable[[str | None], bool]:
+    wanted, texts = criterion.wanted, criterion.texts
+    if texts is None:
         return lambda value: (value is None) == wanted
-    if condition.is_in is not None:
-        inside = _texts(condition.is_in)
-        return lambda value: value in inside
-    outside = _texts(condition.not_in or ())
-    return lambda value: value not in outside
+    if criterion.spelling == "one":
+        return lambda value: (value in texts) == wanted
+    normal = _NORMAL[criterion.spelling]
+    return lambda value: (value is not None and normal(value) in texts) == wanted
+
+
+def _shape(condition: Condition, criterion: Criterion) -> dict[str, object]:
+    """What is stored of a condition: as configured, and its texts where those are not simply the configured ones.
+
+    Version 0.1.0 compared with the configured ones: where that was right, nothing has to be compared anew.
+    """
+    configured = condition.model_dump()
+    given = condition.is_in or condition.not_in or ()
+    before = {"t" if v is True else "f" if v is False else str(v) for v in given}
+    texts = criterion.texts
+    if texts is None or (texts == before and criterion.spelling == "one"):
+        return configured
+    return {**configured, "texts": sorted(texts), "spelling": criterion.spelling}
 
 
 class Binding:

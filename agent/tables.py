@@ -4,9 +4,9 @@ import logging
 
 from agent.config import ResourceSettings, Settings
 from agent.connectors.base import Fingerprint, Source
-from agent.errors import NotInitialised, TableChanged, TableUnpublished
+from agent.errors import ConfigInvalid, NotInitialised, TableChanged, TableUnpublished
 from agent.front.base import Copy, Front, Stored
-from agent.resource import Resource, SourceTable
+from agent.resource import Criterion, Resource, SourceTable
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +23,12 @@ class Tables:
             if resource.name not in stored.resources:
                 raise NotInitialised(what=f"resource {resource.name}")
             if stored.resources[resource.name].state != "suspended":
-                self.resources.append(self._compiled(settings, resource, found))
+                self.resources.append(self._compiled(settings, resource, found, stored))
         for name in stored.resources.keys() - {resource.name for resource in settings.resource}:
             if stored.resources[name].state == "live":
                 # What it misses from now on is made up for when the configuration has it again
                 front.start_copy(name, Copy())
+        self._filtered = {resource.name for resource in self.resources if resource.filtered}
         self._now = self._fingerprints()
         self.rewritten: dict[str, dict[str, str]] = {}  # by resource: nobody knows why
         self.stored = self._compared(stored)  # with what is copied anew
@@ -37,6 +38,7 @@ class Tables:
         settings: Settings,
         resource: ResourceSettings,
         found: dict[tuple[str, str], SourceTable],
+        stored: Stored,
     ) -> Resource:
         table = found.get((resource.schema_name, resource.table_name))
         if table is None:
@@ -51,9 +53,32 @@ class Tables:
                 table=resource.table,
                 reason=reason,
             )
-        compiled = Resource(resource, settings, table)
+        criteria = self._criteria(resource, table, stored)
+        compiled = Resource(resource, settings, table, criteria)
         self._front.check(compiled.target)
         return compiled
+
+    def _criteria(
+        self, resource: ResourceSettings, table: SourceTable, stored: Stored
+    ) -> tuple[Criterion, ...]:
+        """The filter in the texts of its columns as they are now.
+
+        Values that fitted until the table was changed concern this table alone, not the configuration.
+        """
+        try:
+            return self._source.criteria(resource, table)
+        except ConfigInvalid as error:
+            before = stored.fingerprints.get(resource.name)
+            now = self._source.fingerprints().get((table.schema, table.table))
+            if before is None or now is None:
+                raise
+            if all(before.get(part) == getattr(now, part) for part in ("columns", "storage")):
+                raise
+            raise TableChanged(
+                resource=resource.name,
+                table=resource.table,
+                change=f"its filter does not fit any more: {'; '.join(error.problems)}",
+            ) from None
 
     def _fingerprints(self) -> dict[str, Fingerprint]:
         found = self._source.fingerprints()
@@ -108,6 +133,8 @@ class Tables:
             if parts:
                 log.warning("catalogue_changed resource=%s parts=%s", name, ",".join(sorted(parts)))
             outdated = outdated or bool(parts - {"storage", "others"})
+            # A label that was renamed is another text for the filter, too
+            outdated = outdated or ("storage" in parts and name in self._filtered)
             if "storage" in parts:
                 self.rewritten[name] = self._parts(name, now)
             elif parts == {"others"}:

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def load(path: Path) -> Settings:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise _invalid(path, [_syntax(error)]) from None
+        raise invalid(path, [_syntax(error)]) from None
     problems: list[Problem] = []
     if "name" not in data:
         if _AGENT_NAME.fullmatch(path.stem):
@@ -55,7 +55,7 @@ def load(path: Path) -> Settings:
     problems += _front_url(data)
     problems += _client(data)
     if settings is None or problems:
-        raise _invalid(path, problems, _headers(text)) from None
+        raise invalid(path, problems, _headers(text)) from None
     return settings
 
 
@@ -70,12 +70,13 @@ def _read(path: Path) -> str:
         reason = translate(
             mark("the file is not UTF-8 text (byte {offset}); save it as UTF-8"), offset=error.start
         )
-    raise _invalid(path, [Problem((), reason)])
+    raise invalid(path, [Problem((), reason)])
 
 
-def _invalid(
-    path: Path, problems: list[Problem], headers: dict[int, int] | None = None
+def invalid(
+    path: Path | str, problems: Iterable[Problem], headers: dict[int, int] | None = None
 ) -> ConfigInvalid:
+    """The error that lists the problems of a configuration, named by its file or its agent."""
     lines = tuple(
         dict.fromkeys(problem.line(headers or {}) for problem in sorted(problems, key=_order))
     )

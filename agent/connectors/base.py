@@ -3,9 +3,10 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from agent.config import ResourceSettings
 from agent.events.changes import Message, Snapshot
 from agent.front.base import Stored
-from agent.resource import Key, SourceColumn, SourceTable
+from agent.resource import Criterion, Key, SourceColumn, SourceTable
 
 
 class Ask(NamedTuple):
@@ -64,6 +65,13 @@ class Source(Protocol):
 
     def tables(self) -> dict[tuple[str, str], SourceTable]:
         """The catalogue's view of the configured tables that exist, by schema and name."""
+
+    def criteria(self, resource: ResourceSettings, table: SourceTable) -> tuple[Criterion, ...]:
+        """The conditions of a resource's filter, their values brought into the text that this source writes for the column's type.
+
+        Raises ConfigInvalid, which names each value that is none of its column's type, and each column whose values cannot be
+        compared as texts; ReadRefused.
+        """
 
     def unpublished(self, schema: str, table: str) -> str:
         """Why the stream does not carry every change of an existing table whole, or ''."""

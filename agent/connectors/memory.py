@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from agent.config import ResourceSettings
+from agent.config.settings import Condition
 from agent.connectors.base import Ask, Fingerprint, Page
 from agent.errors import SourceUnreachable
 from agent.events.changes import (
@@ -15,7 +17,7 @@ from agent.events.changes import (
 )
 from agent.events.lines import line_of
 from agent.front.base import Stored
-from agent.resource import Key, SourceTable
+from agent.resource import Criterion, Key, SourceTable
 
 
 class MemorySource:
@@ -44,6 +46,10 @@ class MemorySource:
     def tables(self) -> dict[tuple[str, str], SourceTable]:
         """See Source.tables."""
         return self._tables
+
+    def criteria(self, resource: ResourceSettings, table: SourceTable) -> tuple[Criterion, ...]:
+        """See Source.criteria: values are texts here, in one spelling."""
+        return tuple(map(_criterion, resource.filter))
 
     def unpublished(self, schema: str, table: str) -> str:
         """See Source.unpublished: memory publishes everything."""
@@ -122,6 +128,13 @@ class MemorySource:
         """See Source.close."""
         self.withdraw()
         self._next = -1
+
+
+def _criterion(condition: Condition) -> Criterion:
+    if condition.is_null is not None:
+        return Criterion(condition.column, condition.is_null)
+    texts = frozenset(map(str, condition.is_in or condition.not_in or ()))
+    return Criterion(condition.column, condition.is_in is not None, texts)
 
 
 def _end(messages: Sequence[Message]) -> int:

@@ -64,6 +64,21 @@ def _bytea(text: str) -> object:
     return b64encode(bytes.fromhex(text[2:])).decode()
 
 
+def plain_number(text: str) -> str:
+    """A numeric's text without zeros at its end: equal numbers may have been stored with different scales."""
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def unpadded(text: str) -> str:
+    """A char's text without blanks at its end, which its comparison does not see."""
+    return text.rstrip(" ")
+
+
+def unsigned_zero(text: str) -> str:
+    """A float's text; its two zeros, which are equal, are one."""
+    return "0" if text == "-0" else text
+
+
 def expanded_year(text: str) -> str:
     """A date's text with its year as ISO 8601 has it: `0044-03-15 BC` is year -0043, years past 9999 carry a plus sign and six digits."""
     if text[4:5] == "-" and not text.endswith(" BC"):

@@ -4,14 +4,18 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from agent.config import Settings
-from agent.connectors.postgres import catalogue
+from agent.config import ResourceSettings, Settings
+from agent.config.loading import invalid as config_invalid
+from agent.config.problems import Problem
+from agent.connectors.postgres import catalogue, filters
 from agent.connectors.postgres.catalogue import Catalogued, Publication
-from agent.preflight import source_facts, table_checks
-from agent.preflight.findings import Finding, errors
+from agent.errors import ConfigInvalid
+from agent.messages import mark
+from agent.preflight import source_facts, statements, table_checks
+from agent.preflight.findings import Finding, error, errors, failed
 from agent.preflight.publication_checks import check_publication
 from agent.preflight.rights_checks import check_rights
-from agent.resource import Resource
+from agent.resource import Criterion, Resource
 
 
 class Judgement(NamedTuple):
@@ -23,15 +27,18 @@ class Judgement(NamedTuple):
     catalogued: dict[tuple[str, str], Catalogued]
     generated: bool  # the publication must carry stored generated columns
     published: Publication | None
+    criteria: dict[str, tuple[Criterion, ...]]  # of each resource that can be shared, its filter
+    invalid: ConfigInvalid | None  # what is wrong with the filters; among `tables`, too
 
     def resources(self, settings: Settings) -> list[Resource]:
         """The resources compiled; to be called only where `tables` holds no error."""
-        return [
-            Resource(
-                resource, settings, self.catalogued[resource.schema_name, resource.table_name].table
-            )
-            for resource in settings.resource
-        ]
+        return [self._resource(resource, settings) for resource in settings.resource]
+
+    def _resource(self, resource: ResourceSettings, settings: Settings) -> Resource:
+        if resource.name not in self.criteria:  # for want of a right: its front-end table is known
+            resource = resource.model_copy(update={"filter": []})
+        table = self.catalogued[resource.schema_name, resource.table_name].table
+        return Resource(resource, settings, table, self.criteria.get(resource.name, ()))
 
     @property
     def oids(self) -> list[int]:
@@ -48,7 +55,10 @@ def judge(settings: Settings, connection: psycopg.Connection[Any]) -> Judgement:
     traits = source_facts.traits(connection, [entry.table.oid for entry in catalogued.values()])
     tables: list[Finding] = []
     generated = False
-    for resource in settings.resource:
+    made: dict[str, tuple[Criterion, ...]] = {}
+    problems: list[Problem] = []
+    closed: list[Finding] = []
+    for number, resource in enumerate(settings.resource):
         entry = catalogued.get((resource.schema_name, resource.table_name))
         found = table_checks.check_table(
             resource, entry, traits.get(entry.table.oid) if entry else None, version
@@ -56,13 +66,43 @@ def judge(settings: Settings, connection: psycopg.Connection[Any]) -> Judgement:
         tables += found
         if entry is not None and not errors(found):
             generated = generated or table_checks.needs_generated(resource, entry, version)
+            schemas = filters.closed(connection, settings.source.user, resource, entry.table.oid)
+            closed += [_closed(settings, resource, schema) for schema in schemas]
+            if not schemas:
+                made[resource.name], wrong = filters.criteria(
+                    connection, number, resource, entry.table
+                )
+                problems += wrong
+    invalid = config_invalid(settings.agent, problems) if problems else None
+    if invalid is not None:
+        tables.append(failed(invalid))
     published = catalogue.publication(connection, settings.publication)
     publication = check_publication(settings, published, generated) if published is not None else []
+    rights = check_rights(settings, connection, catalogued)
+    if closed:
+        rights = [*errors(rights), *closed]
     return Judgement(
         tables,
-        check_rights(settings, connection, catalogued),
+        rights,
         publication,
         catalogued,
         generated,
         published,
+        made,
+        invalid,
+    )
+
+
+def _closed(settings: Settings, resource: ResourceSettings, schema: str) -> Finding:
+    message = mark(
+        "{resource}: the role {user} may not use the schema {schema}, where the filter of {table} has the type of a column"
+    )
+    return error(
+        "RIGHT_TYPE_SCHEMA",
+        message,
+        statements.usage(settings, schema) + ";",
+        resource=resource.name,
+        user=settings.source.user,
+        table=resource.table,
+        schema=schema,
     )

@@ -15,6 +15,7 @@ from agent.errors import AgentError, SlotBusy
 from agent.front.base import CommitMark, Stored
 from agent.messages import mark, translate
 from agent.preflight import judgement, source_facts, statements
+from agent.preflight.filter_checks import check_filters
 from agent.preflight.findings import Finding, error, errors, failed, ok, warning
 from agent.preflight.judgement import Judgement
 from agent.preflight.server_checks import check_limit, check_server
@@ -70,6 +71,7 @@ def check_source(settings: Settings, stored: State | None) -> Source:
         steps: list[Callable[[], list[Finding]]] = [
             lambda: [*_server(connection, first=stored is None), *_clock(connection)],
             lambda: _judged(settings, connection, judged, stored),
+            lambda: _filters(settings, connection, judged),
             lambda: _replication(settings, connection, stored),
             lambda: [] if stored else list(_long(connection)),
         ]
@@ -237,6 +239,14 @@ def _judged(
         fix = f"{statements.create_publication(settings, judged.generated)};"
         publication = [level("PUBLICATION_MISSING", message, fix, publication=settings.publication)]
     return [*judged.rights, *judged.tables, *publication]
+
+
+def _filters(settings: Settings, side: Connection, judged: list[Judgement]) -> list[Finding]:
+    """What each filter keeps of a sample, where everything that can be read fits."""
+    found = judged[0] if judged else None
+    if found is None or errors([*found.tables, *found.rights]):
+        return []
+    return check_filters(side, found.resources(settings))
 
 
 def _replication(settings: Settings, side: Connection, stored: State | None) -> list[Finding]:

@@ -99,6 +99,8 @@ def judge_and_grant(
         raise InitRefused(
             reason=translate(mark("--as leads to another server than source.host and source.port"))
         )
+    if judged.invalid is not None:
+        raise judged.invalid
     refuse([*check_server(server, first=first), *judged.tables, *judged.publication])
     limit = check_limit(server)
     if limit.level != "ok":
@@ -106,6 +108,9 @@ def judge_and_grant(
     if admin is not None and errors(judged.rights):
         for statement in statements.grants(settings):
             _run(admin, statement, tell)
+        for finding in judged.rights:
+            if finding.code == "RIGHT_TYPE_SCHEMA":
+                _run(admin, finding.fix.rstrip(";"), tell)
         judged = judgement.judge(settings, side)
     refuse(judged.rights)
     return judged

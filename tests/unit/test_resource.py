@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.config import Settings
+from agent.connectors.memory import MemorySource
 from agent.errors import TableChanged
 from agent.events import values as v
 from agent.events.changes import UNCHANGED, Column, Relation, Row
@@ -63,7 +64,9 @@ def settings_of(**given: Any) -> Settings:
 def resource_of(table: SourceTable | None = None, **given: Any) -> Resource:
     """A resource on that table."""
     settings = settings_of(**given)
-    return Resource(settings.resource[0], settings, table or source_table())
+    table = table or source_table()
+    criteria = MemorySource({}).criteria(settings.resource[0], table)
+    return Resource(settings.resource[0], settings, table, criteria)
 
 
 def bound(table: SourceTable | None = None, **given: Any) -> Binding:
@@ -171,7 +174,7 @@ def test_the_order_of_the_stream_does_not_matter(order: list[str]) -> None:
     """Columns are found by name."""
     table = source_table()
     binding = resource_of(
-        table, columns=["level", "id"], filter=[{"column": "active", "is_in": [True]}]
+        table, columns=["level", "id"], filter=[{"column": "active", "is_in": ["t"]}]
     ).bind(relation(table, tuple(order)))
     row = tuple(dict(zip(COLUMNS, ROW, strict=True))[name] for name in order)
     assert binding.read(row) == ("3", "7", "t")

@@ -7,9 +7,10 @@ from typing import Any
 
 import psycopg
 
-from agent.config import Settings
+from agent.config import ResourceSettings, Settings
+from agent.config.loading import invalid
 from agent.connectors.base import Ask, Fingerprint, Page
-from agent.connectors.postgres import catalogue
+from agent.connectors.postgres import catalogue, filters
 from agent.connectors.postgres.acknowledgement import Acknowledgement
 from agent.connectors.postgres.history import Resumption, Server, check_server
 from agent.connectors.postgres.pages import PageReader
@@ -20,7 +21,7 @@ from agent.connectors.postgres.wire import Shutdown, Wire
 from agent.errors import DuplicateAgent, PublicationWrong, SlotBusy, SourceUnreachable
 from agent.events.changes import Heartbeat, HighPosition, Message, Snapshot, lsn_number, lsn_text
 from agent.front.base import Stored
-from agent.resource import SourceTable
+from agent.resource import Criterion, SourceTable
 
 _LOOK_EVERY = 1.0  # seconds between looks at what a new snapshot sees
 _PAGE_SECONDS = 5.0  # from the high position in the stream until the page reader has its answer
@@ -136,6 +137,15 @@ class PostgresSource:
                 name: entry.table
                 for name, entry in catalogue.tables(self._connection, names).items()
             }
+
+    def criteria(self, resource: ResourceSettings, table: SourceTable) -> tuple[Criterion, ...]:
+        """See Source.criteria."""
+        number = self._settings.resource.index(resource)
+        with guarded(self._settings.source):
+            made, problems = filters.criteria(self._connection, number, resource, table)
+        if problems:
+            raise invalid(self._settings.agent, problems)
+        return made
 
     def read(self, timeout: float) -> Iterator[Message]:
         """See Source.read."""
