@@ -57,14 +57,19 @@ def settle(
     wanted = dict(settings)
     if connection.info.server_version >= _BOUNDED_SINCE:
         wanted.setdefault("transaction_timeout", "0")
+    pid = connection.info.backend_pid  # of the login
     try:
-        first, (pid, stored, *found) = _asked(connection, wanted)
+        first, shown = _asked(connection, wanted, pid)
+        if first is None:
+            pid = _own_server(connection, another)
+            first, shown = _asked(connection, wanted, pid)
     except psycopg.Error as error:
         if (error.sqlstate or "")[:2] not in ("22", "42"):
             raise
         raise Unfit(f"a session setting is refused with SQLSTATE {error.sqlstate}") from None
-    if pid != first:
+    if first is None or shown is None or shown[0] != pid:
         raise Unfit(_POOLER)
+    _, stored, *found = shown
     if encoding is not None and _text(stored) != encoding:
         raise Unfit(
             f"the encoding of its database is {_text(stored)}, and not every text can be stored there: make a database with ENCODING '{encoding}'"
@@ -72,43 +77,49 @@ def settle(
     for (name, value), now in zip(wanted.items(), found, strict=True):
         if _plain(_text(now)) != _plain(value):
             raise Unfit(f"its session has {name} = {_text(now)} though {value} was asked for")
-    if pid != connection.info.backend_pid:
-        _prove_own_server(connection, pid, another)
 
 
-def _asked(connection: Connection, wanted: Mapping[str, str]) -> tuple[int, tuple[Any, ...]]:
-    """The server process that has set the settings; then, of another transaction, its process, encoding and settings."""
-    encoding = sql.SQL("pg_catalog.current_setting('server_encoding')")
-    sets: list[sql.Composable] = [sql.SQL(_PID)]
-    shows: list[sql.Composable] = [sql.SQL(_PID), encoding]
+def _asked(
+    connection: Connection, wanted: Mapping[str, str], pid: int
+) -> tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]:
+    """Sets the settings; then, in another transaction, asks for server process, encoding and settings.
+
+    Nothing is set, and the first answer is None, where the server process is another: what a pooler shares is not ours to change.
+    """
+    sets: list[sql.Composable] = []
+    shows: list[sql.Composable] = [
+        sql.SQL(_PID),
+        sql.SQL("pg_catalog.current_setting('server_encoding')"),
+    ]
     for name, value in wanted.items():
         setting = sql.SQL("pg_catalog.set_config({}, {}, false)")
         sets.append(setting.format(sql.Literal(name), sql.Literal(value)))
         shows.append(sql.SQL("pg_catalog.current_setting({})").format(sql.Literal(name)))
-    one, two = sql.SQL(", ").join(sets), sql.SQL(", ").join(shows)
+    comma = sql.SQL(", ")
+    one = sql.SQL("select {} where pg_catalog.pg_backend_pid() = {}").format(
+        comma.join(sets), sql.Literal(pid)
+    )
+    two = comma.join(shows)
     if _replicates(connection):  # it takes one statement at a time
         first = connection.execute(one).fetchone()
-        second = connection.execute(two).fetchone()
-    else:
-        with connection.pipeline() as pipeline:
-            set_ = connection.execute(one)
-            pipeline.sync()  # here the first transaction ends
-            shown = connection.execute(two)
-        first, second = set_.fetchone(), shown.fetchone()
-    if first is None or second is None:
-        raise Unfit("its session answers no question")
-    return int(first[0]), second
+        return first, connection.execute(two).fetchone()
+    with connection.pipeline() as pipeline:
+        set_ = connection.execute(one)
+        pipeline.sync()  # here the first transaction ends
+        shown = connection.execute(two)
+    return set_.fetchone(), shown.fetchone()
 
 
 def _replicates(connection: Connection) -> bool:
     return "replication" in connection.info.get_parameters()
 
 
-def _prove_own_server(connection: Connection, pid: int, another: Callable[[], Connection]) -> None:
-    """Whether the server process stays ours while somebody else has a transaction open. Raises Unfit.
+def _own_server(connection: Connection, another: Callable[[], Connection]) -> int:
+    """The server process behind a pooler, where it stays ours while somebody else has a transaction open. Raises Unfit.
 
     A pooler answers the login itself. One that shares servers hands the one used last to whoever comes next.
     """
+    pid = _pid(connection)
     with another() as other:
         try:
             other.execute("begin")
@@ -120,6 +131,7 @@ def _prove_own_server(connection: Connection, pid: int, another: Callable[[], Co
         if taken or _pid(connection) != pid:
             raise Unfit(_POOLER)
         other.execute("rollback")
+    return pid
 
 
 def _pid(connection: Connection) -> int:

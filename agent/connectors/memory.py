@@ -48,7 +48,7 @@ class MemorySource:
         return self._tables
 
     def criteria(self, resource: ResourceSettings, table: SourceTable) -> tuple[Criterion, ...]:
-        """See Source.criteria: values are texts here, in one spelling."""
+        """See Source.criteria: values are texts here, in one spelling, and booleans are t and f."""
         return tuple(map(_criterion, resource.filter))
 
     def unpublished(self, schema: str, table: str) -> str:
@@ -133,7 +133,8 @@ class MemorySource:
 def _criterion(condition: Condition) -> Criterion:
     if condition.is_null is not None:
         return Criterion(condition.column, condition.is_null)
-    texts = frozenset(map(str, condition.is_in or condition.not_in or ()))
+    values = condition.is_in or condition.not_in or []
+    texts = frozenset({True: "t", False: "f"}[v] if isinstance(v, bool) else str(v) for v in values)
     return Criterion(condition.column, condition.is_in is not None, texts)
 
 

@@ -19,6 +19,7 @@ from agent.errors import (
     AnotherAgent,
     FrontBusy,
     FrontTableWrong,
+    FrontUnfit,
     FrontUnreachable,
     RowRefused,
 )
@@ -29,6 +30,8 @@ from agent.front.schema import short
 from agent.front.store import SqlFront
 from agent.resource import FrontRow, Key, Target
 
+# What a session must have. In UTF-16 keys have another order, without WAL readers stop the writer, without FULL a power cut loses commits.
+_SETTINGS = {"encoding": "UTF-8", "journal_mode": "wal", "synchronous": 2}
 _LOOKUP = 500  # keys in one SELECT
 _LOOK = 0.002  # seconds between looks whether it is our turn to write
 
@@ -57,6 +60,12 @@ def sqlite_engine(url: str, lock_wait: float) -> Engine:
         connection.isolation_level = None  # transactions are begun below, not guessed by the driver
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        for name, wanted in _SETTINGS.items():
+            (found,) = connection.execute(f"PRAGMA {name}").fetchone()
+            if found != wanted:
+                raise FrontUnfit(
+                    reason=f"PRAGMA {name} of its file is {found}, and must be {wanted}"
+                )
 
     turn = Path(f"{engine.url.database}.turn")
 

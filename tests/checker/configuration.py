@@ -57,7 +57,7 @@ def _table(resource: Mapping[str, Any], prefix: str, connection: psycopg.Connect
 
 
 def condition(tests: Sequence[Mapping[str, Any]]) -> sql.Composable:
-    """The filter of a resource: all tests hold. Values are compared as PostgreSQL writes them."""
+    """The filter of a resource: all tests hold. Values are compared by the column's own type, whose `=` the server takes."""
     return (
         sql.SQL(" AND ").join([sql.SQL("({})").format(_test(test)) for test in tests])
         if tests
@@ -69,13 +69,9 @@ def _test(test: Mapping[str, Any]) -> sql.Composed:
     column = sql.Identifier(test["column"])
     if "is_null" in test:
         return sql.SQL("({} IS NULL) = {}").format(column, sql.Literal(test["is_null"]))
-    query = (
-        "{} IS NOT NULL AND format('%s', {}) IN ({})"
-        if "is_in" in test
-        else "{} IS NULL OR format('%s', {}) NOT IN ({})"
-    )
+    query = "coalesce({} IN ({}), false)" if "is_in" in test else "coalesce({} NOT IN ({}), true)"
     values = [
-        {True: "t", False: "f"}[value] if isinstance(value, bool) else str(value)
+        str(value).lower() if isinstance(value, bool) else str(value)
         for value in test.get("is_in") or test["not_in"]
     ]
-    return sql.SQL(query).format(column, column, sql.SQL(", ").join(map(sql.Literal, values)))
+    return sql.SQL(query).format(column, sql.SQL(", ").join(map(sql.Literal, values)))

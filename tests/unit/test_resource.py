@@ -174,7 +174,7 @@ def test_the_order_of_the_stream_does_not_matter(order: list[str]) -> None:
     """Columns are found by name."""
     table = source_table()
     binding = resource_of(
-        table, columns=["level", "id"], filter=[{"column": "active", "is_in": ["t"]}]
+        table, columns=["level", "id"], filter=[{"column": "active", "is_in": [True]}]
     ).bind(relation(table, tuple(order)))
     row = tuple(dict(zip(COLUMNS, ROW, strict=True))[name] for name in order)
     assert binding.read(row) == ("3", "7", "t")
