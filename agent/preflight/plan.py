@@ -7,10 +7,11 @@ from agent.connectors.postgres.session import address
 from agent.errors import AgentError
 from agent.front.opening import front_of
 from agent.front.schema import AgentTables
+from agent.front.store import SqlFront
 from agent.messages import mark, translate
 from agent.preflight import judgement, kafka_commands, source_facts, statements
 from agent.preflight.administrator import administrator
-from agent.preflight.findings import Finding, errors, listing
+from agent.preflight.findings import Finding, errors, failed, listing
 from agent.preflight.judgement import Judgement
 from agent.preflight.server_checks import check_limit, check_server
 from agent.preflight.source_init import connected
@@ -108,6 +109,9 @@ def _front(settings: Settings, judged: Judgement | None, tell: Tell) -> None:
         + translate(mark("2. Front end {url}; tables that are missing:"), url=settings.front_url)
     )
     tell("   " + ", ".join(AgentTables(settings.agent).metadata.tables))
+    front = front_of(settings)
+    if front.engine.url.get_backend_name() != "sqlite":
+        _reached(front, tell)
     if judged is None or errors(judged.tables):
         tell(
             translate(
@@ -117,7 +121,17 @@ def _front(settings: Settings, judged: Judgement | None, tell: Tell) -> None:
             )
         )
         return
-    front = front_of(settings)
     for resource in judged.resources(settings):
         for line in f"{front.create_statement(resource.target)};".splitlines():
             tell(f"   {line}")
+
+
+def _reached(front: SqlFront, tell: Tell) -> None:
+    """Tells why a front end that a server holds cannot be used, or reached yet."""
+    try:
+        with front.guarded(), front.engine.connect():
+            pass
+    except AgentError as error:
+        tell(
+            translate(mark("   to be repaired first:{findings}"), findings=listing([failed(error)]))
+        )
