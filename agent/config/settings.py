@@ -249,7 +249,7 @@ class KafkaSettings(Model):
 
 
 class Condition(Model):
-    """One condition of a row filter; a row is shared when all hold. Values are compared as PostgreSQL writes them."""
+    """One condition of a row filter; a row is shared when all hold. Values are compared as values of the column's own type."""
 
     column: Annotated[str, Field(min_length=1, description="Source column; it need not be shared.")]
     is_in: Annotated[
