@@ -100,7 +100,8 @@ def _asked(
         comma.join(sets), sql.Literal(pid)
     )
     two = comma.join(shows)
-    if _replicates(connection):  # it takes one statement at a time
+    # Replication takes one statement at a time, and so does a client library before 14
+    if _replicates(connection) or not psycopg.Pipeline.is_supported():
         first = connection.execute(one).fetchone()
         return first, connection.execute(two).fetchone()
     with connection.pipeline() as pipeline:
