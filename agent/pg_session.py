@@ -21,8 +21,6 @@ MEANING = {
     "quote_all_identifiers": "off",
     # Each statement sees what is committed, and none fails because of another transaction's rows
     "default_transaction_isolation": "read committed",
-    # A policy that hides rows must be an error, not a filter
-    "row_security": "off",
     # A session of ours may be idle: between two pages, or while nothing changes
     "idle_session_timeout": "0",
 }

@@ -111,7 +111,7 @@ def test_the_front_end_writes_as_ever_whatever_its_database_says(odd: str, way: 
             assert connection.execute(text(MOMENT)).one() == WRITTEN
             driver: Any = connection.connection.dbapi_connection
             expected = SESSION | {
-                "lock_timeout": "20s", "statement_timeout": "0", "synchronous_commit": "on", "default_transaction_read_only": "off", "row_security": "off",
+                "lock_timeout": "20s", "statement_timeout": "0", "synchronous_commit": "on", "default_transaction_read_only": "off",
                 "transaction_isolation": "read committed", "idle_in_transaction_session_timeout": "0", "array_nulls": "on", "search_path": "elsewhere",
             }  # fmt: skip
             assert settings_of(driver, list(expected)) == expected

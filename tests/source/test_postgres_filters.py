@@ -27,6 +27,7 @@ MADE = (
     "CREATE DOMAIN app.grade AS app.level",
     "CREATE DOMAIN app.code AS char(6) CHECK (VALUE <> '999999')",
     "CREATE DOMAIN app.rate AS numeric(6,2)",
+    """CREATE TYPE app."%s {x} ""q"" '" AS ENUM ('a', 'b')""",
 )
 
 
@@ -78,6 +79,7 @@ KINDS = [
     Kind("app.grade", ["秘密"], ["秘密"], "public"),
     Kind("app.code", ["0"], ["0"], "1"),
     Kind("app.rate", ["1.5"], ["1.5"], "1.51"),
+    Kind("""app."%s {x} ""q"" '\"""", ["a"], ["a"], "b"),
 ]  # fmt: skip
 
 # What is no value of the type, or would be another after a cast, or tomorrow

@@ -213,7 +213,7 @@ class _Filter:
 
     def _all(self, texts: list[str]) -> list[tuple[str, bool]] | None:
         """All values in one statement; None where one of them is none of the type."""
-        cast = sql.SQL(self.cast)
+        cast = sql.SQL(self.cast.replace("%", "%%"))  # a name may hold the sign of a parameter
         kept = sql.SQL(_KEPT.get(self._column.base_oid, "true")).format(cast=cast)
         query = sql.SQL(_CAST).format(cast=cast, kept=kept)
         try:

@@ -69,6 +69,7 @@ def session(bounds: bool = True) -> dict[str, str]:
         **SESSION,
         **MEANING,
         "search_path": "pg_catalog",
+        "row_security": "off",
         "statement_timeout": statement,
         "lock_timeout": lock,
     }
