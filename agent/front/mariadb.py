@@ -19,8 +19,10 @@ from agent.errors import (
     RowRefused,
 )
 from agent.events.lines import line_of
+from agent.front import mariadb_catalogue
 from agent.front.base import Written
 from agent.front.former import move_rows, renames
+from agent.front.catalogue import Catalogue
 from agent.front.mariadb_columns import Columns, Unfit, column_type, declared, holds, quoted
 from agent.front.mariadb_session import COLLATIONS, LEAST_PACKET, mariadb_engine
 from agent.front.store import SqlFront
@@ -62,16 +64,6 @@ _NAMES_ONLY = frozenset(
     }
 )
 _UNKNOWN_COLLATION = 1273
-
-_TABLE = text(
-    "SELECT table_name, engine FROM information_schema.tables WHERE table_schema = coalesce(:schema, database()) AND table_name = :table"
-)
-_COLUMNS = text("""
-    SELECT table_name, column_name, column_type, is_nullable, column_default, extra, character_set_name, collation_name
-    FROM information_schema.columns WHERE table_schema = coalesce(:schema, database()) AND table_name = :table""")
-_INDEXES = text("""
-    SELECT table_name, index_name, column_name, sub_part FROM information_schema.statistics
-    WHERE table_schema = coalesce(:schema, database()) AND table_name = :table AND non_unique = 0""")
 
 # Each changes nothing and needs just this right; roles count, which no table of rights tells.
 _NEEDS = {
@@ -223,26 +215,29 @@ class MariaDbFront(SqlFront):
         """See SqlFront.create_statement."""
         return f"{super().create_statement(target)} ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE {self._collation}"
 
-    def check(self, target: Target) -> None:
-        """See Front.check."""
-        where = {"schema": target.schema, "table": target.table}
-        with self.guarded(), self.engine.connect() as connection:
-            tables, columns, indexes = (  # names of tables are compared without case there
-                [row[1:] for row in connection.execute(question, where) if row[0] == target.table]
-                for question in (_TABLE, _COLUMNS, _INDEXES)
-            )
-        if not tables:
+    def look(self, connection: Connection, target: Target) -> Catalogue:
+        """See SqlFront.look."""
+        kind = self.engine.url.get_backend_name()
+        return mariadb_catalogue.read(connection, target, self.table(target), kind)
+
+    def check_shape(self, target: Target) -> None:
+        """See SqlFront.check_shape."""
+        with self.looking() as connection:
+            found = mariadb_catalogue.shape(connection, target)
+        if not found.tables:
             raise self._wrong(target, "it does not exist")
-        if str(tables[0][0]).upper() != "INNODB":
+        engine = str(found.tables[0][1])
+        if engine.upper() != "INNODB":
             raise self._wrong(
                 target,
-                f"its engine is {tables[0][0] or 'none (a view)'}; it must be InnoDB, which alone rolls back",
+                f"its engine is {engine}; it must be InnoDB, which alone rolls back",
             )
+        columns = {row[1]: row[2:8] for row in found.columns}
         self._check_rights(target)
-        self._check_columns(target, {row[0]: row[1:] for row in columns})
-        self._check_key(target, indexes)
+        self._check_columns(target, columns)
+        self._check_key(target, mariadb_catalogue.indexes(found.indexes))
         self._columns[target.resource] = Columns(
-            target, {row[0]: declared(row[1]) for row in columns}
+            target, {name: declared(row[0]) for name, row in columns.items()}
         )
 
     def _check_rights(self, target: Target) -> None:
@@ -305,21 +300,15 @@ class MariaDbFront(SqlFront):
         if nullable == "NO" and not column.not_null and index not in target.key:
             raise self._wrong(target, f"column {column.name} is NOT NULL, the source's is not")
 
-    def _check_key(self, target: Target, rows: Sequence[Sequence[Any]]) -> None:
-        """The key's index alone must be unique: ON DUPLICATE KEY UPDATE would overwrite another row for any other."""
+    def _check_key(
+        self, target: Target, indexes: Mapping[str, set[tuple[str | None, int | None]]]
+    ) -> None:
         wanted = {(target.columns[i].name, None) for i in target.key}
-        indexes = {
-            name: {(column, part) for other, column, part in rows if other == name}
-            for name, _, _ in rows
-        }
         if wanted not in indexes.values():
             listed = ", ".join(sorted(name for name, _ in wanted))
             raise self._wrong(
                 target, f"it has no primary key or unique index on ({listed}) alone and whole"
             )
-        extra = [name for name, parts in indexes.items() if parts != wanted]
-        if extra:
-            raise self._wrong(target, f"unique index {', '.join(extra)} besides the key")
 
     # ---- rows
 

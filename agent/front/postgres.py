@@ -27,8 +27,10 @@ from agent.errors import (
 )
 from agent.events import values as v
 from agent.events.lines import line_of
+from agent.front import postgres_catalogue
 from agent.front.base import Written
 from agent.front.schema import former_name, table_name
+from agent.front.catalogue import Catalogue
 from agent.front.store import SqlFront
 from agent.resource import FrontRow, Key, Target
 
@@ -73,11 +75,6 @@ _COLUMNS = text("""
            coalesce(c.collisdeterministic, true), a.attgenerated <> ''
     from pg_catalog.pg_attribute a left join pg_catalog.pg_collation c on c.oid = a.attcollation
     where a.attrelid = to_regclass(:table) and a.attnum > 0 and not a.attisdropped""")
-_INDEXES = text("""
-    select c.relname, i.indisprimary, array(
-        select a.attname from unnest(i.indkey::int2[]) k join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k)
-    from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
-    where i.indrelid = to_regclass(:table) and i.indisunique""")
 
 _LACKING = text("""
     select privilege from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) privilege where not has_table_privilege(to_regclass(:table), privilege)""")
@@ -261,13 +258,17 @@ class PostgresFront(SqlFront):
 
     # ---- checking an existing table
 
-    def check(self, target: Target) -> None:
-        """See Front.check."""
-        with self.guarded(), self.engine.connect() as connection:
+    def look(self, connection: Connection, target: Target) -> Catalogue:
+        """See SqlFront.look."""
+        return postgres_catalogue.read(connection, target, self.table(target))
+
+    def check_shape(self, target: Target) -> None:
+        """See SqlFront.check_shape."""
+        with self.looking() as connection:
             columns = {
                 row[0]: row for row in connection.execute(_COLUMNS, {"table": self.table(target)})
             }
-            indexes = connection.execute(_INDEXES, {"table": self.table(target)}).all()
+            indexes = postgres_catalogue.indexes(connection, self.table(target))
             lacking = connection.execute(_LACKING, {"table": self.table(target)}).scalars().all()
         if not columns:
             raise FrontTableWrong(
@@ -297,7 +298,7 @@ class PostgresFront(SqlFront):
                     table=target.name,
                     reason=f"column {name} is NOT NULL without a default and not shared",
                 )
-        self._check_key(target, {row[0]: (row[1], set(row[2])) for row in indexes})
+        self._check_key(target, indexes)
 
     def _check_column(self, target: Target, index: int, row: Sequence[Any] | None) -> None:
         column = target.columns[index]
@@ -334,20 +335,14 @@ class PostgresFront(SqlFront):
                 reason=f"column {column.name} is NOT NULL, the source's is not",
             )
 
-    def _check_key(self, target: Target, indexes: Mapping[str, tuple[bool, set[str]]]) -> None:
+    def _check_key(self, target: Target, indexes: list[list[Any]]) -> None:
         wanted = {target.columns[i].name for i in target.key}
-        if not any(columns == wanted for _, columns in indexes.values()):
+        if not postgres_catalogue.has_key(indexes, wanted):
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f"it has no primary key or unique index on ({', '.join(sorted(wanted))})",
-            )
-        extra = [name for name, (_, columns) in indexes.items() if columns != wanted]
-        if extra:
-            raise FrontTableWrong(
-                resource=target.resource,
-                table=target.name,
-                reason=f"unique index {', '.join(extra)} besides the key",
+                reason=f"it has no primary key or unique index on ({', '.join(sorted(wanted))}) alone, "
+                "valid, not deferrable, without WHERE and of a deterministic collation",
             )
 
     # ---- rows: statements on the driver's own connection, with server-side parameters ($1), so that a % in a name means nothing

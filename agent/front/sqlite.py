@@ -24,8 +24,10 @@ from agent.errors import (
 )
 from agent.events import values as v
 from agent.events.lines import line_of
+from agent.front import sqlite_catalogue
 from agent.front.base import Written
 from agent.front.schema import short
+from agent.front.catalogue import Catalogue
 from agent.front.store import SqlFront
 from agent.resource import FrontRow, Key, Target
 
@@ -219,9 +221,13 @@ class SqliteFront(SqlFront):
         declared = super().technical_type(role)
         return "TEXT" if declared == "TIMESTAMP" else declared
 
-    def check(self, target: Target) -> None:
-        """See Front.check."""
-        with self.guarded(), self.engine.connect() as connection:
+    def look(self, connection: Connection, target: Target) -> Catalogue:
+        """See SqlFront.look."""
+        return sqlite_catalogue.read(connection, target)
+
+    def check_shape(self, target: Target) -> None:
+        """See SqlFront.check_shape."""
+        with self.looking() as connection:
             found = inspect(connection)
             if not found.has_table(target.table):
                 raise FrontTableWrong(
@@ -241,13 +247,6 @@ class SqliteFront(SqlFront):
         self._check_key(
             target, {name: place for name, (_, _, _, place) in columns.items() if place}, collations
         )
-        extra = [row[1] for row in indexes if row[2] and row[3] != "pk"]
-        if extra:
-            raise FrontTableWrong(
-                resource=target.resource,
-                table=target.name,
-                reason=f"unique index {', '.join(extra)} besides the key",
-            )
 
     def _key_collations(
         self, connection: Connection, target: Target, indexes: list[str]

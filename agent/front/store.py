@@ -4,7 +4,7 @@ import json
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, delete, insert, inspect, select, update
@@ -15,6 +15,7 @@ from agent.errors import AgentError, AnotherAgent, FrontTableWrong, NotInitialis
 from agent.events.changes import Snapshot
 from agent.front.base import CommitMark, Progress, ResourceState, Stored, Written, copy_of
 from agent.front.former import former
+from agent.front.catalogue import Catalogue, Hazard
 from agent.front.outbox import CHUNK, Batch, packed
 from agent.front.own_tables import OwnTables
 from agent.resource import FrontRow, Key, Target
@@ -26,6 +27,8 @@ class SqlFront(OwnTables):
     def __init__(self, engine: Engine, agent: str) -> None:
         super().__init__(engine, agent)
         self.epoch = 0
+        # By resource, as `check` found it: triggers or rules may leave other rows than were written
+        self._rewriting: dict[str, bool] = {}
 
     # ---- what a database does in its own way
 
@@ -42,8 +45,12 @@ class SqlFront(OwnTables):
         """The type (with collation) that holds the source column exactly."""
 
     @abstractmethod
-    def check(self, target: Target) -> None:
-        """See Front.check."""
+    def check_shape(self, target: Target) -> None:
+        """Raises FrontTableWrong where the table is missing, or its columns and key could not hold every row exactly."""
+
+    @abstractmethod
+    def look(self, connection: Connection, target: Target) -> Catalogue:
+        """Reads what the catalogue says of the table; empty parts where it is missing."""
 
     @abstractmethod
     def fetch(self, target: Target, keys: Sequence[Key]) -> dict[Key, FrontRow]:
@@ -68,6 +75,33 @@ class SqlFront(OwnTables):
     @abstractmethod
     def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
         """See Front.lines."""
+
+    # ---- the tables as others may have altered them
+
+    @contextmanager
+    def looking(self) -> Iterator[Connection]:
+        """A connection beside the writing one, which locks nothing."""
+        with self.guarded(), self.engine.connect() as connection:
+            yield connection.execution_options(reader=True)
+
+    def check(self, target: Target) -> None:
+        """See Front.check."""
+        self.check_shape(target)
+        found = self._looked(target)
+        found.check(target)
+        self._rewriting[target.resource] = found.rewriting
+
+    def catalogue(self, target: Target) -> Mapping[str, str]:
+        """See Front.catalogue."""
+        return self._looked(target).parts
+
+    def hazards(self, target: Target) -> Sequence[Hazard]:
+        """What can change or refuse rows of a table that is fit."""
+        return [hazard for hazard in self._looked(target).hazards if not hazard.reason]
+
+    def _looked(self, target: Target) -> Catalogue:
+        with self.looking() as connection:
+            return self.look(connection, target)
 
     # ---- opening
 
