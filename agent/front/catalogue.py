@@ -37,6 +37,8 @@ UNSEEN = mark(
     "Front-end table {table}: without the right TRIGGER the agent's user sees no triggers; each row is read back when it is written, which takes time"
 )
 
+ASTRAY = "NOT_AS_WRITTEN"  # the code of a row that does not stand as it was written, though no statement failed
+
 _ACTIONS = frozenset({"CASCADE", "SET NULL", "SET DEFAULT"})
 
 
@@ -54,7 +56,7 @@ class Catalogue(NamedTuple):
 
     parts: Mapping[str, str]  # the fingerprint: plain text, compared for equality only
     hazards: Sequence[Hazard] = ()
-    rewriting: bool = False  # a trigger or rule may leave other rows than were written
+    rewriting: str = ""  # triggers and rules that may leave other rows than were written
 
     def check(self, target: Target) -> None:
         """Raises FrontTableWrong for what makes the table unfit."""

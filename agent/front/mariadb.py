@@ -19,7 +19,7 @@ from agent.errors import (
     RowRefused,
 )
 from agent.events.lines import line_of
-from agent.front import mariadb_catalogue
+from agent.front import mariadb_catalogue, mariadb_errors
 from agent.front.base import Written
 from agent.front.former import move_rows, renames
 from agent.front.catalogue import Catalogue
@@ -34,35 +34,6 @@ _AT_ONCE = (
 )
 _STATEMENT = 1 << 20  # bytes after which a statement is sent
 
-# Error numbers of MariaDB and MySQL, the same in both unless they have only one of two.
-_LOGIN = frozenset({1044, 1045, 1049, 1130, 1698, 1862})
-# Locks, deadlocks, disk, connections, read only
-_BUSY = frozenset({1020, 1021, 1040, 1114, 1203, 1205, 1206, 1213, 1290, 1412, 1836, 1969, 3024})
-_ROW = frozenset({1118, 1142, 1143, 1153, 1264, 1292, 1364, 1366, 1406, 1644, 3819, 4025})
-_NAMES_ONLY = frozenset(
-    {
-        1020,
-        1040,
-        1048,
-        1054,
-        1114,
-        1118,
-        1142,
-        1143,
-        1146,
-        1153,
-        1205,
-        1206,
-        1213,
-        1264,
-        1290,
-        1364,
-        1406,
-        1412,
-        3819,
-        4025,
-    }
-)
 _UNKNOWN_COLLATION = 1273
 
 # Each changes nothing and needs just this right; roles count, which no table of rights tells.
@@ -161,7 +132,7 @@ class MariaDbFront(SqlFront):
         """See SqlFront.error. Messages that may quote a value are left out."""
         number = cause.args[0] if cause.args and isinstance(cause.args[0], int) else 0
         message = str(cause.args[1]) if len(cause.args) > 1 else type(cause).__name__
-        if number in _LOGIN:
+        if number in mariadb_errors.LOGIN:
             return LoginRefused(
                 peer="the front-end database", user=self.engine.url.username or "", reason=message
             )
@@ -172,16 +143,17 @@ class MariaDbFront(SqlFront):
                 reason=f"it does not know {self._collation}: MariaDB from 10.2 and MySQL from 8.0.17 do, under mariadb+pymysql:// and mysql+pymysql://"
             )
         sqlstate = getattr(cause, "sqlstate", None) or ""
-        reason = (
-            f"error {number}: {message}"
-            if number in _NAMES_ONLY
-            else f"error {number}, SQLSTATE {sqlstate}"
-        )
-        if number in _BUSY or sqlstate[:2] == "40":
-            return FrontBusy(reason=reason)
-        if target is not None and (number in _ROW or sqlstate[:2] in ("22", "23", "42", "0A")):
-            return RowRefused(resource=target.resource, table=target.name, reason=reason)
-        return FrontUnreachable(reason=reason)
+        reason = mariadb_errors.reason(number, sqlstate, message)
+        match mariadb_errors.kind(number, sqlstate):
+            case "away":
+                return FrontUnreachable(reason=reason)
+            case "busy":
+                return FrontBusy(reason=reason)
+            case "unfit":
+                return FrontUnfit(reason=reason)
+        if target is None:
+            return FrontUnfit(reason=reason)
+        return RowRefused(resource=target.resource, table=target.name, reason=reason)
 
     # ---- tables
 
@@ -384,15 +356,27 @@ class MariaDbFront(SqlFront):
                 self._run(statement)
         names = [*(column.name for column in target.columns), *target.technical.values()]
         keys = {target.columns[i].name for i in target.key}
-        changed = [name for name in names if name not in keys] or names[:1]
-        tail = " ON DUPLICATE KEY UPDATE " + ", ".join(
-            f"{self.quote(name)} = VALUES({self.quote(name)})" for name in changed
+        changed = [self.quote(name) for name in names if name not in keys]
+        tail = f" ON DUPLICATE KEY UPDATE {self._same_row(target)}" + "".join(
+            f", {name} = VALUES({name})" for name in changed
         )
         self._insert(target, rows, batch, tail)
+        self.insist(target, rows)
+
+    def _same_row(self, target: Target) -> str:
+        """The first assignment of an upsert: it fails where the row that was met has another key.
+
+        A duplicate in any unique index would do to be met; that row is another one, and must not be overwritten.
+        """
+        names = self._key_names(target)
+        same = " AND ".join(f"{name} <=> VALUES({name})" for name in names)
+        fails = f"EXP(710 + 0 * LENGTH(VALUES({names[0]})))"  # past the largest DOUBLE: error 1690
+        return f"{names[0]} = IF({same}, {names[0]}, {fails})"
 
     def insert(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
         """See Front.insert."""
         self._insert(target, rows, batch, "")
+        self.insist(target, rows)
 
     def _insert(self, target: Target, rows: Mapping[Key, Written], batch: int, tail: str) -> None:
         names = self.names(

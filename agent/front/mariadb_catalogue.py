@@ -103,7 +103,9 @@ def read(connection: Connection, target: Target, table: str, kind: str) -> Catal
     ]
     if unseen:
         hazards.append(Hazard(c.UNSEEN, "", f"GRANT TRIGGER ON {table} TO {_user(connection)};"))
-    return Catalogue(_parts(target, found), hazards, rewriting=unseen or bool(found["triggers"]))
+    names = [str(row[1]) for row in found["triggers"]]
+    rewriting = "not to be seen" if unseen else ", ".join(names)
+    return Catalogue(_parts(target, found), hazards, rewriting)
 
 
 def _parts(target: Target, found: dict[str, list[list[Any]]]) -> dict[str, str]:

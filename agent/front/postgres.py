@@ -21,13 +21,14 @@ from agent.errors import (
     AnotherAgent,
     FrontBusy,
     FrontTableWrong,
+    FrontUnfit,
     FrontUnreachable,
     LoginRefused,
     RowRefused,
 )
 from agent.events import values as v
 from agent.events.lines import line_of
-from agent.front import postgres_catalogue
+from agent.front import postgres_catalogue, postgres_errors
 from agent.front.base import Written
 from agent.front.schema import former_name, table_name
 from agent.front.catalogue import Catalogue
@@ -206,7 +207,7 @@ class PostgresFront(SqlFront):
     def error(self, cause: BaseException, target: Target | None) -> AgentError:
         """See SqlFront.error. Only SQLSTATE and names: PostgreSQL's messages may quote values."""
         sqlstate = getattr(cause, "sqlstate", None) or ""
-        if isinstance(cause, psycopg.OperationalError) and not sqlstate:
+        if not sqlstate and (target is None or isinstance(cause, psycopg.OperationalError)):
             return self._unreachable(str(cause))
         diag = getattr(cause, "diag", None)
         named = " ".join(
@@ -215,11 +216,19 @@ class PostgresFront(SqlFront):
             if part
         )
         reason = f"SQLSTATE {sqlstate} {type(cause).__name__} {named}".strip()
-        if target is not None and sqlstate[:2] in ("22", "23", "42", "0A"):
-            return RowRefused(resource=target.resource, table=target.name, reason=reason)
-        if sqlstate[:2] in ("40", "55", "53", "25") or sqlstate == "57014":
-            return FrontBusy(reason=reason)
-        return FrontUnreachable(reason=reason)
+        match postgres_errors.kind(sqlstate):
+            case "away":
+                return FrontUnreachable(reason=reason)
+            case "busy":
+                return FrontBusy(reason=reason)
+            case "login":
+                user = self.engine.url.username or ""
+                return LoginRefused(peer="the front-end database", user=user, reason=reason)
+            case "unfit":
+                return FrontUnfit(reason=reason)
+        if target is None:
+            return FrontUnfit(reason=reason)
+        return RowRefused(resource=target.resource, table=target.name, reason=reason)
 
     def _unreachable(self, message: str) -> AgentError:
         """The client's own message about a connection: server, port and user at the most."""
@@ -390,6 +399,7 @@ class PostgresFront(SqlFront):
                 self._delete(cursor, target, gone, batch)
             if kept:
                 self._upsert(cursor, target, kept)
+        self.insist(target, rows)
 
     def _delete(
         self,
@@ -460,6 +470,7 @@ class PostgresFront(SqlFront):
                 self.table(target),
                 [w.row + self._texts(target, w, batch) for w in rows.values() if w.row is not None],
             )
+        self.insist(target, rows)
 
     def _stage(self, cursor: psycopg.RawCursor[Any], target: Target) -> str:
         """The empty temporary table with the target's columns; it lives as long as the session."""

@@ -80,7 +80,11 @@ def read(connection: Connection, target: Target, table: str) -> Catalogue:
         ),
         *_of_rules(table, rules),
     ]
-    return Catalogue(_parts(target, found), hazards, rewriting=bool(rules or triggers))
+    return Catalogue(
+        _parts(target, found),
+        hazards,
+        rewriting=", ".join(str(row[0]) for row in [*rules, *triggers]),
+    )
 
 
 def _parts(target: Target, found: dict[str, list[list[Any]]]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from agent.errors import (
     AnotherAgent,
     FrontBusy,
     FrontTableWrong,
+    FrontUnfit,
     FrontUnreachable,
     RowRefused,
 )
@@ -33,6 +34,27 @@ from agent.resource import FrontRow, Key, Target
 
 _LOOKUP = 500  # keys in one SELECT
 _LOOK = 0.002  # seconds between looks whether it is our turn to write
+
+# What SQLite's primary result codes mean, by https://www.sqlite.org/rescode.html: `away`, `busy` (locks, space, memory) and `unfit` (the file, its
+# rights) concern all tables. The others, and what Python's driver refuses by itself, concern the statement: the table it was for.
+KINDS = {
+    sqlite3.SQLITE_PERM: "unfit",
+    sqlite3.SQLITE_BUSY: "busy",
+    sqlite3.SQLITE_LOCKED: "busy",
+    sqlite3.SQLITE_NOMEM: "busy",
+    sqlite3.SQLITE_READONLY: "unfit",
+    sqlite3.SQLITE_INTERRUPT: "busy",
+    sqlite3.SQLITE_IOERR: "busy",
+    sqlite3.SQLITE_CORRUPT: "unfit",
+    sqlite3.SQLITE_FULL: "busy",
+    sqlite3.SQLITE_CANTOPEN: "away",
+    sqlite3.SQLITE_PROTOCOL: "busy",
+    sqlite3.SQLITE_SCHEMA: "busy",
+    sqlite3.SQLITE_NOLFS: "unfit",
+    sqlite3.SQLITE_AUTH: "unfit",
+    sqlite3.SQLITE_FORMAT: "unfit",
+    sqlite3.SQLITE_NOTADB: "unfit",
+}
 
 # https://www.sqlite.org/datatype3.html section 3.1, in its order; the first match decides.
 _AFFINITIES = (
@@ -59,6 +81,10 @@ def sqlite_engine(url: str, lock_wait: float) -> Engine:
         connection.isolation_level = None  # transactions are begun below, not guessed by the driver
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        # Foreign keys are the affair of those who set this themselves: here none refuses or deletes a row
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute("PRAGMA recursive_triggers = OFF")
+        connection.execute("PRAGMA ignore_check_constraints = OFF")
 
     turn = Path(f"{engine.url.database}.turn")
 
@@ -196,13 +222,18 @@ class SqliteFront(SqlFront):
             os.close(self._lock_files.pop())
 
     def error(self, cause: BaseException, target: Target | None) -> AgentError:
-        """See SqlFront.error. SQLite's messages name tables and columns, never values."""
-        reason = str(cause)
-        if target is not None and isinstance(cause, sqlite3.IntegrityError | OverflowError):
-            return RowRefused(resource=target.resource, table=target.name, reason=reason)
-        if "locked" in reason or "full" in reason:
+        """See SqlFront.error. SQLite's messages name tables and columns, never values; only a trigger's own words may, which are left out."""
+        code = getattr(cause, "sqlite_errorcode", None)
+        named = str(getattr(cause, "sqlite_errorname", type(cause).__name__))
+        reason = named if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER else f"{named}: {cause}"
+        kind = "row" if code is None else KINDS.get(code & 0xFF, "row")
+        if kind == "busy":
             return FrontBusy(reason=reason)
-        return FrontUnreachable(reason=reason)
+        if kind == "away":
+            return FrontUnreachable(reason=reason)
+        if kind == "row" and target is not None:
+            return RowRefused(resource=target.resource, table=target.name, reason=reason)
+        return FrontUnfit(reason=reason)
 
     def name_fault(self, name: str, of_table: bool) -> str:
         """See SqlFront.name_fault."""
@@ -364,7 +395,7 @@ class SqliteFront(SqlFront):
                         for key, (_, w) in zip(plain, gone, strict=True)
                     ]
                     self.connection.exec_driver_sql(
-                        f"UPDATE {self.table(target)} SET {changed} WHERE {match}", marked
+                        f"UPDATE OR ABORT {self.table(target)} SET {changed} WHERE {match}", marked
                     )
                 else:
                     self.connection.exec_driver_sql(
@@ -378,7 +409,7 @@ class SqliteFront(SqlFront):
                     else "NOTHING"
                 )
                 sql = (
-                    f"INSERT INTO {self.table(target)} ({self.names(names)}) VALUES ({', '.join('?' * len(names))}) "
+                    f"INSERT OR ABORT INTO {self.table(target)} ({self.names(names)}) VALUES ({', '.join('?' * len(names))}) "
                     f"ON CONFLICT ({self.names(keys)}) DO {action}"
                 )
                 stored = [
@@ -392,6 +423,7 @@ class SqliteFront(SqlFront):
                     for row, w in kept
                 ]
                 self.connection.exec_driver_sql(sql, stored)
+        self.insist(target, rows)
 
     def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
         """See Front.keys_after."""

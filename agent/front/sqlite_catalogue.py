@@ -69,7 +69,7 @@ def read(connection: Connection, target: Target) -> Catalogue:
         *c.foreign_keys(_foreign(target, outgoing), _referring(incoming)),
         *(Hazard(c.TRIGGER, row[1], f"DROP TRIGGER {quote(row[1])};") for row in triggers),
     ]
-    return Catalogue(parts, hazards, rewriting=bool(triggers))
+    return Catalogue(parts, hazards, rewriting=", ".join(str(row[1]) for row in triggers))
 
 
 def _of_columns(target: Target, rows: list[tuple[Any, ...]]) -> Iterator[Hazard]:

@@ -11,11 +11,11 @@ from sqlalchemy import Connection, Engine, delete, insert, inspect, select, upda
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent import failpoints
-from agent.errors import AgentError, AnotherAgent, FrontTableWrong, NotInitialised
+from agent.errors import AgentError, AnotherAgent, FrontTableWrong, NotInitialised, RowRefused
 from agent.events.changes import Snapshot
 from agent.front.base import CommitMark, Progress, ResourceState, Stored, Written, copy_of
 from agent.front.former import former
-from agent.front.catalogue import Catalogue, Hazard
+from agent.front.catalogue import ASTRAY, Catalogue, Hazard
 from agent.front.outbox import CHUNK, Batch, packed
 from agent.front.own_tables import OwnTables
 from agent.resource import FrontRow, Key, Target
@@ -27,8 +27,8 @@ class SqlFront(OwnTables):
     def __init__(self, engine: Engine, agent: str) -> None:
         super().__init__(engine, agent)
         self.epoch = 0
-        # By resource, as `check` found it: triggers or rules may leave other rows than were written
-        self._rewriting: dict[str, bool] = {}
+        # By resource, as `check` found them: triggers and rules that may leave other rows than were written
+        self._rewriting: dict[str, str] = {}
 
     # ---- what a database does in its own way
 
@@ -90,6 +90,26 @@ class SqlFront(OwnTables):
         found = self._looked(target)
         found.check(target)
         self._rewriting[target.resource] = found.rewriting
+
+    def astray(self, target: Target, rows: Mapping[Key, Written]) -> list[Key]:
+        """The keys of rows just written that do not stand as given, though no statement failed: a trigger or rule has been at them.
+
+        Rows are read back only where the table has triggers or rules. Rides in the open transaction.
+        """
+        if not rows or not self._rewriting.get(target.resource):
+            return []
+        found = self.fetch(target, list(rows))
+        return [key for key, written in rows.items() if found.get(key) != written.row]
+
+    def insist(self, target: Target, rows: Mapping[Key, Written]) -> None:
+        """Raises RowRefused where rows just written do not stand as given."""
+        astray = self.astray(target, rows)
+        if astray:
+            by = self._rewriting[target.resource]
+            reason = (
+                f"{ASTRAY}: {len(astray)} rows were changed or left out by a trigger or rule ({by})"
+            )
+            raise RowRefused(resource=target.resource, table=target.name, reason=reason)
 
     def catalogue(self, target: Target) -> Mapping[str, str]:
         """See Front.catalogue."""
