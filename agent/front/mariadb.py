@@ -23,7 +23,16 @@ from agent.front import mariadb_catalogue, mariadb_errors
 from agent.front.base import Written
 from agent.front.former import move_rows, renames
 from agent.front.catalogue import Catalogue
-from agent.front.mariadb_columns import Columns, Unfit, column_type, declared, holds, quoted
+from agent.front.mariadb_columns import (
+    ROW_BYTES,
+    Columns,
+    Unfit,
+    column_type,
+    declared,
+    holds,
+    quoted,
+    row_size,
+)
 from agent.front.mariadb_session import COLLATIONS, LEAST_PACKET, mariadb_engine
 from agent.front.store import SqlFront
 from agent.resource import FrontRow, Key, Target
@@ -168,6 +177,28 @@ class MariaDbFront(SqlFront):
         if max(name) > "\uffff":
             return "has a character beyond U+FFFF"
         return "ends with a blank" if name.endswith(tuple(" \t\n\v\f\r")) else ""
+
+    def most_columns(self) -> int:
+        """See SqlFront.most_columns: InnoDB's limit."""
+        return 1017
+
+    def check_room(self, target: Target) -> None:
+        """See SqlFront.check_room: InnoDB keeps up to 40 bytes of each long value in the row itself."""
+        size = row_size(target)
+        if size > ROW_BYTES:
+            reason = f"a row of its columns takes {size} bytes in its page, and InnoDB has room for {ROW_BYTES}; share fewer columns"
+            raise self._wrong(target, reason)
+
+    def check_names(self, target: Target) -> None:
+        """See SqlFront.check_names. A server that looks at no case in names of tables may store them in lower case."""
+        super().check_names(target)
+        if target.table == target.table.lower():
+            return
+        with self.looking() as connection:
+            folded = connection.exec_driver_sql("SELECT @@lower_case_table_names").scalar_one()
+        if folded:
+            reason = f"the server compares names of tables without case (lower_case_table_names = {folded}); set target to a name in lower case"
+            raise self._wrong(target, reason)
 
     def column_type(self, target: Target, index: int) -> str:
         """See SqlFront.column_type; the collation is the table's."""

@@ -30,7 +30,7 @@ _REFERRING = text("""
     FROM information_schema.referential_constraints r
     WHERE r.unique_constraint_schema = coalesce(:schema, database()) AND r.referenced_table_name = :table""")
 _TRIGGERS = text("""
-    SELECT event_object_table, trigger_name, action_timing, event_manipulation, action_statement
+    SELECT event_object_table, trigger_name, action_timing, event_manipulation, action_statement, created
     FROM information_schema.triggers WHERE event_object_schema = coalesce(:schema, database()) AND event_object_table = :table""")
 _CHECKS = {
     "mariadb": text("""

@@ -251,6 +251,10 @@ class PostgresFront(SqlFront):
         """See SqlFront.name_fault."""
         return "is longer than 63 bytes" if len(name.encode()) > 63 else ""
 
+    def most_columns(self) -> int:
+        """See SqlFront.most_columns."""
+        return 1600
+
     def column_type(self, target: Target, index: int) -> str:
         """See SqlFront.column_type. What is not PostgreSQL's own, or foreign here, becomes text; keys are bytewise."""
         column = target.columns[index]

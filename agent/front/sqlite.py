@@ -7,7 +7,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -242,6 +242,11 @@ class SqliteFront(SqlFront):
             if of_table and name.lower().startswith("sqlite_")
             else ""
         )
+
+    def most_columns(self) -> int:
+        """See SqlFront.most_columns: what the library was built with."""
+        with closing(sqlite3.connect(":memory:")) as connection:
+            return connection.getlimit(sqlite3.SQLITE_LIMIT_COLUMN)
 
     def column_type(self, target: Target, index: int) -> str:
         """See SqlFront.column_type. Floats get no affinity (REAL turns NaN into NULL); numeric is TEXT (NUMERIC loses digits)."""

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, delete, insert, inspect, select, upda
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent import failpoints
+from agent.config import ResourceSettings
 from agent.errors import AgentError, AnotherAgent, FrontTableWrong, NotInitialised, RowRefused
 from agent.events.changes import Snapshot
 from agent.front.base import CommitMark, Progress, ResourceState, Stored, Written, copy_of
@@ -208,25 +209,40 @@ class SqlFront(OwnTables):
         with self.guarded(target), self.engine.begin() as connection:
             if inspect(connection).has_table(target.table, schema=target.schema):
                 return False
+            self.check_room(target)
             connection.execution_options(no_parameters=True).exec_driver_sql(
                 self.create_statement(target)
             )
             return True
 
     def check_names(self, target: Target) -> None:
-        """Raises FrontTableWrong for a name that the database would cut, change or refuse."""
-        for name in (
-            target.table,
-            *(column.name for column in target.columns),
-            *target.technical.values(),
-        ):
-            fault = self.name_fault(name, of_table=name == target.table)
+        """Raises FrontTableWrong for a name that the database would cut, change or refuse, and for more columns than it holds."""
+        columns = [*(column.name for column in target.columns), *target.technical.values()]
+        self._check_names(target.resource, target.name, target.table, columns)
+
+    def check_configured(self, settings: ResourceSettings) -> None:
+        """The same before the source is known, from the configuration alone."""
+        columns = [name for _, name in settings.front_columns]
+        table = settings.target_name.rpartition(".")[2]
+        self._check_names(settings.name, settings.target_name, table, columns)
+
+    def _check_names(self, resource: str, shown: str, table: str, columns: Sequence[str]) -> None:
+        for name in (table, *columns):
+            fault = self.name_fault(name, of_table=name == table)
             if fault:
-                raise FrontTableWrong(
-                    resource=target.resource,
-                    table=target.name,
-                    reason=f"the name {name} {fault}; set target or rename",
-                )
+                reason = f"the name {name} {fault}; set target or rename"
+                raise FrontTableWrong(resource=resource, table=shown, reason=reason)
+        most = self.most_columns()
+        if len(columns) > most:
+            reason = f"it would have {len(columns)} columns, and this database holds {most} in a table; share fewer"
+            raise FrontTableWrong(resource=resource, table=shown, reason=reason)
+
+    def check_room(self, target: Target) -> None:
+        """Raises FrontTableWrong where the table that would be created is too wide for the database."""
+
+    @abstractmethod
+    def most_columns(self) -> int:
+        """How many columns a table can have."""
 
     def create_statement(self, target: Target) -> str:
         """The CREATE TABLE of a front-end table."""

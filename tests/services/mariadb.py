@@ -31,7 +31,7 @@ OPTIONS = (
     "--no-defaults", "--innodb-flush-log-at-trx-commit=2", "--innodb-log-file-size=48M", "--innodb-buffer-pool-size=64M", "--skip-name-resolve",
     "--sql-mode=", "--character-set-server=utf8mb4", "--collation-server=utf8mb4_general_ci", "--skip-log-bin", "--debug-no-sync",
 )  # fmt: skip
-RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE"  # what docs/OPERATIONS.md grants
+RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, TRIGGER"  # what docs/OPERATIONS.md grants
 
 
 class MariaDbAddress(Lent):
