@@ -73,10 +73,10 @@ _INDEX = re.compile(r" for key '([^']+)'$")
 
 def kind(number: int, sqlstate: str) -> str:
     """Whom an error of the server concerns: away, busy or unfit (all tables), or row (the table of the statement)."""
-    if number in AWAY or sqlstate[:2] == "08":
-        return "away"
     if number in BUSY or sqlstate[:2] == "40":
         return "busy"
+    if number in AWAY or sqlstate[:2] == "08":
+        return "away"
     return "unfit" if number in UNFIT else "row"
 
 

@@ -48,6 +48,8 @@ _MEANING: dict[str, object] = {
     "idle_write_transaction_timeout": 0,
     "idle_readonly_transaction_timeout": 0,
 }
+# Under a limit not even the variables are all shown
+_FIRST = f"sql_select_limit = {_ALL}, sql_big_selects = 1"
 # MariaDB knows the first, MySQL 8 the second
 _ISOLATION = ("tx_isolation", "transaction_isolation")
 _BINLOG = ("log_bin", "binlog_format")
@@ -117,6 +119,7 @@ def _set(connection: Any, kind: str, session: Mapping[str, object]) -> None:
         cursor.execute("SELECT version(), @@max_allowed_packet")
         version, packet = cursor.fetchone()
         _check_server(kind, version, packet)
+        cursor.execute(f"SET SESSION {_FIRST}")
         names = [*session, *_ISOLATION, *_BINLOG]
         before = _shown(cursor, names)
         isolation = _isolation(cursor, before)
