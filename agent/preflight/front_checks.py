@@ -97,7 +97,7 @@ class FrontCheck:
             front_of(self._settings).check_names(target)
             return [self._missing(target)]
         self._front.check_names(target)
-        if not _exists(self._front, target):
+        if not exists(self._front, target):
             self._front.check_room(target)
             return [self._missing(target)]
         self._front.check(target)
@@ -155,7 +155,8 @@ def _resources(settings: Settings, rows: Mapping[str, Mapping[str, object]]) -> 
             )
 
 
-def _exists(front: SqlFront, target: Target) -> bool:
+def exists(front: SqlFront, target: Target) -> bool:
+    """Whether the front-end table is there."""
     with front.guarded(target), front.engine.connect() as connection:
         return inspect(connection).has_table(target.table, schema=target.schema)
 

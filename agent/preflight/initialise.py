@@ -25,7 +25,7 @@ from agent.front.store import SqlFront
 from agent.messages import mark, translate
 from agent.preflight import generations, plan, source_facts, source_init
 from agent.preflight.administrator import administrator
-from agent.preflight.front_checks import hazards
+from agent.preflight.front_checks import exists, hazards
 from agent.publish.topics import create_topics, write_first_state
 from agent.resource import Resource
 
@@ -169,6 +169,10 @@ def _holds(front: SqlFront, resources: list[Resource]) -> None:
     """Raises FrontTableWrong before anything is made in the front end."""
     for resource in resources:
         front.check_names(resource.target)
+        if exists(front, resource.target):
+            front.check(resource.target)
+        else:
+            front.check_room(resource.target)
 
 
 def _front_tables(front: SqlFront, resources: list[Resource], tell: Tell) -> list[str]:
@@ -217,6 +221,7 @@ def _again(
         lost = source_facts.slot(side, settings.slot) is None
         judged = source_init.judge_and_grant(settings, admin, side, tell, first=lost)
         resources = judged.resources(settings)
+        _holds(front, resources)
         made = _front_tables(front, resources, tell)
         front.copy_again([name for name in made if name in rows])
         create_topics(settings, tell)
