@@ -162,6 +162,8 @@ class MariaDbFront(SqlFront):
                 return FrontUnfit(reason=reason)
         if target is None:
             return FrontUnfit(reason=reason)
+        if mariadb_errors.kind(number, sqlstate) == "table":
+            return self._wrong(target, reason)
         return RowRefused(resource=target.resource, table=target.name, reason=reason)
 
     # ---- tables

@@ -61,6 +61,10 @@ UNFIT = frozenset({
     1104, 1115, 1175, 1193, 1227, 1229, 1231, 1235, 1238, 1273, 1286, 1289, 1295, 1298, 1568, 1592, 1661, 1662, 1663, 1664, 1665, 1666, 1668, 1679,
     1694, 1792, 1874, 3098, 3161, 3750, 4047,
 })  # fmt: skip
+# The table is not there, is another one, or may not be written to
+_TABLE = frozenset(
+    {1036, 1054, 1109, 1136, 1142, 1143, 1146, 1288, 1347, 1356, 1364, 1423, 1471, 1906}
+)
 # Messages that name tables, columns and constraints, and quote no value
 _NAMES_ONLY = frozenset({
     1020, 1040, 1048, 1054, 1104, 1114, 1118, 1142, 1143, 1146, 1153, 1175, 1205, 1206, 1213, 1227, 1264, 1273, 1286, 1290, 1364, 1406, 1412, 1451, 1452,
@@ -72,12 +76,14 @@ _INDEX = re.compile(r" for key '([^']+)'$")
 
 
 def kind(number: int, sqlstate: str) -> str:
-    """Whom an error of the server concerns: away, busy or unfit (all tables), or row (the table of the statement)."""
+    """Whom an error of the server concerns: away, busy or unfit (all tables), table (as it is), or row (its content)."""
     if number in BUSY or sqlstate[:2] == "40":
         return "busy"
     if number in AWAY or sqlstate[:2] == "08":
         return "away"
-    return "unfit" if number in UNFIT else "row"
+    if number in UNFIT:
+        return "unfit"
+    return "table" if number in _TABLE or sqlstate[:2] in ("42", "0A") else "row"
 
 
 def reason(number: int, sqlstate: str, message: str) -> str:

@@ -228,6 +228,8 @@ class PostgresFront(SqlFront):
                 return FrontUnfit(reason=reason)
         if target is None:
             return FrontUnfit(reason=reason)
+        if postgres_errors.kind(sqlstate) == "table":
+            return FrontTableWrong(resource=target.resource, table=target.name, reason=reason)
         return RowRefused(resource=target.resource, table=target.name, reason=reason)
 
     def _unreachable(self, message: str) -> AgentError:

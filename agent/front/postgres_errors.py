@@ -5,12 +5,14 @@ What is not listed concerns the statement, and so the table that the statement w
 """
 
 CLASSES = {
+    "0A": "table",  # not supported, e.g. an upsert where there are rules
     "08": "away",  # connection exceptions
     "0B": "busy",  # invalid transaction initiation
     "25": "unfit",  # the state of a transaction, read-only ones among them
     "26": "unfit",  # a prepared statement is not known: another session than the one before
     "28": "login",
     "3D": "login",  # no such database
+    "42": "table",  # it is not there, is another one, or may not be written to
     "40": "busy",  # deadlock, serialization
     "53": "busy",  # disk, memory, connections
     "55": "busy",  # locks
@@ -23,7 +25,7 @@ CLASSES = {
 CODES = {
     "25P03": "busy",  # idle too long
     "25P04": "busy",  # the transaction took too long
-    "55000": "row",  # an object is not in the state for it, e.g. a view that takes no rows
+    "55000": "table",  # an object is not in the state for it, e.g. a view that takes no rows
     "55P02": "unfit",  # a setting cannot be changed now
     "55P04": "row",  # a new enum value that is not to be used yet
     "57P01": "away",  # shut down by its administrator
@@ -35,5 +37,5 @@ CODES = {
 
 
 def kind(sqlstate: str) -> str:
-    """Whom an error of the server concerns: away, login, busy or unfit (all tables), or row (the table of the statement)."""
+    """Whom an error of the server concerns: away, login, busy or unfit (all tables), table (as it is), or row (its content)."""
     return CODES.get(sqlstate) or CLASSES.get(sqlstate[:2], "row")

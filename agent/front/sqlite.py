@@ -36,8 +36,9 @@ _LOOKUP = 500  # keys in one SELECT
 _LOOK = 0.002  # seconds between looks whether it is our turn to write
 
 # What SQLite's primary result codes mean, by https://www.sqlite.org/rescode.html: `away`, `busy` (locks, space, memory) and `unfit` (the file, its
-# rights) concern all tables. The others, and what Python's driver refuses by itself, concern the statement: the table it was for.
+# rights) concern all tables, `table` one as it is. The others, and what Python's driver refuses by itself, concern the statement: the table it was for.
 KINDS = {
+    sqlite3.SQLITE_ERROR: "table",
     sqlite3.SQLITE_PERM: "unfit",
     sqlite3.SQLITE_BUSY: "busy",
     sqlite3.SQLITE_LOCKED: "busy",
@@ -231,6 +232,8 @@ class SqliteFront(SqlFront):
             return FrontBusy(reason=reason)
         if kind == "away":
             return FrontUnreachable(reason=reason)
+        if kind == "table" and target is not None:
+            return FrontTableWrong(resource=target.resource, table=target.name, reason=reason)
         if kind == "row" and target is not None:
             return RowRefused(resource=target.resource, table=target.name, reason=reason)
         return FrontUnfit(reason=reason)

@@ -8,6 +8,7 @@ import pytest
 from agent.errors import (
     AgentError,
     FrontBusy,
+    FrontTableWrong,
     FrontUnfit,
     FrontUnreachable,
     LoginRefused,
@@ -22,7 +23,8 @@ POSTGRES = {
     LoginRefused: ["28P01", "28000", "3D000"],
     FrontBusy: ["40001", "40P01", "53100", "53200", "53300", "55P03", "57014", "58030", "25P03", "25P04"],
     FrontUnfit: ["25006", "26000", "55P02", "F0000", "XX000", "XX001"],
-    RowRefused: ["22001", "22P02", "23502", "23503", "23505", "23514", "0A000", "42501", "42703", "42P01", "44000", "54000", "P0001", "U0001", "55000"],
+    FrontTableWrong: ["0A000", "42501", "42703", "42P01", "55000"],
+    RowRefused: ["22001", "22P02", "23502", "23503", "23505", "23514", "44000", "54000", "P0001", "U0001"],
 }  # fmt: skip
 SQLITE = {
     FrontUnreachable: ["SQLITE_CANTOPEN"],
@@ -30,8 +32,8 @@ SQLITE = {
     FrontUnfit: ["SQLITE_READONLY", "SQLITE_READONLY_DBMOVED", "SQLITE_PERM", "SQLITE_CORRUPT", "SQLITE_NOTADB"],
     RowRefused: [
         "SQLITE_CONSTRAINT_CHECK", "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_TRIGGER", "SQLITE_TOOBIG", "SQLITE_MISMATCH",
-        "SQLITE_ERROR",
     ],
+    FrontTableWrong: ["SQLITE_ERROR"],
 }  # fmt: skip
 
 
@@ -47,7 +49,7 @@ def test_sqlstates(kind: type[AgentError], codes: list[str]) -> None:
         error = type("Sent", (psycopg.OperationalError,), {"sqlstate": code})("geheim")
         found, alone = _judged(front, error)
         assert found is kind, code
-        assert alone is (FrontUnfit if kind is RowRefused else kind), code
+        assert alone is (FrontUnfit if kind in (RowRefused, FrontTableWrong) else kind), code
         assert "geheim" not in str(front.error(error, WORDS))
 
 
@@ -61,7 +63,7 @@ def test_result_codes(kind: type[AgentError], names: list[str]) -> None:
         error.sqlite_errorname = name
         found, alone = _judged(front, error)
         assert found is kind, name
-        assert alone is (FrontUnfit if kind is RowRefused else kind), name
+        assert alone is (FrontUnfit if kind in (RowRefused, FrontTableWrong) else kind), name
 
 
 def test_every_primary_code_of_sqlite_was_thought_of() -> None:
@@ -76,10 +78,10 @@ def test_every_primary_code_of_sqlite_was_thought_of() -> None:
 
 
 _OF_STATEMENTS = (
-    "SQLITE_OK", "SQLITE_ERROR", "SQLITE_INTERNAL", "SQLITE_ABORT", "SQLITE_NOTFOUND", "SQLITE_EMPTY", "SQLITE_TOOBIG", "SQLITE_CONSTRAINT",
+    "SQLITE_OK", "SQLITE_INTERNAL", "SQLITE_ABORT", "SQLITE_NOTFOUND", "SQLITE_EMPTY", "SQLITE_TOOBIG", "SQLITE_CONSTRAINT",
     "SQLITE_MISMATCH", "SQLITE_MISUSE", "SQLITE_RANGE", "SQLITE_NOTICE", "SQLITE_WARNING", "SQLITE_ROW", "SQLITE_DONE",
 )  # fmt: skip
 _PRIMARY = (
-    *_OF_STATEMENTS, "SQLITE_PERM", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_NOMEM", "SQLITE_READONLY", "SQLITE_INTERRUPT", "SQLITE_IOERR", "SQLITE_CORRUPT",
+    *_OF_STATEMENTS, "SQLITE_ERROR", "SQLITE_PERM", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_NOMEM", "SQLITE_READONLY", "SQLITE_INTERRUPT", "SQLITE_IOERR", "SQLITE_CORRUPT",
     "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_PROTOCOL", "SQLITE_SCHEMA", "SQLITE_NOLFS", "SQLITE_AUTH", "SQLITE_FORMAT", "SQLITE_NOTADB",
 )  # fmt: skip

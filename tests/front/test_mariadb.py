@@ -532,7 +532,7 @@ def test_ddl_of_others_within_a_transaction_leaves_all_or_nothing(
     front.write(WORDS, {("a", "1"): put(("a", "1"))}, 1)
     front.store(Batch(1, 1, 1, b"payload"), 5)
     execute(administrator, "ALTER TABLE soft DROP `名称`")
-    with pytest.raises(RowRefused, match=r"soft.*Unknown column"):
+    with pytest.raises(FrontTableWrong, match=r"soft.*Unknown column"):
         front.write(SOFT, {("1",): put(("1", "一"))}, 1)
     front.rollback()
     assert fetch(front, WORDS, ("a", "1")) == {}

@@ -6,7 +6,14 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import make_url
 
-from agent.errors import FrontBusy, FrontUnfit, FrontUnreachable, LoginRefused, RowRefused
+from agent.errors import (
+    FrontBusy,
+    FrontTableWrong,
+    FrontUnfit,
+    FrontUnreachable,
+    LoginRefused,
+    RowRefused,
+)
 from agent.front.base import Written
 from agent.front.mariadb import MariaDbFront
 from agent.front.mariadb_session import mariadb_engine
@@ -147,7 +154,7 @@ class _Sent(Exception):
         (1969, "70100", FrontBusy), (3024, "HY000", FrontBusy), (1290, "HY000", FrontBusy), (1175, "HY000", FrontUnfit), (1104, "42000", FrontUnfit),
         (1665, "HY000", FrontUnfit), (1792, "25006", FrontUnfit), (1227, "42000", FrontUnfit), (3750, "HY000", FrontUnfit), (1062, "23000", RowRefused),
         (1452, "23000", RowRefused), (1451, "23000", RowRefused), (3819, "HY000", RowRefused), (4025, "23000", RowRefused), (1644, "45000", RowRefused),
-        (1526, "HY000", RowRefused), (1690, "22003", RowRefused), (1054, "42S22", RowRefused), (9999, "HY000", RowRefused),
+        (1526, "HY000", RowRefused), (1690, "22003", RowRefused), (1054, "42S22", FrontTableWrong), (1142, "42000", FrontTableWrong), (9999, "HY000", RowRefused),
     ],
 )  # fmt: skip
 def test_an_error_of_the_server_is_no_silence(
@@ -158,7 +165,7 @@ def test_an_error_of_the_server_is_no_silence(
     found = front.error(_Sent(number, "Duplicate entry 'geheim' for key 'u'", sqlstate), WORDS)
     assert type(found) is expected
     alone = front.error(_Sent(number, "words", sqlstate), None)
-    assert type(alone) is (FrontUnfit if expected is RowRefused else expected)
+    assert type(alone) is (FrontUnfit if expected in (RowRefused, FrontTableWrong) else expected)
 
 
 def test_a_duplicate_names_its_index_and_never_the_value() -> None:
