@@ -21,8 +21,8 @@ from agent.errors import (
 from agent.events.lines import line_of
 from agent.front import mariadb_catalogue, mariadb_errors
 from agent.front.base import Written
-from agent.front.former import move_rows, renames
 from agent.front.catalogue import Catalogue
+from agent.front.former import move_rows, renames
 from agent.front.mariadb_columns import (
     ROW_BYTES,
     Columns,

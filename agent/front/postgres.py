@@ -30,8 +30,8 @@ from agent.events import values as v
 from agent.events.lines import line_of
 from agent.front import postgres_catalogue, postgres_errors
 from agent.front.base import Written
-from agent.front.schema import former_name, table_name
 from agent.front.catalogue import Catalogue
+from agent.front.schema import former_name, table_name
 from agent.front.store import SqlFront
 from agent.resource import FrontRow, Key, Target
 

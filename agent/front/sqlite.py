@@ -27,8 +27,8 @@ from agent.events import values as v
 from agent.events.lines import line_of
 from agent.front import sqlite_catalogue
 from agent.front.base import Written
-from agent.front.schema import short
 from agent.front.catalogue import Catalogue
+from agent.front.schema import short
 from agent.front.store import SqlFront
 from agent.resource import FrontRow, Key, Target
 

@@ -15,8 +15,8 @@ from agent.config import ResourceSettings
 from agent.errors import AgentError, AnotherAgent, FrontTableWrong, NotInitialised, RowRefused
 from agent.events.changes import Snapshot
 from agent.front.base import CommitMark, Progress, ResourceState, Stored, Written, copy_of
-from agent.front.former import former
 from agent.front.catalogue import ASTRAY, Catalogue, Hazard
+from agent.front.former import former
 from agent.front.outbox import CHUNK, Batch, packed
 from agent.front.own_tables import OwnTables
 from agent.resource import FrontRow, Key, Target

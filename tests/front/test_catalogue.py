@@ -45,7 +45,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
             with sqlite3.connect(path, isolation_level=None) as connection:
                 connection.execute(statement)
 
-        made = Place("sqlite", lambda: SqliteFront(f"sqlite:///{path}", 5.0), in_file)
+        made = Place("sqlite", lambda: SqliteFront(f"sqlite:///{path}", 5.0, "unit"), in_file)
     elif request.param == "postgres":
         database, url = (request.getfixturevalue(name) for name in ("database", "postgres_url"))
 
@@ -53,14 +53,14 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
             with psycopg.connect(database, autocommit=True) as connection:
                 connection.execute(statement.encode())
 
-        made = Place("postgres", lambda: PostgresFront(url, None, 5.0), in_postgres)
+        made = Place("postgres", lambda: PostgresFront(url, None, 5.0, "unit"), in_postgres)
     else:
         server: MariaDbAddress = request.getfixturevalue("mariadb_server")
         url = request.getfixturevalue("mariadb_url")
         admin = server.url.set(database=url.rpartition("/")[2])
         made = Place(
             "mariadb",
-            lambda: MariaDbFront(url, None, 5.0),
+            lambda: MariaDbFront(url, None, 5.0, "unit"),
             lambda statement: execute(
                 admin, statement.replace('"', "`").replace("WITH CASCADE", "ON DELETE CASCADE")
             ),
@@ -234,7 +234,7 @@ def test_postgres_refuses_what_no_row_is_safe_with(
     database: str, postgres_url: str, statement: str
 ) -> None:
     """A key that holds later or not for all, a table that a crash empties, rows of others."""
-    front = PostgresFront(postgres_url, None, 5.0)
+    front = PostgresFront(postgres_url, None, 5.0, "unit")
     front.create(TABLE)
     front.check(TABLE)
     with psycopg.connect(database, autocommit=True) as connection:
@@ -245,16 +245,18 @@ def test_postgres_refuses_what_no_row_is_safe_with(
 
 def test_row_security_that_holds_for_the_agent_is_refused(database: str, postgres_url: str) -> None:
     """For its owner alone it changes nothing."""
-    PostgresFront(postgres_url, None, 5.0).create(TABLE)
+    PostgresFront(postgres_url, None, 5.0, "unit").create(TABLE)
     with psycopg.connect(database, autocommit=True) as connection:
         role = connection.execute("select 'r' || substr(current_database(), 6)").fetchone()
         assert role is not None
         connection.execute(f"CREATE ROLE {role[0]} LOGIN".encode())
         connection.execute(f"GRANT ALL ON things TO {role[0]}".encode())
         connection.execute(b"ALTER TABLE things ENABLE ROW LEVEL SECURITY")
-        PostgresFront(postgres_url, None, 5.0).check(TABLE)
+        PostgresFront(postgres_url, None, 5.0, "unit").check(TABLE)
         with pytest.raises(FrontTableWrong, match="row security"):
-            PostgresFront(postgres_url.replace("postgres@", f"{role[0]}@"), None, 5.0).check(TABLE)
+            PostgresFront(
+                postgres_url.replace("postgres@", f"{role[0]}@"), None, 5.0, "unit"
+            ).check(TABLE)
         connection.execute(f"DROP OWNED BY {role[0]}; DROP ROLE {role[0]}".encode())
 
 
@@ -327,7 +329,7 @@ def test_a_row_that_a_trigger_swallows_or_changes_is_refused(place: Place, way: 
 
 def test_a_delete_that_a_rule_swallows_is_refused(database: str, postgres_url: str) -> None:
     """The row stands, though the statement went well."""
-    front = PostgresFront(postgres_url, None, 5.0)
+    front = PostgresFront(postgres_url, None, 5.0, "unit")
     front.initialise(IDENTITY, {})
     front.create(TABLE)
     with psycopg.connect(database, autocommit=True) as connection:
@@ -345,7 +347,7 @@ def test_a_delete_that_a_rule_swallows_is_refused(database: str, postgres_url: s
 @pytest.mark.parametrize("clause", ["REPLACE", "IGNORE"])
 def test_sqlite_decides_itself_what_happens_at_a_conflict(tmp_path: Path, clause: str) -> None:
     """A table whose constraints say REPLACE or IGNORE would delete another row, or leave this one out, without an error."""
-    front = SqliteFront(f"sqlite:///{tmp_path}/front.db", 5.0)
+    front = SqliteFront(f"sqlite:///{tmp_path}/front.db", 5.0, "unit")
     front.initialise(IDENTITY, {})
     with sqlite3.connect(tmp_path / "front.db") as connection:
         connection.execute(
@@ -368,7 +370,7 @@ def test_triggers_that_may_not_be_seen_may_be_there(
     mariadb_server: MariaDbAddress, mariadb_url: str
 ) -> None:
     """Without the right TRIGGER the catalogue may show none: rows are read back, and `check` has the GRANT."""
-    front = MariaDbFront(mariadb_url, None, 5.0)
+    front = MariaDbFront(mariadb_url, None, 5.0, "unit")
     front.initialise(IDENTITY, {})
     front.create(TABLE)
     admin = mariadb_server.url.set(database=mariadb_url.rpartition("/")[2])

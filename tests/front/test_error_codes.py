@@ -44,7 +44,7 @@ def _judged(front: PostgresFront | SqliteFront, cause: Exception) -> tuple[type,
 @pytest.mark.parametrize(("kind", "codes"), POSTGRES.items())
 def test_sqlstates(kind: type[AgentError], codes: list[str]) -> None:
     """Connections, the server's state and its settings concern all tables; the rest concerns the statement's."""
-    front = PostgresFront("postgresql+psycopg://u@127.0.0.1:1/d", None, 1.0)
+    front = PostgresFront("postgresql+psycopg://u@127.0.0.1:1/d", None, 1.0, "unit")
     for code in codes:
         error = type("Sent", (psycopg.OperationalError,), {"sqlstate": code})("geheim")
         found, alone = _judged(front, error)
@@ -56,7 +56,7 @@ def test_sqlstates(kind: type[AgentError], codes: list[str]) -> None:
 @pytest.mark.parametrize(("kind", "names"), SQLITE.items())
 def test_result_codes(kind: type[AgentError], names: list[str]) -> None:
     """Extended codes count as their primary one."""
-    front = SqliteFront("sqlite:////nowhere/front.db", 1.0)
+    front = SqliteFront("sqlite:////nowhere/front.db", 1.0, "unit")
     for name in names:
         error = sqlite3.OperationalError("text")
         error.sqlite_errorcode = getattr(sqlite3, name)
@@ -82,6 +82,7 @@ _OF_STATEMENTS = (
     "SQLITE_MISMATCH", "SQLITE_MISUSE", "SQLITE_RANGE", "SQLITE_NOTICE", "SQLITE_WARNING", "SQLITE_ROW", "SQLITE_DONE",
 )  # fmt: skip
 _PRIMARY = (
-    *_OF_STATEMENTS, "SQLITE_ERROR", "SQLITE_PERM", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_NOMEM", "SQLITE_READONLY", "SQLITE_INTERRUPT", "SQLITE_IOERR", "SQLITE_CORRUPT",
+    *_OF_STATEMENTS, "SQLITE_ERROR", "SQLITE_PERM", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_NOMEM", "SQLITE_READONLY", "SQLITE_INTERRUPT", "SQLITE_IOERR",
+    "SQLITE_CORRUPT",
     "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_PROTOCOL", "SQLITE_SCHEMA", "SQLITE_NOLFS", "SQLITE_AUTH", "SQLITE_FORMAT", "SQLITE_NOTADB",
 )  # fmt: skip

@@ -79,7 +79,7 @@ def test_the_agent_writes_under_every_careless_setting_at_once(
 ) -> None:
     """Rows go in, are changed, marked, taken out and counted; the reader sees them; nothing hangs on the server."""
     with globally(server, **CARELESS):
-        front = MariaDbFront(url, None, 5.0)
+        front = MariaDbFront(url, None, 5.0, "unit")
         initialise(front)
         front.check(WORDS)
         front.open("nonce")
@@ -154,14 +154,15 @@ class _Sent(Exception):
         (1969, "70100", FrontBusy), (3024, "HY000", FrontBusy), (1290, "HY000", FrontBusy), (1175, "HY000", FrontUnfit), (1104, "42000", FrontUnfit),
         (1665, "HY000", FrontUnfit), (1792, "25006", FrontUnfit), (1227, "42000", FrontUnfit), (3750, "HY000", FrontUnfit), (1062, "23000", RowRefused),
         (1452, "23000", RowRefused), (1451, "23000", RowRefused), (3819, "HY000", RowRefused), (4025, "23000", RowRefused), (1644, "45000", RowRefused),
-        (1526, "HY000", RowRefused), (1690, "22003", RowRefused), (1054, "42S22", FrontTableWrong), (1142, "42000", FrontTableWrong), (9999, "HY000", RowRefused),
+        (1526, "HY000", RowRefused), (1690, "22003", RowRefused), (1054, "42S22", FrontTableWrong), (1142, "42000", FrontTableWrong),
+        (9999, "HY000", RowRefused),
     ],
 )  # fmt: skip
 def test_an_error_of_the_server_is_no_silence(
     number: int, sqlstate: str, expected: type[Exception]
 ) -> None:
     """Only an end of the connection is; without a table, what is left is the server's."""
-    front = MariaDbFront("mariadb+pymysql://u@127.0.0.1:1/d", None, 1.0)
+    front = MariaDbFront("mariadb+pymysql://u@127.0.0.1:1/d", None, 1.0, "unit")
     found = front.error(_Sent(number, "Duplicate entry 'geheim' for key 'u'", sqlstate), WORDS)
     assert type(found) is expected
     alone = front.error(_Sent(number, "words", sqlstate), None)
@@ -170,7 +171,7 @@ def test_an_error_of_the_server_is_no_silence(
 
 def test_a_duplicate_names_its_index_and_never_the_value() -> None:
     """The server's message quotes the value before it."""
-    front = MariaDbFront("mariadb+pymysql://u@127.0.0.1:1/d", None, 1.0)
+    front = MariaDbFront("mariadb+pymysql://u@127.0.0.1:1/d", None, 1.0, "unit")
     found = front.error(_Sent(1062, "Duplicate entry 'geheim' for key 'u_name'", "23000"), WORDS)
     assert "unique index u_name" in str(found)
     assert "geheim" not in str(found)
@@ -178,7 +179,7 @@ def test_a_duplicate_names_its_index_and_never_the_value() -> None:
 
 def test_a_foreign_key_is_named(server: MariaDbServer, url: str) -> None:
     """A child before its parent."""
-    front = MariaDbFront(url, None, 5.0)
+    front = MariaDbFront(url, None, 5.0, "unit")
     initialise(front)
     database = make_url(url).database
     with connected(server.url.set(database=database)) as connection, connection.cursor() as cursor:
