@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 _IDLE = 0.2  # seconds to wait for the first message: how often the source is tended at least
 _ASK = 0.5  # seconds between looks for what commands ask
-_CATALOGUE = 10.0  # seconds between looks at the source's catalogue
+_CATALOGUE = 10.0  # seconds between looks at the catalogue of the source, and of the front end
 
 
 def capture(settings: Settings, control: Control) -> None:
@@ -46,7 +46,7 @@ class Capture:
             None  # the next commit forgets the applied transactions it sees
         )
         self._outdated = False  # what was opened is no longer what is: open again
-        self._tend_at = self._ask_at = self._look_at = 0.0
+        self._tend_at = self._ask_at = self._look_at = self._look_front_at = 0.0
 
     def run(self) -> None:
         """Opens, streams, and after an error does as its directive says."""
@@ -136,7 +136,12 @@ class Capture:
         """
         if now >= self._ask_at:
             self._ask_at = now + _ASK
-            self._outdated = self._reconciler.asked(self._front.requests()) or self._outdated
+            requests = self._front.requests()
+            if now >= self._look_front_at or any(not request.running for request in requests):
+                self._look_front_at = now + _CATALOGUE
+                self._outdated = self._tables.front_moved() or self._outdated
+            if not self._outdated:
+                self._outdated = self._reconciler.asked(requests)
         if not self._outdated:
             self._reconciler.tend()
         self._tell_copies()
@@ -175,7 +180,7 @@ class Capture:
         self._snapshot = None
         self._outdated = False
         self._tend_at = self._ask_at = 0.0
-        self._look_at = time.monotonic() + _CATALOGUE
+        self._look_at = self._look_front_at = time.monotonic() + _CATALOGUE
         self._tell_connected(source=1, frontend=1)
         log.info(
             "streaming position=%s epoch=%s tables=%s",

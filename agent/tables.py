@@ -1,10 +1,18 @@
 """The shared tables as source and front end have them now: compiled, checked, and compared with what the catalogue said of them before."""
 
 import logging
+from collections.abc import Mapping
 
 from agent.config import ResourceSettings, Settings
 from agent.connectors.base import Fingerprint, Source
-from agent.errors import ConfigInvalid, NotInitialised, TableChanged, TableUnpublished
+from agent.errors import (
+    ConfigInvalid,
+    FrontBusy,
+    NotInitialised,
+    TableChanged,
+    TableUnpublished,
+)
+from agent.front import catalogue
 from agent.front.base import Copy, Front, Stored
 from agent.resource import Criterion, Resource, SourceTable
 
@@ -19,6 +27,7 @@ class Tables:
         self._source, self._front = source, front
         found = source.tables()
         self.resources: list[Resource] = []
+        self._fronts: dict[str, str] = {}  # by resource: the front end's catalogue
         for resource in settings.resource:
             if resource.name not in stored.resources:
                 raise NotInitialised(what=f"resource {resource.name}")
@@ -55,6 +64,8 @@ class Tables:
             )
         criteria = self._criteria(resource, table, stored)
         compiled = Resource(resource, settings, table, criteria)
+        # Before the check: what is altered after it is seen at the next look
+        self._fronts[compiled.name] = catalogue.stored(self._front.catalogue(compiled.target))
         self._front.check(compiled.target)
         return compiled
 
@@ -97,9 +108,10 @@ class Tables:
                 for part, value in found.items()
                 if before is not None and before.get(part) != value
             }
+            altered = self._altered(name, moved, before or {})
             if moved:
                 log.warning("catalogue_changed resource=%s parts=%s", name, ",".join(sorted(moved)))
-            if moved - {"storage", "others"}:
+            if moved - {"storage", "others", "front"}:
                 self._front.start_copy(name, Copy())
                 copying = stored.resources[name]._replace(state="copying")
                 copy = Copy(republish=stored.copies.get(name, Copy()).republish)
@@ -107,17 +119,45 @@ class Tables:
                     resources={**stored.resources, name: copying},
                     copies={**stored.copies, name: copy},
                 )
-            elif "storage" in moved:
+            elif "storage" in moved or altered - catalogue.LATER:
                 self.rewritten[name] = found  # kept when the verify has ended
                 continue
             if before != found:
                 self._front.keep_fingerprint(name, found)
         return stored
 
+    def _altered(self, name: str, moved: set[str], before: Mapping[str, str]) -> set[str]:
+        """The parts of the front end's catalogue that have moved; a record of an older version has none, which is no change."""
+        if "front" not in moved:
+            return set()
+        if "front" not in before:
+            moved.discard("front")
+            return set()
+        altered = catalogue.moved(before["front"], self._fronts[name])
+        log.warning("front_table_changed resource=%s parts=%s", name, ",".join(sorted(altered)))
+        return altered
+
     def _parts(self, name: str, now: Fingerprint) -> dict[str, str]:
-        """What is stored: the catalogue's parts, and what the configuration shares of the table."""
+        """What is stored: both catalogues' parts, and what the configuration shares of the table."""
         resource = next(resource for resource in self.resources if resource.name == name)
-        return {**now._asdict(), "shared": resource.shape}
+        return {**now._asdict(), "shared": resource.shape, "front": self._fronts[name]}
+
+    def front_moved(self) -> bool:
+        """Looks at the front end's catalogue again, with no transaction open there: whether the tables must be opened anew.
+
+        Then they are checked, too, and what moved is compared with what is stored.
+        """
+        for resource in self.resources:
+            try:
+                now = catalogue.stored(self._front.catalogue(resource.target))
+            except (
+                FrontBusy
+            ) as busy:  # somebody is altering it: the next look shows what came of it
+                log.info("front_table_locked resource=%s error=%s", resource.name, busy.text("en"))
+                continue
+            if now != self._fronts[resource.name]:
+                return True
+        return False
 
     def moved(self) -> bool:
         """Looks at the catalogue again: whether the tables must be opened anew. What was only rewritten is in `rewritten`."""

@@ -497,3 +497,73 @@ def test_secret_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         with pytest.raises(SecretMissing, match=reason) as caught:
             secret.read("source.password")
         assert "source.password" in str(caught.value)
+
+
+FOLDED = {
+    "sqlite": ("sqlite:////x/front.db", "Person", "person", True),
+    "sqlite beyond ASCII": ("sqlite:////x/front.db", "É", "é", False),
+    "postgres": ("postgresql+psycopg://u@h/d", "Person", "person", False),
+    "postgres cut": ("postgresql+psycopg://u@h/d", "员" * 21 + "a", "员" * 21 + "b", True),
+    "mariadb": ("mariadb+pymysql://u@h/d", "Person", "person", False),
+    "mariadb blanks": ("mariadb+pymysql://u@h/d", "person ", "person", True),
+    "schema of SQLite": ("sqlite:////x/front.db", "main.person", "person", True),
+    "schema of PostgreSQL": ("postgresql+psycopg://u@h/d", "public.person", "person", True),
+    "another schema": ("postgresql+psycopg://u@h/d", "other.person", "person", False),
+    "database of MariaDB": ("mariadb+pymysql://u@h/d?charset=x", "d.person", "person", True),
+    "database of MySQL": ("mysql+pymysql://u@h/D", "d.person", "person", False),
+}
+
+
+@pytest.mark.parametrize("case", FOLDED)
+def test_targets_are_compared_as_the_front_end_does(tmp_path: Path, case: str) -> None:
+    """Two names of one table are found when the configuration is read; both places are named."""
+    url, one, other, same = FOLDED[case]
+    text = f'[front]\nurl = "{url}"\n' + SMALL + f'target = "{one}"\n'
+    text += (
+        f'[[resource]]\nname = "second"\ntable = "b.second"\ncolumns = ["id"]\ntarget = "{other}"\n'
+    )
+    if not same:
+        assert load(written(tmp_path, text)).resource[1].target == other
+        return
+    (problem,) = problems(tmp_path, text)
+    assert problem.startswith("resource[1].target")
+    assert "the same table as that of resource[0]" in problem
+
+
+COLUMNS = {
+    "sqlite": ("sqlite:////x/front.db", "Name", "name", True),
+    "sqlite beyond ASCII": ("sqlite:////x/front.db", "É", "é", False),
+    "postgres": ("postgresql+psycopg://u@h/d", "Name", "name", False),
+    "mariadb": ("mariadb+pymysql://u@h/d", "Name", "name", True),
+    "mariadb beyond ASCII": ("mariadb+pymysql://u@h/d", "Ｎ", "ｎ", True),
+    "a dotted I": ("mysql+pymysql://u@h/d", "İ", "i", True),
+    "accents stay": ("mariadb+pymysql://u@h/d", "é", "e", False),
+}
+
+
+@pytest.mark.parametrize("case", COLUMNS)
+def test_columns_are_compared_as_the_front_end_does(tmp_path: Path, case: str) -> None:
+    """Shared under their own name, under a new one, or technical."""
+    url, one, other, same = COLUMNS[case]
+    front = f'[front]\nurl = "{url}"\n'
+    plain = front + replaced('columns = ["id", "name"]', f'columns = ["id", "{one}", "{other}"]')
+    technical = front + replaced(
+        'columns = ["id", "name"]',
+        f'columns = ["id", "x"]\nrename = {{ x = "{one}" }}\ntechnical = {{ batch = "{other}" }}',
+    )
+    if not same:
+        assert load(written(tmp_path, plain)) and load(written(tmp_path, technical))
+        return
+    (first,) = problems(tmp_path, plain)
+    assert first.startswith("resource[0].columns[2]")
+    assert "the same column as columns[1]" in first
+    (second,) = problems(tmp_path, technical)
+    assert second.startswith("resource[0].technical.batch")
+    assert "the same column as rename.x" in second
+
+
+@pytest.mark.parametrize("name", ["sync_agent_state", "Sync_Agent_Outbox", "sync_agent_mine"])
+def test_the_agents_own_tables_are_no_targets(tmp_path: Path, name: str) -> None:
+    """Of this version or a later one."""
+    found = problems(tmp_path, SMALL + f'target = "{name}"\n')
+    assert any("resource[0].target" in line and "agent's own" in line for line in found), found

@@ -139,7 +139,9 @@ def _doubles(data: dict[str, Any]) -> Iterator[Problem]:
         if "name" in texts and "table" in texts:
             resources[number] = ResourceSettings.model_construct(**texts)
     prefix = next((kafka.get("prefix") for kafka in _tables(data, "kafka")), None)
-    for place, message, values in doubles(resources, str(prefix)):
+    url = next((front.get("url") for front in _tables(data, "front")), None)
+    url = url if isinstance(url, str) else "sqlite:///"
+    for place, message, values in doubles(resources, str(prefix), url):
         yield Problem(place, translate(message, None, **values))
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from agent.config import names
 from agent.config.inconsistent import Finding, Inconsistent
 from agent.config.secret import Secret
 from agent.messages import mark
@@ -330,6 +331,20 @@ class ResourceSettings(Model):
         )
 
     @property
+    def front_columns(self) -> list[tuple[tuple[str | int, ...], str]]:
+        """Each column of the front-end table by the place of its setting."""
+        found: list[tuple[tuple[str | int, ...], str]] = []
+        for name in dict.fromkeys(self.columns):
+            place = (
+                ("rename", name) if name in self.rename else ("columns", self.columns.index(name))
+            )
+            found.append((place, self.shared_name(name)))
+        for role, name in self.technical.model_dump().items():
+            if name is not None:
+                found.append((("technical", role), name))
+        return found
+
+    @property
     def target_name(self) -> str:
         """Front-end table as configured: `[schema.]table`."""
         return self.target or self.table_name
@@ -356,8 +371,8 @@ class ResourceSettings(Model):
                     {},
                 )
         technical = [name for name in self.technical.model_dump().values() if name is not None]
-        names = [self.shared_name(column) for column in dict.fromkeys(self.columns)] + technical
-        if len(set(names)) != len(names):
+        listed = [self.shared_name(column) for column in dict.fromkeys(self.columns)] + technical
+        if len(set(listed)) != len(listed):
             yield (
                 ("columns",),
                 mark(
@@ -415,7 +430,13 @@ class Settings(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        findings = [*doubles(dict(enumerate(self.resource)), self.kafka.prefix), *self._taken()]
+        resources = dict(enumerate(self.resource))
+        url = self.front.url or "sqlite:///"
+        findings = [
+            *doubles(resources, self.kafka.prefix, url),
+            *same_columns(resources, url),
+            *self._taken(),
+        ]
         if findings:
             raise Inconsistent(findings)
         return self
@@ -481,16 +502,22 @@ def topic_of(resource: ResourceSettings, prefix: str) -> str:
     return resource.topic or f"{prefix}.{resource.name}"
 
 
-def doubles(resources: Mapping[int, ResourceSettings], prefix: str) -> Iterator[Finding]:
-    """Names, tables, targets and topics that an earlier resource uses already; `resources` by their number in the file."""
+def doubles(
+    resources: Mapping[int, ResourceSettings], prefix: str, front_url: str
+) -> Iterator[Finding]:
+    """Names, tables, targets and topics that an earlier resource uses already; `resources` by their number in the file.
+
+    Targets are compared as the front end does, which may take two names for one.
+    """
     seen: dict[tuple[str, str], int] = {}
+    kind = names.kind_of(front_url)
     for number, resource in resources.items():
         table = f"{resource.schema_name}.{resource.table_name}"
         reported: set[str] = set()
         for key, value in {
             "name": resource.name,
             "table": table,
-            "target": resource.target_name,
+            "target": _front_table(resource, front_url),
             "topic": topic_of(resource, prefix),
         }.items():
             first = seen.setdefault((key, value), number)
@@ -498,10 +525,59 @@ def doubles(resources: Mapping[int, ResourceSettings], prefix: str) -> Iterator[
             follows = (key == "target" and "table" in reported) or (
                 key == "topic" and "name" in reported
             )
-            if first != number and not follows:
-                reported.add(key)
+            if first == number or follows:
+                continue
+            reported.add(key)
+            before = resources[first].target_name
+            if key == "target" and before != resource.target_name:
                 yield (
                     ("resource", number, key),
-                    mark("resource[{first}] has the same; each resource needs its own"),
+                    mark(
+                        "for this front end it is the same table as that of resource[{first}]; each resource needs its own"
+                    ),
                     {"first": first},
+                )
+                continue
+            yield (
+                ("resource", number, key),
+                mark("resource[{first}] has the same; each resource needs its own"),
+                {"first": first},
+            )
+        if (
+            names.table_fold(kind)(resource.target_name.rpartition(".")[2])
+            .lower()
+            .startswith(names.OWN)
+        ):
+            yield (
+                ("resource", number, "target"),
+                mark("names that begin with {own} are the agent's own: give target another one"),
+                {"own": names.OWN},
+            )
+
+
+def _front_table(resource: ResourceSettings, front_url: str) -> str:
+    """Schema and table as the front end compares them."""
+    fold = names.table_fold(names.kind_of(front_url))
+    schema, _, table = resource.target_name.rpartition(".")
+    return f"{fold(schema or names.default_schema(front_url))}.{fold(table)}"
+
+
+def same_columns(resources: Mapping[int, ResourceSettings], front_url: str) -> Iterator[Finding]:
+    """Columns of one front-end table whose names differ, and are the same for its database."""
+    fold = names.column_fold(names.kind_of(front_url))
+    for number, resource in resources.items():
+        seen: dict[str, tuple[tuple[str | int, ...], str]] = {}
+        for place, name in resource.front_columns:
+            first, before = seen.setdefault(fold(name), (place, name))
+            if before != name:
+                yield (
+                    ("resource", number, *place),
+                    mark(
+                        "for this front end it is the same column as {first}: change rename or technical"
+                    ),
+                    {
+                        "first": "".join(
+                            f"[{step}]" if isinstance(step, int) else f".{step}" for step in first
+                        )[1:]
+                    },
                 )

@@ -142,6 +142,12 @@ class Front(Protocol):
     def check(self, target: Target) -> None:
         """Raises FrontTableWrong where the table is missing or could not hold every row of the source exactly."""
 
+    def catalogue(self, target: Target) -> Mapping[str, str]:
+        """What the database's catalogue says of the table, part by part: plain text, compared for equality only.
+
+        To be asked for with no transaction open: somebody may be waiting for our locks with one that the catalogue waits for.
+        """
+
     def begin(self) -> None:
         """Opens the transaction unless it is open."""
 

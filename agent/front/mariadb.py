@@ -19,9 +19,20 @@ from agent.errors import (
     RowRefused,
 )
 from agent.events.lines import line_of
+from agent.front import mariadb_catalogue, mariadb_errors
 from agent.front.base import Written
+from agent.front.catalogue import Catalogue
 from agent.front.former import move_rows, renames
-from agent.front.mariadb_columns import Columns, Unfit, column_type, declared, holds, quoted
+from agent.front.mariadb_columns import (
+    ROW_BYTES,
+    Columns,
+    Unfit,
+    column_type,
+    declared,
+    holds,
+    quoted,
+    row_size,
+)
 from agent.front.mariadb_session import COLLATIONS, LEAST_PACKET, mariadb_engine
 from agent.front.store import SqlFront
 from agent.resource import FrontRow, Key, Target
@@ -32,46 +43,7 @@ _AT_ONCE = (
 )
 _STATEMENT = 1 << 20  # bytes after which a statement is sent
 
-# Error numbers of MariaDB and MySQL, the same in both unless they have only one of two.
-_LOGIN = frozenset({1044, 1045, 1049, 1130, 1698, 1862})
-# Locks, deadlocks, disk, connections, read only
-_BUSY = frozenset({1020, 1021, 1040, 1114, 1203, 1205, 1206, 1213, 1290, 1412, 1836, 1969, 3024})
-_ROW = frozenset({1118, 1142, 1143, 1153, 1264, 1292, 1364, 1366, 1406, 1644, 3819, 4025})
-_NAMES_ONLY = frozenset(
-    {
-        1020,
-        1040,
-        1048,
-        1054,
-        1114,
-        1118,
-        1142,
-        1143,
-        1146,
-        1153,
-        1205,
-        1206,
-        1213,
-        1264,
-        1290,
-        1364,
-        1406,
-        1412,
-        3819,
-        4025,
-    }
-)
 _UNKNOWN_COLLATION = 1273
-
-_TABLE = text(
-    "SELECT table_name, engine FROM information_schema.tables WHERE table_schema = coalesce(:schema, database()) AND table_name = :table"
-)
-_COLUMNS = text("""
-    SELECT table_name, column_name, column_type, is_nullable, column_default, extra, character_set_name, collation_name
-    FROM information_schema.columns WHERE table_schema = coalesce(:schema, database()) AND table_name = :table""")
-_INDEXES = text("""
-    SELECT table_name, index_name, column_name, sub_part FROM information_schema.statistics
-    WHERE table_schema = coalesce(:schema, database()) AND table_name = :table AND non_unique = 0""")
 
 # Each changes nothing and needs just this right; roles count, which no table of rights tells.
 _NEEDS = {
@@ -169,7 +141,7 @@ class MariaDbFront(SqlFront):
         """See SqlFront.error. Messages that may quote a value are left out."""
         number = cause.args[0] if cause.args and isinstance(cause.args[0], int) else 0
         message = str(cause.args[1]) if len(cause.args) > 1 else type(cause).__name__
-        if number in _LOGIN:
+        if number in mariadb_errors.LOGIN:
             return LoginRefused(
                 peer="the front-end database", user=self.engine.url.username or "", reason=message
             )
@@ -180,16 +152,19 @@ class MariaDbFront(SqlFront):
                 reason=f"it does not know {self._collation}: MariaDB from 10.2 and MySQL from 8.0.17 do, under mariadb+pymysql:// and mysql+pymysql://"
             )
         sqlstate = getattr(cause, "sqlstate", None) or ""
-        reason = (
-            f"error {number}: {message}"
-            if number in _NAMES_ONLY
-            else f"error {number}, SQLSTATE {sqlstate}"
-        )
-        if number in _BUSY or sqlstate[:2] == "40":
-            return FrontBusy(reason=reason)
-        if target is not None and (number in _ROW or sqlstate[:2] in ("22", "23", "42", "0A")):
-            return RowRefused(resource=target.resource, table=target.name, reason=reason)
-        return FrontUnreachable(reason=reason)
+        reason = mariadb_errors.reason(number, sqlstate, message)
+        match mariadb_errors.kind(number, sqlstate):
+            case "away":
+                return FrontUnreachable(reason=reason)
+            case "busy":
+                return FrontBusy(reason=reason)
+            case "unfit":
+                return FrontUnfit(reason=reason)
+        if target is None:
+            return FrontUnfit(reason=reason)
+        if mariadb_errors.kind(number, sqlstate) == "table":
+            return self._wrong(target, reason)
+        return RowRefused(resource=target.resource, table=target.name, reason=reason)
 
     # ---- tables
 
@@ -204,6 +179,28 @@ class MariaDbFront(SqlFront):
         if max(name) > "\uffff":
             return "has a character beyond U+FFFF"
         return "ends with a blank" if name.endswith(tuple(" \t\n\v\f\r")) else ""
+
+    def most_columns(self) -> int:
+        """See SqlFront.most_columns: InnoDB's limit."""
+        return 1017
+
+    def check_room(self, target: Target) -> None:
+        """See SqlFront.check_room: InnoDB keeps up to 40 bytes of each long value in the row itself."""
+        size = row_size(target)
+        if size > ROW_BYTES:
+            reason = f"a row of its columns takes {size} bytes in its page, and InnoDB has room for {ROW_BYTES}; share fewer columns"
+            raise self._wrong(target, reason)
+
+    def check_names(self, target: Target) -> None:
+        """See SqlFront.check_names. A server that looks at no case in names of tables may store them in lower case."""
+        super().check_names(target)
+        if target.table == target.table.lower():
+            return
+        with self.looking() as connection:
+            folded = connection.exec_driver_sql("SELECT @@lower_case_table_names").scalar_one()
+        if folded:
+            reason = f"the server compares names of tables without case (lower_case_table_names = {folded}); set target to a name in lower case"
+            raise self._wrong(target, reason)
 
     def column_type(self, target: Target, index: int) -> str:
         """See SqlFront.column_type; the collation is the table's."""
@@ -223,26 +220,29 @@ class MariaDbFront(SqlFront):
         """See SqlFront.create_statement."""
         return f"{super().create_statement(target)} ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE {self._collation}"
 
-    def check(self, target: Target) -> None:
-        """See Front.check."""
-        where = {"schema": target.schema, "table": target.table}
-        with self.guarded(), self.engine.connect() as connection:
-            tables, columns, indexes = (  # names of tables are compared without case there
-                [row[1:] for row in connection.execute(question, where) if row[0] == target.table]
-                for question in (_TABLE, _COLUMNS, _INDEXES)
-            )
-        if not tables:
+    def look(self, connection: Connection, target: Target) -> Catalogue:
+        """See SqlFront.look."""
+        kind = self.engine.url.get_backend_name()
+        return mariadb_catalogue.read(connection, target, self.table(target), kind)
+
+    def check_shape(self, target: Target) -> None:
+        """See SqlFront.check_shape."""
+        with self.looking() as connection:
+            found = mariadb_catalogue.shape(connection, target)
+        if not found.tables:
             raise self._wrong(target, "it does not exist")
-        if str(tables[0][0]).upper() != "INNODB":
+        engine = str(found.tables[0][1])
+        if engine.upper() != "INNODB":
             raise self._wrong(
                 target,
-                f"its engine is {tables[0][0] or 'none (a view)'}; it must be InnoDB, which alone rolls back",
+                f"its engine is {engine}; it must be InnoDB, which alone rolls back",
             )
+        columns = {row[1]: row[2:8] for row in found.columns}
         self._check_rights(target)
-        self._check_columns(target, {row[0]: row[1:] for row in columns})
-        self._check_key(target, indexes)
+        self._check_columns(target, columns)
+        self._check_key(target, mariadb_catalogue.indexes(found.indexes))
         self._columns[target.resource] = Columns(
-            target, {row[0]: declared(row[1]) for row in columns}
+            target, {name: declared(row[0]) for name, row in columns.items()}
         )
 
     def _check_rights(self, target: Target) -> None:
@@ -305,21 +305,15 @@ class MariaDbFront(SqlFront):
         if nullable == "NO" and not column.not_null and index not in target.key:
             raise self._wrong(target, f"column {column.name} is NOT NULL, the source's is not")
 
-    def _check_key(self, target: Target, rows: Sequence[Sequence[Any]]) -> None:
-        """The key's index alone must be unique: ON DUPLICATE KEY UPDATE would overwrite another row for any other."""
+    def _check_key(
+        self, target: Target, indexes: Mapping[str, set[tuple[str | None, int | None]]]
+    ) -> None:
         wanted = {(target.columns[i].name, None) for i in target.key}
-        indexes = {
-            name: {(column, part) for other, column, part in rows if other == name}
-            for name, _, _ in rows
-        }
         if wanted not in indexes.values():
             listed = ", ".join(sorted(name for name, _ in wanted))
             raise self._wrong(
                 target, f"it has no primary key or unique index on ({listed}) alone and whole"
             )
-        extra = [name for name, parts in indexes.items() if parts != wanted]
-        if extra:
-            raise self._wrong(target, f"unique index {', '.join(extra)} besides the key")
 
     # ---- rows
 
@@ -395,15 +389,27 @@ class MariaDbFront(SqlFront):
                 self._run(statement)
         names = [*(column.name for column in target.columns), *target.technical.values()]
         keys = {target.columns[i].name for i in target.key}
-        changed = [name for name in names if name not in keys] or names[:1]
-        tail = " ON DUPLICATE KEY UPDATE " + ", ".join(
-            f"{self.quote(name)} = VALUES({self.quote(name)})" for name in changed
+        changed = [self.quote(name) for name in names if name not in keys]
+        tail = f" ON DUPLICATE KEY UPDATE {self._same_row(target)}" + "".join(
+            f", {name} = VALUES({name})" for name in changed
         )
         self._insert(target, rows, batch, tail)
+        self.insist(target, rows)
+
+    def _same_row(self, target: Target) -> str:
+        """The first assignment of an upsert: it fails where the row that was met has another key.
+
+        A duplicate in any unique index would do to be met; that row is another one, and must not be overwritten.
+        """
+        names = self._key_names(target)
+        same = " AND ".join(f"{name} <=> VALUES({name})" for name in names)
+        fails = f"EXP(710 + 0 * LENGTH(VALUES({names[0]})))"  # past the largest DOUBLE: error 1690
+        return f"{names[0]} = IF({same}, {names[0]}, {fails})"
 
     def insert(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
         """See Front.insert."""
         self._insert(target, rows, batch, "")
+        self.insist(target, rows)
 
     def _insert(self, target: Target, rows: Mapping[Key, Written], batch: int, tail: str) -> None:
         names = self.names(

@@ -17,6 +17,10 @@ from agent.resource import FrontColumn, FrontRow, Key, Target
 
 KEY_BYTES = 3072  # of an InnoDB index entry; a character counts four
 _ROW_BYTES = 60_000  # for VARCHAR columns in a row, of the server's 65,535
+ROW_BYTES = 8126  # of a row in an InnoDB page of 16 KiB
+_INLINE = 40  # bytes of a long value that may stand in the row
+_HEADER = 18  # transaction, roll pointer, and the record's own
+_TECHNICAL = 8
 _SHORT = 255  # characters up to which we create VARCHAR
 _UNBOUNDED = 1 << 40
 
@@ -140,6 +144,16 @@ def _key_room(target: Target) -> int:
             reason=f"its key ({names}) does not fit into the {KEY_BYTES} bytes of an index",
         )
     return room
+
+
+def row_size(target: Target) -> int:
+    """Bytes that a row of the table we create takes in an InnoDB page of 16 KiB at the most, by what the server reckons."""
+    size = _HEADER + len(target.columns) // 8
+    for i in range(len(target.columns)):
+        kind = declared(column_type(target, i))
+        width = {"longtext": _UNBOUNDED, "longblob": _UNBOUNDED, "varchar": 4 * kind.size}
+        size += _SIZES.get(kind.name) or 2 + min(_INLINE, width.get(kind.name, kind.size))
+    return size + _TECHNICAL * len(target.technical)
 
 
 def holds(target: Target, index: int, found: Declared) -> bool:

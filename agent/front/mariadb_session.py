@@ -1,7 +1,8 @@
 """Sessions at a front end in MariaDB or MySQL: strict, in UTC, comparing texts bytewise, patient within bounds."""
 
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event
@@ -22,6 +23,37 @@ _IDLE = (
     600  # seconds after which the server ends a session whose host is gone, and with it the lock
 )
 _SQL_MODE = "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION"
+_ALL = (1 << 64) - 1  # rows: no limit
+# Variables that change what a statement means or whether it is taken. Left as they are, because no statement of ours hangs on them:
+# group_concat_max_len, div_precision_increment, old_mode, binlog_row_image, sql_require_primary_key (every table of ours has one).
+_MEANING: dict[str, object] = {
+    "autocommit": 0,
+    "completion_type": "NO_CHAIN",
+    "tx_read_only": 0,
+    "transaction_read_only": 0,
+    "foreign_key_checks": 1,
+    "check_constraint_checks": 1,
+    "unique_checks": 1,
+    "sql_safe_updates": 0,
+    "sql_select_limit": _ALL,
+    "max_join_size": _ALL,
+    "sql_big_selects": 1,
+    "sql_auto_is_null": 0,
+    "max_statement_time": 0,
+    "max_execution_time": 0,
+    "max_sort_length": 8192,  # bytes of a key by which rows are put in order
+    "innodb_snapshot_isolation": 0,
+    "system_versioning_asof": "DEFAULT",
+    "idle_transaction_timeout": 0,
+    "idle_write_transaction_timeout": 0,
+    "idle_readonly_transaction_timeout": 0,
+}
+# Under a limit not even the variables are all shown
+_FIRST = f"sql_select_limit = {_ALL}, sql_big_selects = 1"
+# MariaDB knows the first, MySQL 8 the second
+_ISOLATION = ("tx_isolation", "transaction_isolation")
+_BINLOG = ("log_bin", "binlog_format")
+_DENIED, _PRIVILEGE = 1045, 1227
 
 
 def mariadb_engine(
@@ -45,6 +77,7 @@ def mariadb_engine(
         "lock_wait_timeout": wait,
         "wait_timeout": _IDLE,
     }
+    session |= _MEANING
     reach = {
         "charset": "utf8mb4",
         "connect_timeout": 5,
@@ -56,7 +89,6 @@ def mariadb_engine(
             address,
             connect_args=reach,
             poolclass=QueuePool if pooled else NullPool,
-            isolation_level="READ COMMITTED",  # nobody is kept out of a gap between rows
         )
     except ModuleNotFoundError:
         raise FrontUnfit(
@@ -78,17 +110,31 @@ def mariadb_engine(
 
 
 def _set(connection: Any, kind: str, session: Mapping[str, object]) -> None:
-    """Gives a session its settings, and looks whether it has them: a proxy may ignore them. Raises FrontUnfit."""
+    """Gives a session its settings, and looks whether it has them: a proxy may ignore them. Raises FrontUnfit.
+
+    Variables that this server does not have are left out. Isolation is READ COMMITTED, which keeps nobody out of a gap between
+    rows, but where the server writes statements to its binary log and the user may not change that: InnoDB refuses it there.
+    """
     with connection.cursor() as cursor:
-        listed = ", ".join(
-            f"{name} = {value if isinstance(value, int) else quoted(str(value))}"
-            for name, value in session.items()
-        )
-        cursor.execute(f"SET SESSION {listed}")
-        cursor.execute(
-            f"SELECT version(), @@max_allowed_packet, {', '.join('@@' + name for name in session)}"
-        )
-        version, packet, *found = cursor.fetchone()
+        cursor.execute("SELECT version(), @@max_allowed_packet")
+        version, packet = cursor.fetchone()
+        _check_server(kind, version, packet)
+        cursor.execute(f"SET SESSION {_FIRST}")
+        names = [*session, *_ISOLATION, *_BINLOG]
+        before = _shown(cursor, names)
+        isolation = _isolation(cursor, before)
+        wanted = {name: value for name, value in session.items() if name in before}
+        wanted |= {name: isolation for name in _ISOLATION if name in before}
+        _assign(cursor, {name: v for name, v in wanted.items() if not _same(before[name], v)})
+        found = _shown(cursor, names)
+        for name, value in wanted.items():
+            if not _same(found[name], value):
+                raise FrontUnfit(
+                    reason=f"its session has {name} = {found[name]} though {value} was asked for"
+                )
+
+
+def _check_server(kind: str, version: str, packet: int) -> None:
     if ("mariadb" in version.lower()) != (kind == "mariadb"):
         raise FrontUnfit(
             reason=f"the server is version {version}: write mariadb+pymysql:// for MariaDB, mysql+pymysql:// for MySQL"
@@ -97,8 +143,51 @@ def _set(connection: Any, kind: str, session: Mapping[str, object]) -> None:
         raise FrontUnfit(
             reason=f"max_allowed_packet is {packet}; it must be at least {LEAST_PACKET}"
         )
-    for (name, wanted), value in zip(session.items(), found, strict=True):
-        if set(str(value).upper().split(",")) != set(str(wanted).upper().split(",")):
-            raise FrontUnfit(
-                reason=f"its session has {name} = {value} though {wanted} was asked for"
-            )
+
+
+def _shown(cursor: Any, names: Iterable[str]) -> dict[str, str]:
+    """The session's variables of these names, as far as the server has them."""
+    listed = ", ".join(quoted(name) for name in names)
+    cursor.execute(f"SHOW SESSION VARIABLES WHERE variable_name IN ({listed})")
+    return {str(name).lower(): str(value) for name, value in cursor.fetchall()}
+
+
+def _isolation(cursor: Any, before: Mapping[str, str]) -> str:
+    """The isolation level under which rows can be written."""
+    if (before.get("log_bin"), before.get("binlog_format")) != ("ON", "STATEMENT"):
+        return "READ-COMMITTED"
+    try:
+        cursor.execute("SET SESSION binlog_format = 'ROW'")
+    except cursor.connection.Error:  # it takes a right that few have
+        return "REPEATABLE-READ"
+    return "READ-COMMITTED"
+
+
+def _assign(cursor: Any, values: Mapping[str, object]) -> None:
+    """Sets variables of the session. Raises FrontUnfit where the user may not."""
+    if not values:
+        return
+    listed = ", ".join(
+        f"{name} = {value if isinstance(value, int) or value == 'DEFAULT' else quoted(str(value))}"
+        for name, value in values.items()
+    )
+    try:
+        cursor.execute(f"SET SESSION {listed}")
+    except cursor.connection.Error as error:
+        if error.args and error.args[0] in (_DENIED, _PRIVILEGE):
+            names = ", ".join(values)
+            reason = f"its user may not set {names} for its session: have them set globally, or GRANT SESSION_VARIABLES_ADMIN ON *.*"
+            raise FrontUnfit(reason=reason) from None
+        raise
+
+
+def _same(found: str, wanted: object) -> bool:
+    return _plain(found) == _plain(str(wanted))
+
+
+def _plain(value: str) -> frozenset[str]:
+    """A value in one spelling: lists in any order, ON and OFF as 1 and 0, numbers without trailing zeros."""
+    parts = value.upper().split(",")
+    return frozenset(
+        {"ON": "1", "OFF": "0"}.get(part, re.sub(r"^(\d+)\.0+$", r"\1", part)) for part in parts
+    )

@@ -31,6 +31,7 @@ class Durable:
     occupants: dict[str, dict[Key, str]] = field(default_factory=dict)
     withheld: dict[str, dict[Key, bool]] = field(default_factory=dict)
     topic_keys: dict[str, list[str]] = field(default_factory=dict)
+    catalogues: dict[str, Mapping[str, str]] = field(default_factory=dict)  # by table
     holder: object = None
 
 
@@ -76,6 +77,10 @@ class MemoryFront:
             raise FrontTableWrong(
                 resource=target.resource, table=target.name, reason="it does not exist"
             )
+
+    def catalogue(self, target: Target) -> Mapping[str, str]:
+        """See Front.catalogue."""
+        return self.durable.catalogues.get(target.name, {})
 
     def begin(self) -> None:
         """See Front.begin."""

@@ -28,7 +28,9 @@ from agent.errors import (
 )
 from agent.events import values as v
 from agent.events.lines import line_of
+from agent.front import postgres_catalogue, postgres_errors
 from agent.front.base import Written
+from agent.front.catalogue import Catalogue
 from agent.front.schema import former_name, table_name
 from agent.front.store import SqlFront
 from agent.pg_session import MEANING, Unfit, settle
@@ -75,11 +77,6 @@ _COLUMNS = text("""
            coalesce(c.collisdeterministic, true), a.attgenerated <> ''
     from pg_catalog.pg_attribute a left join pg_catalog.pg_collation c on c.oid = a.attcollation
     where a.attrelid = to_regclass(:table) and a.attnum > 0 and not a.attisdropped""")
-_INDEXES = text("""
-    select c.relname, i.indisprimary, array(
-        select a.attname from unnest(i.indkey::int2[]) k join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k)
-    from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
-    where i.indrelid = to_regclass(:table) and i.indisunique""")
 
 _LACKING = text("""
     select privilege from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) privilege where not has_table_privilege(to_regclass(:table), privilege)""")
@@ -226,7 +223,7 @@ class PostgresFront(SqlFront):
     def error(self, cause: BaseException, target: Target | None) -> AgentError:
         """See SqlFront.error. Only SQLSTATE and names: PostgreSQL's messages may quote values."""
         sqlstate = getattr(cause, "sqlstate", None) or ""
-        if isinstance(cause, psycopg.OperationalError) and not sqlstate:
+        if not sqlstate and (target is None or isinstance(cause, psycopg.OperationalError)):
             return self._unreachable(str(cause))
         diag = getattr(cause, "diag", None)
         named = " ".join(
@@ -235,11 +232,21 @@ class PostgresFront(SqlFront):
             if part
         )
         reason = f"SQLSTATE {sqlstate} {type(cause).__name__} {named}".strip()
-        if target is not None and sqlstate[:2] in ("22", "23", "42", "0A"):
-            return RowRefused(resource=target.resource, table=target.name, reason=reason)
-        if sqlstate[:2] in ("40", "55", "53", "25") or sqlstate == "57014":
-            return FrontBusy(reason=reason)
-        return FrontUnreachable(reason=reason)
+        match postgres_errors.kind(sqlstate):
+            case "away":
+                return FrontUnreachable(reason=reason)
+            case "busy":
+                return FrontBusy(reason=reason)
+            case "login":
+                user = self.engine.url.username or ""
+                return LoginRefused(peer="the front-end database", user=user, reason=reason)
+            case "unfit":
+                return FrontUnfit(reason=reason)
+        if target is None:
+            return FrontUnfit(reason=reason)
+        if postgres_errors.kind(sqlstate) == "table":
+            return FrontTableWrong(resource=target.resource, table=target.name, reason=reason)
+        return RowRefused(resource=target.resource, table=target.name, reason=reason)
 
     def _unreachable(self, message: str) -> AgentError:
         """The client's own message about a connection: server, port and user at the most."""
@@ -262,6 +269,10 @@ class PostgresFront(SqlFront):
         """See SqlFront.name_fault."""
         return "is longer than 63 bytes" if len(name.encode()) > 63 else ""
 
+    def most_columns(self) -> int:
+        """See SqlFront.most_columns."""
+        return 1600
+
     def column_type(self, target: Target, index: int) -> str:
         """See SqlFront.column_type. What is not PostgreSQL's own, or foreign here, becomes text; keys are bytewise."""
         column = target.columns[index]
@@ -278,13 +289,17 @@ class PostgresFront(SqlFront):
 
     # ---- checking an existing table
 
-    def check(self, target: Target) -> None:
-        """See Front.check."""
-        with self.guarded(), self.engine.connect() as connection:
+    def look(self, connection: Connection, target: Target) -> Catalogue:
+        """See SqlFront.look."""
+        return postgres_catalogue.read(connection, target, self.table(target))
+
+    def check_shape(self, target: Target) -> None:
+        """See SqlFront.check_shape."""
+        with self.looking() as connection:
             columns = {
                 row[0]: row for row in connection.execute(_COLUMNS, {"table": self.table(target)})
             }
-            indexes = connection.execute(_INDEXES, {"table": self.table(target)}).all()
+            indexes = postgres_catalogue.indexes(connection, self.table(target))
             lacking = connection.execute(_LACKING, {"table": self.table(target)}).scalars().all()
         if not columns:
             raise FrontTableWrong(
@@ -314,7 +329,7 @@ class PostgresFront(SqlFront):
                     table=target.name,
                     reason=f"column {name} is NOT NULL without a default and not shared",
                 )
-        self._check_key(target, {row[0]: (row[1], set(row[2])) for row in indexes})
+        self._check_key(target, indexes)
 
     def _check_column(self, target: Target, index: int, row: Sequence[Any] | None) -> None:
         column = target.columns[index]
@@ -351,20 +366,14 @@ class PostgresFront(SqlFront):
                 reason=f"column {column.name} is NOT NULL, the source's is not",
             )
 
-    def _check_key(self, target: Target, indexes: Mapping[str, tuple[bool, set[str]]]) -> None:
+    def _check_key(self, target: Target, indexes: list[list[Any]]) -> None:
         wanted = {target.columns[i].name for i in target.key}
-        if not any(columns == wanted for _, columns in indexes.values()):
+        if not postgres_catalogue.has_key(indexes, wanted):
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f"it has no primary key or unique index on ({', '.join(sorted(wanted))})",
-            )
-        extra = [name for name, (_, columns) in indexes.items() if columns != wanted]
-        if extra:
-            raise FrontTableWrong(
-                resource=target.resource,
-                table=target.name,
-                reason=f"unique index {', '.join(extra)} besides the key",
+                reason=f"it has no primary key or unique index on ({', '.join(sorted(wanted))}) alone, "
+                "valid, not deferrable, without WHERE and of a deterministic collation",
             )
 
     # ---- rows: statements on the driver's own connection, with server-side parameters ($1), so that a % in a name means nothing
@@ -412,6 +421,7 @@ class PostgresFront(SqlFront):
                 self._delete(cursor, target, gone, batch)
             if kept:
                 self._upsert(cursor, target, kept)
+        self.insist(target, rows)
 
     def _delete(
         self,
@@ -482,6 +492,7 @@ class PostgresFront(SqlFront):
                 self.table(target),
                 [w.row + self._texts(target, w, batch) for w in rows.values() if w.row is not None],
             )
+        self.insist(target, rows)
 
     def _stage(self, cursor: psycopg.RawCursor[Any], target: Target) -> str:
         """The empty temporary table with the target's columns; it lives as long as the session."""

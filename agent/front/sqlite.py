@@ -7,7 +7,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from agent.errors import (
 )
 from agent.events import values as v
 from agent.events.lines import line_of
+from agent.front import sqlite_catalogue
 from agent.front.base import Written
+from agent.front.catalogue import Catalogue
 from agent.front.schema import short
 from agent.front.store import SqlFront
 from agent.resource import FrontRow, Key, Target
@@ -34,6 +36,28 @@ from agent.resource import FrontRow, Key, Target
 _SETTINGS = {"encoding": "UTF-8", "journal_mode": "wal", "synchronous": 2}
 _LOOKUP = 500  # keys in one SELECT
 _LOOK = 0.002  # seconds between looks whether it is our turn to write
+
+# What SQLite's primary result codes mean, by https://www.sqlite.org/rescode.html: `away`, `busy` (locks, space, memory) and `unfit` (the file, its
+# rights) concern all tables, `table` one as it is. The others, and what Python's driver refuses by itself, concern the statement: the table it was for.
+KINDS = {
+    sqlite3.SQLITE_ERROR: "table",
+    sqlite3.SQLITE_PERM: "unfit",
+    sqlite3.SQLITE_BUSY: "busy",
+    sqlite3.SQLITE_LOCKED: "busy",
+    sqlite3.SQLITE_NOMEM: "busy",
+    sqlite3.SQLITE_READONLY: "unfit",
+    sqlite3.SQLITE_INTERRUPT: "busy",
+    sqlite3.SQLITE_IOERR: "busy",
+    sqlite3.SQLITE_CORRUPT: "unfit",
+    sqlite3.SQLITE_FULL: "busy",
+    sqlite3.SQLITE_CANTOPEN: "away",
+    sqlite3.SQLITE_PROTOCOL: "busy",
+    sqlite3.SQLITE_SCHEMA: "busy",
+    sqlite3.SQLITE_NOLFS: "unfit",
+    sqlite3.SQLITE_AUTH: "unfit",
+    sqlite3.SQLITE_FORMAT: "unfit",
+    sqlite3.SQLITE_NOTADB: "unfit",
+}
 
 # https://www.sqlite.org/datatype3.html section 3.1, in its order; the first match decides.
 _AFFINITIES = (
@@ -60,6 +84,10 @@ def sqlite_engine(url: str, lock_wait: float) -> Engine:
         connection.isolation_level = None  # transactions are begun below, not guessed by the driver
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        # Foreign keys are the affair of those who set this themselves: here none refuses or deletes a row
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute("PRAGMA recursive_triggers = OFF")
+        connection.execute("PRAGMA ignore_check_constraints = OFF")
         for name, wanted in _SETTINGS.items():
             (found,) = connection.execute(f"PRAGMA {name}").fetchone()
             if found != wanted:
@@ -203,13 +231,20 @@ class SqliteFront(SqlFront):
             os.close(self._lock_files.pop())
 
     def error(self, cause: BaseException, target: Target | None) -> AgentError:
-        """See SqlFront.error. SQLite's messages name tables and columns, never values."""
-        reason = str(cause)
-        if target is not None and isinstance(cause, sqlite3.IntegrityError | OverflowError):
-            return RowRefused(resource=target.resource, table=target.name, reason=reason)
-        if "locked" in reason or "full" in reason:
+        """See SqlFront.error. SQLite's messages name tables and columns, never values; only a trigger's own words may, which are left out."""
+        code = getattr(cause, "sqlite_errorcode", None)
+        named = str(getattr(cause, "sqlite_errorname", type(cause).__name__))
+        reason = named if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER else f"{named}: {cause}"
+        kind = "row" if code is None else KINDS.get(code & 0xFF, "row")
+        if kind == "busy":
             return FrontBusy(reason=reason)
-        return FrontUnreachable(reason=reason)
+        if kind == "away":
+            return FrontUnreachable(reason=reason)
+        if kind == "table" and target is not None:
+            return FrontTableWrong(resource=target.resource, table=target.name, reason=reason)
+        if kind == "row" and target is not None:
+            return RowRefused(resource=target.resource, table=target.name, reason=reason)
+        return FrontUnfit(reason=reason)
 
     def name_fault(self, name: str, of_table: bool) -> str:
         """See SqlFront.name_fault."""
@@ -218,6 +253,11 @@ class SqliteFront(SqlFront):
             if of_table and name.lower().startswith("sqlite_")
             else ""
         )
+
+    def most_columns(self) -> int:
+        """See SqlFront.most_columns: what the library was built with."""
+        with closing(sqlite3.connect(":memory:")) as connection:
+            return connection.getlimit(sqlite3.SQLITE_LIMIT_COLUMN)
 
     def column_type(self, target: Target, index: int) -> str:
         """See SqlFront.column_type. Floats get no affinity (REAL turns NaN into NULL); numeric is TEXT (NUMERIC loses digits)."""
@@ -228,9 +268,13 @@ class SqliteFront(SqlFront):
         declared = super().technical_type(role)
         return "TEXT" if declared == "TIMESTAMP" else declared
 
-    def check(self, target: Target) -> None:
-        """See Front.check."""
-        with self.guarded(), self.engine.connect() as connection:
+    def look(self, connection: Connection, target: Target) -> Catalogue:
+        """See SqlFront.look."""
+        return sqlite_catalogue.read(connection, target)
+
+    def check_shape(self, target: Target) -> None:
+        """See SqlFront.check_shape."""
+        with self.looking() as connection:
             found = inspect(connection)
             if not found.has_table(target.table):
                 raise FrontTableWrong(
@@ -250,13 +294,6 @@ class SqliteFront(SqlFront):
         self._check_key(
             target, {name: place for name, (_, _, _, place) in columns.items() if place}, collations
         )
-        extra = [row[1] for row in indexes if row[2] and row[3] != "pk"]
-        if extra:
-            raise FrontTableWrong(
-                resource=target.resource,
-                table=target.name,
-                reason=f"unique index {', '.join(extra)} besides the key",
-            )
 
     def _key_collations(
         self, connection: Connection, target: Target, indexes: list[str]
@@ -374,7 +411,7 @@ class SqliteFront(SqlFront):
                         for key, (_, w) in zip(plain, gone, strict=True)
                     ]
                     self.connection.exec_driver_sql(
-                        f"UPDATE {self.table(target)} SET {changed} WHERE {match}", marked
+                        f"UPDATE OR ABORT {self.table(target)} SET {changed} WHERE {match}", marked
                     )
                 else:
                     self.connection.exec_driver_sql(
@@ -388,7 +425,7 @@ class SqliteFront(SqlFront):
                     else "NOTHING"
                 )
                 sql = (
-                    f"INSERT INTO {self.table(target)} ({self.names(names)}) VALUES ({', '.join('?' * len(names))}) "
+                    f"INSERT OR ABORT INTO {self.table(target)} ({self.names(names)}) VALUES ({', '.join('?' * len(names))}) "
                     f"ON CONFLICT ({self.names(keys)}) DO {action}"
                 )
                 stored = [
@@ -402,6 +439,7 @@ class SqliteFront(SqlFront):
                     for row, w in kept
                 ]
                 self.connection.exec_driver_sql(sql, stored)
+        self.insist(target, rows)
 
     def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
         """See Front.keys_after."""

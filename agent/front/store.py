@@ -4,16 +4,18 @@ import json
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, delete, insert, inspect, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent import failpoints
-from agent.errors import AgentError, AnotherAgent, FrontTableWrong, NotInitialised
+from agent.config import ResourceSettings
+from agent.errors import AgentError, AnotherAgent, FrontTableWrong, NotInitialised, RowRefused
 from agent.events.changes import Snapshot
 from agent.front.base import CommitMark, Progress, ResourceState, Stored, Written, copy_of
+from agent.front.catalogue import ASTRAY, Catalogue, Hazard
 from agent.front.former import former
 from agent.front.outbox import CHUNK, Batch, packed
 from agent.front.own_tables import OwnTables
@@ -26,6 +28,8 @@ class SqlFront(OwnTables):
     def __init__(self, engine: Engine, agent: str) -> None:
         super().__init__(engine, agent)
         self.epoch = 0
+        # By resource, as `check` found them: triggers and rules that may leave other rows than were written
+        self._rewriting: dict[str, str] = {}
 
     # ---- what a database does in its own way
 
@@ -42,8 +46,12 @@ class SqlFront(OwnTables):
         """The type (with collation) that holds the source column exactly."""
 
     @abstractmethod
-    def check(self, target: Target) -> None:
-        """See Front.check."""
+    def check_shape(self, target: Target) -> None:
+        """Raises FrontTableWrong where the table is missing, or its columns and key could not hold every row exactly."""
+
+    @abstractmethod
+    def look(self, connection: Connection, target: Target) -> Catalogue:
+        """Reads what the catalogue says of the table; empty parts where it is missing."""
 
     @abstractmethod
     def fetch(self, target: Target, keys: Sequence[Key]) -> dict[Key, FrontRow]:
@@ -68,6 +76,53 @@ class SqlFront(OwnTables):
     @abstractmethod
     def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
         """See Front.lines."""
+
+    # ---- the tables as others may have altered them
+
+    @contextmanager
+    def looking(self) -> Iterator[Connection]:
+        """A connection beside the writing one, which locks nothing."""
+        with self.guarded(), self.engine.connect() as connection:
+            yield connection.execution_options(reader=True)
+
+    def check(self, target: Target) -> None:
+        """See Front.check."""
+        self.check_shape(target)
+        found = self._looked(target)
+        found.check(target)
+        self._rewriting[target.resource] = found.rewriting
+
+    def astray(self, target: Target, rows: Mapping[Key, Written]) -> list[Key]:
+        """The keys of rows just written that do not stand as given, though no statement failed: a trigger or rule has been at them.
+
+        Rows are read back only where the table has triggers or rules. Rides in the open transaction.
+        """
+        if not rows or not self._rewriting.get(target.resource):
+            return []
+        found = self.fetch(target, list(rows))
+        return [key for key, written in rows.items() if found.get(key) != written.row]
+
+    def insist(self, target: Target, rows: Mapping[Key, Written]) -> None:
+        """Raises RowRefused where rows just written do not stand as given."""
+        astray = self.astray(target, rows)
+        if astray:
+            by = self._rewriting[target.resource]
+            reason = (
+                f"{ASTRAY}: {len(astray)} rows were changed or left out by a trigger or rule ({by})"
+            )
+            raise RowRefused(resource=target.resource, table=target.name, reason=reason)
+
+    def catalogue(self, target: Target) -> Mapping[str, str]:
+        """See Front.catalogue."""
+        return self._looked(target).parts
+
+    def hazards(self, target: Target) -> Sequence[Hazard]:
+        """What can change or refuse rows of a table that is fit."""
+        return [hazard for hazard in self._looked(target).hazards if not hazard.reason]
+
+    def _looked(self, target: Target) -> Catalogue:
+        with self.looking() as connection:
+            return self.look(connection, target)
 
     # ---- opening
 
@@ -154,25 +209,40 @@ class SqlFront(OwnTables):
         with self.guarded(target), self.engine.begin() as connection:
             if inspect(connection).has_table(target.table, schema=target.schema):
                 return False
+            self.check_room(target)
             connection.execution_options(no_parameters=True).exec_driver_sql(
                 self.create_statement(target)
             )
             return True
 
     def check_names(self, target: Target) -> None:
-        """Raises FrontTableWrong for a name that the database would cut, change or refuse."""
-        for name in (
-            target.table,
-            *(column.name for column in target.columns),
-            *target.technical.values(),
-        ):
-            fault = self.name_fault(name, of_table=name == target.table)
+        """Raises FrontTableWrong for a name that the database would cut, change or refuse, and for more columns than it holds."""
+        columns = [*(column.name for column in target.columns), *target.technical.values()]
+        self._check_names(target.resource, target.name, target.table, columns)
+
+    def check_configured(self, settings: ResourceSettings) -> None:
+        """The same before the source is known, from the configuration alone."""
+        columns = [name for _, name in settings.front_columns]
+        table = settings.target_name.rpartition(".")[2]
+        self._check_names(settings.name, settings.target_name, table, columns)
+
+    def _check_names(self, resource: str, shown: str, table: str, columns: Sequence[str]) -> None:
+        for name in (table, *columns):
+            fault = self.name_fault(name, of_table=name == table)
             if fault:
-                raise FrontTableWrong(
-                    resource=target.resource,
-                    table=target.name,
-                    reason=f"the name {name} {fault}; set target or rename",
-                )
+                reason = f"the name {name} {fault}; set target or rename"
+                raise FrontTableWrong(resource=resource, table=shown, reason=reason)
+        most = self.most_columns()
+        if len(columns) > most:
+            reason = f"it would have {len(columns)} columns, and this database holds {most} in a table; share fewer"
+            raise FrontTableWrong(resource=resource, table=shown, reason=reason)
+
+    def check_room(self, target: Target) -> None:
+        """Raises FrontTableWrong where the table that would be created is too wide for the database."""
+
+    @abstractmethod
+    def most_columns(self) -> int:
+        """How many columns a table can have."""
 
     def create_statement(self, target: Target) -> str:
         """The CREATE TABLE of a front-end table."""

@@ -9,7 +9,7 @@ from sqlalchemy.engine import make_url
 
 from agent.config import Settings
 from agent.errors import AgentError
-from agent.front.opening import open_front
+from agent.front.opening import front_of, open_front
 from agent.front.reader import Reader
 from agent.front.store import SqlFront
 from agent.messages import mark, translate
@@ -88,22 +88,26 @@ class FrontCheck:
         """Each shared table: there and wide enough, or init will make it."""
         for resource in resources:
             try:
-                self.findings.append(self._table(resource.target))
+                self.findings += self._table(resource.target)
             except AgentError as cause:
                 self.findings.append(failed(cause))
 
-    def _table(self, target: Target) -> Finding:
+    def _table(self, target: Target) -> list[Finding]:
         if self._front is None:
-            return self._missing(target)
+            front_of(self._settings).check_names(target)
+            return [self._missing(target)]
         self._front.check_names(target)
-        if not _exists(self._front, target):
-            return self._missing(target)
+        if not exists(self._front, target):
+            self._front.check_room(target)
+            return [self._missing(target)]
         self._front.check(target)
-        return ok(
-            "FRONT_TABLE",
-            mark("Front-end table {table} holds every row of the source exactly"),
-            table=target.name,
-        )
+        return hazards(self._front, target) or [
+            ok(
+                "FRONT_TABLE",
+                mark("Front-end table {table} holds every row of the source exactly"),
+                table=target.name,
+            )
+        ]
 
     def _missing(self, target: Target) -> Finding:
         if self.stored is None:
@@ -121,6 +125,14 @@ class FrontCheck:
         """Gives the connection back."""
         if self._front is not None:
             self._front.engine.dispose()
+
+
+def hazards(front: SqlFront, target: Target) -> list[Finding]:
+    """What can change or refuse rows of a table that is fit, each with the statement that removes it."""
+    return [
+        warning("FRONT_TABLE", found.message, found.remedy, table=target.name, name=found.name)
+        for found in front.hazards(target)
+    ]
 
 
 def _resources(settings: Settings, rows: Mapping[str, Mapping[str, object]]) -> Iterator[Finding]:
@@ -143,7 +155,8 @@ def _resources(settings: Settings, rows: Mapping[str, Mapping[str, object]]) -> 
             )
 
 
-def _exists(front: SqlFront, target: Target) -> bool:
+def exists(front: SqlFront, target: Target) -> bool:
+    """Whether the front-end table is there."""
     with front.guarded(target), front.engine.connect() as connection:
         return inspect(connection).has_table(target.table, schema=target.schema)
 

@@ -25,6 +25,7 @@ from agent.front.store import SqlFront
 from agent.messages import mark, translate
 from agent.preflight import generations, plan, source_facts, source_init
 from agent.preflight.administrator import administrator
+from agent.preflight.front_checks import exists, hazards
 from agent.publish.topics import create_topics, write_first_state
 from agent.resource import Resource
 
@@ -40,6 +41,8 @@ def initialise(settings: Settings, apply: bool, admin_url: str | None, tell: Tel
         plan.tell_plan(settings, admin_url, tell)
         return
     with _locked(open_front(settings)) as front:
+        for resource in settings.resource:
+            front.check_configured(resource)
         stored = front.stored_state()
         if stored is not None:
             _ours(settings, stored)
@@ -97,6 +100,7 @@ def _first(settings: Settings, front: SqlFront, admin_url: str | None, tell: Tel
             judged = source_init.judge_and_grant(settings, admin, side, tell)
             resources = judged.resources(settings)
             source_init.refuse_existing_slot(settings, side)
+            _holds(front, resources)
             identity = _identity(settings, front, resources)
             _front_tables(front, resources, tell)
             create_topics(settings, tell)
@@ -161,6 +165,16 @@ def _identity(
     return stored
 
 
+def _holds(front: SqlFront, resources: list[Resource]) -> None:
+    """Raises FrontTableWrong before anything is made in the front end."""
+    for resource in resources:
+        front.check_names(resource.target)
+        if exists(front, resource.target):
+            front.check(resource.target)
+        else:
+            front.check_room(resource.target)
+
+
 def _front_tables(front: SqlFront, resources: list[Resource], tell: Tell) -> list[str]:
     """Creates or checks each; returns the resources whose tables were created."""
     created = []
@@ -173,6 +187,9 @@ def _front_tables(front: SqlFront, resources: list[Resource], tell: Tell) -> lis
             else mark("Front-end table {table} exists and fits")
         )
         tell(translate(text, table=resource.target.name))
+        for found in hazards(front, resource.target):
+            tell(translate(mark("Warning: {finding}"), finding=found.message))
+            tell(f"   {found.fix}")
         created += [resource.name] if made else []
     return created
 
@@ -204,6 +221,7 @@ def _again(
         lost = source_facts.slot(side, settings.slot) is None
         judged = source_init.judge_and_grant(settings, admin, side, tell, first=lost)
         resources = judged.resources(settings)
+        _holds(front, resources)
         made = _front_tables(front, resources, tell)
         front.copy_again([name for name in made if name in rows])
         create_topics(settings, tell)

@@ -64,10 +64,6 @@ SQLITE_WRONG = {
         'CREATE TABLE narrow (id INTEGER PRIMARY KEY, "名称" TEXT, amount TEXT, more TEXT NOT NULL)',
         "more is NOT NULL",
     ),
-    "unique": (
-        'CREATE TABLE narrow (id INTEGER PRIMARY KEY, "名称" TEXT UNIQUE, amount TEXT)',
-        "unique index",
-    ),
 }
 POSTGRES_WRONG = {
     "key": ('CREATE TABLE narrow (id int8, "名称" text, amount numeric)', "no primary key"),
@@ -95,10 +91,6 @@ POSTGRES_WRONG = {
     "extra": (
         'CREATE TABLE narrow (id int8 primary key, "名称" text, amount numeric, more text not null)',
         "more is NOT NULL",
-    ),
-    "unique": (
-        'CREATE TABLE narrow (id int8 primary key, "名称" text unique, amount numeric)',
-        "unique index",
     ),
 }
 

@@ -88,10 +88,6 @@ WRONG = {
         f"(id bigint primary key, `名称` varchar(10), amount decimal(30,10), unique u (amount)) {BIN}",
         "must be LONGTEXT",
     ),
-    "unique besides": (
-        f"(id bigint primary key, `名称` longtext, amount decimal(30,10), unique u (amount)) {BIN}",
-        "unique index u besides the key",
-    ),
     "text": (f"(id bigint primary key, `名称` text, amount decimal(30,10)) {BIN}", "名称 is text"),
     "integer": (
         f"(id int primary key, `名称` longtext, amount decimal(30,10)) {BIN}",
@@ -444,7 +440,7 @@ def test_a_server_that_cannot_keep_the_promise_is_named(
     administrator: str, mariadb_url: str
 ) -> None:
     """MySQL's name for a MariaDB; a packet too small for the outbox."""
-    with pytest.raises(FrontUnfit, match="does not know utf8mb4_0900_bin"):
+    with pytest.raises(FrontUnfit, match=r"version 10.*mariadb\+pymysql"):
         MariaDbFront(mariadb_url.replace("mariadb+", "mysql+"), None, 1.0, "unit").open("nonce")
     execute(administrator, "SET GLOBAL max_allowed_packet = 1048576")
     try:
@@ -536,7 +532,7 @@ def test_ddl_of_others_within_a_transaction_leaves_all_or_nothing(
     front.write(WORDS, {("a", "1"): put(("a", "1"))}, 1)
     front.store(Batch(1, 1, 1, b"payload"), 5)
     execute(administrator, "ALTER TABLE soft DROP `名称`")
-    with pytest.raises(RowRefused, match=r"soft.*Unknown column"):
+    with pytest.raises(FrontTableWrong, match=r"soft.*Unknown column"):
         front.write(SOFT, {("1",): put(("1", "一"))}, 1)
     front.rollback()
     assert fetch(front, WORDS, ("a", "1")) == {}

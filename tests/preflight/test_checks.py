@@ -19,8 +19,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not re-expo
     ConfigResource,
     NewTopic,
 )
-from sqlalchemy import update
+from sqlalchemy import inspect, update
 
+from agent.errors import FrontTableWrong
 from agent.front.opening import open_front
 from agent.health import HealthServer
 from agent.metrics import Metrics
@@ -573,3 +574,44 @@ def test_what_is_loopback(host: str, local: bool) -> None:
 
 def test_an_address_for_other_hosts_is_a_warning() -> None:
     assert service_checks._open("0.0.0.0:9187").level == "warning"
+
+
+# ---- front-end tables belong to others, too
+
+
+def test_what_can_change_or_refuse_rows_is_a_warning(unit: Unit) -> None:
+    """With the statement that removes it; init says the same. After it the table holds every row exactly again."""
+    unit.initialise()
+    front = open_front(unit.settings)
+    with front.engine.begin() as connection:
+        connection.exec_driver_sql(
+            'CREATE TRIGGER swallow BEFORE INSERT ON "人员" BEGIN SELECT RAISE(IGNORE); END'
+        )
+    found = check(unit.settings)
+    trigger = find(found, "FRONT_TABLE", "warning")
+    assert "trigger swallow" in trigger.message
+    assert ("FRONT_TABLE", "ok") not in {(f.code, f.level) for f in found}
+    assert any("trigger swallow" in line for line in unit.initialise())
+    with front.engine.begin() as connection:
+        connection.exec_driver_sql(trigger.fix)
+    assert "every row" in find(check(unit.settings), "FRONT_TABLE", "ok").message
+    front.engine.dispose()
+
+
+def test_a_table_too_wide_for_the_front_end_is_said_before_anything_is_made(
+    unit: Unit, mariadb_database: str
+) -> None:
+    """By check and by init; the front end is empty afterwards, and there is no slot."""
+    columns = [f"c{n}" for n in range(300)]
+    unit.execute(
+        f"CREATE TABLE wide (id int primary key, {', '.join(f'{c} text' for c in columns)})"
+    )
+    unit.change(front={"url": mariadb_database.replace("mariadb:", "mariadb+pymysql:")})
+    unit.share({"name": "wide", "table": "public.wide", "columns": ["id", *columns]})
+    assert "share fewer" in find(check(unit.settings), "FRONT_TABLE_WRONG", "error").message
+    with pytest.raises(FrontTableWrong, match="share fewer"):
+        unit.initialise()
+    assert unit.slots() == 0
+    front = open_front(unit.settings)
+    with front.engine.connect() as connection:
+        assert inspect(connection).get_table_names() == []

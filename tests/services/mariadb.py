@@ -31,7 +31,7 @@ OPTIONS = (
     "--no-defaults", "--innodb-flush-log-at-trx-commit=2", "--innodb-log-file-size=48M", "--innodb-buffer-pool-size=64M", "--skip-name-resolve",
     "--sql-mode=", "--character-set-server=utf8mb4", "--collation-server=utf8mb4_general_ci", "--skip-log-bin", "--debug-no-sync",
 )  # fmt: skip
-RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE"  # what docs/OPERATIONS.md grants
+RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, TRIGGER"  # what docs/OPERATIONS.md grants
 
 
 class MariaDbAddress(Lent):
@@ -62,7 +62,7 @@ class MariaDbAddress(Lent):
 class MariaDbServer(MariaDbAddress):
     """A server of our own on loopback; `close` removes everything."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
         self._owner = server_owner()
         self._workspace = Workspace("mariadb", owner=self._owner)
         self._program = program()
@@ -73,6 +73,7 @@ class MariaDbServer(MariaDbAddress):
             *OPTIONS,
             f"--datadir={self._workspace.path / 'data'}",
             f"--tmpdir={self._workspace.path}",
+            *options,
         ]
         self._listen = [
             f"--port={port}",
@@ -82,9 +83,9 @@ class MariaDbServer(MariaDbAddress):
         ]
 
     @classmethod
-    def start(cls) -> Self:
-        """Make a new server and wait until it answers."""
-        server = cls()
+    def start(cls, *options: str) -> Self:
+        """Make a new server, with further options, and wait until it answers."""
+        server = cls(*options)
         try:
             server._initialise()
             server.start_again()

@@ -1,0 +1,124 @@
+"""What a database says of a front-end table that others may alter: its fingerprint, and what in it can change or refuse rows."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from agent.errors import FrontTableWrong
+from agent.messages import mark
+from agent.resource import Target
+
+# Parts of a fingerprint whose change leaves every row as it was: they can only refuse or change rows that are written later.
+LATER = frozenset({"others", "unique", "checks", "referenced"})
+
+# What a hazard is told with; `name` and `table` are filled in.
+TRIGGER = mark(
+    "Front-end table {table}: trigger {name} can change or refuse rows; each row is read back when it is written"
+)
+RULE = mark(
+    "Front-end table {table}: rule {name} can change or refuse rows; each row is read back when it is written"
+)
+CHECK = mark("Front-end table {table}: CHECK constraint {name} can refuse rows")
+UNIQUE = mark(
+    "Front-end table {table}: unique index {name} besides the key can refuse rows, of one transaction as well that exchanges two values"
+)
+EXCLUSION = mark("Front-end table {table}: exclusion constraint {name} can refuse rows")
+FOREIGN = mark(
+    "Front-end table {table}: foreign key {name} can refuse rows that come before those they refer to"
+)
+REFERENCED = mark(
+    "Front-end table {table}: foreign key {name} of another table can refuse that rows are deleted"
+)
+SECURITY = mark("Front-end table {table}: row security ({name}) can hide or refuse rows")
+COLUMN = mark(
+    "Front-end table {table}: column {name} is not shared; its default or expression can refuse rows"
+)
+UNSEEN = mark(
+    "Front-end table {table}: without the right TRIGGER the agent's user sees no triggers; each row is read back when it is written, which takes time"
+)
+
+ASTRAY = "NOT_AS_WRITTEN"  # the code of a row that does not stand as it was written, though no statement failed
+
+_ACTIONS = frozenset({"CASCADE", "SET NULL", "SET DEFAULT"})
+
+
+class Hazard(NamedTuple):
+    """Something of a front-end table that can change or refuse rows. With a `reason` no row is safe: the table is unfit."""
+
+    message: str
+    name: str
+    remedy: str  # the statement that removes it
+    reason: str = ""
+
+
+class Catalogue(NamedTuple):
+    """A front-end table as its database describes it."""
+
+    parts: Mapping[str, str]  # the fingerprint: plain text, compared for equality only
+    hazards: Sequence[Hazard] = ()
+    rewriting: str = ""  # triggers and rules that may leave other rows than were written
+
+    def check(self, target: Target) -> None:
+        """Raises FrontTableWrong for what makes the table unfit."""
+        for hazard in self.hazards:
+            if hazard.reason:
+                raise FrontTableWrong(
+                    resource=target.resource, table=target.name, reason=hazard.reason
+                )
+
+
+class ForeignKey(NamedTuple):
+    """A foreign key of the table, or of another one that refers to it."""
+
+    name: str
+    table: str  # at the other end
+    on_delete: str  # in SQL's words
+    on_update: str
+    drop: str
+    defer: str = ""  # the statement that makes it deferred; '' where the database has none
+
+
+def foreign_keys(outgoing: Iterable[ForeignKey], incoming: Iterable[ForeignKey]) -> list[Hazard]:
+    """The hazards of foreign keys. One that deletes or changes rows of the table by itself makes it unfit."""
+    found = []
+    for key in outgoing:
+        actions = [
+            f"ON {event} {action}"
+            for event, action in (("DELETE", key.on_delete), ("UPDATE", key.on_update))
+            if action in _ACTIONS
+        ]
+        reason = (
+            f"foreign key {key.name} to {key.table} {' '.join(actions)} deletes or changes its rows by itself; {key.drop};"
+            if actions
+            else ""
+        )
+        found.append(Hazard(FOREIGN, key.name, f"{key.defer or key.drop};", reason))
+    found += [Hazard(REFERENCED, f"{key.name} ({key.table})", f"{key.drop};") for key in incoming]
+    return found
+
+
+def text(rows: Iterable[Iterable[Any]]) -> str:
+    """Rows of a catalogue as one part of a fingerprint, whatever their order."""
+    lines = sorted(json.dumps([str(value) for value in row], ensure_ascii=False) for row in rows)
+    return "\n".join(lines)
+
+
+def moved(before: str, now: str) -> set[str]:
+    """The parts in which two stored fingerprints of a front-end table differ."""
+    old, new = json.loads(before), json.loads(now)
+    return {part for part in old.keys() | new.keys() if old.get(part) != new.get(part)}
+
+
+def stored(parts: Mapping[str, str]) -> str:
+    """A fingerprint as it is stored, in one text."""
+    return json.dumps(dict(parts), ensure_ascii=False, sort_keys=True)
+
+
+def extra_columns(
+    target: Target, rows: Iterable[tuple[str, str]], alter: str, drop: str
+) -> Iterator[Hazard]:
+    """Columns of others that have a default or an expression, as (name, what): each can refuse a row."""
+    ours = {column.name for column in target.columns} | set(target.technical.values())
+    for name, quoted in rows:
+        if name not in ours:
+            yield Hazard(COLUMN, name, f"{alter} {drop} {quoted};")

@@ -1,0 +1,198 @@
+"""Reads what MariaDB or MySQL say of a front-end table."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, TextClause, text
+
+from agent.errors import FrontBusy
+from agent.front import catalogue as c
+from agent.front.catalogue import Catalogue, ForeignKey, Hazard
+from agent.resource import Target
+
+# Names of tables are compared without case in these views, so each answer begins with the name it is for
+_HERE = "table_schema = coalesce(:schema, database()) AND table_name = :table"
+_TABLE = text(
+    f"SELECT table_name, engine, table_type, create_time, table_schema FROM information_schema.tables WHERE {_HERE}"
+)
+_COLUMNS = text(f"""
+    SELECT table_name, column_name, column_type, is_nullable, column_default, extra, character_set_name, collation_name, generation_expression
+    FROM information_schema.columns WHERE {_HERE}""")
+_INDEXES = text(f"""
+    SELECT table_name, index_name, seq_in_index, column_name, sub_part FROM information_schema.statistics WHERE {_HERE} AND non_unique = 0""")
+_FOREIGN = text("""
+    SELECT r.table_name, r.constraint_name, r.referenced_table_name, r.delete_rule, r.update_rule, r.constraint_schema
+    FROM information_schema.referential_constraints r
+    WHERE r.constraint_schema = coalesce(:schema, database()) AND r.table_name = :table""")
+_REFERRING = text("""
+    SELECT r.referenced_table_name, r.constraint_name, r.table_name, r.delete_rule, r.update_rule, r.constraint_schema
+    FROM information_schema.referential_constraints r
+    WHERE r.unique_constraint_schema = coalesce(:schema, database()) AND r.referenced_table_name = :table""")
+_TRIGGERS = text("""
+    SELECT event_object_table, trigger_name, action_timing, event_manipulation, action_statement, created
+    FROM information_schema.triggers WHERE event_object_schema = coalesce(:schema, database()) AND event_object_table = :table""")
+_CHECKS = {
+    "mariadb": text("""
+        SELECT table_name, constraint_name, check_clause FROM information_schema.check_constraints
+        WHERE constraint_schema = coalesce(:schema, database()) AND table_name = :table"""),
+    "mysql": text("""
+        SELECT t.table_name, t.constraint_name, k.check_clause
+        FROM information_schema.table_constraints t JOIN information_schema.check_constraints k USING (constraint_schema, constraint_name)
+        WHERE t.constraint_type = 'CHECK' AND t.table_schema = coalesce(:schema, database()) AND t.table_name = :table"""),
+}
+# Warnings with which a view leaves a table out that is locked: lock wait timeout, skipped under DDL
+_HIDDEN = frozenset({1205, 1684})
+_HURRY = "SET SESSION lock_wait_timeout = 1"
+_GRANT = re.compile(
+    r"GRANT (?P<rights>.*?) ON (?:TABLE )?(?P<database>\*|`(?:[^`]|``)*`)\.(?P<table>\*|`(?:[^`]|``)*`) TO "
+)
+
+
+def quote(name: str) -> str:
+    """An identifier."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+class Shape(NamedTuple):
+    """Table, columns and unique indexes as rows of the catalogue."""
+
+    tables: list[list[Any]]
+    columns: list[list[Any]]
+    indexes: list[list[Any]]
+
+
+def _asked(connection: Connection, target: Target, question: TextClause) -> list[list[Any]]:
+    """Rows of the catalogue that are of this very table. Raises FrontBusy where a lock on the table hides them."""
+    where = {"schema": target.schema, "table": target.table}
+    rows = [list(row) for row in connection.execute(question, where)]
+    warnings = [row for row in connection.exec_driver_sql("SHOW WARNINGS") if row[1] in _HIDDEN]
+    if warnings:
+        raise FrontBusy(reason=f"error {warnings[0][1]}: a lock on {target.name}")
+    return [row for row in rows if row[0] == target.table]
+
+
+def shape(connection: Connection, target: Target) -> Shape:
+    """Reads table, columns and unique indexes."""
+    connection.exec_driver_sql(_HURRY)
+    return Shape(*(_asked(connection, target, q) for q in (_TABLE, _COLUMNS, _INDEXES)))
+
+
+def read(connection: Connection, target: Target, table: str, kind: str) -> Catalogue:
+    """Reads the catalogue; a table that is not there has empty parts."""
+    tables, columns, unique = shape(connection, target)
+    found = {"table": tables, "columns": columns, "indexes": unique}
+    for name, question in (
+        ("foreign", _FOREIGN),
+        ("referring", _REFERRING),
+        ("triggers", _TRIGGERS),
+        ("checks", _CHECKS[kind]),
+    ):
+        found[name] = _asked(connection, target, question)
+    schema = str(found["table"][0][4]) if found["table"] else ""
+    unseen = bool(schema) and not _sees_triggers(connection, schema, target.table)
+    hazards = [
+        *_of_columns(target, table, found["columns"]),
+        *_of_indexes(target, table, found["indexes"]),
+        *(
+            Hazard(c.CHECK, row[1], f"ALTER TABLE {table} DROP CONSTRAINT {quote(row[1])};")
+            for row in found["checks"]
+        ),
+        *c.foreign_keys(_keys(found["foreign"], table), _keys(found["referring"])),
+        *(Hazard(c.TRIGGER, row[1], f"DROP TRIGGER {quote(row[1])};") for row in found["triggers"]),
+    ]
+    if unseen:
+        hazards.append(Hazard(c.UNSEEN, "", f"GRANT TRIGGER ON {table} TO {_user(connection)};"))
+    names = [str(row[1]) for row in found["triggers"]]
+    rewriting = "not to be seen" if unseen else ", ".join(names)
+    return Catalogue(_parts(target, found), hazards, rewriting)
+
+
+def _parts(target: Target, found: dict[str, list[list[Any]]]) -> dict[str, str]:
+    ours = {column.name for column in target.columns} | set(target.technical.values())
+    key = {(target.columns[i].name, None) for i in target.key}
+    on_key = [name for name, parts in indexes(found["indexes"]).items() if parts == key]
+    return {
+        "table": c.text(row[:3] for row in found["table"]),
+        "storage": c.text(row[3:4] for row in found["table"]),
+        "columns": c.text(row for row in found["columns"] if row[1] in ours),
+        "others": c.text(row for row in found["columns"] if row[1] not in ours),
+        "key": c.text(row for row in found["indexes"] if row[1] in on_key),
+        "unique": c.text(row for row in found["indexes"] if row[1] not in on_key),
+        "checks": c.text(found["checks"]),
+        "foreign": c.text(found["foreign"]),
+        "referenced": c.text(found["referring"]),
+        "triggers": c.text(found["triggers"]),
+    }
+
+
+def indexes(rows: list[list[Any]]) -> dict[str, set[tuple[str | None, int | None]]]:
+    """Unique indexes by name: their columns, with the length where only a beginning counts."""
+    found: dict[str, set[tuple[str | None, int | None]]] = {}
+    for _, name, _, column, part in rows:
+        found.setdefault(name, set()).add((column, part))
+    return found
+
+
+def _of_columns(target: Target, table: str, rows: list[list[Any]]) -> Iterator[Hazard]:
+    columns = [
+        (row[1], quote(row[1]))
+        for row in rows
+        if row[3] == "NO" or row[4] not in (None, "NULL") or row[8]
+    ]
+    yield from c.extra_columns(target, columns, f"ALTER TABLE {table}", "DROP COLUMN")
+
+
+def _of_indexes(target: Target, table: str, rows: list[list[Any]]) -> Iterator[Hazard]:
+    key = {(target.columns[i].name, None) for i in target.key}
+    for name, parts in indexes(rows).items():
+        if parts != key:
+            yield Hazard(c.UNIQUE, name, f"ALTER TABLE {table} DROP INDEX {quote(name)};")
+
+
+def _keys(rows: list[list[Any]], table: str = "") -> Iterator[ForeignKey]:
+    for _, name, other, deleted, updated, schema in rows:
+        holder = table or f"{quote(schema)}.{quote(other)}"
+        yield ForeignKey(
+            name, other, deleted, updated, f"ALTER TABLE {holder} DROP FOREIGN KEY {quote(name)}"
+        )
+
+
+def _sees_triggers(connection: Connection, schema: str, table: str) -> bool:
+    """Whether the user may see triggers: else the catalogue shows none. Roles that are active are in the list."""
+    listed = [str(row[0]) for row in connection.exec_driver_sql("SHOW GRANTS")]
+    return any(_grants_trigger(line, schema, table) for line in listed)
+
+
+def _grants_trigger(line: str, schema: str, table: str) -> bool:
+    found = _GRANT.match(line)
+    if found is None:
+        return False
+    rights = {right.strip().upper() for right in found["rights"].split(",")}
+    if not rights & {"TRIGGER", "ALL PRIVILEGES"}:
+        return False
+    return _names(found["database"], schema, pattern=True) and _names(found["table"], table)
+
+
+def _names(given: str, name: str, *, pattern: bool = False) -> bool:
+    if given == "*":
+        return True
+    given = given[1:-1].replace("``", "`")
+    if not pattern:
+        return given == name
+    parts = re.split(r"(\\.|[_%])", given)
+    signs = {"_": ".", "%": ".*"}
+    return (
+        re.fullmatch("".join(signs.get(p) or re.escape(_plain(p)) for p in parts), name, re.DOTALL)
+        is not None
+    )
+
+
+def _plain(part: str) -> str:
+    return part.removeprefix("\\")
+
+
+def _user(connection: Connection) -> str:
+    user = str(connection.exec_driver_sql("SELECT CURRENT_USER()").scalar_one())
+    name, _, host = user.rpartition("@")
+    return f"'{name}'@'{host}'"
