@@ -77,6 +77,10 @@ class MemoryFront:
                 resource=target.resource, table=target.name, reason="it does not exist"
             )
 
+    def look(self) -> int:
+        """See Front.look."""
+        return 0
+
     def begin(self) -> None:
         """See Front.begin."""
         if self._open is None:

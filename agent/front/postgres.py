@@ -20,6 +20,7 @@ from agent.errors import (
     AgentError,
     AnotherAgent,
     FrontBusy,
+    FrontDamaged,
     FrontTableWrong,
     FrontUnreachable,
     LoginRefused,
@@ -28,6 +29,7 @@ from agent.errors import (
 from agent.events import values as v
 from agent.events.lines import line_of
 from agent.front.base import Written
+from agent.front.damage import damage
 from agent.front.schema import former_name, table_name
 from agent.front.store import SqlFront
 from agent.resource import FrontRow, Key, Target
@@ -209,6 +211,8 @@ class PostgresFront(SqlFront):
     def error(self, cause: BaseException, target: Target | None) -> AgentError:
         """See SqlFront.error. Only SQLSTATE and names: PostgreSQL's messages may quote values."""
         sqlstate = getattr(cause, "sqlstate", None) or ""
+        if damaged := damage(cause):
+            return FrontDamaged(reason=damaged)
         if isinstance(cause, psycopg.OperationalError) and not sqlstate:
             return self._unreachable(str(cause))
         diag = getattr(cause, "diag", None)
