@@ -156,12 +156,10 @@ class SqliteFront(SqlFront):
         self._lock_wait = lock_wait
         self._lock_files: list[int] = []  # ours first, then the one of version 0.1
         self._ended: int | None = None  # where the last writer has come to a clean end
-        self._mark: int | None = (
-            None  # of the last commit; None while there is no clean end to note
-        )
-        self._sound: tuple[
-            object, ...
-        ] = ()  # the file and its mark as this process has found it sound
+        # Of the last commit; None while there is no clean end to note
+        self._mark: int | None = None
+        # The file and its mark as this process has found it sound
+        self._sound: tuple[object, ...] = ()
         self._opened_files: tuple[object, ...] = ()
 
     # ---- lock, opening and end
