@@ -161,6 +161,7 @@ def look_at_pages(connection: sqlite3.Connection, alive: Callable[[], object]) -
 
     thread = threading.Thread(target=look, name="integrity", daemon=True)
     thread.start()
+    alive()
     while thread.is_alive():
         thread.join(_LOOK)
         alive()

@@ -52,7 +52,7 @@ class FrontCheck:
         except AgentError as cause:
             self.findings.append(failed(cause))
             return
-        self.findings += _log(file)
+        self.findings += log_findings(file)
         self._front = front
         self.findings.append(
             ok("FRONT", mark("Connected to the front end {url}"), url=self._settings.front_url)
@@ -185,7 +185,7 @@ class Waiting:
             sys.stderr.write(translate(text) + "\n")
 
 
-def _log(file: Path | None) -> Iterator[Finding]:
+def log_findings(file: Path | None) -> Iterator[Finding]:
     """A -wal that a reader keeps from being emptied."""
     log = size(beside(file, "-wal")) if file else 0
     if log > LOG_LARGE:

@@ -27,6 +27,7 @@ from agent.front.reader import Published, Reader
 from agent.front.sqlite import SqliteFront, sqlite_engine
 from agent.front.sqlite_file import LOG_LARGE, LOG_LIMIT, beside, look_at_files, noted_damage, size
 from agent.front.store import SqlFront
+from agent.preflight.front_checks import log_findings
 from agent.resource import Key
 from tests.front.conftest import WORDS, Fronts, initialise, progress, put, sql
 from tests.services.mariadb import MariaDbAddress, execute
@@ -340,8 +341,12 @@ def test_a_clean_end_is_believed(
     folder = writing.path.parent
     opened(folder).close()
     assert not looks
-    opened(old).close()
+    crashed, beats = front_at(old), list[int]()
+    crashed.alive = lambda: beats.append(1)
+    crashed.open("again")
+    crashed.close()
     assert len(looks) == 1
+    assert beats, "the supervisor hears nothing meanwhile"
     writing.front.engine.dispose()
     for suffix in ("-wal", "-shm"):
         beside(writing.path, suffix).unlink(missing_ok=True)
@@ -426,8 +431,12 @@ def test_a_log_grows_as_long_as_somebody_reads_and_no_longer(writing: Writing) -
             break
         writing.commit(rows=4000, text=f"{n} " + "x" * 100)
     assert writing.front.look() > LOG_LARGE
+    (told,) = log_findings(writing.path)
+    assert (told.code, told.level) == ("FRONT_WAL", "warning")
+    assert f"fuser -v {writing.path}" in told.fix
     reader.close()
     assert writing.front.look() <= LOG_LIMIT
+    assert not list(log_findings(writing.path))
 
 
 # ---- a backup that was taken while the service ran
