@@ -33,6 +33,7 @@ TABLE_STATE = "agent_table_state"  # table, state
 COPYING = "agent_snapshot_running"
 COPIED = "agent_snapshot_rows_total"  # table
 WITHHELD = "agent_withheld_rows"  # table
+FRONT_LOG = "agent_front_wal_bytes"  # of SQLite; 0 elsewhere
 COPY_ESTIMATE = (
     "agent_snapshot_estimated_rows"  # table; by the source's statistics when the copy began
 )
@@ -86,6 +87,10 @@ class Metrics:
                 WITHHELD,
                 "Rows too large for Kafka: the front end has them, the topic has not.",
                 "table",
+            ),
+            FRONT_LOG: self._gauge(
+                FRONT_LOG,
+                "Bytes of the SQLite front end's -wal, which grows as long as somebody reads.",
             ),
             TABLE_STATE: self._gauge(
                 TABLE_STATE, "1 for the state the table is in.", "table", "state"

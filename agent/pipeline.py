@@ -31,7 +31,9 @@ _CATALOGUE = 10.0  # seconds between looks at the catalogue of the source, and o
 
 def capture(settings: Settings, control: Control) -> None:
     """Runs the capture process until it is asked to stop. Raises Halt; retries and suspensions are dealt with here."""
-    Capture(settings, PostgresSource(settings), open_front(settings), control).run()
+    front = open_front(settings)
+    front.alive = control.beat
+    Capture(settings, PostgresSource(settings), front, control).run()
 
 
 class Capture:
@@ -121,6 +123,7 @@ class Capture:
         self._tend_at = now + _IDLE
         if now >= self._look_at:
             self._look_at = now + _CATALOGUE
+            self._control.beat({metrics.FRONT_LOG: self._front.tend()})
             self._outdated = self._tables.moved() or self._outdated
             self._verify_rewritten()
         snapshot = self._source.tend()

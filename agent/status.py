@@ -3,8 +3,9 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
@@ -12,6 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy import func, select
+from sqlalchemy.engine import make_url
 
 from agent.comparison import STATES
 from agent.config import Settings
@@ -22,6 +24,7 @@ from agent.errors import AgentError, Suspend
 from agent.front.base import PAGES, Copy
 from agent.front.opening import open_reader
 from agent.front.reader import Reader
+from agent.front.sqlite_file import LOG_LARGE, beside, size
 from agent.health import asked
 from agent.messages import mark, translate
 
@@ -41,7 +44,7 @@ _HEADINGS = (
 def collect(settings: Settings) -> dict[str, Any]:
     """Everything `status` knows, as plain data: times as ISO 8601 in UTC, lags in seconds, None where there is nothing.
 
-    Raises FrontUnreachable and NotInitialised; a source or service that does not answer is part of the answer.
+    Raises FrontUnreachable, FrontDamaged and NotInitialised; a source or service that does not answer is part of the answer.
     """
     reader = open_reader(settings)
     try:
@@ -75,6 +78,7 @@ def collect(settings: Settings) -> dict[str, Any]:
             "position": published.position,
             "last_commit": _moment(published.time_us),
         },
+        "front": {"wal_bytes": _log_bytes(settings)},
         "source": _source(settings, max((copy.horizon for copy in copies.values()), default=0)),
         "tables": [
             {
@@ -128,6 +132,14 @@ def _suspension(row: Mapping[str, Any]) -> Suspend | None:
     kinds = {kind.code: kind for kind in Suspend.__subclasses__()}
     kind = kinds.get(row.get("code", ""))
     return kind(**json.loads(row["details"])) if kind else None
+
+
+def _log_bytes(settings: Settings) -> int | None:
+    """Bytes of the -wal beside a SQLite front end; None for another database."""
+    url = make_url(settings.front_url)
+    if url.get_backend_name() != "sqlite":
+        return None
+    return size(beside(Path(url.database or ""), "-wal"))
 
 
 def _bytes_waiting(reader: Reader, batch: int) -> int:
@@ -290,7 +302,17 @@ def _lines(status: dict[str, Any]) -> list[str]:
             bytes=f"{outbox_['bytes']:,}",
         ),
         translate(mark("business database: {state}"), state=_source_text(source)),
+        *_log(status["front"]["wal_bytes"]),
     ]
+
+
+def _log(wal: int | None) -> Iterator[str]:
+    """A -wal of SQLite that cannot be emptied, as long as it is so."""
+    if wal and wal > LOG_LARGE:
+        text = mark(
+            "front end: its -wal has grown to {size} MB; a program that reads for long keeps it (`sync-agent check`)"
+        )
+        yield translate(text, size=wal >> 20)
 
 
 def _service_text(service: dict[str, Any]) -> str:

@@ -205,7 +205,7 @@ class Installation:
                 "user": self.name,
                 "heartbeat_seconds": 1.0,
             },
-            "front": {"url": front_url(self.front)} if self.front else {},
+            "front": _front(self.front) if self.front else {},
             "kafka": {"bootstrap_servers": [self.bootstrap], "prefix": self.name},
             "service": {"listen": f"{HOST}:{self.listen}"},
         }
@@ -340,6 +340,12 @@ def url(conninfo: str, scheme: str = "postgresql") -> str:
     """The URL of a conninfo without password."""
     given = conninfo_to_dict(conninfo)
     return f"{scheme}://{given['user']}@{given['host']}:{given['port']}/{given['dbname']}"
+
+
+def _front(front: str) -> dict[str, object]:
+    """The front end's settings. The unit has values that no native column of MariaDB holds (NaN, years before Christ)."""
+    texts = {"types": "text"} if in_mariadb(front) else {}
+    return {"url": front_url(front), **texts}
 
 
 def front_url(front: str) -> str:

@@ -363,6 +363,16 @@ def test_empty_file_names_what_to_add(tmp_path: Path) -> None:
         ),
         (
             "[kafka]",
+            '[front]\ntypes = "text"\n[kafka]',
+            "front.types: only a MariaDB or MySQL front end has two forms",
+        ),
+        (
+            "[kafka]",
+            '[front]\nurl = "postgresql+psycopg://u@h/d"\ntypes = "text"\n[kafka]',
+            "front.types: only a MariaDB or MySQL front end has two forms",
+        ),
+        (
+            "[kafka]",
             "allow_env_secrets = 1\n[kafka]",
             "source.allow_env_secrets: unknown setting; possible here: type, host",
         ),

@@ -160,8 +160,13 @@ def _secrets(data: dict[str, Any]) -> Iterator[Problem]:
             )
 
 
+def _types(data: dict[str, Any]) -> object:
+    return next((front.get("types") for front in _tables(data, "front")), None)
+
+
 def _front_url(data: dict[str, Any]) -> Iterator[Problem]:
     text = next((front.get("url") for front in _tables(data, "front")), None)
+    text = "sqlite:///front.db" if text is None and _types(data) == "text" else text
     if not isinstance(text, str):
         return
     place: Place = ("front", "url")
@@ -193,6 +198,9 @@ def _front_url(data: dict[str, Any]) -> Iterator[Problem]:
                 mark('name the database: "{driver}://user@host/database"'), driver=url.drivername
             ),
         )
+    if _types(data) == "text" and not url.drivername.startswith(("mariadb", "mysql")):
+        text = mark("only a MariaDB or MySQL front end has two forms: take this setting out")
+        yield Problem(("front", "types"), translate(text))
     if url.password is not None or any("pass" in key for key in url.query):
         yield Problem(
             place,

@@ -112,6 +112,13 @@ class FrontSettings(Model):
         ),
     ] = None
     password: Annotated[Secret | None, Field(description="Where the password is.")] = None
+    types: Annotated[
+        Literal["native", "text"],
+        Field(
+            description="Columns of tables that init creates in MariaDB or MySQL: native (DECIMAL, DATE, DATETIME, TIME, DOUBLE), "
+            "or text, which also holds NaN, infinity and every year."
+        ),
+    ] = "native"
     lock_wait_seconds: Annotated[
         float,
         Field(

@@ -11,7 +11,7 @@ AgentError
 └── Halt ............. the agent exits 78 and systemd leaves it down
     ├── ConfigInvalid, SecretMissing, ListenRefused, NotInitialised, InitRefused
     ├── SlotMissing, SlotLost, SlotAdvanced, SourceForked, SourceReplaced, SourceNotPrimary, PublicationWrong, ProtocolViolated
-    ├── FrontReplaced
+    ├── FrontReplaced, FrontDamaged
     ├── StateLost, StateAhead, StateBehind, DuplicateAgent, TopicMissing, TopicLimit, KafkaRefused
     ├── ServiceAway (75), RequestRefused (1): of commands that ask the running service
     └── AnotherAgent (exits 75: another agent holds this front end)
@@ -23,6 +23,7 @@ from agent.errors.halts import (
     AnotherAgent,
     ConfigInvalid,
     DuplicateAgent,
+    FrontDamaged,
     FrontReplaced,
     InitRefused,
     KafkaRefused,
@@ -78,6 +79,7 @@ __all__ = [
     "Directive",
     "DuplicateAgent",
     "FrontBusy",
+    "FrontDamaged",
     "FrontReplaced",
     "FrontTableWrong",
     "FrontUnfit",

@@ -143,6 +143,16 @@ class FrontReplaced(Halt):
     )
 
 
+class FrontDamaged(Halt):
+    """The front-end database has damaged pages, or files that do not belong together."""
+
+    code = "FRONT_DAMAGED"
+    summary = mark("The front-end database is damaged: {reason}")
+    hint = mark(
+        "Nothing was lost at the source: put a backup back or begin with an empty front end, step by step as docs/OPERATIONS.md, FRONT_DAMAGED, says."
+    )
+
+
 class StateLost(Halt):
     """The state topic has no record though init wrote one (check C)."""
 

@@ -130,7 +130,8 @@ class Front(Protocol):
     Order: `open`, then any number of `begin` … `commit` or `rollback`, then `close`; `begin` to `commit` is ONE database
     transaction that holds rows, outbox, counters, position and xids (promise P2). Nobody else commits. After any error the
     transaction is rolled back whole and the front must be closed and opened again; nothing of it remains.
-    Raises FrontUnreachable, FrontBusy, LoginRefused (retry), RowRefused (suspend the table), AnotherAgent, NotInitialised (halt).
+    Raises FrontUnreachable, FrontBusy, LoginRefused (retry), RowRefused (suspend the table), AnotherAgent, NotInitialised,
+    FrontDamaged (halt).
     """
 
     def silent_since(self) -> float | None:
@@ -146,6 +147,12 @@ class Front(Protocol):
         """What the database's catalogue says of the table, part by part: plain text, compared for equality only.
 
         To be asked for with no transaction open: somebody may be waiting for our locks with one that the catalogue waits for.
+        """
+
+    def tend(self) -> int:
+        """Looks whether the database is still the one that was opened, and cuts its log where it may. Returns the bytes of a log beside it.
+
+        Raises FrontDamaged. Between transactions or within one; never waits for anybody.
         """
 
     def begin(self) -> None:

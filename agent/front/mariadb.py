@@ -12,6 +12,7 @@ from agent.errors import (
     AgentError,
     AnotherAgent,
     FrontBusy,
+    FrontDamaged,
     FrontTableWrong,
     FrontUnfit,
     FrontUnreachable,
@@ -22,9 +23,14 @@ from agent.events.lines import line_of
 from agent.front import mariadb_catalogue, mariadb_errors
 from agent.front.base import Written
 from agent.front.catalogue import Catalogue
+from agent.front.damage import damage
 from agent.front.former import move_rows, renames
 from agent.front.mariadb_columns import (
+    MARIADB,
+    MYSQL,
     ROW_BYTES,
+    TEXT,
+    Beyond,
     Columns,
     Unfit,
     column_type,
@@ -68,10 +74,17 @@ class MariaDbFront(SqlFront):
     """See Front. The lock is GET_LOCK of the writing session, named after database and agent."""
 
     def __init__(
-        self, url: str, password: Callable[[], str] | None, lock_wait: float, agent: str
+        self,
+        url: str,
+        password: Callable[[], str] | None,
+        lock_wait: float,
+        agent: str,
+        types: str = "native",
     ) -> None:
         super().__init__(mariadb_engine(url, password, lock_wait), agent)
-        self._collation = COLLATIONS[self.engine.url.get_backend_name()]
+        kind = self.engine.url.get_backend_name()
+        self._collation = COLLATIONS[kind]
+        self._forms = {"mariadb": MARIADB, "mysql": MYSQL}[kind] if types == "native" else TEXT
         self._packet = LEAST_PACKET
         self._columns: dict[str, Columns] = {}  # by resource, as `check` found them
         self._failed = False  # the open transaction has met an error
@@ -141,6 +154,8 @@ class MariaDbFront(SqlFront):
         """See SqlFront.error. Messages that may quote a value are left out."""
         number = cause.args[0] if cause.args and isinstance(cause.args[0], int) else 0
         message = str(cause.args[1]) if len(cause.args) > 1 else type(cause).__name__
+        if damaged := damage(cause):
+            return FrontDamaged(reason=damaged)
         if number in mariadb_errors.LOGIN:
             return LoginRefused(
                 peer="the front-end database", user=self.engine.url.username or "", reason=message
@@ -186,7 +201,7 @@ class MariaDbFront(SqlFront):
 
     def check_room(self, target: Target) -> None:
         """See SqlFront.check_room: InnoDB keeps up to 40 bytes of each long value in the row itself."""
-        size = row_size(target)
+        size = row_size(target, self._forms)
         if size > ROW_BYTES:
             reason = f"a row of its columns takes {size} bytes in its page, and InnoDB has room for {ROW_BYTES}; share fewer columns"
             raise self._wrong(target, reason)
@@ -204,7 +219,7 @@ class MariaDbFront(SqlFront):
 
     def column_type(self, target: Target, index: int) -> str:
         """See SqlFront.column_type; the collation is the table's."""
-        return column_type(target, index)
+        return column_type(target, index, self._forms)
 
     def technical_type(self, role: str) -> str:
         """Times are DATETIME(6) in UTC here."""
@@ -242,7 +257,7 @@ class MariaDbFront(SqlFront):
         self._check_columns(target, columns)
         self._check_key(target, mariadb_catalogue.indexes(found.indexes))
         self._columns[target.resource] = Columns(
-            target, {name: declared(row[0]) for name, row in columns.items()}
+            target, {name: declared(row[0]) for name, row in columns.items()}, self._forms
         )
 
     def _check_rights(self, target: Target) -> None:
@@ -284,7 +299,7 @@ class MariaDbFront(SqlFront):
                 )
 
     def _check_column(self, target: Target, index: int, row: Sequence[Any]) -> None:
-        column, wanted = target.columns[index], column_type(target, index)
+        column, wanted = target.columns[index], self.column_type(target, index)
         found, nullable, _, extra, charset, collation = row
         if not holds(target, index, declared(found)):
             raise self._wrong(
@@ -319,7 +334,7 @@ class MariaDbFront(SqlFront):
 
     def _held(self, target: Target) -> Columns:
         if target.resource not in self._columns:
-            self._columns[target.resource] = Columns(target, {})
+            self._columns[target.resource] = Columns(target, {}, self._forms)
         return self._columns[target.resource]
 
     def _run(self, statement: str) -> CursorResult[Any]:
@@ -371,7 +386,7 @@ class MariaDbFront(SqlFront):
             for statement in self._statements(
                 target,
                 head,
-                (_bracketed(columns.key(key)) for key in keys),
+                (_bracketed(key) for key in columns.held(keys)),
                 ")" + self._live(target),
             ):
                 for row in self._run(statement):
@@ -437,7 +452,7 @@ class MariaDbFront(SqlFront):
     ) -> Iterator[str]:
         head = f"DELETE FROM {self.table(target)} WHERE ({', '.join(self._key_names(target))}) IN ("
         return self._statements(
-            target, head, (_bracketed(columns.key(key)) for key, _ in gone), ")"
+            target, head, map(_bracketed, columns.held(key for key, _ in gone)), ")"
         )
 
     def _marks(
@@ -453,11 +468,12 @@ class MariaDbFront(SqlFront):
             "SELECT "
             + ", ".join(
                 [
-                    *_named("k", columns.key(key)),
+                    *_named("k", literals),
                     *_named("m", self._technical(target, written, batch)),
                 ]
             )
             for key, written in gone
+            for literals in columns.held([key])
         )
         return self._statements(
             target,
@@ -473,7 +489,7 @@ class MariaDbFront(SqlFront):
         """The condition for keys past `after` up to `upto`."""
         names = self._key_names(target)
         bounds = [
-            _beyond(names, columns.key(key), operator)
+            _beyond(names, columns.bound(key), operator)
             for key, operator in ((after, ">"), (upto, "<="))
             if key is not None
         ]
@@ -515,9 +531,14 @@ def _named(letter: str, literals: Sequence[str]) -> list[str]:
     return [f"{literal} AS {letter}{i}" for i, literal in enumerate(literals)]
 
 
-def _beyond(names: Sequence[str], literals: Sequence[str], operator: str) -> str:
-    """(a, b) > (x, y) in the form that uses the index: a >= x AND (a > x OR (a = x AND b > y))."""
+def _beyond(names: Sequence[str], literals: Sequence[str | Beyond], operator: str) -> str:
+    """(a, b) > (x, y) in the form that uses the index: a >= x AND (a > x OR (a = x AND b > y)).
+
+    No row has an x that stands before or after all that the column holds: all of them, or none, are past it.
+    """
     (name, literal), strict = (names[0], literals[0]), operator[0]
+    if isinstance(literal, Beyond):
+        return "1 = 1" if (literal is Beyond.BEFORE) == (strict == ">") else "1 = 0"
     if len(names) == 1:
         return f"{name} {operator} {literal}"
     return f"{name} {strict}= {literal} AND ({name} {strict} {literal} OR ({name} = {literal} AND {_beyond(names[1:], literals[1:], operator)}))"

@@ -82,6 +82,10 @@ class MemoryFront:
         """See Front.catalogue."""
         return self.durable.catalogues.get(target.name, {})
 
+    def tend(self) -> int:
+        """See Front.tend."""
+        return 0
+
     def begin(self) -> None:
         """See Front.begin."""
         if self._open is None:

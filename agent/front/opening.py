@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from agent.config import Settings
-from agent.errors import FrontUnreachable
+from agent.errors import FrontDamaged, FrontUnreachable
 from agent.front.reader import Reader
 from agent.front.store import SqlFront
 
@@ -45,11 +45,13 @@ def front_of(settings: Settings) -> SqlFront:
         case _:
             from agent.front.mariadb import MariaDbFront
 
-            return MariaDbFront(settings.front_url, _password(settings), wait, settings.agent)
+            return MariaDbFront(
+                settings.front_url, _password(settings), wait, settings.agent, settings.front.types
+            )
 
 
 def open_reader(settings: Settings) -> Reader:
-    """The front end for reading, beside the writer. Raises FrontUnreachable (no such SQLite file), FrontUnfit."""
+    """The front end for reading, beside the writer. Raises FrontUnreachable (no such SQLite file), FrontDamaged, FrontUnfit."""
     return Reader(_reading_engine(settings), settings.agent)
 
 
@@ -58,8 +60,12 @@ def _reading_engine(settings: Settings) -> Engine:
     match url.get_backend_name():
         case "sqlite":
             from agent.front.sqlite import sqlite_engine
+            from agent.front.sqlite_file import noted_damage
 
-            if not Path(url.database or "").exists():
+            path = Path(url.database or "")
+            if noted := noted_damage(path):
+                raise FrontDamaged(reason=noted)
+            if not path.exists():
                 raise FrontUnreachable(reason=f"{url.database} does not exist")
             return sqlite_engine(settings.front_url, wait).execution_options(reader=True)
         case "postgresql":

@@ -20,6 +20,7 @@ from agent.errors import (
     AgentError,
     AnotherAgent,
     FrontBusy,
+    FrontDamaged,
     FrontTableWrong,
     FrontUnfit,
     FrontUnreachable,
@@ -31,6 +32,7 @@ from agent.events.lines import line_of
 from agent.front import postgres_catalogue, postgres_errors
 from agent.front.base import Written
 from agent.front.catalogue import Catalogue
+from agent.front.damage import damage
 from agent.front.schema import former_name, table_name
 from agent.front.store import SqlFront
 from agent.pg_session import MEANING, Unfit, settle
@@ -223,6 +225,8 @@ class PostgresFront(SqlFront):
     def error(self, cause: BaseException, target: Target | None) -> AgentError:
         """See SqlFront.error. Only SQLSTATE and names: PostgreSQL's messages may quote values."""
         sqlstate = getattr(cause, "sqlstate", None) or ""
+        if damaged := damage(cause):
+            return FrontDamaged(reason=damaged)
         if not sqlstate and (target is None or isinstance(cause, psycopg.OperationalError)):
             return self._unreachable(str(cause))
         diag = getattr(cause, "diag", None)

@@ -1,20 +1,24 @@
 """What the publisher and `status` see of the front end: identity, outbox, table states; and what little the publisher writes."""
 
 import json
+import sqlite3
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from agent.errors import FrontUnreachable, NotInitialised
+from agent.errors import AgentError, FrontDamaged, FrontUnreachable, NotInitialised
 from agent.front.base import Copy, copy_of
+from agent.front.damage import damage
 from agent.front.former import former
 from agent.front.outbox import Batch, OutboxEvent, frames, unpacked
 from agent.front.schema import AgentTables
+from agent.front.sqlite_file import note_damage
 
 _AT_ONCE = 1000  # batches deleted with one mark
 
@@ -51,7 +55,7 @@ class Backlog(NamedTuple):
 class Reader:
     """Reads the front end beside the capture process. Every method is its own short transaction.
 
-    Raises FrontUnreachable for any database error, NotInitialised where `init --apply` has not come to its end.
+    Raises FrontDamaged and FrontUnreachable for errors of the database, NotInitialised where `init --apply` has not come to its end.
     """
 
     def __init__(self, engine: Engine, agent: str) -> None:
@@ -73,10 +77,8 @@ class Reader:
         try:
             with self.engine.connect() as connection:
                 yield connection
-        except SQLAlchemyError as error:
-            raise FrontUnreachable(
-                reason=type(getattr(error, "orig", None) or error).__name__
-            ) from None
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise self.error(error) from None
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -84,10 +86,25 @@ class Reader:
         try:
             with self.engine.execution_options(reader=False).begin() as connection:
                 yield connection
-        except SQLAlchemyError as error:
-            raise FrontUnreachable(
-                reason=type(getattr(error, "orig", None) or error).__name__
-            ) from None
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise self.error(error) from None
+
+    def error(self, error: Exception) -> AgentError:
+        """Our error for the driver's: damage is named and, beside a SQLite file, noted; all else is a database that does not answer."""
+        cause = getattr(error, "orig", None) or error
+        damaged = damage(cause)
+        if not damaged:
+            return FrontUnreachable(reason=type(cause).__name__)
+        if self.engine.dialect.name == "sqlite":
+            note_damage(Path(self.engine.url.database or ""), damaged)
+        return FrontDamaged(reason=damaged)
+
+    def _not_done(self, error: DBAPIError) -> bool:
+        """False, for a lock that was not free; raises FrontDamaged for damage."""
+        told = self.error(error)
+        if isinstance(told, FrontDamaged):
+            raise told from None
+        return False
 
     def identity(self) -> Identity:
         """Identity, epoch and counters as of now."""
@@ -231,8 +248,8 @@ class Reader:
                     )
                 )
                 connection.commit()
-        except DBAPIError:
-            return False
+        except DBAPIError as error:
+            return self._not_done(error)
         return True
 
     def ask_suspension(self, resource: str, code: str, values: Mapping[str, object]) -> bool:
@@ -260,8 +277,8 @@ class Reader:
                     )
                 )
                 connection.commit()
-        except DBAPIError:
-            return False
+        except DBAPIError as error:
+            return self._not_done(error)
         return True
 
     def do_not_wait(self, connection: Connection) -> None:

@@ -1,23 +1,24 @@
 """The front end in SQLite: a file beside the agent, in WAL mode, every commit synced."""
 
 import fcntl
-import math
 import os
 import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from agent.errors import (
     AgentError,
     AnotherAgent,
     FrontBusy,
+    FrontDamaged,
     FrontTableWrong,
     FrontUnfit,
     FrontUnreachable,
@@ -25,9 +26,11 @@ from agent.errors import (
 )
 from agent.events import values as v
 from agent.events.lines import line_of
-from agent.front import sqlite_catalogue
-from agent.front.base import Written
+from agent.front import sqlite_catalogue, sqlite_file
+from agent.front.base import Progress, Stored, Written
 from agent.front.catalogue import Catalogue
+from agent.front.damage import damage
+from agent.front.floats import float_out
 from agent.front.schema import short
 from agent.front.store import SqlFront
 from agent.resource import FrontRow, Key, Target
@@ -78,12 +81,20 @@ def affinity(declared: str) -> str:
 def sqlite_engine(url: str, lock_wait: float) -> Engine:
     """An engine whose transactions take the write lock at once, in WAL mode with every commit on disk."""
     engine = create_engine(url, connect_args={"timeout": lock_wait, "check_same_thread": False})
+    path = Path(make_url(url).database or "")
+
+    @event.listens_for(engine, "do_connect")
+    def connect(*_: object) -> None:
+        sqlite_file.look_at_files(path)  # before SQLite joins them
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # transactions are begun below, not guessed by the driver
-        connection.execute("PRAGMA journal_mode = WAL")
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise FrontUnfit(reason=f"{path} cannot be brought into WAL mode, it stays in {mode}")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {sqlite_file.LOG_LIMIT}")
         # Foreign keys are the affair of those who set this themselves: here none refuses or deletes a row
         connection.execute("PRAGMA foreign_keys = OFF")
         connection.execute("PRAGMA recursive_triggers = OFF")
@@ -142,39 +153,6 @@ def _float_in(text: str) -> object:
     return text if text in ("NaN", "Infinity", "-Infinity") else float(text)
 
 
-def _shortest(value: float) -> Decimal:
-    """The shortest decimal that gives the float back, and does not lie half-way to the next one: Python takes such a one, PostgreSQL (d2s.c) does not."""
-    number = Decimal(repr(value))
-    if abs(value) >= 2**53:  # below, what lies half-way has more digits than are ever written
-        halves = (
-            2 * int(value) + int(math.copysign(math.ulp(value), value)),
-            int(value) + int(math.nextafter(value, 0)),
-        )
-        while 2 * int(number) in halves:
-            number = Decimal(f"{value:.{len(number.as_tuple().digits)}e}")
-    return number
-
-
-def _float_out(digits: int) -> Callable[[Any], str]:
-    """A float as PostgreSQL writes it: the shortest text that gives it back, with an exponent below -4 and from `digits` on."""
-
-    def out(value: Any) -> str:
-        if isinstance(value, str):
-            return value
-        # A float4 was read from its own text
-        number = _shortest(value) if digits > 6 else Decimal(repr(value))
-        exponent = number.adjusted()
-        if not number or -4 <= exponent < digits:
-            return format(
-                number.normalize() if number else number.copy_sign(number).to_integral_value(), "f"
-            )
-        sign, parts, _ = number.normalize().as_tuple()
-        text = "".join(map(str, parts))
-        return f"{'-' if sign else ''}{text[0]}{'.' if text[1:] else ''}{text[1:]}e{exponent:+03d}"
-
-    return out
-
-
 _INTEGERS = (v.INT2, v.INT4, v.INT8, v.OID)
 _IN: dict[int, Callable[[str], object]] = dict.fromkeys(_INTEGERS, int) | {
     v.BOOL: lambda text: 1 if text == "t" else 0,
@@ -184,8 +162,8 @@ _IN: dict[int, Callable[[str], object]] = dict.fromkeys(_INTEGERS, int) | {
 }
 _OUT: dict[int, Callable[[Any], str]] = {
     v.BOOL: lambda value: "t" if value else "f",
-    v.FLOAT4: _float_out(6),
-    v.FLOAT8: _float_out(15),
+    v.FLOAT4: float_out(6),
+    v.FLOAT8: float_out(15),
     v.BYTEA: lambda value: "\\x" + value.hex(),
 }
 # Column types we create, and the affinities of existing columns that keep a value as it is.
@@ -205,33 +183,162 @@ _KEEPS = {
 class SqliteFront(SqlFront):
     """See Front. The lock is flock on a file beside the database; the kernel gives it back when the process dies."""
 
+    errors = (SQLAlchemyError, sqlite3.Error)
+
     def __init__(self, url: str, lock_wait: float, agent: str) -> None:
         super().__init__(sqlite_engine(url, lock_wait), agent)
         self.path = Path(self.engine.url.database or "")
-        self._lock_files: list[int] = []
+        self._lock_wait = lock_wait
+        self._lock_files: list[int] = []  # ours first, then the one of version 0.1
+        self._ended: int | None = None  # where the last writer has come to a clean end
+        # Of the last commit; None while there is no clean end to note
+        self._mark: int | None = None
+        # The file and its mark as this process has found it sound
+        self._sound: tuple[object, ...] = ()
+        self._opened_files: tuple[object, ...] = ()
+
+    # ---- lock, opening and end
 
     def take_lock(self, connection: Connection, former: bool) -> None:
         """See SqlFront.take_lock."""
         ending = ".lock" if former else f".{short(self.agent)}.lock"
         path = self.path.with_name(self.path.name + ending)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        held = os.pread(descriptor, 40, 0)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = os.read(descriptor, 20).decode(errors="replace").strip()
             os.close(descriptor)
-            raise AnotherAgent(holder=f"process {holder}") from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            raise AnotherAgent(holder=f"process {held.decode(errors='replace').strip()}") from None
+        if not former:
+            self._ended = sqlite_file.ended_clean(held)
+        self._write_lock_file(descriptor, f"{os.getpid()}\n".encode())
         self._lock_files.append(descriptor)
+
+    @staticmethod
+    def _write_lock_file(descriptor: int, text: bytes) -> None:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text, 0)
+        os.fsync(descriptor)
 
     def unlock(self) -> None:
         """See SqlFront.unlock."""
+        if self._lock_files and self._mark is not None:
+            self._write_lock_file(self._lock_files[0], sqlite_file.clean_end(self._mark))
+        self._mark = None
         while self._lock_files:
             os.close(self._lock_files.pop())
 
+    def open(self, nonce: str) -> Stored:
+        """See Front.open."""
+        stored = super().open(nonce)
+        try:
+            with self.guarded():
+                self._make_mark(self.connection)
+                mark = self.connection.exec_driver_sql(sqlite_file.READ_MARK).scalar_one()
+                self.connection.commit()
+        except AgentError:
+            self.close()
+            raise
+        self._mark = int(mark)
+        self._opened_files = self._files()
+        return stored
+
+    def initialise(self, identity: Mapping[str, object], topics: Mapping[str, str]) -> None:
+        """See OwnTables.initialise."""
+        super().initialise(identity, topics)
+        with self.guarded(), self.engine.begin() as connection:
+            self._make_mark(connection)
+
+    @staticmethod
+    def _make_mark(connection: Connection) -> None:
+        for statement in sqlite_file.MAKE_MARK:
+            connection.exec_driver_sql(statement)
+
+    def commit(self, progress: Progress) -> None:
+        """See Front.commit."""
+        with self.guarded():
+            self.connection.exec_driver_sql(sqlite_file.RAISE_MARK)
+        super().commit(progress)
+        if self._mark is not None:
+            self._mark += 1
+
+    # ---- damage
+
+    def examine(self, connection: Connection, after_clean_end: bool = False) -> None:
+        """See SqlFront.examine. After a clean end the pages are not looked at, nor once more by the same process."""
+        mark = self._mark_of(connection)
+        seen = (self._files()[0], mark)
+        if after_clean_end and (seen == self._sound or self._is_where_it_ended(mark)):
+            return
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        try:
+            with self.guarded():
+                sqlite_file.look_at_pages(driver, self.alive)
+        except FrontDamaged as found:
+            sqlite_file.note_damage(self.path, str(found.values["reason"]))
+            raise
+        self._sound = seen
+        if self._lock_files:
+            sqlite_file.forget_damage(self.path)
+
+    def _mark_of(self, connection: Connection) -> int | None:
+        """The number of the last commit; None in a file of an older version, or of somebody else's."""
+        with self.guarded():
+            known = inspect(connection).has_table("sync_agent_commits")
+            mark = connection.exec_driver_sql(sqlite_file.READ_MARK).scalar() if known else None
+            connection.rollback()
+        return None if mark is None else int(mark)
+
+    def _is_where_it_ended(self, mark: int | None) -> bool:
+        """Whether the last writer ended clean and the file has what it wrote: an older one that was put back has not."""
+        if mark is None or self._ended is None or sqlite_file.noted_damage(self.path):
+            return False
+        return mark >= self._ended
+
+    def _files(self) -> tuple[object, ...]:
+        """Which files these are, whatever stands in them."""
+        found: list[object] = []
+        for path in (self.path, sqlite_file.beside(self.path, "-wal")):
+            try:
+                status = path.stat()
+                found.append((status.st_dev, status.st_ino))
+            except OSError:
+                found.append(None)
+        return tuple(found)
+
+    def tend(self) -> int:
+        """See Front.tend."""
+        ended, self._mark = self._mark, None  # no clean end, if it is another file
+        if self._files() != self._opened_files:
+            raise FrontDamaged(
+                reason=f"{self.path} or its -wal was removed or replaced while the service ran"
+            )
+        sqlite_file.look_at_files(self.path)
+        self._mark = ended
+        log = sqlite_file.beside(self.path, "-wal")
+        if sqlite_file.size(log) > sqlite_file.LOG_LIMIT and not self.connection.in_transaction():
+            self._cut_log()
+        return sqlite_file.size(log)
+
+    def _cut_log(self) -> None:
+        """Empties the -wal if no reader needs it; never waits for one."""
+        driver = self.connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        with self.guarded():
+            driver.execute("PRAGMA busy_timeout = 0")
+            try:
+                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                driver.execute(f"PRAGMA busy_timeout = {int(self._lock_wait * 1000)}")
+
     def error(self, cause: BaseException, target: Target | None) -> AgentError:
         """See SqlFront.error. SQLite's messages name tables and columns, never values; only a trigger's own words may, which are left out."""
+        if damage(cause):
+            self._mark = None
+            sqlite_file.note_damage(self.path, str(cause))
+            return FrontDamaged(reason=f"{self.path}: {cause}")
         code = getattr(cause, "sqlite_errorcode", None)
         named = str(getattr(cause, "sqlite_errorname", type(cause).__name__))
         reason = named if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER else f"{named}: {cause}"
@@ -244,7 +351,7 @@ class SqliteFront(SqlFront):
             return FrontTableWrong(resource=target.resource, table=target.name, reason=reason)
         if kind == "row" and target is not None:
             return RowRefused(resource=target.resource, table=target.name, reason=reason)
-        return FrontUnfit(reason=reason)
+        return FrontUnfit(reason=f"{self.path}: {reason}")
 
     def name_fault(self, name: str, of_table: bool) -> str:
         """See SqlFront.name_fault."""

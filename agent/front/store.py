@@ -3,7 +3,7 @@
 import json
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
@@ -12,7 +12,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agent import failpoints
 from agent.config import ResourceSettings
-from agent.errors import AgentError, AnotherAgent, FrontTableWrong, NotInitialised, RowRefused
+from agent.errors import (
+    AgentError,
+    AnotherAgent,
+    FrontDamaged,
+    FrontTableWrong,
+    NotInitialised,
+    RowRefused,
+)
 from agent.events.changes import Snapshot
 from agent.front.base import CommitMark, Progress, ResourceState, Stored, Written, copy_of
 from agent.front.catalogue import ASTRAY, Catalogue, Hazard
@@ -30,12 +37,24 @@ class SqlFront(OwnTables):
         self.epoch = 0
         # By resource, as `check` found them: triggers and rules that may leave other rows than were written
         self._rewriting: dict[str, str] = {}
+        self._at = ("", 0)  # position and batch as they were read or written last
+        self.alive: Callable[[], object] = lambda: None  # called while something takes long
 
     # ---- what a database does in its own way
 
     @abstractmethod
     def take_lock(self, connection: Connection, former: bool) -> None:
         """Takes this agent's lock, or the one of version 0.1, for the life of this process or connection. Raises AnotherAgent."""
+
+    def examine(self, connection: Connection, after_clean_end: bool = False) -> None:
+        """Raises FrontDamaged where the database has damaged pages. `after_clean_end`: only unless its last writer came to a clean end.
+
+        Nothing is done where a server watches over its own pages and says so when it reads one.
+        """
+
+    def tend(self) -> int:
+        """See Front.tend."""
+        return 0
 
     @abstractmethod
     def unlock(self) -> None:
@@ -148,6 +167,8 @@ class SqlFront(OwnTables):
         with self.guarded():
             self._connection = self.engine.connect()
             self.lock(self._connection)
+            self.examine(self._connection, after_clean_end=True)
+            self._connection.rollback()
             self.adopt(self._connection)
             if not inspect(self._connection).has_table(self.own.state.name):
                 raise NotInitialised(what="the agent's tables in the front end")
@@ -171,6 +192,7 @@ class SqlFront(OwnTables):
             catalogued = self._connection.execute(select(self.own.fingerprints)).all()
             xids = self._connection.execute(select(self.own.applied.c.xids)).scalars().all()
             self._connection.commit()
+        self._at = (row["position"], row["batch"])
         return Stored(
             source_id=row["source_id"],
             system_id=row["system_id"],
@@ -290,7 +312,11 @@ class SqlFront(OwnTables):
         with self.guarded():
             moved = self.connection.execute(
                 update(self.own.state)
-                .where(self.own.state.c.epoch == self.epoch)
+                .where(
+                    self.own.state.c.epoch == self.epoch,
+                    self.own.state.c.position == self._at[0],
+                    self.own.state.c.batch == self._at[1],
+                )
                 .values(
                     position=progress.position,
                     position_time_us=progress.position_time_us,
@@ -302,7 +328,7 @@ class SqlFront(OwnTables):
                 )
             )
             if moved.rowcount != 1:
-                raise AnotherAgent(holder="its epoch was raised")
+                raise self._not_ours()
             failpoints.hit("after_position")
             for name, (seq, time_us) in progress.seqs.items():
                 self.connection.execute(
@@ -318,7 +344,17 @@ class SqlFront(OwnTables):
                 )
             failpoints.hit("before_front_commit")
             self.connection.commit()
+            self._at = (progress.position, progress.batch)
             failpoints.hit("after_front_commit")
+
+    def _not_ours(self) -> AgentError:
+        """Why the state row is not the one that was written last."""
+        epoch = self.connection.execute(select(self.own.state.c.epoch)).scalar_one_or_none()
+        if epoch == self.epoch:
+            return FrontDamaged(
+                reason="its state is older than what was written: a backup was put back while the service ran"
+            )
+        return AnotherAgent(holder="its epoch was raised")
 
     def prune(self, snapshot: Snapshot) -> None:
         """See Front.prune."""

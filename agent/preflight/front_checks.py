@@ -1,6 +1,9 @@
 """Checks the front end for `check`: connection, the agent's state in it, the shared tables, room on the disk."""
 
+import shlex
 import shutil
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,12 +14,14 @@ from agent.config import Settings
 from agent.errors import AgentError
 from agent.front.opening import front_of, open_front
 from agent.front.reader import Reader
+from agent.front.sqlite_file import LOG_LARGE, beside, size
 from agent.front.store import SqlFront
 from agent.messages import mark, translate
 from agent.preflight.findings import Finding, error, failed, ok, warning
 from agent.resource import Resource, Target
 
 _LITTLE, _LEAST = 5 << 30, 512 << 20  # bytes free: a word of warning, an error
+_PATIENCE = 2.0  # seconds before a terminal is told what takes so long
 
 
 class FrontCheck:
@@ -35,17 +40,19 @@ class FrontCheck:
         """Connects and reads the agent's state; a SQLite file that is not there yet is no error."""
         self.findings += _disk(self._settings)
         file = _file(self._settings)
-        if file is not None and not file.exists():
+        if file is not None and not file.exists() and not size(beside(file, "-wal")):
             text = mark("The front end {path} does not exist yet; init makes it")
             self.findings.append(ok("FRONT", text, path=file))
             return
         try:
             front = open_front(self._settings)
             front.engine = front.engine.execution_options(reader=True)
+            _examine(front)
             state = front.stored_state()
         except AgentError as cause:
             self.findings.append(failed(cause))
             return
+        self.findings += log_findings(file)
         self._front = front
         self.findings.append(
             ok("FRONT", mark("Connected to the front end {url}"), url=self._settings.front_url)
@@ -165,6 +172,44 @@ def _file(settings: Settings) -> Path | None:
     """The file of a SQLite front end."""
     url = make_url(settings.front_url)
     return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+
+
+def _examine(front: SqlFront) -> None:
+    """Looks for damaged pages, where that is the agent's matter; a terminal shows that it takes its time. Raises FrontDamaged."""
+    front.alive = Waiting()
+    with front.guarded():
+        connection = front.engine.connect()
+    with connection:
+        front.examine(connection)
+
+
+class Waiting:
+    """Says on a terminal, once, that the pages of the front end are being looked at."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+        self._told = not sys.stderr.isatty()
+
+    def __call__(self) -> None:
+        """A sign that it goes on."""
+        if not self._told and time.monotonic() > self._since + _PATIENCE:
+            self._told = True
+            text = mark("The pages of the front end are being looked at; large files take minutes")
+            sys.stderr.write(translate(text) + "\n")
+
+
+def log_findings(file: Path | None) -> Iterator[Finding]:
+    """A -wal that a reader keeps from being emptied."""
+    log = size(beside(file, "-wal")) if file else 0
+    if log > LOG_LARGE:
+        message = mark(
+            "{path}-wal has grown to {size} MB: another program has been reading in one transaction for long, or a large one is being written"
+        )
+        fix = translate(
+            mark("Find the program, and have it end its transaction: {command}"),
+            command=f"sudo fuser -v {shlex.quote(str(file))}",
+        )
+        yield warning("FRONT_WAL", message, fix, path=file, size=log >> 20)
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ from agent.front.store import SqlFront
 from agent.messages import mark, translate
 from agent.preflight import generations, plan, source_facts, source_init
 from agent.preflight.administrator import administrator
-from agent.preflight.front_checks import exists, hazards
+from agent.preflight.front_checks import Waiting, exists, hazards
 from agent.publish.topics import create_topics, write_first_state
 from agent.resource import Resource
 
@@ -61,6 +61,8 @@ def _locked(front: SqlFront) -> Iterator[SqlFront]:
         try:
             with front.guarded():
                 front.lock(connection)
+                front.alive = Waiting()
+                front.examine(connection)
                 front.adopt(connection)
                 connection.rollback()
             yield front

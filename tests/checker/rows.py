@@ -11,7 +11,7 @@ from psycopg.types.string import TextLoader
 from pymysql.cursors import SSCursor
 
 from tests.checker.table import Front, Key, Row, SharedTable, in_mariadb
-from tests.checker.values import ValueType, form
+from tests.checker.values import TIMESTAMPTZ, ValueType, form, in_texts
 from tests.services.mariadb import connected
 
 SESSION = "-c client_encoding=UTF8 -c TimeZone=UTC -c DateStyle=ISO,YMD -c IntervalStyle=iso_8601 -c extra_float_digits=3 -c bytea_output=hex"
@@ -118,7 +118,9 @@ def _mariadb_rows(
     name = ".".join(_quoted(part, "`") for part in table.front.split("."))
     with connected(url) as connection, connection.cursor(SSCursor) as cursor:
         cursor.execute(f"SELECT {columns} FROM {name} WHERE {condition}")
-        yield from _formed(table, types, cursor)
+        zoned = [types[name].oid == TIMESTAMPTZ for name in table.names]
+        rows = (tuple(map(in_texts, row, zoned)) for row in cursor)
+        yield from _formed(table, types, rows)
 
 
 def _formed(

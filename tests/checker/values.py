@@ -1,6 +1,8 @@
 """The forms events carry (docs/events.md), computed anew from what a database holds."""
 
 from base64 import b64encode
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 BOOL, BYTEA, MONEY, DATE, TIMESTAMP, TIMESTAMPTZ, TIMETZ = 16, 17, 790, 1082, 1114, 1184, 1266
@@ -46,6 +48,24 @@ def _form(kind: ValueType, value: Any) -> Any:
     if oid == TIMETZ:
         return value if ":" in value[max(value.rfind("+"), value.rfind("-")) :] else f"{value}:00"
     return moment(value, oid == TIMESTAMPTZ) if oid in TIMES and isinstance(value, str) else value
+
+
+def in_texts(value: Any, zoned: bool) -> Any:
+    """What a native column of MariaDB holds, as PostgreSQL would write it; numbers of floats and integers stay numbers."""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, datetime):
+        text = f"{value:%H:%M:%S}" + (
+            f".{value.microsecond:06d}".rstrip("0") if value.microsecond else ""
+        )
+        return f"{value.date().isoformat()} {text}{'+00' if zoned else ''}"
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        minutes, seconds = divmod(value, timedelta(minutes=1))
+        text = f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds.seconds:02d}"
+        return text + (f".{seconds.microseconds:06d}".rstrip("0") if seconds.microseconds else "")
+    return value
 
 
 def moment(text: str, zoned: bool) -> str:

@@ -10,6 +10,7 @@ from agent.errors import AnotherAgent, Retry, TableChanged
 from agent.events.changes import Snapshot
 from agent.events.lines import line_of
 from agent.front.base import Copy, Front, Request, Stored, Written
+from agent.front.mariadb import MariaDbFront
 from agent.front.memory import MemoryFront
 from agent.front.outbox import Batch
 from agent.front.store import SqlFront
@@ -36,6 +37,8 @@ def test_rows_come_back_as_they_went_in(front: Front) -> None:
         "[]",
         "     ",
     )
+    if isinstance(front, MariaDbFront):  # whose own types refuse such values
+        special = (*special[:4], "0001-01-01", "9999-12-31 23:59:59+00", "-1.5e-300", *special[7:])
     write(front, PLAIN, {("1",): put(ROW), ("2",): put(NULLS), ("3",): put(special)})
     assert fetch(front, PLAIN, ("1",), ("2",), ("3",), ("4",)) == {
         ("1",): ROW,

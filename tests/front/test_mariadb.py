@@ -20,7 +20,7 @@ from agent.errors import (
 )
 from agent.events import values as v
 from agent.front.mariadb import MariaDbFront
-from agent.front.mariadb_columns import Columns, column_type, declared, holds
+from agent.front.mariadb_columns import TEXT, Columns, column_type, declared, holds
 from agent.front.mariadb_session import mariadb_engine
 from agent.front.outbox import Batch
 from agent.front.reader import Published, Reader
@@ -233,13 +233,17 @@ def test_a_front_end_of_an_older_version_gets_the_tables_it_lacks(
 
 
 def test_types_we_create() -> None:
-    """PostgreSQL's text wherever a native type lacks a value; short texts as VARCHAR, everything else as LONGTEXT."""
+    """The database's own for numbers, dates and times, or PostgreSQL's text; short texts as VARCHAR, everything else as LONGTEXT."""
     kinds = table(
         ("a", v.INT2, "smallint"), ("b", v.BOOL, "boolean"), ("c", v.VARCHAR, "character varying(20)"), ("d", v.VARCHAR, "character varying(256)"),
         ("e", v.NUMERIC, "numeric(10,2)"), ("f", v.NUMERIC, "numeric"), ("g", v.FLOAT8, "double precision"), ("h", v.TIMESTAMPTZ, "timestamp with time zone"),
         ("i", v.BYTEA, "bytea"), ("j", v.UUID, "uuid"), ("k", 1007, "integer[]"), ("l", v.BPCHAR, "character(3)"), ("m", v.DATE, "date"),
     )  # fmt: skip
     assert [column_type(kinds, i) for i in range(len(kinds.columns))] == [
+        "SMALLINT", "TINYINT(1)", "VARCHAR(20)", "LONGTEXT", "DECIMAL(10,2)", "LONGTEXT", "DOUBLE", "DATETIME(6)", "LONGBLOB", "VARCHAR(36)", "LONGTEXT",
+        "VARCHAR(3)", "DATE",
+    ]  # fmt: skip
+    assert [column_type(kinds, i, TEXT) for i in range(len(kinds.columns))] == [
         "SMALLINT", "TINYINT(1)", "VARCHAR(20)", "LONGTEXT", "VARCHAR(13)", "LONGTEXT", "VARCHAR(32)", "VARCHAR(36)", "LONGBLOB", "VARCHAR(36)", "LONGTEXT",
         "VARCHAR(3)", "VARCHAR(16)",
     ]  # fmt: skip
@@ -291,11 +295,11 @@ def test_a_key_too_wide_for_an_index_is_refused(mariadb_url: str) -> None:
         (v.TIMESTAMPTZ, "timestamp with time zone", "datetime(6)", "timestamp(6)"), (v.DATE, "date", "date", "datetime(6)"),
         (v.VARCHAR, "character varying(20)", "varchar(20)", "varchar(19)"), (v.VARCHAR, "character varying(300)", "text", "tinytext"),
         (v.BPCHAR, "character(5)", "varchar(5)", "char(5)"), (v.TEXT, "text", "longtext", "mediumtext"), (v.BYTEA, "bytea", "longblob", "blob"),
-        (v.FLOAT8, "double precision", "varchar(32)", "double"), (v.JSONB, "jsonb", "longtext", "json"),
+        (v.FLOAT8, "double precision", "double", "float"), (v.JSONB, "jsonb", "longtext", "json"),
     ],
 )  # fmt: skip
 def test_which_columns_hold_which_types(oid: int, kind: str, wide: str, narrow: str) -> None:
-    """Wider is fine, narrower is not; CHAR cuts spaces, TIMESTAMP ends in 2038, DOUBLE has no NaN."""
+    """Wider is fine, narrower is not; CHAR cuts spaces, TIMESTAMP ends in 2038, FLOAT shows six digits."""
     one = table(("id", v.INT8, "bigint"), ("x", oid, kind))
     assert holds(one, 1, declared(wide))
     assert not holds(one, 1, declared(narrow))

@@ -188,7 +188,10 @@ def fronts(
     stack: ExitStack,
     everything: bool,
 ) -> Iterator[tuple[str, Held]]:
-    """SQLite; if everything is wanted, also MariaDB, PostgreSQL, and PostgreSQL with columns of type text that somebody else made."""
+    """SQLite; if everything is wanted, also MariaDB with texts, PostgreSQL, and PostgreSQL with columns of type text that somebody else made.
+
+    MariaDB's native columns hold some of these values only: tests/front/test_native_types.py.
+    """
     yield (
         "sqlite",
         followed(
@@ -202,7 +205,9 @@ def fronts(
     yield (
         "mariadb",
         followed(
-            MariaDbFront(url.replace("mariadb://", "mariadb+pymysql://", 1), None, 5.0, "unit"),
+            MariaDbFront(
+                url.replace("mariadb://", "mariadb+pymysql://", 1), None, 5.0, "unit", "text"
+            ),
             url,
             resource,
         ),

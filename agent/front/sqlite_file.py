@@ -1,0 +1,206 @@
+"""The files of a SQLite front end: whether the log beside the database is its own, whether the pages are sound, how the last writer ended.
+
+A -wal is joined with whatever file lies beside it: SQLite cannot tell that somebody has put an older file back. So each of our
+commits raises a number in a small table. The file alone has it as of the last checkpoint, the -wal begins with the next one.
+"""
+
+import os
+import re
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from agent.errors import FrontDamaged
+
+LOG_LIMIT = 8 << 20  # bytes; what is left of a longer -wal is cut as soon as no reader needs it
+LOG_LARGE = 16 << 20  # bytes from which somebody must be told
+
+MAKE_MARK = (
+    "CREATE TABLE IF NOT EXISTS sync_agent_commits (mark TEXT NOT NULL)",
+    "INSERT INTO sync_agent_commits SELECT 'sync-agent commit 0000000000000000' WHERE NOT EXISTS (SELECT 1 FROM sync_agent_commits)",
+)
+RAISE_MARK = (
+    "UPDATE sync_agent_commits SET mark = printf('sync-agent commit %016d', substr(mark, -16) + 1)"
+)
+READ_MARK = "SELECT CAST(substr(mark, -16) AS INTEGER) FROM sync_agent_commits"
+_PLACE = "SELECT rootpage FROM sqlite_master WHERE name = 'sync_agent_commits'"
+_MARK = re.compile(rb"sync-agent commit (\d{16})")
+
+_MAGIC = frozenset({b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83"})
+_HEADER, _FRAME = 32, 24  # bytes, https://www.sqlite.org/fileformat2.html#the_write_ahead_log
+_ANYWHERE = 0  # no page has this number
+_ATTEMPTS = 20  # looks at files that change meanwhile
+_LOOK = 0.25  # seconds between two signs of life while the pages are looked at
+# What integrity_check says of constraints: a matter of the table's owner, no damage.
+_CONSTRAINT = re.compile(r"(CHECK constraint failed|NULL value|\S+ value) in ")
+_SHOWN = 200  # characters of what SQLite says
+
+
+class Log(NamedTuple):
+    """The numbers of the first and the last of our commits in a -wal."""
+
+    first: int
+    last: int
+
+
+# ---- before the files are joined
+
+
+def size(path: Path) -> int:
+    """Bytes of a file; 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """The file that SQLite keeps beside the database."""
+    return path.with_name(path.name + suffix)
+
+
+def look_at_files(path: Path) -> None:
+    """Raises FrontDamaged where a log lies beside a file that it was not written for. Joins and changes nothing."""
+    log, journal = beside(path, "-wal"), beside(path, "-journal")
+    if not size(log) and not size(journal):
+        return
+    if not size(path):
+        left = log if size(log) else journal
+        raise FrontDamaged(
+            reason=f"{path} is missing or empty, though {left.name} holds a part of it"
+        )
+    for _ in range(_ATTEMPTS):
+        header = _header(log)
+        found = _mark_in(path)
+        if found is None:
+            return
+        if size(journal) and found[0] != _ANYWHERE:
+            raise _foreign(path, journal)
+        marks = _marks_in(log, header, found[0])
+        if _header(log) != header:
+            continue  # a service at work has begun it anew
+        if marks is not None and not marks.first - 1 <= found[1] <= marks.last:
+            raise _foreign(path, log)
+        return
+
+
+def _foreign(path: Path, other: Path) -> FrontDamaged:
+    return FrontDamaged(reason=f"{other.name} does not belong to {path}, which is older or another")
+
+
+def _header(log: Path) -> bytes:
+    try:
+        with log.open("rb") as file:
+            return file.read(_HEADER)
+    except OSError:
+        return b""
+
+
+def _mark_in(path: Path) -> tuple[int, int] | None:
+    """Page and number of the mark in the file without its log; None where it cannot be told, in the middle of a checkpoint for one.
+
+    The file is opened by SQLite alone: closing it in another way would take the locks of this process with it.
+    """
+    address = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
+    try:
+        with closing(sqlite3.connect(address, uri=True)) as file:
+            place = file.execute(_PLACE).fetchone()
+            if place is None:
+                return _ANYWHERE, -1  # the log, if it is this file's, makes the mark, with 0
+            (mark,) = file.execute(READ_MARK).fetchone()
+            return int(place[0]), int(mark)
+    except (sqlite3.Error, TypeError):
+        return None
+
+
+def _marks_in(log: Path, header: bytes, page: int) -> Log | None:
+    """The first and the last number that a log has of the page; None where it has none."""
+    if len(header) < _HEADER or header[:4] not in _MAGIC:
+        return None
+    marks: list[int] = []
+    try:
+        with log.open("rb") as file:
+            for image in _images(file.fileno(), header, page):
+                marks += [max(map(int, _MARK.findall(image)), default=-1)]
+    except OSError:
+        return None
+    known = [mark for mark in marks if mark >= 0]
+    return Log(known[0], known[-1]) if known else None
+
+
+def _images(log: int, header: bytes, page: int) -> Iterator[bytes]:
+    """Each state of the page in the log, oldest first; what an earlier use of the log has left behind it does not count."""
+    bytes_of_page = int.from_bytes(header[8:12], "big")
+    place = _HEADER
+    while True:
+        frame = os.pread(log, _FRAME, place)
+        if len(frame) < _FRAME or frame[8:16] != header[16:24]:
+            return
+        if page in (_ANYWHERE, int.from_bytes(frame[:4], "big")):
+            yield os.pread(log, bytes_of_page, place + _FRAME)
+        place += _FRAME + bytes_of_page
+
+
+# ---- the pages
+
+
+def look_at_pages(connection: sqlite3.Connection, alive: Callable[[], object]) -> None:
+    """Raises FrontDamaged where a page, or an index that disagrees with its table, is found; `alive` is called meanwhile."""
+    said: list[str] = []
+    failed: list[sqlite3.Error] = []
+
+    def look() -> None:
+        try:
+            said.extend(str(row[0]) for row in connection.execute("PRAGMA integrity_check"))
+        except sqlite3.Error as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=look, name="integrity", daemon=True)
+    thread.start()
+    alive()
+    while thread.is_alive():
+        thread.join(_LOOK)
+        alive()
+    if failed:
+        raise failed[0]
+    wrong = [line for line in said if line != "ok" and not _CONSTRAINT.search(line)]
+    if wrong:
+        raise FrontDamaged(reason=" ".join(wrong[0].split())[:_SHOWN])
+
+
+# ---- what is kept beside the file
+
+
+def note_damage(path: Path, reason: str) -> None:
+    """Keeps in a file of its own that damage was met, for `status` and the next start. A full disk only keeps it from being told."""
+    with suppress(OSError):
+        beside(path, ".damaged").write_text(reason + "\n", encoding="utf-8")
+
+
+def noted_damage(path: Path) -> str:
+    """What was noted; '' where nothing is."""
+    try:
+        return beside(path, ".damaged").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def forget_damage(path: Path) -> None:
+    """The file was found to be sound."""
+    with suppress(OSError):
+        beside(path, ".damaged").unlink()
+
+
+def clean_end(mark: int) -> bytes:
+    """What the lock file holds after a clean end at this number."""
+    return f"clean {mark}\n".encode()
+
+
+def ended_clean(held: bytes) -> int | None:
+    """The number that the last writer has ended at; None where it has not come to its end."""
+    word, _, number = held.decode(errors="replace").strip().partition(" ")
+    return int(number) if word == "clean" and number.isdigit() else None
