@@ -16,7 +16,7 @@ class Content:
     def __init__(self, world: World) -> None:
         self.world = world
         self._random = Random(f"rows {world.seed}")
-        self._marks: dict[int, str] = {}
+        self.marks: dict[int, str] = {}
         self._second: set[int] = set()
         self._next = 0
         self._version = 0
@@ -47,13 +47,13 @@ class Content:
     def delete(self) -> sql.Composed:
         """A row less."""
         number, mark = self._any()
-        del self._marks[number]
+        del self.marks[number]
         return sql.SQL("DELETE FROM {} WHERE note = {}").format(self.table, sql.Literal(mark))
 
     def move(self) -> sql.Composed:
         """A row under another key."""
         number, mark = self._any()
-        del self._marks[number]
+        del self.marks[number]
         self._next += 1
         return self._set(self._next - 1, mark, self._key(self._next - 1))
 
@@ -75,13 +75,13 @@ class Content:
         return self._next - 1
 
     def _any(self) -> tuple[int, str]:
-        number = self._random.choice(list(self._marks))
-        return number, self._marks[number]
+        number = self._random.choice(list(self.marks))
+        return number, self.marks[number]
 
     def _mark(self, number: int) -> str:
         """The mark of a new version of a row."""
         self._version += 1
-        self._marks[number] = mark = f"{number}-{self._version}"
+        self.marks[number] = mark = f"{number}-{self._version}"
         return mark
 
     def _insert(self, numbers: list[int]) -> sql.Composed:

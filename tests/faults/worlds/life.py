@@ -6,6 +6,7 @@ import shutil
 import signal
 import threading
 import time
+import traceback
 import urllib.request
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -78,8 +79,15 @@ def run(servers: Servers, world: World, evidence: Path, package: Path | None = N
     shutil.rmtree(evidence, ignore_errors=True)
     evidence.mkdir(parents=True)
     told = Told(world)
-    with built(servers, world, evidence, package) as place, ExitStack() as stack, suppress(Over):
-        Life(servers, place, told, stack).run()
+    try:
+        with (
+            built(servers, world, evidence, package) as place,
+            ExitStack() as stack,
+            suppress(Over),
+        ):
+            Life(servers, place, told, stack).run()
+    except Exception:  # noqa: BLE001 - a world that cannot be run is a finding, too; the others go on
+        told.found.append(f"the harness itself: {_last(traceback.format_exc())}")
     told.seconds = time.monotonic() - began
     if told.green:
         shutil.rmtree(evidence)

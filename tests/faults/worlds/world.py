@@ -8,10 +8,24 @@ from typing import Any, NamedTuple, Self
 
 from tests.faults.worlds.kinds import BY_NAME, Kind, kinds
 
+# What may be unusual about a world, and how often; few things at a time, so that one does not hide the other
+ODD = {"key": 5, "filter": 4, "names": 2, "encoding": 1, "settings": 3, "line": 2, "front table": 3}
+BIGINT = BY_NAME["bigint"]
 VERSIONS = (15, 15, 15, 15, 14, 16, 17, 18)  # 15 has everything: contrib and ICU
 FRONTS = ("sqlite", "postgres", "mariadb")
 CLIENTS = ("kafka-python", "librdkafka")
-PLAIN = ("person", "account", "permit")
+PLAIN = (
+    "person",
+    "account",
+    "permit",
+    "district",
+    "holder",
+    "amount",
+    "status",
+    "since",
+    "no",
+    "kind",
+)
 NAMES = (
     "Person", "人员 表", 'we"ird', "select", "user", "it's", "back\\slash", "a:b", "100%s", "$1", "order by", "`tick`",
     "n" * 63, "信" * 21, "ORDER", "{x}", "a--b", "名,称", "[k]",
@@ -113,30 +127,48 @@ class World(NamedTuple):
     def of(cls, seed: int) -> Self:
         """The world of a seed."""
         random = Random(f"world {seed}")
+        odd = set(random.choices(list(ODD), list(ODD.values()), k=random.choice((1, 2, 2, 3))))
         version = random.choice(VERSIONS)
-        encoding = random.choice(ENCODINGS)
+        encoding = random.choice(ENCODINGS) if "encoding" in odd else "UTF8"
+        front_encoding = random.choice(ENCODINGS) if "encoding" in odd else "UTF8"
         offered = kinds(version, encoding == "UTF8")
         front = FRONTS[seed % 3]
-        names = _Names(random, front, encoding)
-        key_columns = _key(random, offered, names)
-        others = [
+        names = _Names(random, "names" in odd, encoding)
+        columns = _key(random, offered, names) if "key" in odd else [_column(BIGINT, names)]
+        keys = tuple(range(len(columns)))
+        columns += [
             _column(random.choice(offered), names, random.random() < 0.85)
-            for _ in range(random.randint(1, 3))
+            for _ in range(random.randint(1, 2))
         ]
-        columns = [*key_columns, *others, Column("note", "text", "note")]
-        filters = _filters(random, columns, len(key_columns), offered, names)
-        drops = tuple(line for line in ("source", "front") if random.random() < 0.2)
-        upon = _upon(random)
+        columns += [_column(BY_NAME["text"], names), Column("note", "text", "note")]
+        filters = _filters(random, columns, offered, names) if "filter" in odd else ()
+        lines = ["source", "front"] if front == "postgres" else ["source"]
+        drops = (random.choice(lines),) if "line" in odd else ()
         schema = names.next()
         return cls(
-            seed, version, front, CLIENTS[seed // 3 % 2], encoding, "UTF8" if random.random() < 0.95 else "SQL_ASCII",
-            schema if random.random() < 0.5 else names.next(), schema, names.next(), tuple(columns), tuple(range(len(key_columns))),
-            random.choices(("primary", "index", "deferrable"), (6, 2, 2))[0], filters,
-            _settings(random, SETTINGS, "source" in drops), _settings(random, OF_FRONTS[front], "front" in drops and front == "postgres"),
-            tuple(line for line in drops if line == "source" or front == "postgres"),
-            random.choice(("page", "administrator")), random.random() < 0.2, upon, random.random() < 0.25,
-            random.choice((300, 1500, 2500)), random.choice(("capture", "publish", "none", "none")),
-        )  # fmt: skip
+            seed=seed,
+            version=version,
+            front=front,
+            client=CLIENTS[seed // 3 % 2],
+            encoding=encoding,
+            front_encoding=front_encoding,
+            app=schema if random.random() < 0.5 else names.next(),
+            schema=schema,
+            table=names.next(),
+            columns=tuple(columns),
+            key=keys,
+            identity=random.choices(("primary", "index", "deferrable"), (6, 2, 2))[0],
+            filters=filters,
+            at_source=_settings(random, SETTINGS, "settings" in odd, "source" in drops),
+            at_front=_settings(random, OF_FRONTS[front], "settings" in odd, "front" in drops),
+            drops=drops,
+            grants=random.choice(("page", "administrator")),
+            made="front table" in odd and random.random() < 0.4,
+            upon=(random.choice(BENIGN + HOSTILE),) if "front table" in odd else (),
+            soft=random.random() < 0.25,
+            rows=random.choice((300, 1500, 2500)),
+            killed=random.choice(("capture", "publish", "none", "none")),
+        )
 
     @property
     def key_columns(self) -> list[Column]:
@@ -230,15 +262,15 @@ class World(NamedTuple):
 class _Names:
     """Names that are not taken yet: plain ones and hostile ones; no two that a careless front end takes for each other."""
 
-    def __init__(self, random: Random, front: str, encoding: str) -> None:
+    def __init__(self, random: Random, hostile: bool, encoding: str) -> None:
         self._random = random
-        self._taken = {"note", "id"}
-        usable = [name for name in NAMES if encoding == "UTF8" or name.isascii()]
-        self._hostile = usable
+        self._taken = {"note"}
+        self._hostile = [name for name in NAMES if encoding == "UTF8" or name.isascii()]
+        self._share = 0.7 if hostile else 0.0
 
     def next(self) -> str:
         """The next name."""
-        pool = self._hostile if self._random.random() < 0.4 else PLAIN
+        pool = self._hostile if self._random.random() < self._share else PLAIN
         free = [name for name in pool if name.casefold() not in self._taken]
         name = self._random.choice(free) if free else f"name_{len(self._taken)}"
         self._taken.add(name.casefold())
@@ -251,21 +283,22 @@ def _column(kind: Kind, names: _Names, shared: bool = True) -> Column:
 
 
 def _key(random: Random, offered: Sequence[Kind], names: _Names) -> list[Column]:
-    """One to three columns; the last one has enough values. Every other key has values of several spellings."""
+    """One to three columns; the last one has enough values. Often it has values of several spellings, or a type of the unit's own."""
     large = [kind for kind in offered if kind.bounded > 20_000]
     spelled = [kind for kind in large if kind.respelled]
-    last = random.choice(spelled if random.random() < 0.5 else large)
+    own = [kind for kind in large if kind.made]
+    last = random.choice(random.choices((spelled, own, large), (4, 3, 3))[0])
     parts = random.choices((1, 2, 3), (6, 3, 1))[0]
     before = [random.choice(offered) for _ in range(parts - 1)]
     return [_column(kind, names) for kind in [*before, last]]
 
 
 def _filters(
-    random: Random, columns: list[Column], keys: int, offered: Sequence[Kind], names: _Names
+    random: Random, columns: list[Column], offered: Sequence[Kind], names: _Names
 ) -> tuple[Filter, ...]:
-    """No to two conditions, each on a column of its own, which stands before the note."""
+    """One condition or two, each on a column of its own, which stands before the note."""
     found = []
-    for _ in range(random.choices((0, 1, 2), (3, 6, 2))[0]):
+    for _ in range(random.choices((1, 2), (3, 1))[0]):
         kind = random.choice([kind for kind in offered if kind.few])
         columns.insert(-1, _column(kind, names, random.random() < 0.6))
         place = len(columns) - 2
@@ -275,21 +308,16 @@ def _filters(
     return tuple(found)
 
 
-def _settings(random: Random, known: Sequence[tuple[str, str]], dropped: bool) -> Settings:
-    """A few settings; where a proxy drops what the agent asks for, such as change texts."""
+def _settings(
+    random: Random, known: Sequence[tuple[str, str]], some: bool, dropped: bool
+) -> Settings:
+    """A few settings, or none; where a proxy drops what the agent asks for, such as change texts."""
     place = random.choice(("role", "database"))
     if dropped:
         return Settings(place, dict(random.sample(known[:TEXTUAL], 3)))
-    if not known or random.random() < 0.4:
+    if not some or not known:
         return Settings(place, {})
-    return Settings(place, dict(random.sample(known, random.randint(1, 3))))
-
-
-def _upon(random: Random) -> tuple[str, ...]:
-    """Mostly nothing."""
-    if random.random() < 0.65:
-        return ()
-    return (random.choice(BENIGN if random.random() < 0.4 else HOSTILE),)
+    return Settings(place, dict(random.sample(known, random.randint(1, 2))))
 
 
 class Kept(NamedTuple):
