@@ -8,6 +8,7 @@ from tests.faults.worlds.world import Column, World
 
 VALUES = 20_000  # so many different ones a column may get
 NULLS = 0.12
+LARGE = 0.04  # of the texts are stored apart from their rows, and left out of the log while they do not change
 
 
 class Content:
@@ -39,9 +40,10 @@ class Content:
         return self._insert([self._new()])
 
     def update(self) -> sql.Composed:
-        """Other values in a row."""
+        """Other values in some columns of a row: a large one that stays is not in the log."""
         number, mark = self._any()
-        changed = self.world.columns[len(self.world.key) : -1]
+        others = self.world.columns[len(self.world.key) : -1]
+        changed = self._random.sample(others, self._random.randint(1, len(others)))
         return self._set(number, mark, [(column, self._value(column)) for column in changed])
 
     def delete(self) -> sql.Composed:
@@ -117,6 +119,8 @@ class Content:
         kind, random = column.of, self._random
         if random.random() < NULLS:
             return None
+        if kind.name == "text" and random.random() < LARGE:
+            return random.randbytes(4500).hex()
         if kind.few and random.random() < 0.8:
             return random.choice(kind.few)[0]
         return kind.key(random.randrange(min(kind.bounded, VALUES)))

@@ -66,7 +66,7 @@ def identity(number: int) -> str:
 def moment(number: int) -> str:
     """A moment, every eleventh long ago or far away."""
     if number % 11 == 0:
-        return f"{number + 1:04d}-03-04 05:06:07 BC"
+        return f"{number % 4000 + 1:04d}-03-04 05:06:07.{number:06d} BC"
     return f"{2000 + number % 60}-04-03 {number % 24:02d}:{number // 24 % 60:02d}:07.{number:06d}"
 
 

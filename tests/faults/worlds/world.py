@@ -39,6 +39,15 @@ SETTINGS: Sequence[tuple[str, str]] = (
     ("default_transaction_deferrable", "on"), ("row_security", "off"),
 )  # fmt: skip
 TEXTUAL = 5  # of them
+# Types whose text they change
+SENSITIVE = (
+    "timestamp with time zone",
+    "timestamp",
+    "date",
+    "interval",
+    "bytea",
+    "double precision",
+)
 # The same of a MariaDB, for all its sessions
 GLOBALS: Sequence[tuple[str, str]] = (
     ("sql_safe_updates", "1"), ("tx_read_only", "1"), ("sql_select_limit", "10"), ("autocommit", "0"),
@@ -140,6 +149,8 @@ class World(NamedTuple):
             _column(random.choice(offered), names, random.random() < 0.85)
             for _ in range(random.randint(1, 2))
         ]
+        if "line" in odd:
+            columns.append(_column(BY_NAME[random.choice(SENSITIVE)], names))
         columns += [_column(BY_NAME["text"], names), Column("note", "text", "note")]
         filters = _filters(random, columns, offered, names) if "filter" in odd else ()
         lines = ["source", "front"] if front == "postgres" else ["source"]
@@ -311,10 +322,10 @@ def _filters(
 def _settings(
     random: Random, known: Sequence[tuple[str, str]], some: bool, dropped: bool
 ) -> Settings:
-    """A few settings, or none; where a proxy drops what the agent asks for, such as change texts."""
+    """A few settings, or none; where a proxy drops what the agent asks for, those that change texts."""
     place = random.choice(("role", "database"))
     if dropped:
-        return Settings(place, dict(random.sample(known[:TEXTUAL], 3)))
+        return Settings(place, dict(known[:TEXTUAL]))
     if not some or not known:
         return Settings(place, {})
     return Settings(place, dict(random.sample(known, random.randint(1, 2))))
