@@ -38,6 +38,11 @@ SETTINGS: Sequence[tuple[str, str]] = (
     ("transform_null_equals", "on"), ("idle_session_timeout", "4s"), ("lock_timeout", "50ms"), ("work_mem", "64kB"), ("xmloption", "document"),
     ("default_transaction_deferrable", "on"), ("row_security", "off"),
 )  # fmt: skip
+EVERYDAY = (
+    "numeric",
+    "interval",
+    "citext",
+)  # types of keys with several spellings that units really have
 TEXTUAL = 5  # of them
 # Types whose text they change
 SENSITIVE = (
@@ -297,6 +302,7 @@ def _key(random: Random, offered: Sequence[Kind], names: _Names) -> list[Column]
     """One to three columns; the last one has enough values. Often it has values of several spellings, or a type of the unit's own."""
     large = [kind for kind in offered if kind.bounded > 20_000]
     spelled = [kind for kind in large if kind.respelled]
+    spelled += [kind for kind in spelled if kind.name in EVERYDAY] * 3
     own = [kind for kind in large if kind.made]
     last = random.choice(random.choices((spelled, own, large), (4, 3, 3))[0])
     parts = random.choices((1, 2, 3), (6, 3, 1))[0]
