@@ -86,7 +86,7 @@ def short(given: argparse.Namespace, named: Sequence[Bug]) -> bool:
         outcomes += around([schedule for schedule in kept if schedule.needs_ground])
         green = all_green(outcomes)
         if given.bugs != "none":
-            green = planted(real, BUGS, given.bugs == "search") and green
+            green = planted(real, BUGS, given.bugs == "search") and worlds.caught() and green
     return worlds.green(worlds.all_of(worlds.short())) and green
 
 

@@ -10,11 +10,13 @@ from psycopg import sql
 from tests.checker.likeness import Condition, compared, condition, connected
 from tests.conftest import fresh_database
 from tests.faults import __main__ as faults
+from tests.faults.bugs import ROOT
 from tests.faults.worlds import lanes, life
 from tests.faults.worlds.built import Servers
 from tests.faults.worlds.content import Content, type_of
 from tests.faults.worlds.kinds import KINDS, Kind
 from tests.faults.worlds.life import Told
+from tests.faults.worlds.planted import PLANTED, Planted
 from tests.faults.worlds.pooler import VERSION_3, startup
 from tests.faults.worlds.world import BENIGN, HOSTILE, Column, World, kept
 from tests.services.postgres import PostgresAddress
@@ -202,6 +204,14 @@ def test_what_was_found_is_shown_with_its_world_and_how_to_replay_it(
     assert "replay: python -m tests.faults --worlds 1 --first 2" in told
     assert "2/3 worlds as promised, 1 of them refused by name" in told
     assert faults.main(["--worlds", "1"]) == 0
+
+
+@pytest.mark.parametrize("one", PLANTED, ids=lambda one: one.bug.name)
+def test_each_planted_bug_fits_the_product_and_has_a_kept_world(one: Planted) -> None:
+    for file in {edit.file for edit in one.bug.edits}:
+        text = (ROOT / "agent" / file).read_text(encoding="utf-8")
+        compile(one.bug.patched(file, text), file, "exec")
+    assert one.world in {known.name for known in kept()}
 
 
 def test_worlds_that_found_a_fault_are_kept_and_run_each_time() -> None:

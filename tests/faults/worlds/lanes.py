@@ -1,5 +1,6 @@
 """Many worlds, some at a time, on shared servers; how they ended, told and kept."""
 
+import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from pathlib import Path
 from tests.faults.bugs import ROOT
 from tests.faults.worlds.built import Servers
 from tests.faults.worlds.life import Told, run
+from tests.faults.worlds.planted import PLANTED
 from tests.faults.worlds.world import FOLDER, VERSIONS, World, kept
 
 EVIDENCE = ROOT / "build" / "faults"
@@ -32,6 +34,23 @@ def all_of(worlds: Sequence[World], package: Path | None = None) -> list[Told]:
                 print(report(ended), flush=True)
     print(summary(told), flush=True)
     return told
+
+
+def caught() -> bool:
+    """Plants each bug that only a world finds, and runs the product on its kept world: something must speak."""
+    by_name = {one.name: one.world for one in kept()}
+    all_caught = True
+    with Servers() as servers:
+        servers.prepare([by_name[one.world] for one in PLANTED])
+        for one in PLANTED:
+            folder = EVIDENCE / one.bug.name
+            shutil.rmtree(folder, ignore_errors=True)
+            told = run(
+                servers, by_name[one.world], folder / "world", one.bug.plant(folder / "variant")
+            )
+            print(f"{one.bug.name}: {one.world} {told.verdict}", flush=True)
+            all_caught = all_caught and not told.green
+    return all_caught
 
 
 def short() -> list[World]:

@@ -154,7 +154,7 @@ class World(NamedTuple):
             _column(random.choice(offered), names, random.random() < 0.85)
             for _ in range(random.randint(1, 2))
         ]
-        if "line" in odd:
+        if odd & {"line", "settings"}:
             columns.append(_column(BY_NAME[random.choice(SENSITIVE)], names))
         columns += [_column(BY_NAME["text"], names), Column("note", "text", "note")]
         filters = _filters(random, columns, offered, names) if "filter" in odd else ()
@@ -334,7 +334,8 @@ def _settings(
         return Settings(place, dict(known[:TEXTUAL]))
     if not some or not known:
         return Settings(place, {})
-    return Settings(place, dict(random.sample(known, random.randint(1, 2))))
+    often = [*known, *known[:TEXTUAL]]
+    return Settings(place, dict(random.sample(often, random.randint(1, 2))))
 
 
 class Kept(NamedTuple):
