@@ -288,7 +288,10 @@ class Life:
             raise Over
         if verdict.oracles["O1"] or keys.missing or keys.extra or keys.doubled or keys.respelled:
             first = next((line for line in verdict.first if line.startswith("O1")), "")
-            self._found("P2", f"{when} the table is live, but {keys}. {first}")
+            self._found(
+                "P2",
+                f"{when} the table is live, and {verdict.oracles['O1']} rows differ: {keys}. {first}",
+            )
         others = [line for line in verdict.first if not line.startswith("O1")]
         if others:
             self._found("P3", f"{when}: {others[0]} ({dict(verdict.oracles)})")
