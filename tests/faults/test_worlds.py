@@ -21,7 +21,7 @@ from tests.faults.worlds.pooler import VERSION_3, startup
 from tests.faults.worlds.world import BENIGN, HOSTILE, Column, World, kept
 from tests.services.postgres import PostgresAddress
 
-WORLDS = [World.of(seed) for seed in range(1, 401)]
+WORLDS = [World.of(seed) for seed in range(1, 1201)]
 
 
 def test_the_same_seed_gives_the_same_world_and_a_file_gives_it_again() -> None:
@@ -218,4 +218,7 @@ def test_worlds_that_found_a_fault_are_kept_and_run_each_time() -> None:
     short = lanes.short()
     assert [one.world for one in kept()] == short[: len(kept())]
     assert len(short) == len(kept()) + lanes.FEW
+    page = (ROOT / "docs" / "RELIABILITY.md").read_text(encoding="utf-8")
+    for one in kept():
+        assert f"| `{one.name}` | {one.world.seed} | {one.found} |" in page
     assert life.WORDS.keys() >= {"P2", "P5", "P7"}
