@@ -28,7 +28,7 @@ def no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(faults, "servers", servers)
     monkeypatch.setattr(faults, "KEPT", ())
-    monkeypatch.setattr(lanes, "all_of", lambda *_: [])
+    monkeypatch.setattr(lanes, "all_of", lambda *_, **__: [])
     monkeypatch.setattr(lanes, "caught", lambda: True)
 
 

@@ -11,7 +11,7 @@ from tests.checker.likeness import Condition, compared, condition, connected
 from tests.conftest import fresh_database
 from tests.faults import __main__ as faults
 from tests.faults.bugs import ROOT
-from tests.faults.worlds import lanes, life
+from tests.faults.worlds import lanes
 from tests.faults.worlds.built import Servers
 from tests.faults.worlds.content import Content, type_of
 from tests.faults.worlds.kinds import KINDS, Kind
@@ -178,9 +178,10 @@ def test_what_a_world_may_be_refused_for_hangs_on_what_is_drawn() -> None:
     ).may_refuse
 
 
-def test_what_was_found_is_shown_with_its_world_and_how_to_replay_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of worlds start no server."""
+
     class NoServers(Servers):
         def __init__(self) -> None:
             """No server."""
@@ -191,11 +192,16 @@ def test_what_was_found_is_shown_with_its_world_and_how_to_replay_it(
         def close(self) -> None:
             """Nothing."""
 
+    monkeypatch.setattr(lanes, "Servers", NoServers)
+
+
+def test_what_was_found_is_shown_with_its_world_and_how_to_replay_it(
+    no_servers: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def run(servers: Servers, world: World, evidence: Path, package: Path | None) -> Told:
         found = {2: ["P7 is broken: 3 rows have left"]}.get(world.seed, [])
         return Told(world, found, refused="CONFIG_INVALID" if world.seed == 3 else "")
 
-    monkeypatch.setattr(lanes, "Servers", NoServers)
     monkeypatch.setattr(lanes, "run", run)
     assert faults.main(["--worlds", "3"]) == 1
     told = capsys.readouterr().out
@@ -214,11 +220,28 @@ def test_each_planted_bug_fits_the_product_and_has_a_kept_world(one: Planted) ->
     assert one.world in {known.name for known in kept()}
 
 
-def test_worlds_that_found_a_fault_are_kept_and_run_each_time() -> None:
-    short = lanes.short()
-    assert [one.world for one in kept()] == short[: len(kept())]
-    assert len(short) == len(kept()) + lanes.FEW
+def test_worlds_that_found_a_fault_are_kept_and_run_as_long_as_there_is_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[World] = []
+
+    def all_of(worlds: list[World], budget: float) -> list[Told]:
+        asked.extend(worlds)
+        assert budget == lanes.BUDGET
+        return []
+
+    monkeypatch.setattr(lanes, "all_of", all_of)
+    lanes.short()
+    known = [one.world for one in kept()]
+    assert len(asked) == len(known) + lanes.FEW
+    assert all(world in asked[: len(known)] for world in known)
     page = (ROOT / "docs" / "RELIABILITY.md").read_text(encoding="utf-8")
     for one in kept():
         assert f"| `{one.name}` | {one.world.seed} | {one.found} |" in page
-    assert life.WORDS.keys() >= {"P2", "P5", "P7"}
+
+
+def test_a_run_that_has_no_more_time_says_what_is_left(
+    no_servers: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lanes.all_of(WORLDS[:3], budget=-1.0) == []
+    assert "3 are left for a long run" in capsys.readouterr().out

@@ -1,9 +1,11 @@
 """Many worlds, some at a time, on shared servers; how they ended, told and kept."""
 
+import math
 import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from itertools import count, islice
 from pathlib import Path
 
@@ -16,23 +18,31 @@ from tests.faults.worlds.world import FOLDER, VERSIONS, World, kept
 EVIDENCE = ROOT / "build" / "faults"
 LANES = 2  # most of a world is waiting
 FEW = 3  # new worlds of a short run, beside the kept ones
+BUDGET = 60.0  # seconds of a short run after which no world begins: it takes a minute and a half at the most where nothing else runs
 
 
-def all_of(worlds: Sequence[World], package: Path | None = None) -> list[Told]:
-    """Runs worlds on the product, or on another copy of it. Each ends in a line; one with a finding shows the world as well."""
+def all_of(
+    worlds: Sequence[World], package: Path | None = None, budget: float = math.inf
+) -> list[Told]:
+    """Runs worlds on the product, or on another copy of it. Each ends in a line; one with a finding shows the world as well.
+
+    `budget`: seconds after which no further one begins; how many are left is told.
+    """
     began = time.monotonic()
     with Servers() as servers:
         servers.prepare(worlds)
         print(f"worlds: the servers run after {time.monotonic() - began:.0f} s", flush=True)
-        told = []
+
+        def one(world: World) -> Told | None:
+            if time.monotonic() - began > budget:
+                return None
+            ended = run(servers, world, EVIDENCE / name(world), package)
+            print(report(ended), flush=True)
+            return ended
+
         with ThreadPoolExecutor(LANES) as lanes:
-            jobs = lanes.map(
-                lambda world: run(servers, world, EVIDENCE / name(world), package), worlds
-            )
-            for ended in jobs:
-                told.append(ended)
-                print(report(ended), flush=True)
-    print(summary(told), flush=True)
+            told = [ended for ended in lanes.map(one, worlds) if ended is not None]
+    print(summary(told, len(worlds) - len(told)), flush=True)
     return told
 
 
@@ -53,10 +63,12 @@ def caught() -> bool:
     return all_caught
 
 
-def short() -> list[World]:
-    """The worlds of each `make faults`: every kept one, and the first seeds on the one PostgreSQL that has everything."""
+def short() -> list[Told]:
+    """The worlds of each `make faults`, as many as its time allows: another kept one begins each day, and the first seeds follow."""
+    known = [one.world for one in kept()]
+    first = datetime.now(UTC).timetuple().tm_yday % len(known)
     drawn = filter(lambda world: world.version == VERSIONS[0], map(World.of, count(1)))
-    return [*(one.world for one in kept()), *islice(drawn, FEW)]
+    return all_of([*known[first:], *known[:first], *islice(drawn, FEW)], budget=BUDGET)
 
 
 def name(world: World) -> str:
@@ -87,11 +99,14 @@ def report(told: Told) -> str:
     )
 
 
-def summary(told: Sequence[Told]) -> str:
-    """How many ended well, and in which way."""
+def summary(told: Sequence[Told], left: int = 0) -> str:
+    """How many ended well, and in which way; and how many had no time."""
     refused = sum(bool(one.refused) for one in told if one.green)
     green = sum(one.green for one in told)
-    return f"faults: {green}/{len(told)} worlds as promised, {refused} of them refused by name"
+    more = f"; {left} are left for a long run" if left else ""
+    return (
+        f"faults: {green}/{len(told)} worlds as promised, {refused} of them refused by name{more}"
+    )
 
 
 def green(told: Sequence[Told]) -> bool:
