@@ -107,7 +107,7 @@ class Filter(NamedTuple):
 class Settings(NamedTuple):
     """What somebody has set, for the agent's role or for the whole database (MariaDB: for the server)."""
 
-    place: str  # role or database
+    place: str  # role or database; of MariaDB server
     values: Mapping[str, str]
 
 
@@ -330,6 +330,7 @@ def _settings(
 ) -> Settings:
     """A few settings, or none; where a proxy drops what the agent asks for, those that change texts."""
     place = random.choice(("role", "database"))
+    place = "server" if known is GLOBALS else place
     if dropped:
         return Settings(place, dict(known[:TEXTUAL]))
     if not some or not known:
