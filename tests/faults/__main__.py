@@ -15,11 +15,20 @@ from tests.faults.field import Field, servers
 from tests.faults.schedule import KEPT, SCHEDULES, Schedule
 from tests.faults.shrink import fails_often, smaller
 from tests.faults.trial import Outcome, Servers, trial
+from tests.faults.worlds import lanes as worlds
+from tests.faults.worlds.world import World
+from tests.faults.worlds.world import kept as kept_worlds
 
 EVIDENCE = ROOT / "build" / "faults"
 LANES = 2  # trials at a time
 LOT = 10  # schedules of a kind that a long run does before it keeps them
-TURN: Sequence[ledger.Kind] = ("kill", "kill", "kill", "mixed")  # about as much time for each kind
+TURN: Sequence[ledger.Kind] = (
+    "kill",
+    "kill",
+    "kill",
+    "mixed",
+    "worlds",
+)  # about as much time for each kind
 ATTEMPTS = 3  # of a recorded seed: it replays the schedule, not the scheduling of the processors
 SEARCHED = 50  # schedules within which a planted bug must be caught
 
@@ -36,6 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
         green = replayed(given.schedule, variant)
     elif given.budget:
         green = long(began + 60 * given.budget)
+    elif given.world:
+        text = given.world.read_text(encoding="utf-8")
+        green = worlds.green(worlds.all_of([World.loads(text)], given.product))
+    elif given.worlds:
+        seeds = range(given.first, given.first + given.worlds)
+        green = worlds.green(worlds.all_of([World.of(seed) for seed in seeds], given.product))
     elif given.mixed:
         green = all_green(
             around([Schedule.mixed(seed) for seed in range(given.first, given.first + given.mixed)])
@@ -71,9 +86,9 @@ def short(given: argparse.Namespace, named: Sequence[Bug]) -> bool:
         )
         outcomes += around([schedule for schedule in kept if schedule.needs_ground])
         green = all_green(outcomes)
-        return (
-            planted(real, BUGS, given.bugs == "search") if given.bugs != "none" else True
-        ) and green
+        if given.bugs != "none":
+            green = planted(real, BUGS, given.bugs == "search") and worlds.caught() and green
+    return worlds.green(worlds.short()) and green
 
 
 def replayed(file: Path, variant: Bug | None) -> bool:
@@ -115,11 +130,19 @@ def shrunk(file: Path, variant: Bug | None) -> bool:
 
 
 def long(until: float) -> bool:
-    """Lots of new seeds, of both kinds in turn, until the time is over; each goes into the ledger. Stops at the first lot that is not green."""
-    green = True
+    """Lots of new seeds, of each kind in turn, until the time is over; each goes into the ledger. Stops at the first lot that is not green.
+
+    Before them come all worlds that are kept.
+    """
+    green = worlds.green(worlds.all_of([known.world for known in kept_worlds()]))
     while green and time.monotonic() < until:
         for kind in TURN:
             first = ledger.next_seed(kind)
+            if kind == "worlds":
+                told = worlds.all_of([World.of(seed) for seed in range(first, first + LOT)])
+                ledger.append(ledger.Lot.of_worlds(first, told))
+                green = worlds.green(told) and green
+                continue
             if kind == "kill":
                 with servers() as real:
                     outcomes = product(
@@ -148,11 +171,25 @@ def parser() -> argparse.ArgumentParser:
         help="instead: so many seeds whose servers and lines fail, too",
     )
     built.add_argument(
+        "--worlds",
+        type=int,
+        default=0,
+        metavar="N",
+        help="instead: so many seeds of worlds, that is schemas, settings, names and roles",
+    )
+    built.add_argument("--world", type=Path, metavar="FILE", help="instead: the world of a file")
+    built.add_argument(
+        "--product",
+        type=Path,
+        metavar="FOLDER",
+        help="with worlds: the folder of another copy of the product, for instance of an older version",
+    )
+    built.add_argument(
         "--budget",
         type=float,
         default=0,
         metavar="MINUTES",
-        help="instead: new seeds of both kinds for so long, into the ledger",
+        help="instead: new seeds of every kind for so long, into the ledger",
     )
     built.add_argument(
         "--bugs",

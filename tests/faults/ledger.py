@@ -11,10 +11,15 @@ from typing import Literal, NamedTuple, Self
 from tests.faults.bugs import ROOT
 from tests.faults.catches import PAGE
 from tests.faults.trial import Outcome
+from tests.faults.worlds.life import Told
 
 FILE = ROOT / "tests" / "faults" / "ledger.jsonl"
-Kind = Literal["kill", "mixed"]
-KINDS: dict[Kind, str] = {"kill": "failpoints", "mixed": "servers, lines, processes and failpoints"}
+Kind = Literal["kill", "mixed", "worlds"]
+KINDS: dict[Kind, str] = {
+    "kill": "failpoints",
+    "mixed": "servers, lines, processes and failpoints",
+    "worlds": "schemas, settings, names, roles",
+}
 _OWN = [f":!{file.relative_to(ROOT)}" for file in (FILE, PAGE)]  # for git: not these
 _TABLE = re.compile(r"^\| commit .*\n(?:\|.*\n)*", re.MULTILINE)
 
@@ -50,6 +55,21 @@ class Lot(NamedTuple):
             ),
             events=sum(outcome.events for outcome in outcomes),
             seconds=round(sum(outcome.seconds for outcome in outcomes)),
+        )
+
+    @classmethod
+    def of_worlds(cls, first: int, told: Sequence[Told]) -> Self:
+        """A lot of worlds; their faults are the processes that were killed."""
+        return cls(
+            commit=_commit(),
+            date=datetime.now(UTC).date().isoformat(),
+            kind="worlds",
+            first=first,
+            schedules=len(told),
+            green=sum(one.green for one in told),
+            faults=sum(one.world.killed != "none" for one in told),
+            events=sum(one.events for one in told),
+            seconds=round(sum(one.seconds for one in told)),
         )
 
 

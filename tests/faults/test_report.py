@@ -13,6 +13,7 @@ from tests.faults.batch import Batch
 from tests.faults.bugs import BUGS, Bug, Tier
 from tests.faults.schedule import Fault, Kept, Schedule, kept
 from tests.faults.trial import Outcome, Servers, keep
+from tests.faults.worlds import lanes
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresAddress
 
@@ -27,6 +28,8 @@ def no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(faults, "servers", servers)
     monkeypatch.setattr(faults, "KEPT", ())
+    monkeypatch.setattr(lanes, "all_of", lambda *_, **__: [])
+    monkeypatch.setattr(lanes, "caught", lambda: True)
 
 
 def results(

@@ -31,6 +31,8 @@ OPTIONS = (
     "--no-defaults", "--innodb-flush-log-at-trx-commit=2", "--innodb-log-file-size=48M", "--innodb-buffer-pool-size=64M", "--skip-name-resolve",
     "--sql-mode=", "--character-set-server=utf8mb4", "--collation-server=utf8mb4_general_ci", "--skip-log-bin", "--debug-no-sync",
 )  # fmt: skip
+# What a session of the tests' own must not take from the server's globals
+UNBOUND = "SET SESSION sql_select_limit = 18446744073709551615, max_join_size = 18446744073709551615, sql_safe_updates = 0, tx_read_only = 0"
 RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, TRIGGER"  # what docs/OPERATIONS.md grants
 
 
@@ -158,7 +160,7 @@ def connected(url: str | URL) -> Iterator[Any]:
     address = make_url(url)
     connection = pymysql.connect(
         host=address.host, port=address.port or 3306, user=address.username, password=address.password or "", database=address.database, autocommit=True,
-        charset="utf8mb4",
+        charset="utf8mb4", init_command=UNBOUND,
     )  # fmt: skip
     try:
         yield connection

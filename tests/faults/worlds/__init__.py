@@ -1,0 +1,1 @@
+"""Worlds: schemas, settings, names and roles that a seed draws, each run with the real product and judged."""

@@ -1,0 +1,27 @@
+"""Mistakes that only a world finds: in schedules the table is always the same, and nobody has set anything.
+
+Each names the kept world that must find it. Their edits follow the product's text, as those of tests/faults/bugs.py do.
+"""
+
+from typing import NamedTuple
+
+from tests.faults.bugs import Bug, Edit
+
+
+class Planted(NamedTuple):
+    """A planted bug, and the kept world that finds it."""
+
+    bug: Bug
+    world: str
+
+
+PLANTED: tuple[Planted, ...] = (
+    Planted(
+        Bug(
+            "time_zone_of_the_role",
+            "sessions take their time zone from what somebody has set for the role or the database",
+            (Edit("events/values.py", '    "TimeZone": "UTC",\n', ""),),
+        ),
+        "role-with-a-time-zone",
+    ),
+)
