@@ -32,7 +32,7 @@ CARELESS = {
     "foreign_key_checks": "0",
     "check_constraint_checks": "0",
     "unique_checks": "0",
-    "max_statement_time": "0.001",
+    "max_statement_time": "9",
     "sql_auto_is_null": "1",
     "max_sort_length": "64",
     "tx_isolation": "'SERIALIZABLE'",
