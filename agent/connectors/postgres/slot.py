@@ -24,7 +24,10 @@ _WAITED_FOR = """
     select p.gid, '(prepared)', p.prepared, 'prepared', age(p.transaction) from pg_catalog.pg_prepared_xacts p
     order by age desc limit 10"""
 _TICK = 0.25
-_CANCEL_SECONDS = 10.0  # for the server to answer a cancel
+_CANCEL_SECONDS, _CANCEL_AGAIN = (
+    10.0,
+    1.0,
+)  # for the server to answer a cancel; until it is asked again
 
 
 class WaitedFor(NamedTuple):
@@ -108,12 +111,18 @@ def _wait(pgconn: PGconn, timeout: float) -> bool:
 
 
 def _cancel(replication: psycopg.Connection[Any]) -> None:
-    """Asks the server to stop; one that does not answer is left, and the slot with it is not made: it is ephemeral until it is complete."""
-    with suppress(psycopg.Error):
-        replication.cancel_safe(timeout=_CANCEL_SECONDS)
-    if not _wait(replication.pgconn, _CANCEL_SECONDS):
-        replication.close()
-        raise psycopg.OperationalError("CREATE_REPLICATION_SLOT: no answer to a cancel")
+    """Asks the server to stop; one that does not answer is left, and the slot with it is not made: it is ephemeral until it is complete.
+
+    It is asked again and again: a cancel that comes before the server has read its command cancels nothing.
+    """
+    deadline = time.monotonic() + _CANCEL_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(psycopg.Error):
+            replication.cancel_safe(timeout=_CANCEL_SECONDS)
+        if _wait(replication.pgconn, _CANCEL_AGAIN):
+            return
+    replication.close()
+    raise psycopg.OperationalError("CREATE_REPLICATION_SLOT: no answer to a cancel")
 
 
 def drop(replication: psycopg.Connection[Any], settings: SourceSettings, slot: str) -> None:
