@@ -200,7 +200,8 @@ class World(NamedTuple):
     def may_refuse(self) -> frozenset[str]:
         """Codes that are an answer to this world: the promise is that nothing goes wrong in silence."""
         codes: set[str] = set()
-        if any(self.columns[condition.column].of.respelled for condition in self.filters):
+        tested = [self.columns[condition.column].of for condition in self.filters]
+        if any(kind.respelled or "EXTENSION" in "".join(kind.made) for kind in tested):
             codes.update(OF_FILTERS)
         if self.made or set(self.upon) & set(HOSTILE):
             codes.update(OF_FRONT)
