@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from agent.errors import (
     FrontDamaged,
-    FrontUnfit,
     FrontUnreachable,
     NotInitialised,
 )
@@ -274,7 +273,7 @@ def test_what_is_no_database(tmp_path: Path) -> None:
     with pytest.raises(NotInitialised):
         opened(tmp_path / "empty")
     (tmp_path / "folder/front.db").mkdir(parents=True)
-    with pytest.raises(FrontUnfit, match="unable to open"):
+    with pytest.raises(FrontUnreachable, match="unable to open"):
         opened(tmp_path / "folder")
 
 

@@ -287,6 +287,11 @@ ROWS = st.tuples(
 )
 
 
+NOT_NATIVE = {
+    "0044-03-15 BC", "10000-01-01", "infinity", "0001-12-31 23:59:59.999999+00 BC", "-infinity", "-0", "NaN", "Infinity", "-Infinity",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgres", "mariadb"])
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -298,6 +303,8 @@ def test_any_row_round_trips(
     """What is written is read back, for values of every form, byte for byte."""
     if fronts.kind != kind:
         return
+    if kind == "mariadb":  # whose own types refuse some: tests/front/test_native_types.py
+        row = (row[0], *(None if value in NOT_NATIVE else value for value in row[1:]))
     front = fronts.new()
     front.open("nonce")
     write(front, PLAIN, {(row[0],): put(row)})

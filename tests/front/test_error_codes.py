@@ -24,7 +24,7 @@ POSTGRES = {
     LoginRefused: ["28P01", "28000", "3D000"],
     FrontBusy: ["40001", "40P01", "53100", "53200", "53300", "55P03", "57014", "58030", "25P03", "25P04"],
     FrontUnfit: ["25006", "26000", "55P02", "F0000", "XX000"],
-    FrontDamaged: ["XX001", "XX002"],
+    FrontDamaged: ["XX001", "XX002", "58P01"],
     FrontTableWrong: ["0A000", "42501", "42703", "42P01", "55000"],
     RowRefused: ["22001", "22P02", "23502", "23503", "23505", "23514", "44000", "54000", "P0001", "U0001"],
 }  # fmt: skip
@@ -32,7 +32,7 @@ SQLITE = {
     FrontUnreachable: ["SQLITE_CANTOPEN"],
     FrontBusy: ["SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_NOMEM", "SQLITE_IOERR", "SQLITE_IOERR_FSYNC", "SQLITE_BUSY_SNAPSHOT"],
     FrontUnfit: ["SQLITE_READONLY", "SQLITE_READONLY_DBMOVED", "SQLITE_PERM"],
-    FrontDamaged: ["SQLITE_CORRUPT", "SQLITE_NOTADB"],
+    FrontDamaged: ["SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CORRUPT_INDEX"],
     RowRefused: [
         "SQLITE_CONSTRAINT_CHECK", "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_TRIGGER", "SQLITE_TOOBIG", "SQLITE_MISMATCH",
     ],
