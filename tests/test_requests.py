@@ -37,6 +37,7 @@ EQUAL = {
     "missing": 0,
     "different": 0,
     "extra": 0,
+    "counted": [4321, 4321],
     "differences": [],
 }
 DIFFERENT = {**EQUAL, "equal": 4320, "missing": 1, "extra": 1, "differences": DIFFERENCES}
