@@ -221,7 +221,7 @@ class Reconciler:
                 after,
                 run.limit,
                 keys,
-                resource.kept if counting else None,
+                resource.criteria if counting else None,
             )
         )
 
