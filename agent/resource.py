@@ -164,7 +164,7 @@ class Resource:
         places = [column.name for column in self.reading]
         self.criteria = tuple(criteria)
         self._tests = [
-            (places.index(criterion.column), test_of(criterion)) for criterion in criteria
+            (places.index(criterion.column), passing(criterion)) for criterion in criteria
         ]
         self.key = tuple(settings.columns.index(name) for name in table.key)
         names = [settings.shared_name(name) for name in settings.columns]
@@ -321,7 +321,7 @@ def plainest(text: str, spelling: Spelling) -> str:
     return _NORMAL[spelling](text)
 
 
-def test_of(criterion: Criterion) -> Callable[[str | None], bool]:
+def passing(criterion: Criterion) -> Callable[[str | None], bool]:
     """The condition as a test of a value."""
     wanted, texts = criterion.wanted, criterion.texts
     if texts is None:

@@ -17,7 +17,7 @@ from agent.events.changes import (
 )
 from agent.events.lines import line_of
 from agent.front.base import Stored
-from agent.resource import Criterion, Key, SourceTable, test_of
+from agent.resource import Criterion, Key, SourceTable, passing
 
 
 class MemorySource:
@@ -93,7 +93,7 @@ class MemorySource:
         rows = self.held.get((ask.table.schema, ask.table.table), {})
         if ask.counted is not None:
             count = sum(
-                all(test_of(one)(row[one.column]) for one in ask.counted) for row in rows.values()
+                all(passing(one)(row[one.column]) for one in ask.counted) for row in rows.values()
             )
             return Page(ask.token, [], ask.limit, False, count, self.snapshot)
         past = sorted(key for key in rows if ask.after is None or key > ask.after)[: ask.limit]

@@ -34,7 +34,7 @@ from agent.front.base import Copy, Request, Stored
 from agent.front.memory import Durable, MemoryFront, empty_store
 from agent.front.outbox import OutboxEvent, frames
 from agent.pipeline import Capture
-from agent.resource import SourceTable, test_of
+from agent.resource import SourceTable, passing
 from tests.pipeline.model import RELATIONS, catalogued, settings
 
 KEYS, PAGE, STEPS, ENDLESS = 8, 3, 60, 4000
@@ -256,7 +256,7 @@ class LateSource(MemorySource):
         rows = self.visible()
         if ask.counted is not None:
             total = sum(
-                all(test_of(one)(row[("state", "big").index(one.column)]) for one in ask.counted)
+                all(passing(one)(row[("state", "big").index(one.column)]) for one in ask.counted)
                 for row in rows.values()
             )
             self._page = Page(ask.token, [], ask.limit, False, total, self._snapshot())

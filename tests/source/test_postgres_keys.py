@@ -11,7 +11,7 @@ from agent.connectors.postgres import catalogue
 from agent.connectors.postgres.pages import PageReader
 from agent.errors import Suspend
 from agent.preflight import source_facts, table_checks
-from agent.resource import Criterion, Key, SourceTable, test_of
+from agent.resource import Criterion, Key, SourceTable, passing
 from tests.source.conftest import PostgresBusiness
 from tests.source.test_postgres_pages import asking, described, rows_of
 from tests.waiting import Hopeless, eventually
@@ -298,7 +298,7 @@ def test_those_are_counted_that_the_row_function_keeps(
     places = [column.name for column in table.columns]
     for name, criteria in FILTERS.items():
         wanted = sum(
-            all(test_of(one)(row[places.index(one.column)]) for one in criteria) for row in rows
+            all(passing(one)(row[places.index(one.column)]) for one in criteria) for row in rows
         )
         assert page_of(reader, asking(table, counted=criteria)).total == wanted, name
     reader.close()
