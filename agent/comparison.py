@@ -33,6 +33,8 @@ def report(answer: Answer, show_keys: bool) -> dict[str, Any]:
             "resource": answer.resource,
             "state": answer.report["state"],
             **dict.fromkeys(_COUNTS),
+            "source_rows": None,
+            "front_rows": None,
             "differences": [],
         }
     found = answer.report
@@ -40,19 +42,22 @@ def report(answer: Answer, show_keys: bool) -> dict[str, Any]:
         {"kind": d["kind"], "key": d["key"] if show_keys else d["hash"]}
         for d in found["differences"]
     ]
+    source, front = found.get("counted") or (None, None)
     return {
         "resource": answer.resource,
         "state": "compared",
         **{name: found[name] for name in _COUNTS},
+        "source_rows": source,
+        "front_rows": front,
         "differences": named,
     }
 
 
 def equal(found: dict[str, Any]) -> bool:
-    """Whether a table was compared and no row differs."""
-    return found["state"] == "compared" and not (
-        found["missing"] or found["different"] or found["extra"]
-    )
+    """Whether a table was compared, no row differs, and both sides were counted and have as many rows as each other."""
+    counted = found["source_rows"] is not None and found["source_rows"] == found["front_rows"]
+    differs = found["missing"] or found["different"] or found["extra"]
+    return found["state"] == "compared" and counted and not differs
 
 
 def render(reports: list[dict[str, Any]]) -> Group:
@@ -66,8 +71,25 @@ def render(reports: list[dict[str, Any]]) -> Group:
         for found in reports
         for d in found["differences"]
     ]
+    lines[:0] = [Text(_miscounted(found)) for found in reports if _counts_differ(found)]
     return Group(
         table, *(Text(_skipped(found)) for found in reports if found["state"] != "compared"), *lines
+    )
+
+
+def _counts_differ(found: dict[str, Any]) -> bool:
+    return bool(found["source_rows"] != found["front_rows"])
+
+
+def _miscounted(found: dict[str, Any]) -> str:
+    text = mark(
+        "{resource}: the business database has {source} rows to share, the front-end table {front}"
+    )
+    return translate(
+        text,
+        resource=found["resource"],
+        source=f"{found['source_rows']:,}",
+        front=f"{found['front_rows']:,}",
     )
 
 

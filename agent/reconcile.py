@@ -19,12 +19,23 @@ from typing import Any, cast
 from agent import failpoints
 from agent.config import ReconcileSettings
 from agent.connectors.base import Ask, Page, Source
-from agent.errors import Suspend, TooManyDeletes, stored
+from agent.errors import RowsMiscounted, Suspend, TooManyDeletes, stored
 from agent.events.changes import UNCHANGED, HighPosition, Row, Snapshot
 from agent.events.lines import row_of
 from agent.front.applier import Applier, Differences
-from agent.front.base import EXTRAS, HOLES, KNOWN, PAGES, TOPIC, WITHHELD, Copy, Front, Request
-from agent.front.window import Window
+from agent.front.base import (
+    COUNT,
+    EXTRAS,
+    HOLES,
+    KNOWN,
+    PAGES,
+    TOPIC,
+    WITHHELD,
+    Copy,
+    Front,
+    Request,
+)
+from agent.front.window import Count, Window
 from agent.resource import FrontRow, Key, Resource
 
 log = logging.getLogger(__name__)
@@ -57,6 +68,7 @@ class Run:
     unsure: set[Key] = field(default_factory=set)  # of a verify: keys to look up in the end
     equal: int = 0
     shown: list[dict[str, str]] = field(default_factory=list)
+    counted: tuple[int, int] | None = None  # rows to share at the source, rows in the front end
 
     @property
     def again(self) -> bool:
@@ -64,9 +76,16 @@ class Run:
         return self.copy.phase == WITHHELD or (self.copy.republish and self.copy.phase == PAGES)
 
     @property
-    def differences(self) -> int:
-        """How many rows differed so far."""
-        return self.copy.missing + self.copy.different + self.copy.extra
+    def unequal(self) -> bool:
+        """Whether a row has differed, or the numbers of rows do."""
+        copy = self.copy
+        return self.miscounted or copy.missing + copy.different + copy.extra > 0
+
+    @property
+    def miscounted(self) -> bool:
+        """Whether source and front end were counted and do not have as many rows as each other."""
+        source, front = self.counted or (0, 0)
+        return source != front
 
     def report(self) -> dict[str, Any]:
         """What a command is told."""
@@ -84,6 +103,7 @@ class Run:
             "looked_up": copy.looked_up,
             **counts,
             "withheld": self.withheld,
+            "counted": list(self.counted or ()),
             "differences": self.shown,
         }
 
@@ -155,11 +175,13 @@ class Reconciler:
             if not (self._window[1].broken or self._window[1].overflown):
                 return
             self._drop(
-                "the table was emptied"
+                "the table was emptied, or a row lacks values"
                 if self._window[1].broken
                 else "too many changes came meanwhile"
             )
         self.run = run = self._next()
+        if run is not None and run.copy.phase == COUNT and self._holes(run):
+            run.copy = run.copy._replace(phase=HOLES)  # and counted then
         if run is not None and self._calm(run):
             if not run.copy.began_us:
                 self._begin(run)
@@ -175,7 +197,12 @@ class Reconciler:
     def _ask(self, run: Run, after: Key | None, must_see: Collection[int]) -> None:
         """Opens a window, in which the stream's changes of the table are remembered, and asks for rows that show everything before it."""
         token, resource = str(uuid.uuid4()), run.resource
-        window = Window(resource.name, self._settings.window_bytes)
+        counting = run.copy.phase == COUNT
+        window = (
+            self._count(resource)
+            if counting
+            else Window(resource.name, self._settings.window_bytes)
+        )
         self._window, self._applier.window = (token, window), window
         columns = (
             tuple(resource.columns[i] for i in resource.key)
@@ -194,8 +221,14 @@ class Reconciler:
                 after,
                 run.limit,
                 keys,
+                resource.criteria if counting else None,
             )
         )
+
+    def _count(self, resource: Resource) -> Count:
+        """A window in which rows are counted; only between source transactions, where the front end stands at a commit."""
+        front = self._front.count(resource.target)
+        return Count(resource.name, self._settings.window_bytes, front)
 
     def reached(self, high: HighPosition) -> None:
         """The stream has come to a high position: a page that still counts is merged, inside the source transaction that marks its end."""
@@ -246,6 +279,9 @@ class Reconciler:
 
     def _merge(self, run: Run, window: Window, page: Page) -> None:
         """Finds the differences, counts them, and takes them away where it is a repair."""
+        if isinstance(window, Count):
+            self._compare_counts(run, window, page)
+            return
         resource = run.resource
         rows, stands = self._compared(run, page)
         found = Differences()
@@ -278,7 +314,7 @@ class Reconciler:
                 resource,
                 found,
                 rows,
-                free=run.copy.phase == PAGES and self._front.same_order(resource.target),
+                free=run.copy.phase == PAGES and self._same_order(resource),
             )
 
     def _compared(self, run: Run, page: Page) -> tuple[dict[Key, Row | None], dict[Key, FrontRow]]:
@@ -293,7 +329,7 @@ class Reconciler:
             run.unsure.difference_update(run.keys)
             return {key: read.get(key) for key in run.keys}, self._front.fetch(target, run.keys)
         ours, theirs = page.lines, None
-        if self._front.same_order(target):
+        if self._same_order(resource):
             theirs = self._front.lines(
                 target, run.copy.mark, resource.key_of(row_of(ours[-1])) if page.more else None
             )
@@ -309,6 +345,20 @@ class Reconciler:
             return rows, self._front.fetch(target, list(rows))
         stands = {resource.key_of(row): row for row in map(row_of, theirs)}
         return dict.fromkeys(stands) | rows, stands
+
+    def _same_order(self, resource: Resource) -> bool:
+        """Whether pages come in the order of the front end's keys: not where the key's own index has an order of its own."""
+        plain = all(how.plain for how in resource.table.order)
+        return plain and self._front.same_order(resource.target)
+
+    def _compare_counts(self, run: Run, window: Count, page: Page) -> None:
+        """Raises RowsMiscounted where a repair did not make the numbers of rows equal; of a verify it is reported."""
+        assert page.total is not None, "rows were to be counted"
+        run.counted = page.total, window.expected(page.snapshot)
+        source, front = run.counted
+        log.info("rows_counted resource=%s source=%d front=%d", run.resource.name, source, front)
+        if run.repair and run.miscounted:
+            raise RowsMiscounted(resource=run.resource.name, source=source, front=front)
 
     def _guard(self, run: Run) -> None:
         """Raises TooManyDeletes before a wrong source or filter empties the front end."""
@@ -374,7 +424,7 @@ class Reconciler:
             copy = copy._replace(mark=run.resource.key_of(row_of(page.lines[-1])))
         elif copy.phase == PAGES:
             copy = copy._replace(
-                phase=self._past_extras(copy) if self._front.same_order(target) else EXTRAS,
+                phase=self._past_extras(copy) if self._same_order(run.resource) else EXTRAS,
                 mark=None,
             )
         elif copy.phase in (EXTRAS, WITHHELD) and run.keys:
@@ -404,10 +454,12 @@ class Reconciler:
                     len(run.topic_keys) - len(run.keys),
                 )
             copy = copy if run.topic_keys else copy._replace(phase=HOLES, mark=None)
+        counted = copy.phase == COUNT
         if copy.phase == HOLES:
             run.keys = list(self._holes(run))[: run.limit]
+            copy = copy if run.keys or not copy.whole else copy._replace(phase=COUNT)
         run.copy = copy
-        if copy.phase == HOLES and not run.keys:
+        if counted or (copy.phase == HOLES and not run.keys):
             self._finish(run)
         elif run.repair:
             self._applier.move(run.resource.name, copy)
@@ -434,7 +486,7 @@ class Reconciler:
             self._applier.move(run.resource.name, None)
         elif run.rewritten is not None:
             self._front.keep_fingerprint(run.resource.name, run.rewritten)
-            if run.differences:
+            if run.unequal:
                 self._applier.move(run.resource.name, KNOWN)
         if run.request is not None:
             self._front.answer(run.request.id, "done", run.report())
@@ -495,18 +547,29 @@ class Reconciler:
             self._front.answer(request.id, "running", {})
             self._verifies.append(Run(resource, KNOWN, repair=False, request=request))
         else:
-            if not copying:
-                phase = WITHHELD if request.kind == "retry" else PAGES
-                self._applier.copies[name] = KNOWN._replace(
-                    phase=phase, allow_deletes=request.allow_deletes
-                )
-                self._front.start_copy(name, self._applier.copies[name])
+            if not copying or (
+                request.kind == "reconcile" and not self._applier.copies[name].whole
+            ):
+                self._begin_anew(name, request)
             self._front.answer(request.id, "running", {})
             if self.run is not None and self.run.repair and self.run.resource.name == name:
                 self.run.request = request
             else:
                 self._requests[name] = request
         return False
+
+    def _begin_anew(self, name: str, request: Request) -> None:
+        """A table that is live, or of which only some keys were being read again, goes through all phases (retry: the withheld rows only)."""
+        if self.run is not None and self.run.repair and self.run.resource.name == name:
+            self._drop("every row is compared instead")
+            self.run = None
+        retry = request.kind == "retry"
+        self._applier.copies[name] = KNOWN._replace(
+            phase=WITHHELD if retry else PAGES,
+            allow_deletes=request.allow_deletes,
+            whole=not retry,
+        )
+        self._front.start_copy(name, self._applier.copies[name])
 
     def verify(self, name: str, rewritten: Mapping[str, str]) -> None:
         """A table was rewritten, nobody knows how: it is verified, and copied anew if it differs."""

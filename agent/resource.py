@@ -22,6 +22,7 @@ from agent.events.values import Element, Form
 
 FrontRow = tuple[str | None, ...]  # shared columns in order, PostgreSQL's text, complete
 Key = tuple[str, ...]
+Named = tuple[str, str]  # schema and name of a type, an operator or a collation
 
 
 class SourceColumn(NamedTuple):
@@ -36,6 +37,26 @@ class SourceColumn(NamedTuple):
     generated: str  # pg_attribute.attgenerated: '', s or v
     elements: tuple[Element, ...] = ()  # of an array; see values.form
     money_digits: int = 2  # after the point of money in this database
+    named: Named = ("", "")  # the base type: its schema and its own name
+
+
+class KeyOrder(NamedTuple):
+    """How the key's own index orders one of its columns: the operators of its operator class.
+
+    Each stands with its schema, since the bare name may mean another operator, or none, to the agent's session.
+    """
+
+    equal: Named
+    less: Named
+    more: Named
+    at_least: Named
+    collation: Named | None = None  # of the index, where it is not the column's
+    enum: bool = False  # the operators are those of all enums
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is the order of a type of PostgreSQL itself, as another database has it too."""
+        return self.less == ("pg_catalog", "<") and self.collation is None
 
 
 class SourceTable(NamedTuple):
@@ -49,6 +70,17 @@ class SourceTable(NamedTuple):
     identity: str  # pg_class.relreplident
     partitioned: bool = False
     deferrable: bool = False  # the key: rows may share one until their transaction ends; only under REPLICA IDENTITY FULL
+    order: tuple[KeyOrder, ...] = ()  # of the key's columns
+
+    @property
+    def key_schemas(self) -> list[str]:
+        """The schemas that a statement must name to look for keys, but PostgreSQL's own."""
+        types = {column.name: column.named for column in self.columns}
+        named: list[Named | None] = [types[name] for name in self.key]
+        for order in self.order:
+            named += [order.equal, order.less, order.more, order.at_least, order.collation]
+        schemas = {name[0] for name in named if name is not None}
+        return sorted(schemas - {"", "pg_catalog"})
 
 
 class FrontColumn(NamedTuple):
@@ -131,7 +163,9 @@ class Resource:
         )
         places = [column.name for column in self.reading]
         self.criteria = tuple(criteria)
-        self._tests = [(places.index(criterion.column), _test(criterion)) for criterion in criteria]
+        self._tests = [
+            (places.index(criterion.column), passing(criterion)) for criterion in criteria
+        ]
         self.key = tuple(settings.columns.index(name) for name in table.key)
         names = [settings.shared_name(name) for name in settings.columns]
         schema, _, target = settings.target_name.rpartition(".")
@@ -287,7 +321,8 @@ def plainest(text: str, spelling: Spelling) -> str:
     return _NORMAL[spelling](text)
 
 
-def _test(criterion: Criterion) -> Callable[[str | None], bool]:
+def passing(criterion: Criterion) -> Callable[[str | None], bool]:
+    """The condition as a test of a value."""
     wanted, texts = criterion.wanted, criterion.texts
     if texts is None:
         return lambda value: (value is None) == wanted

@@ -37,6 +37,7 @@ EQUAL = {
     "missing": 0,
     "different": 0,
     "extra": 0,
+    "counted": [4321, 4321],
     "differences": [],
 }
 DIFFERENT = {**EQUAL, "equal": 4320, "missing": 1, "extra": 1, "differences": DIFFERENCES}
@@ -141,6 +142,7 @@ def test_differences_end_with_1_and_keys_are_hashes(
         assert 'person: extra {"id":"张三"}' in out
         code, out, _ = run(capsys, config, "verify", "person", "--json")
     counts = {"rows": 4321, "equal": 4320, "missing": 1, "different": 0, "extra": 1}
+    counts |= {"source_rows": 4321, "front_rows": 4321}
     named = [
         {"kind": "missing", "key": "0123456789abcdef"},
         {"kind": "extra", "key": "fedcba9876543210"},
@@ -190,6 +192,18 @@ def test_a_repair_ends_with_0(
     ]
     assert code == 0
     assert "permit: missing 0123456789abcdef" in out
+
+
+def test_unequal_numbers_of_rows_are_a_difference(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Though no row was found to differ; and so is a comparison that has not counted."""
+    with service(config, lambda _: [("done", {**EQUAL, "counted": [5000, 4321]})]):
+        code, out, _ = run(capsys, config, "verify", "person")
+    assert code == 1
+    assert "person: the business database has 5,000 rows to share, the front-end table 4,321" in out
+    with service(config, lambda _: [("done", {**EQUAL, "counted": []})]):
+        assert run(capsys, config, "verify", "person")[0] == 1
 
 
 def test_a_table_goes_on(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,10 @@ from agent.resource import Criterion, Key, SourceColumn, SourceTable
 
 
 class Ask(NamedTuple):
-    """Rows to read in one snapshot: the page after `after` in the order of the key's index, or the rows under `keys`."""
+    """Rows to read in one snapshot: the page after `after` in the order of the key's index, or the rows under `keys`.
+
+    Or, where `counted` stands, no row is read: the rows that meet all its conditions are counted, whatever index there is.
+    """
 
     token: str  # comes back as HighPosition in the stream
     resource: str
@@ -21,6 +24,7 @@ class Ask(NamedTuple):
     after: Key | None = None
     limit: int = 0
     keys: Sequence[Key] | None = None
+    counted: Sequence[Criterion] | None = None
 
     def serves(self, snapshot: Snapshot) -> bool:
         """Whether the rows may be read in this snapshot."""
@@ -34,6 +38,10 @@ class Page(NamedTuple):
     lines: list[bytes]
     limit: int  # the page was cut after so many rows: smaller than asked for where they were too large or the server too slow
     more: bool  # rows may follow
+    # Where rows were to be counted: how many there are, and the snapshot that saw them (None: it sees every transaction
+    # that comes before the high position)
+    total: int | None = None
+    snapshot: Snapshot | None = None
 
 
 class Fingerprint(NamedTuple):

@@ -17,7 +17,7 @@ from agent.events.changes import (
 )
 from agent.events.lines import line_of
 from agent.front.base import Stored
-from agent.resource import Criterion, Key, SourceTable
+from agent.resource import Criterion, Key, SourceTable, passing
 
 
 class MemorySource:
@@ -78,19 +78,29 @@ class MemorySource:
             or (self.snapshot is not None and not ask.serves(self.snapshot))
         ):
             return
-        rows = self.held.get((ask.table.schema, ask.table.table), {})
-        past = sorted(key for key in rows if ask.after is None or key > ask.after)[: ask.limit]
-        keys = past if ask.keys is None else [key for key in ask.keys if key in rows]
-        lines = [line_of([rows[key][column.name] for column in ask.columns]) for key in keys]
-        self._page = Page(ask.token, lines, ask.limit, ask.keys is None and len(lines) == ask.limit)
+        page = self._read(ask)
+        self._page = page
         at = max(_end(self.log[-1]) if self.log else 0, self.acknowledged) + 8
         self.log.append(
             [
                 Begin(at & 0xFFFFFFFF, at, at),
-                HighPosition(ask.token),
+                HighPosition(page.token),
                 Commit(at & 0xFFFFFFFF, at + 8, at),
             ]
         )
+
+    def _read(self, ask: Ask) -> Page:
+        rows = self.held.get((ask.table.schema, ask.table.table), {})
+        if ask.counted is not None:
+            count = sum(
+                all(passing(one)(row[one.column]) for one in ask.counted) for row in rows.values()
+            )
+            return Page(ask.token, [], ask.limit, False, count, self.snapshot)
+        past = sorted(key for key in rows if ask.after is None or key > ask.after)[: ask.limit]
+        keys = past if ask.keys is None else [key for key in ask.keys if key in rows]
+        lines = [line_of([rows[key][column.name] for column in ask.columns]) for key in keys]
+        more = ask.keys is None and len(lines) == ask.limit
+        return Page(ask.token, lines, ask.limit, more)
 
     def page(self) -> Page | None:
         """See Source.page."""

@@ -6,7 +6,7 @@ AgentError
 │   ├── SlotBusy, SlowLine, HangingTransaction
 │   └── LoginRefused (waits up to 60 s between attempts)
 ├── Suspend .......... this table alone stops; the others go on
-│   ├── TableChanged, RowRefused, TableUnpublished, ReadRefused, TooManyDeletes, FrontTableWrong
+│   ├── TableChanged, RowRefused, TableUnpublished, ReadRefused, TooManyDeletes, RowsMiscounted, FrontTableWrong
 │   └── TopicLost, PartitionsChanged
 └── Halt ............. the agent exits 78 and systemd leaves it down
     ├── ConfigInvalid, SecretMissing, ListenRefused, NotInitialised, InitRefused
@@ -64,6 +64,7 @@ from agent.errors.suspensions import (
     PartitionsChanged,
     ReadRefused,
     RowRefused,
+    RowsMiscounted,
     TableChanged,
     TableUnpublished,
     TooManyDeletes,
@@ -99,6 +100,7 @@ __all__ = [
     "RequestRefused",
     "Retry",
     "RowRefused",
+    "RowsMiscounted",
     "SecretMissing",
     "ServiceAway",
     "SlotAdvanced",

@@ -28,6 +28,18 @@ class TooManyDeletes(Suspend):
     )
 
 
+class RowsMiscounted(Suspend):
+    """A copy has gone through all its phases, and the front end does not hold as many rows as the source."""
+
+    code = "ROWS_MISCOUNTED"
+    summary = mark(
+        "{resource}: after the comparison the front-end table has {front} rows, the business database {source} to share"
+    )
+    hint = mark(
+        "Find out which rows the front-end table merges or drops (docs/OPERATIONS.md, ROWS_MISCOUNTED), then `sync-agent resume {resource}`."
+    )
+
+
 class TableChanged(Suspend):
     """The source table no longer fits the configuration or the front-end table."""
 

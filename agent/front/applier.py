@@ -27,7 +27,7 @@ from agent.front.base import HOLES, KNOWN, PAGES, CommitMark, Copy, Front, Progr
 from agent.front.framing import Framing
 from agent.front.occupancy import Occupancy, Place, shared
 from agent.front.rows import Rows
-from agent.front.window import Window, filled
+from agent.front.window import Count, Window, filled
 from agent.resource import Binding, FrontRow, Key, Resource
 
 FLUSH_MESSAGES = 4_000
@@ -183,17 +183,17 @@ class Applier:
                 continue
             resource = binding.resource
             keys = []
+            counting = self._counting(resource) is not None
             wanting = resource.filtered or (resource.complete and not message.old_complete)
             if resource.table.deferrable:
                 keys = [place[0] for place in _places(binding, message) if place is not None]
             elif message.op != "I" and (
-                wanting or (message.new is not None and UNCHANGED in message.new)
+                wanting or counting or (message.new is not None and UNCHANGED in message.new)
             ):
                 keys.append(_old_key(binding, message))
             if (
                 message.new is not None
-                and resource.filtered
-                and resource.name in self.copies
+                and (counting or (resource.filtered and resource.name in self.copies))
                 and not resource.table.deferrable
             ):
                 keys.append(resource.key_of(binding.read(_filled(message.new, message))))
@@ -379,8 +379,7 @@ class Applier:
                 continue
             resource = binding.resource
             source = resource.origin.source(self._framing.begun, self._commit_lsn, message.lsn)
-            if self.window is not None and self.window.resource == resource.name:
-                self.window.broken = True
+            self._break(resource)
             for key in list(self._holes[resource.name]):
                 self._fill(resource, key)
             rows.write()
@@ -406,10 +405,29 @@ class Applier:
 
     def _hole(self, resource: Resource, key: Key) -> None:
         """A row of this key lacks values: it is read again, and its event comes then. A live table is no longer live."""
+        if self._counting(resource) is not None:
+            self._break(resource)  # the front end does without the row for a while
         self._holes[resource.name].add(key)
         self._noted[resource.name][key] = True
         if resource.name not in self.copies:
-            self.move(resource.name, KNOWN._replace(phase=HOLES))
+            self.move(resource.name, KNOWN._replace(phase=HOLES, whole=False))
+
+    def _break(self, resource: Resource) -> None:
+        if self.window is not None and self.window.resource == resource.name:
+            self.window.broken = True
+
+    def _counting(self, resource: Resource) -> Count | None:
+        """The window in which the rows of this table are counted, if there is one."""
+        window = self.window
+        return window if isinstance(window, Count) and window.resource == resource.name else None
+
+    def _stands(self, rows: Rows, resource: Resource, key: Key, after: bool) -> None:
+        """Notes whether there is a row more or less, where rows are counted: what stood under the key was looked up then."""
+        counting = self._counting(resource)
+        if counting is not None:
+            before = rows.standing(resource, key) is not None
+            if before != after:
+                counting.changed(self._framing.begun.xid, int(after) - int(before))
 
     def _fill(self, resource: Resource, key: Key | None) -> None:
         if key is not None and key in self._holes[resource.name]:
@@ -503,6 +521,7 @@ class Applier:
         seq = self._framing.event(
             resource, b"d", key, before=before, after=b"null", source=source, new_key=new_key
         )
+        self._stands(rows, resource, key, after=False)
         rows.put(resource, key, Written(None, "D", seq, self._framing.begun.time_us))
 
     def _put(
@@ -526,6 +545,7 @@ class Applier:
             source=source,
             old_key=old_key,
         )
+        self._stands(rows, resource, key, after=True)
         rows.put(
             resource,
             key,

@@ -27,12 +27,13 @@ class ResourceState(NamedTuple):
 
 
 # The phases of a copy
-PAGES, EXTRAS, WITHHELD, TOPIC, HOLES = (
+PAGES, EXTRAS, WITHHELD, TOPIC, HOLES, COUNT = (
     "pages",
     "extras",
     "withheld",
     "topic",
     "holes",
+    "count",
 )
 
 
@@ -54,6 +55,9 @@ class Copy(NamedTuple):
     extra: int = 0  # deleted
     allow_deletes: bool = False  # somebody has confirmed that many rows may go
     republish: bool = False  # every row is told again, in a new generation of the topic
+    whole: bool = (
+        True  # every row is looked at, so all are counted in the end; False: some keys only
+    )
 
 
 def copy_of(data: Mapping[str, Any]) -> Copy:

@@ -6,7 +6,7 @@ and may see some of what came later: applied again, in order, the later changes 
 
 from typing import Final, NamedTuple
 
-from agent.events.changes import UNCHANGED, Row
+from agent.events.changes import UNCHANGED, Row, Snapshot
 from agent.front.occupancy import Occupants, Place, net
 from agent.resource import Key
 
@@ -18,6 +18,7 @@ class _After(NamedTuple):
     patch: bool
 
 
+_NOTE_BYTES: Final = 100  # that a transaction's number of rows takes in memory, about
 _GONE: Final = _After(None, patch=False)
 
 
@@ -84,6 +85,36 @@ class Window:
         if after.patch and base is not None and after.row is not None:
             return filled(after.row, base)
         return after.row
+
+
+class Count(Window):
+    """A window in which the rows of a table are counted: it notes by how many each source transaction changed those of the front end.
+
+    The front end held `front` rows when it was opened, and stood at a commit. A snapshot of the source that sees some of the
+    transactions since then must see as many rows as the front end held then, and as those transactions have added.
+    """
+
+    def __init__(self, resource: str, limit: int, front: int) -> None:
+        super().__init__(resource, limit)
+        self._front = front
+        self._net: dict[int, int] = {}  # by xid, where it is not zero
+
+    def remember(self, old: Key | None, new: Key | None, row: Row | None, size: int) -> None:
+        """See Window.remember: rows are no matter here."""
+
+    def remember_whole(self, old: Place | None, new: Place | None, size: int) -> None:
+        """See Window.remember_whole: rows are no matter here."""
+
+    def changed(self, xid: int, rows: int) -> None:
+        """A source transaction gave the front end so many rows more, or fewer."""
+        if xid not in self._net:
+            self._room -= _NOTE_BYTES
+        self._net[xid] = self._net.get(xid, 0) + rows
+
+    def expected(self, snapshot: Snapshot | None) -> int:
+        """How many rows a snapshot of the source must see (None: it sees all that came until now)."""
+        seen = [n for xid, n in self._net.items() if snapshot is None or snapshot.sees(xid)]
+        return self._front + sum(seen)
 
 
 def filled(row: Row, base: Row) -> Row:

@@ -41,6 +41,14 @@ class Judgement(NamedTuple):
         return Resource(resource, settings, table, self.criteria.get(resource.name, ()))
 
     @property
+    def key_schemas(self) -> set[str]:
+        """The schemas of the types and operators of all keys, but PostgreSQL's own."""
+        found: set[str] = set()
+        for entry in self.catalogued.values():
+            found.update(entry.table.key_schemas)
+        return found
+
+    @property
     def oids(self) -> list[int]:
         """The shared tables."""
         return [entry.table.oid for entry in self.catalogued.values()]

@@ -88,7 +88,10 @@ def _owner(settings: Settings, judged: Judgement | None) -> Iterator[str]:
     rights = errors(judged.rights) if judged else []
     if judged is None or any(finding.code == "ROLE_MISSING" for finding in rights):
         yield f"{statements.role(settings)};  -- {translate(mark('then set its password in psql:'))} \\password {settings.source.user}"
-        yield from (f"{statement};" for statement in statements.grants(settings))
+        yield from (
+            f"{statement};"
+            for statement in statements.grants(settings, judged.key_schemas if judged else ())
+        )
     elif rights:
         yield from (line for finding in rights for line in finding.fix.splitlines())
     else:

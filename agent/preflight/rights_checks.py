@@ -70,7 +70,7 @@ def _table(
     entry: Catalogued,
 ) -> Iterator[Finding]:
     rights = source_facts.rights(
-        connection, entry.table.oid, resource.needed_columns, settings.source.user
+        connection, entry.table, resource.needed_columns, settings.source.user
     )
     if rights is None:
         return
@@ -82,6 +82,17 @@ def _table(
             message,
             statements.usage(settings, resource.schema_name) + ";",
             **values,
+        )
+    for schema in rights.closed:
+        message = mark(
+            "{resource}: the role {user} may not use the schema {schema}, where the key of {table} has its type or operators"
+        )
+        yield error(
+            "RIGHT_KEY_SCHEMA",
+            message,
+            statements.usage(settings, schema) + ";",
+            **values,
+            schema=schema,
         )
     if rights.lacking:
         message = mark("{resource}: the role {user} may not read {columns} of {table}")

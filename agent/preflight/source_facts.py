@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.rows import namedtuple_row
 
+from agent.resource import SourceTable
+
 _SERVER = """
     select current_setting('server_version_num')::int as version, pg_is_in_recovery() as standby, current_setting('wal_level') as wal_level,
            current_setting('max_replication_slots')::int - (select count(*) from pg_catalog.pg_replication_slots)::int as slots_left,
@@ -36,6 +38,8 @@ _RIGHTS = """
            array(select a.attname::text from pg_catalog.pg_attribute a
                  where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attname::text = any(%(columns)s)
                    and not has_column_privilege(r.rolname, c.oid, a.attnum, 'select') order by a.attnum) as lacking,
+           array(select s.name from unnest(%(schemas)s::text[]) s(name) join pg_catalog.pg_namespace m on m.nspname = s.name
+                 where m.oid <> n.oid and not has_schema_privilege(r.rolname, m.oid, 'usage') order by 1) as closed,
            c.relrowsecurity and not (r.rolsuper or r.rolbypassrls or (pg_has_role(r.rolname, c.relowner, 'usage') and not c.relforcerowsecurity)) as hidden
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace, pg_catalog.pg_roles r
     where c.oid = %(oid)s and r.rolname = %(role)s"""
@@ -91,6 +95,7 @@ class Rights(NamedTuple):
     """What the agent's role may do with one table."""
 
     usage: bool  # of its schema
+    closed: list[str]  # schemas of the key's types and operators that it may not use
     lacking: list[str]  # columns it may not read
     hidden: bool  # a row security policy would hide rows from it
 
@@ -116,10 +121,15 @@ def may_connect(connection: Connection, name: str) -> bool:
     return bool(row and row[0])
 
 
-def rights(connection: Connection, oid: int, columns: list[str], name: str) -> Rights | None:
+def rights(
+    connection: Connection, table: SourceTable, columns: list[str], name: str
+) -> Rights | None:
     """What the role may do with a table; None where there is no such role."""
-    row = _one(connection, _RIGHTS, {"oid": oid, "columns": columns, "role": name})
-    return Rights(row.usage, list(row.lacking), row.hidden) if row is not None else None
+    asked = {"oid": table.oid, "columns": columns, "role": name, "schemas": table.key_schemas}
+    row = _one(connection, _RIGHTS, asked)
+    if row is None:
+        return None
+    return Rights(row.usage, list(row.closed), list(row.lacking), row.hidden)
 
 
 def long_transactions(connection: Connection, seconds: float) -> list[tuple[str, str, int]]:

@@ -106,7 +106,7 @@ def judge_and_grant(
     if limit.level != "ok":
         tell(translate(mark("Warning: {finding}"), finding=limit.message))
     if admin is not None and errors(judged.rights):
-        for statement in statements.grants(settings):
+        for statement in statements.grants(settings, judged.key_schemas):
             _run(admin, statement, tell)
         for finding in judged.rights:
             if finding.code == "RIGHT_TYPE_SCHEMA":

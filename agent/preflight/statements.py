@@ -80,9 +80,14 @@ def select(settings: Settings, resource: ResourceSettings, names: Sequence[str])
     )
 
 
-def grants(settings: Settings) -> list[str]:
-    """The least rights: reading the listed and tested columns, nothing else."""
-    schemas = dict.fromkeys(resource.schema_name for resource in settings.resource)
+def grants(settings: Settings, of_keys: Iterable[str] = ()) -> list[str]:
+    """The least rights: reading the listed and tested columns, nothing else.
+
+    `of_keys`: schemas of the keys' types and operators, which the agent names where it asks for rows past a key.
+    """
+    schemas = dict.fromkeys(
+        [*(resource.schema_name for resource in settings.resource), *sorted(of_keys)]
+    )
     return [
         connect(settings),
         *(usage(settings, schema) for schema in schemas),

@@ -24,6 +24,10 @@ _ADD_KEY = "ALTER TABLE {table} ADD PRIMARY KEY ({columns});"
 _ADD_NUMBER = (
     "ALTER TABLE {table} ADD COLUMN {column} bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY;"
 )
+_ADD_SECOND_NUMBER = (
+    "ALTER TABLE {table} ADD COLUMN {column} bigint GENERATED ALWAYS AS IDENTITY NOT NULL, "
+    "ADD CONSTRAINT {name} UNIQUE ({column});"
+)
 _REPLACE_KEY = "ALTER TABLE {table} DROP CONSTRAINT {name}, ADD PRIMARY KEY ({columns});"
 _USE_INDEX = "ALTER TABLE {table} REPLICA IDENTITY USING INDEX {name};"
 _USE_DEFAULT = "ALTER TABLE {table} REPLICA IDENTITY DEFAULT;"
@@ -215,6 +219,13 @@ def _key(resource: ResourceSettings, entry: Catalogued) -> Iterator[Finding]:
             **_names(resource),
             index=index.name,
         )
+    elif index is not None and index.order is None:
+        message = mark(
+            "{resource}: the key index {index} of {table} is no btree, or its operator class is not whole: the order of its rows cannot be named"
+        )
+        yield error(
+            "KEY_UNORDERED", message, _new_key(table, entry), **_names(resource), index=index.name
+        )
     else:
         yield _keyless(resource, entry)
 
@@ -247,6 +258,8 @@ def _reason(index: Index, entry: Catalogued) -> str:
         return mark("deferrable")
     if not index.valid:
         return mark("not valid")
+    if index.order is None:
+        return mark("no btree")
     return mark("usable") if not_null.issuperset(index.columns) else mark("its columns may be NULL")
 
 
@@ -254,7 +267,7 @@ def _new_key(table: sql.Composable, entry: Catalogued) -> str:
     """The statement that gives the table a key with the least change: a usable index, one with NULLs forbidden, else a number."""
     not_null = {column.name for column in entry.table.columns if column.not_null}
     plain = sorted(
-        (i for i in entry.indexes if i.plain and i.immediate and i.valid),
+        (i for i in entry.indexes if i.plain and i.immediate and i.valid and i.order is not None),
         key=lambda i: len([c for c in i.columns if c not in not_null]),
     )
     if plain:
@@ -265,14 +278,18 @@ def _new_key(table: sql.Composable, entry: Catalogued) -> str:
         )
         first = [statement(_SET_NOT_NULL, table=table, changes=changes)] if nullable else []
         return "\n".join([*first, statement(_USE_INDEX, table=table, name=plain[0].name)])
-    whole = next((i for i in entry.indexes if i.plain), None)
+    whole = next((i for i in entry.indexes if i.plain and i.order is not None), None)
     if whole is not None:
         return statement(_ADD_KEY, table=table, columns=columns(whole.columns))
     taken = {column.name for column in entry.table.columns}
     name = next(
         name for name in ("id", "row_id", "sync_row_id", "sync_row_number") if name not in taken
     )
-    return statement(_ADD_NUMBER, table=table, column=name)
+    if not any(index.primary for index in entry.indexes):
+        return statement(_ADD_NUMBER, table=table, column=name)
+    index = f"sync_agent_{entry.table.oid}_key"
+    added = statement(_ADD_SECOND_NUMBER, table=table, column=name, name=index)
+    return "\n".join([added, statement(_USE_INDEX, table=table, name=index)])
 
 
 def _leaves(resource: ResourceSettings, entry: Catalogued, traits: Traits) -> Iterator[Finding]:

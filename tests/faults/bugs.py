@@ -381,6 +381,23 @@ BUGS: tuple[Bug, ...] = (
         "simulation",
     ),
     Bug(
+        "last_row_of_a_page",
+        "a page leaves its last row to the next one, which begins after it",
+        (
+            Edit(
+                "reconcile.py",
+                """\
+        rows: dict[Key, Row | None] = {resource.key_of(row): row for row in map(row_of, ours)}
+""",
+                """\
+        ours = ours[:-1] if page.more else ours
+        rows: dict[Key, Row | None] = {resource.key_of(row): row for row in map(row_of, ours)}
+""",
+            ),
+        ),
+        "model",
+    ),
+    Bug(
         "parts_numbered_anew",
         "a publisher that starts again within a split transaction numbers its further parts from 2",
         (

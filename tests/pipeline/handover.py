@@ -34,7 +34,7 @@ from agent.front.base import Copy, Request, Stored
 from agent.front.memory import Durable, MemoryFront, empty_store
 from agent.front.outbox import OutboxEvent, frames
 from agent.pipeline import Capture
-from agent.resource import SourceTable
+from agent.resource import SourceTable, passing
 from tests.pipeline.model import RELATIONS, catalogued, settings
 
 KEYS, PAGE, STEPS, ENDLESS = 8, 3, 60, 4000
@@ -67,6 +67,7 @@ class LateSource(MemorySource):
         self.number = 0
         self.kind = ""  # what somebody asks for at a step
         self.large = ""  # makes a row too large for an event
+        self.lost: int | None = None  # a key whose row no page shows, though it is there
         self.ask_at = 0
         self._page: Page | None = None
         self._delivered: set[str] = set()
@@ -253,6 +254,15 @@ class LateSource(MemorySource):
         if ask is None or self._page is not None or not ask.serves(self._snapshot()):
             return
         rows = self.visible()
+        if ask.counted is not None:
+            total = sum(
+                all(passing(one)(row[("state", "big").index(one.column)]) for one in ask.counted)
+                for row in rows.values()
+            )
+            self._page = Page(ask.token, [], ask.limit, False, total, self._snapshot())
+            self._log([HighPosition(ask.token)], [])
+            return
+        rows.pop(-1 if self.lost is None else self.lost, None)
         order: Callable[[int], int] = (lambda key: key) if self.ordered else self.rank.__getitem__
         if ask.keys is not None:
             keys, more = [int(key[0]) for key in ask.keys if int(key[0]) in rows], False
@@ -312,8 +322,10 @@ class LateSource(MemorySource):
     def _done(self) -> bool:
         """Whether the table is live and what was asked is answered (failed: a verify that met the table copying)."""
         asked = self.durable.requests.get("asked")
-        return self.durable.stored.resources[self.table].state == "live" and (
-            not self.kind or (asked is not None and asked[1] in ("done", "failed"))
+        state = self.durable.stored.resources[self.table].state
+        return state == "suspended" or (
+            state == "live"
+            and (not self.kind or (asked is not None and asked[1] in ("done", "failed")))
         )
 
 
@@ -348,6 +360,7 @@ class HandOver:
         ordered: bool = False,
         asked: str = "",
         large: bool = False,
+        lost: int | None = None,
     ) -> None:
         rnd = random.Random(seed)
         self.table = table
@@ -376,6 +389,7 @@ class HandOver:
         self.source = LateSource(rnd, self.control, table, self.durable)
         self.source.kind, self.source.ask_at = asked, rnd.randint(10, 40)
         self.source.large = "x" * 3_000 if large else ""
+        self.source.lost = lost
         self.unknown: dict[tuple[str, ...], tuple[str | None, ...]] = (
             {}
             if asked != "republish"
@@ -383,6 +397,7 @@ class HandOver:
         )
         self.durable.topic_keys[table] = [f'{{"id":{key[0]}}}' for key in self.unknown]
         self.front = Ending(self.durable)
+        self.front.lost = lost
         self.front.ordered = self.source.ordered = ordered
 
     def run(self) -> "HandOver":
@@ -439,7 +454,17 @@ class HandOver:
 class Ending(MemoryFront):
     """A front end that forgets its holder with every opening: the one before may have crashed."""
 
+    lost: int | None = None
+
     def open(self, nonce: str) -> Stored:
         """See Front.open."""
         self.durable.holder = None
         return super().open(nonce)
+
+    def requests(self) -> list[Request]:
+        """See Front.requests; a hand deletes the row `lost` once, when somebody asks for a verify."""
+        found = super().requests()
+        if self.lost is not None and any(request.kind == "verify" for request in found):
+            (self._open or self.durable).tables[found[0].resource].pop((str(self.lost),), None)
+            self.lost = None
+        return found

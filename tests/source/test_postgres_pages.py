@@ -243,10 +243,7 @@ def test_a_table_that_changed_is_named(
     assert isinstance(error, TableChanged)
     assert error.resource == "orders"
     assert reader.page() is None
-    assert (
-        page_of(reader, asking(described(published, "other")._replace(key=("id",)), limit=10)).lines
-        == []
-    )
+    assert page_of(reader, asking(described(published, '订单 "Q"'), limit=10)).lines == []
 
 
 def test_a_page_waits_for_a_lock(published: PostgresBusiness, reader: PageReader) -> None:

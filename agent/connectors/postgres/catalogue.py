@@ -12,7 +12,7 @@ from agent.connectors.base import Fingerprint
 from agent.connectors.postgres.history import Server
 from agent.events.changes import Snapshot, lsn_number
 from agent.events.values import Element
-from agent.resource import SourceColumn, SourceTable
+from agent.resource import KeyOrder, Named, SourceColumn, SourceTable
 
 _SLOT = """
     select confirmed_flush_lsn::text as confirmed, active_pid, coalesce(wal_status, '') as wal_status,
@@ -25,7 +25,7 @@ _TABLES = """
     select c.oid::int8 as oid, n.nspname, c.relname, c.relreplident::text as identity, c.relkind::text as kind,
            a.attname, a.atttypid::int8 as type_oid, a.attnotnull, a.attgenerated::text as generated,
            b.oids::int8[] as oids, pg_catalog.format_type(b.oids[1], coalesce(nullif(a.atttypmod, -1), b.typmods[1])) as base_type,
-           b.delimiters, b.builtin[1] as builtin, scale(0::money::numeric) as money_digits
+           yn.nspname as type_schema, y.typname as type_name, b.delimiters, b.builtin[1] as builtin, scale(0::money::numeric) as money_digits
     from pg_catalog.pg_class c
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
@@ -44,16 +44,34 @@ _TABLES = """
                array_agg(t.typnamespace = 'pg_catalog'::regnamespace and t.typtype <> 'c' order by level) as builtin
         from last join pg_catalog.pg_type t on t.oid = last.oid
     ) b
+    join pg_catalog.pg_type y on y.oid = b.oids[1] join pg_catalog.pg_namespace yn on yn.oid = y.typnamespace
     where (n.nspname, c.relname) in (select * from unnest(%s::text[], %s::text[]))
     order by c.oid, a.attnum"""
 
 # A usable key: unique, immediate (but for a primary key under FULL), whole (no WHERE, no expression), all columns NOT NULL, the one the replica identity names.
+# `orders`: of each column the btree operators by strategy (1 <, 3 =, 4 >=, 5 >) of the index's own operator class,
+# and the index's collation where it is not the column's.
 _KEYS = """
     select i.indrelid::int8 as oid, i.indisprimary, i.indisreplident, i.indimmediate, i.indisvalid, i.indpred is null and i.indexprs is null as plain,
            array(select a.attname::text from unnest(i.indkey::int2[]) with ordinality k(attnum, place)
                  join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
                  where k.place <= i.indnkeyatts order by k.place) as columns,
-           (select c.relname::text from pg_catalog.pg_class c where c.oid = i.indexrelid) as name
+           (select c.relname::text from pg_catalog.pg_class c where c.oid = i.indexrelid) as name,
+           (select coalesce(jsonb_agg(jsonb_build_object(
+                'operators', (select jsonb_object_agg(p.amopstrategy, jsonb_build_array(n.nspname, o.oprname))
+                              from pg_catalog.pg_amop p join pg_catalog.pg_operator o on o.oid = p.amopopr
+                              join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
+                              where p.amopfamily = c.opcfamily and p.amoplefttype = c.opcintype and p.amoprighttype = c.opcintype
+                                and p.amoppurpose = 's' and p.amopmethod = (select m.oid from pg_catalog.pg_am m where m.amname = 'btree')),
+                'enum', c.opcintype = 'pg_catalog.anyenum'::pg_catalog.regtype,
+                'collation', (select jsonb_build_array(n.nspname, l.collname)
+                              from pg_catalog.pg_collation l join pg_catalog.pg_namespace n on n.oid = l.collnamespace
+                              where l.oid = k.coll and k.coll is distinct from a.attcollation)
+            ) order by k.place), '[]')
+            from unnest(i.indclass::oid[], i.indcollation::oid[], i.indkey::int2[]) with ordinality k(opclass, coll, attnum, place)
+            join pg_catalog.pg_opclass c on c.oid = k.opclass
+            left join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+            where k.place <= i.indnkeyatts) as orders
     from pg_catalog.pg_index i where i.indisunique and i.indrelid = any(%s)"""
 
 _PUBLICATION = """
@@ -71,7 +89,10 @@ _PUBLISHED = """
 
 
 # A table and its partitions, however deep. These functions look at the catalogue as it is now, also in a transaction with an older snapshot.
-_TREE = "select %(oid)s::oid as relid union select relid from pg_catalog.pg_partition_tree(%(oid)s::oid::regclass)"
+_TREE = (
+    "select %(oid)s::pg_catalog.oid as relid"
+    " union select relid from pg_catalog.pg_partition_tree(%(oid)s::pg_catalog.oid::pg_catalog.regclass)"
+)
 
 _FINGERPRINTS = """
     with p as (select oid, xmin, puballtables from pg_catalog.pg_publication where pubname = %s)
@@ -117,6 +138,7 @@ class Index(NamedTuple):
     plain: bool
     columns: tuple[str, ...]
     name: str = ""
+    order: tuple[KeyOrder, ...] | None = ()  # None: the index has no order that can be named
 
 
 class Catalogued(NamedTuple):
@@ -194,6 +216,7 @@ def tables(
                 k.plain,
                 tuple(k.columns),
                 k.name,
+                _order(k.orders),
             )
         )
     found: dict[tuple[str, str], Catalogued] = {}
@@ -209,10 +232,35 @@ def tables(
         )
     return {
         name: entry._replace(
-            table=entry.table._replace(key=_key(entry), deferrable=_deferrable(entry))
+            table=entry.table._replace(
+                key=_key(entry), deferrable=_deferrable(entry), order=_order_of(entry)
+            )
         )
         for name, entry in found.items()
     }
+
+
+def _order(columns: list[dict[str, Any]]) -> tuple[KeyOrder, ...] | None:
+    """The order of an index; None where it is no btree, or its operator class is not whole."""
+    found = []
+    for column in columns:
+        operators = column["operators"] or {}
+        if not {"1", "3", "4", "5"} <= operators.keys():
+            return None
+        equal, less, more, at_least = (_named(operators[strategy]) for strategy in "3154")
+        collation = None if column["collation"] is None else _named(column["collation"])
+        found.append(KeyOrder(equal, less, more, at_least, collation, column["enum"]))
+    return tuple(found)
+
+
+def _named(pair: list[str]) -> Named:
+    schema, name = pair
+    return schema, name
+
+
+def _order_of(entry: Catalogued) -> tuple[KeyOrder, ...]:
+    index = entry.identity_index
+    return () if index is None or index.order is None else index.order
 
 
 def _column(row: Any) -> SourceColumn:
@@ -228,6 +276,7 @@ def _column(row: Any) -> SourceColumn:
         row.generated,
         elements=elements,
         money_digits=row.money_digits,
+        named=(row.type_schema, row.type_name),
     )
 
 
@@ -238,6 +287,7 @@ def _key(entry: Catalogued) -> tuple[str, ...]:
         index is None
         or entry.table.identity == "n"
         or not (index.valid and index.plain and not_null.issuperset(index.columns))
+        or index.order is None
     ):
         return ()
     return index.columns if index.immediate or _deferrable(entry) else ()
@@ -292,8 +342,15 @@ def estimate(connection: psycopg.Connection[Any], oid: int) -> int:
 
 
 def storage(connection: psycopg.Connection[Any], oid: int) -> str:
-    """Where a table and all its partitions are stored now: a rewrite changes it, and makes an older snapshot read nothing."""
-    query = f"select string_agg(relid::oid::text || ':' || coalesce(pg_relation_filenode(relid), 0), ',' order by relid) from ({_TREE}) t"
+    """Where a table and all its partitions are stored now: a rewrite changes it, and makes an older snapshot read nothing.
+
+    As a page, it must be right whatever the session's search_path: so each name stands with its schema.
+    """
+    query = (
+        "select pg_catalog.string_agg(pg_catalog.concat(relid::pg_catalog.oid, ':',"
+        " coalesce(pg_catalog.pg_relation_filenode(relid), 0)), ',' order by relid::pg_catalog.oid)"
+        f" from ({_TREE}) t"
+    )
     return str(connection.execute(query, {"oid": oid}).fetchone()[0])  # type: ignore[index]
 
 

@@ -250,7 +250,7 @@ def _part(criterion: Criterion, alias: str) -> sql.Composable:
     column = sql.Identifier(alias, criterion.column)
     if criterion.texts is None:
         # Not `IS NULL`, which asks a composite value for its parts
-        test = "pg_catalog.num_nulls({}) = {}"
+        test = "pg_catalog.num_nulls({}) OPERATOR(pg_catalog.=) {}"
         return sql.SQL(test).format(column, sql.Literal(int(criterion.wanted)))
     texts = sql.SQL("ARRAY[{}]::pg_catalog.text[]").format(
         sql.SQL(", ").join(map(sql.Literal, sorted(criterion.texts)))
@@ -261,7 +261,7 @@ def _part(criterion: Criterion, alias: str) -> sql.Composable:
         "padded": "pg_catalog.rtrim(pg_catalog.concat({}), ' ')",
         "signed zero": "pg_catalog.regexp_replace(pg_catalog.concat({}), '^-0$', '0')",
     }[criterion.spelling]
-    held = sql.SQL("(pg_catalog.num_nonnulls({}) = 1 AND {} = ANY ({}))").format(
-        column, sql.SQL(written).format(column), texts
-    )
+    held = sql.SQL(
+        '(pg_catalog.num_nonnulls({}) OPERATOR(pg_catalog.=) 1 AND {} COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) ANY ({}))'
+    ).format(column, sql.SQL(written).format(column), texts)
     return held if criterion.wanted else sql.SQL("(NOT {})").format(held)

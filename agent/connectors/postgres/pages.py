@@ -17,32 +17,37 @@ import psycopg
 from psycopg import sql
 
 from agent import failpoints
+from agent.bounded import BoundedConnection
 from agent.config import SourceSettings
 from agent.connectors.base import Ask, Page
-from agent.connectors.postgres import catalogue
+from agent.connectors.postgres import catalogue, filters
 from agent.connectors.postgres.pgoutput import PAGE_PREFIX
 from agent.connectors.postgres.session import address, connect, guarded
 from agent.copy_out import copy_out
 from agent.errors import AgentError, ReadRefused, SourceNotPrimary, SourceUnreachable, TableChanged
-from agent.resource import Key, SourceTable
+from agent.resource import Key, Named, SourceTable
 
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 8 << 20  # of a page
 _SECONDS = 5  # that a page's snapshot may live
 _FIRST_WAIT, _LONGEST_WAIT = 0.01, 1.0  # seconds between two snapshots
+# Counting takes one statement for the whole table, where a page is a few thousand rows: it may take so many seconds. That is
+# bounded, since its snapshot keeps VACUUM from removing dead rows; a table that is not counted by then is counted again.
+_COUNT_SECONDS = 300
+# No name in these statements hangs on the session's search_path: types, operators and functions stand with their schema.
 _PAGE = (
     "COPY (SELECT {columns} FROM {table} t WHERE {past} ORDER BY {order} LIMIT {limit}) TO STDOUT"
 )
-_ROWS = (
-    "COPY (SELECT {columns} FROM {table} t JOIN unnest({arrays}) k({names}) ON {match}) TO STDOUT"
-)
+_ROWS = "COPY (SELECT {columns} FROM {table} t JOIN ROWS FROM ({arrays}) k({names}) ON {match}) TO STDOUT"
+_COUNT = "SELECT pg_catalog.count(*) FROM {table} t WHERE {kept}"
 # SQLSTATEs of statement_timeout, of a lock that was not to be had, and of a deadlock.
 _BUSY = (
     "57014",
     "55P03",
     "40P01",
 )
+_NO_RIGHT = "42501"  # also of a row security policy
 
 
 class _Oversized(Exception):
@@ -146,10 +151,11 @@ class _Reading:
     def _connect(self) -> psycopg.Connection[Any]:
         self.connection = connect(self._settings)
         self.connection.execute(
-            "select set_config('statement_timeout', %s, false)", (f"{_SECONDS - 1}s",)
+            "select pg_catalog.set_config('statement_timeout', %s, false)", (f"{_SECONDS - 1}s",)
         )
         self.connection.execute(
-            "select set_config('idle_in_transaction_session_timeout', %s, false)", (f"{_SECONDS}s",)
+            "select pg_catalog.set_config('idle_in_transaction_session_timeout', %s, false)",
+            (f"{_SECONDS}s",),
         )
         return self.connection
 
@@ -177,8 +183,7 @@ class _Reading:
                 if connection.closed or error.sqlstate is None:
                     raise
                 _rollback(connection)
-                if isinstance(error, psycopg.DataError) and self._ask.keys is not None:
-                    self._ask = self._ask._replace(keys=self._possible(connection, self._ask.keys))
+                if self._fewer_keys(connection, error):
                     continue
                 self._judge(error)
                 limit = max(1, limit // 2)
@@ -186,27 +191,35 @@ class _Reading:
             wait = min(wait * 2, _LONGEST_WAIT)
         raise _Withdrawn
 
-    def _possible(self, connection: psycopg.Connection[Any], keys: Sequence[Key]) -> list[Key]:
-        """The keys that are values of the key's types at all: what a hand has put into the front end may be none, and so is not in the source."""
-        types = {column.name: column.base_type for column in self._ask.table.columns}
-        parts = _list(
-            [
-                sql.SQL("{}::{}").format(sql.Placeholder(), sql.SQL(types[name]))
-                for name in self._ask.table.key
-            ]
-        )
-        possible = []
-        for key in keys:
-            with suppress(psycopg.DataError):
-                connection.execute(sql.SQL("select {}").format(parts), key)
-                possible.append(key)
-        return possible
+    def _fewer_keys(self, connection: psycopg.Connection[Any], error: psycopg.Error) -> bool:
+        """Leaves out keys that are no values of the key's types, where they may be what the server refuses.
+
+        What a hand has put into the front end may be no such value, and so is not in the source.
+        """
+        keys = self._ask.keys
+        if not keys or error.sqlstate in (*_BUSY, _NO_RIGHT):
+            return False
+        possible = [key for key in keys if self._is_possible(connection, key)]
+        self._ask = self._ask._replace(keys=possible)
+        return len(possible) < len(keys)
+
+    def _is_possible(self, connection: psycopg.Connection[Any], key: Key) -> bool:
+        table = self._ask.table
+        types = _types(table)
+        values = [_value(part, types[name]) for part, name in zip(key, table.key, strict=True)]
+        try:
+            connection.execute(sql.SQL("SELECT {}").format(_list(values)).as_bytes(connection))
+        except psycopg.Error:
+            if connection.closed:
+                raise
+            return False
+        return True
 
     def _judge(self, error: psycopg.Error) -> None:
         """Passes what is worth another attempt; raises what concerns the table."""
         sqlstate = error.sqlstate or ""
         name = f"{self._ask.table.schema}.{self._ask.table.table}"
-        if sqlstate == "42501":  # insufficient_privilege, also a row security policy
+        if sqlstate == _NO_RIGHT:
             raise ReadRefused(
                 resource=self._ask.resource, table=name, reason=f"SQLSTATE {sqlstate}"
             )
@@ -230,15 +243,21 @@ class _Reading:
         connection.execute("begin isolation level repeatable read read only")
         failpoints.hit("before_page_snapshot")
         in_recovery, text = connection.execute(
-            "select pg_is_in_recovery(), pg_current_snapshot()::text"
+            "select pg_catalog.pg_is_in_recovery(), pg_catalog.pg_current_snapshot()::pg_catalog.text"
         ).fetchone()  # type: ignore[misc]
         if in_recovery:
             raise SourceNotPrimary(address=address(self._settings))
-        if not ask.serves(catalogue.snapshot_of(text)):
+        snapshot = catalogue.snapshot_of(text)
+        if not ask.serves(snapshot):
             connection.execute("rollback")
             return None
         failpoints.hit("after_page_snapshot")
-        lines = _lines(connection, _statement(ask, limit)) if ask.keys is None or ask.keys else []
+        lines: list[bytes] = []
+        count = None
+        if ask.counted is not None:
+            count = self._counted(connection)
+        elif ask.keys is None or ask.keys:
+            lines = _lines(connection, _statement(ask, limit))
         if catalogue.storage(connection, ask.table.oid) != stored:
             log.info("page_thrown_away resource=%s", ask.resource)
             connection.execute("rollback")
@@ -246,11 +265,27 @@ class _Reading:
         # It is only a mark; a standby that does not answer must not hold it
         connection.execute("set local synchronous_commit = local")
         connection.execute(
-            "select pg_logical_emit_message(true, %s, %s::text)", (PAGE_PREFIX, ask.token)
+            "select pg_catalog.pg_logical_emit_message(true, %s, %s::pg_catalog.text)",
+            (PAGE_PREFIX, ask.token),
         )
         connection.execute("commit")
         failpoints.hit("after_page_read")
-        return Page(ask.token, lines, limit, ask.keys is None and len(lines) == limit)
+        more = ask.keys is None and count is None and len(lines) == limit
+        return Page(ask.token, lines, limit, more, count, snapshot)
+
+    def _counted(self, connection: psycopg.Connection[Any]) -> int:
+        """The rows that are shared, in this snapshot. Whoever waits for the server waits for as long as the statement may take."""
+        assert isinstance(connection, BoundedConnection)
+        usual = connection.patience
+        connection.execute(f"set local statement_timeout = '{_COUNT_SECONDS}s'")
+        try:
+            connection.patience = _COUNT_SECONDS + (usual or 0)
+            row = connection.execute(_count(self._ask).as_bytes(connection)).fetchone()
+        finally:
+            connection.patience = usual
+        connection.execute(f"set local statement_timeout = '{_SECONDS - 1}s'")
+        assert row is not None, "count(*) always answers"
+        return int(row[0])
 
 
 def _rollback(connection: psycopg.Connection[Any]) -> None:
@@ -269,49 +304,109 @@ def _lines(connection: psycopg.Connection[Any], statement: sql.Composed) -> list
 
 def _statement(ask: Ask, limit: int) -> sql.Composed:
     table = ask.table
-    types = {column.name: column.base_type for column in table.columns}
-    columns = sql.SQL(", ").join(
-        sql.SQL("t.{}").format(sql.Identifier(column.name)) for column in ask.columns
-    )
-    only = sql.SQL("" if table.partitioned else "ONLY ") + sql.Identifier(table.schema, table.table)
-    keys = [sql.SQL("t.{}").format(sql.Identifier(name)) for name in table.key]
+    columns = _list([_column(column.name) for column in ask.columns])
     if ask.keys is not None:
+        names = [sql.Identifier(f"k{number}") for number in range(len(table.key))]
         arrays = [
-            sql.Literal(list(column)) + sql.SQL("::text[]")
+            sql.SQL("pg_catalog.unnest({}::pg_catalog.text[])").format(sql.Literal(list(column)))
             for column in zip(*ask.keys, strict=True)
-        ]
-        names = [sql.Identifier(f"k{number}") for number in range(len(keys))]
-        match = [
-            sql.SQL("{} = k.{}::{}").format(key, name, sql.SQL(types[of]))
-            for key, name, of in zip(keys, names, table.key, strict=True)
         ]
         return sql.SQL(_ROWS).format(
             columns=columns,
-            table=only,
+            table=_table(table),
             arrays=_list(arrays),
             names=_list(names),
-            match=sql.SQL(" AND ").join(match),
+            match=_match(table, names),
         )
+    order = [
+        sql.SQL("{} USING {}").format(column, _operator(how.less))
+        for column, how in zip(_key(table), table.order, strict=True)
+    ]
     return sql.SQL(_PAGE).format(
         columns=columns,
-        table=only,
-        past=_past(keys, table, types, ask.after),
-        order=_list(keys),
+        table=_table(table),
+        past=_past(table, ask.after),
+        order=_list(order),
         limit=sql.Literal(limit),
     )
 
 
-def _past(
-    keys: Sequence[sql.Composable], table: SourceTable, types: dict[str, str], after: Key | None
-) -> sql.Composable:
-    """The condition that a row comes after a key, in the order of the index; literals, since COPY takes no parameters."""
+def _match(table: SourceTable, names: Sequence[sql.Identifier]) -> sql.Composable:
+    """The condition that a row stands under one of the keys looked up, by the equality of the key's own index."""
+    types, parts = _types(table), []
+    for column, name, of, how in zip(_key(table), names, table.key, table.order, strict=True):
+        wanted = sql.SQL("k.{}::{}").format(name, types[of])
+        parts.append(_compared(column, how.equal, wanted))
+    return sql.SQL(" AND ").join(parts)
+
+
+def _past(table: SourceTable, after: Key | None) -> sql.Composable:
+    """The condition that a row comes after a key, in the order of the index; literals, since COPY takes no parameters.
+
+    One comparison of rows where one operator does for all columns, since the index serves it best.
+    """
     if after is None:
         return sql.SQL("true")
-    parts = [
-        sql.SQL("{}::{}").format(sql.Literal(part), sql.SQL(types[name]))
-        for part, name in zip(after, table.key, strict=True)
-    ]
-    return sql.SQL("({}) > ({})").format(_list(keys), _list(parts))
+    types, keys, order = _types(table), _key(table), table.order
+    values = [_value(part, types[name]) for part, name in zip(after, table.key, strict=True)]
+    if len({how.more for how in order}) == 1:
+        operator = _operator(order[0].more)
+        return sql.SQL("({}) {} ({})").format(_list(keys), operator, _list(values))
+    past = _compared(keys[-1], order[-1].more, values[-1])
+    for column, value, how in list(zip(keys, values, order, strict=True))[-2::-1]:
+        past = sql.SQL("{} AND ({} OR ({} AND {}))").format(
+            _compared(column, how.at_least, value),  # what the index can go by
+            _compared(column, how.more, value),
+            _compared(column, how.equal, value),
+            past,
+        )
+    return past
+
+
+def _count(ask: Ask) -> sql.Composed:
+    """Counts the rows that are shared."""
+    kept = filters.condition(ask.counted or ())
+    return sql.SQL(_COUNT).format(table=_table(ask.table), kept=kept)
+
+
+def _table(table: SourceTable) -> sql.Composed:
+    only = sql.SQL("" if table.partitioned else "ONLY ")
+    return only + sql.Identifier(table.schema, table.table)
+
+
+def _column(name: str) -> sql.Composed:
+    return sql.SQL("t.{}").format(sql.Identifier(name))
+
+
+def _key(table: SourceTable) -> list[sql.Composable]:
+    """The key's columns, as the index compares them."""
+    types = {column.name: column for column in table.columns}
+    columns: list[sql.Composable] = []
+    for name, how in zip(table.key, table.order, strict=True):
+        column, of = _column(name), types[name]
+        if how.enum and of.type_oid != of.base_oid:  # else the operator is not found
+            column = sql.SQL("{}::{}").format(column, sql.Identifier(*of.named))
+        if how.collation is not None:
+            column = sql.SQL("{} COLLATE {}").format(column, sql.Identifier(*how.collation))
+        columns.append(column)
+    return columns
+
+
+def _types(table: SourceTable) -> dict[str, sql.Identifier]:
+    return {column.name: sql.Identifier(*column.named) for column in table.columns}
+
+
+def _value(text: str, of: sql.Identifier) -> sql.Composed:
+    return sql.SQL("{}::{}").format(sql.Literal(text), of)
+
+
+def _operator(named: Named) -> sql.Composed:
+    schema, name = named
+    return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(schema), sql.SQL(name))
+
+
+def _compared(left: sql.Composable, by: Named, right: sql.Composable) -> sql.Composed:
+    return sql.SQL("{} {} {}").format(left, _operator(by), right)
 
 
 def _list(parts: Sequence[sql.Composable]) -> sql.Composed:
