@@ -102,9 +102,9 @@ BUGS: tuple[Bug, ...] = (
 """,
                 """\
         with self.guarded():
-            self.connection.execute(update(state).where(state.c.epoch == self.epoch).values(number=progress.number, batch=progress.batch))
+            self.connection.execute(update(self.own.state).where(self.own.state.c.epoch == self.epoch).values(number=progress.number, batch=progress.batch))
             for name, (seq, time_us) in progress.seqs.items():
-                self.connection.execute(update(resource).where(resource.c.name == name).values(seq=seq, event_time_us=time_us))
+                self.connection.execute(update(self.own.resource).where(self.own.resource.c.name == name).values(seq=seq, event_time_us=time_us))
             self.connection.commit()
             moved = self.connection.execute(
 """,
@@ -137,8 +137,8 @@ BUGS: tuple[Bug, ...] = (
                 """\
             for name, (seq, time_us) in progress.seqs.items():
                 self.connection.execute(
-                    update(resource)
-                    .where(resource.c.name == name)
+                    update(self.own.resource)
+                    .where(self.own.resource.c.name == name)
                     .values(seq=seq, event_time_us=time_us)
                 )
             if progress.xids""",
@@ -153,7 +153,7 @@ BUGS: tuple[Bug, ...] = (
                 """\
             failpoints.hit("after_front_commit")
             for name, (seq, time_us) in progress.seqs.items():
-                self.connection.execute(update(resource).where(resource.c.name == name).values(seq=seq, event_time_us=time_us))
+                self.connection.execute(update(self.own.resource).where(self.own.resource.c.name == name).values(seq=seq, event_time_us=time_us))
             self.connection.commit()
 """,
             ),
