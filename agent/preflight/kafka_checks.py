@@ -55,7 +55,10 @@ def _others(
         if cluster.strangers(time.monotonic() + SECONDS):
             others.append(settings.state_topic)
         if agent_uuid:
-            record = topic_owners.own_record(settings, cluster)
+            try:
+                record = topic_owners.own_record(settings, cluster)
+            except AgentError:  # nothing can be said of the topics; the service names it
+                return others
     return others + topic_owners.foreign(settings, cluster, record, described)
 
 
