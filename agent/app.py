@@ -108,11 +108,13 @@ def unexpected(error: Exception) -> AgentError:
     return AgentError(detail=f"{type(error).__name__} in {places}")
 
 
-def init(settings: Settings, apply: bool, admin_url: str | None) -> None:
+def init(
+    settings: Settings, apply: bool, admin_url: str | None, take_over: Sequence[str] = ()
+) -> None:
     """Tells what the agent needs on the source, the front end and Kafka; with `apply` makes it."""
     from agent.preflight.initialise import initialise
 
-    initialise(settings, apply, admin_url, _console().out)
+    initialise(settings, apply, admin_url, _console().out, take_over)
 
 
 def rebind(settings: Settings, restored: bool) -> None:
@@ -198,7 +200,7 @@ def republish(settings: Settings, name: str, allow_deletes: bool) -> None:
     reader = open_reader(settings)
     try:
         reader.identity()
-        records = collect(settings, name, topic, reader)
+        records = collect(settings, name, topic, reader).records
     finally:
         reader.engine.dispose()
     _console().out(

@@ -53,8 +53,17 @@ def run(config: Path) -> int:
         "Administrator's connection to the business database, postgresql://user@host/database; its password comes from PGPASSWORD or ~/.pgpass."
     ),
 )
+@click.option(
+    "--take-over",
+    "take_over",
+    metavar="TOPIC",
+    multiple=True,
+    help=translate(
+        "Make a topic this agent's that holds records of another, which has ended; repeatable. Every row is published in a new generation."
+    ),
+)
 @click.pass_obj
-def init(config: Path, apply: bool, admin_url: str | None) -> None:
+def init(config: Path, apply: bool, admin_url: str | None, take_over: tuple[str, ...]) -> None:
     """Shows or makes what is needed."""
     if admin_url is not None and urlsplit(admin_url).password is not None:
         raise click.UsageError(
@@ -62,7 +71,7 @@ def init(config: Path, apply: bool, admin_url: str | None) -> None:
                 "--as: no password on the command line, where every user of this host can read it: use PGPASSWORD or ~/.pgpass."
             )
         )
-    app.init(load(config), apply, admin_url)
+    app.init(load(config), apply, admin_url, take_over)
 
 
 @commands.command(

@@ -23,7 +23,7 @@ class Tables:
     """From one opening of source and front end to the next. `resources`: the tables that are not suspended."""
 
     def __init__(self, settings: Settings, source: Source, front: Front, stored: Stored) -> None:
-        """Both are open. Raises TableChanged, TableUnpublished, FrontTableWrong (suspend the table), NotInitialised."""
+        """Both are open. Raises TableChanged, TableUnpublished, FrontTableTaken, FrontTableWrong (suspend the table), NotInitialised."""
         self._source, self._front = source, front
         found = source.tables()
         self.resources: list[Resource] = []
@@ -34,6 +34,7 @@ class Tables:
             if stored.resources[resource.name].state != "suspended":
                 self.resources.append(self._compiled(settings, resource, found, stored))
         for name in stored.resources.keys() - {resource.name for resource in settings.resource}:
+            front.release(name)
             if stored.resources[name].state == "live":
                 # What it misses from now on is made up for when the configuration has it again
                 front.start_copy(name, Copy())
@@ -64,6 +65,7 @@ class Tables:
             )
         criteria = self._criteria(resource, table, stored)
         compiled = Resource(resource, settings, table, criteria)
+        self._front.claim(compiled.target)
         # Before the check: what is altered after it is seen at the next look
         self._fronts[compiled.name] = catalogue.stored(self._front.catalogue(compiled.target))
         self._front.check(compiled.target)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -137,9 +138,11 @@ def test_check_prints_each_finding_with_its_fix(
 def test_init_hands_over_what_was_asked_for(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def initialise(settings: Settings, apply: bool, admin_url: str | None, tell: object) -> None:
+    def initialise(
+        settings: Settings, apply: bool, admin_url: str | None, tell: object, topics: Sequence[str]
+    ) -> None:
         assert callable(tell)
-        tell(f"{settings.agent} {apply} {admin_url}")
+        tell(" ".join([settings.agent, str(apply), str(admin_url), *topics]))
 
     monkeypatch.setattr("agent.preflight.initialise.initialise", initialise)
     assert run(capsys, config, "init")[1] == "tax False None\n"
@@ -147,6 +150,8 @@ def test_init_hands_over_what_was_asked_for(
         run(capsys, config, "init", "--apply", "--as", "postgresql://a@h/d")[1]
         == "tax True postgresql://a@h/d\n"
     )
+    taking = run(capsys, config, "init", "--apply", "--take-over", "a", "--take-over", "b")
+    assert taking[1] == "tax True None a b\n"
 
 
 def test_init_takes_no_password_on_the_command_line(

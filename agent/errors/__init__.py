@@ -7,7 +7,7 @@ AgentError
 │   └── LoginRefused (waits up to 60 s between attempts)
 ├── Suspend .......... this table alone stops; the others go on
 │   ├── TableChanged, RowRefused, TableUnpublished, ReadRefused, TooManyDeletes, RowsMiscounted, FrontTableWrong
-│   └── TopicLost, PartitionsChanged
+│   └── TopicLost, TopicTaken, PartitionsChanged
 └── Halt ............. the agent exits 78 and systemd leaves it down
     ├── ConfigInvalid, SecretMissing, ListenRefused, NotInitialised, InitRefused
     ├── SlotMissing, SlotLost, SlotAdvanced, SourceForked, SourceReplaced, SourceNotPrimary, PublicationWrong, ProtocolViolated
@@ -60,6 +60,7 @@ from agent.errors.retries import (
     SourceUnreachable,
 )
 from agent.errors.suspensions import (
+    FrontTableTaken,
     FrontTableWrong,
     PartitionsChanged,
     ReadRefused,
@@ -69,6 +70,7 @@ from agent.errors.suspensions import (
     TableUnpublished,
     TooManyDeletes,
     TopicLost,
+    TopicTaken,
 )
 
 __all__ = [
@@ -82,6 +84,7 @@ __all__ = [
     "FrontBusy",
     "FrontDamaged",
     "FrontReplaced",
+    "FrontTableTaken",
     "FrontTableWrong",
     "FrontUnfit",
     "FrontUnreachable",
@@ -123,6 +126,7 @@ __all__ = [
     "TopicLimit",
     "TopicLost",
     "TopicMissing",
+    "TopicTaken",
     "stored",
 ]
 

@@ -92,6 +92,28 @@ class TopicLost(Suspend):
     )
 
 
+class TopicTaken(Suspend):
+    """A topic holds records that this agent's state record does not know: another agent's (check C)."""
+
+    code = "TOPIC_TAKEN"
+    summary = mark("{resource}: topic {topic} holds records that this agent did not publish")
+    hint = mark(
+        "A topic belongs to one agent: give this one another kafka.prefix or topic. "
+        "If whoever wrote there has ended: `sync-agent init --apply --take-over {topic}`."
+    )
+
+
+class FrontTableTaken(Suspend):
+    """A front-end table is another agent's."""
+
+    code = "FRONT_TABLE_TAKEN"
+    summary = mark("{resource}: the front-end table {table} belongs to agent {other}")
+    hint = mark(
+        "Two agents must not write one table: set `target` of {resource} to another one, "
+        "then `sync-agent init --apply` and `sync-agent resume {resource}`."
+    )
+
+
 class PartitionsChanged(Suspend):
     """The number of partitions changed, so keys would move (check C)."""
 

@@ -159,6 +159,12 @@ class Front(Protocol):
         Raises FrontDamaged. Between transactions or within one; never waits for anybody.
         """
 
+    def claim(self, target: Target) -> None:
+        """Notes that the table is this agent's (a transaction of its own). Raises FrontTableTaken where it is another's."""
+
+    def release(self, resource: str) -> None:
+        """Notes that this agent writes the table of a resource no more (a transaction of its own)."""
+
     def begin(self) -> None:
         """Opens the transaction unless it is open."""
 

@@ -23,6 +23,7 @@ from agent.events.lines import line_of
 from agent.front import mariadb_catalogue, mariadb_errors
 from agent.front.base import Written
 from agent.front.catalogue import Catalogue
+from agent.front.claims import LISTS, Place
 from agent.front.damage import damage
 from agent.front.former import move_rows, renames
 from agent.front.mariadb_columns import (
@@ -50,6 +51,10 @@ _AT_ONCE = (
 _STATEMENT = 1 << 20  # bytes after which a statement is sent
 
 _UNKNOWN_COLLATION = 1273
+
+_LISTS = text(
+    "SELECT table_schema, table_name, table_schema = database() FROM information_schema.tables WHERE table_name LIKE :lists ESCAPE '!'"
+)
 
 # Each changes nothing and needs just this right; roles count, which no table of rights tells.
 _NEEDS = {
@@ -234,6 +239,22 @@ class MariaDbFront(SqlFront):
     def create_statement(self, target: Target) -> str:
         """See SqlFront.create_statement."""
         return f"{super().create_statement(target)} ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE {self._collation}"
+
+    def place(self, connection: Connection, target: Target) -> Place:
+        """See Claims.place."""
+        here = connection.execute(text("SELECT database()")).scalar_one()
+        return Place(target.schema or str(here), target.table)
+
+    def folded(self, connection: Connection, place: Place) -> Place:
+        """See Claims.folded. Where files are named without case, names of schemas and tables are compared so."""
+        if not connection.execute(text("SELECT @@lower_case_table_names")).scalar_one():
+            return place
+        return Place(*(part.lower() for part in place))
+
+    def lists(self, connection: Connection) -> Sequence[tuple[str | None, str, bool]]:
+        """See Claims.lists."""
+        found = connection.execute(_LISTS, {"lists": LISTS})
+        return [(schema, name, bool(here)) for schema, name, here in found]
 
     def look(self, connection: Connection, target: Target) -> Catalogue:
         """See SqlFront.look."""

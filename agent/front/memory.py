@@ -46,6 +46,12 @@ class MemoryFront:
         )
         self._epoch = 0
 
+    def claim(self, target: Target) -> None:
+        """See Front.claim: nobody else is here."""
+
+    def release(self, resource: str) -> None:
+        """See Front.release."""
+
     def silent_since(self) -> float | None:
         """See Front.silent_since: memory answers at once."""
         return None

@@ -315,9 +315,11 @@ class OwnTables(ABC):
         with self.guarded():
             suffixes = former(connection, self.agent)
             connection.rollback()
+            self.own = AgentTables(self.agent)
             if suffixes:
                 self.rename(connection, suffixes)
-            self.own = AgentTables(self.agent)
+                self.own.metadata.create_all(connection)
+                connection.commit()
 
     def rename(self, connection: Connection, suffixes: Collection[str]) -> None:
         """Renames the agent's former tables, in one transaction. Commits."""
@@ -425,6 +427,23 @@ class OwnTables(ABC):
                         name=name, progress=json.dumps(Copy(republish=True)._asdict())
                     )
                 )
+
+    def begin_above(self, resource: str, generation: int) -> int:
+        """A new generation of a topic that another agent has filled, above all of its own; every row is told in it. Commits, and returns it."""
+        rows = self.own.resource
+        mine = rows.c.name == resource
+        with self.guarded(), self.engine.begin() as connection:
+            now = connection.execute(select(rows.c.generation).where(mine)).scalar_one()
+            anew = max(now, generation) + 1
+            connection.execute(
+                update(rows)
+                .where(mine)
+                .values(generation=anew, seq=0, state="copying", code="", details="{}")
+            )
+            copies, progress = self.own.copies, json.dumps(Copy(republish=True)._asdict())
+            connection.execute(delete(copies).where(copies.c.name == resource))
+            connection.execute(insert(copies).values(name=resource, progress=progress))
+        return int(anew)
 
     def copy_again(self, names: Collection[str]) -> None:
         """These tables are copied from the beginning. Commits."""

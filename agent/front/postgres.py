@@ -32,6 +32,7 @@ from agent.events.lines import line_of
 from agent.front import postgres_catalogue, postgres_errors
 from agent.front.base import Written
 from agent.front.catalogue import Catalogue
+from agent.front.claims import LISTS, Place
 from agent.front.damage import damage
 from agent.front.schema import former_name, table_name
 from agent.front.store import SqlFront
@@ -74,6 +75,15 @@ _SCHEMA = text("""
         (select relnamespace from pg_catalog.pg_class where oid = to_regclass(:own)),
         (select relnamespace from pg_catalog.pg_class where oid = to_regclass(:former)),
         (select oid from pg_catalog.pg_namespace where nspname = current_schema()))""")
+_PLACE = text("""
+    select coalesce(
+        (select n.nspname from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(:table)),
+        cast(:schema as text), current_schema())""")
+_LISTS = text("""
+    select n.nspname, c.relname, pg_table_is_visible(c.oid)
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where c.relkind = 'r' and c.relname like :lists escape '!'
+      and has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT')""")
 _COLUMNS = text("""
     select a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef or a.attidentity <> '' or a.attgenerated <> '',
            coalesce(c.collisdeterministic, true), a.attgenerated <> ''
@@ -290,6 +300,19 @@ class PostgresFront(SqlFront):
         """Times carry their zone here."""
         declared = super().technical_type(role)
         return "timestamptz" if declared == "TIMESTAMP" else declared
+
+    # ---- whose a table is
+
+    def place(self, connection: Connection, target: Target) -> Place:
+        """See Claims.place."""
+        values = {"table": self.table(target), "schema": target.schema}
+        schema = connection.execute(_PLACE, values).scalar_one()
+        return Place(str(schema), target.table)
+
+    def lists(self, connection: Connection) -> Sequence[tuple[str | None, str, bool]]:
+        """See Claims.lists."""
+        found = connection.execute(_LISTS, {"lists": LISTS})
+        return [(schema, name, here) for schema, name, here in found]
 
     # ---- checking an existing table
 

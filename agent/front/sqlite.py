@@ -4,6 +4,7 @@ import fcntl
 import os
 import re
 import sqlite3
+import string
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -29,6 +30,7 @@ from agent.events.lines import line_of
 from agent.front import sqlite_catalogue, sqlite_file
 from agent.front.base import Progress, Stored, Written
 from agent.front.catalogue import Catalogue
+from agent.front.claims import LISTS, Place
 from agent.front.damage import damage
 from agent.front.floats import float_out
 from agent.front.schema import short
@@ -37,6 +39,7 @@ from agent.resource import FrontRow, Key, Target
 
 # What a session must have. In UTF-16 keys have another order, without WAL readers stop the writer, without FULL a power cut loses commits.
 _SETTINGS = {"encoding": "UTF-8", "journal_mode": "wal", "synchronous": 2}
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _LOOKUP = 500  # keys in one SELECT
 _LOOK = 0.002  # seconds between looks whether it is our turn to write
 
@@ -374,6 +377,21 @@ class SqliteFront(SqlFront):
         """Times are TEXT here."""
         declared = super().technical_type(role)
         return "TEXT" if declared == "TIMESTAMP" else declared
+
+    def place(self, connection: Connection, target: Target) -> Place:
+        """See Claims.place."""
+        return Place("main", target.table)
+
+    def folded(self, connection: Connection, place: Place) -> Place:
+        """See Claims.folded. SQLite folds ASCII letters only."""
+        return Place(*(part.translate(_LOWER) for part in place))
+
+    def lists(self, connection: Connection) -> Sequence[tuple[str | None, str, bool]]:
+        """See Claims.lists."""
+        found = connection.exec_driver_sql(
+            f"SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '{LISTS}' ESCAPE '!'"
+        )
+        return [(None, name, True) for name in found.scalars()]
 
     def look(self, connection: Connection, target: Target) -> Catalogue:
         """See SqlFront.look."""

@@ -23,13 +23,13 @@ from agent.errors import (
 from agent.events.changes import Snapshot
 from agent.front.base import CommitMark, Progress, ResourceState, Stored, Written, copy_of
 from agent.front.catalogue import ASTRAY, Catalogue, Hazard
+from agent.front.claims import Claims
 from agent.front.former import former
 from agent.front.outbox import CHUNK, Batch, packed
-from agent.front.own_tables import OwnTables
 from agent.resource import FrontRow, Key, Target
 
 
-class SqlFront(OwnTables):
+class SqlFront(Claims):
     """Keeps the contract of `Front` with SQLAlchemy; a subclass adds what its database does in its own way."""
 
     def __init__(self, engine: Engine, agent: str) -> None:

@@ -22,6 +22,6 @@ def check(settings: Settings) -> list[Finding]:
     return [
         *source.findings,
         *front.findings,
-        *check_kafka(settings, uuid),
+        *check_kafka(settings, uuid, front.agent_uuid),
         *check_service(settings),
     ]

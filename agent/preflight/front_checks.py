@@ -33,6 +33,7 @@ class FrontCheck:
         self.stored: Mapping[str, object] | None = (
             None  # the state row where init has come to its end
         )
+        self.agent_uuid = ""  # also where init has not come to its end
         self.findings: list[Finding] = []
         self._rows: Mapping[str, Mapping[str, object]] = {}  # of the resources
 
@@ -60,6 +61,8 @@ class FrontCheck:
         self._state(front, state)
 
     def _state(self, front: SqlFront, state: Mapping[str, object] | None) -> None:
+        if state is not None and state["agent_name"] == self._settings.agent:
+            self.agent_uuid = str(state["agent_uuid"])
         if state is None or not state["initialised"]:
             self.findings.append(
                 warning(
@@ -104,6 +107,7 @@ class FrontCheck:
             front_of(self._settings).check_names(target)
             return [self._missing(target)]
         self._front.check_names(target)
+        self._front.refuse_taken(target)
         if not exists(self._front, target):
             self._front.check_room(target)
             return [self._missing(target)]

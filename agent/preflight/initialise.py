@@ -1,6 +1,6 @@
 """`init` and `init --apply`: tells, or makes, all that the service needs; goes on where an earlier run stopped."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from uuid import uuid4
 
@@ -23,7 +23,7 @@ from agent.front.opening import open_front
 from agent.front.reader import Reader
 from agent.front.store import SqlFront
 from agent.messages import mark, translate
-from agent.preflight import generations, plan, source_facts, source_init
+from agent.preflight import generations, plan, source_facts, source_init, topic_owners
 from agent.preflight.administrator import administrator
 from agent.preflight.front_checks import Waiting, exists, hazards
 from agent.publish.topics import create_topics, write_first_state
@@ -32,10 +32,18 @@ from agent.resource import Resource
 Tell = Callable[[str], None]
 
 
-def initialise(settings: Settings, apply: bool, admin_url: str | None, tell: Tell) -> None:
+def initialise(
+    settings: Settings,
+    apply: bool,
+    admin_url: str | None,
+    tell: Tell,
+    take_over: Collection[str] = (),
+) -> None:
     """Tells what the agent needs on all sides; with `apply` makes it, as the administrator where `admin_url` is given.
 
-    Raises InitRefused, FrontTableWrong, FrontReplaced, AnotherAgent, the errors of connections, and those of the topics.
+    `take_over`: topics with another agent's records that are to be this one's.
+
+    Raises InitRefused, FrontTableWrong, FrontTableTaken, TopicTaken, FrontReplaced, AnotherAgent, the errors of connections, and those of the topics.
     """
     if not apply:
         plan.tell_plan(settings, admin_url, tell)
@@ -47,9 +55,9 @@ def initialise(settings: Settings, apply: bool, admin_url: str | None, tell: Tel
         if stored is not None:
             _ours(settings, stored)
         if stored is not None and stored["initialised"]:
-            _again(settings, front, admin_url, stored, tell)
+            _again(settings, front, admin_url, stored, tell, take_over)
         else:
-            _first(settings, front, admin_url, tell)
+            _first(settings, front, admin_url, tell, take_over)
 
 
 @contextmanager
@@ -94,7 +102,13 @@ def _ours(settings: Settings, stored: Mapping[str, object]) -> None:
         )
 
 
-def _first(settings: Settings, front: SqlFront, admin_url: str | None, tell: Tell) -> None:
+def _first(
+    settings: Settings,
+    front: SqlFront,
+    admin_url: str | None,
+    tell: Tell,
+    take_over: Collection[str],
+) -> None:
     """Everything in an order in which a crash leaves nothing half: what comes last is the slot, and the position in one transaction."""
     with administrator(settings, admin_url) as admin:
         source_init.prepare_role(settings, admin, tell)
@@ -117,6 +131,7 @@ def _first(settings: Settings, front: SqlFront, admin_url: str | None, tell: Tel
                     mark("Topic {topic}: first state record is there"), topic=settings.state_topic
                 )
             )
+            topic_owners.claim(settings, front, str(identity["agent_uuid"]), take_over, tell)
             source_init.make_publication(settings, admin or side, judged, tell)
             _slot(settings, front, str(identity["agent_uuid"]), tell)
     tell(
@@ -181,6 +196,7 @@ def _front_tables(front: SqlFront, resources: list[Resource], tell: Tell) -> lis
     """Creates or checks each; returns the resources whose tables were created."""
     created = []
     for resource in resources:
+        front.claim(resource.target)
         made = front.create(resource.target)
         front.check(resource.target)
         text = (
@@ -202,6 +218,7 @@ def _again(
     admin_url: str | None,
     stored: Mapping[str, object],
     tell: Tell,
+    take_over: Collection[str],
 ) -> None:
     """What is missing is made: tables of the configuration that are new, and a slot where there is none any more; what is there stays."""
     tell(translate(mark("This agent is initialised already: only what is missing is made")))
@@ -230,6 +247,7 @@ def _again(
         if judged.published is None:
             source_init.make_publication(settings, admin or side, judged, tell)
         front.initialise({}, {resource.name: resource.topic for resource in resources})
+        topic_owners.claim(settings, front, str(stored["agent_uuid"]), take_over, tell)
     added = [resource.name for resource in resources if resource.name not in rows]
     if added:
         tell(

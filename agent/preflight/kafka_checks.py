@@ -1,14 +1,16 @@
 """Checks Kafka for `check`: the way to it step by step, the rights, then every topic the agent needs."""
 
+import time
+
 from agent.config import Settings
 from agent.errors import AgentError
 from agent.messages import mark, translate
-from agent.preflight import kafka_commands
+from agent.preflight import kafka_commands, topic_owners
 from agent.preflight.findings import Finding, error, failed, ok, warning
 from agent.publish.base import TopicDescription
 from agent.publish.diagnosis import diagnose
 from agent.publish.recovery import MAX_MESSAGE_BYTES, OVERHEAD
-from agent.publish.topics import describe, verify
+from agent.publish.topics import SECONDS, broker, describe, verify
 
 _CODES = {
     "resolve": "KAFKA_HOST",
@@ -19,8 +21,8 @@ _CODES = {
 }
 
 
-def check_kafka(settings: Settings, agent_uuid: str) -> list[Finding]:
-    """Every check of Kafka. `agent_uuid` is '' before init."""
+def check_kafka(settings: Settings, agent_uuid: str, begun: str = "") -> list[Finding]:
+    """Every check of Kafka. `agent_uuid` is '' before init; `begun` is the one of an init that did not come to its end."""
     try:
         steps = diagnose(settings, agent_uuid)
         findings = [
@@ -32,12 +34,32 @@ def check_kafka(settings: Settings, agent_uuid: str) -> list[Finding]:
         if not any(step.step == "login" and step.ok for step in steps):
             return findings
         described = describe(settings)
+        others = _others(settings, agent_uuid or begun, described)
     except AgentError as cause:
         return [failed(cause)]
     return findings + [
-        _topic(settings, name, topic, initialised=bool(agent_uuid))
+        failed(topic_owners.taken(settings, name))
+        if name in others
+        else _topic(settings, name, topic, initialised=bool(agent_uuid))
         for name, topic in described.items()
     ]
+
+
+def _others(
+    settings: Settings, agent_uuid: str, described: dict[str, TopicDescription | None]
+) -> list[str]:
+    """Topics with records that are not this agent's."""
+    cluster = broker(settings, agent_uuid)
+    record, others = None, list[str]()
+    if described[settings.state_topic] is not None:
+        if cluster.strangers(time.monotonic() + SECONDS):
+            others.append(settings.state_topic)
+        if agent_uuid:
+            try:
+                record = topic_owners.own_record(settings, cluster)
+            except AgentError:  # nothing can be said of the topics; the service names it
+                return others
+    return others + topic_owners.foreign(settings, cluster, record, described)
 
 
 def _topic(

@@ -82,3 +82,11 @@ class Broker(Protocol):
 
     def topics(self, names: Iterable[str], deadline: float) -> dict[str, TopicDescription | None]:
         """Each topic, None for one that does not exist. Never creates one."""
+
+    def holds(
+        self, topic: str, found: TopicDescription, known: Mapping[int, int], deadline: float
+    ) -> bool:
+        """Whether a read_committed consumer finds a record in the topic, from these offsets on (partition -> offset; else its beginning).
+
+        Also where there may be one and the topic may not be read.
+        """

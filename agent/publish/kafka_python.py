@@ -4,13 +4,13 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import kafka.producer.kafka as kafka_module
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError, for_code
+from kafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
 from kafka.net.compat import KafkaNetClient
 from kafka.protocol.consumer.offsets import IsolationLevel, OffsetSpec
 from kafka.structs import TopicPartition
@@ -38,6 +38,14 @@ _NEAR_END = (
 )
 _UNKNOWN_TOPIC = 3  # error codes of the protocol
 _log = logging.getLogger(__name__)
+
+
+# Of a consumer that reads on its own, once
+_READING: dict[str, Any] = {
+    "enable_auto_commit": False,
+    "allow_auto_create_topics": False,
+    "auto_offset_reset": "earliest",
+}
 
 
 def producer_settings(settings: KafkaSettings, transactional_id: str) -> dict[str, Any]:
@@ -241,6 +249,48 @@ class KafkaPython:
         """See Broker."""
         return self._bounded(lambda: self._topics(list(names), deadline), deadline)
 
+    def holds(
+        self, topic: str, found: TopicDescription, known: Mapping[int, int], deadline: float
+    ) -> bool:
+        """See Broker."""
+        ends = {**found.ends, **found.held}
+        goals = {
+            TopicPartition(topic, number): end
+            for number, end in ends.items()
+            if end > known.get(number, 0)
+        }
+        if not goals:
+            return False
+        return self._bounded(
+            lambda: self._holds(goals, known, deadline), deadline, f"topic {topic}"
+        )
+
+    def _holds(
+        self, goals: Mapping[TopicPartition, int], known: Mapping[int, int], deadline: float
+    ) -> bool:
+        """Whether there is a visible record before any of these offsets; what is left of it are ends of transactions."""
+        options = _READING | {"isolation_level": "read_committed"}
+        try:
+            with closing_client(
+                KafkaConsumer, **self._options(deadline), **options, metrics_enabled=False
+            ) as consumer:
+                consumer.assign(list(goals))
+                for place, first in consumer.beginning_offsets(list(goals)).items():
+                    consumer.seek(place, max(first, known.get(place.partition, 0)))
+                while any(
+                    (consumer.position(place, timeout_ms=1000) or 0) < goal
+                    for place, goal in goals.items()
+                ):
+                    if any(consumer.poll(timeout_ms=20, max_records=1).values()):
+                        return True
+                    if time.monotonic() >= deadline:
+                        raise KafkaUnreachable(
+                            address=addresses(self._settings), reason="a topic cannot be read"
+                        )
+        except TopicAuthorizationFailedError:
+            return True
+        return False
+
     def _bounded(self, work: Callable[[], T], deadline: float, what: str = "") -> T:
         try:
             return bounded(work, deadline, self._tick)
@@ -322,10 +372,7 @@ class KafkaPython:
         place = TopicPartition(self._state_topic, 0)
         options = {
             "isolation_level": isolation,
-            "enable_auto_commit": False,
-            "allow_auto_create_topics": False,
-            "auto_offset_reset": "earliest",
-        }
+        } | _READING
         found: dict[bytes, bytes | None] = {}
         with closing_client(
             KafkaConsumer, **self._options(deadline), **options, metrics_enabled=False

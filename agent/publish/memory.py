@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -205,6 +205,17 @@ class MemoryBroker:
         """See Broker."""
         self._check(deadline)
         return {name: self._describe(name) for name in names}
+
+    def holds(
+        self, topic: str, found: TopicDescription, known: Mapping[int, int], deadline: float
+    ) -> bool:
+        """See Broker."""
+        self._check(deadline)
+        logs = self._cluster.topics[topic].logs
+        return any(
+            next(iter(_committed(log[known.get(number, 0) :], (topic, number))), None) is not None
+            for number, log in enumerate(logs)
+        )
 
     def _describe(self, name: str) -> TopicDescription | None:
         topic = self._cluster.topics.get(name)

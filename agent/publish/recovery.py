@@ -5,7 +5,7 @@ outbox number, with the same event id: else the agent halts. Each topic has the 
 it is lost, its table is suspended, its events are passed over until its next generation, and the others go on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from agent.errors import (
@@ -20,6 +20,7 @@ from agent.errors import (
     Suspend,
     TopicLimit,
     TopicLost,
+    TopicTaken,
 )
 from agent.front.reader import Identity, Published
 from agent.publish.base import TopicDescription
@@ -100,14 +101,22 @@ def check_topics(
     facts: Mapping[str, tuple[str, int]],
     number: int,
     max_event_bytes: int,
+    taken: Collection[str] = (),
 ) -> dict[str, TopicState]:
     """What the next record says of the topics, the last one having come to event `number`; `facts`: resource and generation of each.
 
+    `taken`: those without an entry that hold somebody's records.
     One that is not what it was is lost from here on; one that has no entry yet was added to the configuration since. Raises TopicLimit.
     """
     return {
         name: _topic(
-            name, recorded.get(name), now, *facts[name], number, max_event_bytes + OVERHEAD
+            name,
+            recorded.get(name),
+            now,
+            *facts[name],
+            number,
+            max_event_bytes + OVERHEAD,
+            name in taken,
         )
         for name, now in described.items()
     }
@@ -121,9 +130,10 @@ def _topic(
     generation: int,
     number: int,
     needed: int,
+    taken: bool,
 ) -> TopicState:
     after = (
-        anew(name, now, resource, generation, number)
+        anew(name, now, resource, generation, number, taken)
         if before is None
         else again(name, before, now, resource, number)
     )
@@ -151,15 +161,35 @@ def again(
 
 
 def anew(
-    name: str, now: TopicDescription | None, resource: str, generation: int, number: int
+    name: str,
+    now: TopicDescription | None,
+    resource: str,
+    generation: int,
+    number: int,
+    taken: bool,
 ) -> TopicState:
-    """The topic with which a table, or a new generation of it, begins after event `number`; lost if there is none."""
+    """The topic with which a table, or a new generation of it, begins after event `number`; lost if there is none, or if it is `taken`."""
     if now is None:
         lost = TopicLost(resource=resource, topic=name, reason=_NEVER_MADE)
         return TopicState(
             "", generation, 0, {}, {"from": number + 1, "code": lost.code, "values": lost.values}
         )
+    if taken:
+        error = TopicTaken(resource=resource, topic=name)
+        # Nothing of it is known, so no offsets
+        return TopicState(
+            now.id,
+            generation,
+            now.partitions,
+            {},
+            {"from": number + 1, "code": error.code, "values": error.values},
+        )
     return TopicState(now.id, generation, now.partitions, dict(now.ends))
+
+
+def known(before: TopicState | None, now: TopicDescription) -> dict[int, int]:
+    """Up to where the record knows a topic; whatever else it holds is not this agent's."""
+    return dict(before.offsets) if before is not None and before.id == now.id else {}
 
 
 def unended(

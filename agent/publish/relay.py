@@ -16,6 +16,7 @@ from agent.errors import (
     Retry,
     SlowLine,
     TopicMissing,
+    TopicTaken,
 )
 from agent.front.opening import open_reader
 from agent.front.reader import Published, Reader
@@ -209,16 +210,30 @@ class Relay:
                 before = self.state.topics.get(name)
                 if before is None or before.lost:
                     topics[name] = recovery.anew(
-                        name, found[name], resources.get(name, name), generation, number
+                        name,
+                        found[name],
+                        resources.get(name, name),
+                        generation,
+                        number,
+                        self.taken(name, before, found[name]),
                     )
                 else:
                     topics[name] = recovery.again(
                         name, before, found[name], resources.get(name, name), number
                     )
             self.learn(topics)
-            self.state = self.state._replace(topics=self.state.topics | topics)
             self._topics_at = 0.0
+            # In a transaction of its own: whoever finds events in these topics finds the record that says whose they are.
+            self.producer.begin()
+            self.commit(self.state._replace(topics=self.state.topics | topics), time.monotonic())
         self.producer.begin()
+
+    def taken(self, name: str, before: TopicState | None, now: TopicDescription | None) -> bool:
+        """Whether a topic, new to this agent or begun anew, holds records that are not its own."""
+        if now is None:
+            return False
+        deadline = time.monotonic() + RECOVERY_SECONDS
+        return self.broker.holds(name, now, recovery.known(before, now), deadline)
 
     def transaction(self) -> None:
         """As many source transactions as bounds and half of the time allow, or one part of a split one; then the state record; then visible."""
@@ -337,6 +352,9 @@ class Relay:
             further is not None and topics[further] is None
         ):  # no table's: made again, it goes on from there
             raise TopicMissing(topic=further)
+        begins = further is not None and not state.number and further not in state.topics
+        if further is not None and begins and self.taken(further, None, topics[further]):
+            raise TopicTaken(resource=self.settings.agent, topic=further)
         facts = {
             topic: (name, int(str(rows[name]["generation"])) if name in rows else 1)
             for topic, name in resources.items()
@@ -347,6 +365,11 @@ class Relay:
             facts,
             state.number,
             self.settings.kafka.max_event_bytes,
+            [
+                topic
+                for topic in resources
+                if topic not in state.topics and self.taken(topic, None, topics[topic])
+            ],
         )
         waiting = False
         for topic, found in checked.items():

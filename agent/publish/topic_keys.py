@@ -4,8 +4,10 @@ A command reads the topic, beside the service, and leaves the keys in the front 
 meanwhile does no harm: capture looks each key up in the source and in the front end before it tells the delete.
 """
 
+import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
 from sqlalchemy import delete, insert
@@ -21,8 +23,15 @@ _PIECE = 5_000  # records read at once
 _SILENCE = 60.0  # seconds without a record after which reading fails
 
 
-def collect(settings: Settings, resource: str, topic: str, reader: Reader) -> int:
-    """Reads a topic from its beginning to its end as it is now, and returns how many records that were; 0 where there is no topic.
+class Collected(NamedTuple):
+    """What was read of a topic."""
+
+    records: int
+    generation: int  # the highest its events carry; 0 where none carries one
+
+
+def collect(settings: Settings, resource: str, topic: str, reader: Reader) -> Collected:
+    """Reads a topic from its beginning to its end as it is now; nothing where there is no topic.
 
     Raises KafkaUnreachable, LoginRefused, KafkaRefused, FrontUnreachable.
     """
@@ -32,7 +41,7 @@ def collect(settings: Settings, resource: str, topic: str, reader: Reader) -> in
         )
     found = broker(settings).topics([topic], time.monotonic() + SECONDS)[topic]
     if found is None:
-        return 0
+        return Collected(0, 0)
     options = {
         "isolation_level": "read_committed",
         "enable_auto_commit": False,
@@ -60,29 +69,37 @@ def _read(
     ends: Mapping[TopicPartition, int],
     resource: str,
     reader: Reader,
-) -> int:
-    records, heard = 0, time.monotonic()
+) -> Collected:
+    records, generation, heard = 0, 0, time.monotonic()
     while any(
         (consumer.position(place, timeout_ms=int(SECONDS * 1000)) or 0) < end
         for place, end in ends.items()
     ):
         polled = consumer.poll(timeout_ms=500, max_records=_PIECE)
-        keys = {
-            record.key: record.value is not None for batch in polled.values() for record in batch
-        }
+        keys = {}
+        for record in itertools.chain.from_iterable(polled.values()):
+            records, heard = records + 1, time.monotonic()
+            generation = max(generation, _generation(record.headers))
+            if record.key is not None:
+                keys[record.key] = record.value is not None
         if keys:
-            records, heard = records + sum(map(len, polled.values())), time.monotonic()
             _keep(reader, resource, keys)
         elif time.monotonic() - heard > _SILENCE:
             raise KafkaUnreachable(
                 address=addresses(settings.kafka), reason="the topic cannot be read to its end"
             )
-    return records
+    return Collected(records, generation)
+
+
+def _generation(headers: Sequence[tuple[str, bytes]]) -> int:
+    value = dict(headers).get("sync.generation", b"")
+    return int(value) if value.isdigit() else 0
 
 
 def _keep(reader: Reader, resource: str, keys: Mapping[bytes, bool]) -> None:
     """Which of these keys the topic has after this piece; a delete's tombstone takes its key away."""
-    texts = {key.decode(): stands for key, stands in keys.items()}
+    # What is no UTF-8 is no key of ours
+    texts = {key.decode(errors="replace"): stands for key, stands in keys.items()}
     digests = {text: text_digest(text) for text in texts}
     with reader.writing() as connection:
         connection.execute(

@@ -8,7 +8,7 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from agent.config import Settings
-from agent.errors import InitRefused, StateLost, TopicLimit, TopicMissing
+from agent.errors import InitRefused, StateLost, TopicLimit, TopicMissing, TopicTaken
 from agent.messages import mark, translate
 from agent.publish.base import Producer, TopicDescription
 from agent.publish.clients import cluster
@@ -122,7 +122,7 @@ def verify(settings: Settings, found: dict[str, TopicDescription | None]) -> Non
 def write_first_state(settings: Settings, agent_uuid: str, epoch: int, nonce: str) -> None:
     """Writes record 0, in a transaction; does nothing where this agent's own record 0 stands already.
 
-    Raises InitRefused when the topic holds another agent's records, or this agent has published already; StateLost without topic.
+    Raises TopicTaken when the topic holds another agent's records, InitRefused when this agent has published already; StateLost without topic.
     """
     cluster = broker(settings, agent_uuid)
     deadline = time.monotonic() + SECONDS
@@ -130,9 +130,7 @@ def write_first_state(settings: Settings, agent_uuid: str, epoch: int, nonce: st
     try:
         strangers = cluster.strangers(deadline)
         if strangers:
-            raise InitRefused(
-                reason=f"the state topic {settings.state_topic} belongs to another agent ({strangers[0]})"
-            )
+            raise TopicTaken(resource=settings.agent, topic=settings.state_topic)
         value = cluster.states(deadline).visible
         if value is not None:
             _own(settings.state_topic, value)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, inspect, text
 
-from agent.errors import AnotherAgent
+from agent.errors import AnotherAgent, FrontTableTaken
 from agent.front import former
 from agent.front.mariadb import MariaDbFront
 from agent.front.outbox import Batch
@@ -167,6 +167,44 @@ def test_names_fit_and_tell_agents_apart(one: str, other: str) -> None:
 def test_names_that_differ_at_their_end_only() -> None:
     """Both are cut."""
     assert table_name(LONG, "state") != table_name(LONG[:-1] + "b", "state")
+
+
+def test_a_table_belongs_to_one_agent(shared: Shared) -> None:
+    """Names are compared as the database compares them; the table is free when its agent has released it."""
+    tax, permits = initialised(shared, "tax"), initialised(shared, LONG)
+    tax.claim(WORDS)
+    tax.claim(WORDS)
+    tax.refuse_taken(WORDS)
+    other = WORDS._replace(resource="other")
+    with pytest.raises(FrontTableTaken, match="agent tax"):
+        permits.claim(other)
+    loud = other._replace(table="WORDS")
+    if shared.kind == "sqlite":
+        with pytest.raises(FrontTableTaken):
+            permits.refuse_taken(loud)
+    else:
+        permits.claim(loud)
+    tax.release(WORDS.resource)
+    permits.claim(other)
+    with pytest.raises(FrontTableTaken, match="a" * 20):
+        tax.claim(WORDS)
+
+
+def test_a_table_in_another_schema_is_found(database: str, postgres_url: str) -> None:
+    """Each agent has its own schema, and one writes into the other's."""
+    fronts = []
+    name, role = sql(database, "SELECT current_database(), current_user")[0]
+    for number, schema in enumerate(("one", "two")):
+        sql(database, f"CREATE SCHEMA {schema}")
+        sql(database, f'ALTER ROLE "{role}" IN DATABASE "{name}" SET search_path = {schema}')
+        front = PostgresFront(postgres_url, None, 1.0, f"agent{number}")
+        front.initialise(IDENTITY | {"agent_name": f"agent{number}"}, {"words": "unit.words"})
+        fronts.append(front)
+    fronts[1].claim(WORDS)
+    with pytest.raises(FrontTableTaken, match="agent1"):
+        fronts[0].claim(WORDS._replace(schema="two"))
+    sql(database, f'ALTER ROLE "{role}" IN DATABASE "{name}" SET search_path = one')
+    fronts[0].claim(WORDS)
 
 
 # ---- what version 0.1 left

@@ -75,6 +75,12 @@ class Unit:
         initialise(self.settings, apply, admin_url, self.told.append)
         return self.told
 
+    def initialise_taking(self, *topics: str) -> list[str]:
+        """The same with `--take-over`."""
+        self.told.clear()
+        initialise(self.settings, True, None, self.told.append, topics)
+        return self.told
+
     def slots(self) -> int:
         """Slots of the business database."""
         return int(

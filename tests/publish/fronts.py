@@ -226,6 +226,11 @@ class OutboxFront:
             }
             connection.execute(update(self.own.state).values(**values))
 
+    @property
+    def last(self) -> int:
+        """Number of the last event."""
+        return self._writer.number
+
     def outbox_rows(self) -> int:
         """How many rows the outbox still has."""
         with self.engine.connect() as connection:

@@ -15,6 +15,8 @@ from kafka import KafkaProducer
 from kafka.structs import TopicPartition
 
 from agent.config import Settings
+from agent.front.sqlite import SqliteFront
+from agent.preflight import topic_owners
 from agent.publish import topics
 from agent.publish.state import StateRecord, loads
 from tests.publish.consumer import Judge
@@ -278,6 +280,46 @@ def test_a_harmed_topic_stops_its_table_alone(
     eventually(lambda: anew() == [1, 2], 60, "the new generation is published")
     judge.close()
     assert last.stop() < 4
+
+
+def test_a_topic_with_anothers_records_is_left_alone_until_it_is_taken_over(
+    site: Callable[..., Site], kafka_broker: KafkaBroker
+) -> None:
+    """Not one event goes into it; taken over, it begins above the other's generation, without gaps or doubles."""
+    here = site()
+    front, topic = here.front, f"{here.settings.kafka.prefix}.orders"
+    theirs = KafkaProducer(bootstrap_servers=kafka_broker.bootstrap)
+    headers = [("sync.generation", b"5"), ("sync.seq", b"1"), ("sync.id", b"theirs")]
+    theirs.send(topic, key=b'{"id":99}', value=b"{}", headers=headers)
+    theirs.close()
+    front.write(workload(1, 50))
+    publisher = here.publisher()
+    items = {name: events for name, events in front.expected.items() if name != topic}
+    Judge(kafka_broker.bootstrap, *items).verdict(items, 60)
+    eventually(lambda: front.suspensions() == [("orders", "TOPIC_TAKEN")], 60, "it is told")
+    publisher.stop()
+    writer = SqliteFront(here.settings.front_url, 20, here.settings.agent)
+    topic_owners.claim(here.settings, writer, front.agent, [topic], lambda line: None)
+    writer.engine.dispose()
+    front.generations[topic] = 5
+    front.begin_anew("orders")  # as `claim` has begun it
+    front.write(workload(2, 50))
+    publisher = here.publisher()
+    judge = Judge(kafka_broker.bootstrap, topic)
+
+    def anew() -> list[tuple[str, int]]:
+        judge.poll()
+        return [
+            (event.headers["sync.id"], int(event.headers["sync.seq"]))
+            for event in judge.events(topic)
+            if event.headers["sync.generation"] == "6"
+        ]
+
+    eventually(lambda: len(anew()) >= len(front.expected[topic]), 60, "the new generation")
+    assert sorted(anew(), key=lambda pair: pair[1]) == front.expected[topic]
+    assert len(judge.events(topic)) == 1 + len(front.expected[topic])
+    judge.close()
+    publisher.stop()
 
 
 @pytest.fixture

@@ -19,10 +19,12 @@ from agent.errors import (
     KafkaUnreachable,
     StateAhead,
     StateLost,
+    TopicTaken,
 )
 from agent.publish.base import Headers
 from agent.publish.memory import MemoryProducer
 from agent.publish.relay import UNEXPECTED
+from agent.publish.state import loads
 from tests.publish.fronts import workload
 from tests.publish.world import World
 from tests.waiting import eventually
@@ -656,3 +658,84 @@ def test_a_slow_line_shrinks_the_transactions_until_they_pass(
     parts = [int(h["sync.part"]) for h in heads]
     assert parts == sorted(parts) and set(parts) == set(range(1, parts[-1] + 1)) and parts[-1] > 5
     assert [h["sync.last"] == b"1" for h in heads] == [part == parts[-1] for part in parts]
+
+
+def run_until_idle(world: World, nonce: str = "nonce-1") -> None:
+    """A publisher that has published what there is, or ended with an error."""
+    running, last = Running(world, nonce), world.front.last
+    try:
+        eventually(
+            lambda: running.error is not None or (last and world.state().number >= last),
+            what="everything is published",
+        )
+    finally:
+        running.stop()
+    if running.error is not None:
+        raise running.error
+
+
+def foreign(world: World, topic: str, *keys: bytes, commit: bool = True) -> None:
+    """Records of another agent."""
+    producer = MemoryProducer(world.cluster, "another agent")
+    producer.begin()
+    for key in keys:
+        producer.send(topic, 0, key, b"{}", [("sync.id", b"other"), ("sync.seq", b"1")])
+    if commit:
+        producer.commit(0)
+    else:
+        world.cluster.end(producer._transaction, "another agent", False)  # type: ignore[arg-type]
+
+
+def test_a_topic_with_anothers_records_stops_its_table_alone(tmp_path: Path) -> None:
+    """Not one event goes into it, also after a restart; emptied, it serves the next generation."""
+    world = World(tmp_path / "world")
+    foreign(world, "p.orders", b"theirs")
+    world.front.write(workload(3, 20))
+    for nonce in ("nonce-1", "nonce-1"):
+        run_until_idle(world, nonce)
+        assert len(world.cluster.committed("p.orders")[0]) == 1
+    assert world.front.suspensions() == [("orders", "TOPIC_TAKEN")]
+    assert world.published()["p.items"] == world.front.expected["p.items"]
+    assert world.state().topics["p.orders"].lost["code"] == "TOPIC_TAKEN"
+    world.front.begin_anew("orders")
+    world.front.write(workload(4, 20))
+    run_until_idle(world)
+    assert len(world.cluster.committed("p.orders")[0]) == 1  # still theirs
+    world.cluster.create("p.orders", 3)
+    world.front.begin_anew("orders")
+    world.front.write(workload(5, 20))
+    run_until_idle(world)
+    assert world.published() == world.front.expected
+
+
+def test_what_was_aborted_is_nobodys(tmp_path: Path) -> None:
+    """An attempt of another agent, or of this one, that never became visible."""
+    world = World(tmp_path / "world")
+    foreign(world, "p.orders", b"theirs", commit=False)
+    world.front.write(workload(3, 20))
+    run_until_idle(world)
+    assert world.published() == world.front.expected
+
+
+def test_a_topic_is_recorded_before_its_first_event(tmp_path: Path) -> None:
+    """Else an end between its events and the record would lock this agent out of its own topic: a topic that left the configuration."""
+    world = World(tmp_path / "world")
+    world.front.write(workload(3, 20))
+    world.settings = world.settings.model_copy(update={"resource": [world.settings.resource[0]]})
+    run_until_idle(world)
+    records = [
+        loads(r.value or b"") for r in world.cluster.committed(world.settings.state_topic)[0]
+    ]
+    first = next(n for n, record in enumerate(records) if "p.items" in record.topics)
+    assert records[first].number == records[first - 1].number
+    assert world.published() == world.front.expected
+
+
+def test_a_topic_of_transactions_with_anothers_records_halts(tmp_path: Path) -> None:
+    """It has no table that could stand still alone."""
+    world = World(tmp_path / "world", transactions=True)
+    further = world.settings.transaction_topic
+    assert further is not None
+    foreign(world, further, b"theirs")
+    with pytest.raises(TopicTaken, match=further):
+        run_until_idle(world)
