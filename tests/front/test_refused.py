@@ -108,15 +108,15 @@ def test_refused_keys_are_kept(fronts: Fronts) -> None:
     front.close()
     assert fronts.new().open("again").refused[WORDS.resource] == {("1",): two, ("张", "\\"): two}
     if isinstance(front, SqlFront):
-        reader = Reader(front.engine)
+        reader = Reader(front.engine, "unit")
         assert reader.refused() == {WORDS.resource: 2}
         assert {row.key for row in reader.refusals(WORDS.resource)} == {'{"名称":"张"}'}
 
 
 def test_a_swallowed_row_is_refused(database: str, postgres_url: str, tmp_path: Path) -> None:
     """A trigger that leaves a row out raises no error: the number of rows tells."""
-    postgres = PostgresFront(postgres_url, None, 5.0)
-    sqlite = SqliteFront(f"sqlite:///{tmp_path}/front.db", 5.0)
+    postgres = PostgresFront(postgres_url, None, 5.0, "unit")
+    sqlite = SqliteFront(f"sqlite:///{tmp_path}/front.db", 5.0, "unit")
     for front in (postgres, sqlite):
         initialise(front)
     run(
@@ -140,7 +140,7 @@ def test_a_swallowed_row_is_refused(database: str, postgres_url: str, tmp_path: 
 
 def test_a_trigger_names_its_errors_as_it_likes(postgres_url: str) -> None:
     """Any SQLSTATE that is not the server's own trouble refuses the row."""
-    front = PostgresFront(postgres_url, None, 5.0)
+    front = PostgresFront(postgres_url, None, 5.0, "unit")
     initialise(front)
     run(
         front,
@@ -161,7 +161,7 @@ def test_a_trigger_names_its_errors_as_it_likes(postgres_url: str) -> None:
 
 def test_a_deferred_constraint_falls_on_its_row(postgres_url: str) -> None:
     """It fails at the commit, where nobody knows the row; the next attempt checks at each statement."""
-    front = PostgresFront(postgres_url, None, 5.0)
+    front = PostgresFront(postgres_url, None, 5.0, "unit")
     initialise(front)
     run(
         front,
@@ -210,9 +210,9 @@ def test_a_key_has_the_spelling_it_was_given(
     kind: str, name: str, soft: bool, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """An upsert takes the place of the equal row and its key; a delete of the other spelling takes nothing; each row comes under its own."""
-    front: SqlFront = SqliteFront(f"sqlite:///{tmp_path}/front.db", 5.0)
+    front: SqlFront = SqliteFront(f"sqlite:///{tmp_path}/front.db", 5.0, "unit")
     if kind == "postgres":
-        front = PostgresFront(request.getfixturevalue("postgres_url"), None, 5.0)
+        front = PostgresFront(request.getfixturevalue("postgres_url"), None, 5.0, "unit")
     initialise(front)
     one = spelled(name, soft)
     front.create(one)
@@ -233,7 +233,7 @@ def test_a_key_has_the_spelling_it_was_given(
 
 def test_a_column_with_another_collation_than_its_index(tmp_path: Path) -> None:
     """SQLite: an existing table whose key column ignores case, and whose primary key does not, keeps both rows."""
-    front = SqliteFront(f"sqlite:///{tmp_path}/front.db", 5.0)
+    front = SqliteFront(f"sqlite:///{tmp_path}/front.db", 5.0, "unit")
     initialise(front)
     run(
         front,
