@@ -134,7 +134,7 @@ def verify(
 ) -> int:
     """Has the running service compare tables (`kind` verify) or repair them too (reconcile).
 
-    Returns 1 if a verify finds differences, 2 if a table could not be compared because it is not live.
+    Returns 1 if a verify finds differences or some stay after a repair, 2 if a table could not be compared because it is not live.
     """
     from agent import comparison, requests
 
@@ -147,7 +147,8 @@ def verify(
         _console().print(comparison.render(reports))
     if any(report["state"] != "compared" for report in reports):
         return 2
-    return int(kind == "verify" and not all(comparison.equal(report) for report in reports))
+    right = comparison.equal if kind == "verify" else comparison.repaired
+    return int(not all(right(report) for report in reports))
 
 
 def resume(settings: Settings, name: str, allow_deletes: bool) -> None:
@@ -169,7 +170,7 @@ def resume(settings: Settings, name: str, allow_deletes: bool) -> None:
 
 
 def retry(settings: Settings, name: str) -> int:
-    """Has the running service publish the rows again that were too large for Kafka. Returns 1 if some still are."""
+    """Has the running service try rows again that were too large for Kafka or refused by the front-end table. Returns 1 if some still are."""
     from agent import requests
 
     (answer,) = requests.ask(settings, "retry", _resources(settings, [name]), False, lambda _: None)
@@ -184,7 +185,33 @@ def retry(settings: Settings, name: str) -> int:
         )
     else:
         _console().out(translate(mark("{resource}: no row is withheld any more"), resource=name))
-    return int(report["withheld"] > 0)
+    refused = report.get("refused", 0)
+    if refused:
+        text = mark("{resource}: the front-end table still refuses {count} rows")
+        _console().out(translate(text, resource=name, count=refused))
+    return int(report["withheld"] > 0 or refused > 0)
+
+
+def refused(settings: Settings, name: str, as_json: bool, show_keys: bool) -> None:
+    """Lists the rows that a front-end table refuses, by hashes of their keys or, on demand, the keys."""
+    from agent import comparison
+    from agent.front.opening import open_reader
+
+    (name,) = _resources(settings, [name])
+    reader = open_reader(settings)
+    try:
+        reader.identity()
+        rows = comparison.refusals(reader.refusals(name), show_keys)
+    finally:
+        reader.engine.dispose()
+    if as_json:
+        sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
+    elif rows:
+        _console().print(comparison.render_refusals(rows))
+    else:
+        _console().out(
+            translate(mark("{resource}: the front-end table refuses no row"), resource=name)
+        )
 
 
 def republish(settings: Settings, name: str, allow_deletes: bool) -> None:

@@ -116,7 +116,7 @@ def verify(config: Path, resources: tuple[str, ...], as_json: bool, show_keys: b
 
 @commands.command(
     help=translate(
-        "Compare tables with the business database and repair the front end; every repair is an event. The service must run."
+        "Compare tables with the business database and repair the front end; every repair is an event. The service must run. Exit 1 if some rows still differ."
     )
 )
 @click.argument("resources", nargs=-1)
@@ -158,7 +158,7 @@ def resume(config: Path, resource: str, allow_deletes: bool) -> None:
 
 @commands.command(
     help=translate(
-        "Publish the rows of a table again that were too large for Kafka, after a limit was raised. The service must run."
+        "Try rows of a table again that were too large for Kafka or refused by the front-end table, after the cause was taken away. The service must run."
     )
 )
 @click.argument("resource")
@@ -166,6 +166,24 @@ def resume(config: Path, resource: str, allow_deletes: bool) -> None:
 def retry(config: Path, resource: str) -> int:
     """Exit 1 if some still are."""
     return app.retry(load(config), resource)
+
+
+@commands.command(
+    help=translate(
+        "List the rows that a front-end table refuses: since when, and what refuses them. The service need not run."
+    )
+)
+@click.argument("resource")
+@click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
+@click.option(
+    "--show-keys",
+    is_flag=True,
+    help=translate("Show the keys of the rows instead of hashes of them."),
+)
+@click.pass_obj
+def refused(config: Path, resource: str, as_json: bool, show_keys: bool) -> None:
+    """Reads the front end."""
+    app.refused(load(config), resource, as_json, show_keys)
 
 
 @commands.command(

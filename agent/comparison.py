@@ -1,7 +1,9 @@
 """How a comparison of source and front end (对账) is told: progress while it runs, a table or plain data when it is done."""
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console, Group
@@ -10,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.config import Settings
+from agent.front.reader import Refusal
 from agent.messages import mark, translate
 from agent.requests import Answer
 
@@ -27,7 +30,11 @@ _COUNTS = ("rows", "equal", "missing", "different", "extra")
 
 
 def report(answer: Answer, show_keys: bool) -> dict[str, Any]:
-    """The result for one table, as plain data; keys are row values and shown on demand only. `state` is compared, or why it was not."""
+    """The result for one table, as plain data; keys are row values and shown on demand only.
+
+    `state` is compared, or why it was not. `left`: rows that still differ after a repair (None: there was none, or nothing to
+    repair). `refused`: how many of the rows that differ the front-end table is known to refuse.
+    """
     if answer.state == "failed":
         return {
             "resource": answer.resource,
@@ -35,6 +42,8 @@ def report(answer: Answer, show_keys: bool) -> dict[str, Any]:
             **dict.fromkeys(_COUNTS),
             "source_rows": None,
             "front_rows": None,
+            "refused": None,
+            "left": None,
             "differences": [],
         }
     found = answer.report
@@ -49,6 +58,8 @@ def report(answer: Answer, show_keys: bool) -> dict[str, Any]:
         **{name: found[name] for name in _COUNTS},
         "source_rows": source,
         "front_rows": front,
+        "refused": found.get("refused", 0),
+        "left": found.get("left"),
         "differences": named,
     }
 
@@ -58,6 +69,11 @@ def equal(found: dict[str, Any]) -> bool:
     counted = found["source_rows"] is not None and found["source_rows"] == found["front_rows"]
     differs = found["missing"] or found["different"] or found["extra"]
     return found["state"] == "compared" and counted and not differs
+
+
+def repaired(found: dict[str, Any]) -> bool:
+    """Whether no row differs after a repair."""
+    return found["state"] == "compared" and not found["left"]
 
 
 def render(reports: list[dict[str, Any]]) -> Group:
@@ -73,7 +89,10 @@ def render(reports: list[dict[str, Any]]) -> Group:
     ]
     lines[:0] = [Text(_miscounted(found)) for found in reports if _counts_differ(found)]
     return Group(
-        table, *(Text(_skipped(found)) for found in reports if found["state"] != "compared"), *lines
+        table,
+        *(Text(_skipped(found)) for found in reports if found["state"] != "compared"),
+        *(Text(line, style="bold red") for found in reports for line in _remaining(found)),
+        *lines,
     )
 
 
@@ -93,9 +112,45 @@ def _miscounted(found: dict[str, Any]) -> str:
     )
 
 
+def _remaining(found: dict[str, Any]) -> Iterator[str]:
+    """What a repair could not take away."""
+    name = found["resource"]
+    if found["left"]:
+        text = mark("{resource}: {count} rows still differ after the repair")
+        yield translate(text, resource=name, count=f"{found['left']:,}")
+    if found["refused"]:
+        text = mark(
+            "{resource}: the front-end table refuses {count} of these rows; `sync-agent refused {resource}` says why"
+        )
+        yield translate(text, resource=name, count=f"{found['refused']:,}")
+
+
 def _skipped(found: dict[str, Any]) -> str:
     text = mark("{resource} was not compared: it is {state}; see `sync-agent status`")
     return translate(text, resource=found["resource"], state=translate(STATES[found["state"]]))
+
+
+def refusals(rows: Sequence[Refusal], show_keys: bool) -> list[dict[str, str]]:
+    """Rows that a front-end table refuses, as plain data."""
+    return [
+        {
+            "key": row.key if show_keys else hashlib.sha256(row.key.encode()).hexdigest()[:16],
+            "code": row.code,
+            "since": datetime.fromtimestamp(row.since_us / 1e6, UTC).isoformat(
+                timespec="milliseconds"
+            ),
+        }
+        for row in rows
+    ]
+
+
+def render_refusals(rows: list[dict[str, str]]) -> Table:
+    """The same as a table."""
+    table = Table(*(translate(heading) for heading in (mark("key"), mark("since"), mark("reason"))))
+    for row in rows:
+        since = datetime.fromisoformat(row["since"]).astimezone()
+        table.add_row(row["key"], since.strftime("%Y-%m-%d %H:%M:%S"), row["code"])
+    return table
 
 
 @contextmanager

@@ -34,6 +34,7 @@ COPYING = "agent_snapshot_running"
 COPIED = "agent_snapshot_rows_total"  # table
 WITHHELD = "agent_withheld_rows"  # table
 FRONT_LOG = "agent_front_wal_bytes"  # of SQLite; 0 elsewhere
+REFUSED = "agent_refused_rows"  # table
 COPY_ESTIMATE = (
     "agent_snapshot_estimated_rows"  # table; by the source's statistics when the copy began
 )
@@ -92,6 +93,11 @@ class Metrics:
                 FRONT_LOG,
                 "Bytes of the SQLite front end's -wal, which grows as long as somebody reads.",
             ),
+            REFUSED: self._gauge(
+                REFUSED,
+                "Rows that the front-end table refuses: the topic has them, the table has not.",
+                "table",
+            ),
             TABLE_STATE: self._gauge(
                 TABLE_STATE, "1 for the state the table is in.", "table", "state"
             ),
@@ -124,6 +130,7 @@ class Metrics:
             self._counters[COPIED].labels(table)
             self._gauges[COPY_ESTIMATE].labels(table)
             self._gauges[WITHHELD].labels(table)
+            self._gauges[REFUSED].labels(table)
             for state in TABLE_STATES:
                 self._gauges[TABLE_STATE].labels(table, state)
         for stage in STAGES:

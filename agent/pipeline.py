@@ -113,6 +113,8 @@ class Capture:
         self._applier.counts.clear()
         if self._applier.withheld_changed:
             self._tell_withheld()
+        if self._applier.refusals.changed:
+            self._tell_refused()
         seconds = progress.position_time_us / 1_000_000
         self._control.beat(
             {f"{metrics.LAST_COMMIT}/{stage}": seconds for stage in ("captured", "applied")}, counts
@@ -167,7 +169,13 @@ class Capture:
         self._tell_states(stored)
         self._tables = Tables(self._settings, self._source, self._front, stored)
         stored, resources = self._tables.stored, self._tables.resources
-        self._applier = Applier(self._front, resources, stored, self._settings.kafka)
+        self._applier = Applier(
+            self._front,
+            resources,
+            stored,
+            self._settings.kafka,
+            self._settings.front.max_refused_rows,
+        )
         self._reconciler = Reconciler(
             self._settings.reconcile,
             self._source,
@@ -180,6 +188,7 @@ class Capture:
         self._copying = set(self._applier.copies)
         self._tell_states(stored)
         self._tell_withheld()
+        self._tell_refused()
         self._snapshot = None
         self._outdated = False
         self._tend_at = self._ask_at = 0.0
@@ -232,6 +241,11 @@ class Capture:
         self._applier.withheld_changed = False
         for name in (resource.name for resource in self._settings.resource):
             self._control.beat({f"{metrics.WITHHELD}/{name}": len(self._applier.withheld(name))})
+
+    def _tell_refused(self) -> None:
+        self._applier.refusals.changed = False
+        for name, rows in self._applier.refusals.rows.items():
+            self._control.beat({f"{metrics.REFUSED}/{name}": len(rows)})
 
     def _tell_copies(self) -> None:
         """States that have changed, rows read, and what is expected of the copy at work."""

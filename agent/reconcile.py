@@ -29,12 +29,15 @@ from agent.front.base import (
     HOLES,
     KNOWN,
     PAGES,
+    REFUSED,
     TOPIC,
     WITHHELD,
     Copy,
     Front,
+    Refused,
     Request,
 )
+from agent.front.refusals import digest
 from agent.front.window import Count, Window
 from agent.resource import FrontRow, Key, Resource
 
@@ -65,10 +68,14 @@ class Run:
         str
     ] = ()  # of the phase of the topic's keys: the same as the topic has them
     withheld: int = 0
+    refused: int = 0  # rows that differ since the front end refuses them
+    # Of a verify that follows a repair: what that has told
+    repaired: Mapping[str, Any] | None = None
     unsure: set[Key] = field(default_factory=set)  # of a verify: keys to look up in the end
     equal: int = 0
     shown: list[dict[str, str]] = field(default_factory=list)
     counted: tuple[int, int] | None = None  # rows to share at the source, rows in the front end
+    tolerance: int = 0  # by how many rows the two may differ: those that the front end refuses
 
     @property
     def again(self) -> bool:
@@ -76,16 +83,20 @@ class Run:
         return self.copy.phase == WITHHELD or (self.copy.republish and self.copy.phase == PAGES)
 
     @property
+    def differences(self) -> int:
+        """How many rows differed so far."""
+        return self.copy.missing + self.copy.different + self.copy.extra
+
+    @property
     def unequal(self) -> bool:
         """Whether a row has differed, or the numbers of rows do."""
-        copy = self.copy
-        return self.miscounted or copy.missing + copy.different + copy.extra > 0
+        return self.miscounted or self.differences > 0
 
     @property
     def miscounted(self) -> bool:
-        """Whether source and front end were counted and do not have as many rows as each other."""
+        """Whether source and front end were counted, and refused rows do not explain that their numbers differ."""
         source, front = self.counted or (0, 0)
-        return source != front
+        return abs(source - front) > self.tolerance
 
     def report(self) -> dict[str, Any]:
         """What a command is told."""
@@ -97,19 +108,32 @@ class Run:
             "different": copy.different,
             "extra": copy.extra,
         }
-        return {
+        told = {
             "phase": copy.phase,
             "estimate": copy.estimate,
             "looked_up": copy.looked_up,
             **counts,
             "withheld": self.withheld,
             "counted": list(self.counted or ()),
+            "refused": self.refused,
             "differences": self.shown,
         }
+        if self.repaired is None:
+            return told
+        left = self.differences or int(self.miscounted)
+        return told | {**self.repaired, "left": left, "refused": self.refused}
 
     def count(self, page: Page, found: Differences, on_their_way: Collection[Key]) -> None:
         """Counts what a page has shown; rows that are being read again are no differences."""
-        kinds = {"missing": found.missing, "different": found.different, "extra": found.extra}
+        kinds = {
+            kind: [*keys, *found.refused.get(kind, ())] if found.refused else keys
+            for kind, keys in (
+                ("missing", found.missing),
+                ("different", found.different),
+                ("extra", found.extra),
+            )
+        }
+        self.refused += sum(map(len, found.refused.values()))
         counted = {
             kind: [key for key in keys if key not in on_their_way] if on_their_way else keys
             for kind, keys in kinds.items()
@@ -198,11 +222,11 @@ class Reconciler:
         """Opens a window, in which the stream's changes of the table are remembered, and asks for rows that show everything before it."""
         token, resource = str(uuid.uuid4()), run.resource
         counting = run.copy.phase == COUNT
-        window = (
-            self._count(resource)
-            if counting
-            else Window(resource.name, self._settings.window_bytes)
-        )
+        if counting:
+            window: Window = self._count(resource)
+            run.tolerance = len(self._applier.refused(resource.name))
+        else:
+            window = Window(resource.name, self._settings.window_bytes)
         self._window, self._applier.window = (token, window), window
         columns = (
             tuple(resource.columns[i] for i in resource.key)
@@ -285,17 +309,24 @@ class Reconciler:
         resource = run.resource
         rows, stands = self._compared(run, page)
         found = Differences()
+        refused = {} if run.again else self._applier.refused(resource.name)
         for key, read in rows.items():
+            if key in refused and run.copy.phase in (PAGES, EXTRAS, TOPIC):
+                continue  # it has a phase of its own
             after = window.after(key, read)
             row = _shared(resource, after)
             stood = stands.get(key)
-            if row is None:
+            if row is None and key in refused:
+                _judge_refused(run, found, key, None, stood, refused[key])
+            elif row is None:
                 if stood is not None:
                     found.extra.append(key)
                 elif run.copy.phase == TOPIC:
                     found.gone.append(key)
             elif UNCHANGED in row and after is not read:
                 found.holes.append(key)
+            elif key in refused:
+                _judge_refused(run, found, key, cast("FrontRow", row), stood, refused[key])
             elif run.again:
                 found.told[key] = cast("FrontRow", row)
                 run.equal += row == stood
@@ -324,7 +355,7 @@ class Reconciler:
             found = set(map(row_of, page.lines))
             gone = [key for key in run.keys if key not in found]
             return dict.fromkeys(gone), self._front.fetch(target, gone)
-        if run.copy.phase in (HOLES, WITHHELD, TOPIC):
+        if run.copy.phase in (HOLES, WITHHELD, TOPIC, REFUSED):
             read = {resource.key_of(row): row for row in map(row_of, page.lines)}
             run.unsure.difference_update(run.keys)
             return {key: read.get(key) for key in run.keys}, self._front.fetch(target, run.keys)
@@ -342,7 +373,10 @@ class Reconciler:
                 )
         rows: dict[Key, Row | None] = {resource.key_of(row): row for row in map(row_of, ours)}
         if theirs is None:
-            return rows, self._front.fetch(target, list(rows))
+            stands = self._front.fetch(target, list(rows))
+            # What stands under another spelling of a key; a verify finds it among the extras
+            others = stands.keys() - rows.keys() if run.repair else ()
+            return rows | dict.fromkeys(others), stands
         stands = {resource.key_of(row): row for row in map(row_of, theirs)}
         return dict.fromkeys(stands) | rows, stands
 
@@ -355,6 +389,8 @@ class Reconciler:
         """Raises RowsMiscounted where a repair did not make the numbers of rows equal; of a verify it is reported."""
         assert page.total is not None, "rows were to be counted"
         run.counted = page.total, window.expected(page.snapshot)
+        # Rows refused before the window opened, and rows refused by now: either may be missing.
+        run.tolerance += len(self._applier.refused(run.resource.name))
         source, front = run.counted
         log.info("rows_counted resource=%s source=%d front=%d", run.resource.name, source, front)
         if run.repair and run.miscounted:
@@ -427,7 +463,7 @@ class Reconciler:
                 phase=self._past_extras(copy) if self._same_order(run.resource) else EXTRAS,
                 mark=None,
             )
-        elif copy.phase in (EXTRAS, WITHHELD) and run.keys:
+        elif copy.phase in (EXTRAS, WITHHELD, REFUSED) and run.keys:
             copy = copy._replace(mark=run.keys[-1])
         elif copy.phase == TOPIC and run.topic_keys:
             self._front.forget_topic_keys(run.resource.name, run.topic_keys)
@@ -436,24 +472,14 @@ class Reconciler:
             run.keys = self._front.keys_after(target, copy.mark, run.limit)
             copy = copy if run.keys else copy._replace(phase=self._past_extras(copy), mark=None)
         if copy.phase == WITHHELD:
-            run.keys = sorted(
-                key
-                for key in self._applier.withheld(run.resource.name)
-                if copy.mark is None or key > copy.mark
-            )[: run.limit]
-            copy = copy if run.keys else copy._replace(phase=HOLES, mark=None)
+            run.keys = _past(self._applier.withheld(run.resource.name), copy.mark)[: run.limit]
+            copy = copy if run.keys else copy._replace(phase=REFUSED, mark=None)
         if copy.phase == TOPIC:
-            run.topic_keys = self._front.topic_keys(run.resource.name, run.limit)
-            run.keys = [
-                key for key in map(run.resource.key_of_kafka, run.topic_keys) if key is not None
-            ]
-            if len(run.keys) < len(run.topic_keys):
-                log.warning(
-                    "topic_keys_unread resource=%s count=%d",
-                    run.resource.name,
-                    len(run.topic_keys) - len(run.keys),
-                )
-            copy = copy if run.topic_keys else copy._replace(phase=HOLES, mark=None)
+            self._topic_keys(run)
+            copy = copy if run.topic_keys else copy._replace(phase=REFUSED, mark=None)
+        if copy.phase == REFUSED:
+            run.keys = _past(self._applier.refused(run.resource.name), copy.mark)[: run.limit]
+            copy = copy if run.keys else copy._replace(phase=HOLES, mark=None)
         counted = copy.phase == COUNT
         if copy.phase == HOLES:
             run.keys = list(self._holes(run))[: run.limit]
@@ -471,9 +497,21 @@ class Reconciler:
                 self._drop("it was withdrawn")
                 self.run = None
 
+    def _topic_keys(self, run: Run) -> None:
+        """The next keys that the topic was found to hold."""
+        run.topic_keys = self._front.topic_keys(run.resource.name, run.limit)
+        keys = map(run.resource.key_of_kafka, run.topic_keys)
+        run.keys = [key for key in keys if key is not None]
+        if len(run.keys) < len(run.topic_keys):
+            log.warning(
+                "topic_keys_unread resource=%s count=%d",
+                run.resource.name,
+                len(run.topic_keys) - len(run.keys),
+            )
+
     @staticmethod
     def _past_extras(copy: Copy) -> str:
-        return TOPIC if copy.republish else HOLES
+        return TOPIC if copy.republish else REFUSED
 
     def _finish(self, run: Run) -> None:
         copy = run.copy
@@ -483,7 +521,10 @@ class Reconciler:
             run.resource.name, run.repair, copy.rows, copy.missing, copy.different, copy.extra,
         )  # fmt: skip
         if run.repair:
+            run.refused = len(self._applier.refused(run.resource.name))
             self._applier.move(run.resource.name, None)
+            if run.request is not None and run.request.kind == "reconcile" and run.differences:
+                self._look_again(run)
         elif run.rewritten is not None:
             self._front.keep_fingerprint(run.resource.name, run.rewritten)
             if run.unequal:
@@ -492,6 +533,12 @@ class Reconciler:
             self._front.answer(run.request.id, "done", run.report())
             run.request = None
         self.run = None
+
+    def _look_again(self, run: Run) -> None:
+        """What still differs after a repair is found by a verify, which then answers."""
+        again = Run(run.resource, KNOWN, repair=False, request=run.request, repaired=run.report())
+        self._verifies.insert(0, again)
+        run.request = None
 
     # ---- what was asked
 
@@ -584,6 +631,33 @@ def _shared(resource: Resource, row: Row | None) -> Row | None:
     if passes is False:
         return None
     return resource.shared(row) if passes else (UNCHANGED, *resource.shared(row))
+
+
+def _past(keys: Collection[Key], mark: Key | None) -> list[Key]:
+    """Those after `mark`, in an order of their own."""
+    return sorted(key for key in keys if mark is None or key > mark)
+
+
+def _judge_refused(
+    run: Run,
+    found: Differences,
+    key: Key,
+    row: FrontRow | None,
+    stood: FrontRow | None,
+    known: Refused,
+) -> None:
+    """Decides about a row that the front end has refused before: whether it differs, and whether it needs an event."""
+    if row == stood:
+        run.equal += row is not None
+    elif known.since_us < run.copy.began_us or not run.repair:
+        kind = "extra" if row is None else "missing" if stood is None else "different"
+        found.refused.setdefault(kind, []).append(key)
+    if known.told == ("" if row is None else digest(row)):
+        found.silent[key] = row
+    elif row is not None:
+        found.told[key] = row
+    else:
+        found.gone.append(key)
 
 
 def _paced(limit: int, page: Page, seconds: float) -> int:

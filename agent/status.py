@@ -49,12 +49,13 @@ def collect(settings: Settings) -> dict[str, Any]:
     reader = open_reader(settings)
     try:
         now = time.time()
-        identity, published, rows, copies, withheld = (
+        identity, published, rows, copies, withheld, refused = (
             reader.identity(),
             reader.published(),
             reader.resources(),
             reader.copies(),
             reader.withheld(),
+            reader.refused(),
         )
         backlog = reader.backlog(published.number)
         waiting = {
@@ -84,6 +85,7 @@ def collect(settings: Settings) -> dict[str, Any]:
             {
                 **_table(settings, name, rows.get(name, {}), copies.get(name), lag),
                 "withheld": withheld.get(name, 0),
+                "refused": refused.get(name, 0),
             }
             for name in (resource.name for resource in settings.resource)
         ],
@@ -239,7 +241,10 @@ def render(status: dict[str, Any]) -> Group:
         )
     return Group(
         table,
-        *(Text(line) for line in [*_copies(status), *_withheld(status), *_lines(status)]),
+        *(
+            Text(line)
+            for line in [*_copies(status), *_withheld(status), *_refused(status), *_lines(status)]
+        ),
         *_suspended(status),
     )
 
@@ -278,6 +283,18 @@ def _withheld(status: dict[str, Any]) -> list[str]:
         translate(text, name=row["name"], count=f"{row['withheld']:,}")
         for row in status["tables"]
         if row["withheld"]
+    ]
+
+
+def _refused(status: dict[str, Any]) -> list[str]:
+    """Rows that front-end tables refuse."""
+    text = mark(
+        "{name}: {count} rows refused by the front-end table; `sync-agent refused {name}` says why"
+    )
+    return [
+        translate(text, name=row["name"], count=f"{row['refused']:,}")
+        for row in status["tables"]
+        if row["refused"]
     ]
 
 

@@ -148,7 +148,14 @@ def test_differences_end_with_1_and_keys_are_hashes(
         {"kind": "extra", "key": "fedcba9876543210"},
     ]
     assert json.loads(out) == [
-        {"resource": "person", "state": "compared", **counts, "differences": named}
+        {
+            "resource": "person",
+            "state": "compared",
+            **counts,
+            "refused": 0,
+            "left": None,
+            "differences": named,
+        }
     ]
     assert code == 1
 

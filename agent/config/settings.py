@@ -139,6 +139,14 @@ class FrontSettings(Model):
             description="Bytes of changes after which the front-end transaction ends at the next source commit."
         ),
     ] = 4_194_304
+    max_refused_rows: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Rows of one front-end table that may be refused by it (a constraint, a trigger, a value its column cannot hold) "
+            "before the table is suspended; 0: the first one suspends it.",
+        ),
+    ] = 100
 
 
 class ReconcileSettings(Model):

@@ -51,12 +51,12 @@ class TableChanged(Suspend):
 
 
 class RowRefused(Suspend):
-    """The front-end table refuses a row for its content."""
+    """The front-end table refuses rows for their content, more than front.max_refused_rows."""
 
     code = "ROW_REFUSED"
     summary = mark("{resource}: the front-end table {table} refused a row: {reason}")
     hint = mark(
-        "Make the front-end table as wide as the source table and drop extra constraints, then `sync-agent resume {resource}`."
+        "Make the front-end table as wide as the source table and drop extra constraints, or raise front.max_refused_rows; then `sync-agent resume {resource}`."
     )
 
 

@@ -5,7 +5,7 @@ filtered row was shared before), then the events in source order, then one write
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent import failpoints
@@ -23,10 +23,22 @@ from agent.events.changes import (
     lsn_number,
     lsn_text,
 )
-from agent.front.base import HOLES, KNOWN, PAGES, CommitMark, Copy, Front, Progress, Stored, Written
+from agent.front.base import (
+    HOLES,
+    KNOWN,
+    PAGES,
+    CommitMark,
+    Copy,
+    Front,
+    Progress,
+    Refused,
+    Stored,
+    Written,
+)
 from agent.front.framing import Framing
 from agent.front.occupancy import Occupancy, Place, shared
-from agent.front.rows import Rows
+from agent.front.refusals import Refusals
+from agent.front.rows import Outcome, Rows
 from agent.front.window import Count, Window, filled
 from agent.resource import Binding, FrontRow, Key, Resource
 
@@ -43,6 +55,10 @@ class Differences:
     extra: list[Key] = field(default_factory=list)
     # Rows to be told again, however the front end has them
     told: dict[Key, FrontRow] = field(default_factory=dict)
+    # Rows the front end has refused, of which subscribers know all: to be tried again without an event
+    silent: dict[Key, FrontRow | None] = field(default_factory=dict)
+    # Of the rows known to be refused, those that differ: by kind, as above
+    refused: dict[str, list[Key]] = field(default_factory=dict)
     gone: list[Key] = field(default_factory=list)  # neither has a row, and the topic has one
     holes: list[Key] = field(default_factory=list)  # unknown: their rows must be read again
 
@@ -56,7 +72,12 @@ class Applier:
     """
 
     def __init__(
-        self, front: Front, resources: Sequence[Resource], stored: Stored, settings: KafkaSettings
+        self,
+        front: Front,
+        resources: Sequence[Resource],
+        stored: Stored,
+        settings: KafkaSettings,
+        max_refused: int = 0,
     ) -> None:
         self._front = front
         self._resources = {(r.table.schema, r.table.table): r for r in resources}
@@ -84,6 +105,12 @@ class Applier:
             name: set(stored.holes.get(name, ())) for name in stored.resources
         }
         self._occupancy = Occupancy(front)
+        self.refusals = Refusals(front, stored, max_refused)
+        self._inside = False  # a source transaction is not complete yet
+        # Rows of the source transaction under way that the front end could not take yet
+        self._pending: list[tuple[Resource, dict[Key, Written]]] = []
+        # Rows of copying tables that stand under another spelling of a key that changes now
+        self._stale: dict[str, dict[Key, FrontRow]] = {}
         # Holes made (True) and filled in the open transaction
         self._noted: dict[str, dict[Key, bool]] = defaultdict(dict)
 
@@ -111,6 +138,7 @@ class Applier:
                 [key for key, made in noted.items() if not made],
             )
         self._noted.clear()
+        self.refusals.save()
         for name, keys in self._framing.changes().items():
             self.withheld_changed = True
             self._front.withhold(
@@ -136,7 +164,11 @@ class Applier:
         """Works off what is queued: the front end's transaction holds it afterwards."""
         failpoints.hit("before_apply")
         self._front.begin()
-        rows = Rows(self._front, self._look_up(), self._framing.next_batch)
+        rows = self._rows(self._look_up())
+        for resource, given in self._pending:
+            for key, written in given.items():
+                rows.put(resource, key, written)
+
         for message in self._queue:
             if isinstance(message, Change):
                 binding = self._binding(message.relation)
@@ -147,6 +179,7 @@ class Applier:
                     failpoints.hit("mid_apply")
             elif isinstance(message, Begin):
                 self._framing.begin(message)
+                self._inside = True
             elif isinstance(message, Commit):
                 self._committed(message)
             elif isinstance(message, Heartbeat):
@@ -154,11 +187,28 @@ class Applier:
                 self._position, self._time_us = message
             elif isinstance(message, Truncate):
                 self._truncate(rows, message)
-        rows.write()
+        self._write(rows)
+        self._pending = rows.given()
         self._occupancy.save(self.copies)
         failpoints.hit("after_rows")
         self._queue.clear()
         self._queued_bytes = 0
+
+    def _rows(self, stood: dict[str, dict[Key, FrontRow]]) -> Rows:
+        return Rows(self._front, stood, self._framing.next_batch, self.refusals.rows)
+
+    def _write(self, rows: Rows) -> None:
+        """Writes what was given. Within a source transaction rows that cannot stand yet stay given."""
+        if self._inside:
+            for resource, key, written in self.refusals.write_some(rows):
+                rows.put(resource, key, written)
+        else:
+            self._refuse(rows.write(self.refusals.most))
+
+    def _refuse(self, outcomes: Sequence[Outcome]) -> None:
+        """Notes the rows that a table refuses, and those that it refuses no longer."""
+        for outcome in outcomes:
+            self.refusals.settle(outcome)
 
     def _binding(self, relation: Relation) -> Binding | None:
         known = self._bindings.get(relation.oid)
@@ -191,9 +241,12 @@ class Applier:
                 wanting or counting or (message.new is not None and UNCHANGED in message.new)
             ):
                 keys.append(_old_key(binding, message))
+            spelled = resource.name in self.copies and self._front.spellings(resource.target)
+            if spelled and message.op != "I":
+                keys.append(_old_key(binding, message))
             if (
                 message.new is not None
-                and (counting or (resource.filtered and resource.name in self.copies))
+                and (counting or ((resource.filtered or spelled) and resource.name in self.copies))
                 and not resource.table.deferrable
             ):
                 keys.append(resource.key_of(binding.read(_filled(message.new, message))))
@@ -202,15 +255,19 @@ class Applier:
                 looked_up[resource.name] = resource
         for name, resource in looked_up.items():
             self._occupancy.load(resource, wanted[name])
-        return {
-            name: self._front.fetch(looked_up[name].target, list(keys))
-            for name, keys in wanted.items()
-        }
+        found = {}
+        for name, asked in wanted.items():
+            stood = found[name] = self._front.fetch(looked_up[name].target, list(asked))
+            others = stood.keys() - asked.keys()
+            if others and name in self.copies:
+                self._stale[name] = {key: stood[key] for key in others}
+        return found
 
     # ---- messages
 
     def _committed(self, commit: Commit) -> None:
         self._framing.commit(commit)
+        self._inside = False
         self._occupancy.over()
         if self.window is not None:
             self.window.settle()
@@ -232,9 +289,7 @@ class Applier:
         new_key = None if new is None else resource.key_of(new)
         if self.window is not None and self.window.resource == resource.name:
             self.window.remember(old_key, new_key, new, change.size)
-        stood = old_key is not None and (
-            not resource.filtered or rows.standing(resource, old_key) is not None
-        )
+        stood = old_key is not None and (not resource.filtered or rows.told(resource, old_key))
         after = (
             None
             if new is None
@@ -246,6 +301,7 @@ class Applier:
         if hole and new_key is not None:
             self._hole(resource, new_key)
         source = resource.origin.source(self._framing.begun, self._commit_lsn, change.lsn)
+        self._forget_stale(rows, resource, source)
         if change.old is not None and change.old_complete:
             before = resource.row_json(_complete(resource.shared(binding.read(change.old))))
         else:
@@ -267,7 +323,7 @@ class Applier:
                 new_key is not None
                 and new_key != old_key
                 and after is None
-                and rows.standing(resource, new_key) is not None
+                and rows.told(resource, new_key)
             ):
                 # A copy has not come to this stale row yet
                 self._delete(
@@ -311,8 +367,12 @@ class Applier:
             and come is not None
         )
         source = resource.origin.source(self._framing.begun, self._commit_lsn, change.lsn)
-        for turn in self._occupancy.turns(rows, resource, old, new):
+        self._forget_stale(rows, resource, source)
+        for turn in self._occupancy.turns(rows, resource, old, new, self._holes[resource.name]):
             self._fill(resource, turn.key)
+            if turn.lost:
+                self._hole(resource, turn.key)
+                continue
             before = (
                 resource.row_json(gone)
                 if turn.same and turn.stood and gone is not None
@@ -349,6 +409,12 @@ class Applier:
                     old_key=other_key,
                 )
 
+    def _forget_stale(self, rows: Rows, resource: Resource, source: bytes) -> None:
+        """Deletes rows that a copying table has under another spelling of a key: the source has none there any more."""
+        for key in self._stale.pop(resource.name, ()):
+            before = self._before(rows, resource, key)
+            self._delete(rows, resource, key, before=before, source=source)
+
     def _base(
         self, rows: Rows, resource: Resource, old_key: Key | None, new_key: Key | None
     ) -> FrontRow | None:
@@ -382,16 +448,33 @@ class Applier:
             self._break(resource)
             for key in list(self._holes[resource.name]):
                 self._fill(resource, key)
-            rows.write()
+            self._stale.pop(resource.name, None)
+            self._write(rows)
             rows.forget(resource)
             self._occupancy.emptied(resource)
-            while keys := self._front.keys_after(resource.target, None, FLUSH_MESSAGES):
+            mark = None
+            while keys := self._front.keys_after(resource.target, mark, FLUSH_MESSAGES):
                 self._know(rows, resource, keys)
                 for key in keys:
-                    self._delete(
-                        rows, resource, key, before=self._before(rows, resource, key), source=source
-                    )
-                rows.write()
+                    self._empty(rows, resource, key, source)
+                self._write(rows)
+                mark = keys[-1]
+            # What the front end could not take is deleted for subscribers, too
+            for key in rows.untaken(resource):
+                self._empty(rows, resource, key, source)
+
+    def _empty(self, rows: Rows, resource: Resource, key: Key, source: bytes) -> None:
+        """Deletes a row of a table that was truncated; a key whose delete was told and refused before has no event."""
+        if key in rows.untaken(resource) and not rows.told(resource, key):
+            rows.put(resource, key, self._silent(resource, None))
+            return
+        before = self._before(rows, resource, key)
+        self._delete(rows, resource, key, before=before, source=source)
+
+    def _silent(self, resource: Resource, row: FrontRow | None) -> Written:
+        """A row to be written without an event."""
+        seq = self._framing.seq(resource.name)
+        return Written(row, "D" if row is None else "U", seq, self._framing.begun.time_us)
 
     # ---- copies
 
@@ -402,6 +485,10 @@ class Applier:
     def withheld(self, resource: str) -> Collection[Key]:
         """The keys of a table whose rows are too large for Kafka."""
         return self._framing.withheld[resource]
+
+    def refused(self, resource: str) -> Mapping[Key, Refused]:
+        """The rows of a table that the front end refuses."""
+        return self.refusals.rows[resource]
 
     def _hole(self, resource: Resource, key: Key) -> None:
         """A row of this key lacks values: it is read again, and its event comes then. A live table is no longer live."""
@@ -461,7 +548,7 @@ class Applier:
         for key in found.holes:
             self._hole(resource, key)
         self._framing.apart()
-        rows = Rows(self._front, {}, self._framing.next_batch)
+        rows = self._rows({})
         self._know(rows, resource, [*found.extra, *found.different])
         source = resource.origin.read(self._framing.begun, self._commit_lsn)
         for key in (*found.extra, *found.gone):
@@ -478,21 +565,20 @@ class Applier:
                 before=self._before(rows, resource, key),
                 source=source,
             )
-        rows.write()
-        if found.missing:
-            added = self._framing.reads(resource, found.missing, source)
-            write = (
-                self._front.insert
-                if free and not resource.target.soft_delete
-                else self._front.write
-            )
-            write(resource.target, added, self._framing.next_batch)
-        if found.told:
-            self._front.write(
-                resource.target,
-                self._framing.reads(resource, found.told, source),
-                self._framing.next_batch,
-            )
+        for key, silent in found.silent.items():
+            rows.put(resource, key, self._silent(resource, silent))
+        most = self.refusals.most
+        self._refuse(rows.write(most))
+
+        free = free and not resource.target.soft_delete
+        for added, write in (
+            (found.missing, self._front.insert if free else self._front.write),
+            (found.told, self._front.write),
+        ):
+            if added:
+                read = self._framing.reads(resource, added, source)
+                refused = write(resource.target, read, self._framing.next_batch, most)
+                self._refuse([Outcome(resource, read, refused)])
 
     # ---- events
 

@@ -27,11 +27,12 @@ class ResourceState(NamedTuple):
 
 
 # The phases of a copy
-PAGES, EXTRAS, WITHHELD, TOPIC, HOLES, COUNT = (
+PAGES, EXTRAS, WITHHELD, TOPIC, REFUSED, HOLES, COUNT = (
     "pages",
     "extras",
     "withheld",
     "topic",
+    "refused",
     "holes",
     "count",
 )
@@ -81,6 +82,16 @@ class Request(NamedTuple):
     running: bool = False  # it was taken up already
 
 
+class Refused(NamedTuple):
+    """A row that the front-end table has refused. Its event was published all the same."""
+
+    code: str  # SQLSTATE or error number, and names of constraints and columns; never values
+    since_us: int
+    # Digest of the row that was last told to subscribers; '' where they have none under this key
+    told: str
+    shown: str  # the key as events have it
+
+
 class Stored(NamedTuple):
     """What the front end knew when it was opened."""
 
@@ -100,6 +111,7 @@ class Stored(NamedTuple):
     withheld: Mapping[
         str, Mapping[Key, bool]
     ] = {}  # by resource: keys whose rows are too large for Kafka; whether the topic may hold an older row
+    refused: Mapping[str, Mapping[Key, Refused]] = {}  # by resource
     fingerprints: Mapping[
         str, Mapping[str, str]
     ] = {}  # by resource: the source's catalogue, part by part
@@ -168,14 +180,29 @@ class Front(Protocol):
     def begin(self) -> None:
         """Opens the transaction unless it is open."""
 
+    def spellings(self, target: Target) -> bool:
+        """Whether the table takes keys of different texts for one (intervals: 24 hours and 1 day). After `check`."""
+
     def fetch(self, target: Target, keys: Sequence[Key]) -> dict[Key, FrontRow]:
-        """The rows that stand under these keys, soft-deleted ones left out, as PostgreSQL's text."""
+        """The rows that stand under these keys, soft-deleted ones left out, as PostgreSQL's text.
 
-    def write(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
-        """Makes the table hold exactly these rows under these keys; deletes come before upserts."""
+        A row whose key the table takes for one of these comes too, under its own spelling (`spellings`).
+        """
 
-    def insert(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
-        """Adds rows under keys that are certain to hold none, not even a soft-deleted one."""
+    def write(
+        self, target: Target, rows: Mapping[Key, Written], batch: int, most: int = 0
+    ) -> dict[Key, str]:
+        """Makes the table hold exactly these rows under these keys; deletes come before upserts.
+
+        A delete takes the row of that very spelling only; an upsert takes the place of any equal one, its key included.
+        Returns the rows that the table refuses for their content, each with what refused it: they are left out, all others are
+        written. Raises RowRefused, with nothing of the set written, when there are more than `most`.
+        """
+
+    def insert(
+        self, target: Target, rows: Mapping[Key, Written], batch: int, most: int = 0
+    ) -> dict[Key, str]:
+        """Adds rows under keys that are certain to hold none, not even a soft-deleted one. Refused rows: see `write`."""
 
     def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
         """The first keys past `after` in the front end's own order, soft-deleted rows left out."""
@@ -199,6 +226,11 @@ class Front(Protocol):
         self, resource: str, withheld: Mapping[Key, bool], released: Collection[Key]
     ) -> None:
         """Adds and removes keys whose rows are too large for Kafka (`Stored.withheld`); rides in the open transaction."""
+
+    def refuse(
+        self, resource: str, refused: Mapping[Key, Refused], healed: Collection[Key]
+    ) -> None:
+        """Adds and removes keys whose rows the table refuses (`Stored.refused`); rides in the open transaction."""
 
     def topic_keys(self, resource: str, limit: int) -> list[str]:
         """Some of the keys, as JSON, that the topic was found to hold (`agent.publish.topic_keys`)."""

@@ -56,6 +56,10 @@ class Framing:
         """The number of the batch that takes the next event."""
         return self._writer.batch + 1
 
+    def seq(self, resource: str) -> int:
+        """The last event of a topic."""
+        return self._seqs[resource]
+
     def begin(self, begin: Begin) -> None:
         """A source transaction begins."""
         self.begun = begin

@@ -128,11 +128,16 @@ class MariaDbFront(SqlFront):
 
     @contextmanager
     def guarded(self, target: Target | None = None) -> Iterator[None]:
-        """See SqlFront.guarded. After an error the transaction is rolled back whole: the server itself may have undone one statement only."""
+        """See SqlFront.guarded. After an error the transaction is rolled back whole: the server itself may have undone one statement only.
+
+        A refusal within `saved` goes back to its savepoint instead.
+        """
         try:
             with super().guarded(target):
                 yield
-        except AgentError:
+        except AgentError as error:
+            if self.saving and isinstance(error, RowRefused):
+                raise  # the savepoint still stands
             if self._connection is not None and self._connection.in_transaction():
                 super().rollback()
                 self._failed = True
@@ -415,8 +420,12 @@ class MariaDbFront(SqlFront):
                     found[tuple([str(texts[i]) for i in target.key])] = texts
         return found
 
-    def write(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
-        """See Front.write."""
+    def spellings(self, target: Target) -> bool:
+        """See Front.spellings: keys are whole numbers, or texts compared bytewise."""
+        return False
+
+    def put(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
+        """See SqlFront.put."""
         gone = [(key, w) for key, w in rows.items() if w.row is None]
         with self._writing(target) as columns:
             for statement in (self._marks if target.soft_delete else self._deletes)(
@@ -442,8 +451,8 @@ class MariaDbFront(SqlFront):
         fails = f"EXP(710 + 0 * LENGTH(VALUES({names[0]})))"  # past the largest DOUBLE: error 1690
         return f"{names[0]} = IF({same}, {names[0]}, {fails})"
 
-    def insert(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
-        """See Front.insert."""
+    def add(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
+        """See SqlFront.add."""
         self._insert(target, rows, batch, "")
         self.insist(target, rows)
 

@@ -1,15 +1,25 @@
 """The front end in memory: a twin for tests and models that keeps the contract of `Front`, crashes included."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent.errors import AnotherAgent, FrontTableWrong, FrontUnreachable, Suspend
+from agent.errors import AnotherAgent, FrontTableWrong, FrontUnreachable, RowRefused, Suspend
 from agent.events.changes import Snapshot
 from agent.events.lines import line_of
-from agent.front.base import CommitMark, Copy, Progress, Request, ResourceState, Stored, Written
+from agent.front.apart import taken_apart
+from agent.front.base import (
+    CommitMark,
+    Copy,
+    Progress,
+    Refused,
+    Request,
+    ResourceState,
+    Stored,
+    Written,
+)
 from agent.front.outbox import Batch
 from agent.resource import FrontRow, Key, Target
 
@@ -30,6 +40,7 @@ class Durable:
     requests: dict[str, tuple[Request, str, Mapping[str, Any]]] = field(default_factory=dict)
     occupants: dict[str, dict[Key, str]] = field(default_factory=dict)
     withheld: dict[str, dict[Key, bool]] = field(default_factory=dict)
+    refused: dict[str, dict[Key, Refused]] = field(default_factory=dict)
     topic_keys: dict[str, list[str]] = field(default_factory=dict)
     catalogues: dict[str, Mapping[str, str]] = field(default_factory=dict)  # by table
     holder: object = None
@@ -41,6 +52,10 @@ class MemoryFront:
     def __init__(self, durable: Durable) -> None:
         self.durable = durable
         self.ordered = False  # what `same_order` says
+        # The value of a key's text, where several texts have the same
+        self.value: Callable[[Key], object] | None = None
+        # What refuses a row (None in it: a delete); None where nothing does
+        self.refuses: Callable[[Target, Key, FrontRow | None], str | None] = lambda *_: None
         self._open: Durable | None = (
             None  # the transaction: a copy that replaces the durable content at commit
         )
@@ -73,6 +88,7 @@ class MemoryFront:
             copies=dict(d.copies),
             holes=holes,
             withheld=withheld,
+            refused={name: dict(keys) for name, keys in d.refused.items()},
             fingerprints=dict(d.fingerprints),
             xids=xids,
         )
@@ -104,6 +120,7 @@ class MemoryFront:
             rows |= {
                 "occupants": deepcopy(d.occupants),
                 "withheld": deepcopy(d.withheld),
+                "refused": deepcopy(d.refused),
                 "topic_keys": deepcopy(d.topic_keys),
             }
             self._open = replace(
@@ -124,19 +141,57 @@ class MemoryFront:
     def fetch(self, target: Target, keys: Sequence[Key]) -> dict[Key, FrontRow]:
         """See Front.fetch."""
         rows = self._transaction.tables[target.name]
-        return {key: rows[key] for key in keys if key in rows}
+        if self.value is None:
+            return {key: rows[key] for key in keys if key in rows}
+        wanted = {self.value(key) for key in keys}
+        return {key: row for key, row in rows.items() if self.value(key) in wanted}
 
-    def write(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
+    def spellings(self, target: Target) -> bool:
+        """See Front.spellings."""
+        return self.value is not None
+
+    def write(
+        self, target: Target, rows: Mapping[Key, Written], batch: int, most: int = 0
+    ) -> dict[Key, str]:
         """See Front.write."""
-        table = self._transaction.tables[target.name]
-        for key in [key for key, written in rows.items() if written.row is None]:
-            table.pop(key, None)
-        table.update({key: written.row for key, written in rows.items() if written.row is not None})
 
-    def insert(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
+        def some(keys: Sequence[Key]) -> None:
+            for key in keys:
+                row = rows[key].row
+                if row is None and key not in self._transaction.tables[target.name]:
+                    continue
+                reason = self.refuses(target, key, row)
+                if reason is not None:
+                    raise RowRefused(resource=target.resource, table=target.name, reason=reason)
+            for key in keys:
+                self._put(target, key, rows[key].row)
+
+        gone = [key for key, written in rows.items() if written.row is None]
+        kept = [key for key, written in rows.items() if written.row is not None]
+        before = dict(self._transaction.tables[target.name])
+        try:
+            refused = taken_apart(gone, some, most)
+            refused |= taken_apart(kept, some, most - len(refused))
+        except RowRefused:
+            self._transaction.tables[target.name] = before
+            raise
+        return {key: str(error.values["reason"]) for key, error in refused.items()}
+
+    def _put(self, target: Target, key: Key, row: FrontRow | None) -> None:
+        table = self._transaction.tables[target.name]
+        if row is None:
+            table.pop(key, None)
+            return
+        for other in [] if self.value is None else self.fetch(target, [key]):
+            del table[other]
+        table[key] = row
+
+    def insert(
+        self, target: Target, rows: Mapping[Key, Written], batch: int, most: int = 0
+    ) -> dict[Key, str]:
         """See Front.insert."""
         assert not self._transaction.tables[target.name].keys() & rows.keys(), "a key is taken"
-        self.write(target, rows, batch)
+        return self.write(target, rows, batch, most)
 
     def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
         """See Front.keys_after: an order no source has."""
@@ -181,6 +236,15 @@ class MemoryFront:
         for key in released:
             kept.pop(key, None)
         kept.update(withheld)
+
+    def refuse(
+        self, resource: str, refused: Mapping[Key, Refused], healed: Collection[Key]
+    ) -> None:
+        """See Front.refuse."""
+        kept = self._transaction.refused.setdefault(resource, {})
+        for key in healed:
+            kept.pop(key, None)
+        kept.update(refused)
 
     def topic_keys(self, resource: str, limit: int) -> list[str]:
         """See Front.topic_keys."""
@@ -266,6 +330,7 @@ class MemoryFront:
         )
         self.durable.fingerprints, self.durable.occupants = done.fingerprints, done.occupants
         self.durable.withheld, self.durable.topic_keys = done.withheld, done.topic_keys
+        self.durable.refused = done.refused
         # Others ask and withdraw meanwhile
         self.durable.requests = {
             key: done.requests.get(key, asked) for key, asked in self.durable.requests.items()

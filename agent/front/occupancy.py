@@ -19,12 +19,17 @@ Place = tuple[Key, Row]  # a whole row and its key
 class Occupants:
     """The rows at one key: the one from before the transaction, until it has left, and those that have arrived. Rows alike are one as good as the other."""
 
-    __slots__ = ("arrived", "before", "gone")
+    __slots__ = ("arrived", "before", "gone", "unknown")
 
     def __init__(
-        self, before: FrontRow | None = None, arrived: Collection[Row] = (), gone: bool = False
+        self,
+        before: FrontRow | None = None,
+        arrived: Collection[Row] = (),
+        gone: bool = False,
+        unknown: bool = False,
     ) -> None:
         self.before = before  # what the front end held
+        self.unknown = unknown  # there was a row that the front end has refused
         self.arrived = list(arrived)
         self.gone = gone
 
@@ -48,6 +53,11 @@ class Occupants:
             self.gone = True
             self.arrived[:0] = [] if arriving is None else [arriving]
 
+    @property
+    def lost(self) -> bool:
+        """What stands there is a row that nobody here knows."""
+        return self.unknown and not self.gone and not self.arrived
+
     def told(self, resource: Resource) -> FrontRow | None:
         """What front end and subscribers are to hold under the key."""
         if not self.arrived:
@@ -58,17 +68,20 @@ class Occupants:
         """Whether what the front end holds now says as much; `certain`: a key it had no row for was free."""
         if self.gone:
             return len(self.arrived) <= 1
+        if self.unknown:
+            return False
         return not self.arrived or (len(self.arrived) == 1 and self.before is None and certain)
 
     def dumps(self) -> str:
         """For the front end's own table."""
-        return json.dumps([self.before, self.arrived, self.gone])
+        return json.dumps([self.before, self.arrived, self.gone, self.unknown])
 
     @classmethod
     def loads(cls, text: str) -> "Occupants":
         """What `dumps` wrote."""
-        before, arrived, gone = json.loads(text)
-        return cls(None if before is None else tuple(before), [tuple(row) for row in arrived], gone)
+        before, arrived, *flags = json.loads(text)
+        row = None if before is None else tuple(before)
+        return cls(row, [tuple(other) for other in arrived], *flags)
 
 
 class Turn(NamedTuple):
@@ -78,6 +91,7 @@ class Turn(NamedTuple):
     row: FrontRow | None
     stood: bool  # a row was told under this key
     same: bool  # and it is the one the change is about
+    lost: bool = False  # the row is one that must be read again
 
 
 class Occupancy:
@@ -100,23 +114,38 @@ class Occupancy:
             )
 
     def turns(
-        self, rows: Rows, resource: Resource, old: Place | None, new: Place | None
+        self,
+        rows: Rows,
+        resource: Resource,
+        old: Place | None,
+        new: Place | None,
+        holes: Collection[Key],
     ) -> Iterator[Turn]:
-        """Counts a change in, and says what becomes of its keys, the old one first."""
+        """Counts a change in, and says what becomes of its keys, the old one first. `holes`: keys whose rows must be read again."""
         occupied = self._at(resource)
         for key in dict.fromkeys(place[0] for place in (old, new) if place is not None):
             told = rows.standing(resource, key)
             here = occupied.get(key)
-            if here is None:
-                here = occupied[key] = Occupants(told)
             leaving = old[1] if old is not None and old[0] == key else None
             arriving = new[1] if new is not None and new[0] == key else None
+            if here is None:
+                refused = key in holes or (told is None and rows.told(resource, key))
+                if refused and leaving is not None:
+                    told = shared(resource, leaving)
+                here = Occupants(
+                    None if refused and leaving is None else told,
+                    unknown=refused and leaving is None,
+                )
+                occupied[key] = here
             # A subscriber may have it
-            stood = told is not None or (
+            stood = rows.told(resource, key) or (
                 leaving is not None and here.untouched and not resource.filtered
             )
             same = leaving is not None and here.leads(leaving)
             here.change(leaving, arriving)
+            if here.lost:
+                yield Turn(key, None, stood, same, lost=True)
+                continue
             row = here.told(resource)
             if row is None and not stood:
                 continue

@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.elements import quoted_name
 
 from agent.errors import AgentError, FrontUnreachable, Suspend
-from agent.front.base import Copy, Request, copy_of
+from agent.front.base import Copy, Refused, Request, copy_of
 from agent.front.former import former, renames
 from agent.front.schema import AgentTables
 from agent.resource import Key, Target
@@ -215,6 +215,24 @@ class OwnTables(ABC):
                     for key, told in withheld.items()
                 ]
                 self.connection.execute(insert(self.own.withheld), found)
+
+    def refuse(
+        self, resource: str, refused: Mapping[Key, Refused], healed: Collection[Key]
+    ) -> None:
+        """See Front.refuse."""
+        with self.guarded():
+            self._forget(self.own.refused, resource, (*healed, *refused))
+            if refused:
+                found = [
+                    {
+                        "name": resource,
+                        "digest": _digest(key),
+                        "row_key": json.dumps(key),
+                        **row._asdict(),
+                    }
+                    for key, row in refused.items()
+                ]
+                self.connection.execute(insert(self.own.refused), found)
 
     def topic_keys(self, resource: str, limit: int) -> list[str]:
         """See Front.topic_keys."""

@@ -30,12 +30,12 @@ from agent.errors import (
 from agent.events import values as v
 from agent.events.lines import line_of
 from agent.front import postgres_catalogue, postgres_errors
-from agent.front.base import Written
+from agent.front.base import Progress, Written
 from agent.front.catalogue import Catalogue
 from agent.front.claims import LISTS, Place
 from agent.front.damage import damage
 from agent.front.schema import former_name, table_name
-from agent.front.store import SqlFront
+from agent.front.store import SAVEPOINT, SqlFront, swallowed
 from agent.pg_session import MEANING, Unfit, settle
 from agent.resource import FrontRow, Key, Target
 
@@ -84,6 +84,13 @@ _LISTS = text("""
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where c.relkind = 'r' and c.relname like :lists escape '!'
       and has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT')""")
+
+# Types of whose values each has one text; of others some are equal though their texts differ (intervals, numeric without a scale)
+_SPELLED_ONCE = re.compile(
+    r"(smallint|integer|bigint|oid|boolean|date|uuid|bytea|text|name|\"char\"|character( varying)?\(\d+\)|character varying"
+    r"|numeric\(\d+,\d+\)|(time|timestamp)(\(\d\))? without time zone|timestamp(\(\d\))? with time zone)$"
+)
+
 _COLUMNS = text("""
     select a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef or a.attidentity <> '' or a.attgenerated <> '',
            coalesce(c.collisdeterministic, true), a.attgenerated <> ''
@@ -191,6 +198,10 @@ class PostgresFront(SqlFront):
     ) -> None:
         super().__init__(postgres_engine(url, password, lock_wait), agent)
         self._staged: set[str] = set()
+        self._saved = False  # the open transaction has a savepoint
+        self._committing = False
+        # A deferred constraint has failed: the next transaction checks them at each statement, so that the rows are known
+        self._immediate = False
         self._declared: dict[
             str, dict[str, str]
         ] = {}  # resource -> column -> type, as `check` found them
@@ -246,6 +257,10 @@ class PostgresFront(SqlFront):
             if part
         )
         reason = f"SQLSTATE {sqlstate} {type(cause).__name__} {named}".strip()
+        if self._committing and postgres_errors.kind(sqlstate) == "row":
+            self._immediate = True
+            table = getattr(diag, "table_name", None) or ""
+            return FrontBusy(reason=f"deferred constraint of table {table}: {reason}")
         match postgres_errors.kind(sqlstate):
             case "away":
                 return FrontUnreachable(reason=reason)
@@ -413,21 +428,35 @@ class PostgresFront(SqlFront):
         with self.guarded(target), psycopg.RawCursor(driver) as cursor:
             yield cursor
 
-    def _keys(self, target: Target, more: Sequence[str] = ()) -> tuple[str, str]:
-        """SQL for a set of keys given as one text array per key column: the rows `k` (with `more` columns), and their join with the table `t`."""
+    def _keys(
+        self, target: Target, more: Sequence[str] = (), spelled: bool = True
+    ) -> tuple[str, str]:
+        """SQL for a set of keys given as one text array per key column: the rows `k` (with `more` columns), and their join with the table `t`.
+
+        `spelled`: a row whose key is equal but has another text is none of them.
+        """
         names = [self.quote(target.columns[i].name) for i in target.key]
         types = [self._type(target, i) for i in target.key]
         arrays = ", ".join(f"${n}::text[]" for n in range(1, len(names) + len(more) + 1))
         join = " AND ".join(
             f"t.{name} = k.{name}::{declared}" for name, declared in zip(names, types, strict=True)
         )
+        if spelled and self.spellings(target):
+            texts = [self._text(target, i) for i in target.key]
+            join += "".join(
+                f" AND {text} = k.{name}" for text, name in zip(texts, names, strict=True)
+            )
         return f"unnest({arrays}) AS k({', '.join([*names, *more])})", join
+
+    def spellings(self, target: Target) -> bool:
+        """See Front.spellings."""
+        return not all(_SPELLED_ONCE.match(self._type(target, i)) for i in target.key)
 
     def fetch(self, target: Target, keys: Sequence[Key]) -> dict[Key, FrontRow]:
         """See Front.fetch."""
         if not keys:
             return {}
-        source, join = self._keys(target)
+        source, join = self._keys(target, spelled=False)
         columns = ", ".join(self._text(target, i) for i in range(len(target.columns)))
         with self.cursor(target) as cursor:
             cursor.execute(
@@ -439,8 +468,8 @@ class PostgresFront(SqlFront):
     def _live(self, target: Target) -> str:
         return f" AND t.{self.quote(target.technical['deleted'])} = 0" if target.soft_delete else ""
 
-    def write(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
-        """See Front.write."""
+    def put(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
+        """See SqlFront.put."""
         gone = [(key, w) for key, w in rows.items() if w.row is None]
         kept = [w.row + self._texts(target, w, batch) for w in rows.values() if w.row is not None]
         with self.cursor(target) as cursor:
@@ -482,22 +511,20 @@ class PostgresFront(SqlFront):
     def _upsert(
         self, cursor: psycopg.RawCursor[Any], target: Target, rows: Sequence[FrontRow]
     ) -> None:
-        stage = self._stage(cursor, target)
-        names = self._copy_in(cursor, target, f"pg_temp.{stage}", rows)
+        stage = _stage_name(target)
+        names = self._copy_in(cursor, target, f"pg_temp.{self.quote(stage)}", rows)
         keys = [target.columns[i].name for i in target.key]
-        others = [
-            self.quote(n)
-            for n in (*(c.name for c in target.columns), *target.technical.values())
-            if n not in keys
-        ]
-        action = (
-            f"UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in others)}"
-            if others
-            else "NOTHING"
-        )
+        listed = [*(column.name for column in target.columns), *target.technical.values()]
+        changed = listed
+        if not self.spellings(target):
+            changed = [name for name in listed if name not in keys] or listed[:1]
+        action = ", ".join(f"{self.quote(n)} = excluded.{self.quote(n)}" for n in changed)
         cursor.execute(
-            f"INSERT INTO {self.table(target)} ({names}) SELECT {names} FROM pg_temp.{stage} ON CONFLICT ({self.names(keys)}) DO {action}"
+            f"INSERT INTO {self.table(target)} ({names}) SELECT {names} FROM pg_temp.{self.quote(stage)} "
+            f"ON CONFLICT ({self.names(keys)}) DO UPDATE SET {action}"
         )
+        if cursor.rowcount < len(rows):
+            raise swallowed(target)
 
     def _copy_in(
         self, cursor: psycopg.RawCursor[Any], target: Target, table: str, rows: Sequence[FrontRow]
@@ -508,10 +535,12 @@ class PostgresFront(SqlFront):
         )
         with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
             copy.write(b"".join([line_of(row) + b"\n" for row in rows]))
+        if cursor.rowcount < len(rows):
+            raise swallowed(target)
         return names
 
-    def insert(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
-        """See Front.insert: no stage, no upsert."""
+    def add(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
+        """See SqlFront.add: no stage, no upsert."""
         with self.cursor(target) as cursor:
             self._copy_in(
                 cursor,
@@ -521,9 +550,20 @@ class PostgresFront(SqlFront):
             )
         self.insist(target, rows)
 
+    def save(self, target: Target, rows: Mapping[Key, Written]) -> None:
+        """See SqlFront.save. One round trip, which empties the stage too: outside of the savepoint that is done in place."""
+        statements = [f"SAVEPOINT {SAVEPOINT}"]
+        with self.cursor(target) as cursor:
+            if any(written.row is not None for written in rows.values()):
+                statements.insert(0, f"TRUNCATE pg_temp.{self._stage(cursor, target)}")
+            if self._saved:
+                statements.insert(0, f"RELEASE SAVEPOINT {SAVEPOINT}")
+            cursor.execute("; ".join(statements), prepare=False)
+        self._saved = True
+
     def _stage(self, cursor: psycopg.RawCursor[Any], target: Target) -> str:
-        """The empty temporary table with the target's columns; it lives as long as the session."""
-        stage = self.quote(f"sync_agent_stage_{target.resource}"[:63])
+        """The temporary table with the target's columns; it lives as long as the session."""
+        stage = self.quote(_stage_name(target))
         if stage not in self._staged:
             names = self.names(
                 [*(column.name for column in target.columns), *target.technical.values()]
@@ -533,8 +573,26 @@ class PostgresFront(SqlFront):
                 f"CREATE TEMP TABLE IF NOT EXISTS {stage} AS SELECT {names} FROM {self.table(target)} WITH NO DATA"
             )
             self._staged.add(stage)
-        cursor.execute(f"TRUNCATE pg_temp.{stage}")
         return stage
+
+    def begin(self) -> None:
+        """See Front.begin. After a deferred constraint has failed, this transaction checks constraints at each statement."""
+        if self.connection.in_transaction():
+            return
+        self._saved = False
+        super().begin()
+        if self._immediate:
+            with self.guarded():
+                self.connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def commit(self, progress: Progress) -> None:
+        """See Front.commit."""
+        self._committing = True
+        try:
+            super().commit(progress)
+        finally:
+            self._committing = False
+        self._immediate = False
 
     def rollback(self) -> None:
         """See Front.rollback. A stage made in the transaction is gone with it."""
@@ -612,3 +670,7 @@ class PostgresFront(SqlFront):
 def _arrays(rows: Sequence[Sequence[str]]) -> list[list[str]]:
     """Rows turned into one array per column."""
     return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _stage_name(target: Target) -> str:
+    return f"sync_agent_stage_{target.resource}"[:63]

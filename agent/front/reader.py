@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from agent.errors import AgentError, FrontDamaged, FrontUnreachable, NotInitialised
@@ -43,6 +43,14 @@ class Published(NamedTuple):
     batch: int
     position: str
     time_us: int
+
+
+class Refusal(NamedTuple):
+    """A row that a front-end table refuses."""
+
+    key: str  # as events have it
+    code: str
+    since_us: int
 
 
 class Backlog(NamedTuple):
@@ -144,6 +152,29 @@ class Reader:
                 select(self.own.withheld.c.name, func.count()).group_by(self.own.withheld.c.name)
             ).all()
         return {str(name): int(count) for name, count in rows}
+
+    def refused(self) -> dict[str, int]:
+        """How many rows the front-end tables refuse, by resource."""
+        with self.connection() as connection:
+            if not inspect(connection).has_table(self.own.refused.name):
+                return {}  # the service has not run since this version was installed
+            rows = connection.execute(
+                select(self.own.refused.c.name, func.count()).group_by(self.own.refused.c.name)
+            ).all()
+        return {str(name): int(count) for name, count in rows}
+
+    def refusals(self, name: str) -> list[Refusal]:
+        """The rows that a table refuses, oldest first."""
+        columns = self.own.refused.c.shown, self.own.refused.c.code, self.own.refused.c.since_us
+        with self.connection() as connection:
+            if not inspect(connection).has_table(self.own.refused.name):
+                return []
+            rows = connection.execute(
+                select(*columns)
+                .where(self.own.refused.c.name == name)
+                .order_by(self.own.refused.c.since_us)
+            ).all()
+        return [Refusal(*row) for row in rows]
 
     def published(self) -> Published:
         """The published mark."""

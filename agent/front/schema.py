@@ -43,6 +43,7 @@ SUFFIXES = (
     "copy",
     "hole",
     "withheld",
+    "refused",
     "topic",
     "occupant",
     "fingerprint",
@@ -193,6 +194,16 @@ class AgentTables:
         # Keys whose rows are too large for Kafka: the front-end table has them, the topic has not.
         # `told` is 1 where the topic may hold an older row of the key.
         self.withheld = self._per_key("withheld", Column("told", SmallInteger, nullable=False))
+
+        # Keys whose rows the front-end table refuses.
+        # `told` is the digest of the row last told to subscribers, '' where they have none.
+        self.refused = self._per_key(
+            "refused",
+            Column("code", String(200), nullable=False),
+            Column("since_us", BigInteger, nullable=False),
+            Column("told", String(32), nullable=False),
+            Column("shown", _text, nullable=False),  # the key as events have it
+        )
 
         # Keys a topic was found to hold when it is to be published anew: those that no row has any more get their deletes.
         self.topic_keys = self._per_key("topic")

@@ -34,7 +34,7 @@ from agent.front.claims import LISTS, Place
 from agent.front.damage import damage
 from agent.front.floats import float_out
 from agent.front.schema import short
-from agent.front.store import SqlFront
+from agent.front.store import SAVEPOINT, SqlFront, swallowed
 from agent.resource import FrontRow, Key, Target
 
 # What a session must have. In UTF-16 keys have another order, without WAL readers stop the writer, without FULL a power cut loses commits.
@@ -199,6 +199,7 @@ class SqliteFront(SqlFront):
         # The file and its mark as this process has found it sound
         self._sound: tuple[object, ...] = ()
         self._opened_files: tuple[object, ...] = ()
+        self._saved = False  # the open transaction has a savepoint
 
     # ---- lock, opening and end
 
@@ -356,6 +357,26 @@ class SqliteFront(SqlFront):
             return RowRefused(resource=target.resource, table=target.name, reason=reason)
         return FrontUnfit(reason=f"{self.path}: {reason}")
 
+    def save(self, target: Target, rows: Mapping[Key, Written]) -> None:
+        """See SqlFront.save. Here savepoints of one name lie upon each other."""
+        if self._saved:
+            self.connection.exec_driver_sql(f"RELEASE SAVEPOINT {SAVEPOINT}")
+        super().save(target, rows)
+        self._saved = True
+
+    def undo(self) -> None:
+        """See SqlFront.undo."""
+        driver = self.connection.connection.driver_connection
+        if isinstance(driver, sqlite3.Connection) and not driver.in_transaction:
+            raise FrontUnreachable(reason="a trigger or constraint has rolled the transaction back")
+        super().undo()
+
+    def begin(self) -> None:
+        """See Front.begin."""
+        if not self.connection.in_transaction():
+            self._saved = False
+        super().begin()
+
     def name_fault(self, name: str, of_table: bool) -> str:
         """See SqlFront.name_fault."""
         return (
@@ -489,7 +510,7 @@ class SqliteFront(SqlFront):
     def fetch(self, target: Target, keys: Sequence[Key]) -> dict[Key, FrontRow]:
         """See Front.fetch."""
         into = [_IN.get(target.columns[i].type_oid, str) for i in target.key]
-        names = self.names(target.columns[i].name for i in target.key)
+        names = self._keys(target)
         live = f" AND {self.quote(target.technical['deleted'])} = 0" if target.soft_delete else ""
         one = "(" + ", ".join("?" * len(target.key)) + ")"
         found: dict[Key, FrontRow] = {}
@@ -512,15 +533,33 @@ class SqliteFront(SqlFront):
             for c, value in zip(target.columns, row, strict=True)
         )
 
-    def write(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
-        """See Front.write."""
+    def spellings(self, target: Target) -> bool:
+        """See Front.spellings: 0 and -0."""
+        return any(target.columns[i].type_oid in (v.FLOAT4, v.FLOAT8) for i in target.key)
+
+    def _key(self, target: Target, index: int) -> str:
+        """A key column, compared bytewise even where it was declared with another collation than its index."""
+        column = target.columns[index]
+        name = self.quote(column.name)
+        return f"{name} COLLATE BINARY" if column.type_oid not in _INTEGERS else name
+
+    def _keys(self, target: Target) -> str:
+        return ", ".join(self._key(target, i) for i in target.key)
+
+    def put(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
+        """See SqlFront.put."""
         names = [*(column.name for column in target.columns), *target.technical.values()]
         keys = [target.columns[i].name for i in target.key]
         key_in = [_IN.get(target.columns[i].type_oid, str) for i in target.key]
         row_in = [_IN.get(column.type_oid, str) for column in target.columns]
         gone = [(k, w) for k, w in rows.items() if w.row is None]
         kept = [(w.row, w) for w in rows.values() if w.row is not None]
-        match = " AND ".join(f"{self.quote(name)} = ?" for name in keys)
+        match = " AND ".join(f"{self._key(target, i)} = ?" for i in target.key)
+        spelled = self.spellings(target)
+        if spelled and gone:
+            # SQLite itself writes 0 and -0 alike
+            standing = self.fetch(target, [key for key, _ in gone])
+            gone = [(key, written) for key, written in gone if key in standing]
         with self.guarded(target):
             if gone:
                 plain = [
@@ -544,14 +583,13 @@ class SqliteFront(SqlFront):
                     )
             if kept:
                 others = [name for name in names if name not in keys]
-                action = (
-                    f"UPDATE SET {', '.join(f'{self.quote(n)} = excluded.{self.quote(n)}' for n in others)}"
-                    if others
-                    else "NOTHING"
+                changed = ", ".join(
+                    f"{self.quote(n)} = excluded.{self.quote(n)}"
+                    for n in (names if spelled else others or names[:1])
                 )
                 sql = (
                     f"INSERT OR ABORT INTO {self.table(target)} ({self.names(names)}) VALUES ({', '.join('?' * len(names))}) "
-                    f"ON CONFLICT ({self.names(keys)}) DO {action}"
+                    f"ON CONFLICT ({self.names(keys)}) DO UPDATE SET {changed}"
                 )
                 stored = [
                     tuple(
@@ -563,7 +601,9 @@ class SqliteFront(SqlFront):
                     + self.technical_values(target, w, batch)
                     for row, w in kept
                 ]
-                self.connection.exec_driver_sql(sql, stored)
+                written = self.connection.exec_driver_sql(sql, stored).rowcount
+                if written < len(stored):
+                    raise swallowed(target)
         self.insist(target, rows)
 
     def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
@@ -571,8 +611,9 @@ class SqliteFront(SqlFront):
         columns = [target.columns[i] for i in target.key]
         names = self.names(column.name for column in columns)
         where, parameters = self._range(target, after, None)
+        order = self._keys(target)
         with self.guarded(target):
-            statement = f"SELECT {names} FROM {self.table(target)} WHERE {where} ORDER BY {names} LIMIT {limit:d}"
+            statement = f"SELECT {names} FROM {self.table(target)} WHERE {where} ORDER BY {order} LIMIT {limit:d}"
             rows = self.connection.exec_driver_sql(statement, parameters).all()
         return [
             tuple(
@@ -587,7 +628,7 @@ class SqliteFront(SqlFront):
     ) -> tuple[str, tuple[object, ...]]:
         """The condition for keys past `after` up to `upto`, and its parameters."""
         into = [_IN.get(target.columns[i].type_oid, str) for i in target.key]
-        names = self.names(target.columns[i].name for i in target.key)
+        names = self._keys(target)
         where, parameters = ["1"], []
         if target.soft_delete:
             where.append(f"{self.quote(target.technical['deleted'])} = 0")

@@ -21,12 +21,24 @@ from agent.errors import (
     RowRefused,
 )
 from agent.events.changes import Snapshot
-from agent.front.base import CommitMark, Progress, ResourceState, Stored, Written, copy_of
+from agent.front.apart import taken_apart
+from agent.front.base import (
+    CommitMark,
+    Progress,
+    Refused,
+    ResourceState,
+    Stored,
+    Written,
+    copy_of,
+)
 from agent.front.catalogue import ASTRAY, Catalogue, Hazard
 from agent.front.claims import Claims
 from agent.front.former import former
 from agent.front.outbox import CHUNK, Batch, packed
 from agent.resource import FrontRow, Key, Target
+
+SAVEPOINT = "sync_agent"
+SWALLOWED = f"{ASTRAY}: the table took it without an error, and does not have it"
 
 
 class SqlFront(Claims):
@@ -39,6 +51,7 @@ class SqlFront(Claims):
         self._rewriting: dict[str, str] = {}
         self._at = ("", 0)  # position and batch as they were read or written last
         self.alive: Callable[[], object] = lambda: None  # called while something takes long
+        self.saving = False  # within `saved`
 
     # ---- what a database does in its own way
 
@@ -77,12 +90,16 @@ class SqlFront(Claims):
         """See Front.fetch."""
 
     @abstractmethod
-    def write(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
-        """See Front.write."""
+    def spellings(self, target: Target) -> bool:
+        """See Front.spellings."""
 
-    def insert(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
-        """See Front.insert."""
-        self.write(target, rows, batch)
+    @abstractmethod
+    def put(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
+        """Makes the table hold these rows, deletes first. Raises RowRefused where it refuses one for its content."""
+
+    def add(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
+        """The same for rows under keys that are certain to hold none."""
+        self.put(target, rows, batch)
 
     @abstractmethod
     def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
@@ -189,6 +206,16 @@ class SqlFront(Claims):
                     self.own.withheld.c.name, self.own.withheld.c.row_key, self.own.withheld.c.told
                 )
             ).all()
+            refusals = self._connection.execute(
+                select(
+                    self.own.refused.c.name,
+                    self.own.refused.c.row_key,
+                    self.own.refused.c.code,
+                    self.own.refused.c.since_us,
+                    self.own.refused.c.told,
+                    self.own.refused.c.shown,
+                )
+            ).all()
             catalogued = self._connection.execute(select(self.own.fingerprints)).all()
             xids = self._connection.execute(select(self.own.applied.c.xids)).scalars().all()
             self._connection.commit()
@@ -217,6 +244,14 @@ class SqlFront(Claims):
                 r["name"]: {
                     tuple(json.loads(key)): bool(told)
                     for name, key, told in too_large
+                    if name == r["name"]
+                }
+                for r in resources
+            },
+            refused={
+                r["name"]: {
+                    tuple(json.loads(key)): Refused(*row)
+                    for name, key, *row in refusals
                     if name == r["name"]
                 }
                 for r in resources
@@ -288,6 +323,70 @@ class SqlFront(Claims):
         if not self.connection.in_transaction():
             with self.guarded():
                 self.connection.begin()
+
+    def write(
+        self, target: Target, rows: Mapping[Key, Written], batch: int, most: int = 0
+    ) -> dict[Key, str]:
+        """See Front.write."""
+        return self._written(self.put, target, rows, batch, most)
+
+    def insert(
+        self, target: Target, rows: Mapping[Key, Written], batch: int, most: int = 0
+    ) -> dict[Key, str]:
+        """See Front.insert."""
+        return self._written(self.add, target, rows, batch, most)
+
+    def _written(
+        self,
+        write: Callable[[Target, Mapping[Key, Written], int], None],
+        target: Target,
+        rows: Mapping[Key, Written],
+        batch: int,
+        most: int,
+    ) -> dict[Key, str]:
+        """Writes a set at once; one that is refused is taken apart, its deletes first."""
+        try:
+            with self.saved(target, rows):
+                write(target, rows, batch)
+        except RowRefused:
+            if most == 0:
+                raise
+        else:
+            return {}
+
+        def some(keys: Sequence[Key]) -> None:
+            part = {key: rows[key] for key in keys}
+            with self.saved(target, part):
+                self.put(target, part, batch)
+
+        gone = [key for key, written in rows.items() if written.row is None]
+        kept = [key for key, written in rows.items() if written.row is not None]
+        refused = taken_apart(gone, some, most)
+        refused |= taken_apart(kept, some, most - len(refused))
+        return {key: str(error.values["reason"])[:200] for key, error in refused.items()}
+
+    @contextmanager
+    def saved(self, target: Target, rows: Mapping[Key, Written]) -> Iterator[None]:
+        """A refusal in this block leaves the open transaction as it was before the block; any other error ends it."""
+        with self.guarded():
+            self.save(target, rows)
+        self.saving = True
+        try:
+            yield
+        except RowRefused:
+            with self.guarded():
+                self.undo()
+            raise
+        finally:
+            self.saving = False
+
+    def save(self, target: Target, rows: Mapping[Key, Written]) -> None:
+        """Sets the savepoint to which `undo` goes back, in place of the one before."""
+        self.connection.exec_driver_sql(f"SAVEPOINT {SAVEPOINT}")
+
+    def undo(self) -> None:
+        """Goes back to the savepoint."""
+        self.connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {SAVEPOINT}")
 
     def store(self, batch: Batch, time_us: int) -> None:
         """See Front.store."""
@@ -435,3 +534,8 @@ class SqlFront(Claims):
     def timestamp(time_us: int) -> str:
         """Microseconds since 1970 as ISO 8601 in UTC."""
         return datetime.fromtimestamp(time_us / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
+
+
+def swallowed(target: Target) -> RowRefused:
+    """The error for a statement that wrote fewer rows than it was given, and named no error."""
+    return RowRefused(resource=target.resource, table=target.name, reason=SWALLOWED)

@@ -492,7 +492,7 @@ def test_a_lock_wait_leaves_no_half_transaction(mariadb_database: str, front: Ma
         front.write(SOFT, {("1",): put(("1", "half"))}, 1)
         with pytest.raises(FrontBusy, match="Lock wait timeout"):
             front.write(WORDS, {("held", "1"): gone()}, 1)
-        onward: list[Callable[[], None]] = [
+        onward: list[Callable[[], object]] = [
             lambda: front.write(SOFT, {("2",): put(("2", "more"))}, 1),
             lambda: front.commit(progress("0/30")),
             front.begin,
