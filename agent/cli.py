@@ -8,17 +8,38 @@ from urllib.parse import urlsplit
 
 import click
 
-from agent import __version__, app
+from agent import __version__, app, bundled
 from agent.config import load
 from agent.config.display import effective, schema_text
 from agent.errors import AgentError
-from agent.messages import translate
+from agent.messages import mark, teach_libraries, translate
 
 DEFAULT_CONFIG = "/etc/unit-sync-agent/agent.toml"
 
 
+class _Commands(click.Group):
+    """A group whose commands show what they take in the user's language."""
+
+    def format_usage(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """See click.Command: `sync-agent [OPTIONS] COMMAND [ARGS]...`."""
+        self.options_metavar = translate(mark("[OPTIONS]"))
+        self.subcommand_metavar = translate(mark("COMMAND [ARGS]..."))
+        super().format_usage(context, formatter)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """See click.Group."""
+        command = super().get_command(context, name)
+        if command is not None:
+            command.options_metavar = translate(mark("[OPTIONS]"))
+        return command
+
+
 @click.group(
-    help=translate("Keeps front-end tables and Kafka topics equal to a unit's business database.")
+    cls=_Commands,
+    help=translate("Keeps front-end tables and Kafka topics equal to a unit's business database."),
+)
+@click.version_option(
+    __version__, message="%(prog)s %(version)s", help=translate("Show the version.")
 )
 @click.option(
     "-c",
@@ -213,6 +234,36 @@ def show_config(config: Path, schema: bool) -> None:
     click.echo(schema_text() if schema else effective(load(config)), nl=False)
 
 
+@commands.command(
+    "example-config", help=translate("Print a configuration file with every setting.")
+)
+def example_config() -> None:
+    """The file to begin with: `sync-agent example-config > /etc/unit-sync-agent/agent.toml`."""
+    click.echo(bundled.text(bundled.EXAMPLE), nl=False)
+
+
+@commands.command(
+    help=translate(
+        "Print a document that came with the program: a path or name of the list, or an error code for its runbook. An existing folder: write them all there."
+    )
+)
+@click.argument("path", required=False)
+@click.option("--list", "as_list", is_flag=True, help=translate("List the documents."))
+def docs(path: str | None, as_list: bool) -> None:
+    """Documents, example configuration, systemd unit."""
+    if as_list or path is None:
+        click.echo("\n".join(bundled.names()))
+        return
+    found = bundled.find(path)
+    if found is not None:
+        click.echo(found, nl=False)
+    elif Path(path).is_dir():
+        click.echo("\n".join(str(written) for written in bundled.write_to(Path(path))))
+    else:
+        text = mark("{path}: no such document; `sync-agent docs --list` lists them")
+        raise click.UsageError(translate(text, path=path))
+
+
 @commands.command(help=translate("Show the version."))
 def version() -> None:
     """The version alone, for scripts."""
@@ -242,6 +293,7 @@ def _only_as_child() -> None:
 
 def execute(arguments: Sequence[str]) -> int:
     """Runs one command and returns its exit code; errors go to stderr in the user's language."""
+    teach_libraries()
     try:
         result = commands.main(list(arguments), prog_name="sync-agent", standalone_mode=False)
     except click.ClickException as error:

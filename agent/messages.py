@@ -23,6 +23,13 @@ def language() -> str:
     return "en"
 
 
+def teach_libraries() -> None:
+    """Has libraries that ask gettext for their words, click above all, speak the user's language, too."""
+    gettext.bindtextdomain(DOMAIN, str(LOCALES))
+    gettext.textdomain(DOMAIN)
+    os.environ["LANGUAGE"] = language()  # the first place gettext looks at
+
+
 @cache
 def _catalogue(lang: str) -> gettext.NullTranslations:
     return gettext.translation(DOMAIN, LOCALES, languages=[lang], fallback=True)

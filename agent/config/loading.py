@@ -218,7 +218,7 @@ def _client(data: dict[str, Any]) -> Iterator[Problem]:
         and find_spec("confluent_kafka") is None
     ):
         text = mark(
-            '"librdkafka" needs the package confluent-kafka: pip install "unit-sync-agent[fast]"; or set "kafka-python"'
+            '"librdkafka" needs the package confluent-kafka: install the agent with the extra fast (docs/OPERATIONS.md, Install); or set "kafka-python"'
         )
         yield Problem(("kafka", "client"), translate(text))
 
