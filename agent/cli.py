@@ -14,6 +14,7 @@ from agent.config.display import effective, schema_text
 from agent.errors import AgentError
 from agent.messages import mark, teach_libraries, translate
 
+_EXIT_UNKNOWN = 3  # of `status`, as Nagios plugins have it
 DEFAULT_CONFIG = "/etc/unit-sync-agent/agent.toml"
 
 
@@ -91,21 +92,25 @@ def init(config: Path, apply: bool, admin_url: str | None) -> None:
         "Check connections, rights and settings on all sides; each finding says what fixes it."
     )
 )
+@click.option("--all", "show_all", is_flag=True, help=translate("Show also what is ok."))
 @click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
 @click.pass_obj
-def check(config: Path, as_json: bool) -> int:
+def check(config: Path, show_all: bool, as_json: bool) -> int:
     """Exit 0 without error findings, else 78."""
-    return app.check(load(config), as_json)
+    return app.check(load(config), as_json, show_all)
 
 
 @commands.command(
-    help=translate("Show state, lag and last event of each table, position and outbox.")
+    help=translate(
+        "Show state, lag and last event of each table, position and outbox. Exit 0: well, 1: warning, 2: a table or the service stands, 3: unknown."
+    )
 )
 @click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
+@click.option("--summary", is_flag=True, help=translate("Show the last line only, for monitoring."))
 @click.pass_obj
-def status(config: Path, as_json: bool) -> None:
+def status(config: Path, as_json: bool, summary: bool) -> int:
     """Reads the front end; the service need not run."""
-    app.status(load(config), as_json)
+    return app.status(lambda: load(config), as_json, summary)
 
 
 @commands.command(
@@ -291,6 +296,12 @@ def _only_as_child() -> None:
         raise click.UsageError(translate("This command is started by `sync-agent run`."))
 
 
+def _of_status(error: click.ClickException) -> bool:
+    """Whether `status` was called wrongly: a monitor must not take that for the agent's trouble."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return context is not None and context.command is status
+
+
 def execute(arguments: Sequence[str]) -> int:
     """Runs one command and returns its exit code; errors go to stderr in the user's language."""
     teach_libraries()
@@ -298,12 +309,12 @@ def execute(arguments: Sequence[str]) -> int:
         result = commands.main(list(arguments), prog_name="sync-agent", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        return error.exit_code
+        return _EXIT_UNKNOWN if _of_status(error) else error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
     except Exception as problem:  # noqa: BLE001 - unknown means halt, with a code systemd understands
         ours = problem if isinstance(problem, AgentError) else app.unexpected(problem)
-        click.echo(f"{ours.code}: {ours.text()}\n  → {ours.advice()}", err=True)
+        click.echo(ours.told(), err=True)
         return ours.exit_code
     return result if isinstance(result, int) else 0
 

@@ -23,17 +23,22 @@ _HEADINGS = (
 )
 _KINDS = {"missing": mark("missing"), "different": mark("different"), "extra": mark("extra")}
 STATES = {"live": mark("live"), "copying": mark("copying"), "suspended": mark("suspended")}
+_REPAIRS = {"missing": "added", "different": "changed", "extra": "deleted"}
 _COUNTS = ("rows", "equal", "missing", "different", "extra")
 
 
-def report(answer: Answer, show_keys: bool) -> dict[str, Any]:
-    """The result for one table, as plain data; keys are row values and shown on demand only. `state` is compared, or why it was not."""
+def report(answer: Answer, show_keys: bool, repair: bool) -> dict[str, Any]:
+    """The result for one table, as plain data; keys are row values and shown on demand only.
+
+    `state` is compared, or why it was not. With `repair`, `repaired` counts what was done to the front-end table.
+    """
     if answer.state == "failed":
         return {
             "resource": answer.resource,
             "state": answer.report["state"],
             **dict.fromkeys(_COUNTS),
             "differences": [],
+            "repaired": None,
         }
     found = answer.report
     named = [
@@ -45,6 +50,7 @@ def report(answer: Answer, show_keys: bool) -> dict[str, Any]:
         "state": "compared",
         **{name: found[name] for name in _COUNTS},
         "differences": named,
+        "repaired": {done: found[name] for name, done in _REPAIRS.items()} if repair else None,
     }
 
 
@@ -66,9 +72,22 @@ def render(reports: list[dict[str, Any]]) -> Group:
         for found in reports
         for d in found["differences"]
     ]
+    lines += [Text(_repaired(found)) for found in reports if found["repaired"] is not None]
     return Group(
         table, *(Text(_skipped(found)) for found in reports if found["state"] != "compared"), *lines
     )
+
+
+def _repaired(found: dict[str, Any]) -> str:
+    """What `reconcile` has done to a table."""
+    done = found["repaired"]
+    if not any(done.values()):
+        return translate(mark("{resource}: nothing was to repair"), resource=found["resource"])
+    text = mark(
+        "{resource}: repaired: {added} rows added, {changed} changed, {deleted} deleted in the front-end table; each is an event"
+    )
+    counts = {name: f"{count:,}" for name, count in done.items()}
+    return translate(text, None, resource=found["resource"], **counts)
 
 
 def _skipped(found: dict[str, Any]) -> str:

@@ -43,6 +43,10 @@ class AgentError(Exception):
         """The next step in the user's language."""
         return translate(self.hint, lang, **self.values)
 
+    def told(self, lang: str | None = None) -> str:
+        """All of it, as commands show it: code, sentence, next step."""
+        return f"{self.code}: {self.text(lang)}\n  → {self.advice(lang)}"
+
 
 class Retry(AgentError):
     """A peer is away or busy: back off and try again, for ever."""
