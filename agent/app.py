@@ -79,7 +79,7 @@ def publish(settings: Settings) -> int:
 
 
 def _stage(name: str, settings: Settings, work: Callable[[Control], None]) -> int:
-    """One stage's work; what ends it is a line of the log, in the operator's language, and an exit code for the supervisor."""
+    """One stage's work; what ends it is a line of the log and an exit code for the supervisor."""
     log_to_stderr(settings.service.log_level, settings.service.log_format)
     control = Control.inherited(name)
     try:
@@ -90,8 +90,8 @@ def _stage(name: str, settings: Settings, work: Callable[[Control], None]) -> in
             "halted stage=%s code=%s error=%s next=%s",
             name,
             error.code,
-            error.text(),
-            error.advice(),
+            error.text("en"),
+            error.advice("en"),
         )
         return error.exit_code
     finally:

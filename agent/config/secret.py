@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agent.config.inconsistent import Inconsistent
 from agent.errors import SecretMissing
-from agent.messages import mark
+from agent.messages import mark, phrase
 
 
 class Secret(BaseModel):
@@ -55,7 +55,8 @@ class Secret(BaseModel):
         if self.env is not None:
             if self.env not in os.environ:
                 raise SecretMissing(
-                    setting=setting, reason=f"the environment variable {self.env} is not set"
+                    setting=setting,
+                    reason=phrase("the environment variable {env} is not set", env=self.env),
                 )
             return os.environ[self.env]
         path = self._path(setting)
@@ -72,6 +73,9 @@ class Secret(BaseModel):
         if directory is None:
             raise SecretMissing(
                 setting=setting,
-                reason=f"credential {self.credential}: not started by systemd ($CREDENTIALS_DIRECTORY is not set)",
+                reason=phrase(
+                    "credential {credential}: not started by systemd ($CREDENTIALS_DIRECTORY is not set)",
+                    credential=self.credential,
+                ),
             )
         return Path(directory) / str(self.credential)

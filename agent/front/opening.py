@@ -10,6 +10,7 @@ from agent.config import Settings
 from agent.errors import FrontDamaged, FrontUnreachable
 from agent.front.reader import Reader
 from agent.front.store import SqlFront
+from agent.messages import phrase
 
 
 def _password(settings: Settings) -> Callable[[], str] | None:

@@ -36,6 +36,7 @@ from agent.front.damage import damage
 from agent.front.schema import former_name, table_name
 from agent.front.store import SqlFront
 from agent.pg_session import MEANING, Unfit, settle
+from agent.messages import phrase
 from agent.resource import FrontRow, Key, Target
 
 # The advisory lock of version 0.1: one for a database
@@ -203,7 +204,7 @@ class PostgresFront(SqlFront):
                     ),
                     key,
                 ).scalar()
-                raise AnotherAgent(holder=f"server process {holder}")
+                raise AnotherAgent(holder=phrase("server process {holder}", holder=holder))
             connection.execute(text("select pg_sleep(0.1)"))
 
     def _lock_key(self, connection: Connection) -> dict[str, int]:
@@ -265,13 +266,15 @@ class PostgresFront(SqlFront):
             )
         ):
             return LoginRefused(
-                peer="the front-end database", user=self.engine.url.username or "", reason=first
+                peer=phrase("the front-end database"),
+                user=self.engine.url.username or "",
+                reason=first,
             )
         return FrontUnreachable(reason=first)
 
     def name_fault(self, name: str, of_table: bool) -> str:
         """See SqlFront.name_fault."""
-        return "is longer than 63 bytes" if len(name.encode()) > 63 else ""
+        return phrase("is longer than 63 bytes") if len(name.encode()) > 63 else ""
 
     def most_columns(self) -> int:
         """See SqlFront.most_columns."""
@@ -307,13 +310,13 @@ class PostgresFront(SqlFront):
             lacking = connection.execute(_LACKING, {"table": self.table(target)}).scalars().all()
         if not columns:
             raise FrontTableWrong(
-                resource=target.resource, table=target.name, reason="it does not exist"
+                resource=target.resource, table=target.name, reason=phrase("it does not exist")
             )
         if lacking:
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f"the agent's role lacks the right {', '.join(lacking)}",
+                reason=phrase("the agent's role lacks the right {names}", names=", ".join(lacking)),
             )
         for i, column in enumerate(target.columns):
             self._check_column(target, i, columns.get(column.name))
@@ -324,14 +327,16 @@ class PostgresFront(SqlFront):
                 raise FrontTableWrong(
                     resource=target.resource,
                     table=target.name,
-                    reason=f"technical column {name} is missing",
+                    reason=phrase("technical column {name} is missing", name=name),
                 )
         for name, row in columns.items():
             if name not in ours and row[2] and not row[3]:
                 raise FrontTableWrong(
                     resource=target.resource,
                     table=target.name,
-                    reason=f"column {name} is NOT NULL without a default and not shared",
+                    reason=phrase(
+                        "column {name} is NOT NULL without a default and not shared", name=name
+                    ),
                 )
         self._check_key(target, indexes)
 
@@ -341,7 +346,7 @@ class PostgresFront(SqlFront):
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f"column {column.name} is missing",
+                reason=phrase("column {name} is missing", name=column.name),
             )
         _, declared, not_null, _, deterministic, generated = row
         wanted = self.column_type(target, index).partition(" COLLATE ")[0]
@@ -349,25 +354,33 @@ class PostgresFront(SqlFront):
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f"column {column.name} is {declared}, narrower than the source's {wanted}",
+                reason=phrase(
+                    "column {name} is {declared}, narrower than the source's {wanted}",
+                    name=column.name,
+                    declared=declared,
+                    wanted=wanted,
+                ),
             )
         if generated:
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f"column {column.name} is generated",
+                reason=phrase("column {name} is generated", name=column.name),
             )
         if index in target.key and not deterministic:
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f'key column {column.name} has a nondeterministic collation; use COLLATE "C"',
+                reason=phrase(
+                    'key column {name} has a nondeterministic collation; use COLLATE "C"',
+                    name=column.name,
+                ),
             )
         if not_null and not column.not_null and index not in target.key:
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f"column {column.name} is NOT NULL, the source's is not",
+                reason=phrase("column {name} is NOT NULL, the source's is not", name=column.name),
             )
 
     def _check_key(self, target: Target, indexes: list[list[Any]]) -> None:

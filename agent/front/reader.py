@@ -19,6 +19,7 @@ from agent.front.former import former
 from agent.front.outbox import Batch, OutboxEvent, frames, unpacked
 from agent.front.schema import AgentTables
 from agent.front.sqlite_file import note_damage
+from agent.messages import phrase
 
 _AT_ONCE = 1000  # batches deleted with one mark
 
@@ -122,7 +123,7 @@ class Reader:
                 select(*columns).where(self.own.state.c.initialised == 1)
             ).one_or_none()
         if row is None:
-            raise NotInitialised(what="the state in the front end")
+            raise NotInitialised(what=phrase("the state in the front end"))
         return Identity(*row)
 
     def resources(self) -> dict[str, Mapping[str, object]]:
@@ -158,7 +159,7 @@ class Reader:
                 )
             ).one_or_none()
         if row is None:
-            raise NotInitialised(what="the published mark in the front end")
+            raise NotInitialised(what=phrase("the published mark in the front end"))
         return Published(*row)
 
     def backlog(self, number: int) -> Backlog:

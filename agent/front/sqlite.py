@@ -33,6 +33,7 @@ from agent.front.damage import damage
 from agent.front.floats import float_out
 from agent.front.schema import short
 from agent.front.store import SqlFront
+from agent.messages import phrase
 from agent.resource import FrontRow, Key, Target
 
 # What a session must have. In UTF-16 keys have another order, without WAL readers stop the writer, without FULL a power cut loses commits.
@@ -356,7 +357,7 @@ class SqliteFront(SqlFront):
     def name_fault(self, name: str, of_table: bool) -> str:
         """See SqlFront.name_fault."""
         return (
-            "begins with sqlite_, which SQLite keeps for itself"
+            phrase("begins with sqlite_, which SQLite keeps for itself")
             if of_table and name.lower().startswith("sqlite_")
             else ""
         )
@@ -385,7 +386,7 @@ class SqliteFront(SqlFront):
             found = inspect(connection)
             if not found.has_table(target.table):
                 raise FrontTableWrong(
-                    resource=target.resource, table=target.name, reason="it does not exist"
+                    resource=target.resource, table=target.name, reason=phrase("it does not exist")
                 )
             rows = connection.exec_driver_sql(
                 f"PRAGMA table_info({self.quote(target.table)})"
@@ -421,7 +422,7 @@ class SqliteFront(SqlFront):
                 raise FrontTableWrong(
                     resource=target.resource,
                     table=target.name,
-                    reason=f"column {column.name} is missing",
+                    reason=phrase("column {name} is missing", name=column.name),
                 )
             declared, not_null, _, _ = columns[column.name]
             if affinity(declared) not in _KEEPS[self.column_type(target, i)]:
@@ -429,20 +430,27 @@ class SqliteFront(SqlFront):
                 raise FrontTableWrong(
                     resource=target.resource,
                     table=target.name,
-                    reason=f"column {column.name} is {declared}, which changes values; it must be {wanted}",
+                    reason=phrase(
+                        "column {name} is {declared}, which changes values; it must be {wanted}",
+                        name=column.name,
+                        declared=declared,
+                        wanted=wanted,
+                    ),
                 )
             if not_null and not column.not_null and i not in target.key:
                 raise FrontTableWrong(
                     resource=target.resource,
                     table=target.name,
-                    reason=f"column {column.name} is NOT NULL, the source's is not",
+                    reason=phrase(
+                        "column {name} is NOT NULL, the source's is not", name=column.name
+                    ),
                 )
         for name in target.technical.values():
             if name not in columns:
                 raise FrontTableWrong(
                     resource=target.resource,
                     table=target.name,
-                    reason=f"technical column {name} is missing",
+                    reason=phrase("technical column {name} is missing", name=name),
                 )
         ours = {column.name for column in target.columns} | set(target.technical.values())
         for name, (_, not_null, default, _) in columns.items():
@@ -450,7 +458,9 @@ class SqliteFront(SqlFront):
                 raise FrontTableWrong(
                     resource=target.resource,
                     table=target.name,
-                    reason=f"column {name} is NOT NULL without a default and not shared",
+                    reason=phrase(
+                        "column {name} is NOT NULL without a default and not shared", name=name
+                    ),
                 )
 
     def _check_key(self, target: Target, places: Mapping[str, int], collations: set[str]) -> None:
@@ -459,13 +469,16 @@ class SqliteFront(SqlFront):
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f"its primary key must be ({', '.join(sorted(wanted))})",
+                reason=phrase("its primary key must be ({names})", names=", ".join(sorted(wanted))),
             )
         if collations - {"BINARY"}:
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f"its key has collation {', '.join(sorted(collations))}; it must be BINARY",
+                reason=phrase(
+                    "its key has collation {names}; it must be BINARY",
+                    names=", ".join(sorted(collations)),
+                ),
             )
 
     def fetch(self, target: Target, keys: Sequence[Key]) -> dict[Key, FrontRow]:

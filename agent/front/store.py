@@ -26,6 +26,7 @@ from agent.front.catalogue import ASTRAY, Catalogue, Hazard
 from agent.front.former import former
 from agent.front.outbox import CHUNK, Batch, packed
 from agent.front.own_tables import OwnTables
+from agent.messages import phrase
 from agent.resource import FrontRow, Key, Target
 
 
@@ -171,11 +172,11 @@ class SqlFront(OwnTables):
             self._connection.rollback()
             self.adopt(self._connection)
             if not inspect(self._connection).has_table(self.own.state.name):
-                raise NotInitialised(what="the agent's tables in the front end")
+                raise NotInitialised(what=phrase("the agent's tables in the front end"))
             self._connection.rollback()
             row = self._connection.execute(select(self.own.state)).mappings().one_or_none()
             if row is None or not row["initialised"]:
-                raise NotInitialised(what="the state in the front end")
+                raise NotInitialised(what=phrase("the state in the front end"))
             self.epoch = int(row["epoch"]) + 1
             self._connection.execute(update(self.own.state).values(epoch=self.epoch, nonce=nonce))
             self.own.metadata.create_all(self._connection)  # an older version had fewer tables

@@ -12,6 +12,7 @@ from agent.config import SourceSettings
 from agent.errors import AgentError, LoginRefused, SourceUnfit, SourceUnreachable
 from agent.events.values import SESSION
 from agent.pg_session import MEANING, Unfit, settle
+from agent.messages import phrase
 from agent.tls import Refusal, Trust, asked
 
 _PATIENCE = 25.0  # seconds without an answer after which the line counts as dead; statements of ours end after 20
@@ -125,11 +126,13 @@ def _ours(error: psycopg.Error, settings: SourceSettings) -> AgentError:
     message = str(error).strip()
     if any(sign in message for sign in _REFUSED):
         return LoginRefused(
-            peer="the business database", user=settings.user, reason=message.splitlines()[-1]
+            peer=phrase("the business database"),
+            user=settings.user,
+            reason=message.splitlines()[-1],
         )
     reason = message.splitlines()[0] if message else type(error).__name__
     if found := unverified(settings, message):
-        reason = f"TLS: certificate verify failed: {found.reason}"
+        reason = phrase("TLS: certificate verify failed: {detail}", detail=found.reason)
     return SourceUnreachable(address=address(settings), reason=reason)
 
 
