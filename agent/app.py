@@ -3,7 +3,6 @@
 Each imports what it needs when it is called: every process of the service then holds only its own libraries in memory.
 """
 
-import json
 import logging
 import os
 import sys
@@ -19,8 +18,10 @@ from rich.console import Console
 from agent.config import Settings
 from agent.control import CONTROL_FD, Control
 from agent.errors import EX_CONFIG, AgentError, RequestRefused
+from agent.files import denied
 from agent.logs import log_to_stderr
 from agent.messages import mark, translate
+from agent.terminal import as_json
 
 if TYPE_CHECKING:
     from agent import requests
@@ -100,7 +101,12 @@ def _stage(name: str, settings: Settings, work: Callable[[Control], None]) -> in
 
 
 def unexpected(error: Exception) -> AgentError:
-    """Type and place of an error nobody foresaw; its text could hold values of rows and stays out."""
+    """Type and place of an error nobody foresaw; its text could hold values of rows and stays out.
+
+    A file that may not be used is no riddle, wherever that is found out.
+    """
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return denied(error)
     frames = traceback.extract_tb(error.__traceback__)
     places = " < ".join(
         f"{frame.name} ({Path(frame.filename).name}:{frame.lineno})"
@@ -315,7 +321,7 @@ def _unknown(problem: Exception, as_json: bool, summary: bool) -> int:
 
 def _print_json(value: object) -> None:
     """Prints plain data for programs."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    click.echo(as_json(value))
 
 
 def _console() -> Console:

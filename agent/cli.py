@@ -8,14 +8,29 @@ from urllib.parse import urlsplit
 
 import click
 
-from agent import __version__, app, bundled
-from agent.config import load
+from agent import __version__, app, bundled, terminal
+from agent.config import Settings, load
 from agent.config.display import effective, schema_text
 from agent.errors import AgentError
+from agent.files import act_as_owner
 from agent.messages import mark, teach_libraries, translate
 
 _EXIT_UNKNOWN = 3  # of `status`, as Nagios plugins have it
 DEFAULT_CONFIG = "/etc/unit-sync-agent/agent.toml"
+
+
+def _settings(config: Path) -> Settings:
+    """The settings. Root acts as the agent's user from here on, so that no file comes to belong to root by accident."""
+    settings = load(config)
+    folders = [Path(settings.state_directory), settings.directory]
+    if settings.front_url.startswith("sqlite:///"):
+        folders.append(Path(settings.front_url.removeprefix("sqlite:///")).parent)
+    user = act_as_owner(*folders)
+    if user is None:
+        return settings
+    text = mark("root acts as user {user}, whom the agent's files belong to")
+    click.echo(translate(text, user=user), err=True)
+    return load(config)  # as that user can read it
 
 
 class _Commands(click.Group):
@@ -62,7 +77,7 @@ def commands(context: click.Context, config: Path) -> None:
 @click.pass_obj
 def run(config: Path) -> int:
     """The service; its exit code goes to systemd."""
-    return app.run(load(config), config)
+    return app.run(_settings(config), config)
 
 
 @commands.command(help=translate("Show what the agent needs on all sides; with --apply make it."))
@@ -84,7 +99,7 @@ def init(config: Path, apply: bool, admin_url: str | None) -> None:
                 "--as: no password on the command line, where every user of this host can read it: use PGPASSWORD or ~/.pgpass."
             )
         )
-    app.init(load(config), apply, admin_url)
+    app.init(_settings(config), apply, admin_url)
 
 
 @commands.command(
@@ -97,7 +112,7 @@ def init(config: Path, apply: bool, admin_url: str | None) -> None:
 @click.pass_obj
 def check(config: Path, show_all: bool, as_json: bool) -> int:
     """Exit 0 without error findings, else 78."""
-    return app.check(load(config), as_json, show_all)
+    return app.check(_settings(config), as_json, show_all)
 
 
 @commands.command(
@@ -110,7 +125,7 @@ def check(config: Path, show_all: bool, as_json: bool) -> int:
 @click.pass_obj
 def status(config: Path, as_json: bool, summary: bool) -> int:
     """Reads the front end; the service need not run."""
-    return app.status(lambda: load(config), as_json, summary)
+    return app.status(lambda: _settings(config), as_json, summary)
 
 
 @commands.command(
@@ -128,7 +143,7 @@ def status(config: Path, as_json: bool, summary: bool) -> int:
 @click.pass_obj
 def verify(config: Path, resources: tuple[str, ...], as_json: bool, show_keys: bool) -> int:
     """Without a name: every table."""
-    return app.verify(load(config), "verify", resources, False, as_json, show_keys)
+    return app.verify(_settings(config), "verify", resources, False, as_json, show_keys)
 
 
 @commands.command(
@@ -153,7 +168,7 @@ def reconcile(
     config: Path, resources: tuple[str, ...], allow_deletes: bool, as_json: bool, show_keys: bool
 ) -> int:
     """Without a name: every table."""
-    return app.verify(load(config), "reconcile", resources, allow_deletes, as_json, show_keys)
+    return app.verify(_settings(config), "reconcile", resources, allow_deletes, as_json, show_keys)
 
 
 @commands.command(
@@ -170,7 +185,7 @@ def reconcile(
 @click.pass_obj
 def resume(config: Path, resource: str, allow_deletes: bool) -> None:
     """Back through `copying`."""
-    app.resume(load(config), resource, allow_deletes)
+    app.resume(_settings(config), resource, allow_deletes)
 
 
 @commands.command(
@@ -182,7 +197,7 @@ def resume(config: Path, resource: str, allow_deletes: bool) -> None:
 @click.pass_obj
 def retry(config: Path, resource: str) -> int:
     """Exit 1 if some still are."""
-    return app.retry(load(config), resource)
+    return app.retry(_settings(config), resource)
 
 
 @commands.command(
@@ -199,7 +214,7 @@ def retry(config: Path, resource: str) -> int:
 @click.pass_obj
 def republish(config: Path, resource: str, allow_deletes: bool) -> None:
     """For a topic that was lost or made anew, or a new subscriber."""
-    app.republish(load(config), resource, allow_deletes)
+    app.republish(_settings(config), resource, allow_deletes)
 
 
 @commands.command(
@@ -224,7 +239,7 @@ def rebind(config: Path, after_upgrade: bool, after_restore: bool) -> None:
         raise click.UsageError(
             translate("Say what has happened: --after-upgrade or --after-restore.")
         )
-    app.rebind(load(config), after_restore)
+    app.rebind(_settings(config), after_restore)
 
 
 @commands.command("show-config", help=translate("Show the settings in effect, secrets hidden."))
@@ -280,7 +295,7 @@ def version() -> None:
 def capture(config: Path) -> int:
     """Child of the supervisor."""
     _only_as_child()
-    return app.capture(load(config))
+    return app.capture(_settings(config))
 
 
 @commands.command(hidden=True)
@@ -288,7 +303,7 @@ def capture(config: Path) -> int:
 def publish(config: Path) -> int:
     """Child of the supervisor."""
     _only_as_child()
-    return app.publish(load(config))
+    return app.publish(_settings(config))
 
 
 def _only_as_child() -> None:
@@ -313,6 +328,8 @@ def execute(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except Exception as problem:  # noqa: BLE001 - unknown means halt, with a code systemd understands
+        if isinstance(problem, OSError) and terminal.is_of_output(problem):
+            return terminal.unwritten(problem)
         ours = problem if isinstance(problem, AgentError) else app.unexpected(problem)
         click.echo(ours.told(), err=True)
         return ours.exit_code
@@ -322,4 +339,11 @@ def execute(arguments: Sequence[str]) -> int:
 def main() -> None:
     """Entry point of `sync-agent`; none of its processes ever leaves a core dump, which would hold rows and passwords."""
     setrlimit(RLIMIT_CORE, (0, 0))
-    sys.exit(execute(sys.argv[1:]))
+    terminal.prepare()
+    try:
+        code = execute(sys.argv[1:])
+    except BrokenPipeError:
+        code = 1
+    except SystemExit as ended:  # of click and rich, when nobody reads any more
+        code = ended.code if isinstance(ended.code, int) else 1
+    sys.exit(terminal.finish(code))

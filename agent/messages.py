@@ -5,8 +5,10 @@ What fills a message may be a message itself: give it as `phrase("column {column
 where it is logged and in the user's language where it is told, also after it was stored and read again (`plain`, `recalled`).
 """
 
+import errno
 import gettext
 import os
+import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -22,12 +24,25 @@ def mark(message: str) -> str:
 
 
 def language() -> str:
-    """The user's language, `zh_CN` or `en`: SYNC_AGENT_LANG first, then the locale variables in POSIX order (LC_ALL, LC_MESSAGES, LANG)."""
+    """The user's language, `zh_CN` or `en`: SYNC_AGENT_LANG first, then the locale variables in POSIX order (LC_ALL, LC_MESSAGES, LANG).
+
+    English, too, where the terminal cannot show Chinese.
+    """
     for name in ("SYNC_AGENT_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
         value = os.environ.get(name, "")
         if value:
-            return "zh_CN" if value.lower().startswith("zh") else "en"
+            return "zh_CN" if value.lower().startswith("zh") and _shows_chinese() else "en"
     return "en"
+
+
+def _shows_chinese() -> bool:
+    """Whether both streams can show it: English is easier to read than escapes."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            "中".encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def teach_libraries() -> None:
@@ -59,6 +74,28 @@ class Phrase(str):
 def phrase(message: str, **values: object) -> Phrase:
     """A catalogue message that is to fill another one, an error's `reason=` above all."""
     return Phrase(message, values)
+
+
+_SYSTEM = {
+    errno.EACCES: mark("permission denied"),
+    errno.EPERM: mark("permission denied"),
+    errno.ENOENT: mark("no such file or folder"),
+    errno.EISDIR: mark("it is a folder"),
+    errno.ENOTDIR: mark("a part of its path is no folder"),
+    errno.ENOSPC: mark("the disk is full"),
+    errno.EDQUOT: mark("the disk quota is used up"),
+    errno.EROFS: mark("the file system is read-only"),
+    errno.EADDRINUSE: mark("the address is in use"),
+    errno.EADDRNOTAVAIL: mark("this host does not have the address"),
+    errno.ECONNREFUSED: mark("connection refused"),
+}
+
+
+def system_reason(error: OSError) -> str:
+    """What the operating system says of a failure; its usual answers as phrases."""
+    if error.errno in _SYSTEM:
+        return phrase(_SYSTEM[error.errno])
+    return error.strerror or type(error).__name__
 
 
 def plain(value: object) -> object:

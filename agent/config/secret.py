@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agent.config.inconsistent import Inconsistent
 from agent.errors import SecretMissing
-from agent.messages import mark, phrase
+from agent.messages import mark, phrase, system_reason
 
 
 class Secret(BaseModel):
@@ -61,10 +61,13 @@ class Secret(BaseModel):
             return os.environ[self.env]
         path = self._path(setting)
         try:
-            return path.read_text(encoding="utf-8").rstrip("\r\n")
+            return path.read_text(encoding="utf-8-sig").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise SecretMissing(setting=setting, reason=f"{path}: {reason}") from None
+            why = phrase("it is not UTF-8 text")
+            reason = system_reason(error) if isinstance(error, OSError) else why
+            raise SecretMissing(
+                setting=setting, reason=phrase("{path}: {reason}", path=path, reason=reason)
+            ) from None
 
     def _path(self, setting: str) -> Path:
         if self.file is not None:

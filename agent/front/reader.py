@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from agent.errors import AgentError, FrontDamaged, FrontUnreachable, NotInitialised
+from agent.files import unusable
 from agent.front.base import Copy, copy_of
 from agent.front.damage import damage
 from agent.front.former import former
@@ -93,10 +94,13 @@ class Reader:
     def error(self, error: Exception) -> AgentError:
         """Our error for the driver's: damage is named and, beside a SQLite file, noted; all else is a database that does not answer."""
         cause = getattr(error, "orig", None) or error
+        sqlite = self.engine.dialect.name == "sqlite"
+        if sqlite and (found := unusable(Path(self.engine.url.database or ""), cause)):
+            return found
         damaged = damage(cause)
         if not damaged:
             return FrontUnreachable(reason=type(cause).__name__)
-        if self.engine.dialect.name == "sqlite":
+        if sqlite:
             note_damage(Path(self.engine.url.database or ""), damaged)
         return FrontDamaged(reason=damaged)
 

@@ -26,6 +26,7 @@ from agent.errors import (
 )
 from agent.events import values as v
 from agent.events.lines import line_of
+from agent.files import refused, unusable
 from agent.front import sqlite_catalogue, sqlite_file
 from agent.front.base import Progress, Stored, Written
 from agent.front.catalogue import Catalogue
@@ -33,7 +34,7 @@ from agent.front.damage import damage
 from agent.front.floats import float_out
 from agent.front.schema import short
 from agent.front.store import SqlFront
-from agent.messages import phrase
+from agent.messages import phrase, system_reason
 from agent.resource import FrontRow, Key, Target
 
 # What a session must have. In UTF-16 keys have another order, without WAL readers stop the writer, without FULL a power cut loses commits.
@@ -204,7 +205,10 @@ class SqliteFront(SqlFront):
         """See SqlFront.take_lock."""
         ending = ".lock" if former else f".{short(self.agent)}.lock"
         path = self.path.with_name(self.path.name + ending)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise refused(self.path) or FrontUnreachable(reason=system_reason(error)) from None
         held = os.pread(descriptor, 40, 0)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -336,6 +340,8 @@ class SqliteFront(SqlFront):
 
     def error(self, cause: BaseException, target: Target | None) -> AgentError:
         """See SqlFront.error. SQLite's messages name tables and columns, never values; only a trigger's own words may, which are left out."""
+        if found := unusable(self.path, cause):
+            return found
         if damage(cause):
             self._mark = None
             sqlite_file.note_damage(self.path, str(cause))
