@@ -54,7 +54,7 @@ def act_as_owner(*folders: Path) -> str | None:
         raise FileRefused(user="root", path=folder, reason=reason, remedy=remedy) from None
     if closed is not None:
         remedy = phrase("install the program where that user can read it, for example below /opt")
-        reason = phrase("permission denied")
+        reason = phrase("Permission denied")
         raise FileRefused(user=user_name(uid), path=closed, reason=reason, remedy=remedy)
     _environment(uid)
     return user_name(uid)
@@ -151,7 +151,7 @@ def denied(error: PermissionError) -> FileRefused:
     path = Path(os.fsdecode(error.filename))
     me = user_name(os.geteuid())
     remedy = phrase("let {user} use it, or run the command as the agent's user", user=me)
-    return FileRefused(user=me, path=path, reason=phrase("permission denied"), remedy=remedy)
+    return FileRefused(user=me, path=path, reason=phrase("Permission denied"), remedy=remedy)
 
 
 def _belongs(path: Path, folder: Path) -> FileRefused:

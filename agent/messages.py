@@ -5,7 +5,6 @@ What fills a message may be a message itself: give it as `phrase("column {column
 where it is logged and in the user's language where it is told, also after it was stored and read again (`plain`, `recalled`).
 """
 
-import errno
 import gettext
 import os
 import sys
@@ -76,26 +75,26 @@ def phrase(message: str, **values: object) -> Phrase:
     return Phrase(message, values)
 
 
-_SYSTEM = {
-    errno.EACCES: mark("permission denied"),
-    errno.EPERM: mark("permission denied"),
-    errno.ENOENT: mark("no such file or folder"),
-    errno.EISDIR: mark("it is a folder"),
-    errno.ENOTDIR: mark("a part of its path is no folder"),
-    errno.ENOSPC: mark("the disk is full"),
-    errno.EDQUOT: mark("the disk quota is used up"),
-    errno.EROFS: mark("the file system is read-only"),
-    errno.EADDRINUSE: mark("the address is in use"),
-    errno.EADDRNOTAVAIL: mark("this host does not have the address"),
-    errno.ECONNREFUSED: mark("connection refused"),
-}
+# What the operating system mostly says, in its own words, so that they are translated
+_SYSTEM = (
+    mark("Permission denied"),
+    mark("Operation not permitted"),
+    mark("No such file or directory"),
+    mark("Is a directory"),
+    mark("Not a directory"),
+    mark("No space left on device"),
+    mark("Disk quota exceeded"),
+    mark("Read-only file system"),
+    mark("Address already in use"),
+    mark("Cannot assign requested address"),
+    mark("Connection refused"),
+)
 
 
 def system_reason(error: OSError) -> str:
-    """What the operating system says of a failure; its usual answers as phrases."""
-    if error.errno in _SYSTEM:
-        return phrase(_SYSTEM[error.errno])
-    return error.strerror or type(error).__name__
+    """What the operating system says of a failure."""
+    said = error.strerror or type(error).__name__
+    return phrase(said) if said in _SYSTEM else said
 
 
 def plain(value: object) -> object:

@@ -198,7 +198,7 @@ def test_agent_error_is_a_sentence_with_the_next_step(
     )
     monkeypatch.setenv("SYNC_AGENT_LANG", "zh_CN")
     assert run(capsys, config, "status")[2].startswith(
-        "ANOTHER_AGENT: 前置库正被另一个代理占用（pid 7）\n  → 请先停止另一个代理"
+        "ANOTHER_AGENT: 前置库正被另一个同步代理占用（pid 7）\n  → 请先停止另一个同步代理"
     )
 
 

@@ -138,7 +138,7 @@ def test_output_on_a_full_disk_is_told(config: Path, arguments: list[str]) -> No
             check=False,
         )
     assert done.returncode == 74
-    assert done.stderr == b"Standard output cannot be written: the disk is full\n"
+    assert done.stderr == b"Standard output cannot be written: No space left on device\n"
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
