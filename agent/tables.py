@@ -14,8 +14,8 @@ from agent.errors import (
 )
 from agent.front import catalogue
 from agent.front.base import Copy, Front, Stored
-from agent.resource import Criterion, Resource, SourceTable
 from agent.messages import phrase
+from agent.resource import Criterion, Resource, SourceTable
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,9 @@ class Tables:
             raise TableChanged(
                 resource=resource.name,
                 table=resource.table,
-                change=f"its filter does not fit any more: {'; '.join(error.problems)}",
+                change=phrase(
+                    "its filter does not fit any more: {names}", names="; ".join(error.problems)
+                ),
             ) from None
 
     def _fingerprints(self) -> dict[str, Fingerprint]:

@@ -209,7 +209,11 @@ class MariaDbFront(SqlFront):
         """See SqlFront.check_room: InnoDB keeps up to 40 bytes of each long value in the row itself."""
         size = row_size(target, self._forms)
         if size > ROW_BYTES:
-            reason = f"a row of its columns takes {size} bytes in its page, and InnoDB has room for {ROW_BYTES}; share fewer columns"
+            reason = phrase(
+                "a row of its columns takes {size} bytes in its page, and InnoDB has room for {room}; share fewer columns",
+                size=size,
+                room=ROW_BYTES,
+            )
             raise self._wrong(target, reason)
 
     def check_names(self, target: Target) -> None:
@@ -220,7 +224,10 @@ class MariaDbFront(SqlFront):
         with self.looking() as connection:
             folded = connection.exec_driver_sql("SELECT @@lower_case_table_names").scalar_one()
         if folded:
-            reason = f"the server compares names of tables without case (lower_case_table_names = {folded}); set target to a name in lower case"
+            reason = phrase(
+                "the server compares names of tables without case (lower_case_table_names = {folded}); set target to a name in lower case",
+                folded=folded,
+            )
             raise self._wrong(target, reason)
 
     def column_type(self, target: Target, index: int) -> str:
@@ -251,12 +258,15 @@ class MariaDbFront(SqlFront):
         with self.looking() as connection:
             found = mariadb_catalogue.shape(connection, target)
         if not found.tables:
-            raise self._wrong(target, "it does not exist")
+            raise self._wrong(target, phrase("it does not exist"))
         engine = str(found.tables[0][1])
         if engine.upper() != "INNODB":
             raise self._wrong(
                 target,
-                f"its engine is {engine}; it must be InnoDB, which alone rolls back",
+                phrase(
+                    "its engine is {engine}; it must be InnoDB, which alone rolls back",
+                    engine=engine,
+                ),
             )
         columns = {row[1]: row[2:8] for row in found.columns}
         self._check_rights(target)

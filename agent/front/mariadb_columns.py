@@ -303,7 +303,10 @@ def _matching(name: str, pattern: str, form: str) -> Callable[[str], str]:
         match = shape.fullmatch(text)
         if match is None:
             raise Unfit(
-                f"column {name} cannot hold a value: no number, no date, too many digits, or a year outside 1 to 9999"
+                phrase(
+                    "column {name} cannot hold a value: no number, no date, too many digits, or a year outside 1 to 9999",
+                    name=name,
+                )
             )
         return form.format(*match.groups())
 
@@ -327,7 +330,7 @@ def _double(name: str) -> Callable[[str], str]:
     def literal(text: str) -> str:
         match = _FLOAT.fullmatch(text)
         if match is None or text == "-0":  # the server makes it 0
-            raise Unfit(f"column {name} cannot hold a value: NaN, infinity or -0")
+            raise Unfit(phrase("column {name} cannot hold a value: NaN, infinity or -0", name=name))
         return text if match[1] else text + "e0"
 
     return literal

@@ -133,7 +133,12 @@ def _set(connection: Any, kind: str, session: Mapping[str, object]) -> None:
         for name, value in wanted.items():
             if not _same(found[name], value):
                 raise FrontUnfit(
-                    reason=f"its session has {name} = {found[name]} though {value} was asked for"
+                    reason=phrase(
+                        "its session has {name} = {value} though {wanted} was asked for",
+                        name=name,
+                        value=found[name],
+                        wanted=value,
+                    )
                 )
 
 
@@ -186,7 +191,10 @@ def _assign(cursor: Any, values: Mapping[str, object]) -> None:
     except cursor.connection.Error as error:
         if error.args and error.args[0] in (_DENIED, _PRIVILEGE):
             names = ", ".join(values)
-            reason = f"its user may not set {names} for its session: have them set globally, or GRANT SESSION_VARIABLES_ADMIN ON *.*"
+            reason = phrase(
+                "its user may not set {names} for its session: have them set globally, or GRANT SESSION_VARIABLES_ADMIN ON *.*",
+                names=names,
+            )
             raise FrontUnfit(reason=reason) from None
         raise
 

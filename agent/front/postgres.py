@@ -35,8 +35,8 @@ from agent.front.catalogue import Catalogue
 from agent.front.damage import damage
 from agent.front.schema import former_name, table_name
 from agent.front.store import SqlFront
-from agent.pg_session import MEANING, Unfit, settle
 from agent.messages import phrase
+from agent.pg_session import MEANING, Unfit, settle
 from agent.resource import FrontRow, Key, Target
 
 # The advisory lock of version 0.1: one for a database
@@ -244,7 +244,7 @@ class PostgresFront(SqlFront):
                 return FrontBusy(reason=reason)
             case "login":
                 user = self.engine.url.username or ""
-                return LoginRefused(peer="the front-end database", user=user, reason=reason)
+                return LoginRefused(peer=phrase("the front-end database"), user=user, reason=reason)
             case "unfit":
                 return FrontUnfit(reason=reason)
         if target is None:
@@ -389,8 +389,10 @@ class PostgresFront(SqlFront):
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f"it has no primary key or unique index on ({', '.join(sorted(wanted))}) alone, "
-                "valid, not deferrable, without WHERE and of a deterministic collation",
+                reason=phrase(
+                    "it has no primary key or unique index on ({names}) alone, valid, not deferrable, without WHERE and of a deterministic collation",
+                    names=", ".join(sorted(wanted)),
+                ),
             )
 
     # ---- rows: statements on the driver's own connection, with server-side parameters ($1), so that a % in a name means nothing

@@ -94,7 +94,13 @@ def sqlite_engine(url: str, lock_wait: float) -> Engine:
         connection.isolation_level = None  # transactions are begun below, not guessed by the driver
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
-            raise FrontUnfit(reason=f"{path} cannot be brought into WAL mode, it stays in {mode}")
+            raise FrontUnfit(
+                reason=phrase(
+                    "{path} cannot be brought into WAL mode, it stays in {mode}",
+                    path=path,
+                    mode=mode,
+                )
+            )
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {sqlite_file.LOG_LIMIT}")
         # Foreign keys are the affair of those who set this themselves: here none refuses or deletes a row
@@ -105,7 +111,12 @@ def sqlite_engine(url: str, lock_wait: float) -> Engine:
             (found,) = connection.execute(f"PRAGMA {name}").fetchone()
             if found != wanted:
                 raise FrontUnfit(
-                    reason=f"PRAGMA {name} of its file is {found}, and must be {wanted}"
+                    reason=phrase(
+                        "PRAGMA {name} of its file is {found}, and must be {wanted}",
+                        name=name,
+                        found=found,
+                        wanted=wanted,
+                    )
                 )
 
     turn = Path(f"{engine.url.database}.turn")
@@ -214,7 +225,9 @@ class SqliteFront(SqlFront):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(descriptor)
-            raise AnotherAgent(holder=f"process {held.decode(errors='replace').strip()}") from None
+            raise AnotherAgent(
+                holder=phrase("process {holder}", holder=held.decode(errors="replace").strip())
+            ) from None
         if not former:
             self._ended = sqlite_file.ended_clean(held)
         self._write_lock_file(descriptor, f"{os.getpid()}\n".encode())
@@ -318,7 +331,10 @@ class SqliteFront(SqlFront):
         ended, self._mark = self._mark, None  # no clean end, if it is another file
         if self._files() != self._opened_files:
             raise FrontDamaged(
-                reason=f"{self.path} or its -wal was removed or replaced while the service ran"
+                reason=phrase(
+                    "{path} or its -wal was removed or replaced while the service ran",
+                    path=self.path,
+                )
             )
         sqlite_file.look_at_files(self.path)
         self._mark = ended

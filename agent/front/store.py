@@ -127,8 +127,11 @@ class SqlFront(OwnTables):
         astray = self.astray(target, rows)
         if astray:
             by = self._rewriting[target.resource]
-            reason = (
-                f"{ASTRAY}: {len(astray)} rows were changed or left out by a trigger or rule ({by})"
+            reason = phrase(
+                "{code}: {count} rows were changed or left out by a trigger or rule ({by})",
+                code=ASTRAY,
+                count=len(astray),
+                by=by,
             )
             raise RowRefused(resource=target.resource, table=target.name, reason=reason)
 
@@ -253,11 +256,17 @@ class SqlFront(OwnTables):
         for name in (table, *columns):
             fault = self.name_fault(name, of_table=name == table)
             if fault:
-                reason = f"the name {name} {fault}; set target or rename"
+                reason = phrase(
+                    "the name {name} {fault}; set target or rename", name=name, fault=fault
+                )
                 raise FrontTableWrong(resource=resource, table=shown, reason=reason)
         most = self.most_columns()
         if len(columns) > most:
-            reason = f"it would have {len(columns)} columns, and this database holds {most} in a table; share fewer"
+            reason = phrase(
+                "it would have {count} columns, and this database holds {most} in a table; share fewer",
+                count=len(columns),
+                most=most,
+            )
             raise FrontTableWrong(resource=resource, table=shown, reason=reason)
 
     def check_room(self, target: Target) -> None:
@@ -353,9 +362,11 @@ class SqlFront(OwnTables):
         epoch = self.connection.execute(select(self.own.state.c.epoch)).scalar_one_or_none()
         if epoch == self.epoch:
             return FrontDamaged(
-                reason="its state is older than what was written: a backup was put back while the service ran"
+                reason=phrase(
+                    "its state is older than what was written: a backup was put back while the service ran"
+                )
             )
-        return AnotherAgent(holder="its epoch was raised")
+        return AnotherAgent(holder=phrase("its epoch was raised"))
 
     def prune(self, snapshot: Snapshot) -> None:
         """See Front.prune."""

@@ -11,8 +11,8 @@ from agent.bounded import bounded
 from agent.config import SourceSettings
 from agent.errors import AgentError, LoginRefused, SourceUnfit, SourceUnreachable
 from agent.events.values import SESSION
+from agent.messages import mark, phrase
 from agent.pg_session import MEANING, Unfit, settle
-from agent.messages import phrase
 from agent.tls import Refusal, Trust, asked
 
 _PATIENCE = 25.0  # seconds without an answer after which the line counts as dead; statements of ours end after 20
@@ -91,8 +91,10 @@ def opened(settings: SourceSettings, replication: bool = False) -> psycopg.Conne
         lines = str(error).strip().splitlines()
         if not lines or _NO_PARAMETER not in lines[-1]:
             raise
-        reason = "a connection pooler stands before it: give host and port of the server itself"
-        raise SourceUnfit(reason=f"{reason} ({lines[-1]})") from None
+        text = mark(
+            "a connection pooler stands before it: give host and port of the server itself ({said})"
+        )
+        raise SourceUnfit(reason=phrase(text, said=lines[-1])) from None
     settled(connection, session(bounds=not replication), where)
     return connection
 

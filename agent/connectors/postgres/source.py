@@ -21,8 +21,8 @@ from agent.connectors.postgres.wire import Shutdown, Wire
 from agent.errors import DuplicateAgent, PublicationWrong, SlotBusy, SourceUnreachable
 from agent.events.changes import Heartbeat, HighPosition, Message, Snapshot, lsn_number, lsn_text
 from agent.front.base import Stored
-from agent.resource import Criterion, SourceTable
 from agent.messages import phrase
+from agent.resource import Criterion, SourceTable
 
 _LOOK_EVERY = 1.0  # seconds between looks at what a new snapshot sees
 _PAGE_SECONDS = 5.0  # from the high position in the stream until the page reader has its answer
