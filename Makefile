@@ -90,10 +90,11 @@ messages: ## renew the translation catalogue from the code; fails while a messag
 	@$(MAKE) --no-print-directory venv
 	$(VENV)/bin/python -m tests.messages
 
-lock: ## renew requirements.lock from pyproject.toml
+lock: ## renew requirements.lock and constraints.txt from pyproject.toml
 	@echo "lock: requirements.lock"
 	$(VENV)/bin/python -m pip install --quiet uv
 	$(VENV)/bin/python -m uv pip compile pyproject.toml --extra dev --generate-hashes --quiet --universal --python-version 3.11 --no-header --upgrade -o requirements.lock
+	$(VENV)/bin/python -m tests.supply.constraints
 
 clean: ## remove what was built and cached; the environment stays
 	@echo "clean: removing caches and build results"

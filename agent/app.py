@@ -3,7 +3,6 @@
 Each imports what it needs when it is called: every process of the service then holds only its own libraries in memory.
 """
 
-import json
 import logging
 import os
 import sys
@@ -19,11 +18,14 @@ from rich.console import Console
 from agent.config import Settings
 from agent.control import CONTROL_FD, Control
 from agent.errors import EX_CONFIG, AgentError, RequestRefused
+from agent.files import denied
 from agent.logs import log_to_stderr
 from agent.messages import mark, translate
+from agent.terminal import as_json
 
 if TYPE_CHECKING:
     from agent import requests
+    from agent.preflight.findings import Finding
 
 _log = logging.getLogger(__name__)
 _SILENCE = 60.0  # seconds without a sign of life after which a child counts as hanging
@@ -78,7 +80,7 @@ def publish(settings: Settings) -> int:
 
 
 def _stage(name: str, settings: Settings, work: Callable[[Control], None]) -> int:
-    """One stage's work; what ends it is a line of the log, in the operator's language, and an exit code for the supervisor."""
+    """One stage's work; what ends it is a line of the log and an exit code for the supervisor."""
     log_to_stderr(settings.service.log_level, settings.service.log_format)
     control = Control.inherited(name)
     try:
@@ -89,8 +91,8 @@ def _stage(name: str, settings: Settings, work: Callable[[Control], None]) -> in
             "halted stage=%s code=%s error=%s next=%s",
             name,
             error.code,
-            error.text(),
-            error.advice(),
+            error.text("en"),
+            error.advice("en"),
         )
         return error.exit_code
     finally:
@@ -99,7 +101,12 @@ def _stage(name: str, settings: Settings, work: Callable[[Control], None]) -> in
 
 
 def unexpected(error: Exception) -> AgentError:
-    """Type and place of an error nobody foresaw; its text could hold values of rows and stays out."""
+    """Type and place of an error nobody foresaw; its text could hold values of rows and stays out.
+
+    A file that may not be used is no riddle, wherever that is found out.
+    """
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return denied(error)
     frames = traceback.extract_tb(error.__traceback__)
     places = " < ".join(
         f"{frame.name} ({Path(frame.filename).name}:{frame.lineno})"
@@ -140,9 +147,9 @@ def verify(
 
     with comparison.shown(settings, hidden=as_json) as progress:
         answers = requests.ask(settings, kind, _resources(settings, names), allow_deletes, progress)
-    reports = [comparison.report(answer, show_keys) for answer in answers]
+    reports = [comparison.report(answer, show_keys, kind == "reconcile") for answer in answers]
     if as_json:
-        sys.stdout.write(json.dumps(reports, ensure_ascii=False, indent=2) + "\n")
+        _print_json(reports)
     else:
         _console().print(comparison.render(reports))
     if any(report["state"] != "compared" for report in reports):
@@ -205,7 +212,7 @@ def refused(settings: Settings, name: str, as_json: bool, show_keys: bool) -> No
     finally:
         reader.engine.dispose()
     if as_json:
-        sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
+        _print_json(rows)
     elif rows:
         _console().print(comparison.render_refusals(rows))
     else:
@@ -270,39 +277,80 @@ def _resources(settings: Settings, names: Sequence[str]) -> list[str]:
     return list(names) or known
 
 
-def check(settings: Settings, as_json: bool) -> int:
-    """Prints the findings of the preflight checks; returns 0, or 78 when one is an error."""
+def check(settings: Settings, as_json: bool, show_all: bool) -> int:
+    """Prints the findings of the preflight checks, errors first and those that are ok with `show_all`; returns 0, or 78 when one is an error."""
     from agent.preflight.checks import check as findings_of
 
     findings = findings_of(settings)
     if as_json:
-        sys.stdout.write(
-            json.dumps([finding._asdict() for finding in findings], ensure_ascii=False, indent=2)
-            + "\n"
-        )
+        _print_json([finding._asdict() for finding in findings])
     else:
-        console = _console()
-        for finding in findings:
-            console.print(
-                f"[{_STYLES[finding.level]}]{translate(_LEVELS[finding.level])}[/] ", end=""
-            )
-            console.out(f"{finding.code}: {finding.message}", highlight=False)
-            if finding.fix:
-                console.out(
-                    "\n".join(f"    {line}" for line in finding.fix.splitlines()), highlight=False
-                )
+        for level in ("error", "warning", "ok"):
+            if level != "ok" or show_all:
+                _show([finding for finding in findings if finding.level == level])
+        click.echo(_summary([finding.level for finding in findings], show_all))
     return EX_CONFIG if any(finding.level == "error" for finding in findings) else 0
 
 
-def status(settings: Settings, as_json: bool) -> None:
-    """Prints where the agent stands."""
-    from agent import status as reports
+def _show(findings: "Sequence[Finding]") -> None:
+    """Each finding on a line, and below it what fixes it."""
+    console = _console()
+    for finding in findings:
+        word = translate(_LEVELS[finding.level])
+        console.print(f"[{_STYLES[finding.level]}]{word}[/] ", end="")
+        console.out(f"{finding.code}: {finding.message}", highlight=False)
+        if finding.fix:
+            lines = (f"    {line}" for line in finding.fix.splitlines())
+            console.out("\n".join(lines), highlight=False)
 
-    collected = reports.collect(settings)
+
+def _summary(levels: Sequence[str], show_all: bool) -> str:
+    """The last line of `check`."""
+    text = mark("errors: {errors}, warnings: {warnings}, ok: {fine}")
+    if not show_all and "ok" in levels:
+        text = mark("errors: {errors}, warnings: {warnings}, ok: {fine} (`--all` shows them)")
+    counts = {"errors": "error", "warnings": "warning", "fine": "ok"}
+    values = {name: levels.count(level) for name, level in counts.items()}
+    return translate(text, None, **values)
+
+
+def status(load_settings: Callable[[], Settings], as_json: bool, summary: bool) -> int:
+    """Prints where the agent stands; returns the exit code of its level, as Nagios has them (`agent.verdict`)."""
+    from agent import status as reports
+    from agent import verdict
+
+    try:
+        settings = load_settings()
+        collected = reports.collect(settings)
+    except Exception as problem:  # noqa: BLE001 - whatever it is, the answer is: unknown
+        return _unknown(problem, as_json, summary)
+    found = verdict.problems(collected)
     if as_json:
-        sys.stdout.write(json.dumps(collected, ensure_ascii=False, indent=2) + "\n")
+        _print_json(collected | verdict.plain(found))
     else:
-        _console().print(reports.render(collected))
+        if not summary:
+            _console().print(reports.render(collected))
+        click.echo(verdict.line(found, len(collected["tables"])))
+    return verdict.EXIT_CODES[verdict.level(found)]
+
+
+def _unknown(problem: Exception, as_json: bool, summary: bool) -> int:
+    """Tells that the agent's state cannot be read, and why."""
+    from agent import verdict
+
+    error = problem if isinstance(problem, AgentError) else unexpected(problem)
+    found = [verdict.unknown(error)]
+    if as_json:
+        _print_json(verdict.plain(found))
+    elif summary:
+        click.echo(verdict.line(found, 0))
+    click.echo(error.told(), err=True)
+    return verdict.EXIT_CODES["unknown"]
+
+
+def _print_json(value: object) -> None:
+    """Prints plain data for programs."""
+    click.echo(as_json(value))
 
 
 def _console() -> Console:

@@ -8,17 +8,54 @@ from urllib.parse import urlsplit
 
 import click
 
-from agent import __version__, app
-from agent.config import load
+from agent import __version__, app, bundled, terminal
+from agent.config import Settings, load
 from agent.config.display import effective, schema_text
 from agent.errors import AgentError
-from agent.messages import translate
+from agent.files import act_as_owner
+from agent.messages import mark, teach_libraries, translate
 
+_EXIT_UNKNOWN = 3  # of `status`, as Nagios plugins have it
 DEFAULT_CONFIG = "/etc/unit-sync-agent/agent.toml"
 
 
+def _settings(config: Path) -> Settings:
+    """The settings. Root acts as the agent's user from here on, so that no file comes to belong to root by accident."""
+    settings = load(config)
+    folders = [Path(settings.state_directory), settings.directory]
+    if settings.front_url.startswith("sqlite:///"):
+        folders.append(Path(settings.front_url.removeprefix("sqlite:///")).parent)
+    user = act_as_owner(*folders)
+    if user is None:
+        return settings
+    text = mark("root acts as user {user}, whom the agent's files belong to")
+    click.echo(translate(text, user=user), err=True)
+    return load(config)  # as that user can read it
+
+
+class _Commands(click.Group):
+    """A group whose commands show what they take in the user's language."""
+
+    def format_usage(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """See click.Command: `sync-agent [OPTIONS] COMMAND [ARGS]...`."""
+        self.options_metavar = translate(mark("[OPTIONS]"))
+        self.subcommand_metavar = translate(mark("COMMAND [ARGS]..."))
+        super().format_usage(context, formatter)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """See click.Group."""
+        command = super().get_command(context, name)
+        if command is not None:
+            command.options_metavar = translate(mark("[OPTIONS]"))
+        return command
+
+
 @click.group(
-    help=translate("Keeps front-end tables and Kafka topics equal to a unit's business database.")
+    cls=_Commands,
+    help=translate("Keeps front-end tables and Kafka topics equal to a unit's business database."),
+)
+@click.version_option(
+    __version__, message="%(prog)s %(version)s", help=translate("Show the version.")
 )
 @click.option(
     "-c",
@@ -40,7 +77,7 @@ def commands(context: click.Context, config: Path) -> None:
 @click.pass_obj
 def run(config: Path) -> int:
     """The service; its exit code goes to systemd."""
-    return app.run(load(config), config)
+    return app.run(_settings(config), config)
 
 
 @commands.command(help=translate("Show what the agent needs on all sides; with --apply make it."))
@@ -71,7 +108,7 @@ def init(config: Path, apply: bool, admin_url: str | None, take_over: tuple[str,
                 "--as: no password on the command line, where every user of this host can read it: use PGPASSWORD or ~/.pgpass."
             )
         )
-    app.init(load(config), apply, admin_url, take_over)
+    app.init(_settings(config), apply, admin_url, take_over)
 
 
 @commands.command(
@@ -79,21 +116,25 @@ def init(config: Path, apply: bool, admin_url: str | None, take_over: tuple[str,
         "Check connections, rights and settings on all sides; each finding says what fixes it."
     )
 )
+@click.option("--all", "show_all", is_flag=True, help=translate("Show also what is ok."))
 @click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
 @click.pass_obj
-def check(config: Path, as_json: bool) -> int:
+def check(config: Path, show_all: bool, as_json: bool) -> int:
     """Exit 0 without error findings, else 78."""
-    return app.check(load(config), as_json)
+    return app.check(_settings(config), as_json, show_all)
 
 
 @commands.command(
-    help=translate("Show state, lag and last event of each table, position and outbox.")
+    help=translate(
+        "Show state, lag and last event of each table, position and outbox. Exit 0: well, 1: warning, 2: a table or the service stands, 3: unknown."
+    )
 )
 @click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
+@click.option("--summary", is_flag=True, help=translate("Show the last line only, for monitoring."))
 @click.pass_obj
-def status(config: Path, as_json: bool) -> None:
+def status(config: Path, as_json: bool, summary: bool) -> int:
     """Reads the front end; the service need not run."""
-    app.status(load(config), as_json)
+    return app.status(lambda: _settings(config), as_json, summary)
 
 
 @commands.command(
@@ -111,7 +152,7 @@ def status(config: Path, as_json: bool) -> None:
 @click.pass_obj
 def verify(config: Path, resources: tuple[str, ...], as_json: bool, show_keys: bool) -> int:
     """Without a name: every table."""
-    return app.verify(load(config), "verify", resources, False, as_json, show_keys)
+    return app.verify(_settings(config), "verify", resources, False, as_json, show_keys)
 
 
 @commands.command(
@@ -136,7 +177,7 @@ def reconcile(
     config: Path, resources: tuple[str, ...], allow_deletes: bool, as_json: bool, show_keys: bool
 ) -> int:
     """Without a name: every table."""
-    return app.verify(load(config), "reconcile", resources, allow_deletes, as_json, show_keys)
+    return app.verify(_settings(config), "reconcile", resources, allow_deletes, as_json, show_keys)
 
 
 @commands.command(
@@ -153,7 +194,7 @@ def reconcile(
 @click.pass_obj
 def resume(config: Path, resource: str, allow_deletes: bool) -> None:
     """Back through `copying`."""
-    app.resume(load(config), resource, allow_deletes)
+    app.resume(_settings(config), resource, allow_deletes)
 
 
 @commands.command(
@@ -165,7 +206,7 @@ def resume(config: Path, resource: str, allow_deletes: bool) -> None:
 @click.pass_obj
 def retry(config: Path, resource: str) -> int:
     """Exit 1 if some still are."""
-    return app.retry(load(config), resource)
+    return app.retry(_settings(config), resource)
 
 
 @commands.command(
@@ -183,7 +224,7 @@ def retry(config: Path, resource: str) -> int:
 @click.pass_obj
 def refused(config: Path, resource: str, as_json: bool, show_keys: bool) -> None:
     """Reads the front end."""
-    app.refused(load(config), resource, as_json, show_keys)
+    app.refused(_settings(config), resource, as_json, show_keys)
 
 
 @commands.command(
@@ -200,7 +241,7 @@ def refused(config: Path, resource: str, as_json: bool, show_keys: bool) -> None
 @click.pass_obj
 def republish(config: Path, resource: str, allow_deletes: bool) -> None:
     """For a topic that was lost or made anew, or a new subscriber."""
-    app.republish(load(config), resource, allow_deletes)
+    app.republish(_settings(config), resource, allow_deletes)
 
 
 @commands.command(
@@ -225,7 +266,7 @@ def rebind(config: Path, after_upgrade: bool, after_restore: bool) -> None:
         raise click.UsageError(
             translate("Say what has happened: --after-upgrade or --after-restore.")
         )
-    app.rebind(load(config), after_restore)
+    app.rebind(_settings(config), after_restore)
 
 
 @commands.command("show-config", help=translate("Show the settings in effect, secrets hidden."))
@@ -240,6 +281,36 @@ def show_config(config: Path, schema: bool) -> None:
     click.echo(schema_text() if schema else effective(load(config)), nl=False)
 
 
+@commands.command(
+    "example-config", help=translate("Print a configuration file with every setting.")
+)
+def example_config() -> None:
+    """The file to begin with: `sync-agent example-config > /etc/unit-sync-agent/agent.toml`."""
+    click.echo(bundled.text(bundled.EXAMPLE), nl=False)
+
+
+@commands.command(
+    help=translate(
+        "Print a document that came with the program: a path or name of the list, or an error code for its runbook. An existing folder: write them all there."
+    )
+)
+@click.argument("path", required=False)
+@click.option("--list", "as_list", is_flag=True, help=translate("List the documents."))
+def docs(path: str | None, as_list: bool) -> None:
+    """Documents, example configuration, systemd unit."""
+    if as_list or path is None:
+        click.echo("\n".join(bundled.names()))
+        return
+    found = bundled.find(path)
+    if found is not None:
+        click.echo(found, nl=False)
+    elif Path(path).is_dir():
+        click.echo("\n".join(str(written) for written in bundled.write_to(Path(path))))
+    else:
+        text = mark("{path}: no such document; `sync-agent docs --list` lists them")
+        raise click.UsageError(translate(text, path=path))
+
+
 @commands.command(help=translate("Show the version."))
 def version() -> None:
     """The version alone, for scripts."""
@@ -251,7 +322,7 @@ def version() -> None:
 def capture(config: Path) -> int:
     """Child of the supervisor."""
     _only_as_child()
-    return app.capture(load(config))
+    return app.capture(_settings(config))
 
 
 @commands.command(hidden=True)
@@ -259,7 +330,7 @@ def capture(config: Path) -> int:
 def publish(config: Path) -> int:
     """Child of the supervisor."""
     _only_as_child()
-    return app.publish(load(config))
+    return app.publish(_settings(config))
 
 
 def _only_as_child() -> None:
@@ -267,18 +338,27 @@ def _only_as_child() -> None:
         raise click.UsageError(translate("This command is started by `sync-agent run`."))
 
 
+def _of_status(error: click.ClickException) -> bool:
+    """Whether `status` was called wrongly: a monitor must not take that for the agent's trouble."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return context is not None and context.command is status
+
+
 def execute(arguments: Sequence[str]) -> int:
     """Runs one command and returns its exit code; errors go to stderr in the user's language."""
+    teach_libraries()
     try:
         result = commands.main(list(arguments), prog_name="sync-agent", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        return error.exit_code
+        return _EXIT_UNKNOWN if _of_status(error) else error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
     except Exception as problem:  # noqa: BLE001 - unknown means halt, with a code systemd understands
+        if isinstance(problem, OSError) and terminal.is_of_output(problem):
+            return terminal.unwritten(problem)
         ours = problem if isinstance(problem, AgentError) else app.unexpected(problem)
-        click.echo(f"{ours.code}: {ours.text()}\n  → {ours.advice()}", err=True)
+        click.echo(ours.told(), err=True)
         return ours.exit_code
     return result if isinstance(result, int) else 0
 
@@ -286,4 +366,11 @@ def execute(arguments: Sequence[str]) -> int:
 def main() -> None:
     """Entry point of `sync-agent`; none of its processes ever leaves a core dump, which would hold rows and passwords."""
     setrlimit(RLIMIT_CORE, (0, 0))
-    sys.exit(execute(sys.argv[1:]))
+    terminal.prepare()
+    try:
+        code = execute(sys.argv[1:])
+    except BrokenPipeError:
+        code = 1
+    except SystemExit as ended:  # of click and rich, when nobody reads any more
+        code = ended.code if isinstance(ended.code, int) else 1
+    sys.exit(terminal.finish(code))

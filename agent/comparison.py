@@ -26,14 +26,16 @@ _HEADINGS = (
 )
 _KINDS = {"missing": mark("missing"), "different": mark("different"), "extra": mark("extra")}
 STATES = {"live": mark("live"), "copying": mark("copying"), "suspended": mark("suspended")}
+_REPAIRS = {"missing": "added", "different": "changed", "extra": "deleted"}
 _COUNTS = ("rows", "equal", "missing", "different", "extra")
 
 
-def report(answer: Answer, show_keys: bool) -> dict[str, Any]:
+def report(answer: Answer, show_keys: bool, repair: bool) -> dict[str, Any]:
     """The result for one table, as plain data; keys are row values and shown on demand only.
 
     `state` is compared, or why it was not. `left`: rows that still differ after a repair (None: there was none, or nothing to
-    repair). `refused`: how many of the rows that differ the front-end table is known to refuse.
+    repair). `refused`: how many of the rows that differ the front-end table is known to refuse. With `repair`, `repaired`
+    counts what was done to the front-end table.
     """
     if answer.state == "failed":
         return {
@@ -45,6 +47,7 @@ def report(answer: Answer, show_keys: bool) -> dict[str, Any]:
             "refused": None,
             "left": None,
             "differences": [],
+            "repaired": None,
         }
     found = answer.report
     named = [
@@ -61,6 +64,7 @@ def report(answer: Answer, show_keys: bool) -> dict[str, Any]:
         "refused": found.get("refused", 0),
         "left": found.get("left"),
         "differences": named,
+        "repaired": {done: found[name] for name, done in _REPAIRS.items()} if repair else None,
     }
 
 
@@ -88,6 +92,7 @@ def render(reports: list[dict[str, Any]]) -> Group:
         for d in found["differences"]
     ]
     lines[:0] = [Text(_miscounted(found)) for found in reports if _counts_differ(found)]
+    lines += [Text(_repaired(found)) for found in reports if found["repaired"] is not None]
     return Group(
         table,
         *(Text(_skipped(found)) for found in reports if found["state"] != "compared"),
@@ -123,6 +128,18 @@ def _remaining(found: dict[str, Any]) -> Iterator[str]:
             "{resource}: the front-end table refuses {count} of these rows; `sync-agent refused {resource}` says why"
         )
         yield translate(text, resource=name, count=f"{found['refused']:,}")
+
+
+def _repaired(found: dict[str, Any]) -> str:
+    """What `reconcile` has done to a table."""
+    done = found["repaired"]
+    if not any(done.values()):
+        return translate(mark("{resource}: nothing was to repair"), resource=found["resource"])
+    text = mark(
+        "{resource}: repaired: {added} rows added, {changed} changed, {deleted} deleted in the front-end table; each is an event"
+    )
+    counts = {name: f"{count:,}" for name, count in done.items()}
+    return translate(text, None, resource=found["resource"], **counts)
 
 
 def _skipped(found: dict[str, Any]) -> str:

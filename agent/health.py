@@ -17,6 +17,7 @@ from typing import Any, Self
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from agent.errors import ListenRefused
+from agent.messages import system_reason
 from agent.metrics import Metrics
 
 LONGEST_TURN = 15.0  # seconds without a turn of the supervisor's loop before it counts as dead
@@ -36,7 +37,8 @@ class HealthServer:
             self._server = _Server((host.strip("[]"), int(port)), self._pages())
         except (OSError, OverflowError) as error:
             raise ListenRefused(
-                address=listen, reason=getattr(error, "strerror", None) or type(error).__name__
+                address=listen,
+                reason=system_reason(error) if isinstance(error, OSError) else type(error).__name__,
             ) from None
         self._thread = threading.Thread(
             target=self._server.serve_forever,

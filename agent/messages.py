@@ -1,9 +1,17 @@
-"""Finds the user's language and translates what users read; logs, code and docs stay English."""
+"""Finds the user's language and translates what users read; logs, code and docs stay English.
+
+A message is marked once (`mark`, `translate`, `phrase`) and `python -m tests.messages` puts it into the catalogue.
+What fills a message may be a message itself: give it as `phrase("column {column} is missing", column=name)`. It is English
+where it is logged and in the user's language where it is told, also after it was stored and read again (`plain`, `recalled`).
+"""
 
 import gettext
 import os
+import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 LOCALES = Path(__file__).parent / "locale"
 DOMAIN = "sync_agent"
@@ -15,12 +23,32 @@ def mark(message: str) -> str:
 
 
 def language() -> str:
-    """The user's language, `zh_CN` or `en`: SYNC_AGENT_LANG first, then the locale variables in POSIX order (LC_ALL, LC_MESSAGES, LANG)."""
+    """The user's language, `zh_CN` or `en`: SYNC_AGENT_LANG first, then the locale variables in POSIX order (LC_ALL, LC_MESSAGES, LANG).
+
+    English, too, where the terminal cannot show Chinese.
+    """
     for name in ("SYNC_AGENT_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
         value = os.environ.get(name, "")
         if value:
-            return "zh_CN" if value.lower().startswith("zh") else "en"
+            return "zh_CN" if value.lower().startswith("zh") and _shows_chinese() else "en"
     return "en"
+
+
+def _shows_chinese() -> bool:
+    """Whether both streams can show it: English is easier to read than escapes."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            "中".encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def teach_libraries() -> None:
+    """Has libraries that ask gettext for their words, click above all, speak the user's language, too."""
+    gettext.bindtextdomain(DOMAIN, str(LOCALES))
+    gettext.textdomain(DOMAIN)
+    os.environ["LANGUAGE"] = language()  # the first place gettext looks at
 
 
 @cache
@@ -28,7 +56,73 @@ def _catalogue(lang: str) -> gettext.NullTranslations:
     return gettext.translation(DOMAIN, LOCALES, languages=[lang], fallback=True)
 
 
+class Phrase(str):
+    """A text within another message, such as the reason of an error: English as a str, translated when that message is."""
+
+    __slots__ = ("message", "values")
+    message: str
+    values: dict[str, object]
+
+    def __new__(cls, message: str, values: dict[str, object]) -> Self:
+        """See phrase."""
+        text = super().__new__(cls, translate(message, "en", **values))
+        text.message, text.values = message, values
+        return text
+
+
+def phrase(message: str, **values: object) -> Phrase:
+    """A catalogue message that is to fill another one, an error's `reason=` above all."""
+    return Phrase(message, values)
+
+
+# What the operating system mostly says, in its own words, so that they are translated
+_SYSTEM = (
+    mark("Permission denied"),
+    mark("Operation not permitted"),
+    mark("No such file or directory"),
+    mark("Is a directory"),
+    mark("Not a directory"),
+    mark("No space left on device"),
+    mark("Disk quota exceeded"),
+    mark("Read-only file system"),
+    mark("Address already in use"),
+    mark("Cannot assign requested address"),
+    mark("Connection refused"),
+)
+
+
+def system_reason(error: OSError) -> str:
+    """What the operating system says of a failure."""
+    said = error.strerror or type(error).__name__
+    return phrase(said) if said in _SYSTEM else said
+
+
+def plain(value: object) -> object:
+    """The value as JSON can hold it; `recalled` makes it what it was."""
+    if isinstance(value, Phrase):
+        inner = {name: plain(part) for name, part in value.values.items()}
+        return {"phrase": value.message, "values": inner}
+    return value
+
+
+def recalled(value: object) -> object:
+    """What `plain` was given."""
+    match value:
+        case {"phrase": str(message), "values": Mapping() as values}:
+            return Phrase(message, {str(name): recalled(part) for name, part in values.items()})
+    return value
+
+
 def translate(message: str, lang: str | None = None, **values: object) -> str:
     """The message in the user's language with its `{names}` filled in. A message without a translation stays English."""
-    text = _catalogue(lang or language()).gettext(message)
-    return text.format(**values) if values else text
+    lang = lang or language()
+    text = _catalogue(lang).gettext(message)
+    return (
+        text.format(**{name: _told(value, lang) for name, value in values.items()})
+        if values
+        else text
+    )
+
+
+def _told(value: object, lang: str) -> object:
+    return translate(value.message, lang, **value.values) if isinstance(value, Phrase) else value

@@ -11,6 +11,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from agent.messages import phrase
+
 # What statements of ours mean, whatever the role, the database or the server have as defaults.
 MEANING = {
     # A backslash in '...' is a backslash
@@ -64,17 +66,30 @@ def settle(
     except psycopg.Error as error:
         if (error.sqlstate or "")[:2] not in ("22", "42"):
             raise
-        raise Unfit(f"a session setting is refused with SQLSTATE {error.sqlstate}") from None
+        raise Unfit(
+            phrase("a session setting is refused with SQLSTATE {sqlstate}", sqlstate=error.sqlstate)
+        ) from None
     if first is None or shown is None or shown[0] != pid:
         raise Unfit(_POOLER)
     _, stored, *found = shown
     if encoding is not None and _text(stored) != encoding:
         raise Unfit(
-            f"the encoding of its database is {_text(stored)}, and not every text can be stored there: make a database with ENCODING '{encoding}'"
+            phrase(
+                "the encoding of its database is {stored}, and not every text can be stored there: make a database with ENCODING '{encoding}'",
+                stored=_text(stored),
+                encoding=encoding,
+            )
         )
     for (name, value), now in zip(wanted.items(), found, strict=True):
         if _plain(_text(now)) != _plain(value):
-            raise Unfit(f"its session has {name} = {_text(now)} though {value} was asked for")
+            raise Unfit(
+                phrase(
+                    "its session has {name} = {value} though {wanted} was asked for",
+                    name=name,
+                    value=_text(now),
+                    wanted=value,
+                )
+            )
 
 
 def _asked(

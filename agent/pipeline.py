@@ -19,6 +19,7 @@ from agent.front.applier import Applier
 from agent.front.base import Front, Stored
 from agent.front.commit_rule import CommitRule
 from agent.front.opening import open_front
+from agent.messages import phrase
 from agent.reconcile import Reconciler
 from agent.tables import Tables
 
@@ -163,7 +164,11 @@ class Capture:
         stored = self._front.open(self._control.nonce)
         if stored.slot != self._settings.slot:
             raise NotInitialised(
-                what=f"slot {self._settings.slot} (this front end belongs to {stored.slot})"
+                what=phrase(
+                    "slot {slot} (this front end belongs to {stored})",
+                    slot=self._settings.slot,
+                    stored=stored.slot,
+                )
             )
         self._open_source(stored)
         self._tell_states(stored)

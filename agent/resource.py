@@ -19,6 +19,7 @@ from agent.events.changes import UNCHANGED, Relation, Row, Value
 from agent.events.envelope import Envelope, Origin
 from agent.events.key_text import text_of
 from agent.events.values import Element, Form
+from agent.messages import phrase
 
 FrontRow = tuple[str | None, ...]  # shared columns in order, PostgreSQL's text, complete
 Key = tuple[str, ...]
@@ -150,12 +151,14 @@ class Resource:
             if name not in columns
         ]
         if missing:
-            raise self.changed(f"column {', '.join(missing)} does not exist")
+            raise self.changed(phrase("column {names} does not exist", names=", ".join(missing)))
         if not table.key:
-            raise self.changed("it has no usable key")
+            raise self.changed(phrase("it has no usable key"))
         unlisted = [name for name in table.key if name not in settings.columns]
         if unlisted:
-            raise self.changed(f"key column {', '.join(unlisted)} is not listed in columns")
+            raise self.changed(
+                phrase("key column {names} is not listed in columns", names=", ".join(unlisted))
+            )
         self.columns = tuple(columns[name] for name in settings.columns)
         tested = [condition.column for condition in settings.filter]
         self.reading = self.columns + tuple(
@@ -232,15 +235,18 @@ class Resource:
         for column in self.reading:
             if column.name not in positions:
                 raise self.changed(
-                    f"column {column.name} is not in the stream (dropped, or a generated column)"
+                    phrase(
+                        "column {name} is not in the stream (dropped, or a generated column)",
+                        name=column.name,
+                    )
                 )
             if relation.columns[positions[column.name]].type_oid != column.type_oid:
-                raise self.changed(f"the type of column {column.name} changed")
+                raise self.changed(phrase("the type of column {name} changed", name=column.name))
         key = {column.name for column in relation.columns if column.identity}
         if relation.identity == "n" or (
             relation.identity != "f" and (self.table.deferrable or key != set(self.table.key))
         ):
-            raise self.changed("its replica identity changed")
+            raise self.changed(phrase("its replica identity changed"))
         return Binding(self, [positions[column.name] for column in self.reading])
 
     def passes(self, row: Row, shared_before: bool) -> bool | None:

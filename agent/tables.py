@@ -14,6 +14,7 @@ from agent.errors import (
 )
 from agent.front import catalogue
 from agent.front.base import Copy, Front, Stored
+from agent.messages import phrase
 from agent.resource import Criterion, Resource, SourceTable
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class Tables:
         self._fronts: dict[str, str] = {}  # by resource: the front end's catalogue
         for resource in settings.resource:
             if resource.name not in stored.resources:
-                raise NotInitialised(what=f"resource {resource.name}")
+                raise NotInitialised(what=phrase("resource {name}", name=resource.name))
             if stored.resources[resource.name].state != "suspended":
                 self.resources.append(self._compiled(settings, resource, found, stored))
         for name in stored.resources.keys() - {resource.name for resource in settings.resource}:
@@ -53,7 +54,7 @@ class Tables:
         table = found.get((resource.schema_name, resource.table_name))
         if table is None:
             raise TableChanged(
-                resource=resource.name, table=resource.table, change="it does not exist"
+                resource=resource.name, table=resource.table, change=phrase("it does not exist")
             )
         reason = self._source.unpublished(resource.schema_name, resource.table_name)
         if reason:
@@ -90,7 +91,9 @@ class Tables:
             raise TableChanged(
                 resource=resource.name,
                 table=resource.table,
-                change=f"its filter does not fit any more: {'; '.join(error.problems)}",
+                change=phrase(
+                    "its filter does not fit any more: {names}", names="; ".join(error.problems)
+                ),
             ) from None
 
     def _fingerprints(self) -> dict[str, Fingerprint]:

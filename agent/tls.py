@@ -4,6 +4,8 @@ import socket
 import ssl
 from typing import Literal, NamedTuple
 
+from agent.messages import system_reason
+
 Fault = Literal["files", "handshake", "name", "time", "authority"]
 SECONDS = 4.0  # a handshake may take, on a busy machine
 _TIME = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, ..._HAS_EXPIRED
@@ -41,7 +43,7 @@ def _context(trust: Trust) -> ssl.SSLContext | Refusal:
     except OSError as error:  # ssl.SSLError is one
         return Refusal(
             "files",
-            (None if isinstance(error, ssl.SSLError) else error.strerror) or type(error).__name__,
+            type(error).__name__ if isinstance(error, ssl.SSLError) else system_reason(error),
         )
     return context
 

@@ -101,7 +101,7 @@ class Installation:
         return self.command("init", "--apply", "--as", url(self.source)).stdout
 
     def command(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        """Runs a command of the agent to its end."""
+        """Runs a command of the agent to its end. `status` may say in its exit code that something is not well."""
         done = subprocess.run(
             [*program(self.config), *arguments],
             capture_output=True,
@@ -109,7 +109,8 @@ class Installation:
             timeout=120,
             check=False,
         )
-        assert done.returncode == expect, (
+        accepted = (0, 1, 2) if arguments[0] == "status" else (expect,)
+        assert done.returncode in accepted, (
             f"{arguments[0]} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
         )
         return done

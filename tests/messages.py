@@ -7,7 +7,8 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from babel.messages.catalog import Catalog
+import click
+from babel.messages.catalog import Catalog, Message
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
@@ -15,7 +16,9 @@ ROOT = Path(__file__).parent.parent
 LOCALE = ROOT / "agent" / "locale"
 TEMPLATE = LOCALE / "sync_agent.pot"
 CHINESE = LOCALE / "zh_CN" / "LC_MESSAGES" / "sync_agent.po"
-KEYWORDS = ("mark", "translate")
+KEYWORDS = ("mark", "translate", "phrase")
+# Modules of click whose words a user of the command line can meet: help, usage errors
+CLICK = ("core", "decorators", "exceptions", "formatting", "parser", "shell_completion", "types")
 # Git knows the real one; a changing date would make every run a change
 _DATE = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -34,9 +37,31 @@ def marked() -> dict[str, list[str]]:
     return found
 
 
+def clicks() -> dict[str | tuple[str, str], list[str]]:
+    """Every message of click, with the module it stands in; a pair is one message in singular and plural."""
+    found: dict[str | tuple[str, str], list[str]] = defaultdict(list)
+    for module in CLICK:
+        source = Path(click.__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)):
+            if not isinstance(node, ast.Call) or _called(node.func) not in ("_", "ngettext"):
+                continue
+            texts = [text for argument in node.args[:2] for text in _literals(argument)]
+            if _called(node.func) == "ngettext":
+                found[texts[0], texts[1]].append(f"click/{module}.py")
+            elif texts:
+                found[texts[0]].append(f"click/{module}.py")
+    return found
+
+
 def names(message: str) -> set[str]:
     """The `{names}` of a message."""
-    return set(re.findall(r"\{(\w+)\}", message))
+    return set(re.findall(r"\{(\w+)(?:![rs])?\}", message))
+
+
+def translated(message: Message) -> bool:
+    """Whether a message has its text in the catalogue's language."""
+    texts = message.string if isinstance(message.string, list | tuple) else [message.string]
+    return all(texts) and not message.fuzzy
 
 
 def catalogue(path: Path) -> Catalog:
@@ -68,11 +93,13 @@ def _literals(argument: ast.expr) -> list[str]:
 
 def _template() -> Catalog:
     template = Catalog(project="unit-sync-agent", charset="utf-8", creation_date=_DATE)
-    for message, files in sorted(marked().items(), key=lambda item: (item[1], item[0])):
+    ours = sorted(marked().items(), key=lambda item: (item[1], item[0]))
+    theirs = sorted(clicks().items(), key=lambda item: (item[1], str(item[0])))
+    for message, files in [*ours, *theirs]:
         template.add(
             message,
-            locations=[(file, 0) for file in files],
-            flags=["python-brace-format"] if names(message) else [],
+            locations=[(file, 0) for file in dict.fromkeys(files)],
+            flags=["python-brace-format"] if names(str(message)) else [],
         )
     return template
 
@@ -101,7 +128,7 @@ def update() -> list[str]:
             write_po(file, content, width=0, ignore_obsolete=True, include_lineno=False)
     with CHINESE.with_suffix(".mo").open("wb") as file:
         write_mo(file, chinese)
-    return [str(message.id) for message in chinese if message.id and not message.string]
+    return [str(message.id) for message in chinese if message.id and not translated(message)]
 
 
 if __name__ == "__main__":

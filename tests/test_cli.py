@@ -15,13 +15,14 @@ import pytest
 from rich.console import Console
 from sqlalchemy import create_engine, insert
 
-from agent import __version__, app, status
+from agent import __version__, app, comparison, status, verdict
 from agent.cli import execute
 from agent.config import Settings, load
 from agent.errors import AnotherAgent, FrontUnreachable
 from agent.front.schema import AgentTables
 from agent.health import HealthServer
 from agent.metrics import CONNECTED, Metrics
+from agent.requests import Answer
 from tests.services.processes import free_port
 from tests.test_config import SMALL
 
@@ -127,12 +128,34 @@ def test_check_prints_each_finding_with_its_fix(
 ) -> None:
     monkeypatch.setattr("agent.preflight.checks.check", lambda _settings: [WARNING])
     _, out, _ = run(capsys, config, "check")
-    assert (
-        out
-        == "warning WAL_LIMIT: no limit [here]\n    ALTER SYSTEM SET x = 1;\n    SELECT pg_reload_conf();\n"
+    assert out == (
+        "warning WAL_LIMIT: no limit [here]\n    ALTER SYSTEM SET x = 1;\n    SELECT pg_reload_conf();\n"
+        "errors: 0, warnings: 1, ok: 0\n"
     )
     _, out, _ = run(capsys, config, "check", "--json")
     assert json.loads(out) == [WARNING._asdict()]
+
+
+def test_check_shows_what_is_not_ok_first_and_counts_the_rest(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for 150 tables, most of which are well."""
+    fine = [Finding("FRONT_TABLE", "ok", f"table {number} fits", "") for number in range(468)]
+    found = [*fine[:200], WARNING, *fine[200:], ERROR]
+    monkeypatch.setattr("agent.preflight.checks.check", lambda _settings: found)
+    _, out, _ = run(capsys, config, "check")
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines if not line.startswith("    ")] == [
+        "error",
+        "warning",
+        "errors:",
+    ]
+    assert lines[-1] == "errors: 1, warnings: 1, ok: 468 (`--all` shows them)"
+    _, out, _ = run(capsys, config, "check", "--all")
+    assert len([line for line in out.splitlines() if line.startswith("ok FRONT_TABLE")]) == 468
+    assert out.splitlines()[-1] == "errors: 1, warnings: 1, ok: 468"
+    _, out, _ = run(capsys, config, "check", "--json")
+    assert len(json.loads(out)) == 470
 
 
 def test_init_hands_over_what_was_asked_for(
@@ -180,7 +203,7 @@ def test_agent_error_is_a_sentence_with_the_next_step(
     )
     monkeypatch.setenv("SYNC_AGENT_LANG", "zh_CN")
     assert run(capsys, config, "status")[2].startswith(
-        "ANOTHER_AGENT: 前置库正被另一个代理占用（pid 7）\n  → 请先停止另一个代理"
+        "ANOTHER_AGENT: 前置库正被另一个同步代理占用（pid 7）\n  → 请先停止另一个同步代理"
     )
 
 
@@ -363,8 +386,8 @@ def front(config: Path) -> Settings:
 def test_status_as_json(front: Settings, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Source and service are away: that is part of the answer, not an error."""
     code, out, _ = run(capsys, config, "status", "--json")
-    assert code == 0
     answer = json.loads(out)
+    assert (code, answer["exit_code"], answer["level"]) == (2, 2, "critical")
     person, permit = answer["tables"]
     assert person["lag_seconds"] == answer["lag_seconds"] > 1_000_000
     assert {
@@ -454,9 +477,160 @@ def test_status_of_the_slot(
 
 
 def test_status_before_init(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = run(capsys, config, "status")
-    assert code == 78
+    code, out, err = run(capsys, config, "status")
+    assert (code, out) == (3, "")
     assert err.startswith(FrontUnreachable.code)
+
+
+# ---- the exit code of status, for monitoring ----
+
+WELL = {
+    "service": {"running": True, "ready": True, "checks": {"source": {"ok": True}}},
+    "source": {"reachable": True, "exists": True, "slot": "s"},
+    "lag_seconds": 1.5,
+    "tables": [{"name": "person", "state": "live", "code": None, "withheld": 0}],
+}
+
+
+def table(**values: object) -> dict[str, object]:
+    return {"tables": [{"name": "person", "state": "live", "code": None, "withheld": 0} | values]}
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "codes"),
+    [
+        ({}, "ok", []),
+        (table(state="copying"), "warning", ["TABLE_COPYING"]),
+        (table(state="unknown"), "warning", ["TABLE_NOT_TAKEN_UP"]),
+        (table(withheld=3), "warning", ["ROWS_WITHHELD"]),
+        (table(state="suspended", code="ROW_REFUSED"), "critical", ["TABLE_SUSPENDED"]),
+        ({"lag_seconds": 61.0}, "warning", ["BEHIND"]),
+        ({"lag_seconds": 601.0}, "critical", ["BEHIND"]),
+        ({"source": {"reachable": False}}, "warning", ["SOURCE_SILENT"]),
+        (
+            {"source": {"reachable": True, "exists": False, "slot": "s"}},
+            "critical",
+            ["SLOT_MISSING"],
+        ),
+        (
+            {"service": {"running": False, "ready": False, "checks": {}}, "lag_seconds": 61.0},
+            "critical",
+            ["SERVICE_NOT_RUNNING", "BEHIND"],
+        ),
+        (
+            {"service": {"running": True, "ready": False, "checks": {"kafka": {"ok": False}}}},
+            "critical",
+            ["NOT_CONNECTED"],
+        ),
+        ({"service": {"running": True, "ready": False, "checks": {}}}, "critical", ["NOT_READY"]),
+    ],
+)
+@pytest.mark.parametrize("lang", ["en", "zh_CN"])
+def test_what_a_monitor_is_told(
+    change: dict[str, object],
+    level: str,
+    codes: list[str],
+    lang: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SYNC_AGENT_LANG", lang)
+    found = verdict.problems(WELL | change)
+    assert [problem.code for problem in found] == codes
+    told = verdict.plain(found)
+    assert (told["level"], told["exit_code"]) == (level, ["ok", "warning", "critical"].index(level))
+    words = {"ok": "正常", "warning": "警告", "critical": "严重"}
+    line = verdict.line(found, 1)
+    assert line.startswith(level.upper() if lang == "en" else words[level])
+    assert "\n" not in line
+
+
+def test_the_worst_comes_first_and_the_line_stays_short() -> None:
+    tables = [
+        {"name": f"t{number}", "state": state, "code": "ROW_REFUSED", "withheld": 0}
+        for number in range(75)
+        for state in ("copying", "suspended")
+    ]
+    found = verdict.problems(WELL | {"tables": tables})
+    assert verdict.plain(found)["exit_code"] == 2
+    assert [problem.level for problem in found] == ["critical"] * 75 + ["warning"] * 75
+    line = verdict.line(found, 150)
+    assert line.startswith("CRITICAL: t0 is suspended (ROW_REFUSED); ")
+    assert line.endswith("; and 145 more")
+
+
+def test_summary_is_one_line(
+    front: Settings, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nagios shows the first line of standard output."""
+    code, out, _ = run(capsys, config, "status", "--summary")
+    assert code == 2
+    assert out.startswith("CRITICAL: the service does not run; ")
+    assert "permit is suspended (ROW_REFUSED)" in out
+    assert out.count("\n") == 1
+    _, whole, _ = run(capsys, config, "status")
+    assert whole.splitlines()[-1].startswith("CRITICAL: ")
+
+
+def test_what_cannot_be_read_is_unknown(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not initialised, no configuration, called wrongly, an accident: 3, and JSON and the one line are there all the same."""
+    code, out, err = run(capsys, config, "status", "--json")
+    answer = json.loads(out)
+    assert (code, answer["level"], answer["exit_code"]) == (3, "unknown", 3)
+    assert [problem["code"] for problem in answer["problems"]] == ["FRONT_UNREACHABLE"]
+    code, out, err = run(capsys, config.with_name("none.toml"), "status", "--summary")
+    assert (code, out.count("\n")) == (3, 1)
+    assert out.startswith("UNKNOWN: ")
+    assert err.startswith("CONFIG_INVALID: ")
+    assert run(capsys, config, "status", "--nonsense")[0] == 3
+
+    def broken(*_: object) -> None:
+        raise ValueError("geheim")
+
+    monkeypatch.setattr(status, "collect", broken)
+    code, out, err = run(capsys, config, "status", "--json")
+    assert (code, json.loads(out)["problems"][0]["code"]) == (3, "INTERNAL")
+    assert "geheim" not in out + err
+
+
+@pytest.mark.parametrize(
+    ("lang", "said", "nothing"),
+    [
+        (
+            "en",
+            "person: repaired: 3 rows added, 1,000 changed, 0 deleted in the front-end table",
+            "person: nothing was to repair",
+        ),
+        (
+            "zh_CN",
+            "person：已修复前置库表：补入 3 行，更正 1,000 行，删除 0 行",
+            "person：无需修复",
+        ),
+    ],
+)
+def test_reconcile_says_what_it_repaired(
+    lang: str, said: str, nothing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A verify of the same has repaired nothing."""
+    monkeypatch.setenv("SYNC_AGENT_LANG", lang)
+    counts = {"rows": 2000, "equal": 997, "missing": 3, "different": 1000, "extra": 0}
+    answer = Answer("person", "done", {**counts, "differences": []})
+    found = comparison.report(answer, False, repair=True)
+    assert found["repaired"] == {"added": 3, "changed": 1000, "deleted": 0}
+    assert said in printed(comparison.render([found]))
+    verified = comparison.report(answer, False, repair=False)
+    assert verified["repaired"] is None
+    assert said not in printed(comparison.render([verified]))
+    equal = Answer("person", "done", {**counts, "missing": 0, "different": 0, "differences": []})
+    assert nothing in printed(comparison.render([comparison.report(equal, False, repair=True)]))
+
+
+def printed(content: object) -> str:
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(content)
+    return captured.get()
 
 
 def shown(answer: dict[str, object]) -> str:

@@ -153,7 +153,10 @@ def test_a_client_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Monk
             )
         )
     assert caught.value.problems == (
-        'kafka.client: "librdkafka" needs the package confluent-kafka: pip install "unit-sync-agent[fast]"; or set "kafka-python"',
+        (
+            'kafka.client: "librdkafka" needs the package confluent-kafka: install the agent with the extra fast (docs/OPERATIONS.md, Install);'
+            ' or set "kafka-python"'
+        ),
     )
 
 

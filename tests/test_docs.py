@@ -15,6 +15,7 @@ from agent.front.schema import AgentTables
 from agent.metrics import Metrics
 from agent.preflight import statements
 from agent.publish.topics import STATE_SETTINGS
+from agent.verdict import EXIT_CODES
 
 ROOT = Path(__file__).parent.parent
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
@@ -221,3 +222,22 @@ def test_modules_named_in_the_docs_exist() -> None:
     for page in PAGES:
         for named in re.findall(r"`(agent/[a-z_/]+(?:\.py)?)`", page.read_text(encoding="utf-8")):
             assert (ROOT / named).exists(), f"{page.name} names {named}"
+
+
+@pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.name)
+def test_what_monitors_are_told_is_explained(page: Path) -> None:
+    """Exit code, level and codes of `status`, as `agent.verdict` has them."""
+    source = (ROOT / "agent" / "verdict.py").read_text(encoding="utf-8")
+    codes = set(re.findall(r'Problem\(\s*"([A-Z_]+)"', source))
+    rows = re.findall(
+        r"^\| (\d) \|([^|]*)\|([^|]*)\|$", page.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    told = {
+        int(number): (level, named)
+        for number, level, named in rows
+        if "ok" in level or named.strip()
+    }
+    assert len(codes) >= 9
+    assert codes <= set(re.findall(r"`([A-Z_]+)`", " ".join(named for _, named in told.values())))
+    for word, number in EXIT_CODES.items():
+        assert word in told[number][0]

@@ -13,7 +13,7 @@ from agent.config.inconsistent import Inconsistent
 from agent.config.problems import Expectations, Place, Problem
 from agent.config.settings import ResourceSettings, Settings, doubles
 from agent.errors import ConfigInvalid
-from agent.messages import mark, translate
+from agent.messages import mark, system_reason, translate
 
 FRONT_DRIVERS = ("sqlite", "postgresql+psycopg", "mariadb+pymysql", "mysql+pymysql")
 _AGENT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -61,11 +61,9 @@ def load(path: Path) -> Settings:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # Windows editors put a mark at the head
     except OSError as error:
-        reason = translate(
-            mark("the file cannot be read: {reason}"), reason=error.strerror or type(error).__name__
-        )
+        reason = translate(mark("the file cannot be read: {reason}"), reason=system_reason(error))
     except UnicodeDecodeError as error:
         reason = translate(
             mark("the file is not UTF-8 text (byte {offset}); save it as UTF-8"), offset=error.start
@@ -218,7 +216,7 @@ def _client(data: dict[str, Any]) -> Iterator[Problem]:
         and find_spec("confluent_kafka") is None
     ):
         text = mark(
-            '"librdkafka" needs the package confluent-kafka: pip install "unit-sync-agent[fast]"; or set "kafka-python"'
+            '"librdkafka" needs the package confluent-kafka: install the agent with the extra fast (docs/OPERATIONS.md, Install); or set "kafka-python"'
         )
         yield Problem(("kafka", "client"), translate(text))
 

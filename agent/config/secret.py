@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agent.config.inconsistent import Inconsistent
 from agent.errors import SecretMissing
-from agent.messages import mark
+from agent.messages import mark, phrase, system_reason
 
 
 class Secret(BaseModel):
@@ -55,15 +55,19 @@ class Secret(BaseModel):
         if self.env is not None:
             if self.env not in os.environ:
                 raise SecretMissing(
-                    setting=setting, reason=f"the environment variable {self.env} is not set"
+                    setting=setting,
+                    reason=phrase("the environment variable {env} is not set", env=self.env),
                 )
             return os.environ[self.env]
         path = self._path(setting)
         try:
-            return path.read_text(encoding="utf-8").rstrip("\r\n")
+            return path.read_text(encoding="utf-8-sig").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise SecretMissing(setting=setting, reason=f"{path}: {reason}") from None
+            why = phrase("it is not UTF-8 text")
+            reason = system_reason(error) if isinstance(error, OSError) else why
+            raise SecretMissing(
+                setting=setting, reason=phrase("{path}: {reason}", path=path, reason=reason)
+            ) from None
 
     def _path(self, setting: str) -> Path:
         if self.file is not None:
@@ -72,6 +76,9 @@ class Secret(BaseModel):
         if directory is None:
             raise SecretMissing(
                 setting=setting,
-                reason=f"credential {self.credential}: not started by systemd ($CREDENTIALS_DIRECTORY is not set)",
+                reason=phrase(
+                    "credential {credential}: not started by systemd ($CREDENTIALS_DIRECTORY is not set)",
+                    credential=self.credential,
+                ),
             )
         return Path(directory) / str(self.credential)

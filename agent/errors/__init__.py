@@ -9,7 +9,7 @@ AgentError
 │   ├── TableChanged, RowRefused, TableUnpublished, ReadRefused, TooManyDeletes, RowsMiscounted, FrontTableWrong
 │   └── TopicLost, TopicTaken, PartitionsChanged
 └── Halt ............. the agent exits 78 and systemd leaves it down
-    ├── ConfigInvalid, SecretMissing, ListenRefused, NotInitialised, InitRefused
+    ├── ConfigInvalid, SecretMissing, FileRefused, ListenRefused, NotInitialised, InitRefused
     ├── SlotMissing, SlotLost, SlotAdvanced, SourceForked, SourceReplaced, SourceNotPrimary, PublicationWrong, ProtocolViolated
     ├── FrontReplaced, FrontDamaged
     ├── StateLost, StateAhead, StateBehind, DuplicateAgent, TopicMissing, TopicLimit, KafkaRefused
@@ -23,6 +23,7 @@ from agent.errors.halts import (
     AnotherAgent,
     ConfigInvalid,
     DuplicateAgent,
+    FileRefused,
     FrontDamaged,
     FrontReplaced,
     InitRefused,
@@ -81,6 +82,7 @@ __all__ = [
     "ConfigInvalid",
     "Directive",
     "DuplicateAgent",
+    "FileRefused",
     "FrontBusy",
     "FrontDamaged",
     "FrontReplaced",

@@ -23,6 +23,16 @@ class SecretMissing(Halt):
     )
 
 
+class FileRefused(Halt):
+    """A file or folder of the agent's cannot be used by the user it runs as."""
+
+    code = "FILE_REFUSED"
+    summary = mark("User {user} cannot use {path}: {reason}")
+    hint = mark(
+        "The service and its commands run as one user, to whom these files belong: {remedy} (docs/OPERATIONS.md, FILE_REFUSED)."
+    )
+
+
 class ListenRefused(Halt):
     """The address of /metrics and health cannot be taken."""
 

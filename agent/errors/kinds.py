@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import ClassVar
 
-from agent.messages import mark, translate
+from agent.messages import mark, plain, recalled, translate
 
 EX_TEMPFAIL = 75  # sysexits.h: another agent is at work
 EX_CONFIG = 78  # sysexits.h: systemd does not restart (RestartPreventExitStatus)
@@ -32,8 +32,13 @@ class AgentError(Exception):
     )
 
     def __init__(self, **values: object) -> None:
-        self.values = values  # of the summary and the hint
-        super().__init__(f"{self.code}: {translate(self.summary, 'en', **values)}")
+        # of the summary and the hint; a sentence among them is a `phrase`, so that it is told in the user's language, too
+        self.values = {name: recalled(value) for name, value in values.items()}
+        super().__init__(f"{self.code}: {self.text('en')}")
+
+    def plain_values(self) -> dict[str, object]:
+        """The values as JSON can hold them; `stored` makes the error of them again."""
+        return {name: plain(value) for name, value in self.values.items()}
 
     def text(self, lang: str | None = None) -> str:
         """The sentence in the user's language, without the code."""
@@ -42,6 +47,10 @@ class AgentError(Exception):
     def advice(self, lang: str | None = None) -> str:
         """The next step in the user's language."""
         return translate(self.hint, lang, **self.values)
+
+    def told(self, lang: str | None = None) -> str:
+        """All of it, as commands show it: code, sentence, next step."""
+        return f"{self.code}: {self.text(lang)}\n  → {self.advice(lang)}"
 
 
 class Retry(AgentError):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from agent.errors import FrontTableWrong
-from agent.messages import mark
+from agent.messages import mark, phrase
 from agent.resource import Target
 
 # Parts of a fingerprint whose change leaves every row as it was: they can only refuse or change rows that are written later.
@@ -88,7 +88,13 @@ def foreign_keys(outgoing: Iterable[ForeignKey], incoming: Iterable[ForeignKey])
             if action in _ACTIONS
         ]
         reason = (
-            f"foreign key {key.name} to {key.table} {' '.join(actions)} deletes or changes its rows by itself; {key.drop};"
+            phrase(
+                "foreign key {name} to {table} {names} deletes or changes its rows by itself; {drop};",
+                name=key.name,
+                table=key.table,
+                names=" ".join(actions),
+                drop=key.drop,
+            )
             if actions
             else ""
         )

@@ -42,6 +42,7 @@ from agent.front.mariadb_columns import (
 )
 from agent.front.mariadb_session import COLLATIONS, LEAST_PACKET, mariadb_engine
 from agent.front.store import SqlFront
+from agent.messages import mark, phrase
 from agent.resource import FrontRow, Key, Target
 
 _LOCK_PATIENCE = 5  # seconds; the server needs a moment to notice that an agent was killed
@@ -106,7 +107,7 @@ class MariaDbFront(SqlFront):
         }
         if connection.execute(text("SELECT get_lock(:name, :patience)"), name).scalar_one() != 1:
             holder = connection.execute(text("SELECT is_used_lock(:name)"), name).scalar_one()
-            raise AnotherAgent(holder=f"server session {holder}")
+            raise AnotherAgent(holder=phrase("server session {holder}", holder=holder))
 
     def unlock(self) -> None:
         """The session's end gives the lock back."""
@@ -147,7 +148,7 @@ class MariaDbFront(SqlFront):
     def connection(self) -> Connection:
         """The writing connection; none until `rollback` or `close` when the transaction has met an error."""
         if self._failed:
-            raise FrontUnreachable(reason="the transaction has failed")
+            raise FrontUnreachable(reason=phrase("the transaction has failed"))
         return super().connection
 
     def rollback(self) -> None:
@@ -168,13 +169,18 @@ class MariaDbFront(SqlFront):
             return FrontDamaged(reason=damaged)
         if number in mariadb_errors.LOGIN:
             return LoginRefused(
-                peer="the front-end database", user=self.engine.url.username or "", reason=message
+                peer=phrase("the front-end database"),
+                user=self.engine.url.username or "",
+                reason=message,
             )
         if not number or 2000 <= number < 3000:  # the client's own: addresses at the most
             return FrontUnreachable(reason=message)
         if number == _UNKNOWN_COLLATION:
             return FrontUnfit(
-                reason=f"it does not know {self._collation}: MariaDB from 10.2 and MySQL from 8.0.17 do, under mariadb+pymysql:// and mysql+pymysql://"
+                reason=phrase(
+                    "it does not know {collation}: MariaDB from 10.2 and MySQL from 8.0.17 do, under mariadb+pymysql:// and mysql+pymysql://",
+                    collation=self._collation,
+                )
             )
         sqlstate = getattr(cause, "sqlstate", None) or ""
         reason = mariadb_errors.reason(number, sqlstate, message)
@@ -200,10 +206,10 @@ class MariaDbFront(SqlFront):
     def name_fault(self, name: str, of_table: bool) -> str:
         """See SqlFront.name_fault."""
         if len(name) > 64:
-            return "is longer than 64 characters"
+            return phrase("is longer than 64 characters")
         if max(name) > "\uffff":
-            return "has a character beyond U+FFFF"
-        return "ends with a blank" if name.endswith(tuple(" \t\n\v\f\r")) else ""
+            return phrase("has a character beyond U+FFFF")
+        return phrase("ends with a blank") if name.endswith(tuple(" \t\n\v\f\r")) else ""
 
     def most_columns(self) -> int:
         """See SqlFront.most_columns: InnoDB's limit."""
@@ -213,7 +219,11 @@ class MariaDbFront(SqlFront):
         """See SqlFront.check_room: InnoDB keeps up to 40 bytes of each long value in the row itself."""
         size = row_size(target, self._forms)
         if size > ROW_BYTES:
-            reason = f"a row of its columns takes {size} bytes in its page, and InnoDB has room for {ROW_BYTES}; share fewer columns"
+            reason = phrase(
+                "a row of its columns takes {size} bytes in its page, and InnoDB has room for {room}; share fewer columns",
+                size=size,
+                room=ROW_BYTES,
+            )
             raise self._wrong(target, reason)
 
     def check_names(self, target: Target) -> None:
@@ -224,7 +234,10 @@ class MariaDbFront(SqlFront):
         with self.looking() as connection:
             folded = connection.exec_driver_sql("SELECT @@lower_case_table_names").scalar_one()
         if folded:
-            reason = f"the server compares names of tables without case (lower_case_table_names = {folded}); set target to a name in lower case"
+            reason = phrase(
+                "the server compares names of tables without case (lower_case_table_names = {folded}); set target to a name in lower case",
+                folded=folded,
+            )
             raise self._wrong(target, reason)
 
     def column_type(self, target: Target, index: int) -> str:
@@ -271,12 +284,15 @@ class MariaDbFront(SqlFront):
         with self.looking() as connection:
             found = mariadb_catalogue.shape(connection, target)
         if not found.tables:
-            raise self._wrong(target, "it does not exist")
+            raise self._wrong(target, phrase("it does not exist"))
         engine = str(found.tables[0][1])
         if engine.upper() != "INNODB":
             raise self._wrong(
                 target,
-                f"its engine is {engine}; it must be InnoDB, which alone rolls back",
+                phrase(
+                    "its engine is {engine}; it must be InnoDB, which alone rolls back",
+                    engine=engine,
+                ),
             )
         columns = {row[1]: row[2:8] for row in found.columns}
         self._check_rights(target)
@@ -298,7 +314,9 @@ class MariaDbFront(SqlFront):
                 if _denied(connection, statement.format(**place))
             ]
         if lacking:
-            raise self._wrong(target, f"the agent's user lacks the right {', '.join(lacking)}")
+            raise self._wrong(
+                target, phrase("the agent's role lacks the right {names}", names=", ".join(lacking))
+            )
 
     @staticmethod
     def _wrong(target: Target, reason: str) -> FrontTableWrong:
@@ -309,7 +327,10 @@ class MariaDbFront(SqlFront):
         for name in (*names, *target.technical.values()):
             if name not in columns:
                 raise self._wrong(
-                    target, f"{'technical ' if name not in names else ''}column {name} is missing"
+                    target,
+                    phrase("column {name} is missing", name=name)
+                    if name in names
+                    else phrase("technical column {name} is missing", name=name),
                 )
         for i, column in enumerate(target.columns):
             self._check_column(target, i, columns[column.name])
@@ -321,7 +342,8 @@ class MariaDbFront(SqlFront):
                 and not extra
             ):
                 raise self._wrong(
-                    target, f"column {name} is NOT NULL without a default and not shared"
+                    target,
+                    phrase("column {name} is NOT NULL without a default and not shared", name=name),
                 )
 
     def _check_column(self, target: Target, index: int, row: Sequence[Any]) -> None:
@@ -330,21 +352,39 @@ class MariaDbFront(SqlFront):
         if not holds(target, index, declared(found)):
             raise self._wrong(
                 target,
-                f"column {column.name} is {found}, which cannot hold every {column.type_name} exactly; it must be {wanted}",
+                phrase(
+                    "column {name} is {found}, which cannot hold every {type_name} exactly; it must be {wanted}",
+                    name=column.name,
+                    found=found,
+                    type_name=column.type_name,
+                    wanted=wanted,
+                ),
             )
         if "GENERATED" in extra.upper() and "DEFAULT_GENERATED" not in extra.upper():
-            raise self._wrong(target, f"column {column.name} is generated")
+            raise self._wrong(target, phrase("column {name} is generated", name=column.name))
         if charset not in (None, "utf8mb4"):
             raise self._wrong(
-                target, f"column {column.name} has character set {charset}; it must be utf8mb4"
+                target,
+                phrase(
+                    "column {name} has character set {charset}; it must be utf8mb4",
+                    name=column.name,
+                    charset=charset,
+                ),
             )
         if index in target.key and collation not in (None, self._collation):
             raise self._wrong(
                 target,
-                f"key column {column.name} has collation {collation}, which takes different texts for one; it must be {self._collation}",
+                phrase(
+                    "key column {name} has collation {collation}, which takes different texts for one; it must be {wanted}",
+                    name=column.name,
+                    collation=collation,
+                    wanted=self._collation,
+                ),
             )
         if nullable == "NO" and not column.not_null and index not in target.key:
-            raise self._wrong(target, f"column {column.name} is NOT NULL, the source's is not")
+            raise self._wrong(
+                target, phrase("column {name} is NOT NULL, the source's is not", name=column.name)
+            )
 
     def _check_key(
         self, target: Target, indexes: Mapping[str, set[tuple[str | None, int | None]]]
@@ -353,7 +393,11 @@ class MariaDbFront(SqlFront):
         if wanted not in indexes.values():
             listed = ", ".join(sorted(name for name, _ in wanted))
             raise self._wrong(
-                target, f"it has no primary key or unique index on ({listed}) alone and whole"
+                target,
+                phrase(
+                    "it has no primary key or unique index on ({listed}) alone and whole",
+                    listed=listed,
+                ),
             )
 
     # ---- rows
@@ -374,7 +418,7 @@ class MariaDbFront(SqlFront):
                 yield self._held(target)
             except Unfit as unfit:
                 raise RowRefused(
-                    resource=target.resource, table=target.name, reason=str(unfit)
+                    resource=target.resource, table=target.name, reason=unfit.args[0]
                 ) from None
 
     def _statements(
@@ -387,7 +431,10 @@ class MariaDbFront(SqlFront):
         for part in parts:
             size = _size(part) + len(joint)
             if around + size > self._packet:
-                reason = f"a row takes {around + size} bytes, more than the server's max_allowed_packet of {self._packet}"
+                text = mark(
+                    "a row takes {size} bytes, more than the server's max_allowed_packet of {packet}"
+                )
+                reason = phrase(text, size=around + size, packet=self._packet)
                 raise RowRefused(resource=target.resource, table=target.name, reason=reason)
             if some and (len(some) == _AT_ONCE or total + size > _STATEMENT):
                 yield head + joint.join(some) + tail

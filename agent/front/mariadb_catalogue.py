@@ -9,6 +9,7 @@ from sqlalchemy import Connection, TextClause, text
 from agent.errors import FrontBusy
 from agent.front import catalogue as c
 from agent.front.catalogue import Catalogue, ForeignKey, Hazard
+from agent.messages import phrase
 from agent.resource import Target
 
 # Names of tables are compared without case in these views, so each answer begins with the name it is for
@@ -68,7 +69,11 @@ def _asked(connection: Connection, target: Target, question: TextClause) -> list
     rows = [list(row) for row in connection.execute(question, where)]
     warnings = [row for row in connection.exec_driver_sql("SHOW WARNINGS") if row[1] in _HIDDEN]
     if warnings:
-        raise FrontBusy(reason=f"error {warnings[0][1]}: a lock on {target.name}")
+        raise FrontBusy(
+            reason=phrase(
+                "error {number}: a lock on {name}", number=warnings[0][1], name=target.name
+            )
+        )
     return [row for row in rows if row[0] == target.table]
 
 

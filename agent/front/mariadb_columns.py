@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from agent.errors import FrontTableWrong
 from agent.events import values as v
 from agent.front.floats import float_out
+from agent.messages import phrase
 from agent.resource import FrontColumn, FrontRow, Key, Target
 
 KEY_BYTES = 3072  # of an InnoDB index entry; a character counts four
@@ -209,7 +210,11 @@ def _key_room(target: Target, forms: Forms) -> int:
         raise FrontTableWrong(
             resource=target.resource,
             table=target.name,
-            reason=f"its key ({names}) does not fit into the {KEY_BYTES} bytes of an index",
+            reason=phrase(
+                "its key ({names}) does not fit into the {size} bytes of an index",
+                names=names,
+                size=KEY_BYTES,
+            ),
         )
     return room
 
@@ -284,7 +289,7 @@ def quoted(text: str) -> str:
 def _fitting(name: str, limit: int, convert: Callable[[str], str]) -> Callable[[str], str]:
     def literal(text: str) -> str:
         if len(text) > limit:  # the server would cut trailing spaces without an error
-            raise Unfit(f"a value is longer than column {name}")
+            raise Unfit(phrase("a value is longer than column {name}", name=name))
         return convert(text)
 
     return literal
@@ -298,7 +303,10 @@ def _matching(name: str, pattern: str, form: str) -> Callable[[str], str]:
         match = shape.fullmatch(text)
         if match is None:
             raise Unfit(
-                f"column {name} cannot hold a value: no number, no date, too many digits, or a year outside 1 to 9999"
+                phrase(
+                    "column {name} cannot hold a value: no number, no date, too many digits, or a year outside 1 to 9999",
+                    name=name,
+                )
             )
         return form.format(*match.groups())
 
@@ -322,7 +330,7 @@ def _double(name: str) -> Callable[[str], str]:
     def literal(text: str) -> str:
         match = _FLOAT.fullmatch(text)
         if match is None or text == "-0":  # the server makes it 0
-            raise Unfit(f"column {name} cannot hold a value: NaN, infinity or -0")
+            raise Unfit(phrase("column {name} cannot hold a value: NaN, infinity or -0", name=name))
         return text if match[1] else text + "e0"
 
     return literal

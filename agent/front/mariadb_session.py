@@ -11,6 +11,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from agent.errors import FrontUnfit
 from agent.front.mariadb_columns import quoted
+from agent.messages import phrase
 
 # The collations that keep any two texts apart
 COLLATIONS = {
@@ -92,7 +93,9 @@ def mariadb_engine(
         )
     except ModuleNotFoundError:
         raise FrontUnfit(
-            reason="its driver is not installed: pip install 'unit-sync-agent[mariadb]'"
+            reason=phrase(
+                "its driver is not installed: install the agent with the extra mariadb (docs/OPERATIONS.md, Install)"
+            )
         ) from None
 
     @event.listens_for(engine, "do_connect")
@@ -130,18 +133,30 @@ def _set(connection: Any, kind: str, session: Mapping[str, object]) -> None:
         for name, value in wanted.items():
             if not _same(found[name], value):
                 raise FrontUnfit(
-                    reason=f"its session has {name} = {found[name]} though {value} was asked for"
+                    reason=phrase(
+                        "its session has {name} = {value} though {wanted} was asked for",
+                        name=name,
+                        value=found[name],
+                        wanted=value,
+                    )
                 )
 
 
 def _check_server(kind: str, version: str, packet: int) -> None:
     if ("mariadb" in version.lower()) != (kind == "mariadb"):
         raise FrontUnfit(
-            reason=f"the server is version {version}: write mariadb+pymysql:// for MariaDB, mysql+pymysql:// for MySQL"
+            reason=phrase(
+                "the server is version {version}: write mariadb+pymysql:// for MariaDB, mysql+pymysql:// for MySQL",
+                version=version,
+            )
         )
     if packet < LEAST_PACKET:
         raise FrontUnfit(
-            reason=f"max_allowed_packet is {packet}; it must be at least {LEAST_PACKET}"
+            reason=phrase(
+                "max_allowed_packet is {packet}; it must be at least {least}",
+                packet=packet,
+                least=LEAST_PACKET,
+            )
         )
 
 
@@ -176,7 +191,10 @@ def _assign(cursor: Any, values: Mapping[str, object]) -> None:
     except cursor.connection.Error as error:
         if error.args and error.args[0] in (_DENIED, _PRIVILEGE):
             names = ", ".join(values)
-            reason = f"its user may not set {names} for its session: have them set globally, or GRANT SESSION_VARIABLES_ADMIN ON *.*"
+            reason = phrase(
+                "its user may not set {names} for its session: have them set globally, or GRANT SESSION_VARIABLES_ADMIN ON *.*",
+                names=names,
+            )
             raise FrontUnfit(reason=reason) from None
         raise
 

@@ -8,8 +8,10 @@ from sqlalchemy.engine import make_url
 
 from agent.config import Settings
 from agent.errors import FrontDamaged, FrontUnreachable
+from agent.files import is_there, refused
 from agent.front.reader import Reader
 from agent.front.store import SqlFront
+from agent.messages import phrase, system_reason
 
 
 def _password(settings: Settings) -> Callable[[], str] | None:
@@ -19,14 +21,20 @@ def _password(settings: Settings) -> Callable[[], str] | None:
 
 
 def open_front(settings: Settings) -> SqlFront:
-    """The front end for writing, with a folder for its file; nothing is connected yet. Raises FrontUnreachable (the folder cannot be made), FrontUnfit."""
+    """The front end for writing, with a folder for its file; nothing is connected yet.
+
+    Raises FileRefused, FrontUnreachable (the folder cannot be made), FrontUnfit.
+    """
     url = make_url(settings.front_url)
     if url.get_backend_name() == "sqlite":
-        folder = Path(url.database or "").parent
+        file = Path(url.database or "")
+        if found := refused(file):
+            raise found
         try:
-            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+            file.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         except OSError as error:
-            raise FrontUnreachable(reason=f"{folder}: {error.strerror}") from None
+            reason = phrase("{path}: {reason}", path=file.parent, reason=system_reason(error))
+            raise FrontUnreachable(reason=reason) from None
     return front_of(settings)
 
 
@@ -51,7 +59,7 @@ def front_of(settings: Settings) -> SqlFront:
 
 
 def open_reader(settings: Settings) -> Reader:
-    """The front end for reading, beside the writer. Raises FrontUnreachable (no such SQLite file), FrontDamaged, FrontUnfit."""
+    """The front end for reading, beside the writer. Raises FileRefused, FrontUnreachable (no such SQLite file), FrontDamaged, FrontUnfit."""
     return Reader(_reading_engine(settings), settings.agent)
 
 
@@ -63,10 +71,11 @@ def _reading_engine(settings: Settings) -> Engine:
             from agent.front.sqlite_file import noted_damage
 
             path = Path(url.database or "")
+            if not is_there(path):
+                missing = phrase("{database} does not exist", database=path)
+                raise refused(path) or FrontUnreachable(reason=missing)
             if noted := noted_damage(path):
                 raise FrontDamaged(reason=noted)
-            if not path.exists():
-                raise FrontUnreachable(reason=f"{url.database} does not exist")
             return sqlite_engine(settings.front_url, wait).execution_options(reader=True)
         case "postgresql":
             from agent.front.postgres import postgres_engine

@@ -29,6 +29,7 @@ from agent.errors import AgentError, FrontUnreachable, Suspend
 from agent.front.base import Copy, Refused, Request, copy_of
 from agent.front.former import former, renames
 from agent.front.schema import AgentTables
+from agent.messages import phrase
 from agent.resource import Key, Target
 
 
@@ -52,7 +53,7 @@ class OwnTables(ABC):
     def connection(self) -> Connection:
         """The writing connection."""
         if self._connection is None:
-            raise FrontUnreachable(reason="not connected")
+            raise FrontUnreachable(reason=phrase("not connected"))
         return self._connection
 
     @contextmanager
@@ -164,7 +165,7 @@ class OwnTables(ABC):
                 "suspended",
                 again,
                 error.code,
-                json.dumps(error.values, ensure_ascii=False, default=str),
+                json.dumps(error.plain_values(), ensure_ascii=False, default=str),
             )
             self.connection.execute(
                 delete(self.own.holes).where(self.own.holes.c.name == error.resource)

@@ -36,6 +36,7 @@ from agent.front.claims import LISTS, Place
 from agent.front.damage import damage
 from agent.front.schema import former_name, table_name
 from agent.front.store import SAVEPOINT, SqlFront, swallowed
+from agent.messages import phrase
 from agent.pg_session import MEANING, Unfit, settle
 from agent.resource import FrontRow, Key, Target
 
@@ -224,7 +225,7 @@ class PostgresFront(SqlFront):
                     ),
                     key,
                 ).scalar()
-                raise AnotherAgent(holder=f"server process {holder}")
+                raise AnotherAgent(holder=phrase("server process {holder}", holder=holder))
             connection.execute(text("select pg_sleep(0.1)"))
 
     def _lock_key(self, connection: Connection) -> dict[str, int]:
@@ -268,7 +269,7 @@ class PostgresFront(SqlFront):
                 return FrontBusy(reason=reason)
             case "login":
                 user = self.engine.url.username or ""
-                return LoginRefused(peer="the front-end database", user=user, reason=reason)
+                return LoginRefused(peer=phrase("the front-end database"), user=user, reason=reason)
             case "unfit":
                 return FrontUnfit(reason=reason)
         if target is None:
@@ -290,13 +291,15 @@ class PostgresFront(SqlFront):
             )
         ):
             return LoginRefused(
-                peer="the front-end database", user=self.engine.url.username or "", reason=first
+                peer=phrase("the front-end database"),
+                user=self.engine.url.username or "",
+                reason=first,
             )
         return FrontUnreachable(reason=first)
 
     def name_fault(self, name: str, of_table: bool) -> str:
         """See SqlFront.name_fault."""
-        return "is longer than 63 bytes" if len(name.encode()) > 63 else ""
+        return phrase("is longer than 63 bytes") if len(name.encode()) > 63 else ""
 
     def most_columns(self) -> int:
         """See SqlFront.most_columns."""
@@ -345,13 +348,13 @@ class PostgresFront(SqlFront):
             lacking = connection.execute(_LACKING, {"table": self.table(target)}).scalars().all()
         if not columns:
             raise FrontTableWrong(
-                resource=target.resource, table=target.name, reason="it does not exist"
+                resource=target.resource, table=target.name, reason=phrase("it does not exist")
             )
         if lacking:
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f"the agent's role lacks the right {', '.join(lacking)}",
+                reason=phrase("the agent's role lacks the right {names}", names=", ".join(lacking)),
             )
         for i, column in enumerate(target.columns):
             self._check_column(target, i, columns.get(column.name))
@@ -362,14 +365,16 @@ class PostgresFront(SqlFront):
                 raise FrontTableWrong(
                     resource=target.resource,
                     table=target.name,
-                    reason=f"technical column {name} is missing",
+                    reason=phrase("technical column {name} is missing", name=name),
                 )
         for name, row in columns.items():
             if name not in ours and row[2] and not row[3]:
                 raise FrontTableWrong(
                     resource=target.resource,
                     table=target.name,
-                    reason=f"column {name} is NOT NULL without a default and not shared",
+                    reason=phrase(
+                        "column {name} is NOT NULL without a default and not shared", name=name
+                    ),
                 )
         self._check_key(target, indexes)
 
@@ -379,7 +384,7 @@ class PostgresFront(SqlFront):
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f"column {column.name} is missing",
+                reason=phrase("column {name} is missing", name=column.name),
             )
         _, declared, not_null, _, deterministic, generated = row
         wanted = self.column_type(target, index).partition(" COLLATE ")[0]
@@ -387,25 +392,33 @@ class PostgresFront(SqlFront):
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f"column {column.name} is {declared}, narrower than the source's {wanted}",
+                reason=phrase(
+                    "column {name} is {declared}, narrower than the source's {wanted}",
+                    name=column.name,
+                    declared=declared,
+                    wanted=wanted,
+                ),
             )
         if generated:
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f"column {column.name} is generated",
+                reason=phrase("column {name} is generated", name=column.name),
             )
         if index in target.key and not deterministic:
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f'key column {column.name} has a nondeterministic collation; use COLLATE "C"',
+                reason=phrase(
+                    'key column {name} has a nondeterministic collation; use COLLATE "C"',
+                    name=column.name,
+                ),
             )
         if not_null and not column.not_null and index not in target.key:
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f"column {column.name} is NOT NULL, the source's is not",
+                reason=phrase("column {name} is NOT NULL, the source's is not", name=column.name),
             )
 
     def _check_key(self, target: Target, indexes: list[list[Any]]) -> None:
@@ -414,8 +427,10 @@ class PostgresFront(SqlFront):
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f"it has no primary key or unique index on ({', '.join(sorted(wanted))}) alone, "
-                "valid, not deferrable, without WHERE and of a deterministic collation",
+                reason=phrase(
+                    "it has no primary key or unique index on ({names}) alone, valid, not deferrable, without WHERE and of a deterministic collation",
+                    names=", ".join(sorted(wanted)),
+                ),
             )
 
     # ---- rows: statements on the driver's own connection, with server-side parameters ($1), so that a % in a name means nothing

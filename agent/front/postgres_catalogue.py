@@ -7,6 +7,7 @@ from sqlalchemy import Connection, text
 
 from agent.front import catalogue as c
 from agent.front.catalogue import Catalogue, ForeignKey, Hazard
+from agent.messages import phrase
 from agent.resource import Target
 
 _TABLE = text("""
@@ -110,18 +111,23 @@ def _parts(target: Target, found: dict[str, list[list[Any]]]) -> dict[str, str]:
 def _of_table(target: Target, table: str, rows: list[list[Any]]) -> Iterator[Hazard]:
     for kind, persistence, _, _, active, _, _, children in rows:
         if kind not in ("r", "p"):
-            yield Hazard(c.RULE, target.table, "", "it is no table")
+            yield Hazard(c.RULE, target.table, "", phrase("it is no table"))
         if persistence == "u":
             remedy = f"ALTER TABLE {table} SET LOGGED;"
-            yield Hazard(
-                c.RULE, target.table, remedy, f"it is unlogged: a crash empties it; {remedy}"
-            )
+            reason = phrase("it is unlogged: a crash empties it; {remedy}", remedy=remedy)
+            yield Hazard(c.RULE, target.table, remedy, reason)
         if children:
-            reason = f"rows of the tables that inherit from it ({', '.join(children)}) would count as its own"
+            reason = phrase(
+                "rows of the tables that inherit from it ({names}) would count as its own",
+                names=", ".join(children),
+            )
             yield Hazard(c.RULE, target.table, "", reason)
         if active:
             remedy = f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY;"
-            reason = f"row security holds for the agent's role and can hide rows from it; {remedy} or ALTER ROLE ... BYPASSRLS;"
+            reason = phrase(
+                "row security holds for the agent's role and can hide rows from it; {remedy} or ALTER ROLE ... BYPASSRLS;",
+                remedy=remedy,
+            )
             yield Hazard(c.SECURITY, target.table, remedy, reason)
 
 
@@ -169,7 +175,12 @@ def _of_rules(table: str, rows: list[list[Any]]) -> Iterator[Hazard]:
     for name, event, *_, quoted in rows:
         remedy = f"DROP RULE {quoted} ON {table};"
         reason = (
-            f"rule {name} ON {_EVENTS[event]}: PostgreSQL takes no INSERT ... ON CONFLICT there; {remedy}"
+            phrase(
+                "rule {name} ON {event}: PostgreSQL takes no INSERT ... ON CONFLICT there; {remedy}",
+                name=name,
+                event=_EVENTS[event],
+                remedy=remedy,
+            )
             if event in "23"
             else ""
         )

@@ -13,12 +13,14 @@ from sqlalchemy import Connection, Engine, delete, func, insert, inspect, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from agent.errors import AgentError, FrontDamaged, FrontUnreachable, NotInitialised
+from agent.files import unusable
 from agent.front.base import Copy, copy_of
 from agent.front.damage import damage
 from agent.front.former import former
 from agent.front.outbox import Batch, OutboxEvent, frames, unpacked
 from agent.front.schema import AgentTables
 from agent.front.sqlite_file import note_damage
+from agent.messages import phrase
 
 _AT_ONCE = 1000  # batches deleted with one mark
 
@@ -100,10 +102,13 @@ class Reader:
     def error(self, error: Exception) -> AgentError:
         """Our error for the driver's: damage is named and, beside a SQLite file, noted; all else is a database that does not answer."""
         cause = getattr(error, "orig", None) or error
+        sqlite = self.engine.dialect.name == "sqlite"
+        if sqlite and (found := unusable(Path(self.engine.url.database or ""), cause)):
+            return found
         damaged = damage(cause)
         if not damaged:
             return FrontUnreachable(reason=type(cause).__name__)
-        if self.engine.dialect.name == "sqlite":
+        if sqlite:
             note_damage(Path(self.engine.url.database or ""), damaged)
         return FrontDamaged(reason=damaged)
 
@@ -130,7 +135,7 @@ class Reader:
                 select(*columns).where(self.own.state.c.initialised == 1)
             ).one_or_none()
         if row is None:
-            raise NotInitialised(what="the state in the front end")
+            raise NotInitialised(what=phrase("the state in the front end"))
         return Identity(*row)
 
     def resources(self) -> dict[str, Mapping[str, object]]:
@@ -189,7 +194,7 @@ class Reader:
                 )
             ).one_or_none()
         if row is None:
-            raise NotInitialised(what="the published mark in the front end")
+            raise NotInitialised(what=phrase("the published mark in the front end"))
         return Published(*row)
 
     def backlog(self, number: int) -> Backlog:

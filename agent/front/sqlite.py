@@ -27,6 +27,7 @@ from agent.errors import (
 )
 from agent.events import values as v
 from agent.events.lines import line_of
+from agent.files import refused, unusable
 from agent.front import sqlite_catalogue, sqlite_file
 from agent.front.base import Progress, Stored, Written
 from agent.front.catalogue import Catalogue
@@ -35,6 +36,7 @@ from agent.front.damage import damage
 from agent.front.floats import float_out
 from agent.front.schema import short
 from agent.front.store import SAVEPOINT, SqlFront, swallowed
+from agent.messages import phrase, system_reason
 from agent.resource import FrontRow, Key, Target
 
 # What a session must have. In UTF-16 keys have another order, without WAL readers stop the writer, without FULL a power cut loses commits.
@@ -95,7 +97,13 @@ def sqlite_engine(url: str, lock_wait: float) -> Engine:
         connection.isolation_level = None  # transactions are begun below, not guessed by the driver
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
-            raise FrontUnfit(reason=f"{path} cannot be brought into WAL mode, it stays in {mode}")
+            raise FrontUnfit(
+                reason=phrase(
+                    "{path} cannot be brought into WAL mode, it stays in {mode}",
+                    path=path,
+                    mode=mode,
+                )
+            )
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {sqlite_file.LOG_LIMIT}")
         # Foreign keys are the affair of those who set this themselves: here none refuses or deletes a row
@@ -106,7 +114,12 @@ def sqlite_engine(url: str, lock_wait: float) -> Engine:
             (found,) = connection.execute(f"PRAGMA {name}").fetchone()
             if found != wanted:
                 raise FrontUnfit(
-                    reason=f"PRAGMA {name} of its file is {found}, and must be {wanted}"
+                    reason=phrase(
+                        "PRAGMA {name} of its file is {found}, and must be {wanted}",
+                        name=name,
+                        found=found,
+                        wanted=wanted,
+                    )
                 )
 
     turn = Path(f"{engine.url.database}.turn")
@@ -207,13 +220,18 @@ class SqliteFront(SqlFront):
         """See SqlFront.take_lock."""
         ending = ".lock" if former else f".{short(self.agent)}.lock"
         path = self.path.with_name(self.path.name + ending)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise refused(self.path) or FrontUnreachable(reason=system_reason(error)) from None
         held = os.pread(descriptor, 40, 0)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(descriptor)
-            raise AnotherAgent(holder=f"process {held.decode(errors='replace').strip()}") from None
+            raise AnotherAgent(
+                holder=phrase("process {holder}", holder=held.decode(errors="replace").strip())
+            ) from None
         if not former:
             self._ended = sqlite_file.ended_clean(held)
         self._write_lock_file(descriptor, f"{os.getpid()}\n".encode())
@@ -317,7 +335,10 @@ class SqliteFront(SqlFront):
         ended, self._mark = self._mark, None  # no clean end, if it is another file
         if self._files() != self._opened_files:
             raise FrontDamaged(
-                reason=f"{self.path} or its -wal was removed or replaced while the service ran"
+                reason=phrase(
+                    "{path} or its -wal was removed or replaced while the service ran",
+                    path=self.path,
+                )
             )
         sqlite_file.look_at_files(self.path)
         self._mark = ended
@@ -339,6 +360,8 @@ class SqliteFront(SqlFront):
 
     def error(self, cause: BaseException, target: Target | None) -> AgentError:
         """See SqlFront.error. SQLite's messages name tables and columns, never values; only a trigger's own words may, which are left out."""
+        if found := unusable(self.path, cause):
+            return found
         if damage(cause):
             self._mark = None
             sqlite_file.note_damage(self.path, str(cause))
@@ -380,7 +403,7 @@ class SqliteFront(SqlFront):
     def name_fault(self, name: str, of_table: bool) -> str:
         """See SqlFront.name_fault."""
         return (
-            "begins with sqlite_, which SQLite keeps for itself"
+            phrase("begins with sqlite_, which SQLite keeps for itself")
             if of_table and name.lower().startswith("sqlite_")
             else ""
         )
@@ -424,7 +447,7 @@ class SqliteFront(SqlFront):
             found = inspect(connection)
             if not found.has_table(target.table):
                 raise FrontTableWrong(
-                    resource=target.resource, table=target.name, reason="it does not exist"
+                    resource=target.resource, table=target.name, reason=phrase("it does not exist")
                 )
             rows = connection.exec_driver_sql(
                 f"PRAGMA table_info({self.quote(target.table)})"
@@ -460,7 +483,7 @@ class SqliteFront(SqlFront):
                 raise FrontTableWrong(
                     resource=target.resource,
                     table=target.name,
-                    reason=f"column {column.name} is missing",
+                    reason=phrase("column {name} is missing", name=column.name),
                 )
             declared, not_null, _, _ = columns[column.name]
             if affinity(declared) not in _KEEPS[self.column_type(target, i)]:
@@ -468,20 +491,27 @@ class SqliteFront(SqlFront):
                 raise FrontTableWrong(
                     resource=target.resource,
                     table=target.name,
-                    reason=f"column {column.name} is {declared}, which changes values; it must be {wanted}",
+                    reason=phrase(
+                        "column {name} is {declared}, which changes values; it must be {wanted}",
+                        name=column.name,
+                        declared=declared,
+                        wanted=wanted,
+                    ),
                 )
             if not_null and not column.not_null and i not in target.key:
                 raise FrontTableWrong(
                     resource=target.resource,
                     table=target.name,
-                    reason=f"column {column.name} is NOT NULL, the source's is not",
+                    reason=phrase(
+                        "column {name} is NOT NULL, the source's is not", name=column.name
+                    ),
                 )
         for name in target.technical.values():
             if name not in columns:
                 raise FrontTableWrong(
                     resource=target.resource,
                     table=target.name,
-                    reason=f"technical column {name} is missing",
+                    reason=phrase("technical column {name} is missing", name=name),
                 )
         ours = {column.name for column in target.columns} | set(target.technical.values())
         for name, (_, not_null, default, _) in columns.items():
@@ -489,7 +519,9 @@ class SqliteFront(SqlFront):
                 raise FrontTableWrong(
                     resource=target.resource,
                     table=target.name,
-                    reason=f"column {name} is NOT NULL without a default and not shared",
+                    reason=phrase(
+                        "column {name} is NOT NULL without a default and not shared", name=name
+                    ),
                 )
 
     def _check_key(self, target: Target, places: Mapping[str, int], collations: set[str]) -> None:
@@ -498,13 +530,16 @@ class SqliteFront(SqlFront):
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f"its primary key must be ({', '.join(sorted(wanted))})",
+                reason=phrase("its primary key must be ({names})", names=", ".join(sorted(wanted))),
             )
         if collations - {"BINARY"}:
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=f"its key has collation {', '.join(sorted(collations))}; it must be BINARY",
+                reason=phrase(
+                    "its key has collation {names}; it must be BINARY",
+                    names=", ".join(sorted(collations)),
+                ),
             )
 
     def fetch(self, target: Target, keys: Sequence[Key]) -> dict[Key, FrontRow]:

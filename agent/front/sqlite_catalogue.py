@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from agent.front import catalogue as c
 from agent.front.catalogue import Catalogue, ForeignKey, Hazard
+from agent.messages import phrase
 from agent.resource import Target
 
 # Comments, literals and quoted names: words in them are no clauses
@@ -76,7 +77,7 @@ def _of_columns(target: Target, rows: list[tuple[Any, ...]]) -> Iterator[Hazard]
     ours = {column.name for column in target.columns} | set(target.technical.values())
     for row in rows:
         if row[1] in ours and row[6]:
-            yield Hazard(c.COLUMN, row[1], "", f"column {row[1]} is generated")
+            yield Hazard(c.COLUMN, row[1], "", phrase("column {name} is generated", name=row[1]))
     columns = [(row[1], quote(row[1])) for row in rows if row[3] or row[4] is not None or row[6]]
     yield from c.extra_columns(target, columns, f"ALTER TABLE {quote(target.table)}", "DROP COLUMN")
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from agent.errors import FrontDamaged
+from agent.messages import phrase
 
 LOG_LIMIT = 8 << 20  # bytes; what is left of a longer -wal is cut as soon as no reader needs it
 LOG_LARGE = 16 << 20  # bytes from which somebody must be told
@@ -71,7 +72,11 @@ def look_at_files(path: Path) -> None:
     if not size(path):
         left = log if size(log) else journal
         raise FrontDamaged(
-            reason=f"{path} is missing or empty, though {left.name} holds a part of it"
+            reason=phrase(
+                "{path} is missing or empty, though {name} holds a part of it",
+                path=path,
+                name=left.name,
+            )
         )
     for _ in range(_ATTEMPTS):
         header = _header(log)
@@ -89,7 +94,13 @@ def look_at_files(path: Path) -> None:
 
 
 def _foreign(path: Path, other: Path) -> FrontDamaged:
-    return FrontDamaged(reason=f"{other.name} does not belong to {path}, which is older or another")
+    return FrontDamaged(
+        reason=phrase(
+            "{name} does not belong to {path}, which is older or another",
+            name=other.name,
+            path=path,
+        )
+    )
 
 
 def _header(log: Path) -> bytes:

@@ -35,6 +35,7 @@ from agent.front.catalogue import ASTRAY, Catalogue, Hazard
 from agent.front.claims import Claims
 from agent.front.former import former
 from agent.front.outbox import CHUNK, Batch, packed
+from agent.messages import phrase
 from agent.resource import FrontRow, Key, Target
 
 SAVEPOINT = "sync_agent"
@@ -143,8 +144,11 @@ class SqlFront(Claims):
         astray = self.astray(target, rows)
         if astray:
             by = self._rewriting[target.resource]
-            reason = (
-                f"{ASTRAY}: {len(astray)} rows were changed or left out by a trigger or rule ({by})"
+            reason = phrase(
+                "{code}: {count} rows were changed or left out by a trigger or rule ({by})",
+                code=ASTRAY,
+                count=len(astray),
+                by=by,
             )
             raise RowRefused(resource=target.resource, table=target.name, reason=reason)
 
@@ -188,11 +192,11 @@ class SqlFront(Claims):
             self._connection.rollback()
             self.adopt(self._connection)
             if not inspect(self._connection).has_table(self.own.state.name):
-                raise NotInitialised(what="the agent's tables in the front end")
+                raise NotInitialised(what=phrase("the agent's tables in the front end"))
             self._connection.rollback()
             row = self._connection.execute(select(self.own.state)).mappings().one_or_none()
             if row is None or not row["initialised"]:
-                raise NotInitialised(what="the state in the front end")
+                raise NotInitialised(what=phrase("the state in the front end"))
             self.epoch = int(row["epoch"]) + 1
             self._connection.execute(update(self.own.state).values(epoch=self.epoch, nonce=nonce))
             self.own.metadata.create_all(self._connection)  # an older version had fewer tables
@@ -287,11 +291,17 @@ class SqlFront(Claims):
         for name in (table, *columns):
             fault = self.name_fault(name, of_table=name == table)
             if fault:
-                reason = f"the name {name} {fault}; set target or rename"
+                reason = phrase(
+                    "the name {name} {fault}; set target or rename", name=name, fault=fault
+                )
                 raise FrontTableWrong(resource=resource, table=shown, reason=reason)
         most = self.most_columns()
         if len(columns) > most:
-            reason = f"it would have {len(columns)} columns, and this database holds {most} in a table; share fewer"
+            reason = phrase(
+                "it would have {count} columns, and this database holds {most} in a table; share fewer",
+                count=len(columns),
+                most=most,
+            )
             raise FrontTableWrong(resource=resource, table=shown, reason=reason)
 
     def check_room(self, target: Target) -> None:
@@ -451,9 +461,11 @@ class SqlFront(Claims):
         epoch = self.connection.execute(select(self.own.state.c.epoch)).scalar_one_or_none()
         if epoch == self.epoch:
             return FrontDamaged(
-                reason="its state is older than what was written: a backup was put back while the service ran"
+                reason=phrase(
+                    "its state is older than what was written: a backup was put back while the service ran"
+                )
             )
-        return AnotherAgent(holder="its epoch was raised")
+        return AnotherAgent(holder=phrase("its epoch was raised"))
 
     def prune(self, snapshot: Snapshot) -> None:
         """See Front.prune."""

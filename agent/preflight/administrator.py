@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 from agent.config import Settings
 from agent.connectors.postgres.session import session, settled
 from agent.errors import InitRefused
-from agent.messages import mark, translate
+from agent.messages import mark, phrase
 from agent.preflight import source_facts
 
 Connection = psycopg.Connection[Any]
@@ -28,7 +28,7 @@ def administrator(settings: Settings, url: str | None) -> Iterator[Connection | 
         database = source_facts.server(connection).database
         if database != settings.source.database:
             raise InitRefused(
-                reason=translate(
+                reason=phrase(
                     mark("--as leads to database {other}, source.database is {database}"),
                     other=database,
                     database=settings.source.database,
@@ -51,7 +51,7 @@ def _connect(url: str) -> Connection:
     except psycopg.Error as error:
         lines = str(error).strip().splitlines()
         raise InitRefused(
-            reason=translate(
+            reason=phrase(
                 mark("--as: the connection fails: {reason}"),
                 reason=lines[-1] if lines else type(error).__name__,
             )

@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 
 from agent.config import Settings
 from agent.errors import AgentError
+from agent.files import is_there, refused
 from agent.front.opening import front_of, open_front
 from agent.front.reader import Reader
 from agent.front.sqlite_file import LOG_LARGE, beside, size
@@ -39,9 +40,12 @@ class FrontCheck:
 
     def open(self) -> None:
         """Connects and reads the agent's state; a SQLite file that is not there yet is no error."""
-        self.findings += _disk(self._settings)
         file = _file(self._settings)
-        if file is not None and not file.exists() and not size(beside(file, "-wal")):
+        if file is not None and (found := refused(file)):
+            self.findings.append(failed(found))
+            return
+        self.findings += _disk(self._settings)
+        if file is not None and not is_there(file) and not size(beside(file, "-wal")):
             text = mark("The front end {path} does not exist yet; init makes it")
             self.findings.append(ok("FRONT", text, path=file))
             return

@@ -22,7 +22,7 @@ from agent.events.changes import lsn_text
 from agent.front.opening import open_front
 from agent.front.reader import Reader
 from agent.front.store import SqlFront
-from agent.messages import mark, translate
+from agent.messages import mark, phrase, translate
 from agent.preflight import generations, plan, source_facts, source_init, topic_owners
 from agent.preflight.administrator import administrator
 from agent.preflight.front_checks import Waiting, exists, hazards
@@ -86,7 +86,7 @@ def _ours(settings: Settings, stored: Mapping[str, object]) -> None:
     """Raises FrontReplaced where the front end belongs to another agent."""
     if stored["agent_name"] != settings.agent:
         raise FrontReplaced(
-            reason=translate(
+            reason=phrase(
                 mark("it belongs to agent {other}, this one is {agent}"),
                 other=stored["agent_name"],
                 agent=settings.agent,
@@ -94,7 +94,7 @@ def _ours(settings: Settings, stored: Mapping[str, object]) -> None:
         )
     if stored["initialised"] and stored["slot"] != settings.slot:
         raise FrontReplaced(
-            reason=translate(
+            reason=phrase(
                 mark("it follows slot {other}, the configuration names {slot}"),
                 other=stored["slot"],
                 slot=settings.slot,
@@ -178,7 +178,7 @@ def _identity(
     front.initialise(fresh, {resource.name: resource.topic for resource in resources})
     stored = front.stored_state()
     if stored is None:
-        raise AnotherAgent(holder="its tables are gone")
+        raise AnotherAgent(holder=phrase("its tables are gone"))
     return stored
 
 
@@ -229,7 +229,7 @@ def _again(
                 "{name} was published to topic {before}; the configuration now says {now}: set it back, or start over (docs/OPERATIONS.md)"
             )
             raise InitRefused(
-                reason=translate(
+                reason=phrase(
                     reason,
                     name=resource.name,
                     before=rows[resource.name]["topic"],
@@ -291,7 +291,7 @@ def rebind(settings: Settings, tell: Tell, restored: bool = False) -> None:
     with _locked(open_front(settings)) as front:
         stored = front.stored_state()
         if stored is None or not stored["initialised"]:
-            raise NotInitialised(what="the state in the front end")
+            raise NotInitialised(what=phrase("the state in the front end"))
         _ours(settings, stored)
         with (
             source_init.connected(settings) as side,
@@ -303,7 +303,7 @@ def rebind(settings: Settings, tell: Tell, restored: bool = False) -> None:
             raise SourceNotPrimary(address=address(settings.source))
         if server.system_id == stored["system_id"] and not restored:
             raise InitRefused(
-                reason=translate(
+                reason=phrase(
                     mark("the business database is the one it was: there is nothing to rebind")
                 )
             )
@@ -312,7 +312,7 @@ def rebind(settings: Settings, tell: Tell, restored: bool = False) -> None:
         if server.conflict or server.wal_status == "lost":
             raise SlotLost(
                 slot=settings.slot,
-                reason=server.conflict or "wal_status is lost",
+                reason=server.conflict or phrase("wal_status is lost"),
                 position=str(stored["position"]),
             )
         if restored:

@@ -6,7 +6,7 @@ import json
 import socket
 
 from agent.config import Settings
-from agent.messages import mark, translate
+from agent.messages import mark, system_reason, translate
 from agent.preflight.findings import Finding, error, ok, warning
 
 _SECONDS = 2.0
@@ -33,7 +33,7 @@ def check_service(settings: Settings) -> list[Finding]:
         fix = mark(
             "Set service.listen to a free port of this host; what holds this one shows: ss -ltnp 'sport = :{port}'"
         )
-        reason = getattr(cause, "strerror", None) or type(cause).__name__
+        reason = system_reason(cause) if isinstance(cause, OSError) else type(cause).__name__
         return [
             *findings,
             error("LISTEN", message, translate(fix, port=port), listen=listen, reason=reason),

@@ -10,7 +10,7 @@ from agent.config import Settings
 from agent.connectors.postgres import catalogue, slot
 from agent.connectors.postgres.session import connect, guarded
 from agent.errors import InitRefused
-from agent.messages import mark, translate
+from agent.messages import mark, phrase, translate
 from agent.preflight import judgement, publication_checks, source_facts, statements
 from agent.preflight.findings import Finding, errors, listing
 from agent.preflight.judgement import Judgement
@@ -35,7 +35,7 @@ def refuse(findings: list[Finding]) -> None:
     wrong = errors(findings)
     if wrong:
         raise InitRefused(
-            reason=translate(
+            reason=phrase(
                 mark("the business database is not ready:{findings}"), findings=listing(wrong)
             )
         )
@@ -78,7 +78,7 @@ def _run(connection: Connection, statement: str, tell: Tell, told: str = "") -> 
             "the business database refuses (SQLSTATE {sqlstate}); its owner must run:\n      {statement};"
         )
         raise InitRefused(
-            reason=translate(reason, sqlstate=error.sqlstate or "?", statement=told or statement)
+            reason=phrase(reason, sqlstate=error.sqlstate or "?", statement=told or statement)
         ) from None
     tell(translate(mark("Business database: {statement}"), statement=told or statement))
 
@@ -97,7 +97,7 @@ def judge_and_grant(
     server = source_facts.server(side)
     if admin is not None and source_facts.server(admin).started != server.started:
         raise InitRefused(
-            reason=translate(mark("--as leads to another server than source.host and source.port"))
+            reason=phrase(mark("--as leads to another server than source.host and source.port"))
         )
     if judged.invalid is not None:
         raise judged.invalid
@@ -123,9 +123,7 @@ def refuse_existing_slot(settings: Settings, side: Connection) -> None:
             "the replication slot {slot} exists, and the front end has no position for it; if no other agent uses it, its owner must run:\n      {statement};"
         )
         raise InitRefused(
-            reason=translate(
-                reason, slot=settings.slot, statement=statements.drop_slot(settings.slot)
-            )
+            reason=phrase(reason, slot=settings.slot, statement=statements.drop_slot(settings.slot))
         )
 
 
@@ -180,11 +178,11 @@ def _create(settings: Settings, replication: Connection, side: Connection, secon
             "no replication slot within {seconds} s: the server waits for these transactions to end (process, application, begun, state):\n{waits}"
         )
         raise InitRefused(
-            reason=translate(reason, seconds=f"{seconds:g}", waits="\n".join(lines) or "      ?")
+            reason=phrase(reason, seconds=f"{seconds:g}", waits="\n".join(lines) or "      ?")
         ) from None
     except slot.SlotRefused as error:
         raise InitRefused(
-            reason=translate(
+            reason=phrase(
                 mark("the server refuses to make replication slot {slot}: SQLSTATE {sqlstate}"),
                 slot=settings.slot,
                 sqlstate=error.sqlstate,

@@ -13,6 +13,7 @@ from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 
 from agent.config.settings import KafkaSettings, SaslSettings
 from agent.errors import AgentError, KafkaRefused, KafkaUnreachable, LoginRefused
+from agent.messages import mark, phrase
 from agent.publish.waiting import Expired
 from agent.tls import Trust, unreadable
 
@@ -39,29 +40,32 @@ LOGINS: tuple[type[BaseException], ...] = (
 
 # The client logs why it cannot connect and tells its caller only "Unable to bootstrap". The most telling first; nothing else of its texts is passed on.
 _REASONS: tuple[tuple[str, str], ...] = (
-    (r"certificate verify failed: ([^(\n]{1,120})", "TLS: certificate verify failed: {0}"),
+    (
+        r"certificate verify failed: ([^(\n]{1,120})",
+        mark("TLS: certificate verify failed: {detail}"),
+    ),
     (
         r"(WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|UNEXPECTED_EOF|PLAINTEXT broker listener)",
-        "TLS: the broker does not speak TLS on this port",
+        mark("TLS: the broker does not speak TLS on this port"),
     ),
     (
         r"(ALERT_\w*CERTIFICATE\w*|CERTIFICATE_REQUIRED|alert [\w ]*certificate)",
-        "TLS: the broker refuses the client certificate",
+        mark("TLS: the broker refuses the client certificate"),
     ),
-    (r"Handshake failed|SSL handshake failed", "TLS handshake failed"),
+    (r"Handshake failed|SSL handshake failed", mark("TLS handshake failed")),
     (
         r"UnsupportedSaslMechanism|Unsupported SASL mechanism",
-        "the broker does not offer this SASL mechanism",
+        mark("the broker does not offer this SASL mechanism"),
     ),
-    (r"SaslAuthenticationFailed|SASL authentication error", "login refused"),
-    (r"Connection refused|Errno 111", "connection refused"),
+    (r"SaslAuthenticationFailed|SASL authentication error", mark("login refused")),
+    (r"Connection refused|Errno 111", mark("connection refused")),
     (
         r"No address associated|Name or service not known|gaierror|name resolution",
-        "the host name cannot be resolved",
+        mark("the host name cannot be resolved"),
     ),
-    (r"Network is unreachable|No route to host|Errno 11[03]", "no route to the host"),
-    (r"[Tt]imed out|[Tt]imeout", "timed out"),
-    (r"reset by peer|Connection lost|Broken pipe|Errno 104", "the connection broke"),
+    (r"Network is unreachable|No route to host|Errno 11[03]", mark("no route to the host")),
+    (r"[Tt]imed out|[Tt]imeout", mark("timed out")),
+    (r"reset by peer|Connection lost|Broken pipe|Errno 104", mark("the connection broke")),
 )
 
 
@@ -104,7 +108,8 @@ class _Reasons(logging.Handler):
 
     def forget(self) -> None:
         """A new connection is tried."""
-        self.best, self.rank = "", len(_REASONS)
+        self.best: str = ""
+        self.rank = len(_REASONS)
 
     def emit(self, record: logging.LogRecord) -> None:
         exceptions = [
@@ -116,7 +121,8 @@ class _Reasons(logging.Handler):
         """Takes the reason from a text of the client's, if there is one and none that tells more."""
         for rank, (pattern, said) in enumerate(_REASONS[: self.rank]):
             if match := re.search(pattern, text):
-                self.best, self.rank = said.format(*match.groups()).rstrip(". "), rank
+                values = {"detail": match[1].rstrip(". ")} if "{detail}" in said else {}
+                self.best, self.rank = phrase(said, **values), rank
                 return
 
 
@@ -189,7 +195,9 @@ def check_files(settings: KafkaSettings) -> None:
     if settings.tls and (found := unreadable(trust(settings))):
         raise KafkaUnreachable(
             address=addresses(settings),
-            reason=f"TLS: the files of kafka.tls cannot be read: {found.reason}",
+            reason=phrase(
+                "TLS: the files of kafka.tls cannot be read: {reason}", reason=found.reason
+            ),
         )
 
 
@@ -230,7 +238,8 @@ def our_error(
         return refused
     why = reason()
     if isinstance(error, Expired):
-        why = why or ": ".join(filter(None, ["no answer in time", what]))
+        late = phrase("no answer in time")
+        why = why or (phrase("no answer in time: {what}", what=what) if what else late)
     names = name or " < ".join(dict.fromkeys(type(cause).__name__ for cause in chain))
     return KafkaUnreachable(address=addresses(settings), reason=why or names)
 
@@ -247,7 +256,9 @@ def refused_login(settings: KafkaSettings) -> LoginRefused | None:
 
 def _login_refused(settings: KafkaSettings, why: str) -> LoginRefused:
     user = settings.sasl.user if settings.sasl else "ANONYMOUS"
-    return LoginRefused(peer=f"Kafka at {addresses(settings)}", user=user, reason=why)
+    return LoginRefused(
+        peer=phrase("Kafka at {address}", address=addresses(settings)), user=user, reason=why
+    )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -17,6 +17,7 @@ from kafka.structs import TopicPartition
 
 from agent.config.settings import KafkaSettings
 from agent.errors import HangingTransaction, KafkaUnreachable, StateLost
+from agent.messages import phrase
 from agent.publish.base import Headers, Producer, States, Tick, TopicDescription
 from agent.publish.connection import (
     addresses,
@@ -174,7 +175,9 @@ class KafkaPythonProducer:
         if offset < self.offsets.get(place, 0):
             raise KafkaUnreachable(
                 address=addresses(self._settings),
-                reason=f"topic {place[0]} went back to offset {offset}",
+                reason=phrase(
+                    "topic {topic} went back to offset {offset}", topic=place[0], offset=offset
+                ),
             )
         self.offsets[place] = offset + 1
 
@@ -383,7 +386,7 @@ class KafkaPython:
                 if time.monotonic() >= deadline:
                     raise KafkaUnreachable(
                         address=addresses(self._settings),
-                        reason=f"{self._state_topic} cannot be read to its end",
+                        reason=phrase("{topic} cannot be read to its end", topic=self._state_topic),
                     )
                 found |= {
                     record.key: record.value

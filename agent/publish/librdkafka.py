@@ -13,6 +13,7 @@ from kafka.errors import for_code
 
 from agent.config.settings import KafkaSettings
 from agent.errors import AgentError, KafkaRefused, KafkaUnreachable
+from agent.messages import phrase
 from agent.publish.base import Headers, Producer, Tick
 from agent.publish.connection import addresses, check_files, hear, new_attempt, our_error, trust
 from agent.publish.kafka_python import BATCH_BYTES, LINGER_MS, RECORD_BYTES, KafkaPython
@@ -187,7 +188,9 @@ class LibrdkafkaProducer:
             self._note(
                 KafkaUnreachable(
                     address=addresses(self._settings),
-                    reason=f"topic {place[0]} went back to offset {offset}",
+                    reason=phrase(
+                        "topic {topic} went back to offset {offset}", topic=place[0], offset=offset
+                    ),
                 )
             )
         self.offsets[place] = offset + 1

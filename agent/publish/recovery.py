@@ -23,13 +23,14 @@ from agent.errors import (
     TopicTaken,
 )
 from agent.front.reader import Identity, Published
+from agent.messages import phrase
 from agent.publish.base import TopicDescription
 from agent.publish.state import InvalidState, StateRecord, TopicState, loads
 
 OVERHEAD = 1024  # what a batch of one record adds to key, value and headers, generously
 MAX_MESSAGE_BYTES = "max.message.bytes"
 Places = list[tuple[str, int]]  # topics and partitions
-_DELETED, _NEVER_MADE = "it was deleted", "it does not exist"
+_DELETED, _NEVER_MADE = phrase("it was deleted"), phrase("it does not exist")
 
 
 class Facts(NamedTuple):
@@ -47,7 +48,7 @@ class Facts(NamedTuple):
 def holder(identity: Identity, nonce: str) -> None:
     """Raises AnotherAgent unless the front end is still held by my service."""
     if identity.nonce != nonce:
-        raise AnotherAgent(holder=f"epoch {identity.epoch}")
+        raise AnotherAgent(holder=phrase("epoch {epoch}", epoch=identity.epoch))
 
 
 def read(topic: str, value: bytes | None) -> StateRecord:
@@ -65,26 +66,38 @@ def check(facts: Facts) -> None:
     record, identity, mark = facts.record, facts.identity, facts.mark
     holder(identity, facts.nonce)
     if record.agent != identity.agent_uuid:
-        raise DuplicateAgent(reason=f"the state record is of agent {record.agent}")
+        raise DuplicateAgent(
+            reason=phrase("the state record is of agent {agent}", agent=record.agent)
+        )
     if record.nonce != facts.nonce and record.epoch >= identity.epoch:
         raise DuplicateAgent(
-            reason=f"the state record is of epoch {record.epoch} and of another service, this one has epoch {identity.epoch}"
+            reason=phrase(
+                "the state record is of epoch {epoch} and of another service, this one has epoch {ours}",
+                epoch=record.epoch,
+                ours=identity.epoch,
+            )
         )
     if record.epoch > identity.epoch:
         raise StateAhead(
             state=record.number,
             outbox=identity.number,
-            reason=f"its epoch is {record.epoch}, the front end's {identity.epoch}",
+            reason=phrase(
+                "its epoch is {epoch}, the front end's {ours}",
+                epoch=record.epoch,
+                ours=identity.epoch,
+            ),
         )
     if record.number > identity.number:
-        raise StateAhead(state=record.number, outbox=identity.number, reason="the outbox is older")
+        raise StateAhead(
+            state=record.number, outbox=identity.number, reason=phrase("the outbox is older")
+        )
     if record.number < mark.number:
         raise StateBehind(state=record.number, mark=mark.number)
     if record.number and record.event != _event(record, facts):
         raise StateAhead(
             state=record.number,
             outbox=identity.number,
-            reason="the event of that number is another one",
+            reason=phrase("the event of that number is another one"),
         )
 
 
@@ -154,7 +167,7 @@ def again(
     error = _difference(name, before, now, resource)
     if error is not None:
         return before._replace(
-            lost={"from": number + 1, "code": error.code, "values": error.values}
+            lost={"from": number + 1, "code": error.code, "values": error.plain_values()}
         )
     assert now is not None, "a topic that is gone differs"
     return before._replace(offsets=dict(now.ends))
@@ -172,7 +185,11 @@ def anew(
     if now is None:
         lost = TopicLost(resource=resource, topic=name, reason=_NEVER_MADE)
         return TopicState(
-            "", generation, 0, {}, {"from": number + 1, "code": lost.code, "values": lost.values}
+            "",
+            generation,
+            0,
+            {},
+            {"from": number + 1, "code": lost.code, "values": lost.plain_values()},
         )
     if taken:
         error = TopicTaken(resource=resource, topic=name)
@@ -252,7 +269,9 @@ def _difference(
     if now is None:
         return TopicLost(resource=resource, topic=name, reason=_DELETED)
     if now.id != before.id:
-        return TopicLost(resource=resource, topic=name, reason="it was deleted and created again")
+        return TopicLost(
+            resource=resource, topic=name, reason=phrase("it was deleted and created again")
+        )
     if now.partitions != before.partitions:
         return PartitionsChanged(
             resource=resource, topic=name, before=before.partitions, now=now.partitions
@@ -263,6 +282,11 @@ def _difference(
             return TopicLost(
                 resource=resource,
                 topic=name,
-                reason=f"partition {partition} ends at {end} and once ended at {offset}: it lost records",
+                reason=phrase(
+                    "partition {partition} ends at {end} and once ended at {offset}: it lost records",
+                    partition=partition,
+                    end=end,
+                    offset=offset,
+                ),
             )
     return None

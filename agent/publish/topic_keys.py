@@ -16,6 +16,7 @@ from agent.config import Settings
 from agent.errors import KafkaUnreachable
 from agent.front.own_tables import text_digest
 from agent.front.reader import Reader
+from agent.messages import phrase
 from agent.publish.connection import addresses, client_settings, closing_client, our_error
 from agent.publish.topics import SECONDS, broker
 
@@ -86,7 +87,8 @@ def _read(
             _keep(reader, resource, keys)
         elif time.monotonic() - heard > _SILENCE:
             raise KafkaUnreachable(
-                address=addresses(settings.kafka), reason="the topic cannot be read to its end"
+                address=addresses(settings.kafka),
+                reason=phrase("the topic cannot be read to its end"),
             )
     return Collected(records, generation)
 

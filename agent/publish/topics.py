@@ -9,7 +9,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from agent.config import Settings
 from agent.errors import InitRefused, StateLost, TopicLimit, TopicMissing, TopicTaken
-from agent.messages import mark, translate
+from agent.messages import mark, phrase, translate
 from agent.publish.base import Producer, TopicDescription
 from agent.publish.clients import cluster
 from agent.publish.connection import REFUSALS, client_settings, closing_client, our_error
@@ -87,7 +87,11 @@ def _create(settings: Settings, missing: dict[str, dict[str, Any]]) -> None:
             if topic["error_code"] and error is not TopicAlreadyExistsError:
                 if issubclass(error, REFUSALS):
                     raise error
-                raise InitRefused(reason=f"topic {topic['name']}: {error.__name__}")
+                raise InitRefused(
+                    reason=phrase(
+                        "topic {topic}: {error}", topic=topic["name"], error=error.__name__
+                    )
+                )
         admin.wait_for_topics(list(missing))
 
 
@@ -100,11 +104,19 @@ def verify(settings: Settings, found: dict[str, TopicDescription | None]) -> Non
         if name == settings.state_topic:
             if topic.partitions != 1:
                 raise InitRefused(
-                    reason=f"topic {name} has {topic.partitions} partitions; the state topic must have 1"
+                    reason=phrase(
+                        "topic {name} has {partitions} partitions; the state topic must have 1",
+                        name=name,
+                        partitions=topic.partitions,
+                    )
                 )
             if policy not in ("", "compact"):
                 raise InitRefused(
-                    reason=f"topic {name} has cleanup.policy={policy}; the state topic must have compact, or its record expires"
+                    reason=phrase(
+                        "topic {name} has cleanup.policy={policy}; the state topic must have compact, or its record expires",
+                        name=name,
+                        policy=policy,
+                    )
                 )
         else:
             limit, needed = (
@@ -115,7 +127,11 @@ def verify(settings: Settings, found: dict[str, TopicDescription | None]) -> Non
                 raise TopicLimit(topic=name, limit=limit, needed=needed)
             if "compact" in policy:
                 raise InitRefused(
-                    reason=f"topic {name} has cleanup.policy={policy}; compaction removes events, it must have delete"
+                    reason=phrase(
+                        "topic {name} has cleanup.policy={policy}; compaction removes events, it must have delete",
+                        name=name,
+                        policy=policy,
+                    )
                 )
 
 
@@ -158,6 +174,10 @@ def _own(topic: str, value: bytes) -> None:
     try:
         number = loads(value).number
     except InvalidState as error:
-        raise InitRefused(reason=f"the state record in topic {topic}: {error}") from None
+        raise InitRefused(
+            reason=phrase("the state record in topic {topic}: {error}", topic=topic, error=error)
+        ) from None
     if number:
-        raise InitRefused(reason=f"this agent has published up to event {number} already")
+        raise InitRefused(
+            reason=phrase("this agent has published up to event {number} already", number=number)
+        )

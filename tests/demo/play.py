@@ -92,7 +92,7 @@ class Play:
         self._check(place)
         copies = self._copies = Copies(place.places.front)
         copies.look()
-        with self._screen.step("run", "启动代理") as step:
+        with self._screen.step("run", "启动同步代理") as step:
             self._start(place)
             step.note = "the sessions below write while it connects and copies"
         whole, there = SESSIONS * self._transactions, sum(self._there.values())
@@ -228,7 +228,7 @@ class Play:
         if self._agent is not None:
             self._agent.kill9()
         workload.happened(
-            f"kill -9 of the agent with {counts.copied:,} rows copied; started again, it goes on there 复制中强制终止代理，重启后续传"
+            f"kill -9 of the agent with {counts.copied:,} rows copied; started again, it goes on there 复制中强制终止同步代理，重启后续传"
         )
         return True
 
@@ -336,7 +336,7 @@ class Play:
                 "\n".join(
                     [
                         "",
-                        f"The end of the agent's log 代理日志末尾 ({len(lines)} lines):",
+                        f"The end of the agent's log 同步代理日志末尾 ({len(lines)} lines):",
                         *lines[-LOG_LINES:],
                     ]
                 ),

@@ -99,6 +99,8 @@ def assert_found_and_repaired(place: Installation) -> None:
             } == damaged
         repaired = report(place, "reconcile")
         assert all(counts(repaired[name]) == (GONE, CHANGED, 1) for name in wrong), repaired
+        done = {"added": GONE, "changed": CHANGED, "deleted": 1}
+        assert all(repaired[name]["repaired"] == done for name in wrong), repaired
         verified(place)
         equal(place)
         after = operations_of_each(place)

@@ -34,6 +34,14 @@ def pins(lock: Path = LOCK) -> list[Pin]:
     ]
 
 
+def locked_lines(lock: Path = LOCK) -> dict[str, str]:
+    """Each package's requirement as pip reads it, with its marker and without hashes: `name==version ; marker`."""
+    found = re.findall(
+        r"^([a-z0-9.-]+)(==[^\\\n]+?) *\\$", lock.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    return {name: name + rest for name, rest in found}
+
+
 def shipped() -> set[str]:
     """Names of the installed packages the product needs at run time, however indirectly."""
     names: set[str] = set()

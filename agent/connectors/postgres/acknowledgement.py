@@ -7,6 +7,8 @@ has accepted nothing for 30 s must not hold the server up.
 
 from dataclasses import dataclass
 
+from agent.messages import phrase
+
 FRONT_SILENCE = (
     30.0  # seconds without a success of the front end, after which the connection is given up
 )
@@ -66,9 +68,13 @@ class Acknowledgement:
     def give_up(self, front_silent_since: float | None, now: float) -> str:
         """Why the connection must be ended, or ''. `front_silent_since`: since when a question to the front end is open, None if none is."""
         if front_silent_since is not None and now - front_silent_since > FRONT_SILENCE:
-            return f"the front end has accepted nothing for {FRONT_SILENCE:.0f} s"
+            return phrase(
+                "the front end has accepted nothing for {seconds} s", seconds=f"{FRONT_SILENCE:g}"
+            )
         if now - self._heard_at > PEER_SILENCE:
-            return f"the server has sent nothing for {PEER_SILENCE:.0f} s"
+            return phrase(
+                "the server has sent nothing for {seconds} s", seconds=f"{PEER_SILENCE:g}"
+            )
         return ""
 
     def _send(self, now: float, ask: bool = False) -> Status:

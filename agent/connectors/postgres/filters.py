@@ -16,7 +16,7 @@ from agent.config.problems import Place, Problem
 from agent.config.settings import Condition
 from agent.errors import ReadRefused
 from agent.events import values as v
-from agent.messages import mark, translate
+from agent.messages import mark, phrase, translate
 from agent.resource import Criterion, SourceColumn, SourceTable, Spelling, plainest
 
 Connection = psycopg.Connection[Any]
@@ -119,8 +119,9 @@ def criteria(
             texts = filter_.texts(where, condition)
         except psycopg.errors.InsufficientPrivilege:
             name = f"{table.schema}.{table.table}"
-            reason = (
-                f"the agent's role lacks USAGE on the schema of type {filter_.cast} of its filter"
+            reason = phrase(
+                "the agent's role lacks USAGE on the schema of type {cast} of its filter",
+                cast=filter_.cast,
             )
             raise ReadRefused(resource=resource.name, table=name, reason=reason) from None
         problems += filter_.problems

@@ -13,6 +13,7 @@ from agent.errors import (
 )
 from agent.events.changes import Begin, Commit, Heartbeat, Message, lsn_number, lsn_text
 from agent.front.base import Stored
+from agent.messages import phrase
 
 
 class Server(NamedTuple):
@@ -36,16 +37,18 @@ def check_server(server: Server, stored: Stored, address: str) -> None:
         raise SourceNotPrimary(address=address)
     if server.system_id != stored.system_id:
         raise SourceReplaced(
-            what="its system identifier", before=stored.system_id, now=server.system_id
+            what=phrase("its system identifier"), before=stored.system_id, now=server.system_id
         )
     if server.timeline != stored.timeline:
-        raise SourceReplaced(what="its timeline", before=stored.timeline, now=server.timeline)
+        raise SourceReplaced(
+            what=phrase("its timeline"), before=stored.timeline, now=server.timeline
+        )
     if not server.slot_exists:
         raise SlotMissing(slot=stored.slot, position=stored.position)
     if server.wal_status == "lost" or server.conflict:
         raise SlotLost(
             slot=stored.slot,
-            reason=server.conflict or "wal_status is lost",
+            reason=server.conflict or phrase("wal_status is lost"),
             position=stored.position,
         )
     if server.confirmed > position:
@@ -54,7 +57,8 @@ def check_server(server: Server, stored: Stored, address: str) -> None:
         )
     if server.flushed < position:
         raise SourceForked(
-            position=stored.position, reason=f"its log ends at {lsn_text(server.flushed)}"
+            position=stored.position,
+            reason=phrase("its log ends at {position}", position=lsn_text(server.flushed)),
         )
     if server.active_pid is not None:
         raise SlotBusy(slot=stored.slot, pid=server.active_pid)
@@ -94,7 +98,10 @@ class Resumption:
     def _demand(self, reached: int) -> None:
         if self._awaited:
             raise self._forked(
-                f"the last applied commit did not come again before {lsn_text(reached)}"
+                phrase(
+                    "the last applied commit did not come again before {position}",
+                    position=lsn_text(reached),
+                )
             )
 
     def _passed_over(self, commit: Commit) -> None:
@@ -102,7 +109,9 @@ class Resumption:
         if commit.position < self._last_end:
             return
         if (lsn_text(commit.position), commit.xid, commit.time_us) != self._last:
-            raise self._forked(f"another commit ends at {lsn_text(commit.position)}")
+            raise self._forked(
+                phrase("another commit ends at {position}", position=lsn_text(commit.position))
+            )
         self._awaited = False
 
     def _forked(self, reason: str) -> SourceForked:

@@ -25,6 +25,7 @@ from agent.connectors.postgres.pgoutput import PAGE_PREFIX
 from agent.connectors.postgres.session import address, connect, guarded
 from agent.copy_out import copy_out
 from agent.errors import AgentError, ReadRefused, SourceNotPrimary, SourceUnreachable, TableChanged
+from agent.messages import phrase
 from agent.resource import Key, Named, SourceTable
 
 log = logging.getLogger(__name__)
@@ -227,7 +228,9 @@ class _Reading:
             raise TableChanged(
                 resource=self._ask.resource,
                 table=name,
-                change=f"it cannot be read any more (SQLSTATE {sqlstate})",
+                change=phrase(
+                    "it cannot be read any more (SQLSTATE {sqlstate})", sqlstate=sqlstate
+                ),
             )
         if sqlstate not in _BUSY:
             raise SourceUnreachable(

@@ -22,6 +22,7 @@ from agent.events.changes import (
     Value,
     lsn_text,
 )
+from agent.messages import phrase
 
 _EPOCH_US: Final = 946_684_800_000_000  # 2000-01-01, PostgreSQL's epoch, in microseconds since 1970
 HEARTBEAT_PREFIX: Final = "unit-sync-agent"
@@ -73,7 +74,8 @@ class Decoder:
             ValueError,
         ):
             raise ProtocolViolated(
-                position=lsn_text(lsn), what=f"a malformed message of type {kind!r}"
+                position=lsn_text(lsn),
+                what=phrase("a malformed message of type {kind!r}", kind=kind),
             ) from None
 
     def _rare(self, kind: bytes, data: bytes, lsn: int) -> Message | None:
@@ -90,14 +92,17 @@ class Decoder:
             return _read_message(data)
         if kind in (b"Y", b"O"):
             return None
-        raise ProtocolViolated(position=lsn_text(lsn), what=f"message type {kind!r}")
+        raise ProtocolViolated(
+            position=lsn_text(lsn), what=phrase("message type {kind!r}", kind=kind)
+        )
 
     def _relation(self, data: bytes, offset: int, lsn: int) -> Relation:
         (oid,) = _U32.unpack_from(data, offset)
         relation = self._relations.get(oid)
         if relation is None:
             raise ProtocolViolated(
-                position=lsn_text(lsn), what=f"a row of relation {oid} before its description"
+                position=lsn_text(lsn),
+                what=phrase("a row of relation {oid} before its description", oid=oid),
             )
         return relation
 

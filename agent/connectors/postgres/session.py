@@ -11,6 +11,7 @@ from agent.bounded import bounded
 from agent.config import SourceSettings
 from agent.errors import AgentError, LoginRefused, SourceUnfit, SourceUnreachable
 from agent.events.values import SESSION
+from agent.messages import mark, phrase
 from agent.pg_session import MEANING, Unfit, settle
 from agent.tls import Refusal, Trust, asked
 
@@ -90,8 +91,10 @@ def opened(settings: SourceSettings, replication: bool = False) -> psycopg.Conne
         lines = str(error).strip().splitlines()
         if not lines or _NO_PARAMETER not in lines[-1]:
             raise
-        reason = "a connection pooler stands before it: give host and port of the server itself"
-        raise SourceUnfit(reason=f"{reason} ({lines[-1]})") from None
+        text = mark(
+            "a connection pooler stands before it: give host and port of the server itself ({said})"
+        )
+        raise SourceUnfit(reason=phrase(text, said=lines[-1])) from None
     settled(connection, session(bounds=not replication), where)
     return connection
 
@@ -125,11 +128,13 @@ def _ours(error: psycopg.Error, settings: SourceSettings) -> AgentError:
     message = str(error).strip()
     if any(sign in message for sign in _REFUSED):
         return LoginRefused(
-            peer="the business database", user=settings.user, reason=message.splitlines()[-1]
+            peer=phrase("the business database"),
+            user=settings.user,
+            reason=message.splitlines()[-1],
         )
     reason = message.splitlines()[0] if message else type(error).__name__
     if found := unverified(settings, message):
-        reason = f"TLS: certificate verify failed: {found.reason}"
+        reason = phrase("TLS: certificate verify failed: {detail}", detail=found.reason)
     return SourceUnreachable(address=address(settings), reason=reason)
 
 

@@ -21,6 +21,7 @@ from agent.connectors.postgres.wire import Shutdown, Wire
 from agent.errors import DuplicateAgent, PublicationWrong, SlotBusy, SourceUnreachable
 from agent.events.changes import Heartbeat, HighPosition, Message, Snapshot, lsn_number, lsn_text
 from agent.front.base import Stored
+from agent.messages import phrase
 from agent.resource import Criterion, SourceTable
 
 _LOOK_EVERY = 1.0  # seconds between looks at what a new snapshot sees
@@ -92,10 +93,11 @@ class PostgresSource:
         name = self._settings.publication
         publication = catalogue.publication(self._connection, name)
         if publication is None:
-            raise PublicationWrong(publication=name, reason="it does not exist")
+            raise PublicationWrong(publication=name, reason=phrase("it does not exist"))
         if publication.operations != "iudt":
             raise PublicationWrong(
-                publication=name, reason="it must publish insert, update, delete and truncate"
+                publication=name,
+                reason=phrase("it must publish insert, update, delete and truncate"),
             )
         return publication
 
@@ -104,12 +106,12 @@ class PostgresSource:
         if self._publication is None or self._publication.all_tables:
             return ""
         if (schema, table) not in self._publication.tables:
-            return "it is not in the publication"
+            return phrase("it is not in the publication")
         filtered, listed = self._publication.tables[schema, table]
         return (
-            "it has a row filter there"
+            phrase("it has a row filter there")
             if filtered
-            else "it has a column list there"
+            else phrase("it has a column list there")
             if listed
             else ""
         )
@@ -124,7 +126,9 @@ class PostgresSource:
     @property
     def _connection(self) -> psycopg.Connection[Any]:
         if self._side is None:
-            raise SourceUnreachable(address=address(self._settings.source), reason="not connected")
+            raise SourceUnreachable(
+                address=address(self._settings.source), reason=phrase("not connected")
+            )
         return self._side
 
     def tables(self) -> dict[tuple[str, str], SourceTable]:
@@ -151,7 +155,9 @@ class PostgresSource:
         """See Source.read."""
         wire, resumption = self._wire, self._resumption
         if wire is None or resumption is None:
-            raise SourceUnreachable(address=address(self._settings.source), reason="not connected")
+            raise SourceUnreachable(
+                address=address(self._settings.source), reason=phrase("not connected")
+            )
         decode, accept = self._decoder.decode, resumption.accept
         for received in wire.receive(timeout):
             message: Message | None

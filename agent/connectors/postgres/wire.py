@@ -25,6 +25,7 @@ from agent.errors import (
     SlotMissing,
     SourceUnreachable,
 )
+from agent.messages import phrase
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +195,7 @@ class Wire:
         if (
             sqlstate == "42704"
         ):  # undefined_object, while the log is decoded: before 18 that is an error, and stays one
-            reason = (
+            reason = phrase(
                 "changes were written while it did not exist, and this server cannot pass over them"
             )
             return PublicationWrong(publication=self._publication, reason=reason)
@@ -205,11 +206,11 @@ class Wire:
         )
 
     def _gone(self, error: Exception | None = None) -> SourceUnreachable:
-        reason = self._reason or (str(error) if error else "the server ended the stream")
-        return SourceUnreachable(
-            address=self._address,
-            reason=reason.strip().splitlines()[0] if reason.strip() else "connection lost",
-        )
+        reason = self._reason or phrase("the server ended the stream")
+        if error and not self._reason:
+            lines = str(error).strip().splitlines()
+            reason = lines[0] if lines else phrase("connection lost")
+        return SourceUnreachable(address=self._address, reason=reason)
 
 
 def _refusal(sqlstate: str, slot: str, address: str) -> AgentError:
