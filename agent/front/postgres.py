@@ -261,7 +261,11 @@ class PostgresFront(SqlFront):
         if self._committing and postgres_errors.kind(sqlstate) == "row":
             self._immediate = True
             table = getattr(diag, "table_name", None) or ""
-            return FrontBusy(reason=f"deferred constraint of table {table}: {reason}")
+            return FrontBusy(
+                reason=phrase(
+                    "deferred constraint of table {table}: {reason}", table=table, reason=reason
+                )
+            )
         match postgres_errors.kind(sqlstate):
             case "away":
                 return FrontUnreachable(reason=reason)

@@ -391,7 +391,9 @@ class SqliteFront(SqlFront):
         """See SqlFront.undo."""
         driver = self.connection.connection.driver_connection
         if isinstance(driver, sqlite3.Connection) and not driver.in_transaction:
-            raise FrontUnreachable(reason="a trigger or constraint has rolled the transaction back")
+            raise FrontUnreachable(
+                reason=phrase("a trigger or constraint has rolled the transaction back")
+            )
         super().undo()
 
     def begin(self) -> None:

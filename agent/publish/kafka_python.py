@@ -288,7 +288,8 @@ class KafkaPython:
                         return True
                     if time.monotonic() >= deadline:
                         raise KafkaUnreachable(
-                            address=addresses(self._settings), reason="a topic cannot be read"
+                            address=addresses(self._settings),
+                            reason=phrase("a topic cannot be read"),
                         )
         except TopicAuthorizationFailedError:
             return True
