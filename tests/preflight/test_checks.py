@@ -414,7 +414,7 @@ def test_a_front_end_file_that_is_no_database(unit: Unit) -> None:
     for path in file.parent.glob("front.db*"):
         path.unlink()
     file.write_bytes(b"this is no database, whatever its name says" * 100)
-    assert "FRONT_UNREACHABLE" in wrong(check(unit.settings))
+    assert "FRONT_DAMAGED" in wrong(check(unit.settings))
 
 
 @pytest.mark.parametrize(
