@@ -109,9 +109,9 @@ def _asked(
         sets.append(setting.format(sql.Literal(name), sql.Literal(value)))
         shows.append(sql.SQL("pg_catalog.current_setting({})").format(sql.Literal(name)))
     comma = sql.SQL(", ")
-    one = sql.SQL("select {} where pg_catalog.pg_backend_pid() = {}").format(
-        comma.join(sets), sql.Literal(pid)
-    )
+    # The operator has its schema, since the session's search_path is not ours yet.
+    ours = "select {} where pg_catalog.pg_backend_pid() operator(pg_catalog.=) {}"
+    one = sql.SQL(ours).format(comma.join(sets), sql.Literal(pid))
     two = comma.join(shows)
     # Replication takes one statement at a time, and so does a client library before 14
     if _replicates(connection) or not psycopg.Pipeline.is_supported():

@@ -6,7 +6,8 @@ AgentError
 │   ├── SlotBusy, SlowLine, HangingTransaction
 │   └── LoginRefused (waits up to 60 s between attempts)
 ├── Suspend .......... this table alone stops; the others go on
-│   ├── TableChanged, RowRefused, TableUnpublished, ReadRefused, TooManyDeletes, RowsMiscounted, FrontTableWrong
+│   ├── TableChanged, RowRefused, TableUnpublished, ReadRefused, TooManyDeletes, RowsMiscounted
+│   ├── FrontTableWrong, FrontTableTaken
 │   └── TopicLost, TopicTaken, PartitionsChanged
 └── Halt ............. the agent exits 78 and systemd leaves it down
     ├── ConfigInvalid, SecretMissing, FileRefused, ListenRefused, NotInitialised, InitRefused

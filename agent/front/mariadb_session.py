@@ -105,7 +105,8 @@ def mariadb_engine(
         if password is not None:
             named["password"] = password()
 
-    @event.listens_for(engine, "connect")
+    # It comes first: SQLAlchemy asks a new session how names are quoted, which sql_mode decides.
+    @event.listens_for(engine, "connect", insert=True)
     def connected(connection: Any, _record: object) -> None:
         _set(connection, address.get_backend_name(), session)
 

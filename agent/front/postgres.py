@@ -36,7 +36,7 @@ from agent.front.claims import LISTS, Place
 from agent.front.damage import damage
 from agent.front.schema import former_name, table_name
 from agent.front.store import SAVEPOINT, SqlFront, swallowed
-from agent.messages import phrase
+from agent.messages import mark, phrase
 from agent.pg_session import MEANING, Unfit, settle
 from agent.resource import FrontRow, Key, Target
 
@@ -274,6 +274,9 @@ class PostgresFront(SqlFront):
             case "login":
                 user = self.engine.url.username or ""
                 return LoginRefused(peer=phrase("the front-end database"), user=user, reason=reason)
+            case "unfit" if sqlstate == "3F000":
+                text = mark("its search_path names no schema for new tables: {reason}")
+                return FrontUnfit(reason=phrase(text, reason=reason))
             case "unfit":
                 return FrontUnfit(reason=reason)
         if target is None:

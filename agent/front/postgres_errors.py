@@ -12,6 +12,7 @@ CLASSES = {
     "26": "unfit",  # a prepared statement is not known: another session than the one before
     "28": "login",
     "3D": "login",  # no such database
+    "3F": "unfit",  # no such schema, or none in the search_path
     "42": "table",  # it is not there, is another one, or may not be written to
     "40": "busy",  # deadlock, serialization
     "53": "busy",  # disk, memory, connections

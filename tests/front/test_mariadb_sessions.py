@@ -38,6 +38,7 @@ CARELESS = {
     "tx_isolation": "'SERIALIZABLE'",
     "system_versioning_asof": "'2020-01-01 00:00:00'",
     "idle_transaction_timeout": "1",
+    "sql_mode": "'ANSI'",
 }
 ROWS = 20
 
@@ -122,6 +123,7 @@ def test_a_session_has_what_it_asked_for(server: MariaDbServer, url: str) -> Non
         "tx_isolation": "REPEATABLE-READ",
         "system_versioning_asof": "DEFAULT",
         "idle_transaction_timeout": "0",
+        "sql_mode": "NO_AUTO_VALUE_ON_ZERO,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION",
     }
 
 

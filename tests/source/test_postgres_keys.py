@@ -245,7 +245,7 @@ def keys(reader: PageReader, table: SourceTable) -> list[Key]:
             return found
 
 
-@pytest.mark.parametrize("search_path", ["public", "pg_catalog, trap", "''"])
+@pytest.mark.parametrize("search_path", ["public", "trap, pg_catalog", "''"])
 def test_every_key_comes_once(postgres_business: PostgresBusiness, search_path: str) -> None:
     """Whatever the session's search_path: by pages, by itself, and all are counted."""
     tables = prepared(postgres_business)
