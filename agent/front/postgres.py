@@ -35,7 +35,7 @@ from agent.front.catalogue import Catalogue
 from agent.front.claims import LISTS, Place
 from agent.front.damage import damage
 from agent.front.schema import former_name, table_name
-from agent.front.store import SAVEPOINT, SqlFront, swallowed
+from agent.front.store import SAVEPOINT, SqlFront
 from agent.messages import mark, phrase
 from agent.pg_session import MEANING, Unfit, settle
 from agent.resource import FrontRow, Key, Target
@@ -546,7 +546,7 @@ class PostgresFront(SqlFront):
             f"ON CONFLICT ({self.names(keys)}) DO UPDATE SET {action}"
         )
         if cursor.rowcount < len(rows):
-            raise swallowed(target)
+            raise self.swallowed(target)
 
     def _copy_in(
         self, cursor: psycopg.RawCursor[Any], target: Target, table: str, rows: Sequence[FrontRow]
@@ -558,7 +558,7 @@ class PostgresFront(SqlFront):
         with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
             copy.write(b"".join([line_of(row) + b"\n" for row in rows]))
         if cursor.rowcount < len(rows):
-            raise swallowed(target)
+            raise self.swallowed(target)
         return names
 
     def add(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:

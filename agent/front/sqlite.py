@@ -35,7 +35,7 @@ from agent.front.claims import LISTS, Place
 from agent.front.damage import damage
 from agent.front.floats import float_out
 from agent.front.schema import short
-from agent.front.store import SAVEPOINT, SqlFront, swallowed
+from agent.front.store import SAVEPOINT, SqlFront
 from agent.messages import phrase, system_reason
 from agent.resource import FrontRow, Key, Target
 
@@ -640,7 +640,7 @@ class SqliteFront(SqlFront):
                 ]
                 written = self.connection.exec_driver_sql(sql, stored).rowcount
                 if written < len(stored):
-                    raise swallowed(target)
+                    raise self.swallowed(target)
         self.insist(target, rows)
 
     def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:

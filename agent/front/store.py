@@ -152,6 +152,12 @@ class SqlFront(Claims):
             )
             raise RowRefused(resource=target.resource, table=target.name, reason=reason)
 
+    def swallowed(self, target: Target) -> RowRefused:
+        """Makes the error for rows that a statement took without an error, and that are not there."""
+        by = self._rewriting.get(target.resource)
+        reason = f"{SWALLOWED} ({by})" if by else SWALLOWED
+        return RowRefused(resource=target.resource, table=target.name, reason=reason)
+
     def catalogue(self, target: Target) -> Mapping[str, str]:
         """See Front.catalogue."""
         return self._looked(target).parts
@@ -546,8 +552,3 @@ class SqlFront(Claims):
     def timestamp(time_us: int) -> str:
         """Microseconds since 1970 as ISO 8601 in UTC."""
         return datetime.fromtimestamp(time_us / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
-
-
-def swallowed(target: Target) -> RowRefused:
-    """The error for a statement that wrote fewer rows than it was given, and named no error."""
-    return RowRefused(resource=target.resource, table=target.name, reason=SWALLOWED)
