@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.faults.bugs import ROOT
 from tests.faults.worlds.built import Servers
 from tests.faults.worlds.life import Told, run
-from tests.faults.worlds.planted import PLANTED
+from tests.faults.worlds.planted import PLANTED, Planted
 from tests.faults.worlds.world import FOLDER, VERSIONS, World, kept
 
 EVIDENCE = ROOT / "build" / "faults"
@@ -49,18 +49,20 @@ def all_of(
 def caught() -> bool:
     """Plants each bug that only a world finds, and runs the product on its kept world: something must speak."""
     by_name = {one.name: one.world for one in kept()}
-    all_caught = True
     with Servers() as servers:
         servers.prepare([by_name[one.world] for one in PLANTED])
-        for one in PLANTED:
+
+        def speaks(one: Planted) -> bool:
             folder = EVIDENCE / one.bug.name
             shutil.rmtree(folder, ignore_errors=True)
-            told = run(
-                servers, by_name[one.world], folder / "world", one.bug.plant(folder / "variant")
-            )
+            variant = one.bug.plant(folder / "variant")
+            told = run(servers, by_name[one.world], folder / "world", variant)
             print(f"{one.bug.name}: {one.world} {told.verdict}", flush=True)
-            all_caught = all_caught and not told.green
-    return all_caught
+            return not told.green
+
+        with ThreadPoolExecutor(LANES) as lanes:
+            found = list(lanes.map(speaks, PLANTED))
+    return all(found)
 
 
 def short() -> list[Told]:
