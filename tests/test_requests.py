@@ -18,6 +18,7 @@ from agent.errors import ServiceAway
 from agent.front.base import Request
 from agent.front.opening import open_front
 from agent.front.schema import AgentTables
+from agent.publish.topic_keys import Collected
 from agent.requests import Answer
 from tests.test_config import SMALL
 
@@ -155,6 +156,7 @@ def test_differences_end_with_1_and_keys_are_hashes(
             "refused": 0,
             "left": None,
             "differences": named,
+            "repaired": None,
         }
     ]
     assert code == 1
@@ -344,9 +346,9 @@ def test_republish_looks_at_the_topic_first(
     """Then the service is asked; a table that is suspended anew is told."""
     looked: list[tuple[str, str]] = []
 
-    def collect(settings: Settings, resource: str, topic: str, reader: object) -> int:
+    def collect(settings: Settings, resource: str, topic: str, reader: object) -> Collected:
         looked.append((resource, topic))
-        return 77
+        return Collected(records=77, generation=1)
 
     monkeypatch.setattr("agent.publish.topic_keys.collect", collect)
     with service(config, lambda _: [("running", EQUAL), ("done", EQUAL)]) as taken:

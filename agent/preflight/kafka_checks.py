@@ -34,7 +34,12 @@ def check_kafka(settings: Settings, agent_uuid: str, begun: str = "") -> list[Fi
         if not any(step.step == "login" and step.ok for step in steps):
             return findings
         described = describe(settings)
-        others = _others(settings, agent_uuid or begun, described)
+        # Where a right is missing, which the steps have named, the topics cannot be asked whose they are.
+        others = (
+            _others(settings, agent_uuid or begun, described)
+            if all(step.ok for step in steps)
+            else []
+        )
     except AgentError as cause:
         return [failed(cause)]
     return findings + [

@@ -3,6 +3,7 @@
 What makes one unfit suspends it by name, what may have changed rows is verified and repaired, no row is wrong in silence.
 """
 
+import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,6 +129,12 @@ def _reason(place: Installation, resource: str) -> str:
     return f"{table['code']} {table}"
 
 
+def _refused(place: Installation, resource: str) -> list[dict[str, str]]:
+    listed = json.loads(place.command("refused", resource, "--json").stdout)
+    assert isinstance(listed, list)
+    return listed
+
+
 def test_what_makes_a_table_unfit_suspends_it(altered: Altered) -> None:
     """The reason names what it is; the others go on."""
     resources = ("integers", "numerics", "texts")
@@ -168,7 +175,8 @@ def test_a_duplicate_in_another_index_is_refused_by_name(altered: Altered) -> No
         """UPDATE "业务"."成对" SET "值" = (SELECT min("值") FROM "业务"."成对")
            WHERE "值" = (SELECT max("值") FROM "业务"."成对")""",
     )
-    eventually(lambda: "ROW_REFUSED" in _reason(altered.place, "pairs"), SOON, "it is refused", 0.2)
+    refused = eventually(lambda: _refused(altered.place, "pairs"), SOON, "it is refused", 0.2)
+    assert len(refused) == 1 and refused[0]["code"]
     assert at_front(front, 'SELECT count(*) FROM "成对"') == before
 
 
@@ -178,6 +186,5 @@ def test_a_row_that_a_trigger_swallows_is_refused(altered: Altered) -> None:
         altered.place.source,
         """INSERT INTO "业务"."标识" VALUES (gen_random_uuid(), '新', 1)""",
     )
-    eventually(
-        lambda: "NOT_AS_WRITTEN" in _reason(altered.place, "uuids"), SOON, "it is refused", 0.2
-    )
+    (refused,) = eventually(lambda: _refused(altered.place, "uuids"), SOON, "it is refused", 0.2)
+    assert "NOT_AS_WRITTEN" in refused["code"]
