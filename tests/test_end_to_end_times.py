@@ -76,14 +76,6 @@ def test_a_server_is_back(which: str, ground: Ground, place: Installation) -> No
 
 def test_a_dead_agent_holds_up_no_consumer(place: Installation) -> None:
     """Killed with a Kafka transaction open, and not started again: the broker ends it."""
-    with (
-        ArmedAgent(place, "before_kafka_commit:3:stall=60") as agent,
-        Writer(place.source, 7, place.tables) as writer,
-    ):
-        agent.wait_ready()
-        writer.run(30)
-        eventually(lambda: "before_kafka_commit" in agent.fired(), 30, "a transaction is open")
-        agent.kill9()
     topics = [table.topic for table in place.judged]
     consumer = Consumer(read_committed(place.bootstrap))
     raw = Consumer(read_committed(place.bootstrap) | {"isolation.level": "read_uncommitted"})
@@ -97,7 +89,15 @@ def test_a_dead_agent_holds_up_no_consumer(place: Installation) -> None:
         ]
 
     try:
-        assert held()
+        with (
+            ArmedAgent(place, "mid_produce:20:stall=60") as agent,
+            Writer(place.source, 7, place.tables) as writer,
+        ):
+            agent.wait_ready()
+            writer.run(30)
+            eventually(lambda: "mid_produce" in agent.fired(), 30, "an event is handed over")
+            eventually(held, 30, "a transaction with events is open")
+            agent.kill9()
         began = time.monotonic()
         eventually(lambda: not held(), FREE + BUSY, "the transaction is ended", 0.5)
         assert time.monotonic() - began < FREE + BUSY
