@@ -109,7 +109,7 @@ class Installation:
             timeout=120,
             check=False,
         )
-        accepted = (0, 1, 2) if arguments[0] == "status" else (expect,)
+        accepted = (0, 1, 2) if arguments[0] == "status" and not expect else (expect,)
         assert done.returncode in accepted, (
             f"{arguments[0]} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
         )

@@ -195,6 +195,12 @@ class MariaDbFront(SqlFront):
             return FrontUnfit(reason=reason)
         if mariadb_errors.kind(number, sqlstate) == "table":
             return self._wrong(target, reason)
+        key = f"'{target.columns[target.key[0]].name}'"
+        if number == mariadb_errors.BAD_NULL and key in message:  # see `_same_row`
+            text = mark(
+                "error {number}: another row has its value in a unique index besides the key"
+            )
+            reason = phrase(text, number=number)
         return RowRefused(resource=target.resource, table=target.name, reason=reason)
 
     # ---- tables
@@ -495,8 +501,9 @@ class MariaDbFront(SqlFront):
         """
         names = self._key_names(target)
         same = " AND ".join(f"{name} <=> VALUES({name})" for name in names)
-        fails = f"EXP(710 + 0 * LENGTH(VALUES({names[0]})))"  # past the largest DOUBLE: error 1690
-        return f"{names[0]} = IF({same}, {names[0]}, {fails})"
+        # A key column takes no NULL: error 1048. NULL leaves the column's own type to IF, where a
+        # number would turn a large key into a DOUBLE and so into another one.
+        return f"{names[0]} = IF({same}, {names[0]}, NULL)"
 
     def add(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
         """See SqlFront.add."""

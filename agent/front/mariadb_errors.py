@@ -71,7 +71,7 @@ _NAMES_ONLY = frozenset({
     1665, 1792, 3750, 3819, 4025,
 })  # fmt: skip
 _DUPLICATES = frozenset({1022, 1062, 1169, 1586, 1761, 1762})
-_OUT_OF_RANGE = 1690
+BAD_NULL = 1048
 _INDEX = re.compile(r" for key '([^']+)'$")
 
 
@@ -97,6 +97,4 @@ def reason(number: int, sqlstate: str, message: str) -> str:
             if index
             else f"error {number}: a duplicate in a unique index"
         )
-    if number == _OUT_OF_RANGE:
-        return f"error {number}: another row has its value in a unique index besides the key, or an expression is out of range"
     return f"error {number}, SQLSTATE {sqlstate}"
