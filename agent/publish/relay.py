@@ -352,7 +352,9 @@ class Relay:
             further is not None and topics[further] is None
         ):  # no table's: made again, it goes on from there
             raise TopicMissing(topic=further)
-        begins = further is not None and not state.number and further not in state.topics
+        # Only the first look counts. The record names topics from then on, and what an aborted
+        # attempt of ours left behind may not be readable, so that it would look like a stranger's.
+        begins = further is not None and not state.number and not state.topics
         if further is not None and begins and self.taken(further, None, topics[further]):
             raise TopicTaken(resource=self.settings.agent, topic=further)
         facts = {
