@@ -49,12 +49,13 @@ def named(statement: str, ask: Callable[[str], Rows], catalogue: str) -> str:
 
 def own(front: Front, statement: str) -> str:
     """The statement with the names that the agent's tables have at this front end. Raises ERRORS."""
-    catalogue = _IN_SQLITE if isinstance(front, Path) else _IN_POSTGRES
-    return named(
-        statement,
-        lambda sql: at_front(front, sql),
-        _IN_MARIADB if in_mariadb(front) else catalogue,
-    )
+    if isinstance(front, Path):
+        catalogue = _IN_SQLITE
+    elif in_mariadb(front):
+        catalogue = _IN_MARIADB
+    else:
+        catalogue = _IN_POSTGRES.replace("%", "%%")  # `at_front` takes a % for a placeholder there
+    return named(statement, lambda sql: at_front(front, sql), catalogue)
 
 
 def at_front(front: Front, statement: str, *values: object) -> Rows:
