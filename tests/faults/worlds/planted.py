@@ -38,37 +38,4 @@ PLANTED: tuple[Planted, ...] = (
         ),
         "boolean-filter-as-a-person-writes-it",
     ),
-    Planted(
-        Bug(
-            "key_of_another_spelling",
-            "an upsert leaves the key as it stands, and a look-up takes any equal one",
-            (
-                Edit(
-                    "front/postgres.py",
-                    "        return not all(_SPELLED_ONCE.match(self._type(target, i)) for i in target.key)\n",
-                    "        return False\n",
-                ),
-            ),
-        ),
-        "interval-key-written-as-days",
-    ),
-    Planted(
-        Bug(
-            "operators_of_the_session",
-            "pages name the operators of a key without their schema",
-            (
-                Edit(
-                    "connectors/postgres/pages.py",
-                    """\
-    schema, name = named
-    return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(schema), sql.SQL(name))
-""",
-                    """\
-    return sql.SQL(named[1])
-""",
-                ),
-            ),
-        ),
-        "citext-off-the-search-path",
-    ),
 )
