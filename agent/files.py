@@ -4,6 +4,7 @@ A folder that root has made beside a service that runs as a user of its own is a
 service cannot write. So root never makes one: its commands run as the owner of the state directory.
 """
 
+import contextlib
 import os
 import pwd
 import sys
@@ -128,7 +129,10 @@ def refused(database: Path) -> FileRefused | None:
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         return _belongs(folder, folder)
     for path in _files(database):
-        if not os.access(path, os.R_OK | os.W_OK):
+        if os.access(path, os.R_OK | os.W_OK):
+            continue
+        # SQLite takes its -wal and -shm away as it closes: what is gone is nobody's trouble
+        with contextlib.suppress(FileNotFoundError):
             return _belongs(path, folder)
     return None
 
