@@ -123,7 +123,9 @@ class Relay:
         self.broker = self.connect(identity.agent_uuid, self.tick)
         self._producer = self.broker.open(deadline)
         states = self.broker.states(deadline)
-        before = recovery.read(self.settings.state_topic, states.visible)
+        before, unended = recovery.last(
+            self.settings.state_topic, states.visible, states.hanging, self.reader.published()
+        )
         event = self.reader.event_id(before.number, identity.source_id)
         # Both are read after the event, for whoever deletes the event moves the mark.
         identity, mark = self.reader.identity(), self.reader.published()
@@ -131,7 +133,8 @@ class Relay:
             recovery.Facts(self.nonce, identity, mark, self.settings.state_topic, before, event)
         )
         found = self.broker.topics(self.settings.event_topics, deadline)
-        self.end_aborted(before, states.hanging, found, deadline)
+        self.end_aborted(before, unended, found, deadline)
+        found = self.finished(before, found, deadline)
         topics = self.described(before, recovery.readable(found))
         self.records = Records(
             identity.source_id, identity.epoch, {}, self.settings.transaction_topic
@@ -323,14 +326,13 @@ class Relay:
     def end_aborted(
         self,
         before: StateRecord,
-        hanging: bytes | None,
+        hanging: StateRecord | None,
         found: Mapping[str, TopicDescription | None],
         deadline: float,
     ) -> None:
         """Raises HangingTransaction when an aborted transaction lacks its end: having begun one in the same places, which the next producer aborts."""
-        record = None if hanging is None else recovery.read(self.settings.state_topic, hanging)
         places = recovery.unended(
-            before, record, found, self.settings.state_topic, self.settings.transaction_topic
+            before, hanging, found, self.settings.state_topic, self.settings.transaction_topic
         )
         if places:
             self.producer.begin()
@@ -338,6 +340,22 @@ class Relay:
                 self.producer.send(topic, partition, b"", None, [])
             self.producer.drain(0, deadline)
             raise HangingTransaction(topics=", ".join(sorted({topic for topic, _ in places})))
+
+    def finished(
+        self,
+        before: StateRecord,
+        found: Mapping[str, TopicDescription | None],
+        deadline: float,
+    ) -> Mapping[str, TopicDescription | None]:
+        """The topics once committed transactions that lack their end have got it: from an empty one, which is committed in the same places."""
+        places = recovery.unfinished(before, found)
+        if not places:
+            return found
+        self.producer.abandon()
+        self.broker.finish(places, deadline)
+        self._producer = self.broker.open(deadline)
+        _log.warning("kafka_finished topics=%s", ",".join(sorted({topic for topic, _ in places})))
+        return self.broker.topics(self.settings.event_topics, deadline)
 
     def described(
         self, state: StateRecord, topics: Mapping[str, TopicDescription | None]
