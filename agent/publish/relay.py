@@ -331,9 +331,7 @@ class Relay:
         deadline: float,
     ) -> None:
         """Raises HangingTransaction when an aborted transaction lacks its end: having begun one in the same places, which the next producer aborts."""
-        places = recovery.unended(
-            before, hanging, found, self.settings.state_topic, self.settings.transaction_topic
-        )
+        places = recovery.unended(before, hanging, found, self.settings.state_topic)
         if places:
             self.producer.begin()
             for topic, partition in places:
@@ -402,6 +400,9 @@ class Relay:
                 waiting = True
                 self.reader.ask_suspension(name, found.lost["code"], found.lost["values"])
         self._topics_at = time.monotonic() + (IDLE_SECONDS if waiting else TOPICS_SECONDS)
+        transactions = topics[further] if further is not None else None
+        if further is not None and transactions is not None:
+            checked[further] = recovery.of_transactions(state.topics.get(further), transactions)
         return checked
 
     def mark(self) -> bool:
