@@ -4,7 +4,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from agent import failpoints
 from agent.config import Settings
@@ -49,7 +49,14 @@ def relay(settings: Settings, control: Control, nonce: str) -> None:
     def connect(agent: str, tick: Tick) -> Broker:
         return cluster(settings, agent, tick)
 
-    Relay(settings, control, nonce, open_reader(settings), connect).run()
+    reader = open_reader(settings)
+    with ExitStack() as stack:
+        if reader.engine.dialect.name == "postgresql":
+            # A process holds the driver only where it needs it
+            from agent.bounded import answers_until_stopped  # noqa: PLC0415
+
+            stack.enter_context(answers_until_stopped(control.stop_fd))
+        Relay(settings, control, nonce, reader, connect).run()
 
 
 class Relay:
@@ -342,9 +349,9 @@ class Relay:
     def finished(
         self,
         before: StateRecord,
-        found: Mapping[str, TopicDescription | None],
+        found: dict[str, TopicDescription | None],
         deadline: float,
-    ) -> Mapping[str, TopicDescription | None]:
+    ) -> dict[str, TopicDescription | None]:
         """The topics once committed transactions that lack their end have got it: from an empty one, which is committed in the same places."""
         places = recovery.unfinished(before, found)
         if not places:
