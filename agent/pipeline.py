@@ -9,6 +9,7 @@ import logging
 import time
 
 from agent import failpoints, metrics
+from agent.bounded import answers_until_stopped
 from agent.config import Settings
 from agent.connectors.base import Source
 from agent.connectors.postgres import PostgresSource
@@ -34,7 +35,8 @@ def capture(settings: Settings, control: Control) -> None:
     """Runs the capture process until it is asked to stop. Raises Halt; retries and suspensions are dealt with here."""
     front = open_front(settings)
     front.alive = control.beat
-    Capture(settings, PostgresSource(settings), front, control).run()
+    with answers_until_stopped(control.stop_fd):
+        Capture(settings, PostgresSource(settings), front, control).run()
 
 
 class Capture:

@@ -39,6 +39,8 @@ class SourceColumn(NamedTuple):
     elements: tuple[Element, ...] = ()  # of an array; see values.form
     money_digits: int = 2  # after the point of money in this database
     named: Named = ("", "")  # the base type: its schema and its own name
+    # An amount of money with as many digits as there can be, and the same below zero, in this database's text
+    money_forms: tuple[str, ...] = ()
 
 
 class KeyOrder(NamedTuple):
@@ -285,7 +287,7 @@ class Resource:
             found = found if self._key_shell == connect.PLAIN else found["payload"]
             key = tuple(
                 [
-                    text_of(found[name], self.columns[i].base_oid)
+                    text_of(found[name], self.columns[i].base_oid, self.columns[i].money_forms)
                     for name, i in zip(self._key_names, self.key, strict=True)
                 ]
             )

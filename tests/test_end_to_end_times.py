@@ -13,11 +13,12 @@ from tests.checker.writer import Writer
 from tests.faults.ground import Ground
 from tests.faults.schedule import Schedule
 from tests.faults.service import ArmedAgent
-from tests.waiting import eventually
+from tests.waiting import eventually, never
 
 NOTICED = 30.0  # seconds until a line on which nothing passes is known to be dead
 RESUMED = 5.0  # seconds until the agent works again with a server that accepts connections
 FREE = 30.0  # seconds for which a dead agent may hold up a read_committed consumer
+GRACE = 10.0  # seconds the agent has after SIGTERM
 BUSY = 10.0  # seconds more on a machine that has other work
 
 
@@ -72,6 +73,22 @@ def test_a_server_is_back(which: str, ground: Ground, place: Installation) -> No
         assert seconds(agent, ready=True, most=RESUMED) < RESUMED + BUSY
         verdict = place.verdict()
     assert verdict.equal, verdict
+
+
+@pytest.mark.parametrize("peer", ["source", "front"])
+def test_sigterm_while_a_line_is_silent(peer: str, ground: Ground, place: Installation) -> None:
+    """Each process ends by itself: none has to be killed."""
+    with place.start() as agent:
+        agent.wait_ready()
+        ground.lines[peer].black_hole()
+        try:
+            never(lambda: agent.exit_code is not None, during=2, what="it has ended by itself")
+            took = agent.stop()
+        finally:
+            ground.lines[peer].heal()
+        assert agent.exit_code == 0
+        assert took < GRACE + BUSY
+        assert "signal=SIGKILL" not in agent.log
 
 
 def test_a_dead_agent_holds_up_no_consumer(place: Installation) -> None:

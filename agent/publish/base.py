@@ -83,6 +83,12 @@ class Broker(Protocol):
     def topics(self, names: Iterable[str], deadline: float) -> dict[str, TopicDescription | None]:
         """Each topic, None for one that does not exist. Never creates one."""
 
+    def finish(self, places: Iterable[tuple[str, int]], deadline: float) -> None:
+        """Commits an empty transaction in these partitions: an end that was lost there (KAFKA-20734) has come then.
+
+        It fences the producer in use.
+        """
+
     def holds(
         self, topic: str, found: TopicDescription, known: Mapping[int, int], deadline: float
     ) -> bool:

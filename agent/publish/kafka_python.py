@@ -186,6 +186,15 @@ class KafkaPythonProducer:
         self._call(self._client.commit_transaction, deadline)
         self._guard(lambda: self.drain(0, deadline))
 
+    def commit_empty(self, places: Iterable[tuple[str, int]], deadline: float) -> None:
+        """A transaction of its own in these partitions, without records."""
+        self.begin()
+        for topic, partition in places:
+            place = TopicPartition(topic, partition)
+            add = self._client._transaction_manager.maybe_add_partition_to_transaction  # noqa: SLF001 - no public way (docs/decisions/crash-only-producer.md)
+            self._guard(lambda: add(place))  # noqa: B023 - called at once
+        self.commit(deadline)
+
     def abandon(self) -> None:
         """See Producer."""
         if not self._abandoned:
@@ -251,6 +260,14 @@ class KafkaPython:
     def topics(self, names: Iterable[str], deadline: float) -> dict[str, TopicDescription | None]:
         """See Broker."""
         return self._bounded(lambda: self._topics(list(names), deadline), deadline)
+
+    def finish(self, places: Iterable[tuple[str, int]], deadline: float) -> None:
+        """See Broker."""
+        producer = KafkaPythonProducer(self._settings, self._agent, self._tick, deadline)
+        try:
+            producer.commit_empty(places, deadline)
+        finally:
+            producer.abandon()
 
     def holds(
         self, topic: str, found: TopicDescription, known: Mapping[int, int], deadline: float

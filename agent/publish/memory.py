@@ -45,6 +45,7 @@ class MemoryCluster:
         self.lost_replies = 0  # so many commits take effect and are not answered
         self.lost_commits = 0  # so many commits neither take effect nor are answered
         self.losing: set[str] = set()  # topics that are not told of an abort (KAFKA-20734)
+        self.losing_commits: set[str] = set()  # nor of a commit
         self._hanging: dict[str, list[MemoryTransaction]] = {}  # by transactional id
 
     def create(self, name: str, partitions: int = 1) -> None:
@@ -63,7 +64,7 @@ class MemoryCluster:
         hanging = self._hanging.setdefault(transactional_id, [])
         hanging.append(transaction)
         for topic, partition in sorted(transaction.open):
-            if topic in self.losing and not visible:
+            if topic in (self.losing_commits if visible else self.losing):
                 continue
             if topic in self.topics:
                 self.topics[topic].logs[partition].append(MemoryRecord(b"", None, [], None))
@@ -205,6 +206,11 @@ class MemoryBroker:
         """See Broker."""
         self._check(deadline)
         return {name: self._describe(name) for name in names}
+
+    def finish(self, places: Iterable[tuple[str, int]], deadline: float) -> None:
+        """See Broker."""
+        self.open(deadline)
+        self._cluster.end(MemoryTransaction(set(places)), self._agent, True)
 
     def holds(
         self, topic: str, found: TopicDescription, known: Mapping[int, int], deadline: float

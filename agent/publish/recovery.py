@@ -61,6 +61,23 @@ def read(topic: str, value: bytes | None) -> StateRecord:
         raise AgentError(detail=f"the state record in topic {topic}: {error}") from None
 
 
+def last(
+    topic: str, visible: bytes | None, hanging: bytes | None, mark: Published
+) -> tuple[StateRecord, StateRecord | None]:
+    """The record of the last committed transaction, and a hanging one of which it is not known whether it was committed.
+
+    The front end's mark is written after Kafka has answered a commit. So a hanging record that the mark names was committed.
+    """
+    record = read(topic, visible)
+    if hanging is None:
+        return record, None
+    unended = read(topic, hanging)
+    answered = (unended.number, unended.event) == (mark.number, mark.event_id)
+    if answered and mark.number > record.number:
+        return unended, None
+    return record, unended
+
+
 def check(facts: Facts) -> None:
     """Returns when publishing may go on after the record. Raises StateAhead, StateBehind, DuplicateAgent, AnotherAgent."""
     record, identity, mark = facts.record, facts.identity, facts.mark
@@ -173,6 +190,15 @@ def again(
     return before._replace(offsets=dict(now.ends))
 
 
+def of_transactions(before: TopicState | None, now: TopicDescription) -> TopicState:
+    """The topic of transactions as the next record has it: it belongs to no table, so it is never lost, and made again it goes on."""
+    ends = dict(now.ends)
+    if before is not None and before.id == now.id:
+        for number in now.held:  # what is held back there was committed: it must not look aborted
+            ends[number] = before.offsets.get(number, ends[number])
+    return TopicState(now.id, 1, now.partitions, ends)
+
+
 def anew(
     name: str,
     now: TopicDescription | None,
@@ -214,14 +240,13 @@ def unended(
     hanging: StateRecord | None,
     topics: Mapping[str, TopicDescription | None],
     state_topic: str,
-    further: str | None,
 ) -> Places:
     """Where an aborted transaction of this agent lacks its end; asked when none of its transactions can be open. `hanging`: a state record in one.
 
     A cluster that restarts can drop ends it has to write (KAFKA-20734). Our next commit there would then make the aborted records visible, too.
-    In the tables' topics what is open from before the recorded end on was committed, and not for us to abort (`readable`); the rest was aborted.
+    In the tables' topics what is open from before the recorded end on was committed, and not for us to abort (`unfinished`); the rest was aborted.
     In the state topic nothing tells that; but where nothing of the whole transaction is visible, it may count as aborted. Raises HangingTransaction
-    where some of it may be. The topic of transactions, `further`, is not recorded: it goes with the others.
+    where some of it may be.
     """
     held = {
         (name, partition): at
@@ -229,9 +254,7 @@ def unended(
         if topic is not None
         for partition, at in topic.held.items()
     }
-    found = [
-        place for place, at in held.items() if place[0] != further and at >= _end(before, place)
-    ]
+    found = [place for place, at in held.items() if at >= _end(before, place)]
     if hanging is not None:
         ends = {
             (name, number): end
@@ -246,7 +269,18 @@ def unended(
         if any(held.get(place, end) >= end for place, end in touched.items()):
             raise HangingTransaction(topics=state_topic)
         found.append((state_topic, 0))
-    return found and found + [place for place in held if place[0] == further]
+    return found
+
+
+def unfinished(before: StateRecord, topics: Mapping[str, TopicDescription | None]) -> Places:
+    """Where a committed transaction of this agent lacks its end: it begins before the recorded end, and nothing stands behind that end."""
+    found = []
+    for name, topic in topics.items():
+        for partition, at in topic.held.items() if topic is not None else ():
+            end = _end(before, (name, partition))
+            if topic is not None and at < end == topic.ends[partition]:
+                found.append((name, partition))
+    return found
 
 
 def _end(record: StateRecord, place: tuple[str, int]) -> int:

@@ -4,7 +4,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from agent import failpoints
 from agent.config import Settings
@@ -49,7 +49,14 @@ def relay(settings: Settings, control: Control, nonce: str) -> None:
     def connect(agent: str, tick: Tick) -> Broker:
         return cluster(settings, agent, tick)
 
-    Relay(settings, control, nonce, open_reader(settings), connect).run()
+    reader = open_reader(settings)
+    with ExitStack() as stack:
+        if reader.engine.dialect.name == "postgresql":
+            # A process holds the driver only where it needs it
+            from agent.bounded import answers_until_stopped  # noqa: PLC0415
+
+            stack.enter_context(answers_until_stopped(control.stop_fd))
+        Relay(settings, control, nonce, reader, connect).run()
 
 
 class Relay:
@@ -123,7 +130,9 @@ class Relay:
         self.broker = self.connect(identity.agent_uuid, self.tick)
         self._producer = self.broker.open(deadline)
         states = self.broker.states(deadline)
-        before = recovery.read(self.settings.state_topic, states.visible)
+        before, unended = recovery.last(
+            self.settings.state_topic, states.visible, states.hanging, self.reader.published()
+        )
         event = self.reader.event_id(before.number, identity.source_id)
         # Both are read after the event, for whoever deletes the event moves the mark.
         identity, mark = self.reader.identity(), self.reader.published()
@@ -131,7 +140,8 @@ class Relay:
             recovery.Facts(self.nonce, identity, mark, self.settings.state_topic, before, event)
         )
         found = self.broker.topics(self.settings.event_topics, deadline)
-        self.end_aborted(before, states.hanging, found, deadline)
+        self.end_aborted(before, unended, found, deadline)
+        found = self.finished(before, found, deadline)
         topics = self.described(before, recovery.readable(found))
         self.records = Records(
             identity.source_id, identity.epoch, {}, self.settings.transaction_topic
@@ -323,21 +333,34 @@ class Relay:
     def end_aborted(
         self,
         before: StateRecord,
-        hanging: bytes | None,
+        hanging: StateRecord | None,
         found: Mapping[str, TopicDescription | None],
         deadline: float,
     ) -> None:
         """Raises HangingTransaction when an aborted transaction lacks its end: having begun one in the same places, which the next producer aborts."""
-        record = None if hanging is None else recovery.read(self.settings.state_topic, hanging)
-        places = recovery.unended(
-            before, record, found, self.settings.state_topic, self.settings.transaction_topic
-        )
+        places = recovery.unended(before, hanging, found, self.settings.state_topic)
         if places:
             self.producer.begin()
             for topic, partition in places:
                 self.producer.send(topic, partition, b"", None, [])
             self.producer.drain(0, deadline)
             raise HangingTransaction(topics=", ".join(sorted({topic for topic, _ in places})))
+
+    def finished(
+        self,
+        before: StateRecord,
+        found: dict[str, TopicDescription | None],
+        deadline: float,
+    ) -> dict[str, TopicDescription | None]:
+        """The topics once committed transactions that lack their end have got it: from an empty one, which is committed in the same places."""
+        places = recovery.unfinished(before, found)
+        if not places:
+            return found
+        self.producer.abandon()
+        self.broker.finish(places, deadline)
+        self._producer = self.broker.open(deadline)
+        _log.warning("kafka_finished topics=%s", ",".join(sorted({topic for topic, _ in places})))
+        return self.broker.topics(self.settings.event_topics, deadline)
 
     def described(
         self, state: StateRecord, topics: Mapping[str, TopicDescription | None]
@@ -384,6 +407,9 @@ class Relay:
                 waiting = True
                 self.reader.ask_suspension(name, found.lost["code"], found.lost["values"])
         self._topics_at = time.monotonic() + (IDLE_SECONDS if waiting else TOPICS_SECONDS)
+        transactions = topics[further] if further is not None else None
+        if further is not None and transactions is not None:
+            checked[further] = recovery.of_transactions(state.topics.get(further), transactions)
         return checked
 
     def mark(self) -> bool:

@@ -390,7 +390,7 @@ BUGS: tuple[Bug, ...] = (
         (
             Edit(
                 "publish/relay.py",
-                "        self.end_aborted(before, states.hanging, found, deadline)\n",
+                "        self.end_aborted(before, unended, found, deadline)\n",
                 "",
             ),
         ),

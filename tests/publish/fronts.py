@@ -137,6 +137,13 @@ class OutboxFront:
                 .values(generation=self.generations[topic], state="live")
             )
 
+    def published(self, number: int, event: str) -> None:
+        """The publisher's mark, with events that this object has not written and that are gone from the outbox."""
+        self._writer = BatchWriter(number, self._writer.batch)
+        with self.engine.begin() as connection:
+            connection.execute(update(self.own.published).values(number=number, event_id=event))
+            connection.execute(update(self.own.state).values(number=number))
+
     def suspensions(self) -> list[tuple[str, str]]:
         """Tables the publisher wants suspended, with the code."""
         with self.engine.connect() as connection:

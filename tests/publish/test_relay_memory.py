@@ -129,6 +129,29 @@ def test_publishes_marks_and_deletes(world: World, start: Callable[..., Running]
     )
 
 
+@pytest.mark.parametrize("untold", [["state"], ["orders"], ["orders", "items", "state"]])
+def test_a_commit_that_was_answered_holds_though_its_ends_are_lost(
+    world: World, start: Callable[..., Running], untold: list[str]
+) -> None:
+    """The broker dies before the partitions are told (KAFKA-20734), and the front end's mark is written: nothing is sent twice, all becomes visible."""
+    names = {"state": world.settings.state_topic, "orders": "p.orders", "items": "p.items"}
+    with contextlib.closing(Control.alone("publish", "nonce-1")) as control:
+        relay = world.relay(control)
+        relay.recover()
+        world.front.write(workload(1, 20))
+        world.cluster.losing_commits = {names[name] for name in untold}
+        relay.transaction()
+        assert relay.mark() and world.front.outbox_rows() == 0
+        relay.abandon()
+    world.cluster.losing_commits = set()
+    assert world.published() != world.front.expected or untold == ["state"]
+    start()
+    eventually(lambda: world.published() == world.front.expected, what="all is visible")
+    world.front.write(workload(2, 20))
+    eventually(lambda: world.published() == world.front.expected, what="it goes on")
+    assert world.front.suspensions() == []
+
+
 def test_a_locked_front_end_is_marked_after_the_next_transaction(world: World) -> None:
     """While changes keep coming the lock is rarely free: a mark that failed is tried again at once, or the outbox would only grow."""
     with contextlib.closing(Control.alone("publish", "nonce-1")) as control:

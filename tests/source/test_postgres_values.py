@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from psycopg import sql
 from psycopg.pq import ExecStatus
 
+from agent.connectors.postgres.catalogue import tables
 from agent.connectors.postgres.session import connect
 from agent.events import values as v
+from agent.events.key_text import text_of
 from tests.conftest import fresh_database
 from tests.services.postgres import PostgresAddress
 from tests.source.conftest import PostgresBusiness
@@ -152,6 +154,8 @@ def test_the_servers_text_becomes_the_documented_json(
     for value, text in zip(given, server_texts(reading, kind.name, parameters), strict=True):
         parsed = orjson.loads(json_of(kind.oid, text))
         assert kind.same(value, parsed), f"{value!r} became {parsed!r}"
+        if kind.oid in (v.DATE, v.TIMESTAMP, v.TIMESTAMPTZ, v.TIMETZ):
+            assert text_of(parsed, kind.oid) == text
 
 
 @settings(max_examples=25, deadline=None)
@@ -174,3 +178,21 @@ def test_dates_of_any_year_are_expanded(reading: psycopg.Connection[Any], days: 
         assert orjson.loads(json_of(v.TIMESTAMP, moment)) == f"{expected}T12:30:15.5"
         zoned = moment.removesuffix(" BC") + "+00" + (" BC" if moment.endswith(" BC") else "")
         assert orjson.loads(json_of(v.TIMESTAMPTZ, zoned)) == f"{expected}T12:30:15.5Z"
+        assert text_of(expected, v.DATE) == day
+        assert text_of(f"{expected}T12:30:15.5", v.TIMESTAMP) == moment
+        assert text_of(f"{expected}T12:30:15.5Z", v.TIMESTAMPTZ) == zoned
+
+
+@settings(max_examples=25, deadline=None)
+@given(cents=st.lists(st.integers(-(10**15), 10**15), min_size=1, max_size=40))
+def test_an_amount_is_told_from_its_json(
+    reading: psycopg.Connection[Any], cents: list[int]
+) -> None:
+    """By the two amounts that come with the catalogue, in whatever way this database writes money."""
+    reading.execute("CREATE TABLE IF NOT EXISTS public.paid (amount money PRIMARY KEY)")
+    (column,) = tables(reading, [("public", "paid")])["public", "paid"].table.columns
+    amounts = [f"{number // 100}.{number % 100:02d}" for number in cents]
+    form = v.form(v.MONEY, (), column.money_digits)
+    assert form is not None
+    for text in server_texts(reading, "money", amounts):
+        assert text_of(form(text), v.MONEY, column.money_forms) == text

@@ -385,7 +385,9 @@ def test_what_is_not_shared_may_change(described: Relation) -> None:
     [
         (v.INT8, "-9223372036854775808"), (v.BOOL, "t"), (v.TEXT, "张三 \"'\\\n"), (v.TEXT, "12"), (v.UUID, "0f8fad5b-d9cb-469f-a165-70867728950e"),
         (v.NUMERIC, "12.50"), (v.DATE, "2026-11-24"), (v.TIMESTAMP, "2026-11-24 10:15:04.863769"), (v.TIMESTAMPTZ, "2026-11-24 02:15:04+00"),
-        (v.TIMESTAMPTZ, "infinity"), (v.BYTEA, "\\x00ff"), (v.FLOAT8, "1.5"),
+        (v.TIMESTAMPTZ, "infinity"), (v.DATE, "0044-03-15 BC"), (v.DATE, "0001-03-15 BC"), (v.DATE, "5874897-12-31"), (v.DATE, "-infinity"),
+        (v.TIMESTAMP, "0044-03-15 10:15:04 BC"), (v.TIMESTAMPTZ, "0044-03-15 10:15:04.5+00 BC"), (v.TIMESTAMPTZ, "12026-01-01 00:00:00+00"),
+        (v.TIMETZ, "10:15:04+08"), (v.TIMETZ, "10:00:00-05:30"), (v.TIMETZ, "10:15:04.5+00:00:15"), (v.BYTEA, "\\x00ff"), (v.FLOAT8, "1.5"),
     ],
 )  # fmt: skip
 def test_a_key_is_told_from_its_json(type_oid: int, text: str) -> None:
@@ -396,9 +398,30 @@ def test_a_key_is_told_from_its_json(type_oid: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("forms", "texts"),
+    [
+        (("$90,000,000,000,000,000.00", "-$90,000,000,000,000,000.00"), ["$0.00", "$12.50", "$1,234.50", "-$1,234,567.05", "-$0.01"]),
+        (("90.000.000.000.000.000,00 €", "-90.000.000.000.000.000,00 €"), ["0,07 €", "1.234,50 €", "-1.234.567,00 €"]),
+        (("￥9,000,000,000,000,000,000", "(￥9,000,000,000,000,000,000)"), ["￥0", "￥1,234", "(￥123,456)"]),
+        (("₹ 9,00,00,00,00,00,00,000.00", "-₹ 9,00,00,00,00,00,00,000.00"), ["₹ 12,34,567.00", "₹ 999.00"]),
+    ],
+)  # fmt: skip
+def test_a_key_of_money_is_told_in_the_way_the_database_writes_it(
+    forms: tuple[str, ...], texts: list[str]
+) -> None:
+    """Currency, grouping and sign are a matter of its lc_monetary."""
+    digits = 0 if forms[0].startswith("￥") else 2
+    table = source_table(columns={"id": (v.MONEY, "money"), "name": (v.TEXT, "text")})
+    columns = [column._replace(money_digits=digits, money_forms=forms) for column in table.columns]
+    resource = resource_of(table._replace(columns=tuple(columns)))
+    for text in texts:
+        assert resource.key_of_kafka(resource.kafka_key((text,)).decode()) == (text,)
+
+
+@pytest.mark.parametrize(
     ("type_oid", "text"),
     [
-        (v.DATE, '{"id":"-0043-03-15"}'), (v.TIMESTAMP, '{"id":"+012026-01-01T00:00:00"}'), (v.TIMETZ, '{"id":"10:15:04+08:00"}'), (v.MONEY, '{"id":"12.50"}'),
+        (v.DATE, '{"id":"-0043-03-15"}'), (v.TIMETZ, '{"id":"10:15:04+08"}'), (v.MONEY, '{"id":"12.50"}'),
         (v.INT8, '{"id":[1]}'), (v.INT8, '{"other":1}'), (v.INT8, "{"), (v.INT8, '{"id": 1}'), (v.INT8, "7"),
     ],
 )  # fmt: skip

@@ -25,7 +25,9 @@ _TABLES = """
     select c.oid::int8 as oid, n.nspname, c.relname, c.relreplident::text as identity, c.relkind::text as kind,
            a.attname, a.atttypid::int8 as type_oid, a.attnotnull, a.attgenerated::text as generated,
            b.oids::int8[] as oids, pg_catalog.format_type(b.oids[1], coalesce(nullif(a.atttypmod, -1), b.typmods[1])) as base_type,
-           yn.nspname as type_schema, y.typname as type_name, b.delimiters, b.builtin[1] as builtin, scale(0::money::numeric) as money_digits
+           yn.nspname as type_schema, y.typname as type_name, b.delimiters, b.builtin[1] as builtin, scale(0::money::numeric) as money_digits,
+           array[(9e18::numeric / 10::numeric ^ scale(0::money::numeric))::money::text,
+                 (-9e18::numeric / 10::numeric ^ scale(0::money::numeric))::money::text] as money_forms
     from pg_catalog.pg_class c
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
@@ -277,6 +279,7 @@ def _column(row: Any) -> SourceColumn:
         elements=elements,
         money_digits=row.money_digits,
         named=(row.type_schema, row.type_name),
+        money_forms=tuple(row.money_forms),
     )
 
 

@@ -6,8 +6,6 @@ snapshot then reads nothing); the last statement writes the high position into t
 """
 
 import logging
-import os
-import socket
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from agent import failpoints
-from agent.bounded import BoundedConnection
+from agent.bounded import BoundedConnection, shut
 from agent.config import SourceSettings
 from agent.connectors.base import Ask, Page
 from agent.connectors.postgres import catalogue, filters
@@ -128,11 +126,7 @@ class _Reading:
         self._ended.set()
         with self._closing:
             if self.connection is not None:
-                with (
-                    suppress(OSError, psycopg.Error),
-                    socket.socket(fileno=os.dup(self.connection.fileno())) as sock,
-                ):
-                    sock.shutdown(socket.SHUT_RDWR)
+                shut(self.connection)
 
     def _run(self) -> None:
         try:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import psycopg
+from psycopg.generators import execute
 from psycopg.pq import DiagnosticField, ExecStatus
 
 from agent.connectors.postgres.acknowledgement import Acknowledgement, Status
@@ -79,9 +80,13 @@ class Wire:
         """START_REPLICATION at 0/0: the server goes on at the slot's confirmed position. Raises SlotBusy, SlotMissing, SlotLost, SourceUnreachable."""
         self._publication = publication
         quoted = publication.replace('"', '""').replace("'", "''")
-        result = self._pgconn.exec_(
+        self._pgconn.send_query(
             f"START_REPLICATION SLOT \"{slot}\" LOGICAL 0/0 (proto_version '1', publication_names '\"{quoted}\"', messages 'true')".encode()
         )
+        try:  # libpq's own waiting call would hear of no signal and know no end
+            result = self._connection.wait(execute(self._pgconn))[-1]
+        except psycopg.Error as error:
+            raise self._gone(error) from None
         if result.status != ExecStatus.COPY_BOTH:
             sqlstate = (result.error_field(DiagnosticField.SQLSTATE) or b"").decode()
             raise _refusal(sqlstate, slot, self._address)
