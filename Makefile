@@ -14,6 +14,9 @@ SECONDS ?= 60
 TARGET ?=
 STAMP := $(VENV)/.installed
 
+# Tests start the agent's processes many hundred times; none of them compiles it anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test faults fuzz lint audit sbom messages lock clean
 

@@ -8,11 +8,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests import waiting
 from tests.services.kafka import KafkaAddress, KafkaBroker
 from tests.services.kafka import kafka as start_kafka
 from tests.services.mariadb import MariaDbAddress, mariadb
 from tests.services.postgres import PostgresAddress, postgres
 from tests.waiting import eventually
+
+waiting.patience = 6.0
 
 
 @pytest.fixture(scope="session")
