@@ -1,5 +1,6 @@
 """Waiting for something to become true: the only place in the tests that sleeps."""
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -7,9 +8,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 # A machine with other work may need so many times the seconds that a quiet one needs. Patience costs
-# nothing while all is well, so it is generous. tests/conftest.py raises it for pytest; the fault
-# schedules of tests/faults count on failing soon.
-patience = 1.0
+# nothing while all is well, so it is generous. tests/conftest.py raises it for pytest and what pytest
+# starts; the fault schedules of tests/faults count on failing soon.
+SETTING = "SYNC_TEST_PATIENCE"
+patience = float(os.environ.get(SETTING, "1"))
+PATIENCE = 180.0  # seconds, the same for what waits by other means
+
+# What other work of the machine may add to a promised time, in seconds. It is less than what follows
+# from breaking the promise: the front end's silence (30 s) or the server's wal_sender_timeout (60 s).
+BUSY = 20.0
 
 
 class Hopeless(Exception):
