@@ -20,6 +20,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from tests import waiting
 from tests.checker import Places, SharedTable, Verdict, compare
 from tests.checker.copies import Number
 from tests.checker.front import at_front
@@ -27,7 +28,7 @@ from tests.checker.table import in_mariadb
 from tests.checker.unit import TABLES, UnitTable, create_tables
 from tests.services.postgres import alive, child_pids
 from tests.services.processes import HOST, dying_with_parent, free_port
-from tests.waiting import Hopeless, eventually
+from tests.waiting import PATIENCE, Hopeless, eventually
 
 OUTBOX = (
     "SELECT count(*) FROM sync_agent_state s JOIN sync_agent_published p ON p.number = s.number"
@@ -35,6 +36,7 @@ OUTBOX = (
 Stage = Literal["capture", "publish"]
 Lines = Mapping[str, object]  # settings of one section, by name
 
+LASTS = 10.0  # seconds a difference must last, see `judge`
 SLOW_START = 60.0  # seconds the processes may take on a busy machine
 
 
@@ -106,7 +108,7 @@ class Installation:
             [*program(self.config), *arguments],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE,
             check=False,
         )
         accepted = (0, 1, 2) if arguments[0] == "status" and not expect else (expect,)
@@ -152,8 +154,8 @@ class Installation:
         return self.judge()
 
     def judge(self, copied: Mapping[str, Number] = {}) -> Verdict:
-        """The comparison; a difference must last ten seconds, for markers of the last transaction may be on their way. `copied`: see Copies.until."""
-        deadline = time.monotonic() + 10
+        """The comparison; a difference must last LASTS, for markers of the last transaction may be on their way. `copied`: see Copies.until."""
+        deadline = time.monotonic() + LASTS * waiting.patience
         while True:
             verdict = compare(self.places, self.judged, copied=copied)
             if verdict.equal or time.monotonic() > deadline:
@@ -172,7 +174,7 @@ class Installation:
     def front_locked(self) -> Iterator[None]:
         """The SQLite front end in the hands of another connection."""
         with closing(
-            sqlite3.connect(self.front_file, timeout=30, isolation_level=None)
+            sqlite3.connect(self.front_file, timeout=PATIENCE, isolation_level=None)
         ) as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield
@@ -313,14 +315,14 @@ class Agent:
             what="the stages died with their supervisor",
         )
 
-    def stop(self, timeout: float = 30.0) -> float:
+    def stop(self, timeout: float = PATIENCE) -> float:
         """SIGTERM; returns the seconds until it had ended."""
         began = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(timeout)
         return time.monotonic() - began
 
-    def wait(self, timeout: float = 60.0) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """The exit code, once it has ended by itself."""
         return self._process.wait(timeout)
 

@@ -1,5 +1,6 @@
 """Fixtures: the services, started once and only when a test asks; a missing one fails the test, never skips it."""
 
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +9,26 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests import waiting
 from tests.services.kafka import KafkaAddress, KafkaBroker
 from tests.services.kafka import kafka as start_kafka
 from tests.services.mariadb import MariaDbAddress, mariadb
 from tests.services.postgres import PostgresAddress, postgres
 from tests.waiting import eventually
+
+waiting.patience = 6.0
+os.environ[waiting.SETTING] = str(waiting.patience)
+# Brokers of tests live for minutes: compiling them for speed costs more than it saves, a third of all they take.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with slow tests first.
+
+    A worker takes a file at a time; while it works on a long one that was begun last, the others have nothing to do.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

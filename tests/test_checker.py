@@ -29,7 +29,7 @@ from tests.checker.workload import Workload
 from tests.conftest import fresh_database
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresAddress
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 TRANSACTIONS = 500
 AUDIT_LOG = next(table for table in TABLES if table.identity == "FULL")
@@ -55,7 +55,7 @@ class Scene(NamedTuple):
         """The verdict on the table's rows and these records, in a topic of their own."""
         topic = f"{self.full.topic}.{uuid.uuid4().hex[:8]}"
         for future in self.kafka.admin.create_topics([NewTopic(topic, 3, 1)]).values():
-            future.result(30)
+            future.result(PATIENCE)
         producer = Producer(
             {"bootstrap.servers": self.place.bootstrap, "linger.ms": 5, "log_level": 0}
         )

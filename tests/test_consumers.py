@@ -17,7 +17,7 @@ from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # the 
 
 from tests.services.kafka import KafkaAddress
 from tests.services.processes import dying_with_parent
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 PAGE = (Path(__file__).parent.parent / "docs" / "consumers.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"With ([\w-]+):\n\n```python\n(.*?)```", PAGE, re.DOTALL)
@@ -30,7 +30,7 @@ def test_a_program_of_the_docs(
     """Creates, updates, deletes with tombstones; what was aborted is not seen; after kill -9 it goes on where it was."""
     topic, file, code = f"t{uuid.uuid4().hex[:12]}", tmp_path / "copy.db", tmp_path / f"{client}.py"
     code.write_text(program, encoding="utf-8")
-    kafka.admin.create_topics([NewTopic(topic, 3, 1)])[topic].result(30)
+    kafka.admin.create_topics([NewTopic(topic, 3, 1)])[topic].result(PATIENCE)
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": topic})
     producer.init_transactions(30)
     written(producer, topic, [("c", n) for n in range(40)] + [("u", n) for n in range(0, 40, 2)])

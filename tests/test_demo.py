@@ -20,7 +20,7 @@ from tests.checker import Verdict
 from tests.demo.play import Play
 from tests.demo.screen import STEPS, Screen
 from tests.services.postgres import alive
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 VERIFIED = re.compile(
     r"VERIFIED source = front-end = topics: \d+ rows, \d+ events, 0 missing, 0 duplicate"
@@ -79,7 +79,7 @@ def assert_nothing_is_left(folder: Path) -> None:
 def test_the_demo_verifies_and_leaves_nothing(folder: Path) -> None:
     """Exit 0, the verdict as last line, and everything taken away."""
     with start(folder) as demo:
-        output, _ = demo.communicate(timeout=180)
+        output, _ = demo.communicate(timeout=2 * PATIENCE)
     assert demo.returncode == 0, output
     assert VERIFIED.fullmatch(output.splitlines()[-1]), output
     assert_nothing_is_left(folder)
@@ -100,7 +100,7 @@ def test_the_demo_stays_until_it_is_told_to_go(folder: Path) -> None:
         ) as answer:  # loopback
             assert answer.status == 200
         demo.terminate()
-        demo.communicate(timeout=60)
+        demo.communicate(timeout=PATIENCE)
     assert demo.returncode == 0
     assert_nothing_is_left(folder)
 
@@ -121,8 +121,11 @@ class Tampered(Play):
         return super().judge(place)
 
 
-def test_a_missing_row_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_row_is_found(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A verification that cannot fail is worthless: the result is not zero, and the difference is named."""
+    monkeypatch.setattr("tests.agent_process.LASTS", 0.5)  # it lasts
     with ExitStack() as everything:
         assert (
             Tampered(Screen(), everything, transactions=50, big=200, rows=300).perform(stays=False)
@@ -144,6 +147,6 @@ def test_ctrl_c_leaves_nothing_behind(folder: Path) -> None:
             assert line, output
             output += line
         demo.send_signal(signal.SIGINT)
-        rest, _ = demo.communicate(timeout=60)
+        rest, _ = demo.communicate(timeout=PATIENCE)
     assert demo.returncode == 128 + signal.SIGINT, output + rest
     assert_nothing_is_left(folder)

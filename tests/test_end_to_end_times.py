@@ -13,13 +13,12 @@ from tests.checker.writer import Writer
 from tests.faults.ground import Ground
 from tests.faults.schedule import Schedule
 from tests.faults.service import ArmedAgent
-from tests.waiting import eventually, never
+from tests.waiting import BUSY, eventually, never
 
 NOTICED = 30.0  # seconds until a line on which nothing passes is known to be dead
 RESUMED = 5.0  # seconds until the agent works again with a server that accepts connections
 FREE = 30.0  # seconds for which a dead agent may hold up a read_committed consumer
 GRACE = 10.0  # seconds the agent has after SIGTERM
-BUSY = 10.0  # seconds more on a machine that has other work
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from agent.config import load
 from agent.config.settings import Settings
 from agent.errors import AgentError
 from agent.failpoints import DESCRIPTOR, PLACES, SETTING, FailpointReached
+from tests.waiting import PATIENCE
 
 AGENT = Path(failpoints.__file__).parent
 TWICE = "from agent import failpoints; failpoints.hit('mid_rows'); failpoints.hit('mid_rows'); print('alive')"
@@ -37,7 +38,7 @@ def run(
         pass_fds=passed,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -19,7 +19,7 @@ from tests.services.noida import NoidaBroker
 from tests.services.postgres import PostgresAddress, PostgresServer
 from tests.services.processes import HOST
 from tests.services.proxy import TcpProxy
-from tests.waiting import Hopeless, eventually, never
+from tests.waiting import PATIENCE, Hopeless, eventually, never
 
 
 def test_both_postgres_versions_decode_logically(any_postgres: PostgresAddress) -> None:
@@ -140,7 +140,7 @@ def test_the_embedded_broker_keeps_records_over_a_stop(topic_prefix: str) -> Non
 
 def create_topic(broker: KafkaAddress, name: str) -> str:
     for future in broker.admin.create_topics([NewTopic(name, num_partitions=1)]).values():
-        future.result(30)
+        future.result(PATIENCE)
     return name
 
 

@@ -18,7 +18,7 @@ from tests.checker.inputs import big_number, name
 from tests.checker.unit import SCHEMA, UnitTable
 from tests.services.kafka import KafkaAddress
 from tests.test_config import SMALL
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 ROOT = Path(__file__).parent.parent
 NOBODY = 65534
@@ -89,7 +89,7 @@ def as_nobody(config: Path, *arguments: str, lang: str = "en") -> subprocess.Com
         env={**os.environ, "SYNC_AGENT_LANG": lang},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -145,7 +145,7 @@ def test_what_root_makes_belongs_to_the_agents_user_and_works(
         assert owners(state) == {NOBODY}
     finally:
         service.send_signal(signal.SIGTERM)
-        service.wait(30)
+        service.wait(PATIENCE)
 
 
 # ---- without any service: what can be known is said before anything is asked of one ----

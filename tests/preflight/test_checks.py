@@ -41,7 +41,7 @@ from tests.preflight.conftest import PERSON, TABLE, Unit
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresServer
 from tests.services.processes import HOST, free_port
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 UNLIMITED = "SLOT_LIMIT"  # the servers of the tests have no max_slot_wal_keep_size
 
@@ -473,7 +473,7 @@ def run_command(command: str) -> None:
             ]
         ).values()
     for future in futures:
-        future.result(30)
+        future.result(PATIENCE)
 
 
 def test_topics_are_made_by_the_commands_of_their_findings(unit: Unit) -> None:

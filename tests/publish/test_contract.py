@@ -15,7 +15,7 @@ from agent.publish.memory import MemoryBroker, MemoryCluster
 from tests.publish.consumer import Judge
 from tests.publish.fronts import settings_for
 from tests.services.kafka import KafkaBroker
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 class Case:
@@ -43,8 +43,8 @@ class Case:
             producer.send(self.events, partition, key, b"v", [("h", b"1")])
 
 
-def soon(seconds: float = 15) -> float:
-    """A deadline."""
+def soon(seconds: float = PATIENCE) -> float:
+    """A deadline; as good as none."""
     return time.monotonic() + seconds
 
 
@@ -90,7 +90,9 @@ def with_kafka(client: str, prefix: str, broker: KafkaBroker, path: Path) -> Cas
         }
 
     def recreate() -> None:
-        broker.admin.delete_topics([case.events], operation_timeout=10)[case.events].result(20)
+        broker.admin.delete_topics([case.events], operation_timeout=10)[case.events].result(
+            PATIENCE
+        )
         eventually(
             lambda: case.events not in broker.admin.list_topics(timeout=5).topics,
             what="the topic is gone",
@@ -264,7 +266,7 @@ def test_a_topic_created_again_under_a_running_producer_is_noticed(case: Case) -
             case.write(producer, b"c")
             if not producer.drain(0, soon(4)):
                 raise KafkaUnreachable(address="-", reason="deadline")
-            producer.commit(soon())
+            producer.commit(soon(15))
 
 
 def test_no_state_topic(case: Case) -> None:

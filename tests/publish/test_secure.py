@@ -15,6 +15,7 @@ from agent.publish.base import Producer
 from agent.publish.clients import cluster
 from tests.publish.fronts import settings_for
 from tests.services.kafka import PLAIN_PASSWORD, PLAIN_USER, KafkaBroker, Mechanism
+from tests.waiting import PATIENCE
 
 AGENT = "an-agent"
 CLIENTS = ["kafka-python", "librdkafka"]
@@ -86,7 +87,7 @@ class Site:
         if left_out != "id":
             self.broker.allow(self.user, "transactional_id", self.agent, ["write"])
 
-    def publish(self, settings: Settings | None = None, seconds: float = 15) -> bytes | None:
+    def publish(self, settings: Settings | None = None, seconds: float = PATIENCE) -> bytes | None:
         """What a publisher does, once; the state it reads then."""
         kafka = cluster(settings or self.settings, self.agent, lambda: None)
         deadline = time.monotonic() + seconds

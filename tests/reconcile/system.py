@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from tests.agent_process import Agent, Installation, program
+from tests import waiting
+from tests.agent_process import LASTS, Agent, Installation, program
 from tests.checker import compare
 from tests.checker.copies import Copies, Number
 from tests.checker.front import Rows, at_front
@@ -22,11 +23,10 @@ from tests.checker.unit import TABLES, UnitTable, create_tables
 from tests.checker.workload import Workload
 from tests.reconcile.tables import fill
 from tests.services.processes import dying_with_parent
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 LIVE = 120.0  # seconds until every table is live, on a busy machine
 ENTERPRISES = TABLES[4]
-LASTS = 10.0  # seconds a difference must last: markers of the last transaction may be on their way
 BREATH = 0.04  # seconds between the transactions of one writer
 
 
@@ -79,7 +79,7 @@ def equal(
     """Source, front end and topics are the same in tables (all, if none is named), once everything has arrived; `until`: see `copied`."""
     eventually(place.caught_up, timeout, "all events are published", 0.5)
     judged = [table.judged(place.name) for table in tables or place.tables]
-    deadline = time.monotonic() + LASTS
+    deadline = time.monotonic() + LASTS * waiting.patience
     while (
         not (verdict := compare(place.places, judged, copied=until)).equal
         and time.monotonic() < deadline
@@ -166,7 +166,7 @@ def running(place: Installation, *arguments: str) -> Iterator[subprocess.Popen[s
             process.kill()
 
 
-def ended(process: subprocess.Popen[str], expect: int = 0, timeout: float = 60.0) -> str:
+def ended(process: subprocess.Popen[str], expect: int = 0, timeout: float = PATIENCE) -> str:
     """What a command has printed, once it has ended as it should."""
     output, _ = process.communicate(timeout=timeout)
     assert process.returncode == expect, output

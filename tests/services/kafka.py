@@ -30,7 +30,7 @@ from tests.services.certificates import Certificates
 from tests.services.kafka_files import kafka_libs
 from tests.services.processes import HOST, Lent, ServerProcess, Workspace, free_port, run
 from tests.services.proxy import KafkaProxy
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 Settings = Mapping[str, str | int]
 Resource = Literal["topic", "group", "broker", "transactional_id"]
@@ -212,7 +212,7 @@ class KafkaBroker(KafkaAddress):
         for future in self.admin.alter_user_scram_credentials(
             [change], request_timeout=20
         ).values():
-            future.result(30)
+            future.result(PATIENCE)
 
     def allow(
         self,
@@ -237,7 +237,7 @@ class KafkaBroker(KafkaAddress):
             for operation in operations
         ]
         for future in self.admin.create_acls(grants, request_timeout=20).values():
-            future.result(30)
+            future.result(PATIENCE)
 
     def alter(self, name: str, value: str | None) -> None:
         """Set a setting of the running broker, or with None take it back."""
@@ -246,7 +246,7 @@ class KafkaBroker(KafkaAddress):
         for future in self.admin.incremental_alter_configs(
             [ConfigResource(ResourceType.BROKER, "1", incremental_configs=[entry])]
         ).values():
-            future.result(30)
+            future.result(PATIENCE)
 
     def _send(self, number: signal.Signals) -> None:
         if self._process is not None:

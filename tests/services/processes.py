@@ -1,6 +1,7 @@
 """Server processes of the tests: own directory, own port, never outliving the process that started them."""
 
 import atexit
+import contextlib
 import ctypes
 import os
 import random
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,26 +20,47 @@ from tests.waiting import Hopeless, eventually
 
 HOST = "127.0.0.1"
 UNPRIVILEGED = 65534  # nobody: exists everywhere, owns nothing
+BLOCKS = [range(first, first + 50) for first in range(20000, 32000, 50)]  # of ports
 PR_SET_PDEATHSIG = 1
 # Loaded before any fork: loading in the child could deadlock
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def free_port() -> int:
-    """Return a free TCP port below the range Linux takes for outgoing connections.
+    """Return a TCP port below the range Linux takes for outgoing connections, to which nothing is bound.
 
     A port from that range could be taken while its server is stopped, and a client that retries on it can even
-    connect to itself.
+    connect to itself. It is this process's until it ends: no other test session is given it meanwhile, and nobody twice.
     """
-    for port in random.SystemRandom().sample(range(20000, 32000), 200):
+    while True:
+        port = next(PORTS)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+            with contextlib.suppress(OSError):
                 probe.bind((HOST, port))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("no free port between 20000 and 32000")
+                return port
+
+
+def own_ports() -> Iterator[int]:
+    """Yield ports that no other test session yields, taken in blocks when they are needed.
+
+    Whose a block is tells an abstract Unix socket: it is gone with its process, whatever ends that, and is of the
+    same network namespace as the ports.
+    """
+    held = []
+    for block in random.SystemRandom().sample(BLOCKS, len(BLOCKS)):
+        lock = socket.socket(socket.AF_UNIX)
+        try:
+            lock.bind(f"\0sync-agent-tests-ports-{block[0]}")
+        except OSError:
+            lock.close()
+            continue
+        held.append(lock)
+        yield from block
+    raise RuntimeError(f"every port from {BLOCKS[0][0]} to {BLOCKS[-1][-1]} was given away")
+
+
+PORTS = own_ports()
 
 
 class Lent:

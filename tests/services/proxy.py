@@ -15,6 +15,7 @@ from tests.services.processes import HOST, free_port
 T = TypeVar("T")
 CHUNK = 64 * 1024
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with zero seconds: close sends RST
+PATIENCE = 120.0  # seconds the proxy's own thread gets, which waits for nobody
 TO_BE_READ = 0.1  # seconds a server gets to act on what it was sent last
 
 
@@ -115,7 +116,7 @@ class TcpProxy:
         self.close()
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     def _set_rate(self, rate: float | None) -> None:
         self._rate, self._line_free = rate, 0.0
@@ -133,9 +134,10 @@ class TcpProxy:
 
     async def _reset_all(self) -> None:
         for writer in self._writers:
-            writer.get_extra_info("socket").setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE
-            )
+            with contextlib.suppress(OSError):  # its socket has been closed by then
+                writer.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE
+                )
             writer.transport.abort()
         self._writers.clear()
         for task in self._tasks:

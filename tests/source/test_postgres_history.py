@@ -27,7 +27,7 @@ from tests.services.postgres import ENVIRONMENT, STOP_SIGNALS, PostgresServer
 from tests.services.processes import ServerProcess
 from tests.source.conftest import PostgresBusiness
 from tests.source.reading import read_commits, read_until, silent_never, stored_after, transactions
-from tests.waiting import eventually
+from tests.waiting import BUSY, PATIENCE, eventually
 
 INSERT = "INSERT INTO orders VALUES ({})"
 
@@ -255,7 +255,7 @@ def test_a_restored_server_that_was_written_to(
 
 def deliver_until_halt(source: PostgresSource, delivered: list[Message]) -> None:
     """Reads on and on; the halt passes through."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         for message in source.read(0.05):
             delivered.append(message)  # noqa: PERF402 - what came before the halt counts
@@ -282,7 +282,7 @@ def test_a_restored_server_that_shuts_down(
 
     reader = threading.Thread(target=read)
     reader.start()
-    private_server.stop("fast", 20)
+    private_server.stop("fast", PATIENCE)
     reader.join()
     private_server.start_again()
     assert delivered == []
@@ -318,7 +318,7 @@ class Agent:
         self.thread.start()
 
     def _run(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         try:
             while time.monotonic() < deadline:
                 got = list(self._source.read(0.1))
@@ -350,7 +350,7 @@ def test_the_server_stops_while_it_is_read(
         private.transaction("INSERT INTO other SELECT n FROM generate_series(1, 20000) n")
     elif work == "a transaction at the last moment":
         private.transaction("INSERT INTO orders SELECT n FROM generate_series(2, 20000) n")
-    assert private_server.stop("fast", 20) < 5
+    assert private_server.stop("fast", PATIENCE) < 5 + BUSY
     agent.thread.join()
     private_server.start_again()
     assert isinstance(agent.error, SourceUnreachable)
@@ -374,7 +374,7 @@ def test_the_server_stops_although_the_front_end_is_silent(
     source.open(private.initial(), lambda: silent_since[0] if silent_since else None)
     private.transaction(INSERT.format(1))
     silent_since.append(time.monotonic() - 25)  # five more seconds to wait
-    assert private_server.stop("fast", 20) < 10
+    assert private_server.stop("fast", PATIENCE) < 10 + BUSY
     private_server.start_again()
     with pytest.raises(SourceUnreachable, match="the front end has accepted nothing"):
         list(source.read(0.1))
