@@ -132,8 +132,8 @@ def assert_stage(situation: Situation, stage: Stage, place: Installation) -> Non
     assert failing is not None
     assert failing["attempts"] >= 1
     assert failing["since"]
-    assert failing["error"]
-    assert failing["next"]
+    assert failing["reason"]
+    assert failing["hint"]
     page = eventually(
         lambda: metrics_with(place, f'agent_stage_error_info{{code="{situation.code}"'),
         what="the metrics name the code",
