@@ -17,8 +17,9 @@ from rich.console import Console
 
 from agent.config import Settings
 from agent.control import CONTROL_FD, Control
-from agent.errors import EX_CONFIG, AgentError, RequestRefused
+from agent.errors import EX_CONFIG, AgentError, ListenRefused, RequestRefused
 from agent.files import denied
+from agent.last_end import LastEnd
 from agent.logs import log_to_stderr
 from agent.messages import mark, translate
 from agent.terminal import as_json
@@ -29,13 +30,14 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _SILENCE = 60.0  # seconds without a sign of life after which a child counts as hanging
+_PATIENCE = 2.0  # seconds for whoever holds the service's address
 _LEVELS = {"ok": mark("ok"), "warning": mark("warning"), "error": mark("error")}
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 
 def run(settings: Settings, config_path: Path) -> int:
     """The service: supervises capture and publisher until a signal ends it; returns the exit code."""
-    from agent.health import HealthServer
+    from agent.health import HealthServer, asked
     from agent.metrics import STAGES, Metrics
     from agent.restarts import Restarts
     from agent.supervisor import Supervisor
@@ -52,10 +54,15 @@ def run(settings: Settings, config_path: Path) -> int:
         str(config_path.absolute()),
     ]
     restarts = Restarts(STAGES, silence=max(_SILENCE, settings.front.lock_wait_seconds + 30))
-    with HealthServer(settings.service.listen, settings.agent, metrics):
-        return Supervisor(
-            {stage: [*command, stage] for stage in STAGES}, str(uuid.uuid4()), metrics, restarts
-        ).run()
+    last_end = LastEnd(settings.directory)
+    commands = {stage: [*command, stage] for stage in STAGES}
+    try:
+        with HealthServer(settings.service.listen, settings.agent, metrics):
+            return Supervisor(commands, str(uuid.uuid4()), metrics, restarts, last_end).run()
+    except ListenRefused as error:
+        if asked(settings.service.listen, settings.agent, _PATIENCE) is None:  # not this agent's
+            last_end.note("", error)
+        raise
 
 
 def is_child() -> bool:
@@ -94,6 +101,7 @@ def _stage(name: str, settings: Settings, work: Callable[[Control], None]) -> in
             error.text("en"),
             error.advice("en"),
         )
+        control.failed(error)
         return error.exit_code
     finally:
         control.close()
@@ -319,11 +327,12 @@ def status(load_settings: Callable[[], Settings], as_json: bool, summary: bool) 
     from agent import status as reports
     from agent import verdict
 
+    settings = None
     try:
         settings = load_settings()
         collected = reports.collect(settings)
     except Exception as problem:  # noqa: BLE001 - whatever it is, the answer is: unknown
-        return _unknown(problem, as_json, summary)
+        return _unknown(problem, settings, as_json, summary)
     found = verdict.problems(collected)
     if as_json:
         _print_json(collected | verdict.plain(found))
@@ -334,16 +343,21 @@ def status(load_settings: Callable[[], Settings], as_json: bool, summary: bool) 
     return verdict.EXIT_CODES[verdict.level(found)]
 
 
-def _unknown(problem: Exception, as_json: bool, summary: bool) -> int:
-    """Tells that the agent's state cannot be read, and why."""
+def _unknown(problem: Exception, settings: Settings | None, as_json: bool, summary: bool) -> int:
+    """Tells that the agent's state cannot be read, and why; and how the service is, or how it ended."""
+    from agent import status as reports
     from agent import verdict
 
     error = problem if isinstance(problem, AgentError) else unexpected(problem)
-    found = [verdict.unknown(error)]
+    known = {} if settings is None else reports.without_front(settings)
+    found = verdict.unknown(error, known)
     if as_json:
-        _print_json(verdict.plain(found))
+        _print_json(known | verdict.plain(found))
     elif summary:
         click.echo(verdict.line(found, 0))
+    else:
+        for lines in reports.trouble(known) if known else ():
+            _console().print(lines)
     click.echo(error.told(), err=True)
     return verdict.EXIT_CODES["unknown"]
 

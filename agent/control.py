@@ -1,7 +1,8 @@
 """The thread between a child process and its supervisor: beats upwards, stop downwards, and the wake-up from capture to publisher.
 
 A beat is one JSON line. Names in it are those of `agent.metrics`, labels appended with `/`:
-gauges `agent_connected/source`, counters ("agent_events_total", "captured", "orders", "c").
+gauges `agent_connected/source`, counters ("agent_events_total", "captured", "orders", "c"). Other lines tell at once that the
+stage is ready, that an attempt has failed, and that it has made progress.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import ctypes
 import fcntl
 import json
 import logging
+import math
 import os
 import random
 import select
@@ -19,7 +21,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from types import FrameType
 
-from agent.errors import Retry
+from agent.errors import AgentError, Retry
 
 CONTROL_FD = "SYNC_AGENT_CONTROL"
 WAKE_FD = "SYNC_AGENT_WAKE"
@@ -28,6 +30,7 @@ NONCE = "SYNC_AGENT_NONCE"
 _BEAT_SECONDS = 0.25
 _SIGN_OF_LIFE_SECONDS = 5.0  # while waiting; the supervisor takes a minute of silence for a hang
 _OBSERVATIONS = 1000  # kept between two beats
+_TOLD_AGAIN_SECONDS = 60.0  # between two lines of the log about the same error, in a long outage
 _PR_SET_PDEATHSIG = 1
 _log = logging.getLogger(__name__)
 
@@ -60,7 +63,10 @@ class Control:
         self._unsent = b""
         self._next_beat = 0.0
         self._wait = 0.0  # back-off of the last retry
-        self._next_log = 0.0
+        self._told: dict[
+            str, float
+        ] = {}  # codes of the present failures, and when each was logged last
+        self._well = False  # nothing has failed since it made progress
         sock.setblocking(False)
 
     @classmethod
@@ -111,8 +117,7 @@ class Control:
     def ready(self) -> None:
         """Tells the supervisor that this stage works; the publisher is started by the first such word of capture."""
         self.said_ready = True
-        self._unsent += b'{"ready":true}\n'
-        self._send()
+        self._tell({"ready": True})
 
     def beat(
         self,
@@ -160,15 +165,25 @@ class Control:
         self._wait = min(self._wait * 2 or error.first_wait, error.longest_wait)
         self.counters["agent_errors_total", self.stage, error.code] += 1
         self._log_retry(error)
+        self.failed(error)
         deadline = time.monotonic() + self._wait * random.uniform(0.6, 1.0)  # noqa: S311 - jitter needs no secrecy
         while not self.stopping() and (left := deadline - time.monotonic()) > 0:
             self.beat()
             _readable(min(left, _SIGN_OF_LIFE_SECONDS), self.stop_fd)
 
+    def failed(self, error: AgentError) -> None:
+        """Tells the supervisor what an attempt has failed with, or what ends the stage."""
+        self._well = False
+        self._tell({"failed": {"code": error.code, "values": error.plain_values()}})
+
     def went_well(self) -> None:
-        """The attempt succeeded: the next back-off begins anew."""
+        """The stage has made progress, past the place where it failed: it is well again, and the next back-off begins anew."""
+        if self._well:
+            return
+        self._well = True
         self._wait = 0.0
-        self._next_log = 0.0
+        self._told.clear()
+        self._tell({"well": True})
 
     def close(self) -> None:
         """Sends what is left and closes the descriptors."""
@@ -182,11 +197,21 @@ class Control:
 
     def _log_retry(self, error: Retry) -> None:
         now = time.monotonic()
-        if now >= self._next_log:  # a long outage: one line a minute
-            self._next_log = now + 60
+        if now - self._told.get(error.code, -math.inf) >= _TOLD_AGAIN_SECONDS:
+            self._told[error.code] = now
             _log.warning(
-                "retry stage=%s code=%s error=%s", self.stage, error.code, error.text("en")
+                "retry stage=%s code=%s error=%s next=%s",
+                self.stage,
+                error.code,
+                error.text("en"),
+                error.advice("en"),
             )
+
+    def _tell(self, message: dict[str, object]) -> None:
+        """Sends a line at once; what cannot be sent now goes before the next beat."""
+        if self._peer is None:
+            self._unsent += json.dumps(message, default=str).encode() + b"\n"
+            self._send()
 
     def _send_beat(self) -> None:
         if self._peer is not None:

@@ -1,4 +1,4 @@
-"""The HTTP endpoint for operations: /metrics, /-/healthy (the supervisor lives), /-/ready (all peers connected)."""
+"""The HTTP endpoint for operations: /metrics, /-/healthy (the supervisor lives), /-/ready (all peers connected, no stage fails)."""
 
 import json
 import socket
@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from agent.errors import ListenRefused
 from agent.messages import system_reason
-from agent.metrics import Metrics
+from agent.metrics import Failure, Metrics
 
 LONGEST_TURN = 15.0  # seconds without a turn of the supervisor's loop before it counts as dead
 _Reply = tuple[HTTPStatus, str, bytes]
@@ -77,26 +77,46 @@ class HealthServer:
 
     def _healthy(self) -> _Reply:
         silent = time.monotonic() - self._metrics.turned
-        return self._json(
-            silent < LONGEST_TURN,
-            {"supervisor": {"ok": silent < LONGEST_TURN, "silent_seconds": round(silent, 3)}},
-        )
+        lives = silent < LONGEST_TURN
+        checks = {"supervisor": {"ok": lives, "silent_seconds": round(silent, 3)}}
+        return self._json(lives, {"checks": checks})
 
     def _ready(self) -> _Reply:
         peers = dict(self._metrics.connections)
+        failures = dict(self._metrics.failures)
         checks = {
-            name: {
-                "ok": peer.connected,
-                "since": datetime.fromtimestamp(peer.since, UTC).isoformat(timespec="milliseconds"),
-            }
+            name: {"ok": peer.connected, "since": _moment(peer.since)}
             for name, peer in peers.items()
         }
-        return self._json(all(peer.connected for peer in peers.values()), checks)
+        stages = {name: _stage(failure) for name, failure in failures.items()}
+        connected = all(peer.connected for peer in peers.values())
+        well = connected and not any(failures.values())
+        return self._json(well, {"checks": checks, "stages": stages})
 
-    def _json(self, well: bool, checks: dict[str, dict[str, object]]) -> _Reply:
+    def _json(self, well: bool, content: dict[str, object]) -> _Reply:
         status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
-        body = {"agent": self._agent, "ok": well, "checks": checks}
-        return status, "application/json", json.dumps(body).encode() + b"\n"
+        body = {"agent": self._agent, "ok": well, **content}
+        text = json.dumps(body, ensure_ascii=False, default=str)
+        return status, "application/json", text.encode() + b"\n"
+
+
+def _stage(failure: Failure | None) -> dict[str, object]:
+    """How a stage is. English, as the log; `values` fill the sentences, so that `status` tells them in the user's language."""
+    if failure is None:
+        return {"ok": True}
+    return {
+        "ok": False,
+        "code": failure.error.code,
+        "reason": failure.error.text("en"),
+        "hint": failure.error.advice("en"),
+        "since": _moment(failure.since),
+        "attempts": failure.attempts,
+        "values": failure.error.plain_values(),
+    }
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 class _Server(

@@ -15,7 +15,7 @@ from prometheus_client import (
 )
 
 from agent import __version__
-from agent.errors import AgentError
+from agent.errors import AgentError, stored
 
 STAGES = ("capture", "publish")  # the child processes
 PEERS = {"source": "capture", "frontend": "capture", "kafka": "publish"}  # who is connected to what
@@ -35,6 +35,10 @@ COPIED = "agent_snapshot_rows_total"  # table
 WITHHELD = "agent_withheld_rows"  # table
 FRONT_LOG = "agent_front_wal_bytes"  # of SQLite; 0 elsewhere
 REFUSED = "agent_refused_rows"  # table
+STAGE_ERROR = (
+    "agent_stage_error_info"  # stage, code; there only while the stage fails with that code
+)
+FAILING_SINCE = "agent_stage_failing_since_timestamp_seconds"  # stage; 0: it makes progress
 COPY_ESTIMATE = (
     "agent_snapshot_estimated_rows"  # table; by the source's statistics when the copy began
 )
@@ -52,12 +56,21 @@ class Connection(NamedTuple):
     since: float
 
 
+class Failure(NamedTuple):
+    """A run of failed attempts of a stage: the last error, since when (Unix time of the first attempt), and how many."""
+
+    error: AgentError
+    since: float
+    attempts: int
+
+
 class Metrics:
     """The registry, with every known label set at 0 from the start. Updated by one thread, read by the server's."""
 
     def __init__(self, tables: Iterable[str]) -> None:
         self.registry = CollectorRegistry()
         self.connections = {peer: Connection(False, time.time()) for peer in PEERS}
+        self.failures: dict[str, Failure | None] = dict.fromkeys(STAGES)
         self.turned = time.monotonic()  # last turn of the supervisor's loop
         self._counters = {
             EVENTS: self._counter(EVENTS, "Events that passed the stage.", "stage", "table", "op"),
@@ -101,6 +114,17 @@ class Metrics:
             TABLE_STATE: self._gauge(
                 TABLE_STATE, "1 for the state the table is in.", "table", "state"
             ),
+            STAGE_ERROR: self._gauge(
+                STAGE_ERROR,
+                "1 while the stage fails, with the code of its last error.",
+                "stage",
+                "code",
+            ),
+            FAILING_SINCE: self._gauge(
+                FAILING_SINCE,
+                "First failed attempt since the stage last made progress; 0 while it does.",
+                "stage",
+            ),
         }
         self._histograms = {
             PUBLISH_DURATION: Histogram(
@@ -135,6 +159,7 @@ class Metrics:
                 self._gauges[TABLE_STATE].labels(table, state)
         for stage in STAGES:
             self._counters[RESTARTS].labels(stage)
+            self._gauges[FAILING_SINCE].labels(stage)
             for code in sorted(_codes(AgentError)):
                 self._counters[ERRORS].labels(stage, code)
         for stage in EVENT_STAGES:
@@ -169,6 +194,28 @@ class Metrics:
         """Adds to one counter."""
         metric, *labels = name.split("/")
         self._counters[metric].labels(*labels).inc(increment)
+
+    def failed(self, stage: str, code: str, values: Mapping[str, object]) -> Failure:
+        """An attempt of the stage has failed; returns the run of failures that it belongs to."""
+        before = self.failures[stage]
+        since = time.time() if before is None else before.since
+        attempts = 1 if before is None else before.attempts + 1
+        failure = Failure(stored(code, dict(values)), since, attempts)
+        if before is not None and before.error.code != failure.error.code:
+            self._gauges[STAGE_ERROR].remove(stage, before.error.code)
+        self.failures[stage] = failure
+        self.gauge(f"{STAGE_ERROR}/{stage}/{failure.error.code}", 1)
+        self.gauge(f"{FAILING_SINCE}/{stage}", since)
+        return failure
+
+    def well(self, stage: str) -> Failure | None:
+        """The stage has made progress; returns the run of failures that is over by that, if there was one."""
+        before = self.failures[stage]
+        if before is not None:
+            self.failures[stage] = None
+            self._gauges[STAGE_ERROR].remove(stage, before.error.code)
+            self.gauge(f"{FAILING_SINCE}/{stage}", 0)
+        return before
 
     def gone(self, stage: str) -> None:
         """A child ended: its peers are no longer connected."""

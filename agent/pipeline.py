@@ -7,6 +7,7 @@ After any error everything is thrown away and opened again from what is stored (
 
 import logging
 import time
+from typing import Literal
 
 from agent import failpoints, metrics
 from agent.bounded import answers_until_stopped
@@ -26,6 +27,8 @@ from agent.tables import Tables
 
 log = logging.getLogger(__name__)
 
+# Where an attempt may fail: opening all, the stream and its commits, pages and what commands ask, the catalogues, the source's clockwork
+Step = Literal["open", "stream", "pages", "look", "tend"]
 _IDLE = 0.2  # seconds to wait for the first message: how often the source is tended at least
 _ASK = 0.5  # seconds between looks for what commands ask
 _CATALOGUE = 10.0  # seconds between looks at the catalogue of the source, and of the front end
@@ -51,6 +54,11 @@ class Capture:
             None  # the next commit forgets the applied transactions it sees
         )
         self._outdated = False  # what was opened is no longer what is: open again
+        self._step: Step = "open"  # what is being done
+        self._failed: set[Step] = (
+            set()
+        )  # at which steps attempts have failed, and none has come past since
+        self._committed = False  # since all was opened
         self._tend_at = self._ask_at = self._look_at = self._look_front_at = 0.0
 
     def run(self) -> None:
@@ -60,6 +68,7 @@ class Capture:
                 self._open()
                 self._stream()
             except Retry as error:
+                self._failed.add(self._step)
                 self._tell_connected(source=0, frontend=0)
                 self._close()
                 self._control.retry(error)
@@ -74,7 +83,9 @@ class Capture:
         while not self._control.stopping() and not self._outdated:
             for message in self._source.read(_IDLE):
                 if isinstance(message, HighPosition):
+                    self._step = "pages"
                     self._reconciler.reached(message)
+                    self._step = "stream"
                 else:
                     self._applier.take(message)
                 now = time.monotonic()
@@ -102,6 +113,8 @@ class Capture:
             self._reconciler.seen(self._snapshot)
             self._snapshot = None
         self._front.commit(progress)
+        self._committed = True
+        self._passed("stream")
         self._reconciler.applied(progress.xids)
         rule.committed(time.monotonic() - started)
         failpoints.hit("before_ack_send")
@@ -127,14 +140,18 @@ class Capture:
         """What has to be done a few times a second, busy or not."""
         self._tend_at = now + _IDLE
         if now >= self._look_at:
+            self._step = "look"
             self._look_at = now + _CATALOGUE
             self._control.beat({metrics.FRONT_LOG: self._front.tend()})
             self._outdated = self._tables.moved() or self._outdated
             self._verify_rewritten()
+            self._passed("look")
+        self._step = "tend"
         snapshot = self._source.tend()
         if snapshot is not None:
             self._snapshot = snapshot
-            self._control.went_well()
+            self._passed("tend")
+        self._step = "stream"
         self._control.beat({metrics.SOURCE_LAG: self._source.lag_bytes()})
 
     def _reconcile(self, now: float) -> bool:
@@ -142,6 +159,7 @@ class Capture:
 
         False: the counters may be others by now, so nothing more may be written before all is opened again.
         """
+        self._step = "pages"
         if now >= self._ask_at:
             self._ask_at = now + _ASK
             requests = self._front.requests()
@@ -152,8 +170,20 @@ class Capture:
                 self._outdated = self._reconciler.asked(requests)
         if not self._outdated:
             self._reconciler.tend()
+        if self._reconciler.run is None or self._reconciler.rows:
+            self._passed("pages")
+        self._step = "stream"
         self._tell_copies()
         return not self._outdated
+
+    def _passed(self, step: Step) -> None:
+        """A step has gone well. The stage has, once something was committed and every step was passed at which attempts had failed.
+
+        Else what fails again and again at one place would be shown as well between two attempts.
+        """
+        self._failed.discard(step)
+        if self._committed and not self._failed:
+            self._control.went_well()
 
     def _verify_rewritten(self) -> None:
         for name, now in self._tables.rewritten.items():
@@ -163,6 +193,8 @@ class Capture:
 
     def _open(self) -> None:
         """Front first: a source that nobody can write for must not be connected."""
+        self._step = "open"
+        self._committed = False
         stored = self._front.open(self._control.nonce)
         if stored.slot != self._settings.slot:
             raise NotInitialised(
@@ -200,6 +232,8 @@ class Capture:
         self._outdated = False
         self._tend_at = self._ask_at = 0.0
         self._look_at = self._look_front_at = time.monotonic() + _CATALOGUE
+        self._passed("open")
+        self._step = "stream"
         self._tell_connected(source=1, frontend=1)
         log.info(
             "streaming position=%s epoch=%s tables=%s",
@@ -231,6 +265,7 @@ class Capture:
             self._front.rollback()
             self._front.suspend(error)
         except Retry as failed:
+            self._failed.add(self._step)
             self._control.retry(failed)
 
     def _tell_states(self, stored: Stored) -> None:

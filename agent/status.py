@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psycopg
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -18,15 +17,17 @@ from sqlalchemy.engine import make_url
 from agent.comparison import STATES
 from agent.config import Settings
 from agent.connectors.postgres import catalogue
-from agent.connectors.postgres.session import connect
+from agent.connectors.postgres.session import connect, guarded
 from agent.connectors.postgres.slot import WaitedFor, waited_for
-from agent.errors import AgentError, Suspend
+from agent.errors import AgentError, Suspend, stored
 from agent.front.base import PAGES, Copy
 from agent.front.opening import open_reader
 from agent.front.reader import Reader
 from agent.front.sqlite_file import LOG_LARGE, beside, size
 from agent.health import asked
+from agent.last_end import LastEnd
 from agent.messages import mark, translate
+from agent.verdict import failing
 
 PATIENCE = 2.0  # seconds for each peer
 T = TypeVar("T")
@@ -44,7 +45,8 @@ _HEADINGS = (
 def collect(settings: Settings) -> dict[str, Any]:
     """Everything `status` knows, as plain data: times as ISO 8601 in UTC, lags in seconds, None where there is nothing.
 
-    Raises FrontUnreachable, FrontDamaged and NotInitialised; a source or service that does not answer is part of the answer.
+    Raises the errors of a front end that cannot be read (`without_front` tells the rest then) and NotInitialised; a source or
+    service that does not answer is part of the answer.
     """
     reader = open_reader(settings)
     try:
@@ -68,7 +70,7 @@ def collect(settings: Settings) -> dict[str, Any]:
     lag = _lag(now, identity.position_time_us)
     return {
         "agent": settings.agent,
-        "service": _service(settings),
+        **without_front(settings),
         "position": identity.position,
         "last_commit": _moment(identity.position_time_us),
         "lag_seconds": lag,
@@ -90,6 +92,38 @@ def collect(settings: Settings) -> dict[str, Any]:
             for name in (resource.name for resource in settings.resource)
         ],
     }
+
+
+def without_front(settings: Settings) -> dict[str, Any]:
+    """What is known of the service also where the front end cannot be read: how its stages are, or how it ended."""
+    answer = asked(settings.service.listen, settings.agent, PATIENCE)
+    if answer is None:
+        service = {"running": False, "ready": False, "checks": {}}
+        return {"service": service, "stages": {}, "ended": _ended(settings)}
+    stages = {name: _stage(stage) for name, stage in answer.get("stages", {}).items()}
+    service = {"running": True, "ready": answer["ok"], "checks": answer["checks"]}
+    return {"service": service, "stages": stages, "ended": None}
+
+
+def _ended(settings: Settings) -> dict[str, Any] | None:
+    """What ended the service, if it did not end cleanly."""
+    end = LastEnd(settings.directory).read()
+    if end is None:
+        return None
+    return {"stage": end.stage, "time": _moment(int(end.time * 1e6)), **_told(end.error)}
+
+
+def _stage(stage: dict[str, Any]) -> dict[str, Any]:
+    """A stage as the service tells it, with its error in the user's language."""
+    if stage["ok"]:
+        return {"ok": True}
+    error = stored(stage["code"], stage["values"])
+    return {"ok": False, "since": stage["since"], "attempts": stage["attempts"], **_told(error)}
+
+
+def _told(error: AgentError) -> dict[str, str]:
+    """An error as every part of the status has it, in the user's language."""
+    return {"code": error.code, "reason": error.text(), "hint": error.advice()}
 
 
 def _table(
@@ -154,7 +188,8 @@ def _bytes_waiting(reader: Reader, batch: int) -> int:
 def _source(settings: Settings, horizon: int) -> dict[str, Any]:
     """The slot as the business database has it, and the transactions a copy waits for; `reachable` false when it gives no answer in time."""
     answer = _in_time(lambda: _slot(settings, horizon))
-    if answer is None:
+    if answer is None or isinstance(answer, AgentError):
+        nothing = {"code": None, "reason": None, "hint": None}
         return {
             "reachable": False,
             "slot": settings.slot,
@@ -162,9 +197,13 @@ def _source(settings: Settings, horizon: int) -> dict[str, Any]:
             "active": None,
             "lag_bytes": None,
             "waits": [],
+            **(nothing if answer is None else _told(answer)),
         }
     lag, waits = answer
     found = {
+        "code": None,
+        "reason": None,
+        "hint": None,
         "exists": bool(lag),
         "active": lag[1] if lag else False,
         "lag_bytes": lag[0] if lag else None,
@@ -178,28 +217,22 @@ def _source(settings: Settings, horizon: int) -> dict[str, Any]:
 
 
 def _slot(settings: Settings, horizon: int) -> tuple[tuple[Any, ...], list[WaitedFor]]:
-    with connect(settings.source) as connection:
+    with guarded(settings.source), connect(settings.source) as connection:
         return catalogue.slot_lag(connection, settings.slot), waited_for(
             connection, horizon
         ) if horizon else []
 
 
-def _service(settings: Settings) -> dict[str, Any]:
-    """Whether `sync-agent run` is at work, by its own health endpoint."""
-    answer = asked(settings.service.listen, settings.agent, PATIENCE)
-    if answer is None:
-        return {"running": False, "ready": False, "checks": {}}
-    return {"running": True, "ready": answer["ok"], "checks": answer["checks"]}
-
-
-def _in_time(ask: Callable[[], T]) -> T | None:
-    """The answer, or None when there is none within PATIENCE; a peer that is frozen cannot hold us up."""
-    answers: list[T] = []
+def _in_time(ask: Callable[[], T]) -> T | AgentError | None:
+    """The answer, or what was in its way; None when there is neither within PATIENCE: a peer that is frozen cannot hold us up."""
+    answers: list[T | AgentError] = []
 
     def asking() -> None:
         try:
             answers.append(ask())
-        except (OSError, ValueError, psycopg.Error, AgentError):
+        except AgentError as error:
+            answers.append(error)
+        except (OSError, ValueError):
             return
 
     thread = threading.Thread(target=asking, daemon=True)
@@ -245,8 +278,26 @@ def render(status: dict[str, Any]) -> Group:
             Text(line)
             for line in [*_copies(status), *_withheld(status), *_refused(status), *_lines(status)]
         ),
+        *trouble(status),
         *_suspended(status),
     )
+
+
+def trouble(status: dict[str, Any]) -> list[Text]:
+    """What stages of the service fail with, or what has ended it."""
+    found = []
+    for stage, told in failing(status):
+        text = mark("{stage} has failed {attempts} times in a row, since {time}")
+        values = {"attempts": f"{told['attempts']:,}", "time": _local(told["since"])}
+        found.append((translate(text, stage=stage, **values), told))
+    ended = status["ended"]
+    if ended is not None:
+        text = mark("the service ended at {time}")
+        found.append((translate(text, time=_local(ended["time"])), ended))
+    return [
+        Text(f"{heading}\n{told['code']}: {told['reason']}\n  → {told['hint']}", style="red")
+        for heading, told in found
+    ]
 
 
 def _copies(status: dict[str, Any]) -> list[str]:
@@ -338,10 +389,14 @@ def _service_text(service: dict[str, Any]) -> str:
     if service["ready"]:
         return translate(mark("running, everything connected"))
     away = ", ".join(name for name, check in service["checks"].items() if not check["ok"])
+    if not away:
+        return translate(mark("running, but it does not get on"))
     return translate(mark("running, not connected: {peers}"), peers=away)
 
 
 def _source_text(source: dict[str, Any]) -> str:
+    if source["code"]:
+        return f"{source['code']}: {source['reason']}\n  → {source['hint']}"
     if not source["reachable"]:
         return translate(mark("no answer within {seconds} s"), seconds=f"{PATIENCE:g}")
     if not source["exists"]:

@@ -11,9 +11,13 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
+from typing import Any
 
 from agent import failpoints
 from agent.control import CONTROL_FD, NONCE, WAKE_FD
+from agent.errors import EX_CONFIG, EX_TEMPFAIL, AgentError
+from agent.last_end import LastEnd
+from agent.messages import Phrase, phrase, plain
 from agent.metrics import ERRORS, RESTARTS, Metrics
 from agent.restarts import End, Kill, Restarts, Start
 
@@ -34,6 +38,7 @@ class Supervisor:
         nonce: str,
         metrics: Metrics,
         restarts: Restarts,
+        last_end: LastEnd | None = None,
     ) -> None:
         self._commands, self._nonce, self._metrics, self._restarts = (
             commands,
@@ -41,6 +46,10 @@ class Supervisor:
             metrics,
             restarts,
         )
+        self._last_end = last_end
+        self._halted = ""  # the stage that ends the service
+        self._at_work: set[str] = set()  # stages that have made progress
+        self._silent: set[str] = set()  # stages that were killed for want of a sign of life
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._sockets: dict[str, socket.socket] = {}
         self._received: dict[str, bytes] = {}
@@ -60,6 +69,8 @@ class Supervisor:
             self._restarts.begin(time.monotonic())
             while self._exit_code is None:
                 self._turn()
+        if self._exit_code == 0 and self._all_work:
+            self._forget()
         _log.info("service_ended status=%d", self._exit_code)
         return self._exit_code
 
@@ -74,6 +85,8 @@ class Supervisor:
                         "child_signalled stage=%s signal=%s reason=%s", stage, number.name, reason
                     )
                     self._children[stage].send_signal(number)
+                    if reason == "silent":
+                        self._silent.add(stage)
                 case End(code):
                     self._exit_code = code
                     return
@@ -143,16 +156,48 @@ class Supervisor:
         for line in lines:
             self._message(stage, json.loads(line))
 
-    def _message(self, stage: str, message: dict[str, dict[str, float]]) -> None:
+    def _message(self, stage: str, message: dict[str, Any]) -> None:
         self._restarts.beat(stage, time.monotonic())
-        if "ready" in message:
-            self._restarts.ready(stage, time.monotonic())
-            _log.info("child_ready stage=%s", stage)
-            return
+        match message:
+            case {"ready": _}:
+                self._restarts.ready(stage, time.monotonic())
+                _log.info("child_ready stage=%s", stage)
+            case {"failed": {"code": str(code), "values": dict(values)}}:
+                self._metrics.failed(stage, code, values)
+            case {"well": _}:
+                self._well(stage)
+            case _:
+                self._beat(stage, message)
+
+    def _beat(self, stage: str, message: dict[str, Any]) -> None:
         try:
-            self._metrics.beat(message["gauges"], message["counters"], message["observations"])  # type: ignore[arg-type]
+            self._metrics.beat(message["gauges"], message["counters"], message["observations"])
         except (KeyError, ValueError) as error:
             _log.warning("metric_unknown stage=%s name=%s", stage, error)
+
+    def _well(self, stage: str) -> None:
+        """A stage has made progress; when both have, what ended the service before is past."""
+        over = self._metrics.well(stage)
+        if over is not None:
+            _log.info(
+                "stage_well stage=%s code=%s attempts=%d seconds=%d",
+                stage,
+                over.error.code,
+                over.attempts,
+                time.time() - over.since,
+            )
+        if stage not in self._at_work:
+            self._at_work.add(stage)
+            if self._all_work:
+                self._forget()
+
+    @property
+    def _all_work(self) -> bool:
+        return self._at_work == self._commands.keys()
+
+    def _forget(self) -> None:
+        if self._last_end is not None:
+            self._last_end.forget()
 
     def _reap(self) -> None:
         for stage, child in list(self._children.items()):
@@ -163,8 +208,7 @@ class Supervisor:
             del self._children[stage]
             self._sockets.pop(stage).close()
             self._metrics.gone(stage)
-            if status not in (0, 75, 78):
-                self._metrics.count(f"{ERRORS}/{stage}/INTERNAL")
+            self._judge(stage, status)
             _log.log(
                 logging.INFO if status == 0 else logging.WARNING,
                 "child_ended stage=%s pid=%d status=%d",
@@ -173,6 +217,35 @@ class Supervisor:
                 status,
             )
             self._restarts.ended(stage, status, time.monotonic())
+
+    def _judge(self, stage: str, status: int) -> None:
+        """What the end of a child means for its stage, and for whoever asks why the service has ended."""
+        if status == 0:
+            return
+        if status not in (EX_CONFIG, EX_TEMPFAIL):
+            self._metrics.count(f"{ERRORS}/{stage}/{AgentError.code}")
+            self._metrics.failed(
+                stage, AgentError.code, {"detail": plain(self._how(stage, status))}
+            )
+        elif not self._halted:
+            self._halted = stage
+            failure = self._metrics.failures[stage]
+            error = failure.error if failure else AgentError(detail=self._how(stage, status))
+            if self._last_end is not None:
+                self._last_end.note(stage, error)
+        self._silent.discard(stage)
+
+    def _how(self, stage: str, status: int) -> Phrase:
+        """How a child ended."""
+        if stage in self._silent:
+            return phrase("the process {stage} gave no sign of life and was killed", stage=stage)
+        if status < 0:
+            number = -status
+            name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
+            return phrase("the process {stage} was ended by {signal}", stage=stage, signal=name)
+        return phrase(
+            "the process {stage} ended with exit status {status}", stage=stage, status=status
+        )
 
     def _receive_rest(self, stage: str) -> None:
         while self._sockets[stage].fileno() in self._selector.get_map():

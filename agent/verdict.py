@@ -20,11 +20,15 @@ _WORDS = {
 }
 LATE = 60.0  # seconds behind; heartbeats move the position every 10 s, even where nobody writes
 STANDS = 600.0
+STAGES = {"capture": mark("the capture process"), "publish": mark("the publisher")}
 _NAMED = 5  # troubles that the one line names
 
 
 class Problem(NamedTuple):
-    """One trouble. `resource` is None where it concerns the whole agent; `error` is the code of a suspended table."""
+    """One trouble. `resource` is None where it concerns the whole agent.
+
+    `error` is the code of a suspended table, of what a stage fails with, or of what ended the service.
+    """
 
     code: str
     level: Level
@@ -41,9 +45,19 @@ def problems(status: Mapping[str, Any]) -> list[Problem]:
     return sorted(found, key=lambda problem: -EXIT_CODES[problem.level])
 
 
-def unknown(cause: AgentError) -> Problem:
-    """The one trouble of an agent whose state cannot be read."""
-    return Problem(cause.code, "unknown", cause.text())
+def unknown(cause: AgentError, status: Mapping[str, Any]) -> list[Problem]:
+    """The troubles of an agent whose state cannot be read; `status` holds what is known all the same, nothing at the least."""
+    found = [Problem(cause.code, "unknown", cause.text())]
+    if status:
+        found += [problem for problem in _service(status) if problem.error is not None]
+    return found
+
+
+def failing(status: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The stages that fail, as users call them, and what the service says of each."""
+    for name, stage in status.get("stages", {}).items():
+        if not stage["ok"]:
+            yield translate(STAGES.get(name, name)), stage
 
 
 def level(found: list[Problem]) -> Level:
@@ -76,16 +90,27 @@ def plain(found: list[Problem]) -> dict[str, Any]:
 
 def _service(status: Mapping[str, Any]) -> Iterator[Problem]:
     service = status["service"]
+    ended = status.get("ended")
+    if not service["running"] and ended:
+        text = mark("the service does not run: it has ended with {code}: {reason}")
+        told = translate(text, code=ended["code"], reason=ended["reason"])
+        yield Problem("SERVICE_NOT_RUNNING", "critical", told, error=ended["code"])
+        return
     if not service["running"]:
         yield Problem(
             "SERVICE_NOT_RUNNING", "critical", translate(mark("the service does not run"))
         )
         return
+    for name, stage in failing(status):
+        text = mark("{stage} has failed {attempts} times in a row: {code}: {reason}")
+        values = {key: stage[key] for key in ("attempts", "code", "reason")}
+        told = translate(text, stage=name, **values)
+        yield Problem("STAGE_FAILING", "critical", told, error=stage["code"])
     away = [name for name, peer in service["checks"].items() if not peer["ok"]]
     if away:
         text = mark("the service runs, but is not connected: {peers}")
         yield Problem("NOT_CONNECTED", "critical", translate(text, peers=", ".join(away)))
-    elif not service["ready"]:
+    elif not service["ready"] and not any(failing(status)):
         yield Problem(
             "NOT_READY", "critical", translate(mark("the service runs, but is not ready"))
         )
@@ -93,7 +118,9 @@ def _service(status: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _source(status: Mapping[str, Any]) -> Iterator[Problem]:
     source = status["source"]
-    if not source["reachable"]:
+    if source.get("code"):
+        yield Problem(source["code"], "warning", source["reason"])
+    elif not source["reachable"]:
         text = mark("the business database does not answer `status`")
         yield Problem("SOURCE_SILENT", "warning", translate(text))
     elif not source["exists"]:

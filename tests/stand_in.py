@@ -11,6 +11,8 @@ from pathlib import Path
 from prometheus_client import generate_latest
 
 from agent.control import Control
+from agent.errors import SlotMissing
+from agent.last_end import LastEnd
 from agent.metrics import Metrics
 from agent.restarts import Restarts
 from agent.supervisor import Supervisor
@@ -24,7 +26,7 @@ def supervisor(folder: Path, capture: str, publish: str, silence: str, grace: st
     command = [sys.executable, "-m", "tests.stand_in", "child", str(folder)]
     commands = {stage: [*command, stage, behaviour] for stage, behaviour in behaviours.items()}
     restarts = Restarts(list(commands), silence=float(silence), grace=float(grace))
-    code = Supervisor(commands, "nonce-1", metrics, restarts).run()
+    code = Supervisor(commands, "nonce-1", metrics, restarts, LastEnd(folder)).run()
     (folder / "metrics").write_bytes(generate_latest(metrics.registry))
     return code
 
@@ -45,6 +47,7 @@ def _steady(folder: Path, control: Control) -> int:
     control.beat(
         {f"agent_connected/{peer}": 1}, {("agent_events_total", "captured", "person", "c"): 1}
     )
+    control.went_well()
     while not control.stopping():
         control.wake()
         control.wait(0.1)
@@ -82,6 +85,21 @@ def _unknown_metric(folder: Path, control: Control) -> int:
     return _steady(folder, control)
 
 
+def _crashes_then_works(folder: Path, control: Control) -> int:
+    """Dies once by a signal and once otherwise, makes progress, and meets what needs a person."""
+    control.ready()
+    lives = len((folder / f"{control.stage}.pids").read_text().split())
+    if lives == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if lives == 2:
+        return 1
+    control.went_well()
+    while not (folder / "halt").exists():
+        control.wait(0.05)
+    control.failed(SlotMissing(slot="s", position="0/1"))
+    return 78
+
+
 def _exits(code: int) -> Callable[[Path, Control], int]:
     def behave(folder: Path, control: Control) -> int:
         control.ready()
@@ -95,6 +113,7 @@ BEHAVIOURS: dict[str, Callable[[Path, Control], int]] = {
     "waking": _waking,
     "stubborn": _stubborn,
     "silent": _silent,
+    "crashes-then-works": _crashes_then_works,
     "unknown-metric": _unknown_metric,
     "exits-0": _exits(0),
     "exits-1": _exits(1),

@@ -14,14 +14,17 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 from sqlalchemy import create_engine, insert
+from sqlalchemy.engine import make_url
 
 from agent import __version__, app, comparison, status, verdict
 from agent.cli import execute
 from agent.config import Settings, load
-from agent.errors import AnotherAgent, FrontUnreachable
+from agent.errors import AnotherAgent, LoginRefused, NotInitialised, SlotAdvanced
 from agent.front.schema import AgentTables
 from agent.health import HealthServer
-from agent.metrics import CONNECTED, Metrics
+from agent.last_end import LastEnd
+from agent.messages import phrase
+from agent.metrics import CONNECTED, PEERS, Metrics
 from agent.requests import Answer
 from tests.services.processes import free_port
 from tests.test_config import SMALL
@@ -409,15 +412,15 @@ def test_status_as_json(front: Settings, config: Path, capsys: pytest.CaptureFix
     assert answer["last_commit"] == "2023-11-14T22:13:20.000+00:00"
     assert answer["outbox"] == {"events": 10, "bytes": 5, "oldest": "2023-11-14T22:13:20.000+00:00"}
     assert (answer["published"]["number"], answer["published"]["of"]) == (40, 50)
-    assert answer["source"] == {
-        "reachable": False,
-        "slot": "sync_agent_tax",
-        "exists": None,
-        "active": None,
-        "lag_bytes": None,
-        "waits": [],
-    }
+    source = answer["source"]
+    assert (source["reachable"], source["slot"], source["exists"]) == (
+        False,
+        "sync_agent_tax",
+        None,
+    )
+    assert source["code"] == "SOURCE_UNREACHABLE"
     assert answer["service"] == {"running": False, "ready": False, "checks": {}}
+    assert (answer["stages"], answer["ended"]) == ({}, None)
 
 
 def test_status_as_a_table(
@@ -435,7 +438,7 @@ def test_status_as_a_table(
         "ROW_REFUSED: permit：前置库表 permit 拒绝了一行：too wide",
         "→ 请使",
         "待发 10 个事件，5 字节",
-        "2 秒内没有响应",
+        "业务库：SOURCE_UNREACHABLE: 业务库（127.0.0.1:1/business）没有响应",
         "服务：未运行",
     ):
         assert text in out
@@ -462,6 +465,79 @@ def test_status_of_a_running_service(front: Settings) -> None:
             assert ("running, everything connected" in shown(status.collect(settings))) is running
 
 
+def failed(metrics: Metrics) -> None:
+    """Two attempts of capture's fail."""
+    error = LoginRefused(peer=phrase("the business database"), user="sync", reason="no")
+    for _ in range(2):
+        metrics.failed("capture", error.code, error.plain_values())
+
+
+def test_status_says_what_a_stage_fails_with(
+    front: Settings, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Everything is connected, and yet it does not get on; also where the front end cannot be read, and for monitors."""
+    metrics = Metrics([])
+    for peer in PEERS:
+        metrics.gauge(f"{CONNECTED}/{peer}", 1)
+    with HealthServer("127.0.0.1:0", "tax", metrics) as server:
+        config.write_text(config.read_text().replace('127.0.0.1:1"', f'127.0.0.1:{server.port}"'))
+        assert run(capsys, config, "status", "--json")[0] == 2  # for its suspended table
+        failed(metrics)
+        code, out, _ = run(capsys, config, "status")
+        assert code == 2
+        assert "service: running, but it does not get on" in out
+        assert "the capture process has failed 2 times in a row, since 20" in out
+        assert (
+            "\nLOGIN_REFUSED: the business database refused the login of sync: no\n  → Put" in out
+        )
+        line = "the capture process has failed 2 times in a row: LOGIN_REFUSED: the business"
+        assert line in out.splitlines()[-1]
+        answer = json.loads(run(capsys, config, "status", "--json")[1])
+        stage = answer["stages"]["capture"]
+        assert (stage["ok"], stage["code"], stage["attempts"]) == (False, "LOGIN_REFUSED", 2)
+        assert answer["stages"]["publish"] == {"ok": True}
+        assert ("STAGE_FAILING", "LOGIN_REFUSED") in {
+            (problem["code"], problem["error"]) for problem in answer["problems"]
+        }
+        Path(str(make_url(front.front_url).database)).unlink()
+        code, out, err = run(capsys, config, "status")
+        assert (code, err.splitlines()[0].split(":")[0]) == (3, "NOT_INITIALISED")
+        assert "\nLOGIN_REFUSED: the business database refused" in out
+        code, out, _ = run(capsys, config, "status", "--summary")
+        assert (code, out.count("\n")) == (3, 1)
+        assert line in out
+        metrics.well("capture")
+        assert "LOGIN_REFUSED" not in run(capsys, config, "status")[1]
+
+
+@pytest.mark.parametrize(
+    ("lang", "said"), [("en", "the service ended at 20"), ("zh_CN", "服务已于 20")]
+)
+def test_status_says_why_the_service_has_ended(
+    front: Settings,
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    lang: str,
+    said: str,
+) -> None:
+    """As long as it does not work again, and also where the front end cannot be read."""
+    monkeypatch.setenv("SYNC_AGENT_LANG", lang)
+    error = SlotAdvanced(slot="s", confirmed="0/9", position="0/8")
+    LastEnd(front.directory).note("capture", error)
+    for _ in range(2):
+        code, out, err = run(capsys, config, "status")
+        for part in (said, f"SLOT_ADVANCED: {error.text()}", f"  → {error.advice()}"):
+            assert part in out
+        answer = json.loads(run(capsys, config, "status", "--json")[1])
+        assert (answer["ended"]["code"], answer["ended"]["stage"]) == ("SLOT_ADVANCED", "capture")
+        assert "SLOT_ADVANCED" in run(capsys, config, "status", "--summary")[1]
+        Path(str(make_url(front.front_url).database)).unlink(missing_ok=True)
+    assert (code, err.splitlines()[0].split(":")[0]) == (3, "NOT_INITIALISED")
+    LastEnd(front.directory).forget()
+    assert "SLOT_ADVANCED" not in run(capsys, config, "status")[1]
+
+
 @pytest.mark.parametrize(
     ("slot", "expected"),
     [
@@ -479,7 +555,7 @@ def test_status_of_the_slot(
 def test_status_before_init(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, config, "status")
     assert (code, out) == (3, "")
-    assert err.startswith(FrontUnreachable.code)
+    assert err.startswith(f"{NotInitialised.code}: ")
 
 
 # ---- the exit code of status, for monitoring ----
@@ -578,7 +654,7 @@ def test_what_cannot_be_read_is_unknown(
     code, out, err = run(capsys, config, "status", "--json")
     answer = json.loads(out)
     assert (code, answer["level"], answer["exit_code"]) == (3, "unknown", 3)
-    assert [problem["code"] for problem in answer["problems"]] == ["FRONT_UNREACHABLE"]
+    assert [problem["code"] for problem in answer["problems"]] == ["NOT_INITIALISED"]
     code, out, err = run(capsys, config.with_name("none.toml"), "status", "--summary")
     assert (code, out.count("\n")) == (3, 1)
     assert out.startswith("UNKNOWN: ")

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from datetime import datetime
 
 import pytest
 from prometheus_client import generate_latest
@@ -57,6 +58,7 @@ def test_every_known_label_set_is_there_at_zero(metrics: Metrics) -> None:
         "agent_snapshot_running 0.0",
         'agent_snapshot_rows_total{table="permit"} 0.0',
         'agent_snapshot_estimated_rows{table="person"} 0.0',
+        'agent_stage_failing_since_timestamp_seconds{stage="publish"} 0.0',
         "agent_source_lag_bytes 0.0",
         "agent_outbox_events 0.0",
         "agent_outbox_oldest_timestamp_seconds 0.0",
@@ -116,6 +118,43 @@ def test_connections_remember_since_when(metrics: Metrics) -> None:
     assert metrics.connections["kafka"] == (True, since)
     metrics.gone("publish")
     assert not metrics.connections["kafka"].connected
+
+
+def test_a_stage_that_fails_is_told_from_the_first_attempt_on(
+    server: HealthServer, metrics: Metrics
+) -> None:
+    for peer in names.PEERS:
+        metrics.gauge(f"{names.CONNECTED}/{peer}", 1)
+    assert get(server, "/-/ready")[0] == 200
+    began = time.time()
+    metrics.failed("capture", "FRONT_BUSY", {"reason": "locked"})
+    metrics.failed("capture", "FRONT_BUSY", {"reason": "disk full"})
+    assert 'agent_stage_error_info{code="FRONT_BUSY",stage="capture"} 1.0' in text(metrics)
+    metrics.failed(
+        "capture", "LOGIN_REFUSED", {"peer": "the front end", "user": "sync", "reason": "no"}
+    )
+    status, body = get(server, "/-/ready")
+    answer = json.loads(body)
+    stage = answer["stages"]["capture"]
+    assert (status, answer["ok"], stage["ok"], stage["attempts"]) == (503, False, False, 3)
+    assert stage["code"] == "LOGIN_REFUSED"
+    assert stage["reason"] == "the front end refused the login of sync: no"
+    assert stage["hint"].startswith("Put the right password")
+    assert began - 1 <= datetime.fromisoformat(stage["since"]).timestamp() <= time.time()
+    assert answer["stages"]["publish"] == {"ok": True}
+    page = text(metrics)
+    assert 'agent_stage_error_info{code="LOGIN_REFUSED",stage="capture"} 1.0' in page
+    assert "FRONT_BUSY" not in re.sub("agent_errors_.*", "", page)
+    (since,) = re.findall(f'^{names.FAILING_SINCE}{{stage="capture"}} (.*)$', page, re.MULTILINE)
+    assert began - 1 <= float(since) <= time.time()
+    over = metrics.well("capture")
+    assert over is not None
+    assert over.attempts == 3
+    assert metrics.well("capture") is None
+    assert get(server, "/-/ready")[0] == 200
+    page = text(metrics)
+    assert f'{names.FAILING_SINCE}{{stage="capture"}} 0.0' in page
+    assert f"\n{names.STAGE_ERROR}{{" not in page
 
 
 def test_metrics_page(server: HealthServer, metrics: Metrics) -> None:

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from agent.control import CONTROL_FD, NONCE, WAKE_FD, Control
-from agent.errors import KafkaUnreachable, LoginRefused
+from agent.errors import KafkaUnreachable, LoginRefused, SlotMissing
+from agent.last_end import LastEnd
+from agent.messages import phrase
 from agent.restarts import End, Kill, Restarts, Start
 from tests.waiting import PATIENCE, eventually
 
@@ -185,6 +187,22 @@ def test_child_that_ends_by_itself_is_started_again_and_again(run: Run, behaviou
     service = run(behaviour)
     eventually(lambda: len(service.pids("capture")) >= 3, 20, "the third attempt")
     assert service.end()[0] == 0
+
+
+def test_a_child_that_crashes_is_a_failure_until_there_is_progress(
+    run: Run, tmp_path: Path
+) -> None:
+    """Also of the process that follows it; how it ended is told, and the halt at the end is kept for `status`."""
+    LastEnd(tmp_path).note("publish", SlotMissing(slot="s", position="0/1"))
+    service = run("crashes-then-works")
+    service.log_has("stage_well stage=capture code=INTERNAL attempts=2")
+    eventually(lambda: LastEnd(tmp_path).read() is None, what="the former end is past")
+    (tmp_path / "halt").touch()
+    assert service.process.wait(20) == 78
+    end = LastEnd(tmp_path).read()
+    assert end is not None
+    assert (end.stage, end.error.code) == ("capture", "SLOT_MISSING")
+    assert service.metric('agent_stage_error_info{code="SLOT_MISSING",stage="capture"} 1.0')
 
 
 def test_deaf_children_are_killed_when_their_grace_is_over(run: Run) -> None:
@@ -444,13 +462,38 @@ def test_retry_counts_backs_off_and_begins_anew(
         waits.append(control._wait)
     assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 3.0, 3.0]
     assert control.counters["agent_errors_total", "publish", "KAFKA_UNREACHABLE"] == 8
-    assert [record.getMessage() for record in caplog.records] == [
-        "retry stage=publish code=KAFKA_UNREACHABLE error=Kafka at 127.0.0.1:1 does not answer: refused"
-    ]
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(
+        "retry stage=publish code=KAFKA_UNREACHABLE error=Kafka at 127.0.0.1:1 does not answer: refused next=Run"
+    )
+    refused = LoginRefused(peer="Kafka", user="u", reason="no")
+    for another in (refused, error, refused, error):  # each is told once, as soon as it comes
+        control.retry(another)
+    codes = [record.getMessage().split()[2] for record in caplog.records]
+    assert codes == ["code=KAFKA_UNREACHABLE", "code=LOGIN_REFUSED"]
     control.went_well()
-    control.retry(LoginRefused(peer="Kafka", user="u", reason="no"))
+    control.retry(refused)
     assert control._wait == 5.0
+    assert len(caplog.records) == 3
     control.close()
+
+
+def test_each_failed_attempt_and_the_progress_after_it_are_told_at_once(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the next beat takes; progress is told once, and again by a process that was started anew."""
+    monkeypatch.setattr("random.uniform", lambda low, high: 0.0)
+    error = KafkaUnreachable(address="127.0.0.1:1", reason=phrase("connection refused"))
+    line.control.beat()
+    line.received()
+    line.control.went_well()
+    line.control.went_well()
+    line.control.retry(error)
+    line.control.retry(error)
+    line.control.went_well()
+    told = [message for message in line.messages() if "beat" not in message]
+    failed = {"failed": {"code": error.code, "values": error.plain_values()}}
+    assert told == [{"well": True}, failed, failed, {"well": True}]
 
 
 def test_control_is_inherited_only_from_a_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:

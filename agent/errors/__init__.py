@@ -136,6 +136,8 @@ __all__ = [
 
 def stored(code: str, values: dict[str, object]) -> AgentError:
     """The error that was stored as code and values, so that it can be told in the reader's language."""
+    if code == AgentError.code:
+        return AgentError(**values)
     kinds: list[type[AgentError]] = [AgentError]
     for kind in kinds:
         kinds.extend(kind.__subclasses__())

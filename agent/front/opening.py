@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from agent.config import Settings
-from agent.errors import FrontDamaged, FrontUnreachable
+from agent.errors import FrontDamaged, FrontUnreachable, NotInitialised
 from agent.files import is_there, refused
 from agent.front.reader import Reader
 from agent.front.store import SqlFront
@@ -59,8 +59,9 @@ def front_of(settings: Settings) -> SqlFront:
 
 
 def open_reader(settings: Settings) -> Reader:
-    """The front end for reading, beside the writer. Raises FileRefused, FrontUnreachable (no such SQLite file), FrontDamaged, FrontUnfit."""
-    return Reader(_reading_engine(settings), settings.agent)
+    """The front end for reading, beside the writer. Raises FileRefused, NotInitialised (no such SQLite file), FrontDamaged, FrontUnfit."""
+    told = front_of(settings).error
+    return Reader(_reading_engine(settings), settings.agent, lambda cause: told(cause, None))
 
 
 def _reading_engine(settings: Settings) -> Engine:
@@ -72,8 +73,8 @@ def _reading_engine(settings: Settings) -> Engine:
 
             path = Path(url.database or "")
             if not is_there(path):
-                missing = phrase("{database} does not exist", database=path)
-                raise refused(path) or FrontUnreachable(reason=missing)
+                missing = phrase("the front end's file {database}", database=path)
+                raise refused(path) or NotInitialised(what=missing)
             if noted := noted_damage(path):
                 raise FrontDamaged(reason=noted)
             return sqlite_engine(settings.front_url, wait).execution_options(reader=True)

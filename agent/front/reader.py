@@ -4,7 +4,7 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -65,12 +65,19 @@ class Backlog(NamedTuple):
 class Reader:
     """Reads the front end beside the capture process. Every method is its own short transaction.
 
-    Raises FrontDamaged and FrontUnreachable for errors of the database, NotInitialised where `init --apply` has not come to its end.
+    Raises FrontDamaged and what `told` makes of other errors of the database (FrontUnreachable, FrontBusy, LoginRefused ...),
+    NotInitialised where `init --apply` has not come to its end.
     """
 
-    def __init__(self, engine: Engine, agent: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        agent: str,
+        told: Callable[[BaseException], AgentError] | None = None,
+    ) -> None:
         self.engine = engine
         self.agent = agent
+        self._told = told
         self._own: AgentTables | None = None
 
     @property
@@ -100,12 +107,14 @@ class Reader:
             raise self.error(error) from None
 
     def error(self, error: Exception) -> AgentError:
-        """Our error for the driver's: damage is named and, beside a SQLite file, noted; all else is a database that does not answer."""
+        """Our error for the driver's: damage is named and, beside a SQLite file, noted; all else as the writer would tell it."""
         cause = getattr(error, "orig", None) or error
         sqlite = self.engine.dialect.name == "sqlite"
         if sqlite and (found := unusable(Path(self.engine.url.database or ""), cause)):
             return found
         damaged = damage(cause)
+        if not damaged and self._told is not None:
+            return self._told(cause)
         if not damaged:
             return FrontUnreachable(reason=type(cause).__name__)
         if sqlite:
@@ -131,6 +140,8 @@ class Reader:
             self.own.state.c.position_time_us,
         )
         with self.connection() as connection:
+            if not inspect(connection).has_table(self.own.state.name):
+                raise NotInitialised(what=phrase("the agent's tables in the front end"))
             row = connection.execute(
                 select(*columns).where(self.own.state.c.initialised == 1)
             ).one_or_none()

@@ -11,7 +11,7 @@ from sqlalchemy import inspect
 from sqlalchemy.engine import make_url
 
 from agent.config import Settings
-from agent.errors import AgentError
+from agent.errors import AgentError, NotInitialised
 from agent.files import is_there, refused
 from agent.front.opening import front_of, open_front
 from agent.front.reader import Reader
@@ -48,6 +48,7 @@ class FrontCheck:
         if file is not None and not is_there(file) and not size(beside(file, "-wal")):
             text = mark("The front end {path} does not exist yet; init makes it")
             self.findings.append(ok("FRONT", text, path=file))
+            self.findings.append(_not_initialised(begun=False))
             return
         try:
             front = open_front(self._settings)
@@ -68,13 +69,7 @@ class FrontCheck:
         if state is not None and state["agent_name"] == self._settings.agent:
             self.agent_uuid = str(state["agent_uuid"])
         if state is None or not state["initialised"]:
-            self.findings.append(
-                warning(
-                    "NOT_INITIALISED",
-                    mark("This agent is not initialised yet"),
-                    "sync-agent init --apply",
-                )
-            )
+            self.findings.append(_not_initialised(begun=state is not None))
             return
         if (state["agent_name"], state["slot"]) != (self._settings.agent, self._settings.slot):
             message = mark("The front end belongs to agent {agent} with slot {slot}")
@@ -140,6 +135,16 @@ class FrontCheck:
         """Gives the connection back."""
         if self._front is not None:
             self._front.engine.dispose()
+
+
+def _not_initialised(begun: bool) -> Finding:
+    """The service cannot start before `init --apply` has come to its end."""
+    message = mark("This agent is not initialised: `init --apply` has not been run yet")
+    if begun:
+        message = mark(
+            "This agent is not initialised: `init --apply` broke off before its end, and goes on there when it is run again"
+        )
+    return error(NotInitialised.code, message, "sync-agent init --apply")
 
 
 def hazards(front: SqlFront, target: Target) -> list[Finding]:

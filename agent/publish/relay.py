@@ -172,7 +172,6 @@ class Relay:
             self.control.wait(IDLE_SECONDS)
         else:
             self.transaction()
-        self.control.went_well()
         self._unexpected = 0
         self.gauges.backlog(self.reader, self.state.number)
         now = time.monotonic()
@@ -180,6 +179,7 @@ class Relay:
             self._mark_at = now + MARK_SECONDS
         if now >= self._topics_at:
             self.look(now)
+        self.control.went_well()
 
     def look(self, now: float) -> None:
         """Sees whether the topics are still what they were; of one that is not, the state record says so at once."""

@@ -74,9 +74,10 @@ def stated(unit: Unit, table: str, **values: object) -> None:
 # ---- the whole
 
 
-def test_before_init_nothing_is_wrong_and_nothing_is_changed(any_unit: Unit) -> None:
+def test_before_init_nothing_else_is_wrong_and_nothing_is_changed(any_unit: Unit) -> None:
     findings = check(any_unit.settings)
-    assert wrong(findings) == set()
+    assert wrong(findings) == {"NOT_INITIALISED"}
+    assert find(findings, "NOT_INITIALISED", "error").fix == "sync-agent init --apply"
     areas = {
         "SOURCE_NETWORK",
         "SOURCE_LOGIN",
@@ -376,7 +377,7 @@ def test_a_front_end_that_belongs_to_another(unit: Unit) -> None:
 def test_a_run_of_init_that_did_not_end(unit: Unit) -> None:
     unit.initialise()
     stated(unit, "state", initialised=0)
-    find(check(unit.settings), "NOT_INITIALISED", "warning")
+    assert "broke off" in find(check(unit.settings), "NOT_INITIALISED", "error").message
 
 
 def test_tables_added_or_suspended(unit: Unit) -> None:

@@ -1,5 +1,6 @@
 """PostgreSQL as a source: joins connection, decoder and checks into the contract of `Source`."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -48,7 +49,7 @@ class PostgresSource:
         self._acknowledged = 0
         self._lag = 0
         self._looked_at = 0.0
-        self._beat_at = 0.0
+        self._beat_at = -math.inf
         self._busy_since: float | None = None
 
     def open(self, stored: Stored, front_silent_since: Callable[[], float | None]) -> None:
@@ -62,6 +63,9 @@ class PostgresSource:
             server = catalogue.server(self._replication, self._side, stored.slot)
             self._check(server, stored, sender_timeout)
             self._publication = self._published()
+        self._beat_at = (
+            -math.inf
+        )  # one at each opening: what comes back through the front end shows that all works
         self._partitions = None
         if self._side.info.server_version < FOLLOWS_SINCE:
             fingerprints = {
