@@ -19,6 +19,7 @@ from agent.front.sqlite_file import LOG_LARGE, beside, size
 from agent.front.store import SqlFront
 from agent.messages import mark, translate
 from agent.preflight.findings import Finding, error, failed, ok, warning
+from agent.preflight.left_behind import left_behind
 from agent.resource import Resource, Target
 
 _LITTLE, _LEAST = 5 << 30, 512 << 20  # bytes free: a word of warning, an error
@@ -40,7 +41,7 @@ class FrontCheck:
 
     def open(self) -> None:
         """Connects and reads the agent's state; a SQLite file that is not there yet is no error."""
-        file = _file(self._settings)
+        file = file_of(self._settings)
         if file is not None and (found := refused(file)):
             self.findings.append(failed(found))
             return
@@ -90,6 +91,7 @@ class FrontCheck:
         try:
             self._rows = Reader(front.engine, self._settings.agent).resources()
             self.findings += _resources(self._settings, self._rows)
+            self.findings += left_behind(self._settings, front)
         except AgentError as cause:
             self.findings.append(failed(cause))
 
@@ -176,18 +178,23 @@ def exists(front: SqlFront, target: Target) -> bool:
         return inspect(connection).has_table(target.table, schema=target.schema)
 
 
-def _file(settings: Settings) -> Path | None:
+def file_of(settings: Settings) -> Path | None:
     """The file of a SQLite front end."""
     url = make_url(settings.front_url)
     return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
 
 
 def _examine(front: SqlFront) -> None:
-    """Looks for damaged pages, where that is the agent's matter; a terminal shows that it takes its time. Raises FrontDamaged."""
+    """Looks for rights that every table takes, and for damaged pages, where that is the agent's matter. Raises FrontUnfit, FrontDamaged.
+
+    A terminal shows that it takes its time.
+    """
     front.alive = Waiting()
     with front.guarded():
         connection = front.engine.connect()
     with connection:
+        with front.guarded():
+            front.check_rights(connection)
         front.examine(connection)
 
 
@@ -222,7 +229,7 @@ def log_findings(file: Path | None) -> Iterator[Finding]:
 
 def _disk(settings: Settings) -> Iterator[Finding]:
     """Room where the SQLite front end lies, or will lie: rows and, while Kafka is away, the outbox grow there."""
-    file = _file(settings)
+    file = file_of(settings)
     if file is None:
         return
     folder = next((parent for parent in file.absolute().parents if parent.is_dir()), Path("/"))
