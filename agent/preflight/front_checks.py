@@ -112,12 +112,8 @@ class FrontCheck:
         if self._front is None:
             front_of(self._settings).check_names(target)
             return [self._missing(target)]
-        self._front.check_names(target)
-        self._front.refuse_taken(target)
-        if not exists(self._front, target):
-            self._front.check_room(target)
+        if not standing(self._front, target):
             return [self._missing(target)]
-        self._front.check(target)
         return hazards(self._front, target) or [
             ok(
                 "FRONT_TABLE",
@@ -172,8 +168,21 @@ def _resources(settings: Settings, rows: Mapping[str, Mapping[str, object]]) -> 
             )
 
 
-def exists(front: SqlFront, target: Target) -> bool:
-    """Whether the front-end table is there."""
+def standing(front: SqlFront, target: Target) -> bool:
+    """Whether the front-end table is there and fits; False where it is still to be made, and can be.
+
+    Raises FrontTableWrong, FrontTableTaken. Nothing is changed.
+    """
+    front.check_names(target)
+    front.refuse_taken(target)
+    if not _exists(front, target):
+        front.check_room(target)
+        return False
+    front.check(target)
+    return True
+
+
+def _exists(front: SqlFront, target: Target) -> bool:
     with front.guarded(target), front.engine.connect() as connection:
         return inspect(connection).has_table(target.table, schema=target.schema)
 

@@ -27,7 +27,7 @@ from agent.health import asked
 from agent.messages import mark, phrase, translate
 from agent.preflight import generations, plan, source_facts, source_init, topic_owners
 from agent.preflight.administrator import administrator
-from agent.preflight.front_checks import Waiting, exists, hazards
+from agent.preflight.front_checks import Waiting, hazards, standing
 from agent.preflight.left_behind import left_behind
 from agent.publish.topics import create_topics, existing, settled, write_first_state
 from agent.resource import Resource
@@ -206,13 +206,9 @@ def _identity(
 
 
 def _holds(front: SqlFront, resources: list[Resource]) -> None:
-    """Raises FrontTableWrong before anything is made in the front end."""
+    """Raises FrontTableWrong, FrontTableTaken before anything is made in the front end."""
     for resource in resources:
-        front.check_names(resource.target)
-        if exists(front, resource.target):
-            front.check(resource.target)
-        else:
-            front.check_room(resource.target)
+        standing(front, resource.target)
 
 
 def _front_tables(front: SqlFront, resources: list[Resource], tell: Tell) -> list[str]:

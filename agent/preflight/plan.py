@@ -16,9 +16,9 @@ from agent.messages import mark, system_reason, translate
 from agent.preflight import judgement, kafka_commands, source_facts, statements
 from agent.preflight.administrator import administrator
 from agent.preflight.findings import Finding, errors, failed, listing
-from agent.preflight.front_checks import exists, file_of
+from agent.preflight.front_checks import file_of, standing
 from agent.preflight.judgement import Judgement
-from agent.preflight.source_init import connected
+from agent.preflight.source_init import check_replication, connected
 from agent.publish.topics import describe, wanted
 
 Tell = Callable[[str], None]
@@ -48,8 +48,7 @@ def tell_plan(settings: Settings, admin_url: str | None, tell: Tell) -> None:
     wrong = errors(
         [*server, *(judged.tables if judged else []), *(judged.publication if judged else [])]
     )
-    if wrong:
-        tell(translate(mark("   to be repaired first:{findings}"), findings=listing(wrong)))
+    _repair(wrong, tell)
     text = mark("   replication slot {slot} (plugin pgoutput), made with the right REPLICATION")
     if slot:
         text = mark("   replication slot {slot}: there")
@@ -74,7 +73,10 @@ def _asked(settings: Settings, admin_url: str | None) -> _Source:
             if admin is not None:
                 return _said(settings, admin)
         with connected(settings) as side:
-            return _said(settings, side)
+            said = _said(settings, side)
+            if errors(said.judged.rights if said.judged else []):
+                return said
+            return said._replace(server=[*said.server, *check_replication(settings, side)])
     except AgentError as error:
         return _Source(None, [], False, error.text())
 
@@ -114,8 +116,17 @@ def _owner(settings: Settings, judged: Judgement | None) -> Iterator[str]:
 def _front(settings: Settings, judged: Judgement | None, tell: Tell) -> None:
     tell("\n" + translate(mark("2. Front end {url}; tables:"), url=settings.front_url))
     front = front_of(settings)
-    there = _tables_there(settings, front, tell)
-    _tell_own(front, there, tell)
+    try:
+        _front_tables(settings, front, judged, tell)
+    finally:
+        front.engine.dispose()
+
+
+def _front_tables(
+    settings: Settings, front: SqlFront, judged: Judgement | None, tell: Tell
+) -> None:
+    there = _own_there(settings, front, tell)
+    _tell_own(front, there or [], tell)
     if judged is None or errors(judged.tables):
         tell(
             translate(
@@ -126,11 +137,22 @@ def _front(settings: Settings, judged: Judgement | None, tell: Tell) -> None:
         )
         return
     for resource in judged.resources(settings):
-        if there and exists(front, resource.target):
-            tell(_there(resource.target.name))
+        try:
+            if there is not None and standing(front, resource.target):
+                tell(_there(resource.target.name))
+                continue
+        except AgentError as error:
+            _repair([failed(error)], tell)
             continue
         for line in f"{front.create_statement(resource.target)};".splitlines():
             tell(f"   {line}")
+
+
+def _repair(wrong: list[Finding], tell: Tell) -> None:
+    """Tells what `init --apply` would refuse."""
+    if wrong:
+        once = dict.fromkeys(wrong)
+        tell(translate(mark("   to be repaired first:{findings}"), findings=listing(once)))
 
 
 def _tell_own(front: SqlFront, there: Collection[str], tell: Tell) -> None:
@@ -146,11 +168,11 @@ def _there(names: str) -> str:
     return "   -- " + translate(mark("{names}: there"), names=names)
 
 
-def _tables_there(settings: Settings, front: SqlFront, tell: Tell) -> list[str]:
-    """The agent's own tables that are there; tells why a front end cannot be used, or reached yet. A SQLite file is not made."""
+def _own_there(settings: Settings, front: SqlFront, tell: Tell) -> list[str] | None:
+    """The agent's own tables that are there; None where the front end cannot be asked, and tells why. A SQLite file is not made."""
     file = file_of(settings)
     if file is not None and not is_there(file):
-        return []
+        return None
     try:
         front.engine = front.engine.execution_options(reader=True)
         front.stored_state()  # under which names its tables are, if they are
@@ -159,10 +181,8 @@ def _tables_there(settings: Settings, front: SqlFront, tell: Tell) -> list[str]:
             found = inspect(connection)
             return [name for name in front.own.metadata.tables if found.has_table(name)]
     except AgentError as error:
-        tell(
-            translate(mark("   to be repaired first:{findings}"), findings=listing([failed(error)]))
-        )
-        return []
+        _repair([failed(error)], tell)
+        return None
 
 
 def _reach(servers: Sequence[str]) -> None:

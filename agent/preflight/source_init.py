@@ -117,17 +117,17 @@ def judge_and_grant(
                 _run(admin, finding.fix.rstrip(";"), tell)
         judged = judgement.judge(settings, side)
     refuse(judged.rights)
-    _refuse_without_replication(settings, side)
+    refuse(check_replication(settings, side))
     return judged
 
 
-def _refuse_without_replication(settings: Settings, side: Connection) -> None:
-    """Raises InitRefused where no replication connection is to be had: the slot is made over one, after everything else."""
+def check_replication(settings: Settings, side: Connection) -> list[Finding]:
+    """Why no replication connection is to be had: the slot is made over one, after everything else."""
     try:
         with opened(settings.source, replication=True):
-            pass
+            return []
     except psycopg.Error as cause:
-        refuse([no_replication(str(cause), source_facts.server(side))])
+        return [no_replication(str(cause), source_facts.server(side))]
 
 
 def refuse_existing_slot(settings: Settings, side: Connection) -> None:

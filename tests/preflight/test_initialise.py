@@ -333,8 +333,12 @@ def test_a_front_table_that_does_not_fit_is_refused_before_the_slot(unit: Unit) 
     front = open_front(unit.settings)
     with front.engine.begin() as connection:
         connection.exec_driver_sql('create table "人员" (id integer primary key)')
-    with pytest.raises(FrontTableWrong):
+    with pytest.raises(FrontTableWrong) as wrong:
         unit.initialise()
+    assert 'ALTER TABLE "人员" ADD COLUMN "姓名" TEXT;' in str(wrong.value)
+    plan = "\n".join(unit.initialise(apply=False))
+    assert str(wrong.value) in plan
+    assert "CREATE TABLE" not in plan
     assert unit.slots() == 0
 
 
