@@ -264,6 +264,17 @@ def republish(settings: Settings, name: str, allow_deletes: bool) -> None:
     )
 
 
+def forget(settings: Settings, name: str, apply: bool) -> int:
+    """Tells what the front end still holds of what is no longer shared; with `apply` takes it away.
+
+    Returns 1 if something stays that its owner has to take away.
+    """
+    from agent.preflight import forgetting
+
+    _among([name], forgetting.known(settings))
+    return forgetting.forget(settings, name, apply, _console().out)
+
+
 def _done(answer: "requests.Answer") -> dict[str, Any]:
     """The report of what was asked. Raises RequestRefused where it could not be done."""
     from agent import comparison
@@ -278,11 +289,15 @@ def _done(answer: "requests.Answer") -> dict[str, Any]:
 def _resources(settings: Settings, names: Sequence[str]) -> list[str]:
     """The resources named, all if none is. Raises click's usage error for a name the configuration has not."""
     known = [resource.name for resource in settings.resource]
+    _among(names, known)
+    return list(names) or known
+
+
+def _among(names: Sequence[str], known: Sequence[str]) -> None:
     unknown = [name for name in names if name not in known]
     if unknown:
         text = mark("{names}: no such resource; the configuration has {known}")
         raise click.UsageError(translate(text, names=", ".join(unknown), known=", ".join(known)))
-    return list(names) or known
 
 
 def check(settings: Settings, as_json: bool, show_all: bool) -> int:

@@ -246,6 +246,19 @@ def republish(config: Path, resource: str, allow_deletes: bool) -> None:
 
 @commands.command(
     help=translate(
+        "Show what the front end still holds of a table or columns that are no longer shared; with --apply take it away. The service must be stopped."
+    )
+)
+@click.argument("resource")
+@click.option("--apply", is_flag=True, help=translate("Take it away."))
+@click.pass_obj
+def forget(config: Path, resource: str, apply: bool) -> int:
+    """Exit 1 if its owner has to take something away."""
+    return app.forget(_settings(config), resource, apply)
+
+
+@commands.command(
+    help=translate(
         "Go on after pg_upgrade, or after the front end was restored from a backup; every table is compared. The service must be stopped."
     )
 )

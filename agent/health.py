@@ -16,18 +16,19 @@ from typing import Any, Self
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from agent.errors import ListenRefused
+from agent.errors import AlreadyRunning, ListenRefused
 from agent.messages import system_reason
 from agent.metrics import Failure, Metrics
 
 LONGEST_TURN = 15.0  # seconds without a turn of the supervisor's loop before it counts as dead
+_PATIENCE = 2.0  # seconds for another service to say whose it is
 _Reply = tuple[HTTPStatus, str, bytes]
 
 
 class HealthServer:
     """Serves from its own thread between `with` and its end.
 
-    Raises ListenRefused when the address cannot be taken.
+    Raises ListenRefused when the address cannot be taken, AlreadyRunning when this agent's service has it.
     """
 
     def __init__(self, listen: str, agent: str, metrics: Metrics) -> None:
@@ -36,6 +37,8 @@ class HealthServer:
         try:
             self._server = _Server((host.strip("[]"), int(port)), self._pages())
         except (OSError, OverflowError) as error:
+            if asked(listen, agent, _PATIENCE) is not None:
+                raise AlreadyRunning(agent=agent, address=listen) from None
             raise ListenRefused(
                 address=listen,
                 reason=system_reason(error) if isinstance(error, OSError) else type(error).__name__,
@@ -166,7 +169,7 @@ def asked(listen: str, agent: str, patience: float) -> dict[str, Any] | None:
     try:
         connection.request("GET", "/-/ready")
         answer = json.loads(connection.getresponse().read())
-    except (OSError, ValueError, HTTPException):
+    except (OSError, OverflowError, ValueError, HTTPException):
         return None
     finally:
         connection.close()

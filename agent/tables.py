@@ -37,6 +37,7 @@ class Tables:
         for name in stored.resources.keys() - {resource.name for resource in settings.resource}:
             front.release(name)
             if stored.resources[name].state == "live":
+                log.warning("resource_removed resource=%s next=sync-agent forget %s", name, name)
                 # What it misses from now on is made up for when the configuration has it again
                 front.start_copy(name, Copy())
         self._filtered = {resource.name for resource in self.resources if resource.filtered}

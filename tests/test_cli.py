@@ -202,11 +202,11 @@ def test_agent_error_is_a_sentence_with_the_next_step(
     assert run(capsys, config, "status") == (
         75,
         "",
-        "ANOTHER_AGENT: Another agent holds the front end (pid 7)\n  → Stop the other agent first; two must never write one front end.\n",
+        f"ANOTHER_AGENT: Another process holds this agent's front end (pid 7)\n  → {AnotherAgent.hint}\n",
     )
     monkeypatch.setenv("SYNC_AGENT_LANG", "zh_CN")
     assert run(capsys, config, "status")[2].startswith(
-        "ANOTHER_AGENT: 前置库正被另一个同步代理占用（pid 7）\n  → 请先停止另一个同步代理"
+        "ANOTHER_AGENT: 本同步代理的前置库正被另一个进程占用（pid 7）\n  → 请先停止该进程"
     )
 
 

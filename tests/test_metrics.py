@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from agent import metrics as names
-from agent.errors import ListenRefused
+from agent.errors import AlreadyRunning, ListenRefused
 from agent.health import HealthServer
 from agent.metrics import Metrics
 
@@ -199,8 +199,12 @@ def test_address_in_use_is_named(server: HealthServer, metrics: Metrics) -> None
     with pytest.raises(
         ListenRefused, match=f"127.0.0.1:{server.port} .*Address already in use"
     ) as caught:
-        HealthServer(f"127.0.0.1:{server.port}", "tax", metrics)
+        HealthServer(f"127.0.0.1:{server.port}", "customs", metrics)
     assert caught.value.exit_code == 78
+    with pytest.raises(AlreadyRunning, match="tax is already running") as own:
+        HealthServer(f"127.0.0.1:{server.port}", "tax", metrics)
+    assert "systemctl stop sync-agent@tax" in own.value.advice("en")
+    assert own.value.exit_code == 75
     with pytest.raises(ListenRefused):
         HealthServer("127.0.0.1:99999", "tax", metrics)
 

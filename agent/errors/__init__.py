@@ -15,12 +15,14 @@ AgentError
     ├── FrontReplaced, FrontDamaged
     ├── StateLost, StateAhead, StateBehind, DuplicateAgent, TopicMissing, TopicLimit, KafkaRefused
     ├── ServiceAway (75), RequestRefused (1): of commands that ask the running service
-    └── AnotherAgent (exits 75: another agent holds this front end)
+    ├── AlreadyRunning (exits 75: the agent's own service runs)
+    └── AnotherAgent (exits 75: another process holds this front end)
 
 The texts never hold row values, keys or secrets: only names of tables and columns, positions, counts and server addresses.
 """
 
 from agent.errors.halts import (
+    AlreadyRunning,
     AnotherAgent,
     ConfigInvalid,
     DuplicateAgent,
@@ -79,6 +81,7 @@ __all__ = [
     "EX_CONFIG",
     "EX_TEMPFAIL",
     "AgentError",
+    "AlreadyRunning",
     "AnotherAgent",
     "ConfigInvalid",
     "Directive",

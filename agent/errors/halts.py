@@ -1,7 +1,9 @@
 """Errors that need a person: the agent ends, and systemd leaves it down."""
 
+from typing import ClassVar
+
 from agent.errors.kinds import EX_TEMPFAIL, Halt
-from agent.messages import mark
+from agent.messages import mark, translate
 
 
 class ConfigInvalid(Halt):
@@ -72,13 +74,33 @@ class SlotMissing(Halt):
 
 
 class SlotLost(Halt):
-    """The server has removed WAL the slot still needed."""
+    """The server has invalidated the slot, mostly for the log it kept. `reason` is the server's own word, where it has one."""
 
     code = "SLOT_LOST"
     summary = mark("The server has given up the replication slot {slot} ({reason})")
     hint = mark(
         "Changes since {position} are gone: raise max_slot_wal_keep_size, have the owner drop the slot, then `sync-agent init --apply`."
     )
+    # What led to it, by pg_replication_slots.invalidation_reason; the way back is the same for all.
+    hints: ClassVar[dict[str, str]] = {
+        "idle_timeout": mark(
+            "Nobody read the slot for longer than idle_replication_slot_timeout, and changes since {position} may be gone: "
+            "have the owner set it to 0 and drop the slot, then `sync-agent init --apply`."
+        ),
+        "rows_removed": mark(
+            "Rows of the catalogue that the slot needed are gone, as happens on a standby, and changes since {position} cannot be read: "
+            "have hot_standby_feedback = on set there and the slot dropped, then `sync-agent init --apply`."
+        ),
+        "wal_level_insufficient": mark(
+            "The server's wal_level was below logical for a while, and changes since {position} cannot be read: "
+            "have wal_level = logical set for good and the slot dropped, then `sync-agent init --apply`."
+        ),
+    }
+
+    def advice(self, lang: str | None = None) -> str:
+        """See AgentError.advice."""
+        hint = self.hints.get(str(self.values.get("reason")), self.hint)
+        return translate(hint, lang, **self.values)
 
 
 class SlotAdvanced(Halt):
@@ -255,10 +277,25 @@ class RequestRefused(Halt):
     )
 
 
+class AlreadyRunning(Halt):
+    """The agent's own service runs on this host: exit 75."""
+
+    code = "ALREADY_RUNNING"
+    exit_code = EX_TEMPFAIL
+    summary = mark("The service of agent {agent} is already running and answers at {address}")
+    hint = mark(
+        "Where it must be stopped first: `systemctl stop sync-agent@{agent}`, or Ctrl-C where it was started by hand; "
+        "`sync-agent status` shows what it does."
+    )
+
+
 class AnotherAgent(Halt):
-    """Another agent holds this front end: exit 75."""
+    """Another process holds this agent's front end: exit 75."""
 
     code = "ANOTHER_AGENT"
     exit_code = EX_TEMPFAIL
-    summary = mark("Another agent holds the front end ({holder})")
-    hint = mark("Stop the other agent first; two must never write one front end.")
+    summary = mark("Another process holds this agent's front end ({holder})")
+    hint = mark(
+        "Stop it first: this agent's own service with `systemctl stop` and its unit, a command by waiting for its end, "
+        "a copy of this agent on another host for good. Two must never write one front end."
+    )

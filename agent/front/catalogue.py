@@ -42,6 +42,11 @@ ASTRAY = "NOT_AS_WRITTEN"  # the code of a row that does not stand as it was wri
 _ACTIONS = frozenset({"CASCADE", "SET NULL", "SET DEFAULT"})
 
 
+def with_remedy(reason: str, statement: str) -> str:
+    """What is wrong with a front-end table, and the statement with which its owner mends it."""
+    return phrase("{reason}; {remedy}", reason=reason, remedy=statement)
+
+
 class Hazard(NamedTuple):
     """Something of a front-end table that can change or refuse rows. With a `reason` no row is safe: the table is unfit."""
 

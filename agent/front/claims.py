@@ -1,8 +1,10 @@
 """Whose a front-end table is: the lists that all agents of a database keep of theirs, and the names as that database compares them."""
 
+import hashlib
+import json
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, column, delete, insert, select, table
 from sqlalchemy.exc import DBAPIError
@@ -73,12 +75,16 @@ class Claims(OwnTables):
         targets = self.own.targets
         with self.guarded(), self.engine.begin() as connection:
             place = self.place(connection, target)
+            self._remember(connection, target.resource)
             connection.execute(delete(targets).where(targets.c.name == target.resource))
             connection.execute(
                 insert(targets).values(
                     name=target.resource, schema_name=place.schema, table_name=place.table
                 )
             )
+            names = [*(column.name for column in target.columns), *target.technical.values()]
+            written = {"schema": place.schema, "table": place.table, "columns": names, "made": 0}
+            self._note(connection, target.resource, written)
         try:
             self.refuse_taken(target)
         except FrontTableTaken:
@@ -89,4 +95,90 @@ class Claims(OwnTables):
         """See Front.release."""
         targets = self.own.targets
         with self.guarded(), self.engine.begin() as connection:
+            self._remember(connection, resource)
             connection.execute(delete(targets).where(targets.c.name == resource))
+
+    # ---- what was written, also before it was taken out of the configuration
+
+    def _remember(self, connection: Connection, resource: str) -> None:
+        """Notes what an earlier version has written, which noted the table and the columns shared last in other places."""
+        before = self.written_before(connection, resource)
+        if before is not None:
+            self._note(connection, resource, before)
+
+    def _note(self, connection: Connection, resource: str, details: Mapping[str, Any]) -> None:
+        """Adds to what is known as written into a table."""
+        rows, place = self.own.written, Place(details["schema"], details["table"])
+        mine = rows.c.name == resource, rows.c.digest == _digest(place)
+        stored = connection.execute(select(rows.c.details).where(*mine)).scalar_one_or_none()
+        known = json.loads(stored) if stored is not None else {}
+        columns = dict.fromkeys([*known.get("columns", ()), *details["columns"]])
+        made = max(known.get("made", 0), details["made"])
+        now = {**details, "columns": list(columns), "made": made}
+        if now != known:
+            self._keep_written(connection, resource, place, now)
+
+    def _keep_written(
+        self, connection: Connection, resource: str, place: Place, details: Mapping[str, Any] | None
+    ) -> None:
+        """Stores what was written into a table; None: nothing that is still there."""
+        rows, digest = self.own.written, _digest(place)
+        connection.execute(delete(rows).where(rows.c.name == resource, rows.c.digest == digest))
+        if details is not None:
+            text = json.dumps(details, ensure_ascii=False)
+            connection.execute(insert(rows).values(name=resource, digest=digest, details=text))
+
+    def written_before(self, connection: Connection, resource: str) -> dict[str, Any] | None:
+        """What is known of a table that was written before this was noted down: its place, and the columns shared last. Who made it is not."""
+        targets, prints = self.own.targets, self.own.fingerprints
+        row = connection.execute(
+            select(targets.c.schema_name, targets.c.table_name).where(targets.c.name == resource)
+        ).one_or_none()
+        parts = connection.execute(
+            select(prints.c.parts).where(prints.c.name == resource)
+        ).scalar_one_or_none()
+        shared = json.loads(json.loads(parts).get("shared", "null")) if parts else None
+        if row is None and shared is None:
+            return None
+        columns, place = [], None
+        if shared is not None:
+            _, columns, _, name = shared
+            schema, _, table = name.rpartition(".")
+            target = Target(resource, schema or None, table, (), (), False, {})
+            place = self.place(connection, target)
+        if row is not None and place != Place(*row):
+            columns, place = [], Place(*row)
+        assert place is not None
+        return {"schema": place.schema, "table": place.table, "columns": columns, "made": 0}
+
+    def note_made(self, target: Target) -> None:
+        """Notes that this agent has made a table that it has claimed. Commits."""
+        with self.guarded(), self.engine.begin() as connection:
+            place = self.place(connection, target)
+            made = {"schema": place.schema, "table": place.table, "columns": [], "made": 1}
+            self._note(connection, target.resource, made)
+
+    def forget_written(self, resource: str, place: Place, columns: Sequence[str]) -> None:
+        """Notes that columns, or the whole table without any named, are gone. Commits."""
+        rows = self.own.written
+        mine = rows.c.name == resource, rows.c.digest == _digest(place)
+        with self.guarded(), self.engine.begin() as connection:
+            stored = connection.execute(select(rows.c.details).where(*mine)).scalar_one_or_none()
+            details = json.loads(stored) if stored is not None and columns else None
+            if details is not None:
+                details["columns"] = [name for name in details["columns"] if name not in columns]
+            self._keep_written(connection, resource, place, details)
+
+    def place_name(self, place: Place) -> str:
+        """A place as statements name it."""
+        parts = place if self.engine.dialect.name != "sqlite" else (place.table,)
+        return ".".join(self.quote(part) for part in parts)
+
+    @abstractmethod
+    def quote(self, name: str) -> str:
+        """An identifier, always quoted."""
+
+
+def _digest(place: Place) -> str:
+    """Stands for a place, which is too long for a key column."""
+    return hashlib.blake2b(json.dumps(place).encode(), digest_size=16).hexdigest()

@@ -22,7 +22,7 @@ from agent.errors import (
 from agent.events.lines import line_of
 from agent.front import mariadb_catalogue, mariadb_errors
 from agent.front.base import Written
-from agent.front.catalogue import Catalogue
+from agent.front.catalogue import Catalogue, with_remedy
 from agent.front.claims import LISTS, Place
 from agent.front.damage import damage
 from agent.front.former import move_rows, renames
@@ -295,9 +295,12 @@ class MariaDbFront(SqlFront):
         if engine.upper() != "INNODB":
             raise self._wrong(
                 target,
-                phrase(
-                    "its engine is {engine}; it must be InnoDB, which alone rolls back",
-                    engine=engine,
+                with_remedy(
+                    phrase(
+                        "its engine is {engine}; it must be InnoDB, which alone rolls back",
+                        engine=engine,
+                    ),
+                    self.alter(target, "ENGINE = InnoDB"),
                 ),
             )
         columns = {row[1]: row[2:8] for row in found.columns}
@@ -309,7 +312,7 @@ class MariaDbFront(SqlFront):
         )
 
     def _check_rights(self, target: Target) -> None:
-        place = {
+        asked = {
             "table": self.table(target),
             "column": self.quote(target.columns[target.key[0]].name),
         }
@@ -317,11 +320,17 @@ class MariaDbFront(SqlFront):
             lacking = [
                 right
                 for right, statement in _NEEDS.items()
-                if _denied(connection, statement.format(**place))
+                if _denied(connection, statement.format(**asked))
             ]
+            place = self.place(connection, target)
+            account = str(connection.execute(text("SELECT current_user()")).scalar_one())
         if lacking:
+            user, _, host = account.rpartition("@")
+            names = ", ".join(lacking)
+            grant = f"GRANT {names} ON {self.names(place).replace(', ', '.')} TO {quoted(user)}@{quoted(host)};"
             raise self._wrong(
-                target, phrase("the agent's role lacks the right {names}", names=", ".join(lacking))
+                target,
+                with_remedy(phrase("the agent's role lacks the right {names}", names=names), grant),
             )
 
     @staticmethod
@@ -330,66 +339,96 @@ class MariaDbFront(SqlFront):
 
     def _check_columns(self, target: Target, columns: Mapping[str, Sequence[Any]]) -> None:
         names = [column.name for column in target.columns]
-        for name in (*names, *target.technical.values()):
+        for i, name in enumerate(names):
             if name not in columns:
-                raise self._wrong(
-                    target,
-                    phrase("column {name} is missing", name=name)
-                    if name in names
-                    else phrase("technical column {name} is missing", name=name),
-                )
+                raise self.missing(target, i)
+        for role, name in target.technical.items():
+            if name not in columns:
+                raise self.missing_technical(target, role)
         for i, column in enumerate(target.columns):
             self._check_column(target, i, columns[column.name])
-        for name, (_, nullable, default, extra, *_) in columns.items():
+        for name, (found, nullable, default, extra, charset, collation) in columns.items():
             if (
                 name not in (*names, *target.technical.values())
                 and nullable == "NO"
                 and default is None
                 and not extra
             ):
+                form = f"{found} CHARACTER SET {charset} COLLATE {collation}" if charset else found
                 raise self._wrong(
                     target,
-                    phrase("column {name} is NOT NULL without a default and not shared", name=name),
+                    with_remedy(
+                        phrase(
+                            "column {name} is NOT NULL without a default and not shared", name=name
+                        ),
+                        self.alter(target, f"MODIFY COLUMN {self.quote(name)} {form} NULL"),
+                    ),
                 )
+
+    def _modified(self, target: Target, index: int) -> str:
+        """The statement that gives a column the form in which we create it."""
+        form = self.column_type(target, index)
+        if form.startswith(("VARCHAR", "LONGTEXT")):
+            form += f" CHARACTER SET utf8mb4 COLLATE {self._collation}"
+        null = "NOT NULL" if index in target.key else "NULL"
+        name = self.quote(target.columns[index].name)
+        return self.alter(target, f"MODIFY COLUMN {name} {form} {null}")
 
     def _check_column(self, target: Target, index: int, row: Sequence[Any]) -> None:
         column, wanted = target.columns[index], self.column_type(target, index)
+        remedy = self._modified(target, index)
         found, nullable, _, extra, charset, collation = row
         if not holds(target, index, declared(found)):
             raise self._wrong(
                 target,
-                phrase(
-                    "column {name} is {found}, which cannot hold every {type_name} exactly; it must be {wanted}",
-                    name=column.name,
-                    found=found,
-                    type_name=column.type_name,
-                    wanted=wanted,
+                with_remedy(
+                    phrase(
+                        "column {name} is {found}, which cannot hold every {type_name} exactly; it must be {wanted}",
+                        name=column.name,
+                        found=found,
+                        type_name=column.type_name,
+                        wanted=wanted,
+                    ),
+                    remedy,
                 ),
             )
         if "GENERATED" in extra.upper() and "DEFAULT_GENERATED" not in extra.upper():
-            raise self._wrong(target, phrase("column {name} is generated", name=column.name))
+            raise self._wrong(
+                target,
+                with_remedy(phrase("column {name} is generated", name=column.name), remedy),
+            )
         if charset not in (None, "utf8mb4"):
             raise self._wrong(
                 target,
-                phrase(
-                    "column {name} has character set {charset}; it must be utf8mb4",
-                    name=column.name,
-                    charset=charset,
+                with_remedy(
+                    phrase(
+                        "column {name} has character set {charset}; it must be utf8mb4",
+                        name=column.name,
+                        charset=charset,
+                    ),
+                    remedy,
                 ),
             )
         if index in target.key and collation not in (None, self._collation):
             raise self._wrong(
                 target,
-                phrase(
-                    "key column {name} has collation {collation}, which takes different texts for one; it must be {wanted}",
-                    name=column.name,
-                    collation=collation,
-                    wanted=self._collation,
+                with_remedy(
+                    phrase(
+                        "key column {name} has collation {collation}, which takes different texts for one; it must be {wanted}",
+                        name=column.name,
+                        collation=collation,
+                        wanted=self._collation,
+                    ),
+                    remedy,
                 ),
             )
         if nullable == "NO" and not column.not_null and index not in target.key:
             raise self._wrong(
-                target, phrase("column {name} is NOT NULL, the source's is not", name=column.name)
+                target,
+                with_remedy(
+                    phrase("column {name} is NOT NULL, the source's is not", name=column.name),
+                    remedy,
+                ),
             )
 
     def _check_key(
@@ -400,9 +439,12 @@ class MariaDbFront(SqlFront):
             listed = ", ".join(sorted(name for name, _ in wanted))
             raise self._wrong(
                 target,
-                phrase(
-                    "it has no primary key or unique index on ({listed}) alone and whole",
-                    listed=listed,
+                with_remedy(
+                    phrase(
+                        "it has no primary key or unique index on ({listed}) alone and whole",
+                        listed=listed,
+                    ),
+                    self.alter(target, f"ADD UNIQUE ({', '.join(self._key_names(target))})"),
                 ),
             )
 

@@ -31,10 +31,10 @@ from agent.events import values as v
 from agent.events.lines import line_of
 from agent.front import postgres_catalogue, postgres_errors
 from agent.front.base import Progress, Written
-from agent.front.catalogue import Catalogue
+from agent.front.catalogue import Catalogue, with_remedy
 from agent.front.claims import LISTS, Place
 from agent.front.damage import damage
-from agent.front.schema import former_name, table_name
+from agent.front.schema import AgentTables, former_name, table_name
 from agent.front.store import SAVEPOINT, SqlFront
 from agent.messages import mark, phrase
 from agent.pg_session import MEANING, Unfit, settle
@@ -98,6 +98,17 @@ _COLUMNS = text("""
     from pg_catalog.pg_attribute a left join pg_catalog.pg_collation c on c.oid = a.attcollation
     where a.attrelid = to_regclass(:table) and a.attnum > 0 and not a.attisdropped""")
 
+# What the role may do that no single table gives: the temporary tables of the upsert, and the agent's own tables where there are none yet.
+_RIGHTS = text("""
+    select has_database_privilege(current_database(), 'TEMPORARY') as temporary, quote_ident(current_database()) as database,
+           quote_ident(current_user) as role, quote_ident(current_schema()) as schema,
+           exists (select from unnest(cast(:names as text[])) name where to_regclass(quote_ident(name)) is null) as missing,
+           has_schema_privilege(current_schema(), 'CREATE') as creates""")
+# Of a schema where a front-end table is to be made; none named: that of new tables.
+_SCHEMA_OF = text("""
+    select quote_ident(s.name) as schema, quote_ident(current_user) as role, to_regnamespace(quote_ident(s.name)) is not null as there,
+           to_regnamespace(quote_ident(s.name)) is null or has_schema_privilege(to_regnamespace(quote_ident(s.name)), 'CREATE') as creates
+    from (select coalesce(cast(:schema as text), current_schema()) as name) s""")
 _LACKING = text("""
     select privilege from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) privilege where not has_table_privilege(to_regclass(:table), privilege)""")
 
@@ -244,6 +255,37 @@ class PostgresFront(SqlFront):
     def unlock(self) -> None:
         """The session's end gives the lock back."""
 
+    def check_rights(self, connection: Connection) -> None:
+        """See SqlFront.check_rights: changed rows go through a temporary table; and the agent makes tables of its own."""
+        names = {"names": list(AgentTables(self.agent).metadata.tables)}
+        found = connection.execute(_RIGHTS, names).one()
+        text = mark("the agent's role lacks the right {names}")
+        if not found.temporary:
+            grant = f"GRANT TEMPORARY ON DATABASE {found.database} TO {found.role};"
+            raise FrontUnfit(reason=with_remedy(phrase(text, names="TEMPORARY"), grant))
+        if found.schema is not None and found.missing and not found.creates:
+            grant = f"GRANT CREATE ON SCHEMA {found.schema} TO {found.role};"
+            raise FrontUnfit(reason=with_remedy(phrase(text, names="CREATE"), grant))
+
+    def check_room(self, target: Target) -> None:
+        """See SqlFront.check_room: the schema must be there, and the agent's role may make a table in it."""
+        with self.looking() as connection:
+            found = connection.execute(_SCHEMA_OF, {"schema": target.schema}).one()
+        if found.schema is None:
+            return  # no schema for new tables at all: the statement says so
+        if not found.there:
+            reason = with_remedy(
+                phrase("its schema does not exist"),
+                f"CREATE SCHEMA {found.schema} AUTHORIZATION {found.role};",
+            )
+            raise FrontTableWrong(resource=target.resource, table=target.name, reason=reason)
+        if not found.creates:
+            reason = with_remedy(
+                phrase("the agent's role lacks the right {names}", names="CREATE"),
+                f"GRANT CREATE ON SCHEMA {found.schema} TO {found.role};",
+            )
+            raise FrontTableWrong(resource=target.resource, table=target.name, reason=reason)
+
     def error(self, cause: BaseException, target: Target | None) -> AgentError:
         """See SqlFront.error. Only SQLSTATE and names: PostgreSQL's messages may quote values."""
         sqlstate = getattr(cause, "sqlstate", None) or ""
@@ -353,34 +395,35 @@ class PostgresFront(SqlFront):
             }
             indexes = postgres_catalogue.indexes(connection, self.table(target))
             lacking = connection.execute(_LACKING, {"table": self.table(target)}).scalars().all()
+            role = connection.execute(text("select quote_ident(current_user)")).scalar_one()
         if not columns:
             raise FrontTableWrong(
                 resource=target.resource, table=target.name, reason=phrase("it does not exist")
             )
         if lacking:
-            raise FrontTableWrong(
-                resource=target.resource,
-                table=target.name,
-                reason=phrase("the agent's role lacks the right {names}", names=", ".join(lacking)),
+            names = ", ".join(lacking)
+            reason = with_remedy(
+                phrase("the agent's role lacks the right {names}", names=names),
+                f"GRANT {names} ON TABLE {self.table(target)} TO {role};",
             )
+            raise FrontTableWrong(resource=target.resource, table=target.name, reason=reason)
         for i, column in enumerate(target.columns):
             self._check_column(target, i, columns.get(column.name))
         self._declared[target.resource] = {name: row[1] for name, row in columns.items()}
         ours = {column.name for column in target.columns} | set(target.technical.values())
-        for name in target.technical.values():
+        for part, name in target.technical.items():
             if name not in columns:
-                raise FrontTableWrong(
-                    resource=target.resource,
-                    table=target.name,
-                    reason=phrase("technical column {name} is missing", name=name),
-                )
+                raise self.missing_technical(target, part)
         for name, row in columns.items():
             if name not in ours and row[2] and not row[3]:
                 raise FrontTableWrong(
                     resource=target.resource,
                     table=target.name,
-                    reason=phrase(
-                        "column {name} is NOT NULL without a default and not shared", name=name
+                    reason=with_remedy(
+                        phrase(
+                            "column {name} is NOT NULL without a default and not shared", name=name
+                        ),
+                        self._nullable(target, name),
                     ),
                 )
         self._check_key(target, indexes)
@@ -388,45 +431,57 @@ class PostgresFront(SqlFront):
     def _check_column(self, target: Target, index: int, row: Sequence[Any] | None) -> None:
         column = target.columns[index]
         if row is None:
-            raise FrontTableWrong(
-                resource=target.resource,
-                table=target.name,
-                reason=phrase("column {name} is missing", name=column.name),
-            )
+            raise self.missing(target, index)
+        quoted = self.quote(column.name)
         _, declared, not_null, _, deterministic, generated = row
         wanted = self.column_type(target, index).partition(" COLLATE ")[0]
         if not accepts(wanted, declared):
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=phrase(
-                    "column {name} is {declared}, narrower than the source's {wanted}",
-                    name=column.name,
-                    declared=declared,
-                    wanted=wanted,
+                reason=with_remedy(
+                    phrase(
+                        "column {name} is {declared}, narrower than the source's {wanted}",
+                        name=column.name,
+                        declared=declared,
+                        wanted=wanted,
+                    ),
+                    self.alter(
+                        target,
+                        f"ALTER COLUMN {quoted} TYPE {self.column_type(target, index)} USING {quoted}::{wanted}",
+                    ),
                 ),
             )
         if generated:
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=phrase("column {name} is generated", name=column.name),
+                reason=with_remedy(
+                    phrase("column {name} is generated", name=column.name),
+                    self.alter(target, f"ALTER COLUMN {quoted} DROP EXPRESSION"),
+                ),
             )
         if index in target.key and not deterministic:
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=phrase(
-                    'key column {name} has a nondeterministic collation; use COLLATE "C"',
-                    name=column.name,
+                reason=with_remedy(
+                    phrase("key column {name} has a nondeterministic collation", name=column.name),
+                    self.alter(target, f'ALTER COLUMN {quoted} TYPE {declared} COLLATE "C"'),
                 ),
             )
         if not_null and not column.not_null and index not in target.key:
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=phrase("column {name} is NOT NULL, the source's is not", name=column.name),
+                reason=with_remedy(
+                    phrase("column {name} is NOT NULL, the source's is not", name=column.name),
+                    self._nullable(target, column.name),
+                ),
             )
+
+    def _nullable(self, target: Target, name: str) -> str:
+        return self.alter(target, f"ALTER COLUMN {self.quote(name)} DROP NOT NULL")
 
     def _check_key(self, target: Target, indexes: list[list[Any]]) -> None:
         wanted = {target.columns[i].name for i in target.key}
@@ -434,9 +489,15 @@ class PostgresFront(SqlFront):
             raise FrontTableWrong(
                 resource=target.resource,
                 table=target.name,
-                reason=phrase(
-                    "it has no primary key or unique index on ({names}) alone, valid, not deferrable, without WHERE and of a deterministic collation",
-                    names=", ".join(sorted(wanted)),
+                reason=with_remedy(
+                    phrase(
+                        "it has no primary key or unique index on ({names}) alone, valid, not deferrable, without WHERE and of a deterministic collation",
+                        names=", ".join(sorted(wanted)),
+                    ),
+                    self.alter(
+                        target,
+                        f"ADD UNIQUE ({self.names(target.columns[i].name for i in target.key)})",
+                    ),
                 ),
             )
 
@@ -591,9 +652,13 @@ class PostgresFront(SqlFront):
                 [*(column.name for column in target.columns), *target.technical.values()]
             )
             # CREATE … AS takes the types alone, no constraints. A rollback may or may not have taken an earlier stage with it.
-            cursor.execute(
-                f"CREATE TEMP TABLE IF NOT EXISTS {stage} AS SELECT {names} FROM {self.table(target)} WITH NO DATA"
-            )
+            statement = f"CREATE TEMP TABLE IF NOT EXISTS {stage} AS SELECT {names} FROM {self.table(target)} WITH NO DATA"
+            try:
+                cursor.execute(statement)
+            except psycopg.errors.InsufficientPrivilege:
+                # It was taken away after the opening; the next one says which right it is.
+                text = mark("the agent's role may not make a temporary table of {table}")
+                raise FrontUnfit(reason=phrase(text, table=target.name)) from None
             self._staged.add(stage)
         return stage
 

@@ -49,6 +49,7 @@ SUFFIXES = (
     "fingerprint",
     "request",
     "applied",
+    "written",
 )
 
 
@@ -150,6 +151,16 @@ class AgentTables:
             # As the database keeps them; compared as it compares names
             Column("schema_name", String(200), nullable=False),
             Column("table_name", String(200), nullable=False),
+        )
+
+        # One row per resource and table that was ever written for it, so that what is no longer shared can be named.
+        self.written = self._table(
+            "written",
+            Column("name", String(100), primary_key=True),
+            # Of the table's schema and name, which are too long for a key
+            Column("digest", String(32), primary_key=True),
+            # JSON: schema, table, columns, made (1: this agent has made the table)
+            Column("details", _text, nullable=False),
         )
 
     def _add_outbox(self) -> None:

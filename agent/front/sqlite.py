@@ -482,11 +482,7 @@ class SqliteFront(SqlFront):
     ) -> None:
         for i, column in enumerate(target.columns):
             if column.name not in columns:
-                raise FrontTableWrong(
-                    resource=target.resource,
-                    table=target.name,
-                    reason=phrase("column {name} is missing", name=column.name),
-                )
+                raise self.missing(target, i)
             declared, not_null, _, _ = columns[column.name]
             if affinity(declared) not in _KEEPS[self.column_type(target, i)]:
                 wanted = self.column_type(target, i) or "no type"
@@ -508,13 +504,9 @@ class SqliteFront(SqlFront):
                         "column {name} is NOT NULL, the source's is not", name=column.name
                     ),
                 )
-        for name in target.technical.values():
+        for role, name in target.technical.items():
             if name not in columns:
-                raise FrontTableWrong(
-                    resource=target.resource,
-                    table=target.name,
-                    reason=phrase("technical column {name} is missing", name=name),
-                )
+                raise self.missing_technical(target, role)
         ours = {column.name for column in target.columns} | set(target.technical.values())
         for name, (_, not_null, default, _) in columns.items():
             if name not in ours and not_null and default is None:

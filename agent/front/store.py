@@ -31,7 +31,7 @@ from agent.front.base import (
     Written,
     copy_of,
 )
-from agent.front.catalogue import ASTRAY, Catalogue, Hazard
+from agent.front.catalogue import ASTRAY, Catalogue, Hazard, with_remedy
 from agent.front.claims import Claims
 from agent.front.former import former
 from agent.front.outbox import CHUNK, Batch, packed
@@ -65,6 +65,9 @@ class SqlFront(Claims):
 
         Nothing is done where a server watches over its own pages and says so when it reads one.
         """
+
+    def check_rights(self, connection: Connection) -> None:
+        """Raises FrontUnfit where the agent's user lacks a right that every table takes; the reason holds the GRANT."""
 
     def tend(self) -> int:
         """See Front.tend."""
@@ -194,6 +197,7 @@ class SqlFront(Claims):
         with self.guarded():
             self._connection = self.engine.connect()
             self.lock(self._connection)
+            self.check_rights(self._connection)
             self.examine(self._connection, after_clean_end=True)
             self._connection.rollback()
             self.adopt(self._connection)
@@ -331,6 +335,37 @@ class SqlFront(Claims):
         ]
         lines.append(f"PRIMARY KEY ({self.names(target.columns[i].name for i in target.key)})")
         return f"CREATE TABLE {self.table(target)} (\n    " + ",\n    ".join(lines) + "\n)"
+
+    def alter(self, target: Target, change: str) -> str:
+        """The statement that changes a front-end table, for its owner."""
+        return f"ALTER TABLE {self.table(target)} {change};"
+
+    def add_column(self, target: Target, index: int) -> str:
+        """The statement that adds a shared column that the front-end table lacks; it may be empty in the rows that are there."""
+        column = target.columns[index]
+        return self.alter(
+            target,
+            f"ADD COLUMN {self.quote(column.name)} {self.column_type(target, index)}".rstrip(),
+        )
+
+    def missing(self, target: Target, index: int) -> FrontTableWrong:
+        """The error for a shared column that the front-end table lacks. A part of the key cannot be empty, so no statement adds it."""
+        name = target.columns[index].name
+        reason = with_remedy(
+            phrase("column {name} is missing", name=name), self.add_column(target, index)
+        )
+        if index in target.key:
+            reason = phrase("key column {name} is missing", name=name)
+        return FrontTableWrong(resource=target.resource, table=target.name, reason=reason)
+
+    def missing_technical(self, target: Target, role: str) -> FrontTableWrong:
+        """The error for a technical column that the front-end table lacks."""
+        name = target.technical[role]
+        change = f"ADD COLUMN {self.quote(name)} {self.technical_type(role)}"
+        reason = with_remedy(
+            phrase("technical column {name} is missing", name=name), self.alter(target, change)
+        )
+        return FrontTableWrong(resource=target.resource, table=target.name, reason=reason)
 
     # ---- the one transaction
 

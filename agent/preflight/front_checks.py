@@ -19,6 +19,7 @@ from agent.front.sqlite_file import LOG_LARGE, beside, size
 from agent.front.store import SqlFront
 from agent.messages import mark, translate
 from agent.preflight.findings import Finding, error, failed, ok, warning
+from agent.preflight.left_behind import left_behind
 from agent.resource import Resource, Target
 
 _LITTLE, _LEAST = 5 << 30, 512 << 20  # bytes free: a word of warning, an error
@@ -40,7 +41,7 @@ class FrontCheck:
 
     def open(self) -> None:
         """Connects and reads the agent's state; a SQLite file that is not there yet is no error."""
-        file = _file(self._settings)
+        file = file_of(self._settings)
         if file is not None and (found := refused(file)):
             self.findings.append(failed(found))
             return
@@ -85,6 +86,7 @@ class FrontCheck:
         try:
             self._rows = Reader(front.engine, self._settings.agent).resources()
             self.findings += _resources(self._settings, self._rows)
+            self.findings += left_behind(self._settings, front)
         except AgentError as cause:
             self.findings.append(failed(cause))
 
@@ -105,12 +107,8 @@ class FrontCheck:
         if self._front is None:
             front_of(self._settings).check_names(target)
             return [self._missing(target)]
-        self._front.check_names(target)
-        self._front.refuse_taken(target)
-        if not exists(self._front, target):
-            self._front.check_room(target)
+        if not standing(self._front, target):
             return [self._missing(target)]
-        self._front.check(target)
         return hazards(self._front, target) or [
             ok(
                 "FRONT_TABLE",
@@ -175,24 +173,42 @@ def _resources(settings: Settings, rows: Mapping[str, Mapping[str, object]]) -> 
             )
 
 
-def exists(front: SqlFront, target: Target) -> bool:
-    """Whether the front-end table is there."""
+def standing(front: SqlFront, target: Target) -> bool:
+    """Whether the front-end table is there and fits; False where it is still to be made, and can be.
+
+    Raises FrontTableWrong, FrontTableTaken. Nothing is changed.
+    """
+    front.check_names(target)
+    front.refuse_taken(target)
+    if not _exists(front, target):
+        front.check_room(target)
+        return False
+    front.check(target)
+    return True
+
+
+def _exists(front: SqlFront, target: Target) -> bool:
     with front.guarded(target), front.engine.connect() as connection:
         return inspect(connection).has_table(target.table, schema=target.schema)
 
 
-def _file(settings: Settings) -> Path | None:
+def file_of(settings: Settings) -> Path | None:
     """The file of a SQLite front end."""
     url = make_url(settings.front_url)
     return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
 
 
 def _examine(front: SqlFront) -> None:
-    """Looks for damaged pages, where that is the agent's matter; a terminal shows that it takes its time. Raises FrontDamaged."""
+    """Looks for rights that every table takes, and for damaged pages, where that is the agent's matter. Raises FrontUnfit, FrontDamaged.
+
+    A terminal shows that it takes its time.
+    """
     front.alive = Waiting()
     with front.guarded():
         connection = front.engine.connect()
     with connection:
+        with front.guarded():
+            front.check_rights(connection)
         front.examine(connection)
 
 
@@ -227,7 +243,7 @@ def log_findings(file: Path | None) -> Iterator[Finding]:
 
 def _disk(settings: Settings) -> Iterator[Finding]:
     """Room where the SQLite front end lies, or will lie: rows and, while Kafka is away, the outbox grow there."""
-    file = _file(settings)
+    file = file_of(settings)
     if file is None:
         return
     folder = next((parent for parent in file.absolute().parents if parent.is_dir()), Path("/"))

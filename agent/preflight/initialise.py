@@ -4,12 +4,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from uuid import uuid4
 
-from sqlalchemy import delete
+from sqlalchemy import Connection, delete
 
 from agent.config import Settings
 from agent.connectors.postgres import catalogue
 from agent.connectors.postgres.session import address, connect
 from agent.errors import (
+    AlreadyRunning,
     AnotherAgent,
     FrontReplaced,
     InitRefused,
@@ -22,14 +23,17 @@ from agent.events.changes import lsn_text
 from agent.front.opening import open_front
 from agent.front.reader import Reader
 from agent.front.store import SqlFront
+from agent.health import asked
 from agent.messages import mark, phrase, translate
 from agent.preflight import generations, plan, source_facts, source_init, topic_owners
 from agent.preflight.administrator import administrator
-from agent.preflight.front_checks import Waiting, exists, hazards
-from agent.publish.topics import create_topics, write_first_state
+from agent.preflight.front_checks import Waiting, hazards, standing
+from agent.preflight.left_behind import left_behind
+from agent.publish.topics import create_topics, existing, settled, write_first_state
 from agent.resource import Resource
 
 Tell = Callable[[str], None]
+_PATIENCE = 2.0  # seconds for a running service to answer
 
 
 def initialise(
@@ -48,7 +52,7 @@ def initialise(
     if not apply:
         plan.tell_plan(settings, admin_url, tell)
         return
-    with _locked(open_front(settings)) as front:
+    with locked(settings) as front:
         for resource in settings.resource:
             front.check_configured(resource)
         stored = front.stored_state()
@@ -60,15 +64,27 @@ def initialise(
             _first(settings, front, admin_url, tell, take_over)
 
 
+def _lock(settings: Settings, front: SqlFront, connection: Connection) -> None:
+    """Takes the lock. Raises AlreadyRunning where this agent's own service holds it, else AnotherAgent."""
+    try:
+        front.lock(connection)
+    except AnotherAgent:
+        if asked(settings.service.listen, settings.agent, _PATIENCE) is None:
+            raise
+        raise AlreadyRunning(agent=settings.agent, address=settings.service.listen) from None
+
+
 @contextmanager
-def _locked(front: SqlFront) -> Iterator[SqlFront]:
+def locked(settings: Settings) -> Iterator[SqlFront]:
     """The front end with the lock that keeps a running agent, or another init, out."""
+    front = open_front(settings)
     try:
         with front.guarded():
             connection = front.engine.connect()
         try:
             with front.guarded():
-                front.lock(connection)
+                _lock(settings, front, connection)
+                front.check_rights(connection)
                 front.alive = Waiting()
                 front.examine(connection)
                 front.adopt(connection)
@@ -117,21 +133,28 @@ def _first(
             resources = judged.resources(settings)
             source_init.refuse_existing_slot(settings, side)
             _holds(front, resources)
+            topics = existing(settings)
             identity = _identity(settings, front, resources)
             _front_tables(front, resources, tell)
-            create_topics(settings, tell)
-            write_first_state(
-                settings,
-                str(identity["agent_uuid"]),
-                int(str(identity["epoch"])),
-                str(identity["nonce"]),
+            create_topics(settings, tell, topics)
+            settled(
+                lambda: write_first_state(
+                    settings,
+                    str(identity["agent_uuid"]),
+                    int(str(identity["epoch"])),
+                    str(identity["nonce"]),
+                )
             )
             tell(
                 translate(
                     mark("Topic {topic}: first state record is there"), topic=settings.state_topic
                 )
             )
-            topic_owners.claim(settings, front, str(identity["agent_uuid"]), take_over, tell)
+            settled(
+                lambda: topic_owners.claim(
+                    settings, front, str(identity["agent_uuid"]), take_over, tell
+                )
+            )
             source_init.make_publication(settings, admin or side, judged, tell)
             _slot(settings, front, str(identity["agent_uuid"]), tell)
     tell(
@@ -183,13 +206,9 @@ def _identity(
 
 
 def _holds(front: SqlFront, resources: list[Resource]) -> None:
-    """Raises FrontTableWrong before anything is made in the front end."""
+    """Raises FrontTableWrong, FrontTableTaken before anything is made in the front end."""
     for resource in resources:
-        front.check_names(resource.target)
-        if exists(front, resource.target):
-            front.check(resource.target)
-        else:
-            front.check_room(resource.target)
+        standing(front, resource.target)
 
 
 def _front_tables(front: SqlFront, resources: list[Resource], tell: Tell) -> list[str]:
@@ -208,7 +227,9 @@ def _front_tables(front: SqlFront, resources: list[Resource], tell: Tell) -> lis
         for found in hazards(front, resource.target):
             tell(translate(mark("Warning: {finding}"), finding=found.message))
             tell(f"   {found.fix}")
-        created += [resource.name] if made else []
+        if made:
+            front.note_made(resource.target)
+            created.append(resource.name)
     return created
 
 
@@ -238,16 +259,24 @@ def _again(
             )
     with administrator(settings, admin_url) as admin, source_init.connected(settings) as side:
         lost = source_facts.slot(side, settings.slot) is None
-        judged = source_init.judge_and_grant(settings, admin, side, tell, first=lost)
+        judged = source_init.judge_and_grant(settings, admin, side, tell)
         resources = judged.resources(settings)
         _holds(front, resources)
+        topics = existing(settings)
+        front.initialise({}, {})  # an older version had fewer tables
         made = _front_tables(front, resources, tell)
         front.copy_again([name for name in made if name in rows])
-        create_topics(settings, tell)
+        create_topics(settings, tell, topics)
         if judged.published is None:
             source_init.make_publication(settings, admin or side, judged, tell)
         front.initialise({}, {resource.name: resource.topic for resource in resources})
-        topic_owners.claim(settings, front, str(stored["agent_uuid"]), take_over, tell)
+        settled(
+            lambda: topic_owners.claim(settings, front, str(stored["agent_uuid"]), take_over, tell)
+        )
+    for found in left_behind(settings, front):
+        tell(translate(mark("Warning: {finding}"), finding=found.message))
+        for line in found.fix.splitlines():
+            tell(f"   {line}")
     added = [resource.name for resource in resources if resource.name not in rows]
     if added:
         tell(
@@ -288,7 +317,7 @@ def rebind(settings: Settings, tell: Tell, restored: bool = False) -> None:
     With `restored`, after a backup was put back into the front end (or Kafka): takes up slot and state record as they are, and begins a new generation of
     every topic. Raises InitRefused where the server is the one it was, NotInitialised, SlotMissing, SlotLost, the errors of connections, and Kafka's.
     """
-    with _locked(open_front(settings)) as front:
+    with locked(settings) as front:
         stored = front.stored_state()
         if stored is None or not stored["initialised"]:
             raise NotInitialised(what=phrase("the state in the front end"))

@@ -15,6 +15,7 @@ from agent.preflight import source_facts, statements, table_checks
 from agent.preflight.findings import Finding, error, errors, failed
 from agent.preflight.publication_checks import check_publication
 from agent.preflight.rights_checks import check_rights
+from agent.preflight.server_checks import check_idle, check_limit, check_server
 from agent.resource import Criterion, Resource
 
 
@@ -52,6 +53,13 @@ class Judgement(NamedTuple):
     def oids(self) -> list[int]:
         """The shared tables."""
         return [entry.table.oid for entry in self.catalogued.values()]
+
+
+def judge_server(settings: Settings, connection: psycopg.Connection[Any]) -> list[Finding]:
+    """Judges the server itself; while there is no slot, it must have room for one."""
+    server = source_facts.server(connection)
+    first = source_facts.slot(connection, settings.slot) is None
+    return [*check_server(server, first), check_limit(server), *check_idle(server)]
 
 
 def judge(settings: Settings, connection: psycopg.Connection[Any]) -> Judgement:

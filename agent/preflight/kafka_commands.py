@@ -18,6 +18,11 @@ def set_topic(settings: Settings, name: str) -> str:
     return f"kafka-configs.sh --bootstrap-server {_server(settings)} --alter --entity-type topics --entity-name {name} --add-config {configs}"
 
 
+def delete_topic(settings: Settings, name: str) -> str:
+    """Deletes a topic with all its events."""
+    return f"kafka-topics.sh --bootstrap-server {_server(settings)} --delete --topic {name}"
+
+
 def _server(settings: Settings) -> str:
     return settings.kafka.bootstrap_servers[0]
 

@@ -1,23 +1,28 @@
 """Tells what `init --apply` would do and what the owners of the databases and of Kafka can do for it; changes nothing."""
 
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import inspect
 
 from agent.config import Settings
 from agent.connectors.postgres.session import address
 from agent.errors import AgentError
+from agent.files import is_there
 from agent.front.opening import front_of
-from agent.front.schema import AgentTables
 from agent.front.store import SqlFront
-from agent.messages import mark, translate
+from agent.messages import mark, system_reason, translate
 from agent.preflight import judgement, kafka_commands, source_facts, statements
 from agent.preflight.administrator import administrator
 from agent.preflight.findings import Finding, errors, failed, listing
+from agent.preflight.front_checks import file_of, standing
 from agent.preflight.judgement import Judgement
-from agent.preflight.server_checks import check_limit, check_server
-from agent.preflight.source_init import connected
-from agent.publish.topics import wanted
+from agent.preflight.source_init import check_replication, connected
+from agent.publish.topics import describe, wanted
 
 Tell = Callable[[str], None]
+_CONNECT_SECONDS, _KAFKA_SECONDS = 2.0, 10.0  # to reach a broker, and to be told the topics
 
 
 def tell_plan(settings: Settings, admin_url: str | None, tell: Tell) -> None:
@@ -29,7 +34,7 @@ def tell_plan(settings: Settings, admin_url: str | None, tell: Tell) -> None:
             )
         )
     )
-    judged, server, reason = _asked(settings, admin_url)
+    judged, server, slot, reason = _asked(settings, admin_url)
     tell(
         "\n"
         + translate(
@@ -43,44 +48,46 @@ def tell_plan(settings: Settings, admin_url: str | None, tell: Tell) -> None:
     wrong = errors(
         [*server, *(judged.tables if judged else []), *(judged.publication if judged else [])]
     )
-    if wrong:
-        tell(translate(mark("   to be repaired first:{findings}"), findings=listing(wrong)))
-    tell(
-        translate(
-            mark("   replication slot {slot} (plugin pgoutput), made with the right REPLICATION"),
-            slot=settings.slot,
-        )
-    )
+    _repair(wrong, tell)
+    text = mark("   replication slot {slot} (plugin pgoutput), made with the right REPLICATION")
+    if slot:
+        text = mark("   replication slot {slot}: there")
+    tell(translate(text, slot=settings.slot))
     _front(settings, judged, tell)
-    tell(
-        "\n"
-        + translate(
-            mark("3. Kafka {servers}; topics that are missing:"),
-            servers=", ".join(settings.kafka.bootstrap_servers),
-        )
-    )
-    for name in wanted(settings):
-        tell(f"   {kafka_commands.create_topic(settings, name)}")
-    tell(translate(mark("   and the first record in {topic}"), topic=settings.state_topic))
+    _kafka(settings, tell)
 
 
-def _asked(
-    settings: Settings, admin_url: str | None
-) -> tuple[Judgement | None, list[Finding], str]:
-    """What the database says, to the administrator or the agent; else why it says nothing."""
+class _Source(NamedTuple):
+    """What the business database says; else why it says nothing."""
+
+    judged: Judgement | None
+    server: list[Finding]
+    slot: bool  # there is one of the agent's name
+    reason: str
+
+
+def _asked(settings: Settings, admin_url: str | None) -> _Source:
+    """Asks the business database as the administrator or the agent."""
     try:
         with administrator(settings, admin_url) as admin:
             if admin is not None:
-                return judgement.judge(settings, admin), _server(admin), ""
+                return _said(settings, admin)
         with connected(settings) as side:
-            return judgement.judge(settings, side), _server(side), ""
+            said = _said(settings, side)
+            if errors(said.judged.rights if said.judged else []):
+                return said
+            return said._replace(server=[*said.server, *check_replication(settings, side)])
     except AgentError as error:
-        return None, [], error.text()
+        return _Source(None, [], False, error.text())
 
 
-def _server(connection: source_facts.Connection) -> list[Finding]:
-    server = source_facts.server(connection)
-    return [*check_server(server, first=True), check_limit(server)]
+def _said(settings: Settings, connection: source_facts.Connection) -> _Source:
+    return _Source(
+        judgement.judge(settings, connection),
+        judgement.judge_server(settings, connection),
+        source_facts.slot(connection, settings.slot) is not None,
+        "",
+    )
 
 
 def _owner(settings: Settings, judged: Judgement | None) -> Iterator[str]:
@@ -107,14 +114,19 @@ def _owner(settings: Settings, judged: Judgement | None) -> Iterator[str]:
 
 
 def _front(settings: Settings, judged: Judgement | None, tell: Tell) -> None:
-    tell(
-        "\n"
-        + translate(mark("2. Front end {url}; tables that are missing:"), url=settings.front_url)
-    )
-    tell("   " + ", ".join(AgentTables(settings.agent).metadata.tables))
+    tell("\n" + translate(mark("2. Front end {url}; tables:"), url=settings.front_url))
     front = front_of(settings)
-    if front.engine.url.get_backend_name() != "sqlite":
-        _reached(front, tell)
+    try:
+        _front_tables(settings, front, judged, tell)
+    finally:
+        front.engine.dispose()
+
+
+def _front_tables(
+    settings: Settings, front: SqlFront, judged: Judgement | None, tell: Tell
+) -> None:
+    there = _own_there(settings, front, tell)
+    _tell_own(front, there or [], tell)
     if judged is None or errors(judged.tables):
         tell(
             translate(
@@ -125,16 +137,87 @@ def _front(settings: Settings, judged: Judgement | None, tell: Tell) -> None:
         )
         return
     for resource in judged.resources(settings):
+        try:
+            if there is not None and standing(front, resource.target):
+                tell(_there(resource.target.name))
+                continue
+        except AgentError as error:
+            _repair([failed(error)], tell)
+            continue
         for line in f"{front.create_statement(resource.target)};".splitlines():
             tell(f"   {line}")
 
 
-def _reached(front: SqlFront, tell: Tell) -> None:
-    """Tells why a front end that a server holds cannot be used, or reached yet."""
+def _repair(wrong: list[Finding], tell: Tell) -> None:
+    """Tells what `init --apply` would refuse."""
+    if wrong:
+        once = dict.fromkeys(wrong)
+        tell(translate(mark("   to be repaired first:{findings}"), findings=listing(once)))
+
+
+def _tell_own(front: SqlFront, there: Collection[str], tell: Tell) -> None:
+    """Tells the agent's own tables: those that are missing in one line, the others as being there."""
+    missing = [name for name in front.own.metadata.tables if name not in there]
+    if missing:
+        tell("   " + ", ".join(missing))
+    if there:
+        tell(_there(", ".join(there)))
+
+
+def _there(names: str) -> str:
+    return "   -- " + translate(mark("{names}: there"), names=names)
+
+
+def _own_there(settings: Settings, front: SqlFront, tell: Tell) -> list[str] | None:
+    """The agent's own tables that are there; None where the front end cannot be asked, and tells why. A SQLite file is not made."""
+    file = file_of(settings)
+    if file is not None and not is_there(file):
+        return None
     try:
-        with front.guarded(), front.engine.connect():
-            pass
+        front.engine = front.engine.execution_options(reader=True)
+        front.stored_state()  # under which names its tables are, if they are
+        with front.guarded(), front.engine.connect() as connection:
+            front.check_rights(connection)
+            found = inspect(connection)
+            return [name for name in front.own.metadata.tables if found.has_table(name)]
     except AgentError as error:
-        tell(
-            translate(mark("   to be repaired first:{findings}"), findings=listing([failed(error)]))
+        _repair([failed(error)], tell)
+        return None
+
+
+def _reach(servers: Sequence[str]) -> None:
+    """Connects to the first server that answers. Raises OSError where none does, at once: a client would go on trying."""
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+        except OSError:
+            if server == servers[-1]:
+                raise
+        else:
+            return
+
+
+def _kafka(settings: Settings, tell: Tell) -> None:
+    """Tells the topics. A cluster that cannot be asked yet is no error here."""
+    tell(
+        "\n"
+        + translate(
+            mark("3. Kafka {servers}; topics:"),
+            servers=", ".join(settings.kafka.bootstrap_servers),
         )
+    )
+    found: Mapping[str, object] = {}
+    try:
+        _reach(settings.kafka.bootstrap_servers)
+        found = describe(settings, _KAFKA_SECONDS)
+    except (AgentError, OSError) as error:
+        reason = error.text() if isinstance(error, AgentError) else system_reason(error)
+        tell(translate(mark("   it cannot be asked yet: {reason}"), reason=reason))
+    for name in wanted(settings):
+        if found.get(name) is None:
+            tell(f"   {kafka_commands.create_topic(settings, name)}")
+        else:
+            tell(_there(name))
+    if found.get(settings.state_topic) is None:
+        tell(translate(mark("   and the first record in {topic}"), topic=settings.state_topic))

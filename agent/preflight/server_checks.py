@@ -1,4 +1,4 @@
-"""Judges the source server: version, primary, log level, room for a slot, a limit for what the slot keeps. No I/O."""
+"""Judges the source server: version, primary, log level, room for a slot and its reader, what bounds the slot. No I/O."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +9,9 @@ from agent.preflight.findings import Finding, error, ok, warning
 OLDEST, NEWEST = 140_000, 189_999  # what the tests run on
 _SET = "ALTER SYSTEM SET {name} = {value};"
 _RESTART = mark("-- then restart the server")
+_ELSE = mark("-- else raise the limit:")
 _RELOAD = "SELECT pg_reload_conf();"
+_MORE = 10  # slots or WAL senders that a full server is told to allow beside those it has
 
 
 def check_server(server: Any, first: bool) -> list[Finding]:
@@ -43,6 +45,18 @@ def check_limit(server: Any) -> Finding:
         mark("max_slot_wal_keep_size limits what a slot may keep to {size} MB"),
         size=server.slot_keep_mb,
     )
+
+
+def check_idle(server: Any) -> list[Finding]:
+    """Whether the server gives up a slot for its age alone (PostgreSQL 18), however little it keeps."""
+    if not server.slot_idle:
+        return []
+    message = mark(
+        "idle_replication_slot_timeout is {time}: where the agent is down for longer, the server gives up its replication slot, "
+        "and every table must be read again"
+    )
+    fix = f"{_SET.format(name='idle_replication_slot_timeout', value=0)}\n{_RELOAD}"
+    return [warning("SLOT_IDLE", message, fix, time=server.slot_idle_text)]
 
 
 def _kind(server: Any) -> Iterator[Finding]:
@@ -81,17 +95,48 @@ def _kind(server: Any) -> Iterator[Finding]:
 
 def _room(server: Any, first: bool) -> Iterator[Finding]:
     if first and server.slots_left < 1:
-        message = mark("No replication slot is left (max_replication_slots)")
-        yield error("SLOTS_LEFT", message, _changed("max_replication_slots", "20"))
+        yield no_slot(server)
     if first and server.senders_left < 1:
-        yield error(
-            "SENDERS_LEFT",
-            mark("No WAL sender is left (max_wal_senders)"),
-            _changed("max_wal_senders", "20"),
-        )
+        yield no_sender(server)
 
 
-def _changed(name: str, value: str) -> str:
+def no_slot(server: Any) -> Finding:
+    """Tells that all replication slots are in use."""
+    message = mark("No replication slot is left: all {count} of max_replication_slots are in use")
+    seen = mark("-- these are in use; one that nobody needs any more can be dropped:")
+    used = "SELECT slot_name, database, active, wal_status FROM pg_replication_slots;"
+    more = _changed("max_replication_slots", server.slots + _MORE)
+    fix = f"{translate(seen)}\n{used}\n{translate(_ELSE)}\n{more}"
+    return error("SLOTS_LEFT", message, fix, count=server.slots)
+
+
+def no_sender(server: Any) -> Finding:
+    """Tells that all WAL senders are in use."""
+    message = mark("No WAL sender is left: all {count} of max_wal_senders are in use")
+    seen = mark("-- these are in use:")
+    used = "SELECT pid, usename, application_name, client_addr, state FROM pg_stat_replication;"
+    more = _changed("max_wal_senders", server.senders + _MORE)
+    fix = f"{translate(seen)}\n{used}\n{translate(_ELSE)}\n{more}"
+    return error("SENDERS_LEFT", message, fix, count=server.senders)
+
+
+def no_replication(said: str, server: Any) -> Finding:
+    """Tells why there is no replication connection, by what the client said of it; the server may speak another language."""
+    lines = said.strip().splitlines()
+    if "max_wal_senders" in said:
+        return no_sender(server)
+    fix = mark(
+        "The role needs REPLICATION, and pg_hba.conf must let it into the database itself (no line for `replication` is needed)."
+    )
+    return error(
+        "SOURCE_REPLICATION",
+        mark("No replication connection: {reason}"),
+        translate(fix),
+        reason=lines[-1] if lines else "?",
+    )
+
+
+def _changed(name: str, value: object) -> str:
     return f"{_SET.format(name=name, value=value)}\n{translate(_RESTART)}"
 
 

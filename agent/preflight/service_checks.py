@@ -1,11 +1,10 @@
 """Checks this host for `check`: the address of /metrics and health is free, or held by this very agent."""
 
-import http.client
 import ipaddress
-import json
 import socket
 
 from agent.config import Settings
+from agent.health import asked
 from agent.messages import mark, system_reason, translate
 from agent.preflight.findings import Finding, error, ok, warning
 
@@ -24,7 +23,7 @@ def check_service(settings: Settings) -> list[Finding]:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, int(port)))
     except (OSError, OverflowError) as cause:
-        if _agent_at(host, int(port)) == settings.agent:
+        if asked(listen, settings.agent, _SECONDS) is not None:
             return [
                 *findings,
                 ok("LISTEN", mark("The service runs and answers at {listen}"), listen=listen),
@@ -56,16 +55,3 @@ def _open(listen: str) -> Finding:
         "service.listen is {listen}: /metrics and health, which need no login, can be reached from other hosts"
     )
     return warning("LISTEN_OPEN", message, 'listen = "127.0.0.1:9187"', listen=listen)
-
-
-def _agent_at(host: str, port: int) -> str:
-    """Name of the agent whose service answers there; '' if none does."""
-    connection = http.client.HTTPConnection(host, port, timeout=_SECONDS)
-    try:
-        connection.request("GET", "/-/ready")
-        answer = json.loads(connection.getresponse().read())
-        return str(answer.get("agent", "")) if isinstance(answer, dict) else ""
-    except (OSError, ValueError, http.client.HTTPException):
-        return ""
-    finally:
-        connection.close()

@@ -18,7 +18,7 @@ from agent.preflight import judgement, source_facts, statements
 from agent.preflight.filter_checks import check_filters
 from agent.preflight.findings import Finding, error, errors, failed, ok, warning
 from agent.preflight.judgement import Judgement
-from agent.preflight.server_checks import check_limit, check_server
+from agent.preflight.server_checks import no_replication
 
 Connection = psycopg.Connection[Any]
 _CONNECT_SECONDS = 5.0
@@ -69,7 +69,7 @@ def check_source(settings: Settings, stored: State | None) -> Source:
         )
         judged: list[Judgement] = []
         steps: list[Callable[[], list[Finding]]] = [
-            lambda: [*_server(connection, first=stored is None), *_clock(connection)],
+            lambda: [*judgement.judge_server(settings, connection), *_clock(connection)],
             lambda: _judged(settings, connection, judged, stored),
             lambda: _filters(settings, connection, judged),
             lambda: _replication(settings, connection, stored),
@@ -77,7 +77,10 @@ def check_source(settings: Settings, stored: State | None) -> Source:
         ]
         for step in steps:
             findings += _guarded(settings, step)
-    return Source(findings, judged[0] if judged else None)
+    once = list(
+        dict.fromkeys(findings)
+    )  # two steps may meet the same, such as a server that is full
+    return Source(once, judged[0] if judged else None)
 
 
 def _guarded(settings: Settings, step: Callable[[], list[Finding]]) -> list[Finding]:
@@ -197,11 +200,6 @@ _TLS_FAULTS: dict[str, tuple[str, str]] = {
 }
 
 
-def _server(connection: Connection, first: bool) -> list[Finding]:
-    server = source_facts.server(connection)
-    return [*check_server(server, first), check_limit(server)]
-
-
 def _clock(connection: Connection) -> Iterator[Finding]:
     before = time.time()
     clock = source_facts.server(connection).clock
@@ -254,18 +252,7 @@ def _replication(settings: Settings, side: Connection, stored: State | None) -> 
     try:
         replication = opened(settings.source, replication=True)
     except psycopg.Error as cause:
-        lines = str(cause).strip().splitlines()
-        fix = mark(
-            "The role needs REPLICATION, and pg_hba.conf must let it into the database itself (no line for `replication` is needed)."
-        )
-        return [
-            error(
-                "SOURCE_REPLICATION",
-                mark("No replication connection: {reason}"),
-                translate(fix),
-                reason=lines[-1] if lines else "?",
-            )
-        ]
+        return [no_replication(str(cause), source_facts.server(side))]
     with replication:
         found = [ok("SOURCE_REPLICATION", mark("A replication connection can be made"))]
         return found + (

@@ -9,8 +9,12 @@ from agent.resource import SourceTable
 
 _SERVER = """
     select current_setting('server_version_num')::int as version, pg_is_in_recovery() as standby, current_setting('wal_level') as wal_level,
+           current_setting('max_replication_slots')::int as slots,
            current_setting('max_replication_slots')::int - (select count(*) from pg_catalog.pg_replication_slots)::int as slots_left,
+           current_setting('max_wal_senders')::int as senders,
            current_setting('max_wal_senders')::int - (select count(*) from pg_catalog.pg_stat_get_wal_senders())::int as senders_left,
+           coalesce((select setting::int8 from pg_catalog.pg_settings where name = 'idle_replication_slot_timeout'), 0) as slot_idle,
+           coalesce(current_setting('idle_replication_slot_timeout', true), '') as slot_idle_text,
            (select setting::int8 from pg_catalog.pg_settings where name = 'max_slot_wal_keep_size') as slot_keep_mb,
            extract(epoch from clock_timestamp())::float8 as clock,
            extract(epoch from pg_postmaster_start_time())::text as started, current_database()::text as database"""

@@ -8,17 +8,18 @@ import psycopg
 
 from agent.config import Settings
 from agent.connectors.postgres import catalogue, slot
-from agent.connectors.postgres.session import connect, guarded
+from agent.connectors.postgres.session import connect, guarded, opened
 from agent.errors import InitRefused
 from agent.messages import mark, phrase, translate
 from agent.preflight import judgement, publication_checks, source_facts, statements
 from agent.preflight.findings import Finding, errors, listing
 from agent.preflight.judgement import Judgement
-from agent.preflight.server_checks import check_limit, check_server
+from agent.preflight.server_checks import no_replication, no_slot
 
 Connection = psycopg.Connection[Any]
 Tell = Callable[[str], None]
 SLOT_SECONDS = 60.0  # for the server to make the slot
+_LIMIT_REACHED = "53400"  # all replication slots are in use
 
 
 class Start(NamedTuple):
@@ -84,9 +85,9 @@ def _run(connection: Connection, statement: str, tell: Tell, told: str = "") -> 
 
 
 def judge_and_grant(
-    settings: Settings, admin: Connection | None, side: Connection, tell: Tell, first: bool = True
+    settings: Settings, admin: Connection | None, side: Connection, tell: Tell
 ) -> Judgement:
-    """Refuses a server or tables that will not do, then grants what is missing where there is an administrator. `first`: a slot will be made."""
+    """Refuses a server or tables that will not do, then grants what is missing where there is an administrator."""
     judged = judgement.judge(settings, side)
     missing = (
         [] if judged.published is None else publication_checks.missing(settings, judged.published)
@@ -101,10 +102,13 @@ def judge_and_grant(
         )
     if judged.invalid is not None:
         raise judged.invalid
-    refuse([*check_server(server, first=first), *judged.tables, *judged.publication])
-    limit = check_limit(server)
-    if limit.level != "ok":
-        tell(translate(mark("Warning: {finding}"), finding=limit.message))
+    of_server = judgement.judge_server(settings, side)
+    bounds = [finding for finding in of_server if finding.code in ("SLOT_LIMIT", "SLOT_IDLE")]
+    others = [finding for finding in of_server if finding not in bounds]
+    refuse([*others, *judged.tables, *judged.publication])
+    for finding in bounds:
+        if finding.level != "ok":
+            tell(translate(mark("Warning: {finding}"), finding=finding.message))
     if admin is not None and errors(judged.rights):
         for statement in statements.grants(settings, judged.key_schemas):
             _run(admin, statement, tell)
@@ -113,7 +117,17 @@ def judge_and_grant(
                 _run(admin, finding.fix.rstrip(";"), tell)
         judged = judgement.judge(settings, side)
     refuse(judged.rights)
+    refuse(check_replication(settings, side))
     return judged
+
+
+def check_replication(settings: Settings, side: Connection) -> list[Finding]:
+    """Why no replication connection is to be had: the slot is made over one, after everything else."""
+    try:
+        with opened(settings.source, replication=True):
+            return []
+    except psycopg.Error as cause:
+        return [no_replication(str(cause), source_facts.server(side))]
 
 
 def refuse_existing_slot(settings: Settings, side: Connection) -> None:
@@ -181,6 +195,8 @@ def _create(settings: Settings, replication: Connection, side: Connection, secon
             reason=phrase(reason, seconds=f"{seconds:g}", waits="\n".join(lines) or "      ?")
         ) from None
     except slot.SlotRefused as error:
+        if error.sqlstate == _LIMIT_REACHED:  # somebody has taken the last one meanwhile
+            refuse([no_slot(source_facts.server(side))])
         raise InitRefused(
             reason=phrase(
                 mark("the server refuses to make replication slot {slot}: SQLSTATE {sqlstate}"),

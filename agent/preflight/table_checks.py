@@ -28,6 +28,11 @@ _ADD_SECOND_NUMBER = (
     "ALTER TABLE {table} ADD COLUMN {column} bigint GENERATED ALWAYS AS IDENTITY NOT NULL, "
     "ADD CONSTRAINT {name} UNIQUE ({column});"
 )
+# Of a new column: what it does to a table that is mostly another program's.
+_COST = mark(
+    "-- This rewrites the whole table, and meanwhile nobody can read or write it; the column is one that its programs do not know.\n"
+    "-- Ask the table's vendor first; afterwards add {column} to columns of this [[resource]]."
+)
 _REPLACE_KEY = "ALTER TABLE {table} DROP CONSTRAINT {name}, ADD PRIMARY KEY ({columns});"
 _USE_INDEX = "ALTER TABLE {table} REPLICA IDENTITY USING INDEX {name};"
 _USE_DEFAULT = "ALTER TABLE {table} REPLICA IDENTITY DEFAULT;"
@@ -285,11 +290,12 @@ def _new_key(table: sql.Composable, entry: Catalogued) -> str:
     name = next(
         name for name in ("id", "row_id", "sync_row_id", "sync_row_number") if name not in taken
     )
+    cost = translate(_COST, column=name)
     if not any(index.primary for index in entry.indexes):
-        return statement(_ADD_NUMBER, table=table, column=name)
+        return "\n".join([cost, statement(_ADD_NUMBER, table=table, column=name)])
     index = f"sync_agent_{entry.table.oid}_key"
     added = statement(_ADD_SECOND_NUMBER, table=table, column=name, name=index)
-    return "\n".join([added, statement(_USE_INDEX, table=table, name=index)])
+    return "\n".join([cost, added, statement(_USE_INDEX, table=table, name=index)])
 
 
 def _leaves(resource: ResourceSettings, entry: Catalogued, traits: Traits) -> Iterator[Finding]:

@@ -2,23 +2,38 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from agent.config import Settings
-from agent.errors import InitRefused, StateLost, TopicLimit, TopicMissing, TopicTaken
+from agent.errors import (
+    InitRefused,
+    KafkaUnreachable,
+    StateLost,
+    TopicLimit,
+    TopicMissing,
+    TopicTaken,
+)
 from agent.messages import mark, phrase, translate
 from agent.publish.base import Producer, TopicDescription
 from agent.publish.clients import cluster
-from agent.publish.connection import REFUSALS, client_settings, closing_client, our_error
+from agent.publish.connection import (
+    REFUSALS,
+    addresses,
+    client_settings,
+    closing_client,
+    our_error,
+)
 from agent.publish.kafka_python import KafkaPython
 from agent.publish.recovery import MAX_MESSAGE_BYTES, OVERHEAD
 from agent.publish.state import InvalidState, StateRecord, loads
 from agent.publish.waiting import bounded
 
+T = TypeVar("T")
 SECONDS = 30.0  # for one step of init or check
+_AGAIN = 0.2  # seconds between two looks at topics just created
 _CLUSTER_LIMIT = 1_048_588  # Kafka's own default of max.message.bytes
 # Small segments that are compacted soon: recovery reads from near the end, and the topic stays small (kafka.md §6).
 STATE_SETTINGS = {
@@ -57,14 +72,43 @@ def wanted(settings: Settings) -> dict[str, dict[str, Any]]:
     }
 
 
-def describe(settings: Settings) -> dict[str, TopicDescription | None]:
+def describe(settings: Settings, seconds: float = SECONDS) -> dict[str, TopicDescription | None]:
     """Every topic the agent needs as the cluster has it; None for one that is missing. Raises the connection's errors."""
-    return broker(settings).topics(wanted(settings), time.monotonic() + SECONDS)
+    return broker(settings).topics(wanted(settings), time.monotonic() + seconds)
 
 
-def create_topics(settings: Settings, tell: Callable[[str], None]) -> None:
-    """Creates what is missing and checks what is there; `tell` gets a sentence for each. Raises InitRefused, TopicLimit, KafkaRefused."""
+def settled(work: Callable[[], T], patience: float = SECONDS) -> T:
+    """Does what init does with topics just created, again while Kafka cannot answer for them yet.
+
+    A busy cluster takes seconds until a new topic has its leaders and every broker knows it. Raises what comes last.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return work()
+        except KafkaUnreachable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_AGAIN)
+
+
+def existing(settings: Settings) -> dict[str, TopicDescription | None]:
+    """Every topic the agent needs, checked as far as it is there. Raises as `verify`, and the connection's errors."""
     found = describe(settings)
+    verify(settings, {name: topic for name, topic in found.items() if topic is not None})
+    return found
+
+
+def create_topics(
+    settings: Settings,
+    tell: Callable[[str], None],
+    found: dict[str, TopicDescription | None] | None = None,
+) -> None:
+    """Creates the topics that are missing and checks all; `tell` gets a sentence for each. `found`: as `existing` has found them.
+
+    Raises InitRefused, TopicLimit, KafkaRefused, and the connection's errors.
+    """
+    found = existing(settings) if found is None else found
     missing = {name: options for name, options in wanted(settings).items() if found[name] is None}
     if missing:
         deadline = time.monotonic() + SECONDS
@@ -72,10 +116,20 @@ def create_topics(settings: Settings, tell: Callable[[str], None]) -> None:
             bounded(lambda: _create(settings, missing), deadline, _never)
         except Exception as error:  # noqa: BLE001 - clients raise anything; it becomes one of our errors
             raise our_error(error, settings.kafka) from None
-    verify(settings, describe(settings))
+        verify(settings, settled(lambda: _described(settings)))
     for name in found:
         text = mark("Topic {topic} created") if name in missing else mark("Topic {topic} exists")
         tell(translate(text, topic=name))
+
+
+def _described(settings: Settings) -> dict[str, TopicDescription | None]:
+    """The topics once all of them are there. Raises KafkaUnreachable while a broker does not know one that was created."""
+    found = describe(settings)
+    missing = [name for name, topic in found.items() if topic is None]
+    if missing:
+        reason = phrase("topic {topic} was created and is not known yet", topic=missing[0])
+        raise KafkaUnreachable(address=addresses(settings.kafka), reason=reason)
+    return found
 
 
 def _create(settings: Settings, missing: dict[str, dict[str, Any]]) -> None:
@@ -92,7 +146,6 @@ def _create(settings: Settings, missing: dict[str, dict[str, Any]]) -> None:
                         "topic {topic}: {error}", topic=topic["name"], error=error.__name__
                     )
                 )
-        admin.wait_for_topics(list(missing))
 
 
 def verify(settings: Settings, found: dict[str, TopicDescription | None]) -> None:

@@ -175,6 +175,13 @@ def write(front: Front, one: Target, rows: dict[Key, Written], position: str = "
     front.commit(progress(position))
 
 
+def remedy(error: BaseException) -> str:
+    """The statement that an error names for the owner of a front-end table."""
+    text = str(error)
+    assert text.endswith(";")
+    return text[text.index("ALTER TABLE") :]
+
+
 def sql(database: str, statement: str) -> list[tuple[object, ...]]:
     """Runs a statement beside the front and returns its rows, if it has any."""
     with psycopg.connect(database, autocommit=True) as connection:

@@ -7,8 +7,17 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import make_url
 
-from agent.errors import FrontBusy, FrontTableWrong, FrontUnreachable, NotInitialised, RowRefused
+from agent.errors import (
+    FrontBusy,
+    FrontTableWrong,
+    FrontUnfit,
+    FrontUnreachable,
+    NotInitialised,
+    RowRefused,
+)
 from agent.front.outbox import BatchWriter, OutboxEvent, event_id, frames
 from agent.front.postgres import PostgresFront, accepts
 from agent.front.reader import Published, Reader
@@ -23,6 +32,7 @@ from tests.front.conftest import (
     initialise,
     progress,
     put,
+    remedy,
     sql,
     target,
     write,
@@ -41,6 +51,11 @@ def sqlite(url: str, statement: str) -> list[tuple[object, ...]]:
     """Runs a statement beside the front."""
     with sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None) as connection:
         return connection.execute(statement).fetchall()
+
+
+def database_name(conninfo: str) -> str:
+    """The name of the database."""
+    return str(conninfo_to_dict(conninfo)["dbname"])
 
 
 # ---- refusals at start
@@ -100,7 +115,10 @@ def test_sqlite_refuses_a_table_that_would_change_rows(sqlite_url: str, case: st
     """The error names table, column and what it must be."""
     statement, reason = SQLITE_WRONG[case]
     sqlite(sqlite_url, statement)
-    with pytest.raises(FrontTableWrong, match=f"narrow.*{reason}"):
+    with pytest.raises(FrontTableWrong, match=f"narrow.*{reason}") as wrong:
+        SqliteFront(sqlite_url, 1.0, "unit").check(NARROW)
+    if case == "missing":  # all that an ALTER TABLE of SQLite can mend
+        sqlite(sqlite_url, remedy(wrong.value))
         SqliteFront(sqlite_url, 1.0, "unit").check(NARROW)
 
 
@@ -118,12 +136,54 @@ def test_sqlite_refuses_a_key_collation(sqlite_url: str) -> None:
 def test_postgres_refuses_a_table_that_would_change_rows(
     database: str, postgres_url: str, case: str
 ) -> None:
-    """The error names table, column and what it must be."""
+    """The error names table, column and what it must be, and the statement that makes it so."""
     statement, reason = POSTGRES_WRONG[case]
     sql(database, statement)
     with pytest.raises(FrontTableWrong) as refused:
         PostgresFront(postgres_url, None, 1.0, "unit").check(NARROW)
     assert reason in str(refused.value)
+    sql(database, remedy(refused.value))
+    PostgresFront(postgres_url, None, 1.0, "unit").check(NARROW)
+
+
+def test_postgres_names_the_grant_that_is_missing(database: str, postgres_url: str) -> None:
+    """Before the first UPDATE needs a temporary table; and before init makes tables of its own, or a front-end table."""
+    name, role = database_name(database), f"front_{database_name(database)}"
+    schema = "create schema own"
+    for statement in (
+        schema,
+        f"create role {role} login",
+        f"revoke all on database {name} from public",
+    ):
+        sql(database, statement)
+    sql(database, f"grant connect on database {name} to {role}")
+    sql(database, "revoke create on schema public from public")
+    front = PostgresFront(str(make_url(postgres_url).set(username=role)), None, 1.0, "unit")
+    try:
+        for right in ("TEMPORARY", "CREATE"):
+            with pytest.raises(FrontUnfit, match=right) as unfit, front.looking() as connection:
+                front.check_rights(connection)
+            sql(database, str(unfit.value)[str(unfit.value).index("GRANT") :])
+        initialise(front)
+        elsewhere = WORDS._replace(schema="own")
+        with pytest.raises(FrontTableWrong, match="CREATE") as wrong:
+            front.check_room(elsewhere)
+        sql(database, str(wrong.value)[str(wrong.value).index("GRANT") :])
+        front.check_room(elsewhere)
+        with pytest.raises(FrontTableWrong, match="CREATE SCHEMA nowhere"):
+            front.check_room(WORDS._replace(schema="nowhere"))
+        front.open("nonce")
+        sql(database, f"revoke temporary on database {name} from {role}")
+        with pytest.raises(FrontUnfit, match="temporary table of words"):
+            write(front, WORDS, {("a", "1"): put(("a", "1"))})
+        front.close()
+        with pytest.raises(FrontUnfit, match=f"GRANT TEMPORARY ON DATABASE {name} TO {role};"):
+            front.open("nonce")
+    finally:
+        front.close()
+        front.engine.dispose()
+        sql(database, f"drop owned by {role}")
+        sql(database, f"drop role {role}")
 
 
 def test_postgres_refuses_a_nondeterministic_key(database: str, postgres_url: str) -> None:

@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not re-expo
 )
 from sqlalchemy import inspect, update
 
-from agent.errors import FrontTableWrong
+from agent.errors import FrontTableWrong, InitRefused, SlotLost
 from agent.front.opening import open_front
 from agent.health import HealthServer
 from agent.metrics import Metrics
@@ -179,8 +179,12 @@ def server(**changes: object) -> Any:
         "version": 180006,
         "standby": False,
         "wal_level": "logical",
+        "slots": 1,
         "slots_left": 1,
+        "senders": 1,
         "senders_left": 1,
+        "slot_idle": 0,
+        "slot_idle_text": "0",
         "slot_keep_mb": 1024,
     }
     return SimpleNamespace(**good | changes)
@@ -217,18 +221,60 @@ def test_room_for_a_slot_is_asked_for_only_while_there_is_none() -> None:
     )
 
 
-def test_an_unlimited_slot_is_an_error_and_its_sql_limits_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with PostgresServer.start(18) as own, psycopg.connect(own.dsn(), autocommit=True) as connection:
-        finding = server_checks.check_limit(source_facts.server(connection))
+def test_what_bounds_a_slot_is_told_with_the_sql_that_changes_it(source: Unit) -> None:
+    """No limit at all is an error; a bound of time alone (18) is a warning, and says so once it has come to that, too."""
+    settings = {"max_replication_slots": 1, "max_wal_senders": 1}
+    with (
+        PostgresServer.start(18, settings) as own,
+        psycopg.connect(own.dsn(), autocommit=True) as connection,
+    ):
+
+        def bounds() -> list[Finding]:
+            server = source_facts.server(connection)
+            return [server_checks.check_limit(server), *server_checks.check_idle(server)]
+
+        finding = bounds()[0]
         assert finding.level == "error"
         for statement in finding.fix.splitlines():
             connection.execute(statement.encode())
-        eventually(
-            lambda: server_checks.check_limit(source_facts.server(connection)).level == "ok",
-            what="the limit holds",
-        )
+        eventually(lambda: bounds()[0].level == "ok", what="the limit holds")
+
+        slot = source.settings.slot
+        connection.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", (slot,))
+        connection.execute("alter system set idle_replication_slot_timeout = '1s'")
+        connection.execute("select pg_reload_conf()")
+        idle = eventually(lambda: bounds()[1:], what="the time is bounded")[0]
+        assert (idle.code, idle.level) == ("SLOT_IDLE", "warning")
+        assert "is 1s" in idle.message
+
+        def given_up() -> str:
+            connection.execute("checkpoint")
+            return str(source_facts.slot(connection, slot).conflict)
+
+        reason = eventually(given_up, what="the slot is given up")
+        advice = SlotLost(slot=slot, reason=reason, position="0/10").advice("en")
+        assert "longer than idle_replication_slot_timeout" in advice
+        assert "max_slot_wal_keep_size" not in advice
+        for statement in idle.fix.splitlines():
+            connection.execute(statement.encode())
+        eventually(lambda: not bounds()[1:], what="the time is not bounded")
+
+        # The one slot and the one WAL sender are in use: init knows it before it makes anything, as check does.
+        source.change(source={"port": own.port, "database": "postgres"}).share(PERSON)
+        connection.execute(TABLE)
+        connection.execute("select pg_drop_replication_slot(%s)", (slot,))
+        connection.execute("select pg_create_physical_replication_slot('other')")
+        with psycopg.connect(f"{own.dsn()} replication=database", autocommit=True):
+            with pytest.raises(InitRefused) as refused:
+                source.initialise()
+            told = source.initialise(apply=False)
+            found = wrong(check(source.settings))
+        assert {"SLOTS_LEFT", "SENDERS_LEFT"} <= found
+        for text in (refused.value.text("en"), "\n".join(told)):
+            assert "SLOTS_LEFT: No replication slot is left: all 1 of" in text
+            assert "ALTER SYSTEM SET max_replication_slots = 11;" in text
+            assert "SENDERS_LEFT: No WAL sender is left: all 1 of" in text
+        assert open_front(source.settings).stored_state() is None
 
 
 def test_rights_and_attributes_that_are_missing(any_source: Unit) -> None:
@@ -410,7 +456,7 @@ def test_a_front_table_that_does_not_fit(unit: Unit) -> None:
 
 def test_a_front_end_file_that_is_no_database(unit: Unit) -> None:
     unit.initialise()
-    file = front_checks._file(unit.settings)
+    file = front_checks.file_of(unit.settings)
     assert file is not None
     for path in file.parent.glob("front.db*"):
         path.unlink()

@@ -10,20 +10,28 @@ from sqlalchemy import inspect, select, update
 from agent.connectors.postgres import slot
 from agent.errors import (
     AgentError,
+    AlreadyRunning,
     AnotherAgent,
     FrontReplaced,
     FrontTableWrong,
     InitRefused,
+    KafkaRefused,
+    KafkaUnreachable,
     LoginRefused,
 )
 from agent.front.opening import open_front
+from agent.front.schema import AgentTables
 from agent.front.store import SqlFront
+from agent.health import HealthServer
+from agent.metrics import Metrics
 from agent.preflight import initialise as module
 from agent.preflight import source_init
+from agent.publish import topics
 from agent.publish.state import loads
 from agent.publish.topics import broker, describe
 from tests.preflight.conftest import PERSON, TABLE, Unit
 from tests.services.postgres import PostgresServer
+from tests.services.processes import HOST, free_port
 
 PUBLICATION = "select count(*) from pg_publication"
 
@@ -230,12 +238,22 @@ def test_without_a_limit_for_the_slots_log_init_warns(unit: Unit) -> None:
 
 
 def test_a_running_agent_is_not_disturbed(unit: Unit) -> None:
-    unit.initialise()
+    """It is told apart from a stranger: by its answer at the configured address."""
+    unit.change(service={"listen": f"{HOST}:{free_port()}"}).initialise()
     front = open_front(unit.settings)
     front.open("nonce")
     try:
         with pytest.raises(AnotherAgent):
             unit.initialise()
+        listen, agent = unit.settings.service.listen, unit.settings.agent
+        with HealthServer(listen, agent, Metrics(["person"])):
+            for command in (
+                unit.initialise,
+                lambda: module.rebind(unit.settings, unit.told.append),
+            ):
+                with pytest.raises(AlreadyRunning) as running:
+                    command()
+                assert f"systemctl stop sync-agent@{agent}" in running.value.advice("en")
     finally:
         front.close()
 
@@ -315,8 +333,12 @@ def test_a_front_table_that_does_not_fit_is_refused_before_the_slot(unit: Unit) 
     front = open_front(unit.settings)
     with front.engine.begin() as connection:
         connection.exec_driver_sql('create table "人员" (id integer primary key)')
-    with pytest.raises(FrontTableWrong):
+    with pytest.raises(FrontTableWrong) as wrong:
         unit.initialise()
+    assert 'ALTER TABLE "人员" ADD COLUMN "姓名" TEXT;' in str(wrong.value)
+    plan = "\n".join(unit.initialise(apply=False))
+    assert str(wrong.value) in plan
+    assert "CREATE TABLE" not in plan
     assert unit.slots() == 0
 
 
@@ -342,6 +364,29 @@ def test_a_front_table_that_held_rows_is_made_again_and_filled(unit: Unit) -> No
 
 
 # ---- interrupted anywhere, it goes on
+
+
+def test_what_kafka_answers_for_a_fresh_topic_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A busy broker does not know a topic, or who leads it, for its first seconds; a refusal is none of that."""
+    monkeypatch.setattr(topics, "_AGAIN", 0.0)
+    answers: list[AgentError] = [
+        KafkaUnreachable(address="k", reason=name) for name in ("NotLeader", "UnknownTopic")
+    ]
+
+    def asked() -> str:
+        if answers:
+            raise answers.pop()
+        return "answered"
+
+    assert topics.settled(asked) == "answered"
+    answers.append(KafkaUnreachable(address="k", reason="away"))
+    with pytest.raises(KafkaUnreachable, match="away"):
+        topics.settled(asked, patience=-1.0)
+    answers.append(KafkaRefused(reason="right"))
+    with pytest.raises(KafkaRefused):
+        topics.settled(asked)
 
 
 def fail(*arguments: Any, **values: Any) -> Any:
@@ -575,7 +620,12 @@ def test_the_plan_names_what_has_to_be_repaired(source: Unit) -> None:
 def test_the_plan_after_init_shows_what_is_there(unit: Unit) -> None:
     unit.initialise()
     text = "\n".join(unit.initialise(apply=False))
-    assert "CREATE PUBLICATION" not in text
-    assert "publication" in text
+    assert "CREATE" not in text
+    assert "--create" not in text
+    settings = unit.settings
+    own = ", ".join(AgentTables(settings.agent).metadata.tables)
+    topics = (settings.topic(settings.resource[0]), settings.state_topic)
+    for name in (f"publication {settings.publication}", settings.slot, own, "人员", *topics):
+        assert f"{name}: there" in text
     unit.change(front={"url": "postgresql+psycopg://somebody@127.0.0.1:1/front"})
     assert 'PRIMARY KEY ("id")' in "\n".join(unit.initialise(apply=False))

@@ -68,6 +68,7 @@ def test_each_error_has_its_own_text_and_a_directive(kind: type[AgentError]) -> 
         == {Retry: Directive.RETRY, Suspend: Directive.SUSPEND, Halt: Directive.HALT}[group]
     )
     others: dict[type[AgentError], int] = {
+        errors.AlreadyRunning: 75,
         errors.AnotherAgent: 75,
         errors.ServiceAway: 75,
         errors.RequestRefused: 1,

@@ -1,0 +1,144 @@
+"""What is no longer shared and still stands in the front end: tables and columns that this agent has written before, and how they go."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, inspect, select
+
+from agent.config import ResourceSettings, Settings
+from agent.config.names import column_fold
+from agent.front.claims import Place
+from agent.front.store import SqlFront
+from agent.resource import Target
+
+
+class Leftover(NamedTuple):
+    """A table that nothing is shared into any more, or columns of one that goes on."""
+
+    resource: str  # that it was written for
+    place: Place
+    columns: tuple[str, ...]  # empty: the whole table
+    made: bool  # this agent made the table; False: somebody else has, or it is not known
+    statements: tuple[str, ...]  # that take it away
+
+
+class _Fed(NamedTuple):
+    """A table that something is shared into."""
+
+    resource: str
+    columns: frozenset[str]  # as the database compares them
+
+
+def leftovers(settings: Settings, front: SqlFront) -> list[Leftover]:
+    """Compares what this agent has written with the configuration. Reads only; `front` knows under which names its own tables are."""
+    with front.looking() as connection:
+        fed = dict(_fed(settings, front, connection))
+        found: list[Leftover] = []
+        for name, details in _written(settings, front, connection):
+            place = Place(details["schema"], details["table"])
+            left = _left(
+                front, connection, place, details, fed.get(front.folded(connection, place))
+            )
+            if left is not None:
+                found.append(left._replace(resource=name))
+        return found
+
+
+def _fed(
+    settings: Settings, front: SqlFront, connection: Connection
+) -> Iterator[tuple[Place, _Fed]]:
+    fold = column_fold(front.engine.dialect.name)
+    for resource in settings.resource:
+        columns = frozenset(fold(name) for _, name in resource.front_columns)
+        place = front.folded(connection, front.place(connection, _target(resource)))
+        yield place, _Fed(resource.name, columns)
+
+
+def _target(resource: ResourceSettings) -> Target:
+    """Where the table of a resource lies; its columns are not known here."""
+    schema, _, table = resource.target_name.rpartition(".")
+    return Target(resource.name, schema or None, table, (), (), False, {})
+
+
+def _written(
+    settings: Settings, front: SqlFront, connection: Connection
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """What was written for each resource. Of a table that was taken out of the configuration before this version: what else is known of it."""
+    own = front.own
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    if inspect(connection).has_table(own.written.name):
+        rows = connection.execute(select(own.written.c.name, own.written.c.details)).all()
+        found = [(str(name), json.loads(details)) for name, details in rows]
+    known = {name for name, _ in found} | {resource.name for resource in settings.resource}
+    for name in connection.execute(select(own.resource.c.name)).scalars():
+        before = None if name in known else front.written_before(connection, name)
+        if before is not None:
+            found.append((str(name), before))
+    return found
+
+
+def _left(
+    front: SqlFront,
+    connection: Connection,
+    place: Place,
+    details: Mapping[str, Any],
+    fed: _Fed | None,
+) -> Leftover | None:
+    """What is left of one table; None where nothing is."""
+    schema = None if front.engine.dialect.name == "sqlite" else place.schema
+    if not inspect(connection).has_table(place.table, schema=schema):
+        return None
+    table = front.place_name(place)
+    made = bool(details["made"])
+    if fed is None:
+        return Leftover("", place, (), made, (f"DROP TABLE {table};",))
+    fold = column_fold(front.engine.dialect.name)
+    there = {
+        fold(column["name"]) for column in inspect(connection).get_columns(place.table, schema)
+    }
+    columns = [
+        name for name in details["columns"] if fold(name) in there and fold(name) not in fed.columns
+    ]
+    if not columns:
+        return None
+    drops = [f"ALTER TABLE {table} DROP COLUMN {front.quote(name)};" for name in columns]
+    return Leftover("", place, tuple(columns), made, tuple(drops))
+
+
+def topic_left(settings: Settings, resources: Mapping[str, Mapping[str, object]], name: str) -> str:
+    """The topic of a resource that is no longer shared; '' where it is, or another one goes on with the topic."""
+    row = resources.get(name)
+    if row is None or name in {resource.name for resource in settings.resource}:
+        return ""
+    topic = str(row["topic"])
+    return "" if topic in settings.event_topics else topic
+
+
+def forget_rows(front: SqlFront, resource: str) -> None:
+    """Deletes what this agent's own tables hold of a resource that is no longer shared. Commits.
+
+    The counters of its topic stay, so that no number of an event is given twice if it is shared again.
+    """
+    own = front.own
+    held = (
+        own.copies, own.holes, own.withheld, own.refused, own.topic_keys, own.occupants, own.fingerprints, own.targets, own.written,
+    )  # fmt: skip
+    with front.guarded(), front.engine.begin() as connection:
+        front.own.metadata.create_all(connection)
+        for table in held:
+            connection.execute(table.delete().where(table.c.name == resource))
+        connection.execute(own.requests.delete().where(own.requests.c.resource == resource))
+        connection.execute(
+            own.resource.update()
+            .where(own.resource.c.name == resource)
+            .values(state="copying", code="", details="{}")
+        )
+
+
+def drop(front: SqlFront, left: Leftover) -> None:
+    """Takes it away in the front end, and from what is known as written."""
+    for statement in left.statements:
+        with front.guarded(), front.engine.begin() as connection:
+            connection.execution_options(no_parameters=True).exec_driver_sql(statement.rstrip(";"))
+    front.forget_written(left.resource, left.place, left.columns)

@@ -1,0 +1,158 @@
+"""`sync-agent forget`: shows what the front end still holds of what is no longer shared, and takes it away."""
+
+from collections.abc import Callable
+
+from sqlalchemy import func, select, table
+from sqlalchemy.sql.elements import quoted_name
+
+from agent.config import Settings
+from agent.errors import AgentError, NotInitialised
+from agent.front import leftovers
+from agent.front.leftovers import Leftover
+from agent.front.opening import front_of, open_reader
+from agent.front.reader import Reader
+from agent.front.store import SqlFront
+from agent.messages import mark, phrase, translate
+from agent.preflight import kafka_commands
+from agent.preflight.initialise import locked
+
+Tell = Callable[[str], None]
+
+
+def known(settings: Settings) -> list[str]:
+    """Every resource that is or was shared. Raises NotInitialised, and the errors of the front end."""
+    reader = open_reader(settings)
+    try:
+        reader.identity()
+        return list(
+            dict.fromkeys([*reader.resources(), *(resource.name for resource in settings.resource)])
+        )
+    finally:
+        reader.engine.dispose()
+
+
+def forget(settings: Settings, name: str, apply: bool, tell: Tell) -> int:
+    """Tells what is left of a resource, and with `apply` takes it away while the service stands.
+
+    Returns 1 where something is left that the owner of the front end has to take away.
+    Raises AlreadyRunning, AnotherAgent, NotInitialised, and the errors of the front end.
+    """
+    if apply:
+        with locked(settings) as front:
+            return _forget(settings, front, name, tell)
+    front = front_of(settings)
+    front.engine = front.engine.execution_options(reader=True)
+    try:
+        _tell_plan(settings, front, name, tell)
+    finally:
+        front.engine.dispose()
+    return 0
+
+
+def _left(settings: Settings, front: SqlFront, name: str) -> list[Leftover]:
+    stored = front.stored_state()
+    if stored is None or not stored["initialised"]:
+        raise NotInitialised(what=phrase("the state in the front end"))
+    return [left for left in leftovers.leftovers(settings, front) if left.resource == name]
+
+
+def _is_shared(settings: Settings, name: str) -> bool:
+    return name in {resource.name for resource in settings.resource}
+
+
+def _tell_plan(settings: Settings, front: SqlFront, name: str, tell: Tell) -> None:
+    found = _left(settings, front, name)
+    if _nothing(settings, name, found, tell):
+        return
+    text = mark(
+        "Nothing is changed. `sync-agent forget {resource} --apply` does the following while the service is stopped:"
+    )
+    tell(translate(text, resource=name))
+    for left in found:
+        if left.made:
+            tell("   " + _said(front, left))
+        else:
+            _tell_unknown(front, left, tell)
+        for statement in left.statements:
+            tell(f"      {statement}")
+    if not _is_shared(settings, name):
+        text = mark("   what this agent's own tables hold of {resource} is deleted")
+        tell(translate(text, resource=name))
+    _tell_topic(settings, front, name, tell)
+
+
+def _nothing(settings: Settings, name: str, found: list[Leftover], tell: Tell) -> bool:
+    """Tells that nothing has to be done of a resource that is still shared, where that is so."""
+    if found or not _is_shared(settings, name):
+        return False
+    text = mark("{resource} is shared, and the front end holds nothing of it that is not")
+    tell(translate(text, resource=name))
+    return True
+
+
+def _said(front: SqlFront, left: Leftover) -> str:
+    place = front.place_name(left.place)
+    if left.columns:
+        text = mark(
+            "columns {columns} of the front-end table {table} are dropped with all they hold:"
+        )
+        return translate(text, columns=", ".join(left.columns), table=place)
+    text = mark("the front-end table {table} is dropped with its {count} rows:")
+    return translate(text, table=place, count=_count(front, left))
+
+
+def _count(front: SqlFront, left: Leftover) -> int:
+    schema = None if front.engine.dialect.name == "sqlite" else quoted_name(left.place.schema, True)
+    rows = table(quoted_name(left.place.table, True), schema=schema)
+    with front.looking() as connection:
+        return int(connection.execute(select(func.count()).select_from(rows)).scalar_one())
+
+
+def _tell_unknown(front: SqlFront, left: Leftover, tell: Tell) -> None:
+    text = mark(
+        "   nobody knows whether this agent has made the front-end table {table}, so nothing is done to it; if nobody else needs it, its owner runs:"
+    )
+    tell(translate(text, table=front.place_name(left.place)))
+
+
+def _tell_topic(settings: Settings, front: SqlFront, name: str, tell: Tell) -> None:
+    rows = Reader(front.engine, settings.agent).resources()
+    topic = leftovers.topic_left(settings, rows, name)
+    if topic:
+        text = mark(
+            "   topic {topic} keeps its events; once its subscribers need them no more, Kafka's administrator runs:"
+        )
+        tell(translate(text, topic=topic))
+        tell(f"      {kafka_commands.delete_topic(settings, topic)}")
+
+
+def _forget(settings: Settings, front: SqlFront, name: str, tell: Tell) -> int:
+    found = _left(settings, front, name)
+    if _nothing(settings, name, found, tell):
+        return 0
+    kept = [left for left in found if not _dropped(front, left, tell)]
+    if not kept and not _is_shared(settings, name):
+        leftovers.forget_rows(front, name)
+        text = mark("What this agent's own tables held of {resource} is deleted")
+        tell(translate(text, resource=name))
+    _tell_topic(settings, front, name, tell)
+    return int(bool(kept))
+
+
+def _dropped(front: SqlFront, left: Leftover, tell: Tell) -> bool:
+    """Takes one away; where that is not this agent's to do, or is refused, its owner is told the statements."""
+    if not left.made:
+        _tell_unknown(front, left, tell)
+    else:
+        try:
+            leftovers.drop(front, left)
+        except AgentError as error:
+            text = mark("   the front end refuses, and its owner has to run it: {reason}")
+            tell(translate(text, reason=error.text()))
+        else:
+            for statement in left.statements:
+                tell(translate(mark("Front end: {statement}"), statement=statement))
+            return True
+    for statement in left.statements:
+        tell(f"      {statement}")
+    return False

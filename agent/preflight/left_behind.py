@@ -1,0 +1,36 @@
+"""Names what is no longer shared and still stands in the front end, for `check` and `init`."""
+
+from collections.abc import Iterator
+
+from agent.config import Settings
+from agent.front import leftovers
+from agent.front.reader import Reader
+from agent.front.store import SqlFront
+from agent.messages import mark
+from agent.preflight import kafka_commands
+from agent.preflight.findings import Finding, warning
+
+
+def left_behind(settings: Settings, front: SqlFront) -> Iterator[Finding]:
+    """One for each table that nothing is shared into any more, and for each column of one that goes on."""
+    rows = Reader(front.engine, settings.agent).resources()
+    for left in leftovers.leftovers(settings, front):
+        lines = [f"sync-agent forget {left.resource}", *left.statements]
+        values = {"resource": left.resource, "table": front.place_name(left.place)}
+        if left.columns:
+            message = mark(
+                "{resource}: columns of the front-end table {table} are no longer shared, and still hold what they held: {columns}"
+            )
+            values["columns"] = ", ".join(left.columns)
+            yield warning("LEFT_BEHIND", message, "\n".join(lines), **values)
+            continue
+        topic = leftovers.topic_left(settings, rows, left.resource)
+        message = mark(
+            "{resource} is no longer shared into the front-end table {table}, which still holds its rows"
+        )
+        if topic:
+            message = mark(
+                "{resource} is no longer shared: the front-end table {table} still holds its rows, and topic {topic} its events"
+            )
+            lines.append(kafka_commands.delete_topic(settings, topic))
+        yield warning("LEFT_BEHIND", message, "\n".join(lines), **values, topic=topic)
