@@ -49,6 +49,7 @@ SUFFIXES = (
     "fingerprint",
     "request",
     "applied",
+    "setting",
 )
 
 
@@ -150,6 +151,13 @@ class AgentTables:
             # As the database keeps them; compared as it compares names
             Column("schema_name", String(200), nullable=False),
             Column("table_name", String(200), nullable=False),
+        )
+
+        # Settings as `init` found them, which must stay: another value would lead to other topics, or another publication.
+        self.settings = self._table(
+            "setting",
+            Column("name", String(100), primary_key=True),
+            Column("value", String(249), nullable=False),
         )
 
     def _add_outbox(self) -> None:

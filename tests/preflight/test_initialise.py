@@ -20,6 +20,7 @@ from agent.front.opening import open_front
 from agent.front.store import SqlFront
 from agent.preflight import initialise as module
 from agent.preflight import source_init
+from agent.preflight.rebinding import rebind
 from agent.publish.state import loads
 from agent.publish.topics import broker, describe
 from tests.preflight.conftest import PERSON, TABLE, Unit
@@ -277,7 +278,7 @@ def test_a_slot_that_is_gone_is_made_anew_and_every_table_copied(unit: Unit) -> 
 def test_an_unchanged_server_is_not_rebound(unit: Unit) -> None:
     unit.initialise()
     with pytest.raises(InitRefused, match="nothing to rebind"):
-        module.rebind(unit.settings, lambda line: None)
+        rebind(unit.settings, lambda line: None, "upgrade")
 
 
 def test_an_upgraded_server_is_rebound_and_every_table_copied(unit: Unit) -> None:
@@ -286,7 +287,7 @@ def test_an_upgraded_server_is_rebound_and_every_table_copied(unit: Unit) -> Non
     stated(unit, state="live")
     system = state(unit)["system_id"]
     open_front(unit.settings).update_state(system_id="before the upgrade")
-    module.rebind(unit.settings, lambda line: None)
+    rebind(unit.settings, lambda line: None, "upgrade")
     assert state(unit)["system_id"] == system
     assert states(unit) == {"person": "copying"}
 
