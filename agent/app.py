@@ -27,6 +27,7 @@ from agent.terminal import as_json
 if TYPE_CHECKING:
     from agent import requests
     from agent.preflight.findings import Finding
+    from agent.preflight.rebinding import After
 
 _log = logging.getLogger(__name__)
 _SILENCE = 60.0  # seconds without a sign of life after which a child counts as hanging
@@ -132,11 +133,11 @@ def init(
     initialise(settings, apply, admin_url, _console().out, take_over)
 
 
-def rebind(settings: Settings, restored: bool) -> None:
-    """Accepts the business database's new identity after an upgrade; with `restored`, a front end or Kafka that a backup was put back into."""
-    from agent.preflight import initialise
+def rebind(settings: Settings, after: "After") -> None:
+    """Takes up the slot after what a person says has happened: an upgrade or a fail-over of the business database, a restored front end or Kafka."""
+    from agent.preflight import rebinding
 
-    initialise.rebind(settings, _console().out, restored)
+    rebinding.rebind(settings, _console().out, after)
 
 
 def verify(

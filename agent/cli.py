@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from resource import RLIMIT_CORE, setrlimit
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
@@ -14,6 +15,9 @@ from agent.config.display import effective, schema_text
 from agent.errors import AgentError
 from agent.files import act_as_owner
 from agent.messages import mark, teach_libraries, translate
+
+if TYPE_CHECKING:
+    from agent.preflight.rebinding import After
 
 _EXIT_UNKNOWN = 3  # of `status`, as Nagios plugins have it
 DEFAULT_CONFIG = "/etc/unit-sync-agent/agent.toml"
@@ -259,7 +263,8 @@ def forget(config: Path, resource: str, apply: bool) -> int:
 
 @commands.command(
     help=translate(
-        "Go on after pg_upgrade, or after the front end was restored from a backup; every table is compared. The service must be stopped."
+        "Go on after pg_upgrade or a fail-over of the business database, or after the front end was restored from a backup; "
+        "tables are compared. The service must be stopped."
     )
 )
 @click.option(
@@ -268,18 +273,26 @@ def forget(config: Path, resource: str, apply: bool) -> int:
     help=translate("The replication slot was taken along by pg_upgrade."),
 )
 @click.option(
+    "--after-failover",
+    is_flag=True,
+    help=translate("A standby was promoted for good, and the replication slot came along."),
+)
+@click.option(
     "--after-restore",
     is_flag=True,
     help=translate("The front end was restored: every topic begins a new generation."),
 )
 @click.pass_obj
-def rebind(config: Path, after_upgrade: bool, after_restore: bool) -> None:
+def rebind(config: Path, after_upgrade: bool, after_failover: bool, after_restore: bool) -> None:
     """The option says what the person who gives the command knows."""
-    if after_upgrade == after_restore:
+    if after_upgrade + after_failover + after_restore != 1:
         raise click.UsageError(
-            translate("Say what has happened: --after-upgrade or --after-restore.")
+            translate(
+                "Say what has happened: --after-upgrade, --after-failover or --after-restore."
+            )
         )
-    app.rebind(_settings(config), after_restore)
+    after: After = "upgrade" if after_upgrade else "failover" if after_failover else "restore"
+    app.rebind(_settings(config), after)
 
 
 @commands.command("show-config", help=translate("Show the settings in effect, secrets hidden."))

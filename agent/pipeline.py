@@ -15,13 +15,13 @@ from agent.config import Settings
 from agent.connectors.base import Source
 from agent.connectors.postgres import PostgresSource
 from agent.control import Control
-from agent.errors import NotInitialised, Retry, SlotBusy, Suspend
+from agent.errors import Retry, SlotBusy, Suspend
 from agent.events.changes import HighPosition, Snapshot, lsn_number
+from agent.front import belonging
 from agent.front.applier import Applier
 from agent.front.base import Front, Stored
 from agent.front.commit_rule import CommitRule
 from agent.front.opening import open_front
-from agent.messages import phrase
 from agent.reconcile import Reconciler
 from agent.tables import Tables
 
@@ -196,14 +196,9 @@ class Capture:
         self._step = "open"
         self._committed = False
         stored = self._front.open(self._control.nonce)
-        if stored.slot != self._settings.slot:
-            raise NotInitialised(
-                what=phrase(
-                    "slot {slot} (this front end belongs to {stored})",
-                    slot=self._settings.slot,
-                    stored=stored.slot,
-                )
-            )
+        belonging.check_slot(self._settings, stored.slot)
+        topics = {name: resource.topic for name, resource in stored.resources.items()}
+        belonging.check_prefix(self._settings, stored.settings, topics)
         self._open_source(stored)
         self._tell_states(stored)
         self._tables = Tables(self._settings, self._source, self._front, stored)

@@ -1,6 +1,7 @@
 """What cannot be right: the agent halts with exit code 78 and names it, before a wrong row or event is written (P5)."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -184,7 +185,10 @@ def test_an_agent_cloned_while_it_runs(place: Installation, tmp_path: Path) -> N
 def test_an_agent_cloned_and_the_first_has_worked_since(
     place: Installation, tmp_path: Path
 ) -> None:
-    """SLOT_ADVANCED, at once: what the first one has acknowledged the clone would never see; the first goes on unharmed."""
+    """DUPLICATE_AGENT, at once: the slot has moved, and the first one reads it. It goes on unharmed, and nobody is told to drop its slot.
+
+    Not even by the commands that are tried next on the clone.
+    """
     config, port = clone(place, tmp_path / "there")
     with place.start() as first:
         first.wait_ready()
@@ -192,7 +196,14 @@ def test_an_agent_cloned_and_the_first_has_worked_since(
         eventually(place.applied, 60, "the first one has taken the change", 0.5)
         with Agent(config, config.parent / "clone.log", port) as second:
             assert second.wait() == HALTED, second.log[-3000:]
-            assert " code=SLOT_ADVANCED " in second.log, second.log[-3000:]
+            assert " code=DUPLICATE_AGENT " in second.log, second.log[-3000:]
+        copied = replace(place, directory=config.parent, listen=port)
+        refused = {
+            "DUPLICATE_AGENT": copied.command("check", expect=HALTED).stdout,
+            "SLOT_BUSY": copied.command("rebind", "--after-restore", expect=HALTED).stderr,
+        }
+        for code, said in refused.items():
+            assert code in said and "pg_drop_replication_slot" not in said, said
         assert_goes_on(first, place)
 
 

@@ -306,20 +306,22 @@ def test_before_init_they_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_rebind_must_be_meant(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The option says what the person knows; without it, or with both, nothing happens."""
-    called: list[bool] = []
+    """The option says what the person knows; without one, or with several, nothing happens."""
+    called: list[str] = []
     monkeypatch.setattr(
-        "agent.preflight.initialise.rebind",
-        lambda settings, tell, restored: called.append(restored),
+        "agent.preflight.rebinding.rebind",
+        lambda settings, tell, after: called.append(after),
     )
-    for options in ((), ("--after-upgrade", "--after-restore")):
+    for options in (
+        (),
+        ("--after-upgrade", "--after-restore"),
+        ("--after-upgrade", "--after-failover", "--after-restore"),
+    ):
         code, _, err = run(capsys, config, "rebind", *options)
         assert (code, called, "--after-upgrade" in err) == (2, [], True)
-    assert [
-        run(capsys, config, "rebind", option)[0]
-        for option in ("--after-upgrade", "--after-restore")
-    ] == [0, 0]
-    assert called == [False, True]
+    for option in ("--after-upgrade", "--after-failover", "--after-restore"):
+        assert run(capsys, config, "rebind", option)[0] == 0
+    assert called == ["upgrade", "failover", "restore"]
 
 
 @pytest.mark.parametrize(

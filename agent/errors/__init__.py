@@ -11,7 +11,8 @@ AgentError
 │   └── TopicLost, TopicTaken, PartitionsChanged
 └── Halt ............. the agent exits 78 and systemd leaves it down
     ├── ConfigInvalid, SecretMissing, FileRefused, ListenRefused, NotInitialised, InitRefused
-    ├── SlotMissing, SlotLost, SlotAdvanced, SourceForked, SourceReplaced, SourceNotPrimary, PublicationWrong, ProtocolViolated
+    ├── SlotMissing, SlotLost, SlotAdvanced, SourceForked, SourceReplaced, SourcePromoted, SourceNotPrimary
+    ├── PublicationWrong, ProtocolViolated
     ├── FrontReplaced, FrontDamaged
     ├── StateLost, StateAhead, StateBehind, DuplicateAgent, TopicMissing, TopicLimit, KafkaRefused
     ├── ServiceAway (75), RequestRefused (1): of commands that ask the running service
@@ -43,6 +44,7 @@ from agent.errors.halts import (
     SlotMissing,
     SourceForked,
     SourceNotPrimary,
+    SourcePromoted,
     SourceReplaced,
     StateAhead,
     StateBehind,
@@ -119,6 +121,7 @@ __all__ = [
     "SlowLine",
     "SourceForked",
     "SourceNotPrimary",
+    "SourcePromoted",
     "SourceReplaced",
     "SourceUnfit",
     "SourceUnreachable",

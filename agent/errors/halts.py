@@ -104,7 +104,7 @@ class SlotLost(Halt):
 
 
 class SlotAdvanced(Halt):
-    """Somebody moved or re-created the slot: changes were skipped (check A)."""
+    """Somebody moved or re-created the slot, and nobody reads it now: changes were skipped (check A)."""
 
     code = "SLOT_ADVANCED"
     summary = mark(
@@ -128,12 +128,27 @@ class SourceForked(Halt):
 
 
 class SourceReplaced(Halt):
-    """System identifier or timeline is another one (check B)."""
+    """The system identifier is another one (check B)."""
 
     code = "SOURCE_REPLACED"
-    summary = mark("The business database is another one: {what} was {before}, is {now}")
+    summary = mark(
+        "The business database is another one: its system identifier was {before}, is {now}"
+    )
     hint = mark(
         "After pg_upgrade: `sync-agent rebind --after-upgrade`. Else point the configuration at the right server (docs/OPERATIONS.md, SOURCE_REPLACED)."
+    )
+
+
+class SourcePromoted(Halt):
+    """The timeline is another one: a standby was promoted, or a backup was recovered to a point in time (check B)."""
+
+    code = "SOURCE_PROMOTED"
+    summary = mark(
+        "The business database was promoted: its system identifier is the same, its timeline was {before}, is {now}"
+    )
+    hint = mark(
+        "Has this server taken over for good? Then `sync-agent rebind --after-failover`. "
+        "Else point the configuration at the right server (docs/OPERATIONS.md, SOURCE_PROMOTED)."
     )
 
 
@@ -171,7 +186,7 @@ class FrontReplaced(Halt):
     code = "FRONT_REPLACED"
     summary = mark("The front end's state does not fit the configuration: {reason}")
     hint = mark(
-        "Each agent needs its own front-end state; check front.url and the agent's name (docs/OPERATIONS.md, FRONT_REPLACED)."
+        "Put back in the configuration what was changed; each agent needs its own front-end state (docs/OPERATIONS.md, FRONT_REPLACED)."
     )
 
 

@@ -115,6 +115,7 @@ class Stored(NamedTuple):
     fingerprints: Mapping[
         str, Mapping[str, str]
     ] = {}  # by resource: the source's catalogue, part by part
+    settings: Mapping[str, str] = {}  # as `init` found them (front.belonging)
     xids: Collection[int] = ()  # applied lately: a new snapshot of the source may not see them yet
 
 

@@ -25,7 +25,9 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.elements import quoted_name
 
+from agent.config import Settings
 from agent.errors import AgentError, FrontUnreachable, Suspend
+from agent.front import belonging
 from agent.front.base import Copy, Refused, Request, copy_of
 from agent.front.former import former, renames
 from agent.front.schema import AgentTables
@@ -371,6 +373,26 @@ class OwnTables(ABC):
                     connection.execute(
                         insert(self.own.resource).values(name=name, topic=topic, **fresh)
                     )
+
+    def note_settings(self, settings: Settings, anew: bool) -> None:
+        """Stores what must stay of the settings, `anew` also where something is stored already. Commits."""
+        known = self.own.settings
+        with self.guarded(), self.engine.begin() as connection:
+            self.own.metadata.create_all(connection)
+            before = belonging.stored(connection, self.own)
+            for name, value in belonging.noted(settings).items():
+                if anew or name not in before:
+                    connection.execute(delete(known).where(known.c.name == name))
+                    connection.execute(insert(known).values(name=name, value=value))
+
+    def noted(self) -> tuple[dict[str, str], dict[str, str]]:
+        """What `init` has stored of the settings, and the topic of each resource."""
+        rows = self.own.resource
+        with self.guarded(), self.engine.connect() as connection:
+            topics = connection.execute(select(rows.c.name, rows.c.topic)).all()
+            return belonging.stored(connection, self.own), {
+                str(n): str(topic) for n, topic in topics
+            }
 
     def update_state(self, **values: object) -> None:
         """Changes the state row during init. Commits."""

@@ -50,6 +50,7 @@ SUFFIXES = (
     "request",
     "applied",
     "written",
+    "setting",
 )
 
 
@@ -161,6 +162,13 @@ class AgentTables:
             Column("digest", String(32), primary_key=True),
             # JSON: schema, table, columns, made (1: this agent has made the table)
             Column("details", _text, nullable=False),
+        )
+
+        # Settings as `init` found them, which must stay: another value would lead to other topics, or another publication.
+        self.settings = self._table(
+            "setting",
+            Column("name", String(100), primary_key=True),
+            Column("value", String(249), nullable=False),
         )
 
     def _add_outbox(self) -> None:

@@ -21,6 +21,7 @@ from agent.errors import (
     RowRefused,
 )
 from agent.events.changes import Snapshot
+from agent.front import belonging
 from agent.front.apart import taken_apart
 from agent.front.base import (
     CommitMark,
@@ -232,6 +233,7 @@ class SqlFront(Claims):
             ).all()
             catalogued = self._connection.execute(select(self.own.fingerprints)).all()
             xids = self._connection.execute(select(self.own.applied.c.xids)).scalars().all()
+            settings = belonging.stored(self._connection, self.own)
             self._connection.commit()
         self._at = (row["position"], row["batch"])
         return Stored(
@@ -271,6 +273,7 @@ class SqlFront(Claims):
                 for r in resources
             },
             fingerprints={name: json.loads(text) for name, text in catalogued},
+            settings=settings,
             xids=[xid for text in xids for xid in json.loads(text)],
         )
 

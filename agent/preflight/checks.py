@@ -13,6 +13,8 @@ def check(settings: Settings) -> list[Finding]:
     front = FrontCheck(settings)
     try:
         front.open()
+        if front.misfit:  # all else would be judged, and made, by the settings that are wrong
+            return [*front.findings, *check_service(settings)]
         source = check_source(settings, front.state if front.stored else None)
         if source.judged is not None and not errors(source.judged.tables):
             front.tables(source.judged.resources(settings))

@@ -11,8 +11,9 @@ from sqlalchemy import inspect
 from sqlalchemy.engine import make_url
 
 from agent.config import Settings
-from agent.errors import AgentError, NotInitialised
+from agent.errors import AgentError, FrontReplaced, NotInitialised
 from agent.files import is_there, refused
+from agent.front import belonging
 from agent.front.opening import front_of, open_front
 from agent.front.reader import Reader
 from agent.front.sqlite_file import LOG_LARGE, beside, size
@@ -36,6 +37,8 @@ class FrontCheck:
             None  # the state row where init has come to its end
         )
         self.agent_uuid = ""  # also where init has not come to its end
+        self.noted: Mapping[str, str] = {}  # what init stored of the settings
+        self.misfit = False  # the configuration belongs to something else than this front end
         self.findings: list[Finding] = []
         self._rows: Mapping[str, Mapping[str, object]] = {}  # of the resources
 
@@ -72,14 +75,12 @@ class FrontCheck:
         if state is None or not state["initialised"]:
             self.findings.append(_not_initialised(begun=state is not None))
             return
-        if (state["agent_name"], state["slot"]) != (self._settings.agent, self._settings.slot):
-            message = mark("The front end belongs to agent {agent} with slot {slot}")
-            fix = translate(
-                mark("Each agent needs its own front end: correct front.url, name or source.slot.")
-            )
-            self.findings.append(
-                error("FRONT_REPLACED", message, fix, agent=state["agent_name"], slot=state["slot"])
-            )
+        try:
+            self.noted, topics = front.noted()
+            belonging.check(self._settings, state, self.noted, topics)
+        except AgentError as cause:
+            self.findings.append(failed(cause))
+            self.misfit = isinstance(cause, FrontReplaced)
             return
         self.stored = state
         self.findings.append(ok("INITIALISED", mark("This agent is initialised")))
@@ -93,7 +94,7 @@ class FrontCheck:
     def state(self) -> Mapping[str, object]:
         """The state row as it is by now; only where `stored` is one."""
         assert self._front is not None, "the front end was not opened"
-        return self._front.stored_state() or {}
+        return {**(self._front.stored_state() or {}), "settings": self.noted}
 
     def tables(self, resources: list[Resource]) -> None:
         """Each shared table: there and wide enough, or init will make it."""

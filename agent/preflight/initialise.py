@@ -7,25 +7,18 @@ from uuid import uuid4
 from sqlalchemy import Connection, delete
 
 from agent.config import Settings
-from agent.connectors.postgres import catalogue
-from agent.connectors.postgres.session import address, connect
 from agent.errors import (
     AlreadyRunning,
     AnotherAgent,
-    FrontReplaced,
     InitRefused,
-    NotInitialised,
-    SlotLost,
-    SlotMissing,
-    SourceNotPrimary,
 )
-from agent.events.changes import lsn_text
+from agent.front import belonging
 from agent.front.opening import open_front
 from agent.front.reader import Reader
 from agent.front.store import SqlFront
 from agent.health import asked
 from agent.messages import mark, phrase, translate
-from agent.preflight import generations, plan, source_facts, source_init, topic_owners
+from agent.preflight import plan, source_facts, source_init, topic_owners
 from agent.preflight.administrator import administrator
 from agent.preflight.front_checks import Waiting, hazards, standing
 from agent.preflight.left_behind import left_behind
@@ -57,7 +50,7 @@ def initialise(
             front.check_configured(resource)
         stored = front.stored_state()
         if stored is not None:
-            _ours(settings, stored)
+            belonging.check(settings, stored, *front.noted())
         if stored is not None and stored["initialised"]:
             _again(settings, front, admin_url, stored, tell, take_over)
         else:
@@ -96,26 +89,6 @@ def locked(settings: Settings) -> Iterator[SqlFront]:
             front.unlock()
     finally:
         front.engine.dispose()
-
-
-def _ours(settings: Settings, stored: Mapping[str, object]) -> None:
-    """Raises FrontReplaced where the front end belongs to another agent."""
-    if stored["agent_name"] != settings.agent:
-        raise FrontReplaced(
-            reason=phrase(
-                mark("it belongs to agent {other}, this one is {agent}"),
-                other=stored["agent_name"],
-                agent=settings.agent,
-            )
-        )
-    if stored["initialised"] and stored["slot"] != settings.slot:
-        raise FrontReplaced(
-            reason=phrase(
-                mark("it follows slot {other}, the configuration names {slot}"),
-                other=stored["slot"],
-                slot=settings.slot,
-            )
-        )
 
 
 def _first(
@@ -199,6 +172,7 @@ def _identity(
         with front.guarded(), front.engine.begin() as connection:
             connection.execute(delete(front.own.resource))
     front.initialise(fresh, {resource.name: resource.topic for resource in resources})
+    front.note_settings(settings, anew=True)
     stored = front.stored_state()
     if stored is None:
         raise AnotherAgent(holder=phrase("its tables are gone"))
@@ -259,6 +233,8 @@ def _again(
             )
     with administrator(settings, admin_url) as admin, source_init.connected(settings) as side:
         lost = source_facts.slot(side, settings.slot) is None
+        if not lost:
+            source_init.refuse_other_server(settings, side, stored)
         judged = source_init.judge_and_grant(settings, admin, side, tell)
         resources = judged.resources(settings)
         _holds(front, resources)
@@ -268,8 +244,11 @@ def _again(
         front.copy_again([name for name in made if name in rows])
         create_topics(settings, tell, topics)
         if judged.published is None:
+            if other := belonging.other_publication(settings, front.noted()[0]):
+                raise other
             source_init.make_publication(settings, admin or side, judged, tell)
         front.initialise({}, {resource.name: resource.topic for resource in resources})
+        front.note_settings(settings, anew=False)
         settled(
             lambda: topic_owners.claim(settings, front, str(stored["agent_uuid"]), take_over, tell)
         )
@@ -309,51 +288,3 @@ def _new_slot(
         "Replication slot {slot} created anew; the stream begins at {position}, and the service reads every table again"
     )
     tell(translate(text, slot=settings.slot, position=start.position))
-
-
-def rebind(settings: Settings, tell: Tell, restored: bool = False) -> None:
-    """After pg_upgrade with the slot taken along: accepts the server's new system identifier; every table is compared with the source.
-
-    With `restored`, after a backup was put back into the front end (or Kafka): takes up slot and state record as they are, and begins a new generation of
-    every topic. Raises InitRefused where the server is the one it was, NotInitialised, SlotMissing, SlotLost, the errors of connections, and Kafka's.
-    """
-    with locked(settings) as front:
-        stored = front.stored_state()
-        if stored is None or not stored["initialised"]:
-            raise NotInitialised(what=phrase("the state in the front end"))
-        _ours(settings, stored)
-        with (
-            source_init.connected(settings) as side,
-            connect(settings.source, replication=True) as replication,
-        ):
-            server = catalogue.server(replication, side, settings.slot)
-            clock = int(source_facts.server(side).clock * 1_000_000)
-        if server.in_recovery:
-            raise SourceNotPrimary(address=address(settings.source))
-        if server.system_id == stored["system_id"] and not restored:
-            raise InitRefused(
-                reason=phrase(
-                    mark("the business database is the one it was: there is nothing to rebind")
-                )
-            )
-        if not server.slot_exists:
-            raise SlotMissing(slot=settings.slot, position=str(stored["position"]))
-        if server.conflict or server.wal_status == "lost":
-            raise SlotLost(
-                slot=settings.slot,
-                reason=server.conflict or phrase("wal_status is lost"),
-                position=str(stored["position"]),
-            )
-        if restored:
-            generations.begin_anew(
-                settings, front, str(stored["agent_uuid"]), int(str(stored["epoch"]))
-            )
-        front.follow(server.system_id, server.timeline, lsn_text(server.confirmed), clock)
-        text = mark(
-            "Bound to the upgraded server; the stream goes on at {position}, and the service reads every table again"
-        )
-        if restored:
-            text = mark(
-                "Bound to slot and state record; the stream goes on at {position}, and the service publishes every row in a new generation"
-            )
-        tell(translate(text, position=lsn_text(server.confirmed)))

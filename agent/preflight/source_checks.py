@@ -13,8 +13,9 @@ from agent.connectors.postgres.history import check_server as check_history
 from agent.connectors.postgres.session import address, guarded, opened, unverified
 from agent.errors import AgentError, SlotBusy
 from agent.front.base import CommitMark, Stored
-from agent.messages import mark, translate
-from agent.preflight import judgement, source_facts, statements
+from agent.front.belonging import other_publication
+from agent.messages import mark, phrase, translate
+from agent.preflight import judgement, source_facts, source_init, statements
 from agent.preflight.filter_checks import check_filters
 from agent.preflight.findings import Finding, error, errors, failed, ok, warning
 from agent.preflight.judgement import Judgement
@@ -235,6 +236,9 @@ def _judged(
             )
         )
         fix = f"{statements.create_publication(settings, judged.generated)};"
+        noted: Any = stored()["settings"] if stored else {}
+        if other := other_publication(settings, noted):
+            return [*judged.rights, *judged.tables, failed(other)]
         publication = [level("PUBLICATION_MISSING", message, fix, publication=settings.publication)]
     return [*judged.rights, *judged.tables, *publication]
 
@@ -261,7 +265,8 @@ def _replication(settings: Settings, side: Connection, stored: State | None) -> 
 
 
 def _unmade(settings: Settings, side: Connection) -> list[Finding]:
-    if source_facts.slot(side, settings.slot) is None:
+    found = source_facts.slot(side, settings.slot)
+    if found is None:
         return [
             ok(
                 "SLOT",
@@ -269,10 +274,9 @@ def _unmade(settings: Settings, side: Connection) -> list[Finding]:
                 slot=settings.slot,
             )
         ]
-    message = mark(
-        "The replication slot {slot} exists, though this agent is not initialised: nobody reads it, and it keeps the server's log"
-    )
-    return [error("SLOT", message, f"{statements.drop_slot(settings.slot)};", slot=settings.slot)]
+    message, values = source_init.existing_slot(settings, found)
+    text = mark("This agent is not initialised, and {reason}")
+    return [error("SLOT", text, reason=phrase(message, **values))]
 
 
 def _followed(

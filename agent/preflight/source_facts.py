@@ -25,7 +25,8 @@ _SLOT = """
     select slot_type, coalesce(plugin, '') as plugin, coalesce(database, '') as database, active_pid, coalesce(wal_status, '') as wal_status,
            coalesce(to_jsonb(s) ->> 'invalidation_reason', '') as conflict, confirmed_flush_lsn::text as confirmed,
            coalesce(pg_wal_lsn_diff(case when pg_is_in_recovery() then null else pg_current_wal_lsn() end, confirmed_flush_lsn), 0)::int8 as behind,
-           safe_wal_size::int8 as safe
+           safe_wal_size::int8 as safe,
+           (select host(a.client_addr) from pg_catalog.pg_stat_activity a where a.pid = s.active_pid) as reader
     from pg_catalog.pg_replication_slots s where slot_name = %s"""
 
 _LONG = """

@@ -1,6 +1,6 @@
 """init's work on the business database: role and grants for the administrator, the publication, and last of all the slot."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -8,7 +8,8 @@ import psycopg
 
 from agent.config import Settings
 from agent.connectors.postgres import catalogue, slot
-from agent.connectors.postgres.session import connect, guarded, opened
+from agent.connectors.postgres.history import check_identity, elsewhere
+from agent.connectors.postgres.session import address, connect, guarded, opened
 from agent.errors import InitRefused
 from agent.messages import mark, phrase, translate
 from agent.preflight import judgement, publication_checks, source_facts, statements
@@ -132,13 +133,44 @@ def check_replication(settings: Settings, side: Connection) -> list[Finding]:
 
 def refuse_existing_slot(settings: Settings, side: Connection) -> None:
     """Raises InitRefused where a slot of the name exists, though no position is stored: nobody knows what it has passed."""
-    if source_facts.slot(side, settings.slot) is not None:
-        reason = mark(
-            "the replication slot {slot} exists, and the front end has no position for it; if no other agent uses it, its owner must run:\n      {statement};"
+    found = source_facts.slot(side, settings.slot)
+    if found is None:
+        return
+    message, values = existing_slot(settings, found)
+    raise InitRefused(reason=phrase(message, **values))
+
+
+def existing_slot(settings: Settings, found: Any) -> tuple[str, dict[str, object]]:
+    """Tells what to do about a slot for which the front end has no position: as a message, and what fills it.
+
+    To drop it is advised only where nobody reads it.
+    """
+    values: dict[str, object] = {"slot": settings.slot}
+    if found.active_pid is not None:
+        text = mark(
+            "the replication slot {slot} is being read by server process {pid} for a client at {client}: another agent has it. "
+            "Give this one another name or source.slot; or, if it is this one, put front.url, state_directory and name back"
         )
-        raise InitRefused(
-            reason=phrase(reason, slot=settings.slot, statement=statements.drop_slot(settings.slot))
-        )
+        return text, values | {"pid": found.active_pid, "client": found.reader or "?"}
+    text = mark(
+        "the replication slot {slot} exists, and the front end at {url} has no position for it. "
+        "Was this agent initialised before? Then put front.url, state_directory and name back as they were. "
+        "Only if no other agent uses it, its owner runs:\n      {statement};"
+    )
+    return text, values | {
+        "url": settings.front_url,
+        "statement": statements.drop_slot(settings.slot),
+    }
+
+
+def refuse_other_server(settings: Settings, side: Connection, stored: Mapping[str, object]) -> None:
+    """Raises SourceReplaced, SourcePromoted or SourceNotPrimary: `init` makes what is missing, it accepts no other server."""
+    with connect(settings.source, replication=True) as replication:
+        server = catalogue.server(replication, side, settings.slot)
+    system_id, timeline = str(stored["system_id"]), int(str(stored["timeline"]))
+    check_identity(server, system_id, timeline, address(settings.source))
+    if server.elsewhere:
+        raise elsewhere(server, settings.slot)
 
 
 def make_publication(

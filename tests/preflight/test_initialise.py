@@ -26,6 +26,7 @@ from agent.health import HealthServer
 from agent.metrics import Metrics
 from agent.preflight import initialise as module
 from agent.preflight import source_init
+from agent.preflight.rebinding import rebind
 from agent.publish import topics
 from agent.publish.state import loads
 from agent.publish.topics import broker, describe
@@ -249,7 +250,7 @@ def test_a_running_agent_is_not_disturbed(unit: Unit) -> None:
         with HealthServer(listen, agent, Metrics(["person"])):
             for command in (
                 unit.initialise,
-                lambda: module.rebind(unit.settings, unit.told.append),
+                lambda: rebind(unit.settings, unit.told.append, "upgrade"),
             ):
                 with pytest.raises(AlreadyRunning) as running:
                     command()
@@ -295,7 +296,7 @@ def test_a_slot_that_is_gone_is_made_anew_and_every_table_copied(unit: Unit) -> 
 def test_an_unchanged_server_is_not_rebound(unit: Unit) -> None:
     unit.initialise()
     with pytest.raises(InitRefused, match="nothing to rebind"):
-        module.rebind(unit.settings, lambda line: None)
+        rebind(unit.settings, lambda line: None, "upgrade")
 
 
 def test_an_upgraded_server_is_rebound_and_every_table_copied(unit: Unit) -> None:
@@ -304,7 +305,7 @@ def test_an_upgraded_server_is_rebound_and_every_table_copied(unit: Unit) -> Non
     stated(unit, state="live")
     system = state(unit)["system_id"]
     open_front(unit.settings).update_state(system_id="before the upgrade")
-    module.rebind(unit.settings, lambda line: None)
+    rebind(unit.settings, lambda line: None, "upgrade")
     assert state(unit)["system_id"] == system
     assert states(unit) == {"person": "copying"}
 

@@ -118,6 +118,38 @@ class PostgresServer(PostgresAddress):
             raise
         return server
 
+    @classmethod
+    def standby_of(cls, primary: "PostgresServer", settings: Settings | None = None) -> Self:
+        """Make a standby of the stopped primary and start both; it takes along slots that are made to (`pg_sync_replication_slots`)."""
+        server = cls(primary.version, settings)
+        server._settings |= {
+            "hot_standby_feedback": "on",
+            "primary_conninfo": primary.dsn(),
+            "primary_slot_name": "standby",
+        }
+        try:
+            primary.copy_data_directory(server.data_directory)
+            for slot in (server.data_directory / "pg_replslot").iterdir():
+                shutil.rmtree(slot)  # as pg_basebackup leaves them out
+            server._point_to_settings()
+            primary.start_again()
+            with psycopg.connect(primary.dsn(), autocommit=True) as connection:
+                connection.execute("SELECT pg_create_physical_replication_slot('standby', true)")
+            sign = server.data_directory / "standby.signal"
+            sign.touch()
+            if server._owner is not None:
+                shutil.chown(sign, server._owner, server._owner)
+            server.start_again()
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+    def promote(self) -> None:
+        """Make a standby the primary."""
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            connection.execute("SELECT pg_promote()")
+
     @property
     def running(self) -> bool:
         """Whether the server process runs."""
@@ -144,7 +176,8 @@ class PostgresServer(PostgresAddress):
         def answers() -> bool:
             process.check()
             with psycopg.connect(self.dsn()) as connection:
-                return connection.execute("SELECT NOT pg_is_in_recovery()").fetchone() == (True,)
+                standby = (self.data_directory / "standby.signal").exists()
+                return connection.execute("SELECT pg_is_in_recovery()").fetchone() == (standby,)
 
         eventually(answers, 60, f"PostgreSQL {self.version} answers")
 
@@ -214,6 +247,10 @@ class PostgresServer(PostgresAddress):
             self._owner,
             self._workspace.path,
         )
+        self._point_to_settings()
+
+    def _point_to_settings(self) -> None:
+        """Let the server read our settings, the last of several."""
         with (self.data_directory / "postgresql.conf").open("a") as file:
             file.write(f"include '{self._workspace.path / 'settings.conf'}'\n")
 

@@ -13,11 +13,13 @@ import pytest
 from agent.connectors.postgres import PostgresSource
 from agent.errors import (
     AgentError,
+    FrontReplaced,
     SlotAdvanced,
     SlotLost,
     SlotMissing,
     SourceForked,
     SourceNotPrimary,
+    SourcePromoted,
     SourceReplaced,
     SourceUnreachable,
 )
@@ -83,8 +85,8 @@ def test_a_slot_dropped_is_missing(published: PostgresBusiness) -> None:
     assert stored.position in error.advice("en")
 
 
-def test_a_slot_of_another_database_is_missing_too(published: PostgresBusiness) -> None:
-    """Slots have one name in the whole server; one of another database never delivers ours."""
+def test_a_slot_of_another_database_is_named(published: PostgresBusiness) -> None:
+    """Slots have one name in the whole server; one of another database never delivers ours, and source.database may be wrong."""
     published.transaction(f"SELECT pg_drop_replication_slot('{published.slot}')")
     elsewhere = psycopg.conninfo.make_conninfo(published.conninfo, dbname="postgres")
     with psycopg.connect(elsewhere, autocommit=True) as connection:
@@ -92,7 +94,9 @@ def test_a_slot_of_another_database_is_missing_too(published: PostgresBusiness) 
             "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [published.slot]
         )
     try:
-        assert isinstance(refused(published, published.initial()), SlotMissing)
+        error = refused(published, published.initial())
+        assert isinstance(error, FrontReplaced)
+        assert "database postgres" in error.text("en")
     finally:
         with psycopg.connect(elsewhere, autocommit=True) as connection:
             connection.execute("SELECT pg_drop_replication_slot(%s)", [published.slot])
@@ -153,15 +157,14 @@ def test_a_slot_whose_log_is_gone_is_lost(
 
 
 @pytest.mark.parametrize(
-    ("changes", "what"), [({"system_id": "1"}, "system identifier"), ({"timeline": 7}, "timeline")]
+    ("changes", "kind"), [({"system_id": "1"}, SourceReplaced), ({"timeline": 7}, SourcePromoted)]
 )
 def test_another_server_is_found(
-    published: PostgresBusiness, changes: dict[str, object], what: str
+    published: PostgresBusiness, changes: dict[str, object], kind: type[AgentError]
 ) -> None:
     """By its system identifier, or the timeline of a promoted standby."""
     error = refused(published, published.initial()._replace(**changes))  # type: ignore[arg-type]
-    assert isinstance(error, SourceReplaced)
-    assert what in error.text("en")
+    assert isinstance(error, kind)
 
 
 @contextmanager

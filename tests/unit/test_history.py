@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 from agent.connectors.postgres.history import Resumption, Server, check_server
 from agent.errors import (
     AgentError,
+    DuplicateAgent,
+    FrontReplaced,
     SlotAdvanced,
     SlotBusy,
     SlotLost,
     SlotMissing,
     SourceForked,
     SourceNotPrimary,
+    SourcePromoted,
     SourceReplaced,
 )
 from agent.events.changes import Begin, Change, Commit, Heartbeat, Message, Relation, lsn_text
@@ -58,7 +61,7 @@ def test_a_server_that_fits_passes(server: Server) -> None:
     [
         ({"in_recovery": True}, SourceNotPrimary, "here"),
         ({"system_id": "7002"}, SourceReplaced, "system identifier was 7001, is 7002"),
-        ({"timeline": 2}, SourceReplaced, "timeline was 1, is 2"),
+        ({"timeline": 2}, SourcePromoted, "timeline was 1, is 2"),
         ({"slot_exists": False}, SlotMissing, "slot"),
         ({"wal_status": "lost"}, SlotLost, "wal_status is lost"),
         ({"conflict": "wal_removed"}, SlotLost, "wal_removed"),
@@ -73,7 +76,14 @@ def test_a_server_that_fits_passes(server: Server) -> None:
         ),
         ({"system_id": "7002", "slot_exists": False}, SourceReplaced, "7002"),
         ({"wal_status": "lost", "confirmed": 1_001}, SlotLost, "lost"),
-        ({"confirmed": 1_001, "active_pid": 4711}, SlotAdvanced, "slot"),
+        # To drop a slot that somebody reads would take it from them
+        (
+            {"confirmed": 1_001, "active_pid": 4711, "reader": "10.0.0.9"},
+            DuplicateAgent,
+            "10.0.0.9",
+        ),
+        ({"flushed": 999, "active_pid": 4711}, DuplicateAgent, "4711"),
+        ({"slot_exists": False, "elsewhere": "test"}, FrontReplaced, "database test"),
     ],
 )
 def test_a_server_that_does_not_fit_is_named(

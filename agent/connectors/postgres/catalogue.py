@@ -9,15 +9,17 @@ from psycopg.pq import ExecStatus
 from psycopg.rows import namedtuple_row
 
 from agent.connectors.base import Fingerprint
-from agent.connectors.postgres.history import Server
+from agent.connectors.postgres.history import Server, branch
 from agent.events.changes import Snapshot, lsn_number
 from agent.events.values import Element
 from agent.resource import KeyOrder, Named, SourceColumn, SourceTable
 
 _SLOT = """
     select confirmed_flush_lsn::text as confirmed, active_pid, coalesce(wal_status, '') as wal_status,
-           coalesce(to_jsonb(s) ->> 'invalidation_reason', '') as conflict
-    from pg_catalog.pg_replication_slots s where slot_name = %s and database = current_database()"""
+           coalesce(to_jsonb(s) ->> 'invalidation_reason', '') as conflict,
+           (select host(a.client_addr) from pg_catalog.pg_stat_activity a where a.pid = s.active_pid) as reader,
+           database <> current_database() as elsewhere, database
+    from pg_catalog.pg_replication_slots s where slot_name = %s"""
 
 # Of each column the base type, and of an array what it holds: `base` goes from a domain to its base type at the same level, from an array
 # to its elements one level down, and the last step of each level counts. (int2vector has elements and is no array: no type names it as its array.)
@@ -185,6 +187,9 @@ def server(
     with connection.cursor(row_factory=namedtuple_row) as cursor:
         recovery: Any = cursor.execute("select pg_is_in_recovery() as yes").fetchone()
         s: Any = cursor.execute(_SLOT, (slot,)).fetchone()
+    elsewhere = s.database or "?" if s is not None and s.elsewhere is not False else ""
+    if elsewhere:
+        s = None
     return Server(
         system_id=system_id,
         timeline=int(timeline),
@@ -195,7 +200,20 @@ def server(
         active_pid=s.active_pid if s is not None else None,
         wal_status=s.wal_status if s is not None else "",
         conflict=s.conflict if s is not None else "",
+        reader=(s.reader or "") if s is not None else "",
+        elsewhere=elsewhere,
     )
+
+
+def branched_at(replication: psycopg.Connection[Any], server: Server, timeline: int) -> int | None:
+    """Where the server's history left an older timeline; None where that one is not part of it, or its history file is gone.
+
+    Up to there both histories are the same.
+    """
+    told = replication.pgconn.exec_(f"TIMELINE_HISTORY {server.timeline}".encode())
+    if told.status != ExecStatus.TUPLES_OK:
+        return None
+    return branch((told.get_value(0, 1) or b"").decode(errors="replace"), timeline)
 
 
 def tables(

@@ -3,12 +3,16 @@
 from typing import NamedTuple
 
 from agent.errors import (
+    AgentError,
+    DuplicateAgent,
+    FrontReplaced,
     SlotAdvanced,
     SlotBusy,
     SlotLost,
     SlotMissing,
     SourceForked,
     SourceNotPrimary,
+    SourcePromoted,
     SourceReplaced,
 )
 from agent.events.changes import Begin, Commit, Heartbeat, Message, lsn_number, lsn_text
@@ -28,40 +32,87 @@ class Server(NamedTuple):
     active_pid: int | None
     wal_status: str  # reserved, extended, unreserved or lost
     conflict: str  # why the slot is invalid, '' if it is not
+    reader: str = ""  # address of the client that reads the slot, as far as it is known
+    elsewhere: str = ""  # the other database of the server that a slot of this name belongs to
+
+
+def check_identity(server: Server, system_id: str, timeline: int, address: str) -> None:
+    """Raises what tells that the server is not the one that was followed: SourceNotPrimary, SourceReplaced, SourcePromoted."""
+    if server.in_recovery:
+        raise SourceNotPrimary(address=address)
+    if server.system_id != system_id:
+        raise SourceReplaced(before=system_id, now=server.system_id)
+    if server.timeline != timeline:
+        raise SourcePromoted(before=timeline, now=server.timeline)
 
 
 def check_server(server: Server, stored: Stored, address: str) -> None:
     """Checks A and B as far as they can be made before the stream starts; raises what stands against it."""
+    check_identity(server, stored.system_id, stored.timeline, address)
+    if server.elsewhere:
+        raise elsewhere(server, stored.slot)
+    wrong = _wrong(server, stored)
+    if server.active_pid is None:
+        if wrong is not None:
+            raise wrong
+    elif wrong is not None:
+        # Whoever reads the slot has moved it: dropping it, which the other error advises, would take it from them.
+        raise DuplicateAgent(reason=in_use(server, stored.slot))
+    else:
+        raise SlotBusy(slot=stored.slot, pid=server.active_pid)
+
+
+def _wrong(server: Server, stored: Stored) -> AgentError | None:
+    """What stands against going on at the slot; the way back from each begins with dropping it."""
     position = lsn_number(stored.position)
-    if server.in_recovery:
-        raise SourceNotPrimary(address=address)
-    if server.system_id != stored.system_id:
-        raise SourceReplaced(
-            what=phrase("its system identifier"), before=stored.system_id, now=server.system_id
-        )
-    if server.timeline != stored.timeline:
-        raise SourceReplaced(
-            what=phrase("its timeline"), before=stored.timeline, now=server.timeline
-        )
     if not server.slot_exists:
-        raise SlotMissing(slot=stored.slot, position=stored.position)
+        return SlotMissing(slot=stored.slot, position=stored.position)
     if server.wal_status == "lost" or server.conflict:
-        raise SlotLost(
+        return SlotLost(
             slot=stored.slot,
             reason=server.conflict or phrase("wal_status is lost"),
             position=stored.position,
         )
     if server.confirmed > position:
-        raise SlotAdvanced(
+        return SlotAdvanced(
             slot=stored.slot, confirmed=lsn_text(server.confirmed), position=stored.position
         )
     if server.flushed < position:
-        raise SourceForked(
+        return SourceForked(
             position=stored.position,
             reason=phrase("its log ends at {position}", position=lsn_text(server.flushed)),
         )
-    if server.active_pid is not None:
-        raise SlotBusy(slot=stored.slot, pid=server.active_pid)
+    return None
+
+
+def in_use(server: Server, slot: str) -> str:
+    """Tells who reads a slot that this agent does not read."""
+    return phrase(
+        "the replication slot {slot} is being read by server process {pid} for a client at {client}",
+        slot=slot,
+        pid=server.active_pid,
+        client=server.reader or "?",
+    )
+
+
+def elsewhere(server: Server, slot: str) -> FrontReplaced:
+    """Makes the error for a slot of another database of the same server."""
+    return FrontReplaced(
+        reason=phrase(
+            "its replication slot {slot} is in database {database}: is source.database right?",
+            slot=slot,
+            database=server.elsewhere,
+        )
+    )
+
+
+def branch(history: str, timeline: int) -> int | None:
+    """Reads a timeline history file: where it left `timeline`; None where it never was on it."""
+    for line in history.splitlines():
+        parts = line.split("\t")
+        if len(parts) >= 2 and parts[0].strip() == str(timeline):
+            return lsn_number(parts[1].strip())
+    return None
 
 
 class Resumption:

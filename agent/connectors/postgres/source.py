@@ -22,6 +22,7 @@ from agent.connectors.postgres.wire import Shutdown, Wire
 from agent.errors import DuplicateAgent, PublicationWrong, SlotBusy, SourceUnreachable
 from agent.events.changes import Heartbeat, HighPosition, Message, Snapshot, lsn_number, lsn_text
 from agent.front.base import Stored
+from agent.front.belonging import other_publication
 from agent.messages import phrase
 from agent.resource import Criterion, SourceTable
 
@@ -62,7 +63,7 @@ class PostgresSource:
             sender_timeout = self._sender_timeout()
             server = catalogue.server(self._replication, self._side, stored.slot)
             self._check(server, stored, sender_timeout)
-            self._publication = self._published()
+            self._publication = self._published(stored)
         self._beat_at = (
             -math.inf
         )  # one at each opening: what comes back through the front end shows that all works
@@ -93,10 +94,12 @@ class PostgresSource:
             raise
         self._busy_since = None
 
-    def _published(self) -> catalogue.Publication:
+    def _published(self, stored: Stored) -> catalogue.Publication:
         name = self._settings.publication
         publication = catalogue.publication(self._connection, name)
         if publication is None:
+            if other := other_publication(self._settings, stored.settings):
+                raise other
             raise PublicationWrong(publication=name, reason=phrase("it does not exist"))
         if publication.operations != "iudt":
             raise PublicationWrong(

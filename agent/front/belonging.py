@@ -1,0 +1,98 @@
+"""Tells whether a configuration still belongs to what `init` made: a mistyped setting must not look like a loss."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, inspect, select
+
+from agent.config import Settings
+from agent.errors import FrontReplaced
+from agent.front.schema import AgentTables
+from agent.messages import mark, phrase
+
+PREFIX, PUBLICATION = "kafka.prefix", "source.publication"
+
+
+def noted(settings: Settings) -> dict[str, str]:
+    """What `init` stores of the settings."""
+    return {PREFIX: settings.kafka.prefix, PUBLICATION: settings.publication}
+
+
+def stored(connection: Connection, own: AgentTables) -> dict[str, str]:
+    """What `init` has stored; nothing of an agent of an older version."""
+    if not inspect(connection).has_table(own.settings.name):
+        return {}
+    rows = connection.execute(select(own.settings.c.name, own.settings.c.value)).all()
+    return {str(name): str(value) for name, value in rows}
+
+
+def check(
+    settings: Settings,
+    state: Mapping[str, object],
+    noted: Mapping[str, str],
+    topics: Mapping[str, str],
+) -> None:
+    """Raises FrontReplaced where the front end is another agent's, or the configuration was changed where it must not be."""
+    if state["agent_name"] != settings.agent:
+        raise FrontReplaced(
+            reason=phrase(
+                mark("it belongs to agent {other}, this one is {agent}"),
+                other=state["agent_name"],
+                agent=settings.agent,
+            )
+        )
+    if state["initialised"]:
+        check_slot(settings, str(state["slot"]))
+        check_prefix(settings, noted, topics)
+
+
+def check_slot(settings: Settings, slot: str) -> None:
+    """Raises FrontReplaced where the configuration names another slot."""
+    if slot != settings.slot:
+        raise FrontReplaced(
+            reason=phrase(
+                mark("it follows slot {other}, the configuration names {slot}"),
+                other=slot,
+                slot=settings.slot,
+            )
+        )
+
+
+def check_prefix(settings: Settings, noted: Mapping[str, str], topics: Mapping[str, str]) -> None:
+    """Raises FrontReplaced where kafka.prefix is another one than at `init`; `topics`: those the tables are published to, by resource."""
+    before = noted.get(PREFIX) or _prefix(settings, topics)
+    if before and before != settings.kafka.prefix:
+        raise FrontReplaced(
+            reason=phrase(
+                mark("its topics begin with {before}, kafka.prefix is {now}"),
+                before=before,
+                now=settings.kafka.prefix,
+            )
+        )
+
+
+def _prefix(settings: Settings, topics: Mapping[str, str]) -> str:
+    """The prefix as the topics show it; '' where each has a name of its own."""
+    for resource in settings.resource:
+        topic = topics.get(resource.name, "")
+        if resource.topic is None and topic.endswith(f".{resource.name}"):
+            return topic.removesuffix(f".{resource.name}")
+    return ""
+
+
+def other_publication(settings: Settings, noted: Mapping[str, str]) -> FrontReplaced | None:
+    """Makes the error for a publication that does not exist, where `init` made one of another name.
+
+    One that exists may have been renamed on purpose, and is judged by what it carries.
+    """
+    before = noted.get(PUBLICATION, settings.publication)
+    if before == settings.publication:
+        return None
+    return FrontReplaced(
+        reason=phrase(
+            mark(
+                "init made publication {before}; {now}, which the configuration names, does not exist"
+            ),
+            before=before,
+            now=settings.publication,
+        )
+    )
