@@ -76,9 +76,9 @@ def reader_of_slot(place: Installation) -> int | None:
 def test_the_connection_outlives_a_locked_front_end(
     database: str, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """Locked for 12 s with a wal_sender_timeout of 4 s: the source keeps the connection, and all arrives."""
+    """Locked for 13 s with a wal_sender_timeout of 6 s: the source keeps the connection, and all arrives."""
     place = Installation(tmp_path, database, kafka.bootstrap, topic_prefix).install()
-    place.set_for_role("wal_sender_timeout", "4s")
+    place.set_for_role("wal_sender_timeout", "6s")
     with place.start() as agent, Writer(database, 4) as writer:
         agent.wait_ready()
         before = reader_of_slot(place)
@@ -86,7 +86,7 @@ def test_the_connection_outlives_a_locked_front_end(
             writer.run(20)
             never(
                 lambda: reader_of_slot(place) != before,
-                during=12,
+                during=13,
                 what="the source dropped the connection",
                 interval=0.5,
             )

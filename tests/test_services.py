@@ -77,7 +77,7 @@ def test_kafka_hides_an_aborted_transaction(kafka: KafkaAddress, topic_prefix: s
         producer.produce(topic, value.encode())
         producer.flush(20)
         if commit:
-            producer.commit_transaction(20)
+            producer.commit_transaction(PATIENCE)
         else:
             producer.abort_transaction(20)
     assert first_value(kafka.bootstrap, topic) == b"committed"
@@ -107,7 +107,7 @@ def test_kafka_asks_for_password_and_permission(
     )
     producer.begin_transaction()
     producer.produce(topic, b"allowed")
-    producer.commit_transaction(20)
+    producer.commit_transaction(PATIENCE)
     assert first_value(kafka_broker.bootstrap, topic) == b"allowed"
 
 
@@ -118,7 +118,7 @@ def test_kafka_keeps_committed_records_over_kill_and_pause(
     producer = transactional(kafka_broker.proxied_bootstrap, topic_prefix)
     producer.begin_transaction()
     producer.produce(topic, b"kept")
-    producer.commit_transaction(20)
+    producer.commit_transaction(PATIENCE)
     kafka_broker.kill9()
     kafka_broker.start_again()
     with kafka_broker.paused(), pytest.raises(KafkaException):
@@ -132,7 +132,7 @@ def test_the_embedded_broker_keeps_records_over_a_stop(topic_prefix: str) -> Non
         producer = transactional(broker.bootstrap, topic_prefix)
         producer.begin_transaction()
         producer.produce(topic, b"kept")
-        producer.commit_transaction(20)
+        producer.commit_transaction(PATIENCE)
         broker.stop()
         broker.start_again()
         assert first_value(broker.bootstrap, topic) == b"kept"
@@ -219,7 +219,7 @@ def echo(connection: socket.socket) -> None:
             return
 
 
-def connect(proxy: TcpProxy, timeout: float = 5.0) -> socket.socket:
+def connect(proxy: TcpProxy, timeout: float = PATIENCE) -> socket.socket:
     return socket.create_connection((proxy.host, proxy.port), timeout)
 
 
@@ -246,16 +246,17 @@ def test_the_proxy_passes_and_throttles(echo_port: int) -> None:
 
 
 def test_the_proxy_holds_what_falls_into_a_black_hole(echo_port: int) -> None:
-    with TcpProxy(HOST, echo_port) as proxy, connect(proxy, timeout=0.3) as old:
+    with TcpProxy(HOST, echo_port) as proxy, connect(proxy) as old:
         assert round_trip(old)
         proxy.black_hole()
-        with connect(proxy, timeout=0.3) as new:
+        with connect(proxy) as new:
             for connection in (old, new):
+                connection.settimeout(0.3)
                 with pytest.raises(TimeoutError):
                     round_trip(connection)
             proxy.heal()
             for connection in (old, new):
-                connection.settimeout(5)
+                connection.settimeout(PATIENCE)
                 assert connection.recv(5) == b"hello"
 
 
@@ -280,9 +281,10 @@ def test_the_proxy_cuts_refuses_and_heals(echo_port: int) -> None:
 
 def test_the_proxy_closes_one_half_of_a_connection(echo_port: int) -> None:
     """The server is told, the client is not; others pass."""
-    with TcpProxy(HOST, echo_port) as proxy, connect(proxy, timeout=0.3) as old:
+    with TcpProxy(HOST, echo_port) as proxy, connect(proxy) as old:
         assert round_trip(old)
         proxy.half_close()
+        old.settimeout(0.3)
         for _ in range(2):
             with pytest.raises(TimeoutError):
                 round_trip(old)

@@ -11,6 +11,18 @@ from tests.reconcile.system import Ground
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresAddress
 
+HURRIED = Path(__file__).parent.parent / "hurried"
+
+
+@pytest.fixture
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent looks at the catalogues every second instead of every ten, which the test would wait for.
+
+    For tests that change one thing at a time: between two changes that belong together it may look, too.
+    """
+    monkeypatch.setenv("PYTHONPATH", str(HURRIED))
+    monkeypatch.setenv("SYNC_TEST_CONSTANTS", "agent.pipeline._CATALOGUE=1.0")
+
 
 @pytest.fixture
 def ground(database: str, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path) -> Ground:

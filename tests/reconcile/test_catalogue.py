@@ -199,6 +199,7 @@ def make_publication_again(place: Installation) -> None:
     )
 
 
+@pytest.mark.usefixtures("looks_often")
 def test_partitions_that_come_and_go(
     postgres14: PostgresAddress, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
 ) -> None:

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.checker.inputs import big_number, one_of, sometimes
 from tests.checker.unit import UnitTable
 from tests.reconcile.system import Ground, equal, execute, states, wait_state
@@ -46,6 +48,7 @@ def typed(source: str) -> None:
     )
 
 
+@pytest.mark.usefixtures("looks_often")
 def test_rows_that_are_kept_back_stay_whatever_is_altered(ground: Ground) -> None:
     """In copy and stream; a column of another type gets other texts; a label renamed away suspends its table alone."""
     place = ground.installed([PERSONS], 200, typed)
