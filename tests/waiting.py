@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+LONGEST = 0.2  # seconds between two looks at a condition that has not come true for a while
 
 # A machine with other work may need so many times the seconds that a quiet one needs. Patience costs
 # nothing while all is well, so it is generous. tests/conftest.py raises it for pytest and what pytest
@@ -35,6 +36,7 @@ def eventually(
     """
     timeout *= patience
     deadline = time.monotonic() + timeout
+    pause = interval / 8
     while True:
         error: Exception | None = None
         try:
@@ -48,7 +50,9 @@ def eventually(
             error, last = caught, f"last error: {type(caught).__name__}: {caught}"
         if time.monotonic() >= deadline:
             raise AssertionError(f"not within {timeout:g} s: {what} ({last})") from error
-        time.sleep(interval)
+        time.sleep(pause)
+        # What comes soon is seen at once, and what takes long is not held up by being looked at
+        pause = min(pause * 1.5, max(interval, LONGEST) if interval else 0.0)
 
 
 def never(
