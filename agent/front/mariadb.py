@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, text
+from sqlalchemy import Connection, CursorResult, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from agent.errors import (
@@ -41,6 +41,7 @@ from agent.front.mariadb_columns import (
     row_size,
 )
 from agent.front.mariadb_session import COLLATIONS, LEAST_PACKET, mariadb_engine
+from agent.front.schema import AgentTables
 from agent.front.store import SqlFront
 from agent.messages import mark, phrase
 from agent.resource import FrontRow, Key, Target
@@ -64,6 +65,8 @@ _NEEDS = {
     "UPDATE": "UPDATE {table} SET {column} = NULL WHERE 1 = 0",
     "DELETE": "DELETE FROM {table} WHERE 1 = 0",
 }
+# It fails in any case, for want of the right first of all, and so makes nothing.
+_CREATES = "CREATE TABLE sync_agent_never (a INT, a INT)"
 _DENIED = frozenset({1142, 1143})
 _EXISTS = frozenset({1050})  # an earlier attempt to move the rows was ended
 
@@ -111,6 +114,26 @@ class MariaDbFront(SqlFront):
 
     def unlock(self) -> None:
         """The session's end gives the lock back."""
+
+    def check_rights(self, connection: Connection) -> None:
+        """See SqlFront.check_rights: the agent makes tables of its own."""
+        there = {name.lower() for name in inspect(connection).get_table_names()}
+        missing = {name.lower() for name in AgentTables(self.agent).metadata.tables} - there
+        if missing and _denied(connection, _CREATES):
+            database = self.quote(str(self.engine.url.database))
+            raise FrontUnfit(
+                reason=with_remedy(
+                    phrase("the agent's role lacks the right {names}", names="CREATE"),
+                    f"GRANT CREATE ON {database}.* TO {self._account(connection)};",
+                )
+            )
+
+    @staticmethod
+    def _account(connection: Connection) -> str:
+        """The account that the session has, as GRANT names it."""
+        account = str(connection.execute(text("SELECT current_user()")).scalar_one())
+        user, _, host = account.rpartition("@")
+        return f"{quoted(user)}@{quoted(host)}"
 
     def rename(self, connection: Connection, suffixes: Collection[str]) -> None:
         """See OwnTables.rename. To rename takes rights (ALTER, DROP) that version 0.1 did not ask for: without them the rows are moved."""
@@ -323,11 +346,10 @@ class MariaDbFront(SqlFront):
                 if _denied(connection, statement.format(**asked))
             ]
             place = self.place(connection, target)
-            account = str(connection.execute(text("SELECT current_user()")).scalar_one())
+            account = self._account(connection)
         if lacking:
-            user, _, host = account.rpartition("@")
             names = ", ".join(lacking)
-            grant = f"GRANT {names} ON {self.names(place).replace(', ', '.')} TO {quoted(user)}@{quoted(host)};"
+            grant = f"GRANT {names} ON {self.names(place).replace(', ', '.')} TO {account};"
             raise self._wrong(
                 target,
                 with_remedy(phrase("the agent's role lacks the right {names}", names=names), grant),

@@ -7,7 +7,7 @@ import pymysql
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import make_url
+from sqlalchemy import inspect, make_url
 
 from agent.errors import (
     FrontBusy,
@@ -147,6 +147,26 @@ def test_a_table_that_would_change_rows_is_refused(
     if case != "key and more":  # a part of a primary key cannot become nullable
         execute(administrator, remedy(refused.value))
         MariaDbFront(mariadb_url, None, 1.0, "unit").check(NARROW)
+
+
+def test_the_right_to_make_the_agents_tables_is_asked_for_before(
+    administrator: str, mariadb_url: str
+) -> None:
+    """And only where one is to be made; nothing is made by asking."""
+    front = MariaDbFront(mariadb_url, None, 1.0, "unit")
+    url = make_url(mariadb_url)
+    revoke = f"REVOKE CREATE ON `{url.database}`.* FROM '{url.username}'@'%'"
+    execute(administrator, revoke)
+    with pytest.raises(FrontUnfit, match="CREATE") as unfit, front.looking() as connection:
+        front.check_rights(connection)
+    execute(administrator, str(unfit.value)[str(unfit.value).index("GRANT") :])
+    with front.looking() as connection:
+        front.check_rights(connection)
+        assert not inspect(connection).get_table_names()
+    initialise(front)
+    execute(administrator, revoke)
+    front.open("nonce")
+    front.close()
 
 
 @pytest.mark.parametrize("right", ["SELECT", "INSERT", "UPDATE", "DELETE"])
