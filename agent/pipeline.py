@@ -115,14 +115,14 @@ class Capture:
             self._reconciler.seen(self._snapshot)
             self._snapshot = None
         self._front.commit(progress)
-        self._committed = True
-        self._passed("stream")
         self._reconciler.applied(progress.xids)
         rule.committed(time.monotonic() - started)
         failpoints.hit("before_ack_send")
         self._source.acknowledge(lsn_number(progress.position))
         failpoints.hit("after_ack_send")
         self._control.wake()
+        self._committed = True
+        self._passed("stream")
         counts: dict[tuple[str, ...], int] = {
             (metrics.EVENTS, stage, name, op): n
             for (name, op), n in self._applier.counts.items()

@@ -43,7 +43,7 @@ class Told(NamedTuple):
     exit_code: int
     en: str
     zh_cn: str
-    code: str = ""  # '' stands for the situation's own
+    code: str | None = ""  # '' stands for the situation's own, None for none
 
     def words(self, language: str) -> str:
         """The words in that language."""
@@ -61,6 +61,7 @@ class Situation:
     stage: Stage | None = None  # which stage of the service stands; None: no service is started
     while_running: bool = False  # it is brought about when the service is well, not before
     ends: int | None = None  # the service's exit code, where it does not try again
+    recovers: bool = False  # within seconds, once the stack has been unwound
 
     def __str__(self) -> str:
         """The name, as pytest shows it."""
@@ -90,13 +91,25 @@ def assert_shown(situation: Situation, place: Installation) -> None:
             situation.bring(place, stack)
             assert_commands(situation, place)
             return
+        begun = len(place.log.read_text(encoding="utf-8")) if place.log.exists() else 0
         with _service(situation, place, stack) as agent:
             if situation.ends is not None:
                 assert agent.wait() == situation.ends, agent.log[-3000:]
-            else:
-                assert_stage(situation, situation.stage, place)
-            assert_log(situation, situation.stage, agent)
+                assert_log(situation, situation.stage, agent.log[begun:])
+                assert_commands(situation, place)
+                return
+            since = assert_stage(situation, situation.stage, place)
+            assert_log(situation, situation.stage, agent.log[begun:])
             assert_commands(situation, place)
+            again = assert_stage(situation, situation.stage, place)
+            assert again == since, "it was shown as well in between"
+            if situation.recovers:
+                stack.close()
+                agent.wait_ready()
+                assert (
+                    f"stage_well stage={situation.stage} code={situation.code} "
+                    in agent.log[begun:]
+                )
 
 
 @contextmanager
@@ -118,12 +131,13 @@ def assert_commands(situation: Situation, place: Installation) -> None:
             answer = ask(place.config, language, *line.split())
             where = f"{line} ({language}): {answer}"
             assert answer.exit_code == told.exit_code, where
-            assert (told.code or situation.code) in answer.text, where
+            code = situation.code if told.code == "" else told.code
+            assert code is None or f"{code}: " in answer.text, where
             assert told.words(language) in answer.text, where
 
 
-def assert_stage(situation: Situation, stage: Stage, place: Installation) -> None:
-    """/-/ready and the metrics name the stage's error, since when it fails, and how often."""
+def assert_stage(situation: Situation, stage: Stage, place: Installation) -> str:
+    """/-/ready and the metrics name the stage's error, since when it fails, and how often; returns since when."""
     failing = eventually(
         lambda: _failing(place, stage, situation.code),
         SLOW_START,
@@ -131,7 +145,6 @@ def assert_stage(situation: Situation, stage: Stage, place: Installation) -> Non
     )
     assert failing is not None
     assert failing["attempts"] >= 1
-    assert failing["since"]
     assert failing["reason"]
     assert failing["hint"]
     page = eventually(
@@ -145,6 +158,7 @@ def assert_stage(situation: Situation, stage: Stage, place: Installation) -> Non
         page,
         re.MULTILINE,
     )
+    return str(failing["since"])
 
 
 def ready(place: Installation) -> tuple[int, dict[str, Any]]:
@@ -171,14 +185,14 @@ def metrics_with(place: Installation, part: str) -> str | None:
     return page if part in page else None
 
 
-def assert_log(situation: Situation, stage: Stage, agent: Agent) -> None:
+def assert_log(situation: Situation, stage: Stage, log: str) -> None:
     """The log names stage and code at the first attempt, with the next step, and does not repeat itself."""
     lines = [
         line
-        for line in agent.log.splitlines()
+        for line in log.splitlines()
         if f"stage={stage} code={situation.code} " in line and " error=" in line
     ]
-    assert len(lines) == 1, agent.log[-3000:]
+    assert len(lines) == 1, log[-3000:]
     assert " next=" in lines[0]
 
 

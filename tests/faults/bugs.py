@@ -75,8 +75,6 @@ BUGS: tuple[Bug, ...] = (
                 "pipeline.py",
                 """\
         self._front.commit(progress)
-        self._committed = True
-        self._passed("stream")
         self._reconciler.applied(progress.xids)
         rule.committed(time.monotonic() - started)
         failpoints.hit("before_ack_send")
@@ -85,8 +83,6 @@ BUGS: tuple[Bug, ...] = (
                 """\
         self._source.acknowledge(lsn_number(progress.position))
         self._front.commit(progress)
-        self._committed = True
-        self._passed("stream")
         self._reconciler.applied(progress.xids)
         rule.committed(time.monotonic() - started)
         failpoints.hit("before_ack_send")

@@ -80,9 +80,8 @@ class PostgresSource:
             server = catalogue.server(self._replication, self._side, stored.slot)
             self._check(server, stored, sender_timeout)
             self._publication = self._published(stored)
-        self._beat_at = (
-            -math.inf
-        )  # one at each opening: what comes back through the front end shows that all works
+        # One heartbeat at each opening: when it comes back through the front end, all works
+        self._beat_at = -math.inf
         self._partitions = None
         if self._side.info.server_version < FOLLOWS_SINCE:
             fingerprints = {

@@ -1,0 +1,84 @@
+"""When capture counts as well again: past the place where its attempts failed, and not before, whatever else goes well meanwhile."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agent import pipeline
+from agent.control import Control
+from agent.errors import FrontBusy
+from agent.events.changes import Snapshot
+from agent.front.base import Stored
+from agent.front.memory import MemoryFront
+from agent.pipeline import Capture
+from tests.pipeline.model import Bench, heartbeat
+
+FAILURES = 3
+
+
+class Fed(MemoryFront):
+    """A front end for which something new waits at the source after every opening."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench.durable)
+        self._bench = bench
+
+    def silent_since(self) -> float | None:
+        return None
+
+    def open(self, nonce: str) -> Stored:
+        self.durable.holder = None
+        self._bench.source.log.append(heartbeat(len(self._bench.source.log) + 1))
+        return super().open(nonce)
+
+
+def failing(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method, which fails some times before it works."""
+    left = [FAILURES]
+
+    def tried(*arguments: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise FrontBusy(reason="simulated")
+        return method(*arguments)
+
+    return tried
+
+
+@pytest.mark.parametrize(
+    ("of", "method"),
+    [
+        ("front", "open"),
+        ("front", "commit"),
+        ("front", "requests"),
+        ("front", "tend"),
+        ("source", "tend"),
+    ],
+)
+def test_what_fails_again_and_again_is_not_well_in_between(
+    of: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each attempt opens all and, but for the first two, commits what is new before it fails."""
+    monkeypatch.setattr("random.uniform", lambda low, high: 0.0)
+    monkeypatch.setattr(pipeline, "_ASK", 0.0)
+    monkeypatch.setattr(pipeline, "_CATALOGUE", 0.0)
+    bench = Bench()
+    bench.control = control = Control.alone()
+    bench.source.snapshot = Snapshot(1, frozenset())
+    front = Fed(bench)
+    told: list[str] = []
+
+    def tell(message: dict[str, object]) -> None:
+        told.extend(message)
+        if told.count("failed") == FAILURES and told[-1] == "well":
+            control.stop()
+
+    monkeypatch.setattr(control, "_tell", tell)
+    place = front if of == "front" else bench.source
+    monkeypatch.setattr(place, method, failing(getattr(place, method)))
+    Capture(bench.settings, bench.source, front, control).run()
+    control.close()
+    told = [word for word in told if word != "ready"]
+    assert told[told.index("failed") :] == [*["failed"] * FAILURES, "well"]
+    assert bench.durable.stored.position
