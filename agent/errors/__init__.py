@@ -2,8 +2,8 @@
 
 AgentError
 ├── Retry ............ back-off with jitter, for ever
-│   ├── SourceUnreachable, SourceUnfit, FrontUnreachable, FrontBusy, FrontUnfit, KafkaUnreachable
-│   ├── SlotBusy, SlowLine, HangingTransaction
+│   ├── SourceUnreachable, SourceUnfit, FrontUnreachable, FrontBusy, FrontFull, FrontUnfit, KafkaUnreachable
+│   ├── ClockWrong, SlotBusy, SlowLine, HangingTransaction
 │   └── LoginRefused (waits up to 60 s between attempts)
 ├── Suspend .......... this table alone stops; the others go on
 │   ├── TableChanged, RowRefused, TableUnpublished, ReadRefused, TooManyDeletes, RowsMiscounted
@@ -54,7 +54,9 @@ from agent.errors.halts import (
 )
 from agent.errors.kinds import EX_CONFIG, EX_TEMPFAIL, AgentError, Directive, Halt, Retry, Suspend
 from agent.errors.retries import (
+    ClockWrong,
     FrontBusy,
+    FrontFull,
     FrontUnfit,
     FrontUnreachable,
     HangingTransaction,
@@ -85,12 +87,14 @@ __all__ = [
     "AgentError",
     "AlreadyRunning",
     "AnotherAgent",
+    "ClockWrong",
     "ConfigInvalid",
     "Directive",
     "DuplicateAgent",
     "FileRefused",
     "FrontBusy",
     "FrontDamaged",
+    "FrontFull",
     "FrontReplaced",
     "FrontTableTaken",
     "FrontTableWrong",
