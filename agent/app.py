@@ -231,38 +231,32 @@ def refused(settings: Settings, name: str, as_json: bool, show_keys: bool) -> No
 
 
 def republish(settings: Settings, name: str, allow_deletes: bool) -> None:
-    """Has the running service begin a new generation of a table's topic, once it is known which keys the topic holds."""
+    """Has the running service begin a new generation of a table's topic, once it is known that the topic will take it and which keys it holds."""
     from agent import comparison, requests
     from agent.front.opening import open_reader
+    from agent.preflight import republishing
     from agent.publish.topic_keys import collect
 
     (name,) = _resources(settings, [name])
-    topic = next(
-        settings.topic(resource) for resource in settings.resource if resource.name == name
-    )
     reader = open_reader(settings)
     try:
-        reader.identity()
+        topic = republishing.topic(settings, name, reader)
         records = collect(settings, name, topic, reader).records
+        text = mark("Topic {topic}: {count} records read for the keys it holds")
+        _console().out(translate(text, topic=topic, count=records))
+        with comparison.shown(settings, hidden=False) as progress:
+            (answer,) = requests.ask(settings, "republish", [name], allow_deletes, progress)
+        if answer.state == "failed":
+            republishing.refuse_suspended(name, reader)
+        rows = _done(answer)["rows"]
+        text = mark(
+            "{resource}: {rows} rows wait in the outbox for a new generation of the topic; Kafka has not taken them yet, see `sync-agent status`"
+        )
+        if republishing.taken_by_kafka(name, reader):
+            text = mark("{resource}: {rows} rows published in a new generation of the topic")
+        _console().out(translate(text, resource=name, rows=rows))
     finally:
         reader.engine.dispose()
-    _console().out(
-        translate(
-            mark("Topic {topic}: {count} records read for the keys it holds"),
-            topic=topic,
-            count=records,
-        )
-    )
-    with comparison.shown(settings, hidden=False) as progress:
-        (answer,) = requests.ask(settings, "republish", [name], allow_deletes, progress)
-    report = _done(answer)
-    _console().out(
-        translate(
-            mark("{resource}: {rows} rows published in a new generation of the topic"),
-            resource=name,
-            rows=report["rows"],
-        )
-    )
 
 
 def forget(settings: Settings, name: str, apply: bool) -> int:

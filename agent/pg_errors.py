@@ -26,6 +26,7 @@ CLASSES = {
 CODES = {
     "25P03": "busy",  # idle too long
     "25P04": "busy",  # the transaction took too long
+    "53100": "full",
     "55000": "table",  # an object is not in the state for it, e.g. a view that takes no rows
     "55P02": "unfit",  # a setting cannot be changed now
     "55P04": "row",  # a new enum value that is not to be used yet
@@ -49,5 +50,5 @@ def is_of_statement(sqlstate: str) -> bool:
 
 
 def kind(sqlstate: str) -> str:
-    """Whom an error of the server concerns: away, login, busy or unfit (all tables), table (as it is), or row (its content)."""
+    """Whom an error of the server concerns: away, login, busy, full or unfit (all tables), table (as it is), or row (its content)."""
     return CODES.get(sqlstate) or CLASSES.get(sqlstate[:2], "row")

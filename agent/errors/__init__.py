@@ -2,9 +2,9 @@
 
 AgentError
 ├── Retry ............ back-off with jitter, for ever
-│   ├── SourceUnreachable, SourceUnfit, FrontUnreachable, FrontBusy, FrontUnfit, KafkaUnreachable
+│   ├── SourceUnreachable, SourceUnfit, FrontUnreachable, FrontBusy, FrontFull, FrontUnfit, KafkaUnreachable
 │   ├── StreamUnreadable (the server cannot pass a place of its log; waits up to 60 s)
-│   ├── SlotBusy, SlowLine, HangingTransaction
+│   ├── ClockWrong, SlotBusy, SlowLine, HangingTransaction
 │   └── LoginRefused (waits up to 60 s between attempts)
 ├── Suspend .......... this table alone stops; the others go on
 │   ├── TableChanged, RowRefused, TableUnpublished, ReadRefused, ValueUnreadable, TooManyDeletes, RowsMiscounted
@@ -56,7 +56,9 @@ from agent.errors.halts import (
 )
 from agent.errors.kinds import EX_CONFIG, EX_TEMPFAIL, AgentError, Directive, Halt, Retry, Suspend
 from agent.errors.retries import (
+    ClockWrong,
     FrontBusy,
+    FrontFull,
     FrontUnfit,
     FrontUnreachable,
     HangingTransaction,
@@ -91,12 +93,14 @@ __all__ = [
     "AgentError",
     "AlreadyRunning",
     "AnotherAgent",
+    "ClockWrong",
     "ConfigInvalid",
     "Directive",
     "DuplicateAgent",
     "FileRefused",
     "FrontBusy",
     "FrontDamaged",
+    "FrontFull",
     "FrontReplaced",
     "FrontTableTaken",
     "FrontTableWrong",

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from agent.errors.kinds import EX_TEMPFAIL, Halt
-from agent.messages import mark, translate
+from agent.messages import mark, phrase, translate
 
 
 class ConfigInvalid(Halt):
@@ -245,13 +245,15 @@ class DuplicateAgent(Halt):
 
 
 class TopicMissing(Halt):
-    """A topic has not been created."""
+    """A topic has not been created; `command` makes it."""
 
     code = "TOPIC_MISSING"
     summary = mark("Topic {topic} does not exist")
-    hint = mark(
-        "Run `sync-agent init --apply`, or let the platform create it with the command `sync-agent check` prints."
-    )
+    hint = mark("Run `sync-agent init --apply`, or let the platform create it: {command}")
+
+    def __init__(self, *, topic: str, command: str = "") -> None:
+        printed = phrase(mark("`sync-agent check` prints the command"))
+        super().__init__(topic=topic, command=command or printed)
 
 
 class TopicLimit(Halt):
@@ -259,7 +261,9 @@ class TopicLimit(Halt):
 
     code = "TOPIC_LIMIT"
     summary = mark("Topic {topic} takes messages up to {limit} bytes, the agent may send {needed}")
-    hint = mark("Raise max.message.bytes of the topic, or lower kafka.max_event_bytes.")
+    hint = mark(
+        "Raise max.message.bytes of the topic: `sync-agent check` prints the command. For a topic of events kafka.max_event_bytes can be lowered instead."
+    )
 
 
 class KafkaRefused(Halt):
@@ -268,7 +272,7 @@ class KafkaRefused(Halt):
     code = "KAFKA_REFUSED"
     summary = mark("Kafka refuses: {reason}")
     hint = mark(
-        "Run `sync-agent check`: it names the missing right and the command that grants it."
+        "Run `sync-agent check`: it names a missing right and the command that grants it. Other reasons: docs/OPERATIONS.md, KAFKA_REFUSED."
     )
 
 

@@ -54,7 +54,17 @@ class FrontBusy(Retry):
     code = "FRONT_BUSY"
     summary = mark("The front-end database could not take the changes in time: {reason}")
     hint = mark(
-        "Look for a session that holds a lock on the front-end tables, or for a full disk; the agent tries again by itself."
+        "Look for a session that holds a lock on the front-end tables; the agent tries again by itself."
+    )
+
+
+class FrontFull(Retry):
+    """The front-end database has no room left on its disk."""
+
+    code = "FRONT_FULL"
+    summary = mark("The front-end database has no room left: {reason}")
+    hint = mark(
+        "Make room on its disk, or give it a larger one or quota; the agent goes on by itself. Meanwhile the business database keeps its log."
     )
 
 
@@ -73,6 +83,18 @@ class KafkaUnreachable(Retry):
     summary = mark("Kafka at {address} does not answer: {reason}")
     hint = mark(
         "Run `sync-agent check`: it tells network, TLS, login and authorisation apart. Front-end tables go on; events wait in the outbox."
+    )
+
+
+class ClockWrong(Retry):
+    """Kafka does not take records that are dated so far from the brokers' own time."""
+
+    code = "CLOCK_WRONG"
+    summary = mark(
+        "Kafka at {address} refuses events for their time: the clock of this host differs from the brokers' by more than Kafka allows"
+    )
+    hint = mark(
+        "Set this host's clock by NTP (`timedatectl timesync-status`), or have the brokers' set; events wait in the outbox and go on by themselves."
     )
 
 

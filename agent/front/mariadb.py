@@ -13,6 +13,7 @@ from agent.errors import (
     AnotherAgent,
     FrontBusy,
     FrontDamaged,
+    FrontFull,
     FrontTableWrong,
     FrontUnfit,
     FrontUnreachable,
@@ -207,7 +208,9 @@ class MariaDbFront(SqlFront):
             )
         sqlstate = getattr(cause, "sqlstate", None) or ""
         reason = mariadb_errors.reason(number, sqlstate, message)
-        match mariadb_errors.kind(number, sqlstate):
+        match mariadb_errors.kind(number, sqlstate, message):
+            case "full":
+                return FrontFull(reason=reason)
             case "away":
                 return FrontUnreachable(reason=reason)
             case "busy":

@@ -51,9 +51,14 @@ AWAY = frozenset(
         4031,
     }
 )
+# No room on a disk: of the system, of a table or tablespace, of a temporary file
+FULL = frozenset({1021, 1114, 3019})
+# These, and the file errors of the server, carry the operating system's number: 28 is a full disk, 122 a quota
+_FILES = frozenset({1, 3, 12, 20, 1004, 1005, 1006, 1016, 1023, 1024, 1026, 1030, 1296})
+_NO_ROOM = re.compile(r"(?:[Ee]rrcode: |[Gg]ot error |errno: )(?:28|122)\b")
 # Locks and deadlocks, space and memory, limits of connections and time, a server that is read only for a while
 BUSY = frozenset({
-    1015, 1020, 1021, 1037, 1038, 1040, 1041, 1099, 1100, 1105, 1114, 1135, 1180, 1181, 1203, 1205, 1206, 1213, 1223, 1226, 1290, 1297, 1317, 1412,
+    1015, 1020, 1037, 1038, 1040, 1041, 1099, 1100, 1105, 1135, 1180, 1181, 1203, 1205, 1206, 1213, 1223, 1226, 1290, 1297, 1317, 1412,
     1613, 1614, 1637, 1684, 1836, 1928, 1969, 3024, 3058, 3101, 3572, 4020,
 })  # fmt: skip
 # Settings of the server or the session, rights to set them, features it does not have
@@ -75,8 +80,10 @@ BAD_NULL = 1048
 _INDEX = re.compile(r" for key '([^']+)'$")
 
 
-def kind(number: int, sqlstate: str) -> str:
-    """Whom an error of the server concerns: away, busy or unfit (all tables), table (as it is), or row (its content)."""
+def kind(number: int, sqlstate: str, message: str = "") -> str:
+    """Whom an error of the server concerns: away, busy, full or unfit (all tables), table (as it is), or row (its content)."""
+    if number in FULL or (number in _FILES and _NO_ROOM.search(message)):
+        return "full"
     if number in BUSY or sqlstate[:2] == "40":
         return "busy"
     if number in AWAY or sqlstate[:2] == "08":

@@ -22,6 +22,7 @@ from agent.errors import (
     AnotherAgent,
     FrontBusy,
     FrontDamaged,
+    FrontFull,
     FrontTableWrong,
     FrontUnfit,
     FrontUnreachable,
@@ -316,6 +317,8 @@ class PostgresFront(SqlFront):
                 return FrontUnreachable(reason=reason)
             case "busy":
                 return FrontBusy(reason=reason)
+            case "full":
+                return FrontFull(reason=reason)
             case "login":
                 user = self.engine.url.username or ""
                 return LoginRefused(peer=phrase("the front-end database"), user=user, reason=reason)

@@ -20,6 +20,7 @@ from agent.errors import (
     AnotherAgent,
     FrontBusy,
     FrontDamaged,
+    FrontFull,
     FrontTableWrong,
     FrontUnfit,
     FrontUnreachable,
@@ -57,7 +58,7 @@ KINDS = {
     sqlite3.SQLITE_INTERRUPT: "busy",
     sqlite3.SQLITE_IOERR: "busy",
     sqlite3.SQLITE_CORRUPT: "unfit",
-    sqlite3.SQLITE_FULL: "busy",
+    sqlite3.SQLITE_FULL: "full",
     sqlite3.SQLITE_CANTOPEN: "away",
     sqlite3.SQLITE_PROTOCOL: "busy",
     sqlite3.SQLITE_SCHEMA: "busy",
@@ -372,6 +373,8 @@ class SqliteFront(SqlFront):
         kind = "row" if code is None else KINDS.get(code & 0xFF, "row")
         if kind == "busy":
             return FrontBusy(reason=reason)
+        if kind == "full":
+            return FrontFull(reason=f"{self.path}: {reason}")
         if kind == "away":
             return FrontUnreachable(reason=reason)
         if kind == "table" and target is not None:

@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from sqlalchemy import inspect
 from sqlalchemy.engine import make_url
 
 from agent.config import Settings
-from agent.errors import AgentError, FrontReplaced, NotInitialised
+from agent.errors import AgentError, FrontReplaced, FrontUnreachable, NotInitialised
 from agent.files import is_there, refused
 from agent.front import belonging
 from agent.front.opening import front_of, open_front
@@ -21,9 +22,11 @@ from agent.front.store import SqlFront
 from agent.messages import mark, translate
 from agent.preflight.findings import Finding, error, failed, ok, warning
 from agent.preflight.left_behind import left_behind
+from agent.reach import why
 from agent.resource import Resource, Target
 
 _LITTLE, _LEAST = 5 << 30, 512 << 20  # bytes free: a word of warning, an error
+_CONNECT_SECONDS = 5.0
 _PATIENCE = 2.0  # seconds before a terminal is told what takes so long
 
 
@@ -60,7 +63,10 @@ class FrontCheck:
             _examine(front)
             state = front.stored_state()
         except AgentError as cause:
-            self.findings.append(failed(cause))
+            told = failed(cause)
+            if isinstance(cause, FrontUnreachable) and (fix := _way(self._settings)):
+                told = told._replace(fix=fix)
+            self.findings.append(told)
             return
         self.findings += log_findings(file)
         self._front = front
@@ -144,6 +150,19 @@ def _not_initialised(begun: bool) -> Finding:
             "This agent is not initialised: `init --apply` broke off before its end, and goes on there when it is run again"
         )
     return error(NotInitialised.code, message, "sync-agent init --apply")
+
+
+def _way(settings: Settings) -> str:
+    """What to do where not even the front end's port can be reached; '' where it can."""
+    url = make_url(settings.front_url)
+    if not url.host or url.host.startswith("/"):
+        return ""
+    port = url.port or {"mariadb": 3306, "mysql": 3306}.get(url.get_backend_name(), 5432)
+    try:
+        socket.create_connection((url.host, port), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        return translate(why(error)[1], host=url.host, port=port)
+    return ""
 
 
 def hazards(front: SqlFront, target: Target) -> list[Finding]:

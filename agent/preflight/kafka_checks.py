@@ -6,11 +6,12 @@ from agent.config import Settings
 from agent.errors import AgentError
 from agent.messages import mark, translate
 from agent.preflight import kafka_commands, topic_owners
-from agent.preflight.findings import Finding, error, failed, ok, warning
+from agent.preflight.findings import Finding, Level, error, failed, ok, warning
+from agent.publish import diagnosis
 from agent.publish.base import TopicDescription
 from agent.publish.diagnosis import diagnose
 from agent.publish.recovery import MAX_MESSAGE_BYTES, OVERHEAD
-from agent.publish.topics import SECONDS, broker, describe, verify
+from agent.publish.topics import SECONDS, broker, describe, state_bytes, verify
 
 _CODES = {
     "resolve": "KAFKA_HOST",
@@ -19,25 +20,23 @@ _CODES = {
     "login": "KAFKA_LOGIN",
     "rights": "KAFKA_RIGHTS",
 }
+_WAY = ("resolve", "connect")  # steps to one server of several
 
 
 def check_kafka(settings: Settings, agent_uuid: str, begun: str = "") -> list[Finding]:
     """Every check of Kafka. `agent_uuid` is '' before init; `begun` is the one of an init that did not come to its end."""
     try:
         steps = diagnose(settings, agent_uuid)
-        findings = [
-            Finding(
-                _CODES.get(step.step, "KAFKA"), "ok" if step.ok else "error", step.message, step.fix
-            )
-            for step in steps
-        ]
-        if not any(step.step == "login" and step.ok for step in steps):
+        # A server that cannot be reached is no error where another one can: clients begin with that one.
+        reached = any(step.step == "login" and step.ok for step in steps)
+        findings = [_step(step, reached) for step in steps]
+        if not reached:
             return findings
         described = describe(settings)
         # Where a right is missing, which the steps have named, the topics cannot be asked whose they are.
         others = (
             _others(settings, agent_uuid or begun, described)
-            if all(step.ok for step in steps)
+            if all(finding.level != "error" for finding in findings)
             else []
         )
     except AgentError as cause:
@@ -48,6 +47,15 @@ def check_kafka(settings: Settings, agent_uuid: str, begun: str = "") -> list[Fi
         else _topic(settings, name, topic, initialised=bool(agent_uuid))
         for name, topic in described.items()
     ]
+
+
+def _step(step: diagnosis.Finding, reached: bool) -> Finding:
+    level: Level = "error"
+    if step.ok:
+        level = "ok"
+    elif reached and step.step in _WAY:
+        level = "warning"
+    return Finding(_CODES.get(step.step, "KAFKA"), level, step.message, step.fix)
 
 
 def _others(
@@ -99,7 +107,9 @@ def _topic(
             message,
             kafka_commands.allow_reading(settings, name),
             topic=name,
-            needed=settings.kafka.max_event_bytes + OVERHEAD,
+            needed=state_bytes(settings)
+            if name == settings.state_topic
+            else settings.kafka.max_event_bytes + OVERHEAD,
         )
     message = mark("Topic {topic}: {partitions} partition(s), messages up to {limit} bytes")
     return ok(

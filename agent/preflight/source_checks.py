@@ -20,6 +20,7 @@ from agent.preflight.filter_checks import check_filters
 from agent.preflight.findings import Finding, error, errors, failed, ok, warning
 from agent.preflight.judgement import Judgement
 from agent.preflight.server_checks import no_replication
+from agent.reach import why
 
 Connection = psycopg.Connection[Any]
 _CONNECT_SECONDS = 5.0
@@ -108,14 +109,7 @@ def _network(settings: Settings) -> Iterator[Finding]:
             host=host,
         )
     except OSError as cause:
-        reason = (
-            "timed out"
-            if isinstance(cause, TimeoutError)
-            else (cause.strerror or type(cause).__name__)
-        )
-        fix = mark(
-            "Open the port in the firewalls between here and the server (`nc -vz {host} {port}`); on the server: listen_addresses"
-        )
+        reason, fix = why(cause)
         message = mark("The business database at {host}:{port} cannot be reached: {reason}")
         yield error(
             "SOURCE_NETWORK",
@@ -210,7 +204,8 @@ def _clock(connection: Connection) -> Iterator[Finding]:
         return
     level = error if seconds > _SKEW_ERROR else warning
     message = mark(
-        "The clocks of the business database and of this host differ by {seconds} s: lags and times of events are wrong by as much"
+        "The clocks of the business database and of this host differ by {seconds} s: "
+        "lags and times of events are wrong by as much, and Kafka refuses events that are dated an hour ahead"
     )
     yield level(
         "CLOCK",

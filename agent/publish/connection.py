@@ -12,8 +12,16 @@ from kafka.net.compat import KafkaNetClient
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 
 from agent.config.settings import KafkaSettings, SaslSettings
-from agent.errors import AgentError, KafkaRefused, KafkaUnreachable, LoginRefused
+from agent.errors import (
+    AgentError,
+    ClockWrong,
+    KafkaRefused,
+    KafkaUnreachable,
+    LoginRefused,
+    TopicLimit,
+)
 from agent.messages import mark, phrase
+from agent.publish.bootstrap import answering
 from agent.publish.waiting import Expired
 from agent.tls import Trust, unreadable
 
@@ -22,8 +30,6 @@ T = TypeVar("T")
 # The broker will say the same again: a right, a size, a version or a setting.
 REFUSALS: tuple[type[BaseException], ...] = (
     kafka_errors.AuthorizationError,
-    kafka_errors.MessageSizeTooLargeError,
-    kafka_errors.RecordListTooLargeError,
     kafka_errors.InvalidRecordError,
     kafka_errors.UnsupportedVersionError,
     kafka_errors.UnsupportedForMessageFormatError,
@@ -32,6 +38,11 @@ REFUSALS: tuple[type[BaseException], ...] = (
     kafka_errors.InvalidTopicError,
     kafka_errors.PolicyViolationError,
     kafka_errors.KafkaConfigurationError,
+)
+# A topic or broker takes smaller batches than the agent's
+SIZES: tuple[type[BaseException], ...] = (
+    kafka_errors.MessageSizeTooLargeError,
+    kafka_errors.RecordListTooLargeError,
 )
 LOGINS: tuple[type[BaseException], ...] = (
     kafka_errors.SaslAuthenticationFailedError,
@@ -156,7 +167,7 @@ def client_settings(settings: KafkaSettings) -> dict[str, Any]:
     new_attempt()
     check_files(settings)
     options: dict[str, Any] = {
-        "bootstrap_servers": list(settings.bootstrap_servers),
+        "bootstrap_servers": answering(settings),
         "client_id": "unit-sync-agent",
         "security_protocol": ("SASL_" if settings.sasl else "")
         + ("SSL" if settings.tls else "PLAINTEXT"),
@@ -232,6 +243,11 @@ def our_error(
     for cause in chain:
         if isinstance(cause, LOGINS):
             return _login_refused(settings, type(cause).__name__)
+        if isinstance(cause, SIZES):
+            topic = what.removeprefix("topic ")
+            return TopicLimit(topic=topic or "?", limit="?", needed=settings.max_event_bytes)
+        if isinstance(cause, kafka_errors.InvalidTimestampError):
+            return ClockWrong(address=addresses(settings))
         if isinstance(cause, REFUSALS):
             return KafkaRefused(reason=": ".join(filter(None, [type(cause).__name__, what])))
     if refused := refused_login(settings):
@@ -242,6 +258,14 @@ def our_error(
         why = why or (phrase("no answer in time: {what}", what=what) if what else late)
     names = name or " < ".join(dict.fromkeys(type(cause).__name__ for cause in chain))
     return KafkaUnreachable(address=addresses(settings), reason=why or names)
+
+
+def passes(error: BaseException) -> bool:
+    """Whether a broker has answered that it cannot answer yet: a partition without a leader, a coordinator that loads, a topic just made."""
+    return any(
+        isinstance(cause, kafka_errors.BrokerResponseError) and cause.retriable
+        for cause in _chain(error)
+    )
 
 
 def refused_login(settings: KafkaSettings) -> LoginRefused | None:

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient
@@ -11,8 +12,10 @@ from kafka.errors import AuthorizationError
 from agent.config import Settings
 from agent.errors import AgentError, KafkaRefused, LoginRefused
 from agent.messages import mark, translate
+from agent.publish.bootstrap import speaks
 from agent.publish.connection import client_settings, closing_client, our_error, trust
 from agent.publish.waiting import bounded
+from agent.reach import why
 from agent.tls import Fault, Trust, refusal
 
 CONNECT_SECONDS = 2.0
@@ -34,12 +37,11 @@ def diagnose(settings: Settings, agent: str = "") -> list[Finding]:
 
     `agent` is the uuid of an initialised agent, whose right to its transactional id is checked too. Changes nothing on the cluster.
     """
-    findings: list[Finding] = []
-    reached = False
-    for server in settings.kafka.bootstrap_servers:
-        steps = _server(server, settings)
-        findings += steps
-        reached = reached or steps[-1].ok
+    servers = list(settings.kafka.bootstrap_servers)
+    with ThreadPoolExecutor(len(servers)) as beside:
+        steps = list(beside.map(lambda server: _server(server, settings), servers))
+    findings = [finding for found in steps for finding in found]
+    reached = any(found[-1].ok for found in steps)
     return findings + _login_and_rights(settings, agent) if reached else findings
 
 
@@ -63,21 +65,15 @@ def _server(server: str, settings: Settings) -> list[Finding]:
     try:
         connection = socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS)
     except OSError as error:
-        why = (
-            "timed out"
-            if isinstance(error, TimeoutError)
-            else (error.strerror or type(error).__name__)
-        )
+        reason, fix = why(error)
         return [
             *findings,
             _bad(
                 "connect",
                 mark("{server} cannot be reached: {reason}"),
-                mark(
-                    "Open the port in the firewalls between here and the broker: `nc -vz {host} {port}`"
-                ),
+                fix,
                 server=server,
-                reason=why,
+                reason=reason,
                 host=host,
                 port=port,
             ),
@@ -86,7 +82,17 @@ def _server(server: str, settings: Settings) -> list[Finding]:
         findings.append(_good("connect", mark("{server} accepts connections"), server=server))
         if settings.kafka.tls:
             findings.append(_tls(connection, host, server, trust(settings.kafka)))
+    if findings[-1].ok and speaks(server, settings.kafka) is None:
+        findings.append(_silent(server))
     return findings
+
+
+def _silent(server: str) -> Finding:
+    message = mark("{server} accepts connections and says nothing: it hangs, or is no broker")
+    fix = mark(
+        "Ask the platform whether this broker is well; else take it out of kafka.bootstrap_servers."
+    )
+    return _bad("connect", message, fix, server=server)
 
 
 def _tls(connection: socket.socket, host: str, server: str, trust: Trust) -> Finding:

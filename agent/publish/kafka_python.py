@@ -25,9 +25,10 @@ from agent.publish.connection import (
     closing_client,
     new_attempt,
     our_error,
+    passes,
     refused_login,
 )
-from agent.publish.waiting import PAUSE, Worker, bounded
+from agent.publish.waiting import PAUSE, Worker, bounded, patiently
 
 T = TypeVar("T")
 RECORD_BYTES = 64  # counted for each record beside key and value
@@ -314,7 +315,9 @@ class KafkaPython:
 
     def _bounded(self, work: Callable[[], T], deadline: float, what: str = "") -> T:
         try:
-            return bounded(work, deadline, self._tick)
+            return patiently(
+                lambda: bounded(work, deadline, self._tick), deadline, self._tick, passes
+            )
         except Exception as error:  # noqa: BLE001 - clients raise anything; it becomes one of our errors
             raise our_error(error, self._settings, what) from None
 

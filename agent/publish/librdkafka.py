@@ -15,6 +15,7 @@ from agent.config.settings import KafkaSettings
 from agent.errors import AgentError, KafkaRefused, KafkaUnreachable
 from agent.messages import phrase
 from agent.publish.base import Headers, Producer, Tick
+from agent.publish.bootstrap import answering
 from agent.publish.connection import addresses, check_files, hear, new_attempt, our_error, trust
 from agent.publish.kafka_python import BATCH_BYTES, LINGER_MS, RECORD_BYTES, KafkaPython
 from agent.publish.waiting import PAUSE, Expired
@@ -34,7 +35,7 @@ def connection_settings(settings: KafkaSettings) -> dict[str, Any]:
     """How to reach the cluster, in librdkafka's names; the password is read now. Raises SecretMissing, KafkaUnreachable."""
     check_files(settings)
     options: dict[str, Any] = {
-        "bootstrap.servers": ",".join(settings.bootstrap_servers),
+        "bootstrap.servers": ",".join(answering(settings)),
         "client.id": "unit-sync-agent",
         "security.protocol": ("SASL_" if settings.sasl else "")
         + ("SSL" if settings.tls else "PLAINTEXT"),

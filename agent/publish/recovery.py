@@ -29,8 +29,28 @@ from agent.publish.state import InvalidState, StateRecord, TopicState, loads
 
 OVERHEAD = 1024  # what a batch of one record adds to key, value and headers, generously
 MAX_MESSAGE_BYTES = "max.message.bytes"
+_LARGE = 1 << 60  # larger than any number of events, offset or time
 Places = list[tuple[str, int]]  # topics and partitions
 _DELETED, _NEVER_MADE = phrase("it was deleted"), phrase("it does not exist")
+
+
+def state_bytes(topics: Collection[str], partitions: int) -> int:
+    """How large the batch of a state record can become: every topic with all that is noted of it, long numbers and a reason of its loss."""
+    lost = {"from": _LARGE, "code": "X" * 40, "values": {"reason": "x" * 400}}
+    offsets = dict.fromkeys(range(partitions), _LARGE)
+    entry = TopicState("x" * 36, _LARGE, partitions, offsets, lost)
+    record = StateRecord(
+        "x" * 36, _LARGE, "x" * 36, _LARGE, "x" * 32, "FFFFFFFF/FFFFFFFF", _LARGE, _LARGE,
+        dict.fromkeys(topics, entry),
+    )  # fmt: skip
+    return len(record.dumps()) + OVERHEAD
+
+
+def check_state_topic(name: str, now: TopicDescription | None, needed: int) -> None:
+    """Raises TopicLimit where the state topic could not take a state record."""
+    limit = now.settings.get(MAX_MESSAGE_BYTES) if now is not None else None
+    if limit is not None and int(limit) < needed:
+        raise TopicLimit(topic=name, limit=limit, needed=needed)
 
 
 class Facts(NamedTuple):

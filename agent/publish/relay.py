@@ -139,7 +139,7 @@ class Relay:
         recovery.check(
             recovery.Facts(self.nonce, identity, mark, self.settings.state_topic, before, event)
         )
-        found = self.broker.topics(self.settings.event_topics, deadline)
+        found = self.looked(deadline)
         self.end_aborted(before, unended, found, deadline)
         found = self.finished(before, found, deadline)
         topics = self.described(before, recovery.readable(found))
@@ -183,9 +183,7 @@ class Relay:
 
     def look(self, now: float) -> None:
         """Sees whether the topics are still what they were; of one that is not, the state record says so at once."""
-        topics = self.described(
-            self.state, self.broker.topics(self.settings.event_topics, now + self.timeout / 2)
-        )
+        topics = self.described(self.state, self.looked(now + self.timeout / 2))
         lost = {
             name: topic
             for name, topic in topics.items()
@@ -195,6 +193,14 @@ class Relay:
             self.learn(lost)
             self.producer.begin()
             self.commit(self.state._replace(topics=self.state.topics | lost), now)
+
+    def looked(self, deadline: float) -> dict[str, TopicDescription | None]:
+        """The topics of events as the cluster has them. Raises TopicLimit where the state topic takes no state record any more."""
+        events, state = self.settings.event_topics, self.settings.state_topic
+        found = self.broker.topics([*events, state], deadline)
+        needed = recovery.state_bytes(events, self.settings.kafka.partitions)
+        recovery.check_state_topic(state, found.pop(state), needed)
+        return found
 
     def learn(self, topics: Mapping[str, TopicState]) -> None:
         """What was found out about topics holds for what is sent from now on."""
@@ -360,7 +366,7 @@ class Relay:
         self.broker.finish(places, deadline)
         self._producer = self.broker.open(deadline)
         _log.warning("kafka_finished topics=%s", ",".join(sorted({topic for topic, _ in places})))
-        return self.broker.topics(self.settings.event_topics, deadline)
+        return self.looked(deadline)
 
     def described(
         self, state: StateRecord, topics: Mapping[str, TopicDescription | None]

@@ -17,6 +17,7 @@ from agent.errors import (
     TopicTaken,
 )
 from agent.messages import mark, phrase, translate
+from agent.publish import recovery
 from agent.publish.base import Producer, TopicDescription
 from agent.publish.clients import cluster
 from agent.publish.connection import (
@@ -65,11 +66,17 @@ def wanted(settings: Settings) -> dict[str, dict[str, Any]]:
             1,
             resources,
         )
-    topics[settings.state_topic] = (1, STATE_SETTINGS)
+    needed = str(max(_CLUSTER_LIMIT, state_bytes(settings)))
+    topics[settings.state_topic] = (1, STATE_SETTINGS | {MAX_MESSAGE_BYTES: needed})
     return {
         name: {"num_partitions": count, "replication_factor": replicas, "configs": configs}
         for name, (count, configs) in topics.items()
     }
+
+
+def state_bytes(settings: Settings) -> int:
+    """What the state topic must take."""
+    return recovery.state_bytes(settings.event_topics, settings.kafka.partitions)
 
 
 def describe(settings: Settings, seconds: float = SECONDS) -> dict[str, TopicDescription | None]:
@@ -171,6 +178,7 @@ def verify(settings: Settings, found: dict[str, TopicDescription | None]) -> Non
                         policy=policy,
                     )
                 )
+            recovery.check_state_topic(name, topic, state_bytes(settings))
         else:
             limit, needed = (
                 topic.settings.get(MAX_MESSAGE_BYTES),

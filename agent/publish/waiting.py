@@ -62,3 +62,17 @@ def bounded(work: Callable[[], T], deadline: float, tick: Tick) -> T:
         return worker.call(work, deadline)
     finally:
         worker.close()
+
+
+def patiently(
+    work: Callable[[], T], deadline: float, tick: Tick, passes: Callable[[BaseException], bool]
+) -> T:
+    """Repeats a call while its error is one that passes by itself, until the deadline: then it is raised."""
+    while True:
+        try:
+            return work()
+        except Exception as error:
+            if time.monotonic() + PAUSE >= deadline or not passes(error):
+                raise
+        tick()
+        time.sleep(PAUSE)

@@ -248,8 +248,8 @@ BUGS: tuple[Bug, ...] = (
         (
             Edit(
                 "pipeline.py",
-                "            if rule.clear:\n",
-                "            if rule.clear or self._reconciler.run is not None:\n",
+                "            if rule.clear and not self._outdated:\n",
+                "            if (rule.clear or self._reconciler.run is not None) and not self._outdated:\n",
             ),
         ),
         "model",

@@ -9,6 +9,7 @@ from agent.errors import (
     AgentError,
     FrontBusy,
     FrontDamaged,
+    FrontFull,
     FrontTableWrong,
     FrontUnfit,
     FrontUnreachable,
@@ -22,7 +23,8 @@ from tests.front.conftest import WORDS
 POSTGRES = {
     FrontUnreachable: ["08006", "57P01", "57P02", "57P03", "57P04", "57P05"],
     LoginRefused: ["28P01", "28000", "3D000"],
-    FrontBusy: ["40001", "40P01", "53100", "53200", "53300", "55P03", "57014", "58030", "25P03", "25P04"],
+    FrontBusy: ["40001", "40P01", "53200", "53300", "55P03", "57014", "58030", "25P03", "25P04"],
+    FrontFull: ["53100"],
     FrontUnfit: ["25006", "26000", "3F000", "55P02", "F0000"],
     FrontDamaged: ["XX001", "XX002", "58P01"],
     FrontTableWrong: ["0A000", "42501", "42703", "42P01", "55000", "XX000"],
@@ -30,7 +32,8 @@ POSTGRES = {
 }  # fmt: skip
 SQLITE = {
     FrontUnreachable: ["SQLITE_CANTOPEN"],
-    FrontBusy: ["SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_NOMEM", "SQLITE_IOERR", "SQLITE_IOERR_FSYNC", "SQLITE_BUSY_SNAPSHOT"],
+    FrontBusy: ["SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_NOMEM", "SQLITE_IOERR", "SQLITE_IOERR_FSYNC", "SQLITE_BUSY_SNAPSHOT"],
+    FrontFull: ["SQLITE_FULL"],
     FrontUnfit: ["SQLITE_READONLY", "SQLITE_READONLY_DBMOVED", "SQLITE_PERM"],
     FrontDamaged: ["SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CORRUPT_INDEX"],
     RowRefused: [

@@ -8,6 +8,7 @@ from sqlalchemy import make_url
 
 from agent.errors import (
     FrontBusy,
+    FrontFull,
     FrontTableWrong,
     FrontUnfit,
     FrontUnreachable,
@@ -152,7 +153,7 @@ class _Sent(Exception):
     [
         (2003, "", FrontUnreachable), (2006, "", FrontUnreachable), (2013, "", FrontUnreachable), (1053, "08S01", FrontUnreachable),
         (1927, "70100", FrontUnreachable), (4031, "HY000", FrontUnreachable), (1045, "28000", LoginRefused), (1049, "42000", LoginRefused),
-        (1205, "HY000", FrontBusy), (1213, "40001", FrontBusy), (1021, "HY000", FrontBusy), (1114, "HY000", FrontBusy), (1040, "08004", FrontBusy),
+        (1205, "HY000", FrontBusy), (1213, "40001", FrontBusy), (1021, "HY000", FrontFull), (1114, "HY000", FrontFull), (1040, "08004", FrontBusy),
         (1969, "70100", FrontBusy), (3024, "HY000", FrontBusy), (1290, "HY000", FrontBusy), (1175, "HY000", FrontUnfit), (1104, "42000", FrontUnfit),
         (1665, "HY000", FrontUnfit), (1792, "25006", FrontUnfit), (1227, "42000", FrontUnfit), (3750, "HY000", FrontUnfit), (1062, "23000", RowRefused),
         (1452, "23000", RowRefused), (1451, "23000", RowRefused), (3819, "HY000", RowRefused), (4025, "23000", RowRefused), (1644, "45000", RowRefused),
@@ -169,6 +170,24 @@ def test_an_error_of_the_server_is_no_silence(
     assert type(found) is expected
     alone = front.error(_Sent(number, "words", sqlstate), None)
     assert type(alone) is (FrontUnfit if expected in (RowRefused, FrontTableWrong) else expected)
+
+
+@pytest.mark.parametrize(
+    ("number", "message", "full"),
+    [
+        (1026, "Error writing file './d/t.MAI' (Errcode: 28 \"No space left on device\")", True),
+        (1030, 'Got error 28 "No space left on device" from storage engine InnoDB', True),
+        (3, "Error writing file '/tmp/x' (errno: 122 - Disk quota exceeded)", True),
+        (1030, "Got error 168 from storage engine", False),
+        (1062, "Duplicate entry 'Errcode: 28' for key 'u'", False),
+    ],
+)
+def test_a_full_disk_is_told_by_the_systems_own_number(
+    number: int, message: str, full: bool
+) -> None:
+    """Whatever file it was that could not grow."""
+    front = MariaDbFront("mariadb+pymysql://u@127.0.0.1:1/d", None, 1.0, "unit")
+    assert isinstance(front.error(_Sent(number, message), WORDS), FrontFull) is full
 
 
 def test_a_duplicate_names_its_index_and_never_the_value() -> None:

@@ -88,6 +88,8 @@ def test_a_lost_topic_is_published_anew(ground: Ground) -> None:
         assert code == "TOPIC_LOST"
         execute(place.source, """UPDATE "业务"."文本" SET "值" = '还在' """)
         equal(place, TEXTS, until=until)
+        refused = place.command("republish", INTEGERS.resource, expect=78).stderr
+        assert "TOPIC_MISSING" in refused and f"--create --topic {topic}" in refused
         admin.create_topics([NewTopic(topic, 3, 1)], operation_timeout=10)[topic].result(20)
         execute(place.source, """DELETE FROM "业务"."整数" WHERE "编号" <= 20""")
         place.command("republish", INTEGERS.resource, expect=1)  # so many deletes need a word

@@ -1,0 +1,58 @@
+"""What `republish` asks before it begins, and after it: whether the topic can take the rows, and whether Kafka has them."""
+
+import json
+import time
+
+from agent.config import Settings
+from agent.errors import TopicMissing, stored
+from agent.front import belonging
+from agent.front.reader import Reader
+from agent.preflight import kafka_commands, topic_owners
+from agent.publish.topics import SECONDS, broker, verify
+
+_TAKEN = 30.0  # seconds for Kafka to take what was put into the outbox
+_LOOK = 0.2
+
+
+def topic(settings: Settings, name: str, reader: Reader) -> str:
+    """The topic of a resource, when it will take a new generation.
+
+    Raises FrontReplaced where the configuration names another topic than the table was published to, TopicMissing with the
+    command that makes it, TopicTaken, TopicLimit, InitRefused for its settings, the errors of Kafka and the front end.
+    """
+    uuid = reader.identity().agent_uuid
+    topics = {resource: str(row["topic"]) for resource, row in reader.resources().items()}
+    with reader.connection() as connection:
+        noted = belonging.stored(connection, reader.own)
+    belonging.check_prefix(settings, noted, topics)
+    (wanted,) = (
+        settings.topic(resource) for resource in settings.resource if resource.name == name
+    )
+    cluster = broker(settings, uuid)
+    found = cluster.topics([wanted], time.monotonic() + SECONDS)
+    if found[wanted] is None:
+        raise TopicMissing(topic=wanted, command=kafka_commands.create_topic(settings, wanted))
+    verify(settings, found)
+    record = topic_owners.own_record(settings, cluster)
+    if wanted in topic_owners.foreign(settings, cluster, record, found):
+        raise topic_owners.taken(settings, wanted)
+    return wanted
+
+
+def refuse_suspended(name: str, reader: Reader) -> None:
+    """Raises the error for which a table is suspended."""
+    row = reader.resources().get(name)
+    if row is not None and row["state"] == "suspended":
+        raise stored(str(row["code"]), json.loads(str(row["details"])))
+
+
+def taken_by_kafka(name: str, reader: Reader) -> bool:
+    """Waits until Kafka has everything that is in the outbox now; False where it takes longer. Raises what suspends the table meanwhile."""
+    number, deadline = reader.identity().number, time.monotonic() + _TAKEN
+    while reader.published().number < number:
+        refuse_suspended(name, reader)
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_LOOK)
+    refuse_suspended(name, reader)
+    return True
