@@ -39,7 +39,8 @@ class Tables:
         for name in stored.resources.keys() - {resource.name for resource in settings.resource}:
             front.release(name)
             if stored.resources[name].state == "live":
-                log.warning("resource_removed resource=%s next=sync-agent forget %s", name, name)
+                command = f"sync-agent forget {name}"
+                log.warning("resource_removed resource=%s next=%s", name, command)
                 # What it misses from now on is made up for when the configuration has it again
                 front.start_copy(name, Copy())
         self._filtered = {resource.name for resource in self.resources if resource.filtered}
