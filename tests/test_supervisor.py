@@ -198,7 +198,7 @@ def test_a_child_that_crashes_is_a_failure_until_there_is_progress(
     service.log_has("stage_well stage=capture code=INTERNAL attempts=2")
     eventually(lambda: LastEnd(tmp_path).read() is None, what="the former end is past")
     (tmp_path / "halt").touch()
-    assert service.process.wait(20) == 78
+    assert service.process.wait(PATIENCE) == 78
     end = LastEnd(tmp_path).read()
     assert end is not None
     assert (end.stage, end.error.code) == ("capture", "SLOT_MISSING")
