@@ -45,13 +45,18 @@ class Claims(OwnTables):
         """Raises FrontTableTaken where another agent lists the table. Writes nothing."""
         with self.guarded(), self.engine.connect() as connection:
             wanted = self.folded(connection, self.place(connection, target))
-            own = table_name(self.agent, "target")
-            for schema, name, here in self.lists(connection):
-                if here and name == own:
-                    continue
-                if wanted in self._listed(connection, schema, name):
-                    other = name.removeprefix("sync_agent_").removesuffix("_target")
-                    raise FrontTableTaken(resource=target.resource, table=target.name, other=other)
+            other = self.others(connection).get(wanted)
+        if other is not None:
+            raise FrontTableTaken(resource=target.resource, table=target.name, other=other)
+
+    def others(self, connection: Connection) -> dict[Place, str]:
+        """The tables that other agents list, as the database compares them, each with its agent."""
+        own, found = table_name(self.agent, "target"), dict[Place, str]()
+        for schema, name, here in self.lists(connection):
+            if not (here and name == own):
+                other = name.removeprefix("sync_agent_").removesuffix("_target")
+                found |= dict.fromkeys(self._listed(connection, schema, name), other)
+        return found
 
     def _listed(self, connection: Connection, schema: str | None, name: str) -> set[Place]:
         rows = table(

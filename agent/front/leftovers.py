@@ -35,8 +35,11 @@ def leftovers(settings: Settings, front: SqlFront) -> list[Leftover]:
     with front.looking() as connection:
         fed = dict(_fed(settings, front, connection))
         found: list[Leftover] = []
+        others = front.others(connection)
         for name, details in _written(settings, front, connection):
             place = Place(details["schema"], details["table"])
+            if front.folded(connection, place) in others:
+                continue  # another agent goes on with it
             left = _left(
                 front, connection, place, details, fed.get(front.folded(connection, place))
             )

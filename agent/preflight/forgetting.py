@@ -7,7 +7,7 @@ from sqlalchemy.sql.elements import quoted_name
 
 from agent.config import Settings
 from agent.errors import AgentError, NotInitialised
-from agent.front import leftovers
+from agent.front import belonging, leftovers
 from agent.front.leftovers import Leftover
 from agent.front.opening import front_of, open_reader
 from agent.front.reader import Reader
@@ -35,7 +35,7 @@ def forget(settings: Settings, name: str, apply: bool, tell: Tell) -> int:
     """Tells what is left of a resource, and with `apply` takes it away while the service stands.
 
     Returns 1 where something is left that the owner of the front end has to take away.
-    Raises AlreadyRunning, AnotherAgent, NotInitialised, and the errors of the front end.
+    Raises AlreadyRunning, AnotherAgent, NotInitialised, FrontReplaced, and the errors of the front end.
     """
     if apply:
         with locked(settings) as front:
@@ -53,6 +53,7 @@ def _left(settings: Settings, front: SqlFront, name: str) -> list[Leftover]:
     stored = front.stored_state()
     if stored is None or not stored["initialised"]:
         raise NotInitialised(what=phrase("the state in the front end"))
+    belonging.check(settings, stored, *front.noted())
     return [left for left in leftovers.leftovers(settings, front) if left.resource == name]
 
 

@@ -10,6 +10,7 @@ from agent.config import Settings
 from agent.front import leftovers
 from agent.front.mariadb import MariaDbFront
 from agent.front.postgres import PostgresFront
+from agent.front.schema import AgentTables
 from agent.front.sqlite import SqliteFront
 from agent.front.store import SqlFront
 from agent.resource import Target
@@ -97,16 +98,23 @@ def test_columns_and_tables_are_known_and_dropped(front: SqlFront, share: Share)
     assert leftovers.leftovers(gone, front) == []
 
 
-def test_a_table_that_another_resource_goes_on_with_is_not_left(
-    front: SqlFront, share: Share
-) -> None:
-    """Only the columns that it does not share."""
+def test_a_table_that_another_goes_on_with_is_not_left(front: SqlFront, share: Share) -> None:
+    """Of another resource only the columns that it does not share; of another agent nothing."""
     initialised(front, PERSON, made=False)
     moved = share({"citizen": ("id", "ok")})
     resource = moved.resource[0].model_copy(update={"target": "person"})
     moved = moved.model_copy(update={"resource": [resource]})
     (left,) = leftovers.leftovers(moved, front)
     assert (left.columns, left.made) == (("名称",), False)
+    gone = share({"other": COLUMNS})
+    assert [left.columns for left in leftovers.leftovers(gone, front)] == [()]
+    front.release("person")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(front, "agent", "second")
+        patch.setattr(front, "own", AgentTables("second"))
+        front.initialise(IDENTITY | {"agent_name": "second"}, {"person": "q.person"})
+        front.claim(PERSON)
+    assert leftovers.leftovers(gone, front) == []
 
 
 def test_what_an_earlier_version_has_written_is_known(front: SqlFront, share: Share) -> None:
