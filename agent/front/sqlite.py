@@ -371,6 +371,8 @@ class SqliteFront(SqlFront):
         named = str(getattr(cause, "sqlite_errorname", type(cause).__name__))
         reason = named if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER else f"{named}: {cause}"
         kind = "row" if code is None else KINDS.get(code & 0xFF, "row")
+        if code == sqlite3.SQLITE_IOERR_WRITE:  # a quota, or a limit of the file's size
+            kind = "full"
         if kind == "busy":
             return FrontBusy(reason=reason)
         if kind == "full":
