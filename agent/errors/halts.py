@@ -205,7 +205,9 @@ class StateLost(Halt):
 
     code = "STATE_LOST"
     summary = mark("The state topic {topic} holds no record of this agent")
-    hint = mark("What was published is unknown: start over (docs/OPERATIONS.md, STATE_LOST).")
+    hint = mark(
+        "Check kafka.prefix and kafka.bootstrap_servers first. If the topic is lost: `sync-agent rebind --after-restore` (docs/OPERATIONS.md, STATE_LOST)."
+    )
 
 
 class StateAhead(Halt):

@@ -1,28 +1,42 @@
-"""After a restored backup: the front end goes on from Kafka's state record, and every topic begins a new generation."""
+"""After a restored backup, or without a state record: every topic begins a new generation."""
 
 import time
+from collections.abc import Mapping
 
 from agent.config import Settings
+from agent.errors import TopicTaken
 from agent.front.reader import Reader
 from agent.front.store import SqlFront
 from agent.publish import recovery
+from agent.publish.kafka_python import KafkaPython
+from agent.publish.state import StateRecord, TopicState
 from agent.publish.topic_keys import collect
-from agent.publish.topics import SECONDS, broker, write_state
+from agent.publish.topics import SECONDS, broker, create_topics, write_state
 
 
 def begin_anew(settings: Settings, front: SqlFront, agent_uuid: str, epoch: int) -> None:
-    """Can be repeated: each time begins one more generation. Raises StateLost and the errors of Kafka and the front end.
+    """Can be repeated: each time begins one more generation. Raises TopicTaken and the errors of Kafka and the front end.
 
+    The front end goes on from Kafka's state record; where that is lost, a new one goes on from the front end.
     The record becomes that of a whole source transaction: what was left of a split one is in no outbox any more.
     """
     reader = Reader(front.engine, settings.agent)
+    generations = {}
     for name, row in reader.resources().items():
-        collect(settings, name, str(row["topic"]), reader)
+        topic = str(row["topic"])
+        generations[topic] = collect(settings, name, topic, reader).generation
     cluster = broker(settings, agent_uuid)
+    deadline = time.monotonic() + SECONDS
+    if cluster.topics([settings.state_topic], deadline)[settings.state_topic] is None:
+        create_topics(settings, _untold)
     producer = cluster.open(time.monotonic() + SECONDS)  # fences whoever may publish still
     try:
         deadline = time.monotonic() + SECONDS
-        before = recovery.read(settings.state_topic, cluster.states(deadline).visible)
+        visible = cluster.states(deadline).visible
+        if visible is not None:  # noqa: SIM108 - a line for each
+            before = recovery.read(settings.state_topic, visible)
+        else:  # lost
+            before = _from_front_end(settings, cluster, reader, generations, deadline)
         record = before._replace(epoch=max(before.epoch, epoch), part=0, position="")
         front.begin_generations(
             record.epoch,
@@ -33,3 +47,38 @@ def begin_anew(settings: Settings, front: SqlFront, agent_uuid: str, epoch: int)
         write_state(producer, settings.state_topic, record, deadline)
     finally:
         producer.abandon()
+
+
+def _untold(line: str) -> None:
+    """What is created goes without saying: the command tells the whole."""
+
+
+def _from_front_end(
+    settings: Settings,
+    cluster: KafkaPython,
+    reader: Reader,
+    generations: Mapping[str, int],
+    deadline: float,
+) -> StateRecord:
+    """The record in place of a lost one: numbers go on after the outbox, and the topics are known as they are now."""
+    if cluster.strangers(deadline):
+        raise TopicTaken(resource=settings.agent, topic=settings.state_topic)
+    identity, mark = reader.identity(), reader.published()
+    event = reader.event_id(identity.number, identity.source_id) or mark.event_id
+    found = recovery.readable(cluster.topics(settings.event_topics, deadline))
+    topics = {
+        name: TopicState(topic.id, generations.get(name, 0), topic.partitions, dict(topic.ends))
+        for name, topic in found.items()
+        if topic is not None
+    }
+    return StateRecord(
+        identity.agent_uuid,
+        identity.epoch,
+        identity.nonce,
+        identity.number,
+        event,
+        "",
+        0,
+        0,
+        topics,
+    )

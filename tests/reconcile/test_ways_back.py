@@ -1,8 +1,19 @@
 """The ways back: after a lost slot, and after an upgrade of the server."""
 
+from confluent_kafka.admin import AdminClient
+
 from tests.agent_process import Agent, Installation
 from tests.checker.front import at_front
-from tests.reconcile.system import Ground, equal, execute, operations, verified, wait_state
+from tests.reconcile.system import (
+    Ground,
+    copied,
+    equal,
+    events,
+    execute,
+    operations,
+    verified,
+    wait_state,
+)
 from tests.reconcile.tables import INTEGERS, TEXTS, numbered
 from tests.waiting import eventually
 
@@ -52,6 +63,31 @@ def test_a_slot_dropped_under_the_service(each_ground: Ground) -> None:
         equal(place)
         assert operations(place, INTEGERS) - before[0] == {"u": 5, "d": 4, "r": 3}
         assert operations(place, TEXTS) == before[1]
+
+
+def test_a_lost_state_record(each_ground: Ground) -> None:
+    """The topic is deleted: the halt names the way, on which every topic begins a new generation; keys that only a topic has are deleted."""
+    place = each_ground.installed([INTEGERS, TEXTS], rows=200, before=numbered(1, 100))
+    with place.start() as agent:
+        copied(place, agent)
+        eventually(place.caught_up, 60, "all is published", 0.2)
+        agent.stop()
+    admin = AdminClient({"bootstrap.servers": place.bootstrap, "log_level": 0})
+    admin.delete_topics([place.state_topic], operation_timeout=10)[place.state_topic].result(20)
+    execute(place.source, 'DELETE FROM "业务"."整数" WHERE "编号" BETWEEN 6 AND 9')
+    numbered(101, 103)(place.source)
+    with place.start() as agent:
+        assert_halted(agent, "STATE_LOST")
+    assert "rebind --after-restore" in agent.log
+    place.command("rebind", "--after-restore")
+    with place.start() as agent:
+        until = copied(place, agent)
+        equal(place, until=until)
+        found = [event for _, event in events(place, INTEGERS) if event.generation == 2]
+        rows = execute(place.source, 'SELECT "编号" FROM "业务"."整数"')
+        assert sum(event.op == "r" for event in found) == len(rows)
+        numbered(104, 110)(place.source)
+        equal(place, until=until)
 
 
 def test_a_server_upgraded(ground: Ground) -> None:
