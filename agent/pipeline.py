@@ -32,6 +32,7 @@ Step = Literal["open", "stream", "pages", "look", "tend"]
 _IDLE = 0.2  # seconds to wait for the first message: how often the source is tended at least
 _ASK = 0.5  # seconds between looks for what commands ask
 _CATALOGUE = 10.0  # seconds between looks at the catalogue of the source, and of the front end
+_UNSETTLED = 1.0  # the same while a copy waits for what such a look finds
 
 
 def capture(settings: Settings, control: Control) -> None:
@@ -141,7 +142,7 @@ class Capture:
         self._tend_at = now + _IDLE
         if now >= self._look_at:
             self._step = "look"
-            self._look_at = now + _CATALOGUE
+            self._look_at = now + (_UNSETTLED if self._tables.unsettled else _CATALOGUE)
             self._control.beat({metrics.FRONT_LOG: self._front.tend()})
             self._outdated = self._tables.moved() or self._outdated
             self._verify_rewritten()
@@ -217,6 +218,7 @@ class Capture:
             self._applier,
             resources,
             stored.xids,
+            self._tables.unsettled,
         )
         self._verify_rewritten()
         self._copying = set(self._applier.copies)
@@ -226,7 +228,8 @@ class Capture:
         self._snapshot = None
         self._outdated = False
         self._tend_at = self._ask_at = 0.0
-        self._look_at = self._look_front_at = time.monotonic() + _CATALOGUE
+        self._look_front_at = time.monotonic() + _CATALOGUE
+        self._look_at = time.monotonic() + (_UNSETTLED if self._tables.unsettled else _CATALOGUE)
         self._passed("open")
         self._step = "stream"
         self._tell_connected(source=1, frontend=1)

@@ -168,9 +168,11 @@ class Reconciler:
         applier: Applier,
         resources: Sequence[Resource],
         unseen: Collection[int],
+        unsettled: Collection[str] = (),
     ) -> None:
         self._settings, self._source, self._front, self._applier = settings, source, front, applier
         self._resources = {resource.name: resource for resource in resources}
+        self._unsettled = unsettled  # tables that are not copied yet
         # Source transactions applied, which a new snapshot may not see yet
         self._unseen = set(unseen)
         self._verifies: list[Run] = []
@@ -417,7 +419,14 @@ class Reconciler:
             and self.run.resource.name in self._applier.copies
         ):
             return self.run
-        copying = next((name for name in self._resources if name in self._applier.copies), None)
+        copying = next(
+            (
+                name
+                for name in self._resources
+                if name in self._applier.copies and name not in self._unsettled
+            ),
+            None,
+        )
         if copying is not None:
             if self.run is not None and not self.run.repair:
                 self._verifies.insert(0, self.run)

@@ -132,6 +132,11 @@ class Tables:
                 self._front.keep_fingerprint(name, found)
         return stored
 
+    @property
+    def unsettled(self) -> set[str]:
+        """Tables whose copy has to wait until all is opened anew."""
+        return {name for name, now in self._now.items() if now.unsettled}
+
     def _altered(self, name: str, moved: set[str], before: Mapping[str, str]) -> set[str]:
         """The parts of the front end's catalogue that have moved; a record of an older version has none, which is no change."""
         if "front" not in moved:

@@ -44,15 +44,23 @@ class Page(NamedTuple):
     snapshot: Snapshot | None = None
 
 
+BEFORE = " before "  # between partitions and the position in the log at which they were first seen
+
+
 class Fingerprint(NamedTuple):
     """What the catalogue says of a table, part by part: when one moves, rows may have changed without a row in the stream."""
 
     publication: str
-    leaves: str  # partitions
+    leaves: str  # partitions; with a position, as long as the stream may not know of them
     columns: str  # those that are shared or tested
     others: str  # the other columns: that they move is worth a warning only
     identity: str
     storage: str  # files, which a rewrite moves; and how values of the users' own types are written, which ALTER TYPE may change
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a copy has to wait: only a stream that begins later follows the table."""
+        return BEFORE in self.leaves
 
 
 class Source(Protocol):

@@ -240,8 +240,8 @@ BUGS: tuple[Bug, ...] = (
         (
             Edit(
                 "pipeline.py",
-                "            stored.xids,\n        )\n        self._verify_rewritten()",
-                "            (),\n        )\n        self._verify_rewritten()",
+                "            stored.xids,\n            self._tables.unsettled,\n",
+                "            (),\n            self._tables.unsettled,\n",
             ),
         ),
         "model",

@@ -219,6 +219,7 @@ def test_partitions_that_come_and_go(
         with place.start() as agent:
             wait_state(place, agent, "live")
             equal(place)
+            assert agent.log.count("reconcile_begins") == 1
             ((rows,),) = execute(source, numbers)
             ((leaving,),) = execute(source, 'SELECT count(*) FROM "业务"."户籍_0"')
             assert 0 < leaving < rows

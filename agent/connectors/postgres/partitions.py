@@ -3,13 +3,13 @@
 Before 15 a session of pgoutput decides once per table whether, and as what, its rows are published, and does not decide again when the table
 is attached to or detached from a partitioned one (seen on 14.19; later servers do). Only a stream that begins after the change knows it. So the
 partitions are told together with the position at which they were first seen until everything before it is acknowledged, and alone afterwards:
-both times they move, the table is copied again, and the second time over a stream that begins after the change.
+both times they move, source and front end are opened anew, and only the second time the table is copied, over a stream that begins after the change.
 """
 
+from agent.connectors.base import BEFORE
 from agent.events.changes import lsn_number, lsn_text
 
 FOLLOWS_SINCE = 150_000  # server versions whose stream follows
-_BEFORE = " before "
 
 
 class Partitions:
@@ -20,10 +20,10 @@ class Partitions:
 
     def tell(self, table: tuple[str, str], leaves: str, written: int, acknowledged: int) -> str:
         """The part `leaves` of a table's fingerprint; `written` and `acknowledged` are positions of the log now."""
-        known, _, mark = self._told.get(table, _BEFORE).partition(_BEFORE)
+        known, _, mark = self._told.get(table, BEFORE).partition(BEFORE)
         if known != leaves:
             mark = lsn_text(written)
         elif not mark or acknowledged >= lsn_number(mark):
             mark = ""
-        self._told[table] = leaves + _BEFORE + mark if mark else leaves
+        self._told[table] = leaves + BEFORE + mark if mark else leaves
         return self._told[table]

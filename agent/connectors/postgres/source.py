@@ -215,10 +215,13 @@ class PostgresSource:
                 self._connection, lsn_text(self._acknowledged)
             )
             tell = self._partitions.tell
-            return {
+            told = {
                 name: now._replace(leaves=tell(name, now.leaves, written, self._acknowledged))
                 for name, now in found.items()
             }
+            if any(now.unsettled for now in told.values()):
+                self._beat_at = 0.0  # what is acknowledged passes `written` with the next heartbeat
+            return told
 
     def acknowledge(self, position: int) -> None:
         """See Source.acknowledge."""
