@@ -218,7 +218,8 @@ class StateAhead(Halt):
         "Kafka's state record stands at event {state}, the outbox ends at {outbox}: {reason}"
     )
     hint = mark(
-        "The front end was restored from a backup or belongs to another agent: start over (docs/OPERATIONS.md, STATE_AHEAD)."
+        "The front end was restored from a backup or belongs to another agent: go on as docs/OPERATIONS.md, STATE_AHEAD, says "
+        "(`sync-agent rebind --after-restore`)."
     )
 
 
@@ -230,7 +231,7 @@ class StateBehind(Halt):
         "Kafka's state record stands at event {state}, before {mark} which was published already"
     )
     hint = mark(
-        "Kafka was restored or lost records: start over (docs/OPERATIONS.md, STATE_BEHIND)."
+        "Kafka was restored or lost records: go on as docs/OPERATIONS.md, STATE_BEHIND, says (`sync-agent rebind --after-restore`)."
     )
 
 

@@ -11,7 +11,7 @@ from typing import Self
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import make_url
 
 from tests.agent_process import Installation, front_url
@@ -19,7 +19,7 @@ from tests.checker.unit import JOURNALED, create_tables
 from tests.conftest import fresh_database
 from tests.faults.schedule import Schedule
 from tests.services.kafka import KafkaBroker
-from tests.services.mariadb import MariaDbServer
+from tests.services.mariadb import MariaDbServer, connected
 from tests.services.postgres import GuardedPostgres, PostgresServer
 from tests.services.processes import HOST, Workspace, run, server_owner
 from tests.services.proxy import TcpProxy
@@ -30,12 +30,12 @@ SECTIONS: Mapping[str, Mapping[str, object]] = {
     "kafka": {"transaction_events": 40, "partitions": 2},
 }
 SMALL, PIECE = 96 << 20, 1 << 12  # bytes of a disk that can be full, and of what fills it
-PASSWORD = "password-canary-51c2"  # of the agent's role at the source
+PASSWORD = "password-canary-51c2"  # of the agent's role at the source, and where a schedule changes them at the other peers
 
 
-def secret(folder: Path) -> Path:
-    """The file of that password for an installation in `folder`."""
-    return folder / "secret"
+def secret(folder: Path, peer: str = "source") -> Path:
+    """The file of the password at a peer for an installation in `folder`."""
+    return folder / ("secret" if peer == "source" else f"secret-{peer}")
 
 
 def sections(folder: Path) -> dict[str, dict[str, object]]:
@@ -134,12 +134,14 @@ class Ground:
     def installed(self, schedule: Schedule, folder: Path) -> Iterator[Installation]:
         """A fresh installation on these servers."""
         with fresh_database(self.source) as source, ExitStack() as stack:
-            if any(disturbance.deed == "front_disk_full" for disturbance in schedule.disturbances):
+            deeds = {disturbance.deed for disturbance in schedule.disturbances}
+            if "front_disk_full" in deeds:
                 self.front = self._on_small_disk(schedule.front, folder, stack)
             else:
                 self.front = self._front_server(schedule.front)
             front = None if self.front is None else stack.enter_context(_fresh(self.front))
             self.lines = {"source": self._source_line, "kafka": self.broker.proxy}
+            name = f"f{uuid.uuid4().hex[:12]}"
             settings = sections(folder)
             settings["source"] |= {"host": HOST, "port": self._source_line.port}
             settings["kafka"] |= {
@@ -149,7 +151,10 @@ class Ground:
             if front is not None and self.front is not None:
                 line = self.lines["front"] = stack.enter_context(TcpProxy(HOST, self.front.port))
                 settings["front"] = {"url": front_url(_through(front, line.port))}
-            name = f"f{uuid.uuid4().hex[:12]}"
+                if "front_password_changes" in deeds:
+                    settings["front"] = _front_login(self.front, front, line.port, name, folder)
+            if "kafka_password_changes" in deeds:
+                settings["kafka"] |= self._kafka_login(name, folder)
             place = Installation(
                 folder,
                 source,
@@ -168,13 +173,28 @@ class Ground:
                 for line in self.lines.values():
                     line.heal()
 
+    def _kafka_login(self, name: str, folder: Path) -> dict[str, object]:
+        """A user with a password and the agent's rights; its connections do not go through the proxy."""
+        file = secret(folder, "kafka")
+        file.write_text(PASSWORD, encoding="utf-8")
+        self.broker.add_user(name, PASSWORD)
+        operations = ["write", "read", "describe", "describe_configs", "create"]
+        self.broker.allow(name, "topic", name, operations, prefixed=True)
+        self.broker.allow(name, "transactional_id", "*", ["write", "describe"])
+        login = {"mechanism": "SCRAM-SHA-512", "user": name, "password": {"file": str(file)}}
+        return {
+            "bootstrap_servers": [self.broker.secure_bootstrap],
+            "tls": {"ca_file": self.broker.ca_file},
+            "sasl": login,
+        }
+
     def _on_small_disk(self, kind: str, folder: Path, stack: ExitStack) -> PostgresServer | None:
         """A front end of its own whose disk can be full."""
         self.disk = stack.enter_context(SmallDisk())
         if kind == "sqlite":
             stack.enter_context(self.disk.holding_state(folder))
             return None
-        server = stack.enter_context(PostgresServer.start(18))
+        server = stack.enter_context(GuardedPostgres.start(18))
         self.disk.hold_databases(server)
         return server
 
@@ -183,7 +203,7 @@ class Ground:
             return None
         if kind not in self._fronts:
             server: PostgresServer | MariaDbServer = (
-                PostgresServer.start(18) if kind == "postgres" else MariaDbServer.start()
+                GuardedPostgres.start(18) if kind == "postgres" else MariaDbServer.start()
             )
             self._everything.callback(server.close)
             self._fronts[kind] = server
@@ -192,6 +212,30 @@ class Ground:
 
 def _fresh(server: PostgresServer | MariaDbServer) -> AbstractContextManager[str]:
     return server.fresh_database() if isinstance(server, MariaDbServer) else fresh_database(server)
+
+
+def _front_login(
+    server: PostgresServer | MariaDbServer, front: str, port: int, name: str, folder: Path
+) -> dict[str, object]:
+    """The settings of a role of its own with a password, which owns the database."""
+    file = secret(folder, "front")
+    file.write_text(PASSWORD, encoding="utf-8")
+    if isinstance(server, MariaDbServer):
+        database = make_url(front).database
+        with connected(server.url) as connection, connection.cursor() as cursor:
+            cursor.execute(f"CREATE USER `{name}`@`%` IDENTIFIED BY '{PASSWORD}'")
+            cursor.execute(f"GRANT ALL ON `{database}`.* TO `{name}`@`%`")
+        mine = make_url(front).set(username=name).render_as_string(hide_password=False)
+    else:
+        role = sql.Identifier(name)
+        owned = sql.Identifier(str(conninfo_to_dict(front)["dbname"]))
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(PASSWORD))
+            )
+            connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(owned, role))
+        mine = make_conninfo(front, user=name)
+    return {"url": front_url(_through(mine, port)), "password": {"file": str(file)}}
 
 
 def _through(front: str, port: int) -> str:

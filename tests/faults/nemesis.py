@@ -241,6 +241,27 @@ class Nemesis:
         yield
 
     @contextmanager
+    def front_password_changes(self) -> Iterator[None]:
+        """The front end's owner gives the agent's role another password and ends its sessions; later on the new one is in the agent's file."""
+        changed, name = f"{PASSWORD}-{uuid.uuid4().hex}", self._place.name
+        server = self._front_server()
+        if isinstance(server, MariaDbServer):
+            with connected(server.url) as connection, connection.cursor() as cursor:
+                cursor.execute(f"ALTER USER `{name}`@`%` IDENTIFIED BY '{changed}'")
+        else:
+            with psycopg.connect(server.dsn(), autocommit=True) as owner:
+                owner.execute(
+                    sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+                        sql.Identifier(name), sql.Literal(changed)
+                    )
+                )
+        with self.front_sessions_end():
+            try:
+                yield
+            finally:
+                secret(self._place.directory, "front").write_text(changed, encoding="utf-8")
+
+    @contextmanager
     def front_table_locked(self) -> Iterator[None]:
         """Somebody else holds a front-end table (of SQLite: everything)."""
         if self._place.front is None:
@@ -277,6 +298,17 @@ class Nemesis:
     def broker_restarts(self) -> AbstractContextManager[None]:
         """The broker is stopped in good order."""
         return self._broker_away(self._ground.broker.stop)
+
+    @contextmanager
+    def kafka_password_changes(self) -> Iterator[None]:
+        """The platform gives the agent another password, and the publisher has to log in anew; later on the new one is in the agent's file."""
+        changed = f"{PASSWORD}-{uuid.uuid4().hex}"
+        self._ground.broker.add_user(self._place.name, changed)
+        with self._dies("publish"):
+            try:
+                yield
+            finally:
+                secret(self._place.directory, "kafka").write_text(changed, encoding="utf-8")
 
     @contextmanager
     def _broker_away(self, end: Callable[[], object], session: int | None = None) -> Iterator[None]:
