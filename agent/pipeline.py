@@ -101,7 +101,8 @@ class Capture:
             if rule.due(more_waits=False, now=time.monotonic()):
                 self._commit(rule)
             self._tend(time.monotonic())
-            if rule.clear:
+            self._outdated = self._source.outdated() or self._outdated
+            if rule.clear and not self._outdated:
                 self._reconcile(time.monotonic())
 
     def _commit(self, rule: CommitRule) -> None:

@@ -19,7 +19,7 @@ from typing import Any, cast
 from agent import failpoints
 from agent.config import ReconcileSettings
 from agent.connectors.base import Ask, Page, Source
-from agent.errors import RowsMiscounted, Suspend, TooManyDeletes, stored
+from agent.errors import RowsMiscounted, Suspend, TableWork, TooManyDeletes, stored
 from agent.events.changes import UNCHANGED, HighPosition, Row, Snapshot
 from agent.events.lines import row_of
 from agent.front.applier import Applier, Differences
@@ -204,12 +204,15 @@ class Reconciler:
                 else "too many changes came meanwhile"
             )
         self.run = run = self._next()
-        if run is not None and run.copy.phase == COUNT and self._holes(run):
-            run.copy = run.copy._replace(phase=HOLES)  # and counted then
-        if run is not None and self._calm(run):
-            if not run.copy.began_us:
-                self._begin(run)
-            self._ask(run, run.copy.mark, self._unseen)
+        if run is None:
+            return
+        with TableWork(run.resource.name):
+            if run.copy.phase == COUNT and self._holes(run):
+                run.copy = run.copy._replace(phase=HOLES)  # and counted then
+            if self._calm(run):
+                if not run.copy.began_us:
+                    self._begin(run)
+                self._ask(run, run.copy.mark, self._unseen)
 
     def _calm(self, run: Run) -> bool:
         """Whether a page may be read now: the stream comes first, and Kafka must not be too far behind."""
@@ -266,6 +269,11 @@ class Reconciler:
             )
             return
         self._window = self._applier.window = None
+        with TableWork(run.resource.name):
+            self._merged(run, window, page)
+
+    def _merged(self, run: Run, window: Window, page: Page) -> None:
+        """Merges a page and goes on to what comes after it."""
         if (
             run.copy.phase == PAGES
             and page.more
@@ -550,8 +558,12 @@ class Reconciler:
             for request in [*self._requests.values(), *(run.request for run in runs)]
             if request is not None
         }
-        opened = [self._take(request) for request in requests if request.id not in known]
-        return any(opened)
+        opened = False
+        for request in requests:
+            if request.id not in known:
+                with TableWork(request.resource):
+                    opened = self._take(request) or opened
+        return opened
 
     def _take(self, request: Request) -> bool:
         name, copying = request.resource, request.resource in self._applier.copies

@@ -11,6 +11,7 @@ from agent.errors import (
     NotInitialised,
     TableChanged,
     TableUnpublished,
+    TableWork,
 )
 from agent.front import catalogue
 from agent.front.base import Copy, Front, Stored
@@ -33,7 +34,8 @@ class Tables:
             if resource.name not in stored.resources:
                 raise NotInitialised(what=phrase("resource {name}", name=resource.name))
             if stored.resources[resource.name].state != "suspended":
-                self.resources.append(self._compiled(settings, resource, found, stored))
+                with TableWork(resource.name):
+                    self.resources.append(self._compiled(settings, resource, found, stored))
         for name in stored.resources.keys() - {resource.name for resource in settings.resource}:
             front.release(name)
             if stored.resources[name].state == "live":
@@ -155,7 +157,8 @@ class Tables:
         """
         for resource in self.resources:
             try:
-                now = catalogue.stored(self._front.catalogue(resource.target))
+                with TableWork(resource.name):
+                    now = catalogue.stored(self._front.catalogue(resource.target))
             except (
                 FrontBusy
             ) as busy:  # somebody is altering it: the next look shows what came of it

@@ -126,12 +126,12 @@ def topic_prefix() -> str:
 
 
 @contextmanager
-def fresh_database(server: PostgresAddress) -> Iterator[str]:
+def fresh_database(server: PostgresAddress, encoding: str = "UTF8") -> Iterator[str]:
     """Create a database, and drop it with its slots afterwards."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    create = "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+    create = "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE 'C' LC_CTYPE 'C'"
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
-        connection.execute(sql.SQL(create).format(sql.Identifier(name)))
+        connection.execute(sql.SQL(create).format(sql.Identifier(name), sql.Literal(encoding)))
     yield server.dsn(name)
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         eventually(lambda: slots_dropped(connection, name), what=f"the slots of {name} are dropped")

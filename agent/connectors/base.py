@@ -61,7 +61,7 @@ class Source(Protocol):
     Each transaction after the stored position is delivered once per `open`, none before it; after a new `open` delivery starts
     at the position stored by then. Nothing is acknowledged to the server but what `acknowledge` was called with: positions the
     front end has committed. The source reads, the caller commits.
-    Raises SourceUnreachable, LoginRefused, SlotBusy (retry) and the halts of checks A and B.
+    Raises SourceUnreachable, SourceUnfit, LoginRefused, SlotBusy, StreamUnreadable (retry) and the halts of checks A and B.
     """
 
     def open(self, stored: Stored, front_silent_since: Callable[[], float | None]) -> None:
@@ -85,7 +85,13 @@ class Source(Protocol):
         """Why the stream does not carry every change of an existing table whole, or ''."""
 
     def read(self, timeout: float) -> Iterator[Message]:
-        """What waits in the receive buffer, decoded; waits at most `timeout` seconds for the first message and ends when nothing more waits."""
+        """What waits in the receive buffer, decoded; waits at most `timeout` seconds for the first message and ends when nothing more waits.
+
+        Raises ValueUnreadable (suspend the table) for a value that the server cannot hand over.
+        """
+
+    def outdated(self) -> bool:
+        """Whether the stream has to be opened anew, from what is stored by then: `read` delivers nothing more, or goes a slower way than it has to."""
 
     def ask(self, ask: Ask) -> None:
         """Starts reading rows, at most one page at a time, beside the stream: in one snapshot that sees `must_see` and is waited for.
@@ -96,7 +102,7 @@ class Source(Protocol):
     def page(self) -> Page | None:
         """The rows asked for once they are read; waits only if their HighPosition was delivered. None while they are not.
 
-        Raises SourceUnreachable; ReadRefused, TableChanged (suspend the table).
+        Raises SourceUnreachable; ReadRefused, TableChanged, ValueUnreadable (suspend the table).
         """
 
     def withdraw(self) -> None:

@@ -65,6 +65,10 @@ class MemorySource:
             self._next += 1
             yield from messages
 
+    def outdated(self) -> bool:
+        """See Source.outdated: its stream always goes on."""
+        return False
+
     def ask(self, ask: Ask) -> None:
         """See Source.ask: the rows are read with the stream, in an order of the twin's own."""
         self.asked, self._page = ask, None

@@ -3,10 +3,12 @@
 AgentError
 ├── Retry ............ back-off with jitter, for ever
 │   ├── SourceUnreachable, SourceUnfit, FrontUnreachable, FrontBusy, FrontUnfit, KafkaUnreachable
+│   ├── StreamUnreadable (the server cannot pass a place of its log; waits up to 60 s)
 │   ├── SlotBusy, SlowLine, HangingTransaction
 │   └── LoginRefused (waits up to 60 s between attempts)
 ├── Suspend .......... this table alone stops; the others go on
-│   ├── TableChanged, RowRefused, TableUnpublished, ReadRefused, TooManyDeletes, RowsMiscounted
+│   ├── TableChanged, RowRefused, TableUnpublished, ReadRefused, ValueUnreadable, TooManyDeletes, RowsMiscounted
+│   ├── Internal (nobody foresaw it)
 │   ├── FrontTableWrong, FrontTableTaken
 │   └── TopicLost, TopicTaken, PartitionsChanged
 └── Halt ............. the agent exits 78 and systemd leaves it down
@@ -64,10 +66,12 @@ from agent.errors.retries import (
     SlowLine,
     SourceUnfit,
     SourceUnreachable,
+    StreamUnreadable,
 )
 from agent.errors.suspensions import (
     FrontTableTaken,
     FrontTableWrong,
+    Internal,
     PartitionsChanged,
     ReadRefused,
     RowRefused,
@@ -77,7 +81,9 @@ from agent.errors.suspensions import (
     TooManyDeletes,
     TopicLost,
     TopicTaken,
+    ValueUnreadable,
 )
+from agent.errors.unforeseen import TableWork, unforeseen
 
 __all__ = [
     "EX_CONFIG",
@@ -99,6 +105,7 @@ __all__ = [
     "Halt",
     "HangingTransaction",
     "InitRefused",
+    "Internal",
     "KafkaRefused",
     "KafkaUnreachable",
     "ListenRefused",
@@ -128,24 +135,31 @@ __all__ = [
     "StateAhead",
     "StateBehind",
     "StateLost",
+    "StreamUnreadable",
     "Suspend",
     "TableChanged",
     "TableUnpublished",
+    "TableWork",
     "TooManyDeletes",
     "TopicLimit",
     "TopicLost",
     "TopicMissing",
     "TopicTaken",
+    "ValueUnreadable",
     "stored",
+    "unforeseen",
 ]
 
 
 def stored(code: str, values: dict[str, object]) -> AgentError:
-    """The error that was stored as code and values, so that it can be told in the reader's language."""
-    if code == AgentError.code:
-        return AgentError(**values)
+    """The error that was stored as code and values, so that it can be told in the reader's language.
+
+    INTERNAL is an error of the whole service, or of the table that its values name.
+    """
     kinds: list[type[AgentError]] = [AgentError]
     for kind in kinds:
         kinds.extend(kind.__subclasses__())
+    if code == AgentError.code and "resource" not in values:
+        return AgentError(**values)
     found = next((kind for kind in kinds if kind.code == code and not kind.__subclasses__()), None)
     return found(**values) if found is not None else AgentError(detail=code)

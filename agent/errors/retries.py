@@ -20,7 +20,21 @@ class SourceUnfit(Retry):
     code = "SOURCE_UNFIT"
     summary = mark("The business database cannot be read as it must be: {reason}")
     hint = mark(
-        "Change the setting or the connection pooler that is named; the agent tries again by itself."
+        "Change the setting or the connection pooler that is named, for a SQLSTATE run `sync-agent check`; the agent tries again by itself."
+    )
+
+
+class StreamUnreadable(Retry):
+    """The business database raises the same error whenever it comes to a place of its log."""
+
+    code = "STREAM_UNREADABLE"
+    first_wait = 30.0  # the same will come again
+    longest_wait = 60.0
+    summary = mark(
+        "The business database cannot hand over its log after {position}: SQLSTATE {sqlstate}"
+    )
+    hint = mark(
+        "All tables stand until it can; the agent tries again once a minute. The way out is in docs/OPERATIONS.md, STREAM_UNREADABLE."
     )
 
 

@@ -16,6 +16,28 @@ class ReadRefused(Suspend):
     )
 
 
+class ValueUnreadable(Suspend):
+    """The business database raises an error where it is to hand over a value of the table."""
+
+    code = "VALUE_UNREADABLE"
+    summary = mark(
+        "{resource}: the business database cannot hand over the rows of table {table}: {reason}"
+    )
+    hint = mark(
+        "Have the value mended in the business database (docs/OPERATIONS.md, VALUE_UNREADABLE, finds it), then `sync-agent resume {resource}`."
+    )
+
+
+class Internal(Suspend):
+    """An exception nobody foresaw in the work of one table."""
+
+    code = "INTERNAL"
+    summary = mark("{resource}: the agent met something it does not know in this table: {detail}")
+    hint = mark(
+        "Keep the log and report it; the other tables go on. `sync-agent resume {resource}` tries the table again."
+    )
+
+
 class TooManyDeletes(Suspend):
     """A copy would delete more of the front-end table than is allowed without a word."""
 

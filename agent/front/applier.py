@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from agent import failpoints
 from agent.config.settings import KafkaSettings
+from agent.errors import TableWork
 from agent.events.changes import (
     UNCHANGED,
     Begin,
@@ -164,15 +165,24 @@ class Applier:
         """Works off what is queued: the front end's transaction holds it afterwards."""
         failpoints.hit("before_apply")
         self._front.begin()
-        rows = self._rows(self._look_up())
+        with TableWork() as work:
+            self._work_off(work)
+        failpoints.hit("after_rows")
+        self._queue.clear()
+        self._queued_bytes = 0
+
+    def _work_off(self, work: TableWork) -> None:
+        rows = self._rows(self._look_up(work))
         for resource, given in self._pending:
             for key, written in given.items():
                 rows.put(resource, key, written)
 
         for message in self._queue:
+            work.resource = ""
             if isinstance(message, Change):
                 binding = self._binding(message.relation)
                 if binding is not None:
+                    work.resource = binding.resource.name
                     (self._whole_change if binding.resource.table.deferrable else self._change)(
                         rows, binding, message
                     )
@@ -187,12 +197,10 @@ class Applier:
                 self._position, self._time_us = message
             elif isinstance(message, Truncate):
                 self._truncate(rows, message)
+        work.resource = ""
         self._write(rows)
         self._pending = rows.given()
         self._occupancy.save(self.copies)
-        failpoints.hit("after_rows")
-        self._queue.clear()
-        self._queued_bytes = 0
 
     def _rows(self, stood: dict[str, dict[Key, FrontRow]]) -> Rows:
         return Rows(self._front, stood, self._framing.next_batch, self.refusals.rows)
@@ -214,14 +222,14 @@ class Applier:
         known = self._bindings.get(relation.oid)
         if known is None or known[0] is not relation:
             resource = self._resources.get((relation.schema, relation.table))
-            shared = resource is not None and self._states[resource.name].state != "suspended"
-            known = self._bindings[relation.oid] = (
-                relation,
-                resource.bind(relation) if resource is not None and shared else None,
-            )
+            binding = None
+            if resource is not None and self._states[resource.name].state != "suspended":
+                with TableWork(resource.name):
+                    binding = resource.bind(relation)
+            known = self._bindings[relation.oid] = (relation, binding)
         return known[1]
 
-    def _look_up(self) -> dict[str, dict[Key, FrontRow]]:
+    def _look_up(self, work: TableWork) -> dict[str, dict[Key, FrontRow]]:
         """The front-end rows that the queued changes need, by resource and key."""
         wanted: dict[str, dict[Key, None]] = defaultdict(dict)
         looked_up: dict[str, Resource] = {}
@@ -232,6 +240,7 @@ class Applier:
             if binding is None:
                 continue
             resource = binding.resource
+            work.resource = resource.name
             keys = []
             counting = self._counting(resource) is not None
             wanting = resource.filtered or (resource.complete and not message.old_complete)
@@ -254,9 +263,11 @@ class Applier:
                 wanted[resource.name].update(dict.fromkeys(keys))
                 looked_up[resource.name] = resource
         for name, resource in looked_up.items():
+            work.resource = name
             self._occupancy.load(resource, wanted[name])
         found = {}
         for name, asked in wanted.items():
+            work.resource = name
             stood = found[name] = self._front.fetch(looked_up[name].target, list(asked))
             others = stood.keys() - asked.keys()
             if others and name in self.copies:
@@ -443,25 +454,28 @@ class Applier:
             binding = self._binding(relation)
             if binding is None:
                 continue
-            resource = binding.resource
-            source = resource.origin.source(self._framing.begun, self._commit_lsn, message.lsn)
-            self._break(resource)
-            for key in list(self._holes[resource.name]):
-                self._fill(resource, key)
-            self._stale.pop(resource.name, None)
-            self._write(rows)
-            rows.forget(resource)
-            self._occupancy.emptied(resource)
-            mark = None
-            while keys := self._front.keys_after(resource.target, mark, FLUSH_MESSAGES):
-                self._know(rows, resource, keys)
-                for key in keys:
-                    self._empty(rows, resource, key, source)
-                self._write(rows)
-                mark = keys[-1]
-            # What the front end could not take is deleted for subscribers, too
-            for key in rows.untaken(resource):
+            with TableWork(binding.resource.name):
+                self._emptied(rows, binding.resource, message)
+
+    def _emptied(self, rows: Rows, resource: Resource, message: Truncate) -> None:
+        source = resource.origin.source(self._framing.begun, self._commit_lsn, message.lsn)
+        self._break(resource)
+        for key in list(self._holes[resource.name]):
+            self._fill(resource, key)
+        self._stale.pop(resource.name, None)
+        self._write(rows)
+        rows.forget(resource)
+        self._occupancy.emptied(resource)
+        mark = None
+        while keys := self._front.keys_after(resource.target, mark, FLUSH_MESSAGES):
+            self._know(rows, resource, keys)
+            for key in keys:
                 self._empty(rows, resource, key, source)
+            self._write(rows)
+            mark = keys[-1]
+        # What the front end could not take is deleted for subscribers, too
+        for key in rows.untaken(resource):
+            self._empty(rows, resource, key, source)
 
     def _empty(self, rows: Rows, resource: Resource, key: Key, source: bytes) -> None:
         """Deletes a row of a table that was truncated; a key whose delete was told and refused before has no event."""

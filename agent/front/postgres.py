@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
+from agent import pg_errors
 from agent.bounded import BoundedConnection, bounded
 from agent.copy_out import copy_out
 from agent.errors import (
@@ -29,7 +30,7 @@ from agent.errors import (
 )
 from agent.events import values as v
 from agent.events.lines import line_of
-from agent.front import postgres_catalogue, postgres_errors
+from agent.front import postgres_catalogue
 from agent.front.base import Progress, Written
 from agent.front.catalogue import Catalogue, with_remedy
 from agent.front.claims import LISTS, Place
@@ -300,7 +301,7 @@ class PostgresFront(SqlFront):
             if part
         )
         reason = f"SQLSTATE {sqlstate} {type(cause).__name__} {named}".strip()
-        if self._committing and postgres_errors.kind(sqlstate) == "row":
+        if self._committing and pg_errors.kind(sqlstate) == "row":
             self._immediate = True
             table = getattr(diag, "table_name", None) or ""
             return FrontBusy(
@@ -308,7 +309,7 @@ class PostgresFront(SqlFront):
                     "deferred constraint of table {table}: {reason}", table=table, reason=reason
                 )
             )
-        match postgres_errors.kind(sqlstate):
+        match pg_errors.kind(sqlstate):
             case "away":
                 return FrontUnreachable(reason=reason)
             case "busy":
@@ -323,7 +324,7 @@ class PostgresFront(SqlFront):
                 return FrontUnfit(reason=reason)
         if target is None:
             return FrontUnfit(reason=reason)
-        if postgres_errors.kind(sqlstate) == "table":
+        if pg_errors.kind(sqlstate) == "table":
             return FrontTableWrong(resource=target.resource, table=target.name, reason=reason)
         return RowRefused(resource=target.resource, table=target.name, reason=reason)
 

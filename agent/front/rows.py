@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from agent.errors import RowRefused
+from agent.errors import RowRefused, TableWork
 from agent.front.base import Front, Refused, Written
 from agent.resource import FrontRow, Key, Resource
 
@@ -85,13 +85,13 @@ class Rows:
         outcomes, later = [], []
         for resource, rows in given:
             try:
-                self._front.write(resource.target, rows, self._batch)
+                self._written(resource, rows, 0)
             except RowRefused:
                 later.append((resource, rows))
             else:
                 outcomes.append(Outcome(resource, rows, {}))
         for resource, rows in later:
-            refused = self._front.write(resource.target, rows, self._batch, most)
+            refused = self._written(resource, rows, most)
             outcomes.append(Outcome(resource, rows, refused))
 
         while len(outcomes) > 1 and (before := _refused(outcomes)):
@@ -108,8 +108,14 @@ class Rows:
         if not outcome.refused:
             return outcome
         rows = {key: outcome.rows[key] for key in outcome.refused}
-        refused = self._front.write(outcome.resource.target, rows, self._batch, most)
+        refused = self._written(outcome.resource, rows, most)
         return outcome._replace(refused=refused)
+
+    def _written(
+        self, resource: Resource, rows: Mapping[Key, Written], most: int
+    ) -> dict[Key, str]:
+        with TableWork(resource.name):
+            return self._front.write(resource.target, rows, self._batch, most)
 
     def _stands(self, outcome: Outcome) -> None:
         stood = self._stood.setdefault(outcome.resource.name, {})

@@ -16,7 +16,7 @@ _MORE = 10  # slots or WAL senders that a full server is told to allow beside th
 
 def check_server(server: Any, first: bool) -> list[Finding]:
     """What stands against the server. `first`: the slot is still to be made, so there must be room for it."""
-    found = [*_kind(server), *_room(server, first)]
+    found = [*_kind(server), *_encoding(server), *_room(server, first)]
     if not any(finding.level == "error" for finding in found):
         found.append(
             ok(
@@ -91,6 +91,26 @@ def _kind(server: Any) -> Iterator[Finding]:
             _changed("wal_level", "logical"),
             level=server.wal_level,
         )
+
+
+def _encoding(server: Any) -> Iterator[Finding]:
+    """Every text is shared as UTF-8, which not every text of another encoding has a form in."""
+    if server.encoding == "UTF8":
+        return
+    message = mark(
+        "The encoding of the database is {encoding}: text that has no form in UTF-8 cannot be shared, and suspends its table (VALUE_UNREADABLE)"
+    )
+    if server.encoding == "SQL_ASCII":
+        message = mark(
+            "The encoding of the database is SQL_ASCII, so it takes any bytes: "
+            "text that is no UTF-8 cannot be shared, and suspends its table (VALUE_UNREADABLE)"
+        )
+    fix = translate(
+        mark(
+            "-- docs/OPERATIONS.md, VALUE_UNREADABLE, finds such rows; a database with ENCODING 'UTF8' has none"
+        )
+    )
+    yield warning("SOURCE_ENCODING", message, fix, encoding=server.encoding)
 
 
 def _room(server: Any, first: bool) -> Iterator[Finding]:

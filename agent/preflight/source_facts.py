@@ -10,6 +10,7 @@ from agent.resource import SourceTable
 _SERVER = """
     select current_setting('server_version_num')::int as version, pg_is_in_recovery() as standby, current_setting('wal_level') as wal_level,
            current_setting('max_replication_slots')::int as slots,
+           current_setting('server_encoding') as encoding,
            current_setting('max_replication_slots')::int - (select count(*) from pg_catalog.pg_replication_slots)::int as slots_left,
            current_setting('max_wal_senders')::int as senders,
            current_setting('max_wal_senders')::int - (select count(*) from pg_catalog.pg_stat_get_wal_senders())::int as senders_left,

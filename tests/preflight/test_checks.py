@@ -180,6 +180,7 @@ def server(**changes: object) -> Any:
         "standby": False,
         "wal_level": "logical",
         "slots": 1,
+        "encoding": "UTF8",
         "slots_left": 1,
         "senders": 1,
         "senders_left": 1,
@@ -212,6 +213,14 @@ def test_a_server_newer_than_the_tested_ones_is_a_warning(version: int, levels: 
     assert [
         finding.level for finding in server_checks.check_server(server(version=version), first=True)
     ] == levels
+
+
+@pytest.mark.parametrize("encoding", ["EUC_CN", "SQL_ASCII"])
+def test_an_encoding_that_holds_more_than_utf8_is_a_warning(encoding: str) -> None:
+    found, fine = server_checks.check_server(server(encoding=encoding), first=True)
+    assert (found.code, found.level, fine.level) == ("SOURCE_ENCODING", "warning", "ok")
+    assert encoding in found.message
+    assert "VALUE_UNREADABLE" in found.message
 
 
 def test_room_for_a_slot_is_asked_for_only_while_there_is_none() -> None:

@@ -12,9 +12,11 @@ from agent.connectors.postgres import catalogue, pages
 from agent.connectors.postgres.pages import PageReader
 from agent.connectors.postgres.session import connect
 from agent.errors import AgentError, ReadRefused, SourceUnreachable, TableChanged
+from agent.events.changes import HighPosition
 from agent.events.lines import row_of
 from agent.resource import SourceTable
 from tests.source.conftest import PostgresBusiness
+from tests.source.reading import read_until, silent_never
 from tests.waiting import eventually, never
 
 NUMBERS = count()
@@ -281,7 +283,7 @@ def test_a_page_that_is_given_up_ends_at_once(
 def test_a_lost_connection_is_unreachable_and_the_next_page_has_its_own(
     published: PostgresBusiness, reader: PageReader
 ) -> None:
-    """While a page is read, and between two."""
+    """While a page is read. Between two it is opened anew, and nobody hears of it."""
     table = described(published)
     ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'unit-sync-agent'"
     with psycopg.connect(published.conninfo) as other:
@@ -297,8 +299,33 @@ def test_a_lost_connection_is_unreachable_and_the_next_page_has_its_own(
             eventually_page(reader)
     page_of(reader, asking(table, limit=10))
     assert published.value(ended) == 1
-    assert isinstance(refused(reader, asking(table, limit=10)), SourceUnreachable)
     page_of(reader, asking(table, limit=10))
+
+
+def test_a_connection_that_died_between_two_pages_does_not_end_the_stream(
+    published: PostgresBusiness,
+) -> None:
+    """The server ended the session, as for being idle: the page has another one, and the stream goes on where it was."""
+    walsender = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s"
+    died = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND query = 'commit'"
+    table, source = described(published), published.source()
+    published.transaction("INSERT INTO orders VALUES (1, 'a'), (2, 'b')")
+    source.open(published.initial(), silent_never)
+    before = published.value(walsender, published.slot)
+
+    found, tokens = [], list[str]()
+    for after in (None, ("1",)):
+        ask = asking(table, limit=1, after=after)
+        tokens.append(ask.token)
+        source.ask(ask)
+        read_until(source, lambda messages: HighPosition(tokens[-1]) in messages)
+        page = source.page()
+        assert page is not None
+        found += rows_of(page)
+        source.withdraw()
+        assert published.value(died) == 1
+    assert found == [("1", "a"), ("2", "b")]
+    assert published.value(walsender, published.slot) == before
 
 
 def eventually_page(reader: PageReader) -> None:

@@ -22,8 +22,16 @@ from agent.connectors.postgres import catalogue, filters
 from agent.connectors.postgres.pgoutput import PAGE_PREFIX
 from agent.connectors.postgres.session import address, connect, guarded
 from agent.copy_out import copy_out
-from agent.errors import AgentError, ReadRefused, SourceNotPrimary, SourceUnreachable, TableChanged
+from agent.errors import (
+    AgentError,
+    ReadRefused,
+    SourceNotPrimary,
+    TableChanged,
+    ValueUnreadable,
+    unforeseen,
+)
 from agent.messages import phrase
+from agent.pg_errors import is_of_statement
 from agent.resource import Key, Named, SourceTable
 
 log = logging.getLogger(__name__)
@@ -112,6 +120,7 @@ class _Reading:
         self, ask: Ask, settings: SourceSettings, connection: psycopg.Connection[Any] | None
     ) -> None:
         self.connection = connection
+        self._kept = connection is not None  # from a page before, and may have died meanwhile
         self.page: Page | None = None
         self.error: AgentError | None = None
         self._ask, self._settings = ask, settings
@@ -137,10 +146,8 @@ class _Reading:
         except AgentError as error:
             self.error = error
             self._close()
-        except Exception as error:  # noqa: BLE001 - a thread must not end in silence; the text may hold values
-            self.error = AgentError(
-                detail=f"{type(error).__name__} while a page of {self._ask.resource} was read"
-            )
+        except Exception as error:  # noqa: BLE001 - a thread must not end in silence
+            self.error = unforeseen(error, self._ask.resource)
             self._close()
 
     def _connect(self) -> psycopg.Connection[Any]:
@@ -176,7 +183,10 @@ class _Reading:
                 continue
             except psycopg.Error as error:
                 if connection.closed or error.sqlstate is None:
-                    raise
+                    if not self._kept:
+                        raise
+                    connection = self._anew(error)
+                    continue
                 _rollback(connection)
                 if self._fewer_keys(connection, error):
                     continue
@@ -185,6 +195,19 @@ class _Reading:
             self._ended.wait(wait)
             wait = min(wait * 2, _LONGEST_WAIT)
         raise _Withdrawn
+
+    def _anew(self, error: psycopg.Error) -> psycopg.Connection[Any]:
+        """A new connection in place of a kept one that has died: between two pages, or where a firewall has cut it."""
+        log.info(
+            "page_connection_anew resource=%s sqlstate=%s",
+            self._ask.resource,
+            error.sqlstate or "-",
+        )
+        self._kept = False
+        self._close()
+        if self._ended.is_set():
+            raise _Withdrawn
+        return self._connect()
 
     def _fewer_keys(self, connection: psycopg.Connection[Any], error: psycopg.Error) -> bool:
         """Leaves out keys that are no values of the key's types, where they may be what the server refuses.
@@ -227,9 +250,12 @@ class _Reading:
                 ),
             )
         if sqlstate not in _BUSY:
-            raise SourceUnreachable(
-                address=address(self._settings),
-                reason=f"SQLSTATE {sqlstate} {type(error).__name__}",
+            if not is_of_statement(sqlstate):
+                raise error
+            raise ValueUnreadable(
+                resource=self._ask.resource,
+                table=name,
+                reason=phrase("SQLSTATE {sqlstate} when its rows are read", sqlstate=sqlstate),
             )
         log.info("page_delayed resource=%s sqlstate=%s", self._ask.resource, sqlstate)
 

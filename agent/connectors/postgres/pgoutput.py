@@ -4,7 +4,8 @@ Source of the formats: PostgreSQL manual, "Logical Replication Message Formats" 
 """
 
 import struct
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
 from agent.errors import ProtocolViolated
 from agent.events.changes import (
@@ -37,12 +38,27 @@ _U32 = struct.Struct(">I")
 _NEW, _OLD = b"NO"
 
 
+class Form(Protocol):
+    """How rows and names are written in the stream, where that is not the usual form: text in UTF-8."""
+
+    def name(self, data: bytes) -> str:
+        """The name of a schema, table or column."""
+
+    def row(
+        self, data: bytes, offset: int, relation: Relation, kinds: bytes, lsn: int
+    ) -> tuple[Row, int]:
+        """See `row_of`."""
+
+
 class Decoder:
     """Keeps the relations of one connection. Raises ProtocolViolated for what it does not know; it never skips."""
 
-    def __init__(self) -> None:
+    def __init__(self, form: Form | None = None) -> None:
         self._relations: dict[int, Relation] = {}
         self._xid = 0
+        self.commit_lsn = 0  # of the transaction that has begun last
+        self._row = row_of if form is None else form.row
+        self._name: Callable[[bytes], str] = bytes.decode if form is None else form.name
 
     @property
     def inside(self) -> bool:
@@ -60,8 +76,8 @@ class Decoder:
             if kind == b"D":
                 return self._delete(data, lsn)
             if kind == b"B":
-                commit_lsn, time_us, self._xid = _BEGIN.unpack_from(data, 1)
-                return Begin(self._xid, commit_lsn, time_us + _EPOCH_US)
+                self.commit_lsn, time_us, self._xid = _BEGIN.unpack_from(data, 1)
+                return Begin(self._xid, self.commit_lsn, time_us + _EPOCH_US)
             if kind == b"C":
                 _, _, end, time_us = _COMMIT.unpack_from(data, 1)
                 xid, self._xid = self._xid, 0
@@ -80,7 +96,7 @@ class Decoder:
 
     def _rare(self, kind: bytes, data: bytes, lsn: int) -> Message | None:
         if kind == b"R":
-            relation = _read_relation(data)
+            relation = _read_relation(data, self._name)
             self._relations[relation.oid] = relation
             return None
         if kind == b"T":
@@ -109,7 +125,7 @@ class Decoder:
     def _insert(self, data: bytes, lsn: int) -> Change:
         relation = self._relation(data, 1, lsn)
         return Change(
-            relation, "I", None, _only_row(data, 5, relation, b"N"), False, lsn, len(data)
+            relation, "I", None, self._only_row(data, 5, relation, b"N", lsn), False, lsn, len(data)
         )
 
     def _delete(self, data: bytes, lsn: int) -> Change:
@@ -117,7 +133,7 @@ class Decoder:
         return Change(
             relation,
             "D",
-            _only_row(data, 5, relation, b"KO"),
+            self._only_row(data, 5, relation, b"KO", lsn),
             None,
             data[5] == _OLD,
             lsn,
@@ -128,29 +144,38 @@ class Decoder:
         relation = self._relation(data, 1, lsn)
         if data[5] == _NEW:
             return Change(
-                relation, "U", None, _only_row(data, 5, relation, b"N"), False, lsn, len(data)
+                relation,
+                "U",
+                None,
+                self._only_row(data, 5, relation, b"N", lsn),
+                False,
+                lsn,
+                len(data),
             )
-        old, offset = _row(data, 5, relation, b"KO")
+        old, offset = self._row(data, 5, relation, b"KO", lsn)
         return Change(
             relation,
             "U",
             old,
-            _only_row(data, offset, relation, b"N"),
+            self._only_row(data, offset, relation, b"N", lsn),
             data[5] == _OLD,
             lsn,
             len(data),
         )
 
+    def _only_row(
+        self, data: bytes, offset: int, relation: Relation, kinds: bytes, lsn: int
+    ) -> Row:
+        """The row that ends the message."""
+        row, end = self._row(data, offset, relation, kinds, lsn)
+        if end != len(data):
+            raise ValueError("the message does not end with its row")
+        return row
 
-def _only_row(data: bytes, offset: int, relation: Relation, kinds: bytes) -> Row:
-    """The row that ends the message."""
-    row, end = _row(data, offset, relation, kinds)
-    if end != len(data):
-        raise ValueError("the message does not end with its row")
-    return row
 
-
-def _row(data: bytes, offset: int, relation: Relation, kinds: bytes) -> tuple[Row, int]:
+def row_of(
+    data: bytes, offset: int, relation: Relation, kinds: bytes, _lsn: int
+) -> tuple[Row, int]:
     """A tuple of one of these kinds at `offset` and the offset behind it."""
     (count,) = _U16.unpack_from(data, offset + 1)
     if data[offset] not in kinds or count != len(relation.columns):
@@ -174,22 +199,22 @@ def _row(data: bytes, offset: int, relation: Relation, kinds: bytes) -> tuple[Ro
     return tuple(values), offset
 
 
-def _text(data: bytes, offset: int) -> tuple[str, int]:
+def _text(data: bytes, offset: int, name: Callable[[bytes], str] = bytes.decode) -> tuple[str, int]:
     end = data.index(b"\0", offset)
-    return data[offset:end].decode(), end + 1
+    return name(data[offset:end]), end + 1
 
 
-def _read_relation(data: bytes) -> Relation:
+def _read_relation(data: bytes, name_of: Callable[[bytes], str]) -> Relation:
     (oid,) = _U32.unpack_from(data, 1)
-    schema, offset = _text(data, 5)
-    table, offset = _text(data, offset)
+    schema, offset = _text(data, 5, name_of)
+    table, offset = _text(data, offset, name_of)
     identity = chr(data[offset])
     (count,) = _U16.unpack_from(data, offset + 1)
     offset += 3
     columns = []
     for _ in range(count):
         in_identity = bool(data[offset] & 1)
-        name, offset = _text(data, offset + 1)
+        name, offset = _text(data, offset + 1, name_of)
         type_oid, modifier = _COLUMN_TAIL.unpack_from(data, offset)
         offset += 8
         columns.append(Column(name, type_oid, modifier, in_identity))

@@ -12,6 +12,7 @@ from agent.config import SourceSettings
 from agent.errors import AgentError, LoginRefused, SourceUnfit, SourceUnreachable
 from agent.events.values import SESSION
 from agent.messages import mark, phrase
+from agent.pg_errors import is_passing
 from agent.pg_session import MEANING, Unfit, settle
 from agent.tls import Refusal, Trust, asked
 
@@ -37,7 +38,7 @@ def address(settings: SourceSettings) -> str:
     return f"{settings.host}:{settings.port}/{settings.database}"
 
 
-def conninfo(settings: SourceSettings, replication: bool = False) -> str:
+def conninfo(settings: SourceSettings, replication: bool = False, encoding: str = "UTF8") -> str:
     """Libpq parameters with the password read now. Raises SecretMissing."""
     parameters: dict[str, Any] = {
         "host": settings.host,
@@ -53,7 +54,7 @@ def conninfo(settings: SourceSettings, replication: bool = False) -> str:
         "keepalives_interval": 3,
         "keepalives_count": 3,
         "tcp_user_timeout": 25_000,
-        "client_encoding": "UTF8",
+        "client_encoding": encoding,
     }
     if replication:
         parameters["replication"] = "database"
@@ -76,15 +77,19 @@ def session(bounds: bool = True) -> dict[str, str]:
     }
 
 
-def connect(settings: SourceSettings, replication: bool = False) -> psycopg.Connection[Any]:
+def connect(
+    settings: SourceSettings, replication: bool = False, encoding: str = "UTF8"
+) -> psycopg.Connection[Any]:
     """An autocommit connection. Raises SourceUnreachable, SourceUnfit, LoginRefused, SecretMissing."""
     with guarded(settings):
-        return opened(settings, replication)
+        return opened(settings, replication, encoding)
 
 
-def opened(settings: SourceSettings, replication: bool = False) -> psycopg.Connection[Any]:
+def opened(
+    settings: SourceSettings, replication: bool = False, encoding: str = "UTF8"
+) -> psycopg.Connection[Any]:
     """The same with the driver's own errors. Raises psycopg.Error, SourceUnfit, SecretMissing."""
-    where = conninfo(settings, replication)
+    where = conninfo(settings, replication, encoding)
     try:
         connection = bounded(_PATIENCE, where, autocommit=True)
     except psycopg.OperationalError as error:
@@ -95,7 +100,8 @@ def opened(settings: SourceSettings, replication: bool = False) -> psycopg.Conne
             "a connection pooler stands before it: give host and port of the server itself ({said})"
         )
         raise SourceUnfit(reason=phrase(text, said=lines[-1])) from None
-    settled(connection, session(bounds=not replication), where)
+    wanted = session(bounds=not replication) | {"client_encoding": encoding}
+    settled(connection, wanted, where)
     return connection
 
 
@@ -122,9 +128,10 @@ def guarded(settings: SourceSettings) -> Iterator[None]:
 
 def _ours(error: psycopg.Error, settings: SourceSettings) -> AgentError:
     if error.sqlstate:
-        return SourceUnreachable(
-            address=address(settings), reason=f"SQLSTATE {error.sqlstate} {type(error).__name__}"
-        )
+        reason = f"SQLSTATE {error.sqlstate} {type(error).__name__}"
+        if not is_passing(error.sqlstate):
+            return SourceUnfit(reason=reason)
+        return SourceUnreachable(address=address(settings), reason=reason)
     message = str(error).strip()
     if any(sign in message for sign in _REFUSED):
         return LoginRefused(

@@ -1,8 +1,9 @@
 """PostgreSQL as a source: joins connection, decoder and checks into the contract of `Source`."""
 
+import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -18,13 +19,22 @@ from agent.connectors.postgres.pages import PageReader
 from agent.connectors.postgres.partitions import FOLLOWS_SINCE, Partitions
 from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX, Decoder
 from agent.connectors.postgres.session import address, connect, guarded
-from agent.connectors.postgres.wire import Shutdown, Wire
-from agent.errors import DuplicateAgent, PublicationWrong, SlotBusy, SourceUnreachable
+from agent.connectors.postgres.unreadable import OPTION, ServerForm
+from agent.connectors.postgres.wire import Shutdown, WalData, Wire
+from agent.errors import (
+    DuplicateAgent,
+    PublicationWrong,
+    SlotBusy,
+    SourceUnreachable,
+    StreamUnreadable,
+)
 from agent.events.changes import Heartbeat, HighPosition, Message, Snapshot, lsn_number, lsn_text
 from agent.front.base import Stored
 from agent.front.belonging import other_publication
 from agent.messages import phrase
 from agent.resource import Criterion, SourceTable
+
+log = logging.getLogger(__name__)
 
 _LOOK_EVERY = 1.0  # seconds between looks at what a new snapshot sees
 _PAGE_SECONDS = 5.0  # from the high position in the stream until the page reader has its answer
@@ -44,6 +54,10 @@ class PostgresSource:
             ""  # tokens of the last page asked for, of the last high position
         )
         self._decoder = Decoder()
+        self._form: ServerForm | None = None  # while the stream is read in the server's own form
+        # Commit of the last transaction that the server could not send in the usual form; 0: there was none
+        self._unreadable = 0
+        self._stuck = False
         self._resumption: Resumption | None = None
         self._publication: catalogue.Publication | None = None
         self._partitions: Partitions | None = None  # of a server whose stream does not follow them
@@ -58,7 +72,9 @@ class PostgresSource:
         self.close()
         settings = self._settings.source
         self._side = connect(settings)
-        self._replication = connect(settings, replication=True)
+        around = lsn_number(stored.position) <= self._unreadable
+        encoding = "SQL_ASCII" if around else "UTF8"
+        self._replication = connect(settings, replication=True, encoding=encoding)
         with guarded(settings):
             sender_timeout = self._sender_timeout()
             server = catalogue.server(self._replication, self._side, stored.slot)
@@ -76,12 +92,22 @@ class PostgresSource:
             self._partitions = Partitions(
                 {name: parts["leaves"] for name, parts in fingerprints.items() if "leaves" in parts}
             )
-        self._decoder = Decoder()
+        self._form = ServerForm(settings, self._needed(stored)) if around else None
+        self._decoder = Decoder(self._form)
         self._resumption = Resumption(stored, server.confirmed)
         self._acknowledged = lsn_number(stored.position)
         acknowledgement = Acknowledgement(self._acknowledged, sender_timeout / 3, time.monotonic())
         self._wire = Wire(self._replication, acknowledgement, front_silent_since, address(settings))
-        self._wire.start(stored.slot, self._settings.publication)
+        self._wire.start(stored.slot, self._settings.publication, OPTION if around else "")
+
+    def _needed(self, stored: Stored) -> dict[tuple[str, str], tuple[str, Collection[str]]]:
+        """By schema and table the resource and the columns that are read, of the tables that are not suspended."""
+        return {
+            (resource.schema_name, resource.table_name): (resource.name, resource.needed_columns)
+            for resource in self._settings.resource
+            if resource.name not in stored.resources
+            or stored.resources[resource.name].state != "suspended"
+        }
 
     def _check(self, server: Server, stored: Stored, sender_timeout: float) -> None:
         """Checks A and B; a slot that stays in use for longer than a dead agent's connection lives is another agent's."""
@@ -166,7 +192,7 @@ class PostgresSource:
                 address=address(self._settings.source), reason=phrase("not connected")
             )
         decode, accept = self._decoder.decode, resumption.accept
-        for received in wire.receive(timeout):
+        for received in self._received(wire, timeout):
             message: Message | None
             if isinstance(received, Shutdown):
                 outside = not self._decoder.inside and received.position > self._acknowledged
@@ -177,6 +203,28 @@ class PostgresSource:
                 if isinstance(message, HighPosition):
                     self._delivered = message.token
                 yield message
+
+    def _received(self, wire: Wire, timeout: float) -> Iterator[WalData | Shutdown]:
+        """What the wire receives, until the server cannot send a value in the usual form: then the stream is outdated."""
+        if self._stuck:
+            return
+        try:
+            yield from wire.receive(timeout)
+        except StreamUnreadable as error:
+            if self._form is not None:
+                raise
+            self._unreadable = self._decoder.commit_lsn or self._acknowledged
+            self._stuck = True
+            log.warning(
+                "stream_unreadable position=%s error=%s",
+                lsn_text(self._unreadable),
+                error.text("en"),
+            )
+
+    def outdated(self) -> bool:
+        """See Source.outdated."""
+        past = self._form is not None and self._acknowledged > self._unreadable
+        return self._stuck or past
 
     def ask(self, ask: Ask) -> None:
         """See Source.ask."""
@@ -224,7 +272,8 @@ class PostgresSource:
         """See Source.acknowledge."""
         if self._wire is not None and position > self._acknowledged:
             self._acknowledged = position
-            self._wire.acknowledge(position)
+            if not self._stuck:
+                self._wire.acknowledge(position)
 
     def tend(self) -> Snapshot | None:
         """See Source.tend."""
@@ -249,6 +298,10 @@ class PostgresSource:
         if self._wire is not None:
             self._wire.close()
             self._wire = None
+        if self._form is not None:
+            self._form.close()
+            self._form = None
+        self._stuck = False
         for connection in (self._replication, self._side):
             if connection is not None:
                 with suppress(psycopg.Error):

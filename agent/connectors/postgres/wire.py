@@ -24,9 +24,13 @@ from agent.errors import (
     SlotBusy,
     SlotLost,
     SlotMissing,
+    SourceUnfit,
     SourceUnreachable,
+    StreamUnreadable,
 )
+from agent.events.changes import lsn_text
 from agent.messages import phrase
+from agent.pg_errors import is_passing
 
 log = logging.getLogger(__name__)
 
@@ -76,12 +80,15 @@ class Wire:
         self._unread.register(self._pgconn.socket, select.POLLIN)
         self._timer = threading.Thread(target=self._keep_alive, name="status-updates", daemon=True)
 
-    def start(self, slot: str, publication: str) -> None:
-        """START_REPLICATION at 0/0: the server goes on at the slot's confirmed position. Raises SlotBusy, SlotMissing, SlotLost, SourceUnreachable."""
+    def start(self, slot: str, publication: str, option: str = "") -> None:
+        """START_REPLICATION at 0/0: the server goes on at the slot's confirmed position.
+
+        `option`: what the output plugin is told besides. Raises SlotBusy, SlotMissing, SlotLost, SourceUnreachable, SourceUnfit.
+        """
         self._publication = publication
         quoted = publication.replace('"', '""').replace("'", "''")
         self._pgconn.send_query(
-            f"START_REPLICATION SLOT \"{slot}\" LOGICAL 0/0 (proto_version '1', publication_names '\"{quoted}\"', messages 'true')".encode()
+            f"START_REPLICATION SLOT \"{slot}\" LOGICAL 0/0 (proto_version '1', publication_names '\"{quoted}\"', messages 'true'{option})".encode()
         )
         try:  # libpq's own waiting call would hear of no signal and know no end
             result = self._connection.wait(execute(self._pgconn))[-1]
@@ -94,7 +101,7 @@ class Wire:
         self._timer.start()
 
     def receive(self, timeout: float) -> Iterator[WalData | Shutdown]:
-        """What has arrived; waits up to `timeout` seconds for the first byte, ends when nothing more waits. Raises SourceUnreachable."""
+        """What has arrived; waits up to `timeout` seconds for the first byte, ends when nothing more waits. Raises SourceUnreachable, StreamUnreadable."""
         waited = False
         while True:
             payloads, ended = self._drain()
@@ -204,6 +211,10 @@ class Wire:
                 "changes were written while it did not exist, and this server cannot pass over them"
             )
             return PublicationWrong(publication=self._publication, reason=reason)
+        if sqlstate and not is_passing(sqlstate):
+            return StreamUnreadable(
+                position=lsn_text(self._acknowledgement.position), sqlstate=sqlstate
+            )
         return (
             SourceUnreachable(address=self._address, reason=f"SQLSTATE {sqlstate}")
             if sqlstate
@@ -225,4 +236,7 @@ def _refusal(sqlstate: str, slot: str, address: str) -> AgentError:
         return SlotMissing(slot=slot, position="?")
     if sqlstate == "55000":  # object_not_in_prerequisite_state: invalidated
         return SlotLost(slot=slot, reason="START_REPLICATION: SQLSTATE 55000", position="?")
-    return SourceUnreachable(address=address, reason=f"START_REPLICATION: SQLSTATE {sqlstate}")
+    reason = f"START_REPLICATION: SQLSTATE {sqlstate}"
+    if sqlstate and not is_passing(sqlstate):
+        return SourceUnfit(reason=reason)
+    return SourceUnreachable(address=address, reason=reason)

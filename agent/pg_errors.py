@@ -1,4 +1,4 @@
-"""What PostgreSQL's SQLSTATEs mean for a front end, by class and, where a class is mixed, by code.
+"""What PostgreSQL's SQLSTATEs mean, for a front end and for a source, by class and, where a class is mixed, by code.
 
 A code that the server sent is an answer: it never means that the server does not answer, but for those with which it ends a connection.
 What is not listed concerns the statement, and so the table that the statement was for: values, constraints, rights, and whatever a trigger raises.
@@ -29,12 +29,23 @@ CODES = {
     "55000": "table",  # an object is not in the state for it, e.g. a view that takes no rows
     "55P02": "unfit",  # a setting cannot be changed now
     "55P04": "row",  # a new enum value that is not to be used yet
+    "58P01": "unfit",  # a file is missing
     "57P01": "away",  # shut down by its administrator
     "57P02": "away",  # another backend crashed
     "57P03": "away",  # starting up or shutting down
     "57P04": "away",  # the database was dropped
     "57P05": "away",  # the session was idle too long
 }
+
+
+def is_passing(sqlstate: str) -> bool:
+    """Whether an error of the server speaks of the connection, of locks, space or time, and so may not come again."""
+    return kind(sqlstate) in ("away", "login", "busy")
+
+
+def is_of_statement(sqlstate: str) -> bool:
+    """Whether an error of the server speaks of what a statement has met in its table, corruption among it, and not of the session."""
+    return kind(sqlstate) in ("row", "table") or sqlstate[:2] == "XX" or sqlstate == "58P01"
 
 
 def kind(sqlstate: str) -> str:
