@@ -21,7 +21,7 @@ CLASSES = {
     "58": "busy",  # errors of the system: input and output
     "72": "busy",  # snapshot too old
     "F0": "unfit",  # the server's configuration file
-    "XX": "unfit",  # internal, corrupted
+    "XX": "table",  # what nobody foresaw, an extension's functions among them; corrupted
 }
 CODES = {
     "25P03": "busy",  # idle too long
@@ -45,7 +45,7 @@ def is_passing(sqlstate: str) -> bool:
 
 def is_of_statement(sqlstate: str) -> bool:
     """Whether an error of the server speaks of what a statement has met in its table, corruption among it, and not of the session."""
-    return kind(sqlstate) in ("row", "table") or sqlstate[:2] == "XX" or sqlstate == "58P01"
+    return kind(sqlstate) in ("row", "table") or sqlstate == "58P01"
 
 
 def kind(sqlstate: str) -> str:

@@ -287,7 +287,7 @@ class MariaDbFront(SqlFront):
 
     def check_shape(self, target: Target) -> None:
         """See SqlFront.check_shape."""
-        with self.looking() as connection:
+        with self.looking(target) as connection:
             found = mariadb_catalogue.shape(connection, target)
         if not found.tables:
             raise self._wrong(target, phrase("it does not exist"))

@@ -87,7 +87,7 @@ class OwnTables(ABC):
             question = question.where(
                 sql.column(quoted_name(target.technical["deleted"], True)) == 0
             )
-        return int(self._asked(question)[0][0])
+        return int(self._asked(question, target)[0][0])
 
     def move(self, resource: str, state: str, copy: Copy | None) -> None:
         """See Front.move."""
@@ -263,9 +263,11 @@ class OwnTables(ABC):
         """See Front.outbox_bytes."""
         return int(self._asked(select(func.sum(func.length(self.own.outbox.c.payload))))[0][0] or 0)
 
-    def _asked(self, question: Select[*tuple[Any, ...]]) -> Sequence[Sequence[Any]]:
-        """The answer to a question; leaves no transaction open where none was."""
-        with self.guarded():
+    def _asked(
+        self, question: Select[*tuple[Any, ...]], target: Target | None = None
+    ) -> Sequence[Sequence[Any]]:
+        """The answer to a question, about one front-end table perhaps; leaves no transaction open where none was."""
+        with self.guarded(target):
             ours = not self.connection.in_transaction()
             rows = self.connection.execute(question).all()
             if ours:

@@ -301,7 +301,9 @@ class PostgresFront(SqlFront):
             if part
         )
         reason = f"SQLSTATE {sqlstate} {type(cause).__name__} {named}".strip()
-        if self._committing and pg_errors.kind(sqlstate) == "row":
+        # With constraints checked at each statement it is none of theirs
+        deferred = self._committing and not self._immediate
+        if deferred and pg_errors.kind(sqlstate) in ("row", "table"):
             self._immediate = True
             table = getattr(diag, "table_name", None) or ""
             return FrontBusy(
@@ -390,7 +392,7 @@ class PostgresFront(SqlFront):
 
     def check_shape(self, target: Target) -> None:
         """See SqlFront.check_shape."""
-        with self.looking() as connection:
+        with self.looking(target) as connection:
             columns = {
                 row[0]: row for row in connection.execute(_COLUMNS, {"table": self.table(target)})
             }

@@ -445,7 +445,7 @@ class SqliteFront(SqlFront):
 
     def check_shape(self, target: Target) -> None:
         """See SqlFront.check_shape."""
-        with self.looking() as connection:
+        with self.looking(target) as connection:
             found = inspect(connection)
             if not found.has_table(target.table):
                 raise FrontTableWrong(

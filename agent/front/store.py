@@ -121,9 +121,9 @@ class SqlFront(Claims):
     # ---- the tables as others may have altered them
 
     @contextmanager
-    def looking(self) -> Iterator[Connection]:
-        """A connection beside the writing one, which locks nothing."""
-        with self.guarded(), self.engine.connect() as connection:
+    def looking(self, target: Target | None = None) -> Iterator[Connection]:
+        """A connection beside the writing one, which locks nothing. `target`: the one table it is for."""
+        with self.guarded(target), self.engine.connect() as connection:
             yield connection.execution_options(reader=True)
 
     def check(self, target: Target) -> None:
@@ -171,7 +171,7 @@ class SqlFront(Claims):
         return [hazard for hazard in self._looked(target).hazards if not hazard.reason]
 
     def _looked(self, target: Target) -> Catalogue:
-        with self.looking() as connection:
+        with self.looking(target) as connection:
             return self.look(connection, target)
 
     # ---- opening

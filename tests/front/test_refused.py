@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import FrontBusy, RowRefused
+from agent.errors import FrontBusy, FrontTableWrong, RowRefused
 from agent.events import values as v
 from agent.front.base import Front, Refused, Written
 from agent.front.memory import MemoryFront
@@ -180,6 +180,42 @@ def test_a_deferred_constraint_falls_on_its_row(postgres_url: str) -> None:
     refused = front.write(WORDS, words(1, 2), 1, 5)
     assert refused.keys() == {("w", "2")} and "of_parent" in refused["w", "2"]
     front.commit(progress("0/20"))
+    front.close()
+
+
+def test_a_deferred_trigger_on_a_table_that_is_gone_stops_its_table(postgres_url: str) -> None:
+    """It fails at the commit, where nobody knows the table; the next attempt checks at each statement."""
+    front = PostgresFront(postgres_url, None, 5.0, "unit")
+    initialise(front)
+    run(
+        front,
+        "CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO gone VALUES (1); RETURN NEW; END$$",
+        "CREATE CONSTRAINT TRIGGER audit AFTER INSERT ON words DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit()",
+    )
+    front.open("nonce")
+    front.begin()
+    front.write(WORDS, words(1), 1, 5)
+    with pytest.raises(FrontBusy, match="42P01"):
+        front.commit(progress("0/20"))
+    front.close()
+    front.open("again")
+    front.begin()
+    with pytest.raises(FrontTableWrong, match=r"words.*42P01"):
+        front.write(WORDS, words(1), 1, 5)
+    front.close()
+
+
+def test_a_table_that_is_gone_stops_alone(fronts: Fronts) -> None:
+    """Whoever asks it, also beside the transaction."""
+    front = fronts.new()
+    if isinstance(front, MemoryFront):
+        return
+    assert isinstance(front, SqlFront)
+    front.open("nonce")
+    run(front, f"DROP TABLE {front.table(WORDS)}")
+    for ask in (front.count, front.check, lambda target: front.keys_after(target, None, 1)):
+        with pytest.raises(FrontTableWrong):
+            ask(WORDS)
     front.close()
 
 
