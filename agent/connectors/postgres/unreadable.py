@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 import psycopg
+from psycopg.generators import execute
 from psycopg.pq import ExecStatus
 
 from agent.config import SourceSettings
@@ -125,13 +126,15 @@ class ServerForm:
 
     def _asked(self, statement: str, values: list[tuple[bytes, int, int]]) -> list[str]:
         """One row of texts in UTF-8. Raises psycopg.Error."""
-        result = self._connection.pgconn.exec_params(
+        pgconn = self._connection.pgconn
+        pgconn.send_query_params(
             statement.encode(),
             [value for value, _, _ in values],
             [oid for _, oid, _ in values],
             [form for _, _, form in values],
             _BINARY_FORM,
         )
+        result = self._connection.wait(execute(pgconn))[-1]
         if result.status != ExecStatus.TUPLES_OK:
             raise psycopg.errors.error_from_result(result)
         return [(result.get_value(0, n) or b"").decode() for n in range(len(values))]
