@@ -87,5 +87,5 @@ def test_every_place_says_which_value_cannot_be_read(place: Installation) -> Non
         STANDS.bring(place, stack)
         assert_in_runbooks(STANDS.code)
         assert_stage(STANDS, "capture", place)
-        assert_log(STANDS, "capture", agent)
+        assert_log(STANDS, "capture", agent.log)
         assert_commands(STANDS, place)
