@@ -21,7 +21,7 @@ from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresAddress
 from tests.services.processes import HOST, free_port
 from tests.situations import Situation, Told, assert_shown
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 NAME = "advice"  # of the agent, its role and topics
 Bring = Callable[[Installation, ExitStack], object]
@@ -118,7 +118,7 @@ def topic_set(suffix: str, setting: str, value: str) -> Bring:
         def alter(entry: ConfigEntry) -> None:
             resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])
             for future in kafka.admin.incremental_alter_configs([resource]).values():
-                future.result(30)
+                future.result(PATIENCE)
 
         alter(ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET))
         delete = ConfigEntry(setting, None, incremental_operation=AlterConfigOpType.DELETE)
@@ -142,7 +142,7 @@ def never_made(place: Installation, stack: ExitStack) -> None:
     kafka = KafkaAddress(place.bootstrap)
     topic = f"{place.name}.{RESIDENTS.resource}"
     for future in kafka.admin.delete_topics([topic], operation_timeout=20).values():
-        future.result(30)
+        future.result(PATIENCE)
 
 
 COMMANDS = {

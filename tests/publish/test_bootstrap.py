@@ -23,9 +23,10 @@ from agent.publish.connection import our_error, passes
 from agent.publish.waiting import patiently
 from tests.services.kafka import KafkaAddress
 from tests.services.processes import HOST, free_port
+from tests.waiting import PATIENCE
 
 CLIENTS = ("kafka-python", "librdkafka")
-SOON = 20.0  # seconds; a client that waits for the silent one takes 75 and more
+SOON = 60.0  # seconds; a client that waits for the silent one takes 75 and more
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_kafka_refuses_records_for_their_time_or_size(
     }
     made = [NewTopic(name, 1, 1, config=config) for name, (config, _) in narrow.items()]
     for future in kafka.admin.create_topics(made, operation_timeout=20).values():
-        future.result(30)
+        future.result(PATIENCE)
     for topic, (_, kind) in narrow.items():
         broker = cluster(given, str(uuid.uuid4()), lambda: None)
         producer = broker.open(time.monotonic() + SOON)

@@ -11,7 +11,7 @@ from tests.checker import compare
 from tests.checker.front import at_front
 from tests.reconcile.system import Ground, copied, equal, events, execute, states, wait_state
 from tests.reconcile.tables import INTEGERS, TEXTS, numbered
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 ROWS = 300
 LARGE = 40_000
@@ -77,7 +77,7 @@ def test_a_lost_topic_is_published_anew(ground: Ground) -> None:
     with place.start() as agent, administrator(place) as admin:
         until = copied(place, agent)
         eventually(place.caught_up, 60, "the topic is published to", 0.2)
-        admin.delete_topics([topic], operation_timeout=10)[topic].result(20)
+        admin.delete_topics([topic], operation_timeout=10)[topic].result(PATIENCE)
         execute(place.source, INSERT, 10, 1, 50)
         wait_state(place, agent, "suspended", INTEGERS.resource, timeout=60)
         (code,) = [
@@ -90,7 +90,7 @@ def test_a_lost_topic_is_published_anew(ground: Ground) -> None:
         equal(place, TEXTS, until=until)
         refused = place.command("republish", INTEGERS.resource, expect=78).stderr
         assert "TOPIC_MISSING" in refused and f"--create --topic {topic}" in refused
-        admin.create_topics([NewTopic(topic, 3, 1)], operation_timeout=10)[topic].result(20)
+        admin.create_topics([NewTopic(topic, 3, 1)], operation_timeout=10)[topic].result(PATIENCE)
         execute(place.source, """DELETE FROM "业务"."整数" WHERE "编号" <= 20""")
         place.command("republish", INTEGERS.resource, expect=1)  # so many deletes need a word
         place.command("resume", INTEGERS.resource, "--allow-deletes")

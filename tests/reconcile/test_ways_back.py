@@ -15,7 +15,7 @@ from tests.reconcile.system import (
     wait_state,
 )
 from tests.reconcile.tables import INTEGERS, TEXTS, numbered
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 HALTED = 78
 
@@ -73,7 +73,9 @@ def test_a_lost_state_record(each_ground: Ground) -> None:
         eventually(place.caught_up, 60, "all is published", 0.2)
         agent.stop()
     admin = AdminClient({"bootstrap.servers": place.bootstrap, "log_level": 0})
-    admin.delete_topics([place.state_topic], operation_timeout=10)[place.state_topic].result(20)
+    admin.delete_topics([place.state_topic], operation_timeout=10)[place.state_topic].result(
+        PATIENCE
+    )
     execute(place.source, 'DELETE FROM "业务"."整数" WHERE "编号" BETWEEN 6 AND 9')
     numbered(101, 103)(place.source)
     with place.start() as agent:
