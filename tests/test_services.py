@@ -1,7 +1,9 @@
 """The services of the tests do what the other tests rely on."""
 
+import json
 import socket
 import struct
+import sys
 import threading
 import time
 import uuid
@@ -17,7 +19,7 @@ from tests.services import mariadb
 from tests.services.kafka import KafkaAddress, KafkaBroker
 from tests.services.noida import NoidaBroker
 from tests.services.postgres import PostgresAddress, PostgresServer
-from tests.services.processes import HOST
+from tests.services.processes import HOST, free_port, run
 from tests.services.proxy import TcpProxy
 from tests.waiting import PATIENCE, Hopeless, eventually, never
 
@@ -301,6 +303,15 @@ def test_the_proxy_passes_the_end_of_a_stream(echo_port: int) -> None:
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(100) == struct.pack("I", 7)
         assert connection.recv(100) == b""
+
+
+def test_no_port_is_given_twice_also_not_to_another_session() -> None:
+    program = (
+        "from tests.services.processes import free_port; print([free_port() for _ in range(60)])"
+    )
+    ours = [free_port() for _ in range(60)]
+    theirs = json.loads(run([sys.executable, "-c", program]))
+    assert len({*ours, *theirs}) == 120
 
 
 def test_waiting_names_what_did_not_happen() -> None:
