@@ -31,14 +31,13 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _SILENCE = 60.0  # seconds without a sign of life after which a child counts as hanging
-_PATIENCE = 2.0  # seconds for whoever holds the service's address
 _LEVELS = {"ok": mark("ok"), "warning": mark("warning"), "error": mark("error")}
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 
 def run(settings: Settings, config_path: Path) -> int:
     """The service: supervises capture and publisher until a signal ends it; returns the exit code."""
-    from agent.health import HealthServer, asked
+    from agent.health import HealthServer
     from agent.metrics import STAGES, Metrics
     from agent.restarts import Restarts
     from agent.supervisor import Supervisor
@@ -61,8 +60,7 @@ def run(settings: Settings, config_path: Path) -> int:
         with HealthServer(settings.service.listen, settings.agent, metrics):
             return Supervisor(commands, str(uuid.uuid4()), metrics, restarts, last_end).run()
     except ListenRefused as error:
-        if asked(settings.service.listen, settings.agent, _PATIENCE) is None:  # not this agent's
-            last_end.note("", error)
+        last_end.note("", error)
         raise
 
 

@@ -73,7 +73,9 @@ def _reading_engine(settings: Settings) -> Engine:
 
             path = Path(url.database or "")
             if not is_there(path):
-                missing = phrase("the front end's file {database}", database=path)
+                missing = phrase(
+                    "the state in the front end ({database} does not exist)", database=path
+                )
                 raise refused(path) or NotInitialised(what=missing)
             if noted := noted_damage(path):
                 raise FrontDamaged(reason=noted)
