@@ -256,7 +256,7 @@ ROWS = [
     ),
     Situation(
         "the disk of the front end is full",
-        "FRONT_BUSY",
+        "FRONT_FULL",
         full_disk_of_the_file,
         {"status": Told(2, "the capture process has failed", "采集进程已连续失败")},
         stage="capture",
@@ -298,7 +298,7 @@ OF_POSTGRES = [
     ),
     Situation(
         "the disk of the front end's server is full",
-        "FRONT_BUSY",
+        "FRONT_FULL",
         full_disk_of_the_server,
         {"status": Told(2, "SQLSTATE 53100", "SQLSTATE 53100")},
         stage="capture",
