@@ -14,6 +14,7 @@ from agent.config import Settings
 from agent.connectors.postgres import PostgresSource
 from agent.control import Control
 from agent.errors import Retry
+from agent.events.changes import lsn_number
 from agent.front.base import Request, Stored
 from agent.front.memory import Durable, MemoryFront, empty_store
 from agent.pipeline import Capture
@@ -176,6 +177,27 @@ def test_text_without_a_counterpart_suspends_its_table(
         place.durable.requests["again"] = (asked, "asked", {})
         place.capture(lambda front: place.durable.stored.resources["bad"].state == "live")
         assert place.durable.tables[BAD] == {("1",): ("1", "好的"), ("2",): ("2", "修好了")}
+
+
+def test_it_is_passed_again_when_the_server_has_not_heard_of_it(
+    postgres18: PostgresAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent died before its acknowledgement was sent: what it has stored comes again, and is passed over."""
+    bad, _ = UNREADABLE["SQL_ASCII"]
+    with unit(postgres18, tmp_path, "SQL_ASCII") as place:
+        place.write((GOOD, 1, ROW), (BAD, 2, bad))
+        place.write((GOOD, 3, ROW))
+        with monkeypatch.context() as lost:
+            lost.setattr(
+                PostgresSource,
+                "acknowledge",
+                lambda self, position: setattr(self, "_acknowledged", position),
+            )
+            place.capture(lambda front: place.keys(GOOD) == set("13"))
+        assert place.acknowledged() < lsn_number(place.durable.stored.position)
+        place.write((GOOD, 4, ROW))
+        place.capture(lambda front: place.keys(GOOD) == set("134"))
+        assert place.durable.suspended == {"bad": "VALUE_UNREADABLE"}
 
 
 def test_a_value_nobody_shares_suspends_nothing(

@@ -55,7 +55,7 @@ class PostgresSource:
         )
         self._decoder = Decoder()
         self._form: ServerForm | None = None  # while the stream is read in the server's own form
-        # Commit of the last transaction that the server could not send in the usual form; 0: there was none
+        # Up to here the server could not send all in the usual form; 0: it could
         self._unreadable = 0
         self._stuck = False
         self._resumption: Resumption | None = None
@@ -212,7 +212,9 @@ class PostgresSource:
         except StreamUnreadable as error:
             if self._form is not None:
                 raise
-            self._unreadable = self._decoder.commit_lsn or self._acknowledged
+            begun = self._decoder.commit_lsn if self._decoder.inside else 0
+            # What was applied before may be sent again, and be what cannot be sent
+            self._unreadable = max(begun, self._acknowledged)
             self._stuck = True
             log.warning(
                 "stream_unreadable position=%s error=%s",

@@ -110,14 +110,16 @@ class ServerForm:
             if error.sqlstate is None or is_passing(error.sqlstate):
                 with guarded(self._settings):
                     raise
-            if len(sent) > 1:  # which of them it is
+            if len(sent) > 1:  # each alone, to see which of them it is
+                found: dict[int, str] = {}
                 for place, value in sent.items():
-                    self._texts({place: value}, resource, relation, lsn)
-            (column, *_) = [relation.columns[place].name for place in sent]
+                    found |= self._texts({place: value}, resource, relation, lsn)
+                return found
+            (place,) = sent
             reason = phrase(
                 "SQLSTATE {sqlstate} in column {column}, written at {position}",
                 sqlstate=error.sqlstate,
-                column=column,
+                column=relation.columns[place].name,
                 position=lsn_text(lsn),
             )
             table = f"{relation.schema}.{relation.table}"
