@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -13,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import make_url
 
 from tests.agent_process import Installation
+from tests.checker.front import at_front
 from tests.checker.inputs import big_number, name
 from tests.checker.table import in_mariadb
 from tests.checker.unit import SCHEMA, UnitTable, create_tables
@@ -176,18 +178,36 @@ def with_front_right(place: Installation, mariadb_server: MariaDbAddress) -> Cal
 
 
 def findings(place: Installation) -> dict[str, dict[str, str]]:
-    """What `check` finds wrong, by code."""
+    """What `check` finds wrong, by code; of several with one code the messages together."""
     # The servers of the tests have no limit for slots
     told = json.loads(place.command("check", "--json", expect=78).stdout)
-    return {
-        finding["code"]: finding
-        for finding in told
-        if finding["level"] != "ok" and finding["code"] != "SLOT_LIMIT"
-    }
+    found: dict[str, dict[str, str]] = {}
+    for finding in told:
+        if finding["level"] != "ok" and finding["code"] != "SLOT_LIMIT":
+            others = found.get(finding["code"], {"message": ""})["message"]
+            found[finding["code"]] = finding | {"message": others + finding["message"] + "\n"}
+    return found
+
+
+@contextmanager
+def lacking_at_kafka(broker: KafkaBroker, place: Installation) -> Iterator[dict[str, str]]:
+    """Each right that the service needs is gone, with the words in which `check` is to say so."""
+    user, event, state = place.name, f"{place.name}.person", place.state_topic
+    id_of = at_front(place.places.front, "SELECT agent_uuid FROM sync_agent_state")[0][0]
+    with (
+        broker.denied(user, "topic", event, "write"),
+        broker.denied(user, "topic", state, "read"),
+        broker.denied(user, "transactional_id", id_of, "describe"),
+    ):
+        yield {
+            "WRITE": f"lacks the right WRITE on --topic {event}\n",
+            "READ": f"lacks the right READ on --topic {state}\n",
+            "id": f"on --transactional-id {id_of}\n",
+        }
 
 
 def test_the_documented_grants_are_enough_and_less_is_refused(
-    place: Installation, with_front_right: Callable[[str], None]
+    place: Installation, with_front_right: Callable[[str], None], kafka_broker: KafkaBroker
 ) -> None:
     place.command("init", "--apply")
     assert findings(place) == {}
@@ -204,9 +224,15 @@ def test_the_documented_grants_are_enough_and_less_is_refused(
     )
     assert lacking["ROLE_ATTRIBUTES"]["fix"] == f'ALTER ROLE "{place.name}" LOGIN REPLICATION;'
     run_sql(place.source, lacking["RIGHT_SELECT"]["fix"], lacking["ROLE_ATTRIBUTES"]["fix"])
-    with_front_right("REVOKE DELETE ON {} FROM {}")
-    assert "lacks the right DELETE" in findings(place)["FRONT_TABLE_WRONG"]["message"]
-    with_front_right("GRANT DELETE ON {} TO {}")
+    with_front_right("REVOKE INSERT, UPDATE, DELETE ON {} FROM {}")
+    with lacking_at_kafka(kafka_broker, place) as expected:
+        lacking = findings(place)
+    assert "lacks the right INSERT, UPDATE, DELETE" in lacking["FRONT_TABLE_WRONG"]["message"]
+    assert [
+        words for words in expected.values() if words not in lacking["KAFKA_RIGHTS"]["message"]
+    ] == []
+    assert lacking.keys() == {"FRONT_TABLE_WRONG", "KAFKA_RIGHTS"}
+    with_front_right("GRANT INSERT, UPDATE, DELETE ON {} TO {}")
     run_sql(
         place.source, f"INSERT INTO {person} VALUES (1, 'copied', 'a', 'x'), (2, 'gone', 'b', 'x')"
     )

@@ -13,6 +13,7 @@ from typing import Literal, Self
 
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package does not re-export them for mypy
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -224,20 +225,54 @@ class KafkaBroker(KafkaAddress):
     ) -> None:
         """Grant a user operations such as "write" on a resource, or on all whose names begin with `name`."""
         pattern = ResourcePatternType.PREFIXED if prefixed else ResourcePatternType.LITERAL
-        grants = [
-            AclBinding(
-                ResourceType[resource_type.upper()],
-                name,
-                pattern,
-                principal if ":" in principal else f"User:{principal}",
-                "*",
-                AclOperation[operation.upper()],
-                AclPermissionType.ALLOW,
+        for operation in operations:
+            self._set_acl(principal, resource_type, name, operation, pattern)
+
+    @contextmanager
+    def denied(
+        self, principal: str, resource_type: Resource, name: str, operation: str
+    ) -> Iterator[None]:
+        """Take one right away for a while, whatever grants it."""
+        literal = ResourcePatternType.LITERAL
+        acl = self._set_acl(
+            principal, resource_type, name, operation, literal, AclPermissionType.DENY
+        )
+        try:
+            yield
+        finally:
+            found = AclBindingFilter(
+                acl.restype,
+                acl.name,
+                acl.resource_pattern_type,
+                acl.principal,
+                acl.host,
+                acl.operation,
+                acl.permission_type,
             )
-            for operation in operations
-        ]
-        for future in self.admin.create_acls(grants, request_timeout=20).values():
+            for future in self.admin.delete_acls([found], request_timeout=20).values():
+                future.result(PATIENCE)
+
+    def _set_acl(
+        self,
+        principal: str,
+        resource_type: Resource,
+        name: str,
+        operation: str,
+        pattern: ResourcePatternType,
+        permission: AclPermissionType = AclPermissionType.ALLOW,
+    ) -> AclBinding:
+        acl = AclBinding(
+            ResourceType[resource_type.upper()],
+            name,
+            pattern,
+            principal if ":" in principal else f"User:{principal}",
+            "*",
+            AclOperation[operation.upper()],
+            permission,
+        )
+        for future in self.admin.create_acls([acl], request_timeout=20).values():
             future.result(PATIENCE)
+        return acl
 
     def alter(self, name: str, value: str | None) -> None:
         """Set a setting of the running broker, or with None take it back."""
