@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import orjson
 
-from agent import pipeline
+from agent import pipeline, reconcile
 from agent.connectors.base import Ask, Page
 from agent.connectors.memory import MemorySource
 from agent.control import Control
@@ -43,10 +43,27 @@ Rows = dict[int, tuple[str, str]]  # id -> state, big
 Effect = tuple[int | None, int | None, tuple[str, Any] | None]
 Statement = list[Effect]  # each of another row, all at once
 TABLE = "plain"
+LOOK = 0.0001  # seconds between two looks at the clock
 
 
 class NeverEnds(AssertionError):
     """The table does not become live."""
+
+
+class Clock:
+    """Stands for the module `time`: each look moves it on by as much, so that a seed does the same on every machine."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds since the run began."""
+        self._now += LOOK
+        return self._now
+
+    def time_ns(self) -> int:
+        """The same in nanoseconds."""
+        return int(self._now * 1_000_000_000)
 
 
 class LateSource(MemorySource):
@@ -402,9 +419,12 @@ class HandOver:
 
     def run(self) -> "HandOver":
         """Until the table is live and everything is applied."""
+        clock = Clock()
         with (
             patch.object(applier, "FLUSH_MESSAGES", self.flush),
             patch.object(pipeline, "_ASK", 0.0),
+            patch.object(pipeline, "time", clock),
+            patch.object(reconcile, "time", clock),
         ):
             Capture(self.settings, self.source, self.front, self.control).run()
         self.control.close()
