@@ -130,7 +130,7 @@ class Line:
 
     # ---- psycopg
 
-    def exec_(self, command: bytes) -> SimpleNamespace:
+    def send_query(self, command: bytes) -> None:
         """START_REPLICATION."""
         assert command.startswith(b"START_REPLICATION")
         self._server.line = self
@@ -142,7 +142,10 @@ class Line:
         ]
         self.sent = self._server.confirmed
         self.heard_at = self.moved_at = self._machine.now
-        return SimpleNamespace(status=ExecStatus.COPY_BOTH)
+
+    def wait(self, results: list[SimpleNamespace]) -> list[SimpleNamespace]:
+        """The server answers at once."""
+        return results
 
     def execute(self, query: str) -> SimpleNamespace:
         """wal_sender_timeout."""
@@ -263,7 +266,11 @@ class Acknowledging(RuleBasedStateMachine):
         self.patches: list[Any] = [
             patch(
                 "agent.connectors.postgres.source.connect",
-                lambda settings, replication=False: self.connected(),
+                lambda settings, replication=False, encoding="UTF8": self.connected(),
+            ),
+            patch(
+                "agent.connectors.postgres.wire.execute",
+                lambda line: [SimpleNamespace(status=ExecStatus.COPY_BOTH)],
             ),
             patch.object(catalogue, "server", lambda *_: self.described()),
             patch.object(catalogue, "publication", lambda *_: publication),

@@ -72,7 +72,7 @@ class PostgresSource:
         self.close()
         settings = self._settings.source
         self._side = connect(settings)
-        around = lsn_number(stored.position) <= self._unreadable
+        around = 0 < self._unreadable >= lsn_number(stored.position)
         encoding = "SQL_ASCII" if around else "UTF8"
         self._replication = connect(settings, replication=True, encoding=encoding)
         with guarded(settings):
