@@ -228,8 +228,11 @@ def refused(settings: Settings, name: str, as_json: bool, show_keys: bool) -> No
         )
 
 
-def republish(settings: Settings, name: str, allow_deletes: bool) -> None:
-    """Has the running service begin a new generation of a table's topic, once it is known that the topic will take it and which keys it holds."""
+def republish(settings: Settings, name: str, allow_deletes: bool) -> int:
+    """Has the running service begin a new generation of a table's topic, once it is known that the topic will take it and which keys it holds.
+
+    Returns 1, and tells why, where the table is suspended meanwhile.
+    """
     from agent import comparison, requests
     from agent.front.opening import open_reader
     from agent.preflight import republishing
@@ -253,8 +256,12 @@ def republish(settings: Settings, name: str, allow_deletes: bool) -> None:
         if republishing.taken_by_kafka(name, reader):
             text = mark("{resource}: {rows} rows published in a new generation of the topic")
         _console().out(translate(text, resource=name, rows=rows))
+    except republishing.Suspended as stopped:
+        click.echo(stopped.error.told(), err=True)
+        return 1
     finally:
         reader.engine.dispose()
+    return 0
 
 
 def forget(settings: Settings, name: str, apply: bool) -> int:

@@ -243,9 +243,9 @@ def refused(config: Path, resource: str, as_json: bool, show_keys: bool) -> None
     help=translate("Delete however many rows the business database does not have."),
 )
 @click.pass_obj
-def republish(config: Path, resource: str, allow_deletes: bool) -> None:
+def republish(config: Path, resource: str, allow_deletes: bool) -> int:
     """For a topic that was lost or made anew, or a new subscriber."""
-    app.republish(_settings(config), resource, allow_deletes)
+    return app.republish(_settings(config), resource, allow_deletes)
 
 
 @commands.command(

@@ -300,7 +300,7 @@ def test_before_init_they_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[s
     path = tmp_path / "new.toml"
     path.write_text(f'state_directory = "{tmp_path}"\n{SMALL}', encoding="utf-8")
     code, _, err = run(capsys, path, "verify")
-    assert (code, "front.db is missing" in err) == (78, True)
+    assert (code, "front.db does not exist" in err) == (78, True)
 
 
 def test_rebind_must_be_meant(

@@ -4,7 +4,7 @@ import json
 import time
 
 from agent.config import Settings
-from agent.errors import TopicMissing, stored
+from agent.errors import AgentError, TopicMissing, stored
 from agent.front import belonging
 from agent.front.reader import Reader
 from agent.preflight import kafka_commands, topic_owners
@@ -12,6 +12,14 @@ from agent.publish.topics import SECONDS, broker, verify
 
 _TAKEN = 30.0  # seconds for Kafka to take what was put into the outbox
 _LOOK = 0.2
+
+
+class Suspended(Exception):
+    """The table stands still, for a reason that has nothing to do with the topic or was found out meanwhile."""
+
+    def __init__(self, error: AgentError) -> None:
+        self.error = error
+        super().__init__(str(error))
 
 
 def topic(settings: Settings, name: str, reader: Reader) -> str:
@@ -40,14 +48,14 @@ def topic(settings: Settings, name: str, reader: Reader) -> str:
 
 
 def refuse_suspended(name: str, reader: Reader) -> None:
-    """Raises the error for which a table is suspended."""
+    """Raises Suspended with the error for which a table is suspended."""
     row = reader.resources().get(name)
     if row is not None and row["state"] == "suspended":
-        raise stored(str(row["code"]), json.loads(str(row["details"])))
+        raise Suspended(stored(str(row["code"]), json.loads(str(row["details"]))))
 
 
 def taken_by_kafka(name: str, reader: Reader) -> bool:
-    """Waits until Kafka has everything that is in the outbox now; False where it takes longer. Raises what suspends the table meanwhile."""
+    """Waits until Kafka has everything that is in the outbox now; False where it takes longer. Raises Suspended."""
     number, deadline = reader.identity().number, time.monotonic() + _TAKEN
     while reader.published().number < number:
         refuse_suspended(name, reader)
