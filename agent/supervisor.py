@@ -184,7 +184,7 @@ class Supervisor:
                 stage,
                 over.error.code,
                 over.attempts,
-                time.time() - over.since,
+                int(time.time() - over.since),
             )
         if stage not in self._at_work:
             self._at_work.add(stage)

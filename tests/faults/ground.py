@@ -3,7 +3,7 @@
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,7 @@ SECTIONS: Mapping[str, Mapping[str, object]] = {
     "kafka": {"transaction_events": 40, "partitions": 2},
 }
 SMALL, PIECE = 96 << 20, 1 << 12  # bytes of a disk that can be full, and of what fills it
+ROOMY = 400 << 20  # of one that holds all a server writes
 PASSWORD = "password-canary-51c2"  # of the agent's role at the source, and where a schedule changes them at the other peers
 
 
@@ -49,12 +50,13 @@ def sections(folder: Path) -> dict[str, dict[str, object]]:
 class SmallDisk:
     """A file system of its own, which can be full; to mount it needs root."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = SMALL) -> None:
+        self._size = size
         self._place = Workspace("disk", owner=server_owner())
         self.path = self._place.path
 
     def __enter__(self) -> Self:
-        run(["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs", self.path])
+        run(["mount", "-t", "tmpfs", "-o", f"size={self._size}", "tmpfs", self.path])
         return self
 
     def __exit__(
@@ -102,21 +104,33 @@ class SmallDisk:
             )
             connection.execute("ALTER DATABASE template0 SET TABLESPACE small")
 
+    def hold_log(self, server: PostgresServer) -> None:
+        """Everything that server writes into its log from now on; its databases stay elsewhere."""
+        server.stop()
+        log, here = server.data_directory / "pg_wal", self.path / "pg_wal"
+        run(["mv", log, here])
+        log.symlink_to(here)
+        server.start_again()
+
 
 class Ground:
-    """A source, front-end servers and a broker, started when a schedule first asks; the agent reaches each through a proxy, the judge directly."""
+    """A source, front-end servers and a broker, started when a schedule first asks; the agent reaches each through a proxy, the judge directly.
+
+    A server whose disk a schedule fills is that schedule's own.
+    """
 
     def __init__(self) -> None:
         self._everything = ExitStack()
         self._fronts: dict[str, PostgresServer | MariaDbServer] = {}
         self.front: PostgresServer | MariaDbServer | None = None  # None: SQLite
         self.lines: dict[str, TcpProxy] = {}  # by peer: source, front (not SQLite), kafka
+        self.disks: dict[str, SmallDisk] = {}  # that can be full, by peer
 
     def __enter__(self) -> Self:
         try:
-            self.source = self._everything.enter_context(GuardedPostgres.start(18))
-            self.broker = self._everything.enter_context(KafkaBroker.start())
-            self._source_line = self._everything.enter_context(TcpProxy(HOST, self.source.port))
+            self._source = self._everything.enter_context(GuardedPostgres.start(18))
+            self._broker = self._everything.enter_context(KafkaBroker.start())
+            self._source_line = self._everything.enter_context(TcpProxy(HOST, self._source.port))
         except BaseException:
             self._everything.close()
             raise
@@ -133,17 +147,18 @@ class Ground:
     @contextmanager
     def installed(self, schedule: Schedule, folder: Path) -> Iterator[Installation]:
         """A fresh installation on these servers."""
-        with fresh_database(self.source) as source, ExitStack() as stack:
-            deeds = {disturbance.deed for disturbance in schedule.disturbances}
-            if "front_disk_full" in deeds:
-                self.front = self._on_small_disk(schedule.front, folder, stack)
-            else:
-                self.front = self._front_server(schedule.front)
+        deeds = {disturbance.deed for disturbance in schedule.disturbances}
+        with ExitStack() as stack:
+            self._take_servers(schedule.front, deeds, folder, stack)
+            source = stack.enter_context(fresh_database(self.source))
             front = None if self.front is None else stack.enter_context(_fresh(self.front))
-            self.lines = {"source": self._source_line, "kafka": self.broker.proxy}
+            source_line = self._source_line
+            if self.source is not self._source:
+                source_line = stack.enter_context(TcpProxy(HOST, self.source.port))
+            self.lines = {"source": source_line, "kafka": self.broker.proxy}
             name = f"f{uuid.uuid4().hex[:12]}"
             settings = sections(folder)
-            settings["source"] |= {"host": HOST, "port": self._source_line.port}
+            settings["source"] |= {"host": HOST, "port": source_line.port}
             settings["kafka"] |= {
                 "bootstrap_servers": [self.broker.proxied_bootstrap],
                 "client": schedule.client,
@@ -188,14 +203,36 @@ class Ground:
             "sasl": login,
         }
 
-    def _on_small_disk(self, kind: str, folder: Path, stack: ExitStack) -> PostgresServer | None:
+    def _take_servers(
+        self, kind: str, deeds: Collection[str], folder: Path, stack: ExitStack
+    ) -> None:
+        """The servers of one schedule."""
+        self.source, self.broker, self.disks = self._source, self._broker, {}
+        if "source_log_full" in deeds:
+            disk = self.disks["source"] = stack.enter_context(SmallDisk(ROOMY))
+            self.source = stack.enter_context(GuardedPostgres.start(18, {"max_wal_size": "128MB"}))
+            disk.hold_log(self.source)
+        if "broker_disk_full" in deeds:
+            disk = self.disks["kafka"] = stack.enter_context(SmallDisk(ROOMY))
+            self.broker = stack.enter_context(KafkaBroker.start(directory=disk.path / "broker"))
+        if "front_disk_full" in deeds:
+            self.front = self._on_small_disk(kind, folder, stack)
+        else:
+            self.front = self._front_server(kind)
+
+    def _on_small_disk(
+        self, kind: str, folder: Path, stack: ExitStack
+    ) -> PostgresServer | MariaDbServer | None:
         """A front end of its own whose disk can be full."""
-        self.disk = stack.enter_context(SmallDisk())
+        if kind == "mariadb":
+            disk = self.disks["front"] = stack.enter_context(SmallDisk(ROOMY))
+            return stack.enter_context(MariaDbServer.start(directory=disk.path / "server"))
+        disk = self.disks["front"] = stack.enter_context(SmallDisk())
         if kind == "sqlite":
-            stack.enter_context(self.disk.holding_state(folder))
+            stack.enter_context(disk.holding_state(folder))
             return None
         server = stack.enter_context(GuardedPostgres.start(18))
-        self.disk.hold_databases(server)
+        disk.hold_databases(server)
         return server
 
     def _front_server(self, kind: str) -> PostgresServer | MariaDbServer | None:

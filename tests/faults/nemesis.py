@@ -28,6 +28,7 @@ TAKEN = 30.0  # seconds in which an agent that finds its front end taken ends
 DAY = 86_400  # seconds
 SESSION = 9  # seconds, as Kafka has it: long enough for a transaction to time out meanwhile
 SLOW = 40_000  # bytes a second
+SEGMENTS = 40  # files of the source's log, more than its disk has room for
 # Waits for the agent to do something, which what else goes on may keep it from
 ALONE = frozenset({"commit_unanswered"})
 
@@ -199,6 +200,27 @@ class Nemesis:
                 secret(self._place.directory).write_text(changed, encoding="utf-8")
 
     @contextmanager
+    def source_log_full(self) -> Iterator[None]:
+        """Where the source keeps its log there is no room left, by which it dies; later on there is, and somebody starts it again."""
+        server = self._ground.source
+        try:
+            with self._ground.disks["source"].full():
+                self._fill_log(server)
+                yield
+        finally:
+            server.stop("immediate")
+            server.start_again()
+
+    def _fill_log(self, server: PostgresServer) -> None:
+        """Has it begin one file of its log after the other, until it cannot."""
+        with suppress(psycopg.OperationalError):
+            with psycopg.connect(server.dsn(), autocommit=True) as connection:
+                for _ in range(SEGMENTS):
+                    connection.execute("SELECT pg_logical_emit_message(false, 'nemesis', '')")
+                    connection.execute("SELECT pg_switch_wal()")
+            raise Broken("the source's log goes on, though its disk is full")
+
+    @contextmanager
     def column_added(self) -> Iterator[None]:
         """DDL that concerns nothing that is shared."""
         with psycopg.connect(self._place.source, autocommit=True) as connection:
@@ -279,7 +301,7 @@ class Nemesis:
 
     def front_disk_full(self) -> AbstractContextManager[None]:
         """Where the front-end tables are stored there is no room left, and later on there is."""
-        return self._ground.disk.full()
+        return self._ground.disks["front"].full()
 
     def _front_server(self) -> PostgresServer | MariaDbServer:
         assert self._ground.front is not None, "SQLite has no server"
@@ -298,6 +320,16 @@ class Nemesis:
     def broker_restarts(self) -> AbstractContextManager[None]:
         """The broker is stopped in good order."""
         return self._broker_away(self._ground.broker.stop)
+
+    @contextmanager
+    def broker_disk_full(self) -> Iterator[None]:
+        """Where the broker keeps its log there is no room left, by which it dies; later on there is, and somebody starts it again."""
+        try:
+            with self._ground.disks["kafka"].full():
+                yield
+        finally:
+            self._ground.broker.kill9()
+            self._ground.broker.start_again()
 
     @contextmanager
     def kafka_password_changes(self) -> Iterator[None]:

@@ -51,10 +51,11 @@ OF_A_FRONT: Mapping[FrontEnd, tuple[str, ...]] = {
 }
 # What the schedules of seeds from here on know besides: a seed that has been run means the same for ever.
 LATER_FROM = 61
+_LATER = ("source_log_full", "broker_disk_full", "kafka_password_changes")
 LATER_DEEDS: Mapping[FrontEnd, tuple[str, ...]] = {
-    "sqlite": ("kafka_password_changes",),
-    "postgres": ("kafka_password_changes", "front_password_changes"),
-    "mariadb": ("kafka_password_changes", "front_password_changes"),
+    "sqlite": _LATER,
+    "postgres": (*_LATER, "front_password_changes"),
+    "mariadb": (*_LATER, "front_password_changes", "front_disk_full"),
 }
 MIXED_FRONTS: tuple[FrontEnd, ...] = ("sqlite", "postgres", "mariadb")
 CLIENTS: tuple[Client, ...] = ("kafka-python", "librdkafka")

@@ -62,11 +62,11 @@ class MariaDbAddress(Lent):
 
 
 class MariaDbServer(MariaDbAddress):
-    """A server of our own on loopback; `close` removes everything."""
+    """A server of our own on loopback; `close` removes everything but a directory that was named."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, directory: Path | None = None) -> None:
         self._owner = server_owner()
-        self._workspace = Workspace("mariadb", owner=self._owner)
+        self._workspace = Workspace("mariadb", directory, self._owner)
         self._program = program()
         self.port = port = free_port()
         super().__init__(f"mariadb://root@{HOST}:{port}/mysql")
@@ -85,9 +85,9 @@ class MariaDbServer(MariaDbAddress):
         ]
 
     @classmethod
-    def start(cls, *options: str) -> Self:
+    def start(cls, *options: str, directory: Path | None = None) -> Self:
         """Make a new server, with further options, and wait until it answers."""
-        server = cls(*options)
+        server = cls(*options, directory=directory)
         try:
             server._initialise()
             server.start_again()
