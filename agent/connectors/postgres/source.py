@@ -72,7 +72,7 @@ class PostgresSource:
         self.close()
         settings = self._settings.source
         self._side = connect(settings)
-        around = 0 < self._unreadable >= lsn_number(stored.position)
+        around = self._unreadable > 0 and self._unreadable >= lsn_number(stored.position)
         encoding = "SQL_ASCII" if around else "UTF8"
         self._replication = connect(settings, replication=True, encoding=encoding)
         with guarded(settings):
