@@ -69,7 +69,7 @@ def test_a_terminal_that_cannot_show_a_character(config: Path, environment: dict
 
 def test_chinese_is_not_forced_on_a_terminal_without_it(config: Path) -> None:
     done = run(config, "status", SYNC_AGENT_LANG="zh_CN", PYTHONIOENCODING="latin-1")
-    assert b"FRONT_UNREACHABLE: The front-end database" in done.stderr
+    assert b"NOT_INITIALISED: This agent is not initialised" in done.stderr
     assert "→".encode() not in done.stderr
     assert b"\n  -> " in done.stderr
     done = run(config, "status", SYNC_AGENT_LANG="zh_CN", PYTHONIOENCODING="gbk")
