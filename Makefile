@@ -18,7 +18,7 @@ STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test faults fuzz lint audit sbom messages lock clean
+.PHONY: help venv demo unit test faults fuzz lint audit sbom messages lock clean
 
 help: ## list the targets
 	@echo "Targets (make <target>):"
@@ -47,6 +47,11 @@ demo: ## show the agent at work with databases and a broker of its own
 	@$(MAKE) --no-print-directory venv
 	@$(if $(filter mariadb,$(FRONT)),tests/install.sh mariadb)
 	$(VENV)/bin/python -m tests.demo --front $(FRONT) --client $(CLIENT) $(if $(KAFKA),--kafka $(KAFKA)) $(if $(KEEP),--keep)
+
+unit: ## the tests of logic alone (tests/unit.txt): no service is needed, less than a minute
+	@echo "unit: the tests that need no service"
+	@$(MAKE) --no-print-directory venv
+	$(VENV)/bin/python -m pytest -p no:tests.services.fixtures -n $(WORKERS) @tests/unit.txt $(ARGS)
 
 test: ## all tests against real PostgreSQL 14 to 18, MariaDB and Apache Kafka
 	@echo "test: all tests with coverage, against real PostgreSQL, MariaDB and Kafka"

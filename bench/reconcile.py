@@ -26,7 +26,7 @@ import psycopg
 from tests.agent_process import Agent, Installation
 from tests.checker.inputs import one_of
 from tests.checker.unit import UnitTable
-from tests.conftest import fresh_database
+from tests.services.fixtures import fresh_database
 from tests.services.kafka import kafka
 from tests.services.postgres import postgres
 from tests.waiting import eventually

@@ -28,8 +28,8 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.agent_process import Installation
 from tests.checker.inputs import one_of
 from tests.checker.unit import UnitTable, create_tables
-from tests.conftest import fresh_database
 from tests.services.connect import ConnectWorker, Properties, jdbc_sink
+from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress, kafka
 from tests.services.postgres import PostgresAddress, postgres
 from tests.services.processes import HOST

@@ -16,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not re-expo
 
 from tests.agent_process import Installation, written
 from tests.checker.unit import RESIDENTS, create_tables, insert_resident
-from tests.conftest import fresh_database
+from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresAddress
 from tests.services.processes import HOST, free_port

@@ -26,7 +26,7 @@ from tests.checker.prefix import PrefixReader
 from tests.checker.replay import headers_of, messages
 from tests.checker.unit import JOURNALED, LEDGER, TABLES
 from tests.checker.workload import Workload
-from tests.conftest import fresh_database
+from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresAddress
 from tests.waiting import PATIENCE, eventually

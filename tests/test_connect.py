@@ -12,9 +12,9 @@ from psycopg import sql
 from tests.agent_process import Installation
 from tests.checker.inputs import one_of
 from tests.checker.unit import SCHEMA, UnitTable, create_tables
-from tests.conftest import fresh_database
 from tests.publish.consumer import Judge, Seen
 from tests.services.connect import ConnectWorker, jdbc_sink
+from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresAddress
 from tests.waiting import eventually

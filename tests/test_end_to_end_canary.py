@@ -17,8 +17,8 @@ from tests.agent_process import Agent, Installation
 from tests.checker.front import at_front
 from tests.checker.inputs import CANARY, name
 from tests.checker.unit import SCHEMA, UnitTable
-from tests.conftest import fresh_database
 from tests.reconcile.system import execute, states, wait_state
+from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresAddress
 from tests.services.processes import HOST

@@ -18,7 +18,7 @@ from tests.checker.front import at_front
 from tests.checker.inputs import big_number, name
 from tests.checker.table import in_mariadb
 from tests.checker.unit import SCHEMA, UnitTable, create_tables
-from tests.conftest import fresh_database
+from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaBroker, Mechanism, Resource
 from tests.services.mariadb import MariaDbAddress, connected, execute
 from tests.services.postgres import SecurePostgres

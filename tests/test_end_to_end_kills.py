@@ -12,7 +12,7 @@ import pytest
 from tests.agent_process import Agent, Installation
 from tests.checker.unit import RESIDENTS, insert_many
 from tests.checker.writer import Writer
-from tests.conftest import fresh_database
+from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress
 from tests.services.mariadb import MariaDbAddress
 from tests.services.postgres import PostgresAddress

@@ -14,7 +14,7 @@ from tests.agent_process import Installation, url
 from tests.checker.front import at_front
 from tests.checker.unit import create_tables
 from tests.checker.writer import Writer
-from tests.conftest import fresh_database
+from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaBroker, Mechanism
 from tests.services.postgres import SecurePostgres
 

@@ -19,8 +19,8 @@ from agent.events.values import SESSION
 from agent.front.postgres import postgres_engine
 from agent.front.sqlite import sqlite_engine
 from agent.preflight.checks import check
-from tests.conftest import fresh_database
 from tests.preflight.conftest import NOWHERE, PERSON, TABLE, Unit
+from tests.services.fixtures import fresh_database
 from tests.services.pooler import Pooler
 from tests.services.postgres import PostgresAddress
 

@@ -11,7 +11,7 @@ from tests.checker.table import Front
 from tests.checker.transfers import Leg, legs
 from tests.checker.unit import ACCOUNTS, LEDGER
 from tests.checker.verdict import Verdict
-from tests.conftest import fresh_database
+from tests.services.fixtures import fresh_database
 
 ORDER = [(0x10, 2), (0x20, 1), (0x30, 3)]  # the source committed 2 first
 TABLES = (

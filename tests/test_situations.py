@@ -12,7 +12,7 @@ import pytest
 
 from tests.agent_process import Installation, url
 from tests.checker.unit import RESIDENTS, create_tables, insert_resident
-from tests.conftest import fresh_database
+from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaBroker
 from tests.services.postgres import GuardedPostgres
 from tests.services.processes import HOST, free_port

@@ -9,8 +9,8 @@ import pytest
 
 from tests.agent_process import Installation
 from tests.checker.unit import RESIDENTS, SCHEMA
-from tests.conftest import fresh_database
 from tests.reconcile.system import wait_state
+from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresAddress
 from tests.situations import (

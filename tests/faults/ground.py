@@ -16,8 +16,8 @@ from sqlalchemy import make_url
 
 from tests.agent_process import Installation, front_url
 from tests.checker.unit import JOURNALED, create_tables
-from tests.conftest import fresh_database
 from tests.faults.schedule import Schedule
+from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaBroker
 from tests.services.mariadb import MariaDbServer, connected
 from tests.services.postgres import GuardedPostgres, PostgresServer

@@ -8,7 +8,6 @@ import pytest
 from psycopg import sql
 
 from tests.checker.likeness import Condition, compared, condition, connected
-from tests.conftest import fresh_database
 from tests.faults import __main__ as faults
 from tests.faults.bugs import ROOT
 from tests.faults.worlds import lanes
@@ -19,6 +18,7 @@ from tests.faults.worlds.life import Told
 from tests.faults.worlds.planted import PLANTED, Planted
 from tests.faults.worlds.pooler import VERSION_3, startup
 from tests.faults.worlds.world import BENIGN, HOSTILE, Column, World, kept
+from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresAddress
 
 WORLDS = [World.of(seed) for seed in range(1, 1201)]

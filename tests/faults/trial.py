@@ -27,7 +27,6 @@ from tests.checker.sampler import Sampler
 from tests.checker.table import Front
 from tests.checker.unit import JOURNALED, create_tables
 from tests.checker.workload import Workload
-from tests.conftest import fresh_database
 from tests.faults.beginning import ask_all, fill, spoil
 from tests.faults.bugs import Bug
 from tests.faults.ground import PASSWORD, Ground, sections
@@ -36,6 +35,7 @@ from tests.faults.nemesis import ALONE, Broken, Nemesis, stop
 from tests.faults.schedule import PAGES, Schedule
 from tests.faults.service import ArmedAgent
 from tests.services.clock import Clock
+from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresAddress
 

@@ -18,9 +18,9 @@ from agent.resource import FrontColumn, Target
 from tests.checker.rows import front_rows
 from tests.checker.table import SharedTable
 from tests.checker.values import ValueType, form
-from tests.conftest import fresh_database
 from tests.front.conftest import IDENTITY, gone, progress, put
 from tests.front.types import dates, moments, special, times, zoned
+from tests.services.fixtures import fresh_database
 from tests.services.mariadb import MariaDbAddress
 from tests.services.postgres import PostgresAddress
 

@@ -32,9 +32,9 @@ from tests.checker.rows import column_types, front_rows, source_rows
 from tests.checker.table import Front as Place
 from tests.checker.table import SharedTable
 from tests.checker.values import ValueType, from_json
-from tests.conftest import fresh_database
 from tests.front.conftest import IDENTITY, progress, sqlalchemy_url
 from tests.front.types import KINDS, MADE
+from tests.services.fixtures import fresh_database
 from tests.services.mariadb import MariaDbAddress
 from tests.services.postgres import PostgresAddress
 from tests.source.conftest import PostgresBusiness

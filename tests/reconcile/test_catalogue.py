@@ -11,9 +11,9 @@ import pytest
 from tests.agent_process import Agent, Installation
 from tests.checker.front import at_front
 from tests.checker.unit import PARTITIONED, RESIDENTS, insert_resident
-from tests.conftest import fresh_database
 from tests.reconcile.system import Ground, equal, execute, operations, states, verified, wait_state
 from tests.reconcile.tables import INTEGERS, NUMERICS, PAIRS, TEXTS, UUIDS
+from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresAddress
 from tests.waiting import eventually

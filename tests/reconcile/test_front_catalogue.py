@@ -15,9 +15,9 @@ from sqlalchemy import make_url
 from tests.agent_process import Agent, Installation
 from tests.checker.front import at_front
 from tests.checker.table import in_mariadb
-from tests.conftest import fresh_database
 from tests.reconcile.system import Ground, equal, execute, report, wait_state
 from tests.reconcile.tables import INTEGERS, MIXED, NUMERICS, PAIRS, TEXTS, UUIDS
+from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress
 from tests.services.mariadb import MariaDbAddress
 from tests.services.mariadb import execute as grant

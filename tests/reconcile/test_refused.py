@@ -6,8 +6,8 @@ from typing import Any
 from tests.agent_process import Installation
 from tests.checker.front import at_front
 from tests.checker.unit import UnitTable
-from tests.conftest import fresh_database
 from tests.reconcile.system import Ground, counts, execute, operations, report, wait_state
+from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresAddress
 from tests.waiting import eventually
 

@@ -11,7 +11,6 @@ from psycopg import sql
 from tests.agent_process import Installation
 from tests.checker.front import at_front
 from tests.checker.unit import UnitTable
-from tests.conftest import fresh_database, slots_dropped
 from tests.reconcile.system import (
     Ground,
     counts,
@@ -25,6 +24,7 @@ from tests.reconcile.system import (
     wait_state,
 )
 from tests.reconcile.tables import INTEGERS, KEYED, MIXED, NUMERICS, TEXTS
+from tests.services.fixtures import fresh_database, slots_dropped
 from tests.services.postgres import PostgresAddress
 from tests.waiting import eventually
 

@@ -9,7 +9,6 @@ import pytest
 
 from tests.agent_process import Installation
 from tests.checker.front import at_front
-from tests.conftest import fresh_database
 from tests.reconcile.system import (
     Ground,
     ended,
@@ -21,6 +20,7 @@ from tests.reconcile.system import (
     wait_state,
 )
 from tests.reconcile.tables import INTEGERS, numbered
+from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresServer
 from tests.waiting import eventually, never

@@ -32,7 +32,7 @@ from agent.events.values import INT4, TEXT
 from agent.front.base import CommitMark, Stored
 from agent.front.memory import empty_store
 from agent.resource import SourceColumn, SourceTable
-from tests.conftest import fresh_database
+from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresServer, Version
 from tests.source.reading import Business
 from tests.waiting import eventually

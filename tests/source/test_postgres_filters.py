@@ -16,7 +16,7 @@ from agent.errors import ConfigInvalid, ReadRefused
 from agent.events.changes import Change, Row
 from agent.events.lines import row_of
 from agent.resource import Resource
-from tests.conftest import fresh_database
+from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresAddress
 from tests.source.conftest import PostgresBusiness
 from tests.source.reading import read_until, silent_never

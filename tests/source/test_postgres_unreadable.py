@@ -18,7 +18,7 @@ from agent.events.changes import lsn_number
 from agent.front.base import Request, Stored
 from agent.front.memory import Durable, MemoryFront, empty_store
 from agent.pipeline import Capture
-from tests.conftest import fresh_database
+from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresAddress
 from tests.source.conftest import PostgresBusiness
 

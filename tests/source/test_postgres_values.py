@@ -21,7 +21,7 @@ from agent.connectors.postgres.catalogue import tables
 from agent.connectors.postgres.session import connect
 from agent.events import values as v
 from agent.events.key_text import text_of
-from tests.conftest import fresh_database
+from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresAddress
 from tests.source.conftest import PostgresBusiness
 

@@ -13,7 +13,7 @@ from agent.connectors.postgres.partitions import FOLLOWS_SINCE
 from agent.connectors.postgres.session import connect
 from agent.events.changes import Change, Commit, Message, Row, Truncate
 from agent.events.lines import row_of
-from tests.conftest import fresh_database
+from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresAddress
 from tests.source.conftest import PostgresBusiness
 from tests.source.reading import Delivered, silent_never, transactions

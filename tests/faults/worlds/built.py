@@ -24,11 +24,11 @@ from tests.agent_process import Installation, front_url
 from tests.checker.front import at_front
 from tests.checker.likeness import Compared, Condition, compared, condition, connected
 from tests.checker.table import Front, SharedTable, in_mariadb
-from tests.conftest import slots_dropped
 from tests.faults.bugs import ROOT
 from tests.faults.worlds.content import Content, type_of
 from tests.faults.worlds.pooler import Pooler
 from tests.faults.worlds.world import Settings, World
+from tests.services.fixtures import slots_dropped
 from tests.services.kafka import KafkaAddress, KafkaBroker
 from tests.services.mariadb import MariaDbAddress, execute, mariadb
 from tests.services.postgres import PostgresServer, Version
