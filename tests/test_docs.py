@@ -20,7 +20,12 @@ from agent.verdict import EXIT_CODES
 ROOT = Path(__file__).parent.parent
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
 RUNBOOKS = (ROOT / "docs" / "OPERATIONS.md", ROOT / "docs" / "OPERATIONS.zh-CN.md")
-PAGES = (*READMES, *sorted((ROOT / "docs").rglob("*.md")))
+PAGES = (
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "tests" / "README.md",
+)
+TARGETS = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 _FENCED = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -180,10 +185,7 @@ def test_both_languages_mark_the_same_points() -> None:
 
 
 @pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
-def test_the_two_commands_are_targets_of_the_makefile(page: Path) -> None:
-    targets = set(
-        re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    )
+def test_the_two_commands_are_those_of_a_stranger(page: Path) -> None:
     named = [
         line.split()[1]
         for _, text in blocks(page)
@@ -191,7 +193,23 @@ def test_the_two_commands_are_targets_of_the_makefile(page: Path) -> None:
         if line.startswith("make ")
     ]
     assert named == ["demo", "test"]
-    assert set(named) <= targets
+
+
+def test_every_target_named_in_the_docs_is_in_the_makefile() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for named in re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE):
+            assert named in TARGETS, f"{page.name} names make {named}"
+
+
+def test_hooks_before_a_commit_are_those_of_make_lint() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = makefile.partition("\nlint:")[2].partition("\n\n")[0]
+    linted = re.findall(r"^\t\$\(VENV\)(/bin/.+)$", recipe, re.MULTILINE)
+
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    assert re.findall(r"^ +entry: \.venv(/bin/.+)$", hooks, re.MULTILINE) == linted
+    assert len(linted) == 4
 
 
 def links() -> Iterator[tuple[Path, str]]:
@@ -220,7 +238,8 @@ def test_code_and_errors_point_to_pages_that_exist() -> None:
 
 def test_modules_named_in_the_docs_exist() -> None:
     for page in PAGES:
-        for named in re.findall(r"`(agent/[a-z_/]+(?:\.py)?)`", page.read_text(encoding="utf-8")):
+        text = page.read_text(encoding="utf-8")
+        for named in re.findall(r"`((?:agent|tests)/[a-z_/]+(?:\.py)?)`", text):
             assert (ROOT / named).exists(), f"{page.name} names {named}"
 
 
