@@ -1,6 +1,5 @@
 """What holds for all tests: patience, the order of the files, and the fixtures of `tests/services/fixtures.py`."""
 
-import os
 import uuid
 
 import pytest
@@ -10,10 +9,7 @@ from tests import waiting
 # tests/unit.txt leaves these out: what it names needs no service, nor the packages that start or ask one
 pytest_plugins = ["tests.services.fixtures"]
 
-waiting.patience = 6.0
-os.environ[waiting.SETTING] = str(waiting.patience)
-# Brokers of tests live for minutes: compiling them for speed costs more than it saves, a third of all they take.
-os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+waiting.on_a_busy_machine()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests import waiting
 from tests.faults import catches, ledger
 from tests.faults.batch import batch
 from tests.faults.bugs import BUGS, ROOT, Bug, bug
@@ -36,6 +37,7 @@ SEARCHED = 50  # schedules within which a planted bug must be caught
 def main(arguments: list[str] | None = None) -> int:
     """Runs what was asked for; 0 only when every schedule was green and every planted bug caught."""
     given = parser().parse_args(arguments)
+    waiting.on_a_busy_machine()
     began = time.monotonic()
     named = [bug(name) for name in given.bug]
     variant = named[0] if named else None

@@ -17,6 +17,7 @@ from typing import NamedTuple, Self
 
 import psycopg
 
+from tests import waiting
 from tests.agent_process import Installation
 from tests.checker.journal import Intent
 from tests.checker.journal import Outcome as Ended
@@ -202,6 +203,7 @@ def main() -> int:
         "--record", action="store_true", help="put the result into docs/RELIABILITY.md"
     )
     given = parser.parse_args()
+    waiting.on_a_busy_machine()
     deeds = [deed for deed in (*DEEDS, *OF_A_FRONT[given.front]) if deed not in (*KILLS, *OTHERS)]
     chance = Random(f"soak {given.seed}")
     drawn = [
