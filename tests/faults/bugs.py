@@ -270,6 +270,31 @@ BUGS: tuple[Bug, ...] = (
         "model",
     ),
     Bug(
+        "mark_apart",
+        "the mark of a copy is moved in a transaction of its own, before the one that holds the page's rows",
+        (
+            Edit(
+                "reconcile.py",
+                """\
+        self._merge(run, window, page)
+        self._advance(run, page)
+""",
+                """\
+        if run.repair and run.copy.phase == PAGES and page.lines:
+            self._front.start_copy(run.resource.name, run.copy._replace(mark=run.resource.key_of(row_of(page.lines[-1]))))
+            self._front.begin()
+        self._merge(run, window, page)
+        self._advance(run, page)
+""",
+            ),
+            Edit(  # so that it is only the mark: what came before is committed
+                "pipeline.py",
+                "if rule.due(more_waits=True, now=now):",
+                "if rule.due(more_waits=self._reconciler.run is None, now=now):",
+            ),
+        ),
+    ),
+    Bug(
         "transaction_in_two",
         "rows are committed every twenty messages, be it within a source transaction; outbox and position come with the last of them",
         (
