@@ -227,19 +227,21 @@ ROWS = [
         {"check": Told(78, "and says nothing", "没有任何应答", code="KAFKA_NETWORK")},
     ),
     Situation(
-        "a clock that Kafka does not accept",
-        "CLOCK_WRONG",
-        topic_set(RESIDENTS.resource, "message.timestamp.before.max.ms", "0"),
-        {"status": Told(2, "refuses events for their time", "拒收事件")},
-        stage="publish",
-    ),
-    Situation(
         "a state topic that takes too little",
         "TOPIC_LIMIT",
         topic_set(f"sync-agent.{NAME}", "max.message.bytes", "600"),
         {"check": Told(78, f"Topic {NAME}.sync-agent.{NAME} takes messages", "只接受不超过 600")},
         stage="publish",
         ends=78,
+    ),
+    # The last one that starts the service, and not with 0: a broker refuses its own end of a transaction,
+    # too, where that is older, and then the next transaction of the agent waits for ever
+    Situation(
+        "a clock that Kafka does not accept",
+        "CLOCK_WRONG",
+        topic_set(RESIDENTS.resource, "message.timestamp.before.max.ms", "2"),
+        {"status": Told(2, "refuses events for their time", "拒收事件")},
+        stage="publish",
     ),
     # The last one: its topic is gone for good
     Situation(
