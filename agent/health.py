@@ -19,6 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from agent.errors import AlreadyRunning, ListenRefused
 from agent.messages import system_reason
 from agent.metrics import Failure, Metrics
+from agent.reach import place
 
 LONGEST_TURN = 15.0  # seconds without a turn of the supervisor's loop before it counts as dead
 _PATIENCE = 2.0  # seconds for another service to say whose it is
@@ -33,9 +34,8 @@ class HealthServer:
 
     def __init__(self, listen: str, agent: str, metrics: Metrics) -> None:
         self._agent, self._metrics = agent, metrics
-        host, _, port = listen.rpartition(":")
         try:
-            self._server = _Server((host.strip("[]"), int(port)), self._pages())
+            self._server = _Server(place(listen), self._pages())
         except (OSError, OverflowError) as error:
             if asked(listen, agent, _PATIENCE) is not None:
                 raise AlreadyRunning(agent=agent, address=listen) from None
@@ -164,8 +164,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 def asked(listen: str, agent: str, patience: float) -> dict[str, Any] | None:
     """What the running service of this agent answers to /-/ready; None when none answers within `patience` seconds (of each byte)."""
-    host, _, port = listen.rpartition(":")
-    connection = HTTPConnection(host.strip("[]"), int(port), timeout=patience)
+    host, port = place(listen)
+    connection = HTTPConnection(host, port, timeout=patience)
     try:
         connection.request("GET", "/-/ready")
         answer = json.loads(connection.getresponse().read())

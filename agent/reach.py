@@ -1,6 +1,7 @@
 """Tells why a server cannot be reached: nothing listens there, a firewall drops the packets, or there is no way to it."""
 
 import errno
+import socket
 
 from agent.messages import mark, phrase, system_reason
 
@@ -14,6 +15,21 @@ NO_WAY = mark(
     "This host knows no way to {host}: check address, routes and VPN: ip route get {host}"
 )
 OTHER = mark("See whether {host} can be reached from here: nc -vz {host} {port}")
+
+
+def place(server: str) -> tuple[str, int]:
+    """Takes an address such as `broker:9092` or `[::1]:9092` apart. Raises ValueError where the port is no number."""
+    host, _, port = server.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def refusal(host: str, port: int, seconds: float) -> OSError | None:
+    """Tries to connect: what stands against it, None where somebody listens."""
+    try:
+        socket.create_connection((host, port), timeout=seconds).close()
+    except OSError as error:
+        return error
+    return None
 
 
 def why(error: OSError) -> tuple[str, str]:

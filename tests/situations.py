@@ -75,6 +75,21 @@ class Answer(NamedTuple):
     text: str  # of both streams
 
 
+def changed(
+    place: Installation, stack: ExitStack, sections: Mapping[str, Mapping[str, object]]
+) -> None:
+    """Gives an installation other settings in whole sections, until the stack ends."""
+    before = place.sections
+    place.sections = {**before, **sections}
+    place.write_config()
+
+    def back() -> None:
+        place.sections = before
+        place.write_config()
+
+    stack.callback(back)
+
+
 def ask(config: Path, language: str, *arguments: str) -> Answer:
     """Gives a command in this process, as a user of that language does."""
     with mock.patch.dict(os.environ, SYNC_AGENT_LANG=language), StringIO() as said:

@@ -2,7 +2,7 @@
 
 import socket
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 
 import psycopg
@@ -20,7 +20,7 @@ from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresAddress
 from tests.services.processes import HOST, free_port
-from tests.situations import Situation, Told, assert_shown
+from tests.situations import Situation, Told, assert_shown, changed
 from tests.waiting import PATIENCE, eventually
 
 NAME = "advice"  # of the agent, its role and topics
@@ -51,21 +51,6 @@ def configured(section: str, **settings: object) -> Bring:
         changed(place, stack, {section: settings})
 
     return bring
-
-
-def changed(
-    place: Installation, stack: ExitStack, sections: Mapping[str, Mapping[str, object]]
-) -> None:
-    """Other settings, until the stack ends."""
-    before = place.sections
-    place.sections = {**before, **sections}
-    place.write_config()
-
-    def back() -> None:
-        place.sections = before
-        place.write_config()
-
-    stack.callback(back)
 
 
 def stored(column: str, value: object) -> Bring:

@@ -1,21 +1,19 @@
 """A standby takes over with the replication slot it was given beforehand (PostgreSQL 17 and later): one code, one way back, no row lost or told twice."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from io import StringIO
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from agent.cli import execute
 from tests.agent_process import Installation, written
 from tests.checker.front import at_front
 from tests.checker.replay import messages
 from tests.checker.unit import RESIDENTS, insert_resident
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresServer
+from tests.situations import ask
 from tests.waiting import eventually
 
 HALTED = 78
@@ -37,6 +35,15 @@ def pair(place: Installation, primary: PostgresServer) -> Iterator[PostgresServe
     primary.stop()
     with PostgresServer.standby_of(primary) as standby:
         yield standby
+
+
+def goes_on(place: Installation, number: int) -> None:
+    """The service takes up a further resident; no event is lost or told twice."""
+    with place.start() as agent:
+        agent.wait_ready()
+        assert place.verdict(position=insert(place.source, number)).equal
+        agent.stop()
+    assert events(place) == number
 
 
 def given(standby: PostgresServer, place: Installation) -> bool:
@@ -62,10 +69,9 @@ def promoted(place: Installation, primary: PostgresServer, standby: PostgresServ
 
 
 def test_a_standby_takes_over_with_the_slot(
-    kafka: KafkaAddress, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
 ) -> None:
     """`check`, `init` and `rebind` say the same; `rebind` goes on without a copy where the history proves it, and with one where it does not."""
-    monkeypatch.setenv("SYNC_AGENT_LANG", "en")
     with PostgresServer.start(17) as primary:
         place = Installation(
             tmp_path / "here", primary.dsn(), kafka.bootstrap, topic_prefix, tables=[RESIDENTS]
@@ -78,30 +84,22 @@ def test_a_standby_takes_over_with_the_slot(
                 agent.stop()
             promoted(place, primary, standby)
             for command in ("check", "init --apply", "rebind --after-upgrade"):
-                told = ask(place, *command.split())
-                assert told[0] == HALTED and f"{CODE}: " in told[1], (command, told)
-            assert "no table is read again" in ask(place, "rebind", "--after-failover")[1]
-            with place.start() as agent:
-                agent.wait_ready()
-                assert place.verdict(position=insert(place.source, 2)).equal
-                agent.stop()
-            assert events(place) == 2
+                told = ask(place.config, "en", *command.split())
+                assert told.exit_code == HALTED and f"{CODE}: " in told.text, (command, told)
+            assert (
+                "no table is read again"
+                in ask(place.config, "en", "rebind", "--after-failover").text
+            )
+            goes_on(place, 2)
 
             # More was applied than the promoted server has
             front = place.places.front
             at_front(front, "UPDATE sync_agent_state SET timeline = 1, position = 'F/0'")
-            assert "reads every table again" in ask(place, "rebind", "--after-failover")[1]
-            with place.start() as agent:
-                agent.wait_ready()
-                assert place.verdict(position=insert(place.source, 3)).equal
-                agent.stop()
-            assert events(place) == 3
-
-
-def ask(place: Installation, *arguments: str) -> tuple[int, str]:
-    """Gives a command in this process: its exit code, and what it said."""
-    with StringIO() as said, redirect_stdout(said), redirect_stderr(said):
-        return execute(["-c", str(place.config), *arguments]), said.getvalue()
+            assert (
+                "reads every table again"
+                in ask(place.config, "en", "rebind", "--after-failover").text
+            )
+            goes_on(place, 3)
 
 
 def events(place: Installation) -> int:

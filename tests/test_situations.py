@@ -3,7 +3,7 @@
 import resource
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaBroker
 from tests.services.postgres import GuardedPostgres
 from tests.services.processes import HOST, free_port
-from tests.situations import Situation, Told, assert_shown
+from tests.situations import Situation, Told, assert_shown, changed
 
 NAME, IN_POSTGRES = "stages", "stagespg"  # of the agents, their roles and topics
 ROOM = 4 << 20  # bytes to which a file of the agent may grow while its disk is "full"
@@ -188,20 +188,7 @@ def insert(place: Installation, number: int, name: str = "张三") -> None:
 
 def kafka_away(place: Installation, stack: ExitStack) -> None:
     """Nothing listens where the configuration has it."""
-    configured(place, stack, {"bootstrap_servers": [f"{HOST}:{free_port()}"]})
-
-
-def configured(place: Installation, stack: ExitStack, kafka: Mapping[str, object]) -> None:
-    """Other settings of Kafka."""
-    before = place.sections
-    place.sections = {**before, "kafka": kafka}
-    place.write_config()
-
-    def back() -> None:
-        place.sections = before
-        place.write_config()
-
-    stack.callback(back)
+    changed(place, stack, {"kafka": {"bootstrap_servers": [f"{HOST}:{free_port()}"]}})
 
 
 def slot_dropped(place: Installation, stack: ExitStack) -> None:
@@ -338,7 +325,7 @@ def test_a_wrong_password_at_kafka(
                 "password": {"file": str(file)},
             },
         }
-        configured(place, stack, settings)
+        changed(place, stack, {"kafka": settings})
 
     situation = Situation(
         "wrong password at Kafka",

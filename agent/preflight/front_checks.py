@@ -2,7 +2,6 @@
 
 import shlex
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,7 @@ from agent.front.store import SqlFront
 from agent.messages import mark, translate
 from agent.preflight.findings import Finding, error, failed, ok, warning
 from agent.preflight.left_behind import left_behind
-from agent.reach import why
+from agent.reach import refusal, why
 from agent.resource import Resource, Target
 
 _LITTLE, _LEAST = 5 << 30, 512 << 20  # bytes free: a word of warning, an error
@@ -158,11 +157,8 @@ def _way(settings: Settings) -> str:
     if not url.host or url.host.startswith("/"):
         return ""
     port = url.port or {"mariadb": 3306, "mysql": 3306}.get(url.get_backend_name(), 5432)
-    try:
-        socket.create_connection((url.host, port), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        return translate(why(error)[1], host=url.host, port=port)
-    return ""
+    error = refusal(url.host, port, _CONNECT_SECONDS)
+    return "" if error is None else translate(why(error)[1], host=url.host, port=port)
 
 
 def hazards(front: SqlFront, target: Target) -> list[Finding]:

@@ -1,6 +1,5 @@
 """Tells what `init --apply` would do and what the owners of the databases and of Kafka can do for it; changes nothing."""
 
-import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from agent.preflight.front_checks import file_of, standing
 from agent.preflight.judgement import Judgement
 from agent.preflight.source_init import check_replication, connected
 from agent.publish.topics import describe, wanted
+from agent.reach import place, refusal
 
 Tell = Callable[[str], None]
 _CONNECT_SECONDS, _KAFKA_SECONDS = 2.0, 10.0  # to reach a broker, and to be told the topics
@@ -186,16 +186,14 @@ def _own_there(settings: Settings, front: SqlFront, tell: Tell) -> list[str] | N
 
 
 def _reach(servers: Sequence[str]) -> None:
-    """Connects to the first server that answers. Raises OSError where none does, at once: a client would go on trying."""
+    """Connects to the first server that listens. Raises OSError where none does, at once: a client would go on trying."""
+    error: OSError | None = None
     for server in servers:
-        host, _, port = server.rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
-        except OSError:
-            if server == servers[-1]:
-                raise
-        else:
+        error = refusal(*place(server), _CONNECT_SECONDS)
+        if error is None:
             return
+    if error is not None:
+        raise error
 
 
 def _kafka(settings: Settings, tell: Tell) -> None:

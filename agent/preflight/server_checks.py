@@ -125,8 +125,7 @@ def no_slot(server: Any) -> Finding:
     message = mark("No replication slot is left: all {count} of max_replication_slots are in use")
     seen = mark("-- these are in use; one that nobody needs any more can be dropped:")
     used = "SELECT slot_name, database, active, wal_status FROM pg_replication_slots;"
-    more = _changed("max_replication_slots", server.slots + _MORE)
-    fix = f"{translate(seen)}\n{used}\n{translate(_ELSE)}\n{more}"
+    fix = _seen_or_raised(seen, used, "max_replication_slots", server.slots)
     return error("SLOTS_LEFT", message, fix, count=server.slots)
 
 
@@ -135,9 +134,14 @@ def no_sender(server: Any) -> Finding:
     message = mark("No WAL sender is left: all {count} of max_wal_senders are in use")
     seen = mark("-- these are in use:")
     used = "SELECT pid, usename, application_name, client_addr, state FROM pg_stat_replication;"
-    more = _changed("max_wal_senders", server.senders + _MORE)
-    fix = f"{translate(seen)}\n{used}\n{translate(_ELSE)}\n{more}"
+    fix = _seen_or_raised(seen, used, "max_wal_senders", server.senders)
     return error("SENDERS_LEFT", message, fix, count=server.senders)
+
+
+def _seen_or_raised(seen: str, used: str, limit: str, count: int) -> str:
+    """The query that shows who uses what is limited, and else the statement that raises the limit."""
+    raised = _changed(limit, count + _MORE)
+    return f"{translate(seen)}\n{used}\n{translate(_ELSE)}\n{raised}"
 
 
 def no_replication(said: str, server: Any) -> Finding:

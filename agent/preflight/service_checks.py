@@ -7,6 +7,7 @@ from agent.config import Settings
 from agent.health import asked
 from agent.messages import mark, system_reason, translate
 from agent.preflight.findings import Finding, error, ok, warning
+from agent.reach import place
 
 _SECONDS = 2.0
 
@@ -14,14 +15,13 @@ _SECONDS = 2.0
 def check_service(settings: Settings) -> list[Finding]:
     """The listen address."""
     listen = settings.service.listen
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
+    host, port = place(listen)
     findings = [] if _is_local(host) else [_open(listen)]
     try:
-        family = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0][0]
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, int(port)))
+            probe.bind((host, port))
     except (OSError, OverflowError) as cause:
         if asked(listen, settings.agent, _SECONDS) is not None:
             return [

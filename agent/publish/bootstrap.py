@@ -10,6 +10,7 @@ import time
 from typing import NamedTuple
 
 from agent.config.settings import KafkaSettings
+from agent.reach import place
 
 SECONDS = 3.0  # for a server to answer
 _REST = 0.1  # seconds the others get when the first has answered
@@ -64,12 +65,12 @@ def ask(settings: KafkaSettings) -> Asked:
 
 def speaks(server: str, settings: KafkaSettings) -> bool | None:
     """Whether a server speaks Kafka's protocol; None where it says nothing at all."""
-    host, _, port = server.rpartition(":")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS) as line:
+        host, port = place(server)
+        with socket.create_connection((host, port), timeout=SECONDS) as line:
             if settings.tls is None:
                 return _answers(line)
-            with _context(settings).wrap_socket(line, server_hostname=host.strip("[]")) as secure:
+            with _context(settings).wrap_socket(line, server_hostname=host) as secure:
                 return _answers(secure)
     except TimeoutError:
         return None

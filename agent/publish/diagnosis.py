@@ -15,7 +15,7 @@ from agent.messages import mark, translate
 from agent.publish.bootstrap import speaks
 from agent.publish.connection import client_settings, closing_client, our_error, trust
 from agent.publish.waiting import bounded
-from agent.reach import why
+from agent.reach import place, why
 from agent.tls import Fault, Trust, refusal
 
 CONNECT_SECONDS = 2.0
@@ -46,10 +46,9 @@ def diagnose(settings: Settings, agent: str = "") -> list[Finding]:
 
 
 def _server(server: str, settings: Settings) -> list[Finding]:
-    host, _, port = server.rpartition(":")
-    host = host.strip("[]")
+    host, port = place(server)
     try:
-        places = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
         return [
             _bad(
@@ -63,7 +62,7 @@ def _server(server: str, settings: Settings) -> list[Finding]:
         _good("resolve", mark("{host} is {address}"), host=host, address=str(places[0][4][0]))
     ]
     try:
-        connection = socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS)
+        connection = socket.create_connection((host, port), timeout=CONNECT_SECONDS)
     except OSError as error:
         reason, fix = why(error)
         return [

@@ -19,6 +19,7 @@ from agent.publish.bootstrap import answering
 from agent.publish.connection import addresses, check_files, hear, new_attempt, our_error, trust
 from agent.publish.kafka_python import BATCH_BYTES, LINGER_MS, RECORD_BYTES, KafkaPython
 from agent.publish.waiting import PAUSE, Expired
+from agent.reach import place
 from agent.tls import SECONDS, asked
 
 _MISTAKES = (KafkaError._INVALID_ARG, KafkaError._NOT_IMPLEMENTED, KafkaError._UNSUPPORTED_FEATURE)  # noqa: SLF001 - the package's names of local errors
@@ -216,10 +217,9 @@ class LibrdkafkaProducer:
     def _certificate(self) -> str:
         """What is wrong with a broker's certificate: librdkafka has one text for everything."""
         for server in self._settings.bootstrap_servers:
-            host, _, port = server.rpartition(":")
             seconds = min(SECONDS, (self._opens_until - time.monotonic()) / 2)
             if seconds > 0 and (
-                found := asked(host.strip("[]"), int(port), trust(self._settings), seconds=seconds)
+                found := asked(*place(server), trust(self._settings), seconds=seconds)
             ):
                 return f"{_UNVERIFIED}: {found.reason}"
         return f"{_UNVERIFIED}: of a broker that is not among bootstrap_servers"
