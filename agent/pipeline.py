@@ -220,6 +220,7 @@ class Capture:
             resources,
             stored.xids,
             self._tables.unsettled,
+            self._tables.changed,
         )
         self._verify_rewritten()
         self._copying = set(self._applier.copies)

@@ -11,7 +11,7 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, cast
@@ -76,6 +76,7 @@ class Run:
     shown: list[dict[str, str]] = field(default_factory=list)
     counted: tuple[int, int] | None = None  # rows to share at the source, rows in the front end
     tolerance: int = 0  # by how many rows the two may differ: those that the front end refuses
+    repeated: bool = False  # every row is compared a second time, see Reconciler._repeat
 
     @property
     def again(self) -> bool:
@@ -169,10 +170,13 @@ class Reconciler:
         resources: Sequence[Resource],
         unseen: Collection[int],
         unsettled: Collection[str] = (),
+        changed: Callable[[str], bool] = lambda name: False,
     ) -> None:
+        """`changed` looks at the source's catalogue: whether a table has changed since the reconciler was made."""
         self._settings, self._source, self._front, self._applier = settings, source, front, applier
         self._resources = {resource.name: resource for resource in resources}
         self._unsettled = unsettled  # tables that are not copied yet
+        self._changed = changed
         # Source transactions applied, which a new snapshot may not see yet
         self._unseen = set(unseen)
         self._verifies: list[Run] = []
@@ -291,7 +295,10 @@ class Reconciler:
         failpoints.hit("before_page_merge")
         began = time.monotonic()
         self._merge(run, window, page)
-        self._advance(run, page)
+        if run.repair and run.miscounted:
+            self._repeat(run)
+        else:
+            self._advance(run, page)
         failpoints.hit("after_page_merge")
         self._merged_at = time.monotonic()
         run.limit = _paced(run.limit, page, self._merged_at - began)
@@ -396,15 +403,37 @@ class Reconciler:
         return plain and self._front.same_order(resource.target)
 
     def _compare_counts(self, run: Run, window: Count, page: Page) -> None:
-        """Raises RowsMiscounted where a repair did not make the numbers of rows equal; of a verify it is reported."""
+        """Raises RowsMiscounted where a repair did not make the numbers of rows equal; of a verify it is reported.
+
+        A repair goes on where the source's catalogue says that the table was changed meanwhile, see `_repeat`.
+        """
         assert page.total is not None, "rows were to be counted"
         run.counted = page.total, window.expected(page.snapshot)
         # Rows refused before the window opened, and rows refused by now: either may be missing.
         run.tolerance += len(self._applier.refused(run.resource.name))
         source, front = run.counted
         log.info("rows_counted resource=%s source=%d front=%d", run.resource.name, source, front)
-        if run.repair and run.miscounted:
+        if run.repair and run.miscounted and (run.repeated or not self._changed(run.resource.name)):
             raise RowsMiscounted(resource=run.resource.name, source=source, front=front)
+
+    def _repeat(self, run: Run) -> None:
+        """Compares every row a second time, since the table was changed after its pages were read.
+
+        A TRUNCATE of one partition, for one, is not in the stream: only the catalogue shows it.
+        """
+        assert run.counted is not None, "rows were counted"
+        log.warning("rows_compared_again resource=%s", run.resource.name)
+        run.copy = run.copy._replace(
+            phase=PAGES,
+            mark=None,
+            rows=0,
+            looked_up=0,
+            republish=False,  # every row was told again in the first round
+            horizon=self._source.horizon(),
+            front_rows=max(run.copy.front_rows, run.counted[1]),
+        )
+        run.repeated, run.counted, run.tolerance, run.equal = True, None, 0, 0
+        self._applier.move(run.resource.name, run.copy)
 
     def _guard(self, run: Run) -> None:
         """Raises TooManyDeletes before a wrong source or filter empties the front end."""

@@ -45,8 +45,10 @@ class Tables:
                 front.start_copy(name, Copy())
         self._filtered = {resource.name for resource in self.resources if resource.filtered}
         self._now = self._fingerprints()
+        self._opened = dict(self._now)
         self.rewritten: dict[str, dict[str, str]] = {}  # by resource: nobody knows why
         self.stored = self._compared(stored)  # with what is copied anew
+        self._doubtful = set(self.rewritten)  # rewritten since, or shortly before, all was opened
 
     def _compiled(
         self,
@@ -174,6 +176,13 @@ class Tables:
                 return True
         return False
 
+    def changed(self, name: str) -> bool:
+        """Looks at the catalogue of the source: whether rows of a table may have changed in silence since all was opened."""
+        before, now = self._opened[name], self._fingerprints().get(name)
+        if now is None or name in self._doubtful:
+            return True
+        return (now.storage, now.leaves) != (before.storage, before.leaves)
+
     def moved(self) -> bool:
         """Looks at the catalogue again: whether the tables must be opened anew. What was only rewritten is in `rewritten`."""
         before, self._now = self._now, self._fingerprints()
@@ -192,6 +201,8 @@ class Tables:
             outdated = outdated or ("storage" in parts and name in self._filtered)
             if "storage" in parts:
                 self.rewritten[name] = self._parts(name, now)
-            elif parts == {"others"}:
+                self._doubtful.add(name)
+            elif parts == {"others"} and name not in self._doubtful:
+                # Of a rewritten table, the verify keeps the fingerprint when it has ended
                 self._front.keep_fingerprint(name, self._parts(name, now))
         return outdated

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import psycopg
 import pytest
 
+from agent import failpoints
 from tests.agent_process import Agent, Installation
 from tests.checker.front import at_front
 from tests.checker.unit import PARTITIONED, RESIDENTS, insert_resident
@@ -197,6 +198,32 @@ def make_publication_again(place: Installation) -> None:
         place.source,
         f'CREATE PUBLICATION "{place.slot}" FOR TABLE {tables} WITH (publish_via_partition_root = true)',
     )
+
+
+def test_a_partition_emptied_before_the_count(
+    postgres18: PostgresAddress,
+    kafka: KafkaAddress,
+    topic_prefix: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The copy has its rows already, the stream tells nothing: every row is compared again before the table is live."""
+    monkeypatch.setenv(failpoints.SETTING, "before_page_snapshot:2:stall=4")
+    with fresh_database(postgres18) as source:
+        place = Ground(tmp_path / "agent", source, None, kafka.bootstrap, topic_prefix).installed(
+            [PARTITIONED], 300, reconcile={"max_delete_share": 1.0}
+        )
+        with place.start() as agent:
+            eventually(
+                lambda: at_front(place.places.front, 'SELECT count(*) FROM "户籍"') == [(300,)],
+                SOON,
+                "the rows are copied",
+            )
+            execute(source, 'TRUNCATE "业务"."户籍_1"')
+            assert states(place)["households"] == "copying", "the count came first"
+            wait_state(place, agent, "live")
+            equal(place)
+            assert "rows_compared_again resource=households" in agent.log
 
 
 @pytest.mark.usefixtures("looks_often")
