@@ -1,6 +1,6 @@
 """Lets `python -m agent` be `sync-agent`."""
 
-from agent.cli import main
+from agent.cli.commands import main
 
 if __name__ == "__main__":
     main()

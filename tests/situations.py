@@ -25,7 +25,7 @@ from unittest import mock
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from agent.cli import execute
+from agent.cli.commands import execute
 from tests.agent_process import SLOW_START, Agent, Installation, Stage
 from tests.services.processes import HOST
 from tests.waiting import eventually

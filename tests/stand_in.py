@@ -10,12 +10,12 @@ from pathlib import Path
 
 from prometheus_client import generate_latest
 
-from agent.control import Control
 from agent.errors import SlotMissing
-from agent.last_end import LastEnd
-from agent.metrics import Metrics
-from agent.restarts import Restarts
-from agent.supervisor import Supervisor
+from agent.service.control import Control
+from agent.service.last_end import LastEnd
+from agent.service.metrics import Metrics
+from agent.service.restarts import Restarts
+from agent.service.supervisor import Supervisor
 
 
 def supervisor(folder: Path, capture: str, publish: str, silence: str, grace: str) -> int:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import __version__, bundled
-from agent.cli import execute
+from agent import __version__
+from agent.cli import bundled
+from agent.cli.commands import execute
 from tests.supply.constraints import CONSTRAINTS, constraints
 from tests.supply.lock import pins, shipped
 

@@ -16,16 +16,17 @@ from rich.console import Console
 from sqlalchemy import create_engine, insert
 from sqlalchemy.engine import make_url
 
-from agent import __version__, app, comparison, status, verdict
-from agent.cli import execute
+from agent import __version__
+from agent.cli import app, comparison, status, verdict
+from agent.cli.commands import execute
+from agent.cli.requests import Answer
 from agent.config import Settings, load
 from agent.errors import AnotherAgent, LoginRefused, NotInitialised, SlotAdvanced
 from agent.front.schema import AgentTables
-from agent.health import HealthServer
-from agent.last_end import LastEnd
 from agent.messages import phrase
-from agent.metrics import CONNECTED, PEERS, Metrics
-from agent.requests import Answer
+from agent.service.health import HealthServer
+from agent.service.last_end import LastEnd
+from agent.service.metrics import CONNECTED, PEERS, Metrics
 from tests.services.processes import free_port
 from tests.test_config import SMALL
 
@@ -286,9 +287,9 @@ def test_children_get_a_control_and_give_it_back(
     """`capture` and `publish` run under the control they inherit, with the service's nonce, and close it."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     calls: list[tuple[str, str]] = []
-    monkeypatch.setattr("agent.control.die_with_parent", lambda: None)
+    monkeypatch.setattr("agent.service.control.die_with_parent", lambda: None)
     monkeypatch.setattr(
-        "agent.pipeline.capture",
+        "agent.capture.loop.capture",
         lambda _settings, control: calls.append((control.stage, control.nonce)),
     )
     monkeypatch.setattr(

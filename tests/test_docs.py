@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli import commands
+from agent.cli.commands import commands
+from agent.cli.verdict import EXIT_CODES
 from agent.config import load
 from agent.config.settings import Settings
 from agent.errors import AgentError
 from agent.front.schema import AgentTables
-from agent.metrics import Metrics
 from agent.preflight import statements
 from agent.publish.topics import STATE_SETTINGS
-from agent.verdict import EXIT_CODES
+from agent.service.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
@@ -245,8 +245,8 @@ def test_modules_named_in_the_docs_exist() -> None:
 
 @pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.name)
 def test_what_monitors_are_told_is_explained(page: Path) -> None:
-    """Exit code, level and codes of `status`, as `agent.verdict` has them."""
-    source = (ROOT / "agent" / "verdict.py").read_text(encoding="utf-8")
+    """Exit code, level and codes of `status`, as `agent.cli.verdict` has them."""
+    source = (ROOT / "agent" / "cli" / "verdict.py").read_text(encoding="utf-8")
     codes = set(re.findall(r'Problem\(\s*"([A-Z_]+)"', source))
     rows = re.findall(
         r"^\| (\d) \|([^|]*)\|([^|]*)\|$", page.read_text(encoding="utf-8"), re.MULTILINE

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from agent.health import asked
+from agent.service.health import asked
 from tests.agent_process import Agent, Installation
 from tests.checker.front import at_front
 from tests.checker.inputs import CANARY, name

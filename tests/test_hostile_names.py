@@ -14,14 +14,14 @@ from agent.connectors.base import Ask
 from agent.connectors.postgres import catalogue, pages
 from agent.copy_out import copy_out
 from agent.errors import FrontTableWrong
-from agent.events.values import INT8
 from agent.front.base import Written
-from agent.front.mariadb import MariaDbFront
-from agent.front.postgres import PostgresFront
-from agent.front.sqlite import SqliteFront
+from agent.front.mariadb.front import MariaDbFront
+from agent.front.postgres.front import PostgresFront
+from agent.front.sqlite.front import SqliteFront
 from agent.front.store import SqlFront
 from agent.preflight import statements
 from agent.resource import FrontColumn, Target
+from agent.values.forms import INT8
 from tests.front.conftest import IDENTITY, sqlalchemy_url
 from tests.hostile import names
 

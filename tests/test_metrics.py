@@ -12,10 +12,10 @@ from datetime import datetime
 import pytest
 from prometheus_client import generate_latest
 
-from agent import metrics as names
 from agent.errors import AlreadyRunning, ListenRefused
-from agent.health import HealthServer
-from agent.metrics import Metrics
+from agent.service import metrics as names
+from agent.service.health import HealthServer
+from agent.service.metrics import Metrics
 
 
 @pytest.fixture

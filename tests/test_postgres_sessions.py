@@ -15,10 +15,10 @@ from sqlalchemy import URL, text
 
 from agent.connectors.postgres.session import connect, session
 from agent.errors import FrontUnfit, SourceUnfit
-from agent.events.values import SESSION
-from agent.front.postgres import postgres_engine
-from agent.front.sqlite import sqlite_engine
+from agent.front.postgres.front import postgres_engine
+from agent.front.sqlite.front import sqlite_engine
 from agent.preflight.checks import check
+from agent.values.forms import SESSION
 from tests.preflight.conftest import NOWHERE, PERSON, TABLE, Unit
 from tests.services.fixtures import fresh_database
 from tests.services.pooler import Pooler

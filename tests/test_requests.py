@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, func, select
 
-from agent import requests
-from agent.cli import execute
+from agent.cli import requests
+from agent.cli.commands import execute
+from agent.cli.requests import Answer
 from agent.config import Settings, load
 from agent.errors import ServiceAway
 from agent.front.base import Request
 from agent.front.opening import open_front
 from agent.front.schema import AgentTables
 from agent.publish.topic_keys import Collected
-from agent.requests import Answer
 from tests.test_config import SMALL
 
 IDENTITY: dict[str, object] = {

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.control import CONTROL_FD, NONCE, WAKE_FD, Control
 from agent.errors import KafkaUnreachable, LoginRefused, SlotMissing
-from agent.last_end import LastEnd
 from agent.messages import phrase
-from agent.restarts import End, Kill, Restarts, Start
+from agent.service.control import CONTROL_FD, NONCE, WAKE_FD, Control
+from agent.service.last_end import LastEnd
+from agent.service.restarts import End, Kill, Restarts, Start
 from tests.waiting import PATIENCE, eventually
 
 ROOT = Path(__file__).parent.parent
@@ -392,7 +392,7 @@ def test_supervisor_that_does_not_read_blocks_nobody_and_misses_nothing(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The socket fills up; when it is read again every count arrives, also of the beat that was cut in two."""
-    monkeypatch.setattr("agent.control._BEAT_SECONDS", 0.0)
+    monkeypatch.setattr("agent.service.control._BEAT_SECONDS", 0.0)
     counter = ("agent_events_total", "captured", "person", "c")
     for _ in range(20):
         line.control.beat({f"agent_{number}": 0 for number in range(20_000)}, {counter: 1})

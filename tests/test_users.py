@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as 
 AS_ROOT = """
 import contextlib, io, json, sys
 from agent import files
-from agent.cli import execute
+from agent.cli.commands import execute
 warm, *commands = json.loads(sys.argv[1])
 with contextlib.redirect_stdout(io.StringIO()):
     execute(warm)

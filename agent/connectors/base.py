@@ -4,9 +4,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from agent.config import ResourceSettings
-from agent.events.changes import Message, Snapshot
-from agent.front.base import Stored
-from agent.resource import Criterion, Key, SourceColumn, SourceTable
+from agent.connectors.changes import Message, Snapshot
+from agent.connectors.resume import Resume
+from agent.connectors.table import Criterion, SourceColumn, SourceTable
+from agent.values.rows import Key
 
 
 class Ask(NamedTuple):
@@ -72,7 +73,7 @@ class Source(Protocol):
     Raises SourceUnreachable, SourceUnfit, LoginRefused, SlotBusy, StreamUnreadable (retry) and the halts of checks A and B.
     """
 
-    def open(self, stored: Stored, front_silent_since: Callable[[], float | None]) -> None:
+    def open(self, resume: Resume, front_silent_since: Callable[[], float | None]) -> None:
         """Connects, makes the checks A and B and starts the stream after the stored position.
 
         `front_silent_since` tells (from any thread) since when, in time.monotonic(), the front end has left a question open, None

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from agent.config import ResourceSettings
 from agent.config.settings import Condition
 from agent.connectors.base import Ask, Fingerprint, Page
-from agent.errors import SourceUnreachable
-from agent.events.changes import (
+from agent.connectors.changes import (
     Begin,
     Commit,
     Heartbeat,
@@ -15,9 +14,11 @@ from agent.events.changes import (
     Snapshot,
     lsn_number,
 )
-from agent.events.lines import line_of
-from agent.front.base import Stored
-from agent.resource import Criterion, Key, SourceTable, passing
+from agent.connectors.resume import Resume
+from agent.connectors.table import Criterion, SourceTable, passing
+from agent.errors import SourceUnreachable
+from agent.values.lines import line_of
+from agent.values.rows import Key
 
 
 class MemorySource:
@@ -35,9 +36,9 @@ class MemorySource:
         self._tables = tables
         self._next = -1  # index into the log; -1: closed
 
-    def open(self, stored: Stored, front_silent_since: Callable[[], float | None]) -> None:
+    def open(self, resume: Resume, front_silent_since: Callable[[], float | None]) -> None:
         """See Source.open."""
-        position = lsn_number(stored.position)
+        position = lsn_number(resume.position)
         self.acknowledged = max(self.acknowledged, position)
         self._next = next(
             (i for i, messages in enumerate(self.log) if _end(messages) > position), len(self.log)

@@ -3,18 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from agent.connectors.changes import Snapshot
+from agent.connectors.resume import CommitMark, Resume
 from agent.errors import Suspend
-from agent.events.changes import Snapshot
-from agent.front.outbox import Batch
-from agent.resource import FrontRow, Key, Target
+from agent.resource import FrontRow, Target
+from agent.values.rows import Key
 
-
-class CommitMark(NamedTuple):
-    """A source commit as it can be recognised when the source sends it again. `position` is '' before the first."""
-
-    position: str
-    xid: int
-    time_us: int
+PUBLICATION = "source.publication"  # the key of `Stored.settings` that names it
 
 
 class ResourceState(NamedTuple):
@@ -117,6 +112,30 @@ class Stored(NamedTuple):
     ] = {}  # by resource: the source's catalogue, part by part
     settings: Mapping[str, str] = {}  # as `init` found them (front.belonging)
     xids: Collection[int] = ()  # applied lately: a new snapshot of the source may not see them yet
+
+    @property
+    def resume(self) -> Resume:
+        """What the source is handed back when it is opened."""
+        identity = {
+            "system_id": self.system_id,
+            "timeline": self.timeline,
+            "slot": self.slot,
+            "publication": self.settings.get(PUBLICATION, ""),
+        }
+        suspended = [name for name, now in self.resources.items() if now.state == "suspended"]
+        return Resume(self.position, self.commit, identity, self.fingerprints, suspended)
+
+
+PART = 1 << 20  # bytes of one stored part of a batch
+
+
+class Batch(NamedTuple):
+    """A batch of the outbox as it is stored. `last_number` is `first_number - 1` when it holds no event."""
+
+    batch: int
+    first_number: int
+    last_number: int
+    payload: bytes  # the frames, see agent.outbox.frames
 
 
 class Progress(NamedTuple):

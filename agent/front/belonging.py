@@ -6,10 +6,11 @@ from sqlalchemy import Connection, inspect, select
 
 from agent.config import Settings
 from agent.errors import FrontReplaced
+from agent.front.base import PUBLICATION
 from agent.front.schema import AgentTables
 from agent.messages import mark, phrase
 
-PREFIX, PUBLICATION = "kafka.prefix", "source.publication"
+PREFIX = "kafka.prefix"
 
 
 def noted(settings: Settings) -> dict[str, str]:
@@ -77,22 +78,3 @@ def _prefix(settings: Settings, topics: Mapping[str, str]) -> str:
         if resource.topic is None and topic.endswith(f".{resource.name}"):
             return topic.removesuffix(f".{resource.name}")
     return ""
-
-
-def other_publication(settings: Settings, noted: Mapping[str, str]) -> FrontReplaced | None:
-    """Makes the error for a publication that does not exist, where `init` made one of another name.
-
-    One that exists may have been renamed on purpose, and is judged by what it carries.
-    """
-    before = noted.get(PUBLICATION, settings.publication)
-    if before == settings.publication:
-        return None
-    return FrontReplaced(
-        reason=phrase(
-            mark(
-                "init made publication {before}; {now}, which the configuration names, does not exist"
-            ),
-            before=before,
-            now=settings.publication,
-        )
-    )

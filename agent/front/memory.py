@@ -6,12 +6,12 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from agent.connectors.changes import Snapshot
+from agent.connectors.resume import CommitMark
 from agent.errors import AnotherAgent, FrontTableWrong, FrontUnreachable, RowRefused, Suspend
-from agent.events.changes import Snapshot
-from agent.events.lines import line_of
 from agent.front.apart import taken_apart
 from agent.front.base import (
-    CommitMark,
+    Batch,
     Copy,
     Progress,
     Refused,
@@ -20,8 +20,9 @@ from agent.front.base import (
     Stored,
     Written,
 )
-from agent.front.outbox import Batch
-from agent.resource import FrontRow, Key, Target
+from agent.resource import FrontRow, Target
+from agent.values.lines import line_of
+from agent.values.rows import Key
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Opens the configured front end for its writer or for a reader; only the module of its database is loaded."""
+"""Opens the configured front end for its writer, or connections for a reader; only the module of its database is loaded."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,6 @@ from sqlalchemy.engine import make_url
 from agent.config import Settings
 from agent.errors import FrontDamaged, FrontUnreachable, NotInitialised
 from agent.files import is_there, refused
-from agent.front.reader import Reader
 from agent.front.store import SqlFront
 from agent.messages import phrase, system_reason
 
@@ -43,33 +42,28 @@ def front_of(settings: Settings) -> SqlFront:
     wait = settings.front.lock_wait_seconds
     match make_url(settings.front_url).get_backend_name():
         case "sqlite":
-            from agent.front.sqlite import SqliteFront
+            from agent.front.sqlite.front import SqliteFront
 
             return SqliteFront(settings.front_url, wait, settings.agent)
         case "postgresql":
-            from agent.front.postgres import PostgresFront
+            from agent.front.postgres.front import PostgresFront
 
             return PostgresFront(settings.front_url, _password(settings), wait, settings.agent)
         case _:
-            from agent.front.mariadb import MariaDbFront
+            from agent.front.mariadb.front import MariaDbFront
 
             return MariaDbFront(
                 settings.front_url, _password(settings), wait, settings.agent, settings.front.types
             )
 
 
-def open_reader(settings: Settings) -> Reader:
-    """The front end for reading, beside the writer. Raises FileRefused, NotInitialised (no such SQLite file), FrontDamaged, FrontUnfit."""
-    told = front_of(settings).error
-    return Reader(_reading_engine(settings), settings.agent, lambda cause: told(cause, None))
-
-
-def _reading_engine(settings: Settings) -> Engine:
+def reading_engine(settings: Settings) -> Engine:
+    """Connections for a reader beside the writer. Raises FileRefused, NotInitialised (no such SQLite file), FrontDamaged, FrontUnfit."""
     url, wait = make_url(settings.front_url), settings.front.lock_wait_seconds
     match url.get_backend_name():
         case "sqlite":
-            from agent.front.sqlite import sqlite_engine
-            from agent.front.sqlite_file import noted_damage
+            from agent.front.sqlite.file import noted_damage
+            from agent.front.sqlite.front import sqlite_engine
 
             path = Path(url.database or "")
             if not is_there(path):
@@ -81,10 +75,10 @@ def _reading_engine(settings: Settings) -> Engine:
                 raise FrontDamaged(reason=noted)
             return sqlite_engine(settings.front_url, wait).execution_options(reader=True)
         case "postgresql":
-            from agent.front.postgres import postgres_engine
+            from agent.front.postgres.front import postgres_engine
 
             return postgres_engine(url, _password(settings), wait, pooled=True)
         case _:
-            from agent.front.mariadb_session import mariadb_engine
+            from agent.front.mariadb.session import mariadb_engine
 
             return mariadb_engine(url, _password(settings), wait, pooled=True)

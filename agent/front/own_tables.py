@@ -32,7 +32,8 @@ from agent.front.base import Copy, Refused, Request, copy_of
 from agent.front.former import former, renames
 from agent.front.schema import AgentTables
 from agent.messages import phrase
-from agent.resource import Key, Target
+from agent.resource import Target
+from agent.values.rows import Key
 
 
 class OwnTables(ABC):

@@ -12,6 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agent import failpoints
 from agent.config import ResourceSettings
+from agent.connectors.changes import Snapshot
+from agent.connectors.resume import CommitMark
 from agent.errors import (
     AgentError,
     AnotherAgent,
@@ -20,11 +22,11 @@ from agent.errors import (
     NotInitialised,
     RowRefused,
 )
-from agent.events.changes import Snapshot
 from agent.front import belonging
 from agent.front.apart import taken_apart
 from agent.front.base import (
-    CommitMark,
+    PART,
+    Batch,
     Progress,
     Refused,
     ResourceState,
@@ -35,9 +37,9 @@ from agent.front.base import (
 from agent.front.catalogue import ASTRAY, Catalogue, Hazard, with_remedy
 from agent.front.claims import Claims
 from agent.front.former import former
-from agent.front.outbox import CHUNK, Batch, packed
 from agent.messages import phrase
-from agent.resource import FrontRow, Key, Target
+from agent.resource import FrontRow, Target
+from agent.values.rows import Key
 
 SAVEPOINT = "sync_agent"
 SWALLOWED = f"{ASTRAY}: the table took it without an error, and does not have it"
@@ -444,7 +446,7 @@ class SqlFront(Claims):
 
     def store(self, batch: Batch, time_us: int) -> None:
         """See Front.store."""
-        payload = packed(batch.payload)
+        payload = batch.payload
         rows = [
             {
                 "batch": batch.batch,
@@ -452,9 +454,9 @@ class SqlFront(Claims):
                 "first_number": batch.first_number,
                 "last_number": batch.last_number,
                 "time_us": time_us,
-                "payload": payload[start : start + CHUNK],
+                "payload": payload[start : start + PART],
             }
-            for part, start in enumerate(range(0, len(payload), CHUNK))
+            for part, start in enumerate(range(0, len(payload), PART))
         ]
         with self.guarded():
             self.connection.execute(insert(self.own.outbox), rows)

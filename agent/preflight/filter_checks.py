@@ -7,9 +7,10 @@ from psycopg import sql
 
 from agent.connectors.postgres import filters
 from agent.connectors.postgres.filters import Connection
+from agent.connectors.table import Criterion
 from agent.messages import mark, translate
 from agent.preflight.findings import Finding, ok, warning
-from agent.resource import Criterion, Resource
+from agent.resource import Resource
 
 SAMPLE = 10_000  # rows
 _PATIENCE = "3s"  # for the server to give them

@@ -9,10 +9,11 @@ from agent.config import Settings
 from agent.errors import AgentError, NotInitialised
 from agent.front import belonging, leftovers
 from agent.front.leftovers import Leftover
-from agent.front.opening import front_of, open_reader
-from agent.front.reader import Reader
+from agent.front.opening import front_of
 from agent.front.store import SqlFront
 from agent.messages import mark, phrase, translate
+from agent.outbox.opening import open_reader
+from agent.outbox.reader import Reader
 from agent.preflight import kafka_commands
 from agent.preflight.initialise import locked
 

@@ -15,10 +15,10 @@ from agent.errors import AgentError, FrontReplaced, FrontUnreachable, NotInitial
 from agent.files import is_there, refused
 from agent.front import belonging
 from agent.front.opening import front_of, open_front
-from agent.front.reader import Reader
-from agent.front.sqlite_file import LOG_LARGE, beside, size
+from agent.front.sqlite.file import LOG_LARGE, beside, size
 from agent.front.store import SqlFront
 from agent.messages import mark, translate
+from agent.outbox.reader import Reader
 from agent.preflight.findings import Finding, error, failed, ok, warning
 from agent.preflight.left_behind import left_behind
 from agent.reach import refusal, why

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from agent.config import Settings
 from agent.errors import TopicTaken
-from agent.front.reader import Reader
 from agent.front.store import SqlFront
+from agent.outbox.reader import Reader
 from agent.publish import recovery
 from agent.publish.kafka_python import KafkaPython
 from agent.publish.state import StateRecord, TopicState

@@ -7,23 +7,25 @@ from uuid import uuid4
 from sqlalchemy import Connection, delete
 
 from agent.config import Settings
+from agent.connectors.postgres.history import other_publication
 from agent.errors import (
     AlreadyRunning,
     AnotherAgent,
     InitRefused,
 )
 from agent.front import belonging
+from agent.front.base import PUBLICATION
 from agent.front.opening import open_front
-from agent.front.reader import Reader
 from agent.front.store import SqlFront
-from agent.health import asked
 from agent.messages import mark, phrase, translate
+from agent.outbox.reader import Reader
 from agent.preflight import plan, source_facts, source_init, topic_owners
 from agent.preflight.administrator import administrator
 from agent.preflight.front_checks import Waiting, hazards, standing
 from agent.preflight.left_behind import left_behind
 from agent.publish.topics import create_topics, existing, settled, write_first_state
 from agent.resource import Resource
+from agent.service.health import asked
 
 Tell = Callable[[str], None]
 _PATIENCE = 2.0  # seconds for a running service to answer
@@ -244,7 +246,9 @@ def _again(
         front.copy_again([name for name in made if name in rows])
         create_topics(settings, tell, topics)
         if judged.published is None:
-            if other := belonging.other_publication(settings, front.noted()[0]):
+            if other := other_publication(
+                front.noted()[0].get(PUBLICATION, ""), settings.publication
+            ):
                 raise other
             source_init.make_publication(settings, admin or side, judged, tell)
         front.initialise({}, {resource.name: resource.topic for resource in resources})

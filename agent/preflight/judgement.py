@@ -9,6 +9,7 @@ from agent.config.loading import invalid as config_invalid
 from agent.config.problems import Problem
 from agent.connectors.postgres import catalogue, filters
 from agent.connectors.postgres.catalogue import Catalogued, Publication
+from agent.connectors.table import Criterion
 from agent.errors import ConfigInvalid
 from agent.messages import mark
 from agent.preflight import source_facts, statements, table_checks
@@ -16,7 +17,7 @@ from agent.preflight.findings import Finding, error, errors, failed
 from agent.preflight.publication_checks import check_publication
 from agent.preflight.rights_checks import check_rights
 from agent.preflight.server_checks import check_idle, check_limit, check_server
-from agent.resource import Criterion, Resource
+from agent.resource import Resource
 
 
 class Judgement(NamedTuple):

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from agent.config import Settings
 from agent.front import leftovers
-from agent.front.reader import Reader
 from agent.front.store import SqlFront
 from agent.messages import mark
+from agent.outbox.reader import Reader
 from agent.preflight import kafka_commands
 from agent.preflight.findings import Finding, warning
 

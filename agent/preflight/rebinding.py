@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 from agent.config import Settings
+from agent.connectors.changes import lsn_number, lsn_text
 from agent.connectors.postgres import catalogue
 from agent.connectors.postgres.history import Server, elsewhere
 from agent.connectors.postgres.session import address, connect
@@ -18,7 +19,6 @@ from agent.errors import (
     SourcePromoted,
     SourceReplaced,
 )
-from agent.events.changes import lsn_number, lsn_text
 from agent.front import belonging
 from agent.front.store import SqlFront
 from agent.messages import mark, phrase, translate

@@ -6,7 +6,7 @@ import time
 from agent.config import Settings
 from agent.errors import AgentError, TopicMissing, stored
 from agent.front import belonging
-from agent.front.reader import Reader
+from agent.outbox.reader import Reader
 from agent.preflight import kafka_commands, topic_owners
 from agent.publish.topics import SECONDS, broker, verify
 

@@ -4,10 +4,10 @@ import ipaddress
 import socket
 
 from agent.config import Settings
-from agent.health import asked
 from agent.messages import mark, system_reason, translate
 from agent.preflight.findings import Finding, error, ok, warning
 from agent.reach import place
+from agent.service.health import asked
 
 _SECONDS = 2.0
 

@@ -10,10 +10,11 @@ import psycopg
 from agent.config import Settings
 from agent.connectors.postgres import catalogue
 from agent.connectors.postgres.history import check_server as check_history
+from agent.connectors.postgres.history import other_publication
 from agent.connectors.postgres.session import address, guarded, opened, unverified
+from agent.connectors.resume import CommitMark, Resume
 from agent.errors import AgentError, SlotBusy
-from agent.front.base import CommitMark, Stored
-from agent.front.belonging import other_publication
+from agent.front.base import PUBLICATION
 from agent.messages import mark, phrase, translate
 from agent.preflight import judgement, source_facts, source_init, statements
 from agent.preflight.filter_checks import check_filters
@@ -232,7 +233,7 @@ def _judged(
         )
         fix = f"{statements.create_publication(settings, judged.generated)};"
         noted: Any = stored()["settings"] if stored else {}
-        if other := other_publication(settings, noted):
+        if other := other_publication(noted.get(PUBLICATION, ""), settings.publication):
             return [*judged.rights, *judged.tables, failed(other)]
         publication = [level("PUBLICATION_MISSING", message, fix, publication=settings.publication)]
     return [*judged.rights, *judged.tables, *publication]
@@ -282,16 +283,18 @@ def _followed(
     confirmed = catalogue.server(replication, side, settings.slot).confirmed
     row: Any = stored()
     server = catalogue.server(replication, side, settings.slot)._replace(confirmed=confirmed)
-    known = Stored(
-        row["source_id"], row["system_id"], row["timeline"], row["slot"], row["epoch"], row["position"], row["position_time_us"],
-        CommitMark(row["commit_position"], row["commit_xid"], row["commit_time_us"]), row["number"], row["batch"], {},
-    )  # fmt: skip
+    slot_name = str(row["slot"])
+    known = Resume(
+        row["position"],
+        CommitMark(row["commit_position"], row["commit_xid"], row["commit_time_us"]),
+        {"system_id": row["system_id"], "timeline": row["timeline"], "slot": slot_name},
+    )
     text = mark("The replication slot {slot} stands where this agent left it; nobody reads it now")
     try:
         check_history(server, known, address(settings.source))
     except SlotBusy:
         text = mark("The replication slot {slot} is being read")
-    slot = source_facts.slot(side, known.slot)
+    slot = source_facts.slot(side, slot_name)
     if slot is not None and slot.behind > _BEHIND:
         message = mark(
             "The replication slot {slot} is {behind} MB behind: the server keeps that much log for it"
@@ -299,8 +302,8 @@ def _followed(
         fix = translate(
             mark("Start the service, or look at `sync-agent status` for what holds it up.")
         )
-        return [warning("SLOT", message, fix, slot=known.slot, behind=slot.behind >> 20)]
-    return [ok("SLOT", text, slot=known.slot)]
+        return [warning("SLOT", message, fix, slot=slot_name, behind=slot.behind >> 20)]
+    return [ok("SLOT", text, slot=slot_name)]
 
 
 def _long(connection: Connection) -> Iterator[Finding]:

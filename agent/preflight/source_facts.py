@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.rows import namedtuple_row
 
-from agent.resource import SourceTable
+from agent.connectors.table import SourceTable
 
 _SERVER = """
     select current_setting('server_version_num')::int as version, pg_is_in_recovery() as standby, current_setting('wal_level') as wal_level,

@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection
 
 from agent.config import Settings
 from agent.errors import InitRefused, StateLost, TopicTaken
-from agent.front.reader import Reader
 from agent.front.store import SqlFront
 from agent.messages import mark, translate
+from agent.outbox.reader import Reader
 from agent.publish import recovery
 from agent.publish.base import TopicDescription
 from agent.publish.kafka_python import KafkaPython

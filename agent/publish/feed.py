@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from agent.front.reader import Reader
+from agent.outbox.reader import Reader
 from agent.publish.grouping import Grouper, Unit
 
 

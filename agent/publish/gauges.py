@@ -3,10 +3,10 @@
 import time
 
 from agent.config import Settings
-from agent.control import Control
-from agent.front.outbox import OutboxEvent
-from agent.front.reader import Reader
-from agent.metrics import (
+from agent.outbox.frames import OutboxEvent
+from agent.outbox.reader import Reader
+from agent.service.control import Control
+from agent.service.metrics import (
     CONNECTED,
     EVENTS,
     LAST_COMMIT,

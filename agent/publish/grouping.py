@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from agent.errors import AgentError
-from agent.front.outbox import (
-    Batch,
+from agent.front.base import Batch
+from agent.outbox.frames import (
     Frame,
     OutboxBoundary,
     OutboxCommit,

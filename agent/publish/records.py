@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from agent.events.changes import lsn_text
-from agent.front.outbox import OutboxBoundary, OutboxEvent
+from agent.connectors.changes import lsn_text
+from agent.outbox.frames import OutboxBoundary, OutboxEvent
 from agent.publish.base import Headers
 from agent.publish.grouping import Unit
 from agent.publish.partition import partition

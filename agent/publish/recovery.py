@@ -22,8 +22,8 @@ from agent.errors import (
     TopicLost,
     TopicTaken,
 )
-from agent.front.reader import Identity, Published
 from agent.messages import phrase
+from agent.outbox.reader import Identity, Published
 from agent.publish.base import TopicDescription
 from agent.publish.state import InvalidState, StateRecord, TopicState, loads
 

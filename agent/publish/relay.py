@@ -8,7 +8,6 @@ from contextlib import ExitStack, suppress
 
 from agent import failpoints
 from agent.config import Settings
-from agent.control import Control
 from agent.errors import (
     AgentError,
     HangingTransaction,
@@ -18,8 +17,8 @@ from agent.errors import (
     TopicMissing,
     TopicTaken,
 )
-from agent.front.opening import open_reader
-from agent.front.reader import Published, Reader
+from agent.outbox.opening import open_reader
+from agent.outbox.reader import Published, Reader
 from agent.publish import recovery
 from agent.publish.base import Broker, Producer, Tick, TopicDescription
 from agent.publish.clients import cluster
@@ -28,6 +27,7 @@ from agent.publish.gauges import Gauges
 from agent.publish.grouping import Grouper, Pace, Unit
 from agent.publish.records import Records, with_offsets
 from agent.publish.state import StateRecord, TopicState
+from agent.service.control import Control
 
 RECOVERY_SECONDS = 20.0  # after which a recovery begins anew
 IDLE_SECONDS = 1.0

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from agent.events.changes import lsn_number
+from agent.connectors.changes import lsn_number
 
 _POSITION = re.compile(r"[0-9A-F]{1,8}/[0-9A-F]{1,8}")
 _PARTITION = re.compile(r"0|[1-9][0-9]{0,9}")

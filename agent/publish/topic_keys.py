@@ -15,8 +15,8 @@ from sqlalchemy import delete, insert
 from agent.config import Settings
 from agent.errors import KafkaUnreachable
 from agent.front.own_tables import text_digest
-from agent.front.reader import Reader
 from agent.messages import phrase
+from agent.outbox.reader import Reader
 from agent.publish.connection import addresses, client_settings, closing_client, our_error
 from agent.publish.topics import SECONDS, broker
 

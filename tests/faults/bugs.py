@@ -72,7 +72,7 @@ BUGS: tuple[Bug, ...] = (
         "the source is told that it may forget before the front end has committed",
         (
             Edit(
-                "pipeline.py",
+                "capture/loop.py",
                 """\
         self._front.commit(progress)
         self._reconciler.applied(progress.xids)
@@ -183,7 +183,7 @@ BUGS: tuple[Bug, ...] = (
         "a large value that the log leaves out because it did not change becomes NULL",
         (
             Edit(
-                "front/applier.py",
+                "capture/applier.py",
                 "else filled(after, base)",
                 "else tuple([None if value is UNCHANGED else value for value in after])",
             ),
@@ -194,7 +194,7 @@ BUGS: tuple[Bug, ...] = (
         "the old key of a row whose key changes gets its delete, but no tombstone",
         (
             Edit(
-                "front/framing.py",
+                "outbox/writer.py",
                 'tombstone=op == b"d"',
                 'tombstone=op == b"d" and not new_key',
             ),
@@ -235,7 +235,7 @@ BUGS: tuple[Bug, ...] = (
         "what was applied, and may not be visible yet, is forgotten in a crash",
         (
             Edit(
-                "pipeline.py",
+                "capture/loop.py",
                 "            stored.xids,\n            self._tables.unsettled,\n",
                 "            (),\n            self._tables.unsettled,\n",
             ),
@@ -247,7 +247,7 @@ BUGS: tuple[Bug, ...] = (
         "a window may open inside a source transaction, which does not count as applied",
         (
             Edit(
-                "pipeline.py",
+                "capture/loop.py",
                 "            if rule.clear and not self._outdated:\n",
                 "            if (rule.clear or self._reconciler.run is not None) and not self._outdated:\n",
             ),
@@ -259,7 +259,7 @@ BUGS: tuple[Bug, ...] = (
         "a change that lacks values, with no row to take them from, is left out and nothing is noted",
         (
             Edit(
-                "front/applier.py",
+                "capture/applier.py",
                 """\
         if hole and new_key is not None:
             self._hole(resource, new_key)
@@ -274,21 +274,19 @@ BUGS: tuple[Bug, ...] = (
         "the mark of a copy is moved in a transaction of its own, before the one that holds the page's rows",
         (
             Edit(
-                "reconcile.py",
+                "capture/reconciler.py",
                 """\
         self._merge(run, window, page)
-        self._advance(run, page)
 """,
                 """\
         if run.repair and run.copy.phase == PAGES and page.lines:
             self._front.start_copy(run.resource.name, run.copy._replace(mark=run.resource.key_of(row_of(page.lines[-1]))))
             self._front.begin()
         self._merge(run, window, page)
-        self._advance(run, page)
 """,
             ),
             Edit(  # so that it is only the mark: what came before is committed
-                "pipeline.py",
+                "capture/loop.py",
                 "if rule.due(more_waits=True, now=now):",
                 "if rule.due(more_waits=self._reconciler.run is None, now=now):",
             ),
@@ -298,9 +296,9 @@ BUGS: tuple[Bug, ...] = (
         "transaction_in_two",
         "rows are committed every twenty messages, be it within a source transaction; outbox and position come with the last of them",
         (
-            Edit("front/applier.py", "FLUSH_MESSAGES = 4_000", "FLUSH_MESSAGES = 20"),
+            Edit("capture/applier.py", "FLUSH_MESSAGES = 4_000", "FLUSH_MESSAGES = 20"),
             Edit(
-                "front/applier.py",
+                "capture/applier.py",
                 """\
             self.flush()
 
@@ -318,7 +316,7 @@ BUGS: tuple[Bug, ...] = (
         "an update after which the filter keeps a row back is passed over, as if the row had never been shared",
         (
             Edit(
-                "front/applier.py",
+                "capture/applier.py",
                 "if old_key is not None and stood and (after is None or new_key != old_key):",
                 "if old_key is not None and stood and (new is None or new_key != old_key):",
             ),
@@ -343,7 +341,7 @@ BUGS: tuple[Bug, ...] = (
         (
             Edit(
                 "connectors/postgres/history.py",
-                "self._applied = lsn_number(stored.position)",
+                "self._applied = lsn_number(resume.position)",
                 "self._applied = confirmed",
             ),
         ),
@@ -385,7 +383,7 @@ BUGS: tuple[Bug, ...] = (
         "a page leaves its last row to the next one, which begins after it",
         (
             Edit(
-                "reconcile.py",
+                "capture/reconciler.py",
                 """\
         rows: dict[Key, Row | None] = {resource.key_of(row): row for row in map(row_of, ours)}
 """,
@@ -426,7 +424,7 @@ BUGS: tuple[Bug, ...] = (
         "the id of an event is made up when it is sent",
         (
             Edit(
-                "front/outbox.py",
+                "outbox/frames.py",
                 """\
         return event_id(source_id, self.commit_lsn, self.time_us, self.ordinal)
 """,
@@ -434,7 +432,7 @@ BUGS: tuple[Bug, ...] = (
         return event_id(source_id, time.time_ns(), self.time_us, self.ordinal)
 """,
             ),
-            Edit("front/outbox.py", "import struct\n", "import struct\nimport time\n"),
+            Edit("outbox/frames.py", "import struct\n", "import struct\nimport time\n"),
         ),
         "simulation",
     ),

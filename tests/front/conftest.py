@@ -9,14 +9,16 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import URL
 
-from agent.events import values as v
-from agent.front.base import CommitMark, Front, Progress, Written
-from agent.front.mariadb import MariaDbFront
+from agent.connectors.resume import CommitMark
+from agent.front.base import Front, Progress, Written
+from agent.front.mariadb.front import MariaDbFront
 from agent.front.memory import MemoryFront, empty_store
-from agent.front.postgres import PostgresFront
-from agent.front.sqlite import SqliteFront
+from agent.front.postgres.front import PostgresFront
+from agent.front.sqlite.front import SqliteFront
 from agent.front.store import SqlFront
-from agent.resource import FrontColumn, FrontRow, Key, Target
+from agent.resource import FrontColumn, FrontRow, Target
+from agent.values import forms as v
+from agent.values.rows import Key
 
 TYPES = {
     "id": (v.INT8, "bigint"),

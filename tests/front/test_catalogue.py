@@ -9,15 +9,16 @@ import psycopg
 import pytest
 
 from agent.errors import FrontTableWrong, RowRefused
-from agent.events import values as v
 from agent.front import catalogue
 from agent.front.base import Written
-from agent.front.mariadb import MariaDbFront
-from agent.front.mariadb_catalogue import _grants_trigger
-from agent.front.postgres import PostgresFront
-from agent.front.sqlite import SqliteFront
+from agent.front.mariadb.catalogue import _grants_trigger
+from agent.front.mariadb.front import MariaDbFront
+from agent.front.postgres.front import PostgresFront
+from agent.front.sqlite.front import SqliteFront
 from agent.front.store import SqlFront
-from agent.resource import FrontColumn, Key, Target
+from agent.resource import FrontColumn, Target
+from agent.values import forms as v
+from agent.values.rows import Key
 from tests.front.conftest import IDENTITY, fetch, gone, progress, put, target, write
 from tests.services.mariadb import MariaDbAddress, execute
 

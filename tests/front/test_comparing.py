@@ -12,14 +12,14 @@ from psycopg import sql as psql
 from sqlalchemy import inspect
 
 from agent.errors import TableChanged
-from agent.events import values as v
-from agent.events.lines import line_of
 from agent.front.base import Copy, Stored
-from agent.front.postgres import PostgresFront
-from agent.front.reader import Reader
-from agent.front.sqlite import _IN, _OUT, SqliteFront
+from agent.front.postgres.front import PostgresFront
+from agent.front.sqlite.front import _IN, _OUT, SqliteFront
 from agent.front.store import SqlFront
+from agent.outbox.reader import Reader
 from agent.resource import FrontColumn, Target
+from agent.values import forms as v
+from agent.values.lines import line_of
 from tests.front.conftest import (
     PLAIN,
     SOFT,

@@ -17,17 +17,17 @@ from agent.errors import (
     FrontUnreachable,
     NotInitialised,
 )
-from agent.front import sqlite_file
 from agent.front.base import Written
 from agent.front.damage import damage
-from agent.front.mariadb import MariaDbFront
-from agent.front.postgres import PostgresFront
-from agent.front.reader import Published, Reader
-from agent.front.sqlite import SqliteFront, sqlite_engine
-from agent.front.sqlite_file import LOG_LARGE, LOG_LIMIT, beside, look_at_files, noted_damage, size
+from agent.front.mariadb.front import MariaDbFront
+from agent.front.postgres.front import PostgresFront
+from agent.front.sqlite import file as sqlite_file
+from agent.front.sqlite.file import LOG_LARGE, LOG_LIMIT, beside, look_at_files, noted_damage, size
+from agent.front.sqlite.front import SqliteFront, sqlite_engine
 from agent.front.store import SqlFront
+from agent.outbox.reader import Published, Reader
 from agent.preflight.front_checks import log_findings
-from agent.resource import Key
+from agent.values.rows import Key
 from tests.front.conftest import WORDS, Fronts, initialise, progress, put, sql
 from tests.services.mariadb import MariaDbAddress, execute
 

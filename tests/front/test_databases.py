@@ -18,11 +18,11 @@ from agent.errors import (
     NotInitialised,
     RowRefused,
 )
-from agent.front.outbox import BatchWriter, OutboxEvent, event_id, frames
-from agent.front.postgres import PostgresFront, accepts
-from agent.front.reader import Published, Reader
-from agent.front.sqlite import SqliteFront, affinity
+from agent.front.postgres.front import PostgresFront, accepts
+from agent.front.sqlite.front import SqliteFront, affinity
 from agent.front.store import SqlFront
+from agent.outbox.frames import BatchWriter, OutboxEvent, event_id, frames
+from agent.outbox.reader import Published, Reader
 from tests.front.conftest import (
     PLAIN,
     SOFT,

@@ -16,8 +16,8 @@ from agent.errors import (
     LoginRefused,
     RowRefused,
 )
-from agent.front.postgres import PostgresFront
-from agent.front.sqlite import KINDS, SqliteFront
+from agent.front.postgres.front import PostgresFront
+from agent.front.sqlite.front import KINDS, SqliteFront
 from tests.front.conftest import WORDS
 
 POSTGRES = {

@@ -6,15 +6,15 @@ from random import randbytes
 import pytest
 from sqlalchemy import insert, select
 
+from agent.connectors.changes import Snapshot
 from agent.errors import AnotherAgent, Retry, TableChanged
-from agent.events.changes import Snapshot
-from agent.events.lines import line_of
-from agent.front.base import Copy, Front, Request, Stored, Written
-from agent.front.mariadb import MariaDbFront
+from agent.front.base import Batch, Copy, Front, Request, Stored, Written
+from agent.front.mariadb.front import MariaDbFront
 from agent.front.memory import MemoryFront
-from agent.front.outbox import Batch
 from agent.front.store import SqlFront
-from agent.resource import FrontRow, Key
+from agent.resource import FrontRow
+from agent.values.lines import line_of
+from agent.values.rows import Key
 from tests.front.conftest import PLAIN, SOFT, WORDS, Fronts, fetch, gone, progress, put, write
 
 ROW: FrontRow = (

@@ -8,10 +8,10 @@ from sqlalchemy import delete, inspect
 
 from agent.config import Settings
 from agent.front import leftovers
-from agent.front.mariadb import MariaDbFront
-from agent.front.postgres import PostgresFront
+from agent.front.mariadb.front import MariaDbFront
+from agent.front.postgres.front import PostgresFront
 from agent.front.schema import AgentTables
-from agent.front.sqlite import SqliteFront
+from agent.front.sqlite.front import SqliteFront
 from agent.front.store import SqlFront
 from agent.resource import Target
 from tests.front.conftest import IDENTITY, target

@@ -18,13 +18,13 @@ from agent.errors import (
     NotInitialised,
     RowRefused,
 )
-from agent.events import values as v
-from agent.front.mariadb import MariaDbFront
-from agent.front.mariadb_columns import TEXT, Columns, column_type, declared, holds
-from agent.front.mariadb_session import mariadb_engine
-from agent.front.outbox import Batch
-from agent.front.reader import Published, Reader
+from agent.front.base import Batch
+from agent.front.mariadb.columns import TEXT, Columns, column_type, declared, holds
+from agent.front.mariadb.front import MariaDbFront
+from agent.front.mariadb.session import mariadb_engine
+from agent.outbox.reader import Published, Reader
 from agent.resource import FrontColumn, Target
+from agent.values import forms as v
 from tests.front.conftest import (
     PLAIN,
     SOFT,
@@ -412,7 +412,7 @@ def test_a_key_is_refused_rather_than_cut(front: MariaDbFront, key: str) -> None
 )
 def test_pages_end_where_they_should(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     """The spelled-out comparison of keys is the comparison of tuples."""
-    from agent.front.mariadb import _beyond
+    from agent.front.mariadb.front import _beyond
 
     for operator, wanted in ((">", a > b), ("<=", a <= b)):
         spelled = _beyond([str(part) for part in a], [str(part) for part in b], operator)

@@ -16,9 +16,9 @@ from agent.errors import (
     RowRefused,
 )
 from agent.front.base import Written
-from agent.front.mariadb import MariaDbFront
-from agent.front.mariadb_session import mariadb_engine
-from agent.resource import Key
+from agent.front.mariadb.front import MariaDbFront
+from agent.front.mariadb.session import mariadb_engine
+from agent.values.rows import Key
 from tests.front.conftest import SOFT, WORDS, fetch, gone, initialise, put, write
 from tests.services.mariadb import MariaDbServer, connected
 

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import FrontTableWrong, RowRefused
-from agent.events import values as v
-from agent.events.lines import row_of
-from agent.front.mariadb import MariaDbFront
-from agent.front.mariadb_columns import MYSQL, TEXT, Columns, Unfit, column_type, declared, holds
+from agent.front.mariadb.columns import MYSQL, TEXT, Columns, Unfit, column_type, declared, holds
+from agent.front.mariadb.front import MariaDbFront
 from agent.resource import FrontColumn, Target
+from agent.values import forms as v
+from agent.values.lines import row_of
 from tests.checker.rows import front_rows
 from tests.checker.table import SharedTable
 from tests.checker.values import ValueType, form

@@ -5,14 +5,15 @@ from pathlib import Path
 import pytest
 
 from agent.errors import FrontBusy, FrontTableWrong, RowRefused
-from agent.events import values as v
 from agent.front.base import Front, Refused, Written
 from agent.front.memory import MemoryFront
-from agent.front.postgres import PostgresFront
-from agent.front.reader import Reader
-from agent.front.sqlite import SqliteFront
+from agent.front.postgres.front import PostgresFront
+from agent.front.sqlite.front import SqliteFront
 from agent.front.store import SWALLOWED, SqlFront
-from agent.resource import FrontColumn, FrontRow, Key, Target
+from agent.outbox.reader import Reader
+from agent.resource import FrontColumn, FrontRow, Target
+from agent.values import forms as v
+from agent.values.rows import Key
 from tests.front.conftest import (
     TECHNICAL,
     WORDS,

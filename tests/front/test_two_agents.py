@@ -15,13 +15,13 @@ from sqlalchemy import insert, inspect, text
 
 from agent.errors import AnotherAgent, FrontTableTaken
 from agent.front import former
-from agent.front.mariadb import MariaDbFront
-from agent.front.outbox import Batch
-from agent.front.postgres import PostgresFront
-from agent.front.reader import Published, Reader
+from agent.front.base import Batch
+from agent.front.mariadb.front import MariaDbFront
+from agent.front.postgres.front import PostgresFront
 from agent.front.schema import SUFFIXES, AgentTables, former_name, table_name
-from agent.front.sqlite import SqliteFront
+from agent.front.sqlite.front import SqliteFront
 from agent.front.store import SqlFront
+from agent.outbox.reader import Published, Reader
 from tests.front.conftest import IDENTITY, PLAIN, WORDS, fetch, progress, put, sql, write
 from tests.services.mariadb import MariaDbAddress, execute
 
@@ -32,8 +32,8 @@ OLD = [suffix for suffix in SUFFIXES if suffix != "target"]
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock that is held is held at once."""
-    monkeypatch.setattr("agent.front.postgres._LOCK_PATIENCE", 0.5)
-    monkeypatch.setattr("agent.front.mariadb._LOCK_PATIENCE", 1)
+    monkeypatch.setattr("agent.front.postgres.front._LOCK_PATIENCE", 0.5)
+    monkeypatch.setattr("agent.front.mariadb.front._LOCK_PATIENCE", 1)
 
 
 class Shared(NamedTuple):

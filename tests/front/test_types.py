@@ -14,20 +14,21 @@ from hypothesis import strategies as st
 from psycopg import sql
 from sqlalchemy import delete
 
+from agent.capture.applier import Applier
 from agent.config import ResourceSettings
 from agent.config.settings import KafkaSettings
 from agent.connectors.base import Ask
+from agent.connectors.changes import Change, Commit, Message
 from agent.connectors.postgres import PostgresSource
-from agent.events.changes import UNCHANGED, Change, Commit, Message
-from agent.events.lines import row_of
-from agent.front.applier import Applier
-from agent.front.mariadb import MariaDbFront
-from agent.front.outbox import OutboxEvent, frames
-from agent.front.postgres import PostgresFront
-from agent.front.reader import Reader
-from agent.front.sqlite import SqliteFront
+from agent.front.mariadb.front import MariaDbFront
+from agent.front.postgres.front import PostgresFront
+from agent.front.sqlite.front import SqliteFront
 from agent.front.store import SqlFront
-from agent.resource import FrontRow, Key, Resource
+from agent.outbox.frames import OutboxEvent, frames
+from agent.outbox.reader import Reader
+from agent.resource import FrontRow, Resource
+from agent.values.lines import row_of
+from agent.values.rows import UNCHANGED, Key
 from tests.checker.rows import column_types, front_rows, source_rows
 from tests.checker.table import Front as Place
 from tests.checker.table import SharedTable

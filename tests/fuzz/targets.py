@@ -10,15 +10,17 @@ from functools import cache
 from pathlib import Path
 
 from agent.config import Settings, load
+from agent.connectors.changes import Column, Relation
 from agent.connectors.postgres.pgoutput import Decoder
+from agent.connectors.table import SourceColumn, SourceTable
 from agent.errors import ConfigInvalid, ProtocolViolated
-from agent.events.changes import Column, Relation
-from agent.events.values import BYTEA, DATE, FLOAT8, INT8, TEXT, TIMESTAMPTZ, UUID
-from agent.front.outbox import Batch, BatchWriter, frames, unpacked
-from agent.health import HealthServer
-from agent.metrics import Metrics
+from agent.front.base import Batch
+from agent.outbox.frames import BatchWriter, frames, unpacked
 from agent.publish.state import InvalidState, StateRecord, TopicState, loads
-from agent.resource import Resource, SourceColumn, SourceTable
+from agent.resource import Resource
+from agent.service.health import HealthServer
+from agent.service.metrics import Metrics
+from agent.values.forms import BYTEA, DATE, FLOAT8, INT8, TEXT, TIMESTAMPTZ, UUID
 from tests.unit import encoder
 
 ROOT = Path(__file__).parent.parent.parent

@@ -1,7 +1,7 @@
 """Gives constants of the agent other values, in every process that has this folder on its PYTHONPATH.
 
 Python imports a module of this name when it starts. SYNC_TEST_CONSTANTS says which constants, as in
-`agent.pipeline._CATALOGUE=1.0`, separated by spaces.
+`agent.capture.loop._CATALOGUE=1.0`, separated by spaces.
 """
 
 import importlib.abc

@@ -11,30 +11,31 @@ from unittest.mock import patch
 
 import orjson
 
-from agent import pipeline, reconcile
+from agent.capture import applier
+from agent.capture import loop as pipeline
+from agent.capture import reconciler as reconcile
+from agent.capture.loop import Capture
 from agent.connectors.base import Ask, Page
-from agent.connectors.memory import MemorySource
-from agent.control import Control
-from agent.errors import SourceUnreachable
-from agent.events.changes import (
-    UNCHANGED,
+from agent.connectors.changes import (
     Begin,
     Change,
     Commit,
     HighPosition,
     Message,
-    Row,
     Snapshot,
     Truncate,
     lsn_number,
 )
-from agent.events.lines import line_of
-from agent.front import applier
+from agent.connectors.memory import MemorySource
+from agent.connectors.resume import Resume
+from agent.connectors.table import SourceTable, passing
+from agent.errors import SourceUnreachable
 from agent.front.base import Copy, Request, Stored
 from agent.front.memory import Durable, MemoryFront, empty_store
-from agent.front.outbox import OutboxEvent, frames
-from agent.pipeline import Capture
-from agent.resource import SourceTable, passing
+from agent.outbox.frames import OutboxEvent, frames
+from agent.service.control import Control
+from agent.values.lines import line_of
+from agent.values.rows import UNCHANGED, Row
 from tests.pipeline.model import RELATIONS, catalogued, settings
 
 KEYS, PAGE, STEPS, ENDLESS = 8, 3, 60, 4000
@@ -260,10 +261,10 @@ class LateSource(MemorySource):
                 self._delivered.add(message.token)
             yield message
 
-    def open(self, stored: Stored, front_silent_since: Callable[[], float | None]) -> None:
+    def open(self, resume: Resume, front_silent_since: Callable[[], float | None]) -> None:
         """See Source.open."""
         self._rest, self.asked, self._page = [], None, None
-        super().open(stored, front_silent_since)
+        super().open(resume, front_silent_since)
 
     def _attempt(self) -> None:
         """The page reader takes a snapshot; the page is read if it serves."""

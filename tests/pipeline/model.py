@@ -4,11 +4,9 @@ from collections.abc import Iterable
 
 import orjson
 
+from agent.capture.loop import Capture
 from agent.config import ResourceSettings, Settings
-from agent.connectors.memory import MemorySource
-from agent.control import Control
-from agent.events import values as v
-from agent.events.changes import (
+from agent.connectors.changes import (
     Begin,
     Change,
     Column,
@@ -16,15 +14,17 @@ from agent.events.changes import (
     Heartbeat,
     Message,
     Relation,
-    Row,
     Truncate,
     lsn_number,
 )
+from agent.connectors.memory import MemorySource
+from agent.connectors.table import SourceColumn, SourceTable
 from agent.front.base import Progress, Stored
 from agent.front.memory import Durable, MemoryFront, empty_store
-from agent.front.outbox import OutboxBoundary, OutboxEvent, frames
-from agent.pipeline import Capture
-from agent.resource import SourceColumn, SourceTable
+from agent.outbox.frames import OutboxBoundary, OutboxEvent, frames
+from agent.service.control import Control
+from agent.values import forms as v
+from agent.values.rows import Row
 
 COLUMNS = ("id", "state", "big", "hidden")
 

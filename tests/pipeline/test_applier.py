@@ -3,8 +3,9 @@
 import orjson
 import pytest
 
-from agent.events.changes import UNCHANGED, Row, Truncate
+from agent.connectors.changes import Truncate
 from agent.front.base import Request
+from agent.values.rows import UNCHANGED, Row
 from tests.pipeline.model import FILTERED, FULL, PLAIN, Bench, heartbeat, transaction
 
 

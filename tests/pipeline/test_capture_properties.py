@@ -6,10 +6,11 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.capture import applier
+from agent.connectors.changes import Message, Relation
 from agent.errors import FrontUnreachable
-from agent.events.changes import UNCHANGED, Message, Relation, Row
-from agent.front import applier
 from agent.front.base import Progress
+from agent.values.rows import UNCHANGED, Row
 from tests.pipeline.model import RELATIONS, Bench, StopWhenIdle, transaction
 
 STEPS = st.lists(

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from agent import pipeline
-from agent.control import Control
+from agent.capture import loop as pipeline
+from agent.capture.loop import Capture
+from agent.connectors.changes import Snapshot
 from agent.errors import FrontBusy
-from agent.events.changes import Snapshot
 from agent.front.base import Stored
 from agent.front.memory import MemoryFront
-from agent.pipeline import Capture
+from agent.service.control import Control
 from tests.pipeline.model import Bench, heartbeat
 
 FAILURES = 3

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 import orjson
 import pytest
 
-from agent.events.changes import Message
-from agent.resource import FrontRow, Key, Target
+from agent.connectors.changes import Message
+from agent.resource import FrontRow, Target
+from agent.values.rows import Key
 from tests.pipeline.handover import HandOver
 from tests.pipeline.model import FILTERED, PLAIN, Bench, StopWhenIdle, transaction
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from agent.capture.reconciler import Reconciler
+from agent.connectors.changes import Truncate
 from agent.errors import AgentError
-from agent.events.changes import Truncate
 from agent.front.base import Request, Written
-from agent.front.framing import Framing
 from agent.front.memory import MemoryFront
-from agent.reconcile import Reconciler
-from agent.resource import Key, Resource, Target
+from agent.outbox.writer import Framing
+from agent.resource import Resource, Target
+from agent.values.rows import Key
 from tests.pipeline.model import FULL, PLAIN, Bench, StopWhenIdle, transaction
 
 SECRET = "a value of a row"

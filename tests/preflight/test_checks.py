@@ -23,8 +23,6 @@ from sqlalchemy import inspect, update
 
 from agent.errors import FrontTableWrong, InitRefused, SlotLost
 from agent.front.opening import open_front
-from agent.health import HealthServer
-from agent.metrics import Metrics
 from agent.preflight import (
     front_checks,
     kafka_checks,
@@ -38,6 +36,8 @@ from agent.preflight.checks import check
 from agent.preflight.findings import Finding
 from agent.publish.base import TopicDescription
 from agent.publish.topics import describe
+from agent.service.health import HealthServer
+from agent.service.metrics import Metrics
 from tests.preflight.conftest import PERSON, TABLE, Unit
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresServer

@@ -4,7 +4,7 @@ import click
 import pytest
 from sqlalchemy import inspect
 
-from agent import app
+from agent.cli import app
 from agent.errors import AnotherAgent
 from agent.front.opening import open_front
 from agent.preflight.front_checks import FrontCheck

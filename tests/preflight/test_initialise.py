@@ -22,14 +22,14 @@ from agent.errors import (
 from agent.front.opening import open_front
 from agent.front.schema import AgentTables
 from agent.front.store import SqlFront
-from agent.health import HealthServer
-from agent.metrics import Metrics
 from agent.preflight import initialise as module
 from agent.preflight import source_init
 from agent.preflight.rebinding import rebind
 from agent.publish import topics
 from agent.publish.state import loads
 from agent.publish.topics import broker, describe
+from agent.service.health import HealthServer
+from agent.service.metrics import Metrics
 from tests.preflight.conftest import PERSON, TABLE, Unit
 from tests.services.postgres import PostgresServer
 from tests.services.processes import HOST, free_port

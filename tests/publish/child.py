@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from agent.config import Settings
-from agent.control import Control, die_with_parent
 from agent.errors import AgentError
 from agent.publish.relay import relay
+from agent.service.control import Control, die_with_parent
 
 
 def main() -> int:

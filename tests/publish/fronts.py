@@ -11,10 +11,11 @@ from sqlalchemy import Engine, Integer, func, insert, select, update
 
 from agent.config import Settings
 from agent.config.settings import FrontSettings, KafkaSettings, ResourceSettings, SourceSettings
-from agent.front.outbox import Batch, BatchWriter, event_id
-from agent.front.reader import Reader
+from agent.front.base import Batch
 from agent.front.schema import AgentTables
-from agent.front.sqlite import sqlite_engine
+from agent.front.sqlite.front import sqlite_engine
+from agent.outbox.frames import BatchWriter, event_id
+from agent.outbox.reader import Reader
 
 SOURCE_ID = "system/1/biz/slot"
 Transaction = list[tuple[str, int, str]]  # table, key, operation

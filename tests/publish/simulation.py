@@ -15,13 +15,14 @@ from unittest.mock import patch
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from agent.control import Control
 from agent.errors import AgentError, AnotherAgent, KafkaUnreachable, Retry
-from agent.front.outbox import Batch, event_id
-from agent.front.reader import Identity, Published, Reader
+from agent.front.base import Batch
+from agent.outbox.frames import event_id
+from agent.outbox.reader import Identity, Published, Reader
 from agent.publish.base import Headers, States, Tick, TopicDescription
 from agent.publish.memory import MemoryBroker, MemoryProducer, MemoryRecord
 from agent.publish.relay import Relay
+from agent.service.control import Control
 from tests.publish.fronts import SOURCE_ID, workload
 from tests.publish.world import World
 from tests.simulation import Violated, failing

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import AgentError
-from agent.front.outbox import Batch, BatchWriter, OutboxBoundary
+from agent.front.base import Batch
+from agent.outbox.frames import BatchWriter, OutboxBoundary
 from agent.publish.grouping import Grouper, Pace, Unit
 
 

@@ -17,7 +17,7 @@ from agent.errors import (
     TopicLimit,
     stored,
 )
-from agent.front.reader import Identity, Published
+from agent.outbox.reader import Identity, Published
 from agent.publish.base import TopicDescription
 from agent.publish.recovery import Facts, check, check_topics, read
 from agent.publish.state import StateRecord, TopicState

@@ -15,7 +15,7 @@ from kafka import KafkaProducer
 from kafka.structs import TopicPartition
 
 from agent.config import Settings
-from agent.front.sqlite import SqliteFront
+from agent.front.sqlite.front import SqliteFront
 from agent.preflight import topic_owners
 from agent.publish import topics
 from agent.publish.state import StateRecord, loads

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from agent.control import Control
 from agent.errors import (
     AgentError,
     AnotherAgent,
@@ -25,6 +24,7 @@ from agent.publish.base import Headers
 from agent.publish.memory import MemoryProducer
 from agent.publish.relay import UNEXPECTED
 from agent.publish.state import loads
+from agent.service.control import Control
 from tests.publish.fronts import workload
 from tests.publish.world import World
 from tests.waiting import BUSY, PATIENCE, eventually

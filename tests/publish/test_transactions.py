@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.control import Control
 from agent.errors import HangingTransaction, KafkaUnreachable, TopicMissing
+from agent.service.control import Control
 from tests.publish.fronts import workload
 from tests.publish.test_relay_memory import Running
 from tests.publish.world import World

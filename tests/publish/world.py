@@ -4,10 +4,10 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from agent.control import Control
 from agent.publish.memory import MemoryBroker, MemoryCluster, MemoryProducer
 from agent.publish.relay import Relay
 from agent.publish.state import StateRecord, loads
+from agent.service.control import Control
 from tests.publish.fronts import OutboxFront, settings_for
 
 

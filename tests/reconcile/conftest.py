@@ -21,7 +21,7 @@ def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     For tests that change one thing at a time: between two changes that belong together it may look, too.
     """
     monkeypatch.setenv("PYTHONPATH", str(HURRIED))
-    monkeypatch.setenv("SYNC_TEST_CONSTANTS", "agent.pipeline._CATALOGUE=1.0")
+    monkeypatch.setenv("SYNC_TEST_CONSTANTS", "agent.capture.loop._CATALOGUE=1.0")
 
 
 @pytest.fixture

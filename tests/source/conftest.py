@@ -13,9 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from agent.config import Settings
 from agent.connectors.base import Source
-from agent.connectors.memory import MemorySource
-from agent.connectors.postgres import PostgresSource
-from agent.events.changes import (
+from agent.connectors.changes import (
     Begin,
     Change,
     Column,
@@ -28,10 +26,12 @@ from agent.events.changes import (
     lsn_number,
     lsn_text,
 )
-from agent.events.values import INT4, TEXT
-from agent.front.base import CommitMark, Stored
+from agent.connectors.memory import MemorySource
+from agent.connectors.postgres import PostgresSource
+from agent.connectors.resume import CommitMark, Resume
+from agent.connectors.table import SourceColumn, SourceTable
 from agent.front.memory import empty_store
-from agent.resource import SourceColumn, SourceTable
+from agent.values.forms import INT4, TEXT
 from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresServer, Version
 from tests.source.reading import Business
@@ -147,22 +147,14 @@ class PostgresBusiness:
         self._opened.append(source)
         return source
 
-    def initial(self) -> Stored:
+    def initial(self) -> Resume:
         """See Business.initial."""
         system = str(self.value("SELECT system_identifier FROM pg_control_system()"))
         timeline = self.value("SELECT timeline_id FROM pg_control_checkpoint()")
-        return Stored(
-            "source",
-            system,
-            timeline,
-            self._name,
-            1,
+        return Resume(
             self._start,
-            0,
             CommitMark("", 0, 0),
-            0,
-            0,
-            {},
+            {"system_id": system, "timeline": timeline, "slot": self._name},
         )
 
     def acknowledged(self) -> int:
@@ -287,9 +279,9 @@ class MemoryBusiness:
         """See Business.source: the source is the database too."""
         return self._source
 
-    def initial(self) -> Stored:
+    def initial(self) -> Resume:
         """See Business.initial."""
-        return empty_store({}, [], lsn_text(100)).stored
+        return empty_store({}, [], lsn_text(100)).stored.resume
 
     def acknowledged(self) -> int:
         """See Business.acknowledged."""

@@ -5,19 +5,19 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from agent.connectors.base import Source
-from agent.events.changes import (
+from agent.connectors.changes import (
     Begin,
     Change,
     Commit,
     Heartbeat,
     HighPosition,
     Message,
-    Row,
     Truncate,
     lsn_number,
     lsn_text,
 )
-from agent.front.base import CommitMark, Stored
+from agent.connectors.resume import CommitMark, Resume
+from agent.values.rows import Row
 from tests.waiting import eventually
 
 
@@ -30,7 +30,7 @@ class Business(Protocol):
     def source(self) -> Source:
         """A source, closed when the test ends; it may be opened again and again."""
 
-    def initial(self) -> Stored:
+    def initial(self) -> Resume:
         """What `init` would have stored before the first transaction."""
 
     def acknowledged(self) -> int:
@@ -120,17 +120,14 @@ def transactions(messages: Sequence[Message]) -> list[Delivered]:
     return found
 
 
-def stored_after(stored: Stored, messages: Sequence[Message]) -> Stored:
+def stored_after(stored: Resume, messages: Sequence[Message]) -> Resume:
     """What a front end has stored that committed after the last of these messages."""
     for message in messages:
         if isinstance(message, Commit):
             stored = stored._replace(
                 position=lsn_text(message.position),
-                position_time_us=message.time_us,
                 commit=CommitMark(lsn_text(message.position), message.xid, message.time_us),
             )
         elif isinstance(message, Heartbeat) and message.position > lsn_number(stored.position):
-            stored = stored._replace(
-                position=lsn_text(message.position), position_time_us=message.time_us
-            )
+            stored = stored._replace(position=lsn_text(message.position))
     return stored

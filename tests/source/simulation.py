@@ -18,15 +18,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from psycopg.pq import ExecStatus
 
 from agent.config import Settings
+from agent.connectors.changes import Commit, Heartbeat, Message, lsn_number, lsn_text
 from agent.connectors.postgres import catalogue
 from agent.connectors.postgres.acknowledgement import PEER_SILENCE
 from agent.connectors.postgres.history import Server
 from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX
 from agent.connectors.postgres.source import PostgresSource
 from agent.connectors.postgres.wire import Wire
+from agent.connectors.resume import CommitMark, Resume
 from agent.errors import AgentError, Retry, SourceUnreachable
-from agent.events.changes import Commit, Heartbeat, Message, lsn_number, lsn_text
-from agent.front.base import CommitMark, Stored
 from tests.pipeline.model import settings
 from tests.simulation import Violated, failing
 from tests.unit import encoder
@@ -254,8 +254,10 @@ class Acknowledging(RuleBasedStateMachine):
         self.now = 1_000.0
         self.settings: Settings = settings()
         self.server = SlotServer()
-        self.stored = Stored(
-            "source", "1", 1, "slot", 1, lsn_text(BEGUN), 0, CommitMark("", 0, 0), 0, 0, {}
+        self.stored = Resume(
+            lsn_text(BEGUN),
+            CommitMark("", 0, 0),
+            {"system_id": "1", "timeline": 1, "slot": "slot"},
         )
         self.applied: list[
             tuple[int, int]
@@ -415,13 +417,10 @@ class Acknowledging(RuleBasedStateMachine):
                 mark = CommitMark(lsn_text(message.position), message.xid, message.time_us)
                 self.stored = self.stored._replace(
                     position=lsn_text(message.position),
-                    position_time_us=message.time_us,
                     commit=mark,
                 )
             elif isinstance(message, Heartbeat):
-                self.stored = self.stored._replace(
-                    position=lsn_text(message.position), position_time_us=message.time_us
-                )
+                self.stored = self.stored._replace(position=lsn_text(message.position))
         written = [(logged.end, logged.xid) for logged in self.server.log if logged.xid]
         if self.applied != written[: len(self.applied)]:
             raise Violated("O4", f"applied {self.applied}, the source has {written}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agent.connectors.changes import Commit, Message, lsn_number
 from agent.connectors.postgres import PostgresSource, acknowledgement
 from agent.connectors.postgres.acknowledgement import Acknowledgement
 from agent.connectors.postgres.session import connect
@@ -20,7 +21,6 @@ from agent.errors import (
     SlotMissing,
     SourceUnreachable,
 )
-from agent.events.changes import Commit, Message, lsn_number
 from tests.services.postgres import PostgresServer
 from tests.services.processes import HOST, free_port
 from tests.services.proxy import TcpProxy

@@ -9,13 +9,14 @@ import pytest
 from psycopg import sql
 
 from agent.config import ResourceSettings, Settings
+from agent.connectors.changes import Change
 from agent.connectors.postgres import PostgresSource, filters
 from agent.connectors.postgres.session import connect
 from agent.copy_out import copy_out
 from agent.errors import ConfigInvalid, ReadRefused
-from agent.events.changes import Change, Row
-from agent.events.lines import row_of
 from agent.resource import Resource
+from agent.values.lines import row_of
+from agent.values.rows import Row
 from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresAddress
 from tests.source.conftest import PostgresBusiness

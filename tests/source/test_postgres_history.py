@@ -10,7 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from agent.connectors.changes import Commit, Heartbeat, Message, lsn_number, lsn_text
 from agent.connectors.postgres import PostgresSource
+from agent.connectors.resume import Resume
 from agent.errors import (
     AgentError,
     FrontReplaced,
@@ -23,8 +25,6 @@ from agent.errors import (
     SourceReplaced,
     SourceUnreachable,
 )
-from agent.events.changes import Commit, Heartbeat, Message, lsn_number, lsn_text
-from agent.front.base import Stored
 from tests.services.postgres import ENVIRONMENT, STOP_SIGNALS, PostgresServer
 from tests.services.processes import ServerProcess
 from tests.source.conftest import PostgresBusiness
@@ -38,8 +38,8 @@ def applied(
     business: PostgresBusiness,
     *numbers: int,
     acknowledged: bool = True,
-    stored: Stored | None = None,
-) -> Stored:
+    stored: Resume | None = None,
+) -> Resume:
     """Rows written, each in its own transaction, read and stored; the source is closed again."""
     source, stored = business.source(), stored or business.initial()
     source.open(stored, silent_never)
@@ -66,7 +66,7 @@ def applied(
     return stored
 
 
-def refused(business: PostgresBusiness, stored: Stored) -> AgentError:
+def refused(business: PostgresBusiness, stored: Resume) -> AgentError:
     """The error that `open` ends with."""
     with pytest.raises(AgentError) as caught:
         business.source().open(stored, silent_never)
@@ -163,7 +163,8 @@ def test_another_server_is_found(
     published: PostgresBusiness, changes: dict[str, object], kind: type[AgentError]
 ) -> None:
     """By its system identifier, or the timeline of a promoted standby."""
-    error = refused(published, published.initial()._replace(**changes))  # type: ignore[arg-type]
+    initial = published.initial()
+    error = refused(published, initial._replace(identity={**initial.identity, **changes}))
     assert isinstance(error, kind)
 
 
@@ -206,7 +207,7 @@ def test_a_standby_is_no_source(private_server: PostgresServer, private: Postgre
 
 
 @pytest.fixture
-def copied(private_server: PostgresServer, private: PostgresBusiness, tmp_path: Path) -> Stored:
+def copied(private_server: PostgresServer, private: PostgresBusiness, tmp_path: Path) -> Resume:
     """A server restored from a copy of its data directory, and what the agent had stored by then: three transactions the copy lacks."""
     stored = applied(private, 1)
     private_server.stop()
@@ -226,7 +227,7 @@ def reaches(business: PostgresBusiness, position: int) -> bool:
 
 
 def test_a_restored_server_whose_log_is_too_short(
-    private: PostgresBusiness, copied: Stored
+    private: PostgresBusiness, copied: Resume
 ) -> None:
     """Found at connection."""
     assert not reaches(private, lsn_number(copied.position))
@@ -235,7 +236,7 @@ def test_a_restored_server_whose_log_is_too_short(
 
 @pytest.mark.parametrize("written", ["other rows", "the same rows", "large rows"])
 def test_a_restored_server_that_was_written_to(
-    private: PostgresBusiness, copied: Stored, written: str
+    private: PostgresBusiness, copied: Resume, written: str
 ) -> None:
     """Same system identifier, same timeline, slot where it was: found by the commits it sends again, before one is delivered."""
     text = {
@@ -265,7 +266,7 @@ def deliver_until_halt(source: PostgresSource, delivered: list[Message]) -> None
 
 
 def test_a_restored_server_that_shuts_down(
-    private_server: PostgresServer, private: PostgresBusiness, copied: Stored
+    private_server: PostgresServer, private: PostgresBusiness, copied: Resume
 ) -> None:
     """Its end is not confirmed, and moves no position, as long as the last applied commit did not come again."""
     while not reaches(private, lsn_number(copied.position)):
@@ -312,7 +313,7 @@ def test_a_crash_of_the_server_is_no_fork(
 class Agent:
     """Reads and acknowledges as the capture loop does, in a thread of its own, until the source ends."""
 
-    def __init__(self, business: PostgresBusiness, stored: Stored) -> None:
+    def __init__(self, business: PostgresBusiness, stored: Resume) -> None:
         self.messages: list[Message] = []
         self.error: AgentError | None = None
         self._source = business.source()

@@ -9,9 +9,10 @@ from agent.config import ResourceSettings
 from agent.connectors.base import Ask, Page
 from agent.connectors.postgres import catalogue
 from agent.connectors.postgres.pages import PageReader
+from agent.connectors.table import Criterion, SourceTable, passing
 from agent.errors import Suspend
 from agent.preflight import source_facts, table_checks
-from agent.resource import Criterion, Key, SourceTable, passing
+from agent.values.rows import Key
 from tests.source.conftest import PostgresBusiness
 from tests.source.test_postgres_pages import asking, described, rows_of
 from tests.waiting import Hopeless, eventually

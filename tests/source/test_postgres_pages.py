@@ -8,13 +8,13 @@ import psycopg
 import pytest
 
 from agent.connectors.base import Ask, Fingerprint, Page
+from agent.connectors.changes import HighPosition
 from agent.connectors.postgres import catalogue, pages
 from agent.connectors.postgres.pages import PageReader
 from agent.connectors.postgres.session import connect
+from agent.connectors.table import SourceTable
 from agent.errors import AgentError, ReadRefused, SourceUnreachable, TableChanged
-from agent.events.changes import HighPosition
-from agent.events.lines import row_of
-from agent.resource import SourceTable
+from agent.values.lines import row_of
 from tests.source.conftest import PostgresBusiness
 from tests.source.reading import read_until, silent_never
 from tests.waiting import eventually, never

@@ -4,10 +4,11 @@ from itertools import pairwise
 
 import pytest
 
+from agent.connectors.changes import Begin, Change, Commit, Heartbeat, Message, Truncate
 from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX
 from agent.errors import PublicationWrong
-from agent.events.changes import UNCHANGED, Begin, Change, Commit, Heartbeat, Message, Truncate
-from agent.events.values import INT4, NUMERIC, TEXT
+from agent.values.forms import INT4, NUMERIC, TEXT
+from agent.values.rows import UNCHANGED
 from tests.source.conftest import PostgresBusiness
 from tests.source.reading import Delivered, read_commits, read_until, silent_never, transactions
 from tests.waiting import eventually

@@ -10,14 +10,14 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from agent.capture.loop import Capture
 from agent.config import Settings
+from agent.connectors.changes import lsn_number
 from agent.connectors.postgres import PostgresSource
-from agent.control import Control
 from agent.errors import Retry
-from agent.events.changes import lsn_number
 from agent.front.base import Request, Stored
 from agent.front.memory import Durable, MemoryFront, empty_store
-from agent.pipeline import Capture
+from agent.service.control import Control
 from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresAddress
 from tests.source.conftest import PostgresBusiness
@@ -74,7 +74,12 @@ class Unit(PostgresBusiness):
         )
         self.durable: Durable = empty_store({"good": "unit.good", "bad": "unit.bad"}, [GOOD, BAD])
         begun = self.initial()
-        self.durable.stored = begun._replace(resources=self.durable.stored.resources)
+        self.durable.stored = self.durable.stored._replace(
+            position=begun.position,
+            system_id=begun.identity["system_id"],
+            timeline=begun.identity["timeline"],
+            slot=begun.identity["slot"],
+        )
 
     def write(self, *rows: tuple[str, int, str]) -> None:
         """One transaction of inserts: table, key, and the other values as SQL."""

@@ -19,8 +19,8 @@ from psycopg.pq import ExecStatus
 
 from agent.connectors.postgres.catalogue import tables
 from agent.connectors.postgres.session import connect
-from agent.events import values as v
-from agent.events.key_text import text_of
+from agent.values import forms as v
+from agent.values.key_text import text_of
 from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresAddress
 from tests.source.conftest import PostgresBusiness

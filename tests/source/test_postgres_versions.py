@@ -8,11 +8,12 @@ import psycopg
 import pytest
 
 from agent.connectors.base import Ask, Page
+from agent.connectors.changes import Change, Commit, Message, Truncate
 from agent.connectors.postgres import PostgresSource
 from agent.connectors.postgres.partitions import FOLLOWS_SINCE
 from agent.connectors.postgres.session import connect
-from agent.events.changes import Change, Commit, Message, Row, Truncate
-from agent.events.lines import row_of
+from agent.values.lines import row_of
+from agent.values.rows import Row
 from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresAddress
 from tests.source.conftest import PostgresBusiness

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from agent.connectors.base import Ask, Page, Source
-from agent.errors import SourceUnreachable
-from agent.events.changes import (
+from agent.connectors.changes import (
     Begin,
     Change,
     Commit,
@@ -18,7 +17,8 @@ from agent.events.changes import (
     Truncate,
     lsn_number,
 )
-from agent.events.lines import row_of
+from agent.errors import SourceUnreachable
+from agent.values.lines import row_of
 from tests.source.reading import (
     Business,
     read_commits,

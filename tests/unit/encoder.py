@@ -3,7 +3,8 @@
 import struct
 from collections.abc import Sequence
 
-from agent.events.changes import UNCHANGED, Relation, Row
+from agent.connectors.changes import Relation
+from agent.values.rows import UNCHANGED, Row
 
 EPOCH_2000_US = 946_684_800_000_000
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.events.changes import (
+from agent.capture.commit_rule import LONGEST, SHORTEST, CommitRule
+from agent.connectors.changes import (
     Begin,
     Change,
     Commit,
@@ -14,7 +15,6 @@ from agent.events.changes import (
     Relation,
     Truncate,
 )
-from agent.front.commit_rule import LONGEST, SHORTEST, CommitRule
 
 TABLE = Relation(1, "public", "t", "d", ())
 BEGIN, COMMIT, BEAT = Begin(1, 10, 0), Commit(1, 20, 0), Heartbeat(30, 0)

@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 import pytest
 
-from agent.events import connect
-from agent.events import values as v
-from agent.events.changes import Begin
-from agent.events.transactions import Transactions
+from agent.connectors.changes import Begin
+from agent.outbox.transactions import Transactions
 from agent.resource import Resource
+from agent.values import connect
+from agent.values import forms as v
 from tests.unit.test_resource import resource_of, source_table
 
 # type, PostgreSQL's text, schema's type, its name, and what a Java reader of that type gets

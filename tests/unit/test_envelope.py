@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import __version__
-from agent.events.changes import Begin, lsn_number, lsn_text
-from agent.events.connect import PLAIN
-from agent.events.envelope import Envelope, Origin
+from agent.connectors.changes import Begin, lsn_number, lsn_text
+from agent.connectors.postgres.origin import Origin
+from agent.values.connect import PLAIN
+from agent.values.envelope import Envelope
 
 # Debezium's PostgreSQL value with schemas disabled; `transaction` is null unless a connector provides transaction metadata.
 SAMPLE = json.loads(r"""

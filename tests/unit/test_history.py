@@ -7,7 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from agent.connectors.changes import Begin, Change, Commit, Heartbeat, Message, Relation, lsn_text
 from agent.connectors.postgres.history import Resumption, Server, check_server
+from agent.connectors.resume import CommitMark, Resume
 from agent.errors import (
     AgentError,
     DuplicateAgent,
@@ -21,8 +23,6 @@ from agent.errors import (
     SourcePromoted,
     SourceReplaced,
 )
-from agent.events.changes import Begin, Change, Commit, Heartbeat, Message, Relation, lsn_text
-from agent.front.base import CommitMark, Stored
 
 FITTING = Server(
     system_id="7001",
@@ -35,8 +35,10 @@ FITTING = Server(
     wal_status="reserved",
     conflict="",
 )
-STORED = Stored(
-    "source", "7001", 1, "slot", 3, lsn_text(1_000), 0, CommitMark(lsn_text(1_000), 77, 5), 0, 0, {}
+STORED = Resume(
+    lsn_text(1_000),
+    CommitMark(lsn_text(1_000), 77, 5),
+    {"system_id": "7001", "timeline": 1, "slot": "slot"},
 )
 TABLE = Relation(1, "public", "t", "d", ())
 
@@ -144,7 +146,7 @@ def stop_points(log: list[Logged]) -> list[int]:
     return sorted({100, *[one.end if one.xid else one.start for one in log]})
 
 
-def stored_at(log: list[Logged], position: int) -> Stored:
+def stored_at(log: list[Logged], position: int) -> Resume:
     """What an agent has stored that applied everything up to `position`."""
     applied = [one for one in log if one.xid and one.end <= position]
     mark = (
@@ -155,7 +157,7 @@ def stored_at(log: list[Logged], position: int) -> Stored:
     return STORED._replace(position=lsn_text(position), commit=mark)
 
 
-def accepted(log: list[Logged], stored: Stored, confirmed: int) -> list[Message]:
+def accepted(log: list[Logged], stored: Resume, confirmed: int) -> list[Message]:
     """What gets through."""
     resumption = Resumption(stored, confirmed)
     return [message for message in sent(log, confirmed) if resumption.accept(message)]

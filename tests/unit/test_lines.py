@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.events.lines import line_of, row_of
+from agent.values.lines import line_of, row_of
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 awkward = st.text(st.sampled_from("\\\b\f\n\r\t\vNabtn\u0085\u2028"), max_size=8)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.logs import JsonLines, Repeats, TextLines
+from agent.service.logs import JsonLines, Repeats, TextLines
 
 ROOT = Path(__file__).parents[2]
 FORM = re.compile(r"[a-z][a-z_]*( [a-z_]+=%[sd])*")
@@ -18,7 +18,7 @@ METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
 def record(
-    message: str, *args: object, name: str = "agent.pipeline", at: float = 0.0
+    message: str, *args: object, name: str = "agent.capture.loop", at: float = 0.0
 ) -> logging.LogRecord:
     """A line as the code logs it, at a time."""
     made = logging.LogRecord(name, logging.INFO, "/code/pipeline.py", 7, message, args, None)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.front import outbox
-from agent.front.outbox import (
-    Batch,
+from agent.front.base import Batch
+from agent.outbox import frames as outbox
+from agent.outbox.frames import (
     BatchWriter,
     Frame,
     OutboxBegin,

@@ -6,10 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX, PAGE_PREFIX, Decoder
-from agent.errors import ProtocolViolated
-from agent.events.changes import (
-    UNCHANGED,
+from agent.connectors.changes import (
     Begin,
     Change,
     Column,
@@ -18,9 +15,11 @@ from agent.events.changes import (
     HighPosition,
     Message,
     Relation,
-    Row,
     Truncate,
 )
+from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX, PAGE_PREFIX, Decoder
+from agent.errors import ProtocolViolated
+from agent.values.rows import UNCHANGED, Row
 from tests.unit import encoder
 
 TIME_US = 1_780_000_000_123_456

@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.config import Settings
+from agent.connectors.changes import Column, Relation
 from agent.connectors.memory import MemorySource
+from agent.connectors.table import SourceColumn, SourceTable
 from agent.errors import TableChanged
-from agent.events import values as v
-from agent.events.changes import UNCHANGED, Column, Relation, Row
-from agent.resource import Binding, Resource, SourceColumn, SourceTable
+from agent.resource import Binding, Resource
+from agent.values import forms as v
+from agent.values.rows import UNCHANGED, Row
 
 CANARY = "canary-7f3a"
 COLUMNS = {

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.events import values as v
+from agent.values import forms as v
 
 
 def json_of(type_oid: int, text: str) -> bytes:

@@ -3,9 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.events.changes import UNCHANGED, Row
-from agent.front.window import Window, filled
-from agent.resource import Key
+from agent.capture.window import Window, filled
+from agent.values.rows import UNCHANGED, Key, Row
 
 Effect = tuple[str, str, str, bool]  # what, old key, new key, whether the large value is sent
 EFFECTS = st.lists(

@@ -9,10 +9,10 @@ from psycopg.pq import ExecStatus
 from psycopg.rows import namedtuple_row
 
 from agent.connectors.base import Fingerprint
+from agent.connectors.changes import Snapshot, lsn_number
 from agent.connectors.postgres.history import Server, branch
-from agent.events.changes import Snapshot, lsn_number
-from agent.events.values import Element
-from agent.resource import KeyOrder, Named, SourceColumn, SourceTable
+from agent.connectors.table import KeyOrder, Named, SourceColumn, SourceTable
+from agent.values.forms import Element
 
 _SLOT = """
     select confirmed_flush_lsn::text as confirmed, active_pid, coalesce(wal_status, '') as wal_status,

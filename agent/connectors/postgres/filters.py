@@ -14,10 +14,10 @@ from psycopg import sql
 from agent.config import ResourceSettings
 from agent.config.problems import Place, Problem
 from agent.config.settings import Condition
+from agent.connectors.table import Criterion, SourceColumn, SourceTable, Spelling, plainest
 from agent.errors import ReadRefused
-from agent.events import values as v
 from agent.messages import mark, phrase, translate
-from agent.resource import Criterion, SourceColumn, SourceTable, Spelling, plainest
+from agent.values import forms as v
 
 Connection = psycopg.Connection[Any]
 Raw = str | int | bool

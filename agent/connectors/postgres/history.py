@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from agent.connectors.changes import Begin, Commit, Heartbeat, Message, lsn_number, lsn_text
+from agent.connectors.resume import Resume
 from agent.errors import (
     AgentError,
     DuplicateAgent,
@@ -15,8 +17,6 @@ from agent.errors import (
     SourcePromoted,
     SourceReplaced,
 )
-from agent.events.changes import Begin, Commit, Heartbeat, Message, lsn_number, lsn_text
-from agent.front.base import Stored
 from agent.messages import phrase
 
 
@@ -36,6 +36,15 @@ class Server(NamedTuple):
     elsewhere: str = ""  # the other database of the server that a slot of this name belongs to
 
 
+class Identity(NamedTuple):
+    """What `init` has found of the server and made on it (Resume.identity)."""
+
+    system_id: str
+    timeline: int
+    slot: str
+    publication: str = ""  # '' of an agent of an older version
+
+
 def check_identity(server: Server, system_id: str, timeline: int, address: str) -> None:
     """Raises what tells that the server is not the one that was followed: SourceNotPrimary, SourceReplaced, SourcePromoted."""
     if server.in_recovery:
@@ -46,40 +55,40 @@ def check_identity(server: Server, system_id: str, timeline: int, address: str) 
         raise SourcePromoted(before=timeline, now=server.timeline)
 
 
-def check_server(server: Server, stored: Stored, address: str) -> None:
+def check_server(server: Server, resume: Resume, address: str) -> None:
     """Checks A and B as far as they can be made before the stream starts; raises what stands against it."""
-    check_identity(server, stored.system_id, stored.timeline, address)
+    identity = Identity(**resume.identity)
+    slot = identity.slot
+    check_identity(server, identity.system_id, identity.timeline, address)
     if server.elsewhere:
-        raise elsewhere(server, stored.slot)
-    wrong = _wrong(server, stored)
+        raise elsewhere(server, slot)
+    wrong = _wrong(server, slot, resume.position)
     if server.active_pid is None:
         if wrong is not None:
             raise wrong
     elif wrong is not None:
         # Whoever reads the slot has moved it: dropping it, which the other error advises, would take it from them.
-        raise DuplicateAgent(reason=in_use(server, stored.slot))
+        raise DuplicateAgent(reason=in_use(server, slot))
     else:
-        raise SlotBusy(slot=stored.slot, pid=server.active_pid)
+        raise SlotBusy(slot=slot, pid=server.active_pid)
 
 
-def _wrong(server: Server, stored: Stored) -> AgentError | None:
+def _wrong(server: Server, slot: str, stored: str) -> AgentError | None:
     """What stands against going on at the slot; the way back from each begins with dropping it."""
-    position = lsn_number(stored.position)
+    position = lsn_number(stored)
     if not server.slot_exists:
-        return SlotMissing(slot=stored.slot, position=stored.position)
+        return SlotMissing(slot=slot, position=stored)
     if server.wal_status == "lost" or server.conflict:
         return SlotLost(
-            slot=stored.slot,
+            slot=slot,
             reason=server.conflict or phrase("wal_status is lost"),
-            position=stored.position,
+            position=stored,
         )
     if server.confirmed > position:
-        return SlotAdvanced(
-            slot=stored.slot, confirmed=lsn_text(server.confirmed), position=stored.position
-        )
+        return SlotAdvanced(slot=slot, confirmed=lsn_text(server.confirmed), position=stored)
     if server.flushed < position:
         return SourceForked(
-            position=stored.position,
+            position=stored,
             reason=phrase("its log ends at {position}", position=lsn_text(server.flushed)),
         )
     return None
@@ -106,6 +115,22 @@ def elsewhere(server: Server, slot: str) -> FrontReplaced:
     )
 
 
+def other_publication(before: str, now: str) -> FrontReplaced | None:
+    """Makes the error for a publication `now` that does not exist, where `init` made one of another name.
+
+    One that exists may have been renamed on purpose, and is judged by what it carries.
+    """
+    if before in ("", now):
+        return None
+    return FrontReplaced(
+        reason=phrase(
+            "init made publication {before}; {now}, which the configuration names, does not exist",
+            before=before,
+            now=now,
+        )
+    )
+
+
 def branch(history: str, timeline: int) -> int | None:
     """Reads a timeline history file: where it left `timeline`; None where it never was on it."""
     for line in history.splitlines():
@@ -122,10 +147,10 @@ class Resumption:
     with the same end, xid and time: a server restored from a copy has another one there (measured: docs/decisions/checks.md).
     """
 
-    def __init__(self, stored: Stored, confirmed: int) -> None:
-        self._applied = lsn_number(stored.position)
-        self._last = stored.commit
-        self._last_end = lsn_number(stored.commit.position) if stored.commit.position else 0
+    def __init__(self, resume: Resume, confirmed: int) -> None:
+        self._applied = lsn_number(resume.position)
+        self._last = resume.commit
+        self._last_end = lsn_number(resume.commit.position) if resume.commit.position else 0
         self._awaited = self._last_end > confirmed  # the last applied commit must come again
         self._passing_over = False
 

@@ -21,6 +21,7 @@ from agent.connectors.base import Ask, Page
 from agent.connectors.postgres import catalogue, filters
 from agent.connectors.postgres.pgoutput import PAGE_PREFIX
 from agent.connectors.postgres.session import address, connect, guarded
+from agent.connectors.table import Named, SourceTable
 from agent.copy_out import copy_out
 from agent.errors import (
     AgentError,
@@ -32,7 +33,7 @@ from agent.errors import (
 )
 from agent.messages import phrase
 from agent.pg_errors import is_of_statement
-from agent.resource import Key, Named, SourceTable
+from agent.values.rows import Key
 
 log = logging.getLogger(__name__)
 

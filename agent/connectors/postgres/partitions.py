@@ -7,7 +7,7 @@ both times they move, source and front end are opened anew, and only the second 
 """
 
 from agent.connectors.base import BEFORE
-from agent.events.changes import lsn_number, lsn_text
+from agent.connectors.changes import lsn_number, lsn_text
 
 FOLLOWS_SINCE = 150_000  # server versions whose stream follows
 

@@ -7,9 +7,7 @@ import struct
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from agent.errors import ProtocolViolated
-from agent.events.changes import (
-    UNCHANGED,
+from agent.connectors.changes import (
     Begin,
     Change,
     Column,
@@ -18,12 +16,12 @@ from agent.events.changes import (
     HighPosition,
     Message,
     Relation,
-    Row,
     Truncate,
-    Value,
     lsn_text,
 )
+from agent.errors import ProtocolViolated
 from agent.messages import phrase
+from agent.values.rows import UNCHANGED, Row, Value
 
 _EPOCH_US: Final = 946_684_800_000_000  # 2000-01-01, PostgreSQL's epoch, in microseconds since 1970
 HEARTBEAT_PREFIX: Final = "unit-sync-agent"

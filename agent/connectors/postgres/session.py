@@ -10,11 +10,11 @@ from psycopg.conninfo import make_conninfo
 from agent.bounded import bounded
 from agent.config import SourceSettings
 from agent.errors import AgentError, LoginRefused, SourceUnfit, SourceUnreachable
-from agent.events.values import SESSION
 from agent.messages import mark, phrase
 from agent.pg_errors import is_passing
 from agent.pg_session import MEANING, Unfit, settle
 from agent.tls import Refusal, Trust, asked
+from agent.values.forms import SESSION
 
 _PATIENCE = 25.0  # seconds without an answer after which the line counts as dead; statements of ours end after 20
 _SECOND = 5.0  # seconds for a second connection that only proves the first

@@ -12,15 +12,31 @@ import psycopg
 from agent.config import ResourceSettings, Settings
 from agent.config.loading import invalid
 from agent.connectors.base import Ask, Fingerprint, Page
+from agent.connectors.changes import (
+    Heartbeat,
+    HighPosition,
+    Message,
+    Snapshot,
+    lsn_number,
+    lsn_text,
+)
 from agent.connectors.postgres import catalogue, filters
 from agent.connectors.postgres.acknowledgement import Acknowledgement
-from agent.connectors.postgres.history import Resumption, Server, check_server
+from agent.connectors.postgres.history import (
+    Identity,
+    Resumption,
+    Server,
+    check_server,
+    other_publication,
+)
 from agent.connectors.postgres.pages import PageReader
 from agent.connectors.postgres.partitions import FOLLOWS_SINCE, Partitions
 from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX, Decoder
 from agent.connectors.postgres.session import address, connect, guarded
 from agent.connectors.postgres.unreadable import OPTION, ServerForm
 from agent.connectors.postgres.wire import Shutdown, WalData, Wire
+from agent.connectors.resume import Resume
+from agent.connectors.table import Criterion, SourceTable
 from agent.errors import (
     DuplicateAgent,
     PublicationWrong,
@@ -28,11 +44,7 @@ from agent.errors import (
     SourceUnreachable,
     StreamUnreadable,
 )
-from agent.events.changes import Heartbeat, HighPosition, Message, Snapshot, lsn_number, lsn_text
-from agent.front.base import Stored
-from agent.front.belonging import other_publication
 from agent.messages import phrase
-from agent.resource import Criterion, SourceTable
 
 log = logging.getLogger(__name__)
 
@@ -67,51 +79,51 @@ class PostgresSource:
         self._beat_at = -math.inf
         self._busy_since: float | None = None
 
-    def open(self, stored: Stored, front_silent_since: Callable[[], float | None]) -> None:
+    def open(self, resume: Resume, front_silent_since: Callable[[], float | None]) -> None:
         """See Source.open."""
         self.close()
         settings = self._settings.source
+        slot = Identity(**resume.identity).slot
         self._side = connect(settings)
-        around = self._unreadable > 0 and self._unreadable >= lsn_number(stored.position)
+        around = self._unreadable > 0 and self._unreadable >= lsn_number(resume.position)
         encoding = "SQL_ASCII" if around else "UTF8"
         self._replication = connect(settings, replication=True, encoding=encoding)
         with guarded(settings):
             sender_timeout = self._sender_timeout()
-            server = catalogue.server(self._replication, self._side, stored.slot)
-            self._check(server, stored, sender_timeout)
-            self._publication = self._published(stored)
+            server = catalogue.server(self._replication, self._side, slot)
+            self._check(server, resume, sender_timeout)
+            self._publication = self._published(resume)
         # One heartbeat at each opening: when it comes back through the front end, all works
         self._beat_at = -math.inf
         self._partitions = None
         if self._side.info.server_version < FOLLOWS_SINCE:
             fingerprints = {
-                (r.schema_name, r.table_name): stored.fingerprints.get(r.name, {})
+                (r.schema_name, r.table_name): resume.fingerprints.get(r.name, {})
                 for r in self._settings.resource
             }
             self._partitions = Partitions(
                 {name: parts["leaves"] for name, parts in fingerprints.items() if "leaves" in parts}
             )
-        self._form = ServerForm(settings, self._needed(stored)) if around else None
+        self._form = ServerForm(settings, self._needed(resume)) if around else None
         self._decoder = Decoder(self._form)
-        self._resumption = Resumption(stored, server.confirmed)
-        self._acknowledged = lsn_number(stored.position)
+        self._resumption = Resumption(resume, server.confirmed)
+        self._acknowledged = lsn_number(resume.position)
         acknowledgement = Acknowledgement(self._acknowledged, sender_timeout / 3, time.monotonic())
         self._wire = Wire(self._replication, acknowledgement, front_silent_since, address(settings))
-        self._wire.start(stored.slot, self._settings.publication, OPTION if around else "")
+        self._wire.start(slot, self._settings.publication, OPTION if around else "")
 
-    def _needed(self, stored: Stored) -> dict[tuple[str, str], tuple[str, Collection[str]]]:
+    def _needed(self, resume: Resume) -> dict[tuple[str, str], tuple[str, Collection[str]]]:
         """By schema and table the resource and the columns that are read, of the tables that are not suspended."""
         return {
             (resource.schema_name, resource.table_name): (resource.name, resource.needed_columns)
             for resource in self._settings.resource
-            if resource.name not in stored.resources
-            or stored.resources[resource.name].state != "suspended"
+            if resource.name not in resume.suspended
         }
 
-    def _check(self, server: Server, stored: Stored, sender_timeout: float) -> None:
+    def _check(self, server: Server, resume: Resume, sender_timeout: float) -> None:
         """Checks A and B; a slot that stays in use for longer than a dead agent's connection lives is another agent's."""
         try:
-            check_server(server, stored, address(self._settings.source))
+            check_server(server, resume, address(self._settings.source))
         except SlotBusy as error:
             self._busy_since = self._busy_since or time.monotonic()
             if time.monotonic() - self._busy_since > 2 * sender_timeout + _ZOMBIE:
@@ -119,11 +131,11 @@ class PostgresSource:
             raise
         self._busy_since = None
 
-    def _published(self, stored: Stored) -> catalogue.Publication:
+    def _published(self, resume: Resume) -> catalogue.Publication:
         name = self._settings.publication
         publication = catalogue.publication(self._connection, name)
         if publication is None:
-            if other := other_publication(self._settings, stored.settings):
+            if other := other_publication(Identity(**resume.identity).publication, name):
                 raise other
             raise PublicationWrong(publication=name, reason=phrase("it does not exist"))
         if publication.operations != "iudt":

@@ -16,12 +16,13 @@ from psycopg.generators import execute
 from psycopg.pq import ExecStatus
 
 from agent.config import SourceSettings
+from agent.connectors.changes import Relation, lsn_text
 from agent.connectors.postgres.session import connect, guarded
 from agent.errors import ValueUnreadable
-from agent.events.changes import UNCHANGED, Relation, Row, Value, lsn_text
-from agent.events.values import TEXT
 from agent.messages import phrase
 from agent.pg_errors import is_passing
+from agent.values.forms import TEXT
+from agent.values.rows import UNCHANGED, Row, Value
 
 # What START_REPLICATION is told, beside the client_encoding of the session
 OPTION: Final = ", binary 'true'"

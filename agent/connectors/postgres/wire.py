@@ -17,6 +17,7 @@ import psycopg
 from psycopg.generators import execute
 from psycopg.pq import DiagnosticField, ExecStatus
 
+from agent.connectors.changes import lsn_text
 from agent.connectors.postgres.acknowledgement import Acknowledgement, Status
 from agent.errors import (
     AgentError,
@@ -28,7 +29,6 @@ from agent.errors import (
     SourceUnreachable,
     StreamUnreadable,
 )
-from agent.events.changes import lsn_text
 from agent.messages import phrase
 from agent.pg_errors import is_passing
 

@@ -1,0 +1,109 @@
+"""The rows that front-end tables refuse (脏数据): which they are, since when, and what subscribers were last told of them."""
+
+import hashlib
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+
+from agent.capture.rows import Outcome, Rows
+from agent.errors import RowRefused
+from agent.front.base import Front, Refused, Stored, Written
+from agent.resource import FrontRow, Resource
+from agent.values.lines import line_of
+from agent.values.rows import Key
+
+log = logging.getLogger(__name__)
+
+_MOST_WAITING = 10_000  # rows of one source transaction that may wait for its end, each in memory
+
+
+def digest(row: FrontRow) -> str:
+    """Stands for a row, so that it is known again."""
+    return hashlib.blake2b(line_of(row), digest_size=16).hexdigest()
+
+
+class Refusals:
+    """What `sync_agent_refused` holds, with the changes of the open transaction. Commits nothing."""
+
+    def __init__(self, front: Front, stored: Stored, most: int) -> None:
+        """`most`: rows of one table that may be refused before it is suspended."""
+        self._front = front
+        self.most = most
+        self.rows: dict[str, dict[Key, Refused]] = {
+            name: dict(stored.refused.get(name, {})) for name in stored.resources
+        }
+        self._noted: dict[str, dict[Key, Refused | None]] = defaultdict(dict)
+        self.changed = False  # since the caller last set it so
+
+    def settle(self, outcome: Outcome) -> None:
+        """Notes what was refused and what was healed by a write. Raises RowRefused when a table has too many refused rows."""
+        known = self.rows[outcome.resource.name]
+        for key in known.keys() & outcome.rows.keys() - outcome.refused.keys():
+            del known[key]
+            self._noted[outcome.resource.name][key] = None
+        for key, code in outcome.refused.items():
+            self._note(outcome.resource, key, code, outcome.rows[key].row)
+
+    def _note(self, resource: Resource, key: Key, code: str, row: FrontRow | None) -> None:
+        known = self.rows[resource.name]
+        before = known.get(key)
+        since = time.time_ns() // 1000 if before is None else before.since_us
+        shown = resource.key_json(key)
+        refused = Refused(code, since, "" if row is None else digest(row), shown.decode())
+        if before is None:
+            hashed = hashlib.sha256(shown).hexdigest()[:16]
+            log.warning("row_refused resource=%s hash=%s reason=%s", resource.name, hashed, code)
+        if refused != before:
+            known[key] = self._noted[resource.name][key] = refused
+        if len(known) > self.most:
+            raise RowRefused(resource=resource.name, table=resource.target.name, reason=code)
+
+    def save(self) -> None:
+        """Gives the front end what has changed; rides in its open transaction."""
+        for name, keys in self._noted.items():
+            self.changed = True
+            self._front.refuse(
+                name,
+                {key: refused for key, refused in keys.items() if refused is not None},
+                [key for key, refused in keys.items() if refused is None],
+            )
+        self._noted.clear()
+
+    # ---- within a source transaction
+
+    def write_some(self, rows: Rows) -> Iterator[tuple[Resource, Key, Written]]:
+        """Writes what was given and yields the rows that the front end cannot hold before the source transaction is complete.
+
+        A child's parent may still come. Where rows may share a key for a moment, two may stand under spellings of one key, of
+        which the front end can hold one.
+        """
+        shared = {
+            resource.name: self._front.fetch(resource.target, list(given))
+            for resource, given in rows.given()
+            if resource.table.deferrable and self._front.spellings(resource.target)
+        }
+        for outcome in rows.write(_MOST_WAITING):
+            resource, given = outcome.resource, outcome.rows
+            for key in self.rows[resource.name].keys() & given.keys() - outcome.refused.keys():
+                del self.rows[resource.name][key]
+                self._noted[resource.name][key] = None
+            for key in outcome.refused:
+                yield resource, key, given[key]
+            if resource.name in shared:
+                before = shared[resource.name]
+                yield from self._displaced(outcome, before)
+
+    def _displaced(
+        self, outcome: Outcome, before: dict[Key, FrontRow]
+    ) -> Iterator[tuple[Resource, Key, Written]]:
+        """Rows whose place others have taken that have an equal key of another spelling."""
+        resource, given = outcome.resource, outcome.rows
+        after = self._front.fetch(resource.target, [*given, *before])
+        last = next(iter(given.values()))
+        for key, row in before.items():
+            if key not in given and key not in after:
+                yield resource, key, last._replace(row=row, operation="U")
+        for key, written in given.items():
+            if written.row is not None and key not in outcome.refused and key not in after:
+                yield resource, key, written

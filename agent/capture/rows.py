@@ -1,0 +1,131 @@
+"""The front-end rows of one set of changes: as they stood, and the last state each was given, until it is written."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from agent.errors import RowRefused, TableWork
+from agent.front.base import Front, Refused, Written
+from agent.resource import FrontRow, Resource
+from agent.values.rows import Key
+
+
+class Outcome(NamedTuple):
+    """What became of the rows given to one table."""
+
+    resource: Resource
+    rows: Mapping[Key, Written]
+    refused: Mapping[Key, str]  # those that were left out, and what refused them
+
+
+class Rows:
+    """The rows of one set: as they stood before, and the last state each was given, until it is written."""
+
+    def __init__(
+        self,
+        front: Front,
+        stood: dict[str, dict[Key, FrontRow]],
+        batch: int,
+        refused: Mapping[str, Mapping[Key, Refused]],
+    ) -> None:
+        self._front = front
+        self._stood = stood
+        self._batch = batch
+        self._refused = refused
+        self._given: dict[str, tuple[Resource, dict[Key, Written]]] = {}
+
+    def standing(self, resource: Resource, key: Key) -> FrontRow | None:
+        """The row under the key as the changes so far have left it.
+
+        None if there is none, if it was not looked up, or if the front end has another one than the source.
+        """
+        given = self._given.get(resource.name)
+        if given is not None and key in given[1]:
+            return given[1][key].row
+        if key in self._refused[resource.name]:
+            return None
+        return self._stood.get(resource.name, {}).get(key)
+
+    def told(self, resource: Resource, key: Key) -> bool:
+        """Whether subscribers were told a row under the key that is not deleted since, as far as it was looked up."""
+        given = self._given.get(resource.name)
+        if (given is None or key not in given[1]) and key in self._refused[resource.name]:
+            return bool(self._refused[resource.name][key].told)
+        return self.standing(resource, key) is not None
+
+    def put(self, resource: Resource, key: Key, written: Written) -> None:
+        """Gives the row under the key its new state."""
+        given = self._given.get(resource.name)
+        if given is None:
+            given = self._given[resource.name] = (resource, {})
+        given[1][key] = written
+
+    def given(self) -> list[tuple[Resource, dict[Key, Written]]]:
+        """What was given and is not written."""
+        return list(self._given.values())
+
+    def untaken(self, resource: Resource) -> set[Key]:
+        """Keys of which the front end's row is not what the changes have left."""
+        given = self._given.get(resource.name)
+        return set(self._refused[resource.name]) | set(() if given is None else given[1])
+
+    def look_up(self, resource: Resource, keys: Sequence[Key]) -> None:
+        """Finds out what stands under these keys."""
+        self._stood.setdefault(resource.name, {}).update(self._front.fetch(resource.target, keys))
+
+    def forget(self, resource: Resource) -> None:
+        """What stood in the table stands there no more."""
+        self._stood.pop(resource.name, None)
+
+    def write(self, most: int) -> list[Outcome]:
+        """Writes each table; afterwards what was given stands, but for the rows that a table refuses.
+
+        A table that refuses rows gets its turn after the others: a child's parent may be among them. Raises RowRefused when one
+        refuses more than `most`.
+        """
+        given, self._given = list(self._given.values()), {}
+        outcomes, later = [], []
+        for resource, rows in given:
+            try:
+                self._written(resource, rows, 0)
+            except RowRefused:
+                later.append((resource, rows))
+            else:
+                outcomes.append(Outcome(resource, rows, {}))
+        for resource, rows in later:
+            refused = self._written(resource, rows, most)
+            outcomes.append(Outcome(resource, rows, refused))
+
+        while len(outcomes) > 1 and (before := _refused(outcomes)):
+            outcomes = [self._once_more(outcome, most) for outcome in outcomes]
+            if _refused(outcomes) == before:
+                break
+
+        for outcome in outcomes:
+            self._stands(outcome)
+        return outcomes
+
+    def _once_more(self, outcome: Outcome, most: int) -> Outcome:
+        """Tries refused rows again, now that all tables are written."""
+        if not outcome.refused:
+            return outcome
+        rows = {key: outcome.rows[key] for key in outcome.refused}
+        refused = self._written(outcome.resource, rows, most)
+        return outcome._replace(refused=refused)
+
+    def _written(
+        self, resource: Resource, rows: Mapping[Key, Written], most: int
+    ) -> dict[Key, str]:
+        with TableWork(resource.name):
+            return self._front.write(resource.target, rows, self._batch, most)
+
+    def _stands(self, outcome: Outcome) -> None:
+        stood = self._stood.setdefault(outcome.resource.name, {})
+        for key, written in outcome.rows.items():
+            if written.row is None or key in outcome.refused:
+                stood.pop(key, None)
+            else:
+                stood[key] = written.row
+
+
+def _refused(outcomes: Sequence[Outcome]) -> int:
+    return sum(len(outcome.refused) for outcome in outcomes)

@@ -1,0 +1,387 @@
+"""The composition root: one function per command, each building what it needs from the settings.
+
+Each imports what it needs when it is called: every process of the service then holds only its own libraries in memory.
+"""
+
+import logging
+import os
+import sys
+import traceback
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from agent.cli.terminal import as_json
+from agent.config import Settings
+from agent.errors import EX_CONFIG, AgentError, ListenRefused, RequestRefused
+from agent.files import denied
+from agent.messages import mark, translate
+from agent.service.control import CONTROL_FD, Control
+from agent.service.last_end import LastEnd
+from agent.service.logs import log_to_stderr
+
+if TYPE_CHECKING:
+    from agent.cli import requests
+    from agent.preflight.findings import Finding
+    from agent.preflight.rebinding import After
+
+_log = logging.getLogger(__name__)
+_SILENCE = 60.0  # seconds without a sign of life after which a child counts as hanging
+_LEVELS = {"ok": mark("ok"), "warning": mark("warning"), "error": mark("error")}
+_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
+
+
+def run(settings: Settings, config_path: Path) -> int:
+    """The service: supervises capture and publisher until a signal ends it; returns the exit code."""
+    from agent.service.health import HealthServer
+    from agent.service.metrics import STAGES, Metrics
+    from agent.service.restarts import Restarts
+    from agent.service.supervisor import Supervisor
+
+    log_to_stderr(settings.service.log_level, settings.service.log_format)
+    metrics = Metrics(resource.name for resource in settings.resource)
+    # -P: no module from the current folder
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "agent",
+        "-c",
+        str(config_path.absolute()),
+    ]
+    restarts = Restarts(STAGES, silence=max(_SILENCE, settings.front.lock_wait_seconds + 30))
+    last_end = LastEnd(settings.directory)
+    commands = {stage: [*command, stage] for stage in STAGES}
+    try:
+        with HealthServer(settings.service.listen, settings.agent, metrics):
+            return Supervisor(commands, str(uuid.uuid4()), metrics, restarts, last_end).run()
+    except ListenRefused as error:
+        last_end.note("", error)
+        raise
+
+
+def is_child() -> bool:
+    """True when the supervisor has started this process."""
+    return CONTROL_FD in os.environ
+
+
+def capture(settings: Settings) -> int:
+    """The child that moves changes from the source to the front end, until told to stop."""
+    from agent.capture import loop as pipeline
+
+    return _stage("capture", settings, lambda control: pipeline.capture(settings, control))
+
+
+def publish(settings: Settings) -> int:
+    """The child that moves events from the outbox to Kafka, until told to stop."""
+    from agent.publish import relay
+
+    return _stage(
+        "publish", settings, lambda control: relay.relay(settings, control, control.nonce)
+    )
+
+
+def _stage(name: str, settings: Settings, work: Callable[[Control], None]) -> int:
+    """One stage's work; what ends it is a line of the log and an exit code for the supervisor."""
+    log_to_stderr(settings.service.log_level, settings.service.log_format)
+    control = Control.inherited(name)
+    try:
+        work(control)
+    except Exception as problem:  # noqa: BLE001 - unknown means halt, with a code systemd understands
+        error = problem if isinstance(problem, AgentError) else unexpected(problem)
+        _log.error(
+            "halted stage=%s code=%s error=%s next=%s",
+            name,
+            error.code,
+            error.text("en"),
+            error.advice("en"),
+        )
+        control.failed(error)
+        return error.exit_code
+    finally:
+        control.close()
+    return 0
+
+
+def unexpected(error: Exception) -> AgentError:
+    """Type and place of an error nobody foresaw; its text could hold values of rows and stays out.
+
+    A file that may not be used is no riddle, wherever that is found out.
+    """
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return denied(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    places = " < ".join(
+        f"{frame.name} ({Path(frame.filename).name}:{frame.lineno})"
+        for frame in reversed(frames[-6:])
+    )
+    return AgentError(detail=f"{type(error).__name__} in {places}")
+
+
+def init(
+    settings: Settings, apply: bool, admin_url: str | None, take_over: Sequence[str] = ()
+) -> None:
+    """Tells what the agent needs on the source, the front end and Kafka; with `apply` makes it."""
+    from agent.preflight.initialise import initialise
+
+    initialise(settings, apply, admin_url, _console().out, take_over)
+
+
+def rebind(settings: Settings, after: "After") -> None:
+    """Takes up the slot after what a person says has happened: an upgrade or a fail-over of the business database, a restored front end or Kafka."""
+    from agent.preflight import rebinding
+
+    rebinding.rebind(settings, _console().out, after)
+
+
+def verify(
+    settings: Settings,
+    kind: str,
+    names: Sequence[str],
+    allow_deletes: bool,
+    as_json: bool,
+    show_keys: bool,
+) -> int:
+    """Has the running service compare tables (`kind` verify) or repair them too (reconcile).
+
+    Returns 1 if a verify finds differences or some stay after a repair, 2 if a table could not be compared because it is not live.
+    """
+    from agent.cli import comparison, requests
+
+    with comparison.shown(settings, hidden=as_json) as progress:
+        answers = requests.ask(settings, kind, _resources(settings, names), allow_deletes, progress)
+    reports = [comparison.report(answer, show_keys, kind == "reconcile") for answer in answers]
+    if as_json:
+        _print_json(reports)
+    else:
+        _console().print(comparison.render(reports))
+    if any(report["state"] != "compared" for report in reports):
+        return 2
+    right = comparison.equal if kind == "verify" else comparison.repaired
+    return int(not all(right(report) for report in reports))
+
+
+def resume(settings: Settings, name: str, allow_deletes: bool) -> None:
+    """Has the running service take up a suspended table again."""
+    from agent.cli import requests
+
+    (answer,) = requests.ask(
+        settings, "resume", _resources(settings, [name]), allow_deletes, lambda _: None
+    )
+    _done(answer)
+    _console().out(
+        translate(
+            mark(
+                "{resource} goes on: it is compared with the business database and then live; `sync-agent status` shows how far it is"
+            ),
+            resource=name,
+        )
+    )
+
+
+def retry(settings: Settings, name: str) -> int:
+    """Has the running service try rows again that were too large for Kafka or refused by the front-end table. Returns 1 if some still are."""
+    from agent.cli import requests
+
+    (answer,) = requests.ask(settings, "retry", _resources(settings, [name]), False, lambda _: None)
+    report = _done(answer)
+    if report["withheld"]:
+        _console().out(
+            translate(
+                mark("{resource}: {count} rows are still too large for Kafka"),
+                resource=name,
+                count=report["withheld"],
+            )
+        )
+    else:
+        _console().out(translate(mark("{resource}: no row is withheld any more"), resource=name))
+    refused = report.get("refused", 0)
+    if refused:
+        text = mark("{resource}: the front-end table still refuses {count} rows")
+        _console().out(translate(text, resource=name, count=refused))
+    return int(report["withheld"] > 0 or refused > 0)
+
+
+def refused(settings: Settings, name: str, as_json: bool, show_keys: bool) -> None:
+    """Lists the rows that a front-end table refuses, by hashes of their keys or, on demand, the keys."""
+    from agent.cli import comparison
+    from agent.outbox.opening import open_reader
+
+    (name,) = _resources(settings, [name])
+    reader = open_reader(settings)
+    try:
+        reader.identity()
+        rows = comparison.refusals(reader.refusals(name), show_keys)
+    finally:
+        reader.engine.dispose()
+    if as_json:
+        _print_json(rows)
+    elif rows:
+        _console().print(comparison.render_refusals(rows))
+    else:
+        _console().out(
+            translate(mark("{resource}: the front-end table refuses no row"), resource=name)
+        )
+
+
+def republish(settings: Settings, name: str, allow_deletes: bool) -> int:
+    """Has the running service begin a new generation of a table's topic, once it is known that the topic will take it and which keys it holds.
+
+    Returns 1, and tells why, where the table is suspended meanwhile.
+    """
+    from agent.cli import comparison, requests
+    from agent.outbox.opening import open_reader
+    from agent.preflight import republishing
+    from agent.publish.topic_keys import collect
+
+    (name,) = _resources(settings, [name])
+    reader = open_reader(settings)
+    try:
+        topic = republishing.topic(settings, name, reader)
+        records = collect(settings, name, topic, reader).records
+        text = mark("Topic {topic}: {count} records read for the keys it holds")
+        _console().out(translate(text, topic=topic, count=records))
+        with comparison.shown(settings, hidden=False) as progress:
+            (answer,) = requests.ask(settings, "republish", [name], allow_deletes, progress)
+        if answer.state == "failed":
+            republishing.refuse_suspended(name, reader)
+        rows = _done(answer)["rows"]
+        text = mark(
+            "{resource}: {rows} rows wait in the outbox for a new generation of the topic; Kafka has not taken them yet, see `sync-agent status`"
+        )
+        if republishing.taken_by_kafka(name, reader):
+            text = mark("{resource}: {rows} rows published in a new generation of the topic")
+        _console().out(translate(text, resource=name, rows=rows))
+    except republishing.Suspended as stopped:
+        click.echo(stopped.error.told(), err=True)
+        return 1
+    finally:
+        reader.engine.dispose()
+    return 0
+
+
+def forget(settings: Settings, name: str, apply: bool) -> int:
+    """Tells what the front end still holds of what is no longer shared; with `apply` takes it away.
+
+    Returns 1 if something stays that its owner has to take away.
+    """
+    from agent.preflight import forgetting
+
+    _among([name], forgetting.known(settings))
+    return forgetting.forget(settings, name, apply, _console().out)
+
+
+def _done(answer: "requests.Answer") -> dict[str, Any]:
+    """The report of what was asked. Raises RequestRefused where it could not be done."""
+    from agent.cli import comparison
+
+    if answer.state == "failed":
+        raise RequestRefused(
+            resource=answer.resource, state=translate(comparison.STATES[answer.report["state"]])
+        )
+    return answer.report
+
+
+def _resources(settings: Settings, names: Sequence[str]) -> list[str]:
+    """The resources named, all if none is. Raises click's usage error for a name the configuration has not."""
+    known = [resource.name for resource in settings.resource]
+    _among(names, known)
+    return list(names) or known
+
+
+def _among(names: Sequence[str], known: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        text = mark("{names}: no such resource; the configuration has {known}")
+        raise click.UsageError(translate(text, names=", ".join(unknown), known=", ".join(known)))
+
+
+def check(settings: Settings, as_json: bool, show_all: bool) -> int:
+    """Prints the findings of the preflight checks, errors first and those that are ok with `show_all`; returns 0, or 78 when one is an error."""
+    from agent.preflight.checks import check as findings_of
+
+    findings = findings_of(settings)
+    if as_json:
+        _print_json([finding._asdict() for finding in findings])
+    else:
+        for level in ("error", "warning", "ok"):
+            if level != "ok" or show_all:
+                _show([finding for finding in findings if finding.level == level])
+        click.echo(_summary([finding.level for finding in findings], show_all))
+    return EX_CONFIG if any(finding.level == "error" for finding in findings) else 0
+
+
+def _show(findings: "Sequence[Finding]") -> None:
+    """Each finding on a line, and below it what fixes it."""
+    console = _console()
+    for finding in findings:
+        word = translate(_LEVELS[finding.level])
+        console.print(f"[{_STYLES[finding.level]}]{word}[/] ", end="")
+        console.out(f"{finding.code}: {finding.message}", highlight=False)
+        if finding.fix:
+            lines = (f"    {line}" for line in finding.fix.splitlines())
+            console.out("\n".join(lines), highlight=False)
+
+
+def _summary(levels: Sequence[str], show_all: bool) -> str:
+    """The last line of `check`."""
+    text = mark("errors: {errors}, warnings: {warnings}, ok: {fine}")
+    if not show_all and "ok" in levels:
+        text = mark("errors: {errors}, warnings: {warnings}, ok: {fine} (`--all` shows them)")
+    counts = {"errors": "error", "warnings": "warning", "fine": "ok"}
+    values = {name: levels.count(level) for name, level in counts.items()}
+    return translate(text, None, **values)
+
+
+def status(load_settings: Callable[[], Settings], as_json: bool, summary: bool) -> int:
+    """Prints where the agent stands; returns the exit code of its level, as Nagios has them (`agent.cli.verdict`)."""
+    from agent.cli import status as reports
+    from agent.cli import verdict
+
+    settings = None
+    try:
+        settings = load_settings()
+        collected = reports.collect(settings)
+    except Exception as problem:  # noqa: BLE001 - whatever it is, the answer is: unknown
+        return _unknown(problem, settings, as_json, summary)
+    found = verdict.problems(collected)
+    if as_json:
+        _print_json(collected | verdict.plain(found))
+    else:
+        if not summary:
+            _console().print(reports.render(collected))
+        click.echo(verdict.line(found, len(collected["tables"])))
+    return verdict.EXIT_CODES[verdict.level(found)]
+
+
+def _unknown(problem: Exception, settings: Settings | None, as_json: bool, summary: bool) -> int:
+    """Tells that the agent's state cannot be read, and why; and how the service is, or how it ended."""
+    from agent.cli import status as reports
+    from agent.cli import verdict
+
+    error = problem if isinstance(problem, AgentError) else unexpected(problem)
+    known = {} if settings is None else reports.without_front(settings)
+    found = verdict.unknown(error, known)
+    if as_json:
+        _print_json(known | verdict.plain(found))
+    elif summary:
+        click.echo(verdict.line(found, 0))
+    else:
+        for lines in reports.trouble(known) if known else ():
+            _console().print(lines)
+    click.echo(error.told(), err=True)
+    return verdict.EXIT_CODES["unknown"]
+
+
+def _print_json(value: object) -> None:
+    """Prints plain data for programs."""
+    click.echo(as_json(value))
+
+
+def _console() -> Console:
+    """A console for standard output; output into a file or pipe is not wrapped to a terminal's width."""
+    return Console() if sys.stdout.isatty() else Console(width=240)

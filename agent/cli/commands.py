@@ -1,0 +1,403 @@
+"""The command line: options, the user's language, exit codes. What the commands do is in `agent.cli.app`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from resource import RLIMIT_CORE, setrlimit
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import click
+
+from agent import __version__
+from agent.cli import app, bundled, terminal
+from agent.config import Settings, load
+from agent.config.display import effective, schema_text
+from agent.errors import AgentError
+from agent.files import act_as_owner
+from agent.messages import mark, teach_libraries, translate
+
+if TYPE_CHECKING:
+    from agent.preflight.rebinding import After
+
+_EXIT_UNKNOWN = 3  # of `status`, as Nagios plugins have it
+DEFAULT_CONFIG = "/etc/unit-sync-agent/agent.toml"
+
+
+def _settings(config: Path) -> Settings:
+    """The settings. Root acts as the agent's user from here on, so that no file comes to belong to root by accident."""
+    settings = load(config)
+    folders = [Path(settings.state_directory), settings.directory]
+    if settings.front_url.startswith("sqlite:///"):
+        folders.append(Path(settings.front_url.removeprefix("sqlite:///")).parent)
+    user = act_as_owner(*folders)
+    if user is None:
+        return settings
+    text = mark("root acts as user {user}, whom the agent's files belong to")
+    click.echo(translate(text, user=user), err=True)
+    return load(config)  # as that user can read it
+
+
+class _Commands(click.Group):
+    """A group whose commands show what they take in the user's language."""
+
+    def format_usage(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """See click.Command: `sync-agent [OPTIONS] COMMAND [ARGS]...`."""
+        self.options_metavar = translate(mark("[OPTIONS]"))
+        self.subcommand_metavar = translate(mark("COMMAND [ARGS]..."))
+        super().format_usage(context, formatter)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """See click.Group."""
+        command = super().get_command(context, name)
+        if command is not None:
+            command.options_metavar = translate(mark("[OPTIONS]"))
+        return command
+
+
+@click.group(
+    cls=_Commands,
+    help=translate("Keeps front-end tables and Kafka topics equal to a unit's business database."),
+)
+@click.version_option(
+    __version__, message="%(prog)s %(version)s", help=translate("Show the version.")
+)
+@click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    envvar="SYNC_AGENT_CONFIG",
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    show_envvar=True,
+    help=translate("Configuration file."),
+)
+@click.pass_context
+def commands(context: click.Context, config: Path) -> None:
+    """Keeps the path of the configuration for the command."""
+    context.obj = config
+
+
+@commands.command(help=translate("Run the service until SIGTERM."))
+@click.pass_obj
+def run(config: Path) -> int:
+    """The service; its exit code goes to systemd."""
+    return app.run(_settings(config), config)
+
+
+@commands.command(help=translate("Show what the agent needs on all sides; with --apply make it."))
+@click.option("--apply", is_flag=True, help=translate("Make what is missing."))
+@click.option(
+    "--as",
+    "admin_url",
+    metavar="URL",
+    help=translate(
+        "Administrator's connection to the business database, postgresql://user@host/database; its password comes from PGPASSWORD or ~/.pgpass."
+    ),
+)
+@click.option(
+    "--take-over",
+    "take_over",
+    metavar="TOPIC",
+    multiple=True,
+    help=translate(
+        "Make a topic this agent's that holds records of another, which has ended; repeatable. Every row is published in a new generation."
+    ),
+)
+@click.pass_obj
+def init(config: Path, apply: bool, admin_url: str | None, take_over: tuple[str, ...]) -> None:
+    """Shows or makes what is needed."""
+    if admin_url is not None and urlsplit(admin_url).password is not None:
+        raise click.UsageError(
+            translate(
+                "--as: no password on the command line, where every user of this host can read it: use PGPASSWORD or ~/.pgpass."
+            )
+        )
+    app.init(_settings(config), apply, admin_url, take_over)
+
+
+@commands.command(
+    help=translate(
+        "Check connections, rights and settings on all sides; each finding says what fixes it."
+    )
+)
+@click.option("--all", "show_all", is_flag=True, help=translate("Show also what is ok."))
+@click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
+@click.pass_obj
+def check(config: Path, show_all: bool, as_json: bool) -> int:
+    """Exit 0 without error findings, else 78."""
+    return app.check(_settings(config), as_json, show_all)
+
+
+@commands.command(
+    help=translate(
+        "Show state, lag and last event of each table, position and outbox. Exit 0: well, 1: warning, 2: a table or the service stands, 3: unknown."
+    )
+)
+@click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
+@click.option("--summary", is_flag=True, help=translate("Show the last line only, for monitoring."))
+@click.pass_obj
+def status(config: Path, as_json: bool, summary: bool) -> int:
+    """Reads the front end; the service need not run."""
+    return app.status(lambda: _settings(config), as_json, summary)
+
+
+@commands.command(
+    help=translate(
+        "Compare tables with the business database, on the running service; changes nothing. Exit 1 if they differ, 2 if one is not live."
+    )
+)
+@click.argument("resources", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
+@click.option(
+    "--show-keys",
+    is_flag=True,
+    help=translate("Show the keys of rows that differ instead of hashes of them."),
+)
+@click.pass_obj
+def verify(config: Path, resources: tuple[str, ...], as_json: bool, show_keys: bool) -> int:
+    """Without a name: every table."""
+    return app.verify(_settings(config), "verify", resources, False, as_json, show_keys)
+
+
+@commands.command(
+    help=translate(
+        "Compare tables with the business database and repair the front end; every repair is an event. The service must run. Exit 1 if some rows still differ."
+    )
+)
+@click.argument("resources", nargs=-1)
+@click.option(
+    "--allow-deletes",
+    is_flag=True,
+    help=translate("Delete however many rows the business database does not have."),
+)
+@click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
+@click.option(
+    "--show-keys",
+    is_flag=True,
+    help=translate("Show the keys of rows that differ instead of hashes of them."),
+)
+@click.pass_obj
+def reconcile(
+    config: Path, resources: tuple[str, ...], allow_deletes: bool, as_json: bool, show_keys: bool
+) -> int:
+    """Without a name: every table."""
+    return app.verify(_settings(config), "reconcile", resources, allow_deletes, as_json, show_keys)
+
+
+@commands.command(
+    help=translate(
+        "Let a suspended table go on: it is compared with the business database, then live. The service must run."
+    )
+)
+@click.argument("resource")
+@click.option(
+    "--allow-deletes",
+    is_flag=True,
+    help=translate("Delete however many rows the business database does not have."),
+)
+@click.pass_obj
+def resume(config: Path, resource: str, allow_deletes: bool) -> None:
+    """Back through `copying`."""
+    app.resume(_settings(config), resource, allow_deletes)
+
+
+@commands.command(
+    help=translate(
+        "Try rows of a table again that were too large for Kafka or refused by the front-end table, after the cause was taken away. The service must run."
+    )
+)
+@click.argument("resource")
+@click.pass_obj
+def retry(config: Path, resource: str) -> int:
+    """Exit 1 if some still are."""
+    return app.retry(_settings(config), resource)
+
+
+@commands.command(
+    help=translate(
+        "List the rows that a front-end table refuses: since when, and what refuses them. The service need not run."
+    )
+)
+@click.argument("resource")
+@click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
+@click.option(
+    "--show-keys",
+    is_flag=True,
+    help=translate("Show the keys of the rows instead of hashes of them."),
+)
+@click.pass_obj
+def refused(config: Path, resource: str, as_json: bool, show_keys: bool) -> None:
+    """Reads the front end."""
+    app.refused(_settings(config), resource, as_json, show_keys)
+
+
+@commands.command(
+    help=translate(
+        "Publish every row of a table in a new generation of its topic, and deletes of keys that have no row. The service must run."
+    )
+)
+@click.argument("resource")
+@click.option(
+    "--allow-deletes",
+    is_flag=True,
+    help=translate("Delete however many rows the business database does not have."),
+)
+@click.pass_obj
+def republish(config: Path, resource: str, allow_deletes: bool) -> int:
+    """For a topic that was lost or made anew, or a new subscriber."""
+    return app.republish(_settings(config), resource, allow_deletes)
+
+
+@commands.command(
+    help=translate(
+        "Show what the front end still holds of a table or columns that are no longer shared; with --apply take it away. The service must be stopped."
+    )
+)
+@click.argument("resource")
+@click.option("--apply", is_flag=True, help=translate("Take it away."))
+@click.pass_obj
+def forget(config: Path, resource: str, apply: bool) -> int:
+    """Exit 1 if its owner has to take something away."""
+    return app.forget(_settings(config), resource, apply)
+
+
+@commands.command(
+    help=translate(
+        "Go on after pg_upgrade or a fail-over of the business database, or after the front end was restored from a backup; "
+        "tables are compared. The service must be stopped."
+    )
+)
+@click.option(
+    "--after-upgrade",
+    is_flag=True,
+    help=translate("The replication slot was taken along by pg_upgrade."),
+)
+@click.option(
+    "--after-failover",
+    is_flag=True,
+    help=translate("A standby was promoted for good, and the replication slot came along."),
+)
+@click.option(
+    "--after-restore",
+    is_flag=True,
+    help=translate("The front end was restored: every topic begins a new generation."),
+)
+@click.pass_obj
+def rebind(config: Path, after_upgrade: bool, after_failover: bool, after_restore: bool) -> None:
+    """The option says what the person who gives the command knows."""
+    if after_upgrade + after_failover + after_restore != 1:
+        raise click.UsageError(
+            translate(
+                "Say what has happened: --after-upgrade, --after-failover or --after-restore."
+            )
+        )
+    after: After = "upgrade" if after_upgrade else "failover" if after_failover else "restore"
+    app.rebind(_settings(config), after)
+
+
+@commands.command("show-config", help=translate("Show the settings in effect, secrets hidden."))
+@click.option(
+    "--schema",
+    is_flag=True,
+    help=translate("Print the JSON Schema of the configuration file instead."),
+)
+@click.pass_obj
+def show_config(config: Path, schema: bool) -> None:
+    """TOML, or JSON Schema."""
+    click.echo(schema_text() if schema else effective(load(config)), nl=False)
+
+
+@commands.command(
+    "example-config", help=translate("Print a configuration file with every setting.")
+)
+def example_config() -> None:
+    """The file to begin with: `sync-agent example-config > /etc/unit-sync-agent/agent.toml`."""
+    click.echo(bundled.text(bundled.EXAMPLE), nl=False)
+
+
+@commands.command(
+    help=translate(
+        "Print a document that came with the program: a path or name of the list, or an error code for its runbook. An existing folder: write them all there."
+    )
+)
+@click.argument("path", required=False)
+@click.option("--list", "as_list", is_flag=True, help=translate("List the documents."))
+def docs(path: str | None, as_list: bool) -> None:
+    """Documents, example configuration, systemd unit."""
+    if as_list or path is None:
+        click.echo("\n".join(bundled.names()))
+        return
+    found = bundled.find(path)
+    if found is not None:
+        click.echo(found, nl=False)
+    elif Path(path).is_dir():
+        click.echo("\n".join(str(written) for written in bundled.write_to(Path(path))))
+    else:
+        text = mark("{path}: no such document; `sync-agent docs --list` lists them")
+        raise click.UsageError(translate(text, path=path))
+
+
+@commands.command(help=translate("Show the version."))
+def version() -> None:
+    """The version alone, for scripts."""
+    click.echo(__version__)
+
+
+@commands.command(hidden=True)
+@click.pass_obj
+def capture(config: Path) -> int:
+    """Child of the supervisor."""
+    _only_as_child()
+    return app.capture(_settings(config))
+
+
+@commands.command(hidden=True)
+@click.pass_obj
+def publish(config: Path) -> int:
+    """Child of the supervisor."""
+    _only_as_child()
+    return app.publish(_settings(config))
+
+
+def _only_as_child() -> None:
+    if not app.is_child():
+        raise click.UsageError(translate("This command is started by `sync-agent run`."))
+
+
+def _of_status(error: click.ClickException) -> bool:
+    """Whether `status` was called wrongly: a monitor must not take that for the agent's trouble."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return context is not None and context.command is status
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Runs one command and returns its exit code; errors go to stderr in the user's language."""
+    teach_libraries()
+    try:
+        result = commands.main(list(arguments), prog_name="sync-agent", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return _EXIT_UNKNOWN if _of_status(error) else error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except Exception as problem:  # noqa: BLE001 - unknown means halt, with a code systemd understands
+        if isinstance(problem, OSError) and terminal.is_of_output(problem):
+            return terminal.unwritten(problem)
+        ours = problem if isinstance(problem, AgentError) else app.unexpected(problem)
+        click.echo(ours.told(), err=True)
+        return ours.exit_code
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """Entry point of `sync-agent`; none of its processes ever leaves a core dump, which would hold rows and passwords."""
+    setrlimit(RLIMIT_CORE, (0, 0))
+    terminal.prepare()
+    try:
+        code = execute(sys.argv[1:])
+    except BrokenPipeError:
+        code = 1
+    except SystemExit as ended:  # of click and rich, when nobody reads any more
+        code = ended.code if isinstance(ended.code, int) else 1
+    sys.exit(terminal.finish(code))

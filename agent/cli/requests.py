@@ -1,0 +1,99 @@
+"""What the commands resume, reconcile, verify, retry and republish ask of the running service, over the front end's table of requests."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import delete, insert, select
+
+from agent.config import Settings
+from agent.errors import ServiceAway
+from agent.outbox.opening import open_reader
+from agent.outbox.reader import Reader
+from agent.service.health import asked
+
+TAKEN_UP = 30.0  # seconds in which a service that runs takes a request up
+_LOOK = 0.2
+
+
+class Answer(NamedTuple):
+    """How far the service is with one table. `state` is asked, running, done or failed."""
+
+    resource: str
+    state: str
+    report: dict[str, Any]
+
+
+def ask(
+    settings: Settings,
+    kind: str,
+    resources: Sequence[str],
+    allow_deletes: bool,
+    progress: Callable[[Answer], None],
+) -> list[Answer]:
+    """Asks for each resource in turn and waits for the answers, `done` or `failed`; an interrupt withdraws what is under way.
+
+    Raises ServiceAway when the service does not run, FrontUnreachable, NotInitialised.
+    """
+    reader = open_reader(settings)
+    try:
+        reader.identity()
+        return [_asked(settings, reader, kind, name, allow_deletes, progress) for name in resources]
+    finally:
+        reader.engine.dispose()
+
+
+def _asked(
+    settings: Settings,
+    reader: Reader,
+    kind: str,
+    resource: str,
+    allow_deletes: bool,
+    progress: Callable[[Answer], None],
+) -> Answer:
+    request = str(uuid.uuid4())
+    row = {
+        "id": request,
+        "kind": kind,
+        "resource": resource,
+        "allow_deletes": int(allow_deletes),
+        "state": "asked",
+        "report": "{}",
+    }
+    with reader.writing() as connection:
+        connection.execute(
+            insert(reader.own.requests).values(**row, asked_us=time.time_ns() // 1000)
+        )
+    try:
+        for answer in _answers(settings, reader, request, resource):
+            progress(answer)
+            if answer.state in ("done", "failed"):
+                return answer
+        raise ServiceAway(agent=settings.agent, seconds=f"{TAKEN_UP:g}")
+    finally:
+        with reader.writing() as connection:
+            connection.execute(
+                delete(reader.own.requests).where(reader.own.requests.c.id == request)
+            )
+
+
+def _answers(settings: Settings, reader: Reader, request: str, resource: str) -> Iterator[Answer]:
+    """Each answer that says something new; ends when the service has not taken the request up, or has gone, for a while."""
+    last, deadline = None, time.monotonic() + TAKEN_UP
+    while time.monotonic() < deadline:
+        with reader.connection() as connection:
+            state, report = connection.execute(
+                select(reader.own.requests.c.state, reader.own.requests.c.report).where(
+                    reader.own.requests.c.id == request
+                )
+            ).one()
+        if (state, report) != last or (
+            state == "running" and asked(settings.service.listen, settings.agent, _LOOK) is not None
+        ):
+            deadline = time.monotonic() + TAKEN_UP
+        if (state, report) != last:
+            last = (state, report)
+            yield Answer(resource, state, json.loads(report))
+        time.sleep(_LOOK)

@@ -1,0 +1,1 @@
+"""The outbox, the seam between capture and publisher: frames, writer, reader."""

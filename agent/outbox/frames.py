@@ -1,0 +1,291 @@
+"""The outbox: the binary frames of its batches, their writer, and the reader the publisher works from.
+
+A batch is a run of frames; a frame never spans two batches. A batch that begins inside a source transaction repeats its
+BEGIN frame, so each batch can be read by itself. All integers are big-endian. A batch of more than a few frames is stored
+compressed (zstd): a tenth of the bytes, for less time than the database would need to write the rest.
+
+    T  begin      xid u32, commit LSN u64, commit time µs i64, ordinal of the next event u32
+    R  topic      index u16, generation u32, length u16, name
+    E  event      topic index u16, seq u64, flags u8, key length u32, value length u32, other key length u32, then the three
+    C  commit     position u64, events of the transaction u32
+    H  heartbeat  position u64, time µs i64
+    B  boundary   opens u8, key length u32, value length u32, then the two; before the first event, or before the commit
+"""
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import zstandard
+
+from agent.front.base import PART, Batch
+
+CHUNK = PART  # bytes of frames after which a batch is full
+_SMALL = 4096  # bytes up to which a batch is stored as it is
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # RFC 8878 section 3.1.1; no frame begins so
+_TOMBSTONE, _OLD_KEY, _NEW_KEY = 1, 2, 4
+_BEGIN, _TOPIC, _EVENT, _COMMIT, _HEARTBEAT, _BOUNDARY = (
+    struct.Struct(f) for f in (">cIQqI", ">cHIH", ">cHQBIII", ">cQI", ">cQq", ">cBII")
+)
+
+
+class OutboxBegin(NamedTuple):
+    """A source transaction starts, or goes on at `ordinal` when a batch begins inside it."""
+
+    xid: int
+    commit_lsn: int
+    time_us: int
+    ordinal: int
+
+
+class OutboxEvent(NamedTuple):
+    """One event as it goes to Kafka. `number` counts over all topics, `seq` within the topic and generation."""
+
+    number: int
+    topic: str
+    generation: int
+    seq: int
+    commit_lsn: int
+    time_us: int  # of the commit
+    ordinal: int
+    key: bytes
+    value: bytes
+    tombstone: bool  # followed by a record with the same key and no value
+    header: tuple[str, bytes] | None  # __debezium.newkey or __debezium.oldkey of a key change
+
+    @property
+    def size(self) -> int:
+        """Bytes of key and value."""
+        return len(self.key) + len(self.value)
+
+    def id(self, source_id: str) -> str:
+        """The event's name."""
+        return event_id(source_id, self.commit_lsn, self.time_us, self.ordinal)
+
+
+class OutboxCommit(NamedTuple):
+    """The source transaction is complete."""
+
+    position: int
+    events: int
+    time_us: int
+
+
+class OutboxHeartbeat(NamedTuple):
+    """A sign of life of the source at `position`."""
+
+    position: int
+    time_us: int
+
+
+class OutboxBoundary(NamedTuple):
+    """A record for the topic of transactions: of the begin (`opens`) or the end of one that has events. It has no number."""
+
+    opens: bool
+    key: bytes
+    value: bytes
+
+
+Frame = OutboxBegin | OutboxEvent | OutboxCommit | OutboxHeartbeat | OutboxBoundary
+
+
+def packed(payload: bytes) -> bytes:
+    """Compresses the frames of a batch, unless they are few."""
+    return payload if len(payload) <= _SMALL else zstandard.compress(payload, 1)
+
+
+def unpacked(stored: bytes) -> bytes:
+    """The frames of a stored batch. Raises ValueError for a damaged one."""
+    try:
+        return zstandard.decompress(stored) if stored.startswith(_ZSTD_MAGIC) else stored
+    # The latter: its header promises a size no batch has
+    except (
+        zstandard.ZstdError,
+        MemoryError,
+    ):
+        raise ValueError("an outbox batch is damaged: it cannot be decompressed") from None
+
+
+def event_id(source_id: str, commit_lsn: int, time_us: int, ordinal: int) -> str:
+    """32 hex digits that name an event for ever: the same after every replay (docs/decisions/event-identity.md)."""
+    return hashlib.blake2b(
+        f"{source_id}\0{commit_lsn}\0{time_us}\0{ordinal}".encode(), digest_size=16
+    ).hexdigest()
+
+
+def frames(batch: Batch) -> Iterator[Frame]:
+    """The frames of a batch in order; topic declarations are resolved into the events. Raises ValueError where it is damaged, never gives half a frame."""
+    try:
+        yield from _frames(batch)
+    except (struct.error, KeyError):
+        raise ValueError(
+            f"outbox batch {batch.batch} is damaged: it ends too early, or names a topic it does not declare"
+        ) from None
+
+
+def _frames(batch: Batch) -> Iterator[Frame]:
+    data, offset, number = unpacked(batch.payload), 0, batch.first_number - 1
+    topics: dict[int, tuple[str, int]] = {}
+    begin = OutboxBegin(0, 0, 0, 0)
+    ordinal = 0
+    while offset < len(data):
+        kind = data[offset : offset + 1]
+        if kind == b"E":
+            _, index, seq, flags, nkey, nvalue, nother = _EVENT.unpack_from(data, offset)
+            start = offset + _EVENT.size
+            value_at = start + nkey
+            other_at = value_at + nvalue
+            offset = other_at + nother
+            if offset > len(data):  # a slice would be short and tell nobody
+                raise struct.error
+            number += 1
+            header = None
+            if flags & (_OLD_KEY | _NEW_KEY):
+                header = (
+                    "__debezium.newkey" if flags & _NEW_KEY else "__debezium.oldkey",
+                    data[other_at:offset],
+                )
+            topic, generation = topics[index]
+            yield OutboxEvent(
+                number,
+                topic,
+                generation,
+                seq,
+                begin.commit_lsn,
+                begin.time_us,
+                ordinal,
+                data[start:value_at],
+                data[value_at:other_at],
+                bool(flags & _TOMBSTONE),
+                header,
+            )
+            ordinal += 1
+        elif kind == b"T":
+            begin = OutboxBegin(*_BEGIN.unpack_from(data, offset)[1:])
+            ordinal = begin.ordinal
+            offset += _BEGIN.size
+            yield begin
+        elif kind == b"C":
+            _, position, events = _COMMIT.unpack_from(data, offset)
+            yield OutboxCommit(position, events, begin.time_us)
+            offset += _COMMIT.size
+        elif kind == b"R":
+            _, index, generation, length = _TOPIC.unpack_from(data, offset)
+            offset += _TOPIC.size
+            if offset + length > len(data):
+                raise struct.error
+            topics[index] = (data[offset : offset + length].decode(), generation)
+            offset += length
+        elif kind == b"H":
+            yield OutboxHeartbeat(*_HEARTBEAT.unpack_from(data, offset)[1:])
+            offset += _HEARTBEAT.size
+        elif kind == b"B":
+            _, opens, nkey, nvalue = _BOUNDARY.unpack_from(data, offset)
+            start = offset + _BOUNDARY.size
+            offset = start + nkey + nvalue
+            if offset > len(data):
+                raise struct.error
+            yield OutboxBoundary(
+                bool(opens), data[start : start + nkey], data[start + nkey : offset]
+            )
+        else:
+            raise ValueError(f"outbox batch {batch.batch}: unknown frame at byte {offset}")
+
+
+class BatchWriter:
+    """Frames events into batches. `take` hands out each batch that has reached `CHUNK` bytes; `finish` the rest.
+
+    The writer only counts and frames; storing the batches in the open front-end transaction is the caller's.
+    """
+
+    def __init__(self, number: int, batch: int) -> None:
+        self.number = number  # of the last event framed
+        self.batch = batch  # of the last batch handed out
+        self.events = 0  # framed in the current source transaction: the next ordinal
+        self._begin: OutboxBegin | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._first = self.number + 1
+        self._topics: dict[tuple[str, int], int] = {}
+        if self._begin is not None:
+            self._add(_BEGIN.pack(b"T", *self._begin._replace(ordinal=self.events)))
+
+    def _add(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._size += len(data)
+
+    @property
+    def full(self) -> bool:
+        """True when a batch should be taken."""
+        return self._size >= CHUNK
+
+    def begin(self, xid: int, commit_lsn: int, time_us: int) -> None:
+        """A source transaction starts."""
+        self.events = 0
+        self._begin = OutboxBegin(xid, commit_lsn, time_us, 0)
+        self._add(_BEGIN.pack(b"T", *self._begin))
+
+    def event(
+        self,
+        topic: str,
+        generation: int,
+        seq: int,
+        key: bytes,
+        value: bytes,
+        *,
+        tombstone: bool = False,
+        old_key: bytes = b"",
+        new_key: bytes = b"",
+    ) -> int:
+        """Frames one event and returns its number."""
+        index = self._topics.get((topic, generation))
+        if index is None:
+            index = self._topics[topic, generation] = len(self._topics)
+            name = topic.encode()
+            self._add(_TOPIC.pack(b"R", index, generation, len(name)) + name)
+        other = old_key or new_key
+        flags = (
+            (_TOMBSTONE if tombstone else 0)
+            | (_OLD_KEY if old_key else 0)
+            | (_NEW_KEY if new_key else 0)
+        )
+        self._add(
+            b"".join(
+                (
+                    _EVENT.pack(b"E", index, seq, flags, len(key), len(value), len(other)),
+                    key,
+                    value,
+                    other,
+                )
+            )
+        )
+        self.number += 1
+        self.events += 1
+        return self.number
+
+    def commit(self, position: int) -> None:
+        """The source transaction is complete."""
+        self._add(_COMMIT.pack(b"C", position, self.events))
+        self._begin = None
+
+    def boundary(self, opens: bool, key: bytes, value: bytes) -> None:
+        """A record of the transaction's begin, right before its first event, or of its end, right before its commit."""
+        self._add(b"".join((_BOUNDARY.pack(b"B", opens, len(key), len(value)), key, value)))
+
+    def heartbeat(self, position: int, time_us: int) -> None:
+        """A sign of life between transactions."""
+        self._add(_HEARTBEAT.pack(b"H", position, time_us))
+
+    def take(self) -> Batch | None:
+        """The batch framed so far, or None if there is nothing; framing goes on with the next one."""
+        if len(self._parts) == (self._begin is not None):  # nothing, or only the repeated BEGIN
+            return None
+        self.batch += 1
+        payload = packed(b"".join(self._parts))
+        taken = Batch(self.batch, self._first, self.number, payload)
+        self._reset()
+        return taken

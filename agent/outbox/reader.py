@@ -1,0 +1,338 @@
+"""What the publisher and `status` see of the front end: identity, outbox, table states; and what little the publisher writes."""
+
+import json
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import Connection, Engine, delete, func, insert, inspect, select, update
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from agent.errors import AgentError, FrontDamaged, FrontUnreachable, NotInitialised
+from agent.files import unusable
+from agent.front.base import Batch, Copy, copy_of
+from agent.front.damage import damage
+from agent.front.former import former
+from agent.front.schema import AgentTables
+from agent.front.sqlite.file import note_damage
+from agent.messages import phrase
+from agent.outbox.frames import OutboxEvent, frames
+
+_AT_ONCE = 1000  # batches deleted with one mark
+
+
+class Identity(NamedTuple):
+    """Who the agent is, as the front end has it now."""
+
+    agent_uuid: str
+    source_id: str
+    epoch: int
+    nonce: str
+    number: int  # last event in the outbox, published or not
+    position: str
+    position_time_us: int
+
+
+class Published(NamedTuple):
+    """The published mark: a late lower bound of what Kafka holds. `event_id` is '' before the first event."""
+
+    number: int
+    event_id: str
+    batch: int
+    position: str
+    time_us: int
+
+
+class Refusal(NamedTuple):
+    """A row that a front-end table refuses."""
+
+    key: str  # as events have it
+    code: str
+    since_us: int
+
+
+class Backlog(NamedTuple):
+    """What waits in the outbox."""
+
+    events: int
+    oldest_time_us: int  # 0 when nothing waits
+
+
+class Reader:
+    """Reads the front end beside the capture process. Every method is its own short transaction.
+
+    Raises FrontDamaged and what `told` makes of other errors of the database (FrontUnreachable, FrontBusy, LoginRefused ...),
+    NotInitialised where `init --apply` has not come to its end.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        agent: str,
+        told: Callable[[BaseException], AgentError] | None = None,
+    ) -> None:
+        self.engine = engine
+        self.agent = agent
+        self._told = told
+        self._own: AgentTables | None = None
+
+    @property
+    def own(self) -> AgentTables:
+        """The agent's tables, under their former names where no writer has opened the front end since version 0.1."""
+        if self._own is None:
+            with self.connection() as connection:
+                self._own = AgentTables(self.agent, former(connection, self.agent))
+        return self._own
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection for one short reading transaction."""
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise self.error(error) from None
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A short transaction of a command beside the service's; it waits for the lock as long as the configuration says. Commits."""
+        try:
+            with self.engine.execution_options(reader=False).begin() as connection:
+                yield connection
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise self.error(error) from None
+
+    def error(self, error: Exception) -> AgentError:
+        """Our error for the driver's: damage is named and, beside a SQLite file, noted; all else as the writer would tell it."""
+        cause = getattr(error, "orig", None) or error
+        sqlite = self.engine.dialect.name == "sqlite"
+        if sqlite and (found := unusable(Path(self.engine.url.database or ""), cause)):
+            return found
+        damaged = damage(cause)
+        if not damaged and self._told is not None:
+            return self._told(cause)
+        if not damaged:
+            return FrontUnreachable(reason=type(cause).__name__)
+        if sqlite:
+            note_damage(Path(self.engine.url.database or ""), damaged)
+        return FrontDamaged(reason=damaged)
+
+    def _not_done(self, error: DBAPIError) -> bool:
+        """False, for a lock that was not free; raises FrontDamaged for damage."""
+        told = self.error(error)
+        if isinstance(told, FrontDamaged):
+            raise told from None
+        return False
+
+    def identity(self) -> Identity:
+        """Identity, epoch and counters as of now."""
+        columns = (
+            self.own.state.c.agent_uuid,
+            self.own.state.c.source_id,
+            self.own.state.c.epoch,
+            self.own.state.c.nonce,
+            self.own.state.c.number,
+            self.own.state.c.position,
+            self.own.state.c.position_time_us,
+        )
+        with self.connection() as connection:
+            if not inspect(connection).has_table(self.own.state.name):
+                raise NotInitialised(what=phrase("the agent's tables in the front end"))
+            row = connection.execute(
+                select(*columns).where(self.own.state.c.initialised == 1)
+            ).one_or_none()
+        if row is None:
+            raise NotInitialised(what=phrase("the state in the front end"))
+        return Identity(*row)
+
+    def resources(self) -> dict[str, Mapping[str, object]]:
+        """Each resource's row, by name."""
+        with self.connection() as connection:
+            rows = connection.execute(select(self.own.resource)).mappings().all()
+        return {str(row["name"]): dict(row) for row in rows}
+
+    def copies(self) -> dict[str, Copy]:
+        """How far each copying table is, by resource."""
+        with self.connection() as connection:
+            rows = connection.execute(select(self.own.copies)).all()
+        return {name: copy_of(json.loads(progress)) for name, progress in rows}
+
+    def withheld(self) -> dict[str, int]:
+        """How many rows are too large for Kafka, by resource."""
+        with self.connection() as connection:
+            rows = connection.execute(
+                select(self.own.withheld.c.name, func.count()).group_by(self.own.withheld.c.name)
+            ).all()
+        return {str(name): int(count) for name, count in rows}
+
+    def refused(self) -> dict[str, int]:
+        """How many rows the front-end tables refuse, by resource."""
+        with self.connection() as connection:
+            if not inspect(connection).has_table(self.own.refused.name):
+                return {}  # the service has not run since this version was installed
+            rows = connection.execute(
+                select(self.own.refused.c.name, func.count()).group_by(self.own.refused.c.name)
+            ).all()
+        return {str(name): int(count) for name, count in rows}
+
+    def refusals(self, name: str) -> list[Refusal]:
+        """The rows that a table refuses, oldest first."""
+        columns = self.own.refused.c.shown, self.own.refused.c.code, self.own.refused.c.since_us
+        with self.connection() as connection:
+            if not inspect(connection).has_table(self.own.refused.name):
+                return []
+            rows = connection.execute(
+                select(*columns)
+                .where(self.own.refused.c.name == name)
+                .order_by(self.own.refused.c.since_us)
+            ).all()
+        return [Refusal(*row) for row in rows]
+
+    def published(self) -> Published:
+        """The published mark."""
+        with self.connection() as connection:
+            row = connection.execute(
+                select(
+                    self.own.published.c.number,
+                    self.own.published.c.event_id,
+                    self.own.published.c.batch,
+                    self.own.published.c.position,
+                    self.own.published.c.time_us,
+                )
+            ).one_or_none()
+        if row is None:
+            raise NotInitialised(what=phrase("the published mark in the front end"))
+        return Published(*row)
+
+    def backlog(self, number: int) -> Backlog:
+        """What the outbox holds after event `number`."""
+        with self.connection() as connection:
+            newest, oldest = connection.execute(
+                select(
+                    func.max(self.own.outbox.c.last_number), func.min(self.own.outbox.c.time_us)
+                ).where(self.own.outbox.c.last_number > number)
+            ).one()
+        return Backlog(max(0, (newest or number) - number), oldest or 0)
+
+    def next_batch(self, after: int) -> Batch | None:
+        """The first batch after batch number `after`, whole, or None."""
+        with self.connection() as connection:
+            first = connection.execute(
+                select(func.min(self.own.outbox.c.batch)).where(self.own.outbox.c.batch > after)
+            ).scalar_one()
+            if first is None:
+                return None
+            rows = connection.execute(
+                select(
+                    self.own.outbox.c.first_number,
+                    self.own.outbox.c.last_number,
+                    self.own.outbox.c.payload,
+                )
+                .where(self.own.outbox.c.batch == first)
+                .order_by(self.own.outbox.c.part)
+            ).all()
+        return Batch(first, rows[0][0], rows[0][1], b"".join(bytes(row[2]) for row in rows))
+
+    def batch_of(self, number: int) -> int:
+        """The batch after which reading must start to meet event `number` + 1: the last one that ends at or before `number`, else 0."""
+        with self.connection() as connection:
+            first = connection.execute(
+                select(func.min(self.own.outbox.c.batch)).where(
+                    self.own.outbox.c.last_number > number
+                )
+            ).scalar_one()
+            if first is not None:
+                return int(first) - 1
+            return int(
+                connection.execute(select(func.max(self.own.outbox.c.batch))).scalar_one() or 0
+            )
+
+    def event_id(self, number: int, source_id: str) -> str | None:
+        """Id of event `number`, or None where the outbox no longer holds it."""
+        with self.connection() as connection:
+            first = connection.execute(
+                select(func.min(self.own.outbox.c.batch)).where(
+                    self.own.outbox.c.first_number <= number,
+                    self.own.outbox.c.last_number >= number,
+                )
+            ).scalar_one()
+        batch = self.next_batch(first - 1) if first is not None else None
+        for frame in frames(batch) if batch else ():
+            if isinstance(frame, OutboxEvent) and frame.number == number:
+                return frame.id(source_id)
+        return None
+
+    def mark_published(self, mark: Published) -> bool:
+        """Writes the mark and deletes the batches it covers, if the lock is free; False (and nothing written) if not. Never waits.
+
+        The truth is Kafka's state record, so a mark not written only leaves batches for the next call. The mark never goes back: a publisher that stood
+        still may write one that its successor has passed, whose batches are gone.
+        """
+        try:
+            with self.engine.connect() as connection:
+                self.do_not_wait(connection)
+                connection.execute(
+                    update(self.own.published)
+                    .where(self.own.published.c.number <= mark.number)
+                    .values(**mark._asdict())
+                )
+                covered = (
+                    select(self.own.outbox.c.batch)
+                    .where(self.own.outbox.c.batch <= mark.batch)
+                    .distinct()
+                    .limit(_AT_ONCE)
+                )
+                # Listed, since a range would also lock what comes after it on MariaDB: the batch capture is just writing.
+                connection.execute(
+                    delete(self.own.outbox).where(
+                        self.own.outbox.c.batch.in_(connection.execute(covered).scalars().all())
+                    )
+                )
+                connection.commit()
+        except DBAPIError as error:
+            return self._not_done(error)
+        return True
+
+    def ask_suspension(self, resource: str, code: str, values: Mapping[str, object]) -> bool:
+        """Asks capture to suspend a table for an error of its topic, in place of what was asked before. Like `mark_published` it never waits."""
+        row = {
+            "id": str(uuid.uuid4()),
+            "kind": "suspend",
+            "resource": resource,
+            "allow_deletes": 0,
+            "state": "asked",
+        }
+        report = json.dumps({"code": code, "values": values}, ensure_ascii=False)
+        try:
+            with self.engine.connect() as connection:
+                self.do_not_wait(connection)
+                connection.execute(
+                    delete(self.own.requests).where(
+                        self.own.requests.c.kind == "suspend",
+                        self.own.requests.c.resource == resource,
+                    )
+                )
+                connection.execute(
+                    insert(self.own.requests).values(
+                        **row, report=report, asked_us=time.time_ns() // 1000
+                    )
+                )
+                connection.commit()
+        except DBAPIError as error:
+            return self._not_done(error)
+        return True
+
+    def do_not_wait(self, connection: Connection) -> None:
+        """Makes statements of this transaction (on MariaDB: of this session) fail at once instead of waiting for a lock."""
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '1ms'")
+        elif connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+        else:
+            connection.exec_driver_sql(
+                "SET SESSION innodb_lock_wait_timeout = 0, lock_wait_timeout = 0"
+            )

@@ -1,0 +1,226 @@
+"""Frames events into the outbox's batches: checks each one's size, gives it its seq, stores what is full.
+
+An event that is too large is withheld, before it gets its seq: its key is noted, and the next event of the key that fits releases it.
+"""
+
+import hashlib
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
+
+from agent import failpoints
+from agent.config.settings import KafkaSettings
+from agent.connectors.changes import Begin, Commit, Heartbeat, lsn_text
+from agent.front.base import Front, Stored, Written
+from agent.outbox.frames import BatchWriter
+from agent.outbox.transactions import Transactions
+from agent.resource import FrontRow, Resource
+from agent.values.rows import Key
+
+log = logging.getLogger(__name__)
+
+_HEADERS = 512  # bytes of an event's headers at the most, beside the other key of a key change
+
+
+class Framing:
+    """The outbox's side of an Applier: source transactions begin and commit, and hold events. Commits nothing."""
+
+    def __init__(self, front: Front, stored: Stored, settings: KafkaSettings) -> None:
+        self._front = front
+        self._limit = settings.max_event_bytes - _HEADERS
+        self._transactions = (
+            Transactions(schemas=settings.value_format == "json-schema")
+            if settings.transactions
+            else None
+        )
+        self._generations = {name: state.generation for name, state in stored.resources.items()}
+        self._seqs = {name: state.seq for name, state in stored.resources.items()}
+        self._moved: dict[str, tuple[int, int]] = {}
+        self.withheld: dict[str, dict[Key, bool]] = {
+            name: dict(stored.withheld.get(name, {})) for name in stored.resources
+        }
+        self._noted: dict[str, dict[Key, bool | None]] = defaultdict(dict)
+        self._writer = BatchWriter(stored.number, stored.batch)
+        self._batch_time = (
+            0  # commit time of the first transaction in the batch being framed; 0: none yet
+        )
+        self.copying: Collection[
+            str
+        ] = ()  # tables of which the topic may hold rows that nobody knows of yet
+        self.begun = Begin(0, 0, 0)  # the source transaction the events belong to
+        # (resource, op) -> events; the caller clears it
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def next_batch(self) -> int:
+        """The number of the batch that takes the next event."""
+        return self._writer.batch + 1
+
+    def seq(self, resource: str) -> int:
+        """The last event of a topic."""
+        return self._seqs[resource]
+
+    def begin(self, begin: Begin) -> None:
+        """A source transaction begins."""
+        self.begun = begin
+        self._batch_time = self._batch_time or begin.time_us
+        self._writer.begin(*begin)
+        if self._transactions is not None:
+            self._transactions.begin(begin)
+
+    def apart(self) -> None:
+        """What follows in this source transaction are rows that were read: events with no place in it."""
+        if self._transactions is not None:
+            self._transactions.begin(None)
+
+    def commit(self, commit: Commit) -> None:
+        """The source transaction is complete."""
+        if self._transactions is not None and (end := self._transactions.end()):
+            self._writer.boundary(False, *end)
+        self._writer.commit(commit.position)
+
+    def heartbeat(self, heartbeat: Heartbeat) -> None:
+        """A sign of life, between source transactions."""
+        self._batch_time = self._batch_time or heartbeat.time_us
+        self._writer.heartbeat(*heartbeat)
+
+    def event(
+        self,
+        resource: Resource,
+        op: bytes,
+        key: Key,
+        *,
+        before: bytes,
+        after: bytes,
+        source: bytes,
+        old_key: bytes = b"",
+        new_key: bytes = b"",
+    ) -> int:
+        """Frames one event (`old_key`, `new_key`: the other Kafka key of a key change) and returns its seq; one that is withheld has the seq before it."""
+        name, kafka_key = resource.name, resource.kafka_key(key)
+        held = self.withheld[name]
+        if held and key in held:
+            told = held[key]
+            if op == b"d" and not told:  # the topic never had the row
+                self._release(name, key)
+                return self._seqs[name]
+            # What stood is not what the topic has
+            before = resource.key_json(key) if op == b"d" else b"null"
+            op = b"c" if op == b"u" and not told else op
+        place = (
+            None if self._transactions is None else self._transactions.place(resource.collection)
+        )
+        value = resource.envelope.value(op, before, after, source, time.time_ns(), place)
+        if len(kafka_key) + len(value) + len(old_key) + len(new_key) > self._limit:
+            # The row after it matters more
+            before = resource.key_json(key) if op == b"d" else b"null"
+            value = resource.envelope.value(op, before, after, source, time.time_ns(), place)
+            if len(kafka_key) + len(value) + len(old_key) + len(new_key) > self._limit:
+                self._withhold(
+                    resource,
+                    key,
+                    len(kafka_key) + len(value),
+                    told=op != b"c" or name in self.copying,
+                )
+                return self._seqs[name]
+        if held and key in held:
+            self._release(name, key)
+        if self._transactions is not None and (
+            opening := self._transactions.take(resource.collection)
+        ):
+            self._writer.boundary(True, *opening)
+        seq = self._seqs[name] = self._seqs[name] + 1
+        self._moved[name] = (seq, self.begun.time_us)
+        generation = self._generations[name]
+        self._writer.event(
+            resource.topic,
+            generation,
+            seq,
+            kafka_key,
+            value,
+            tombstone=op == b"d",
+            old_key=old_key,
+            new_key=new_key,
+        )
+        self.counts[name, op.decode()] += 1
+        if self._writer.full:
+            self._store()
+        return seq
+
+    def reads(
+        self, resource: Resource, rows: Mapping[Key, FrontRow], source: bytes
+    ) -> dict[Key, Written]:
+        """An `r` for each row: most of a copy's work, so what is the same for all is done once."""
+        start, _, end = resource.envelope.value(
+            b"r", b"null", b"\0", source, time.time_ns()
+        ).partition(b"\0")
+        name, generation, first, time_us = (
+            resource.name,
+            self._generations[resource.name],
+            self._seqs[resource.name],
+            self.begun.time_us,
+        )
+        seq, held, limit = first, self.withheld[resource.name], self._limit
+        read = {}
+        for key, row in rows.items():
+            kafka_key, value = (
+                resource.kafka_key(key),
+                b"".join((start, resource.row_json(row), end)),
+            )
+            if len(kafka_key) + len(value) > limit:
+                self._withhold(resource, key, len(kafka_key) + len(value), told=True)
+                read[key] = Written(row, "I", seq, time_us)
+                continue
+            if held and key in held:
+                self._release(name, key)
+            seq += 1
+            self._writer.event(resource.topic, generation, seq, kafka_key, value)
+            read[key] = Written(row, "I", seq, time_us)
+            if self._writer.full:
+                self._store()
+        if seq > first:
+            self._seqs[name] = seq
+            self._moved[name] = (seq, time_us)
+            self.counts[name, "r"] += seq - first
+        return read
+
+    def end(self) -> tuple[int, int, dict[str, tuple[int, int]]]:
+        """Stores what is left: the last number and batch, and seq and commit time of each resource's last event since the last `end`."""
+        self._store()
+        self._batch_time = 0
+        moved, self._moved = self._moved, {}
+        return self._writer.number, self._writer.batch, moved
+
+    def changes(self) -> dict[str, dict[Key, bool | None]]:
+        """Keys withheld (whether the topic may hold an older row) and released (None) since the last call, by resource."""
+        noted, self._noted = self._noted, defaultdict(dict)
+        return noted
+
+    def _withhold(self, resource: Resource, key: Key, size: int, *, told: bool) -> None:
+        """The topic goes without this row: it is too large for a message. Nothing else waits for it."""
+        name, held = resource.name, self.withheld[resource.name]
+        if key not in held:
+            digest = hashlib.sha256(resource.key_json(key)).hexdigest()[:16]
+            position, limit = lsn_text(self.begun.commit_lsn), self._limit + _HEADERS
+            log.warning(
+                "row_withheld resource=%s hash=%s position=%s size=%d limit=%d",
+                name,
+                digest,
+                position,
+                size + _HEADERS,
+                limit,
+            )
+        if told or key not in held:
+            held[key] = self._noted[name][key] = told
+
+    def _release(self, name: str, key: Key) -> None:
+        del self.withheld[name][key]
+        self._noted[name][key] = None
+
+    def _store(self) -> None:
+        batch = self._writer.take()
+        if batch is not None:
+            self._front.store(batch, self._batch_time)
+            failpoints.hit("after_outbox")
+            self._batch_time = self.begun.time_us

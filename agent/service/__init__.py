@@ -1,0 +1,1 @@
+"""The service around capture and publisher: processes, control, health, metrics, logs."""

@@ -1,0 +1,176 @@
+"""The HTTP endpoint for operations: /metrics, /-/healthy (the supervisor lives), /-/ready (all peers connected, no stage fails)."""
+
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
+from types import TracebackType
+from typing import Any, Self
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from agent.errors import AlreadyRunning, ListenRefused
+from agent.messages import system_reason
+from agent.reach import place
+from agent.service.metrics import Failure, Metrics
+
+LONGEST_TURN = 15.0  # seconds without a turn of the supervisor's loop before it counts as dead
+_PATIENCE = 2.0  # seconds for another service to say whose it is
+_Reply = tuple[HTTPStatus, str, bytes]
+
+
+class HealthServer:
+    """Serves from its own thread between `with` and its end.
+
+    Raises ListenRefused when the address cannot be taken, AlreadyRunning when this agent's service has it.
+    """
+
+    def __init__(self, listen: str, agent: str, metrics: Metrics) -> None:
+        self._agent, self._metrics = agent, metrics
+        try:
+            self._server = _Server(place(listen), self._pages())
+        except (OSError, OverflowError) as error:
+            if asked(listen, agent, _PATIENCE) is not None:
+                raise AlreadyRunning(agent=agent, address=listen) from None
+            raise ListenRefused(
+                address=listen,
+                reason=system_reason(error) if isinstance(error, OSError) else type(error).__name__,
+            ) from None
+        self._thread = threading.Thread(
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": 0.1},
+            name="health",
+            daemon=True,
+        )
+
+    @property
+    def port(self) -> int:
+        """The TCP port taken (of interest when 0 was asked for)."""
+        return int(self._server.server_address[1])
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        place: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _pages(self) -> dict[str, Callable[[], _Reply]]:
+        return {
+            "/metrics": self._metrics_page,
+            "/-/healthy": self._healthy,
+            "/-/ready": self._ready,
+        }
+
+    def _metrics_page(self) -> _Reply:
+        return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self._metrics.registry)
+
+    def _healthy(self) -> _Reply:
+        silent = time.monotonic() - self._metrics.turned
+        lives = silent < LONGEST_TURN
+        checks = {"supervisor": {"ok": lives, "silent_seconds": round(silent, 3)}}
+        return self._json(lives, {"checks": checks})
+
+    def _ready(self) -> _Reply:
+        peers = dict(self._metrics.connections)
+        failures = dict(self._metrics.failures)
+        checks = {
+            name: {"ok": peer.connected, "since": _moment(peer.since)}
+            for name, peer in peers.items()
+        }
+        stages = {name: _stage(failure) for name, failure in failures.items()}
+        connected = all(peer.connected for peer in peers.values())
+        well = connected and not any(failures.values())
+        return self._json(well, {"checks": checks, "stages": stages})
+
+    def _json(self, well: bool, content: dict[str, object]) -> _Reply:
+        status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
+        body = {"agent": self._agent, "ok": well, **content}
+        text = json.dumps(body, ensure_ascii=False, default=str)
+        return status, "application/json", text.encode() + b"\n"
+
+
+def _stage(failure: Failure | None) -> dict[str, object]:
+    """How a stage is. English, as the log; `values` fill the sentences, so that `status` tells them in the user's language."""
+    if failure is None:
+        return {"ok": True}
+    return {
+        "ok": False,
+        "code": failure.error.code,
+        "reason": failure.error.text("en"),
+        "hint": failure.error.advice("en"),
+        "since": _moment(failure.since),
+        "attempts": failure.attempts,
+        "values": failure.error.plain_values(),
+    }
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+class _Server(
+    ThreadingTCPServer
+):  # not HTTPServer: that one asks the name service for the host's name when it binds
+    daemon_threads = True
+    allow_reuse_address = True  # past connections in TIME_WAIT do not count as an address in use
+
+    def __init__(self, address: tuple[str, int], pages: dict[str, Callable[[], _Reply]]) -> None:
+        self.pages = pages
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, _Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is nobody's fault; the parent would print a traceback into the log."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # what the parent was handed
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = 10  # a client that sends nothing does not keep its thread
+
+    def do_GET(self) -> None:
+        server = self.server
+        assert isinstance(server, _Server)
+        page = server.pages.get(self.path.partition("?")[0])
+        status, kind, body = (
+            page()
+            if page
+            else (HTTPStatus.NOT_FOUND, "text/plain", b"see /metrics, /-/healthy, /-/ready\n")
+        )
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
+        """Requests are not logged."""
+
+
+def asked(listen: str, agent: str, patience: float) -> dict[str, Any] | None:
+    """What the running service of this agent answers to /-/ready; None when none answers within `patience` seconds (of each byte)."""
+    host, port = place(listen)
+    connection = HTTPConnection(host, port, timeout=patience)
+    try:
+        connection.request("GET", "/-/ready")
+        answer = json.loads(connection.getresponse().read())
+    except (OSError, OverflowError, ValueError, HTTPException):
+        return None
+    finally:
+        connection.close()
+    return answer if isinstance(answer, dict) and answer.get("agent") == agent else None

@@ -1,0 +1,1 @@
+"""Canonical values: their types, texts and lines, and the forms events have."""

@@ -1,0 +1,65 @@
+"""A key's JSON form turned back into PostgreSQL's text; the caller tries besides whether it gives the same JSON again."""
+
+import re
+from base64 import b64decode
+
+from agent.values.forms import BYTEA, DATE, MONEY, TIMESTAMP, TIMESTAMPTZ, TIMETZ
+
+_USUAL = re.compile(r"\d{4}-|-?infinity$")
+_EXPANDED = re.compile(r"([+-]\d{6,})(-\d\d-\d\d.*)$", re.DOTALL)  # other years
+_WHOLE_HOURS = re.compile(r"(.*[+-]\d\d):00$", re.DOTALL)
+
+
+def text_of(value: object, type_oid: int, money_forms: tuple[str, ...] = ()) -> str:
+    """The text of a value of a key. Raises ValueError or TypeError where it cannot be told.
+
+    `money_forms`: see SourceColumn.
+    """
+    if isinstance(value, bool):
+        return "t" if value else "f"
+    if isinstance(value, int | float):
+        return str(value)
+    if not isinstance(value, str):
+        raise TypeError("a key holds no such value")
+    if type_oid == BYTEA:
+        return "\\x" + b64decode(value, validate=True).hex()
+    if type_oid in (DATE, TIMESTAMP, TIMESTAMPTZ):
+        return _date(value, type_oid)
+    if type_oid == TIMETZ:
+        hours = _WHOLE_HOURS.match(value)
+        return hours[1] if hours else value
+    if type_oid == MONEY:
+        return _money(value, money_forms)
+    return value
+
+
+def _date(value: str, type_oid: int) -> str:
+    zone = ""
+    if type_oid == TIMESTAMPTZ and value.endswith("Z"):
+        value, zone = value[:-1], "+00"
+    if type_oid != DATE:
+        value = value.replace("T", " ", 1)
+    if _USUAL.match(value):
+        return value + zone
+    match = _EXPANDED.match(value)
+    if match is None:
+        raise ValueError("its text is not certain")
+    year = int(match[1])
+    if year > 0:
+        return f"{year}{match[2]}{zone}"
+    return f"{1 - year:04d}{match[2]}{zone} BC"
+
+
+def _money(value: str, forms: tuple[str, ...]) -> str:
+    """Writes the digits over those of the longest amount of this sign, from the right; digits and signs of grouping that are left over go."""
+    if not forms:
+        raise ValueError("its text is not certain")
+    form = forms[value.startswith("-")]
+    places = [place for place, sign in enumerate(form) if sign.isdecimal()]
+    digits = "".join(filter(str.isdecimal, value))
+    if not 0 < len(digits) <= len(places):
+        raise ValueError("no amount has so many digits")
+    written = dict(zip(places[-len(digits) :], digits, strict=True))
+    for place in range(places[0], places[-len(digits)]):
+        written[place] = ""
+    return "".join(written.get(place, sign) for place, sign in enumerate(form))
