@@ -11,7 +11,8 @@ from agent.messages import language
 
 EXAMPLE = "config/agent.example.toml"
 RUNBOOK = "docs/OPERATIONS.md"
-_SHARED = Path(__file__).parent / "share"
+_AGENT = Path(__file__).parent.parent
+_SHARED = _AGENT / "share"
 _PATTERNS = (
     "README*.md",
     "LICENSE",
@@ -24,7 +25,7 @@ _PATTERNS = (
 
 def folder() -> Path:
     """The folder below which the files lie."""
-    return _SHARED if _SHARED.is_dir() else Path(__file__).parent.parent
+    return _SHARED if _SHARED.is_dir() else _AGENT.parent
 
 
 def names() -> list[str]:
