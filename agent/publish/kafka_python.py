@@ -183,7 +183,7 @@ class KafkaPythonProducer:
         self.offsets[place] = offset + 1
 
     def commit(self, deadline: float) -> None:
-        """See Producer. The client's own commit has no time-out (kafka.md §2.3): it runs in a thread under ours."""
+        """See Producer. The client's own commit has no time-out: it runs in a thread under ours."""
         self._call(self._client.commit_transaction, deadline)
         self._guard(lambda: self.drain(0, deadline))
 
@@ -392,7 +392,7 @@ class KafkaPython:
     def _read(
         self, isolation: str, start: int, goal: int, deadline: float
     ) -> dict[bytes, bytes | None]:
-        """The last record of each key in the state topic from `start` to `goal` (kafka.md §6)."""
+        """The last record of each key in the state topic from `start` to `goal`."""
         place = TopicPartition(self._state_topic, 0)
         options = {
             "isolation_level": isolation,

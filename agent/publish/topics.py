@@ -36,7 +36,7 @@ T = TypeVar("T")
 SECONDS = 30.0  # for one step of init or check
 _AGAIN = 0.2  # seconds between two looks at topics just created
 _CLUSTER_LIMIT = 1_048_588  # Kafka's own default of max.message.bytes
-# Small segments that are compacted soon: recovery reads from near the end, and the topic stays small (kafka.md §6).
+# Small segments that are compacted soon: recovery reads from near the end, and the topic stays small.
 STATE_SETTINGS = {
     "cleanup.policy": "compact",
     "segment.bytes": "1048576",
