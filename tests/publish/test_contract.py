@@ -253,7 +253,7 @@ def test_topics_are_described_and_never_created(case: Case) -> None:
 
 
 def test_a_topic_created_again_under_a_running_producer_is_noticed(case: Case) -> None:
-    """The client sees no error at all; the offsets went back (kafka.md §6)."""
+    """The client sees no error at all; the offsets went back."""
     producer = case.open()
     for _ in range(3):
         producer.begin()
