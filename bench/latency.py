@@ -42,8 +42,8 @@ WARM = 5.0  # seconds of load before what is counted
 DRAIN = 60.0  # seconds that events may come after the last commit
 WRITERS = 4  # connections at the most
 INSERT = """INSERT INTO "业务".bench SELECT n, '张三' || n, lpad(n::text, 18, '3101'), '310105',
-    '长宁区' || repeat(md5(n::text), 5), n / 7.0, n % 2 = 0, timestamptz '1970-01-01' + n * interval '1 hour',
-    timestamptz '2026-01-01' + n * interval '1 second', n % 100 FROM (SELECT %s::bigint AS n) AS one"""
+    '长宁区' || repeat(md5(n::text), 5), n / 7.0, n %% 2 = 0, timestamptz '1970-01-01' + n * interval '1 hour',
+    timestamptz '2026-01-01' + n * interval '1 second', n %% 100 FROM (SELECT %s::bigint AS n) AS one"""
 TUNED: Properties = {"poll.interval.ms": "10", "max.batch.size": "2048", "max.queue.size": "8192"}
 PROMPT: Properties = {**WORKER, "producer.linger.ms": "0"}
 _ID = re.compile(rb'"id":\s*(\d+)')
@@ -144,7 +144,9 @@ def under_load(
     counted_from = first + int(rate * WARM)
     receiving, sending = multiprocessing.Pipe(duplex=False)
     listener = multiprocessing.Process(
-        target=listen, args=(bootstrap, contestant.topic, range(first, first + count), sending)
+        target=listen,
+        args=(bootstrap, contestant.topic, range(first, first + count), sending),
+        daemon=True,
     )
     listener.start()
     assert receiving.recv() == "ready"
@@ -245,7 +247,7 @@ def bare_transactions(broker: KafkaAddress, seconds: float) -> dict[str, Spread]
         first += count
         receiving, sending = multiprocessing.Pipe(duplex=False)
         listener = multiprocessing.Process(
-            target=listen, args=(broker.bootstrap, topic, numbers, sending)
+            target=listen, args=(broker.bootstrap, topic, numbers, sending), daemon=True
         )
         listener.start()
         assert receiving.recv() == "ready"
