@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 from agent.config import Settings
 from agent.connectors.base import Ask
 from agent.connectors.postgres import catalogue, pages
-from agent.copy_out import copy_out
+from agent.connectors.postgres.copy_out import copy_out
 from agent.errors import FrontTableWrong
 from agent.front.base import Written
 from agent.front.mariadb.front import MariaDbFront

@@ -10,7 +10,6 @@ import time
 from typing import Literal
 
 from agent import failpoints
-from agent.bounded import answers_until_stopped
 from agent.capture.applier import Applier
 from agent.capture.commit_rule import CommitRule
 from agent.capture.reconciler import Reconciler
@@ -18,13 +17,14 @@ from agent.capture.tables import Tables
 from agent.config import Settings
 from agent.connectors.base import Source
 from agent.connectors.changes import HighPosition, Snapshot, lsn_number
-from agent.connectors.postgres import PostgresSource
+from agent.connectors.postgres.source import PostgresSource
 from agent.errors import Retry, SlotBusy, Suspend
 from agent.front import belonging
 from agent.front.base import Front, Stored
 from agent.front.opening import open_front
 from agent.service import metrics
 from agent.service.control import Control
+from agent.stop_watch import answers_until_stopped
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 from agent import failpoints
 from agent.config import Settings
@@ -28,6 +28,7 @@ from agent.publish.grouping import Grouper, Pace, Unit
 from agent.publish.records import Records, with_offsets
 from agent.publish.state import StateRecord, TopicState
 from agent.service.control import Control
+from agent.stop_watch import answers_until_stopped
 
 RECOVERY_SECONDS = 20.0  # after which a recovery begins anew
 IDLE_SECONDS = 1.0
@@ -50,12 +51,7 @@ def relay(settings: Settings, control: Control, nonce: str) -> None:
         return cluster(settings, agent, tick)
 
     reader = open_reader(settings)
-    with ExitStack() as stack:
-        if reader.engine.dialect.name == "postgresql":
-            # A process holds the driver only where it needs it
-            from agent.bounded import answers_until_stopped  # noqa: PLC0415
-
-            stack.enter_context(answers_until_stopped(control.stop_fd))
+    with answers_until_stopped(control.stop_fd):
         Relay(settings, control, nonce, reader, connect).run()
 
 

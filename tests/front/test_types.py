@@ -19,7 +19,7 @@ from agent.config import ResourceSettings
 from agent.config.settings import KafkaSettings
 from agent.connectors.base import Ask
 from agent.connectors.changes import Change, Commit, Message
-from agent.connectors.postgres import PostgresSource
+from agent.connectors.postgres.source import PostgresSource
 from agent.front.mariadb.front import MariaDbFront
 from agent.front.postgres.front import PostgresFront
 from agent.front.sqlite.front import SqliteFront

@@ -27,7 +27,7 @@ from agent.connectors.changes import (
     lsn_text,
 )
 from agent.connectors.memory import MemorySource
-from agent.connectors.postgres import PostgresSource
+from agent.connectors.postgres.source import PostgresSource
 from agent.connectors.resume import CommitMark, Resume
 from agent.connectors.table import SourceColumn, SourceTable
 from agent.front.memory import empty_store

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from agent.connectors.changes import Commit, Message, lsn_number
-from agent.connectors.postgres import PostgresSource, acknowledgement
+from agent.connectors.postgres import acknowledgement
 from agent.connectors.postgres.acknowledgement import Acknowledgement
 from agent.connectors.postgres.session import connect
+from agent.connectors.postgres.source import PostgresSource
 from agent.connectors.postgres.wire import Wire
 from agent.errors import (
     AgentError,

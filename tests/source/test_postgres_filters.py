@@ -10,9 +10,10 @@ from psycopg import sql
 
 from agent.config import ResourceSettings, Settings
 from agent.connectors.changes import Change
-from agent.connectors.postgres import PostgresSource, filters
+from agent.connectors.postgres import filters
+from agent.connectors.postgres.copy_out import copy_out
 from agent.connectors.postgres.session import connect
-from agent.copy_out import copy_out
+from agent.connectors.postgres.source import PostgresSource
 from agent.errors import ConfigInvalid, ReadRefused
 from agent.resource import Resource
 from agent.values.lines import row_of

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from agent.connectors.changes import Commit, Heartbeat, Message, lsn_number, lsn_text
-from agent.connectors.postgres import PostgresSource
+from agent.connectors.postgres.source import PostgresSource
 from agent.connectors.resume import Resume
 from agent.errors import (
     AgentError,

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 from agent.capture.loop import Capture
 from agent.config import Settings
 from agent.connectors.changes import lsn_number
-from agent.connectors.postgres import PostgresSource
+from agent.connectors.postgres.source import PostgresSource
 from agent.errors import Retry
 from agent.front.base import Request, Stored
 from agent.front.memory import Durable, MemoryFront, empty_store

@@ -9,9 +9,9 @@ import pytest
 
 from agent.connectors.base import Ask, Page
 from agent.connectors.changes import Change, Commit, Message, Truncate
-from agent.connectors.postgres import PostgresSource
 from agent.connectors.postgres.partitions import FOLLOWS_SINCE
 from agent.connectors.postgres.session import connect
+from agent.connectors.postgres.source import PostgresSource
 from agent.values.lines import row_of
 from agent.values.rows import Row
 from tests.services.fixtures import fresh_database

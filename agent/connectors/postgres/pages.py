@@ -15,14 +15,15 @@ import psycopg
 from psycopg import sql
 
 from agent import failpoints
-from agent.bounded import BoundedConnection, shut
 from agent.config import SourceSettings
 from agent.connectors.base import Ask, Page
 from agent.connectors.postgres import catalogue, filters
+from agent.connectors.postgres.bounded_connection import BoundedConnection, shut
+from agent.connectors.postgres.copy_out import copy_out
 from agent.connectors.postgres.pgoutput import PAGE_PREFIX
 from agent.connectors.postgres.session import address, connect, guarded
+from agent.connectors.postgres.sqlstates import is_of_statement
 from agent.connectors.table import Named, SourceTable
-from agent.copy_out import copy_out
 from agent.errors import (
     AgentError,
     ReadRefused,
@@ -32,7 +33,6 @@ from agent.errors import (
     unforeseen,
 )
 from agent.messages import phrase
-from agent.pg_errors import is_of_statement
 from agent.values.rows import Key
 
 log = logging.getLogger(__name__)

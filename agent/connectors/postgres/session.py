@@ -7,12 +7,12 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from agent.bounded import bounded
 from agent.config import SourceSettings
+from agent.connectors.postgres.bounded_connection import bounded
+from agent.connectors.postgres.session_settings import MEANING, Unfit, settle
+from agent.connectors.postgres.sqlstates import is_passing
 from agent.errors import AgentError, LoginRefused, SourceUnfit, SourceUnreachable
 from agent.messages import mark, phrase
-from agent.pg_errors import is_passing
-from agent.pg_session import MEANING, Unfit, settle
 from agent.tls import Refusal, Trust, asked
 from agent.values.forms import SESSION
 

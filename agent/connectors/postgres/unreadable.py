@@ -18,9 +18,9 @@ from psycopg.pq import ExecStatus
 from agent.config import SourceSettings
 from agent.connectors.changes import Relation, lsn_text
 from agent.connectors.postgres.session import connect, guarded
+from agent.connectors.postgres.sqlstates import is_passing
 from agent.errors import ValueUnreadable
 from agent.messages import phrase
-from agent.pg_errors import is_passing
 from agent.values.forms import TEXT
 from agent.values.rows import UNCHANGED, Row, Value
 

@@ -19,6 +19,7 @@ from psycopg.pq import DiagnosticField, ExecStatus
 
 from agent.connectors.changes import lsn_text
 from agent.connectors.postgres.acknowledgement import Acknowledgement, Status
+from agent.connectors.postgres.sqlstates import is_passing
 from agent.errors import (
     AgentError,
     PublicationWrong,
@@ -30,7 +31,6 @@ from agent.errors import (
     StreamUnreadable,
 )
 from agent.messages import phrase
-from agent.pg_errors import is_passing
 
 log = logging.getLogger(__name__)
 

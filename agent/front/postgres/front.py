@@ -14,9 +14,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
-from agent import pg_errors
-from agent.bounded import BoundedConnection, bounded
-from agent.copy_out import copy_out
+from agent.connectors.postgres import sqlstates
+from agent.connectors.postgres.bounded_connection import BoundedConnection, bounded
+from agent.connectors.postgres.copy_out import copy_out
+from agent.connectors.postgres.session_settings import MEANING, Unfit, settle
 from agent.errors import (
     AgentError,
     AnotherAgent,
@@ -37,7 +38,6 @@ from agent.front.postgres import catalogue as postgres_catalogue
 from agent.front.schema import AgentTables, former_name, table_name
 from agent.front.store import SAVEPOINT, SqlFront
 from agent.messages import mark, phrase
-from agent.pg_session import MEANING, Unfit, settle
 from agent.resource import FrontRow, Target
 from agent.values import forms as v
 from agent.values.lines import line_of
@@ -305,7 +305,7 @@ class PostgresFront(SqlFront):
         reason = f"SQLSTATE {sqlstate} {type(cause).__name__} {named}".strip()
         # With constraints checked at each statement it is none of theirs
         deferred = self._committing and not self._immediate
-        if deferred and pg_errors.kind(sqlstate) in ("row", "table"):
+        if deferred and sqlstates.kind(sqlstate) in ("row", "table"):
             self._immediate = True
             table = getattr(diag, "table_name", None) or ""
             return FrontBusy(
@@ -313,7 +313,7 @@ class PostgresFront(SqlFront):
                     "deferred constraint of table {table}: {reason}", table=table, reason=reason
                 )
             )
-        match pg_errors.kind(sqlstate):
+        match sqlstates.kind(sqlstate):
             case "away":
                 return FrontUnreachable(reason=reason)
             case "busy":
@@ -330,7 +330,7 @@ class PostgresFront(SqlFront):
                 return FrontUnfit(reason=reason)
         if target is None:
             return FrontUnfit(reason=reason)
-        if pg_errors.kind(sqlstate) == "table":
+        if sqlstates.kind(sqlstate) == "table":
             return FrontTableWrong(resource=target.resource, table=target.name, reason=reason)
         return RowRefused(resource=target.resource, table=target.name, reason=reason)
 

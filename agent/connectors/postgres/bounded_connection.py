@@ -1,0 +1,53 @@
+"""PostgreSQL connections that wait so long for an answer and no longer.
+
+A line can be dead while TCP still stands.
+"""
+
+import os
+import socket
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+from psycopg.errors import _WaitTimeout
+
+from agent import stop_watch
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """Closes itself and raises OperationalError after `patience` seconds without an answer."""
+
+    patience: float | None = None
+
+    def wait(self, *arguments: Any, **named: Any) -> Any:
+        """See psycopg.Connection.wait."""
+        try:
+            return super().wait(*arguments, **{"timeout": self.patience} | named)
+        except _WaitTimeout:
+            # Else a rollback would wait as long
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"no answer for {self.patience:.0f} s") from None
+
+    def shut(self) -> None:
+        """See agent.stop_watch.Line."""
+        shut(self)
+
+
+def bounded(patience: float, *arguments: Any, **named: Any) -> BoundedConnection:
+    """Connects as psycopg.connect does; a process that is asked to stop shuts the connection."""
+    connection = BoundedConnection.connect(*arguments, **named)
+    connection.patience = patience
+    stop_watch.register(connection)
+    return connection
+
+
+def shut(connection: psycopg.Connection[Any]) -> None:
+    """Ends the line, so that whoever waits for an answer meets an error at once.
+
+    From any thread; never waits and never raises.
+    """
+    with (
+        suppress(OSError, psycopg.Error),
+        socket.socket(fileno=os.dup(connection.fileno())) as line,
+    ):
+        line.shutdown(socket.SHUT_RDWR)
