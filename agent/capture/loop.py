@@ -145,7 +145,7 @@ class Capture:
         if now >= self._look_at:
             self._step = "look"
             self._look_at = now + (_UNSETTLED if self._tables.unsettled else _CATALOGUE)
-            self._control.beat({metrics.FRONT_LOG: self._front.tend()})
+            self._control.beat({metrics.FRONT_LOG: self._front.housekeeping()})
             self._outdated = self._tables.moved() or self._outdated
             self._verify_rewritten()
             self._passed("look")

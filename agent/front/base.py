@@ -1,4 +1,8 @@
-"""The contract every front-end database keeps."""
+"""The contract that every front-end database keeps, and the data that it takes and gives.
+
+`Front` is made of three protocols. `FrontTransaction` opens the database and commits; `FrontTables`
+reads and writes the front-end tables; `ResourceStore` keeps what the agent knows of each resource.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -9,7 +13,14 @@ from agent.errors import Suspend
 from agent.resource import FrontRow, Target
 from agent.values.rows import Key
 
-PUBLICATION = "source.publication"  # the key of `Stored.settings` that names it
+# The key of `Stored.settings` under which the name of the publication stands
+PUBLICATION = "source.publication"
+
+# Bytes of one stored part of a batch
+PART = 1 << 20
+
+
+# ---- what is stored of each resource
 
 
 class ResourceState(NamedTuple):
@@ -34,61 +45,97 @@ PAGES, EXTRAS, WITHHELD, TOPIC, REFUSED, HOLES, COUNT = (
 
 
 class Copy(NamedTuple):
-    """How far a copying table has come; moved in the transaction that holds the rows it speaks of."""
+    """How far the copy of a table has come.
+
+    It is stored in the transaction that holds the rows it speaks of.
+    """
 
     phase: str = PAGES
-    mark: Key | None = (
-        None  # last key of the last page, as it came: in the source's order (pages) or the front end's (extras)
-    )
-    horizon: int = 0  # source transactions up to this xid must be over before a page is read; 0: those that run when the copy begins
-    began_us: int = 0  # 0: it has not begun
-    estimate: int = 0  # rows the source's statistics promise
-    front_rows: int = 0  # rows the front end had when it began
-    rows: int = 0  # read so far, each once
-    looked_up: int = 0  # keys looked up at the source after the pages, so far
-    missing: int = 0  # in the front end: added
-    different: int = 0  # changed
-    extra: int = 0  # deleted
-    allow_deletes: bool = False  # somebody has confirmed that many rows may go
-    republish: bool = False  # every row is told again, in a new generation of the topic
-    whole: bool = (
-        True  # every row is looked at, so all are counted in the end; False: some keys only
-    )
+
+    # The last key of the last page, as it came: in the source's order in the phase `pages`, in the
+    # front end's order in the phase `extras`
+    mark: Key | None = None
+
+    # Source transactions up to this xid must be over before a page is read. 0: those that run when
+    # the copy begins
+    horizon: int = 0
+
+    # When it began, in microseconds since 1970. 0: it has not begun
+    began_us: int = 0
+
+    # Rows that the source's statistics promise
+    estimate: int = 0
+
+    # Rows that the front end had when the copy began
+    front_rows: int = 0
+
+    # Rows read at the source so far, each counted once
+    rows: int = 0
+
+    # Keys looked up at the source after the pages, so far
+    looked_up: int = 0
+
+    # Differences found: rows added to the front end, changed in it, deleted from it
+    missing: int = 0
+    different: int = 0
+    extra: int = 0
+
+    # Somebody has confirmed that many rows may be deleted
+    allow_deletes: bool = False
+
+    # Every row is published again, in a new generation of the topic
+    republish: bool = False
+
+    # Every row is compared, so that all are counted in the end. False: some keys only
+    whole: bool = True
 
 
 def copy_of(data: Mapping[str, Any]) -> Copy:
-    """A copy as it was stored as JSON."""
+    """Returns a copy that was stored as JSON."""
     mark = data["mark"]
     return Copy(**{**data, "mark": None if mark is None else tuple(mark)})
 
 
-# Of a table whose changes were all in the stream until now: no transaction under way can have changed it unseen.
+# Of a table whose changes were all in the stream until now: no transaction under way can have
+# changed it unseen.
 KNOWN = Copy(horizon=1)
 
 
 class Request(NamedTuple):
-    """What somebody has asked of the running service with a command. `kind` is resume, reconcile, verify, retry or republish; the publisher asks to suspend."""
+    """What a command has asked of the running service.
+
+    `kind` is resume, reconcile, verify, retry or republish; the publisher asks to suspend.
+    """
 
     id: str
     kind: str
     resource: str
     allow_deletes: bool
-    values: Mapping[str, Any] = {}  # of suspend: code and values of the error
-    running: bool = False  # it was taken up already
+
+    # Of suspend: code and values of the error
+    values: Mapping[str, Any] = {}
+
+    # The service has begun to work on it
+    running: bool = False
 
 
 class Refused(NamedTuple):
     """A row that the front-end table has refused. Its event was published all the same."""
 
-    code: str  # SQLSTATE or error number, and names of constraints and columns; never values
+    # SQLSTATE or error number, and names of constraints and columns; never values
+    code: str
+
     since_us: int
-    # Digest of the row that was last told to subscribers; '' where they have none under this key
+
+    # Digest of the row that was last published under this key; '' where subscribers have none
     told: str
-    shown: str  # the key as events have it
+
+    # The key as events have it
+    shown: str
 
 
 class Stored(NamedTuple):
-    """What the front end knew when it was opened."""
+    """What the front end held when it was opened. Mappings are by resource."""
 
     source_id: str
     system_id: str
@@ -101,17 +148,25 @@ class Stored(NamedTuple):
     number: int
     batch: int
     resources: dict[str, ResourceState]
-    copies: Mapping[str, Copy] = {}  # by resource
-    holes: Mapping[str, Collection[Key]] = {}  # by resource: keys whose rows must be read again
-    withheld: Mapping[
-        str, Mapping[Key, bool]
-    ] = {}  # by resource: keys whose rows are too large for Kafka; whether the topic may hold an older row
-    refused: Mapping[str, Mapping[Key, Refused]] = {}  # by resource
-    fingerprints: Mapping[
-        str, Mapping[str, str]
-    ] = {}  # by resource: the source's catalogue, part by part
-    settings: Mapping[str, str] = {}  # as `init` found them (front.belonging)
-    xids: Collection[int] = ()  # applied lately: a new snapshot of the source may not see them yet
+    copies: Mapping[str, Copy] = {}
+
+    # Keys whose rows must be read again
+    holes: Mapping[str, Collection[Key]] = {}
+
+    # Keys whose rows are too large for Kafka; True: the topic may hold an older row
+    withheld: Mapping[str, Mapping[Key, bool]] = {}
+
+    # Keys whose rows the table refuses
+    refused: Mapping[str, Mapping[Key, Refused]] = {}
+
+    # The source's catalogue of each table, part by part
+    fingerprints: Mapping[str, Mapping[str, str]] = {}
+
+    # Settings as `init` found them (agent.front.belonging)
+    settings: Mapping[str, str] = {}
+
+    # Source transactions applied lately, which a new snapshot of the source may not see yet
+    xids: Collection[int] = ()
 
     @property
     def resume(self) -> Resume:
@@ -126,16 +181,21 @@ class Stored(NamedTuple):
         return Resume(self.position, self.commit, identity, self.fingerprints, suspended)
 
 
-PART = 1 << 20  # bytes of one stored part of a batch
+# ---- what one transaction writes
 
 
 class Batch(NamedTuple):
-    """A batch of the outbox as it is stored. `last_number` is `first_number - 1` when it holds no event."""
+    """A batch of the outbox as it is stored.
+
+    `last_number` is `first_number - 1` where the batch holds no event.
+    """
 
     batch: int
     first_number: int
     last_number: int
-    payload: bytes  # the frames, see agent.outbox.frames
+
+    # The frames, see agent.outbox.frames
+    payload: bytes
 
 
 class Progress(NamedTuple):
@@ -146,67 +206,147 @@ class Progress(NamedTuple):
     commit: CommitMark
     number: int
     batch: int
-    # Resource -> (seq, commit time µs) of its last event, where it had one
+
+    # By resource: seq and commit time (µs) of its last event, where it had one
     seqs: Mapping[str, tuple[int, int]]
-    xids: Sequence[int]  # source transactions applied in it
+
+    # Source transactions applied in it
+    xids: Sequence[int]
 
 
 class Written(NamedTuple):
     """The last state of one row within a front-end transaction. `row` is None for a delete."""
 
     row: FrontRow | None
-    operation: str  # I, U or D
+
+    # I, U or D
+    operation: str
+
     seq: int
-    time_us: int  # commit time at the source
+
+    # Commit time at the source
+    time_us: int
 
 
-class Front(Protocol):
-    """Writes the front-end database, in one transaction at a time.
+# ---- the contract
 
-    Order: `open`, then any number of `begin` … `commit` or `rollback`, then `close`; `begin` to `commit` is ONE database
-    transaction that holds rows, outbox, counters, position and xids (promise P2). Nobody else commits. After any error the
-    transaction is rolled back whole and the front must be closed and opened again; nothing of it remains.
-    Raises FrontUnreachable, FrontBusy, LoginRefused (retry), RowRefused (suspend the table), AnotherAgent, NotInitialised,
-    FrontDamaged (halt).
+
+class FrontTransaction(Protocol):
+    """Opens the front-end database, and writes it in one transaction at a time.
+
+    Order: `open`, then any number of `begin` … `commit` or `rollback`, then `close`. All that is
+    written between `begin` and `commit`, also by the two other protocols, is ONE database
+    transaction: rows, outbox, counters, position and xids (promise P2). Nobody else commits, but
+    for the methods that say so.
+
+    Errors: FrontUnreachable, FrontBusy, FrontFull and LoginRefused (retry); AnotherAgent,
+    NotInitialised, FrontUnfit and FrontDamaged (halt). After any error the transaction is rolled
+    back whole, and the front must be closed and opened again; nothing of the transaction remains.
+    The one exception is RowRefused of `FrontTables.write`.
     """
 
-    def silent_since(self) -> float | None:
-        """Since when (time.monotonic()) the database has not answered the statement it was given; None if none is open. From any thread."""
-
     def open(self, nonce: str) -> Stored:
-        """Takes the lock, raises the epoch by one, notes the service's nonce (one transaction of its own) and returns what is stored."""
+        """Takes the agent's lock, raises the epoch by one, and returns what is stored.
 
-    def check(self, target: Target) -> None:
-        """Raises FrontTableWrong where the table is missing or could not hold every row of the source exactly."""
-
-    def catalogue(self, target: Target) -> Mapping[str, str]:
-        """What the database's catalogue says of the table, part by part: plain text, compared for equality only.
-
-        To be asked for with no transaction open: somebody may be waiting for our locks with one that the catalogue waits for.
+        Notes the nonce of this service. All of it is committed. Raises AnotherAgent where another
+        process holds the lock, NotInitialised where `init` has not run.
         """
-
-    def tend(self) -> int:
-        """Looks whether the database is still the one that was opened, and cuts its log where it may. Returns the bytes of a log beside it.
-
-        Raises FrontDamaged. Between transactions or within one; never waits for anybody.
-        """
-
-    def claim(self, target: Target) -> None:
-        """Notes that the table is this agent's (a transaction of its own). Raises FrontTableTaken where it is another's."""
-
-    def release(self, resource: str) -> None:
-        """Notes that this agent writes the table of a resource no more (a transaction of its own)."""
 
     def begin(self) -> None:
         """Opens the transaction unless it is open."""
 
+    def store(self, batch: Batch, time_us: int) -> None:
+        """Adds one batch to the outbox, in the open transaction.
+
+        `time_us` is the commit time of its first source transaction.
+        """
+
+    def prune(self, snapshot: Snapshot) -> None:
+        """Forgets, in the open transaction, applied source transactions that `snapshot` sees.
+
+        Every later snapshot of the source sees them, too.
+        """
+
+    def commit(self, progress: Progress) -> None:
+        """Stores position and counters, and commits.
+
+        Raises AnotherAgent, with nothing committed, where the epoch is no longer ours.
+        """
+
+    def rollback(self) -> None:
+        """Ends the transaction without a trace. Never raises."""
+
+    def outbox_bytes(self) -> int:
+        """Returns the bytes in the outbox, as far as the publisher has not deleted them."""
+
+    def housekeeping(self) -> int:
+        """Looks whether the database is still the one that was opened, and cuts its log.
+
+        Returns the bytes of the log that lies beside it. Called within a transaction or between
+        two; never waits for anybody. Raises FrontDamaged.
+        """
+
+    def silent_since(self) -> float | None:
+        """Returns since when (time.monotonic()) the database owes an answer; None: it owes none.
+
+        Called from any thread.
+        """
+
+    def close(self) -> None:
+        """Gives lock and connection back. Never raises."""
+
+
+class FrontTables(Protocol):
+    """Reads and writes the front-end tables.
+
+    Order: `claim` and `check` come first for each table, with no transaction open; rows are then
+    read and written between `begin` and `commit` (see FrontTransaction), and `count` may be asked
+    at any time.
+
+    Rows are in PostgreSQL's text form. Soft-deleted rows count as absent everywhere.
+
+    Errors: those of FrontTransaction, and FrontTableWrong, FrontTableTaken and RowRefused, each of
+    which suspends the one table that it names.
+    """
+
+    def claim(self, target: Target) -> None:
+        """Notes that the table is this agent's. Commits.
+
+        Raises FrontTableTaken where it is another agent's.
+        """
+
+    def release(self, resource: str) -> None:
+        """Notes that this agent writes the table of a resource no more. Commits."""
+
+    def check(self, target: Target) -> None:
+        """Raises FrontTableWrong where the table could not hold every row of the source exactly.
+
+        That it is missing counts as well.
+        """
+
+    def catalogue(self, target: Target) -> Mapping[str, str]:
+        """Returns what the database's catalogue says of the table, part by part.
+
+        The parts are plain text, compared for equality only. To be asked with no transaction open:
+        somebody may wait for our locks who holds one that the catalogue waits for.
+        """
+
     def spellings(self, target: Target) -> bool:
-        """Whether the table takes keys of different texts for one (intervals: 24 hours and 1 day). After `check`."""
+        """Whether the table takes two keys of different texts for one. Asked after `check`.
+
+        Intervals are an example: 24 hours equal 1 day.
+        """
+
+    def same_order(self, target: Target) -> bool:
+        """Whether keys are certain to have the order of a PostgreSQL source. Asked after `check`.
+
+        They have for numbers, times and uuids, and not for texts.
+        """
 
     def fetch(self, target: Target, keys: Sequence[Key]) -> dict[Key, FrontRow]:
-        """The rows that stand under these keys, soft-deleted ones left out, as PostgreSQL's text.
+        """Returns the rows under these keys.
 
-        A row whose key the table takes for one of these comes too, under its own spelling (`spellings`).
+        A row whose key the table takes for one of these comes too, under its own spelling.
         """
 
     def write(
@@ -214,91 +354,108 @@ class Front(Protocol):
     ) -> dict[Key, str]:
         """Makes the table hold exactly these rows under these keys; deletes come before upserts.
 
-        A delete takes the row of that very spelling only; an upsert takes the place of any equal one, its key included.
-        Returns the rows that the table refuses for their content, each with what refused it: they are left out, all others are
-        written. Raises RowRefused, with nothing of the set written, when there are more than `most`.
+        A delete takes the row of that very spelling only. An upsert takes the place of any row
+        whose key is equal, its key included.
+
+        Returns, by key, what refused a row for its content: these rows are left out, all others
+        are written. Raises RowRefused, with nothing of the set written and the transaction still
+        open, when more than `most` rows are refused.
         """
 
     def insert(
         self, target: Target, rows: Mapping[Key, Written], batch: int, most: int = 0
     ) -> dict[Key, str]:
-        """Adds rows under keys that are certain to hold none, not even a soft-deleted one. Refused rows: see `write`."""
+        """Adds rows under keys that are certain to hold none, not even a soft-deleted one.
+
+        Refused rows: see `write`.
+        """
 
     def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
-        """The first keys past `after` in the front end's own order, soft-deleted rows left out."""
-
-    def same_order(self, target: Target) -> bool:
-        """Whether keys are certain to stand in the order of a PostgreSQL source (numbers, times, uuids: yes; texts: no). After `check`."""
+        """Returns the first keys past `after` in the front end's own order; None: from the start."""
 
     def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
-        """The rows past `after` up to and with `upto` (None: the end) as lines of COPY text; soft-deleted ones left out. Where `same_order`."""
+        """Returns the rows past `after`, up to and with `upto`, as lines of COPY text.
+
+        None: from the start, or to the end. Only where `same_order`.
+        """
 
     def count(self, target: Target) -> int:
-        """Rows of the table, soft-deleted ones left out."""
+        """Returns the number of rows of the table."""
+
+
+class ResourceStore(Protocol):
+    """Keeps what the agent knows of each resource, and what commands have asked of it.
+
+    What is noted rides in the open transaction, so that it is true of the rows committed with it.
+    The methods that say "Commits" are called with no transaction open.
+
+    Errors: those of FrontTransaction.
+    """
 
     def move(self, resource: str, state: str, copy: Copy | None) -> None:
-        """Stores a table's state and how far its copy is (None: it has none); rides in the open transaction."""
+        """Stores a table's state and how far its copy is; None: it has none."""
+
+    def suspend(self, error: Suspend) -> None:
+        """Stores that a table is suspended, and why. Commits.
+
+        Its copy is forgotten, but for `republish`.
+        """
+
+    def start_copy(self, resource: str, copy: Copy) -> None:
+        """Makes a table copying from the beginning, whatever it was. Commits.
+
+        Where rows were to be published again, they still are.
+        """
+
+    def begin_generation(self, resource: str, copy: Copy) -> None:
+        """Begins a new generation of the topic, whose seq begins at 1, and a copy. Commits.
+
+        What `open` returned is outdated then.
+        """
 
     def note(self, resource: str, holes: Collection[Key], filled: Collection[Key]) -> None:
-        """Adds and removes keys whose rows must be read again; rides in the open transaction."""
+        """Adds and removes keys whose rows must be read again (`Stored.holes`)."""
 
     def withhold(
         self, resource: str, withheld: Mapping[Key, bool], released: Collection[Key]
     ) -> None:
-        """Adds and removes keys whose rows are too large for Kafka (`Stored.withheld`); rides in the open transaction."""
+        """Adds and removes keys whose rows are too large for Kafka (`Stored.withheld`)."""
 
     def refuse(
         self, resource: str, refused: Mapping[Key, Refused], healed: Collection[Key]
     ) -> None:
-        """Adds and removes keys whose rows the table refuses (`Stored.refused`); rides in the open transaction."""
+        """Adds and removes keys whose rows the table refuses (`Stored.refused`)."""
 
     def topic_keys(self, resource: str, limit: int) -> list[str]:
-        """Some of the keys, as JSON, that the topic was found to hold (`agent.publish.topic_keys`)."""
+        """Returns some of the keys, as JSON, that the topic was found to hold.
+
+        See `agent.publish.topic_keys`.
+        """
 
     def forget_topic_keys(self, resource: str, keys: Collection[str]) -> None:
-        """Removes keys that were dealt with; rides in the open transaction."""
+        """Removes topic keys that were dealt with."""
 
     def keep_occupants(self, resource: str, texts: Mapping[Key, str]) -> None:
-        """Keeps a text for each key until the source transaction is complete, '' for none; rides in the open transaction."""
+        """Keeps a text for each key until the source transaction is complete; '' removes it."""
 
     def occupants(self, resource: str, keys: Collection[Key]) -> dict[Key, str]:
-        """The texts kept for these keys."""
+        """Returns the texts kept for these keys."""
 
     def forget_occupants(self, resource: str) -> None:
-        """Removes every text kept for a table; rides in the open transaction."""
+        """Removes every text kept for a table."""
 
     def keep_fingerprint(self, resource: str, parts: Mapping[str, str]) -> None:
-        """Stores what the source's catalogue says of a table. Rides in the open transaction, else commits."""
-
-    def outbox_bytes(self) -> int:
-        """Bytes in the outbox, as far as the publisher has not deleted them."""
+        """Stores what the source's catalogue says of a table. Commits where nothing is open."""
 
     def requests(self) -> list[Request]:
-        """What was asked by commands and is not answered yet, oldest first."""
+        """Returns what commands have asked and is not answered yet, oldest first."""
 
     def answer(self, request: str, state: str, report: Mapping[str, Any]) -> bool:
-        """Stores how far a request is: running, done or failed. False: it was withdrawn. Rides in the open transaction, else commits."""
+        """Stores how far a request is: running, done or failed. Commits where nothing is open.
 
-    def store(self, batch: Batch, time_us: int) -> None:
-        """Adds one batch to the outbox; `time_us` is the commit time of its first transaction."""
+        Returns False where the request was withdrawn.
+        """
 
-    def commit(self, progress: Progress) -> None:
-        """Moves state and counters and commits, if the epoch is still ours; else AnotherAgent and nothing is committed."""
 
-    def rollback(self) -> None:
-        """Ends the transaction without a trace. Never raises."""
-
-    def prune(self, snapshot: Snapshot) -> None:
-        """Forgets the applied transactions that this and so every later snapshot of the source sees; rides in the open transaction."""
-
-    def suspend(self, error: Suspend) -> None:
-        """Stores that a table stands still and why, and forgets its copy, but for `republish` (a transaction of its own)."""
-
-    def start_copy(self, resource: str, copy: Copy) -> None:
-        """Makes a table copying from the beginning, whatever it was (a transaction of its own). Where rows were to be told again, they still are."""
-
-    def begin_generation(self, resource: str, copy: Copy) -> None:
-        """A new generation of the topic, in which seq begins at 1, and a copy (a transaction of its own). What was opened is outdated then."""
-
-    def close(self) -> None:
-        """Gives lock and connection back. Never raises."""
+class Front(FrontTransaction, FrontTables, ResourceStore, Protocol):
+    """The whole of a front end, for those who need more than one of the three parts."""

@@ -105,8 +105,8 @@ class MemoryFront:
         """See Front.catalogue."""
         return self.durable.catalogues.get(target.name, {})
 
-    def tend(self) -> int:
-        """See Front.tend."""
+    def housekeeping(self) -> int:
+        """See Front.housekeeping."""
         return 0
 
     def begin(self) -> None:

@@ -72,8 +72,8 @@ class SqlFront(Claims):
     def check_rights(self, connection: Connection) -> None:
         """Raises FrontUnfit where the agent's user lacks a right that every table takes; the reason holds the GRANT."""
 
-    def tend(self) -> int:
-        """See Front.tend."""
+    def housekeeping(self) -> int:
+        """See Front.housekeeping."""
         return 0
 
     @abstractmethod

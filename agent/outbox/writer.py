@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from agent import failpoints
 from agent.config.settings import KafkaSettings
 from agent.connectors.changes import Begin, Commit, Heartbeat, lsn_text
-from agent.front.base import Front, Stored, Written
+from agent.front.base import FrontTransaction, Stored, Written
 from agent.outbox.frames import BatchWriter
 from agent.outbox.transactions import Transactions
 from agent.resource import FrontRow, Resource
@@ -26,7 +26,7 @@ _HEADERS = 512  # bytes of an event's headers at the most, beside the other key 
 class Framing:
     """The outbox's side of an Applier: source transactions begin and commit, and hold events. Commits nothing."""
 
-    def __init__(self, front: Front, stored: Stored, settings: KafkaSettings) -> None:
+    def __init__(self, front: FrontTransaction, stored: Stored, settings: KafkaSettings) -> None:
         self._front = front
         self._limit = settings.max_event_bytes - _HEADERS
         self._transactions = (

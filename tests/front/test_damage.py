@@ -401,7 +401,7 @@ def test_a_file_replaced_under_the_service(writing: Writing, tmp_path: Path, how
     writing.commit(first=40, rows=2000)
     writing.checkpoint()
     writing.commit(first=40)
-    assert writing.front.tend() >= 0
+    assert writing.front.housekeeping() >= 0
     if how == "replaced":
         (old / "front.db").replace(writing.path)
     elif how == "removed":
@@ -411,7 +411,7 @@ def test_a_file_replaced_under_the_service(writing: Writing, tmp_path: Path, how
     else:
         beside(writing.path, "-wal").unlink()
     with pytest.raises(FrontDamaged):
-        writing.front.tend()
+        writing.front.housekeeping()
     writing.front.rollback()
     writing.front.close()
     assert b"clean" not in beside(writing.path, ".unit.lock").read_bytes()
@@ -429,12 +429,12 @@ def test_a_log_grows_as_long_as_somebody_reads_and_no_longer(writing: Writing) -
         if size(beside(writing.path, "-wal")) > LOG_LARGE:
             break
         writing.commit(rows=4000, text=f"{n} " + "x" * 100)
-    assert writing.front.tend() > LOG_LARGE
+    assert writing.front.housekeeping() > LOG_LARGE
     (told,) = log_findings(writing.path)
     assert (told.code, told.level) == ("FRONT_WAL", "warning")
     assert f"fuser -v {writing.path}" in told.fix
     reader.close()
-    assert writing.front.tend() <= LOG_LIMIT
+    assert writing.front.housekeeping() <= LOG_LIMIT
     assert not list(log_findings(writing.path))
 
 

@@ -52,7 +52,7 @@ def failing(method: Callable[..., Any]) -> Callable[..., Any]:
         ("front", "open"),
         ("front", "commit"),
         ("front", "requests"),
-        ("front", "tend"),
+        ("front", "housekeeping"),
         ("source", "tend"),
     ],
 )

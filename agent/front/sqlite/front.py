@@ -333,8 +333,8 @@ class SqliteFront(SqlFront):
                 found.append(None)
         return tuple(found)
 
-    def tend(self) -> int:
-        """See Front.tend."""
+    def housekeeping(self) -> int:
+        """See Front.housekeeping."""
         ended, self._mark = self._mark, None  # no clean end, if it is another file
         if self._files() != self._opened_files:
             raise FrontDamaged(
