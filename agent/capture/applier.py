@@ -22,9 +22,8 @@ from agent.connectors.changes import (
     Message,
     Relation,
     Truncate,
-    lsn_number,
-    lsn_text,
 )
+from agent.connectors.position import position_number, position_text
 from agent.connectors.resume import CommitMark
 from agent.errors import TableWork
 from agent.front.base import (
@@ -86,12 +85,12 @@ class Applier:
         self._queue: list[Message] = []
         self._queued_bytes = 0
         self._framing = Framing(front, stored, settings)
-        self._xids: list[int] = []
-        self._position = lsn_number(stored.position)
+        self._transactions: list[int] = []
+        self._position = position_number(stored.position)
         self._time_us = stored.position_time_us
         self._commit = stored.commit
         # A stream that begins anew goes on where it begins
-        self._commit_lsn = lsn_number(stored.commit.position or stored.position)
+        self._previous_end = position_number(stored.commit.position or stored.position)
         self.counts = self._framing.counts  # (resource, op) -> events; the caller clears it
         self.copies: dict[str, Copy] = {
             name: stored.copies.get(name, Copy())
@@ -147,15 +146,15 @@ class Applier:
                 [key for key, told in keys.items() if told is None],
             )
         done = Progress(
-            lsn_text(self._position),
+            position_text(self._position),
             self._time_us,
             self._commit,
             number,
             batch,
             moved,
-            tuple(self._xids),
+            tuple(self._transactions),
         )
-        self._xids.clear()
+        self._transactions.clear()
         return done
 
     # ---- sets
@@ -193,7 +192,7 @@ class Applier:
                 self._committed(message)
             elif isinstance(message, Heartbeat):
                 self._framing.heartbeat(message)
-                self._position, self._time_us = message
+                self._position, self._time_us = message.position, message.time_us
             elif isinstance(message, Truncate):
                 self._truncate(rows, message)
         work.resource = ""
@@ -282,11 +281,11 @@ class Applier:
         if self.window is not None:
             self.window.settle()
         self._position, self._time_us = commit.position, commit.time_us
-        self._commit, self._commit_lsn = (
-            CommitMark(lsn_text(commit.position), commit.xid, commit.time_us),
+        self._commit, self._previous_end = (
+            CommitMark(position_text(commit.position), commit.transaction, commit.time_us),
             commit.position,
         )
-        self._xids.append(commit.xid)
+        self._transactions.append(commit.transaction)
 
     def _change(self, rows: Rows, binding: Binding, change: Change) -> None:
         """The events of one change, and the row it leaves. An update that crosses the filter is a create or a delete; one of the key is both.
@@ -310,7 +309,7 @@ class Applier:
             self._fill(resource, key)
         if hole and new_key is not None:
             self._hole(resource, new_key)
-        source = resource.origin.source(self._framing.begun, self._commit_lsn, change.lsn)
+        source = resource.origin.source(self._framing.begun, self._previous_end, change.position)
         self._forget_stale(rows, resource, source)
         if change.old is not None and change.old_complete:
             before = resource.row_json(_complete(resource.shared(binding.read(change.old))))
@@ -376,7 +375,7 @@ class Applier:
             and gone is not None
             and come is not None
         )
-        source = resource.origin.source(self._framing.begun, self._commit_lsn, change.lsn)
+        source = resource.origin.source(self._framing.begun, self._previous_end, change.position)
         self._forget_stale(rows, resource, source)
         for turn in self._occupancy.turns(rows, resource, old, new, self._holes[resource.name]):
             self._fill(resource, turn.key)
@@ -457,7 +456,7 @@ class Applier:
                 self._emptied(rows, binding.resource, message)
 
     def _emptied(self, rows: Rows, resource: Resource, message: Truncate) -> None:
-        source = resource.origin.source(self._framing.begun, self._commit_lsn, message.lsn)
+        source = resource.origin.source(self._framing.begun, self._previous_end, message.position)
         self._break(resource)
         for key in list(self._holes[resource.name]):
             self._fill(resource, key)
@@ -527,7 +526,7 @@ class Applier:
         if counting is not None:
             before = rows.standing(resource, key) is not None
             if before != after:
-                counting.changed(self._framing.begun.xid, int(after) - int(before))
+                counting.changed(self._framing.begun.transaction, int(after) - int(before))
 
     def _fill(self, resource: Resource, key: Key | None) -> None:
         if key is not None and key in self._holes[resource.name]:
@@ -546,7 +545,7 @@ class Applier:
     @property
     def under_way(self) -> list[int]:
         """The source transactions of which the open front-end transaction holds something, the one being read among them."""
-        return [*self._xids, self._framing.begun.xid]
+        return [*self._transactions, self._framing.begun.transaction]
 
     def repair(
         self, resource: Resource, found: Differences, seen: Collection[Key], free: bool
@@ -563,7 +562,7 @@ class Applier:
         self._framing.apart()
         rows = self._rows({})
         self._know(rows, resource, [*found.extra, *found.different])
-        source = resource.origin.read(self._framing.begun, self._commit_lsn)
+        source = resource.origin.read(self._framing.begun, self._previous_end)
         for key in (*found.extra, *found.gone):
             self._delete(
                 rows, resource, key, before=self._before(rows, resource, key), source=source

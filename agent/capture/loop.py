@@ -16,7 +16,8 @@ from agent.capture.reconciler import Reconciler
 from agent.capture.tables import Tables
 from agent.config import Settings
 from agent.connectors.base import Source
-from agent.connectors.changes import HighPosition, Snapshot, lsn_number
+from agent.connectors.changes import HighPosition, Snapshot
+from agent.connectors.position import position_number
 from agent.connectors.postgres.source import PostgresSource
 from agent.errors import Retry, SlotBusy, Suspend
 from agent.front import belonging
@@ -116,10 +117,10 @@ class Capture:
             self._reconciler.seen(self._snapshot)
             self._snapshot = None
         self._front.commit(progress)
-        self._reconciler.applied(progress.xids)
+        self._reconciler.applied(progress.transactions)
         rule.committed(time.monotonic() - started)
         failpoints.hit("before_ack_send")
-        self._source.acknowledge(lsn_number(progress.position))
+        self._source.acknowledge(position_number(progress.position))
         failpoints.hit("after_ack_send")
         self._control.wake()
         self._committed = True
@@ -219,7 +220,7 @@ class Capture:
             self._front,
             self._applier,
             resources,
-            stored.xids,
+            stored.transactions,
             self._tables.unsettled,
             self._tables.changed,
         )

@@ -1,4 +1,8 @@
-"""The messages of a source: transactions of row changes in commit order, and heartbeats between them."""
+"""The messages of a source: transactions of row changes in commit order, and heartbeats between.
+
+Positions are numbers of the source's own making (agent.connectors.position); times are microseconds
+since 1970 UTC by the source's clock.
+"""
 
 from typing import NamedTuple
 
@@ -15,7 +19,7 @@ class Column(NamedTuple):
 
 
 class Relation(NamedTuple):
-    """A source table as the stream describes it before its first row and after each change of it."""
+    """A source table as the stream describes it, before its first row and after each change."""
 
     oid: int
     schema: str
@@ -27,9 +31,10 @@ class Relation(NamedTuple):
 class Begin(NamedTuple):
     """A source transaction starts; its changes follow, then its Commit."""
 
-    xid: int  # 32 bits, as pgoutput sends it
-    commit_lsn: int  # position of the commit record: known before the rows, unlike the commit's end
-    time_us: int  # commit time, microseconds since 1970 UTC
+    transaction: int  # its id, as the source gives it: what `Visible.sees` is asked for
+    # Where its commit stands: known before the rows, unlike the position behind it
+    commit_position: int
+    time_us: int  # of the commit
 
 
 class Change(NamedTuple):
@@ -39,8 +44,8 @@ class Change(NamedTuple):
     op: str  # I, U or D
     old: Row | None
     new: Row | None
-    old_complete: bool  # True: `old` holds every column (FULL identity); False: only the identity columns mean anything
-    lsn: int  # of this change
+    old_complete: bool  # False: only the columns of the identity mean anything in `old`
+    position: int  # of this change
     size: int  # bytes it had in the stream
 
 
@@ -48,42 +53,37 @@ class Truncate(NamedTuple):
     """Tables emptied by one TRUNCATE."""
 
     relations: tuple[Relation, ...]
-    lsn: int
+    position: int
 
 
 class Commit(NamedTuple):
     """The source transaction is complete; `position` is where the stream goes on after it."""
 
-    xid: int
-    position: int  # end LSN of the commit
+    transaction: int
+    position: int
     time_us: int
+    # What the source needs beside the position to go on (a cursor, a set of ids): only it reads it
+    token: str = ""
 
 
 class Heartbeat(NamedTuple):
-    """Everything committed before `position` has been delivered; comes between transactions only."""
+    """Everything before `position` has been delivered; comes between transactions only."""
 
     position: int
     time_us: int
+    token: str = ""  # see Commit
 
 
 class HighPosition(NamedTuple):
-    """The only content of a transaction that a page reader wrote behind its page: everything its snapshot saw has been delivered."""
+    """Tells that everything the snapshot of a page saw has been delivered.
+
+    It is the only content of a transaction that the page reader wrote behind its page.
+    """
 
     token: str  # of the page
 
 
 Message = Begin | Change | Truncate | Commit | Heartbeat | HighPosition
-
-
-def lsn_text(lsn: int) -> str:
-    """A log position as PostgreSQL writes it: `16/B374D848`."""
-    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
-
-
-def lsn_number(text: str) -> int:
-    """The number of a log position written as `16/B374D848`."""
-    high, low = text.split("/")
-    return (int(high, 16) << 32) | int(low, 16)
 
 
 class Snapshot(NamedTuple):

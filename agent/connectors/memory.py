@@ -5,15 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from agent.config import ResourceSettings
 from agent.config.settings import Condition
 from agent.connectors.base import Ask, Fingerprint, Page
-from agent.connectors.changes import (
-    Begin,
-    Commit,
-    Heartbeat,
-    HighPosition,
-    Message,
-    Snapshot,
-    lsn_number,
-)
+from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Message, Snapshot
+from agent.connectors.position import position_number
 from agent.connectors.resume import Resume
 from agent.connectors.table import Criterion, SourceTable, passing
 from agent.errors import SourceUnreachable
@@ -38,7 +31,7 @@ class MemorySource:
 
     def open(self, resume: Resume, front_silent_since: Callable[[], float | None]) -> None:
         """See Source.open."""
-        position = lsn_number(resume.position)
+        position = position_number(resume.position)
         self.acknowledged = max(self.acknowledged, position)
         self._next = next(
             (i for i, messages in enumerate(self.log) if _end(messages) > position), len(self.log)

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 
 class CommitMark(NamedTuple):
-    """A source commit as it can be recognised when the source sends it again. `position` is '' before the first."""
+    """A source commit as it is recognised when the source sends it again."""
 
-    position: str
-    xid: int
+    position: str  # behind it; '' before the first
+    transaction: int
     time_us: int
 
 
@@ -21,3 +21,4 @@ class Resume(NamedTuple):
     # By resource: the parts of the catalogue when the table was last compared (Source.fingerprints)
     fingerprints: Mapping[str, Mapping[str, str]] = {}
     suspended: Collection[str] = ()  # resources of which nothing is read
+    token: str = ""  # of the last Commit or Heartbeat

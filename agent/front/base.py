@@ -166,7 +166,7 @@ class Stored(NamedTuple):
     settings: Mapping[str, str] = {}
 
     # Source transactions applied lately, which a new snapshot of the source may not see yet
-    xids: Collection[int] = ()
+    transactions: Collection[int] = ()
 
     @property
     def resume(self) -> Resume:
@@ -211,7 +211,7 @@ class Progress(NamedTuple):
     seqs: Mapping[str, tuple[int, int]]
 
     # Source transactions applied in it
-    xids: Sequence[int]
+    transactions: Sequence[int]
 
 
 class Written(NamedTuple):

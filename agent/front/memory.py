@@ -32,7 +32,7 @@ class Durable:
     stored: Stored
     tables: dict[str, dict[Key, FrontRow]] = field(default_factory=dict)
     outbox: list[Batch] = field(default_factory=list)
-    xids: list[tuple[int, ...]] = field(default_factory=list)
+    transactions: list[tuple[int, ...]] = field(default_factory=list)
     suspended: dict[str, str] = field(default_factory=dict)  # resource -> error code
     copies: dict[str, Copy] = field(default_factory=dict)
     holes: dict[str, set[Key]] = field(default_factory=dict)
@@ -81,17 +81,15 @@ class MemoryFront:
         self.durable.stored = self.durable.stored._replace(epoch=self._epoch)
         d = self.durable
         holes = {name: set(keys) for name, keys in d.holes.items()}
-        withheld, xids = (
-            {name: dict(keys) for name, keys in d.withheld.items()},
-            [xid for xids in d.xids for xid in xids],
-        )
+        withheld = {name: dict(keys) for name, keys in d.withheld.items()}
+        transactions = [number for applied in d.transactions for number in applied]
         return d.stored._replace(
             copies=dict(d.copies),
             holes=holes,
             withheld=withheld,
             refused={name: dict(keys) for name, keys in d.refused.items()},
             fingerprints=dict(d.fingerprints),
-            xids=xids,
+            transactions=transactions,
         )
 
     def check(self, target: Target) -> None:
@@ -116,7 +114,7 @@ class MemoryFront:
             rows: dict[str, Any] = {
                 "tables": deepcopy(d.tables),
                 "outbox": list(d.outbox),
-                "xids": list(d.xids),
+                "transactions": list(d.transactions),
             }
             rows |= {
                 "occupants": deepcopy(d.occupants),
@@ -336,7 +334,9 @@ class MemoryFront:
         self.durable.requests = {
             key: done.requests.get(key, asked) for key, asked in self.durable.requests.items()
         }
-        self.durable.xids = [*done.xids, tuple(progress.xids)] if progress.xids else done.xids
+        self.durable.transactions = done.transactions
+        if progress.transactions:
+            self.durable.transactions = [*done.transactions, tuple(progress.transactions)]
         self._open = None
 
     def rollback(self) -> None:
@@ -345,8 +345,10 @@ class MemoryFront:
 
     def prune(self, snapshot: Snapshot) -> None:
         """See Front.prune."""
-        self._transaction.xids = [
-            xids for xids in self._transaction.xids if not all(snapshot.sees(xid) for xid in xids)
+        self._transaction.transactions = [
+            applied
+            for applied in self._transaction.transactions
+            if not all(snapshot.sees(number) for number in applied)
         ]
 
     def suspend(self, error: Suspend) -> None:

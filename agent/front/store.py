@@ -234,7 +234,7 @@ class SqlFront(Claims):
                 )
             ).all()
             catalogued = self._connection.execute(select(self.own.fingerprints)).all()
-            xids = self._connection.execute(select(self.own.applied.c.xids)).scalars().all()
+            applied = self._connection.execute(select(self.own.applied.c.xids)).scalars().all()
             settings = belonging.stored(self._connection, self.own)
             self._connection.commit()
         self._at = (row["position"], row["batch"])
@@ -276,7 +276,7 @@ class SqlFront(Claims):
             },
             fingerprints={name: json.loads(text) for name, text in catalogued},
             settings=settings,
-            xids=[xid for text in xids for xid in json.loads(text)],
+            transactions=[number for text in applied for number in json.loads(text)],
         )
 
     def create(self, target: Target) -> bool:
@@ -476,7 +476,7 @@ class SqlFront(Claims):
                     position=progress.position,
                     position_time_us=progress.position_time_us,
                     commit_position=progress.commit.position,
-                    commit_xid=progress.commit.xid,
+                    commit_xid=progress.commit.transaction,
                     commit_time_us=progress.commit.time_us,
                     number=progress.number,
                     batch=progress.batch,
@@ -491,10 +491,10 @@ class SqlFront(Claims):
                     .where(self.own.resource.c.name == name)
                     .values(seq=seq, event_time_us=time_us)
                 )
-            if progress.xids:
+            if progress.transactions:
                 self.connection.execute(
                     insert(self.own.applied).values(
-                        batch=progress.batch, xids=json.dumps(list(progress.xids))
+                        batch=progress.batch, xids=json.dumps(list(progress.transactions))
                     )
                 )
             failpoints.hit("before_front_commit")
@@ -520,7 +520,9 @@ class SqlFront(Claims):
                 select(self.own.applied.c.batch, self.own.applied.c.xids)
             ).all()
             seen = [
-                batch for batch, xids in rows if all(snapshot.sees(xid) for xid in json.loads(xids))
+                batch
+                for batch, applied in rows
+                if all(snapshot.sees(number) for number in json.loads(applied))
             ]
             if seen:
                 self.connection.execute(

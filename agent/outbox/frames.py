@@ -4,7 +4,7 @@ A batch is a run of frames; a frame never spans two batches. A batch that begins
 BEGIN frame, so each batch can be read by itself. All integers are big-endian. A batch of more than a few frames is stored
 compressed (zstd): a tenth of the bytes, for less time than the database would need to write the rest.
 
-    T  begin      xid u32, commit LSN u64, commit time µs i64, ordinal of the next event u32
+    T  begin      transaction u32, commit position u64, commit time µs i64, ordinal of the next event u32
     R  topic      index u16, generation u32, length u16, name
     E  event      topic index u16, seq u64, flags u8, key length u32, value length u32, other key length u32, then the three
     C  commit     position u64, events of the transaction u32
@@ -33,8 +33,8 @@ _BEGIN, _TOPIC, _EVENT, _COMMIT, _HEARTBEAT, _BOUNDARY = (
 class OutboxBegin(NamedTuple):
     """A source transaction starts, or goes on at `ordinal` when a batch begins inside it."""
 
-    xid: int
-    commit_lsn: int
+    transaction: int
+    commit_position: int
     time_us: int
     ordinal: int
 
@@ -46,7 +46,7 @@ class OutboxEvent(NamedTuple):
     topic: str
     generation: int
     seq: int
-    commit_lsn: int
+    commit_position: int
     time_us: int  # of the commit
     ordinal: int
     key: bytes
@@ -61,7 +61,7 @@ class OutboxEvent(NamedTuple):
 
     def id(self, source_id: str) -> str:
         """The event's name."""
-        return event_id(source_id, self.commit_lsn, self.time_us, self.ordinal)
+        return event_id(source_id, self.commit_position, self.time_us, self.ordinal)
 
 
 class OutboxCommit(NamedTuple):
@@ -107,10 +107,10 @@ def unpacked(stored: bytes) -> bytes:
         raise ValueError("an outbox batch is damaged: it cannot be decompressed") from None
 
 
-def event_id(source_id: str, commit_lsn: int, time_us: int, ordinal: int) -> str:
+def event_id(source_id: str, commit_position: int, time_us: int, ordinal: int) -> str:
     """32 hex digits that name an event for ever: the same after every replay (docs/decisions/event-identity.md)."""
     return hashlib.blake2b(
-        f"{source_id}\0{commit_lsn}\0{time_us}\0{ordinal}".encode(), digest_size=16
+        f"{source_id}\0{commit_position}\0{time_us}\0{ordinal}".encode(), digest_size=16
     ).hexdigest()
 
 
@@ -152,7 +152,7 @@ def _frames(batch: Batch) -> Iterator[Frame]:
                 topic,
                 generation,
                 seq,
-                begin.commit_lsn,
+                begin.commit_position,
                 begin.time_us,
                 ordinal,
                 data[start:value_at],
@@ -223,10 +223,10 @@ class BatchWriter:
         """True when a batch should be taken."""
         return self._size >= CHUNK
 
-    def begin(self, xid: int, commit_lsn: int, time_us: int) -> None:
+    def begin(self, transaction: int, commit_position: int, time_us: int) -> None:
         """A source transaction starts."""
         self.events = 0
-        self._begin = OutboxBegin(xid, commit_lsn, time_us, 0)
+        self._begin = OutboxBegin(transaction, commit_position, time_us, 0)
         self._add(_BEGIN.pack(b"T", *self._begin))
 
     def event(

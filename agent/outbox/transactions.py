@@ -84,4 +84,4 @@ class Transactions:
     @staticmethod
     def _id(begin: Begin) -> str:
         """One for all events of a transaction: its number, and where its commit stands in the log."""
-        return f"{begin.xid}:{begin.commit_lsn}"
+        return f"{begin.transaction}:{begin.commit_position}"

@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping
 
 from agent import failpoints
 from agent.config.settings import KafkaSettings
-from agent.connectors.changes import Begin, Commit, Heartbeat, lsn_text
+from agent.connectors.changes import Begin, Commit, Heartbeat
+from agent.connectors.position import position_text
 from agent.front.base import FrontTransaction, Stored, Written
 from agent.outbox.frames import BatchWriter
 from agent.outbox.transactions import Transactions
@@ -83,7 +84,7 @@ class Framing:
     def heartbeat(self, heartbeat: Heartbeat) -> None:
         """A sign of life, between source transactions."""
         self._batch_time = self._batch_time or heartbeat.time_us
-        self._writer.heartbeat(*heartbeat)
+        self._writer.heartbeat(heartbeat.position, heartbeat.time_us)
 
     def event(
         self,
@@ -202,7 +203,7 @@ class Framing:
         name, held = resource.name, self.withheld[resource.name]
         if key not in held:
             digest = hashlib.sha256(resource.key_json(key)).hexdigest()[:16]
-            position, limit = lsn_text(self.begun.commit_lsn), self._limit + _HEADERS
+            position, limit = position_text(self.begun.commit_position), self._limit + _HEADERS
             log.warning(
                 "row_withheld resource=%s hash=%s position=%s size=%d limit=%d",
                 name,

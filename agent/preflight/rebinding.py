@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 from agent.config import Settings
-from agent.connectors.changes import lsn_number, lsn_text
+from agent.connectors.position import position_number, position_text
 from agent.connectors.postgres import catalogue
 from agent.connectors.postgres.history import Server, elsewhere
 from agent.connectors.postgres.session import address, connect
@@ -134,12 +134,12 @@ def _bind(
     server, begins, text = found.server, found.server.confirmed, _TOLD[after]
     if after == "failover" and found.branched is not None:
         # The old and the new history are one up to `common`: what comes again from there is known.
-        position = lsn_number(str(stored["position"]))
+        position = position_number(str(stored["position"]))
         common = min(position, found.branched)
         if server.confirmed <= common == position:
             front.update_state(timeline=server.timeline)
-            tell(translate(_PROVEN, position=lsn_text(position)))
+            tell(translate(_PROVEN, position=position_text(position)))
             return
         begins = max(server.confirmed, common)
-    front.follow(server.system_id, server.timeline, lsn_text(begins), found.clock)
-    tell(translate(text, position=lsn_text(begins)))
+    front.follow(server.system_id, server.timeline, position_text(begins), found.clock)
+    tell(translate(text, position=position_text(begins)))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from agent.connectors.changes import lsn_text
+from agent.connectors.position import position_text
 from agent.outbox.frames import OutboxBoundary, OutboxEvent
 from agent.publish.base import Headers
 from agent.publish.grouping import Unit
@@ -108,7 +108,7 @@ class Records:
                     }
                 )
         return (
-            state._replace(position=lsn_text(unit.position), time_us=unit.time_us)
+            state._replace(position=position_text(unit.position), time_us=unit.time_us)
             if unit.last
             else state
         )

@@ -145,7 +145,9 @@ class Relay:
         self.learn(topics)
         self.covered = self.reader.batch_of(before.number)
         self.feed = Feed(
-            self.reader, Grouper(before.number, before.part, before.lsn, self.pace), self.covered
+            self.reader,
+            Grouper(before.number, before.part, before.reached, self.pace),
+            self.covered,
         )
         self.state = before
         self.producer.begin()

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from agent.connectors.changes import lsn_number
+from agent.connectors.position import position_number
 
 _POSITION = re.compile(r"[0-9A-F]{1,8}/[0-9A-F]{1,8}")
 _PARTITION = re.compile(r"0|[1-9][0-9]{0,9}")
@@ -46,9 +46,9 @@ class StateRecord(NamedTuple):
     topics: dict[str, TopicState]
 
     @property
-    def lsn(self) -> int:
+    def reached(self) -> int:
         """The position as a number; 0 before the first."""
-        return lsn_number(self.position) if self.position else 0
+        return position_number(self.position) if self.position else 0
 
     def dumps(self) -> bytes:
         """The record's value."""

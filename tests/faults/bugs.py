@@ -75,15 +75,15 @@ BUGS: tuple[Bug, ...] = (
                 "capture/loop.py",
                 """\
         self._front.commit(progress)
-        self._reconciler.applied(progress.xids)
+        self._reconciler.applied(progress.transactions)
         rule.committed(time.monotonic() - started)
         failpoints.hit("before_ack_send")
-        self._source.acknowledge(lsn_number(progress.position))
+        self._source.acknowledge(position_number(progress.position))
 """,
                 """\
-        self._source.acknowledge(lsn_number(progress.position))
+        self._source.acknowledge(position_number(progress.position))
         self._front.commit(progress)
-        self._reconciler.applied(progress.xids)
+        self._reconciler.applied(progress.transactions)
         rule.committed(time.monotonic() - started)
         failpoints.hit("before_ack_send")
 """,
@@ -142,9 +142,9 @@ BUGS: tuple[Bug, ...] = (
                     .where(self.own.resource.c.name == name)
                     .values(seq=seq, event_time_us=time_us)
                 )
-            if progress.xids""",
+            if progress.transactions""",
                 """\
-            if progress.xids""",
+            if progress.transactions""",
             ),
             Edit(
                 "front/store.py",
@@ -236,7 +236,7 @@ BUGS: tuple[Bug, ...] = (
         (
             Edit(
                 "capture/loop.py",
-                "            stored.xids,\n            self._tables.unsettled,\n",
+                "            stored.transactions,\n            self._tables.unsettled,\n",
                 "            (),\n            self._tables.unsettled,\n",
             ),
         ),
@@ -341,7 +341,7 @@ BUGS: tuple[Bug, ...] = (
         (
             Edit(
                 "connectors/postgres/history.py",
-                "self._applied = lsn_number(resume.position)",
+                "self._applied = position_number(resume.position)",
                 "self._applied = confirmed",
             ),
         ),
@@ -426,7 +426,7 @@ BUGS: tuple[Bug, ...] = (
             Edit(
                 "outbox/frames.py",
                 """\
-        return event_id(source_id, self.commit_lsn, self.time_us, self.ordinal)
+        return event_id(source_id, self.commit_position, self.time_us, self.ordinal)
 """,
                 """\
         return event_id(source_id, time.time_ns(), self.time_us, self.ordinal)

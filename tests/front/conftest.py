@@ -146,10 +146,12 @@ def progress(
     number: int = 0,
     batch: int = 0,
     seqs: dict[str, tuple[int, int]] | None = None,
-    xids: tuple[int, ...] = (),
+    transactions: tuple[int, ...] = (),
 ) -> Progress:
     """What a front-end transaction moves."""
-    return Progress(position, 5, CommitMark(position, 9, 5), number, batch, seqs or {}, xids)
+    return Progress(
+        position, 5, CommitMark(position, 9, 5), number, batch, seqs or {}, transactions
+    )
 
 
 def put(row: FrontRow, seq: int = 1) -> Written:

@@ -205,7 +205,9 @@ def test_a_new_stream_makes_every_table_copying(fronts: Fronts) -> None:
     front.move(PLAIN.resource, "live", None)
     front.move(WORDS.resource, "copying", Copy("extras", ("a", "1")))
     front.note(WORDS.resource, [("b", "1")], [])
-    front.commit(progress("0/20", number=7, batch=3, seqs={PLAIN.resource: (7, 5)}, xids=(8,)))
+    front.commit(
+        progress("0/20", number=7, batch=3, seqs={PLAIN.resource: (7, 5)}, transactions=(8,))
+    )
     front.suspend(
         TableChanged(resource=SOFT.resource, table="app.soft", change="column x does not exist")
     )
@@ -231,7 +233,11 @@ def test_a_new_stream_makes_every_table_copying(fronts: Fronts) -> None:
         WORDS.resource: "copying",
         SOFT.resource: "suspended",
     }
-    assert (dict(stored.copies), list(stored.xids), set().union(*stored.holes.values())) == (
+    assert (
+        dict(stored.copies),
+        list(stored.transactions),
+        set().union(*stored.holes.values()),
+    ) == (
         {},
         [],
         set(),

@@ -57,7 +57,9 @@ def test_one_transaction_holds_rows_outbox_and_position(fronts: Fronts, front: F
     front.begin()
     front.write(PLAIN, {("1",): put(ROW)}, 1)
     front.store(Batch(1, 1, 1, b"payload"), 5)
-    front.commit(progress("0/20", number=1, batch=1, seqs={PLAIN.resource: (1, 5)}, xids=(7, 8)))
+    front.commit(
+        progress("0/20", number=1, batch=1, seqs={PLAIN.resource: (1, 5)}, transactions=(7, 8))
+    )
     front.close()
     stored = fronts.new().open("again")
     assert (stored.position, stored.number, stored.batch, stored.resources[PLAIN.resource].seq) == (
@@ -481,7 +483,7 @@ def test_applied_transactions_are_forgotten_once_visible(fronts: Fronts, front: 
         front.begin()
         front.begin()  # once more changes nothing
         front.store(Batch(batch, 1, 0, b"x"), 5)
-        front.commit(progress(f"0/{batch:X}", batch=batch, xids=xids))
+        front.commit(progress(f"0/{batch:X}", batch=batch, transactions=xids))
     front.begin()
     front.prune(snapshot)
     front.commit(progress("0/50", batch=65))
@@ -491,7 +493,7 @@ def test_applied_transactions_are_forgotten_once_visible(fronts: Fronts, front: 
 def kept_xids(fronts: Fronts, front: Front) -> list[list[int]]:
     """The applied transactions the front end still knows, by batch."""
     if isinstance(front, MemoryFront):
-        return [list(xids) for xids in front.durable.xids]
+        return [list(xids) for xids in front.durable.transactions]
     assert isinstance(front, SqlFront)
     front.close()
     with front.engine.connect() as connection:

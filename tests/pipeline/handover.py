@@ -24,9 +24,9 @@ from agent.connectors.changes import (
     Message,
     Snapshot,
     Truncate,
-    lsn_number,
 )
 from agent.connectors.memory import MemorySource
+from agent.connectors.position import position_number
 from agent.connectors.resume import Resume
 from agent.connectors.table import SourceTable, passing
 from agent.errors import SourceUnreachable
@@ -332,7 +332,7 @@ class LateSource(MemorySource):
             self._done
             and self._next >= len(self.log)
             and not self._rest
-            and lsn_number(self.durable.stored.position) >= len(self.log) * 1000
+            and position_number(self.durable.stored.position) >= len(self.log) * 1000
         ):
             self.control.stop()
 

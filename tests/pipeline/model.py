@@ -15,9 +15,9 @@ from agent.connectors.changes import (
     Message,
     Relation,
     Truncate,
-    lsn_number,
 )
 from agent.connectors.memory import MemorySource
+from agent.connectors.position import position_number
 from agent.connectors.table import SourceColumn, SourceTable
 from agent.front.base import Progress, Stored
 from agent.front.memory import Durable, MemoryFront, empty_store
@@ -194,6 +194,6 @@ class StopWhenIdle(MemoryFront):
             return self.bench.control.stop()
         last = self.bench.source.log[-1][-1]
         assert isinstance(last, Commit | Heartbeat)
-        if lsn_number(self.durable.stored.position) >= last.position:
+        if position_number(self.durable.stored.position) >= last.position:
             self.bench.control.stop()
         return None

@@ -156,5 +156,5 @@ def test_equal_after_any_history(
         assert [e.seq for e in bench.events(name)] == list(range(1, len(bench.events(name)) + 1))
     events = sorted((e for name in RELATIONS for e in bench.events(name)), key=lambda e: e.number)
     assert [e.number for e in events] == list(range(1, len(events) + 1))
-    assert len({(e.commit_lsn, e.ordinal) for e in events}) == len(events)
+    assert len({(e.commit_position, e.ordinal) for e in events}) == len(events)
     assert bench.durable.suspended == {}

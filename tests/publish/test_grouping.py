@@ -153,8 +153,8 @@ def test_any_cut_any_resume(
     whole: dict[int, list[Unit]] = {}
     for unit in found:
         if unit.events:
-            assert len({event.commit_lsn for event in unit.events}) == 1
-            whole.setdefault(unit.events[0].commit_lsn, []).append(unit)
+            assert len({event.commit_position for event in unit.events}) == 1
+            whole.setdefault(unit.events[0].commit_position, []).append(unit)
     for parts in whole.values():
         count = sum(len(unit.events) for unit in parts)
         assert [unit.part for unit in parts] == (
@@ -162,7 +162,7 @@ def test_any_cut_any_resume(
         )
         assert [unit.last for unit in parts] == [False] * (len(parts) - 1) + [True]
         assert len(parts) == 1 or count > min(first, second)
-        lsn = parts[0].events[0].commit_lsn
+        lsn = parts[0].events[0].commit_position
         key, told = b"%d" % lsn, bounded and lsn // 100 % 2 == 1
         opening, closing = OutboxBoundary(True, key, b"BEGIN"), OutboxBoundary(False, key, b"END")
         assert [unit.opening for unit in parts] == ([opening] if told else [None]) + [None] * (

@@ -103,7 +103,7 @@ def test_publishes_marks_and_deletes(world: World, start: Callable[..., Running]
         state.position,
     )
     assert (
-        state.lsn == world.front.lsn
+        state.reached == world.front.lsn
         and state.part == 0
         and state.epoch == 1
         and state.nonce == "nonce-1"

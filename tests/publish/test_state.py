@@ -23,9 +23,9 @@ RECORD = StateRecord(
 def test_written_and_read() -> None:
     """A record comes back as it was."""
     assert loads(RECORD.dumps()) == RECORD
-    assert RECORD.lsn == 0x16_B374D848
+    assert RECORD.reached == 0x16_B374D848
     empty = RECORD._replace(number=0, event="", position="", part=0, topics={})
-    assert loads(empty.dumps()) == empty and empty.lsn == 0
+    assert loads(empty.dumps()) == empty and empty.reached == 0
 
 
 def changed(**fields: Any) -> bytes:

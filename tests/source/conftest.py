@@ -23,10 +23,9 @@ from agent.connectors.changes import (
     Relation,
     Snapshot,
     Truncate,
-    lsn_number,
-    lsn_text,
 )
 from agent.connectors.memory import MemorySource
+from agent.connectors.position import position_number, position_text
 from agent.connectors.postgres.source import PostgresSource
 from agent.connectors.resume import CommitMark, Resume
 from agent.connectors.table import SourceColumn, SourceTable
@@ -159,7 +158,7 @@ class PostgresBusiness:
 
     def acknowledged(self) -> int:
         """See Business.acknowledged."""
-        return lsn_number(
+        return position_number(
             self.value(
                 "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = %s",
                 self._name,
@@ -281,7 +280,7 @@ class MemoryBusiness:
 
     def initial(self) -> Resume:
         """See Business.initial."""
-        return empty_store({}, [], lsn_text(100)).stored.resume
+        return empty_store({}, [], position_text(100)).stored.resume
 
     def acknowledged(self) -> int:
         """See Business.acknowledged."""

@@ -13,9 +13,8 @@ from agent.connectors.changes import (
     HighPosition,
     Message,
     Truncate,
-    lsn_number,
-    lsn_text,
 )
+from agent.connectors.position import position_number, position_text
 from agent.connectors.resume import CommitMark, Resume
 from agent.values.rows import Row
 from tests.waiting import eventually
@@ -49,7 +48,7 @@ class Business(Protocol):
 class Delivered(NamedTuple):
     """One transaction as it came."""
 
-    xid: int
+    transaction: int
     position: int
     changes: tuple[Change | Truncate, ...]
 
@@ -99,7 +98,7 @@ def transactions(messages: Sequence[Message]) -> list[Delivered]:
     for message in messages:
         if isinstance(message, Begin):
             assert begin is None, "a transaction began inside another"
-            assert message.commit_lsn >= position, "a commit record before what was complete"
+            assert message.commit_position >= position, "a commit record before what was complete"
             begin, changes = message, []
         elif isinstance(message, Heartbeat):
             assert begin is None, "a heartbeat inside a transaction"
@@ -107,10 +106,10 @@ def transactions(messages: Sequence[Message]) -> list[Delivered]:
             position = message.position
         elif isinstance(message, Commit):
             assert begin is not None, "a commit without a beginning"
-            assert (message.xid, message.time_us) == (begin.xid, begin.time_us)
-            assert message.position > begin.commit_lsn
+            assert (message.transaction, message.time_us) == (begin.transaction, begin.time_us)
+            assert message.position > begin.commit_position
             position = message.position
-            found.append(Delivered(message.xid, position, tuple(changes)))
+            found.append(Delivered(message.transaction, position, tuple(changes)))
             begin = None
         else:
             assert begin is not None, "a change or high position outside of a transaction"
@@ -125,9 +124,11 @@ def stored_after(stored: Resume, messages: Sequence[Message]) -> Resume:
     for message in messages:
         if isinstance(message, Commit):
             stored = stored._replace(
-                position=lsn_text(message.position),
-                commit=CommitMark(lsn_text(message.position), message.xid, message.time_us),
+                position=position_text(message.position),
+                commit=CommitMark(
+                    position_text(message.position), message.transaction, message.time_us
+                ),
             )
-        elif isinstance(message, Heartbeat) and message.position > lsn_number(stored.position):
-            stored = stored._replace(position=lsn_text(message.position))
+        elif isinstance(message, Heartbeat) and message.position > position_number(stored.position):
+            stored = stored._replace(position=position_text(message.position))
     return stored

@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from psycopg.pq import ExecStatus
 
 from agent.config import Settings
-from agent.connectors.changes import Commit, Heartbeat, Message, lsn_number, lsn_text
+from agent.connectors.changes import Commit, Heartbeat, Message
+from agent.connectors.position import position_number, position_text
 from agent.connectors.postgres import catalogue
 from agent.connectors.postgres.acknowledgement import PEER_SILENCE
 from agent.connectors.postgres.history import Server
@@ -42,7 +43,7 @@ class Logged(NamedTuple):
     """Something in the server's log: a transaction or a heartbeat."""
 
     end: int
-    xid: int  # 0: a heartbeat
+    transaction: int  # 0: a heartbeat
     time_us: int
     messages: tuple[tuple[int, bytes], ...]  # each with its position
 
@@ -170,7 +171,7 @@ class Line:
         """A status update leaves."""
         self._check()
         position = struct.unpack_from(">cQQQ", data)[2]
-        if position > lsn_number(self._machine.stored.position):
+        if position > position_number(self._machine.stored.position):
             raise Violated("O8", f"told {position}, stored {self._machine.stored.position}")
         self.up.append(data)
 
@@ -255,7 +256,7 @@ class Acknowledging(RuleBasedStateMachine):
         self.settings: Settings = settings()
         self.server = SlotServer()
         self.stored = Resume(
-            lsn_text(BEGUN),
+            position_text(BEGUN),
             CommitMark("", 0, 0),
             {"system_id": "1", "timeline": 1, "slot": "slot"},
         )
@@ -413,21 +414,25 @@ class Acknowledging(RuleBasedStateMachine):
         """One front-end transaction. Raises Violated where it is not the next piece of the source's history."""
         for message in messages:
             if isinstance(message, Commit):
-                self.applied.append((message.position, message.xid))
-                mark = CommitMark(lsn_text(message.position), message.xid, message.time_us)
+                self.applied.append((message.position, message.transaction))
+                mark = CommitMark(
+                    position_text(message.position), message.transaction, message.time_us
+                )
                 self.stored = self.stored._replace(
-                    position=lsn_text(message.position),
+                    position=position_text(message.position),
                     commit=mark,
                 )
             elif isinstance(message, Heartbeat):
-                self.stored = self.stored._replace(position=lsn_text(message.position))
-        written = [(logged.end, logged.xid) for logged in self.server.log if logged.xid]
+                self.stored = self.stored._replace(position=position_text(message.position))
+        written = [
+            (logged.end, logged.transaction) for logged in self.server.log if logged.transaction
+        ]
         if self.applied != written[: len(self.applied)]:
             raise Violated("O4", f"applied {self.applied}, the source has {written}")
         missed = [
             end
             for end, _ in written[len(self.applied) :]
-            if end <= lsn_number(self.stored.position)
+            if end <= position_number(self.stored.position)
         ]
         if missed:
             raise Violated(
@@ -437,7 +442,7 @@ class Acknowledging(RuleBasedStateMachine):
     def tell(self) -> None:
         """The source hears of it."""
         try:
-            self.source.acknowledge(lsn_number(self.stored.position))
+            self.source.acknowledge(position_number(self.stored.position))
         except Retry:
             self.lost()
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.connectors.changes import Commit, Message, lsn_number
+from agent.connectors.changes import Commit, Message
+from agent.connectors.position import position_number
 from agent.connectors.postgres import acknowledgement
 from agent.connectors.postgres.acknowledgement import Acknowledgement
 from agent.connectors.postgres.session import connect
@@ -360,7 +361,7 @@ def test_the_right_password_is_let_in_and_read_anew(
     source.open(guarded_login.initial(), silent_never)
     guarded_login.transaction("INSERT INTO orders VALUES (1)")
     (got,) = read_commits(source, 1)
-    assert got.position > lsn_number(guarded_login.initial().position)
+    assert got.position > position_number(guarded_login.initial().position)
 
 
 def test_a_database_that_is_not_there_is_refused(published: PostgresBusiness) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from agent.connectors.changes import Commit, Heartbeat, Message, lsn_number, lsn_text
+from agent.connectors.changes import Commit, Heartbeat, Message
+from agent.connectors.position import position_number, position_text
 from agent.connectors.postgres.source import PostgresSource
 from agent.connectors.resume import Resume
 from agent.errors import (
@@ -50,9 +51,10 @@ def applied(
     )
     stored = stored_after(stored, messages)
     if acknowledged:
-        source.acknowledge(lsn_number(stored.position))
+        source.acknowledge(position_number(stored.position))
         eventually(
-            lambda: business.acknowledged() == lsn_number(stored.position), what="the server knows"
+            lambda: business.acknowledged() == position_number(stored.position),
+            what="the server knows",
         )
     source.close()
     eventually(
@@ -116,7 +118,7 @@ def test_a_slot_somebody_moved_is_found(published: PostgresBusiness, how: str) -
         published.create_slot()
     error = refused(published, stored)
     assert isinstance(error, SlotAdvanced)
-    assert lsn_text(published.acknowledged()) in error.text("en")
+    assert position_text(published.acknowledged()) in error.text("en")
 
 
 def test_a_slot_moved_to_what_is_stored_passes(published: PostgresBusiness) -> None:
@@ -223,14 +225,14 @@ def copied(private_server: PostgresServer, private: PostgresBusiness, tmp_path: 
 
 def reaches(business: PostgresBusiness, position: int) -> bool:
     """Whether the server's log has come past a position."""
-    return lsn_number(business.value("SELECT pg_current_wal_flush_lsn()::text")) > position
+    return position_number(business.value("SELECT pg_current_wal_flush_lsn()::text")) > position
 
 
 def test_a_restored_server_whose_log_is_too_short(
     private: PostgresBusiness, copied: Resume
 ) -> None:
     """Found at connection."""
-    assert not reaches(private, lsn_number(copied.position))
+    assert not reaches(private, position_number(copied.position))
     assert isinstance(refused(private, copied), SourceForked)
 
 
@@ -245,7 +247,7 @@ def test_a_restored_server_that_was_written_to(
         "large rows": "({0} + 10, repeat('x', 5000))",
     }[written]
     number = 2
-    while not reaches(private, lsn_number(copied.position)) or number <= 5:
+    while not reaches(private, position_number(copied.position)) or number <= 5:
         private.transaction(f"INSERT INTO orders VALUES {text.format(number)}")
         number += 1
     source = private.source()
@@ -254,7 +256,7 @@ def test_a_restored_server_that_was_written_to(
     with pytest.raises(SourceForked):
         deliver_until_halt(source, delivered)
     assert delivered == []
-    assert private.acknowledged() <= lsn_number(copied.position)
+    assert private.acknowledged() <= position_number(copied.position)
 
 
 def deliver_until_halt(source: PostgresSource, delivered: list[Message]) -> None:
@@ -269,7 +271,7 @@ def test_a_restored_server_that_shuts_down(
     private_server: PostgresServer, private: PostgresBusiness, copied: Resume
 ) -> None:
     """Its end is not confirmed, and moves no position, as long as the last applied commit did not come again."""
-    while not reaches(private, lsn_number(copied.position)):
+    while not reaches(private, position_number(copied.position)):
         private.transaction("INSERT INTO other VALUES (1)")  # not in the stream
     source = private.source()
     source.open(copied, silent_never)

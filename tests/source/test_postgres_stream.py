@@ -180,7 +180,7 @@ def test_commit_order_decides(published: PostgresBusiness) -> None:
         [("2", None)],
         [("1", None), ("3", None)],
     )
-    assert second.xid < first.xid
+    assert second.transaction < first.transaction
 
 
 def test_a_table_not_published_is_never_seen(published: PostgresBusiness) -> None:
@@ -264,7 +264,7 @@ def test_what_a_new_snapshot_sees_and_the_lag(published: PostgresBusiness) -> No
         snapshot = eventually(source.tend, what="a snapshot is taken")
     assert in_progress is not None
     assert snapshot is not None
-    assert snapshot.sees(got.xid)
+    assert snapshot.sees(got.transaction)
     assert not snapshot.sees(in_progress[0])
     assert source.tend() is None
     lag = source.lag_bytes()

@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from agent.capture.loop import Capture
 from agent.config import Settings
-from agent.connectors.changes import lsn_number
+from agent.connectors.position import position_number
 from agent.connectors.postgres.source import PostgresSource
 from agent.errors import Retry
 from agent.front.base import Request, Stored
@@ -199,7 +199,7 @@ def test_it_is_passed_again_when_the_server_has_not_heard_of_it(
                 lambda self, position: setattr(self, "_acknowledged", position),
             )
             place.capture(lambda front: place.keys(GOOD) == set("13"))
-        assert place.acknowledged() < lsn_number(place.durable.stored.position)
+        assert place.acknowledged() < position_number(place.durable.stored.position)
         place.write((GOOD, 4, ROW))
         place.capture(lambda front: place.keys(GOOD) == set("134"))
         assert place.durable.suspended == {"bad": "VALUE_UNREADABLE"}

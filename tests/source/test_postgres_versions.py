@@ -224,7 +224,7 @@ def test_a_prepared_transaction_comes_when_it_is_committed(business: PostgresBus
         session.execute(f"COMMIT PREPARED '{name}'".encode())
     business.transaction("INSERT INTO prepared VALUES (9)")
     before, prepared, last = following.until("9")
-    assert ([news(one) for one in (before, prepared, last)], prepared.xid) == (
+    assert ([news(one) for one in (before, prepared, last)], prepared.transaction) == (
         [[("3",)], [("1",), ("2",)], [("9",)]],
         xid[0] & 0xFFFFFFFF,
     )

@@ -15,8 +15,8 @@ from agent.connectors.changes import (
     HighPosition,
     Message,
     Truncate,
-    lsn_number,
 )
+from agent.connectors.position import position_number
 from agent.errors import SourceUnreachable
 from agent.values.lines import row_of
 from tests.source.reading import (
@@ -46,7 +46,7 @@ def test_transactions_come_whole_and_in_order(business: Business) -> None:
         [("I", None, (n, f"order {n}")), ("U", None, (n, "changed")), ("D", (n, None), None)]
         for n in ("1", "2", "3")
     ]
-    assert len({one.xid for one in got}) == 3
+    assert len({one.transaction for one in got}) == 3
 
 
 @pytest.mark.parametrize("confirmed", ["nothing", "everything", "the one before"])
@@ -67,7 +67,7 @@ def test_a_restart_delivers_what_is_not_stored_exactly_once(
         before, stored = stored, stored_after(stored, messages[: ends[0] + 1] if ends else messages)
         if confirmed != "nothing":
             source.acknowledge(
-                lsn_number((stored if confirmed == "everything" else before).position)
+                position_number((stored if confirmed == "everything" else before).position)
             )
         source.close()
 
@@ -116,7 +116,7 @@ def test_a_heartbeat_moves_the_position_of_a_quiet_database(business: Business) 
     messages = read_until(source, lambda so_far: any(isinstance(m, Heartbeat) for m in so_far))
     assert transactions(messages) == []
     (beat,) = [message for message in messages if isinstance(message, Heartbeat)]
-    assert beat.position > lsn_number(business.initial().position)
+    assert beat.position > position_number(business.initial().position)
     source.acknowledge(beat.position)
     eventually(lambda: business.acknowledged() == beat.position, what="the server knows")
     business.commit("I1")

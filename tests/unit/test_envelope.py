@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import __version__
-from agent.connectors.changes import Begin, lsn_number, lsn_text
+from agent.connectors.changes import Begin
+from agent.connectors.position import position_number, position_text
 from agent.connectors.postgres.origin import Origin
 from agent.values.connect import PLAIN
 from agent.values.envelope import Envelope
@@ -99,13 +100,13 @@ def test_hostile_names_and_values_stay_json(
 @given(st.integers(0, 2**64 - 1))
 def test_positions_are_written_as_postgres_does(lsn: int) -> None:
     """`16/B374D848`, and back."""
-    text = lsn_text(lsn)
-    assert lsn_number(text) == lsn
+    text = position_text(lsn)
+    assert position_number(text) == lsn
     high, low = text.split("/")
     assert f"{int(high, 16):X}/{int(low, 16):X}" == text
 
 
 def test_a_known_position_is_read() -> None:
     """The manual's example."""
-    assert lsn_text(0x16B374D848) == "16/B374D848"
-    assert lsn_number("16/B374D848") == 0x16B374D848
+    assert position_text(0x16B374D848) == "16/B374D848"
+    assert position_number("16/B374D848") == 0x16B374D848

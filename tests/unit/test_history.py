@@ -7,7 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from agent.connectors.changes import Begin, Change, Commit, Heartbeat, Message, Relation, lsn_text
+from agent.connectors.changes import Begin, Change, Commit, Heartbeat, Message, Relation
+from agent.connectors.position import position_text
 from agent.connectors.postgres.history import Resumption, Server, check_server
 from agent.connectors.resume import CommitMark, Resume
 from agent.errors import (
@@ -36,8 +37,8 @@ FITTING = Server(
     conflict="",
 )
 STORED = Resume(
-    lsn_text(1_000),
-    CommitMark(lsn_text(1_000), 77, 5),
+    position_text(1_000),
+    CommitMark(position_text(1_000), 77, 5),
     {"system_id": "7001", "timeline": 1, "slot": "slot"},
 )
 TABLE = Relation(1, "public", "t", "d", ())
@@ -103,7 +104,7 @@ class Logged(NamedTuple):
 
     start: int  # of its commit record
     end: int
-    xid: int
+    transaction: int
     time_us: int
     changes: int
 
@@ -132,29 +133,29 @@ def sent(log: list[Logged], confirmed: int) -> Iterator[Message]:
     for one in log:
         if one.start < confirmed:
             continue
-        if not one.xid:
+        if not one.transaction:
             yield Heartbeat(one.start, one.time_us)
             continue
-        yield Begin(one.xid, one.start, one.time_us)
+        yield Begin(one.transaction, one.start, one.time_us)
         for lsn in range(one.changes):
-            yield Change(TABLE, "I", None, (str(one.xid),), False, lsn, 1)
-        yield Commit(one.xid, one.end, one.time_us)
+            yield Change(TABLE, "I", None, (str(one.transaction),), False, lsn, 1)
+        yield Commit(one.transaction, one.end, one.time_us)
 
 
 def stop_points(log: list[Logged]) -> list[int]:
     """Positions an agent may have stored, or confirmed: the start and everything it was given."""
-    return sorted({100, *[one.end if one.xid else one.start for one in log]})
+    return sorted({100, *[one.end if one.transaction else one.start for one in log]})
 
 
 def stored_at(log: list[Logged], position: int) -> Resume:
     """What an agent has stored that applied everything up to `position`."""
-    applied = [one for one in log if one.xid and one.end <= position]
+    applied = [one for one in log if one.transaction and one.end <= position]
     mark = (
-        CommitMark(lsn_text(applied[-1].end), applied[-1].xid, applied[-1].time_us)
+        CommitMark(position_text(applied[-1].end), applied[-1].transaction, applied[-1].time_us)
         if applied
         else CommitMark("", 0, 0)
     )
-    return STORED._replace(position=lsn_text(position), commit=mark)
+    return STORED._replace(position=position_text(position), commit=mark)
 
 
 def accepted(log: list[Logged], stored: Resume, confirmed: int) -> list[Message]:
@@ -177,11 +178,15 @@ def test_each_transaction_is_accepted_once_whatever_the_restart_point(
     new = [
         one
         for one in log
-        if (one.end > position and one.start >= position if one.xid else one.start > position)
+        if (
+            one.end > position and one.start >= position
+            if one.transaction
+            else one.start > position
+        )
     ]
     assert got == list(sent(new, 0))
-    assert {m.xid for m in got if isinstance(m, Commit)} == {
-        one.xid for one in log if one.xid and one.end > position
+    assert {m.transaction for m in got if isinstance(m, Commit)} == {
+        one.transaction for one in log if one.transaction and one.end > position
     }
 
 
@@ -198,15 +203,19 @@ def test_a_run_of_restarts_accepts_everything_once(
         ends = [m.position for m in got if isinstance(m, Commit | Heartbeat)]
         kept = data.draw(st.integers(0, len(ends)))
         if kept:
-            taken += [m.xid for m in got if isinstance(m, Commit) and m.position <= ends[kept - 1]]
+            taken += [
+                m.transaction for m in got if isinstance(m, Commit) and m.position <= ends[kept - 1]
+            ]
             position = ends[kept - 1]
         confirmed = data.draw(
             st.sampled_from([point for point in stop_points(log) if confirmed <= point <= position])
         )
     taken += [
-        m.xid for m in accepted(log, stored_at(log, position), confirmed) if isinstance(m, Commit)
+        m.transaction
+        for m in accepted(log, stored_at(log, position), confirmed)
+        if isinstance(m, Commit)
     ]
-    assert taken == [one.xid for one in log if one.xid]
+    assert taken == [one.transaction for one in log if one.transaction]
 
 
 @given(st.data(), steps, steps)
@@ -220,7 +229,7 @@ def test_nothing_of_a_fork_is_accepted(
     position = data.draw(st.sampled_from(stop_points(log)))
     stored = stored_at(log, position)
     assume(stored.commit.position)
-    last = next(one for one in log if one.xid == stored.commit.xid)
+    last = next(one for one in log if one.transaction == stored.commit.transaction)
     # The restored copy ends before the last applied commit
     fork = data.draw(st.integers(0, log.index(last)))
     shared, start = log[:fork], log[fork - 1].end if fork else 100
@@ -230,7 +239,8 @@ def test_nothing_of_a_fork_is_accepted(
     forked = shared + _log(other, start, data.draw(st.sampled_from([500 + fork, 900])))
     assume(
         not any(
-            (one.end, one.xid, one.time_us) == (last.end, last.xid, last.time_us) for one in forked
+            (one.end, one.transaction, one.time_us) == (last.end, last.transaction, last.time_us)
+            for one in forked
         )
     )
     resumption = Resumption(stored, confirmed)
@@ -239,10 +249,10 @@ def test_nothing_of_a_fork_is_accepted(
         try:
             assert not resumption.accept(message), f"{message} of another history was accepted"
         except SourceForked as error:
-            assert lsn_text(last.end) in error.text("en")
+            assert position_text(last.end) in error.text("en")
             halted = True
             break
-    reaches = any((one.end if one.xid else one.start) > position for one in forked)
+    reaches = any((one.end if one.transaction else one.start) > position for one in forked)
     assert halted or not reaches
 
 
@@ -257,6 +267,6 @@ def test_a_commit_where_only_heartbeats_were_is_another_history() -> None:
 
 def test_the_first_start_expects_nothing_again() -> None:
     """After init nothing was applied: the first transaction is simply new."""
-    fresh = STORED._replace(position=lsn_text(100), commit=CommitMark("", 0, 0))
+    fresh = STORED._replace(position=position_text(100), commit=CommitMark("", 0, 0))
     log = [Logged(100, 110, 1, 0, 2)]
     assert accepted(log, fresh, 100) == list(sent(log, 0))

@@ -40,8 +40,8 @@ class Event(NamedTuple):
 class Transaction(NamedTuple):
     """A source transaction and its events."""
 
-    xid: int
-    commit_lsn: int
+    transaction: int
+    commit_position: int
     time_us: int
     events: tuple[Event, ...]
 
@@ -96,7 +96,7 @@ def written(
             if isinstance(entry, Beat):
                 writer.heartbeat(*entry)
             else:
-                writer.begin(entry.xid, entry.commit_lsn, entry.time_us)
+                writer.begin(entry.transaction, entry.commit_position, entry.time_us)
                 take_if_full()
                 for seq, event in enumerate(entry.events, 1):
                     others = {
@@ -113,7 +113,7 @@ def written(
                         **others,  # type: ignore[arg-type]
                     )
                     take_if_full()
-                writer.commit(entry.commit_lsn + 48)
+                writer.commit(entry.commit_position + 48)
             take_if_full()
     batches.append(writer.take())
     assert writer.take() is None
@@ -127,7 +127,7 @@ def expected(history: Sequence[Transaction | Beat], number: int = 0) -> list[Fra
         if isinstance(entry, Beat):
             result.append(OutboxHeartbeat(*entry))
             continue
-        result.append(OutboxBegin(entry.xid, entry.commit_lsn, entry.time_us, 0))
+        result.append(OutboxBegin(entry.transaction, entry.commit_position, entry.time_us, 0))
         for ordinal, e in enumerate(entry.events):
             number += 1
             header = (
@@ -137,13 +137,13 @@ def expected(history: Sequence[Transaction | Beat], number: int = 0) -> list[Fra
                 if e.new_key
                 else None
             )
-            place = ordinal + 1, entry.commit_lsn, entry.time_us, ordinal
+            place = ordinal + 1, entry.commit_position, entry.time_us, ordinal
             result.append(
                 OutboxEvent(
                     number, e.topic, e.generation, *place, e.key, e.value, e.tombstone, header
                 )
             )
-        result.append(OutboxCommit(entry.commit_lsn + 48, len(entry.events), entry.time_us))
+        result.append(OutboxCommit(entry.commit_position + 48, len(entry.events), entry.time_us))
     return result
 
 

@@ -9,7 +9,8 @@ from psycopg.pq import ExecStatus
 from psycopg.rows import namedtuple_row
 
 from agent.connectors.base import Fingerprint
-from agent.connectors.changes import Snapshot, lsn_number
+from agent.connectors.changes import Snapshot
+from agent.connectors.position import position_number
 from agent.connectors.postgres.history import Server, branch
 from agent.connectors.table import KeyOrder, Named, SourceColumn, SourceTable
 from agent.values.forms import Element
@@ -193,10 +194,10 @@ def server(
     return Server(
         system_id=system_id,
         timeline=int(timeline),
-        flushed=lsn_number(flushed),
+        flushed=position_number(flushed),
         in_recovery=recovery.yes,
         slot_exists=s is not None,
-        confirmed=lsn_number(s.confirmed) if s is not None and s.confirmed else 0,
+        confirmed=position_number(s.confirmed) if s is not None and s.confirmed else 0,
         active_pid=s.active_pid if s is not None else None,
         wal_status=s.wal_status if s is not None else "",
         conflict=s.conflict if s is not None else "",

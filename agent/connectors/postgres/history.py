@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from agent.connectors.changes import Begin, Commit, Heartbeat, Message, lsn_number, lsn_text
+from agent.connectors.changes import Begin, Commit, Heartbeat, Message
+from agent.connectors.position import position_number, position_text
 from agent.connectors.resume import Resume
 from agent.errors import (
     AgentError,
@@ -75,7 +76,7 @@ def check_server(server: Server, resume: Resume, address: str) -> None:
 
 def _wrong(server: Server, slot: str, stored: str) -> AgentError | None:
     """What stands against going on at the slot; the way back from each begins with dropping it."""
-    position = lsn_number(stored)
+    position = position_number(stored)
     if not server.slot_exists:
         return SlotMissing(slot=slot, position=stored)
     if server.wal_status == "lost" or server.conflict:
@@ -85,11 +86,11 @@ def _wrong(server: Server, slot: str, stored: str) -> AgentError | None:
             position=stored,
         )
     if server.confirmed > position:
-        return SlotAdvanced(slot=slot, confirmed=lsn_text(server.confirmed), position=stored)
+        return SlotAdvanced(slot=slot, confirmed=position_text(server.confirmed), position=stored)
     if server.flushed < position:
         return SourceForked(
             position=stored,
-            reason=phrase("its log ends at {position}", position=lsn_text(server.flushed)),
+            reason=phrase("its log ends at {position}", position=position_text(server.flushed)),
         )
     return None
 
@@ -136,7 +137,7 @@ def branch(history: str, timeline: int) -> int | None:
     for line in history.splitlines():
         parts = line.split("\t")
         if len(parts) >= 2 and parts[0].strip() == str(timeline):
-            return lsn_number(parts[1].strip())
+            return position_number(parts[1].strip())
     return None
 
 
@@ -148,18 +149,18 @@ class Resumption:
     """
 
     def __init__(self, resume: Resume, confirmed: int) -> None:
-        self._applied = lsn_number(resume.position)
+        self._applied = position_number(resume.position)
         self._last = resume.commit
-        self._last_end = lsn_number(resume.commit.position) if resume.commit.position else 0
+        self._last_end = position_number(resume.commit.position) if resume.commit.position else 0
         self._awaited = self._last_end > confirmed  # the last applied commit must come again
         self._passing_over = False
 
     def accept(self, message: Message) -> bool:
         """True if the message is new, False if it was applied before. Raises SourceForked."""
         if isinstance(message, Begin):
-            self._passing_over = message.commit_lsn < self._applied
+            self._passing_over = message.commit_position < self._applied
             if not self._passing_over:
-                self._demand(message.commit_lsn)
+                self._demand(message.commit_position)
         elif isinstance(message, Commit):
             if self._passing_over:
                 self._passed_over(message)
@@ -176,7 +177,7 @@ class Resumption:
             raise self._forked(
                 phrase(
                     "the last applied commit did not come again before {position}",
-                    position=lsn_text(reached),
+                    position=position_text(reached),
                 )
             )
 
@@ -184,11 +185,11 @@ class Resumption:
         """Before the stored position nothing lies after the last applied commit, and that one is the same."""
         if commit.position < self._last_end:
             return
-        if (lsn_text(commit.position), commit.xid, commit.time_us) != self._last:
+        if (position_text(commit.position), commit.transaction, commit.time_us) != self._last:
             raise self._forked(
-                phrase("another commit ends at {position}", position=lsn_text(commit.position))
+                phrase("another commit ends at {position}", position=position_text(commit.position))
             )
         self._awaited = False
 
     def _forked(self, reason: str) -> SourceForked:
-        return SourceForked(position=lsn_text(self._last_end or self._applied), reason=reason)
+        return SourceForked(position=position_text(self._last_end or self._applied), reason=reason)

@@ -33,7 +33,7 @@ class Origin:
             self._parts = (
                 b'%b,"ts_ms":%d,"ts_us":%d,"ts_ns":%d,"snapshot":"false","db":%b,"sequence":"[\\"%d\\",\\"'
                 % (self._head, us // 1000, us, us * 1000, self._database, last_position),
-                b'\\"]",%b,"txId":%d,"lsn":' % (self._table, begin.xid),
+                b'\\"]",%b,"txId":%d,"lsn":' % (self._table, begin.transaction),
             )
         number = b"%d" % lsn
         return b"".join(

@@ -7,7 +7,7 @@ both times they move, source and front end are opened anew, and only the second 
 """
 
 from agent.connectors.base import BEFORE
-from agent.connectors.changes import lsn_number, lsn_text
+from agent.connectors.position import position_number, position_text
 
 FOLLOWS_SINCE = 150_000  # server versions whose stream follows
 
@@ -22,8 +22,8 @@ class Partitions:
         """The part `leaves` of a table's fingerprint; `written` and `acknowledged` are positions of the log now."""
         known, _, mark = self._told.get(table, BEFORE).partition(BEFORE)
         if known != leaves:
-            mark = lsn_text(written)
-        elif not mark or acknowledged >= lsn_number(mark):
+            mark = position_text(written)
+        elif not mark or acknowledged >= position_number(mark):
             mark = ""
         self._told[table] = leaves + BEFORE + mark if mark else leaves
         return self._told[table]

@@ -17,8 +17,8 @@ from agent.connectors.changes import (
     Message,
     Relation,
     Truncate,
-    lsn_text,
 )
+from agent.connectors.position import position_text
 from agent.errors import ProtocolViolated
 from agent.messages import phrase
 from agent.values.rows import UNCHANGED, Row, Value
@@ -88,7 +88,7 @@ class Decoder:
             ValueError,
         ):
             raise ProtocolViolated(
-                position=lsn_text(lsn),
+                position=position_text(lsn),
                 what=phrase("a malformed message of type {kind!r}", kind=kind),
             ) from None
 
@@ -107,7 +107,7 @@ class Decoder:
         if kind in (b"Y", b"O"):
             return None
         raise ProtocolViolated(
-            position=lsn_text(lsn), what=phrase("message type {kind!r}", kind=kind)
+            position=position_text(lsn), what=phrase("message type {kind!r}", kind=kind)
         )
 
     def _relation(self, data: bytes, offset: int, lsn: int) -> Relation:
@@ -115,7 +115,7 @@ class Decoder:
         relation = self._relations.get(oid)
         if relation is None:
             raise ProtocolViolated(
-                position=lsn_text(lsn),
+                position=position_text(lsn),
                 what=phrase("a row of relation {oid} before its description", oid=oid),
             )
         return relation

@@ -12,14 +12,8 @@ import psycopg
 from agent.config import ResourceSettings, Settings
 from agent.config.loading import invalid
 from agent.connectors.base import Ask, Fingerprint, Page
-from agent.connectors.changes import (
-    Heartbeat,
-    HighPosition,
-    Message,
-    Snapshot,
-    lsn_number,
-    lsn_text,
-)
+from agent.connectors.changes import Heartbeat, HighPosition, Message, Snapshot
+from agent.connectors.position import position_number, position_text
 from agent.connectors.postgres import catalogue, filters
 from agent.connectors.postgres.acknowledgement import Acknowledgement
 from agent.connectors.postgres.history import (
@@ -85,7 +79,7 @@ class PostgresSource:
         settings = self._settings.source
         slot = Identity(**resume.identity).slot
         self._side = connect(settings)
-        around = self._unreadable > 0 and self._unreadable >= lsn_number(resume.position)
+        around = self._unreadable > 0 and self._unreadable >= position_number(resume.position)
         encoding = "SQL_ASCII" if around else "UTF8"
         self._replication = connect(settings, replication=True, encoding=encoding)
         with guarded(settings):
@@ -107,7 +101,7 @@ class PostgresSource:
         self._form = ServerForm(settings, self._needed(resume)) if around else None
         self._decoder = Decoder(self._form)
         self._resumption = Resumption(resume, server.confirmed)
-        self._acknowledged = lsn_number(resume.position)
+        self._acknowledged = position_number(resume.position)
         acknowledgement = Acknowledgement(self._acknowledged, sender_timeout / 3, time.monotonic())
         self._wire = Wire(self._replication, acknowledgement, front_silent_since, address(settings))
         self._wire.start(slot, self._settings.publication, OPTION if around else "")
@@ -230,7 +224,7 @@ class PostgresSource:
             self._stuck = True
             log.warning(
                 "stream_unreadable position=%s error=%s",
-                lsn_text(self._unreadable),
+                position_text(self._unreadable),
                 error.text("en"),
             )
 
@@ -273,7 +267,7 @@ class PostgresSource:
             if self._partitions is None:
                 return found
             written = self._acknowledged + catalogue.written_bytes_past(
-                self._connection, lsn_text(self._acknowledged)
+                self._connection, position_text(self._acknowledged)
             )
             tell = self._partitions.tell
             told = {
@@ -301,7 +295,9 @@ class PostgresSource:
             if now - self._beat_at >= self._settings.source.heartbeat_seconds:
                 self._beat_at = now
                 catalogue.heartbeat(self._connection, HEARTBEAT_PREFIX, str(time.time_ns() // 1000))
-            self._lag = catalogue.written_bytes_past(self._connection, lsn_text(self._acknowledged))
+            self._lag = catalogue.written_bytes_past(
+                self._connection, position_text(self._acknowledged)
+            )
             return catalogue.snapshot(self._connection)
 
     def lag_bytes(self) -> int:

@@ -16,7 +16,8 @@ from psycopg.generators import execute
 from psycopg.pq import ExecStatus
 
 from agent.config import SourceSettings
-from agent.connectors.changes import Relation, lsn_text
+from agent.connectors.changes import Relation
+from agent.connectors.position import position_text
 from agent.connectors.postgres.session import connect, guarded
 from agent.connectors.postgres.sqlstates import is_passing
 from agent.errors import ValueUnreadable
@@ -121,7 +122,7 @@ class ServerForm:
                 "SQLSTATE {sqlstate} in column {column}, written at {position}",
                 sqlstate=error.sqlstate,
                 column=relation.columns[place].name,
-                position=lsn_text(lsn),
+                position=position_text(lsn),
             )
             table = f"{relation.schema}.{relation.table}"
             raise ValueUnreadable(resource=resource, table=table, reason=reason) from None

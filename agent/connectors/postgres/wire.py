@@ -17,7 +17,7 @@ import psycopg
 from psycopg.generators import execute
 from psycopg.pq import DiagnosticField, ExecStatus
 
-from agent.connectors.changes import lsn_text
+from agent.connectors.position import position_text
 from agent.connectors.postgres.acknowledgement import Acknowledgement, Status
 from agent.connectors.postgres.sqlstates import is_passing
 from agent.errors import (
@@ -213,7 +213,7 @@ class Wire:
             return PublicationWrong(publication=self._publication, reason=reason)
         if sqlstate and not is_passing(sqlstate):
             return StreamUnreadable(
-                position=lsn_text(self._acknowledgement.position), sqlstate=sqlstate
+                position=position_text(self._acknowledgement.position), sqlstate=sqlstate
             )
         return (
             SourceUnreachable(address=self._address, reason=f"SQLSTATE {sqlstate}")
