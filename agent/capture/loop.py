@@ -20,7 +20,7 @@ from agent.connectors.changes import HighPosition, Snapshot
 from agent.connectors.position import position_number
 from agent.connectors.postgres.source import PostgresSource
 from agent.errors import Retry, SlotBusy, Suspend
-from agent.front import belonging
+from agent.front import init_settings
 from agent.front.base import Front, Stored
 from agent.front.opening import open_front
 from agent.service import metrics
@@ -200,9 +200,9 @@ class Capture:
         self._step = "open"
         self._committed = False
         stored = self._front.open(self._control.nonce)
-        belonging.check_slot(self._settings, stored.slot)
+        init_settings.check_slot(self._settings, stored.slot)
         topics = {name: resource.topic for name, resource in stored.resources.items()}
-        belonging.check_prefix(self._settings, stored.settings, topics)
+        init_settings.check_prefix(self._settings, stored.settings, topics)
         self._open_source(stored)
         self._tell_states(stored)
         self._tables = Tables(self._settings, self._source, self._front, stored)

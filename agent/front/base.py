@@ -162,7 +162,7 @@ class Stored(NamedTuple):
     # The source's catalogue of each table, part by part
     fingerprints: Mapping[str, Mapping[str, str]] = {}
 
-    # Settings as `init` found them (agent.front.belonging)
+    # Settings as `init` found them (agent.front.init_settings)
     settings: Mapping[str, str] = {}
 
     # Source transactions applied lately, which a new snapshot of the source may not see yet

@@ -9,7 +9,6 @@ from typing import Any
 from agent.connectors.changes import Snapshot
 from agent.connectors.resume import CommitMark
 from agent.errors import AnotherAgent, FrontTableWrong, FrontUnreachable, RowRefused, Suspend
-from agent.front.apart import taken_apart
 from agent.front.base import (
     Batch,
     Copy,
@@ -20,6 +19,7 @@ from agent.front.base import (
     Stored,
     Written,
 )
+from agent.front.bisection import isolate_refused
 from agent.resource import FrontRow, Target
 from agent.values.lines import line_of
 from agent.values.rows import Key
@@ -169,8 +169,8 @@ class MemoryFront:
         kept = [key for key, written in rows.items() if written.row is not None]
         before = dict(self._transaction.tables[target.name])
         try:
-            refused = taken_apart(gone, some, most)
-            refused |= taken_apart(kept, some, most - len(refused))
+            refused = isolate_refused(gone, some, most)
+            refused |= isolate_refused(kept, some, most - len(refused))
         except RowRefused:
             self._transaction.tables[target.name] = before
             raise

@@ -27,9 +27,9 @@ from sqlalchemy.sql.elements import quoted_name
 
 from agent.config import Settings
 from agent.errors import AgentError, FrontUnreachable, Suspend
-from agent.front import belonging
+from agent.front import init_settings
 from agent.front.base import Copy, Refused, Request, copy_of
-from agent.front.former import former, renames
+from agent.front.former_tables import former_suffixes, renames
 from agent.front.schema import AgentTables
 from agent.messages import phrase
 from agent.resource import Target
@@ -337,7 +337,7 @@ class OwnTables(ABC):
     def adopt(self, connection: Connection) -> None:
         """Gives tables of version 0.1 that are this agent's their own names, under the lock. Commits."""
         with self.guarded():
-            suffixes = former(connection, self.agent)
+            suffixes = former_suffixes(connection, self.agent)
             connection.rollback()
             self.own = AgentTables(self.agent)
             if suffixes:
@@ -382,8 +382,8 @@ class OwnTables(ABC):
         known = self.own.settings
         with self.guarded(), self.engine.begin() as connection:
             self.own.metadata.create_all(connection)
-            before = belonging.stored(connection, self.own)
-            for name, value in belonging.noted(settings).items():
+            before = init_settings.stored(connection, self.own)
+            for name, value in init_settings.noted(settings).items():
                 if anew or name not in before:
                     connection.execute(delete(known).where(known.c.name == name))
                     connection.execute(insert(known).values(name=name, value=value))
@@ -393,7 +393,7 @@ class OwnTables(ABC):
         rows = self.own.resource
         with self.guarded(), self.engine.connect() as connection:
             topics = connection.execute(select(rows.c.name, rows.c.topic)).all()
-            return belonging.stored(connection, self.own), {
+            return init_settings.stored(connection, self.own), {
                 str(n): str(topic) for n, topic in topics
             }
 
@@ -502,7 +502,7 @@ class OwnTables(ABC):
     def stored_state(self) -> Mapping[str, object] | None:
         """The state row, or None where `initialise` has not run."""
         with self.guarded(), self.engine.connect() as connection:
-            self.own = AgentTables(self.agent, former(connection, self.agent))
+            self.own = AgentTables(self.agent, former_suffixes(connection, self.agent))
             if not inspect(connection).has_table(self.own.state.name):
                 return None
             row = connection.execute(select(self.own.state)).mappings().one_or_none()

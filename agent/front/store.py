@@ -22,8 +22,7 @@ from agent.errors import (
     NotInitialised,
     RowRefused,
 )
-from agent.front import belonging
-from agent.front.apart import taken_apart
+from agent.front import init_settings
 from agent.front.base import (
     PART,
     Batch,
@@ -34,9 +33,10 @@ from agent.front.base import (
     Written,
     copy_of,
 )
+from agent.front.bisection import isolate_refused
 from agent.front.catalogue import ASTRAY, Catalogue, Hazard, with_remedy
-from agent.front.claims import Claims
-from agent.front.former import former
+from agent.front.former_tables import former_suffixes
+from agent.front.table_owners import TableOwners
 from agent.messages import phrase
 from agent.resource import FrontRow, Target
 from agent.values.rows import Key
@@ -45,7 +45,7 @@ SAVEPOINT = "sync_agent"
 SWALLOWED = f"{ASTRAY}: the table took it without an error, and does not have it"
 
 
-class SqlFront(Claims):
+class SqlFront(TableOwners):
     """Keeps the contract of `Front` with SQLAlchemy; a subclass adds what its database does in its own way."""
 
     def __init__(self, engine: Engine, agent: str) -> None:
@@ -184,7 +184,7 @@ class SqlFront(Claims):
         While its tables have their former names a process of version 0.1 may be at work, which knows the former lock only.
         """
         self.take_lock(connection, former=False)
-        if former(connection, self.agent):
+        if former_suffixes(connection, self.agent):
             self.take_lock(connection, former=True)
 
     def open(self, nonce: str) -> Stored:
@@ -235,7 +235,7 @@ class SqlFront(Claims):
             ).all()
             catalogued = self._connection.execute(select(self.own.fingerprints)).all()
             applied = self._connection.execute(select(self.own.applied.c.xids)).scalars().all()
-            settings = belonging.stored(self._connection, self.own)
+            settings = init_settings.stored(self._connection, self.own)
             self._connection.commit()
         self._at = (row["position"], row["batch"])
         return Stored(
@@ -417,8 +417,8 @@ class SqlFront(Claims):
 
         gone = [key for key, written in rows.items() if written.row is None]
         kept = [key for key, written in rows.items() if written.row is not None]
-        refused = taken_apart(gone, some, most)
-        refused |= taken_apart(kept, some, most - len(refused))
+        refused = isolate_refused(gone, some, most)
+        refused |= isolate_refused(kept, some, most - len(refused))
         return {key: str(error.values["reason"])[:200] for key, error in refused.items()}
 
     @contextmanager

@@ -15,8 +15,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from agent.errors import AgentError, FrontDamaged, FrontUnreachable, NotInitialised
 from agent.files import unusable
 from agent.front.base import Batch, Copy, copy_of
-from agent.front.damage import damage
-from agent.front.former import former
+from agent.front.corruption import corruption
+from agent.front.former_tables import former_suffixes
 from agent.front.schema import AgentTables
 from agent.front.sqlite.file import note_damage
 from agent.messages import phrase
@@ -85,7 +85,7 @@ class Reader:
         """The agent's tables, under their former names where no writer has opened the front end since version 0.1."""
         if self._own is None:
             with self.connection() as connection:
-                self._own = AgentTables(self.agent, former(connection, self.agent))
+                self._own = AgentTables(self.agent, former_suffixes(connection, self.agent))
         return self._own
 
     @contextmanager
@@ -112,7 +112,7 @@ class Reader:
         sqlite = self.engine.dialect.name == "sqlite"
         if sqlite and (found := unusable(Path(self.engine.url.database or ""), cause)):
             return found
-        damaged = damage(cause)
+        damaged = corruption(cause)
         if not damaged and self._told is not None:
             return self._told(cause)
         if not damaged:

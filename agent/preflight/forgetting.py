@@ -7,10 +7,10 @@ from sqlalchemy.sql.elements import quoted_name
 
 from agent.config import Settings
 from agent.errors import AgentError, NotInitialised
-from agent.front import belonging, leftovers
-from agent.front.leftovers import Leftover
+from agent.front import init_settings, unshared
 from agent.front.opening import front_of
 from agent.front.store import SqlFront
+from agent.front.unshared import Leftover
 from agent.messages import mark, phrase, translate
 from agent.outbox.opening import open_reader
 from agent.outbox.reader import Reader
@@ -54,8 +54,8 @@ def _left(settings: Settings, front: SqlFront, name: str) -> list[Leftover]:
     stored = front.stored_state()
     if stored is None or not stored["initialised"]:
         raise NotInitialised(what=phrase("the state in the front end"))
-    belonging.check(settings, stored, *front.noted())
-    return [left for left in leftovers.leftovers(settings, front) if left.resource == name]
+    init_settings.check(settings, stored, *front.noted())
+    return [left for left in unshared.leftovers(settings, front) if left.resource == name]
 
 
 def _is_shared(settings: Settings, name: str) -> bool:
@@ -119,7 +119,7 @@ def _tell_unknown(front: SqlFront, left: Leftover, tell: Tell) -> None:
 
 def _tell_topic(settings: Settings, front: SqlFront, name: str, tell: Tell) -> None:
     rows = Reader(front.engine, settings.agent).resources()
-    topic = leftovers.topic_left(settings, rows, name)
+    topic = unshared.topic_left(settings, rows, name)
     if topic:
         text = mark(
             "   topic {topic} keeps its events; once its subscribers need them no more, Kafka's administrator runs:"
@@ -134,7 +134,7 @@ def _forget(settings: Settings, front: SqlFront, name: str, tell: Tell) -> int:
         return 0
     kept = [left for left in found if not _dropped(front, left, tell)]
     if not kept and not _is_shared(settings, name):
-        leftovers.forget_rows(front, name)
+        unshared.forget_rows(front, name)
         text = mark("What this agent's own tables held of {resource} is deleted")
         tell(translate(text, resource=name))
     _tell_topic(settings, front, name, tell)
@@ -147,7 +147,7 @@ def _dropped(front: SqlFront, left: Leftover, tell: Tell) -> bool:
         _tell_unknown(front, left, tell)
     else:
         try:
-            leftovers.drop(front, left)
+            unshared.drop(front, left)
         except AgentError as error:
             text = mark("   the front end refuses, and its owner has to run it: {reason}")
             tell(translate(text, reason=error.text()))

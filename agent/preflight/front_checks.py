@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from agent.config import Settings
 from agent.errors import AgentError, FrontReplaced, FrontUnreachable, NotInitialised
 from agent.files import is_there, refused
-from agent.front import belonging
+from agent.front import init_settings
 from agent.front.opening import front_of, open_front
 from agent.front.sqlite.file import LOG_LARGE, beside, size
 from agent.front.store import SqlFront
@@ -82,7 +82,7 @@ class FrontCheck:
             return
         try:
             self.noted, topics = front.noted()
-            belonging.check(self._settings, state, self.noted, topics)
+            init_settings.check(self._settings, state, self.noted, topics)
         except AgentError as cause:
             self.findings.append(failed(cause))
             self.misfit = isinstance(cause, FrontReplaced)

@@ -13,7 +13,7 @@ from agent.errors import (
     AnotherAgent,
     InitRefused,
 )
-from agent.front import belonging
+from agent.front import init_settings
 from agent.front.base import PUBLICATION
 from agent.front.opening import open_front
 from agent.front.store import SqlFront
@@ -52,7 +52,7 @@ def initialise(
             front.check_configured(resource)
         stored = front.stored_state()
         if stored is not None:
-            belonging.check(settings, stored, *front.noted())
+            init_settings.check(settings, stored, *front.noted())
         if stored is not None and stored["initialised"]:
             _again(settings, front, admin_url, stored, tell, take_over)
         else:

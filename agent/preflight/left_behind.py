@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from agent.config import Settings
-from agent.front import leftovers
+from agent.front import unshared
 from agent.front.store import SqlFront
 from agent.messages import mark
 from agent.outbox.reader import Reader
@@ -14,7 +14,7 @@ from agent.preflight.findings import Finding, warning
 def left_behind(settings: Settings, front: SqlFront) -> Iterator[Finding]:
     """One for each table that nothing is shared into any more, and for each column of one that goes on."""
     rows = Reader(front.engine, settings.agent).resources()
-    for left in leftovers.leftovers(settings, front):
+    for left in unshared.leftovers(settings, front):
         lines = [f"sync-agent forget {left.resource}", *left.statements]
         values = {"resource": left.resource, "table": front.place_name(left.place)}
         if left.columns:
@@ -24,7 +24,7 @@ def left_behind(settings: Settings, front: SqlFront) -> Iterator[Finding]:
             values["columns"] = ", ".join(left.columns)
             yield warning("LEFT_BEHIND", message, "\n".join(lines), **values)
             continue
-        topic = leftovers.topic_left(settings, rows, left.resource)
+        topic = unshared.topic_left(settings, rows, left.resource)
         message = mark(
             "{resource} is no longer shared into the front-end table {table}, which still holds its rows"
         )

@@ -19,7 +19,7 @@ from agent.errors import (
     SourcePromoted,
     SourceReplaced,
 )
-from agent.front import belonging
+from agent.front import init_settings
 from agent.front.store import SqlFront
 from agent.messages import mark, phrase, translate
 from agent.preflight import generations, source_facts, source_init
@@ -65,7 +65,7 @@ def rebind(settings: Settings, tell: Tell, after: After) -> None:
         stored = front.stored_state()
         if stored is None or not stored["initialised"]:
             raise NotInitialised(what=phrase("the state in the front end"))
-        belonging.check(settings, stored, *front.noted())
+        init_settings.check(settings, stored, *front.noted())
         found = _find(settings, int(str(stored["timeline"])))
         _identity(settings, found.server, stored, after)
         _slot(settings, found.server, str(stored["position"]))

@@ -5,7 +5,7 @@ import time
 
 from agent.config import Settings
 from agent.errors import AgentError, TopicMissing, stored
-from agent.front import belonging
+from agent.front import init_settings
 from agent.outbox.reader import Reader
 from agent.preflight import kafka_commands, topic_owners
 from agent.publish.topics import SECONDS, broker, verify
@@ -31,8 +31,8 @@ def topic(settings: Settings, name: str, reader: Reader) -> str:
     uuid = reader.identity().agent_uuid
     topics = {resource: str(row["topic"]) for resource, row in reader.resources().items()}
     with reader.connection() as connection:
-        noted = belonging.stored(connection, reader.own)
-    belonging.check_prefix(settings, noted, topics)
+        noted = init_settings.stored(connection, reader.own)
+    init_settings.check_prefix(settings, noted, topics)
     (wanted,) = (
         settings.topic(resource) for resource in settings.resource if resource.name == name
     )

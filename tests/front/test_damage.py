@@ -18,7 +18,7 @@ from agent.errors import (
     NotInitialised,
 )
 from agent.front.base import Written
-from agent.front.damage import damage
+from agent.front.corruption import corruption
 from agent.front.mariadb.front import MariaDbFront
 from agent.front.postgres.front import PostgresFront
 from agent.front.sqlite import file as sqlite_file
@@ -508,9 +508,11 @@ def test_damage_that_mariadb_names(
             front.write(WORDS, {("x", "1"): put(("x", "1"))}, 1)
         front.rollback()
     front.close()
-    assert damage(pymysql.err.OperationalError(1030, "Got error 127 'Record file is crashed'"))
-    assert not damage(pymysql.err.OperationalError(1030, "Got error 28 'No space left on device'"))
-    assert not damage(FrontUnreachable(reason="x"))
+    assert corruption(pymysql.err.OperationalError(1030, "Got error 127 'Record file is crashed'"))
+    assert not corruption(
+        pymysql.err.OperationalError(1030, "Got error 28 'No space left on device'")
+    )
+    assert not corruption(FrontUnreachable(reason="x"))
 
 
 @pytest.mark.parametrize("fronts", ["sqlite", "postgres", "mariadb"], indirect=True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, inspect, text
 
 from agent.errors import AnotherAgent, FrontTableTaken
-from agent.front import former
+from agent.front import former_tables
 from agent.front.base import Batch
 from agent.front.mariadb.front import MariaDbFront
 from agent.front.postgres.front import PostgresFront
@@ -237,7 +237,7 @@ def test_an_ended_move_goes_on(shared: Shared, steps: int) -> None:
     leave_former(shared)
     front = shared.new("unit")
     with front.engine.connect() as connection:
-        former.move_rows(connection, "unit", former.in_order(OLD)[:steps])
+        former_tables.move_rows(connection, "unit", former_tables.in_order(OLD)[:steps])
     taken_over(front)
 
 
@@ -254,7 +254,7 @@ def test_an_ended_renaming_goes_on(
     administrator = mariadb_server.url.set(database=front.engine.url.database).render_as_string(
         hide_password=False
     )
-    for before, after in former.renames("unit", OLD)[:steps]:
+    for before, after in former_tables.renames("unit", OLD)[:steps]:
         execute(administrator, f"RENAME TABLE {before} TO {after}")
     taken_over(front)
 

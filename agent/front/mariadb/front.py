@@ -22,9 +22,8 @@ from agent.errors import (
 )
 from agent.front.base import Written
 from agent.front.catalogue import Catalogue, with_remedy
-from agent.front.claims import LISTS, Place
-from agent.front.damage import damage
-from agent.front.former import move_rows, renames
+from agent.front.corruption import corruption
+from agent.front.former_tables import move_rows, renames
 from agent.front.mariadb import catalogue as mariadb_catalogue
 from agent.front.mariadb import errors as mariadb_errors
 from agent.front.mariadb.columns import (
@@ -44,6 +43,7 @@ from agent.front.mariadb.columns import (
 from agent.front.mariadb.session import COLLATIONS, LEAST_PACKET, mariadb_engine
 from agent.front.schema import AgentTables
 from agent.front.store import SqlFront
+from agent.front.table_owners import LISTS, Place
 from agent.messages import mark, phrase
 from agent.resource import FrontRow, Target
 from agent.values.lines import line_of
@@ -191,7 +191,7 @@ class MariaDbFront(SqlFront):
         """See SqlFront.error. Messages that may quote a value are left out."""
         number = cause.args[0] if cause.args and isinstance(cause.args[0], int) else 0
         message = str(cause.args[1]) if len(cause.args) > 1 else type(cause).__name__
-        if damaged := damage(cause):
+        if damaged := corruption(cause):
             return FrontDamaged(reason=damaged)
         if number in mariadb_errors.LOGIN:
             return LoginRefused(
@@ -293,18 +293,18 @@ class MariaDbFront(SqlFront):
         return f"{super().create_statement(target)} ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE {self._collation}"
 
     def place(self, connection: Connection, target: Target) -> Place:
-        """See Claims.place."""
+        """See TableOwners.place."""
         here = connection.execute(text("SELECT database()")).scalar_one()
         return Place(target.schema or str(here), target.table)
 
     def folded(self, connection: Connection, place: Place) -> Place:
-        """See Claims.folded. Where files are named without case, names of schemas and tables are compared so."""
+        """See TableOwners.folded. Where files are named without case, names of schemas and tables are compared so."""
         if not connection.execute(text("SELECT @@lower_case_table_names")).scalar_one():
             return place
         return Place(*(part.lower() for part in place))
 
     def lists(self, connection: Connection) -> Sequence[tuple[str | None, str, bool]]:
-        """See Claims.lists."""
+        """See TableOwners.lists."""
         found = connection.execute(_LISTS, {"lists": LISTS})
         return [(schema, name, bool(here)) for schema, name, here in found]
 

@@ -32,11 +32,11 @@ from agent.errors import (
 )
 from agent.front.base import Progress, Written
 from agent.front.catalogue import Catalogue, with_remedy
-from agent.front.claims import LISTS, Place
-from agent.front.damage import damage
+from agent.front.corruption import corruption
 from agent.front.postgres import catalogue as postgres_catalogue
 from agent.front.schema import AgentTables, former_name, table_name
 from agent.front.store import SAVEPOINT, SqlFront
+from agent.front.table_owners import LISTS, Place
 from agent.messages import mark, phrase
 from agent.resource import FrontRow, Target
 from agent.values import forms as v
@@ -292,7 +292,7 @@ class PostgresFront(SqlFront):
     def error(self, cause: BaseException, target: Target | None) -> AgentError:
         """See SqlFront.error. Only SQLSTATE and names: PostgreSQL's messages may quote values."""
         sqlstate = getattr(cause, "sqlstate", None) or ""
-        if damaged := damage(cause):
+        if damaged := corruption(cause):
             return FrontDamaged(reason=damaged)
         if not sqlstate and (target is None or isinstance(cause, psycopg.OperationalError)):
             return self._unreachable(str(cause))
@@ -378,13 +378,13 @@ class PostgresFront(SqlFront):
     # ---- whose a table is
 
     def place(self, connection: Connection, target: Target) -> Place:
-        """See Claims.place."""
+        """See TableOwners.place."""
         values = {"table": self.table(target), "schema": target.schema}
         schema = connection.execute(_PLACE, values).scalar_one()
         return Place(str(schema), target.table)
 
     def lists(self, connection: Connection) -> Sequence[tuple[str | None, str, bool]]:
-        """See Claims.lists."""
+        """See TableOwners.lists."""
         found = connection.execute(_LISTS, {"lists": LISTS})
         return [(schema, name, here) for schema, name, here in found]
 

@@ -29,12 +29,12 @@ from agent.errors import (
 from agent.files import refused, unusable
 from agent.front.base import Progress, Stored, Written
 from agent.front.catalogue import Catalogue
-from agent.front.claims import LISTS, Place
-from agent.front.damage import damage
+from agent.front.corruption import corruption
 from agent.front.schema import short
 from agent.front.sqlite import catalogue as sqlite_catalogue
 from agent.front.sqlite import file as sqlite_file
 from agent.front.store import SAVEPOINT, SqlFront
+from agent.front.table_owners import LISTS, Place
 from agent.messages import phrase, system_reason
 from agent.resource import FrontRow, Target
 from agent.values import forms as v
@@ -365,7 +365,7 @@ class SqliteFront(SqlFront):
         """See SqlFront.error. SQLite's messages name tables and columns, never values; only a trigger's own words may, which are left out."""
         if found := unusable(self.path, cause):
             return found
-        if damage(cause):
+        if corruption(cause):
             self._mark = None
             sqlite_file.note_damage(self.path, str(cause))
             return FrontDamaged(reason=f"{self.path}: {cause}")
@@ -432,15 +432,15 @@ class SqliteFront(SqlFront):
         return "TEXT" if declared == "TIMESTAMP" else declared
 
     def place(self, connection: Connection, target: Target) -> Place:
-        """See Claims.place."""
+        """See TableOwners.place."""
         return Place("main", target.table)
 
     def folded(self, connection: Connection, place: Place) -> Place:
-        """See Claims.folded. SQLite folds ASCII letters only."""
+        """See TableOwners.folded. SQLite folds ASCII letters only."""
         return Place(*(part.translate(_LOWER) for part in place))
 
     def lists(self, connection: Connection) -> Sequence[tuple[str | None, str, bool]]:
-        """See Claims.lists."""
+        """See TableOwners.lists."""
         found = connection.exec_driver_sql(
             f"SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '{LISTS}' ESCAPE '!'"
         )

@@ -8,8 +8,8 @@ from sqlalchemy import Connection, inspect, select
 
 from agent.config import ResourceSettings, Settings
 from agent.config.names import column_fold
-from agent.front.claims import Place
 from agent.front.store import SqlFront
+from agent.front.table_owners import Place
 from agent.resource import Target
 
 

@@ -15,7 +15,7 @@ _ENGINE_ERRORS = frozenset({126, 127, 134, 144, 145, 155, 160, 180, 192, 194})
 _ENGINE_ERROR = re.compile(r"[Gg]ot error (\d+)")
 
 
-def damage(cause: BaseException) -> str:
+def corruption(cause: BaseException) -> str:
     """What is damaged, without a value of any row; '' where the error speaks of something else."""
     sqlite = getattr(cause, "sqlite_errorcode", None)
     if sqlite is not None:

@@ -26,7 +26,7 @@ class Place(NamedTuple):
     table: str
 
 
-class Claims(OwnTables):
+class TableOwners(OwnTables):
     """Keeps two agents from writing one table."""
 
     @abstractmethod

@@ -10,10 +10,10 @@ from agent.front.schema import SUFFIXES, AgentTables, former_name, table_name
 _BATCHES = 20  # of the outbox, moved in one transaction where tables cannot be renamed
 
 
-def former(connection: Connection, agent: str) -> frozenset[str]:
+def former_suffixes(connection: Connection, agent: str) -> frozenset[str]:
     """Which of this agent's tables have their former names; none where those are another agent's, or may not be read."""
     try:
-        return _former(connection, agent)
+        return _own_former_suffixes(connection, agent)
     except DBAPIError as error:
         if error.connection_invalidated:
             raise
@@ -21,7 +21,7 @@ def former(connection: Connection, agent: str) -> frozenset[str]:
         return frozenset()
 
 
-def _former(connection: Connection, agent: str) -> frozenset[str]:
+def _own_former_suffixes(connection: Connection, agent: str) -> frozenset[str]:
     found = inspect(connection)
     own, old = AgentTables(agent).state, AgentTables(agent, SUFFIXES).state
     if found.has_table(own.name) and connection.execute(select(own.c.id)).first() is not None:

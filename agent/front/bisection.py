@@ -1,4 +1,4 @@
-"""Tells the rows that a table refuses apart from the others of their set, by halving it. Pure."""
+"""Finds the rows of a set that a table refuses, by halving the set. Pure."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -8,13 +8,13 @@ from agent.errors import RowRefused
 Item = TypeVar("Item")
 
 
-def taken_apart(
+def isolate_refused(
     items: Sequence[Item], write: Callable[[Sequence[Item]], None], most: int
 ) -> dict[Item, RowRefused]:
-    """Writes all items but those that are refused, in their order, and returns these with their errors.
+    """Writes all items but those that are refused, in their order; returns these with their errors.
 
-    `write` takes some of the items and leaves nothing behind when it raises RowRefused. The error of the last one is raised when
-    more than `most` are refused.
+    `write` takes some of the items, and leaves nothing behind when it raises RowRefused. When more
+    than `most` are refused, the error of the last one is raised.
     """
     refused: dict[Item, RowRefused] = {}
     waiting = [list(items)]
