@@ -138,9 +138,7 @@ class Resource:
         form = connect.form if schemas else values.form
         self._forms = [
             (i, f)
-            for i, f in enumerate(
-                form(c.base_oid, c.elements, c.money_digits) for c in self.columns
-            )
+            for i, f in enumerate(form(column.type) for column in self.columns)
             if f is not None
         ]
         self._key_names = [names[i] for i in self.key]
@@ -148,7 +146,7 @@ class Resource:
         self._key_shell = shell = connect.PLAIN
         self.kafka_key = self.key_json
         if schemas:
-            types = [connect.column(column.base_oid, column.elements) for column in self.columns]
+            types = [connect.schema_of(column.type) for column in self.columns]
             shell = connect.envelope(
                 self.topic, [(names[i], schema, i in self.key) for i, schema in enumerate(types)]
             )

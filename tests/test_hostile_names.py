@@ -21,7 +21,7 @@ from agent.front.sqlite.front import SqliteFront
 from agent.front.store import SqlFront
 from agent.preflight import statements
 from agent.resource import FrontColumn, Target
-from agent.values.forms import INT8
+from agent.values.column_types import INT8
 from tests.front.conftest import IDENTITY, sqlalchemy_url
 from tests.hostile import names
 

@@ -18,7 +18,7 @@ from agent.errors import FrontUnfit, SourceUnfit
 from agent.front.postgres.front import postgres_engine
 from agent.front.sqlite.front import sqlite_engine
 from agent.preflight.checks import check
-from agent.values.forms import SESSION
+from agent.values.canonical import SESSION
 from tests.preflight.conftest import NOWHERE, PERSON, TABLE, Unit
 from tests.services.fixtures import fresh_database
 from tests.services.pooler import Pooler

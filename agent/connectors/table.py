@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from agent.values import forms as values
-from agent.values.forms import Element
+from agent.values.column_types import Element, Type
 
 Named = tuple[str, str]  # schema and name of a type, an operator or a collation
 
@@ -19,11 +19,16 @@ class SourceColumn(NamedTuple):
     builtin: bool  # the base type belongs to PostgreSQL itself
     not_null: bool
     generated: str  # pg_attribute.attgenerated: '', s or v
-    elements: tuple[Element, ...] = ()  # of an array; see values.form
+    elements: tuple[Element, ...] = ()  # of an array; see column_types.Type
     money_digits: int = 2  # after the point of money in this database
     named: Named = ("", "")  # the base type: its schema and its own name
     # An amount of money with as many digits as there can be, and the same below zero, in this database's text
     money_forms: tuple[str, ...] = ()
+
+    @property
+    def type(self) -> Type:
+        """The base type, as `agent.values` reads it."""
+        return Type(self.base_oid, self.base_type, self.builtin, self.elements, self.money_digits)
 
 
 class KeyOrder(NamedTuple):

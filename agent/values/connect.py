@@ -1,7 +1,10 @@
-"""Kafka Connect's JSON with schemas: what its JsonConverter (schemas.enable=true) reads keys and events by.
+"""Kafka Connect's JSON with schemas, by which its JsonConverter reads keys and events.
 
-The schema of a table is constant and built once, as the bytes that go before and behind each payload. Names of schemas are Debezium's.
-Source of the format: Kafka's connect-json, JsonSchema and JsonConverter; of the names: Debezium's PostgreSQL connector and JDBC sink 3.5.
+The converter reads it under schemas.enable=true. The schema of a table is constant and is built
+once, as the bytes that go before and behind each payload. Names of schemas are Debezium's.
+
+Source of the format: Kafka's connect-json, JsonSchema and JsonConverter. Source of the names:
+Debezium's PostgreSQL connector and JDBC sink 3.5.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,20 +12,22 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from agent.values import forms as v
+from agent.values import column_types as v
+from agent.values import forms
+from agent.values.column_types import Type
 from agent.values.forms import Form
 
 Schema = dict[str, Any]
 
 
 class Shell(NamedTuple):
-    """What stands before and behind a payload."""
+    """The bytes that stand before and behind a payload."""
 
     head: bytes
     tail: bytes
 
     def around(self, payload: bytes) -> bytes:
-        """The payload in its shell."""
+        """Returns the payload in its shell."""
         return b"".join((self.head, payload, self.tail))
 
 
@@ -30,7 +35,8 @@ PLAIN = Shell(b"", b"")  # JSON without schema
 
 _STRING: Schema = {"type": "string"}
 _JSON: Schema = {"type": "string", "name": "io.debezium.data.Json", "version": 1}
-# Schemas by type; every other type is a string. Dates and times without zone are strings, too: Debezium's own ISO types end in Z.
+# Schemas by type; every other type is a string. Dates and times without a zone are strings, too,
+# for Debezium's own ISO types end in Z.
 _TYPES: Mapping[int, Schema] = {
     v.BOOL: {"type": "boolean"},
     v.INT2: {"type": "int16"},
@@ -50,20 +56,22 @@ _SNAPSHOT = "true,first,first_in_data_collection,last_in_data_collection,last,fa
 _FLOATS: Mapping[str, bytes] = {"NaN": b"null", "Infinity": b"1e999", "-Infinity": b"-1e999"}
 
 
-def column(type_oid: int, elements: tuple[v.Element, ...] = ()) -> Schema:
-    """The schema of a value of this (base) type, as `form` writes it."""
-    return _STRING if elements else _TYPES.get(type_oid, _STRING)
+def schema_of(column: Type) -> Schema:
+    """Returns the schema of a type's values, as `form` writes them."""
+    return _STRING if column.elements else _TYPES.get(column.oid, _STRING)
 
 
-def form(type_oid: int, elements: tuple[v.Element, ...] = (), money_digits: int = 2) -> Form | None:
-    """Like values.form, but what the converter reads right: it takes any text in place of a number for 0.
+def form(column: Type) -> Form | None:
+    """Returns the form of a type that the converter reads right; None where it is the text itself.
 
-    A number that is too large is read as infinite; NaN has no form at all and is null. An array is PostgreSQL's text: Connect's arrays have
-    one number of dimensions, which PostgreSQL's types do not say (docs/consumers.md).
+    The converter takes a text in place of a number for 0. So an infinite float is a number that is
+    too large, which it reads as infinite, and NaN, which has no such form, is null. An array is
+    PostgreSQL's text: Connect's arrays have one number of dimensions, which PostgreSQL's types do
+    not say (docs/consumers.md).
     """
-    if elements:
+    if column.elements:
         return None
-    return _float if type_oid in (v.FLOAT4, v.FLOAT8) else v.form(type_oid, (), money_digits)
+    return _float if column.oid in (v.FLOAT4, v.FLOAT8) else forms.form(column)
 
 
 def _float(text: str) -> object:
@@ -71,36 +79,32 @@ def _float(text: str) -> object:
 
 
 def key(topic: str, fields: Iterable[tuple[str, Schema]]) -> Shell:
-    """Around the key of a topic's records; `fields`: name and schema of its columns."""
-    return _shell(
-        _struct(f"{topic}.Key", [_field(name, schema, optional=False) for name, schema in fields])
-    )
+    """Returns what stands around the key of a topic's records.
+
+    `fields`: name and schema of the key's columns.
+    """
+    parts = [_field(name, schema, optional=False) for name, schema in fields]
+    return _shell(_struct(f"{topic}.Key", parts))
 
 
 def envelope(topic: str, fields: Iterable[tuple[str, Schema, bool]]) -> Shell:
-    """Around an event; `fields`: name and schema of the shared columns, and whether they belong to the key.
+    """Returns what stands around an event.
 
-    Columns beside the key are optional even where they are never NULL: the `before` of a delete has the key only.
+    `fields`: name and schema of the shared columns, and whether they belong to the key. Columns
+    beside the key are optional even where they are never NULL: the `before` of a delete has the
+    key only.
     """
-    row = _struct(
-        f"{topic}.Value",
-        [_field(name, schema, optional=not in_key) for name, schema, in_key in fields],
-        optional=True,
-    )
-    return _shell(
-        _struct(
-            f"{topic}.Envelope",
-            [
-                row | {"field": "before"},
-                row | {"field": "after"},
-                _SOURCE | {"field": "source"},
-                _BLOCK | {"field": "transaction"},
-                _field("op", _STRING, optional=False),
-                *(_field(name, {"type": "int64"}) for name in ("ts_ms", "ts_us", "ts_ns")),
-            ],
-            version=2,
-        )
-    )
+    columns = [_field(name, schema, optional=not in_key) for name, schema, in_key in fields]
+    row = _struct(f"{topic}.Value", columns, optional=True)
+    parts = [
+        row | {"field": "before"},
+        row | {"field": "after"},
+        _SOURCE | {"field": "source"},
+        _BLOCK | {"field": "transaction"},
+        _field("op", _STRING, optional=False),
+        *_numbers("ts_ms", "ts_us", "ts_ns"),
+    ]
+    return _shell(_struct(f"{topic}.Envelope", parts, version=2))
 
 
 def _shell(schema: Schema) -> Shell:
@@ -110,13 +114,22 @@ def _shell(schema: Schema) -> Shell:
 def _struct(
     name: str, fields: list[Schema], *, optional: bool = False, version: int | None = None
 ) -> Schema:
-    return {"type": "struct", "fields": fields, "optional": optional, "name": name} | (
-        {} if version is None else {"version": version}
-    )
+    struct: Schema = {"type": "struct", "fields": fields, "optional": optional, "name": name}
+    if version is not None:
+        struct["version"] = version
+    return struct
 
 
 def _field(name: str, schema: Schema, *, optional: bool = True) -> Schema:
     return schema | {"optional": optional, "field": name}
+
+
+def _texts(*names: str) -> list[Schema]:
+    return [_field(name, _STRING, optional=False) for name in names]
+
+
+def _numbers(*names: str, optional: bool = True) -> list[Schema]:
+    return [_field(name, {"type": "int64"}, optional=optional) for name in names]
 
 
 _SNAPSHOT_TYPE: Schema = {
@@ -129,26 +142,23 @@ _SNAPSHOT_TYPE: Schema = {
 _SOURCE = _struct(
     "io.debezium.connector.postgresql.Source",
     [
-        *(_field(name, _STRING, optional=False) for name in ("version", "connector", "name")),
-        _field("ts_ms", {"type": "int64"}, optional=False),
-        *(_field(name, {"type": "int64"}) for name in ("ts_us", "ts_ns")),
+        *_texts("version", "connector", "name"),
+        *_numbers("ts_ms", optional=False),
+        *_numbers("ts_us", "ts_ns"),
         _field("snapshot", _SNAPSHOT_TYPE),
-        _field("db", _STRING, optional=False),
+        *_texts("db"),
         _field("sequence", _STRING),
-        *(_field(name, _STRING, optional=False) for name in ("schema", "table")),
-        *(_field(name, {"type": "int64"}) for name in ("txId", "lsn", "xmin")),
+        *_texts("schema", "table"),
+        *_numbers("txId", "lsn", "xmin"),
         _field("origin", _STRING),
-        _field("origin_lsn", {"type": "int64"}),
+        *_numbers("origin_lsn"),
     ],
 )
 _BLOCK = _struct(
     "event.block",
     [
-        _field("id", _STRING, optional=False),
-        *(
-            _field(name, {"type": "int64"}, optional=False)
-            for name in ("total_order", "data_collection_order")
-        ),
+        *_texts("id"),
+        *_numbers("total_order", "data_collection_order", optional=False),
     ],
     optional=True,
     version=1,
@@ -156,15 +166,15 @@ _BLOCK = _struct(
 _COLLECTION = _struct(
     "event.collection",
     [
-        _field("data_collection", _STRING, optional=False),
-        _field("event_count", {"type": "int64"}, optional=False),
+        *_texts("data_collection"),
+        *_numbers("event_count", optional=False),
     ],
     version=1,
 )
 TRANSACTION_KEY = _shell(
     _struct(
         "io.debezium.connector.common.TransactionMetadataKey",
-        [_field("id", _STRING, optional=False)],
+        _texts("id"),
         version=1,
     )
 )
@@ -172,10 +182,10 @@ TRANSACTION_VALUE = _shell(
     _struct(
         "io.debezium.connector.common.TransactionMetadataValue",
         [
-            *(_field(name, _STRING, optional=False) for name in ("status", "id")),
-            _field("event_count", {"type": "int64"}),
+            *_texts("status", "id"),
+            *_numbers("event_count"),
             {"type": "array", "items": _COLLECTION, "optional": True, "field": "data_collections"},
-            _field("ts_ms", {"type": "int64"}, optional=False),
+            *_numbers("ts_ms", optional=False),
         ],
         version=1,
     )

@@ -1,9 +1,12 @@
-"""A key's JSON form turned back into PostgreSQL's text; the caller tries besides whether it gives the same JSON again."""
+"""Turns the JSON form of a key back into canonical text.
+
+The caller checks besides that the text gives the same JSON again.
+"""
 
 import re
 from base64 import b64decode
 
-from agent.values.forms import BYTEA, DATE, MONEY, TIMESTAMP, TIMESTAMPTZ, TIMETZ
+from agent.values.column_types import BYTEA, DATE, MONEY, TIMESTAMP, TIMESTAMPTZ, TIMETZ
 
 _USUAL = re.compile(r"\d{4}-|-?infinity$")
 _EXPANDED = re.compile(r"([+-]\d{6,})(-\d\d-\d\d.*)$", re.DOTALL)  # other years
@@ -11,9 +14,9 @@ _WHOLE_HOURS = re.compile(r"(.*[+-]\d\d):00$", re.DOTALL)
 
 
 def text_of(value: object, type_oid: int, money_forms: tuple[str, ...] = ()) -> str:
-    """The text of a value of a key. Raises ValueError or TypeError where it cannot be told.
+    """Returns the text of a value of a key.
 
-    `money_forms`: see SourceColumn.
+    Raises ValueError or TypeError where it cannot be told. `money_forms`: see SourceColumn.
     """
     if isinstance(value, bool):
         return "t" if value else "f"
@@ -51,7 +54,10 @@ def _date(value: str, type_oid: int) -> str:
 
 
 def _money(value: str, forms: tuple[str, ...]) -> str:
-    """Writes the digits over those of the longest amount of this sign, from the right; digits and signs of grouping that are left over go."""
+    """Writes the digits over those of the longest amount of this sign, from the right.
+
+    Digits and signs of grouping that are left over go.
+    """
     if not forms:
         raise ValueError("its text is not certain")
     form = forms[value.startswith("-")]

@@ -13,16 +13,20 @@ _TABLE = str.maketrans({char: "\\" + letter for letter, char in _ESCAPES.items()
 
 
 def row_of(line: bytes) -> tuple[str | None, ...]:
-    """The values of a line; None is NULL."""
+    """Returns the values of a line; None is NULL."""
     text = line.decode()
     if "\\" not in text:
         return tuple(text.split("\t"))
-    return tuple(
-        [
-            None if part == "\\N" else _ESCAPE.sub(_unescaped, part) if "\\" in part else part
-            for part in text.split("\t")
-        ]
-    )
+
+    values: list[str | None] = []
+    for part in text.split("\t"):
+        if part == "\\N":
+            values.append(None)
+        elif "\\" in part:
+            values.append(_ESCAPE.sub(_unescaped, part))
+        else:
+            values.append(part)
+    return tuple(values)
 
 
 def _unescaped(match: re.Match[str]) -> str:
@@ -30,7 +34,7 @@ def _unescaped(match: re.Match[str]) -> str:
 
 
 def line_of(row: Sequence[str | None]) -> bytes:
-    """The line of a row, as the server writes it."""
+    """Returns the line of a row, as the server writes it."""
     text = "\t".join(["" if value is None else value for value in row])
     if text.count("\t") != len(row) - 1 or _SPECIAL.search(text) is not None:
         text = "\t".join(["\\N" if value is None else value.translate(_TABLE) for value in row])

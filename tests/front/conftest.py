@@ -17,7 +17,7 @@ from agent.front.postgres.front import PostgresFront
 from agent.front.sqlite.front import SqliteFront
 from agent.front.store import SqlFront
 from agent.resource import FrontColumn, FrontRow, Target
-from agent.values import forms as v
+from agent.values import column_types as v
 from agent.values.rows import Key
 
 TYPES = {

@@ -18,7 +18,8 @@ from agent.front.sqlite.front import _IN, _OUT, SqliteFront
 from agent.front.store import SqlFront
 from agent.outbox.reader import Reader
 from agent.resource import FrontColumn, Target
-from agent.values import forms as v
+from agent.values import column_types as v
+from agent.values.canonical import SESSION
 from agent.values.lines import line_of
 from tests.front.conftest import (
     PLAIN,
@@ -53,7 +54,7 @@ SMALL = st.floats(width=32) | st.sampled_from([*POWERS, -0.0, 999999.0, 1234567.
 def connection(database: str) -> Iterator[psycopg.Connection]:
     """A session that writes values in the one text form."""
     with psycopg.connect(database, autocommit=True) as opened:
-        for name, value in v.SESSION.items():
+        for name, value in SESSION.items():
             opened.execute("select set_config(%s, %s, false)", (name, value))
         yield opened
 

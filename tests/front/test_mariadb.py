@@ -24,7 +24,7 @@ from agent.front.mariadb.front import MariaDbFront
 from agent.front.mariadb.session import mariadb_engine
 from agent.outbox.reader import Published, Reader
 from agent.resource import FrontColumn, Target
-from agent.values import forms as v
+from agent.values import column_types as v
 from tests.front.conftest import (
     PLAIN,
     SOFT,

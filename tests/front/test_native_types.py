@@ -13,7 +13,8 @@ from agent.errors import FrontTableWrong, RowRefused
 from agent.front.mariadb.columns import MYSQL, TEXT, Columns, Unfit, column_type, declared, holds
 from agent.front.mariadb.front import MariaDbFront
 from agent.resource import FrontColumn, Target
-from agent.values import forms as v
+from agent.values import column_types as v
+from agent.values.canonical import SESSION
 from agent.values.lines import row_of
 from tests.checker.rows import front_rows
 from tests.checker.table import SharedTable
@@ -105,7 +106,7 @@ class Held(NamedTuple):
 @pytest.fixture(scope="module")
 def held(mariadb_server: MariaDbAddress, postgres18: PostgresAddress) -> Iterator[Held]:
     """One front end for every example, as init makes it."""
-    options = " ".join(f"-c {name}={value.replace(' ', '')}" for name, value in v.SESSION.items())
+    options = " ".join(f"-c {name}={value.replace(' ', '')}" for name, value in SESSION.items())
     with (
         mariadb_server.fresh_database() as url,
         fresh_database(postgres18) as conninfo,

@@ -12,7 +12,7 @@ from agent.front.sqlite.front import SqliteFront
 from agent.front.store import SWALLOWED, SqlFront
 from agent.outbox.reader import Reader
 from agent.resource import FrontColumn, FrontRow, Target
-from agent.values import forms as v
+from agent.values import column_types as v
 from agent.values.rows import Key
 from tests.front.conftest import (
     TECHNICAL,

@@ -20,7 +20,7 @@ from agent.publish.state import InvalidState, StateRecord, TopicState, loads
 from agent.resource import Resource
 from agent.service.health import HealthServer
 from agent.service.metrics import Metrics
-from agent.values.forms import BYTEA, DATE, FLOAT8, INT8, TEXT, TIMESTAMPTZ, UUID
+from agent.values.column_types import BYTEA, DATE, FLOAT8, INT8, TEXT, TIMESTAMPTZ, UUID
 from tests.unit import encoder
 
 ROOT = Path(__file__).parent.parent.parent

@@ -23,7 +23,7 @@ from agent.front.base import Progress, Stored
 from agent.front.memory import Durable, MemoryFront, empty_store
 from agent.outbox.frames import OutboxBoundary, OutboxEvent, frames
 from agent.service.control import Control
-from agent.values import forms as v
+from agent.values import column_types as v
 from agent.values.rows import Row
 
 COLUMNS = ("id", "state", "big", "hidden")

@@ -30,7 +30,7 @@ from agent.connectors.postgres.source import PostgresSource
 from agent.connectors.resume import CommitMark, Resume
 from agent.connectors.table import SourceColumn, SourceTable
 from agent.front.memory import empty_store
-from agent.values.forms import INT4, TEXT
+from agent.values.column_types import INT4, TEXT
 from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresServer, Version
 from tests.source.reading import Business

@@ -7,7 +7,7 @@ import pytest
 from agent.connectors.changes import Begin, Change, Commit, Heartbeat, Message, Truncate
 from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX
 from agent.errors import PublicationWrong
-from agent.values.forms import INT4, NUMERIC, TEXT
+from agent.values.column_types import INT4, NUMERIC, TEXT
 from agent.values.rows import UNCHANGED
 from tests.source.conftest import PostgresBusiness
 from tests.source.reading import Delivered, read_commits, read_until, silent_never, transactions

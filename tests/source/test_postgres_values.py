@@ -19,7 +19,9 @@ from psycopg.pq import ExecStatus
 
 from agent.connectors.postgres.catalogue import tables
 from agent.connectors.postgres.session import connect
-from agent.values import forms as v
+from agent.values import column_types as v
+from agent.values.canonical import canonical
+from agent.values.forms import form as form_of
 from agent.values.key_text import text_of
 from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresAddress
@@ -28,7 +30,7 @@ from tests.source.conftest import PostgresBusiness
 
 def json_of(type_oid: int, text: str) -> bytes:
     """A value as an event carries it."""
-    form = v.form(type_oid)
+    form = form_of(v.Type(type_oid))
     return orjson.dumps(text if form is None else form(text))
 
 
@@ -152,6 +154,7 @@ def test_the_servers_text_becomes_the_documented_json(
     given = data.draw(st.lists(kind.values, min_size=1, max_size=60))
     parameters = [repr(value) if kind.name.startswith("float") else value for value in given]
     for value, text in zip(given, server_texts(reading, kind.name, parameters), strict=True):
+        assert canonical(text, v.Type(kind.oid)), text
         parsed = orjson.loads(json_of(kind.oid, text))
         assert kind.same(value, parsed), f"{value!r} became {parsed!r}"
         if kind.oid in (v.DATE, v.TIMESTAMP, v.TIMESTAMPTZ, v.TIMETZ):
@@ -192,7 +195,72 @@ def test_an_amount_is_told_from_its_json(
     reading.execute("CREATE TABLE IF NOT EXISTS public.paid (amount money PRIMARY KEY)")
     (column,) = tables(reading, [("public", "paid")])["public", "paid"].table.columns
     amounts = [f"{number // 100}.{number % 100:02d}" for number in cents]
-    form = v.form(v.MONEY, (), column.money_digits)
+    form = form_of(column.type)
     assert form is not None
     for text in server_texts(reading, "money", amounts):
         assert text_of(form(text), v.MONEY, column.money_forms) == text
+
+
+# Types, and the letters that their texts and near misses of them are made of
+SPELLED: dict[str, tuple[int, str]] = {
+    "int2": (v.INT2, "-+019 ."),
+    "float4": (v.FLOAT4, "-+0123456789.e"),
+    "float8": (v.FLOAT8, "-+0123456789.e"),
+    "numeric": (v.NUMERIC, "-+0129.e"),
+    "numeric(5,2)": (v.NUMERIC, "-0129."),
+    "date": (v.DATE, "-0129 BC"),
+    "time": (v.TIME, "0245:."),
+    "timetz": (v.TIMETZ, "0245:.+-"),
+    "timestamptz": (v.TIMESTAMPTZ, "-0129:. +BC"),
+    "interval": (v.INTERVAL, "PTYMDHS-0126."),
+    "bytea": (v.BYTEA, "\\x0fF"),
+    "uuid": (v.UUID, "0aF-"),
+    "jsonb": (v.JSONB, '{"a": 1}[]0.,e-'),
+}
+TEXTS: dict[int, list[str]] = {
+    v.DATE: ["2026-11-24", "0044-03-15 BC", "12026-02-28", "2023-02-29"],
+    v.TIME: ["10:15:04.5", "24:00:00"],
+    v.TIMETZ: ["10:15:04.5+08", "24:00:00-03:30"],
+    v.TIMESTAMPTZ: ["2026-11-24 02:15:04.8+00", "0044-03-15 12:00:00+00 BC"],
+    v.INTERVAL: ["P1Y2M3DT4H5M6.7S", "P-1Y-2M", "PT-4H-5M"],
+    v.BYTEA: ["\\x00ff"],
+    v.UUID: ["0b8e4a5c-0000-4000-8000-000000000000"],
+    v.JSONB: ['{"a": 1.50, "bb": [null, true]}'],
+}
+
+
+@st.composite
+def near_misses(draw: st.DrawFn, kind: str) -> str:
+    """A text with up to two letters changed, left out or put in."""
+    oid, letters = SPELLED[kind]
+    text = draw(
+        st.sampled_from(TEXTS.get(oid, [""])) if oid in TEXTS else st.text(letters, max_size=8)
+    )
+    for _ in range(draw(st.integers(0, 2))):
+        place = draw(st.integers(0, len(text)))
+        text = (
+            text[:place]
+            + draw(st.text(letters, max_size=1))
+            + text[place + draw(st.integers(0, 1)) :]
+        )
+    return text
+
+
+@pytest.mark.parametrize("kind", SPELLED)
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_a_text_is_canonical_if_the_server_writes_it_so(
+    reading: psycopg.Connection[Any], kind: str, data: st.DataObject
+) -> None:
+    """And it is not where the server refuses it or writes another one."""
+    text = data.draw(near_misses(kind))
+    column = v.Type(SPELLED[kind][0], kind)
+    try:
+        (written,) = server_texts(reading, kind, [text])
+    except AssertionError:  # the server refuses it
+        written = ""
+    assert canonical(text, column) == (written == text and text != ""), written

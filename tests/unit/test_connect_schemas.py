@@ -10,8 +10,8 @@ import pytest
 from agent.connectors.changes import Begin
 from agent.outbox.transactions import Transactions
 from agent.resource import Resource
+from agent.values import column_types as v
 from agent.values import connect
-from agent.values import forms as v
 from tests.unit.test_resource import resource_of, source_table
 
 # type, PostgreSQL's text, schema's type, its name, and what a Java reader of that type gets
@@ -94,7 +94,8 @@ def test_each_form_fits_its_schema(
     type_oid: int, text: str, kind: str, name: str | None, expected: object
 ) -> None:
     """The converter makes of each value what it is."""
-    schema, form = connect.column(type_oid), connect.form(type_oid)
+    column = v.Type(type_oid)
+    schema, form = connect.schema_of(column), connect.form(column)
     written = orjson.dumps(form(text) if form else text)
     value = {b"1e999": math.inf, b"-1e999": -math.inf}.get(written) or orjson.loads(written)
     assert (schema["type"], schema.get("name")) == (kind, name)
@@ -103,9 +104,9 @@ def test_each_form_fits_its_schema(
 
 def test_an_array_is_a_text() -> None:
     """Nobody knows how many dimensions its next value has."""
-    held = (v.Element(v.INT4, ","),)
-    assert connect.column(v.INT4 + 1, held)["type"] == "string"
-    assert connect.form(v.INT4 + 1, held) is None
+    array = v.Type(v.INT4 + 1, elements=(v.Element(v.INT4, ","),))
+    assert connect.schema_of(array)["type"] == "string"
+    assert connect.form(array) is None
 
 
 @pytest.mark.parametrize("op", [b"c", b"u", b"d", b"r"])

@@ -13,7 +13,7 @@ from agent.connectors.memory import MemorySource
 from agent.connectors.table import SourceColumn, SourceTable
 from agent.errors import TableChanged
 from agent.resource import Binding, Resource
-from agent.values import forms as v
+from agent.values import column_types as v
 from agent.values.rows import UNCHANGED, Row
 
 CANARY = "canary-7f3a"

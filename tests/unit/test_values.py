@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.values import forms as v
+from agent.values import column_types as v
+from agent.values.forms import form as form_of
 
 
 def json_of(type_oid: int, text: str) -> bytes:
     """A value as an event carries it."""
-    form = v.form(type_oid)
+    form = form_of(v.Type(type_oid))
     return orjson.dumps(text if form is None else form(text))
 
 
@@ -116,14 +117,14 @@ ARRAYS: list[tuple[tuple[v.Element, ...], str, object]] = [
 @pytest.mark.parametrize(("elements", "text", "expected"), ARRAYS)
 def test_form_of_arrays(elements: tuple[v.Element, ...], text: str, expected: object) -> None:
     """Element by element in the elements' own form."""
-    array = v.form(999_999, elements)
+    array = form_of(v.Type(999_999, elements=elements))
     assert array is not None
     assert json.loads(orjson.dumps(array(text))) == expected
 
 
 def test_money_has_as_many_digits_as_the_database_gives_it() -> None:
     """None in Japan, three in Kuwait: the locale says what the stored number means."""
-    forms = {digits: v.form(v.MONEY, money_digits=digits) for digits in (0, 3)}
+    forms = {digits: form_of(v.Type(v.MONEY, money_digits=digits)) for digits in (0, 3)}
     assert [form("-12,345") for form in forms.values() if form] == ["-12345", "-12.345"]
 
 
@@ -157,7 +158,7 @@ nested = st.recursive(
 @given(nested | st.just([]))
 def test_any_array_of_texts_survives(value: list[object]) -> None:
     """Quotes, backslashes, braces, the word NULL beside NULL itself."""
-    array = v.form(1009, [v.Element(v.TEXT)])
+    array = form_of(v.Type(1009, elements=(v.Element(v.TEXT),)))
     assert array is not None
     assert array(array_text(value)) == value
 
@@ -165,7 +166,7 @@ def test_any_array_of_texts_survives(value: list[object]) -> None:
 def test_an_element_of_a_megabyte_is_read_at_once() -> None:
     """Whatever has to be unescaped in it."""
     large = '\\"x' * 400_000
-    array = v.form(1009, [v.Element(v.TEXT)])
+    array = form_of(v.Type(1009, elements=(v.Element(v.TEXT),)))
     assert array is not None
     assert array(array_text([large, None])) == [large, None]
 
@@ -194,10 +195,3 @@ def test_any_bytes_survive(data: bytes) -> None:
 def test_any_float_survives(number: float) -> None:
     """The number PostgreSQL writes in shortest form is the number read."""
     assert float(orjson.loads(json_of(v.FLOAT8, repr(number)))) == number
-
-
-def test_sessions_ask_for_texts_the_forms_can_read() -> None:
-    """Every connection that reads rows has these settings, or the forms would be wrong."""
-    assert v.SESSION["DateStyle"].startswith("ISO")
-    assert v.SESSION["TimeZone"] == "UTC"
-    assert (v.SESSION["IntervalStyle"], v.SESSION["bytea_output"]) == ("iso_8601", "hex")

@@ -13,7 +13,7 @@ from agent.connectors.changes import Snapshot
 from agent.connectors.position import position_number
 from agent.connectors.postgres.history import Server, branch
 from agent.connectors.table import KeyOrder, Named, SourceColumn, SourceTable
-from agent.values.forms import Element
+from agent.values.column_types import Element
 
 _SLOT = """
     select confirmed_flush_lsn::text as confirmed, active_pid, coalesce(wal_status, '') as wal_status,

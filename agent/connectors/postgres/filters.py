@@ -17,7 +17,8 @@ from agent.config.settings import Condition
 from agent.connectors.table import Criterion, SourceColumn, SourceTable, Spelling, plainest
 from agent.errors import ReadRefused
 from agent.messages import mark, phrase, translate
-from agent.values import forms as v
+from agent.values import column_types as v
+from agent.values.forms import unpadded
 
 Connection = psycopg.Connection[Any]
 Raw = str | int | bool
@@ -209,7 +210,7 @@ class _Filter:
         """Texts are kept as they are, but for the blanks of char(n)."""
         base = self._column.base_oid
         if base == v.BPCHAR:
-            return v.unpadded(text) == v.unpadded(canonical)
+            return unpadded(text) == unpadded(canonical)
         return base not in _TEXTS or text == canonical
 
     def _all(self, texts: list[str]) -> list[tuple[str, bool]] | None:

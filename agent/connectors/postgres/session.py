@@ -14,7 +14,7 @@ from agent.connectors.postgres.sqlstates import is_passing
 from agent.errors import AgentError, LoginRefused, SourceUnfit, SourceUnreachable
 from agent.messages import mark, phrase
 from agent.tls import Refusal, Trust, asked
-from agent.values.forms import SESSION
+from agent.values.canonical import SESSION
 
 _PATIENCE = 25.0  # seconds without an answer after which the line counts as dead; statements of ours end after 20
 _SECOND = 5.0  # seconds for a second connection that only proves the first

@@ -22,7 +22,7 @@ from agent.connectors.postgres.session import connect, guarded
 from agent.connectors.postgres.sqlstates import is_passing
 from agent.errors import ValueUnreadable
 from agent.messages import phrase
-from agent.values.forms import TEXT
+from agent.values.column_types import TEXT
 from agent.values.rows import UNCHANGED, Row, Value
 
 # What START_REPLICATION is told, beside the client_encoding of the session

@@ -8,16 +8,15 @@ past 9999) is refused here, never left to the server, which even in strict mode 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import date, datetime, timedelta
-from decimal import Context, Decimal
 from enum import Enum
 from typing import Any, NamedTuple
 
 from agent.errors import FrontTableWrong
 from agent.messages import phrase
 from agent.resource import FrontColumn, FrontRow, Target
-from agent.values import forms as v
-from agent.values.floats import float_out
+from agent.values import column_types as v
+from agent.values import writing
+from agent.values.floats import FLOAT4_DIGITS, FLOAT8_DIGITS, float_writer
 from agent.values.rows import Key
 
 KEY_BYTES = 3072  # of an InnoDB index entry; a character counts four
@@ -60,7 +59,6 @@ _FLOATS = (v.FLOAT4, v.FLOAT8)
 _MOST_DIGITS = 65  # of a DECIMAL
 _NATIVE_BYTES = 32  # no native column takes more
 
-_EXACT = Context(prec=100)  # DECIMAL has at most 65 digits
 _DECLARED = re.compile(r"^(\w+)(?:\((\d+)(?:,(\d+))?\))?(.*)$")
 _SIZED = re.compile(r"\((\d+)(?:,(-?\d+))?\)")
 _FLOAT = re.compile(r"-?\d+(?:\.\d+)?(e[+-]?\d+)?")
@@ -370,52 +368,24 @@ def _encoder(column: FrontColumn, found: Declared) -> Callable[[str], str]:
 # ---- values out: PostgreSQL's text
 
 
-def _number_out(scale: int) -> Callable[[Any], str]:
-    """In a column with more scale 5.00 stands as 5.0000."""
-
-    def out(value: Decimal) -> str:
-        number = value.quantize(Decimal(1).scaleb(-scale), context=_EXACT)
-        return format(number if number == value else value, "f")
-
-    return out
-
-
-def _moment_out(zone: str) -> Callable[[Any], str]:
-    def out(value: object) -> str:
-        if not isinstance(value, datetime):
-            return str(value)  # a zero date that somebody wrote
-        text = value.isoformat(" ")
-        return (text.rstrip("0") if value.microsecond else text) + zone
-
-    return out
-
-
-def _time_out(value: object) -> str:
-    """24:00:00 is a time of its own, in both."""
-    if not isinstance(value, timedelta):
-        return str(value)
-    seconds, micros = divmod(value // timedelta(microseconds=1), 1_000_000)
-    text = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-    return f"{text}.{micros:06d}".rstrip("0") if micros else text
-
-
 def _decoder(column: FrontColumn, found: Declared) -> Callable[[Any], str] | None:
     """None where the driver gives the text already."""
     if found.name in _TEXTS:
         return None
     if column.type_oid == v.BOOL:
-        return lambda value: "t" if value else "f"
+        return writing.boolean_text
     if found.name == "decimal":
-        return _number_out((_sized(column) or (0, found.scale))[1])
+        return writing.decimal_writer((_sized(column) or (0, found.scale))[1])
     if found.name == "datetime":
-        return _moment_out("+00" if column.type_oid == v.TIMESTAMPTZ else "")
+        zoned = column.type_oid == v.TIMESTAMPTZ
+        return writing.instant_text if zoned else writing.datetime_text
     if found.name == "time":
-        return _time_out
+        return writing.time_text
     if found.name == "double":
-        return float_out(6 if column.type_oid == v.FLOAT4 else 15)
+        return float_writer(FLOAT4_DIGITS if column.type_oid == v.FLOAT4 else FLOAT8_DIGITS)
     if found.name == "date":
-        return lambda value: value.isoformat() if isinstance(value, date) else str(value)
-    return str if found.name in _SIZES else lambda value: "\\x" + value.hex()
+        return writing.date_text
+    return writing.integer_text if found.name in _SIZES else writing.bytes_text
 
 
 class Columns:

@@ -39,7 +39,8 @@ from agent.front.store import SAVEPOINT, SqlFront
 from agent.front.table_owners import LISTS, Place
 from agent.messages import mark, phrase
 from agent.resource import FrontRow, Target
-from agent.values import forms as v
+from agent.values import column_types as v
+from agent.values.canonical import SESSION
 from agent.values.lines import line_of
 from agent.values.rows import Key
 
@@ -126,7 +127,7 @@ def postgres_engine(
     `password` is asked at each connection. `pooled`: connections are kept between transactions, for a reader that asks often; its owner disposes of the engine.
     """
     wanted = {
-        **v.SESSION,
+        **SESSION,
         **MEANING,
         "lock_timeout": f"{int(lock_wait * 1000)}ms",
         "synchronous_commit": "on",

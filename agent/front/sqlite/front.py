@@ -37,10 +37,11 @@ from agent.front.store import SAVEPOINT, SqlFront
 from agent.front.table_owners import LISTS, Place
 from agent.messages import phrase, system_reason
 from agent.resource import FrontRow, Target
-from agent.values import forms as v
-from agent.values.floats import float_out
+from agent.values import column_types as v
+from agent.values.floats import FLOAT4_DIGITS, FLOAT8_DIGITS, float_writer
 from agent.values.lines import line_of
 from agent.values.rows import Key
+from agent.values.writing import boolean_text, bytes_text
 
 # What a session must have. In UTF-16 keys have another order, without WAL readers stop the writer, without FULL a power cut loses commits.
 _SETTINGS = {"encoding": "UTF-8", "journal_mode": "wal", "synchronous": 2}
@@ -180,10 +181,10 @@ _IN: dict[int, Callable[[str], object]] = dict.fromkeys(_INTEGERS, int) | {
     v.BYTEA: lambda text: bytes.fromhex(text[2:]),
 }
 _OUT: dict[int, Callable[[Any], str]] = {
-    v.BOOL: lambda value: "t" if value else "f",
-    v.FLOAT4: float_out(6),
-    v.FLOAT8: float_out(15),
-    v.BYTEA: lambda value: "\\x" + value.hex(),
+    v.BOOL: boolean_text,
+    v.FLOAT4: float_writer(FLOAT4_DIGITS),
+    v.FLOAT8: float_writer(FLOAT8_DIGITS),
+    v.BYTEA: bytes_text,
 }
 # Column types we create, and the affinities of existing columns that keep a value as it is.
 _TYPES = dict.fromkeys((*_INTEGERS, v.BOOL), "INTEGER") | {
