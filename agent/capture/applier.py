@@ -5,13 +5,14 @@ filtered row was shared before), then the events in source order, then one write
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from agent import failpoints
 from agent.capture.occupancy import Occupancy, Place, shared
 from agent.capture.refusals import Refusals
 from agent.capture.rows import Outcome, Rows
+from agent.capture.table_state import TableStates
 from agent.capture.window import Count, Window, filled
 from agent.config.settings import KafkaSettings
 from agent.connectors.changes import (
@@ -27,13 +28,9 @@ from agent.connectors.position import position_number, position_text
 from agent.connectors.resume import CommitMark
 from agent.errors import TableWork
 from agent.front.base import (
-    HOLES,
-    KNOWN,
     PAGES,
-    Copy,
     Front,
     Progress,
-    Refused,
     Stored,
     Written,
 )
@@ -80,11 +77,11 @@ class Applier:
     ) -> None:
         self._front = front
         self._resources = {(r.table.schema, r.table.table): r for r in resources}
-        self._states = dict(stored.resources)
+        self.tables = TableStates(front, stored)
         self._bindings: dict[int, tuple[Relation, Binding | None]] = {}
         self._queue: list[Message] = []
         self._queued_bytes = 0
-        self._framing = Framing(front, stored, settings)
+        self._framing = Framing(front, stored, settings, self.tables)
         self._transactions: list[int] = []
         self._position = position_number(stored.position)
         self._time_us = stored.position_time_us
@@ -92,26 +89,14 @@ class Applier:
         # A stream that begins anew goes on where it begins
         self._previous_end = position_number(stored.commit.position or stored.position)
         self.counts = self._framing.counts  # (resource, op) -> events; the caller clears it
-        self.copies: dict[str, Copy] = {
-            name: stored.copies.get(name, Copy())
-            for name, state in stored.resources.items()
-            if state.state == "copying"
-        }
-        self._framing.copying = self.copies
         self.window: Window | None = None
-        self.withheld_changed = False  # since the caller last set it so
-        self._holes: dict[str, set[Key]] = {
-            name: set(stored.holes.get(name, ())) for name in stored.resources
-        }
         self._occupancy = Occupancy(front)
-        self.refusals = Refusals(front, stored, max_refused)
+        self._refusals = Refusals(front, self.tables, max_refused)
         self._inside = False  # a source transaction is not complete yet
         # Rows of the source transaction under way that the front end could not take yet
         self._pending: list[tuple[Resource, dict[Key, Written]]] = []
         # Rows of copying tables that stand under another spelling of a key that changes now
         self._stale: dict[str, dict[Key, FrontRow]] = {}
-        # Holes made (True) and filled in the open transaction
-        self._noted: dict[str, dict[Key, bool]] = defaultdict(dict)
 
     def take(self, message: Message) -> None:
         """One message of the source, in its order."""
@@ -130,21 +115,7 @@ class Applier:
         """Works off everything, stores the last batch and says what the transaction moves. Only between source transactions."""
         self.flush()
         number, batch, moved = self._framing.end()
-        for name, noted in self._noted.items():
-            self._front.note(
-                name,
-                [key for key, made in noted.items() if made],
-                [key for key, made in noted.items() if not made],
-            )
-        self._noted.clear()
-        self.refusals.save()
-        for name, keys in self._framing.changes().items():
-            self.withheld_changed = True
-            self._front.withhold(
-                name,
-                {key: told for key, told in keys.items() if told is not None},
-                [key for key, told in keys.items() if told is None],
-            )
+        self.tables.save()
         done = Progress(
             position_text(self._position),
             self._time_us,
@@ -198,30 +169,30 @@ class Applier:
         work.resource = ""
         self._write(rows)
         self._pending = rows.given()
-        self._occupancy.save(self.copies)
+        self._occupancy.save(self.tables.copying)
 
     def _rows(self, stood: dict[str, dict[Key, FrontRow]]) -> Rows:
-        return Rows(self._front, stood, self._framing.next_batch, self.refusals.rows)
+        return Rows(self._front, stood, self._framing.next_batch, self.tables)
 
     def _write(self, rows: Rows) -> None:
         """Writes what was given. Within a source transaction rows that cannot stand yet stay given."""
         if self._inside:
-            for resource, key, written in self.refusals.write_some(rows):
+            for resource, key, written in self._refusals.write_some(rows):
                 rows.put(resource, key, written)
         else:
-            self._refuse(rows.write(self.refusals.most))
+            self._refuse(rows.write(self._refusals.most))
 
     def _refuse(self, outcomes: Sequence[Outcome]) -> None:
         """Notes the rows that a table refuses, and those that it refuses no longer."""
         for outcome in outcomes:
-            self.refusals.settle(outcome)
+            self._refusals.settle(outcome)
 
     def _binding(self, relation: Relation) -> Binding | None:
         known = self._bindings.get(relation.oid)
         if known is None or known[0] is not relation:
             resource = self._resources.get((relation.schema, relation.table))
             binding = None
-            if resource is not None and self._states[resource.name].state != "suspended":
+            if resource is not None and not self.tables[resource.name].suspended:
                 with TableWork(resource.name):
                     binding = resource.bind(relation)
             known = self._bindings[relation.oid] = (relation, binding)
@@ -248,12 +219,15 @@ class Applier:
                 wanting or counting or (message.new is not None and UNCHANGED in message.new)
             ):
                 keys.append(_old_key(binding, message))
-            spelled = resource.name in self.copies and self._front.spellings(resource.target)
+            spelled = self.tables[resource.name].copying and self._front.spellings(resource.target)
             if spelled and message.op != "I":
                 keys.append(_old_key(binding, message))
             if (
                 message.new is not None
-                and (counting or ((resource.filtered or spelled) and resource.name in self.copies))
+                and (
+                    counting
+                    or ((resource.filtered or spelled) and self.tables[resource.name].copying)
+                )
                 and not resource.table.deferrable
             ):
                 keys.append(resource.key_of(binding.read(_filled(message.new, message))))
@@ -268,7 +242,7 @@ class Applier:
             work.resource = name
             stood = found[name] = self._front.fetch(looked_up[name].target, list(asked))
             others = stood.keys() - asked.keys()
-            if others and name in self.copies:
+            if others and self.tables[name].copying:
                 self._stale[name] = {key: stood[key] for key in others}
         return found
 
@@ -377,7 +351,9 @@ class Applier:
         )
         source = resource.origin.source(self._framing.begun, self._previous_end, change.position)
         self._forget_stale(rows, resource, source)
-        for turn in self._occupancy.turns(rows, resource, old, new, self._holes[resource.name]):
+        for turn in self._occupancy.turns(
+            rows, resource, old, new, self.tables[resource.name].holes
+        ):
             self._fill(resource, turn.key)
             if turn.lost:
                 self._hole(resource, turn.key)
@@ -428,9 +404,9 @@ class Applier:
         self, rows: Rows, resource: Resource, old_key: Key | None, new_key: Key | None
     ) -> FrontRow | None:
         """The front-end row from which values the log did not send may be taken; None if there is none to trust."""
-        if old_key is None or old_key in self._holes[resource.name]:
+        if old_key is None or old_key in self.tables[resource.name].holes:
             return None
-        copy = self.copies.get(resource.name)
+        copy = self.tables[resource.name].copy
         if copy is not None and copy.phase == PAGES and old_key != new_key:
             return None  # what stands at the old key may be another row, or stale
         return rows.standing(resource, old_key)
@@ -458,7 +434,7 @@ class Applier:
     def _emptied(self, rows: Rows, resource: Resource, message: Truncate) -> None:
         source = resource.origin.source(self._framing.begun, self._previous_end, message.position)
         self._break(resource)
-        for key in list(self._holes[resource.name]):
+        for key in list(self.tables[resource.name].holes):
             self._fill(resource, key)
         self._stale.pop(resource.name, None)
         self._write(rows)
@@ -490,26 +466,11 @@ class Applier:
 
     # ---- copies
 
-    def holes(self, resource: str) -> Collection[Key]:
-        """The keys of a table whose rows must be read again."""
-        return self._holes[resource]
-
-    def withheld(self, resource: str) -> Collection[Key]:
-        """The keys of a table whose rows are too large for Kafka."""
-        return self._framing.withheld[resource]
-
-    def refused(self, resource: str) -> Mapping[Key, Refused]:
-        """The rows of a table that the front end refuses."""
-        return self.refusals.rows[resource]
-
     def _hole(self, resource: Resource, key: Key) -> None:
         """A row of this key lacks values: it is read again, and its event comes then. A live table is no longer live."""
         if self._counting(resource) is not None:
             self._break(resource)  # the front end does without the row for a while
-        self._holes[resource.name].add(key)
-        self._noted[resource.name][key] = True
-        if resource.name not in self.copies:
-            self.move(resource.name, KNOWN._replace(phase=HOLES, whole=False))
+        self.tables[resource.name].note_hole(key)
 
     def _break(self, resource: Resource) -> None:
         if self.window is not None and self.window.resource == resource.name:
@@ -529,18 +490,8 @@ class Applier:
                 counting.changed(self._framing.begun.transaction, int(after) - int(before))
 
     def _fill(self, resource: Resource, key: Key | None) -> None:
-        if key is not None and key in self._holes[resource.name]:
-            self._holes[resource.name].discard(key)
-            self._noted[resource.name][key] = False
-
-    def move(self, name: str, copy: Copy | None) -> None:
-        """How far a copy is; None: the table is live."""
-        state = "live" if copy is None else "copying"
-        self.copies.pop(name, None)
-        if copy is not None:
-            self.copies[name] = copy
-        self._states[name] = self._states[name]._replace(state=state)
-        self._front.move(name, state, copy)
+        if key is not None:
+            self.tables[resource.name].fill_hole(key)
 
     @property
     def under_way(self) -> list[int]:
@@ -555,7 +506,7 @@ class Applier:
         `free`: under the missing rows' keys nothing is hidden, so that they can be added without looking. To be called inside a
         source transaction that has no other events, after `flush`: the events become that transaction's.
         """
-        for key in self._holes[resource.name].intersection(seen):
+        for key in self.tables[resource.name].holes.intersection(seen):
             self._fill(resource, key)
         for key in found.holes:
             self._hole(resource, key)
@@ -579,7 +530,7 @@ class Applier:
             )
         for key, silent in found.silent.items():
             rows.put(resource, key, self._silent(resource, silent))
-        most = self.refusals.most
+        most = self._refusals.most
         self._refuse(rows.write(most))
 
         free = free and not resource.target.soft_delete

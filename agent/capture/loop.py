@@ -131,10 +131,8 @@ class Capture:
             for stage in ("captured", "applied")
         }
         self._applier.counts.clear()
-        if self._applier.withheld_changed:
+        if self._applier.tables.keys_changed:
             self._tell_withheld()
-        if self._applier.refusals.changed:
-            self._tell_refused()
         seconds = progress.position_time_us / 1_000_000
         self._control.beat(
             {f"{metrics.LAST_COMMIT}/{stage}": seconds for stage in ("captured", "applied")}, counts
@@ -225,10 +223,9 @@ class Capture:
             self._tables.changed,
         )
         self._verify_rewritten()
-        self._copying = set(self._applier.copies)
+        self._copying = set(self._applier.tables.copying)
         self._tell_states(stored)
         self._tell_withheld()
-        self._tell_refused()
         self._snapshot = None
         self._outdated = False
         self._tend_at = self._ask_at = 0.0
@@ -282,21 +279,22 @@ class Capture:
         )
 
     def _tell_withheld(self) -> None:
-        self._applier.withheld_changed = False
+        """How many rows are withheld from Kafka, and refused by the front end."""
+        tables = self._applier.tables
+        tables.keys_changed = False
         for name in (resource.name for resource in self._settings.resource):
-            self._control.beat({f"{metrics.WITHHELD}/{name}": len(self._applier.withheld(name))})
-
-    def _tell_refused(self) -> None:
-        self._applier.refusals.changed = False
-        for name, rows in self._applier.refusals.rows.items():
-            self._control.beat({f"{metrics.REFUSED}/{name}": len(rows)})
+            self._control.beat({f"{metrics.WITHHELD}/{name}": len(tables[name].withheld)})
+        for name, table in tables.items():
+            self._control.beat({f"{metrics.REFUSED}/{name}": len(table.refused)})
 
     def _tell_copies(self) -> None:
         """States that have changed, rows read, and what is expected of the copy at work."""
-        if self._applier.copies.keys() != self._copying:
-            for name in self._applier.copies.keys() ^ self._copying:
-                self._tell_state(name, "copying" if name in self._applier.copies else "live")
-            self._copying = set(self._applier.copies)
+        tables = self._applier.tables
+        copying = set(tables.copying)
+        if copying != self._copying:
+            for name in copying ^ self._copying:
+                self._tell_state(name, tables[name].word)
+            self._copying = copying
         run = self._reconciler.run
         gauges: dict[str, float] = {metrics.COPYING: int(run is not None and run.repair)}
         if run is not None:

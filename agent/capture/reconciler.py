@@ -175,6 +175,7 @@ class Reconciler:
     ) -> None:
         """`changed` looks at the source's catalogue: whether a table has changed since the reconciler was made."""
         self._settings, self._source, self._front, self._applier = settings, source, front, applier
+        self._tables = applier.tables
         self._resources = {resource.name: resource for resource in resources}
         self._unsettled = unsettled  # tables that are not copied yet
         self._changed = changed
@@ -234,7 +235,7 @@ class Reconciler:
         counting = run.copy.phase == COUNT
         if counting:
             window: Window = self._count(resource)
-            run.tolerance = len(self._applier.refused(resource.name))
+            run.tolerance = len(self._tables[resource.name].refused)
         else:
             window = Window(resource.name, self._settings.window_bytes)
         self._window, self._applier.window = (token, window), window
@@ -284,7 +285,7 @@ class Reconciler:
         if (
             run.copy.phase == PAGES
             and page.more
-            and (run.repair or not self._applier.copies)
+            and (run.repair or not self._tables.copying)
             and self._calm(run)
         ):
             # Read while this one is merged
@@ -327,7 +328,7 @@ class Reconciler:
         resource = run.resource
         rows, stands = self._compared(run, page)
         found = Differences()
-        refused = {} if run.again else self._applier.refused(resource.name)
+        refused = {} if run.again else self._tables[resource.name].refused
         for key, read in rows.items():
             if key in refused and run.copy.phase in (PAGES, EXTRAS, TOPIC):
                 continue  # it has a phase of its own
@@ -355,7 +356,7 @@ class Reconciler:
             else:
                 run.equal += 1
         run.unsure.update(found.holes)
-        run.count(page, found, self._applier.holes(resource.name))
+        run.count(page, found, self._tables[resource.name].holes)
         self.rows[resource.name] += len(page.lines)
         if run.repair:
             self._guard(run)
@@ -411,7 +412,7 @@ class Reconciler:
         assert page.total is not None, "rows were to be counted"
         run.counted = page.total, window.expected(page.snapshot)
         # Rows refused before the window opened, and rows refused by now: either may be missing.
-        run.tolerance += len(self._applier.refused(run.resource.name))
+        run.tolerance += len(self._tables[run.resource.name].refused)
         source, front = run.counted
         log.info("rows_counted resource=%s source=%d front=%d", run.resource.name, source, front)
         if run.repair and run.miscounted and (run.repeated or not self._changed(run.resource.name)):
@@ -434,7 +435,7 @@ class Reconciler:
             front_rows=max(run.copy.front_rows, run.counted[1]),
         )
         run.repeated, run.counted, run.tolerance, run.equal = True, None, 0, 0
-        self._applier.move(run.resource.name, run.copy)
+        self._tables[run.resource.name].move(run.copy)
 
     def _guard(self, run: Run) -> None:
         """Raises TooManyDeletes before a wrong source or filter empties the front end."""
@@ -454,14 +455,14 @@ class Reconciler:
         if (
             self.run is not None
             and self.run.repair
-            and self.run.resource.name in self._applier.copies
+            and self._tables[self.run.resource.name].copying
         ):
             return self.run
         copying = next(
             (
                 name
                 for name in self._resources
-                if name in self._applier.copies and name not in self._unsettled
+                if self._tables[name].copying and name not in self._unsettled
             ),
             None,
         )
@@ -470,7 +471,7 @@ class Reconciler:
                 self._verifies.insert(0, self.run)
             return Run(
                 self._resources[copying],
-                self._applier.copies[copying],
+                self._tables[copying].copy or Copy(),
                 request=self._requests.pop(copying, None),
             )
         if self.run is not None:
@@ -487,8 +488,7 @@ class Reconciler:
             front_rows=self._front.count(run.resource.target),
         )
         if run.repair:
-            self._applier.copies[run.resource.name] = run.copy
-            self._front.start_copy(run.resource.name, run.copy)
+            self._tables[run.resource.name].start_copy(run.copy)
         log.info(
             "reconcile_begins resource=%s repair=%s phase=%s estimate=%d",
             run.resource.name,
@@ -498,7 +498,7 @@ class Reconciler:
         )
 
     def _holes(self, run: Run) -> Collection[Key]:
-        return self._applier.holes(run.resource.name) if run.repair else run.unsure
+        return self._tables[run.resource.name].holes if run.repair else run.unsure
 
     def _advance(self, run: Run, page: Page) -> None:
         """On to the next page, phase or table. After the pages the front end's keys are looked up in the source, unless the pages have shown each."""
@@ -519,13 +519,13 @@ class Reconciler:
             run.keys = self._front.keys_after(target, copy.mark, run.limit)
             copy = copy if run.keys else copy._replace(phase=self._past_extras(copy), mark=None)
         if copy.phase == WITHHELD:
-            run.keys = _past(self._applier.withheld(run.resource.name), copy.mark)[: run.limit]
+            run.keys = _past(self._tables[run.resource.name].withheld, copy.mark)[: run.limit]
             copy = copy if run.keys else copy._replace(phase=REFUSED, mark=None)
         if copy.phase == TOPIC:
             self._topic_keys(run)
             copy = copy if run.topic_keys else copy._replace(phase=REFUSED, mark=None)
         if copy.phase == REFUSED:
-            run.keys = _past(self._applier.refused(run.resource.name), copy.mark)[: run.limit]
+            run.keys = _past(self._tables[run.resource.name].refused, copy.mark)[: run.limit]
             copy = copy if run.keys else copy._replace(phase=HOLES, mark=None)
         counted = copy.phase == COUNT
         if copy.phase == HOLES:
@@ -535,7 +535,7 @@ class Reconciler:
         if counted or (copy.phase == HOLES and not run.keys):
             self._finish(run)
         elif run.repair:
-            self._applier.move(run.resource.name, copy)
+            self._tables[run.resource.name].move(copy)
         if run.request is not None and not self._front.answer(
             run.request.id, "running", run.report()
         ):
@@ -562,20 +562,20 @@ class Reconciler:
 
     def _finish(self, run: Run) -> None:
         copy = run.copy
-        run.withheld = len(self._applier.withheld(run.resource.name))
+        run.withheld = len(self._tables[run.resource.name].withheld)
         log.info(
             "reconcile_ends resource=%s repair=%s rows=%d missing=%d different=%d extra=%d",
             run.resource.name, run.repair, copy.rows, copy.missing, copy.different, copy.extra,
         )  # fmt: skip
         if run.repair:
-            run.refused = len(self._applier.refused(run.resource.name))
-            self._applier.move(run.resource.name, None)
+            run.refused = len(self._tables[run.resource.name].refused)
+            self._tables[run.resource.name].complete()
             if run.request is not None and run.request.kind == "reconcile" and run.differences:
                 self._look_again(run)
         elif run.rewritten is not None:
             self._front.keep_fingerprint(run.resource.name, run.rewritten)
             if run.unequal:
-                self._applier.move(run.resource.name, KNOWN)
+                self._tables[run.resource.name].move(KNOWN)
         if run.request is not None:
             self._front.answer(run.request.id, "done", run.report())
             run.request = None
@@ -605,7 +605,7 @@ class Reconciler:
         return opened
 
     def _take(self, request: Request) -> bool:
-        name, copying = request.resource, request.resource in self._applier.copies
+        name, table = request.resource, self._tables[request.resource]
         resource = self._resources.get(name)
         if request.kind == "suspend":
             if resource is not None:
@@ -617,12 +617,12 @@ class Reconciler:
                     error.code,
                     error.text("en"),
                 )
-                self._front.suspend(error)
+                table.suspend(error)
             self._front.answer(request.id, "done", {})
             return resource is not None
         if request.kind == "resume":
-            if resource is None or copying:
-                self._front.start_copy(name, Copy(allow_deletes=request.allow_deletes))
+            if resource is None or table.copying:
+                table.start_copy(Copy(allow_deletes=request.allow_deletes))
                 self._front.answer(request.id, "done", {})
                 return True
             self._front.answer(request.id, "failed", {"state": "live"})
@@ -630,24 +630,20 @@ class Reconciler:
         if (
             request.kind == "republish"
             and not request.running
-            and not (copying and self._applier.copies[name].republish)
+            and not (table.copy is not None and table.copy.republish)
         ):
-            self._front.begin_generation(
-                name, Copy(allow_deletes=request.allow_deletes, republish=True)
-            )
+            table.begin_generation(Copy(allow_deletes=request.allow_deletes, republish=True))
             self._front.answer(request.id, "running", {})
             return True  # goes on once the table is open
-        if resource is None or (copying and request.kind in ("verify", "retry")):
+        if resource is None or (table.copying and request.kind in ("verify", "retry")):
             self._front.answer(
-                request.id, "failed", {"state": "copying" if copying else "suspended"}
+                request.id, "failed", {"state": "copying" if table.copying else "suspended"}
             )
         elif request.kind == "verify":
             self._front.answer(request.id, "running", {})
             self._verifies.append(Run(resource, KNOWN, repair=False, request=request))
         else:
-            if not copying or (
-                request.kind == "reconcile" and not self._applier.copies[name].whole
-            ):
+            if table.copy is None or (request.kind == "reconcile" and not table.copy.whole):
                 self._begin_anew(name, request)
             self._front.answer(request.id, "running", {})
             if self.run is not None and self.run.repair and self.run.resource.name == name:
@@ -662,12 +658,13 @@ class Reconciler:
             self._drop("every row is compared instead")
             self.run = None
         retry = request.kind == "retry"
-        self._applier.copies[name] = KNOWN._replace(
-            phase=WITHHELD if retry else PAGES,
-            allow_deletes=request.allow_deletes,
-            whole=not retry,
+        self._tables[name].start_copy(
+            KNOWN._replace(
+                phase=WITHHELD if retry else PAGES,
+                allow_deletes=request.allow_deletes,
+                whole=not retry,
+            )
         )
-        self._front.start_copy(name, self._applier.copies[name])
 
     def verify(self, name: str, rewritten: Mapping[str, str]) -> None:
         """A table was rewritten, nobody knows how: it is verified, and copied anew if it differs."""

@@ -3,12 +3,12 @@
 import hashlib
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 
 from agent.capture.rows import Outcome, Rows
+from agent.capture.table_state import TableStates
 from agent.errors import RowRefused
-from agent.front.base import Front, Refused, Stored, Written
+from agent.front.base import Front, Refused, Written
 from agent.resource import FrontRow, Resource
 from agent.values.lines import line_of
 from agent.values.rows import Key
@@ -24,30 +24,29 @@ def digest(row: FrontRow) -> str:
 
 
 class Refusals:
-    """What `sync_agent_refused` holds, with the changes of the open transaction. Commits nothing."""
+    """Decides which rows count as refused, and when they are too many. Commits nothing."""
 
-    def __init__(self, front: Front, stored: Stored, most: int) -> None:
+    def __init__(self, front: Front, tables: TableStates, most: int) -> None:
         """`most`: rows of one table that may be refused before it is suspended."""
         self._front = front
+        self._tables = tables
         self.most = most
-        self.rows: dict[str, dict[Key, Refused]] = {
-            name: dict(stored.refused.get(name, {})) for name in stored.resources
-        }
-        self._noted: dict[str, dict[Key, Refused | None]] = defaultdict(dict)
-        self.changed = False  # since the caller last set it so
 
     def settle(self, outcome: Outcome) -> None:
         """Notes what was refused and what was healed by a write. Raises RowRefused when a table has too many refused rows."""
-        known = self.rows[outcome.resource.name]
-        for key in known.keys() & outcome.rows.keys() - outcome.refused.keys():
-            del known[key]
-            self._noted[outcome.resource.name][key] = None
+        self._heal(outcome)
         for key, code in outcome.refused.items():
             self._note(outcome.resource, key, code, outcome.rows[key].row)
 
+    def _heal(self, outcome: Outcome) -> None:
+        """Forgets refused rows that the table has taken now."""
+        table = self._tables[outcome.resource.name]
+        for key in table.refused.keys() & outcome.rows.keys() - outcome.refused.keys():
+            table.heal(key)
+
     def _note(self, resource: Resource, key: Key, code: str, row: FrontRow | None) -> None:
-        known = self.rows[resource.name]
-        before = known.get(key)
+        table = self._tables[resource.name]
+        before = table.refused.get(key)
         since = time.time_ns() // 1000 if before is None else before.since_us
         shown = resource.key_json(key)
         refused = Refused(code, since, "" if row is None else digest(row), shown.decode())
@@ -55,20 +54,9 @@ class Refusals:
             hashed = hashlib.sha256(shown).hexdigest()[:16]
             log.warning("row_refused resource=%s hash=%s reason=%s", resource.name, hashed, code)
         if refused != before:
-            known[key] = self._noted[resource.name][key] = refused
-        if len(known) > self.most:
+            table.refuse(key, refused)
+        if len(table.refused) > self.most:
             raise RowRefused(resource=resource.name, table=resource.target.name, reason=code)
-
-    def save(self) -> None:
-        """Gives the front end what has changed; rides in its open transaction."""
-        for name, keys in self._noted.items():
-            self.changed = True
-            self._front.refuse(
-                name,
-                {key: refused for key, refused in keys.items() if refused is not None},
-                [key for key, refused in keys.items() if refused is None],
-            )
-        self._noted.clear()
 
     # ---- within a source transaction
 
@@ -85,9 +73,7 @@ class Refusals:
         }
         for outcome in rows.write(_MOST_WAITING):
             resource, given = outcome.resource, outcome.rows
-            for key in self.rows[resource.name].keys() & given.keys() - outcome.refused.keys():
-                del self.rows[resource.name][key]
-                self._noted[resource.name][key] = None
+            self._heal(outcome)
             for key in outcome.refused:
                 yield resource, key, given[key]
             if resource.name in shared:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from agent.capture.table_state import TableStates
 from agent.errors import RowRefused, TableWork
-from agent.front.base import Front, Refused, Written
+from agent.front.base import Front, Written
 from agent.resource import FrontRow, Resource
 from agent.values.rows import Key
 
@@ -25,12 +26,12 @@ class Rows:
         front: Front,
         stood: dict[str, dict[Key, FrontRow]],
         batch: int,
-        refused: Mapping[str, Mapping[Key, Refused]],
+        tables: TableStates,
     ) -> None:
         self._front = front
         self._stood = stood
         self._batch = batch
-        self._refused = refused
+        self._tables = tables
         self._given: dict[str, tuple[Resource, dict[Key, Written]]] = {}
 
     def standing(self, resource: Resource, key: Key) -> FrontRow | None:
@@ -41,15 +42,15 @@ class Rows:
         given = self._given.get(resource.name)
         if given is not None and key in given[1]:
             return given[1][key].row
-        if key in self._refused[resource.name]:
+        if key in self._tables[resource.name].refused:
             return None
         return self._stood.get(resource.name, {}).get(key)
 
     def told(self, resource: Resource, key: Key) -> bool:
         """Whether subscribers were told a row under the key that is not deleted since, as far as it was looked up."""
         given = self._given.get(resource.name)
-        if (given is None or key not in given[1]) and key in self._refused[resource.name]:
-            return bool(self._refused[resource.name][key].told)
+        if (given is None or key not in given[1]) and key in self._tables[resource.name].refused:
+            return bool(self._tables[resource.name].refused[key].told)
         return self.standing(resource, key) is not None
 
     def put(self, resource: Resource, key: Key, written: Written) -> None:
@@ -66,7 +67,7 @@ class Rows:
     def untaken(self, resource: Resource) -> set[Key]:
         """Keys of which the front end's row is not what the changes have left."""
         given = self._given.get(resource.name)
-        return set(self._refused[resource.name]) | set(() if given is None else given[1])
+        return set(self._tables[resource.name].refused) | set(() if given is None else given[1])
 
     def look_up(self, resource: Resource, keys: Sequence[Key]) -> None:
         """Finds out what stands under these keys."""

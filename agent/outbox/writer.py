@@ -6,8 +6,9 @@ An event that is too large is withheld, before it gets its seq: its key is noted
 import hashlib
 import logging
 import time
-from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Mapping
+from typing import Protocol
 
 from agent import failpoints
 from agent.config.settings import KafkaSettings
@@ -24,10 +25,34 @@ log = logging.getLogger(__name__)
 _HEADERS = 512  # bytes of an event's headers at the most, beside the other key of a key change
 
 
+class Withheld(Protocol):
+    """What the owner of a table's state knows of rows that its topic goes without."""
+
+    @property
+    def copying(self) -> bool:
+        """Whether the topic may hold rows that nobody knows of yet."""
+
+    @property
+    def withheld(self) -> Mapping[Key, bool]:
+        """Keys whose rows are too large; whether the topic may hold an older row."""
+
+    def withhold(self, key: Key, *, published: bool) -> None:
+        """Notes a row that is too large; `published`: the topic may hold an older one."""
+
+    def release(self, key: Key) -> None:
+        """Notes that the topic has what it should have of this key."""
+
+
 class Framing:
     """The outbox's side of an Applier: source transactions begin and commit, and hold events. Commits nothing."""
 
-    def __init__(self, front: FrontTransaction, stored: Stored, settings: KafkaSettings) -> None:
+    def __init__(
+        self,
+        front: FrontTransaction,
+        stored: Stored,
+        settings: KafkaSettings,
+        tables: Mapping[str, Withheld],
+    ) -> None:
         self._front = front
         self._limit = settings.max_event_bytes - _HEADERS
         self._transactions = (
@@ -38,17 +63,11 @@ class Framing:
         self._generations = {name: state.generation for name, state in stored.resources.items()}
         self._seqs = {name: state.seq for name, state in stored.resources.items()}
         self._moved: dict[str, tuple[int, int]] = {}
-        self.withheld: dict[str, dict[Key, bool]] = {
-            name: dict(stored.withheld.get(name, {})) for name in stored.resources
-        }
-        self._noted: dict[str, dict[Key, bool | None]] = defaultdict(dict)
+        self._tables = tables
         self._writer = BatchWriter(stored.number, stored.batch)
         self._batch_time = (
             0  # commit time of the first transaction in the batch being framed; 0: none yet
         )
-        self.copying: Collection[
-            str
-        ] = ()  # tables of which the topic may hold rows that nobody knows of yet
         self.begun = Begin(0, 0, 0)  # the source transaction the events belong to
         # (resource, op) -> events; the caller clears it
         self.counts: Counter[tuple[str, str]] = Counter()
@@ -100,11 +119,12 @@ class Framing:
     ) -> int:
         """Frames one event (`old_key`, `new_key`: the other Kafka key of a key change) and returns its seq; one that is withheld has the seq before it."""
         name, kafka_key = resource.name, resource.kafka_key(key)
-        held = self.withheld[name]
+        table = self._tables[name]
+        held = table.withheld
         if held and key in held:
             told = held[key]
             if op == b"d" and not told:  # the topic never had the row
-                self._release(name, key)
+                table.release(key)
                 return self._seqs[name]
             # What stood is not what the topic has
             before = resource.key_json(key) if op == b"d" else b"null"
@@ -122,11 +142,11 @@ class Framing:
                     resource,
                     key,
                     len(kafka_key) + len(value),
-                    told=op != b"c" or name in self.copying,
+                    told=op != b"c" or table.copying,
                 )
                 return self._seqs[name]
         if held and key in held:
-            self._release(name, key)
+            table.release(key)
         if self._transactions is not None and (
             opening := self._transactions.take(resource.collection)
         ):
@@ -162,7 +182,8 @@ class Framing:
             self._seqs[resource.name],
             self.begun.time_us,
         )
-        seq, held, limit = first, self.withheld[resource.name], self._limit
+        table, limit = self._tables[name], self._limit
+        seq, held = first, table.withheld
         read = {}
         for key, row in rows.items():
             kafka_key, value = (
@@ -174,7 +195,7 @@ class Framing:
                 read[key] = Written(row, "I", seq, time_us)
                 continue
             if held and key in held:
-                self._release(name, key)
+                table.release(key)
             seq += 1
             self._writer.event(resource.topic, generation, seq, kafka_key, value)
             read[key] = Written(row, "I", seq, time_us)
@@ -193,14 +214,10 @@ class Framing:
         moved, self._moved = self._moved, {}
         return self._writer.number, self._writer.batch, moved
 
-    def changes(self) -> dict[str, dict[Key, bool | None]]:
-        """Keys withheld (whether the topic may hold an older row) and released (None) since the last call, by resource."""
-        noted, self._noted = self._noted, defaultdict(dict)
-        return noted
-
     def _withhold(self, resource: Resource, key: Key, size: int, *, told: bool) -> None:
         """The topic goes without this row: it is too large for a message. Nothing else waits for it."""
-        name, held = resource.name, self.withheld[resource.name]
+        name, table = resource.name, self._tables[resource.name]
+        held = table.withheld
         if key not in held:
             digest = hashlib.sha256(resource.key_json(key)).hexdigest()[:16]
             position, limit = position_text(self.begun.commit_position), self._limit + _HEADERS
@@ -213,11 +230,7 @@ class Framing:
                 limit,
             )
         if told or key not in held:
-            held[key] = self._noted[name][key] = told
-
-    def _release(self, name: str, key: Key) -> None:
-        del self.withheld[name][key]
-        self._noted[name][key] = None
+            table.withhold(key, published=told)
 
     def _store(self) -> None:
         batch = self._writer.take()
