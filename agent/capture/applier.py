@@ -6,9 +6,9 @@ filtered row was shared before), then the events in source order, then one write
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 
 from agent import failpoints
+from agent.capture.differences import Differences
 from agent.capture.occupancy import Occupancy, Place, shared
 from agent.capture.refusals import Refusals
 from agent.capture.rows import Outcome, Rows
@@ -40,23 +40,6 @@ from agent.values.rows import UNCHANGED, Key, Row
 
 FLUSH_MESSAGES = 4_000
 FLUSH_BYTES = 1 << 20
-
-
-@dataclass
-class Differences:
-    """What the source has and the front end has not, by key, and the other way round."""
-
-    missing: dict[Key, FrontRow] = field(default_factory=dict)
-    different: dict[Key, FrontRow] = field(default_factory=dict)
-    extra: list[Key] = field(default_factory=list)
-    # Rows to be told again, however the front end has them
-    told: dict[Key, FrontRow] = field(default_factory=dict)
-    # Rows the front end has refused, of which subscribers know all: to be tried again without an event
-    silent: dict[Key, FrontRow | None] = field(default_factory=dict)
-    # Of the rows known to be refused, those that differ: by kind, as above
-    refused: dict[str, list[Key]] = field(default_factory=dict)
-    gone: list[Key] = field(default_factory=list)  # neither has a row, and the topic has one
-    holes: list[Key] = field(default_factory=list)  # unknown: their rows must be read again
 
 
 class Applier:
@@ -514,7 +497,7 @@ class Applier:
         rows = self._rows({})
         self._know(rows, resource, [*found.extra, *found.different])
         source = resource.origin.read(self._framing.begun, self._previous_end)
-        for key in (*found.extra, *found.gone):
+        for key in (*found.extra, *found.only_in_topic):
             self._delete(
                 rows, resource, key, before=self._before(rows, resource, key), source=source
             )
@@ -536,7 +519,7 @@ class Applier:
         free = free and not resource.target.soft_delete
         for added, write in (
             (found.missing, self._front.insert if free else self._front.write),
-            (found.told, self._front.write),
+            (found.republished, self._front.write),
         ):
             if added:
                 read = self._framing.reads(resource, added, source)

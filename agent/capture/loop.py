@@ -171,7 +171,7 @@ class Capture:
             if not self._outdated:
                 self._outdated = self._reconciler.asked(requests)
         if not self._outdated:
-            self._reconciler.tend()
+            self._reconciler.proceed()
         if self._reconciler.run is None or self._reconciler.rows:
             self._passed("pages")
         self._step = "stream"

@@ -383,13 +383,12 @@ BUGS: tuple[Bug, ...] = (
         "a page leaves its last row to the next one, which begins after it",
         (
             Edit(
-                "capture/reconciler.py",
+                "capture/phases.py",
                 """\
-        rows: dict[Key, Row | None] = {resource.key_of(row): row for row in map(row_of, ours)}
+        lines = page.lines
 """,
                 """\
-        ours = ours[:-1] if page.more else ours
-        rows: dict[Key, Row | None] = {resource.key_of(row): row for row in map(row_of, ours)}
+        lines = page.lines[:-1] if page.more else page.lines
 """,
             ),
         ),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agent.capture.reconciler import Reconciler
+from agent.capture.requests import Requests
 from agent.connectors.changes import Truncate
 from agent.errors import AgentError
 from agent.front.base import Request, Written
@@ -85,9 +86,11 @@ def test_a_truncate_is_work_of_its_table(monkeypatch: pytest.MonkeyPatch) -> Non
     assert bench.told("full") == [("c", 7), ("d", 7)]
 
 
-@pytest.mark.parametrize("step", ["_merge", "_begin", "_take"])
+@pytest.mark.parametrize(
+    ("owner", "step"), [(Reconciler, "_merge"), (Reconciler, "_begin"), (Requests, "_take")]
+)
 def test_a_copy_and_a_verify_are_work_of_their_table(
-    monkeypatch: pytest.MonkeyPatch, step: str
+    monkeypatch: pytest.MonkeyPatch, owner: type, step: str
 ) -> None:
     """Asking, reading and comparing."""
     bench = Bench().run(LOG)
@@ -95,7 +98,7 @@ def test_a_copy_and_a_verify_are_work_of_their_table(
     def failing(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Reconciler, step, failing)
+    monkeypatch.setattr(owner, step, failing)
     bench.durable.requests["1"] = (
         Request("1", "verify", "plain", allow_deletes=False),
         "asked",
