@@ -7,7 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +18,12 @@ from sqlalchemy import create_engine, insert
 from sqlalchemy.engine import make_url
 
 from agent import __version__
-from agent.cli import app, comparison, status, verdict
+from agent.cli import app, comparison, status, status_text, verdict
 from agent.cli.commands import execute
 from agent.cli.requests import Answer
 from agent.config import Settings, load
+from agent.connectors.postgres import catalogue
+from agent.connectors.postgres.setup import status as slot_status
 from agent.errors import AnotherAgent, LoginRefused, NotInitialised, SlotAdvanced
 from agent.front.schema import AgentTables
 from agent.messages import phrase
@@ -98,7 +101,7 @@ def test_children_of_the_supervisor_are_hidden_and_refuse_to_start_alone(
 
 
 class Finding(NamedTuple):
-    """As `agent.preflight.findings` has it."""
+    """As `agent.findings` has it."""
 
     code: str
     level: str
@@ -223,7 +226,7 @@ def test_unforeseen_error_shows_type_and_place_only(
     code, out, err = run(capsys, config, "status")
     assert (code, out) == (78, "")
     assert re.match(
-        r"INTERNAL: The agent met something it does not know: ValueError in broken \(test_cli.py:\d+\) < status \(cli.py:\d+\)",
+        r"INTERNAL: The agent met something it does not know: ValueError in broken \(test_cli.py:\d+\) < status \(commands.py:\d+\)",
         err,
     )
     assert "geheim" not in err
@@ -549,7 +552,12 @@ def test_status_says_why_the_service_has_ended(
 def test_status_of_the_slot(
     front: Settings, monkeypatch: pytest.MonkeyPatch, slot: tuple[int, ...], expected: str
 ) -> None:
-    monkeypatch.setattr(status, "_slot", lambda _settings, _horizon: (slot, []))
+    @contextmanager
+    def connected(_settings: object) -> Iterator[None]:
+        yield None
+
+    monkeypatch.setattr(slot_status, "connect", connected)
+    monkeypatch.setattr(catalogue, "slot_lag", lambda _connection, _name: slot)
     assert expected in shown(status.collect(front))
 
 
@@ -563,7 +571,7 @@ def test_status_before_init(config: Path, capsys: pytest.CaptureFixture[str]) ->
 
 WELL = {
     "service": {"running": True, "ready": True, "checks": {"source": {"ok": True}}},
-    "source": {"reachable": True, "exists": True, "slot": "s"},
+    "source": {"reachable": True, "trouble": None},
     "lag_seconds": 1.5,
     "tables": [{"name": "person", "state": "live", "code": None, "withheld": 0}],
 }
@@ -585,7 +593,7 @@ def table(**values: object) -> dict[str, object]:
         ({"lag_seconds": 601.0}, "critical", ["BEHIND"]),
         ({"source": {"reachable": False}}, "warning", ["SOURCE_SILENT"]),
         (
-            {"source": {"reachable": True, "exists": False, "slot": "s"}},
+            {"source": {"reachable": True, "trouble": ("SLOT_MISSING", "there is none")}},
             "critical",
             ["SLOT_MISSING"],
         ),
@@ -713,5 +721,5 @@ def printed(content: object) -> str:
 def shown(answer: dict[str, object]) -> str:
     console = Console(width=200)
     with console.capture() as captured:
-        console.print(status.render(answer))
+        console.print(status_text.render(answer))
     return captured.get()

@@ -11,9 +11,10 @@ from agent.cli.commands import commands
 from agent.cli.verdict import EXIT_CODES
 from agent.config import load
 from agent.config.settings import Settings
+from agent.connectors.postgres.setup import statements
+from agent.connectors.postgres.setup.subscription import subscription_of
 from agent.errors import AgentError
 from agent.front.schema import AgentTables
-from agent.preflight import statements
 from agent.publish.topics import STATE_SETTINGS
 from agent.service.metrics import Metrics
 
@@ -96,13 +97,14 @@ def test_every_metric_is_explained_and_no_other(page: Path) -> None:
 def test_statements_are_those_of_init(page: Path, tmp_path: Path) -> None:
     settings, _ = first_table(READMES[0], tmp_path)
     text = page.read_text(encoding="utf-8")
+    subscription = subscription_of(settings)
     for statement in (
-        statements.role(settings),
-        *statements.grants(settings),
-        statements.create_publication(settings, generated=False),
+        statements.role(settings.source.user),
+        *statements.grants(subscription),
+        statements.create_publication(subscription, generated=False),
     ):
         assert f"\n{statement};\n" in text
-    assert statements.bypass_row_security(settings) in text
+    assert statements.bypass_row_security(subscription) in text
     for key, value in STATE_SETTINGS.items():
         assert f"--config {key}={value}" in text
 

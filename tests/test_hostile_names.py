@@ -13,13 +13,14 @@ from agent.config import Settings
 from agent.connectors.base import Ask
 from agent.connectors.postgres import catalogue, pages
 from agent.connectors.postgres.copy_out import copy_out
+from agent.connectors.postgres.setup import statements
+from agent.connectors.postgres.setup.subscription import subscription_of
 from agent.errors import FrontTableWrong
 from agent.front.base import Written
 from agent.front.mariadb.front import MariaDbFront
 from agent.front.postgres.front import PostgresFront
 from agent.front.sqlite.front import SqliteFront
 from agent.front.store import SqlFront
-from agent.preflight import statements
 from agent.resource import FrontColumn, Target
 from agent.values.column_types import INT8
 from tests.front.conftest import IDENTITY, sqlalchemy_url
@@ -45,6 +46,7 @@ def test_in_the_business_database(database: str) -> None:
         for number, (name, columns) in enumerate(tables(forbidden=".")):
             schema, role = f"{name[:20]}{number}", f"r{number}{name[:18]}"
             data = settings(database, role, schema, name, columns, number)
+            subscription = subscription_of(data)
             owner.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
             listed = sql.SQL(", ").join(
                 sql.SQL("{} bigint DEFAULT 5").format(sql.Identifier(column)) for column in columns
@@ -58,10 +60,10 @@ def test_in_the_business_database(database: str) -> None:
                 )
             )
             for statement in (
-                statements.role(data),
-                *statements.grants(data),
-                statements.create_publication(data, generated=False),
-                statements.set_tables(data),
+                statements.role(role),
+                *statements.grants(subscription),
+                statements.create_publication(subscription, generated=False),
+                statements.set_tables(subscription),
             ):
                 owner.execute(statement.encode())
             published = catalogue.publication(owner, data.publication)

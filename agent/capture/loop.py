@@ -17,8 +17,8 @@ from agent.capture.tables import Tables
 from agent.config import Settings
 from agent.connectors.base import Source
 from agent.connectors.changes import HighPosition, Snapshot
+from agent.connectors.opening import open_source
 from agent.connectors.position import position_number
-from agent.connectors.postgres.source import PostgresSource
 from agent.errors import Retry, SlotBusy, Suspend
 from agent.front import init_settings
 from agent.front.base import Front, Stored
@@ -42,7 +42,7 @@ def capture(settings: Settings, control: Control) -> None:
     front = open_front(settings)
     front.alive = control.beat
     with answers_until_stopped(control.stop_fd):
-        Capture(settings, PostgresSource(settings), front, control).run()
+        Capture(settings, open_source(settings), front, control).run()
 
 
 class Capture:

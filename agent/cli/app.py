@@ -26,8 +26,8 @@ from agent.service.logs import log_to_stderr
 
 if TYPE_CHECKING:
     from agent.cli import requests
-    from agent.preflight.findings import Finding
-    from agent.preflight.rebinding import After
+    from agent.connectors.setup import After
+    from agent.findings import Finding
 
 _log = logging.getLogger(__name__)
 _SILENCE = 60.0  # seconds without a sign of life after which a child counts as hanging
@@ -340,7 +340,7 @@ def _summary(levels: Sequence[str], show_all: bool) -> str:
 def status(load_settings: Callable[[], Settings], as_json: bool, summary: bool) -> int:
     """Prints where the agent stands; returns the exit code of its level, as Nagios has them (`agent.cli.verdict`)."""
     from agent.cli import status as reports
-    from agent.cli import verdict
+    from agent.cli import status_text, verdict
 
     settings = None
     try:
@@ -350,10 +350,10 @@ def status(load_settings: Callable[[], Settings], as_json: bool, summary: bool) 
         return _unknown(problem, settings, as_json, summary)
     found = verdict.problems(collected)
     if as_json:
-        _print_json(collected | verdict.plain(found))
+        _print_json(reports.plain(collected) | verdict.plain(found))
     else:
         if not summary:
-            _console().print(reports.render(collected))
+            _console().print(status_text.render(collected))
         click.echo(verdict.line(found, len(collected["tables"])))
     return verdict.EXIT_CODES[verdict.level(found)]
 
@@ -361,7 +361,7 @@ def status(load_settings: Callable[[], Settings], as_json: bool, summary: bool) 
 def _unknown(problem: Exception, settings: Settings | None, as_json: bool, summary: bool) -> int:
     """Tells that the agent's state cannot be read, and why; and how the service is, or how it ended."""
     from agent.cli import status as reports
-    from agent.cli import verdict
+    from agent.cli import status_text, verdict
 
     error = problem if isinstance(problem, AgentError) else unexpected(problem)
     known = {} if settings is None else reports.without_front(settings)
@@ -371,7 +371,7 @@ def _unknown(problem: Exception, settings: Settings | None, as_json: bool, summa
     elif summary:
         click.echo(verdict.line(found, 0))
     else:
-        for lines in reports.trouble(known) if known else ():
+        for lines in status_text.trouble(known) if known else ():
             _console().print(lines)
     click.echo(error.told(), err=True)
     return verdict.EXIT_CODES["unknown"]

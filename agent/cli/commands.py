@@ -18,7 +18,7 @@ from agent.files import act_as_owner
 from agent.messages import mark, teach_libraries, translate
 
 if TYPE_CHECKING:
-    from agent.preflight.rebinding import After
+    from agent.connectors.setup import After
 
 _EXIT_UNKNOWN = 3  # of `status`, as Nagios plugins have it
 DEFAULT_CONFIG = "/etc/unit-sync-agent/agent.toml"

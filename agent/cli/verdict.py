@@ -123,9 +123,9 @@ def _source(status: Mapping[str, Any]) -> Iterator[Problem]:
     elif not source["reachable"]:
         text = mark("the business database does not answer `status`")
         yield Problem("SOURCE_SILENT", "warning", translate(text))
-    elif not source["exists"]:
-        text = mark("replication slot {slot} does not exist")
-        yield Problem("SLOT_MISSING", "critical", translate(text, slot=source["slot"]))
+    elif source["trouble"]:
+        code, text = source["trouble"]
+        yield Problem(code, "critical", text)
 
 
 def _lag(status: Mapping[str, Any]) -> Iterator[Problem]:

@@ -1,25 +1,31 @@
-"""`check`: everything that can be known to stand in the service's way, before init and after, each with what fixes it."""
+"""Finds for `check` everything that stands in the service's way, each with what fixes it."""
 
 from agent.config import Settings
-from agent.preflight.findings import Finding, errors
+from agent.connectors.opening import setup_of
+from agent.findings import Finding
 from agent.preflight.front_checks import FrontCheck
 from agent.preflight.kafka_checks import check_kafka
+from agent.preflight.resources import compiled
 from agent.preflight.service_checks import check_service
-from agent.preflight.source_checks import check_source
 
 
 def check(settings: Settings) -> list[Finding]:
-    """All findings: business database, front end, Kafka, this host. A peer that is away hides nothing of the others; nothing is changed."""
+    """Returns all findings: of the source, the front end, Kafka and this host.
+
+    A peer that is away hides nothing of the others; nothing is changed.
+    """
     front = FrontCheck(settings)
     try:
         front.open()
-        if front.misfit:  # all else would be judged, and made, by the settings that are wrong
+        if front.misfit:
+            # All else would be judged, and made, by the settings that are wrong
             return [*front.findings, *check_service(settings)]
-        source = check_source(settings, front.state if front.stored else None)
-        if source.judged is not None and not errors(source.judged.tables):
-            front.tables(source.judged.resources(settings))
+        source = setup_of(settings).check(front.resume if front.stored else None)
+        if source.tables is not None:
+            front.tables(compiled(settings, source.tables))
     finally:
         front.close()
+
     uuid = str(front.stored["agent_uuid"]) if front.stored else ""
     return [
         *source.findings,

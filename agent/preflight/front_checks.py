@@ -11,16 +11,18 @@ from sqlalchemy import inspect
 from sqlalchemy.engine import make_url
 
 from agent.config import Settings
+from agent.connectors.resume import Resume
 from agent.errors import AgentError, FrontReplaced, FrontUnreachable, NotInitialised
 from agent.files import is_there, refused
+from agent.findings import Finding, error, failed, ok, warning
 from agent.front import init_settings
 from agent.front.opening import front_of, open_front
 from agent.front.sqlite.file import LOG_LARGE, beside, size
 from agent.front.store import SqlFront
 from agent.messages import mark, translate
 from agent.outbox.reader import Reader
-from agent.preflight.findings import Finding, error, failed, ok, warning
 from agent.preflight.left_behind import left_behind
+from agent.preflight.stored_source import resume_of
 from agent.reach import refusal, why
 from agent.resource import Resource, Target
 
@@ -96,10 +98,10 @@ class FrontCheck:
         except AgentError as cause:
             self.findings.append(failed(cause))
 
-    def state(self) -> Mapping[str, object]:
-        """The state row as it is by now; only where `stored` is one."""
+    def resume(self) -> Resume:
+        """Returns what the front end has of the source by now; only where `stored` is a row."""
         assert self._front is not None, "the front end was not opened"
-        return {**(self._front.stored_state() or {}), "settings": self.noted}
+        return resume_of(self._front.stored_state() or {}, self.noted)
 
     def tables(self, resources: list[Resource]) -> None:
         """Each shared table: there and wide enough, or init will make it."""

@@ -4,9 +4,9 @@ import time
 
 from agent.config import Settings
 from agent.errors import AgentError
+from agent.findings import Finding, Level, error, failed, ok, warning
 from agent.messages import mark, translate
 from agent.preflight import kafka_commands, topic_owners
-from agent.preflight.findings import Finding, Level, error, failed, ok, warning
 from agent.publish import diagnosis
 from agent.publish.base import TopicDescription
 from agent.publish.diagnosis import diagnose

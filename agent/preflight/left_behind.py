@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from agent.config import Settings
+from agent.findings import Finding, warning
 from agent.front import unshared
 from agent.front.store import SqlFront
 from agent.messages import mark
 from agent.outbox.reader import Reader
 from agent.preflight import kafka_commands
-from agent.preflight.findings import Finding, warning
 
 
 def left_behind(settings: Settings, front: SqlFront) -> Iterator[Finding]:

@@ -4,8 +4,8 @@ import ipaddress
 import socket
 
 from agent.config import Settings
+from agent.findings import Finding, error, ok, warning
 from agent.messages import mark, system_reason, translate
-from agent.preflight.findings import Finding, error, ok, warning
 from agent.reach import place
 from agent.service.health import asked
 

@@ -1,5 +1,6 @@
 """A unit whose business database, front end and topics are real, and small helpers of the tests of init and check."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,10 @@ from psycopg.conninfo import conninfo_to_dict
 
 from agent.config import Settings
 from agent.config.settings import ResourceSettings
+from agent.connectors.postgres.setup.checks import check_source
+from agent.connectors.postgres.setup.subscription import Subscription, subscription_of
+from agent.connectors.resume import Resume
+from agent.findings import Finding
 from agent.preflight.initialise import initialise
 from tests.services.kafka import KafkaAddress
 
@@ -68,6 +73,15 @@ class Unit:
             }
         )
         return self
+
+    @property
+    def subscription(self) -> Subscription:
+        """What PostgreSQL's setup takes of the settings."""
+        return subscription_of(self.settings)
+
+    def check_source(self, stored: Callable[[], Resume] | None = None) -> list[Finding]:
+        """What `check` finds at the business database alone."""
+        return check_source(self.subscription, stored, self.settings.front_url).findings
 
     def initialise(self, admin_url: str | None = None, apply: bool = True) -> list[str]:
         """Runs `init --apply`; returns what it told."""

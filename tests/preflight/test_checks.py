@@ -5,7 +5,7 @@ import shlex
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from types import SimpleNamespace
@@ -21,19 +21,14 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not re-expo
 )
 from sqlalchemy import inspect, update
 
+from agent.connectors.postgres.setup import checks, facts, login, statements
+from agent.connectors.postgres.setup import server as server_checks
+from agent.connectors.resume import Resume
 from agent.errors import FrontTableWrong, InitRefused, SlotLost
+from agent.findings import Finding
 from agent.front.opening import open_front
-from agent.preflight import (
-    front_checks,
-    kafka_checks,
-    server_checks,
-    service_checks,
-    source_checks,
-    source_facts,
-    statements,
-)
+from agent.preflight import front_checks, kafka_checks, service_checks
 from agent.preflight.checks import check
-from agent.preflight.findings import Finding
 from agent.publish.base import TopicDescription
 from agent.publish.topics import describe
 from agent.service.health import HealthServer
@@ -127,13 +122,13 @@ def test_a_host_name_that_does_not_exist(source: Unit, monkeypatch: pytest.Monke
         raise socket.gaierror
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    assert "SOURCE_HOST" in wrong(source_checks.check_source(source.settings, None).findings)
+    assert "SOURCE_HOST" in wrong(source.check_source())
 
 
 def test_login_tls_and_network_are_told_apart(source: Unit) -> None:
     def code(**changes: object) -> set[str]:
         source.change(source=changes)
-        return wrong(source_checks.check_source(source.settings, None).findings)
+        return wrong(source.check_source())
 
     user = source.settings.source.user
     assert code(user="nobody_at_all") == {"SOURCE_LOGIN"}
@@ -144,7 +139,7 @@ def test_login_tls_and_network_are_told_apart(source: Unit) -> None:
 
 def test_a_password_file_that_is_missing(source: Unit) -> None:
     source.change(source={"password": {"file": "/nonexistent/password"}})
-    assert wrong(source_checks.check_source(source.settings, None).findings) == {"SECRET_MISSING"}
+    assert wrong(source.check_source()) == {"SECRET_MISSING"}
 
 
 @pytest.mark.parametrize(
@@ -167,7 +162,7 @@ def test_a_password_file_that_is_missing(source: Unit) -> None:
     ],
 )
 def test_what_a_refused_connection_means(source: Unit, text: str, code: str) -> None:
-    finding = source_checks._refused(source.settings, text)
+    finding = login.refused(source.settings.source, text)
     assert finding.code == code
     assert finding.fix
 
@@ -240,7 +235,7 @@ def test_what_bounds_a_slot_is_told_with_the_sql_that_changes_it(source: Unit) -
     ):
 
         def bounds() -> list[Finding]:
-            server = source_facts.server(connection)
+            server = facts.server(connection)
             return [server_checks.check_limit(server), *server_checks.check_idle(server)]
 
         finding = bounds()[0]
@@ -259,7 +254,7 @@ def test_what_bounds_a_slot_is_told_with_the_sql_that_changes_it(source: Unit) -
 
         def given_up() -> str:
             connection.execute("checkpoint")
-            return str(source_facts.slot(connection, slot).conflict)
+            return str(facts.slot(connection, slot).conflict)
 
         reason = eventually(given_up, what="the slot is given up")
         advice = SlotLost(slot=slot, reason=reason, position="0/10").advice("en")
@@ -337,14 +332,14 @@ def test_clocks_that_differ(
     source: Unit, monkeypatch: pytest.MonkeyPatch, seconds: float, level: str
 ) -> None:
     real = time.time
-    monkeypatch.setattr(source_checks, "time", SimpleNamespace(time=lambda: real() + seconds))
-    find(source_checks.check_source(source.settings, None).findings, "CLOCK", level)
+    monkeypatch.setattr(checks, "time", SimpleNamespace(time=lambda: real() + seconds))
+    find(source.check_source(), "CLOCK", level)
 
 
 def test_a_transaction_that_would_hold_up_init(
     any_source: Unit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source_checks, "_LONG", 0.0)
+    monkeypatch.setattr(checks, "_LONG", 0.0)
     with psycopg.connect(any_source.conninfo, application_name="long report") as other:
         other.execute("select pg_current_xact_id()")
         findings = [
@@ -391,13 +386,13 @@ def test_a_service_that_moves_on_while_it_is_checked_is_no_error(unit: Unit) -> 
         stated(unit, "state", position=end)
         unit.execute(f"select pg_replication_slot_advance('{unit.settings.slot}', '{end}')")
 
-    def state() -> Mapping[str, object]:
+    def state() -> Resume:
         moves_on()
-        return front.state()
+        return front.resume()
 
     moves_on()
-    assert wrong(source_checks.check_source(unit.settings, front.state).findings) == set()
-    assert wrong(source_checks.check_source(unit.settings, state).findings) == set()
+    assert wrong(unit.check_source(front.resume)) == set()
+    assert wrong(unit.check_source(state)) == set()
     front.close()
 
 
@@ -412,7 +407,7 @@ def test_a_slot_that_is_read_or_far_behind(unit: Unit, monkeypatch: pytest.Monke
             lambda: "being read" in find(check(unit.settings), "SLOT", "ok").message,
             what="the slot is read",
         )
-    monkeypatch.setattr(source_checks, "_BEHIND", 0)
+    monkeypatch.setattr(checks, "_BEHIND", 0)
     unit.execute("select pg_logical_emit_message(true, 'x', 'x')")
     assert "behind" in find(check(unit.settings), "SLOT", "warning").message
 

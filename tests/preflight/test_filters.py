@@ -6,12 +6,12 @@ import psycopg
 import pytest
 
 from agent.connectors.postgres.session import connect
+from agent.connectors.postgres.setup import filter_samples
+from agent.connectors.postgres.setup.filter_samples import check_filters
+from agent.connectors.postgres.setup.inspection import inspect
 from agent.errors import ConfigInvalid
-from agent.preflight import filter_checks
+from agent.findings import Finding
 from agent.preflight.checks import check
-from agent.preflight.filter_checks import check_filters
-from agent.preflight.findings import Finding
-from agent.preflight.judgement import judge
 from tests.preflight.conftest import PERSON, Unit
 
 TABLE = """create table held (id int primary key, district char(8), secret boolean, kind app.kind, never text)"""
@@ -33,7 +33,7 @@ def holding(unit: Unit, *conditions: dict[str, Any], rows: int = 10) -> Unit:
 def tried(unit: Unit) -> list[Finding]:
     """What the sample says."""
     with connect(unit.settings.source) as connection:
-        return check_filters(connection, judge(unit.settings, connection).resources(unit.settings))
+        return check_filters(connection, inspect(unit.subscription, connection).shareable)
 
 
 def test_a_wrong_value_stops_init_and_is_named_by_its_plan_and_by_check(unit: Unit) -> None:
@@ -94,7 +94,7 @@ def test_a_table_that_cannot_be_tried(source: Unit, monkeypatch: pytest.MonkeyPa
     holding(source, {"column": "district", "is_in": ["310101"]}, rows=0)
     (empty,) = tried(source)
     assert (empty.level, "is empty" in empty.message) == ("ok", True)
-    monkeypatch.setattr(filter_checks, "_PATIENCE", "100ms")
+    monkeypatch.setattr(filter_samples, "_PATIENCE", "100ms")
     with psycopg.connect(source.conninfo) as owner:
         owner.execute("lock table held")
         (locked,) = tried(source)

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import inspect, select, update
 
 from agent.connectors.postgres import slot
+from agent.connectors.postgres.setup import preparation, stream
 from agent.errors import (
     AgentError,
     AlreadyRunning,
@@ -23,7 +24,6 @@ from agent.front.opening import open_front
 from agent.front.schema import AgentTables
 from agent.front.store import SqlFront
 from agent.preflight import initialise as module
-from agent.preflight import source_init
 from agent.preflight.rebinding import rebind
 from agent.publish import topics
 from agent.publish.state import loads
@@ -133,7 +133,7 @@ def test_a_table_may_hold_rows(any_unit: Unit) -> None:
 def test_a_transaction_that_holds_up_the_slot_is_named(
     any_unit: Unit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source_init, "SLOT_SECONDS", 1.0)
+    monkeypatch.setattr(stream, "SLOT_SECONDS", 1.0)
     with psycopg.connect(any_unit.conninfo, application_name="long report") as other:
         other.execute("select pg_current_xact_id()")
         text = refused(any_unit)
@@ -395,11 +395,11 @@ def fail(*arguments: Any, **values: Any) -> Any:
 
 
 STEPS: dict[str, tuple[object, str]] = {
-    "front tables": (module, "_front_tables"),
+    "front tables": (module._Init, "_make_tables"),
     "topics": (module, "create_topics"),
     "state record": (module, "write_first_state"),
-    "publication": (source_init, "make_publication"),
-    "slot": (source_init, "_create"),
+    "publication": (preparation, "make_publication"),
+    "slot": (stream, "_create"),
     "position": (SqlFront, "update_state"),
 }
 
@@ -422,7 +422,7 @@ def test_an_interrupted_run_is_continued(unit: Unit, step: str) -> None:
 
 def test_the_configuration_may_change_before_init_has_ended(unit: Unit) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source_init, "make_publication", fail)
+        patch.setattr(preparation, "make_publication", fail)
         with pytest.raises(AgentError):
             unit.initialise()
     unit.share(PERSON | {"topic": f"{unit.settings.kafka.prefix}.changed"})

@@ -3,10 +3,10 @@
 import psycopg
 import pytest
 
-from agent.preflight import judgement, source_init
-from agent.preflight.judgement import Judgement
+from agent.connectors.postgres.setup import inspection, preparation
+from agent.connectors.postgres.setup.inspection import Inspection
 from tests.preflight.conftest import Unit
-from tests.preflight.test_table_checks import NOTE, codes, judge, only
+from tests.preflight.test_table_checks import NOTE, codes, inspect, only
 
 TABLES = {
     "plain": ['create table "Note" (id int primary key, a text, b int)'],
@@ -55,13 +55,13 @@ APPLICATION = [
 ]
 
 
-def publish(unit: Unit) -> Judgement:
+def publish(unit: Unit) -> Inspection:
     """Makes init's publication for the unit."""
     with psycopg.connect(unit.conninfo, autocommit=True) as connection:
-        judged = judgement.judge(unit.settings, connection)
-        source_init.refuse(judged.tables)
-        source_init.make_publication(unit.settings, connection, judged, unit.told.append)
-        return judgement.judge(unit.settings, connection)
+        found = inspection.inspect(unit.subscription, connection)
+        preparation.refuse(found.tables)
+        preparation.make_publication(unit.subscription, connection, found, unit.told.append)
+        return inspection.inspect(unit.subscription, connection)
 
 
 @pytest.mark.parametrize("case", TABLES)
@@ -117,10 +117,10 @@ def test_a_wrong_publication_is_repaired_by_the_sql_of_its_finding(
         any_source.execute(
             f"alter publication {any_source.settings.publication} set (publish_via_partition_root = true)"
         )
-    finding = only(judge(any_source).publication, code)
+    finding = only(inspect(any_source).publication, code)
     assert finding.level == ("warning" if code == "PUBLICATION_OTHERS" else "error")
     any_source.execute(finding.fix)
-    assert codes(judge(any_source).publication) == {"PUBLICATION_OK"}
+    assert codes(inspect(any_source).publication) == {"PUBLICATION_OK"}
 
 
 def test_generated_columns_that_are_not_published_are_repaired(source: Unit) -> None:
@@ -128,8 +128,8 @@ def test_generated_columns_that_are_not_published_are_repaired(source: Unit) -> 
     source.execute(
         f'create publication {source.settings.publication} for table "Note" with (publish_via_partition_root = true)'
     )
-    source.execute(only(judge(source).publication, "PUBLICATION_GENERATED").fix)
-    assert codes(judge(source).publication) == {"PUBLICATION_OK"}
+    source.execute(only(inspect(source).publication, "PUBLICATION_GENERATED").fix)
+    assert codes(inspect(source).publication) == {"PUBLICATION_OK"}
 
 
 def test_a_publication_of_all_tables_works_with_a_warning(any_source: Unit) -> None:
@@ -137,9 +137,9 @@ def test_a_publication_of_all_tables_works_with_a_warning(any_source: Unit) -> N
     any_source.execute(
         f"create publication {any_source.settings.publication} for all tables with (publish_via_partition_root = true)"
     )
-    assert only(judge(any_source).publication, "PUBLICATION_ALL_TABLES").level == "warning"
+    assert only(inspect(any_source).publication, "PUBLICATION_ALL_TABLES").level == "warning"
 
 
 def test_without_a_publication_nothing_is_judged(source: Unit) -> None:
     source.share(NOTE).execute(*TABLES["plain"])
-    assert judge(source).publication == []
+    assert inspect(source).publication == []

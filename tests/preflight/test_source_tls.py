@@ -8,7 +8,6 @@ import pytest
 
 from agent.connectors.postgres.session import connect
 from agent.errors import AgentError, LoginRefused, SourceUnreachable
-from agent.preflight.source_checks import check_source
 from tests.preflight.conftest import NOWHERE, Unit
 from tests.services.postgres import SecurePostgres
 
@@ -42,11 +41,7 @@ def verified(server: SecurePostgres, tmp_path: Path) -> Unit:
 
 def told(unit: Unit) -> list[str]:
     """Codes and sentences of `check` about the way to the database."""
-    findings = [
-        finding
-        for finding in check_source(unit.settings, None).findings
-        if finding.level == "error"
-    ]
+    findings = [finding for finding in unit.check_source() if finding.level == "error"]
     return [
         f"{finding.code}: {finding.message}"
         for finding in findings

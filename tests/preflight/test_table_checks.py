@@ -5,17 +5,17 @@ from typing import Any
 import psycopg
 import pytest
 
-from agent.preflight import judgement
-from agent.preflight.findings import Finding
-from agent.preflight.judgement import Judgement
+from agent.connectors.postgres.setup import inspection
+from agent.connectors.postgres.setup.inspection import Inspection
+from agent.findings import Finding
 from tests.preflight.conftest import Unit
 
 NOTE: dict[str, Any] = {"name": "note", "table": "public.Note", "columns": ["id", "a"]}
 
 
-def judge(unit: Unit) -> Judgement:
+def inspect(unit: Unit) -> Inspection:
     with psycopg.connect(unit.conninfo, autocommit=True) as connection:
-        return judgement.judge(unit.settings, connection)
+        return inspection.inspect(unit.subscription, connection)
 
 
 def codes(findings: list[Finding]) -> set[str]:
@@ -124,15 +124,15 @@ def test_a_table_is_refused_and_repaired_by_the_sql_of_its_finding(
 ) -> None:
     statements, code, fix = REPAIRED_BY_SQL[case]
     any_source.share(NOTE).execute(*statements)
-    finding = only(judge(any_source).tables, code)
+    finding = only(inspect(any_source).tables, code)
     assert finding.level == "error"
     assert "public.Note" in finding.message
     assert any(part in finding.fix for part in fix.split("|")), finding.fix
     any_source.execute(*finding.fix.splitlines())
-    after = judge(any_source).tables
+    after = inspect(any_source).tables
     if codes(after) == {"KEY_UNLISTED"}:  # a new column: the configuration has to name it
         any_source.share(NOTE | {"columns": [*NOTE["columns"], "row_id"]})
-        after = judge(any_source).tables
+        after = inspect(any_source).tables
     assert codes(after) == {"TABLE_OK"}
 
 
@@ -208,11 +208,11 @@ def test_a_configuration_is_refused_that_the_table_does_not_fit(
 ) -> None:
     statements, wrong, code, right = REPAIRED_BY_SETTINGS[case]
     any_source.share(NOTE | wrong).execute(*statements)
-    finding = only(judge(any_source).tables, code)
+    finding = only(inspect(any_source).tables, code)
     assert finding.level == "error"
     assert finding.fix
     any_source.share(NOTE | right)
-    assert codes(judge(any_source).tables) == {"TABLE_OK"}
+    assert codes(inspect(any_source).tables) == {"TABLE_OK"}
 
 
 @pytest.mark.parametrize("identity", ["default", "full", "using index u"])
@@ -232,9 +232,9 @@ def test_usable_keys_pass(any_source: Unit, identity: str, partitioned: bool) ->
         any_source.execute("alter table leaf replica identity full")
     if partitioned and identity == "using index u":
         any_source.execute("alter table leaf replica identity using index leaf_id_idx")
-    judged = judge(any_source.share(NOTE))
-    assert codes(judged.tables) == {"TABLE_OK"}
-    assert judged.catalogued["public", "Note"].table.key == ("id",)
+    found = inspect(any_source.share(NOTE))
+    assert codes(found.tables) == {"TABLE_OK"}
+    assert found.catalogued["public", "Note"].table.key == ("id",)
 
 
 def test_a_foreign_partition_is_refused(source: Unit) -> None:
@@ -244,7 +244,7 @@ def test_a_foreign_partition_is_refused(source: Unit) -> None:
         "create server s foreign data wrapper w",
         'create foreign table leaf partition of "Note" for values with (modulus 1, remainder 0) server s',
     )
-    assert "LEAF_KIND" in codes(judge(source).tables)
+    assert "LEAF_KIND" in codes(inspect(source).tables)
 
 
 def test_an_unlogged_partition_is_repaired(any_source: Unit) -> None:
@@ -252,9 +252,9 @@ def test_an_unlogged_partition_is_repaired(any_source: Unit) -> None:
         'create table "Note" (id int primary key, a text) partition by hash (id)',
         'create unlogged table leaf partition of "Note" for values with (modulus 1, remainder 0)',
     )
-    finding = only(judge(any_source).tables, "LEAF_KIND")
+    finding = only(inspect(any_source).tables, "LEAF_KIND")
     any_source.execute(finding.fix)
-    assert codes(judge(any_source).tables) == {"TABLE_OK"}
+    assert codes(inspect(any_source).tables) == {"TABLE_OK"}
 
 
 def test_inheritance_children_are_named(any_source: Unit) -> None:
@@ -262,7 +262,7 @@ def test_inheritance_children_are_named(any_source: Unit) -> None:
         'create table "Note" (id int primary key, a text)',
         'create table "Child" () inherits ("Note")',
     )
-    finding = only(judge(any_source).tables, "TABLE_CHILDREN")
+    finding = only(inspect(any_source).tables, "TABLE_CHILDREN")
     assert finding.level == "warning"
     assert '"Child"' in finding.message
 
@@ -274,20 +274,20 @@ def test_a_stored_generated_column_needs_18(any_source: Unit) -> None:
     any_source.share(NOTE).execute(
         'create table "Note" (id int primary key, a int generated always as (id * 2) stored)'
     )
-    judged = judge(any_source)
+    found = inspect(any_source)
     if any_source.value("show server_version_num") >= "180000":
-        assert codes(judged.tables) == {"TABLE_OK"}
-        assert judged.generated
+        assert codes(found.tables) == {"TABLE_OK"}
+        assert found.generated
     else:
-        assert codes(judged.tables) == {"COLUMN_GENERATED"}
+        assert codes(found.tables) == {"COLUMN_GENERATED"}
 
 
 def test_a_virtual_generated_column_is_refused(source: Unit) -> None:
     source.share(NOTE).execute(
         'create table "Note" (id int primary key, a int generated always as (id * 2) virtual)'
     )
-    assert codes(judge(source).tables) == {"COLUMN_VIRTUAL"}
-    assert not judge(source.share(NOTE | {"columns": ["id"]})).generated
+    assert codes(inspect(source).tables) == {"COLUMN_VIRTUAL"}
+    assert not inspect(source.share(NOTE | {"columns": ["id"]})).generated
 
 
 def test_full_identity_with_a_virtual_column_is_refused_for_the_applications_sake(
@@ -302,9 +302,9 @@ def test_full_identity_with_a_virtual_column_is_refused_for_the_applications_sak
     )
     with pytest.raises(psycopg.errors.InvalidColumnReference):
         source.execute('update "Note" set a = 1')
-    finding = only(judge(source).tables, "IDENTITY_VIRTUAL")
+    finding = only(inspect(source).tables, "IDENTITY_VIRTUAL")
     source.execute(finding.fix, 'update "Note" set a = 1')
-    assert codes(judge(source).tables) == {"TABLE_OK"}
+    assert codes(inspect(source).tables) == {"TABLE_OK"}
 
 
 def test_full_identity_publishes_stored_generated_columns_for_the_applications_sake(
@@ -319,7 +319,7 @@ def test_full_identity_publishes_stored_generated_columns_for_the_applications_s
     )
     with pytest.raises(psycopg.errors.InvalidColumnReference):
         source.execute('update "Note" set a = 1')
-    assert judge(source).generated
+    assert inspect(source).generated
     source.execute(
         "alter publication p set (publish_generated_columns = stored)", 'update "Note" set a = 1'
     )

@@ -9,9 +9,10 @@ from agent.config import ResourceSettings
 from agent.connectors.base import Ask, Page
 from agent.connectors.postgres import catalogue
 from agent.connectors.postgres.pages import PageReader
+from agent.connectors.postgres.setup import facts
+from agent.connectors.postgres.setup import tables as table_checks
 from agent.connectors.table import Criterion, SourceTable, passing
 from agent.errors import Suspend
-from agent.preflight import source_facts, table_checks
 from agent.values.rows import Key
 from tests.source.conftest import PostgresBusiness
 from tests.source.test_postgres_pages import asking, described, rows_of
@@ -316,7 +317,7 @@ def test_a_key_whose_index_has_no_order_is_none(database: str) -> None:
         name = ("public", "stay")
         resource = ResourceSettings(name="stay", table="public.stay", columns=["room", "during"])
         entry = catalogue.tables(connection, [name])[name]
-        traits = source_facts.traits(connection, [entry.table.oid])[entry.table.oid]
+        traits = facts.traits(connection, [entry.table.oid])[entry.table.oid]
         (finding,) = table_checks.check_table(resource, entry, traits, 180_000)
         assert (finding.level, finding.code) == ("error", "KEY_UNORDERED"), finding
         for statement in finding.fix.splitlines():

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from agent.findings import Finding, error, ok, warning
 from agent.messages import mark, translate
-from agent.preflight.findings import Finding, error, ok, warning
 
 OLDEST, NEWEST = 140_000, 189_999  # what the tests run on
 _SET = "ALTER SYSTEM SET {name} = {value};"

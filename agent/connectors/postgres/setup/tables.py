@@ -6,10 +6,10 @@ from psycopg import sql
 
 from agent.config import ResourceSettings
 from agent.connectors.postgres.catalogue import Catalogued, Index
+from agent.connectors.postgres.setup.facts import Traits
+from agent.connectors.postgres.setup.statements import columns, statement, table_of
+from agent.findings import Finding, error, ok, warning
 from agent.messages import mark, translate
-from agent.preflight.findings import Finding, error, ok, warning
-from agent.preflight.source_facts import Traits
-from agent.preflight.statements import columns, statement, table_of
 
 GENERATED_SINCE = 180_000  # server versions that can stream stored generated columns
 _KINDS = {

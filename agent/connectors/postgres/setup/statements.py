@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from psycopg import sql
 
-from agent.config import ResourceSettings, Settings
+from agent.config import ResourceSettings
+from agent.connectors.postgres.setup.subscription import Subscription
 
 _CREATE_ROLE = "CREATE ROLE {role} LOGIN REPLICATION"
 _ALTER_ROLE = "ALTER ROLE {role} LOGIN REPLICATION"
@@ -52,46 +53,54 @@ def table_of(resource: ResourceSettings) -> sql.Identifier:
     return table(resource.schema_name, resource.table_name)
 
 
-def role(settings: Settings, exists: bool = False, verifier: str = "") -> str:
-    """Makes the agent's role, with a password by its SCRAM verifier if there is one; or gives an existing role what it lacks."""
-    template = _ALTER_ROLE if exists else _CREATE_ROLE + (_WITH_VERIFIER if verifier else "")
-    return statement(template, role=settings.source.user, verifier=sql.Literal(verifier))
+def role(user: str, exists: bool = False, verifier: str = "") -> str:
+    """Makes the agent's role, or gives an existing one what it lacks.
+
+    The password of a new one is set by its SCRAM verifier, if there is one.
+    """
+    template = _ALTER_ROLE
+    if not exists:
+        template = _CREATE_ROLE + (_WITH_VERIFIER if verifier else "")
+    return statement(template, role=user, verifier=sql.Literal(verifier))
 
 
-def bypass_row_security(settings: Settings) -> str:
+def bypass_row_security(subscription: Subscription) -> str:
     """Lets the agent see every row where a policy would hide some."""
-    return statement(_BYPASS_RLS, role=settings.source.user)
+    return statement(_BYPASS_RLS, role=subscription.source.user)
 
 
-def connect(settings: Settings) -> str:
+def connect(subscription: Subscription) -> str:
     """Lets the role into the database."""
-    return statement(_CONNECT, database=settings.source.database, role=settings.source.user)
+    return statement(_CONNECT, database=subscription.source.database, role=subscription.source.user)
 
 
-def usage(settings: Settings, schema: str) -> str:
+def usage(subscription: Subscription, schema: str) -> str:
     """Lets the role see a schema's tables."""
-    return statement(_USAGE, schema=schema, role=settings.source.user)
+    return statement(_USAGE, schema=schema, role=subscription.source.user)
 
 
-def select(settings: Settings, resource: ResourceSettings, names: Sequence[str]) -> str:
+def select(subscription: Subscription, resource: ResourceSettings, names: Sequence[str]) -> str:
     """Lets the role read these columns of a shared table."""
     return statement(
-        _SELECT, columns=columns(names), table=table_of(resource), role=settings.source.user
+        _SELECT, columns=columns(names), table=table_of(resource), role=subscription.source.user
     )
 
 
-def grants(settings: Settings, of_keys: Iterable[str] = ()) -> list[str]:
+def grants(subscription: Subscription, of_keys: Iterable[str] = ()) -> list[str]:
     """The least rights: reading the listed and tested columns, nothing else.
 
     `of_keys`: schemas of the keys' types and operators, which the agent names where it asks for rows past a key.
     """
     schemas = dict.fromkeys(
-        [*(resource.schema_name for resource in settings.resource), *sorted(of_keys)]
+        [*(resource.schema_name for resource in subscription.resources), *sorted(of_keys)]
     )
     return [
-        connect(settings),
-        *(usage(settings, schema) for schema in schemas),
-        *(select(settings, resource, resource.needed_columns) for resource in settings.resource),
+        connect(subscription),
+        *(usage(subscription, schema) for schema in schemas),
+        *(
+            select(subscription, resource, resource.needed_columns)
+            for resource in subscription.resources
+        ),
     ]
 
 
@@ -100,32 +109,32 @@ def _tables(resources: Iterable[ResourceSettings]) -> sql.Composed:
     return sql.SQL(", ").join(sql.SQL("ONLY ") + table_of(resource) for resource in resources)
 
 
-def create_publication(settings: Settings, generated: bool) -> str:
+def create_publication(subscription: Subscription, generated: bool) -> str:
     """Tables and nothing else: a column list or a filter could make the application's statements fail."""
     options = sql.SQL(f"{VIA_ROOT}, {GENERATED}" if generated else VIA_ROOT)
     return statement(
         _CREATE_PUBLICATION,
-        publication=settings.publication,
-        tables=_tables(settings.resource),
+        publication=subscription.publication,
+        tables=_tables(subscription.resources),
         options=options,
     )
 
 
-def add_tables(settings: Settings, resources: Iterable[ResourceSettings]) -> str:
+def add_tables(subscription: Subscription, resources: Iterable[ResourceSettings]) -> str:
     """Adds tables to the publication."""
-    return statement(_ADD_TABLES, publication=settings.publication, tables=_tables(resources))
+    return statement(_ADD_TABLES, publication=subscription.publication, tables=_tables(resources))
 
 
-def set_tables(settings: Settings) -> str:
+def set_tables(subscription: Subscription) -> str:
     """Makes the publication list exactly the shared tables, without column lists and filters."""
     return statement(
-        _SET_TABLES, publication=settings.publication, tables=_tables(settings.resource)
+        _SET_TABLES, publication=subscription.publication, tables=_tables(subscription.resources)
     )
 
 
-def set_options(settings: Settings, option: str) -> str:
+def set_options(subscription: Subscription, option: str) -> str:
     """Sets one option of the publication."""
-    return statement(_SET_OPTIONS, publication=settings.publication, options=sql.SQL(option))
+    return statement(_SET_OPTIONS, publication=subscription.publication, options=sql.SQL(option))
 
 
 def drop_slot(slot: str) -> str:

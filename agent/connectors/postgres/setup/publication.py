@@ -2,56 +2,59 @@
 
 from collections.abc import Iterator
 
-from agent.config import ResourceSettings, Settings
+from agent.config import ResourceSettings
 from agent.connectors.postgres.catalogue import Publication
+from agent.connectors.postgres.setup import statements
+from agent.connectors.postgres.setup.subscription import Subscription
+from agent.findings import Finding, error, ok, warning
 from agent.messages import mark, translate
-from agent.preflight import statements
-from agent.preflight.findings import Finding, error, ok, warning
 
 
 def check_publication(
-    settings: Settings, publication: Publication, generated: bool
+    subscription: Subscription, publication: Publication, generated: bool
 ) -> list[Finding]:
     """Everything wrong with it; one ok finding where nothing is. `generated`: stored generated columns must be published."""
     found = [
-        *_tables(settings, publication),
-        *_options(settings, publication, generated),
-        *_others(settings, publication),
+        *_tables(subscription, publication),
+        *_options(subscription, publication, generated),
+        *_others(subscription, publication),
     ]
     if not found:
         found.append(
             ok(
                 "PUBLICATION_OK",
                 mark("The publication {publication} carries every shared table"),
-                publication=settings.publication,
+                publication=subscription.publication,
             )
         )
     return found
 
 
-def missing(settings: Settings, publication: Publication) -> list[ResourceSettings]:
+def missing(subscription: Subscription, publication: Publication) -> list[ResourceSettings]:
     """The shared tables it does not carry."""
     return (
         []
         if publication.all_tables
         else [
-            resource for resource in settings.resource if _name(resource) not in publication.tables
+            resource
+            for resource in subscription.resources
+            if _name(resource) not in publication.tables
         ]
     )
 
 
-def _tables(settings: Settings, publication: Publication) -> Iterator[Finding]:
-    named = {"publication": settings.publication}
+def _tables(subscription: Subscription, publication: Publication) -> Iterator[Finding]:
+    named = {"publication": subscription.publication}
     if publication.all_tables:
         message = mark(
             "The publication {publication} is FOR ALL TABLES: it works, and makes UPDATE and DELETE fail on any table without a key, shared or not"
         )
         yield warning("PUBLICATION_ALL_TABLES", message, _anew(), **named)
         return
-    absent = missing(settings, publication)
+    absent = missing(subscription, publication)
     if absent:
         message = mark("The publication {publication} lacks {tables}")
-        fix = statements.add_tables(settings, absent) + ";"
+        fix = statements.add_tables(subscription, absent) + ";"
         yield error(
             "PUBLICATION_TABLES",
             message,
@@ -65,30 +68,32 @@ def _tables(settings: Settings, publication: Publication) -> Iterator[Finding]:
     ):
         limited = [
             resource.table
-            for resource in settings.resource
+            for resource in subscription.resources
             if publication.tables.get(_name(resource), (False, False))[place]
         ]
         if limited:
-            yield _limited(settings, code, what, limited)
+            yield _limited(subscription, code, what, limited)
 
 
-def _limited(settings: Settings, code: str, what: str, tables: list[str]) -> Finding:
+def _limited(subscription: Subscription, code: str, what: str, tables: list[str]) -> Finding:
     message = mark(
         "The publication {publication} has a {what} on {tables}: it can make the application's own statements fail, and hides changes from the agent"
     )
-    fix = statements.set_tables(settings) + ";"
+    fix = statements.set_tables(subscription) + ";"
     return error(
         code,
         message,
         fix,
-        publication=settings.publication,
+        publication=subscription.publication,
         what=translate(what),
         tables=", ".join(tables),
     )
 
 
-def _options(settings: Settings, publication: Publication, generated: bool) -> Iterator[Finding]:
-    named = {"publication": settings.publication}
+def _options(
+    subscription: Subscription, publication: Publication, generated: bool
+) -> Iterator[Finding]:
+    named = {"publication": subscription.publication}
     if len(publication.operations) < len("iudt"):
         message = mark(
             "The publication {publication} does not publish all of insert, update, delete and truncate"
@@ -96,7 +101,7 @@ def _options(settings: Settings, publication: Publication, generated: bool) -> I
         yield error(
             "PUBLICATION_OPERATIONS",
             message,
-            statements.set_options(settings, statements.ALL_OPERATIONS) + ";",
+            statements.set_options(subscription, statements.ALL_OPERATIONS) + ";",
             **named,
         )
     if not publication.via_root:
@@ -106,7 +111,7 @@ def _options(settings: Settings, publication: Publication, generated: bool) -> I
         yield error(
             "PUBLICATION_ROOT",
             message,
-            statements.set_options(settings, statements.VIA_ROOT) + ";",
+            statements.set_options(subscription, statements.VIA_ROOT) + ";",
             **named,
         )
     if generated and publication.generated != "s":
@@ -116,23 +121,24 @@ def _options(settings: Settings, publication: Publication, generated: bool) -> I
         yield error(
             "PUBLICATION_GENERATED",
             message,
-            statements.set_options(settings, statements.GENERATED) + ";",
+            statements.set_options(subscription, statements.GENERATED) + ";",
             **named,
         )
 
 
-def _others(settings: Settings, publication: Publication) -> Iterator[Finding]:
+def _others(subscription: Subscription, publication: Publication) -> Iterator[Finding]:
     others = sorted(
         ".".join(name)
-        for name in set(publication.tables) - {_name(resource) for resource in settings.resource}
+        for name in set(publication.tables)
+        - {_name(resource) for resource in subscription.resources}
     )
     if others:
         message = mark("The publication {publication} carries tables that are not shared: {tables}")
         yield warning(
             "PUBLICATION_OTHERS",
             message,
-            statements.set_tables(settings) + ";",
-            publication=settings.publication,
+            statements.set_tables(subscription) + ";",
+            publication=subscription.publication,
             tables=", ".join(others),
         )
 

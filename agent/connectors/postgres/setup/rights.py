@@ -5,27 +5,28 @@ from typing import Any
 
 import psycopg
 
-from agent.config import ResourceSettings, Settings
+from agent.config import ResourceSettings
 from agent.connectors.postgres.catalogue import Catalogued
+from agent.connectors.postgres.setup import facts, statements
+from agent.connectors.postgres.setup.subscription import Subscription
+from agent.findings import Finding, error, ok
 from agent.messages import mark
-from agent.preflight import source_facts, statements
-from agent.preflight.findings import Finding, error, ok
 
 
 def check_rights(
-    settings: Settings,
+    subscription: Subscription,
     connection: psycopg.Connection[Any],
     tables: dict[tuple[str, str], Catalogued],
 ) -> list[Finding]:
     """What the role lacks; one ok finding where it has everything. `tables`: those that exist."""
-    user = settings.source.user
-    role = source_facts.role(connection, user)
+    user = subscription.source.user
+    role = facts.role(connection, user)
     if role is None:
         return [
             error(
                 "ROLE_MISSING",
                 mark("The role {user} does not exist"),
-                statements.role(settings) + ";",
+                statements.role(user) + ";",
                 user=user,
             )
         ]
@@ -35,25 +36,25 @@ def check_rights(
             error(
                 "ROLE_ATTRIBUTES",
                 mark("The role {user} lacks LOGIN or REPLICATION"),
-                statements.role(settings, exists=True) + ";",
+                statements.role(user, exists=True) + ";",
                 user=user,
             )
         )
-    if not source_facts.may_connect(connection, user):
+    if not facts.may_connect(connection, user):
         message = mark("The role {user} may not connect to database {database}")
         found.append(
             error(
                 "RIGHT_CONNECT",
                 message,
-                statements.connect(settings) + ";",
+                statements.connect(subscription) + ";",
                 user=user,
-                database=settings.source.database,
+                database=subscription.source.database,
             )
         )
-    for resource in settings.resource:
+    for resource in subscription.resources:
         entry = tables.get((resource.schema_name, resource.table_name))
         if entry is not None:
-            found += _table(settings, connection, resource, entry)
+            found += _table(subscription, connection, resource, entry)
     return found or [
         ok(
             "RIGHTS_OK",
@@ -64,23 +65,23 @@ def check_rights(
 
 
 def _table(
-    settings: Settings,
+    subscription: Subscription,
     connection: psycopg.Connection[Any],
     resource: ResourceSettings,
     entry: Catalogued,
 ) -> Iterator[Finding]:
-    rights = source_facts.rights(
-        connection, entry.table, resource.needed_columns, settings.source.user
+    rights = facts.rights(
+        connection, entry.table, resource.needed_columns, subscription.source.user
     )
     if rights is None:
         return
-    values = {"user": settings.source.user, "table": resource.table, "resource": resource.name}
+    values = {"user": subscription.source.user, "table": resource.table, "resource": resource.name}
     if not rights.usage:
         message = mark("{resource}: the role {user} may not use the schema of {table}")
         yield error(
             "RIGHT_SCHEMA",
             message,
-            statements.usage(settings, resource.schema_name) + ";",
+            statements.usage(subscription, resource.schema_name) + ";",
             **values,
         )
     for schema in rights.closed:
@@ -90,7 +91,7 @@ def _table(
         yield error(
             "RIGHT_KEY_SCHEMA",
             message,
-            statements.usage(settings, schema) + ";",
+            statements.usage(subscription, schema) + ";",
             **values,
             schema=schema,
         )
@@ -99,7 +100,7 @@ def _table(
         yield error(
             "RIGHT_SELECT",
             message,
-            statements.select(settings, resource, rights.lacking) + ";",
+            statements.select(subscription, resource, rights.lacking) + ";",
             **values,
             columns=", ".join(rights.lacking),
         )
@@ -108,5 +109,5 @@ def _table(
             "{resource}: row level security on {table} would hide rows from the role {user}, though the log carries them all"
         )
         yield error(
-            "ROW_SECURITY", message, statements.bypass_row_security(settings) + ";", **values
+            "ROW_SECURITY", message, statements.bypass_row_security(subscription) + ";", **values
         )

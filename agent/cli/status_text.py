@@ -1,0 +1,169 @@
+"""Shows on the terminal what `status` has collected, in the user's language."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from agent.cli.comparison import STATES
+from agent.cli.status import PATIENCE
+from agent.cli.verdict import failing
+from agent.front.sqlite.file import LOG_LARGE
+from agent.messages import mark, translate
+
+_STYLES = {"live": "green", "copying": "yellow"}
+_HEADINGS = (
+    mark("table"),
+    mark("state"),
+    mark("lag"),
+    mark("last event"),
+    mark("events"),
+    mark("topic"),
+)
+
+
+def render(status: Mapping[str, Any]) -> Group:
+    """Returns the tables, and below them the lines that concern the whole agent."""
+    table = Table(*(translate(heading) for heading in _HEADINGS))
+    for row in status["tables"]:
+        state = translate(STATES.get(row["state"], mark("unknown")))
+        table.add_row(
+            row["name"],
+            Text(state, style=_STYLES.get(row["state"], "bold red")),
+            _seconds(row["lag_seconds"]),
+            _local(row["last_event"]),
+            f"{row['events']:,}",
+            row["topic"],
+        )
+    lines = [*_copies(status), *_withheld(status), *_refused(status), *_lines(status)]
+    return Group(table, *map(Text, lines), *trouble(status), *_suspended(status))
+
+
+def trouble(status: Mapping[str, Any]) -> list[Text]:
+    """Returns what stages of the service fail with, or what has ended it."""
+    found = []
+    for stage, error in failing(status):
+        text = mark("{stage} has failed {attempts} times in a row, since {time}")
+        values = {"attempts": f"{error['attempts']:,}", "time": _local(error["since"])}
+        found.append((translate(text, stage=stage, **values), error))
+    ended = status["ended"]
+    if ended is not None:
+        text = mark("the service ended at {time}")
+        found.append((translate(text, time=_local(ended["time"])), ended))
+    return [Text(f"{heading}\n{_with_hint(error)}", style="red") for heading, error in found]
+
+
+def _with_hint(error: Mapping[str, Any]) -> str:
+    """Returns code and reason of an error, and below them the next step."""
+    return f"{error['code']}: {error['reason']}\n  → {error['hint']}"
+
+
+def _copies(status: Mapping[str, Any]) -> Iterator[str]:
+    """How far each copying table is, and for whom the first page waits."""
+    for row in status["tables"]:
+        copy = row["copy"]
+        if copy is not None:
+            yield translate(
+                mark("{name}: {rows} of about {estimate} rows compared, {left} left"),
+                name=row["name"],
+                rows=f"{copy['rows']:,}",
+                estimate=f"{copy['estimate']:,}",
+                left=_seconds(copy["seconds_left"]),
+            )
+    for wait in status["source"]["waits"]:
+        text = mark(
+            "a copy waits for transaction of process {who} ({application}), "
+            "open since {since}, {state}"
+        )
+        yield translate(text, **wait)
+
+
+def _withheld(status: Mapping[str, Any]) -> Iterator[str]:
+    """Rows that are too large for Kafka."""
+    text = mark(
+        "{name}: withheld: {count} rows too large for Kafka; "
+        "raise the limits, then `sync-agent retry {name}`"
+    )
+    for row in status["tables"]:
+        if row["withheld"]:
+            yield translate(text, name=row["name"], count=f"{row['withheld']:,}")
+
+
+def _refused(status: Mapping[str, Any]) -> Iterator[str]:
+    """Rows that front-end tables refuse."""
+    text = mark(
+        "{name}: {count} rows refused by the front-end table; `sync-agent refused {name}` says why"
+    )
+    for row in status["tables"]:
+        if row["refused"]:
+            yield translate(text, name=row["name"], count=f"{row['refused']:,}")
+
+
+def _lines(status: Mapping[str, Any]) -> Iterator[str]:
+    outbox, published = status["outbox"], status["published"]
+    yield translate(mark("service: {state}"), state=_service(status["service"]))
+    yield translate(
+        mark("front end: {lag} behind, at {position} ({time})"),
+        lag=_seconds(status["lag_seconds"]),
+        position=status["position"],
+        time=_local(status["last_commit"]),
+    )
+    yield translate(
+        mark("published: {number} of {total} events"),
+        number=f"{published['number']:,}",
+        total=f"{published['of']:,}",
+    )
+    yield translate(
+        mark("outbox: {events} events, {bytes} bytes waiting"),
+        events=f"{outbox['events']:,}",
+        bytes=f"{outbox['bytes']:,}",
+    )
+    yield translate(mark("business database: {state}"), state=_source(status["source"]))
+    yield from _log(status["front"]["wal_bytes"])
+
+
+def _log(wal: int | None) -> Iterator[str]:
+    """A -wal of SQLite that cannot be emptied, as long as it is so."""
+    if wal and wal > LOG_LARGE:
+        text = mark(
+            "front end: its -wal has grown to {size} MB; "
+            "a program that reads for long keeps it (`sync-agent check`)"
+        )
+        yield translate(text, size=wal >> 20)
+
+
+def _service(service: Mapping[str, Any]) -> str:
+    if not service["running"]:
+        return translate(mark("not running"))
+    if service["ready"]:
+        return translate(mark("running, everything connected"))
+    away = ", ".join(name for name, check in service["checks"].items() if not check["ok"])
+    if not away:
+        return translate(mark("running, but it does not get on"))
+    return translate(mark("running, not connected: {peers}"), peers=away)
+
+
+def _source(source: Mapping[str, Any]) -> str:
+    if source["code"]:
+        return _with_hint(source)
+    if not source["reachable"]:
+        return translate(mark("no answer within {seconds} s"), seconds=f"{PATIENCE:g}")
+    return str(source["text"])
+
+
+def _suspended(status: Mapping[str, Any]) -> list[Text]:
+    found = [row for row in status["tables"] if row["state"] == "suspended"]
+    return [Text(_with_hint(row), style="red") for row in found]
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.1f} s"
+
+
+def _local(moment: str | None) -> str:
+    if not moment:
+        return "–"
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,23 @@
+"""Makes the source of the configuration, and its setup: the only place that knows the kinds.
+
+Each kind is loaded where it is used, so that a process holds only the driver that it needs.
+"""
+
+from agent.config import Settings
+from agent.connectors.base import Source
+from agent.connectors.setup import Setup
+
+
+def open_source(settings: Settings) -> Source:
+    """Makes the source that the capture process reads; nothing is connected yet."""
+    from agent.connectors.postgres.source import PostgresSource
+
+    return PostgresSource(settings)
+
+
+def setup_of(settings: Settings) -> Setup:
+    """Makes what the commands do at the source; nothing is connected yet."""
+    from agent.connectors.postgres.setup.postgres import PostgresSetup
+    from agent.connectors.postgres.setup.subscription import subscription_of
+
+    return PostgresSetup(subscription_of(settings), settings.front_url)

@@ -1,0 +1,1 @@
+"""What `init`, `check`, `rebind` and `status` do at a business database in PostgreSQL."""
