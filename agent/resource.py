@@ -1,7 +1,8 @@
 """A shared table, compiled once: which columns and rows leave, under which names, with which key.
 
-A `Resource` joins one `[[resource]]` of the configuration with its table in the source's catalogue; `bind` fits it to the table
-as the stream describes it, which gives the functions that run per row. Deny by default: nothing but the listed columns passes.
+A `Resource` joins one `[[resource]]` of the configuration with its table in the source's catalogue.
+`bind` fits it to the table as the stream describes it, which gives the functions that run per row.
+Deny by default: nothing but the listed columns passes.
 """
 
 import json
@@ -13,19 +14,21 @@ import orjson
 
 from agent.config import ResourceSettings, Settings
 from agent.config.settings import Condition
+from agent.connectors.base import Origin
 from agent.connectors.changes import Relation
-from agent.connectors.postgres.origin import Origin
 from agent.connectors.table import Criterion, SourceTable, passing
 from agent.errors import TableChanged
 from agent.messages import phrase
 from agent.values import connect
 from agent.values import forms as values
+from agent.values.column_types import Type
 from agent.values.envelope import Envelope
 from agent.values.forms import Form
 from agent.values.key_text import text_of
 from agent.values.rows import UNCHANGED, Key, Row, Value
 
-FrontRow = tuple[str | None, ...]  # shared columns in order, PostgreSQL's text, complete
+# The shared columns in their order, each as its canonical text (agent.values); complete
+FrontRow = tuple[str | None, ...]
 
 
 class FrontColumn(NamedTuple):
@@ -51,14 +54,18 @@ class Target(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The table as users write it."""
+        """Names the table as users write it."""
         return f"{self.schema}.{self.table}" if self.schema else self.table
 
 
 class Resource:
-    """One shared table, ready for work. Raises TableChanged where the source table lacks what the configuration lists.
+    """One shared table, ready for work.
 
-    `criteria` are the conditions of the filter, in the configuration's order and as the source understands them (`Source.criteria`).
+    `origin` writes what events say of the table as their source (`Source.origin`). `criteria` are
+    the conditions of the filter, in the configuration's order and as the source understands them
+    (`Source.criteria`).
+
+    Raises TableChanged where the source table lacks what the configuration lists.
     """
 
     def __init__(
@@ -66,100 +73,133 @@ class Resource:
         settings: ResourceSettings,
         service: Settings,
         table: SourceTable,
+        origin: Origin,
         criteria: Sequence[Criterion] = (),
     ) -> None:
         self.name = settings.name
         self.topic = service.topic(settings)
         self.table = table
         self.collection = f"{table.schema}.{table.table}"
-        self.origin = Origin(
-            service.kafka.prefix, service.source.database, table.schema, table.table
-        )
+        self.origin = origin
+
+        self._check(settings)
         columns = {column.name: column for column in table.columns}
-        missing = [
-            name
-            for name in [*settings.columns, *(condition.column for condition in settings.filter)]
-            if name not in columns
-        ]
-        if missing:
-            raise self.changed(phrase("column {names} does not exist", names=", ".join(missing)))
-        if not table.key:
-            raise self.changed(phrase("it has no usable key"))
-        unlisted = [name for name in table.key if name not in settings.columns]
-        if unlisted:
-            raise self.changed(
-                phrase("key column {names} is not listed in columns", names=", ".join(unlisted))
-            )
-        self.columns = tuple(columns[name] for name in settings.columns)
         tested = [condition.column for condition in settings.filter]
-        self.reading = self.columns + tuple(
-            columns[name] for name in dict.fromkeys(tested) if name not in settings.columns
-        )
-        places = [column.name for column in self.reading]
+        beside = [name for name in dict.fromkeys(tested) if name not in settings.columns]
+        self.columns = tuple(columns[name] for name in settings.columns)
+        self.reading = self.columns + tuple(columns[name] for name in beside)
+
+        places = [*settings.columns, *beside]
         self.criteria = tuple(criteria)
-        self._tests = [
-            (places.index(criterion.column), passing(criterion)) for criterion in criteria
-        ]
-        self.key = tuple(settings.columns.index(name) for name in table.key)
-        names = [settings.shared_name(name) for name in settings.columns]
-        schema, _, target = settings.target_name.rpartition(".")
-        self.target = Target(
-            resource=self.name,
-            schema=schema or None,
-            table=target,
-            columns=tuple(
-                FrontColumn(n, c.base_oid, c.base_type, c.builtin, c.not_null)
-                for n, c in zip(names, self.columns, strict=True)
-            ),
-            key=self.key,
-            soft_delete=settings.delete == "soft",
-            technical={
-                role: name
-                for role, name in settings.technical.model_dump().items()
-                if name is not None
-            },
-        )
+        self._tests = [(places.index(one.column), passing(one)) for one in criteria]
         self.filtered = bool(self._tests)
-        # `before` is the front end's row where the log has none
-        self.complete = service.kafka.before == "complete"
-        self.shape = json.dumps(
-            [
-                settings.columns,
-                names,
-                [_shape(*pair) for pair in zip(settings.filter, criteria, strict=True)],
-                self.target.name,
-            ],
-            ensure_ascii=False,
-        )
+
+        self._names = [settings.shared_name(name) for name in settings.columns]
+        self.key = tuple(settings.columns.index(name) for name in table.key)
         # A shared or read row -> its key
         self.key_of = cast("Callable[[Row], Key]", _picker(self.key))
-        self._names = names
-        schemas = service.kafka.value_format == "json-schema"
-        form = connect.form if schemas else values.form
-        self._forms = [
-            (i, f)
-            for i, f in enumerate(form(column.type) for column in self.columns)
-            if f is not None
-        ]
-        self._key_names = [names[i] for i in self.key]
-        self._key_forms = [(self.key.index(i), f) for i, f in self._forms if i in self.key]
-        self._key_shell = shell = connect.PLAIN
-        self.kafka_key = self.key_json
-        if schemas:
-            types = [connect.schema_of(column.type) for column in self.columns]
-            shell = connect.envelope(
-                self.topic, [(names[i], schema, i in self.key) for i, schema in enumerate(types)]
-            )
-            self._key_shell = connect.key(self.topic, [(names[i], types[i]) for i in self.key])
+        self._key_names = [self._names[i] for i in self.key]
+
+        self.target = self._target(settings)
+        self.shape = self._shape(settings)
+        # `before` is the front end's row where the log has none
+        self.complete = service.kafka.before == "complete"
+
+        self._forms: list[tuple[int, Form]] = []
+        self._key_forms: list[tuple[int, Form]] = []
+        if service.kafka.value_format == "json-schema":
+            self._form(connect.form)
+            self._key_shell = connect.key(self.topic, self._key_schemas())
             self.kafka_key = self._schema_key
-        self.envelope = Envelope(shell)
+            self.envelope = Envelope(
+                connect.envelope(self.topic, self._schemas(), self.origin.schema)
+            )
+        else:
+            self._form(values.form)
+            self._key_shell = connect.PLAIN
+            self.kafka_key = self.key_json
+            self.envelope = Envelope(connect.PLAIN)
+
+    def _check(self, settings: ResourceSettings) -> None:
+        """Raises TableChanged where the table has not what the configuration needs of it."""
+        existing = {column.name for column in self.table.columns}
+        needed = [*settings.columns, *(condition.column for condition in settings.filter)]
+        missing = ", ".join(name for name in needed if name not in existing)
+        if missing:
+            raise self.changed(phrase("column {names} does not exist", names=missing))
+
+        if not self.table.key:
+            raise self.changed(phrase("it has no usable key"))
+
+        unlisted = ", ".join(name for name in self.table.key if name not in settings.columns)
+        if unlisted:
+            raise self.changed(
+                phrase("key column {names} is not listed in columns", names=unlisted)
+            )
+
+    def _target(self, settings: ResourceSettings) -> Target:
+        """Describes the front-end table."""
+        columns = []
+        for name, column in zip(self._names, self.columns, strict=True):
+            columns.append(
+                FrontColumn(
+                    name, column.base_oid, column.base_type, column.builtin, column.not_null
+                )
+            )
+
+        schema, _, table = settings.target_name.rpartition(".")
+        return Target(
+            resource=self.name,
+            schema=schema or None,
+            table=table,
+            columns=tuple(columns),
+            key=self.key,
+            soft_delete=settings.delete == "soft",
+            technical=settings.technical.model_dump(exclude_none=True),
+        )
+
+    def _shape(self, settings: ResourceSettings) -> str:
+        """Returns what is stored of the configuration: rows are compared anew where it changes."""
+        conditions = []
+        for condition, criterion in zip(settings.filter, self.criteria, strict=True):
+            conditions.append(_stored(condition, criterion))
+        parts = [settings.columns, self._names, conditions, self.target.name]
+        return json.dumps(parts, ensure_ascii=False)
+
+    def _form(self, form_of: Callable[[Type], Form | None]) -> None:
+        """Notes the forms of the values that are no strings in JSON."""
+        for i, column in enumerate(self.columns):
+            form = form_of(column.type)
+            if form is None:
+                continue
+            self._forms.append((i, form))
+            if i in self.key:
+                self._key_forms.append((self.key.index(i), form))
+
+    def _schemas(self) -> list[tuple[str, connect.Schema, bool]]:
+        """Returns of each shared column its name and schema, and whether the key has it."""
+        found = []
+        for i, column in enumerate(self.columns):
+            found.append((self._names[i], connect.schema_of(column.type), i in self.key))
+        return found
+
+    def _key_schemas(self) -> list[tuple[str, connect.Schema]]:
+        """Returns name and schema of the key's columns."""
+        schemas = self._schemas()
+        return [schemas[i][:2] for i in self.key]
 
     def changed(self, change: str) -> TableChanged:
-        """The error for a source table that does not fit; `change` names tables and columns only."""
+        """Makes the error for a source table that does not fit.
+
+        `change` names tables and columns only.
+        """
         return TableChanged(resource=self.name, table=self.collection, change=change)
 
     def bind(self, relation: Relation) -> "Binding":
-        """Fits the resource to the table as the stream describes it. Raises TableChanged where the two differ in what is shared."""
+        """Fits the resource to the table as the stream describes it.
+
+        Raises TableChanged where the two differ in what is shared.
+        """
         positions = {column.name: i for i, column in enumerate(relation.columns)}
         for column in self.reading:
             if column.name not in positions:
@@ -179,9 +219,10 @@ class Resource:
         return Binding(self, [positions[column.name] for column in self.reading])
 
     def passes(self, row: Row, shared_before: bool) -> bool | None:
-        """Whether a read row meets the filter; None if that hangs on a value the log did not send.
+        """Tells whether a read row meets the filter; None if a value decides that was not sent.
 
-        An unchanged value still meets its condition where the row was shared before the change, since all conditions held then.
+        An unchanged value still meets its condition where the row was shared before the change,
+        since all conditions held then.
         """
         unknown = False
         for place, test in self._tests:
@@ -193,22 +234,28 @@ class Resource:
         return None if unknown else True
 
     def shared(self, row: Row) -> Row:
-        """The shared columns of a read row."""
+        """Returns the shared columns of a read row."""
         return row[: len(self.columns)]
 
     def row_json(self, row: FrontRow) -> bytes:
-        """A whole row as the envelope carries it."""
+        """Writes a whole row as the envelope carries it."""
         return _json(self._names, row, self._forms)
 
     def key_json(self, key: Key) -> bytes:
-        """The key as a compact JSON object of the key columns in key order: the Kafka key (`kafka_key`) unless that has a schema."""
+        """Writes the key as a compact JSON object of the key columns in key order.
+
+        It is the Kafka key (`kafka_key`), too, unless that has a schema.
+        """
         return _json(self._key_names, key, self._key_forms)
 
     def _schema_key(self, key: Key) -> bytes:
         return self._key_shell.around(self.key_json(key))
 
     def key_of_kafka(self, text: str) -> Key | None:
-        """The key that `kafka_key` wrote so; None for one whose text cannot be told from its JSON, or of another table."""
+        """Reads the key that `kafka_key` wrote so.
+
+        None for one whose text cannot be told from its JSON, or of another table.
+        """
         try:
             found = orjson.loads(text)
             found = found if self._key_shell == connect.PLAIN else found["payload"]
@@ -226,7 +273,10 @@ class Resource:
 def _json(
     names: Sequence[str], values: Sequence[str | None], forms: Sequence[tuple[int, Form]]
 ) -> bytes:
-    """A JSON object; the hottest line of the product: `forms` names only the values that are no strings."""
+    """Writes a JSON object; `forms` names only the values that are no strings.
+
+    These are the hottest lines of the product.
+    """
     formed: list[object] = list(values)
     for i, form_of in forms:
         text = values[i]
@@ -236,25 +286,35 @@ def _json(
 
 
 def _picker(indexes: Sequence[int]) -> Callable[[Sequence[Value]], tuple[Value, ...]]:
-    """Like itemgetter, but always a tuple."""
+    """Returns what picks these places of a row: as itemgetter, but always into a tuple."""
     if len(indexes) == 1:
         only = indexes[0]
         return lambda row: (row[only],)
     return itemgetter(*indexes)
 
 
-def _shape(condition: Condition, criterion: Criterion) -> dict[str, object]:
-    """What is stored of a condition: as configured, and its texts where those are not simply the configured ones.
+def _stored(condition: Condition, criterion: Criterion) -> dict[str, object]:
+    """Returns what is stored of a condition: as configured, and its texts where those differ.
 
-    Version 0.1.0 compared with the configured ones: where that was right, nothing has to be compared anew.
+    Version 0.1.0 compared with the configured ones: where that was right, nothing has to be
+    compared anew.
     """
     configured = condition.model_dump()
-    given = condition.is_in or condition.not_in or ()
-    before = {"t" if v is True else "f" if v is False else str(v) for v in given}
     texts = criterion.texts
-    if texts is None or (texts == before and criterion.spelling == "one"):
+    if texts is None:
+        return configured
+
+    before = {_text(value) for value in condition.is_in or condition.not_in or ()}
+    if texts == before and criterion.spelling == "one":
         return configured
     return {**configured, "texts": sorted(texts), "spelling": criterion.spelling}
+
+
+def _text(value: object) -> str:
+    """Writes a configured value as version 0.1.0 did."""
+    if isinstance(value, bool):
+        return "t" if value else "f"
+    return str(value)
 
 
 class Binding:

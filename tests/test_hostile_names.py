@@ -108,9 +108,9 @@ def check_reading(
     owner.execute(sql.SQL("INSERT INTO {} DEFAULT VALUES").format(sql.Identifier(schema, name)))
     owner.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
     for ask in (
-        Ask("t", "r", table, table.columns, (), 0, limit=10),
-        Ask("t", "r", table, table.columns, (), 0, after=("4", "9"), limit=10),
-        Ask("t", "r", table, table.columns, (), 0, keys=[("5", "5")]),
+        Ask("t", "r", table, table.columns, (), "", limit=10),
+        Ask("t", "r", table, table.columns, (), "", after=("4", "9"), limit=10),
+        Ask("t", "r", table, table.columns, (), "", keys=[("5", "5")]),
     ):
         statement = pages._statement(ask, 10)
         assert list(copy_out(owner, statement.as_bytes(owner))) == [

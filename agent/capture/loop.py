@@ -15,11 +15,11 @@ from agent.capture.commit_rule import CommitRule
 from agent.capture.reconciler import Reconciler
 from agent.capture.tables import Tables
 from agent.config import Settings
-from agent.connectors.base import Source
-from agent.connectors.changes import HighPosition, Snapshot
+from agent.connectors.base import Source, Visible
+from agent.connectors.changes import HighPosition
 from agent.connectors.opening import open_source
 from agent.connectors.position import position_number
-from agent.errors import Retry, SlotBusy, Suspend
+from agent.errors import Retry, SourceBusy, Suspend
 from agent.front import init_settings
 from agent.front.base import Front, Stored
 from agent.front.opening import open_front
@@ -30,7 +30,7 @@ from agent.stop_watch import answers_until_stopped
 log = logging.getLogger(__name__)
 
 # Where an attempt may fail: opening all, the stream and its commits, pages and what commands ask, the catalogues, the source's clockwork
-Step = Literal["open", "stream", "pages", "look", "tend"]
+Step = Literal["open", "stream", "pages", "look", "housekeeping"]
 _IDLE = 0.2  # seconds to wait for the first message: how often the source is tended at least
 _ASK = 0.5  # seconds between looks for what commands ask
 _CATALOGUE = 10.0  # seconds between looks at the catalogue of the source, and of the front end
@@ -53,7 +53,7 @@ class Capture:
         self._source = source
         self._front = front
         self._control = control
-        self._snapshot: Snapshot | None = (
+        self._visible: Visible | None = (
             None  # the next commit forgets the applied transactions it sees
         )
         self._outdated = False  # what was opened is no longer what is: open again
@@ -62,7 +62,7 @@ class Capture:
             set()
         )  # at which steps attempts have failed, and none has come past since
         self._committed = False  # since all was opened
-        self._tend_at = self._ask_at = self._look_at = self._look_front_at = 0.0
+        self._housekeeping_at = self._ask_at = self._look_at = self._look_front_at = 0.0
 
     def run(self) -> None:
         """Opens, streams, and after an error does as its directive says."""
@@ -97,13 +97,13 @@ class Capture:
                     self._commit(rule)
                     if not self._reconcile(now):
                         return
-                if now >= self._tend_at:
-                    self._tend(now)
+                if now >= self._housekeeping_at:
+                    self._housekeeping(now)
                     if self._control.stopping():
                         return
             if rule.due(more_waits=False, now=time.monotonic()):
                 self._commit(rule)
-            self._tend(time.monotonic())
+            self._housekeeping(time.monotonic())
             self._outdated = self._source.outdated() or self._outdated
             if rule.clear and not self._outdated:
                 self._reconcile(time.monotonic())
@@ -112,10 +112,10 @@ class Capture:
         """Rows, outbox and position become durable together; only then the source may forget."""
         started = time.monotonic()
         progress = self._applier.progress()
-        if self._snapshot is not None:
-            self._front.prune(self._snapshot)
-            self._reconciler.seen(self._snapshot)
-            self._snapshot = None
+        if self._visible is not None:
+            self._front.prune(self._visible)
+            self._reconciler.seen(self._visible)
+            self._visible = None
         self._front.commit(progress)
         self._reconciler.applied(progress.transactions)
         rule.committed(time.monotonic() - started)
@@ -138,9 +138,9 @@ class Capture:
             {f"{metrics.LAST_COMMIT}/{stage}": seconds for stage in ("captured", "applied")}, counts
         )
 
-    def _tend(self, now: float) -> None:
+    def _housekeeping(self, now: float) -> None:
         """What has to be done a few times a second, busy or not."""
-        self._tend_at = now + _IDLE
+        self._housekeeping_at = now + _IDLE
         if now >= self._look_at:
             self._step = "look"
             self._look_at = now + (_UNSETTLED if self._tables.unsettled else _CATALOGUE)
@@ -148,11 +148,11 @@ class Capture:
             self._outdated = self._tables.moved() or self._outdated
             self._verify_rewritten()
             self._passed("look")
-        self._step = "tend"
-        snapshot = self._source.tend()
-        if snapshot is not None:
-            self._snapshot = snapshot
-            self._passed("tend")
+        self._step = "housekeeping"
+        visible = self._source.housekeeping()
+        if visible is not None:
+            self._visible = visible
+            self._passed("housekeeping")
         self._step = "stream"
         self._control.beat({metrics.SOURCE_LAG: self._source.lag_bytes()})
 
@@ -226,9 +226,9 @@ class Capture:
         self._copying = set(self._applier.tables.copying)
         self._tell_states(stored)
         self._tell_withheld()
-        self._snapshot = None
+        self._visible = None
         self._outdated = False
-        self._tend_at = self._ask_at = 0.0
+        self._housekeeping_at = self._ask_at = 0.0
         self._look_front_at = time.monotonic() + _CATALOGUE
         self._look_at = time.monotonic() + (_UNSETTLED if self._tables.unsettled else _CATALOGUE)
         self._passed("open")
@@ -242,10 +242,13 @@ class Capture:
         )
 
     def _open_source(self, stored: Stored) -> None:
-        """Opens the source; the publisher may start unless the slot is another agent's, which then may be publishing too."""
+        """Opens the source.
+
+        The publisher may start unless another agent reads the source: it may be publishing, too.
+        """
         try:
             self._source.open(stored.resume, self._front.silent_since)
-        except SlotBusy:
+        except SourceBusy:
             raise
         except Retry:
             self._control.ready()

@@ -26,8 +26,8 @@ from agent.capture.requests import Requests
 from agent.capture.runs import Run, Runs
 from agent.capture.window import Count, Window
 from agent.config import ReconcileSettings
-from agent.connectors.base import Ask, Page, Source
-from agent.connectors.changes import HighPosition, Snapshot
+from agent.connectors.base import Ask, Page, Source, Visible
+from agent.connectors.changes import HighPosition
 from agent.errors import RowsMiscounted, TableWork, TooManyDeletes
 from agent.front.base import COUNT, HOLES, KNOWN, PAGES, Front, Request
 from agent.resource import Resource
@@ -90,13 +90,13 @@ class Reconciler:
         """The run at work."""
         return self._runs.current
 
-    def applied(self, xids: Collection[int]) -> None:
+    def applied(self, transactions: Collection[int]) -> None:
         """Notes source transactions that are in the front end for good."""
-        self._unseen.update(xids)
+        self._unseen.update(transactions)
 
-    def seen(self, snapshot: Snapshot) -> None:
+    def seen(self, visible: Visible) -> None:
         """Forgets the transactions that a new snapshot sees: every later one does."""
-        self._unseen = {xid for xid in self._unseen if not snapshot.sees(xid)}
+        self._unseen = {number for number in self._unseen if not visible.sees(number)}
 
     def asked(self, requests: Sequence[Request]) -> bool:
         """Takes up what commands have asked. True: all must be opened again first."""
@@ -156,7 +156,7 @@ class Reconciler:
         resource = run.resource
         run.copy = run.copy._replace(
             began_us=time.time_ns() // 1000,
-            horizon=run.copy.horizon or self._source.horizon(),
+            horizon=run.copy.horizon or int(self._source.barrier() or 1),
             estimate=self._source.estimate(resource.table),
             front_rows=self._front.count(resource.target),
         )
@@ -185,7 +185,7 @@ class Reconciler:
                 run.resource.table,
                 wanted.columns,
                 frozenset(must_see),
-                run.copy.horizon,
+                str(run.copy.horizon),
                 after,
                 run.limit,
                 wanted.keys,
@@ -313,7 +313,7 @@ class Reconciler:
             rows=0,
             looked_up=0,
             republish=False,  # every row was published in the first round
-            horizon=self._source.horizon(),
+            horizon=int(self._source.barrier() or 1),
             front_rows=max(run.copy.front_rows, run.counted[1]),
         )
         run.repeated, run.counted, run.tolerance, run.equal = True, None, 0, 0

@@ -1,4 +1,7 @@
-"""The shared tables as source and front end have them now: compiled, checked, and compared with what the catalogue said of them before."""
+"""The shared tables as source and front end have them now.
+
+They are compiled, checked, and compared with what the catalogues said of them before.
+"""
 
 import logging
 from collections.abc import Mapping
@@ -11,7 +14,6 @@ from agent.errors import (
     FrontBusy,
     NotInitialised,
     TableChanged,
-    TableUnpublished,
     TableWork,
 )
 from agent.front import catalogue
@@ -21,35 +23,51 @@ from agent.resource import Resource
 
 log = logging.getLogger(__name__)
 
+# Parts that are stored beside those of the source's catalogue
+_SHARED = "shared"  # what the configuration shares of the table
+_FRONT = "front"  # the front end's catalogue
+
 
 class Tables:
-    """From one opening of source and front end to the next. `resources`: the tables that are not suspended."""
+    """The shared tables, from one opening of source and front end to the next.
+
+    `resources` are those that are not suspended.
+    """
 
     def __init__(self, settings: Settings, source: Source, front: Front, stored: Stored) -> None:
-        """Both are open. Raises TableChanged, TableUnpublished, FrontTableTaken, FrontTableWrong (suspend the table), NotInitialised."""
+        """Takes a source and a front end that are open.
+
+        Raises TableChanged, TableNotCaptured, FrontTableTaken, FrontTableWrong (suspend the table),
+        NotInitialised.
+        """
         self._source, self._front = source, front
-        found = source.tables()
-        self.resources: list[Resource] = []
         self._fronts: dict[str, str] = {}  # by resource: the front end's catalogue
+        self.resources = self._compile(settings, stored)
+        self._release_removed(settings, stored)
+        self._filtered = {resource.name for resource in self.resources if resource.filtered}
+        self._now = self._fingerprints()
+        self._opened = dict(self._now)
+
+        # By resource what is stored once it is verified: it was rewritten, nobody knows how
+        self.rewritten: dict[str, dict[str, str]] = {}
+        # With the copies that begin anew
+        self.stored = self._compared(stored)
+        # Rewritten since, or shortly before, all was opened
+        self._doubtful = set(self.rewritten)
+
+    # ---- opening
+
+    def _compile(self, settings: Settings, stored: Stored) -> list[Resource]:
+        """Compiles and checks the tables that are not suspended."""
+        found = self._source.tables()
+        compiled = []
         for resource in settings.resource:
             if resource.name not in stored.resources:
                 raise NotInitialised(what=phrase("resource {name}", name=resource.name))
             if stored.resources[resource.name].state != "suspended":
                 with TableWork(resource.name):
-                    self.resources.append(self._compiled(settings, resource, found, stored))
-        for name in stored.resources.keys() - {resource.name for resource in settings.resource}:
-            front.release(name)
-            if stored.resources[name].state == "live":
-                command = f"sync-agent forget {name}"
-                log.warning("resource_removed resource=%s next=%s", name, command)
-                # What it misses from now on is made up for when the configuration has it again
-                front.start_copy(name, Copy())
-        self._filtered = {resource.name for resource in self.resources if resource.filtered}
-        self._now = self._fingerprints()
-        self._opened = dict(self._now)
-        self.rewritten: dict[str, dict[str, str]] = {}  # by resource: nobody knows why
-        self.stored = self._compared(stored)  # with what is copied anew
-        self._doubtful = set(self.rewritten)  # rewritten since, or shortly before, all was opened
+                    compiled.append(self._compiled(settings, resource, found, stored))
+        return compiled
 
     def _compiled(
         self,
@@ -63,16 +81,11 @@ class Tables:
             raise TableChanged(
                 resource=resource.name, table=resource.table, change=phrase("it does not exist")
             )
-        reason = self._source.unpublished(resource.schema_name, resource.table_name)
-        if reason:
-            raise TableUnpublished(
-                resource=resource.name,
-                publication=settings.publication,
-                table=resource.table,
-                reason=reason,
-            )
+        self._source.check_captured(resource)
         criteria = self._criteria(resource, table, stored)
-        compiled = Resource(resource, settings, table, criteria)
+        origin = self._source.origin(table)
+        compiled = Resource(resource, settings, table, origin, criteria)
+
         self._front.claim(compiled.target)
         # Before the check: what is altered after it is seen at the next look
         self._fronts[compiled.name] = catalogue.stored(self._front.catalogue(compiled.target))
@@ -82,9 +95,10 @@ class Tables:
     def _criteria(
         self, resource: ResourceSettings, table: SourceTable, stored: Stored
     ) -> tuple[Criterion, ...]:
-        """The filter in the texts of its columns as they are now.
+        """Returns the filter in the texts of its columns as they are now.
 
-        Values that fitted until the table was changed concern this table alone, not the configuration.
+        Values that fitted until the table was changed concern this table alone, not the
+        configuration.
         """
         try:
             return self._source.criteria(resource, table)
@@ -93,117 +107,153 @@ class Tables:
             now = self._source.fingerprints().get((table.schema, table.table))
             if before is None or now is None:
                 raise
-            if all(before.get(part) == getattr(now, part) for part in ("columns", "storage")):
+            if not _moved(before, {**now.copy, **now.verify}):
                 raise
+            problems = "; ".join(error.problems)
             raise TableChanged(
                 resource=resource.name,
                 table=resource.table,
-                change=phrase(
-                    "its filter does not fit any more: {names}", names="; ".join(error.problems)
-                ),
+                change=phrase("its filter does not fit any more: {names}", names=problems),
             ) from None
 
+    def _release_removed(self, settings: Settings, stored: Stored) -> None:
+        """Lets go of what the configuration names no more."""
+        configured = {resource.name for resource in settings.resource}
+        for name in stored.resources.keys() - configured:
+            self._front.release(name)
+            if stored.resources[name].state == "live":
+                command = f"sync-agent forget {name}"
+                log.warning("resource_removed resource=%s next=%s", name, command)
+                # What it misses from now on is made up for when the configuration has it again
+                self._front.start_copy(name, Copy())
+
+    # ---- the source's catalogue
+
     def _fingerprints(self) -> dict[str, Fingerprint]:
+        """Looks at the source's catalogue; by resource."""
         found = self._source.fingerprints()
-        return {
-            r.name: found[r.table.schema, r.table.table]
-            for r in self.resources
-            if (r.table.schema, r.table.table) in found
-        }
+        ours = {}
+        for resource in self.resources:
+            place = resource.table.schema, resource.table.table
+            if place in found:
+                ours[resource.name] = found[place]
+        return ours
 
     def _compared(self, stored: Stored) -> Stored:
-        """Compares the catalogue with what it was when the tables were last copied or compared; where rows may have changed unseen, the copy begins anew."""
+        """Compares the catalogues with what they were when the tables were last compared.
+
+        Where rows may have changed unseen, the copy begins anew.
+        """
         for name, now in self._now.items():
             before, found = stored.fingerprints.get(name), self._parts(name, now)
-            moved = {
-                part
-                for part, value in found.items()
-                if before is not None and before.get(part) != value
-            }
+            moved = set() if before is None else _moved(before, found)
             altered = self._altered(name, moved, before or {})
             if moved:
                 log.warning("catalogue_changed resource=%s parts=%s", name, ",".join(sorted(moved)))
-            if moved - {"storage", "others", "front"}:
-                self._front.start_copy(name, Copy())
-                copying = stored.resources[name]._replace(state="copying")
-                copy = Copy(republish=stored.copies.get(name, Copy()).republish)
-                stored = stored._replace(
-                    resources={**stored.resources, name: copying},
-                    copies={**stored.copies, name: copy},
-                )
-            elif "storage" in moved or altered - catalogue.LATER:
+
+            if moved & (now.copy.keys() | {_SHARED}):
+                stored = self._copied_anew(stored, name)
+            elif moved & now.verify.keys() or altered - catalogue.LATER:
                 self.rewritten[name] = found  # kept when the verify has ended
                 continue
             if before != found:
                 self._front.keep_fingerprint(name, found)
         return stored
 
+    def _copied_anew(self, stored: Stored, name: str) -> Stored:
+        """Begins a copy of a table; a republication that was under way goes on."""
+        self._front.start_copy(name, Copy())
+        copying = stored.resources[name]._replace(state="copying")
+        copy = Copy(republish=stored.copies.get(name, Copy()).republish)
+        return stored._replace(
+            resources={**stored.resources, name: copying}, copies={**stored.copies, name: copy}
+        )
+
     @property
     def unsettled(self) -> set[str]:
         """Tables whose copy has to wait until all is opened anew."""
         return {name for name, now in self._now.items() if now.unsettled}
 
+    def _parts(self, name: str, now: Fingerprint) -> dict[str, str]:
+        """Returns what is stored of a table.
+
+        These are the parts of both catalogues, and what the configuration shares.
+        """
+        resource = next(resource for resource in self.resources if resource.name == name)
+        return {**now.parts, _SHARED: resource.shape, _FRONT: self._fronts[name]}
+
+    def changed(self, name: str) -> bool:
+        """Looks at the source's catalogue: whether a table may have changed in silence.
+
+        That is, since all was opened.
+        """
+        before, now = self._opened[name], self._fingerprints().get(name)
+        if now is None or name in self._doubtful:
+            return True
+        return (now.copy, now.verify) != (before.copy, before.verify)
+
+    def moved(self) -> bool:
+        """Looks at the catalogue again: whether the tables must be opened anew.
+
+        What was only rewritten is in `rewritten`.
+        """
+        before, self._now = self._now, self._fingerprints()
+        self.rewritten = {}
+        outdated = bool(before.keys() - self._now.keys())
+        for name, now in self._now.items():
+            moved = _moved(before[name].parts, now.parts)
+            if moved:
+                log.warning("catalogue_changed resource=%s parts=%s", name, ",".join(sorted(moved)))
+
+            rewritten = bool(moved & now.verify.keys())
+            if moved & now.copy.keys():
+                outdated = True
+            if rewritten and name in self._filtered:
+                outdated = True  # a label that was renamed is another text for the filter, too
+
+            if rewritten:
+                self.rewritten[name] = self._parts(name, now)
+                self._doubtful.add(name)
+            elif moved and moved <= now.notice.keys() and name not in self._doubtful:
+                # Of a rewritten table, the verify keeps the fingerprint when it has ended
+                self._front.keep_fingerprint(name, self._parts(name, now))
+        return outdated
+
+    # ---- the front end's catalogue
+
     def _altered(self, name: str, moved: set[str], before: Mapping[str, str]) -> set[str]:
-        """The parts of the front end's catalogue that have moved; a record of an older version has none, which is no change."""
-        if "front" not in moved:
+        """Returns the parts of the front end's catalogue that have moved.
+
+        A record of an older version has none, which is no change.
+        """
+        if _FRONT not in moved:
             return set()
-        if "front" not in before:
-            moved.discard("front")
+        if _FRONT not in before:
+            moved.discard(_FRONT)
             return set()
-        altered = catalogue.moved(before["front"], self._fronts[name])
+        altered = catalogue.moved(before[_FRONT], self._fronts[name])
         log.warning("front_table_changed resource=%s parts=%s", name, ",".join(sorted(altered)))
         return altered
 
-    def _parts(self, name: str, now: Fingerprint) -> dict[str, str]:
-        """What is stored: both catalogues' parts, and what the configuration shares of the table."""
-        resource = next(resource for resource in self.resources if resource.name == name)
-        return {**now._asdict(), "shared": resource.shape, "front": self._fronts[name]}
-
     def front_moved(self) -> bool:
-        """Looks at the front end's catalogue again, with no transaction open there: whether the tables must be opened anew.
+        """Looks at the front end's catalogue again: whether the tables must be opened anew.
 
-        Then they are checked, too, and what moved is compared with what is stored.
+        Then they are checked, too, and what moved is compared with what is stored. To be called
+        with no transaction open at the front end.
         """
         for resource in self.resources:
             try:
                 with TableWork(resource.name):
                     now = catalogue.stored(self._front.catalogue(resource.target))
-            except (
-                FrontBusy
-            ) as busy:  # somebody is altering it: the next look shows what came of it
+            except FrontBusy as busy:
+                # Somebody is altering it: the next look shows what came of it
                 log.info("front_table_locked resource=%s error=%s", resource.name, busy.text("en"))
                 continue
             if now != self._fronts[resource.name]:
                 return True
         return False
 
-    def changed(self, name: str) -> bool:
-        """Looks at the catalogue of the source: whether rows of a table may have changed in silence since all was opened."""
-        before, now = self._opened[name], self._fingerprints().get(name)
-        if now is None or name in self._doubtful:
-            return True
-        return (now.storage, now.leaves) != (before.storage, before.leaves)
 
-    def moved(self) -> bool:
-        """Looks at the catalogue again: whether the tables must be opened anew. What was only rewritten is in `rewritten`."""
-        before, self._now = self._now, self._fingerprints()
-        self.rewritten = {}
-        outdated = bool(before.keys() - self._now.keys())
-        for name, now in self._now.items():
-            parts = {
-                part
-                for part, value in now._asdict().items()
-                if value != getattr(before[name], part)
-            }
-            if parts:
-                log.warning("catalogue_changed resource=%s parts=%s", name, ",".join(sorted(parts)))
-            outdated = outdated or bool(parts - {"storage", "others"})
-            # A label that was renamed is another text for the filter, too
-            outdated = outdated or ("storage" in parts and name in self._filtered)
-            if "storage" in parts:
-                self.rewritten[name] = self._parts(name, now)
-                self._doubtful.add(name)
-            elif parts == {"others"} and name not in self._doubtful:
-                # Of a rewritten table, the verify keeps the fingerprint when it has ended
-                self._front.keep_fingerprint(name, self._parts(name, now))
-        return outdated
+def _moved(before: Mapping[str, str], now: Mapping[str, str]) -> set[str]:
+    """Returns the names of the parts that are not as they were."""
+    return {part for part, value in now.items() if before.get(part) != value}

@@ -7,7 +7,7 @@ and may see some of what came later: applied again, in order, the later changes 
 from typing import Final, NamedTuple
 
 from agent.capture.occupancy import Occupants, Place, net
-from agent.connectors.changes import Snapshot
+from agent.connectors.base import Visible
 from agent.values.rows import UNCHANGED, Key, Row
 
 
@@ -97,7 +97,7 @@ class Count(Window):
     def __init__(self, resource: str, limit: int, front: int) -> None:
         super().__init__(resource, limit)
         self._front = front
-        self._net: dict[int, int] = {}  # by xid, where it is not zero
+        self._net: dict[int, int] = {}  # by transaction, where it is not zero
 
     def remember(self, old: Key | None, new: Key | None, row: Row | None, size: int) -> None:
         """See Window.remember: rows are no matter here."""
@@ -105,16 +105,19 @@ class Count(Window):
     def remember_whole(self, old: Place | None, new: Place | None, size: int) -> None:
         """See Window.remember_whole: rows are no matter here."""
 
-    def changed(self, xid: int, rows: int) -> None:
+    def changed(self, transaction: int, rows: int) -> None:
         """A source transaction gave the front end so many rows more, or fewer."""
-        if xid not in self._net:
+        if transaction not in self._net:
             self._room -= _NOTE_BYTES
-        self._net[xid] = self._net.get(xid, 0) + rows
+        self._net[transaction] = self._net.get(transaction, 0) + rows
 
-    def expected(self, snapshot: Snapshot | None) -> int:
+    def expected(self, snapshot: Visible | None) -> int:
         """How many rows a snapshot of the source must see (None: it sees all that came until now)."""
-        seen = [n for xid, n in self._net.items() if snapshot is None or snapshot.sees(xid)]
-        return self._front + sum(seen)
+        rows = self._front
+        for transaction, net_rows in self._net.items():
+            if snapshot is None or snapshot.sees(transaction):
+                rows += net_rows
+        return rows
 
 
 def filled(row: Row, base: Row) -> Row:

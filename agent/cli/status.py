@@ -172,9 +172,10 @@ def _seconds_left(copy: Copy) -> float | None:
 
 def _suspension(row: Mapping[str, Any]) -> Suspend | None:
     """Returns the error that suspended the table, so that it can be told in any language."""
-    kinds = {kind.code: kind for kind in Suspend.__subclasses__()}
-    kind = kinds.get(row.get("code", ""))
-    return kind(**json.loads(row["details"])) if kind else None
+    if not row.get("code"):
+        return None
+    error = stored(row["code"], json.loads(row["details"]))
+    return error if isinstance(error, Suspend) else None
 
 
 def _log_bytes(settings: Settings) -> int | None:

@@ -1,13 +1,21 @@
 """The contract every source keeps."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from agent.config import ResourceSettings
-from agent.connectors.changes import Message, Snapshot
+from agent.connectors.changes import Begin, Message
 from agent.connectors.resume import Resume
 from agent.connectors.table import Criterion, SourceColumn, SourceTable
+from agent.values import connect
 from agent.values.rows import Key
+
+
+class Visible(Protocol):
+    """What a snapshot of the source sees, and so every later one."""
+
+    def sees(self, transaction: int, /) -> bool:
+        """Tells whether a committed transaction (Begin.transaction) is visible."""
 
 
 class Ask(NamedTuple):
@@ -20,16 +28,12 @@ class Ask(NamedTuple):
     resource: str
     table: SourceTable
     columns: tuple[SourceColumn, ...]
-    must_see: Collection[int]  # source transactions (32 bits) the snapshot must see
-    horizon: int  # every source transaction up to this xid must be over
+    must_see: Collection[int]  # source transactions the snapshot must see
+    barrier: str  # what `Source.barrier` told; '': nothing has to be waited for
     after: Key | None = None
     limit: int = 0
     keys: Sequence[Key] | None = None
     counted: Sequence[Criterion] | None = None
-
-    def serves(self, snapshot: Snapshot) -> bool:
-        """Whether the rows may be read in this snapshot."""
-        return snapshot.xmin > self.horizon and all(snapshot.sees(xid) for xid in self.must_see)
 
 
 class Page(NamedTuple):
@@ -42,26 +46,46 @@ class Page(NamedTuple):
     # Where rows were to be counted: how many there are, and the snapshot that saw them (None: it sees every transaction
     # that comes before the high position)
     total: int | None = None
-    snapshot: Snapshot | None = None
-
-
-BEFORE = " before "  # between partitions and the position in the log at which they were first seen
+    snapshot: Visible | None = None
 
 
 class Fingerprint(NamedTuple):
-    """What the catalogue says of a table, part by part: when one moves, rows may have changed without a row in the stream."""
+    """What the catalogue says of a table: named parts, ordered by what it means when one moves.
 
-    publication: str
-    leaves: str  # partitions; with a position, as long as the stream may not know of them
-    columns: str  # those that are shared or tested
-    others: str  # the other columns: that they move is worth a warning only
-    identity: str
-    storage: str  # files, which a rewrite moves; and how values of the users' own types are written, which ALTER TYPE may change
+    A source whose stream shows every change of a table has no parts. The parts are stored by their
+    names, and compared when the source is opened again: a name means the same in each version.
+    """
+
+    # Rows may have changed without a row in the stream: the table is copied
+    copy: Mapping[str, str] = {}
+    # The table was rewritten, nobody knows how: it is verified
+    verify: Mapping[str, str] = {}
+    # Worth a warning only
+    notice: Mapping[str, str] = {}
+    # A copy has to wait: only a stream that begins later follows the table
+    unsettled: bool = False
 
     @property
-    def unsettled(self) -> bool:
-        """Whether a copy has to wait: only a stream that begins later follows the table."""
-        return BEFORE in self.leaves
+    def parts(self) -> dict[str, str]:
+        """All parts by name, as they are stored."""
+        return {**self.copy, **self.verify, **self.notice}
+
+
+class Origin(Protocol):
+    """Writes the `source` block of one table's events, in JSON: where each of them comes from."""
+
+    @property
+    def schema(self) -> connect.Schema:
+        """Kafka Connect's schema of the block."""
+
+    def source(self, begin: Begin, previous_end: int, position: int) -> bytes:
+        """Writes the block of a change at `position` in the transaction `begin`.
+
+        `previous_end` is the position behind the transaction before it.
+        """
+
+    def read(self, begin: Begin, previous_end: int) -> bytes:
+        """Writes the block of a row that was read and not streamed, within `begin`."""
 
 
 class Source(Protocol):
@@ -70,7 +94,7 @@ class Source(Protocol):
     Each transaction after the stored position is delivered once per `open`, none before it; after a new `open` delivery starts
     at the position stored by then. Nothing is acknowledged to the server but what `acknowledge` was called with: positions the
     front end has committed. The source reads, the caller commits.
-    Raises SourceUnreachable, SourceUnfit, LoginRefused, SlotBusy, StreamUnreadable (retry) and the halts of checks A and B.
+    Raises SourceUnreachable, SourceUnfit, LoginRefused, SourceBusy, StreamUnreadable (retry) and the halts of checks A and B.
     """
 
     def open(self, resume: Resume, front_silent_since: Callable[[], float | None]) -> None:
@@ -90,8 +114,11 @@ class Source(Protocol):
         compared as texts; ReadRefused.
         """
 
-    def unpublished(self, schema: str, table: str) -> str:
-        """Why the stream does not carry every change of an existing table whole, or ''."""
+    def origin(self, table: SourceTable) -> Origin:
+        """What events say of a table as their source."""
+
+    def check_captured(self, resource: ResourceSettings) -> None:
+        """Raises TableNotCaptured where the stream does not carry every change of a table whole."""
 
     def read(self, timeout: float) -> Iterator[Message]:
         """What waits in the receive buffer, decoded; waits at most `timeout` seconds for the first message and ends when nothing more waits.
@@ -117,8 +144,12 @@ class Source(Protocol):
     def withdraw(self) -> None:
         """The rows asked for are of no use any more; their HighPosition may still come."""
 
-    def horizon(self) -> int:
-        """Xid (64 bits) of a transaction that begins now: whoever runs now has begun before it."""
+    def barrier(self) -> str:
+        """Marks this moment for `Ask.barrier`, in a text that only the source reads.
+
+        A page asked for with it waits until each transaction that runs now is over. '' where a
+        source has nothing to wait for.
+        """
 
     def estimate(self, table: SourceTable) -> int:
         """How many rows the table has by the source's statistics."""
@@ -129,7 +160,7 @@ class Source(Protocol):
     def acknowledge(self, position: int) -> None:
         """The front end has stored everything up to `position`: the server may forget it. Sent at once if it moves."""
 
-    def tend(self) -> Snapshot | None:
+    def housekeeping(self) -> Visible | None:
         """To be called several times a second: writes heartbeats when due. Returns, about once a second, what a new snapshot sees; else None."""
 
     def lag_bytes(self) -> int:

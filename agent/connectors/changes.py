@@ -84,20 +84,3 @@ class HighPosition(NamedTuple):
 
 
 Message = Begin | Change | Truncate | Commit | Heartbeat | HighPosition
-
-
-class Snapshot(NamedTuple):
-    """What a new snapshot of the source sees (PostgreSQL: pg_current_snapshot); ids of 64 bits."""
-
-    xmax: int
-    in_progress: frozenset[int]
-    xmin: int = 0  # every transaction before it is over
-
-    def sees(self, xid: int) -> bool:
-        """Whether the transaction is visible. Of `xid` only 32 bits are known (pgoutput): the id nearest to xmax is meant.
-
-        An id can be neither in progress nor below xmax and is then not visible yet (docs/decisions/visibility-hand-over.md).
-        """
-        distance = (xid - self.xmax) & 0xFFFFFFFF
-        full = self.xmax + (distance - (1 << 32) if distance >> 31 else distance)
-        return full < self.xmax and full not in self.in_progress

@@ -1,17 +1,36 @@
 """A source in memory: a twin for tests and models that keeps the contract of `Source`."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from agent.config import ResourceSettings
 from agent.config.settings import Condition
-from agent.connectors.base import Ask, Fingerprint, Page
-from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Message, Snapshot
+from agent.connectors.base import Ask, Fingerprint, Page, Visible
+from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Message
+from agent.connectors.plain_origin import PlainOrigin
 from agent.connectors.position import position_number
 from agent.connectors.resume import Resume
 from agent.connectors.table import Criterion, SourceTable, passing
 from agent.errors import SourceUnreachable
 from agent.values.lines import line_of
 from agent.values.rows import Key
+
+
+class MemorySnapshot(NamedTuple):
+    """What a new snapshot of the twin sees: every transaction below `end` that is not running."""
+
+    end: int
+    running: frozenset[int] = frozenset()
+
+    def sees(self, transaction: int) -> bool:
+        """See Visible.sees."""
+        return transaction < self.end and transaction not in self.running
+
+    def serves(self, ask: Ask) -> bool:
+        """Tells whether the rows asked for may be read in this snapshot."""
+        barrier = int(ask.barrier or 0)
+        over = self.end > barrier and all(running > barrier for running in self.running)
+        return over and all(self.sees(transaction) for transaction in ask.must_see)
 
 
 class MemorySource:
@@ -23,7 +42,7 @@ class MemorySource:
         self.held: dict[
             tuple[str, str], dict[Key, dict[str, str | None]]
         ] = {}  # by table and key: column -> value
-        self.snapshot: Snapshot | None = None
+        self.snapshot: MemorySnapshot | None = None
         self.asked: Ask | None = None
         self._page: Page | None = None
         self._tables = tables
@@ -45,9 +64,12 @@ class MemorySource:
         """See Source.criteria: values are texts here, in one spelling, and booleans are t and f."""
         return tuple(map(_criterion, resource.filter))
 
-    def unpublished(self, schema: str, table: str) -> str:
-        """See Source.unpublished: memory publishes everything."""
-        return ""
+    def origin(self, table: SourceTable) -> PlainOrigin:
+        """See Source.origin."""
+        return PlainOrigin("memory", "memory", "memory", table.schema, table.table)
+
+    def check_captured(self, resource: ResourceSettings) -> None:
+        """See Source.check_captured: memory carries everything."""
 
     def read(self, timeout: float) -> Iterator[Message]:
         """See Source.read."""
@@ -73,7 +95,7 @@ class MemorySource:
         if (
             ask is None
             or self._page is not None
-            or (self.snapshot is not None and not ask.serves(self.snapshot))
+            or (self.snapshot is not None and not self.snapshot.serves(ask))
         ):
             return
         page = self._read(ask)
@@ -108,9 +130,9 @@ class MemorySource:
         """See Source.withdraw."""
         self.asked = self._page = None
 
-    def horizon(self) -> int:
-        """See Source.horizon."""
-        return 0 if self.snapshot is None else self.snapshot.xmax
+    def barrier(self) -> str:
+        """See Source.barrier."""
+        return "" if self.snapshot is None else str(self.snapshot.end)
 
     def estimate(self, table: SourceTable) -> int:
         """See Source.estimate."""
@@ -118,14 +140,14 @@ class MemorySource:
 
     def fingerprints(self) -> dict[tuple[str, str], Fingerprint]:
         """See Source.fingerprints: nothing ever changes here."""
-        return {name: Fingerprint("", "", "", "", "", "") for name in self._tables}
+        return {name: Fingerprint() for name in self._tables}
 
     def acknowledge(self, position: int) -> None:
         """See Source.acknowledge."""
         self.acknowledged = max(self.acknowledged, position)
 
-    def tend(self) -> Snapshot | None:
-        """See Source.tend."""
+    def housekeeping(self) -> Visible | None:
+        """See Source.housekeeping."""
         return self.snapshot
 
     def lag_bytes(self) -> int:

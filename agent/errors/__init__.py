@@ -4,10 +4,12 @@ AgentError
 ├── Retry ............ back-off with jitter, for ever
 │   ├── SourceUnreachable, SourceUnfit, FrontUnreachable, FrontBusy, FrontFull, FrontUnfit, KafkaUnreachable
 │   ├── StreamUnreadable (the server cannot pass a place of its log; waits up to 60 s)
-│   ├── ClockWrong, SlotBusy, SlowLine, HangingTransaction
+│   ├── ClockWrong, SlowLine, HangingTransaction
+│   ├── SourceBusy: SlotBusy
 │   └── LoginRefused (waits up to 60 s between attempts)
 ├── Suspend .......... this table alone stops; the others go on
-│   ├── TableChanged, RowRefused, TableUnpublished, ReadRefused, ValueUnreadable, TooManyDeletes, RowsMiscounted
+│   ├── TableChanged, RowRefused, ReadRefused, ValueUnreadable, TooManyDeletes, RowsMiscounted
+│   ├── TableNotCaptured: TableUnpublished
 │   ├── Internal (nobody foresaw it)
 │   ├── FrontTableWrong, FrontTableTaken
 │   └── TopicLost, TopicTaken, PartitionsChanged
@@ -66,6 +68,7 @@ from agent.errors.retries import (
     LoginRefused,
     SlotBusy,
     SlowLine,
+    SourceBusy,
     SourceUnfit,
     SourceUnreachable,
     StreamUnreadable,
@@ -79,6 +82,7 @@ from agent.errors.suspensions import (
     RowRefused,
     RowsMiscounted,
     TableChanged,
+    TableNotCaptured,
     TableUnpublished,
     TooManyDeletes,
     TopicLost,
@@ -130,6 +134,7 @@ __all__ = [
     "SlotLost",
     "SlotMissing",
     "SlowLine",
+    "SourceBusy",
     "SourceForked",
     "SourceNotPrimary",
     "SourcePromoted",
@@ -142,6 +147,7 @@ __all__ = [
     "StreamUnreadable",
     "Suspend",
     "TableChanged",
+    "TableNotCaptured",
     "TableUnpublished",
     "TableWork",
     "TooManyDeletes",

@@ -98,7 +98,11 @@ class ClockWrong(Retry):
     )
 
 
-class SlotBusy(Retry):
+class SourceBusy(Retry):
+    """Somebody else reads the source: perhaps another agent, which then publishes, too."""
+
+
+class SlotBusy(SourceBusy):
     """Another connection is reading the replication slot."""
 
     code = "SLOT_BUSY"

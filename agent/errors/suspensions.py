@@ -82,7 +82,11 @@ class RowRefused(Suspend):
     )
 
 
-class TableUnpublished(Suspend):
+class TableNotCaptured(Suspend):
+    """The source does not deliver every change of the table whole."""
+
+
+class TableUnpublished(TableNotCaptured):
     """The publication no longer carries the table."""
 
     code = "TABLE_UNPUBLISHED"

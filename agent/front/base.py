@@ -7,7 +7,7 @@ reads and writes the front-end tables; `ResourceStore` keeps what the agent know
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from agent.connectors.changes import Snapshot
+from agent.connectors.base import Visible
 from agent.connectors.resume import CommitMark, Resume
 from agent.errors import Suspend
 from agent.resource import FrontRow, Target
@@ -261,7 +261,7 @@ class FrontTransaction(Protocol):
         `time_us` is the commit time of its first source transaction.
         """
 
-    def prune(self, snapshot: Snapshot) -> None:
+    def prune(self, visible: Visible) -> None:
         """Forgets, in the open transaction, applied source transactions that `snapshot` sees.
 
         Every later snapshot of the source sees them, too.

@@ -6,7 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent.connectors.changes import Snapshot
+from agent.connectors.base import Visible
 from agent.connectors.resume import CommitMark
 from agent.errors import AnotherAgent, FrontTableWrong, FrontUnreachable, RowRefused, Suspend
 from agent.front.base import (
@@ -343,12 +343,12 @@ class MemoryFront:
         """See Front.rollback."""
         self._open = None
 
-    def prune(self, snapshot: Snapshot) -> None:
+    def prune(self, visible: Visible) -> None:
         """See Front.prune."""
         self._transaction.transactions = [
             applied
             for applied in self._transaction.transactions
-            if not all(snapshot.sees(number) for number in applied)
+            if not all(visible.sees(number) for number in applied)
         ]
 
     def suspend(self, error: Suspend) -> None:

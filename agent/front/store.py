@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agent import failpoints
 from agent.config import ResourceSettings
-from agent.connectors.changes import Snapshot
+from agent.connectors.base import Visible
 from agent.connectors.resume import CommitMark
 from agent.errors import (
     AgentError,
@@ -513,7 +513,7 @@ class SqlFront(TableOwners):
             )
         return AnotherAgent(holder=phrase("its epoch was raised"))
 
-    def prune(self, snapshot: Snapshot) -> None:
+    def prune(self, visible: Visible) -> None:
         """See Front.prune."""
         with self.guarded():
             rows = self.connection.execute(
@@ -522,7 +522,7 @@ class SqlFront(TableOwners):
             seen = [
                 batch
                 for batch, applied in rows
-                if all(snapshot.sees(number) for number in json.loads(applied))
+                if all(visible.sees(number) for number in json.loads(applied))
             ]
             if seen:
                 self.connection.execute(

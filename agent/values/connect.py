@@ -33,7 +33,7 @@ class Shell(NamedTuple):
 
 PLAIN = Shell(b"", b"")  # JSON without schema
 
-_STRING: Schema = {"type": "string"}
+STRING: Schema = {"type": "string"}
 _JSON: Schema = {"type": "string", "name": "io.debezium.data.Json", "version": 1}
 # Schemas by type; every other type is a string. Dates and times without a zone are strings, too,
 # for Debezium's own ISO types end in Z.
@@ -58,7 +58,7 @@ _FLOATS: Mapping[str, bytes] = {"NaN": b"null", "Infinity": b"1e999", "-Infinity
 
 def schema_of(column: Type) -> Schema:
     """Returns the schema of a type's values, as `form` writes them."""
-    return _STRING if column.elements else _TYPES.get(column.oid, _STRING)
+    return STRING if column.elements else _TYPES.get(column.oid, STRING)
 
 
 def form(column: Type) -> Form | None:
@@ -83,53 +83,57 @@ def key(topic: str, fields: Iterable[tuple[str, Schema]]) -> Shell:
 
     `fields`: name and schema of the key's columns.
     """
-    parts = [_field(name, schema, optional=False) for name, schema in fields]
-    return _shell(_struct(f"{topic}.Key", parts))
+    parts = [field(name, schema, optional=False) for name, schema in fields]
+    return _shell(struct(f"{topic}.Key", parts))
 
 
-def envelope(topic: str, fields: Iterable[tuple[str, Schema, bool]]) -> Shell:
+def envelope(topic: str, fields: Iterable[tuple[str, Schema, bool]], source: Schema) -> Shell:
     """Returns what stands around an event.
 
     `fields`: name and schema of the shared columns, and whether they belong to the key. Columns
     beside the key are optional even where they are never NULL: the `before` of a delete has the
-    key only.
+    key only. `source`: the schema of the block that tells where the event comes from.
     """
-    columns = [_field(name, schema, optional=not in_key) for name, schema, in_key in fields]
-    row = _struct(f"{topic}.Value", columns, optional=True)
+    columns = [field(name, schema, optional=not in_key) for name, schema, in_key in fields]
+    row = struct(f"{topic}.Value", columns, optional=True)
     parts = [
         row | {"field": "before"},
         row | {"field": "after"},
-        _SOURCE | {"field": "source"},
+        source | {"field": "source"},
         _BLOCK | {"field": "transaction"},
-        _field("op", _STRING, optional=False),
-        *_numbers("ts_ms", "ts_us", "ts_ns"),
+        field("op", STRING, optional=False),
+        *numbers("ts_ms", "ts_us", "ts_ns"),
     ]
-    return _shell(_struct(f"{topic}.Envelope", parts, version=2))
+    return _shell(struct(f"{topic}.Envelope", parts, version=2))
 
 
 def _shell(schema: Schema) -> Shell:
     return Shell(b'{"schema":%b,"payload":' % orjson.dumps(schema), b"}")
 
 
-def _struct(
+def struct(
     name: str, fields: list[Schema], *, optional: bool = False, version: int | None = None
 ) -> Schema:
-    struct: Schema = {"type": "struct", "fields": fields, "optional": optional, "name": name}
+    """Returns the schema of a struct."""
+    made: Schema = {"type": "struct", "fields": fields, "optional": optional, "name": name}
     if version is not None:
-        struct["version"] = version
-    return struct
+        made["version"] = version
+    return made
 
 
-def _field(name: str, schema: Schema, *, optional: bool = True) -> Schema:
+def field(name: str, schema: Schema, *, optional: bool = True) -> Schema:
+    """Returns the schema of a value as that of a struct's field."""
     return schema | {"optional": optional, "field": name}
 
 
-def _texts(*names: str) -> list[Schema]:
-    return [_field(name, _STRING, optional=False) for name in names]
+def texts(*names: str) -> list[Schema]:
+    """Returns fields that always hold a text."""
+    return [field(name, STRING, optional=False) for name in names]
 
 
-def _numbers(*names: str, optional: bool = True) -> list[Schema]:
-    return [_field(name, {"type": "int64"}, optional=optional) for name in names]
+def numbers(*names: str, optional: bool = True) -> list[Schema]:
+    """Returns fields that hold an integer."""
+    return [field(name, {"type": "int64"}, optional=optional) for name in names]
 
 
 _SNAPSHOT_TYPE: Schema = {
@@ -139,53 +143,50 @@ _SNAPSHOT_TYPE: Schema = {
     "parameters": {"allowed": _SNAPSHOT},
     "default": "false",
 }
-_SOURCE = _struct(
-    "io.debezium.connector.postgresql.Source",
-    [
-        *_texts("version", "connector", "name"),
-        *_numbers("ts_ms", optional=False),
-        *_numbers("ts_us", "ts_ns"),
-        _field("snapshot", _SNAPSHOT_TYPE),
-        *_texts("db"),
-        _field("sequence", _STRING),
-        *_texts("schema", "table"),
-        *_numbers("txId", "lsn", "xmin"),
-        _field("origin", _STRING),
-        *_numbers("origin_lsn"),
-    ],
-)
-_BLOCK = _struct(
+
+
+def origin_head() -> list[Schema]:
+    """Returns the fields with which the schema of each `source` block begins."""
+    return [
+        *texts("version", "connector", "name"),
+        *numbers("ts_ms", optional=False),
+        *numbers("ts_us", "ts_ns"),
+        field("snapshot", _SNAPSHOT_TYPE),
+    ]
+
+
+_BLOCK = struct(
     "event.block",
     [
-        *_texts("id"),
-        *_numbers("total_order", "data_collection_order", optional=False),
+        *texts("id"),
+        *numbers("total_order", "data_collection_order", optional=False),
     ],
     optional=True,
     version=1,
 )
-_COLLECTION = _struct(
+_COLLECTION = struct(
     "event.collection",
     [
-        *_texts("data_collection"),
-        *_numbers("event_count", optional=False),
+        *texts("data_collection"),
+        *numbers("event_count", optional=False),
     ],
     version=1,
 )
 TRANSACTION_KEY = _shell(
-    _struct(
+    struct(
         "io.debezium.connector.common.TransactionMetadataKey",
-        _texts("id"),
+        texts("id"),
         version=1,
     )
 )
 TRANSACTION_VALUE = _shell(
-    _struct(
+    struct(
         "io.debezium.connector.common.TransactionMetadataValue",
         [
-            *_texts("status", "id"),
-            *_numbers("event_count"),
+            *texts("status", "id"),
+            *numbers("event_count"),
             {"type": "array", "items": _COLLECTION, "optional": True, "field": "data_collections"},
-            *_numbers("ts_ms", optional=False),
+            *numbers("ts_ms", optional=False),
         ],
         version=1,
     )

@@ -223,9 +223,9 @@ BUGS: tuple[Bug, ...] = (
         "a page is read as soon as its window is open, whether its snapshot sees what was applied by then or not",
         (
             Edit(
-                "connectors/base.py",
-                "return snapshot.xmin > self.horizon and all(snapshot.sees(xid) for xid in self.must_see)",
-                "return snapshot.xmin > self.horizon",
+                "connectors/postgres/snapshot.py",
+                "return past_barrier and all(self.sees(xid) for xid in ask.must_see)",
+                "return past_barrier",
             ),
         ),
         "model",

@@ -6,7 +6,7 @@ from random import randbytes
 import pytest
 from sqlalchemy import insert, select
 
-from agent.connectors.changes import Snapshot
+from agent.connectors.postgres.snapshot import Snapshot
 from agent.errors import AnotherAgent, Retry, TableChanged
 from agent.front.base import Batch, Copy, Front, Request, Stored, Written
 from agent.front.mariadb.front import MariaDbFront

@@ -102,7 +102,7 @@ class Scene(NamedTuple):
         """The rows under the keys as a page."""
         token = f"page {next(NUMBERS)}"
         self.source.ask(
-            Ask(token, "typed", self.resource.table, self.resource.columns, (), 0, keys=keys)
+            Ask(token, "typed", self.resource.table, self.resource.columns, (), "", keys=keys)
         )
 
         def read() -> Any:
@@ -256,7 +256,8 @@ def scene(
         configured = business.settings(("public.typed",)).model_copy(update={"resource": [shared]})
         source = business.source(configured)
         source.open(business.initial(), silent_never)
-        resource = Resource(shared, configured, source.tables()["public", "typed"])
+        table = source.tables()["public", "typed"]
+        resource = Resource(shared, configured, table, source.origin(table))
         judged = SharedTable(
             "unit.typed", "public", "typed", {name: name for name in names}, ("id",), "typed"
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agent.config import Settings, load
 from agent.connectors.changes import Column, Relation
+from agent.connectors.plain_origin import PlainOrigin
 from agent.connectors.postgres.pgoutput import Decoder
 from agent.connectors.table import SourceColumn, SourceTable
 from agent.errors import ConfigInvalid, ProtocolViolated
@@ -79,9 +80,9 @@ def _keyed() -> Resource:
             "resource": [{"name": "t", "table": "t", "columns": names}],
         }
     )  # fmt: skip
-    return Resource(
-        settings.resource[0], settings, SourceTable(1, "public", "t", columns, tuple(names), "d")
-    )
+    table = SourceTable(1, "public", "t", columns, tuple(names), "d")
+    origin = PlainOrigin("fuzz", "p", "d", "public", "t")
+    return Resource(settings.resource[0], settings, table, origin)
 
 
 def key(data: bytes) -> None:

@@ -16,17 +16,10 @@ from agent.capture import loop as pipeline
 from agent.capture import reconciler as reconcile
 from agent.capture.loop import Capture
 from agent.connectors.base import Ask, Page
-from agent.connectors.changes import (
-    Begin,
-    Change,
-    Commit,
-    HighPosition,
-    Message,
-    Snapshot,
-    Truncate,
-)
+from agent.connectors.changes import Begin, Change, Commit, HighPosition, Message, Truncate
 from agent.connectors.memory import MemorySource
 from agent.connectors.position import position_number
+from agent.connectors.postgres.snapshot import Snapshot
 from agent.connectors.resume import Resume
 from agent.connectors.table import SourceTable, passing
 from agent.errors import SourceUnreachable
@@ -269,7 +262,7 @@ class LateSource(MemorySource):
     def _attempt(self) -> None:
         """The page reader takes a snapshot; the page is read if it serves."""
         ask = self.asked
-        if ask is None or self._page is not None or not ask.serves(self._snapshot()):
+        if ask is None or self._page is not None or not self._snapshot().serves(ask):
             return
         rows = self.visible()
         if ask.counted is not None:
@@ -315,12 +308,12 @@ class LateSource(MemorySource):
         """See Source.withdraw."""
         self.asked, self._page = None, None
 
-    def horizon(self) -> int:
-        """See Source.horizon: whatever is hidden now may be unknown to the stream."""
-        return 1
+    def barrier(self) -> str:
+        """See Source.barrier: whatever is hidden now may be unknown to the stream."""
+        return "1"
 
-    def tend(self) -> Snapshot | None:
-        """See Source.tend."""
+    def housekeeping(self) -> Snapshot | None:
+        """See Source.housekeeping."""
         return self._snapshot() if self.rnd.random() < 0.2 else None
 
     def estimate(self, table: SourceTable) -> int:

@@ -7,7 +7,7 @@ import pytest
 
 from agent.capture import loop as pipeline
 from agent.capture.loop import Capture
-from agent.connectors.changes import Snapshot
+from agent.connectors.memory import MemorySnapshot
 from agent.errors import FrontBusy
 from agent.front.base import Stored
 from agent.front.memory import MemoryFront
@@ -53,7 +53,7 @@ def failing(method: Callable[..., Any]) -> Callable[..., Any]:
         ("front", "commit"),
         ("front", "requests"),
         ("front", "housekeeping"),
-        ("source", "tend"),
+        ("source", "housekeeping"),
     ],
 )
 def test_what_fails_again_and_again_is_not_well_in_between(
@@ -65,7 +65,7 @@ def test_what_fails_again_and_again_is_not_well_in_between(
     monkeypatch.setattr(pipeline, "_CATALOGUE", 0.0)
     bench = Bench()
     bench.control = control = Control.alone()
-    bench.source.snapshot = Snapshot(1, frozenset())
+    bench.source.snapshot = MemorySnapshot(1)
     front = Fed(bench)
     told: list[str] = []
 

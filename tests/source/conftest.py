@@ -21,10 +21,9 @@ from agent.connectors.changes import (
     Heartbeat,
     Message,
     Relation,
-    Snapshot,
     Truncate,
 )
-from agent.connectors.memory import MemorySource
+from agent.connectors.memory import MemorySnapshot, MemorySource
 from agent.connectors.position import position_number, position_text
 from agent.connectors.postgres.source import PostgresSource
 from agent.connectors.resume import CommitMark, Resume
@@ -64,7 +63,7 @@ class PostgresBusiness:
 
     def beat(self, source: Source) -> None:
         """See Business.beat: the first look after `open` is one too many seconds after the last."""
-        eventually(source.tend, what="the source is tended")
+        eventually(source.housekeeping, what="the source is tended")
 
     def analyse(self) -> None:
         """See Business.analyse."""
@@ -269,10 +268,10 @@ class MemoryBusiness:
     def hanging(self, step: str) -> Iterator[int]:
         """See Business.hanging."""
         xid = 1 << 20
-        self._source.snapshot = Snapshot(xid + 1, frozenset({xid}), xid)
+        self._source.snapshot = MemorySnapshot(xid + 1, frozenset({xid}))
         yield xid
         self.commit(step)
-        self._source.snapshot = Snapshot(xid + 3, frozenset(), xid + 3)
+        self._source.snapshot = MemorySnapshot(xid + 3)
 
     def source(self) -> MemorySource:
         """See Business.source: the source is the database too."""

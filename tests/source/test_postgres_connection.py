@@ -228,7 +228,7 @@ def test_tending_without_a_server_is_unreachable_too(published: PostgresBusiness
 def eventually_tended(source: Any) -> None:
     """Tends until it is due; an error passes."""
     deadline = time.monotonic() + PATIENCE
-    while source.tend() is None and time.monotonic() < deadline:
+    while source.housekeeping() is None and time.monotonic() < deadline:
         pass
 
 

@@ -47,7 +47,7 @@ def asking(table: SourceTable, **given: Any) -> Ask:
         table,
         given.pop("columns", table.columns),
         (),
-        0,
+        "",
         **given,
     )
 
@@ -395,9 +395,7 @@ def test_each_part_of_the_fingerprint_moves_for_its_reason(
     before = fingerprint(published)
     published.transaction(*[statement.format(published.slot) for statement in statements])
     after = fingerprint(published)
-    assert {
-        part for part, value in after._asdict().items() if value != before._asdict()[part]
-    } == parts
+    assert {part for part, value in after.parts.items() if value != before.parts[part]} == parts
 
 
 def test_how_types_are_written_is_part_of_the_fingerprint(published: PostgresBusiness) -> None:
@@ -417,7 +415,7 @@ def test_how_types_are_written_is_part_of_the_fingerprint(published: PostgresBus
         published.transaction(statement)
         seen.append(fingerprint(published, columns, "typed"))
     moved = [
-        {part for part, value in b._asdict().items() if value != a._asdict()[part]}
+        {part for part, value in b.parts.items() if value != a.parts[part]}
         for a, b in pairwise(seen)
     ]
     assert moved == [{"storage"}, {"storage"}, set(), set()]
@@ -439,7 +437,7 @@ def test_partitions_are_part_of_the_fingerprint(published: PostgresBusiness) -> 
         published.transaction(statement)
         seen.append(fingerprint(published, ("id",), "parts"))
     moved = [
-        {part for part, value in b._asdict().items() if value != a._asdict()[part]}
+        {part for part, value in b.parts.items() if value != a.parts[part]}
         for a, b in pairwise(seen)
     ]
     assert [bool(parts & {"leaves"}) for parts in moved] == [True, True, True, False]

@@ -261,17 +261,18 @@ def test_what_a_new_snapshot_sees_and_the_lag(published: PostgresBusiness) -> No
         # More than the server writes for itself meanwhile
         published.transaction("INSERT INTO orders SELECT n FROM generate_series(1, 20000) n")
         (got,) = read_commits(source, 1)
-        snapshot = eventually(source.tend, what="a snapshot is taken")
+        snapshot = eventually(source.housekeeping, what="a snapshot is taken")
     assert in_progress is not None
     assert snapshot is not None
     assert snapshot.sees(got.transaction)
     assert not snapshot.sees(in_progress[0])
-    assert source.tend() is None
+    assert source.housekeeping() is None
     lag = source.lag_bytes()
     assert lag > 20000 * 30
     source.acknowledge(got.position)
     eventually(
-        lambda: source.tend() is not None and source.lag_bytes() < lag, what="the lag is smaller"
+        lambda: source.housekeeping() is not None and source.lag_bytes() < lag,
+        what="the lag is smaller",
     )
 
 
@@ -282,7 +283,7 @@ def test_heartbeats_are_written_when_due(published: PostgresBusiness) -> None:
     beats: list[Message] = []
 
     def three() -> bool:
-        source.tend()
+        source.housekeeping()
         beats.extend(source.read(0.02))
         return len(beats) >= 3
 
@@ -353,7 +354,7 @@ def test_a_deferrable_primary_key_serves_under_full(postgres_business: PostgresB
     assert [
         (found["public", table].key, found["public", table].deferrable) for table in tables
     ] == [(("id",), False), (("id",), True)]
-    assert [marks["public", table].identity for table in tables] == ["f", "f deferrable"]
+    assert [marks["public", table].copy["identity"] for table in tables] == ["f", "f deferrable"]
 
 
 def test_what_the_publication_does_not_carry_is_told(published: PostgresBusiness) -> None:

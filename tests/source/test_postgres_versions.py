@@ -73,7 +73,7 @@ class Following:
         """All rows of a table as a page, in some order that stays."""
         found = self.source.tables()[self.schema, table]
         self.source.ask(
-            Ask(f"page {next(NUMBERS)}", table, found, found.columns, (), 0, limit=1000)
+            Ask(f"page {next(NUMBERS)}", table, found, found.columns, (), "", limit=1000)
         )
 
         def read() -> Page | None:
@@ -138,8 +138,8 @@ def test_partitions_come_as_their_root(business: PostgresBusiness) -> None:
     }
     assert [names(change) for change in truncated.changes] == [{"parts"}]
     assert news(last) == [("9", "d")]
-    assert seen[0].storage != seen[1].storage, "the leaf's TRUNCATE streams nothing"
-    assert seen[0].leaves == seen[1].leaves != seen[2].leaves
+    assert seen[0].verify != seen[1].verify, "the leaf's TRUNCATE streams nothing"
+    assert seen[0].copy == seen[1].copy != seen[2].copy
     assert following.page("parts") == [("9", "d")]
 
 
@@ -217,7 +217,7 @@ def test_a_prepared_transaction_comes_when_it_is_committed(business: PostgresBus
     business.transaction("INSERT INTO prepared VALUES (3)")
     assert following.page("prepared") == [("3",)]
     with connect(business.settings().source) as session:
-        snapshot = eventually(following.source.tend, what="a snapshot is taken")
+        snapshot = eventually(following.source.housekeeping, what="a snapshot is taken")
         assert snapshot is not None
         assert not snapshot.sees(xid[0])
         session.execute(f"ROLLBACK PREPARED '{name} undone'".encode())
@@ -327,13 +327,13 @@ def test_what_the_publication_carries(business: PostgresBusiness) -> None:
         following.source.unpublished(following.schema, table) for table in ("shared", "unseen")
     ] == ["", "it is not in the publication"]
     before = following.source.fingerprints()[following.schema, "shared"]
-    assert before.publication
+    assert before.copy["publication"]
     assert following.source.fingerprints()[following.schema, "shared"] == before
     business.transaction(
         f"ALTER PUBLICATION {business.slot} DROP TABLE shared",
         f"ALTER PUBLICATION {business.slot} ADD TABLE shared",
     )
     assert (
-        following.source.fingerprints()[following.schema, "shared"].publication
-        != before.publication
+        following.source.fingerprints()[following.schema, "shared"].copy["publication"]
+        != before.copy["publication"]
     )

@@ -173,7 +173,7 @@ def asking(source: Source, **given: Any) -> Ask:
         table,
         given.pop("columns", table.columns),
         given.pop("must_see", ()),
-        given.pop("horizon", 0),
+        given.pop("barrier", ""),
         **given,
     )
 
@@ -263,7 +263,7 @@ def test_a_page_waits_for_what_it_must_see(business: Business, awaits: str) -> N
         ask = (
             asking(source, limit=10, must_see=[xid])
             if awaits == "the transaction"
-            else asking(source, limit=10, horizon=source.horizon())
+            else asking(source, limit=10, barrier=source.barrier())
         )
         source.ask(ask)
         messages: list[Message] = []

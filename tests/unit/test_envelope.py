@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agent import __version__
 from agent.connectors.changes import Begin
 from agent.connectors.position import position_number, position_text
-from agent.connectors.postgres.origin import Origin
+from agent.connectors.postgres.origin import PostgresOrigin
 from agent.values.connect import PLAIN
 from agent.values.envelope import Envelope
 
@@ -40,7 +40,7 @@ def shape(value: Any) -> Any:
 
 def test_value_is_the_sample() -> None:
     """Given what the sample tells of, the envelope is the sample, but for version and prefix."""
-    source = Origin("unit", "biz", "app", "orders").source(BEGIN, 24023119, 24023128)
+    source = PostgresOrigin("unit", "biz", "app", "orders").source(BEGIN, 24023119, 24023128)
     after = orjson.dumps({"id": 7, "status": "paid"})
     made = orjson.loads(Envelope(PLAIN).value(b"u", b"null", after, source, 1465584025523514964))
     assert shape(made) == shape(SAMPLE)
@@ -50,7 +50,7 @@ def test_value_is_the_sample() -> None:
 
 def test_sequence_holds_the_last_commit_and_this_change() -> None:
     """A string with a JSON array of two strings, as Debezium has it."""
-    origin = Origin("unit", "biz", "app", "orders")
+    origin = PostgresOrigin("unit", "biz", "app", "orders")
     for last, lsn in ((0, 1), (24023119, 24023128), (2**63, 2**63 + 1)):
         begin = Begin(1, lsn, 0)  # a new transaction each time
         assert json.loads(orjson.loads(origin.source(begin, last, lsn))["sequence"]) == [
@@ -61,7 +61,7 @@ def test_sequence_holds_the_last_commit_and_this_change() -> None:
 
 def test_source_changes_with_the_transaction() -> None:
     """What is remembered for one transaction is not carried into the next."""
-    origin = Origin("unit", "biz", "app", "orders")
+    origin = PostgresOrigin("unit", "biz", "app", "orders")
     first, again, second = (
         orjson.loads(origin.source(begin, 1, lsn))
         for begin, lsn in ((BEGIN, 5), (BEGIN, 6), (Begin(557, 9, 0), 7))
@@ -83,7 +83,7 @@ def test_hostile_names_and_values_stay_json(
     prefix: str, database: str, schema: str, table: str, row: dict[str, str], op: bytes
 ) -> None:
     """Quotes, percent signs, braces, control characters in any name: the value parses to the very names."""
-    source = Origin(prefix, database, schema, table).source(BEGIN, 1, 2)
+    source = PostgresOrigin(prefix, database, schema, table).source(BEGIN, 1, 2)
     after = orjson.dumps(row)
     made = orjson.loads(Envelope(PLAIN).value(op, after, b"null", source, 1))
     assert made["before"] == row

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from agent.config import Settings
 from agent.connectors.changes import Column, Relation
 from agent.connectors.memory import MemorySource
+from agent.connectors.postgres.origin import PostgresOrigin
 from agent.connectors.table import SourceColumn, SourceTable
 from agent.errors import TableChanged
 from agent.resource import Binding, Resource
@@ -68,7 +69,8 @@ def resource_of(table: SourceTable | None = None, **given: Any) -> Resource:
     settings = settings_of(**given)
     table = table or source_table()
     criteria = MemorySource({}).criteria(settings.resource[0], table)
-    return Resource(settings.resource[0], settings, table, criteria)
+    origin = PostgresOrigin("unit", "biz", table.schema, table.table)
+    return Resource(settings.resource[0], settings, table, origin, criteria)
 
 
 def bound(table: SourceTable | None = None, **given: Any) -> Binding:

@@ -9,9 +9,9 @@ from psycopg.pq import ExecStatus
 from psycopg.rows import namedtuple_row
 
 from agent.connectors.base import Fingerprint
-from agent.connectors.changes import Snapshot
 from agent.connectors.position import position_number
 from agent.connectors.postgres.history import Server, branch
+from agent.connectors.postgres.snapshot import Snapshot, snapshot_of
 from agent.connectors.table import KeyOrder, Named, SourceColumn, SourceTable
 from agent.values.column_types import Element
 
@@ -131,6 +131,9 @@ _LABELS = """
         from used join pg_catalog.pg_type t on t.oid = used.oid
         join pg_catalog.pg_attribute a on a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
     ) lines(line)"""
+
+
+LEAVES = "leaves"  # the part of a fingerprint that names the partitions
 
 
 class Index(NamedTuple):
@@ -395,23 +398,31 @@ def fingerprints(
     found = {}
     for r in rows:
         name = r.nspname, r.relname
-        ours, others = (
-            {c: traits for c, traits in sorted(r.columns.items()) if (c in listed[name]) is wanted}
-            for wanted in (True, False)
-        )
-        stored = storage(connection, r.oid) + labels(connection, r.oid, listed[name])
+        ours, others = _divided(r.columns, listed[name])
         found[name] = Fingerprint(
-            r.publication, r.leaves, json.dumps(ours), json.dumps(others), r.identity, stored
+            copy={
+                "publication": r.publication,
+                LEAVES: r.leaves,
+                "columns": ours,
+                "identity": r.identity,
+            },
+            # Files, which a rewrite moves; and how values of the users' own types are written,
+            # which ALTER TYPE may change
+            verify={
+                "storage": storage(connection, r.oid) + labels(connection, r.oid, listed[name])
+            },
+            notice={"others": others},
         )
     return found
 
 
-def snapshot_of(text: str) -> Snapshot:
-    """A pg_snapshot as the server writes it: `xmin:xmax:in progress`."""
-    xmin, xmax, in_progress = text.split(":")
-    return Snapshot(
-        int(xmax), frozenset(int(xid) for xid in in_progress.split(",") if xid), int(xmin)
-    )
+def _divided(columns: Mapping[str, str], listed: Collection[str]) -> tuple[str, str]:
+    """Returns the traits of the columns that are shared or tested, and those of the others."""
+    ours: dict[str, str] = {}
+    others: dict[str, str] = {}
+    for name, traits in sorted(columns.items()):
+        (ours if name in listed else others)[name] = traits
+    return json.dumps(ours), json.dumps(others)
 
 
 def written_bytes_past(connection: psycopg.Connection[Any], position: str) -> int:

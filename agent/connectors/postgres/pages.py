@@ -22,6 +22,7 @@ from agent.connectors.postgres.bounded_connection import BoundedConnection, shut
 from agent.connectors.postgres.copy_out import copy_out
 from agent.connectors.postgres.pgoutput import PAGE_PREFIX
 from agent.connectors.postgres.session import address, connect, guarded
+from agent.connectors.postgres.snapshot import snapshot_of
 from agent.connectors.postgres.sqlstates import is_of_statement
 from agent.connectors.table import Named, SourceTable
 from agent.errors import (
@@ -271,8 +272,8 @@ class _Reading:
         ).fetchone()  # type: ignore[misc]
         if in_recovery:
             raise SourceNotPrimary(address=address(self._settings))
-        snapshot = catalogue.snapshot_of(text)
-        if not ask.serves(snapshot):
+        snapshot = snapshot_of(text)
+        if not snapshot.serves(ask):
             connection.execute("rollback")
             return None
         failpoints.hit("after_page_snapshot")

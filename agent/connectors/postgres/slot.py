@@ -138,14 +138,14 @@ def drop(replication: psycopg.Connection[Any], settings: SourceSettings, slot: s
         )
 
 
-def waited_for(connection: psycopg.Connection[Any], horizon: int | None = None) -> list[WaitedFor]:
-    """The running transactions that hold an xid (up to `horizon`). Those of other roles show their process id only, without pg_monitor."""
-    if horizon is None:
+def waited_for(connection: psycopg.Connection[Any], barrier: int | None = None) -> list[WaitedFor]:
+    """The running transactions that hold an xid (up to `barrier`). Those of other roles show their process id only, without pg_monitor."""
+    if barrier is None:
         rows = connection.execute(_WAITED_FOR).fetchall()
     else:
         rows = connection.execute(
             f"select * from ({_WAITED_FOR}) w where age >= pg_snapshot_xmax(pg_current_snapshot())::text::int8 - %s",
-            (horizon,),
+            (barrier,),
         ).fetchall()
     return [
         WaitedFor(

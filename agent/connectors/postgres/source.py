@@ -12,10 +12,11 @@ import psycopg
 from agent.config import ResourceSettings, Settings
 from agent.config.loading import invalid
 from agent.connectors.base import Ask, Fingerprint, Page
-from agent.connectors.changes import Heartbeat, HighPosition, Message, Snapshot
+from agent.connectors.changes import Heartbeat, HighPosition, Message
 from agent.connectors.position import position_number, position_text
 from agent.connectors.postgres import catalogue, filters
 from agent.connectors.postgres.acknowledgement import Acknowledgement
+from agent.connectors.postgres.catalogue import LEAVES
 from agent.connectors.postgres.history import (
     Identity,
     Resumption,
@@ -23,10 +24,12 @@ from agent.connectors.postgres.history import (
     check_server,
     other_publication,
 )
+from agent.connectors.postgres.origin import PostgresOrigin
 from agent.connectors.postgres.pages import PageReader
 from agent.connectors.postgres.partitions import FOLLOWS_SINCE, Partitions
 from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX, Decoder
 from agent.connectors.postgres.session import address, connect, guarded
+from agent.connectors.postgres.snapshot import Snapshot
 from agent.connectors.postgres.unreadable import OPTION, ServerForm
 from agent.connectors.postgres.wire import Shutdown, WalData, Wire
 from agent.connectors.resume import Resume
@@ -37,6 +40,7 @@ from agent.errors import (
     SlotBusy,
     SourceUnreachable,
     StreamUnreadable,
+    TableUnpublished,
 )
 from agent.messages import phrase
 
@@ -96,7 +100,7 @@ class PostgresSource:
                 for r in self._settings.resource
             }
             self._partitions = Partitions(
-                {name: parts["leaves"] for name, parts in fingerprints.items() if "leaves" in parts}
+                {name: parts[LEAVES] for name, parts in fingerprints.items() if LEAVES in parts}
             )
         self._form = ServerForm(settings, self._needed(resume)) if around else None
         self._decoder = Decoder(self._form)
@@ -139,20 +143,36 @@ class PostgresSource:
             )
         return publication
 
+    def origin(self, table: SourceTable) -> PostgresOrigin:
+        """See Source.origin."""
+        settings = self._settings
+        return PostgresOrigin(
+            settings.kafka.prefix, settings.source.database, table.schema, table.table
+        )
+
+    def check_captured(self, resource: ResourceSettings) -> None:
+        """See Source.check_captured."""
+        reason = self.unpublished(resource.schema_name, resource.table_name)
+        if reason:
+            raise TableUnpublished(
+                resource=resource.name,
+                publication=self._settings.publication,
+                table=resource.table,
+                reason=reason,
+            )
+
     def unpublished(self, schema: str, table: str) -> str:
-        """See Source.unpublished."""
+        """Tells why the publication does not carry every change of a table whole; '' if it does."""
         if self._publication is None or self._publication.all_tables:
             return ""
         if (schema, table) not in self._publication.tables:
             return phrase("it is not in the publication")
         filtered, listed = self._publication.tables[schema, table]
-        return (
-            phrase("it has a row filter there")
-            if filtered
-            else phrase("it has a column list there")
-            if listed
-            else ""
-        )
+        if filtered:
+            return phrase("it has a row filter there")
+        if listed:
+            return phrase("it has a column list there")
+        return ""
 
     def _sender_timeout(self) -> float:
         """wal_sender_timeout in seconds; an hour stands for none."""
@@ -246,10 +266,10 @@ class PostgresSource:
         """See Source.withdraw."""
         self._pages.withdraw()
 
-    def horizon(self) -> int:
-        """See Source.horizon."""
+    def barrier(self) -> str:
+        """See Source.barrier: the id of a transaction that begins now."""
         with guarded(self._settings.source):
-            return catalogue.new_xid(self._connection)
+            return str(catalogue.new_xid(self._connection))
 
     def estimate(self, table: SourceTable) -> int:
         """See Source.estimate."""
@@ -269,14 +289,14 @@ class PostgresSource:
             written = self._acknowledged + catalogue.written_bytes_past(
                 self._connection, position_text(self._acknowledged)
             )
-            tell = self._partitions.tell
-            told = {
-                name: now._replace(leaves=tell(name, now.leaves, written, self._acknowledged))
+            marked = {
+                name: self._partitions.mark(name, now, written, self._acknowledged)
                 for name, now in found.items()
             }
-            if any(now.unsettled for now in told.values()):
-                self._beat_at = 0.0  # what is acknowledged passes `written` with the next heartbeat
-            return told
+            if any(now.unsettled for now in marked.values()):
+                # What is acknowledged passes `written` with the next heartbeat
+                self._beat_at = 0.0
+            return marked
 
     def acknowledge(self, position: int) -> None:
         """See Source.acknowledge."""
@@ -285,8 +305,8 @@ class PostgresSource:
             if not self._stuck:
                 self._wire.acknowledge(position)
 
-    def tend(self) -> Snapshot | None:
-        """See Source.tend."""
+    def housekeeping(self) -> Snapshot | None:
+        """See Source.housekeeping."""
         now = time.monotonic()
         if now - self._looked_at < _LOOK_EVERY:
             return None
