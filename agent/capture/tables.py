@@ -58,16 +58,16 @@ class Tables:
         found: dict[tuple[str, str], SourceTable],
         stored: Stored,
     ) -> Resource:
-        table = found.get((resource.schema_name, resource.table_name))
+        table = found.get(settings.source.place(resource.table))
         if table is None:
             raise TableChanged(
                 resource=resource.name, table=resource.table, change=phrase("it does not exist")
             )
-        reason = self._source.unpublished(resource.schema_name, resource.table_name)
+        reason = self._source.unpublished(*settings.source.place(resource.table))
         if reason:
             raise TableUnpublished(
                 resource=resource.name,
-                publication=settings.publication,
+                publication=settings.source.publication,
                 table=resource.table,
                 reason=reason,
             )

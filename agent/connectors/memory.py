@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from agent.config import ResourceSettings
-from agent.config.settings import Condition
+from agent.config import Condition, ResourceSettings
 from agent.connectors.base import Ask, Fingerprint, Page
 from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Message, Snapshot
 from agent.connectors.position import position_number
