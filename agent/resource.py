@@ -12,8 +12,7 @@ from typing import NamedTuple, cast
 
 import orjson
 
-from agent.config import ResourceSettings, Settings
-from agent.config.settings import Condition
+from agent.config import Condition, ResourceSettings, Settings
 from agent.connectors.base import Origin
 from agent.connectors.changes import Relation
 from agent.connectors.table import Criterion, SourceTable, passing

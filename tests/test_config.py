@@ -89,7 +89,7 @@ def test_small_file_gets_every_default(tmp_path: Path) -> None:
     """Name and derived names come from the file's stem."""
     settings = load(written(tmp_path, SMALL, "tax_office.toml"))
     assert settings.agent == "tax_office"
-    assert settings.slot == settings.publication == "sync_agent_tax_office"
+    assert settings.source.slot == settings.source.publication == "sync_agent_tax_office"
     assert settings.state_topic == "unit.sync-agent.tax_office"
     assert settings.front_url == "sqlite:////var/lib/unit-sync-agent/tax_office/front.db"
     assert settings.topic(settings.resource[0]) == "unit.person"
@@ -199,11 +199,7 @@ def test_example_shows_the_defaults(tmp_path: Path) -> None:
         for name, field in type(default).model_fields.items():
             if not field.is_required() and field.default is not None:
                 assert getattr(shown, name) == getattr(default, name), f"{section}.{name}"
-    assert (full.slot, full.publication, full.front_url) == (
-        plain.slot,
-        plain.publication,
-        plain.front_url,
-    )
+    assert full.front_url == plain.front_url
     assert full.resource[0] == plain.resource[0].model_copy(
         update={"columns": ["id", "name", "district"], "target": "person", "topic": "unit.person"}
     )
@@ -580,3 +576,17 @@ def test_the_agents_own_tables_are_no_targets(tmp_path: Path, name: str) -> None
     """Of this version or a later one."""
     found = problems(tmp_path, SMALL + f'target = "{name}"\n')
     assert any("resource[0].target" in line and "agent's own" in line for line in found), found
+
+
+@pytest.mark.parametrize("kind", ["", 'type = "postgresql"', 'type = "postgres"'])
+def test_the_kind_of_source_may_be_left_out_or_have_its_older_name(
+    tmp_path: Path, kind: str
+) -> None:
+    text = SMALL.replace("[source]", f"[source]\n{kind}")
+    assert load(written(tmp_path, text, "agent.toml")).source.slot == "sync_agent_agent"
+
+
+def test_a_source_table_without_schema_is_that_of_public(tmp_path: Path) -> None:
+    """Two ways to write one table are the same one."""
+    source = load(written(tmp_path, SMALL, "agent.toml")).source
+    assert source.place("person") == source.place("public.person") == ("public", "person")

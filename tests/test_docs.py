@@ -9,8 +9,7 @@ import pytest
 
 from agent.cli.commands import commands
 from agent.cli.verdict import EXIT_CODES
-from agent.config import load
-from agent.config.settings import Settings
+from agent.config import Settings, load
 from agent.connectors.postgres.setup import statements
 from agent.connectors.postgres.setup.subscription import subscription_of
 from agent.errors import AgentError
@@ -130,7 +129,7 @@ def test_every_table_of_the_agent_is_named_and_no_other(page: Path) -> None:
 @pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
 def test_the_first_table_loads_and_has_ten_lines(page: Path, tmp_path: Path) -> None:
     settings, text = first_table(page, tmp_path)
-    assert settings.slot == settings.publication == "sync_agent_agent"
+    assert settings.source.slot == settings.source.publication == "sync_agent_agent"
     assert settings.topic(settings.resource[0]) == "unit.person"
     assert len(text.splitlines()) == 10
 

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent import failpoints
-from agent.config import load
-from agent.config.settings import Settings
+from agent.config import Settings, load
 from agent.errors import AgentError
 from agent.failpoints import DESCRIPTOR, PLACES, SETTING, FailpointReached
 from tests.waiting import PATIENCE

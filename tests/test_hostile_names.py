@@ -66,7 +66,7 @@ def test_in_the_business_database(database: str) -> None:
                 statements.set_tables(subscription),
             ):
                 owner.execute(statement.encode())
-            published = catalogue.publication(owner, data.publication)
+            published = catalogue.publication(owner, subscription.publication)
             assert published is not None
             assert set(published.tables) == {(schema, name)}
             check_reading(owner, role, schema, name, columns)

@@ -14,7 +14,7 @@ from agent.capture.refusals import Refusals
 from agent.capture.rows import Outcome, Rows
 from agent.capture.table_state import TableStates
 from agent.capture.window import Count, Window, filled
-from agent.config.settings import KafkaSettings
+from agent.config import KafkaSettings
 from agent.connectors.changes import (
     Begin,
     Change,

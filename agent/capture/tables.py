@@ -76,7 +76,7 @@ class Tables:
         found: dict[tuple[str, str], SourceTable],
         stored: Stored,
     ) -> Resource:
-        table = found.get((resource.schema_name, resource.table_name))
+        table = found.get(settings.source.place(resource.table))
         if table is None:
             raise TableChanged(
                 resource=resource.name, table=resource.table, change=phrase("it does not exist")

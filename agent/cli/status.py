@@ -135,7 +135,7 @@ def _table(
     cause = _suspension(row)
     return {
         "name": name,
-        "source": f"{resource.schema_name}.{resource.table_name}",
+        "source": ".".join(settings.source.place(resource.table)),
         "target": resource.target_name,
         "topic": row.get("topic", settings.topic(resource)),
         "state": state,

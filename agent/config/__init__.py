@@ -1,22 +1,25 @@
 """The agent's settings: models, reading the file, secrets by reference."""
 
+from agent.config.front import FrontSettings, ReconcileSettings
+from agent.config.kafka import KafkaSettings, SaslSettings
 from agent.config.loading import load
+from agent.config.postgres import PostgresSettings
+from agent.config.resource import Condition, ResourceSettings
 from agent.config.secret import Secret
-from agent.config.settings import (
-    FrontSettings,
-    KafkaSettings,
-    ReconcileSettings,
-    ResourceSettings,
-    Settings,
-    SourceSettings,
-)
+from agent.config.service import ServiceSettings
+from agent.config.settings import Settings
+from agent.config.source import SourceSettings
 
 __all__ = [
+    "Condition",
     "FrontSettings",
     "KafkaSettings",
+    "PostgresSettings",
     "ReconcileSettings",
     "ResourceSettings",
+    "SaslSettings",
     "Secret",
+    "ServiceSettings",
     "Settings",
     "SourceSettings",
     "load",

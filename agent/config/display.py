@@ -42,9 +42,6 @@ def _complete(settings: Settings) -> Settings:
     return settings.model_copy(
         update={
             "name": settings.agent,
-            "source": settings.source.model_copy(
-                update={"slot": settings.slot, "publication": settings.publication}
-            ),
             "front": settings.front.model_copy(update={"url": url}),
             "resource": [
                 resource.model_copy(

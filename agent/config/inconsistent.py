@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 # Place below the model, catalogue message, its values
-Finding = tuple[tuple[str | int, ...], str, Mapping[str, object]]
+Contradiction = tuple[tuple[str | int, ...], str, Mapping[str, object]]
 
 
 class Inconsistent(ValueError):
-    """Settings that are right by themselves and wrong together; the findings are for `agent.config.loading` to report."""
+    """Settings that are right by themselves and wrong together; the contradictions are for `agent.config.loading` to report."""
 
-    def __init__(self, findings: Sequence[Finding]) -> None:
-        self.findings = findings
-        super().__init__("; ".join(message for _, message, _ in findings))
+    def __init__(self, contradictions: Sequence[Contradiction]) -> None:
+        self.contradictions = contradictions
+        super().__init__("; ".join(message for _, message, _ in contradictions))

@@ -11,7 +11,10 @@ from pydantic import ValidationError
 
 from agent.config.inconsistent import Inconsistent
 from agent.config.problems import Expectations, Place, Problem
-from agent.config.settings import ResourceSettings, Settings, doubles
+from agent.config.resource import ResourceSettings
+from agent.config.settings import Settings
+from agent.config.source import SourceSettings
+from agent.config.uniqueness import doubles
 from agent.errors import ConfigInvalid
 from agent.messages import mark, system_reason, translate
 
@@ -119,7 +122,7 @@ def _translated(error: ValidationError) -> Iterator[Problem]:
         cause = item.get("ctx", {}).get("error")
         if isinstance(cause, Inconsistent):
             base, _ = expected.walk(item["loc"])
-            for place, message, values in cause.findings:
+            for place, message, values in cause.contradictions:
                 yield Problem((*base, *place), translate(message, None, **values))
         else:
             yield expected.problem(item["type"], item["loc"])
@@ -139,7 +142,7 @@ def _doubles(data: dict[str, Any]) -> Iterator[Problem]:
     prefix = next((kafka.get("prefix") for kafka in _tables(data, "kafka")), None)
     url = next((front.get("url") for front in _tables(data, "front")), None)
     url = url if isinstance(url, str) else "sqlite:///"
-    for place, message, values in doubles(resources, str(prefix), url):
+    for place, message, values in doubles(resources, SourceSettings.place, str(prefix), url):
         yield Problem(place, translate(message, None, **values))
 
 

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from agent.config import ResourceSettings
-from agent.config.settings import Condition
+from agent.config import Condition, ResourceSettings
 from agent.connectors.base import Ask, Fingerprint, Page, Visible
 from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Message
 from agent.connectors.plain_origin import PlainOrigin

@@ -15,7 +15,7 @@ PREFIX = "kafka.prefix"
 
 def noted(settings: Settings) -> dict[str, str]:
     """What `init` stores of the settings."""
-    return {PREFIX: settings.kafka.prefix, PUBLICATION: settings.publication}
+    return {PREFIX: settings.kafka.prefix, PUBLICATION: settings.source.publication}
 
 
 def stored(connection: Connection, own: AgentTables) -> dict[str, str]:
@@ -48,12 +48,12 @@ def check(
 
 def check_slot(settings: Settings, slot: str) -> None:
     """Raises FrontReplaced where the configuration names another slot."""
-    if slot != settings.slot:
+    if slot != settings.source.slot:
         raise FrontReplaced(
             reason=phrase(
                 mark("it follows slot {other}, the configuration names {slot}"),
                 other=slot,
-                slot=settings.slot,
+                slot=settings.source.slot,
             )
         )
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from agent import failpoints
-from agent.config.settings import KafkaSettings
+from agent.config import KafkaSettings
 from agent.connectors.changes import Begin, Commit, Heartbeat
 from agent.connectors.position import position_text
 from agent.front.base import FrontTransaction, Stored, Written

@@ -277,7 +277,7 @@ def _first_state(settings: Settings) -> dict[str, object]:
         "source_id": "",
         "system_id": "",
         "timeline": 0,
-        "slot": settings.slot,
+        "slot": settings.source.slot,
         "epoch": 0,
         "nonce": str(uuid4()),
         "initialised": 0,

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import NamedTuple
 
-from agent.config.settings import KafkaSettings
+from agent.config import KafkaSettings
 from agent.reach import place
 
 SECONDS = 3.0  # for a server to answer

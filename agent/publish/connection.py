@@ -11,7 +11,7 @@ import kafka.errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 
-from agent.config.settings import KafkaSettings, SaslSettings
+from agent.config import KafkaSettings, SaslSettings
 from agent.errors import (
     AgentError,
     ClockWrong,

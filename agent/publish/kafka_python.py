@@ -15,7 +15,7 @@ from kafka.net.compat import KafkaNetClient
 from kafka.protocol.consumer.offsets import IsolationLevel, OffsetSpec
 from kafka.structs import TopicPartition
 
-from agent.config.settings import KafkaSettings
+from agent.config import KafkaSettings
 from agent.errors import HangingTransaction, KafkaUnreachable, StateLost
 from agent.messages import phrase
 from agent.publish.base import Headers, Producer, States, Tick, TopicDescription

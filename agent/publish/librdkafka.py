@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import Producer as Client
 from kafka.errors import for_code
 
-from agent.config.settings import KafkaSettings
+from agent.config import KafkaSettings
 from agent.errors import AgentError, KafkaRefused, KafkaUnreachable
 from agent.messages import phrase
 from agent.publish.base import Headers, Producer, Tick

@@ -15,8 +15,7 @@ from psycopg import sql
 from sqlalchemy import delete
 
 from agent.capture.applier import Applier
-from agent.config import ResourceSettings
-from agent.config.settings import KafkaSettings
+from agent.config import KafkaSettings, ResourceSettings
 from agent.connectors.base import Ask
 from agent.connectors.changes import Change, Commit, Message
 from agent.connectors.postgres.source import PostgresSource

@@ -8,8 +8,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from agent.config import Settings
-from agent.config.settings import ResourceSettings
+from agent.config import ResourceSettings, Settings
 from agent.connectors.postgres.setup.checks import check_source
 from agent.connectors.postgres.setup.subscription import Subscription, subscription_of
 from agent.connectors.resume import Resume

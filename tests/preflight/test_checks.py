@@ -244,7 +244,7 @@ def test_what_bounds_a_slot_is_told_with_the_sql_that_changes_it(source: Unit) -
             connection.execute(statement.encode())
         eventually(lambda: bounds()[0].level == "ok", what="the limit holds")
 
-        slot = source.settings.slot
+        slot = source.settings.source.slot
         connection.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", (slot,))
         connection.execute("alter system set idle_replication_slot_timeout = '1s'")
         connection.execute("select pg_reload_conf()")
@@ -316,7 +316,7 @@ def test_a_schema_that_may_not_be_used(source: Unit) -> None:
 
 def test_a_publication_that_went_missing_is_an_error(unit: Unit) -> None:
     unit.initialise()
-    unit.execute(f"drop publication {unit.settings.publication}")
+    unit.execute(f"drop publication {unit.settings.source.publication}")
     unit.execute(find(check(unit.settings), "PUBLICATION_MISSING", "error").fix)
     assert wrong(check(unit.settings)) == set()
 
@@ -356,8 +356,10 @@ def test_a_transaction_that_would_hold_up_init(
 
 
 def test_a_slot_without_a_position_is_an_error(unit: Unit) -> None:
-    unit.execute(f"select pg_create_logical_replication_slot('{unit.settings.slot}', 'pgoutput')")
-    dropping = statements.drop_slot(unit.settings.slot)
+    unit.execute(
+        f"select pg_create_logical_replication_slot('{unit.settings.source.slot}', 'pgoutput')"
+    )
+    dropping = statements.drop_slot(unit.settings.source.slot)
     assert dropping in find(check(unit.settings), "SLOT", "error").message
     unit.execute(dropping)
     assert wrong(check(unit.settings)) == {"NOT_INITIALISED"}
@@ -365,7 +367,7 @@ def test_a_slot_without_a_position_is_an_error(unit: Unit) -> None:
 
 def test_a_slot_dropped_or_made_again_is_an_error(unit: Unit) -> None:
     unit.initialise()
-    slot = unit.settings.slot
+    slot = unit.settings.source.slot
     unit.execute(f"select pg_drop_replication_slot('{slot}')")
     assert wrong(check(unit.settings)) == {"SLOT_MISSING"}
     unit.execute(
@@ -384,7 +386,7 @@ def test_a_service_that_moves_on_while_it_is_checked_is_no_error(unit: Unit) -> 
         unit.execute("select pg_switch_wal()")
         end = unit.value("select pg_current_wal_lsn()::text")
         stated(unit, "state", position=end)
-        unit.execute(f"select pg_replication_slot_advance('{unit.settings.slot}', '{end}')")
+        unit.execute(f"select pg_replication_slot_advance('{unit.settings.source.slot}', '{end}')")
 
     def state() -> Resume:
         moves_on()
@@ -399,9 +401,9 @@ def test_a_service_that_moves_on_while_it_is_checked_is_no_error(unit: Unit) -> 
 def test_a_slot_that_is_read_or_far_behind(unit: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
     unit.initialise()
     with closing(psycopg.connect(unit.conninfo, autocommit=True, replication="database")) as reader:
-        options = f"proto_version '1', publication_names '{unit.settings.publication}'"
+        options = f"proto_version '1', publication_names '{unit.settings.source.publication}'"
         reader.pgconn.exec_(
-            f"START_REPLICATION SLOT {unit.settings.slot} LOGICAL 0/0 ({options})".encode()
+            f"START_REPLICATION SLOT {unit.settings.source.slot} LOGICAL 0/0 ({options})".encode()
         )
         eventually(
             lambda: "being read" in find(check(unit.settings), "SLOT", "ok").message,

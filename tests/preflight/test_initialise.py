@@ -70,7 +70,11 @@ def test_everything_is_made_and_a_second_run_changes_nothing(any_unit: Unit) -> 
     any_unit.initialise()
     first = state(any_unit)
     source = any_unit.settings.source
-    assert (first["initialised"], first["epoch"], first["slot"]) == (1, 0, any_unit.settings.slot)
+    assert (first["initialised"], first["epoch"], first["slot"]) == (
+        1,
+        0,
+        any_unit.settings.source.slot,
+    )
     assert first["position"] == any_unit.value(
         "select confirmed_flush_lsn::text from pg_replication_slots where database = current_database()"
     )
@@ -176,10 +180,10 @@ def test_an_interrupt_that_comes_too_late_drops_the_slot(
 
 def test_a_slot_that_exists_already_is_refused_with_the_way_out(any_unit: Unit) -> None:
     any_unit.execute(
-        f"select pg_create_logical_replication_slot('{any_unit.settings.slot}', 'pgoutput')"
+        f"select pg_create_logical_replication_slot('{any_unit.settings.source.slot}', 'pgoutput')"
     )
     text = refused(any_unit)
-    fix = f"SELECT pg_drop_replication_slot('{any_unit.settings.slot}')"
+    fix = f"SELECT pg_drop_replication_slot('{any_unit.settings.source.slot}')"
     assert fix in text
     assert state(any_unit) == {}
     any_unit.execute(fix)
@@ -189,12 +193,13 @@ def test_a_slot_that_exists_already_is_refused_with_the_way_out(any_unit: Unit) 
 def test_a_slot_of_another_database_is_in_the_way_too(unit: Unit) -> None:
     with psycopg.connect(unit.conninfo, dbname="postgres", autocommit=True) as elsewhere:
         elsewhere.execute(
-            "select pg_create_logical_replication_slot(%s, 'pgoutput')", (unit.settings.slot,)
+            "select pg_create_logical_replication_slot(%s, 'pgoutput')",
+            (unit.settings.source.slot,),
         )
         try:
             assert "pg_drop_replication_slot" in refused(unit)
         finally:
-            elsewhere.execute("select pg_drop_replication_slot(%s)", (unit.settings.slot,))
+            elsewhere.execute("select pg_drop_replication_slot(%s)", (unit.settings.source.slot,))
 
 
 def test_a_table_that_cannot_be_shared_is_refused_before_anything_is_made(any_unit: Unit) -> None:
@@ -208,14 +213,14 @@ def test_a_table_that_cannot_be_shared_is_refused_before_anything_is_made(any_un
 
 def test_an_existing_publication_is_judged_and_never_changed(any_unit: Unit) -> None:
     any_unit.execute(
-        f"""create publication {any_unit.settings.publication} for table "人员" (id)"""
+        f"""create publication {any_unit.settings.source.publication} for table "人员" (id)"""
     )
     text = refused(any_unit)
     assert "PUBLICATION_COLUMNS" in text
     assert any_unit.value("select prattrs is not null from pg_publication_rel") is True
-    any_unit.execute(f"drop publication {any_unit.settings.publication}")
+    any_unit.execute(f"drop publication {any_unit.settings.source.publication}")
     any_unit.execute(
-        f"""create publication {any_unit.settings.publication} for table "人员" with (publish_via_partition_root)"""
+        f"""create publication {any_unit.settings.source.publication} for table "人员" with (publish_via_partition_root)"""
     )
     assert any("exists and fits" in line for line in any_unit.initialise())
 
@@ -489,8 +494,8 @@ def test_the_statements_init_prints_are_enough(unit: Unit, role: str) -> None:
     unit.execute("""insert into "人员" values (1, '张三', 'x')""")
     assert as_role(unit, role, """select id, "姓名" from "人员" """) == [(1, "张三")]
     assert as_role(unit, role, "select id, title from hr.post") == []
-    options = f"'proto_version', '1', 'publication_names', '{unit.settings.publication}'"
-    peek = f"select count(*) from pg_logical_slot_peek_binary_changes('{unit.settings.slot}', null, null, {options})"
+    options = f"'proto_version', '1', 'publication_names', '{unit.settings.source.publication}'"
+    peek = f"select count(*) from pg_logical_slot_peek_binary_changes('{unit.settings.source.slot}', null, null, {options})"
     assert as_role(unit, role, peek)[0][0] > 0
     for forbidden in (
         """select secret from "人员" """,
@@ -590,13 +595,13 @@ def test_the_plan_changes_nothing_and_shows_everything(any_unit: Unit) -> None:
     )
     text = "\n".join(any_unit.initialise(apply=False))
     assert (
-        f'CREATE PUBLICATION "{any_unit.settings.publication}" FOR TABLE ONLY "public"."人员" WITH (publish_via_partition_root = true);'
+        f'CREATE PUBLICATION "{any_unit.settings.source.publication}" FOR TABLE ONLY "public"."人员" WITH (publish_via_partition_root = true);'
         in text
     )
     assert 'CREATE TABLE "人员" (' in text
     assert f"--create --topic {any_unit.settings.state_topic} --partitions 1" in text
     assert f"sync_agent_{any_unit.settings.agent}_state" in text
-    assert any_unit.settings.slot in text
+    assert any_unit.settings.source.slot in text
     assert (any_unit.slots(), any_unit.value(PUBLICATION)) == (0, 0)
     assert not (any_unit.folder / "new").exists()
     assert not any(describe(any_unit.settings).values())
@@ -626,7 +631,13 @@ def test_the_plan_after_init_shows_what_is_there(unit: Unit) -> None:
     settings = unit.settings
     own = ", ".join(AgentTables(settings.agent).metadata.tables)
     topics = (settings.topic(settings.resource[0]), settings.state_topic)
-    for name in (f"publication {settings.publication}", settings.slot, own, "人员", *topics):
+    for name in (
+        f"publication {settings.source.publication}",
+        settings.source.slot,
+        own,
+        "人员",
+        *topics,
+    ):
         assert f"{name}: there" in text
     unit.change(front={"url": "postgresql+psycopg://somebody@127.0.0.1:1/front"})
     assert 'PRIMARY KEY ("id")' in "\n".join(unit.initialise(apply=False))

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, Integer, func, insert, select, update
 
-from agent.config import Settings
-from agent.config.settings import FrontSettings, KafkaSettings, ResourceSettings, SourceSettings
+from agent.config import FrontSettings, KafkaSettings, ResourceSettings, Settings, SourceSettings
 from agent.front.base import Batch
 from agent.front.schema import AgentTables
 from agent.front.sqlite.front import sqlite_engine

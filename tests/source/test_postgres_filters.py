@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from agent.config import ResourceSettings, Settings
+from agent.config import PostgresSettings, ResourceSettings, Settings
 from agent.connectors.changes import Change
 from agent.connectors.postgres import filters
 from agent.connectors.postgres.copy_out import copy_out
@@ -142,7 +142,7 @@ def sharing(business: PostgresBusiness, table: str, *conditions: dict[str, Any])
 def passing(source: PostgresSource, settings: Settings) -> Resource:
     """The second resource compiled, as the service does."""
     shared = settings.resource[1]
-    table = source.tables()[shared.schema_name, shared.table_name]
+    table = source.tables()[PostgresSettings.place(shared.table)]
     return Resource(shared, settings, table, source.origin(table), source.criteria(shared, table))
 
 
@@ -225,7 +225,7 @@ def refused(business: PostgresBusiness, table: str, *conditions: dict[str, Any])
     settings = sharing(business, table, *conditions)
     shared = settings.resource[1]
     with connect(settings.source) as connection:
-        name = (shared.schema_name, shared.table_name)
+        name = PostgresSettings.place(shared.table)
         source = PostgresSource(settings)
         source._side = connection
         with pytest.raises(ConfigInvalid) as caught:

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import sql
 
-from agent.config import ResourceSettings
+from agent.config import Condition, ResourceSettings
 from agent.config.problems import Place, Problem
-from agent.config.settings import Condition
 from agent.connectors.table import Criterion, SourceColumn, SourceTable, Spelling, plainest
 from agent.errors import ReadRefused
 from agent.messages import mark, phrase, translate

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from agent import failpoints
-from agent.config import SourceSettings
+from agent.config import PostgresSettings
 from agent.connectors.base import Ask, Page
 from agent.connectors.postgres import catalogue, filters
 from agent.connectors.postgres.bounded_connection import BoundedConnection, shut
@@ -74,7 +74,7 @@ class _Withdrawn(Exception):
 class PageReader:
     """One page at a time. `ask`, `page`, `withdraw` and `close` are called from one thread and never wait for the server, but as `page` says."""
 
-    def __init__(self, settings: SourceSettings) -> None:
+    def __init__(self, settings: PostgresSettings) -> None:
         self._settings = settings
         self._reading: _Reading | None = None
         self._connection: psycopg.Connection[Any] | None = None
@@ -119,7 +119,7 @@ class _Reading:
     """A page being read by a thread, which owns the connection meanwhile."""
 
     def __init__(
-        self, ask: Ask, settings: SourceSettings, connection: psycopg.Connection[Any] | None
+        self, ask: Ask, settings: PostgresSettings, connection: psycopg.Connection[Any] | None
     ) -> None:
         self.connection = connection
         self._kept = connection is not None  # from a page before, and may have died meanwhile

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from agent.config import SourceSettings
+from agent.config import PostgresSettings
 from agent.connectors.postgres.bounded_connection import bounded
 from agent.connectors.postgres.session_settings import MEANING, Unfit, settle
 from agent.connectors.postgres.sqlstates import is_passing
@@ -33,12 +33,12 @@ _REFUSED = (
 )
 
 
-def address(settings: SourceSettings) -> str:
+def address(settings: PostgresSettings) -> str:
     """The server as users know it."""
     return f"{settings.host}:{settings.port}/{settings.database}"
 
 
-def conninfo(settings: SourceSettings, replication: bool = False, encoding: str = "UTF8") -> str:
+def conninfo(settings: PostgresSettings, replication: bool = False, encoding: str = "UTF8") -> str:
     """Libpq parameters with the password read now. Raises SecretMissing."""
     parameters: dict[str, Any] = {
         "host": settings.host,
@@ -78,7 +78,7 @@ def session(bounds: bool = True) -> dict[str, str]:
 
 
 def connect(
-    settings: SourceSettings, replication: bool = False, encoding: str = "UTF8"
+    settings: PostgresSettings, replication: bool = False, encoding: str = "UTF8"
 ) -> psycopg.Connection[Any]:
     """An autocommit connection. Raises SourceUnreachable, SourceUnfit, LoginRefused, SecretMissing."""
     with guarded(settings):
@@ -86,7 +86,7 @@ def connect(
 
 
 def opened(
-    settings: SourceSettings, replication: bool = False, encoding: str = "UTF8"
+    settings: PostgresSettings, replication: bool = False, encoding: str = "UTF8"
 ) -> psycopg.Connection[Any]:
     """The same with the driver's own errors. Raises psycopg.Error, SourceUnfit, SecretMissing."""
     where = conninfo(settings, replication, encoding)
@@ -118,7 +118,7 @@ def settled(connection: psycopg.Connection[Any], wanted: Mapping[str, str], wher
 
 
 @contextmanager
-def guarded(settings: SourceSettings) -> Iterator[None]:
+def guarded(settings: PostgresSettings) -> Iterator[None]:
     """Turns the driver's errors into ours; only SQLSTATE and the client's own messages pass, which hold no values."""
     try:
         yield
@@ -126,7 +126,7 @@ def guarded(settings: SourceSettings) -> Iterator[None]:
         raise _ours(error, settings) from None
 
 
-def _ours(error: psycopg.Error, settings: SourceSettings) -> AgentError:
+def _ours(error: psycopg.Error, settings: PostgresSettings) -> AgentError:
     if error.sqlstate:
         reason = f"SQLSTATE {error.sqlstate} {type(error).__name__}"
         if not is_passing(error.sqlstate):
@@ -145,7 +145,7 @@ def _ours(error: psycopg.Error, settings: SourceSettings) -> AgentError:
     return SourceUnreachable(address=address(settings), reason=reason)
 
 
-def unverified(settings: SourceSettings, message: str) -> Refusal | None:
+def unverified(settings: PostgresSettings, message: str) -> Refusal | None:
     """What is wrong with the server's certificate, where libpq's message says that it did not accept it; libpq does not say why."""
     if not any(sign in message for sign in _UNVERIFIED):
         return None

@@ -10,7 +10,7 @@ from psycopg import sql
 from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
-from agent.config import SourceSettings
+from agent.config import PostgresSettings
 from agent.connectors.postgres.session import address, guarded
 from agent.errors import SourceUnreachable
 
@@ -58,7 +58,7 @@ class SlotRefused(Exception):
 def create(
     replication: psycopg.Connection[Any],
     side: psycopg.Connection[Any],
-    settings: SourceSettings,
+    settings: PostgresSettings,
     slot: str,
     timeout: float,
 ) -> str:
@@ -125,7 +125,7 @@ def _cancel(replication: psycopg.Connection[Any]) -> None:
     raise psycopg.OperationalError("CREATE_REPLICATION_SLOT: no answer to a cancel")
 
 
-def drop(replication: psycopg.Connection[Any], settings: SourceSettings, slot: str) -> None:
+def drop(replication: psycopg.Connection[Any], settings: PostgresSettings, slot: str) -> None:
     """Drops a slot that was made by this very command."""
     with guarded(settings):
         result = replication.pgconn.exec_(

@@ -96,7 +96,7 @@ class PostgresSource:
         self._partitions = None
         if self._side.info.server_version < FOLLOWS_SINCE:
             fingerprints = {
-                (r.schema_name, r.table_name): resume.fingerprints.get(r.name, {})
+                settings.place(r.table): resume.fingerprints.get(r.name, {})
                 for r in self._settings.resource
             }
             self._partitions = Partitions(
@@ -108,12 +108,12 @@ class PostgresSource:
         self._acknowledged = position_number(resume.position)
         acknowledgement = Acknowledgement(self._acknowledged, sender_timeout / 3, time.monotonic())
         self._wire = Wire(self._replication, acknowledgement, front_silent_since, address(settings))
-        self._wire.start(slot, self._settings.publication, OPTION if around else "")
+        self._wire.start(slot, self._settings.source.publication, OPTION if around else "")
 
     def _needed(self, resume: Resume) -> dict[tuple[str, str], tuple[str, Collection[str]]]:
         """By schema and table the resource and the columns that are read, of the tables that are not suspended."""
         return {
-            (resource.schema_name, resource.table_name): (resource.name, resource.needed_columns)
+            self._settings.source.place(resource.table): (resource.name, resource.needed_columns)
             for resource in self._settings.resource
             if resource.name not in resume.suspended
         }
@@ -130,7 +130,7 @@ class PostgresSource:
         self._busy_since = None
 
     def _published(self, resume: Resume) -> catalogue.Publication:
-        name = self._settings.publication
+        name = self._settings.source.publication
         publication = catalogue.publication(self._connection, name)
         if publication is None:
             if other := other_publication(Identity(**resume.identity).publication, name):
@@ -152,11 +152,11 @@ class PostgresSource:
 
     def check_captured(self, resource: ResourceSettings) -> None:
         """See Source.check_captured."""
-        reason = self.unpublished(resource.schema_name, resource.table_name)
+        reason = self.unpublished(*self._settings.source.place(resource.table))
         if reason:
             raise TableUnpublished(
                 resource=resource.name,
-                publication=self._settings.publication,
+                publication=self._settings.source.publication,
                 table=resource.table,
                 reason=reason,
             )
@@ -192,7 +192,7 @@ class PostgresSource:
     def tables(self) -> dict[tuple[str, str], SourceTable]:
         """See Source.tables."""
         names = [
-            (resource.schema_name, resource.table_name) for resource in self._settings.resource
+            self._settings.source.place(resource.table) for resource in self._settings.resource
         ]
         with guarded(self._settings.source):
             return {
@@ -279,11 +279,13 @@ class PostgresSource:
     def fingerprints(self) -> dict[tuple[str, str], Fingerprint]:
         """See Source.fingerprints."""
         listed = {
-            (resource.schema_name, resource.table_name): resource.needed_columns
+            self._settings.source.place(resource.table): resource.needed_columns
             for resource in self._settings.resource
         }
         with guarded(self._settings.source):
-            found = catalogue.fingerprints(self._connection, self._settings.publication, listed)
+            found = catalogue.fingerprints(
+                self._connection, self._settings.source.publication, listed
+            )
             if self._partitions is None:
                 return found
             written = self._acknowledged + catalogue.written_bytes_past(

@@ -15,7 +15,7 @@ import psycopg
 from psycopg.generators import execute
 from psycopg.pq import ExecStatus
 
-from agent.config import SourceSettings
+from agent.config import PostgresSettings
 from agent.connectors.changes import Relation
 from agent.connectors.position import position_text
 from agent.connectors.postgres.session import connect, guarded
@@ -40,7 +40,7 @@ class ServerForm:
 
     def __init__(
         self,
-        settings: SourceSettings,
+        settings: PostgresSettings,
         needed: Mapping[tuple[str, str], tuple[str, Collection[str]]],
     ) -> None:
         """`needed`: by schema and table the resource and the columns that are read; the values of others are passed over.

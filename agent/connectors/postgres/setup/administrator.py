@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from agent.config import SourceSettings
+from agent.config import PostgresSettings
 from agent.connectors.postgres.session import session, settled
 from agent.connectors.postgres.setup import facts
 from agent.errors import InitRefused
@@ -20,7 +20,7 @@ _SESSION = session(bounds=False) | {"default_transaction_read_only": "off"}
 
 
 @contextmanager
-def administrator(source: SourceSettings, url: str | None) -> Iterator[Connection | None]:
+def administrator(source: PostgresSettings, url: str | None) -> Iterator[Connection | None]:
     """Yields an autocommit connection, or None without a URL.
 
     Raises InitRefused when it cannot be had or leads to another database, SourceUnfit.

@@ -58,7 +58,7 @@ def inspect_server(subscription: Subscription, connection: Connection) -> list[F
 
 def inspect(subscription: Subscription, connection: Connection) -> Inspection:
     """Reads catalogue, rights and publication over any role's connection to the database."""
-    names = [(resource.schema_name, resource.table_name) for resource in subscription.resources]
+    names = [subscription.place(resource) for resource in subscription.resources]
     catalogued = catalogue.tables(connection, names)
     found = _Tables(subscription, connection, catalogued)
     for number, resource in enumerate(subscription.resources):
@@ -112,7 +112,7 @@ class _Tables:
 
     def inspect(self, number: int, resource: ResourceSettings) -> None:
         """Judges one table, and reads its filter where the table can be shared."""
-        entry = self._catalogued.get((resource.schema_name, resource.table_name))
+        entry = self._catalogued.get(self._subscription.place(resource))
         traits = None if entry is None else self._traits.get(entry.table.oid)
         found = tables.check_table(resource, entry, traits, self._version)
         self.findings += found

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Iterator
 
-from agent.config import SourceSettings
+from agent.config import PostgresSettings
 from agent.connectors.postgres.session import unverified
 from agent.findings import Finding, error, ok
 from agent.messages import mark, translate
@@ -49,7 +49,7 @@ _TLS_FAULTS: dict[str, tuple[str, str]] = {
 }
 
 
-def check_network(settings: SourceSettings) -> Iterator[Finding]:
+def check_network(settings: PostgresSettings) -> Iterator[Finding]:
     """Resolves the host name and connects to the port; a socket's folder has neither."""
     host, port = settings.host, settings.port
     if host.startswith("/"):
@@ -78,7 +78,7 @@ def check_network(settings: SourceSettings) -> Iterator[Finding]:
         yield ok("SOURCE_NETWORK", mark("{host}:{port} accepts connections"), host=host, port=port)
 
 
-def refused(settings: SourceSettings, text: str) -> Finding:
+def refused(settings: PostgresSettings, text: str) -> Finding:
     """Tells by the client's words why there is no connection.
 
     The server's own words may be in another language, so a refused login is what remains.
@@ -119,7 +119,7 @@ def _no_tls(reason: str) -> Finding:
     return error("SOURCE_TLS", message, translate(fix), reason=reason)
 
 
-def _no_login(settings: SourceSettings, reason: str) -> Finding:
+def _no_login(settings: PostgresSettings, reason: str) -> Finding:
     user = settings.user
     line = f"host  {settings.database}  {user}  <address of this host>/32  scram-sha-256"
     fix = mark(

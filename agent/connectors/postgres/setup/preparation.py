@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from agent.config import SourceSettings
+from agent.config import PostgresSettings
 from agent.connectors.postgres import catalogue
 from agent.connectors.postgres.history import (
     Identity,
@@ -37,7 +37,7 @@ def refuse(findings: list[Finding]) -> None:
 
 
 @contextmanager
-def connected(settings: SourceSettings) -> Iterator[Connection]:
+def connected(settings: PostgresSettings) -> Iterator[Connection]:
     """Opens the agent's own connection."""
     with connect(settings) as connection, guarded(settings):
         yield connection
@@ -93,7 +93,7 @@ class PostgresPreparation:
             self._tell(translate(text, publication=name))
 
 
-def prepare_role(settings: SourceSettings, administrator: Connection | None, tell: Tell) -> None:
+def prepare_role(settings: PostgresSettings, administrator: Connection | None, tell: Tell) -> None:
     """Makes, as the administrator, the agent's role, or gives it what it lacks.
 
     The password of the configuration leaves this host only as its SCRAM verifier.
@@ -186,7 +186,7 @@ def _grant(
             _run(administrator, finding.fix.rstrip(";"), tell)
 
 
-def check_replication(settings: SourceSettings, side: Connection) -> list[Finding]:
+def check_replication(settings: PostgresSettings, side: Connection) -> list[Finding]:
     """Tells why no replication connection is to be had.
 
     The slot is made over one, after everything else.

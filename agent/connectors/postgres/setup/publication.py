@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from agent.config import ResourceSettings
+from agent.config import PostgresSettings, ResourceSettings
 from agent.connectors.postgres.catalogue import Publication
 from agent.connectors.postgres.setup import statements
 from agent.connectors.postgres.setup.subscription import Subscription
@@ -144,7 +144,7 @@ def _others(subscription: Subscription, publication: Publication) -> Iterator[Fi
 
 
 def _name(resource: ResourceSettings) -> tuple[str, str]:
-    return resource.schema_name, resource.table_name
+    return PostgresSettings.place(resource.table)
 
 
 def _anew() -> str:

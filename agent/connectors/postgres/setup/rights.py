@@ -52,7 +52,7 @@ def check_rights(
             )
         )
     for resource in subscription.resources:
-        entry = tables.get((resource.schema_name, resource.table_name))
+        entry = tables.get(subscription.place(resource))
         if entry is not None:
             found += _table(subscription, connection, resource, entry)
     return found or [
@@ -81,7 +81,7 @@ def _table(
         yield error(
             "RIGHT_SCHEMA",
             message,
-            statements.usage(subscription, resource.schema_name) + ";",
+            statements.usage(subscription, subscription.place(resource)[0]) + ";",
             **values,
         )
     for schema in rights.closed:

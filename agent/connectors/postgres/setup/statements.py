@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from psycopg import sql
 
-from agent.config import ResourceSettings
+from agent.config import PostgresSettings, ResourceSettings
 from agent.connectors.postgres.setup.subscription import Subscription
 
 _CREATE_ROLE = "CREATE ROLE {role} LOGIN REPLICATION"
@@ -50,7 +50,7 @@ def columns(names: Iterable[str]) -> sql.Composed:
 
 def table_of(resource: ResourceSettings) -> sql.Identifier:
     """The source table of a resource."""
-    return table(resource.schema_name, resource.table_name)
+    return sql.Identifier(*PostgresSettings.place(resource.table))
 
 
 def role(user: str, exists: bool = False, verifier: str = "") -> str:
@@ -92,7 +92,10 @@ def grants(subscription: Subscription, of_keys: Iterable[str] = ()) -> list[str]
     `of_keys`: schemas of the keys' types and operators, which the agent names where it asks for rows past a key.
     """
     schemas = dict.fromkeys(
-        [*(resource.schema_name for resource in subscription.resources), *sorted(of_keys)]
+        [
+            *(subscription.place(resource)[0] for resource in subscription.resources),
+            *sorted(of_keys),
+        ]
     )
     return [
         connect(subscription),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from agent.config import ResourceSettings
+from agent.config import PostgresSettings, ResourceSettings
 from agent.connectors.postgres.catalogue import Catalogued, Index
 from agent.connectors.postgres.setup.facts import Traits
 from agent.connectors.postgres.setup.statements import columns, statement, table_of
@@ -94,7 +94,7 @@ def needs_generated(resource: ResourceSettings, entry: Catalogued, version: int)
 
 
 def _names(resource: ResourceSettings) -> dict[str, str]:
-    return {"resource": resource.name, "table": f"{resource.schema_name}.{resource.table_name}"}
+    return {"resource": resource.name, "table": ".".join(PostgresSettings.place(resource.table))}
 
 
 def _kind(resource: ResourceSettings, entry: Catalogued, traits: Traits) -> Iterator[Finding]:
