@@ -24,7 +24,7 @@ from tests import waiting
 from tests.checker import Places, SharedTable, Verdict, compare
 from tests.checker.copies import Number
 from tests.checker.front import at_front
-from tests.checker.table import in_mariadb
+from tests.checker.table import Front, in_mariadb
 from tests.checker.unit import TABLES, UnitTable, create_tables
 from tests.services.postgres import alive, child_pids
 from tests.services.processes import HOST, dying_with_parent, free_port
@@ -35,6 +35,14 @@ OUTBOX = (
 )
 Stage = Literal["capture", "publish"]
 Lines = Mapping[str, object]  # settings of one section, by name
+
+
+def knows(front: Front, **identity: object) -> None:
+    """Changes what a front end remembers of the source."""
+    (before,) = at_front(front, "SELECT identity FROM sync_agent_state")[0]
+    now = json.dumps({**json.loads(before), **identity})
+    at_front(front, "UPDATE sync_agent_state SET identity = %s", now)
+
 
 LASTS = 10.0  # seconds a difference must last, see `judge`
 SLOW_START = 60.0  # seconds the processes may take on a busy machine

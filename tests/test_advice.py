@@ -1,5 +1,6 @@
 """What advice must not harm: one row for each reason that looks like another one, on real parts, in both languages."""
 
+import json
 import socket
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not re-expo
 )
 
 from tests.agent_process import Installation, written
+from tests.checker.front import at_front
 from tests.checker.unit import RESIDENTS, create_tables, insert_resident
 from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress
@@ -62,6 +64,16 @@ def stored(column: str, value: object) -> Bring:
             (before,) = front.execute(f"SELECT {column} FROM {own}").fetchone()
         stack.callback(update, place, column, before)
         update(place, column, value)
+
+    return bring
+
+
+def known(**identity: object) -> Bring:
+    """The front end knows the server by something else."""
+
+    def bring(place: Installation, stack: ExitStack) -> None:
+        (before,) = at_front(place.front_file, "SELECT identity FROM sync_agent_state")[0]
+        stored("identity", json.dumps({**json.loads(before), **identity}))(place, stack)
 
     return bring
 
@@ -190,13 +202,13 @@ ROWS = [
     Situation(
         "a promoted standby",
         "SOURCE_PROMOTED",
-        stored("timeline", 7),
+        known(timeline=7),
         told("rebind --after-failover", "rebind --after-failover"),
     ),
     Situation(
         "another cluster",
         "SOURCE_REPLACED",
-        stored("system_id", "7000000000000000000"),
+        known(system_id="7000000000000000000"),
         told("rebind --after-upgrade", "rebind --after-upgrade"),
     ),
     Situation(

@@ -25,7 +25,7 @@ from agent.config import Settings, load
 from agent.connectors.postgres import catalogue
 from agent.connectors.postgres.setup import status as slot_status
 from agent.errors import AnotherAgent, LoginRefused, NotInitialised, SlotAdvanced
-from agent.front.schema import AgentTables
+from agent.front.schema import VERSION, AgentTables
 from agent.messages import phrase
 from agent.service.health import HealthServer
 from agent.service.last_end import LastEnd
@@ -338,14 +338,14 @@ def front(config: Path) -> Settings:
             "agent_uuid": "u",
             "agent_name": "tax",
             "source_id": "s",
-            "system_id": "1",
-            "slot": "s",
+            "identity": '{"system_id": "1", "timeline": 1, "slot": "s", "publication": "p"}',
+            "token": "",
             "nonce": "n",
             "commit_position": "0/9",
         }
         numbers = {
             "id": 1,
-            "timeline": 1,
+            "version": VERSION,
             "epoch": 3,
             "initialised": 1,
             "commit_xid": 7,

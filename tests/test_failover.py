@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.agent_process import Installation, written
+from tests.agent_process import Installation, knows, written
 from tests.checker.front import at_front
 from tests.checker.replay import messages
 from tests.checker.unit import RESIDENTS, insert_resident
@@ -94,7 +94,8 @@ def test_a_standby_takes_over_with_the_slot(
 
             # More was applied than the promoted server has
             front = place.places.front
-            at_front(front, "UPDATE sync_agent_state SET timeline = 1, position = 'F/0'")
+            knows(front, timeline=1)
+            at_front(front, "UPDATE sync_agent_state SET position = 'F/0'")
             assert (
                 "reads every table again"
                 in ask(place.config, "en", "rebind", "--after-failover").text

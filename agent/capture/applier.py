@@ -67,6 +67,7 @@ class Applier:
         self._framing = Framing(front, stored, settings, self.tables)
         self._transactions: list[int] = []
         self._position = position_number(stored.position)
+        self._token = stored.token
         self._time_us = stored.position_time_us
         self._commit = stored.commit
         # A stream that begins anew goes on where it begins
@@ -107,6 +108,7 @@ class Applier:
             batch,
             moved,
             tuple(self._transactions),
+            self._token,
         )
         self._transactions.clear()
         return done
@@ -147,6 +149,7 @@ class Applier:
             elif isinstance(message, Heartbeat):
                 self._framing.heartbeat(message)
                 self._position, self._time_us = message.position, message.time_us
+                self._token = message.token
             elif isinstance(message, Truncate):
                 self._truncate(rows, message)
         work.resource = ""
@@ -238,6 +241,7 @@ class Applier:
         if self.window is not None:
             self.window.settle()
         self._position, self._time_us = commit.position, commit.time_us
+        self._token = commit.token
         self._commit, self._previous_end = (
             CommitMark(position_text(commit.position), commit.transaction, commit.time_us),
             commit.position,

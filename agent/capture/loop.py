@@ -198,7 +198,7 @@ class Capture:
         self._step = "open"
         self._committed = False
         stored = self._front.open(self._control.nonce)
-        init_settings.check_slot(self._settings, stored.slot)
+        init_settings.check_slot(self._settings, stored.identity)
         topics = {name: resource.topic for name, resource in stored.resources.items()}
         init_settings.check_prefix(self._settings, stored.settings, topics)
         self._open_source(stored)

@@ -156,7 +156,7 @@ class Reconciler:
         resource = run.resource
         run.copy = run.copy._replace(
             began_us=time.time_ns() // 1000,
-            horizon=run.copy.horizon or int(self._source.barrier() or 1),
+            barrier=run.copy.barrier or self._source.barrier(),
             estimate=self._source.estimate(resource.table),
             front_rows=self._front.count(resource.target),
         )
@@ -185,7 +185,7 @@ class Reconciler:
                 run.resource.table,
                 wanted.columns,
                 frozenset(must_see),
-                str(run.copy.horizon),
+                run.copy.barrier,
                 after,
                 run.limit,
                 wanted.keys,
@@ -313,7 +313,7 @@ class Reconciler:
             rows=0,
             looked_up=0,
             republish=False,  # every row was published in the first round
-            horizon=int(self._source.barrier() or 1),
+            barrier=self._source.barrier(),
             front_rows=max(run.copy.front_rows, run.counted[1]),
         )
         run.repeated, run.counted, run.tolerance, run.equal = True, None, 0, 0

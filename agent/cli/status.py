@@ -55,7 +55,7 @@ def collect(settings: Settings) -> dict[str, Any]:
         table = _table(settings, name, rows.get(name, {}), copies.get(name), lag)
         counts = {"withheld": withheld.get(name, 0), "refused": refused.get(name, 0)}
         tables.append(table | counts)
-    barriers = [str(copy.horizon) for copy in copies.values() if copy.horizon]
+    barriers = [copy.barrier for copy in copies.values() if copy.barrier]
     return {
         "agent": settings.agent,
         **without_front(settings),

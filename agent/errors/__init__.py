@@ -17,7 +17,7 @@ AgentError
     ├── ConfigInvalid, SecretMissing, FileRefused, ListenRefused, NotInitialised, InitRefused
     ├── SlotMissing, SlotLost, SlotAdvanced, SourceForked, SourceReplaced, SourcePromoted, SourceNotPrimary
     ├── PublicationWrong, ProtocolViolated
-    ├── FrontReplaced, FrontDamaged
+    ├── FrontReplaced, FrontDamaged, NewerVersion
     ├── StateLost, StateAhead, StateBehind, DuplicateAgent, TopicMissing, TopicLimit, KafkaRefused
     ├── ServiceAway (75), RequestRefused (1): of commands that ask the running service
     ├── AlreadyRunning (exits 75: the agent's own service runs)
@@ -37,6 +37,7 @@ from agent.errors.halts import (
     InitRefused,
     KafkaRefused,
     ListenRefused,
+    NewerVersion,
     NotInitialised,
     ProtocolViolated,
     PublicationWrong,
@@ -118,6 +119,7 @@ __all__ = [
     "KafkaUnreachable",
     "ListenRefused",
     "LoginRefused",
+    "NewerVersion",
     "NotInitialised",
     "PartitionsChanged",
     "ProtocolViolated",

@@ -190,6 +190,18 @@ class FrontReplaced(Halt):
     )
 
 
+class NewerVersion(Halt):
+    """What is stored was written by a newer version of the agent, whose rules this one does not know."""
+
+    code = "NEWER_VERSION"
+    summary = mark(
+        "{what}: written by a newer version of the agent (format {found}; this version knows {known})"
+    )
+    hint = mark(
+        "Install the version that wrote it, or a newer one; back to this one only with a backup (docs/OPERATIONS.md, NEWER_VERSION)."
+    )
+
+
 class FrontDamaged(Halt):
     """The front-end database has damaged pages, or files that do not belong together."""
 

@@ -13,9 +13,6 @@ from agent.errors import Suspend
 from agent.resource import FrontRow, Target
 from agent.values.rows import Key
 
-# The key of `Stored.settings` under which the name of the publication stands
-PUBLICATION = "source.publication"
-
 # Bytes of one stored part of a batch
 PART = 1 << 20
 
@@ -56,9 +53,9 @@ class Copy(NamedTuple):
     # front end's order in the phase `extras`
     mark: Key | None = None
 
-    # Source transactions up to this xid must be over before a page is read. 0: those that run when
-    # the copy begins
-    horizon: int = 0
+    # Source transactions up to this one must be over before a page is read: a text of the source's
+    # own. '': those that run when the copy begins
+    barrier: str = ""
 
     # When it began, in microseconds since 1970. 0: it has not begun
     began_us: int = 0
@@ -98,7 +95,7 @@ def copy_of(data: Mapping[str, Any]) -> Copy:
 
 # Of a table whose changes were all in the stream until now: no transaction under way can have
 # changed it unseen.
-KNOWN = Copy(horizon=1)
+KNOWN = Copy(barrier="1")
 
 
 class Request(NamedTuple):
@@ -138,9 +135,8 @@ class Stored(NamedTuple):
     """What the front end held when it was opened. Mappings are by resource."""
 
     source_id: str
-    system_id: str
-    timeline: int
-    slot: str
+    # Of the source, which alone reads it
+    identity: Mapping[str, Any]
     epoch: int
     position: str
     position_time_us: int
@@ -168,17 +164,16 @@ class Stored(NamedTuple):
     # Source transactions applied lately, which a new snapshot of the source may not see yet
     transactions: Collection[int] = ()
 
+    # What the source knows `position` by, where it needs more than that
+    token: str = ""
+
     @property
     def resume(self) -> Resume:
         """What the source is handed back when it is opened."""
-        identity = {
-            "system_id": self.system_id,
-            "timeline": self.timeline,
-            "slot": self.slot,
-            "publication": self.settings.get(PUBLICATION, ""),
-        }
         suspended = [name for name, now in self.resources.items() if now.state == "suspended"]
-        return Resume(self.position, self.commit, identity, self.fingerprints, suspended)
+        return Resume(
+            self.position, self.commit, self.identity, self.fingerprints, suspended, self.token
+        )
 
 
 # ---- what one transaction writes
@@ -212,6 +207,9 @@ class Progress(NamedTuple):
 
     # Source transactions applied in it
     transactions: Sequence[int]
+
+    # What the source knows `position` by, where it needs more than that
+    token: str = ""
 
 
 class Written(NamedTuple):

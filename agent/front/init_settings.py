@@ -1,13 +1,10 @@
 """Tells whether a configuration still belongs to what `init` made: a mistyped setting must not look like a loss."""
 
 from collections.abc import Mapping
-
-from sqlalchemy import Connection, inspect, select
+from typing import Any
 
 from agent.config import Settings
 from agent.errors import FrontReplaced
-from agent.front.base import PUBLICATION
-from agent.front.schema import AgentTables
 from agent.messages import mark, phrase
 
 PREFIX = "kafka.prefix"
@@ -15,20 +12,12 @@ PREFIX = "kafka.prefix"
 
 def noted(settings: Settings) -> dict[str, str]:
     """What `init` stores of the settings."""
-    return {PREFIX: settings.kafka.prefix, PUBLICATION: settings.source.publication}
-
-
-def stored(connection: Connection, own: AgentTables) -> dict[str, str]:
-    """What `init` has stored; nothing of an agent of an older version."""
-    if not inspect(connection).has_table(own.settings.name):
-        return {}
-    rows = connection.execute(select(own.settings.c.name, own.settings.c.value)).all()
-    return {str(name): str(value) for name, value in rows}
+    return {PREFIX: settings.kafka.prefix}
 
 
 def check(
     settings: Settings,
-    state: Mapping[str, object],
+    state: Mapping[str, Any],
     noted: Mapping[str, str],
     topics: Mapping[str, str],
 ) -> None:
@@ -42,12 +31,13 @@ def check(
             )
         )
     if state["initialised"]:
-        check_slot(settings, str(state["slot"]))
+        check_slot(settings, state["identity"])
         check_prefix(settings, noted, topics)
 
 
-def check_slot(settings: Settings, slot: str) -> None:
+def check_slot(settings: Settings, identity: Mapping[str, Any]) -> None:
     """Raises FrontReplaced where the configuration names another slot."""
+    slot = identity.get("slot", settings.source.slot)
     if slot != settings.source.slot:
         raise FrontReplaced(
             reason=phrase(

@@ -315,6 +315,7 @@ class MemoryFront:
         }
         self.durable.stored = before._replace(
             position=progress.position,
+            token=progress.token,
             position_time_us=progress.position_time_us,
             commit=progress.commit,
             number=progress.number,
@@ -405,9 +406,7 @@ def empty_store(topics: Mapping[str, str], tables: Sequence[str], position: str 
     states = {name: ResourceState("live", topic, 1, 0) for name, topic in topics.items()}
     stored = Stored(
         "memory",
-        "1",
-        1,
-        "slot",
+        {"system_id": "1", "timeline": 1, "slot": "slot", "publication": ""},
         0,
         position,
         time.time_ns() // 1000,

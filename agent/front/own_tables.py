@@ -17,7 +17,6 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    inspect,
     select,
     sql,
     update,
@@ -27,10 +26,10 @@ from sqlalchemy.sql.elements import quoted_name
 
 from agent.config import Settings
 from agent.errors import AgentError, FrontUnreachable, Suspend
-from agent.front import init_settings
+from agent.front import init_settings, layout
 from agent.front.base import Copy, Refused, Request, copy_of
-from agent.front.former_tables import former_suffixes, renames
-from agent.front.schema import AgentTables
+from agent.front.migration import migrate, pairs
+from agent.front.schema import VERSION, AgentTables
 from agent.messages import phrase
 from agent.resource import Target
 from agent.values.rows import Key
@@ -335,28 +334,26 @@ class OwnTables(ABC):
     # ---- init
 
     def adopt(self, connection: Connection) -> None:
-        """Gives tables of version 0.1 that are this agent's their own names, under the lock. Commits."""
+        """Brings the agent's tables to this version, under the lock. Commits. Raises NewerVersion."""
         with self.guarded():
-            suffixes = former_suffixes(connection, self.agent)
-            connection.rollback()
+            migrate(connection, self.agent, self)
             self.own = AgentTables(self.agent)
-            if suffixes:
-                self.rename(connection, suffixes)
-                self.own.metadata.create_all(connection)
-                connection.commit()
 
-    def rename(self, connection: Connection, suffixes: Collection[str]) -> None:
-        """Renames the agent's former tables, in one transaction. Commits."""
-        for before, after in renames(self.agent, suffixes):
+    def rename(self, connection: Connection, agent: str, suffixes: Sequence[str]) -> None:
+        """See migration.Mover."""
+        for before, after in pairs(agent, suffixes):
             connection.exec_driver_sql(f"ALTER TABLE {before} RENAME TO {after}")
-        connection.commit()
+
+    def drop_emptied(self, connection: Connection, name: str) -> None:
+        """See migration.Mover."""
+        connection.exec_driver_sql(f"DROP TABLE {name}")
 
     def initialise(self, identity: Mapping[str, object], topics: Mapping[str, str]) -> None:
         """Creates the agent's tables and rows that are missing; `identity` holds the state's columns, `topics` one topic per resource. Commits."""
         with self.guarded(), self.engine.begin() as connection:
             self.own.metadata.create_all(connection)
             if connection.execute(select(self.own.state.c.id)).first() is None:
-                connection.execute(insert(self.own.state).values(id=1, **identity))
+                connection.execute(insert(self.own.state).values(**_first(identity)))
                 connection.execute(
                     insert(self.own.published).values(
                         id=1, number=0, event_id="", batch=0, position="", time_us=0
@@ -382,7 +379,7 @@ class OwnTables(ABC):
         known = self.own.settings
         with self.guarded(), self.engine.begin() as connection:
             self.own.metadata.create_all(connection)
-            before = init_settings.stored(connection, self.own)
+            before = layout.settings(connection, self.own)
             for name, value in init_settings.noted(settings).items():
                 if anew or name not in before:
                     connection.execute(delete(known).where(known.c.name == name))
@@ -393,23 +390,25 @@ class OwnTables(ABC):
         rows = self.own.resource
         with self.guarded(), self.engine.connect() as connection:
             topics = connection.execute(select(rows.c.name, rows.c.topic)).all()
-            return init_settings.stored(connection, self.own), {
+            return layout.settings(connection, self.own), {
                 str(n): str(topic) for n, topic in topics
             }
 
     def update_state(self, **values: object) -> None:
-        """Changes the state row during init. Commits."""
+        """Changes the state row during init; `identity` is a mapping. Commits."""
         with self.guarded(), self.engine.begin() as connection:
-            connection.execute(update(self.own.state).values(**values))
+            connection.execute(update(self.own.state).values(**_as_text(values)))
 
-    def follow(self, system_id: str, timeline: int, position: str, time_us: int) -> None:
+    def follow(
+        self, identity: Mapping[str, object], position: str, time_us: int, token: str = ""
+    ) -> None:
         """The stream begins anew, at another place or server: what was known of it is forgotten, and every table is copied again. Commits."""
         with self.guarded(), self.engine.begin() as connection:
             self.own.metadata.create_all(connection)
             start = {
-                "system_id": system_id,
-                "timeline": timeline,
+                "identity": json.dumps(identity),
                 "position": position,
+                "token": token,
                 "position_time_us": time_us,
             }
             connection.execute(
@@ -499,14 +498,28 @@ class OwnTables(ABC):
                 .values(state="copying", code="", details="{}")
             )
 
-    def stored_state(self) -> Mapping[str, object] | None:
-        """The state row, or None where `initialise` has not run."""
+    def stored_state(self) -> Mapping[str, Any] | None:
+        """The state row with `identity` as a mapping, or None where `initialise` has not run.
+
+        Reads tables of an older version as well. Raises NewerVersion.
+        """
         with self.guarded(), self.engine.connect() as connection:
-            self.own = AgentTables(self.agent, former_suffixes(connection, self.agent))
-            if not inspect(connection).has_table(self.own.state.name):
+            self.own = layout.find(connection, self.agent)
+            if "state" in self.own.missing:
                 return None
-            row = connection.execute(select(self.own.state)).mappings().one_or_none()
-            return dict(row) if row is not None else None
+            row = layout.state_row(connection, self.own)
+            return None if row is None else {**row, "identity": json.loads(row["identity"])}
+
+
+def _as_text(state: Mapping[str, object]) -> dict[str, object]:
+    """Columns of the state, with the identity as its text."""
+    identity = {"identity": json.dumps(state["identity"])} if "identity" in state else {}
+    return {**state, **identity}
+
+
+def _first(identity: Mapping[str, object]) -> dict[str, object]:
+    """The state row of a new agent."""
+    return {"id": 1, "version": VERSION, "token": "", **_as_text(identity)}
 
 
 def text_digest(text: str) -> str:

@@ -1,7 +1,11 @@
-"""The agent's own tables in the front-end database: each agent has its own, named after it (docs/decisions/own-tables.md)."""
+"""The agent's own tables in the front-end database: each agent has its own, named after it.
+
+See docs/decisions/own-tables.md. Whoever changes a table here raises VERSION and adds a step to
+`agent.front.migration`.
+"""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import (
@@ -30,6 +34,10 @@ _OPTIONS: dict[str, Any] = {
     }.items()
 }
 
+
+# Of what is stored. The tables of 0.1.0 have no number and count as 1.
+VERSION = 5
+WITH_IDENTITY = 5  # since then the state has `identity`, `token` and `version`
 
 # The longest name of an agent that fits into the 63 bytes of a name in PostgreSQL with everything else of a table's name.
 _LONGEST = 40
@@ -73,12 +81,23 @@ def former_name(suffix: str) -> str:
 
 
 class AgentTables:
-    """The tables of one agent. Those in `former` still have the names they had before 0.2."""
+    """The tables of one agent, as a version of the agent has made them.
 
-    def __init__(self, agent: str, former: Collection[str] = ()) -> None:
+    `names`: those that still have another name, by suffix. `missing`: those that are not there.
+    """
+
+    def __init__(
+        self,
+        agent: str,
+        version: int = VERSION,
+        names: Mapping[str, str] | None = None,
+        missing: Collection[str] = (),
+    ) -> None:
         self.agent = agent
+        self.version = version
+        self.names = dict(names or {})
+        self.missing = frozenset(missing)
         self.metadata = MetaData()
-        self._former = frozenset(former)
         self._add_state()
         self._add_resources()
         self._add_outbox()
@@ -86,9 +105,17 @@ class AgentTables:
         self._add_requests()
 
     def _table(self, suffix: str, *columns: Column[Any]) -> Table:
-        former = suffix in self._former
-        name = former_name(suffix) if former else table_name(self.agent, suffix)
+        name = self.names.get(suffix) or table_name(self.agent, suffix)
         return Table(name, self.metadata, *columns, **_OPTIONS)
+
+    def table(self, suffix: str) -> Table:
+        """One of the tables."""
+        return self.metadata.tables[self.names.get(suffix) or table_name(self.agent, suffix)]
+
+    @property
+    def of_the_first_version(self) -> bool:
+        """Whether the state still has the name that 0.1.0 gave it."""
+        return self.names.get("state") == former_name("state")
 
     def _per_key(self, suffix: str, *further: Column[Any]) -> Table:
         """A table that holds rows per resource and key."""
@@ -111,9 +138,7 @@ class AgentTables:
             Column("agent_uuid", String(36), nullable=False),
             Column("agent_name", String(63), nullable=False),
             Column("source_id", String(200), nullable=False),  # part of every event id
-            Column("system_id", String(40), nullable=False),
-            Column("timeline", BigInteger, nullable=False),
-            Column("slot", String(63), nullable=False),
+            *self._source_columns(),
             Column("epoch", BigInteger, nullable=False),  # +1 at each opening by a capture process
             Column("nonce", String(36), nullable=False),  # of the running service; tells a clone
             Column("initialised", SmallInteger, nullable=False),  # 1 when init has come to its end
@@ -129,6 +154,23 @@ class AgentTables:
             Column("number", BigInteger, nullable=False),  # last event over all topics
             Column("batch", BigInteger, nullable=False),  # last outbox batch
         )
+
+    def _source_columns(self) -> list[Column[Any]]:
+        """What the state keeps for the source."""
+        if self.version < WITH_IDENTITY:
+            return [
+                Column("system_id", String(40), nullable=False),
+                Column("timeline", BigInteger, nullable=False),
+                Column("slot", String(63), nullable=False),
+            ]
+        return [
+            # Of this database's layout. Every later version has this column, too.
+            Column("version", Integer, nullable=False),
+            # JSON that the source wrote at `init`; only the source reads it
+            Column("identity", _text, nullable=False),
+            # What the source knows `position` by, '' where it needs no more than that
+            Column("token", _text, nullable=False),
+        ]
 
     def _add_resources(self) -> None:
         """The shared tables."""

@@ -22,7 +22,7 @@ from agent.errors import (
     NotInitialised,
     RowRefused,
 )
-from agent.front import init_settings
+from agent.front import layout
 from agent.front.base import (
     PART,
     Batch,
@@ -35,7 +35,6 @@ from agent.front.base import (
 )
 from agent.front.bisection import isolate_refused
 from agent.front.catalogue import ASTRAY, Catalogue, Hazard, with_remedy
-from agent.front.former_tables import former_suffixes
 from agent.front.table_owners import TableOwners
 from agent.messages import phrase
 from agent.resource import FrontRow, Target
@@ -184,7 +183,7 @@ class SqlFront(TableOwners):
         While its tables have their former names a process of version 0.1 may be at work, which knows the former lock only.
         """
         self.take_lock(connection, former=False)
-        if former_suffixes(connection, self.agent):
+        if layout.find(connection, self.agent).of_the_first_version:
             self.take_lock(connection, former=True)
 
     def open(self, nonce: str) -> Stored:
@@ -212,7 +211,6 @@ class SqlFront(TableOwners):
                 raise NotInitialised(what=phrase("the state in the front end"))
             self.epoch = int(row["epoch"]) + 1
             self._connection.execute(update(self.own.state).values(epoch=self.epoch, nonce=nonce))
-            self.own.metadata.create_all(self._connection)  # an older version had fewer tables
             resources = self._connection.execute(select(self.own.resource)).mappings().all()
             progress = self._connection.execute(select(self.own.copies)).all()
             keys = self._connection.execute(
@@ -235,14 +233,12 @@ class SqlFront(TableOwners):
             ).all()
             catalogued = self._connection.execute(select(self.own.fingerprints)).all()
             applied = self._connection.execute(select(self.own.applied.c.xids)).scalars().all()
-            settings = init_settings.stored(self._connection, self.own)
+            noted = layout.settings(self._connection, self.own)
             self._connection.commit()
         self._at = (row["position"], row["batch"])
         return Stored(
             source_id=row["source_id"],
-            system_id=row["system_id"],
-            timeline=row["timeline"],
-            slot=row["slot"],
+            identity=json.loads(row["identity"]),
             epoch=self.epoch,
             position=row["position"],
             position_time_us=row["position_time_us"],
@@ -275,7 +271,8 @@ class SqlFront(TableOwners):
                 for r in resources
             },
             fingerprints={name: json.loads(text) for name, text in catalogued},
-            settings=settings,
+            settings=noted,
+            token=row["token"],
             transactions=[number for text in applied for number in json.loads(text)],
         )
 
@@ -474,6 +471,7 @@ class SqlFront(TableOwners):
                 )
                 .values(
                     position=progress.position,
+                    token=progress.token,
                     position_time_us=progress.position_time_us,
                     commit_position=progress.commit.position,
                     commit_xid=progress.commit.transaction,

@@ -136,9 +136,13 @@ class TableOwners(OwnTables):
     def written_before(self, connection: Connection, resource: str) -> dict[str, Any] | None:
         """What is known of a table that was written before this was noted down: its place, and the columns shared last. Who made it is not."""
         targets, prints = self.own.targets, self.own.fingerprints
-        row = connection.execute(
-            select(targets.c.schema_name, targets.c.table_name).where(targets.c.name == resource)
-        ).one_or_none()
+        row = None
+        if "target" not in self.own.missing:
+            row = connection.execute(
+                select(targets.c.schema_name, targets.c.table_name).where(
+                    targets.c.name == resource
+                )
+            ).one_or_none()
         parts = connection.execute(
             select(prints.c.parts).where(prints.c.name == resource)
         ).scalar_one_or_none()

@@ -70,7 +70,7 @@ def _written(
     """What was written for each resource. Of a table that was taken out of the configuration before this version: what else is known of it."""
     own = front.own
     found: list[tuple[str, Mapping[str, Any]]] = []
-    if inspect(connection).has_table(own.written.name):
+    if "written" not in own.missing:
         rows = connection.execute(select(own.written.c.name, own.written.c.details)).all()
         found = [(str(name), json.loads(details)) for name, details in rows]
     known = {name for name, _ in found} | {resource.name for resource in settings.resource}

@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, delete, func, insert, inspect, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from agent.errors import AgentError, FrontDamaged, FrontUnreachable, NotInitialised
 from agent.files import unusable
 from agent.front.base import Batch, Copy, copy_of
 from agent.front.corruption import corruption
-from agent.front.former_tables import former_suffixes
-from agent.front.schema import AgentTables
+from agent.front.layout import copy_now, find
+from agent.front.schema import VERSION, AgentTables
 from agent.front.sqlite.file import note_damage
 from agent.messages import phrase
 from agent.outbox.frames import OutboxEvent, frames
@@ -82,10 +82,13 @@ class Reader:
 
     @property
     def own(self) -> AgentTables:
-        """The agent's tables, under their former names where no writer has opened the front end since version 0.1."""
+        """The agent's tables, as an older version has left them until a writer opens the front end.
+
+        Raises NewerVersion.
+        """
         if self._own is None:
             with self.connection() as connection:
-                self._own = AgentTables(self.agent, former_suffixes(connection, self.agent))
+                self._own = find(connection, self.agent)
         return self._own
 
     @contextmanager
@@ -130,20 +133,23 @@ class Reader:
 
     def identity(self) -> Identity:
         """Identity, epoch and counters as of now."""
+        if self._own is not None and (self._own.version < VERSION or self._own.missing):
+            self._own = None  # a writer may have brought them to this version meanwhile
+        own = self.own
+        if "state" in own.missing:
+            raise NotInitialised(what=phrase("the agent's tables in the front end"))
         columns = (
-            self.own.state.c.agent_uuid,
-            self.own.state.c.source_id,
-            self.own.state.c.epoch,
-            self.own.state.c.nonce,
-            self.own.state.c.number,
-            self.own.state.c.position,
-            self.own.state.c.position_time_us,
+            own.state.c.agent_uuid,
+            own.state.c.source_id,
+            own.state.c.epoch,
+            own.state.c.nonce,
+            own.state.c.number,
+            own.state.c.position,
+            own.state.c.position_time_us,
         )
         with self.connection() as connection:
-            if not inspect(connection).has_table(self.own.state.name):
-                raise NotInitialised(what=phrase("the agent's tables in the front end"))
             row = connection.execute(
-                select(*columns).where(self.own.state.c.initialised == 1)
+                select(*columns).where(own.state.c.initialised == 1)
             ).one_or_none()
         if row is None:
             raise NotInitialised(what=phrase("the state in the front end"))
@@ -159,7 +165,7 @@ class Reader:
         """How far each copying table is, by resource."""
         with self.connection() as connection:
             rows = connection.execute(select(self.own.copies)).all()
-        return {name: copy_of(json.loads(progress)) for name, progress in rows}
+        return {name: copy_of(copy_now(json.loads(progress))) for name, progress in rows}
 
     def withheld(self) -> dict[str, int]:
         """How many rows are too large for Kafka, by resource."""
@@ -171,24 +177,24 @@ class Reader:
 
     def refused(self) -> dict[str, int]:
         """How many rows the front-end tables refuse, by resource."""
+        own = self.own
+        if "refused" in own.missing:
+            return {}
         with self.connection() as connection:
-            if not inspect(connection).has_table(self.own.refused.name):
-                return {}  # the service has not run since this version was installed
             rows = connection.execute(
-                select(self.own.refused.c.name, func.count()).group_by(self.own.refused.c.name)
+                select(own.refused.c.name, func.count()).group_by(own.refused.c.name)
             ).all()
         return {str(name): int(count) for name, count in rows}
 
     def refusals(self, name: str) -> list[Refusal]:
         """The rows that a table refuses, oldest first."""
-        columns = self.own.refused.c.shown, self.own.refused.c.code, self.own.refused.c.since_us
+        own = self.own
+        if "refused" in own.missing:
+            return []
+        columns = own.refused.c.shown, own.refused.c.code, own.refused.c.since_us
         with self.connection() as connection:
-            if not inspect(connection).has_table(self.own.refused.name):
-                return []
             rows = connection.execute(
-                select(*columns)
-                .where(self.own.refused.c.name == name)
-                .order_by(self.own.refused.c.since_us)
+                select(*columns).where(own.refused.c.name == name).order_by(own.refused.c.since_us)
             ).all()
         return [Refusal(*row) for row in rows]
 

@@ -101,7 +101,7 @@ class FrontCheck:
     def resume(self) -> Resume:
         """Returns what the front end has of the source by now; only where `stored` is a row."""
         assert self._front is not None, "the front end was not opened"
-        return resume_of(self._front.stored_state() or {}, self.noted)
+        return resume_of(self._front.stored_state() or {})
 
     def tables(self, resources: list[Resource]) -> None:
         """Each shared table: there and wide enough, or init will make it."""

@@ -20,7 +20,7 @@ from agent.preflight import planning, topic_owners
 from agent.preflight.front_checks import Waiting, hazards, standing
 from agent.preflight.left_behind import left_behind
 from agent.preflight.resources import compiled
-from agent.preflight.stored_source import follow, resume_of, store_identity
+from agent.preflight.stored_source import follow, note_publication, resume_of, store_identity
 from agent.publish.topics import create_topics, existing, settled, write_first_state
 from agent.resource import Resource
 from agent.service.health import asked
@@ -154,18 +154,18 @@ class _Init:
         tell(translate(text))
         rows = Reader(front.engine, settings.agent).resources()
         self._check_topics(rows)
-        before = resume_of(stored, front.noted()[0])
+        before = resume_of(stored)
         with self._setup.prepare(tell, self._admin_url, before) as source:
             resources = compiled(settings, source.tables)
             self._check_tables(resources)
             topics = existing(settings)
-            front.initialise({}, {})  # an older version had fewer tables
             made = self._make_tables(resources)
             front.copy_again([name for name in made if name in rows])
             create_topics(settings, tell, topics)
             source.finish()
             front.initialise({}, {resource.name: resource.topic for resource in resources})
             front.note_settings(settings, anew=False)
+            note_publication(front, before, settings.source.publication)
             self._claim_topics(stored)
             lost = source.lost
 
@@ -275,9 +275,7 @@ def _first_state(settings: Settings) -> dict[str, object]:
         "agent_uuid": str(uuid4()),
         "agent_name": settings.agent,
         "source_id": "",
-        "system_id": "",
-        "timeline": 0,
-        "slot": settings.source.slot,
+        "identity": {},
         "epoch": 0,
         "nonce": str(uuid4()),
         "initialised": 0,

@@ -24,10 +24,9 @@ def rebind(settings: Settings, tell: Tell, after: After) -> None:
         stored = front.stored_state()
         if stored is None or not stored["initialised"]:
             raise NotInitialised(what=phrase("the state in the front end"))
-        noted, topics = front.noted()
-        init_settings.check(settings, stored, noted, topics)
+        init_settings.check(settings, stored, *front.noted())
 
-        rebound = setup_of(settings).rebind(resume_of(stored, noted), after)
+        rebound = setup_of(settings).rebind(resume_of(stored), after)
         if after == "restore":
             uuid, epoch = str(stored["agent_uuid"]), int(str(stored["epoch"]))
             generations.begin_anew(settings, front, uuid, epoch)

@@ -5,7 +5,7 @@ import time
 
 from agent.config import Settings
 from agent.errors import AgentError, TopicMissing, stored
-from agent.front import init_settings
+from agent.front import init_settings, layout
 from agent.outbox.reader import Reader
 from agent.preflight import kafka_commands, topic_owners
 from agent.publish.topics import SECONDS, broker, verify
@@ -31,7 +31,7 @@ def topic(settings: Settings, name: str, reader: Reader) -> str:
     uuid = reader.identity().agent_uuid
     topics = {resource: str(row["topic"]) for resource, row in reader.resources().items()}
     with reader.connection() as connection:
-        noted = init_settings.stored(connection, reader.own)
+        noted = layout.settings(connection, reader.own)
     init_settings.check_prefix(settings, noted, topics)
     (wanted,) = (
         settings.topic(resource) for resource in settings.resource if resource.name == name

@@ -5,25 +5,26 @@ from typing import Any
 
 from agent.connectors.resume import CommitMark, Resume
 from agent.connectors.setup import Start
-from agent.front.base import PUBLICATION
 from agent.front.store import SqlFront
 
 
-def resume_of(state: Mapping[str, Any], noted: Mapping[str, str]) -> Resume:
-    """Returns where the source was left, from the state row and what `init` noted of settings."""
+def resume_of(state: Mapping[str, Any]) -> Resume:
+    """Returns where the source was left, from the state row."""
     commit = CommitMark(state["commit_position"], state["commit_xid"], state["commit_time_us"])
-    identity = {name: state[name] for name in ("system_id", "timeline", "slot")}
-    identity["publication"] = noted.get(PUBLICATION, "")
-    return Resume(state["position"], commit, identity)
+    return Resume(state["position"], commit, state["identity"], token=state["token"])
 
 
 def store_identity(front: SqlFront, start: Start, **values: object) -> None:
     """Stores the identity of the source, and with it other columns of the state row. Commits."""
-    identity = {name: start.identity[name] for name in ("system_id", "timeline", "slot")}
-    front.update_state(**identity, **values)
+    front.update_state(identity=start.identity, **values)
+
+
+def note_publication(front: SqlFront, before: Resume, name: str) -> None:
+    """Stores what an agent of 0.1.0 had not noted: the publication that it reads. Commits."""
+    if before.identity.get("publication") == "":
+        front.update_state(identity={**before.identity, "publication": name})
 
 
 def follow(front: SqlFront, start: Start) -> None:
     """Has the front end go on from there, with every table compared. Commits."""
-    identity = start.identity
-    front.follow(identity["system_id"], identity["timeline"], start.position, start.time_us)
+    front.follow(start.identity, start.position, start.time_us)

@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from agent.connectors.position import position_number
+from agent.errors import NewerVersion
+from agent.messages import mark, phrase
 
+VERSION = 2  # of the record; those of 0.1.0 have no number and count as 1
 _POSITION = re.compile(r"[0-9A-F]{1,8}/[0-9A-F]{1,8}")
 _PARTITION = re.compile(r"0|[1-9][0-9]{0,9}")
 
@@ -53,20 +56,37 @@ class StateRecord(NamedTuple):
     def dumps(self) -> bytes:
         """The record's value."""
         topics = {name: topic._asdict() for name, topic in self.topics.items()}
-        return orjson.dumps(self._asdict() | {"topics": topics}, option=orjson.OPT_NON_STR_KEYS)
+        record = {"version": VERSION} | self._asdict() | {"topics": topics}
+        return orjson.dumps(record, option=orjson.OPT_NON_STR_KEYS)
 
 
 def loads(value: bytes) -> StateRecord:
-    """Reads a record strictly. Raises InvalidState for anything unknown, missing or of a wrong type."""
+    """Reads a record of this version or an older one strictly.
+
+    Raises NewerVersion, and InvalidState for anything unknown, missing or of a wrong type.
+    """
     try:
         data = orjson.loads(value)
     except orjson.JSONDecodeError:
         raise InvalidState("it is not JSON") from None
+    _check_version(data)
     fields = _fields("record", data, _RECORD)
     topics = {name: _topic(name, topic) for name, topic in fields.pop("topics").items()}
     if fields["position"] and not _POSITION.fullmatch(fields["position"]):
         raise InvalidState("record.position is not a position")
     return StateRecord(**fields, topics=topics)
+
+
+def _check_version(data: object) -> None:
+    """Takes the version out of a record. Raises NewerVersion, InvalidState."""
+    if not isinstance(data, dict):
+        return
+    version = data.pop("version", 1)
+    if type(version) is not int or version < 1:
+        raise InvalidState("record.version is not a number from 1")
+    if version > VERSION:
+        what = phrase(mark("The state record in Kafka"))
+        raise NewerVersion(what=what, found=version, known=VERSION)
 
 
 _RECORD: dict[str, type] = {

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql as psql
-from sqlalchemy import inspect
 
 from agent.errors import TableChanged
 from agent.front.base import Copy, Stored
@@ -213,11 +212,11 @@ def test_a_new_stream_makes_every_table_copying(fronts: Fronts) -> None:
         TableChanged(resource=SOFT.resource, table="app.soft", change="column x does not exist")
     )
     front.close()
-    front.follow("2", 5, "1/30", 99)
+    front.follow({"system_id": "2", "timeline": 5}, "1/30", 99)
     stored = state_of(front)
     assert (
-        stored.system_id,
-        stored.timeline,
+        stored.identity["system_id"],
+        stored.identity["timeline"],
         stored.position,
         stored.position_time_us,
         stored.commit,
@@ -265,27 +264,13 @@ def test_a_table_made_anew_is_copied_from_the_beginning(fronts: Fronts) -> None:
     assert (row["code"], row["details"]) == ("", "{}")
 
 
-# On MariaDB the agent has no right to DROP: see test_mariadb.py
-@pytest.mark.parametrize("fronts", ["sqlite", "postgres"], indirect=True)
-def test_a_front_end_of_an_older_version_gets_the_tables_it_lacks(fronts: Fronts) -> None:
-    """Opening is enough; nothing else changes."""
-    front = opened(fronts)
-    front.close()
-    own = front.own
-    newer = [own.copies, own.holes, own.fingerprints, own.requests]
-    own.metadata.drop_all(front.engine, tables=newer)
-    stored = state_of(front)
-    assert (stored.position, stored.copies, stored.fingerprints) == ("0/10", {}, {})
-    assert {table.name for table in newer} <= set(inspect(front.engine).get_table_names())
-
-
 @on_databases
 def test_the_reader_sees_how_far_copies_are(fronts: Fronts) -> None:
     """For `status`, beside the service."""
     front = opened(fronts)
     reader = Reader(front.engine, "unit")
     assert reader.copies() == {}
-    copy = Copy("extras", ("a\t", "1"), 7, rows=3)
+    copy = Copy("extras", ("a\t", "1"), "7", rows=3)
     front.start_copy(WORDS.resource, copy)
     assert reader.copies() == {WORDS.resource: copy}
     front.close()

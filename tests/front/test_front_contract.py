@@ -280,7 +280,7 @@ def test_each_opening_raises_the_epoch(fronts: Fronts, front: Front) -> None:
 
 # ---- copies, holes, fingerprints, requests
 
-COPY = Copy("extras", ("张三\t'", "1"), 7, 8, 9, 10, 11, 12, 13, 14, allow_deletes=True)
+COPY = Copy("extras", ("张三\t'", "1"), "7", 8, 9, 10, 11, 12, 13, 14, allow_deletes=True)
 
 
 def test_init_leaves_every_table_to_be_copied(fronts: Fronts) -> None:

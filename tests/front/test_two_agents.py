@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, inspect, text
 
 from agent.errors import AnotherAgent, FrontTableTaken
-from agent.front import former_tables
+from agent.front import migration
 from agent.front.base import Batch
+from agent.front.layout import former_tables
 from agent.front.mariadb.front import MariaDbFront
 from agent.front.postgres.front import PostgresFront
 from agent.front.schema import SUFFIXES, AgentTables, former_name, table_name
@@ -26,7 +27,13 @@ from tests.front.conftest import IDENTITY, PLAIN, WORDS, fetch, progress, put, s
 from tests.services.mariadb import MariaDbAddress, execute
 
 LONG = "a" * 63
-OLD = [suffix for suffix in SUFFIXES if suffix != "target"]
+OLD = [suffix for suffix in SUFFIXES if suffix not in ("target", "written", "setting", "refused")]
+MOVED = [suffix for suffix in OLD if suffix != "state"]
+FORMER_STATE = {name: value for name, value in IDENTITY.items() if name != "identity"} | {
+    "system_id": "1",
+    "timeline": 1,
+    "slot": "slot",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -66,13 +73,13 @@ def initialised(shared: Shared, agent: str, resource: str = "words") -> SqlFront
 
 def leave_former(shared: Shared, agent: str = "unit") -> None:
     """What version 0.1 leaves behind: its tables, with something in each that must not be lost."""
-    front, old = shared.new(agent), AgentTables(agent, SUFFIXES)
+    front, old = shared.new(agent), former_tables(agent)
     old.metadata.create_all(
         front.engine, tables=[old.metadata.tables[former_name(name)] for name in OLD]
     )
     with front.engine.begin() as connection:
         connection.execute(
-            insert(old.state).values(id=1, **IDENTITY | {"agent_name": agent, "number": 60})
+            insert(old.state).values(id=1, **FORMER_STATE | {"agent_name": agent, "number": 60})
         )
         connection.execute(
             insert(old.published).values(
@@ -161,7 +168,7 @@ def test_names_fit_and_tell_agents_apart(one: str, other: str) -> None:
         assert len(table_name(one, suffix)) <= 63
     mine, theirs = AgentTables(one).metadata.tables, AgentTables(other).metadata.tables
     assert (one == other) == bool(mine.keys() & theirs.keys())
-    assert not mine.keys() & AgentTables(one, SUFFIXES).metadata.tables.keys()
+    assert not mine.keys() & former_tables(one).metadata.tables.keys()
 
 
 def test_names_that_differ_at_their_end_only() -> None:
@@ -231,17 +238,17 @@ def test_former_tables_are_read_and_then_renamed(shared: Shared) -> None:
 
 
 @pytest.mark.parametrize("shared", ["mariadb"], indirect=True)
-@pytest.mark.parametrize("steps", [0, 3, len(OLD) - 1])
+@pytest.mark.parametrize("steps", [0, 3, len(MOVED)])
 def test_an_ended_move_goes_on(shared: Shared, steps: int) -> None:
     """Killed between two tables: nothing is lost and nothing is twice."""
     leave_former(shared)
     front = shared.new("unit")
     with front.engine.connect() as connection:
-        former_tables.move_rows(connection, "unit", former_tables.in_order(OLD)[:steps])
+        migration.move_rows(connection, "unit", MOVED[:steps])
     taken_over(front)
 
 
-@pytest.mark.parametrize("steps", [1, len(OLD) - 1, len(OLD)])
+@pytest.mark.parametrize("steps", [1, len(MOVED) - 1, len(MOVED)])
 def test_an_ended_renaming_goes_on(
     mariadb_server: MariaDbAddress, mariadb_url: str, steps: int
 ) -> None:
@@ -254,7 +261,7 @@ def test_an_ended_renaming_goes_on(
     administrator = mariadb_server.url.set(database=front.engine.url.database).render_as_string(
         hide_password=False
     )
-    for before, after in former_tables.renames("unit", OLD)[:steps]:
+    for before, after in migration.pairs("unit", MOVED)[:steps]:
         execute(administrator, f"RENAME TABLE {before} TO {after}")
     taken_over(front)
 

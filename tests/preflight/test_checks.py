@@ -416,7 +416,11 @@ def test_a_slot_that_is_read_or_far_behind(unit: Unit, monkeypatch: pytest.Monke
 
 def test_another_server_in_its_place(unit: Unit) -> None:
     unit.initialise()
-    stated(unit, "state", system_id="1")
+    front = open_front(unit.settings)
+    known = front.stored_state()
+    assert known is not None
+    front.update_state(identity={**known["identity"], "system_id": "1"})
+    front.engine.dispose()
     assert "SOURCE_REPLACED" in wrong(check(unit.settings))
 
 

@@ -69,8 +69,8 @@ def refused(unit: Unit, **arguments: Any) -> str:
 def test_everything_is_made_and_a_second_run_changes_nothing(any_unit: Unit) -> None:
     any_unit.initialise()
     first = state(any_unit)
-    source = any_unit.settings.source
-    assert (first["initialised"], first["epoch"], first["slot"]) == (
+    source, made = any_unit.settings.source, first["identity"]
+    assert (first["initialised"], first["epoch"], made["slot"]) == (
         1,
         0,
         any_unit.settings.source.slot,
@@ -78,12 +78,12 @@ def test_everything_is_made_and_a_second_run_changes_nothing(any_unit: Unit) -> 
     assert first["position"] == any_unit.value(
         "select confirmed_flush_lsn::text from pg_replication_slots where database = current_database()"
     )
-    assert first["system_id"] == str(
+    assert made["system_id"] == str(
         any_unit.value("select system_identifier from pg_control_system()")
     )
     assert (
         first["source_id"]
-        == f"{first['system_id']}/{source.database}/{first['slot']}/{first['agent_uuid']}"
+        == f"{made['system_id']}/{source.database}/{made['slot']}/{first['agent_uuid']}"
     )
     assert first["position_time_us"] > 0
     assert any_unit.slots() == 1
@@ -308,10 +308,11 @@ def test_an_upgraded_server_is_rebound_and_every_table_copied(unit: Unit) -> Non
     """Another system identifier, as after pg_upgrade; the slot is there."""
     unit.initialise()
     stated(unit, state="live")
-    system = state(unit)["system_id"]
-    open_front(unit.settings).update_state(system_id="before the upgrade")
+    made = state(unit)["identity"]
+    before = {**made, "system_id": "before the upgrade"}
+    open_front(unit.settings).update_state(identity=before)
     rebind(unit.settings, lambda line: None, "upgrade")
-    assert state(unit)["system_id"] == system
+    assert state(unit)["identity"] == made
     assert states(unit) == {"person": "copying"}
 
 

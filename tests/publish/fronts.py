@@ -11,7 +11,7 @@ from sqlalchemy import Engine, Integer, func, insert, select, update
 
 from agent.config import FrontSettings, KafkaSettings, ResourceSettings, Settings, SourceSettings
 from agent.front.base import Batch
-from agent.front.schema import AgentTables
+from agent.front.schema import VERSION, AgentTables
 from agent.front.sqlite.front import sqlite_engine
 from agent.outbox.frames import BatchWriter, event_id
 from agent.outbox.reader import Reader
@@ -63,11 +63,11 @@ class OutboxFront:
                 "agent_uuid": self.agent,
                 "agent_name": "unit1",
                 "source_id": SOURCE_ID,
-                "system_id": "1",
-                "timeline": 1,
+                "identity": "{}",
+                "token": "",
+                "version": VERSION,
             }
             row |= {
-                "slot": "s",
                 "epoch": 1,
                 "nonce": nonce,
                 "initialised": 1,

@@ -2,8 +2,7 @@
 
 from confluent_kafka.admin import AdminClient
 
-from tests.agent_process import Agent, Installation
-from tests.checker.front import at_front
+from tests.agent_process import Agent, Installation, knows
 from tests.reconcile.system import (
     Ground,
     copied,
@@ -100,7 +99,7 @@ def test_a_server_upgraded(ground: Ground) -> None:
         equal(place)
         agent.stop()
     before = operations(place, INTEGERS)
-    at_front(place.places.front, "UPDATE sync_agent_state SET system_id = '7000000000000000000'")
+    knows(place.places.front, system_id="7000000000000000000")
     numbered(1, 3)(place.source)
     with place.start() as agent:
         assert_halted(agent, "SOURCE_REPLACED")

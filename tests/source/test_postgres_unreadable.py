@@ -76,9 +76,7 @@ class Unit(PostgresBusiness):
         begun = self.initial()
         self.durable.stored = self.durable.stored._replace(
             position=begun.position,
-            system_id=begun.identity["system_id"],
-            timeline=begun.identity["timeline"],
-            slot=begun.identity["slot"],
+            identity=begun.identity,
         )
 
     def write(self, *rows: tuple[str, int, str]) -> None:

@@ -1,7 +1,7 @@
 """The front end in MariaDB, and MySQL 8 by the same statements: bytewise keys, one upsert of many rows."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,6 @@ from agent.errors import (
 from agent.front.base import Written
 from agent.front.catalogue import Catalogue, with_remedy
 from agent.front.corruption import corruption
-from agent.front.former_tables import move_rows, renames
 from agent.front.mariadb import catalogue as mariadb_catalogue
 from agent.front.mariadb import errors as mariadb_errors
 from agent.front.mariadb.columns import (
@@ -41,6 +40,7 @@ from agent.front.mariadb.columns import (
     row_size,
 )
 from agent.front.mariadb.session import COLLATIONS, LEAST_PACKET, mariadb_engine
+from agent.front.migration import move_rows, pairs
 from agent.front.schema import AgentTables
 from agent.front.store import SqlFront
 from agent.front.table_owners import LISTS, Place
@@ -138,18 +138,26 @@ class MariaDbFront(SqlFront):
         user, _, host = account.rpartition("@")
         return f"{quoted(user)}@{quoted(host)}"
 
-    def rename(self, connection: Connection, suffixes: Collection[str]) -> None:
-        """See OwnTables.rename. To rename takes rights (ALTER, DROP) that version 0.1 did not ask for: without them the rows are moved."""
-        pairs = renames(self.agent, suffixes)
-        listed = ", ".join(f"{before} TO {after}" for before, after in pairs)
+    def rename(self, connection: Connection, agent: str, suffixes: Sequence[str]) -> None:
+        """See migration.Mover.
+
+        To rename takes rights (ALTER, DROP) that version 0.1 did not ask for: without them the rows
+        are moved.
+        """
+        listed = ", ".join(f"{before} TO {after}" for before, after in pairs(agent, suffixes))
         try:
             connection.exec_driver_sql(f"RENAME TABLE {listed}")
         except DBAPIError as error:
             if error.orig is None or error.orig.args[0] not in (_DENIED | _EXISTS):
                 raise
             connection.rollback()
-            move_rows(connection, self.agent, suffixes)
+            move_rows(connection, agent, suffixes)
+
+    def drop_emptied(self, connection: Connection, name: str) -> None:
+        """See migration.Mover: DROP commits at once what was moved, and may be denied."""
         connection.commit()
+        if _denied(connection, f"DROP TABLE {name}"):
+            connection.rollback()
 
     # ---- errors
 

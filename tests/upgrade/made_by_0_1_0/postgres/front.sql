@@ -1,0 +1,133 @@
+CREATE TABLE public.sync_agent_applied (
+    batch bigint NOT NULL,
+    xids text NOT NULL
+);
+CREATE TABLE public.sync_agent_copy (
+    name character varying(100) NOT NULL,
+    progress text NOT NULL
+);
+CREATE TABLE public.sync_agent_fingerprint (
+    name character varying(100) NOT NULL,
+    parts text NOT NULL
+);
+CREATE TABLE public.sync_agent_hole (
+    name character varying(100) NOT NULL,
+    digest character varying(32) NOT NULL,
+    row_key text NOT NULL
+);
+CREATE TABLE public.sync_agent_occupant (
+    name character varying(100) NOT NULL,
+    digest character varying(32) NOT NULL,
+    row_key text NOT NULL,
+    held text NOT NULL
+);
+CREATE TABLE public.sync_agent_outbox (
+    batch bigint NOT NULL,
+    part integer NOT NULL,
+    first_number bigint NOT NULL,
+    last_number bigint NOT NULL,
+    time_us bigint NOT NULL,
+    payload bytea NOT NULL
+);
+CREATE TABLE public.sync_agent_published (
+    id smallint NOT NULL,
+    number bigint NOT NULL,
+    event_id character varying(32) NOT NULL,
+    batch bigint NOT NULL,
+    "position" character varying(40) NOT NULL,
+    time_us bigint NOT NULL
+);
+CREATE TABLE public.sync_agent_request (
+    id character varying(36) NOT NULL,
+    kind character varying(20) NOT NULL,
+    resource character varying(100) NOT NULL,
+    allow_deletes smallint NOT NULL,
+    state character varying(20) NOT NULL,
+    report text NOT NULL,
+    asked_us bigint NOT NULL
+);
+CREATE TABLE public.sync_agent_resource (
+    name character varying(100) NOT NULL,
+    topic character varying(249) NOT NULL,
+    state character varying(20) NOT NULL,
+    code character varying(40) NOT NULL,
+    details text NOT NULL,
+    generation bigint NOT NULL,
+    seq bigint NOT NULL,
+    event_time_us bigint NOT NULL
+);
+CREATE TABLE public.sync_agent_state (
+    id smallint NOT NULL,
+    agent_uuid character varying(36) NOT NULL,
+    agent_name character varying(63) NOT NULL,
+    source_id character varying(200) NOT NULL,
+    system_id character varying(40) NOT NULL,
+    timeline bigint NOT NULL,
+    slot character varying(63) NOT NULL,
+    epoch bigint NOT NULL,
+    nonce character varying(36) NOT NULL,
+    initialised smallint NOT NULL,
+    "position" character varying(40) NOT NULL,
+    position_time_us bigint NOT NULL,
+    commit_position character varying(40) NOT NULL,
+    commit_xid bigint NOT NULL,
+    commit_time_us bigint NOT NULL,
+    number bigint NOT NULL,
+    batch bigint NOT NULL
+);
+CREATE TABLE public.sync_agent_topic (
+    name character varying(100) NOT NULL,
+    digest character varying(32) NOT NULL,
+    row_key text NOT NULL
+);
+CREATE TABLE public.sync_agent_withheld (
+    name character varying(100) NOT NULL,
+    digest character varying(32) NOT NULL,
+    row_key text NOT NULL,
+    told smallint NOT NULL
+);
+CREATE TABLE public."居民" (
+    "编号" bigint NOT NULL,
+    "姓名" text NOT NULL,
+    "余额" numeric(16,2)
+);
+INSERT INTO public.sync_agent_applied VALUES (8, '[763]');
+INSERT INTO public.sync_agent_applied VALUES (9, '[764, 765]');
+INSERT INTO public.sync_agent_fingerprint VALUES ('person', '{"publication": "16395:759:16396:759", "leaves": "", "columns": "{\"\\u4f59\\u989d\": \"3:1700:1048582\", \"\\u59d3\\u540d\": \"2:25:-1\", \"\\u7f16\\u53f7\": \"1:20:-1\"}", "others": "{}", "identity": "d", "storage": "16385:16385", "shared": "[[\"\u7f16\u53f7\", \"\u59d3\u540d\", \"\u4f59\u989d\"], [\"\u7f16\u53f7\", \"\u59d3\u540d\", \"\u4f59\u989d\"], [], \"\u5c45\u6c11\"]"}');
+INSERT INTO public.sync_agent_outbox VALUES (7, 0, 6, 5, 1796031804167180, '\x4800000000017336480006617b3db1540c');
+INSERT INTO public.sync_agent_outbox VALUES (8, 0, 6, 6, 1796031804403178, '\x54000002fb00000000017336a00006617b3db4edea000000005200000000000100126f6c64706f7374677265732e706572736f6e4500000000000000000006000000000c000001f5000000007b22e7bc96e58fb7223a317d7b226265666f7265223a6e756c6c2c226166746572223a7b22e7bc96e58fb7223a312c22e5a793e5908d223a22e694b9222c22e4bd99e9a29d223a22312e3530227d2c22736f75726365223a7b2276657273696f6e223a22302e312e30222c22636f6e6e6563746f72223a22706f737467726573716c222c226e616d65223a226f6c64706f737467726573222c2274735f6d73223a313739363033313830343430332c2274735f7573223a313739363033313830343430333137382c2274735f6e73223a313739363033313830343430333137383030302c22736e617073686f74223a2266616c7365222c226462223a22706f737467726573222c2273657175656e6365223a225b5c2232343332373537365c222c5c2232343332373735325c225d222c22736368656d61223a22e4b89ae58aa1222c227461626c65223a22e5b185e6b091222c2274784964223a3736332c226c736e223a32343332373735322c22786d696e223a6e756c6c2c226f726967696e223a6e756c6c2c226f726967696e5f6c736e223a6e756c6c7d2c227472616e73616374696f6e223a6e756c6c2c226f70223a2275222c2274735f6d73223a313739363033313830343430332c2274735f7573223a313739363033313830343430333835382c2274735f6e73223a313739363033313830343430333835383430307d4300000000017336d000000001');
+INSERT INTO public.sync_agent_outbox VALUES (9, 0, 7, 8, 1796031804409118, '\x54000002fc00000000017337180006617b3db5051e000000005200000000000100126f6c64706f7374677265732e706572736f6e4500000000000000000007010000000c000001d6000000007b22e7bc96e58fb7223a327d7b226265666f7265223a7b22e7bc96e58fb7223a327d2c226166746572223a6e756c6c2c22736f75726365223a7b2276657273696f6e223a22302e312e30222c22636f6e6e6563746f72223a22706f737467726573716c222c226e616d65223a226f6c64706f737467726573222c2274735f6d73223a313739363033313830343430392c2274735f7573223a313739363033313830343430393131382c2274735f6e73223a313739363033313830343430393131383030302c22736e617073686f74223a2266616c7365222c226462223a22706f737467726573222c2273657175656e6365223a225b5c2232343332373838385c222c5c2232343332373838385c225d222c22736368656d61223a22e4b89ae58aa1222c227461626c65223a22e5b185e6b091222c2274784964223a3736342c226c736e223a32343332373838382c22786d696e223a6e756c6c2c226f726967696e223a6e756c6c2c226f726967696e5f6c736e223a6e756c6c7d2c227472616e73616374696f6e223a6e756c6c2c226f70223a2264222c2274735f6d73223a313739363033313830343431302c2274735f7573223a313739363033313830343431303039352c2274735f6e73223a313739363033313830343431303039353937397d4300000000017337480000000154000002fd00000000017337d00006617b3db5060d000000004500000000000000000008000000000c000001f3000000007b22e7bc96e58fb7223a367d7b226265666f7265223a6e756c6c2c226166746572223a7b22e7bc96e58fb7223a362c22e5a793e5908d223a22e696b0222c22e4bd99e9a29d223a6e756c6c7d2c22736f75726365223a7b2276657273696f6e223a22302e312e30222c22636f6e6e6563746f72223a22706f737467726573716c222c226e616d65223a226f6c64706f737467726573222c2274735f6d73223a313739363033313830343430392c2274735f7573223a313739363033313830343430393335372c2274735f6e73223a313739363033313830343430393335373030302c22736e617073686f74223a2266616c7365222c226462223a22706f737467726573222c2273657175656e6365223a225b5c2232343332383030385c222c5c2232343332383030385c225d222c22736368656d61223a22e4b89ae58aa1222c227461626c65223a22e5b185e6b091222c2274784964223a3736352c226c736e223a32343332383030382c22786d696e223a6e756c6c2c226f726967696e223a6e756c6c2c226f726967696e5f6c736e223a6e756c6c7d2c227472616e73616374696f6e223a6e756c6c2c226f70223a2263222c2274735f6d73223a313739363033313830343431302c2274735f7573223a313739363033313830343431303136362c2274735f6e73223a313739363033313830343431303136363731357d43000000000173380000000001');
+INSERT INTO public.sync_agent_published VALUES (1, 5, '66883a82ef3ca616d29f07591995e0a0', 6, '0/17335F0', 1796031803019636);
+INSERT INTO public.sync_agent_resource VALUES ('person', 'oldpostgres.person', 'live', '', '{}', 1, 8, 1796031804409357);
+INSERT INTO public.sync_agent_state VALUES (1, 'e1a7ab33-570b-4850-ac7d-c2d2cf9a4221', 'oldpostgres', '7713897752884426526/postgres/sync_agent_oldpostgres/e1a7ab33-570b-4850-ac7d-c2d2cf9a4221', '{system_id}', 1, 'sync_agent_oldpostgres', 1, 'ca0c0c9e-a548-44be-a16f-4d6171079d05', 1, '{position}', 1796031804409357, '{position}', 765, 1796031804409357, 8, 9);
+INSERT INTO public."居民" VALUES (3, '姓名3', 3.50);
+INSERT INTO public."居民" VALUES (4, '姓名4', 4.50);
+INSERT INTO public."居民" VALUES (5, '姓名5', 5.50);
+INSERT INTO public."居民" VALUES (1, '改', 1.50);
+INSERT INTO public."居民" VALUES (6, '新', NULL);
+ALTER TABLE ONLY public.sync_agent_applied
+    ADD CONSTRAINT sync_agent_applied_pkey PRIMARY KEY (batch);
+ALTER TABLE ONLY public.sync_agent_copy
+    ADD CONSTRAINT sync_agent_copy_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.sync_agent_fingerprint
+    ADD CONSTRAINT sync_agent_fingerprint_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.sync_agent_hole
+    ADD CONSTRAINT sync_agent_hole_pkey PRIMARY KEY (name, digest);
+ALTER TABLE ONLY public.sync_agent_occupant
+    ADD CONSTRAINT sync_agent_occupant_pkey PRIMARY KEY (name, digest);
+ALTER TABLE ONLY public.sync_agent_outbox
+    ADD CONSTRAINT sync_agent_outbox_pkey PRIMARY KEY (batch, part);
+ALTER TABLE ONLY public.sync_agent_published
+    ADD CONSTRAINT sync_agent_published_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.sync_agent_request
+    ADD CONSTRAINT sync_agent_request_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.sync_agent_resource
+    ADD CONSTRAINT sync_agent_resource_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.sync_agent_state
+    ADD CONSTRAINT sync_agent_state_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.sync_agent_topic
+    ADD CONSTRAINT sync_agent_topic_pkey PRIMARY KEY (name, digest);
+ALTER TABLE ONLY public.sync_agent_withheld
+    ADD CONSTRAINT sync_agent_withheld_pkey PRIMARY KEY (name, digest);
+ALTER TABLE ONLY public."居民"
+    ADD CONSTRAINT "居民_pkey" PRIMARY KEY ("编号");
