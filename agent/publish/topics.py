@@ -17,7 +17,7 @@ from agent.errors import (
     TopicTaken,
 )
 from agent.messages import mark, phrase, translate
-from agent.publish import recovery
+from agent.publish import topic_check
 from agent.publish.base import Producer, TopicDescription
 from agent.publish.clients import cluster
 from agent.publish.connection import (
@@ -28,8 +28,8 @@ from agent.publish.connection import (
     our_error,
 )
 from agent.publish.kafka_python import KafkaPython
-from agent.publish.recovery import MAX_MESSAGE_BYTES, OVERHEAD
 from agent.publish.state import InvalidState, StateRecord, loads
+from agent.publish.topic_check import MAX_MESSAGE_BYTES, OVERHEAD
 from agent.publish.waiting import bounded
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ def wanted(settings: Settings) -> dict[str, dict[str, Any]]:
 
 def state_bytes(settings: Settings) -> int:
     """What the state topic must take."""
-    return recovery.state_bytes(settings.event_topics, settings.kafka.partitions)
+    return topic_check.state_bytes(settings.event_topics, settings.kafka.partitions)
 
 
 def describe(settings: Settings, seconds: float = SECONDS) -> dict[str, TopicDescription | None]:
@@ -178,7 +178,7 @@ def verify(settings: Settings, found: dict[str, TopicDescription | None]) -> Non
                         policy=policy,
                     )
                 )
-            recovery.check_state_topic(name, topic, state_bytes(settings))
+            topic_check.check_state_topic(name, topic, state_bytes(settings))
         else:
             limit, needed = (
                 topic.settings.get(MAX_MESSAGE_BYTES),
