@@ -95,7 +95,8 @@ def _check_author(facts: Facts) -> None:
     if record.nonce != facts.nonce and record.epoch >= identity.epoch:
         raise DuplicateAgent(
             reason=phrase(
-                "the state record is of epoch {epoch} and of another service, this one has epoch {ours}",
+                "the state record is of epoch {epoch} and of another service, "
+                "this one has epoch {ours}",
                 epoch=record.epoch,
                 ours=identity.epoch,
             )

@@ -105,7 +105,7 @@ class Relay:
             except AgentError:
                 self.check_holder()
                 raise
-            except Exception as error:  # noqa: BLE001 - a bug in a client must not end the process at once
+            except Exception as error:  # noqa: BLE001 - a client may raise anything
                 self.abandon()
                 self.control.retry(self.unforeseen.error(error))
             finally:
@@ -114,9 +114,9 @@ class Relay:
     # ---- recovery ----
 
     def recover(self) -> None:
-        """Opens a producer, reads what Kafka holds, checks it (check C), and claims the state topic.
+        """Opens a producer, reads and checks what Kafka holds, and claims the state topic.
 
-        The claim is a state record with the epoch of this opening of the front end.
+        It is check C. The claim is a state record with the epoch that the front end has now.
         """
         deadline = time.monotonic() + RECOVERY_SECONDS
         identity = self.reader.identity()

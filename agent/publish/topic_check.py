@@ -48,7 +48,7 @@ def check_topics(
             after = same_topic(name, before, now, owner.resource, number)
 
         if now is not None and not after.lost:
-            _check_limit(name, now, max_event_bytes + OVERHEAD)
+            check_limit(name, now, max_event_bytes + OVERHEAD)
         checked[name] = after
     return checked
 
@@ -150,10 +150,11 @@ def state_bytes(topics: Collection[str], partitions: int) -> int:
 def check_state_topic(name: str, now: TopicDescription | None, needed: int) -> None:
     """Raises TopicLimit where the state topic could not take a state record."""
     if now is not None:
-        _check_limit(name, now, needed)
+        check_limit(name, now, needed)
 
 
-def _check_limit(name: str, now: TopicDescription, needed: int) -> None:
+def check_limit(name: str, now: TopicDescription, needed: int) -> None:
+    """Raises TopicLimit where a topic takes smaller messages than needed; passes if hidden."""
     limit = now.settings.get(MAX_MESSAGE_BYTES)
     if limit is not None and int(limit) < needed:
         raise TopicLimit(topic=name, limit=limit, needed=needed)
