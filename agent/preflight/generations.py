@@ -7,7 +7,7 @@ from agent.config import Settings
 from agent.errors import TopicTaken
 from agent.front.store import SqlFront
 from agent.outbox.reader import Reader
-from agent.publish import recovery
+from agent.publish import hanging, recovery
 from agent.publish.kafka_python import KafkaPython
 from agent.publish.state import StateRecord, TopicState
 from agent.publish.topic_keys import collect
@@ -33,7 +33,7 @@ def begin_anew(settings: Settings, front: SqlFront, agent_uuid: str, epoch: int)
     try:
         deadline = time.monotonic() + SECONDS
         visible = cluster.states(deadline).visible
-        if visible is not None:  # noqa: SIM108 - a line for each
+        if visible is not None:
             before = recovery.read(settings.state_topic, visible)
         else:  # lost
             before = _from_front_end(settings, cluster, reader, generations, deadline)
@@ -65,7 +65,7 @@ def _from_front_end(
         raise TopicTaken(resource=settings.agent, topic=settings.state_topic)
     identity, mark = reader.identity(), reader.published()
     event = reader.event_id(identity.number, identity.source_id) or mark.event_id
-    found = recovery.readable(cluster.topics(settings.event_topics, deadline))
+    found = hanging.readable(cluster.topics(settings.event_topics, deadline))
     topics = {
         name: TopicState(topic.id, generations.get(name, 0), topic.partitions, dict(topic.ends))
         for name, topic in found.items()

@@ -10,7 +10,7 @@ from agent.preflight import kafka_commands, topic_owners
 from agent.publish import diagnosis
 from agent.publish.base import TopicDescription
 from agent.publish.diagnosis import diagnose
-from agent.publish.recovery import MAX_MESSAGE_BYTES, OVERHEAD
+from agent.publish.topic_check import MAX_MESSAGE_BYTES, OVERHEAD
 from agent.publish.topics import SECONDS, broker, describe, state_bytes, verify
 
 _CODES = {

@@ -8,7 +8,7 @@ from agent.errors import InitRefused, StateLost, TopicTaken
 from agent.front.store import SqlFront
 from agent.messages import mark, translate
 from agent.outbox.reader import Reader
-from agent.publish import recovery
+from agent.publish import recovery, topic_check
 from agent.publish.base import TopicDescription
 from agent.publish.kafka_python import KafkaPython
 from agent.publish.state import StateRecord, TopicState
@@ -45,7 +45,7 @@ def _taken(
     if name == settings.transaction_topic and record is not None and record.number:
         return False  # version 0.1 did not note whose it is
     deadline = time.monotonic() + SECONDS
-    return cluster.holds(name, now, recovery.known(before, now), deadline)
+    return cluster.holds(name, now, topic_check.known(before, now), deadline)
 
 
 def own_record(settings: Settings, cluster: KafkaPython) -> StateRecord | None:

@@ -1,1 +1,5 @@
-"""Everything that speaks to Kafka: the transactional producer, its state record, recovery, and the relay that empties the outbox."""
+"""Everything that speaks to Kafka.
+
+The relay empties the outbox through a transactional producer; the state record and recovery make it
+exactly once.
+"""

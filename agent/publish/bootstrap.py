@@ -1,4 +1,7 @@
-"""Asks all bootstrap servers side by side, so that one that is silent holds nothing up: clients ask one after the other, for a minute each."""
+"""Asks all bootstrap servers side by side, so that one that is silent holds nothing up.
+
+Clients ask one after the other, for a minute each.
+"""
 
 import logging
 import queue
@@ -14,11 +17,12 @@ from agent.reach import place
 
 SECONDS = 3.0  # for a server to answer
 _REST = 0.1  # seconds the others get when the first has answered
-# A request of the protocol that every broker answers to anybody: ApiVersions, version 0, correlation id 1, no client id
+# A request that every broker answers to anybody: ApiVersions, version 0, correlation id 1, no
+# client id
 _QUESTION = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 _LENGTHS = range(6, 1 << 20)  # bytes of a plausible answer
 _log = logging.getLogger(__name__)
-_silent: set[str] = set()  # as they were told last
+_silent: set[str] = set()  # as they were logged last
 
 
 class Asked(NamedTuple):
@@ -29,24 +33,25 @@ class Asked(NamedTuple):
 
 
 def answering(settings: KafkaSettings) -> list[str]:
-    """The servers that a client is to begin with: those that answer, or all where none does."""
+    """Returns the servers that a client is to begin with: those that answer, else all."""
     if len(settings.bootstrap_servers) == 1:
         return list(settings.bootstrap_servers)
     found = ask(settings)
-    _tell(found)
+    _report_silence(found)
     return found.answering or list(settings.bootstrap_servers)
 
 
 def ask(settings: KafkaSettings) -> Asked:
-    """Asks every server; waits for the first answer, and a moment for the others."""
+    """Asks every server, waits for the first answer, and a moment for the others."""
     answers: queue.SimpleQueue[tuple[str, bool | None]] = queue.SimpleQueue()
     servers = list(settings.bootstrap_servers)
+
+    def ask_one(server: str) -> None:
+        answers.put((server, speaks(server, settings)))
+
     for server in servers:
-        threading.Thread(
-            target=lambda server=server: answers.put((server, speaks(server, settings))),
-            name="kafka-bootstrap",
-            daemon=True,
-        ).start()
+        threading.Thread(target=ask_one, args=[server], name="kafka-bootstrap", daemon=True).start()
+
     found: dict[str, bool | None] = {}
     until = time.monotonic() + SECONDS
     while len(found) < len(servers) and (left := until - time.monotonic()) > 0:
@@ -57,6 +62,7 @@ def ask(settings: KafkaSettings) -> Asked:
         if answer and not any(found.values()):
             until = min(until, time.monotonic() + _REST)
         found[server] = answer
+
     return Asked(
         [server for server in servers if found.get(server)],
         [server for server in servers if found.get(server) is None],
@@ -64,7 +70,7 @@ def ask(settings: KafkaSettings) -> Asked:
 
 
 def speaks(server: str, settings: KafkaSettings) -> bool | None:
-    """Whether a server speaks Kafka's protocol; None where it says nothing at all."""
+    """Tells whether a server speaks Kafka's protocol; None where it says nothing at all."""
     try:
         host, port = place(server)
         with socket.create_connection((host, port), timeout=SECONDS) as line:
@@ -79,7 +85,10 @@ def speaks(server: str, settings: KafkaSettings) -> bool | None:
 
 
 def _context(settings: KafkaSettings) -> ssl.SSLContext:
-    """TLS without a look at the certificate: whether it is the right one the client sees itself, before it says anything."""
+    """Returns TLS settings that look at no certificate.
+
+    The client sees itself whether it is the right one, before it says anything.
+    """
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -101,7 +110,7 @@ def _answers(line: socket.socket) -> bool:
     return length in _LENGTHS and correlation == 1
 
 
-def _tell(found: Asked) -> None:
+def _report_silence(found: Asked) -> None:
     """Logs a server when it falls silent beside others that answer, and when it answers again."""
     silent = set(found.silent) if found.answering else set()
     for server in sorted(silent - _silent):

@@ -9,7 +9,8 @@ def cluster(settings: Settings, agent: str, tick: Tick) -> KafkaPython:
     """The cluster as the agent with this transactional id sees it; nothing is connected yet."""
     given = (settings.kafka, settings.state_topic, agent, tick)
     if settings.kafka.client == "librdkafka":
-        from agent.publish.librdkafka import Librdkafka  # noqa: PLC0415 - the package is an extra, and takes memory
+        # The package is an extra, and takes memory
+        from agent.publish.librdkafka import Librdkafka  # noqa: PLC0415
 
         return Librdkafka(*given)
     return KafkaPython(*given)

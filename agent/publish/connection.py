@@ -1,4 +1,8 @@
-"""Connects to Kafka: client settings from ours, why a connection failed, and which of our errors a client's exception is."""
+"""Connects to Kafka.
+
+Makes a client's settings from ours, finds out why a connection failed, and makes our errors of a
+client's exceptions.
+"""
 
 import contextlib
 import logging
@@ -49,7 +53,8 @@ LOGINS: tuple[type[BaseException], ...] = (
     kafka_errors.UnsupportedSaslMechanismError,
 )
 
-# The client logs why it cannot connect and tells its caller only "Unable to bootstrap". The most telling first; nothing else of its texts is passed on.
+# The client logs why it cannot connect and tells its caller only "Unable to bootstrap". The most
+# telling reason first; nothing else of its texts is passed on.
 _REASONS: tuple[tuple[str, str], ...] = (
     (
         r"certificate verify failed: ([^(\n]{1,120})",
@@ -83,7 +88,10 @@ _REASONS: tuple[tuple[str, str], ...] = (
 def _with_last_words(
     receive: Callable[[Any], tuple[bytes, Exception | None]],
 ) -> Callable[[Any], tuple[bytes, Exception | None]]:
-    """kafka-python 3.0.12 drops what it has read together with the end of a connection: a broker's refusal of a login, mostly."""
+    """Mends that kafka-python 3.0.12 drops what it reads together with the end of a connection.
+
+    That is mostly a broker's refusal of a login.
+    """
 
     def received(transport: Any) -> tuple[bytes, Exception | None]:
         data, error = receive(transport)
@@ -93,25 +101,28 @@ def _with_last_words(
 
 
 def _closing(handshake: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
-    """kafka-python 3.0.12 leaves the socket of a failed TLS handshake open."""
+    """Mends that kafka-python 3.0.12 leaves the socket of a failed TLS handshake open."""
 
     async def done(transport: Any) -> None:
         try:
             await handshake(transport)
         except BaseException:
-            transport._sock.close()  # noqa: SLF001 - no public way (docs/decisions/crash-only-producer.md)
+            transport._sock.close()  # noqa: SLF001 - no public way
             raise
 
     return done
 
 
 for _transport in (KafkaTCPTransport, KafkaSSLTransport):
-    _transport._sock_recv = _with_last_words(_transport._sock_recv)  # noqa: SLF001 - no public way (docs/decisions/crash-only-producer.md)
+    _transport._sock_recv = _with_last_words(_transport._sock_recv)  # noqa: SLF001 - no public way
 KafkaSSLTransport.handshake = _closing(KafkaSSLTransport.handshake)
 
 
 class _Reasons(logging.Handler):
-    """Keeps the most telling reason the client logged. Its other lines end here: at debug they hold passwords and rows."""
+    """Keeps the most telling reason that the client logged.
+
+    The client's other lines end here: at debug they hold passwords and rows.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -123,16 +134,19 @@ class _Reasons(logging.Handler):
         self.rank = len(_REASONS)
 
     def emit(self, record: logging.LogRecord) -> None:
-        exceptions = [
-            argument for argument in record.args or () if isinstance(argument, BaseException)
-        ]
-        self.hear(" ".join([record.getMessage(), *(type(e).__name__ for e in exceptions)]))
+        words = [record.getMessage()]
+        for argument in record.args or ():
+            if isinstance(argument, BaseException):
+                words.append(type(argument).__name__)
+        self.hear(" ".join(words))
 
     def hear(self, text: str) -> None:
-        """Takes the reason from a text of the client's, if there is one and none that tells more."""
+        """Takes the reason from a text of the client's, unless one that tells more is known."""
         for rank, (pattern, said) in enumerate(_REASONS[: self.rank]):
             if match := re.search(pattern, text):
-                values = {"detail": match[1].rstrip(". ")} if "{detail}" in said else {}
+                values = {}
+                if "{detail}" in said:
+                    values["detail"] = match[1].rstrip(". ")
                 self.best, self.rank = phrase(said, **values), rank
                 return
 
@@ -142,7 +156,10 @@ _quiet = threading.Lock()
 
 
 def new_attempt() -> None:
-    """Forgets older reasons; takes kafka-python's log away from ours, for ever and at every level, and listens to it for reasons."""
+    """Forgets older reasons, and listens to kafka-python's log for new ones.
+
+    That log is taken away from ours, for ever and at every level.
+    """
     logger = logging.getLogger("kafka")
     with _quiet:
         if _reasons not in logger.handlers:
@@ -153,24 +170,26 @@ def new_attempt() -> None:
 
 
 def hear(text: str) -> None:
-    """What a client has said about its connections."""
+    """Takes what a client has said about its connections."""
     _reasons.hear(text)
 
 
 def reason() -> str:
-    """Why the client could not connect lately; '' when it did not say."""
+    """Returns why the client could not connect lately; '' when it did not say."""
     return _reasons.best
 
 
 def client_settings(settings: KafkaSettings) -> dict[str, Any]:
-    """The connection settings every client class takes; the password is read now. Raises SecretMissing, KafkaUnreachable."""
+    """Returns the connection settings that every client class takes; the password is read now.
+
+    Raises SecretMissing, KafkaUnreachable.
+    """
     new_attempt()
     check_files(settings)
     options: dict[str, Any] = {
         "bootstrap_servers": answering(settings),
         "client_id": "unit-sync-agent",
-        "security_protocol": ("SASL_" if settings.sasl else "")
-        + ("SSL" if settings.tls else "PLAINTEXT"),
+        "security_protocol": security_protocol(settings),
         "reconnect_backoff_max_ms": 1000,
         "request_timeout_ms": 5000,
     }
@@ -187,6 +206,12 @@ def client_settings(settings: KafkaSettings) -> dict[str, Any]:
     return options
 
 
+def security_protocol(settings: KafkaSettings) -> str:
+    """Returns what clients call the kind of connection."""
+    name = "SSL" if settings.tls else "PLAINTEXT"
+    return f"SASL_{name}" if settings.sasl else name
+
+
 def _login(sasl: SaslSettings) -> dict[str, Any]:
     return {
         "sasl_mechanism": sasl.mechanism,
@@ -196,13 +221,16 @@ def _login(sasl: SaslSettings) -> dict[str, Any]:
 
 
 def trust(settings: KafkaSettings) -> Trust:
-    """What TLS to the brokers is verified with."""
+    """Returns what TLS to the brokers is verified with."""
     tls = settings.tls
     return Trust(tls.ca_file, tls.cert_file, tls.key_file) if tls else Trust()
 
 
 def check_files(settings: KafkaSettings) -> None:
-    """Raises KafkaUnreachable when a file of kafka.tls cannot be used; the clients would each say something else."""
+    """Raises KafkaUnreachable when a file of kafka.tls cannot be used.
+
+    The clients would each say something else.
+    """
     if settings.tls and (found := unreadable(trust(settings))):
         raise KafkaUnreachable(
             address=addresses(settings),
@@ -214,7 +242,10 @@ def check_files(settings: KafkaSettings) -> None:
 
 @contextlib.contextmanager
 def closing_client(make: Callable[..., T], **options: Any) -> Iterator[T]:
-    """A client whose sockets and threads are gone afterwards, also when its constructor fails (which leaks both in 3.0.12)."""
+    """Makes a client whose sockets and threads are gone afterwards.
+
+    Also when its constructor fails, which leaks both in 3.0.12.
+    """
     with contextlib.ExitStack() as stack:
         yield make(**options, kafka_client=lambda **config: _net(stack, config))
 
@@ -226,16 +257,17 @@ def _net(stack: contextlib.ExitStack, config: dict[str, Any]) -> KafkaNetClient:
 
 
 def addresses(settings: KafkaSettings) -> str:
-    """The brokers to ask first, for a message."""
+    """Returns the brokers to ask first, for a message."""
     return ",".join(settings.bootstrap_servers)
 
 
 def our_error(
     error: BaseException, settings: KafkaSettings, what: str = "", name: str = ""
 ) -> AgentError:
-    """The agent's error for anything a client call has raised. Never holds a text of the client's: only names.
+    """Returns the agent's error for anything that a client call has raised.
 
-    `what` may be refused or not answered for, such as a topic; `name` says more than the exception's type.
+    It never holds a text of the client's, only names. `what` may be refused or not answered for,
+    such as a topic; `name` says more than the exception's type.
     """
     if isinstance(error, AgentError):
         return error
@@ -253,15 +285,19 @@ def our_error(
     if refused := refused_login(settings):
         return refused
     why = reason()
-    if isinstance(error, Expired):
-        late = phrase("no answer in time")
-        why = why or (phrase("no answer in time: {what}", what=what) if what else late)
+    if isinstance(error, Expired) and not why:
+        why = phrase("no answer in time")
+        if what:
+            why = phrase("no answer in time: {what}", what=what)
     names = name or " < ".join(dict.fromkeys(type(cause).__name__ for cause in chain))
     return KafkaUnreachable(address=addresses(settings), reason=why or names)
 
 
 def passes(error: BaseException) -> bool:
-    """Whether a broker has answered that it cannot answer yet: a partition without a leader, a coordinator that loads, a topic just made."""
+    """Tells whether a broker has answered that it cannot answer yet.
+
+    So it is with a partition without a leader, a coordinator that loads, a topic just made.
+    """
     return any(
         isinstance(cause, kafka_errors.BrokerResponseError) and cause.retriable
         for cause in _chain(error)
@@ -269,20 +305,17 @@ def passes(error: BaseException) -> bool:
 
 
 def refused_login(settings: KafkaSettings) -> LoginRefused | None:
-    """The error, if the client has logged lately that a broker refused its login."""
+    """Returns the error, if the client has logged lately that a broker refused its login."""
     why = reason()
-    return (
-        _login_refused(settings, why)
-        if why in ("login refused", "the broker does not offer this SASL mechanism")
-        else None
-    )
+    if why in ("login refused", "the broker does not offer this SASL mechanism"):
+        return _login_refused(settings, why)
+    return None
 
 
 def _login_refused(settings: KafkaSettings, why: str) -> LoginRefused:
     user = settings.sasl.user if settings.sasl else "ANONYMOUS"
-    return LoginRefused(
-        peer=phrase("Kafka at {address}", address=addresses(settings)), user=user, reason=why
-    )
+    peer = phrase("Kafka at {address}", address=addresses(settings))
+    return LoginRefused(peer=peer, user=user, reason=why)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -295,8 +328,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.append(cause)
         yield cause
-        waiting += [
-            other
-            for other in (*cause.args, cause.__cause__, cause.__context__)
-            if isinstance(other, BaseException)
-        ]
+        for other in (*cause.args, cause.__cause__, cause.__context__):
+            if isinstance(other, BaseException):
+                waiting.append(other)

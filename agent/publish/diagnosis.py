@@ -1,4 +1,7 @@
-"""Tells network, TLS, login and authorisation apart for `check`: the client itself says only "Unable to bootstrap"."""
+"""Tells network, TLS, login and authorisation apart for `check`.
+
+The client itself says only "Unable to bootstrap".
+"""
 
 import socket
 import time
@@ -24,18 +27,19 @@ _FORBIDDEN_TOPIC = 29  # error code of the protocol
 
 
 class Finding(NamedTuple):
-    """The outcome of one step, in the user's language; `fix` is the command or setting that helps, '' where nothing is wrong."""
+    """The outcome of one step, in the user's language."""
 
     step: str  # resolve, connect, tls, login, rights
     ok: bool
     message: str
-    fix: str = ""
+    fix: str = ""  # the command or setting that helps; '' where nothing is wrong
 
 
 def diagnose(settings: Settings, agent: str = "") -> list[Finding]:
-    """Every step up to the first that fails, for each bootstrap server; then login and rights if one server got so far.
+    """Returns every step up to the first that fails, for each bootstrap server.
 
-    `agent` is the uuid of an initialised agent, whose right to its transactional id is checked too. Changes nothing on the cluster.
+    Login and rights follow if one server got so far. `agent` is the uuid of an initialised agent,
+    whose right to its transactional id is checked, too. Changes nothing on the cluster.
     """
     servers = list(settings.kafka.bootstrap_servers)
     with ThreadPoolExecutor(len(servers)) as beside:
@@ -50,33 +54,20 @@ def _server(server: str, settings: Settings) -> list[Finding]:
     try:
         places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
-        return [
-            _bad(
-                "resolve",
-                mark("The host name {host} cannot be resolved"),
-                mark("Correct kafka.bootstrap_servers, or the host's DNS."),
-                host=host,
-            )
-        ]
-    findings = [
-        _good("resolve", mark("{host} is {address}"), host=host, address=str(places[0][4][0]))
-    ]
+        message = mark("The host name {host} cannot be resolved")
+        fix = mark("Correct kafka.bootstrap_servers, or the host's DNS.")
+        return [_bad("resolve", message, fix, host=host)]
+
+    address = str(places[0][4][0])
+    findings = [_good("resolve", mark("{host} is {address}"), host=host, address=address)]
     try:
         connection = socket.create_connection((host, port), timeout=CONNECT_SECONDS)
     except OSError as error:
         reason, fix = why(error)
-        return [
-            *findings,
-            _bad(
-                "connect",
-                mark("{server} cannot be reached: {reason}"),
-                fix,
-                server=server,
-                reason=reason,
-                host=host,
-                port=port,
-            ),
-        ]
+        message = mark("{server} cannot be reached: {reason}")
+        values = {"server": server, "reason": reason, "host": host, "port": port}
+        return [*findings, _bad("connect", message, fix, **values)]
+
     with connection:
         findings.append(_good("connect", mark("{server} accepts connections"), server=server))
         if settings.kafka.tls:
@@ -114,18 +105,21 @@ _TLS_FAULTS: dict[Fault, tuple[str, str]] = {
     "name": (
         mark("{server}: the certificate is for another host name than {host}"),
         mark(
-            "Use the name in the certificate in kafka.bootstrap_servers, or have one issued that names {host}."
+            "Use the name in the certificate in kafka.bootstrap_servers, "
+            "or have one issued that names {host}."
         ),
     ),
     "time": (
         mark("{server}: the certificate is outside its time: {reason}"),
         mark(
-            "See it with: openssl s_client -connect {server} -showcerts </dev/null | openssl x509 -noout -text"
+            "See it with: openssl s_client -connect {server} -showcerts </dev/null "
+            "| openssl x509 -noout -text"
         ),
     ),
     "authority": (
         mark(
-            "{server}: the certificate is not signed by the authority in kafka.tls.ca_file: {reason}"
+            "{server}: the certificate is not signed by the authority in kafka.tls.ca_file: "
+            "{reason}"
         ),
         mark(
             "Put the certificate of the authority that signed the broker's into kafka.tls.ca_file."
@@ -138,7 +132,7 @@ def _login_and_rights(settings: Settings, agent: str) -> list[Finding]:
     deadline = time.monotonic() + LOGIN_SECONDS
     try:
         rights = bounded(lambda: _read_rights(settings, agent), deadline + 10, lambda: None)
-    except Exception as error:  # noqa: BLE001 - clients raise anything; it becomes one of our errors
+    except Exception as error:  # noqa: BLE001 - clients raise anything
         return [_failed(our_error(error, settings.kafka), settings)]
     user = settings.kafka.sasl.user if settings.kafka.sasl else "ANONYMOUS"
     return [
@@ -151,7 +145,9 @@ def _failed(error: AgentError, settings: Settings) -> Finding:
     sasl = settings.kafka.sasl
     if isinstance(error, LoginRefused) and sasl:
         fix = mark(
-            "Check user and password; an administrator sets it with: kafka-configs.sh --bootstrap-server {server} --alter --add-config '{mechanism}=[password=...]' --entity-type users --entity-name {user}"  # noqa: E501 - one command, to be copied
+            "Check user and password; an administrator sets it with: kafka-configs.sh "
+            "--bootstrap-server {server} --alter --add-config '{mechanism}=[password=...]' "
+            "--entity-type users --entity-name {user}"
         )
         return _bad(
             "login",
@@ -167,14 +163,18 @@ def _failed(error: AgentError, settings: Settings) -> Finding:
         step,
         mark("{detail}"),
         mark(
-            "The broker accepts connections and does not answer as a client expects: ask for the right listener (TLS, login) and its advertised address."
+            "The broker accepts connections and does not answer as a client expects: "
+            "ask for the right listener (TLS, login) and its advertised address."
         ),
         detail=error.text(),
     )
 
 
 def _read_rights(settings: Settings, agent: str) -> dict[str, set[str]]:
-    """What this user may do with each topic and, under the key '', with the agent's transactional id (as far as asking can tell)."""
+    """What this user may do with each topic, as far as asking can tell.
+
+    Under the key '' stands what it may do with the agent's transactional id.
+    """
     names = [settings.state_topic, *settings.event_topics]
     with closing_client(
         KafkaAdminClient,
@@ -188,7 +188,8 @@ def _read_rights(settings: Settings, agent: str) -> dict[str, set[str]]:
                 admin.describe_transactions([agent])
             except AuthorizationError:
                 rights[""] = set()
-            except Exception:  # noqa: BLE001, S110 - an id that was never used is unknown to the coordinator: then the right is there
+            except Exception:  # noqa: BLE001, S110 - clients raise anything
+                # An id that was never used is unknown to the coordinator: the right is there
                 pass
     return rights
 
@@ -209,21 +210,18 @@ def _missing(settings: Settings, rights: dict[str, set[str]], agent: str) -> Ite
         lacking = [operation for operation in operations if operation not in rights[name]]
         if lacking:
             found = True
-            yield _lacking(
-                settings, f"--topic {name}" if name else f"--transactional-id {agent}", lacking
-            )
+            what = f"--topic {name}" if name else f"--transactional-id {agent}"
+            yield _lacking(settings, what, lacking)
     if not found:
         yield _good("rights", mark("All rights on topics and transactional id are there"))
 
 
 def _lacking(settings: Settings, what: str, operations: list[str]) -> Finding:
     user = settings.kafka.sasl.user if settings.kafka.sasl else "ANONYMOUS"
-    flags = " ".join(
-        f"--operation {''.join(word.capitalize() for word in operation.split('_'))}"
-        for operation in operations
-    )
+    flags = " ".join(f"--operation {_flag(operation)}" for operation in operations)
     fix = mark(
-        "An administrator grants it with: kafka-acls.sh --bootstrap-server {server} --add --allow-principal User:{user} {flags} {what}"
+        "An administrator grants it with: kafka-acls.sh --bootstrap-server {server} --add "
+        "--allow-principal User:{user} {flags} {what}"
     )
     message = mark("{user} lacks the right {operations} on {what}")
     return _bad(
@@ -236,6 +234,11 @@ def _lacking(settings: Settings, what: str, operations: list[str]) -> Finding:
         operations=", ".join(operations),
         server=settings.kafka.bootstrap_servers[0],
     )
+
+
+def _flag(operation: str) -> str:
+    """The operation as kafka-acls.sh writes it: DESCRIBE_CONFIGS is DescribeConfigs."""
+    return "".join(word.capitalize() for word in operation.split("_"))
 
 
 def _good(step: str, message: str, **values: Any) -> Finding:

@@ -1,4 +1,4 @@
-"""What the publisher tells the supervisor's metrics."""
+"""Reports the publisher's numbers to the supervisor's metrics."""
 
 import time
 
@@ -15,9 +15,10 @@ from agent.service.metrics import (
     PUBLISH_DURATION,
 )
 
-BACKLOG_SECONDS = 1.0  # between two looks at the outbox
+BACKLOG_SECONDS = 1.0  # between two readings of the outbox
 _OP = b'"op":"'
-_TAIL = 160  # bytes at the end of an envelope that hold `op`, after everything that comes from rows
+# Bytes at the end of an envelope that hold `op`, after everything that comes from rows
+_TAIL = 160
 
 
 class Gauges:
@@ -30,33 +31,32 @@ class Gauges:
         self._backlog_at = 0.0
 
     def connected(self, value: bool) -> None:
-        """Whether a producer is open and has claimed the state topic."""
+        """Reports whether a producer is open and has claimed the state topic."""
         self._control.beat({f"{CONNECTED}/kafka": float(value)})
 
     def begin(self) -> None:
-        """A transaction starts."""
+        """Begins to count for a transaction."""
         self._counters = {}
 
     def event(self, event: OutboxEvent) -> None:
-        """An event was handed over."""
+        """Counts an event that was handed over."""
         value = event.value
         at = value.rfind(_OP, max(0, len(value) - _TAIL)) + len(_OP)
-        name = (
-            EVENTS,
-            "published",
-            self._tables.get(event.topic, event.topic),
-            value[at : at + 1].decode("ascii", "replace"),
-        )
+        op = value[at : at + 1].decode("ascii", "replace")
+        name = (EVENTS, "published", self._tables.get(event.topic, event.topic), op)
         self._counters[name] = self._counters.get(name, 0) + 1
 
     def visible(self, time_us: int, seconds: float) -> None:
-        """The transaction is visible; its last source commit was at `time_us`."""
+        """Reports a transaction that is visible; its last source commit was at `time_us`."""
         self._control.observe(PUBLISH_DURATION, seconds)
         self._control.beat({f"{LAST_COMMIT}/published": time_us / 1e6}, self._counters)
         self._counters = {}
 
     def backlog(self, reader: Reader, number: int) -> None:
-        """What waits after event `number`. Looked up at most once a second. Raises FrontUnreachable."""
+        """Reports what waits after event `number`, looked up at most once a second.
+
+        Raises FrontUnreachable.
+        """
         now = time.monotonic()
         if now >= self._backlog_at:
             self._backlog_at = now + BACKLOG_SECONDS

@@ -1,4 +1,7 @@
-"""Cuts the outbox into units: whole source transactions, or numbered parts of one that is too large. Pure."""
+"""Cuts the outbox into units. Pure.
+
+A unit is a whole source transaction, or a numbered part of one that is too large.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -18,9 +21,10 @@ _QUICK = 3  # quick transactions after which the bounds are doubled again
 
 
 class Pace:
-    """The bounds of a Kafka transaction as the line allows them: halved by a slow one, doubled after three quick ones.
+    """The bounds of a Kafka transaction as the line allows them.
 
-    Slow is the caller's judgement; quick means a quarter of `limit`, half of which a transaction of twice the size would still keep.
+    A slow transaction halves them, three quick ones double them. Slow is the caller's judgement;
+    quick means a quarter of `limit`: one of twice the size would still keep half of it.
     """
 
     def __init__(self, events: int, size: int, limit: float) -> None:
@@ -31,23 +35,29 @@ class Pace:
         self.bytes = size
 
     def slow(self) -> None:
-        """A transaction was not through in time."""
-        self.events, self.bytes = max(1, self.events // 2), max(1, self.bytes // 2)
+        """Notes a transaction that was not through in time."""
+        self.events = max(1, self.events // 2)
+        self.bytes = max(1, self.bytes // 2)
         self._quick = 0
 
-    def went(self, seconds: float) -> None:
-        """A transaction was through after `seconds`."""
-        self._quick = self._quick + 1 if seconds <= self._limit / 4 else 0
+    def succeeded(self, seconds: float) -> None:
+        """Notes a transaction that was through after `seconds`."""
+        if seconds > self._limit / 4:
+            self._quick = 0
+            return
+        self._quick += 1
         if self._quick >= _QUICK:
             self._quick = 0
-            self.events, self.bytes = (
-                min(self._most[0], self.events * 2),
-                min(self._most[1], self.bytes * 2),
-            )
+            most_events, most_bytes = self._most
+            self.events = min(most_events, self.events * 2)
+            self.bytes = min(most_bytes, self.bytes * 2)
 
 
 class Unit(NamedTuple):
-    """What becomes visible at once: a whole source transaction, a part of one, or (without events) a heartbeat."""
+    """What becomes visible at once: a source transaction, a part of one, or a heartbeat.
+
+    A heartbeat has no events.
+    """
 
     events: list[OutboxEvent]
     size: int
@@ -61,12 +71,17 @@ class Unit(NamedTuple):
 
 
 class Grouper:
-    """Goes through the batches in order, from one that holds event `number` + 1 or begins after `number`.
+    """Goes through the batches in order and cuts them into units.
 
-    Events up to `number` are passed over, also in the middle of a split transaction: `part` says which part ended at `number`
-    (0: none). P4: a transaction within the bounds of `pace` is one unit; of a larger one each unit is a part, numbered from 1.
-    A transaction that has begun to be split goes on in parts, whatever the bounds are by then.
-    At most one unit is held. Raises AgentError where the outbox is not the gapless sequence it must be.
+    The first batch holds event `number` + 1 or begins after `number`. Events up to `number` are
+    passed over, also in the middle of a split transaction: `part` says which part ended at
+    `number` (0: none).
+
+    P4: a transaction within the bounds of `pace` is one unit; of a larger one each unit is a part,
+    numbered from 1. A transaction that has begun to be split goes on in parts, whatever the bounds
+    are by then. At most one unit is held.
+
+    Raises AgentError where the outbox is not the gapless sequence it must be.
     """
 
     def __init__(self, number: int, part: int, position: int, pace: Pace) -> None:
@@ -80,8 +95,8 @@ class Grouper:
         self._opening: OutboxBoundary | None = None  # of the transaction at hand
         self._closing: OutboxBoundary | None = None
 
-    def feed(self, batch: Batch) -> Iterator[Unit]:
-        """The units that this batch completes."""
+    def units(self, batch: Batch) -> Iterator[Unit]:
+        """Yields the units that this batch completes."""
         for frame, covered in _covering(batch):
             if isinstance(frame, OutboxEvent):
                 if frame.number > self._number:
@@ -92,15 +107,18 @@ class Grouper:
             elif isinstance(frame, OutboxHeartbeat):
                 yield from self._sign(frame.position, frame.time_us, covered)
             elif isinstance(frame, OutboxBoundary):
-                self._opening, self._closing = (
-                    (frame, None) if frame.opens else (self._opening, frame)
-                )
+                self._boundary(frame)
+
+    def _boundary(self, frame: OutboxBoundary) -> None:
+        if frame.opens:
+            self._opening, self._closing = frame, None
+        else:
+            self._closing = frame
 
     def _event(self, event: OutboxEvent, covered: int) -> Iterator[Unit]:
         self._check(event)
-        if self._events and (
-            len(self._events) >= self._pace.events or self._size + event.size > self._pace.bytes
-        ):
+        full = len(self._events) >= self._pace.events
+        if self._events and (full or self._size + event.size > self._pace.bytes):
             self._part += 1
             yield self._cut(False, 0, 0, covered)
         self._number = event.number
@@ -149,7 +167,10 @@ class Grouper:
 
 
 def _covering(batch: Batch) -> Iterator[tuple[Frame, int]]:
-    """Each frame with the batch that is done with it: this one with its last frame, the one before until then."""
+    """Each frame with the batch that is done with it.
+
+    That is this batch with its last frame, and the one before until then.
+    """
     held: Frame | None = None
     for frame in frames(batch):
         if held is not None:

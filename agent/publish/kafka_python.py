@@ -1,10 +1,16 @@
-"""The publisher's contract kept with kafka-python, tuned and tamed as measured (docs/decisions/crash-only-producer.md)."""
+"""Keeps the publisher's contract with kafka-python.
+
+The client is tuned and tamed as measured. What is done with its private parts has no public way
+(docs/decisions/crash-only-producer.md).
+"""
 
 import contextlib
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, TypeVar
 
 import kafka.producer.kafka as kafka_module
@@ -18,7 +24,7 @@ from kafka.structs import TopicPartition
 from agent.config import KafkaSettings
 from agent.errors import HangingTransaction, KafkaUnreachable, StateLost
 from agent.messages import phrase
-from agent.publish.base import Headers, Producer, States, Tick, TopicDescription
+from agent.publish.base import Descriptions, Headers, Producer, States, Tick, TopicDescription
 from agent.publish.connection import (
     addresses,
     client_settings,
@@ -35,23 +41,23 @@ RECORD_BYTES = 64  # counted for each record beside key and value
 BATCH_BYTES = 262_144
 LINGER_MS = 20  # batches fill meanwhile; what ends a transaction does not wait for it
 _HANGS = 3.0  # seconds after which an end that has not arrived does not come
-_NEAR_END = (
-    200  # records of the state topic read at first; ten times as many at each further attempt
-)
+# Records of the state topic read at first; ten times as many at each further attempt
+_NEAR_END = 200
 _UNKNOWN_TOPIC = 3  # error codes of the protocol
-_log = logging.getLogger(__name__)
-
-
 # Of a consumer that reads on its own, once
 _READING: dict[str, Any] = {
     "enable_auto_commit": False,
     "allow_auto_create_topics": False,
     "auto_offset_reset": "earliest",
+    "metrics_enabled": False,
 }
 
 
 def producer_settings(settings: KafkaSettings, transactional_id: str) -> dict[str, Any]:
-    """Settings of the transactional producer; the times keep the proportions tried against faults (10, 8 and 5 s)."""
+    """Returns the settings of the transactional producer.
+
+    The times keep the proportions that were tried against faults (10, 8 and 5 s).
+    """
     timeout = int(settings.transaction_timeout_seconds * 1000)
     return client_settings(settings) | {
         "transactional_id": transactional_id,
@@ -104,8 +110,10 @@ class KafkaPythonProducer:
         options["bootstrap_timeout_ms"] = _bootstrap(deadline)
         try:
             self._client = KafkaProducer(**options, kafka_client=self._make_net)
-            # Never a new epoch by itself: the transaction would be gone without an error, and a clone would be fenced in turn.
-            self._client._transaction_manager._supports_epoch_bump = lambda: False  # noqa: SLF001 - no public way (docs/decisions/crash-only-producer.md)
+            # Never a new epoch by itself: the transaction would be gone without an error, and a
+            # clone would be fenced in turn.
+            manager = self._client._transaction_manager  # noqa: SLF001 - no public way
+            manager._supports_epoch_bump = lambda: False  # noqa: SLF001 - no public way
             if not self._abandoned:
                 self._client.init_transactions()
         finally:
@@ -113,7 +121,10 @@ class KafkaPythonProducer:
                 self._tear_down()
 
     def _watch(self) -> None:
-        """While the client connects, it tries a refused login again and again, which locks accounts: the first refusal ends it."""
+        """Ends the connecting with the first refusal of a login.
+
+        The client would try it again and again, which locks accounts.
+        """
         if self._client is None and (refused := refused_login(self._settings)):
             raise refused
         self._tick()
@@ -134,7 +145,7 @@ class KafkaPythonProducer:
             future = self._client.send(
                 topic, value=value, key=key, headers=headers, partition=partition
             )
-        except Exception as error:  # noqa: BLE001 - clients raise anything; it becomes one of our errors
+        except Exception as error:  # noqa: BLE001 - clients raise anything
             raise our_error(error, self._settings) from None
         size = len(key) + len(value or b"") + RECORD_BYTES
         self.outstanding += size
@@ -188,35 +199,39 @@ class KafkaPythonProducer:
         self._guard(lambda: self.drain(0, deadline))
 
     def commit_empty(self, places: Iterable[tuple[str, int]], deadline: float) -> None:
-        """A transaction of its own in these partitions, without records."""
+        """Commits a transaction of its own in these partitions, without records."""
         self.begin()
+        manager = self._client._transaction_manager  # noqa: SLF001 - no public way
         for topic, partition in places:
             place = TopicPartition(topic, partition)
-            add = self._client._transaction_manager.maybe_add_partition_to_transaction  # noqa: SLF001 - no public way (docs/decisions/crash-only-producer.md)
-            self._guard(lambda: add(place))  # noqa: B023 - called at once
+            self._guard(partial(manager.maybe_add_partition_to_transaction, place))
         self.commit(deadline)
 
     def abandon(self) -> None:
         """See Producer."""
-        if not self._abandoned:
-            self._abandoned = True
-            self._worker.close()
-            if self._client is not None:
-                self._tear_down()
-            elif (
-                self._net is not None
-            ):  # the constructor still runs in its thread: it is told to give up, and tears down itself
-                with contextlib.suppress(Exception):
-                    self._net._manager.close()  # noqa: SLF001 - no public way (docs/decisions/crash-only-producer.md)
+        if self._abandoned:
+            return
+        self._abandoned = True
+        self._worker.close()
+        if self._client is not None:
+            self._tear_down()
+        elif self._net is not None:
+            # The constructor still runs in its thread: it is told to give up, and tears down itself
+            with contextlib.suppress(Exception):
+                self._net._manager.close()  # noqa: SLF001 - no public way
 
     def _tear_down(self) -> None:
-        """The only teardown of this client that neither blocks nor leaves its thread alive; its pending results are failed by hand."""
-        client, error = self._client, KafkaError("abandoned")
+        """Ends the client, and fails its pending results by hand.
+
+        There is no other way that neither blocks nor leaves its thread alive.
+        """
+        client = self._client
         with contextlib.suppress(Exception):
             if client is not None:
-                client._sender.force_close()  # noqa: SLF001 - no public way (docs/decisions/crash-only-producer.md)
-                client._sender.join(1)  # noqa: SLF001 - no public way (docs/decisions/crash-only-producer.md)
-                client._transaction_manager.authentication_failed(error)  # noqa: SLF001 - no public way (docs/decisions/crash-only-producer.md)
+                client._sender.force_close()  # noqa: SLF001 - no public way
+                client._sender.join(1)  # noqa: SLF001 - no public way
+                transactions = client._transaction_manager  # noqa: SLF001 - no public way
+                transactions.authentication_failed(KafkaError("abandoned"))
                 client.close(0)
             elif self._net is not None:
                 self._net.close()
@@ -228,12 +243,15 @@ class KafkaPythonProducer:
     def _guard(self, work: Callable[[], T], what: str = "") -> T:
         try:
             return work()
-        except Exception as error:  # noqa: BLE001 - crash-only: whatever a client raises costs a new producer, never the process
+        except Exception as error:  # noqa: BLE001 - it costs a new producer, never the process
             raise our_error(error, self._settings, what) from None
 
 
 class KafkaPython:
-    """agent.publish.base.Broker with kafka-python. Each reading method connects anew, so that it depends on nothing before it."""
+    """agent.publish.base.Broker with kafka-python.
+
+    Each reading method makes a connection of its own, so that it depends on nothing before it.
+    """
 
     def __init__(self, settings: KafkaSettings, state_topic: str, agent: str, tick: Tick) -> None:
         self._settings = settings
@@ -250,7 +268,10 @@ class KafkaPython:
         return self._bounded(lambda: self._states(deadline), deadline, f"topic {self._state_topic}")
 
     def strangers(self, deadline: float) -> list[str]:
-        """Keys of other agents' records near the end of the state topic: there must be none."""
+        """Returns keys of other agents' records near the end of the state topic.
+
+        There must be none.
+        """
         found = self._bounded(
             lambda: self._last_states(self._settled(deadline), deadline),
             deadline,
@@ -258,7 +279,7 @@ class KafkaPython:
         )
         return sorted(key.decode(errors="replace") for key in found if key != self._agent.encode())
 
-    def topics(self, names: Iterable[str], deadline: float) -> dict[str, TopicDescription | None]:
+    def topics(self, names: Iterable[str], deadline: float) -> Descriptions:
         """See Broker."""
         return self._bounded(lambda: self._topics(list(names), deadline), deadline)
 
@@ -274,12 +295,10 @@ class KafkaPython:
         self, topic: str, found: TopicDescription, known: Mapping[int, int], deadline: float
     ) -> bool:
         """See Broker."""
-        ends = {**found.ends, **found.held}
-        goals = {
-            TopicPartition(topic, number): end
-            for number, end in ends.items()
-            if end > known.get(number, 0)
-        }
+        goals = {}
+        for number, end in {**found.ends, **found.held}.items():
+            if end > known.get(number, 0):
+                goals[TopicPartition(topic, number)] = end
         if not goals:
             return False
         return self._bounded(
@@ -289,19 +308,16 @@ class KafkaPython:
     def _holds(
         self, goals: Mapping[TopicPartition, int], known: Mapping[int, int], deadline: float
     ) -> bool:
-        """Whether there is a visible record before any of these offsets; what is left of it are ends of transactions."""
-        options = _READING | {"isolation_level": "read_committed"}
+        """Whether there is a visible record before any of these offsets.
+
+        Ends of transactions, which a topic may hold besides, are none.
+        """
         try:
-            with closing_client(
-                KafkaConsumer, **self._options(deadline), **options, metrics_enabled=False
-            ) as consumer:
+            with self._consumer("read_committed", deadline) as consumer:
                 consumer.assign(list(goals))
                 for place, first in consumer.beginning_offsets(list(goals)).items():
                     consumer.seek(place, max(first, known.get(place.partition, 0)))
-                while any(
-                    (consumer.position(place, timeout_ms=1000) or 0) < goal
-                    for place, goal in goals.items()
-                ):
+                while not _has_come_to(consumer, goals):
                     if any(consumer.poll(timeout_ms=20, max_records=1).values()):
                         return True
                     if time.monotonic() >= deadline:
@@ -313,46 +329,42 @@ class KafkaPython:
             return True
         return False
 
+    def _consumer(self, isolation: str, deadline: float) -> AbstractContextManager[Any]:
+        options = self._options(deadline) | _READING
+        return closing_client(KafkaConsumer, **options, isolation_level=isolation)
+
     def _bounded(self, work: Callable[[], T], deadline: float, what: str = "") -> T:
         try:
             return patiently(
                 lambda: bounded(work, deadline, self._tick), deadline, self._tick, passes
             )
-        except Exception as error:  # noqa: BLE001 - clients raise anything; it becomes one of our errors
+        except Exception as error:  # noqa: BLE001 - clients raise anything
             raise our_error(error, self._settings, what) from None
 
     def _options(self, deadline: float) -> dict[str, Any]:
         return client_settings(self._settings) | {"bootstrap_timeout_ms": _bootstrap(deadline)}
 
-    def _topics(self, names: list[str], deadline: float) -> dict[str, TopicDescription | None]:
+    def _topics(self, names: list[str], deadline: float) -> Descriptions:
+        descriptions: Descriptions = dict.fromkeys(names)
         with closing_client(KafkaAdminClient, **self._options(deadline)) as admin:
-            described = {
-                topic["name"]: _partitions(topic) for topic in admin.describe_topics(names)
-            }
-            existing = {name: found for name, found in described.items() if found is not None}
-            wanted = {
-                TopicPartition(name, number): OffsetSpec.LATEST
-                for name, (_, count) in existing.items()
-                for number in range(count)
-            }
-            ends = admin.list_partition_offsets(wanted) if wanted else {}
-            stable = (
-                admin.list_partition_offsets(wanted, IsolationLevel.READ_COMMITTED)
-                if wanted
-                else {}
-            )
-            configured = _settings(admin, list(existing)) if existing else {}
-        descriptions: dict[str, TopicDescription | None] = dict.fromkeys(names)
-        for name, (identity, count) in existing.items():
-            offsets = {number: ends[TopicPartition(name, number)].offset for number in range(count)}
-            held = {
-                number: at
-                for number, end in offsets.items()
-                if (at := stable[TopicPartition(name, number)].offset) < end
-            }
-            descriptions[name] = TopicDescription(
-                identity, count, offsets, configured.get(name, {}), held
-            )
+            existing = []
+            for metadata in admin.describe_topics(names):
+                if _exists(metadata):
+                    existing.append(metadata)
+            if not existing:
+                return descriptions
+
+            wanted: dict[TopicPartition, Any] = {}
+            for metadata in existing:
+                wanted |= dict.fromkeys(_places(metadata), OffsetSpec.LATEST)
+            ends = admin.list_partition_offsets(wanted)
+            stable = admin.list_partition_offsets(wanted, IsolationLevel.READ_COMMITTED)
+            configured = _settings(admin, [metadata["name"] for metadata in existing])
+
+        for metadata in existing:
+            name = metadata["name"]
+            settings = configured.get(name, {})
+            descriptions[name] = _description(metadata, ends, stable, settings)
         return descriptions
 
     def _settled(self, deadline: float) -> TopicDescription:
@@ -394,47 +406,72 @@ class KafkaPython:
     ) -> dict[bytes, bytes | None]:
         """The last record of each key in the state topic from `start` to `goal`."""
         place = TopicPartition(self._state_topic, 0)
-        options = {
-            "isolation_level": isolation,
-        } | _READING
         found: dict[bytes, bytes | None] = {}
-        with closing_client(
-            KafkaConsumer, **self._options(deadline), **options, metrics_enabled=False
-        ) as consumer:
+        with self._consumer(isolation, deadline) as consumer:
             consumer.assign([place])
             consumer.seek(place, start)
-            while (consumer.position(place, timeout_ms=1000) or 0) < goal:
+            while not _has_come_to(consumer, {place: goal}):
                 if time.monotonic() >= deadline:
                     raise KafkaUnreachable(
                         address=addresses(self._settings),
                         reason=phrase("{topic} cannot be read to its end", topic=self._state_topic),
                     )
-                found |= {
-                    record.key: record.value
-                    for record in consumer.poll(timeout_ms=20).get(place, ())
-                    if record.offset < goal
-                }
+                for record in consumer.poll(timeout_ms=20).get(place, ()):
+                    if record.offset < goal:
+                        found[record.key] = record.value
         return found
 
 
 def _bootstrap(deadline: float) -> int:
-    """Milliseconds a client may try to connect: it gives up before we do, and closes what it has opened."""
+    """Milliseconds a client may try to connect.
+
+    It gives up before we do, and closes what it has opened.
+    """
     return max(1, int((deadline - time.monotonic()) * 900))
 
 
-def _partitions(topic: dict[str, Any]) -> tuple[str, int] | None:
-    """Id and number of partitions from the cluster's metadata; None where the topic does not exist."""
-    if topic["error_code"] == _UNKNOWN_TOPIC:
-        return None
-    if topic["error_code"]:
-        raise for_code(topic["error_code"])
-    return str(topic["topic_id"]), len(topic["partitions"])
+def _has_come_to(consumer: Any, goals: Mapping[TopicPartition, int]) -> bool:
+    """Whether a consumer has read each partition up to its offset."""
+    return all(
+        (consumer.position(place, timeout_ms=1000) or 0) >= goal for place, goal in goals.items()
+    )
+
+
+def _exists(metadata: Mapping[str, Any]) -> bool:
+    """Whether the cluster's metadata are of a topic that exists. Raises what else they say."""
+    if metadata["error_code"] == _UNKNOWN_TOPIC:
+        return False
+    if metadata["error_code"]:
+        raise for_code(metadata["error_code"])
+    return True
+
+
+def _places(metadata: Mapping[str, Any]) -> list[TopicPartition]:
+    count = len(metadata["partitions"])
+    return [TopicPartition(metadata["name"], number) for number in range(count)]
+
+
+def _description(
+    metadata: Mapping[str, Any],
+    ends: Mapping[TopicPartition, Any],
+    stable: Mapping[TopicPartition, Any],
+    settings: Mapping[str, str],
+) -> TopicDescription:
+    """A topic from its metadata and from offsets of all topics: the ends, and the stable ones."""
+    places = _places(metadata)
+    offsets, held = {}, {}
+    for place in places:
+        offsets[place.partition] = ends[place].offset
+        if stable[place].offset < ends[place].offset:
+            held[place.partition] = stable[place].offset
+    return TopicDescription(str(metadata["topic_id"]), len(places), offsets, settings, held)
 
 
 def _settings(admin: Any, names: list[str]) -> dict[str, dict[str, str]]:
+    """The settings of topics, by name."""
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     found = admin.describe_configs(resources, config_filter="all").get("topic", {})
-    return {
-        name: {key: setting["value"] for key, setting in values.items()}
-        for name, values in found.items()
-    }
+    settings = {}
+    for name, values in found.items():
+        settings[name] = {key: setting["value"] for key, setting in values.items()}
+    return settings

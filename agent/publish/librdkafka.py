@@ -1,4 +1,7 @@
-"""The publisher's contract kept with librdkafka (package confluent-kafka, extra `fast`), set as kafka-python is and as crash-only."""
+"""Keeps the publisher's contract with librdkafka (package confluent-kafka, extra `fast`).
+
+It is set as kafka-python is, and as crash-only.
+"""
 
 import contextlib
 import logging
@@ -16,14 +19,32 @@ from agent.errors import AgentError, KafkaRefused, KafkaUnreachable
 from agent.messages import phrase
 from agent.publish.base import Headers, Producer, Tick
 from agent.publish.bootstrap import answering
-from agent.publish.connection import addresses, check_files, hear, new_attempt, our_error, trust
+from agent.publish.connection import (
+    addresses,
+    check_files,
+    hear,
+    new_attempt,
+    our_error,
+    security_protocol,
+    trust,
+)
 from agent.publish.kafka_python import BATCH_BYTES, LINGER_MS, RECORD_BYTES, KafkaPython
 from agent.publish.waiting import PAUSE, Expired
 from agent.reach import place
 from agent.tls import SECONDS, asked
 
-_MISTAKES = (KafkaError._INVALID_ARG, KafkaError._NOT_IMPLEMENTED, KafkaError._UNSUPPORTED_FEATURE)  # noqa: SLF001 - the package's names of local errors
-_CONSEQUENCES = (KafkaError._PURGE_QUEUE, KafkaError._STATE)  # noqa: SLF001 - the package's names of local errors; these follow from another record's failure
+# The package's names of errors that the client itself has made
+_MISTAKES = (
+    KafkaError._INVALID_ARG,  # noqa: SLF001 - the package's name
+    KafkaError._NOT_IMPLEMENTED,  # noqa: SLF001 - the package's name
+    KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001 - the package's name
+)
+_NO_LOGIN = KafkaError._AUTHENTICATION  # noqa: SLF001 - the package's name
+# These follow from another record's failure
+_CONSEQUENCES = (
+    KafkaError._PURGE_QUEUE,  # noqa: SLF001 - the package's name
+    KafkaError._STATE,  # noqa: SLF001 - the package's name
+)
 _AGAIN = 0.005  # seconds between two attempts while an older transaction is being ended
 _UNVERIFIED = "certificate verify failed"
 
@@ -33,13 +54,15 @@ _log.addHandler(logging.NullHandler())
 
 
 def connection_settings(settings: KafkaSettings) -> dict[str, Any]:
-    """How to reach the cluster, in librdkafka's names; the password is read now. Raises SecretMissing, KafkaUnreachable."""
+    """Returns how to reach the cluster, in librdkafka's names; the password is read now.
+
+    Raises SecretMissing, KafkaUnreachable.
+    """
     check_files(settings)
     options: dict[str, Any] = {
         "bootstrap.servers": ",".join(answering(settings)),
         "client.id": "unit-sync-agent",
-        "security.protocol": ("SASL_" if settings.sasl else "")
-        + ("SSL" if settings.tls else "PLAINTEXT"),
+        "security.protocol": security_protocol(settings),
         "reconnect.backoff.max.ms": 1000,
         "enable.metrics.push": False,
     }
@@ -60,35 +83,34 @@ def connection_settings(settings: KafkaSettings) -> dict[str, Any]:
 
 
 def producer_settings(settings: KafkaSettings, transactional_id: str) -> dict[str, Any]:
-    """Settings of the transactional producer; sizes and times are those of kafka-python's."""
+    """Returns the transactional producer's settings; sizes and times are kafka-python's."""
     timeout = int(settings.transaction_timeout_seconds * 1000)
-    return (
-        connection_settings(settings)
-        | {
-            "transactional.id": transactional_id,
-            "compression.type": "zstd",
-            "batch.size": min(BATCH_BYTES, settings.max_event_bytes),
-            "linger.ms": LINGER_MS,
-            "message.max.bytes": max(1_048_576, settings.max_event_bytes + 65_536),
-            "queue.buffering.max.messages": 0,  # no bound of its own: the caller bounds what is outstanding
-            "queue.buffering.max.kbytes": 2_147_483_647,
-            "allow.auto.create.topics": False,
-            "topic.metadata.propagation.max.ms": timeout
-            // 4,  # a topic that is unknown for so long is gone
-            "retry.backoff.ms": 5,
-            "transaction.timeout.ms": timeout,
-            "delivery.timeout.ms": timeout * 8 // 10,
-            "request.timeout.ms": timeout // 2,
-            "socket.timeout.ms": timeout // 2,
-            "socket.connection.setup.timeout.ms": timeout // 2,
-        }
-    )
+    return connection_settings(settings) | {
+        "transactional.id": transactional_id,
+        "compression.type": "zstd",
+        "batch.size": min(BATCH_BYTES, settings.max_event_bytes),
+        "linger.ms": LINGER_MS,
+        "message.max.bytes": max(1_048_576, settings.max_event_bytes + 65_536),
+        # No bound of its own: the caller bounds what is outstanding
+        "queue.buffering.max.messages": 0,
+        "queue.buffering.max.kbytes": 2_147_483_647,
+        "allow.auto.create.topics": False,
+        # A topic that is unknown for so long is gone
+        "topic.metadata.propagation.max.ms": timeout // 4,
+        "retry.backoff.ms": 5,
+        "transaction.timeout.ms": timeout,
+        "delivery.timeout.ms": timeout * 8 // 10,
+        "request.timeout.ms": timeout // 2,
+        "socket.timeout.ms": timeout // 2,
+        "socket.connection.setup.timeout.ms": timeout // 2,
+    }
 
 
 class LibrdkafkaProducer:
     """agent.publish.base.Producer with one librdkafka client. Made by Librdkafka.open only.
 
-    The client's threads do the work; its callbacks run in ours, within the calls made here, and only take note.
+    The client's threads do the work; its callbacks run in ours, within the calls made here, and
+    only take note.
     """
 
     def __init__(
@@ -98,9 +120,8 @@ class LibrdkafkaProducer:
         self.outstanding = 0
         self._settings = settings
         self._tick = tick
-        self._failure: tuple[Exception, str] | None = (
-            None  # what a callback has told of, and what it concerns
-        )
+        # What a callback has reported, and what it concerns
+        self._failure: tuple[Exception, str] | None = None
         self._opens_until = deadline  # 0 once it is open
         self._abandoned = False
         new_attempt()
@@ -126,8 +147,14 @@ class LibrdkafkaProducer:
     ) -> None:
         """See Producer."""
         try:
-            self._client.produce(topic, value, key, partition, headers=headers)  # type: ignore[arg-type]  # a list, so mypy wants exactly its type
-        except Exception as error:  # noqa: BLE001 - clients raise anything; it becomes one of our errors
+            self._client.produce(
+                topic,
+                value,
+                key,
+                partition,
+                headers=headers,  # type: ignore[arg-type] # a list, so mypy wants exactly its type
+            )
+        except Exception as error:  # noqa: BLE001 - clients raise anything
             raise self._ours(self._root(error)) from None
         self.outstanding += len(key) + len(value or b"") + RECORD_BYTES
 
@@ -154,7 +181,10 @@ class LibrdkafkaProducer:
         self._until(self._client.commit_transaction, deadline)
 
     def abandon(self) -> None:
-        """See Producer. The client's end can wait for a name server: a thread of its own sees to it."""
+        """See Producer.
+
+        The client's end can wait for a name server: a thread of its own sees to it.
+        """
         if not self._abandoned:
             self._abandoned = True
             threading.Thread(
@@ -187,21 +217,20 @@ class LibrdkafkaProducer:
         if offset is None or offset < 0:  # the broker did not say
             return
         if offset < self.offsets.get(place, 0):
-            self._note(
-                KafkaUnreachable(
-                    address=addresses(self._settings),
-                    reason=phrase(
-                        "topic {topic} went back to offset {offset}", topic=place[0], offset=offset
-                    ),
-                )
+            reason = phrase(
+                "topic {topic} went back to offset {offset}", topic=place[0], offset=offset
             )
+            self._note(KafkaUnreachable(address=addresses(self._settings), reason=reason))
         self.offsets[place] = offset + 1
 
     def _failed(self, error: KafkaError) -> None:
-        """The client tells why it cannot connect, and goes on trying; while it opens, what only a person can mend ends it at once."""
+        """Takes why the client cannot connect; it goes on trying.
+
+        While it opens, what only a person can mend ends it at once.
+        """
         unverified = _UNVERIFIED in error.str()
         hear(self._certificate() if unverified and self._opens_until else error.str())
-        if self._opens_until and (unverified or error.code() == KafkaError._AUTHENTICATION):  # noqa: SLF001 - the package's names of local errors
+        if self._opens_until and (unverified or error.code() == _NO_LOGIN):
             self._note(KafkaException(error))
 
     def _note(self, failure: Exception, what: str = "") -> None:
@@ -218,16 +247,17 @@ class LibrdkafkaProducer:
         """What is wrong with a broker's certificate: librdkafka has one text for everything."""
         for server in self._settings.bootstrap_servers:
             seconds = min(SECONDS, (self._opens_until - time.monotonic()) / 2)
-            if seconds > 0 and (
-                found := asked(*place(server), trust(self._settings), seconds=seconds)
-            ):
+            if seconds <= 0:
+                break
+            found = asked(*place(server), trust(self._settings), seconds=seconds)
+            if found:
                 return f"{_UNVERIFIED}: {found.reason}"
         return f"{_UNVERIFIED}: of a broker that is not among bootstrap_servers"
 
     def _guard(self, work: Callable[[], Any]) -> Any:
         try:
             return work()
-        except Exception as error:  # noqa: BLE001 - crash-only: whatever a client raises costs a new producer, never the process
+        except Exception as error:  # noqa: BLE001 - it costs a new producer, never the process
             raise self._ours(error) from None
 
     def _ours(self, error: Exception, what: str = "") -> AgentError:
@@ -242,7 +272,10 @@ class LibrdkafkaProducer:
         return our_error(error, self._settings, name=cause.name())
 
     def _root(self, failure: Exception) -> Exception:
-        """A record's failure, or what it follows from: only the attempt to commit says why a transaction failed; it cannot succeed any more."""
+        """A record's failure, or what it follows from.
+
+        Only the attempt to commit says why a transaction failed; it cannot succeed any more.
+        """
         if _code(failure) in _CONSEQUENCES:
             try:
                 self._client.commit_transaction(PAUSE)
@@ -256,14 +289,20 @@ def _code(error: Exception) -> int:
 
 
 def _end(client: Client) -> None:
-    """Drops what waits and takes the reports of it; when this function has returned, the last reference is gone and the client with it."""
+    """Drops what waits and takes the reports of it.
+
+    When this function has returned, the last reference is gone and the client with it.
+    """
     with contextlib.suppress(Exception):
         client.purge()
         client.flush(1)
 
 
 class Librdkafka(KafkaPython):
-    """agent.publish.base.Broker with librdkafka's producer; what recovery reads, a few requests a time, is read with kafka-python."""
+    """agent.publish.base.Broker with librdkafka's producer.
+
+    What recovery reads, a few requests a time, is read with kafka-python.
+    """
 
     def open(self, deadline: float) -> Producer:
         """See Broker."""

@@ -1,4 +1,7 @@
-"""The in-memory twin of a Kafka cluster: fencing, aborted transactions, lost replies and outages, for tests without a broker."""
+"""The in-memory twin of a Kafka cluster, for tests without a broker.
+
+It knows fencing, aborted transactions, lost replies and outages.
+"""
 
 import time
 import uuid
@@ -21,7 +24,7 @@ class MemoryRecord(NamedTuple):
 
 @dataclass
 class MemoryTransaction:
-    """A transaction: in which partitions it is open, and in which its end is written, and how it ended."""
+    """A transaction: where it is open, and where its end is written, and how it ended."""
 
     open: set[tuple[str, int]] = field(default_factory=set)
     ended: dict[tuple[str, int], bool] = field(default_factory=dict)
@@ -36,7 +39,7 @@ class MemoryTopic:
 
 
 class MemoryCluster:
-    """The cluster: topics, who is the youngest producer of each transactional id, and the switches of the tests."""
+    """The cluster: topics, the youngest producer by transactional id, and switches of tests."""
 
     def __init__(self) -> None:
         self.topics: dict[str, MemoryTopic] = {}
@@ -49,18 +52,24 @@ class MemoryCluster:
         self._hanging: dict[str, list[MemoryTransaction]] = {}  # by transactional id
 
     def create(self, name: str, partitions: int = 1) -> None:
-        """A new topic, also in place of one of the same name."""
+        """Creates a topic, also in place of one of the same name."""
         self.topics[name] = MemoryTopic(partitions)
 
     def committed(self, name: str) -> list[list[MemoryRecord]]:
-        """What a read_committed consumer has seen of each partition by now: up to the first open transaction, without aborted ones."""
+        """Returns what a read_committed consumer has seen of each partition by now.
+
+        That is up to the first open transaction, without aborted ones.
+        """
         return [
             list(_committed(log, (name, number)))
             for number, log in enumerate(self.topics[name].logs)
         ]
 
     def end(self, transaction: MemoryTransaction, transactional_id: str, visible: bool) -> None:
-        """Ends a transaction and writes its markers; each ends in its partition whatever this producer has open there."""
+        """Ends a transaction and writes its markers.
+
+        Each marker ends in its partition whatever this producer has open there.
+        """
         hanging = self._hanging.setdefault(transactional_id, [])
         hanging.append(transaction)
         for topic, partition in sorted(transaction.open):
@@ -87,14 +96,19 @@ def _committed(log: list[MemoryRecord], place: tuple[str, int]) -> Iterable[Memo
 
 def _held(log: list[MemoryRecord], place: tuple[str, int]) -> int | None:
     """Offset of the first record of an open transaction."""
-    return next(
-        (
-            offset
-            for offset, record in enumerate(log)
-            if record.transaction is not None and place in record.transaction.open
-        ),
-        None,
-    )
+    for offset, record in enumerate(log):
+        if record.transaction is not None and place in record.transaction.open:
+            return offset
+    return None
+
+
+def _last_value(records: Iterable[MemoryRecord], key: bytes) -> bytes | None:
+    """The value of the last record with a key; None where there is none."""
+    value = None
+    for record in records:
+        if record.key == key:
+            value = record.value
+    return value
 
 
 class MemoryProducer:
@@ -109,9 +123,14 @@ class MemoryProducer:
         self._abandoned = False
         older = cluster.youngest.get(transactional_id)
         cluster.youngest[transactional_id] = self
-        if older is not None and older._transaction is not None:  # noqa: SLF001 - a broker knows its producers
-            cluster.end(older._transaction, transactional_id, False)  # noqa: SLF001 - a broker knows its producers
-            older._transaction = None  # noqa: SLF001 - a broker knows its producers
+        if older is not None:
+            older.fence()
+
+    def fence(self) -> None:
+        """Aborts the open transaction: a younger producer has come."""
+        if self._transaction is not None:
+            self._cluster.end(self._transaction, self._id, False)
+            self._transaction = None
 
     def begin(self) -> None:
         """See Producer."""
@@ -191,16 +210,9 @@ class MemoryBroker:
         if self._state_topic not in self._cluster.topics:
             raise StateLost(topic=self._state_topic)
         log, mine = self._cluster.topics[self._state_topic].logs[0], self._agent.encode()
-        visible = [
-            record.value
-            for record in self._cluster.committed(self._state_topic)[0]
-            if record.key == mine
-        ]
+        visible = _last_value(self._cluster.committed(self._state_topic)[0], mine)
         held = _held(log, (self._state_topic, 0))
-        hanging = (
-            [] if held is None else [record.value for record in log[held:] if record.key == mine]
-        )
-        return States(visible[-1] if visible else None, hanging[-1] if hanging else None)
+        return States(visible, None if held is None else _last_value(log[held:], mine))
 
     def topics(self, names: Iterable[str], deadline: float) -> dict[str, TopicDescription | None]:
         """See Broker."""
@@ -217,21 +229,20 @@ class MemoryBroker:
     ) -> bool:
         """See Broker."""
         self._check(deadline)
-        logs = self._cluster.topics[topic].logs
-        return any(
-            next(iter(_committed(log[known.get(number, 0) :], (topic, number))), None) is not None
-            for number, log in enumerate(logs)
-        )
+        for number, log in enumerate(self._cluster.topics[topic].logs):
+            after_known = log[known.get(number, 0) :]
+            if any(True for _ in _committed(after_known, (topic, number))):
+                return True
+        return False
 
     def _describe(self, name: str) -> TopicDescription | None:
         topic = self._cluster.topics.get(name)
         if topic is None:
             return None
-        held = {number: _held(log, (name, number)) for number, log in enumerate(topic.logs)}
-        ends = {number: len(log) for number, log in enumerate(topic.logs)}
-        return TopicDescription(
-            topic.id,
-            len(topic.logs),
-            ends,
-            held={number: offset for number, offset in held.items() if offset is not None},
-        )
+        ends, held = {}, {}
+        for number, log in enumerate(topic.logs):
+            ends[number] = len(log)
+            first_open = _held(log, (name, number))
+            if first_open is not None:
+                held[number] = first_open
+        return TopicDescription(topic.id, len(topic.logs), ends, held=held)

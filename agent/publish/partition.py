@@ -1,4 +1,7 @@
-"""Chooses the partition of a key as the Java client does, so that the platform's own producers and joins agree with ours."""
+"""Chooses the partition of a key as the Java client does.
+
+So the platform's own producers and joins agree with ours.
+"""
 
 from functools import lru_cache
 
@@ -7,7 +10,7 @@ _M = 0x5BD1E995
 
 
 def murmur2(data: bytes) -> int:
-    """The 32-bit hash of `org.apache.kafka.common.utils.Utils.murmur2`, as an unsigned number."""
+    """Returns the 32-bit hash of Kafka's `Utils.murmur2`, as an unsigned number."""
     h = 0x9747B28C ^ len(data)
     whole = len(data) & ~3
     for i in range(0, whole, 4):
@@ -22,5 +25,8 @@ def murmur2(data: bytes) -> int:
 
 @lru_cache(maxsize=65536)
 def partition(key: bytes, count: int) -> int:
-    """Partition of a key in a topic of `count` partitions: `toPositive(murmur2(key)) % count` of the Java client."""
+    """Returns the partition of a key in a topic of `count` partitions.
+
+    The Java client computes it as `toPositive(murmur2(key)) % count`.
+    """
     return (murmur2(key) & 0x7FFFFFFF) % count

@@ -1,4 +1,7 @@
-"""Turns events into Kafka records, and units into the state record that follows them. Pure; header rules: docs/events.md."""
+"""Turns events into Kafka records, and units into the state record that follows them. Pure.
+
+The rules of the headers are those of docs/events.md.
+"""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -37,25 +40,31 @@ class Records:
         self._topics = dict(topics)
         self._lost = {name for name, topic in topics.items() if topic.lost}
 
-    def unknown(self, unit: Unit) -> dict[str, int]:
-        """Topics of the unit that must be looked at before it is published, with their generation: not met before, or begun anew after they were lost."""
-        found = {event.topic: event.generation for event in unit.events}
-        return {
-            name: generation
-            for name, generation in found.items()
-            if name not in self._topics or self._begins(name, generation)
-        }
+    def unchecked(self, unit: Unit) -> dict[str, int]:
+        """Returns topics that must be checked before the unit is published, with their generation.
+
+        Such a topic was not met before, or was lost and begins a new generation.
+        """
+        unchecked = {}
+        generations = {event.topic: event.generation for event in unit.events}
+        for name, generation in generations.items():
+            if name not in self._topics or self._begins(name, generation):
+                unchecked[name] = generation
+        return unchecked
 
     def _begins(self, name: str, generation: int) -> bool:
         return name in self._lost and not self._topics[name].passes_over(generation)
 
-    def learn(self, topics: Mapping[str, TopicState]) -> None:
-        """What was found out about topics."""
+    def update_topics(self, topics: Mapping[str, TopicState]) -> None:
+        """Takes what was found of topics."""
         self._topics.update(topics)
         self._lost = {name for name, topic in self._topics.items() if topic.lost}
 
     def of(self, event: OutboxEvent, unit: Unit) -> list[KafkaRecord]:
-        """The event, and after a delete its tombstone in the same partition; nothing where the topic is lost. Every topic is known (`unknown`)."""
+        """Returns the event, and after a delete its tombstone in the same partition.
+
+        Returns nothing where the topic is lost. Every topic must have been checked (`unchecked`).
+        """
         if self._lost and event.topic in self._lost:
             return []
         count = self._topics[event.topic].partitions
@@ -80,49 +89,45 @@ class Records:
         return [record, KafkaRecord(event.topic, place, event.key, None, [("sync.of", identity)])]
 
     def bounding(self, boundary: OutboxBoundary | None) -> list[KafkaRecord]:
-        """The record of a transaction's begin or end, if there is one and it is still wanted; their topic has one partition."""
+        """Returns the record of a transaction's begin or end, if there is one and it is wanted.
+
+        The topic of transactions has one partition.
+        """
         topic = self._transaction_topic
         if boundary is None or topic is None:
             return []
         return [KafkaRecord(topic, 0, boundary.key, boundary.value, [])]
 
     def after(self, state: StateRecord, unit: Unit) -> StateRecord:
-        """The state once `unit` is published."""
+        """Returns the state once `unit` is published."""
         if unit.events:
             event = unit.events[-1]
-            identity = event.id(self._source_id)
             state = state._replace(
-                number=event.number, event=identity, part=0 if unit.last else unit.part
+                number=event.number,
+                event=event.id(self._source_id),
+                part=0 if unit.last else unit.part,
+                topics=_with_generations(state.topics, unit),
             )
-            newer = {
-                e.topic: e.generation
-                for e in unit.events
-                if e.generation > state.topics[e.topic].generation
-            }
-            if newer:
-                state = state._replace(
-                    topics=state.topics
-                    | {
-                        name: state.topics[name]._replace(generation=number)
-                        for name, number in newer.items()
-                    }
-                )
-        return (
-            state._replace(position=position_text(unit.position), time_us=unit.time_us)
-            if unit.last
-            else state
-        )
+        if unit.last:
+            state = state._replace(position=position_text(unit.position), time_us=unit.time_us)
+        return state
+
+
+def _with_generations(topics: dict[str, TopicState], unit: Unit) -> dict[str, TopicState]:
+    """The topics with the generations that the unit's events begin."""
+    newer = {}
+    for event in unit.events:
+        if event.generation > topics[event.topic].generation:
+            newer[event.topic] = topics[event.topic]._replace(generation=event.generation)
+    return topics | newer if newer else topics
 
 
 def with_offsets(state: StateRecord, offsets: Mapping[tuple[str, int], int]) -> StateRecord:
-    """The state with the ends known by now."""
-    topics = {
-        name: topic._replace(
-            offsets={
-                number: max(end, offsets.get((name, number), 0))
-                for number, end in topic.offsets.items()
-            }
-        )
-        for name, topic in state.topics.items()
-    }
+    """Returns the state with the ends known by now."""
+    topics = {}
+    for name, topic in state.topics.items():
+        ends = {}
+        for number, end in topic.offsets.items():
+            ends[number] = max(end, offsets.get((name, number), 0))
+        topics[name] = topic._replace(offsets=ends)
     return state._replace(topics=topics)

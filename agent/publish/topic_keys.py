@@ -1,7 +1,9 @@
-"""Finds out which keys a topic still has, before it is published anew: what no row has any more then gets its delete.
+"""Finds out which keys a topic still has, before its rows are published again.
 
-A command reads the topic, beside the service, and leaves the keys in the front end, a bounded piece at a time. A row that comes or goes
-meanwhile does no harm: capture looks each key up in the source and in the front end before it tells the delete.
+A key that no row has any more then gets its delete. A command reads the topic, beside the service,
+and leaves the keys in the front end, a bounded piece at a time. A row that comes or goes meanwhile
+does no harm: capture looks each key up in the source and in the front end before it publishes the
+delete.
 """
 
 import itertools
@@ -32,7 +34,7 @@ class Collected(NamedTuple):
 
 
 def collect(settings: Settings, resource: str, topic: str, reader: Reader) -> Collected:
-    """Reads a topic from its beginning to its end as it is now; nothing where there is no topic.
+    """Reads a topic from its beginning to its end as it is now; reads nothing without a topic.
 
     Raises KafkaUnreachable, LoginRefused, KafkaRefused, FrontUnreachable.
     """
@@ -60,7 +62,7 @@ def collect(settings: Settings, resource: str, topic: str, reader: Reader) -> Co
             consumer.assign(places)
             consumer.seek_to_beginning(*places)
             return _read(settings, consumer, dict(consumer.end_offsets(places)), resource, reader)
-    except Exception as error:  # noqa: BLE001 - clients raise anything; it becomes one of our errors
+    except Exception as error:  # noqa: BLE001 - clients raise anything
         raise our_error(error, settings.kafka, f"topic {topic}") from None
 
 
@@ -99,9 +101,12 @@ def _generation(headers: Sequence[tuple[str, bytes]]) -> int:
 
 
 def _keep(reader: Reader, resource: str, keys: Mapping[bytes, bool]) -> None:
-    """Which of these keys the topic has after this piece; a delete's tombstone takes its key away."""
+    """Stores which of these keys the topic has after this piece.
+
+    A delete's tombstone takes its key away.
+    """
     # What is no UTF-8 is no key of ours
-    texts = {key.decode(errors="replace"): stands for key, stands in keys.items()}
+    texts = {key.decode(errors="replace"): exists for key, exists in keys.items()}
     digests = {text: text_digest(text) for text in texts}
     with reader.writing() as connection:
         connection.execute(
@@ -110,10 +115,9 @@ def _keep(reader: Reader, resource: str, keys: Mapping[bytes, bool]) -> None:
                 reader.own.topic_keys.c.digest.in_(digests.values()),
             )
         )
-        rows = [
-            {"name": resource, "digest": digests[text], "row_key": text}
-            for text, stands in texts.items()
-            if stands
-        ]
+        rows = []
+        for text, exists in texts.items():
+            if exists:
+                rows.append({"name": resource, "digest": digests[text], "row_key": text})
         if rows:
             connection.execute(insert(reader.own.topic_keys), rows)

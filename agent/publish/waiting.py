@@ -1,4 +1,4 @@
-"""Runs calls of a client that have no time-out of their own in a thread, under a deadline of ours."""
+"""Runs calls of a client that have no time-out of their own, in a thread, under our deadline."""
 
 import queue
 import threading
@@ -13,11 +13,17 @@ PAUSE = 0.25  # longest time between two ticks
 
 
 class Expired(Exception):
-    """The call had not ended at its deadline; it goes on in its thread and nobody will see its end."""
+    """The call had not ended at its deadline.
+
+    It goes on in its thread and nobody will see its end.
+    """
 
 
 class Worker:
-    """One daemon thread that does one call at a time. After `Expired` the worker is lost and must be closed."""
+    """One daemon thread that does one call at a time.
+
+    After `Expired` the worker is lost and must be closed.
+    """
 
     def __init__(self, tick: Tick) -> None:
         self._tick = tick
@@ -29,7 +35,10 @@ class Worker:
             call()
 
     def call(self, work: Callable[[], T], deadline: float) -> T:
-        """The result or the exception of `work`. Raises Expired at the deadline, and whatever `tick` raises."""
+        """Returns the result of `work`, or raises its exception.
+
+        Raises Expired at the deadline, and whatever `tick` raises.
+        """
         done = threading.Event()
         results: list[T] = []
         errors: list[BaseException] = []
@@ -56,7 +65,7 @@ class Worker:
 
 
 def bounded(work: Callable[[], T], deadline: float, tick: Tick) -> T:
-    """One call in a thread of its own."""
+    """Does one call in a thread of its own."""
     worker = Worker(tick)
     try:
         return worker.call(work, deadline)
@@ -67,7 +76,10 @@ def bounded(work: Callable[[], T], deadline: float, tick: Tick) -> T:
 def patiently(
     work: Callable[[], T], deadline: float, tick: Tick, passes: Callable[[BaseException], bool]
 ) -> T:
-    """Repeats a call while its error is one that passes by itself, until the deadline: then it is raised."""
+    """Repeats a call while its error is one that passes by itself.
+
+    At the deadline the error is raised.
+    """
     while True:
         try:
             return work()

@@ -172,7 +172,7 @@ BUGS: tuple[Bug, ...] = (
 """,
                 """\
             if events > self.pace.events or size > self.pace.bytes:
-                self.feed.take()
+                self.units.take()
                 return state, unit.covered
 """,
             ),
@@ -359,7 +359,7 @@ BUGS: tuple[Bug, ...] = (
                 """\
         try:
             self.producer.commit(began + self.timeout)
-        except KafkaUnreachable as error:
+        except Retry as error:
             self.control.retry(error)
         failpoints""",
             ),

@@ -399,7 +399,7 @@ class Publishing(RuleBasedStateMachine):
 
     def look_at(self, process: Process) -> None:
         """Raises Violated for an end or an exception nobody foresaw."""
-        if process.relay._unexpected:
+        if process.relay.unforeseen.count:
             raise Violated("crash", "an exception in the publisher")
         if isinstance(process.error, AnotherAgent) and process is not self.current:
             return

@@ -45,7 +45,7 @@ def outbox(
 
 def units(batches: list[Batch], grouper: Grouper) -> list[Unit]:
     """Everything the grouper says."""
-    return [unit for batch in batches for unit in grouper.feed(batch)]
+    return [unit for batch in batches for unit in grouper.units(batch)]
 
 
 def shape(found: list[Unit]) -> list[tuple[list[int], int, bool]]:
@@ -194,10 +194,10 @@ def test_pace_halves_and_grows() -> None:
         pace.slow()
     assert (pace.events, pace.bytes) == (1, 1)
     for seconds in (0.1, 0.1, 2.0, 0.1, 0.1):
-        pace.went(seconds)
+        pace.succeeded(seconds)
     assert pace.events == 1  # never three in a row
-    pace.went(0.1)
+    pace.succeeded(0.1)
     assert (pace.events, pace.bytes) == (2, 2)
     for _ in range(60):
-        pace.went(0.1)
+        pace.succeeded(0.1)
     assert (pace.events, pace.bytes) == (100, 1000)

@@ -19,8 +19,9 @@ from agent.errors import (
 )
 from agent.outbox.reader import Identity, Published
 from agent.publish.base import TopicDescription
-from agent.publish.recovery import Facts, check, check_topics, read
+from agent.publish.recovery import Facts, check, read
 from agent.publish.state import StateRecord, TopicState
+from agent.publish.topic_check import Owner, check_topics
 
 RECORD = StateRecord("uuid", 3, "mine", 40, "id40", "0/28", 1, 0, {})
 IDENTITY = Identity("uuid", "source", 3, "mine", 50, "0/32", 2)
@@ -112,7 +113,7 @@ NOW = TopicDescription("id", 2, {0: 10, 1: 25}, {"max.message.bytes": "1048588"}
 def checked(before: TopicState | None, now: TopicDescription | None) -> TopicState:
     """What the next record says of a topic, after event 40 and with generation 3 in the front end."""
     return check_topics(
-        {} if before is None else {"t": before}, {"t": now}, {"t": ("table", 3)}, 40, 1_000_000
+        {} if before is None else {"t": before}, {"t": now}, {"t": Owner("table", 3)}, 40, 1_000_000
     )["t"]
 
 

@@ -22,8 +22,8 @@ from agent.errors import (
 )
 from agent.publish.base import Headers
 from agent.publish.memory import MemoryProducer
-from agent.publish.relay import UNEXPECTED
 from agent.publish.state import loads
+from agent.publish.unforeseen import MOST
 from agent.service.control import Control
 from tests.publish.fronts import workload
 from tests.publish.world import World
@@ -488,7 +488,8 @@ def test_a_harmed_topic_stops_its_table_alone(
     stopped: bool,
 ) -> None:
     """Its events are passed over from a number that is on record, the others go on; a new generation of it is published to the topic as it is then."""
-    monkeypatch.setattr("agent.publish.relay.TOPICS_SECONDS", 0.1)
+    monkeypatch.setattr("agent.publish.topic_watch.CHECK_SECONDS", 0.1)
+    monkeypatch.setattr("agent.publish.topic_watch.SUSPENSION_SECONDS", 0.1)
     monkeypatch.setattr("agent.publish.relay.IDLE_SECONDS", 0.1)
     front = world.front
     front.write(workload(1, 30))
@@ -638,7 +639,7 @@ def test_unknown_exceptions_are_retried_a_few_times(
         and "row value" not in str(error)
         and "RuntimeError" in str(error)
     )
-    assert len(attempts) == UNEXPECTED
+    assert len(attempts) == MOST
 
 
 def test_a_slow_line_shrinks_the_transactions_until_they_pass(

@@ -6,8 +6,11 @@ from agent.outbox.reader import Reader
 from agent.publish.grouping import Grouper, Unit
 
 
-class Feed:
-    """The units after batch `after`, in order; holds one batch's units and what the grouper holds."""
+class UnitReader:
+    """Hands out the units after batch `after`, in order.
+
+    It holds the units of one batch, and what the grouper holds.
+    """
 
     def __init__(self, reader: Reader, grouper: Grouper, after: int) -> None:
         self._reader = reader
@@ -16,13 +19,16 @@ class Feed:
         self._units: deque[Unit] = deque()
 
     def peek(self) -> Unit | None:
-        """The next unit; None when the outbox holds no complete one at the moment. Raises FrontUnreachable."""
+        """Returns the next unit; None while the outbox holds no complete one.
+
+        Raises FrontUnreachable.
+        """
         while not self._units:
             batch = self._reader.next_batch(self._batch)
             if batch is None:
                 return None
             self._batch = batch.batch
-            self._units.extend(self._grouper.feed(batch))
+            self._units.extend(self._grouper.units(batch))
         return self._units[0]
 
     def take(self) -> Unit:
