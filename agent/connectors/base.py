@@ -19,9 +19,10 @@ class Visible(Protocol):
 
 
 class Ask(NamedTuple):
-    """Rows to read in one snapshot: the page after `after` in the order of the key's index, or the rows under `keys`.
+    """Rows to read in one snapshot.
 
-    Or, where `counted` stands, no row is read: the rows that meet all its conditions are counted, whatever index there is.
+    They are the page after `after` in the order of the key's index, or the rows under `keys`. Where
+    `counted` stands, no row is read: the rows that meet all its conditions are counted.
     """
 
     token: str  # comes back as HighPosition in the stream
@@ -29,7 +30,7 @@ class Ask(NamedTuple):
     table: SourceTable
     columns: tuple[SourceColumn, ...]
     must_see: Collection[int]  # source transactions the snapshot must see
-    barrier: str  # what `Source.barrier` told; '': nothing has to be waited for
+    barrier: str  # what `Source.barrier` gave; '': nothing has to be waited for
     after: Key | None = None
     limit: int = 0
     keys: Sequence[Key] | None = None
@@ -41,11 +42,15 @@ class Page(NamedTuple):
 
     token: str
     lines: list[bytes]
-    limit: int  # the page was cut after so many rows: smaller than asked for where they were too large or the server too slow
+
+    # The page was cut after so many rows: fewer than asked for where they were too large, or the
+    # server too slow
+    limit: int
+
     more: bool  # rows may follow
-    # Where rows were to be counted: how many there are, and the snapshot that saw them (None: it sees every transaction
-    # that comes before the high position)
-    total: int | None = None
+    total: int | None = None  # how many rows there are, where they were to be counted
+
+    # The snapshot that counted them; None: it sees all that comes before the high position
     snapshot: Visible | None = None
 
 
@@ -58,10 +63,13 @@ class Fingerprint(NamedTuple):
 
     # Rows may have changed without a row in the stream: the table is copied
     copy: Mapping[str, str] = {}
+
     # The table was rewritten, nobody knows how: it is verified
     verify: Mapping[str, str] = {}
+
     # Worth a warning only
     notice: Mapping[str, str] = {}
+
     # A copy has to wait: only a stream that begins later follows the table
     unsettled: bool = False
 
@@ -89,60 +97,86 @@ class Origin(Protocol):
 
 
 class Source(Protocol):
-    """Delivers committed transactions in commit order, each as Begin, its changes, Commit; heartbeats come between them.
+    """Delivers committed transactions in commit order: Begin, changes, Commit each.
 
-    Each transaction after the stored position is delivered once per `open`, none before it; after a new `open` delivery starts
-    at the position stored by then. Nothing is acknowledged to the server but what `acknowledge` was called with: positions the
+    Heartbeats come between them. Each transaction after the stored position is delivered once per
+    `open`, none before it; after the next `open` delivery starts at the position stored by then.
+    Nothing is acknowledged to the server but what `acknowledge` was called with: positions the
     front end has committed. The source reads, the caller commits.
-    Raises SourceUnreachable, SourceUnfit, LoginRefused, SourceBusy, StreamUnreadable (retry) and the halts of checks A and B.
+
+    All methods are called from one thread. They raise SourceUnreachable, SourceUnfit, LoginRefused,
+    SourceBusy, StreamUnreadable (retry), and the halts of a source that is not the one that was
+    followed, or not where it was left.
     """
 
-    def open(self, resume: Resume, front_silent_since: Callable[[], float | None]) -> None:
-        """Connects, makes the checks A and B and starts the stream after the stored position.
+    # ---- from one opening to the next
 
-        `front_silent_since` tells (from any thread) since when, in time.monotonic(), the front end has left a question open, None
-        if none is open: a front end silent for too long must not keep the server from shutting down.
+    def open(self, resume: Resume, front_silent_since: Callable[[], float | None]) -> None:
+        """Connects, checks identity and history, and starts the stream after the stored position.
+
+        `front_silent_since` tells (from any thread) since when, in time.monotonic(), the front end
+        has left a question open, None if none is open: a front end that is silent for too long must
+        not keep the server from shutting down.
         """
+
+    def outdated(self) -> bool:
+        """Tells whether the source must be opened again, from what is stored by then.
+
+        `read` delivers nothing more, or goes a slower way than it has to.
+        """
+
+    def close(self) -> None:
+        """Ends the connections. Never raises."""
+
+    # ---- the tables
 
     def tables(self) -> dict[tuple[str, str], SourceTable]:
-        """The catalogue's view of the configured tables that exist, by schema and name."""
-
-    def criteria(self, resource: ResourceSettings, table: SourceTable) -> tuple[Criterion, ...]:
-        """The conditions of a resource's filter, their values brought into the text that this source writes for the column's type.
-
-        Raises ConfigInvalid, which names each value that is none of its column's type, and each column whose values cannot be
-        compared as texts; ReadRefused.
-        """
-
-    def origin(self, table: SourceTable) -> Origin:
-        """What events say of a table as their source."""
+        """Returns the configured tables that exist, by schema and name."""
 
     def check_captured(self, resource: ResourceSettings) -> None:
         """Raises TableNotCaptured where the stream does not carry every change of a table whole."""
 
+    def criteria(self, resource: ResourceSettings, table: SourceTable) -> tuple[Criterion, ...]:
+        """Returns the conditions of a filter, with values in this source's text of their types.
+
+        Raises ConfigInvalid, which names each value that is none of its column's type, and each
+        column whose values cannot be compared as texts; ReadRefused.
+        """
+
+    def origin(self, table: SourceTable) -> Origin:
+        """Returns what writes the `source` block of a table's events."""
+
+    def estimate(self, table: SourceTable) -> int:
+        """Returns how many rows the table has by the source's statistics; 0 without statistics."""
+
+    def fingerprints(self) -> dict[tuple[str, str], Fingerprint]:
+        """Returns the catalogue as it is now, of the configured tables that exist."""
+
+    # ---- the stream
+
     def read(self, timeout: float) -> Iterator[Message]:
-        """What waits in the receive buffer, decoded; waits at most `timeout` seconds for the first message and ends when nothing more waits.
+        """Delivers what waits in the receive buffer, and ends when nothing more waits.
 
-        Raises ValueUnreadable (suspend the table) for a value that the server cannot hand over.
+        Waits at most `timeout` seconds for the first message. Raises ValueUnreadable (suspend the
+        table) for a value that the server cannot hand over.
         """
 
-    def outdated(self) -> bool:
-        """Whether the stream has to be opened anew, from what is stored by then: `read` delivers nothing more, or goes a slower way than it has to."""
+    def acknowledge(self, position: int) -> None:
+        """Lets the server forget everything up to `position`, which the front end has stored.
 
-    def ask(self, ask: Ask) -> None:
-        """Starts reading rows, at most one page at a time, beside the stream: in one snapshot that sees `must_see` and is waited for.
-
-        When the rows are read a HighPosition is written, in a transaction of its own, and comes with the stream.
+        Sent at once if it moves.
         """
 
-    def page(self) -> Page | None:
-        """The rows asked for once they are read; waits only if their HighPosition was delivered. None while they are not.
+    def housekeeping(self) -> Visible | None:
+        """Writes heartbeats when they are due; to be called several times a second.
 
-        Raises SourceUnreachable; ReadRefused, TableChanged, ValueUnreadable (suspend the table).
+        Returns, about once a second, what a new snapshot sees; else None.
         """
 
-    def withdraw(self) -> None:
-        """The rows asked for are of no use any more; their HighPosition may still come."""
+    def lag_bytes(self) -> int:
+        """Returns the bytes of log past the acknowledged position, as last asked of the server."""
+
+    # ---- pages
 
     def barrier(self) -> str:
         """Marks this moment for `Ask.barrier`, in a text that only the source reads.
@@ -151,20 +185,20 @@ class Source(Protocol):
         source has nothing to wait for.
         """
 
-    def estimate(self, table: SourceTable) -> int:
-        """How many rows the table has by the source's statistics."""
+    def ask(self, ask: Ask) -> None:
+        """Starts reading rows beside the stream, in one snapshot that sees `must_see`.
 
-    def fingerprints(self) -> dict[tuple[str, str], Fingerprint]:
-        """The catalogue as it is now, of the configured tables that exist."""
+        The source waits for such a snapshot. It reads one page at a time: an earlier one that was
+        not taken is withdrawn. When the rows are read, a HighPosition is written in a transaction
+        of its own, and comes with the stream.
+        """
 
-    def acknowledge(self, position: int) -> None:
-        """The front end has stored everything up to `position`: the server may forget it. Sent at once if it moves."""
+    def page(self) -> Page | None:
+        """Returns the rows asked for once they are read; None while they are not.
 
-    def housekeeping(self) -> Visible | None:
-        """To be called several times a second: writes heartbeats when due. Returns, about once a second, what a new snapshot sees; else None."""
+        Waits only if their HighPosition was delivered. Raises ReadRefused, TableChanged,
+        ValueUnreadable (suspend the table).
+        """
 
-    def lag_bytes(self) -> int:
-        """Bytes of log the server had written past the acknowledged position when it was last asked."""
-
-    def close(self) -> None:
-        """Ends the connections. Never raises."""
+    def withdraw(self) -> None:
+        """Gives up the rows asked for; their HighPosition may still come."""

@@ -1,10 +1,10 @@
 """Business databases with a publication and a slot, and sources on them that are closed in the end."""
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import pytest
@@ -32,7 +32,7 @@ from agent.front.memory import empty_store
 from agent.values.column_types import INT4, TEXT
 from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresServer, Version
-from tests.source.reading import Business
+from tests.source.reading import Business, PagedBusiness
 from tests.waiting import eventually
 
 TABLES = 'CREATE TABLE orders (id int PRIMARY KEY, note text); CREATE TABLE "订单 ""Q""" (id int PRIMARY KEY, "Größe 尺寸" text); CREATE TABLE other (id int)'
@@ -60,6 +60,10 @@ class PostgresBusiness:
     def commit(self, *steps: str) -> None:
         """See Business.commit."""
         self.transaction(*[STATEMENTS[step[0]].format(step[1:]) for step in steps])
+
+    def hold(self, *numbers: int) -> None:
+        """See PagedBusiness.hold."""
+        self.commit(*(f"I{number}" for number in numbers))
 
     def beat(self, source: Source) -> None:
         """See Business.beat: the first look after `open` is one too many seconds after the last."""
@@ -261,6 +265,12 @@ class MemoryBusiness:
                 )
         self._source.log.append([*messages, Commit(start, self._position, start)])
 
+    def hold(self, *numbers: int) -> None:
+        """See PagedBusiness.hold: no stream tells of them."""
+        for number in numbers:
+            row: dict[str, str | None] = {"id": str(number), "note": f"order {number}"}
+            self._rows[(str(number),)] = row
+
     def analyse(self) -> None:
         """See Business.analyse: the twin's statistics always are."""
 
@@ -291,16 +301,53 @@ class MemoryBusiness:
         self._source.log.append([Heartbeat(self._position, 1)])
 
 
-@pytest.fixture(params=["memory", "postgres14", "postgres15", "postgres18"])
-def business(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Business]:
-    """Each kind of source in turn; another one joins the contract suite by a name here and what makes its database."""
-    if request.param == "memory":
-        yield MemoryBusiness()
-        return
-    with fresh_database(request.getfixturevalue(request.param)) as conninfo:
-        made = with_tables(PostgresBusiness(conninfo, tmp_path))
+class Kind(NamedTuple):
+    """A kind of source, and what it promises."""
+
+    make: Callable[[pytest.FixtureRequest, Path], AbstractContextManager[Any]]
+    log: bool  # it delivers what happened, each transaction once; else only what is
+
+
+@contextmanager
+def memory_kind(_request: pytest.FixtureRequest, _folder: Path) -> Iterator[Business]:
+    """The in-memory twin."""
+    yield MemoryBusiness()
+
+
+def postgres_kind(server: str) -> Kind:
+    """A PostgreSQL server, by the name of its fixture."""
+
+    @contextmanager
+    def make(request: pytest.FixtureRequest, folder: Path) -> Iterator[Business]:
+        with fresh_database(request.getfixturevalue(server)) as conninfo:
+            made = with_tables(PostgresBusiness(conninfo, folder))
+            yield made
+            made.close()
+
+    return Kind(make, log=True)
+
+
+# Another kind of source joins the contract suites by a line here and what makes its place.
+KINDS = {
+    "memory": Kind(memory_kind, log=True),
+    "postgres14": postgres_kind("postgres14"),
+    "postgres15": postgres_kind("postgres15"),
+    "postgres18": postgres_kind("postgres18"),
+}
+
+
+@pytest.fixture(params=list(KINDS))
+def paged(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PagedBusiness]:
+    """Each kind of source in turn."""
+    with KINDS[request.param].make(request, tmp_path) as made:
         yield made
-        made.close()
+
+
+@pytest.fixture(params=[name for name, kind in KINDS.items() if kind.log])
+def business(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Business]:
+    """Each kind of source that has a log in turn."""
+    with KINDS[request.param].make(request, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture(scope="module", params=[15, 18], ids=["postgres15", "postgres18"])

@@ -1,10 +1,14 @@
-"""Reads a source as the capture loop does, without a front end: what is taken is what a front end would have stored."""
+"""Reads a source as the capture loop does, without a front end.
+
+What is taken is what a front end would have stored.
+"""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from itertools import count
+from typing import Any, NamedTuple, Protocol
 
-from agent.connectors.base import Source
+from agent.connectors.base import Ask, Page, Source
 from agent.connectors.changes import (
     Begin,
     Change,
@@ -16,21 +20,36 @@ from agent.connectors.changes import (
 )
 from agent.connectors.position import position_number, position_text
 from agent.connectors.resume import CommitMark, Resume
+from agent.connectors.table import SourceTable
+from agent.values.lines import row_of
 from agent.values.rows import Row
 from tests.waiting import eventually
 
 
-class Business(Protocol):
-    """A business database with a table `orders` (id, note) and a source on it: what the contract suite needs of a kind of source."""
+class PagedBusiness(Protocol):
+    """What the page contract needs of a kind of source.
 
-    def commit(self, *steps: str) -> None:
-        """One transaction of these steps: `I7`, `U7` and `D7` insert, update and delete row 7, `T` empties the table."""
+    It is a place with a table `orders` (id, note), alone or beside others, and a source on it.
+    """
+
+    def hold(self, *numbers: int) -> None:
+        """Puts rows into the empty table: of 7 the key 7 and the note `order 7`."""
 
     def source(self) -> Source:
-        """A source, closed when the test ends; it may be opened again and again."""
+        """Makes a source, closed when the test ends; it may be opened again and again."""
 
     def initial(self) -> Resume:
         """What `init` would have stored before the first transaction."""
+
+    def analyse(self) -> None:
+        """Brings the place's statistics up to date."""
+
+
+class Business(PagedBusiness, Protocol):
+    """What the log contract needs of a kind of source, besides."""
+
+    def commit(self, *steps: str) -> None:
+        """One transaction of these steps: `I7`, `U7` and `D7` insert, update and delete row 7, `T` empties the table."""
 
     def acknowledged(self) -> int:
         """Up to where the server believes that everything is stored."""
@@ -38,11 +57,8 @@ class Business(Protocol):
     def beat(self, source: Source) -> None:
         """Makes the open source write a heartbeat."""
 
-    def analyse(self) -> None:
-        """Brings the database's statistics up to date."""
-
     def hanging(self, step: str) -> AbstractContextManager[int]:
-        """One transaction that is under way until the block ends; gives its xid (32 bits)."""
+        """One transaction that is under way until the block ends; gives its id, as Begin has it."""
 
 
 class Delivered(NamedTuple):
@@ -132,3 +148,46 @@ def stored_after(stored: Resume, messages: Sequence[Message]) -> Resume:
         elif isinstance(message, Heartbeat) and message.position > position_number(stored.position):
             stored = stored._replace(position=position_text(message.position))
     return stored
+
+
+NUMBERS = count()
+
+
+def table_of(source: Source) -> SourceTable:
+    """The table `orders`."""
+    return next(table for table in source.tables().values() if table.table == "orders")
+
+
+def asking(source: Source, **given: Any) -> Ask:
+    """Rows of `orders` to read."""
+    table = table_of(source)
+    return Ask(
+        f"token {next(NUMBERS)}",
+        "orders",
+        table,
+        given.pop("columns", table.columns),
+        given.pop("must_see", ()),
+        given.pop("barrier", ""),
+        **given,
+    )
+
+
+def page_of(source: Source, ask: Ask) -> tuple[Page, list[Message]]:
+    """The page, with all that the stream delivered up to the transaction of its high position."""
+    source.ask(ask)
+    return awaited(source, ask)
+
+
+def awaited(source: Source, ask: Ask) -> tuple[Page, list[Message]]:
+    """The page asked for."""
+    high = HighPosition(ask.token)
+    messages = read_until(source, lambda so_far: high in so_far and isinstance(so_far[-1], Commit))
+    page = source.page()
+    assert page is not None
+    assert page.token == ask.token
+    return page, messages
+
+
+def rows_of(page: Page) -> list[tuple[str | None, ...]]:
+    """The page's rows."""
+    return [row_of(line) for line in page.lines]

@@ -1,12 +1,11 @@
-"""The contract of Source (agent/connectors/base.py), for every kind of source: order, restarts, acknowledgement, pages."""
+"""The contract of Source (agent/connectors/base.py) for sources that deliver what happened: a log.
 
-from contextlib import suppress
-from itertools import count
-from typing import Any
+Order, restarts, acknowledgement, and what a page shows of the stream. What every source keeps
+stands in tests/source/test_page_contract.py.
+"""
 
 import pytest
 
-from agent.connectors.base import Ask, Page, Source
 from agent.connectors.changes import (
     Begin,
     Change,
@@ -18,11 +17,14 @@ from agent.connectors.changes import (
 )
 from agent.connectors.position import position_number
 from agent.errors import SourceUnreachable
-from agent.values.lines import row_of
 from tests.source.reading import (
     Business,
+    asking,
+    awaited,
+    page_of,
     read_commits,
     read_until,
+    rows_of,
     silent_never,
     stored_after,
     transactions,
@@ -138,13 +140,6 @@ def test_truncate_stands_among_the_changes(business: Business) -> None:
     assert all(isinstance(change, Change) and change.op == "I" for change in (first, last))
 
 
-def test_a_read_with_nothing_to_deliver_ends(business: Business) -> None:
-    """An idle source gives the loop its time to tend and to stop."""
-    source = business.source()
-    source.open(business.initial(), silent_never)
-    assert [message for _ in range(3) for message in source.read(0.01)] == []
-
-
 def test_close_may_be_called_at_any_time(business: Business) -> None:
     """Before open, twice, and between reads; nothing is read then, and a new open begins again."""
     source = business.source()
@@ -162,45 +157,6 @@ def test_close_may_be_called_at_any_time(business: Business) -> None:
 
 
 # ---- pages beside the stream
-
-
-def asking(source: Source, **given: Any) -> Ask:
-    """Rows of `orders` to read."""
-    table = source.tables()["public", "orders"]
-    return Ask(
-        f"token {next(NUMBERS)}",
-        "orders",
-        table,
-        given.pop("columns", table.columns),
-        given.pop("must_see", ()),
-        given.pop("barrier", ""),
-        **given,
-    )
-
-
-NUMBERS = count()
-
-
-def page_of(source: Source, ask: Ask) -> tuple[Page, list[Message]]:
-    """The page, with all that the stream delivered up to the transaction of its high position."""
-    source.ask(ask)
-    return awaited(source, ask)
-
-
-def awaited(source: Source, ask: Ask) -> tuple[Page, list[Message]]:
-    """The page asked for."""
-    messages = read_until(
-        source, lambda so_far: HighPosition(ask.token) in so_far and isinstance(so_far[-1], Commit)
-    )
-    page = source.page()
-    assert page is not None
-    assert page.token == ask.token
-    return page, messages
-
-
-def rows_of(page: Page) -> list[tuple[str | None, ...]]:
-    """The page's rows."""
-    return [row_of(line) for line in page.lines]
 
 
 def test_everything_a_page_shows_is_delivered_before_its_high_position(business: Business) -> None:
@@ -223,45 +179,15 @@ def test_everything_a_page_shows_is_delivered_before_its_high_position(business:
     ]
 
 
-@pytest.mark.parametrize("limit", [1, 3, 12, 100])
-def test_pages_hold_every_row_once(business: Business, limit: int) -> None:
-    """Each goes on after the last key of the one before, handed back as it came; `more` is false in the last one only."""
-    business.commit(*(f"I{n}" for n in range(1, 13)))
-    source = business.source()
-    source.open(business.initial(), silent_never)
-    found: list[tuple[str | None, ...]] = []
-    after, more = None, True
-    while more:
-        page, _ = page_of(source, asking(source, limit=limit, after=after))
-        assert len(page.lines) <= page.limit <= limit
-        found += rows_of(page)
-        more = page.more
-        after = (str(found[-1][0]),)
-    assert sorted(found) == sorted((str(n), f"order {n}") for n in range(1, 13))
-
-
-def test_rows_can_be_looked_up_by_key(business: Business) -> None:
-    """Those that exist, in the columns asked for; a page of no keys still brings its high position."""
-    business.commit("I1", "I2", "I3")
-    source = business.source()
-    source.open(business.initial(), silent_never)
-    key, note = source.tables()["public", "orders"].columns
-    page, _ = page_of(source, asking(source, keys=[("1",), ("7",), ("3",)], columns=(note, key)))
-    assert sorted(rows_of(page)) == [("order 1", "1"), ("order 3", "3")]
-    assert not page.more
-    page, _ = page_of(source, asking(source, keys=[]))
-    assert (page.lines, page.more) == ([], False)
-
-
 @pytest.mark.parametrize("awaits", ["the transaction", "all that run"])
 def test_a_page_waits_for_what_it_must_see(business: Business, awaits: str) -> None:
     """While the snapshot would not show a transaction there is no page and no high position; then there are both, with its rows."""
     business.commit("I1")
     source = business.source()
     source.open(business.initial(), silent_never)
-    with business.hanging("I2") as xid:
+    with business.hanging("I2") as running:
         ask = (
-            asking(source, limit=10, must_see=[xid])
+            asking(source, limit=10, must_see=[running])
             if awaits == "the transaction"
             else asking(source, limit=10, barrier=source.barrier())
         )
@@ -277,46 +203,22 @@ def test_a_page_waits_for_what_it_must_see(business: Business, awaits: str) -> N
     assert sorted(rows_of(page)) == [("1", "order 1"), ("2", "order 2")]
 
 
-def test_a_page_that_is_withdrawn_never_comes(business: Business) -> None:
-    """Nor one that was replaced; a high position of theirs may still come, and says nothing."""
+def test_a_page_that_replaces_another_comes_alone(business: Business) -> None:
+    """The one before it waited for a transaction; its high position never says anything."""
     business.commit("I1")
     source = business.source()
     source.open(business.initial(), silent_never)
-    source.withdraw()
-    assert source.page() is None
-    source.ask(asking(source, limit=10))
-    source.withdraw()
-    assert source.page() is None
-    with business.hanging("I2") as xid:
-        source.ask(asking(source, limit=10, must_see=[xid]))
+    with business.hanging("I2") as running:
+        source.ask(asking(source, limit=10, must_see=[running]))
         page, _ = page_of(source, asking(source, limit=10))
     assert rows_of(page) == [("1", "order 1")]
-    source.close()
-    with suppress(SourceUnreachable):
-        assert source.page() is None
 
 
-def test_a_new_opening_asks_anew(business: Business) -> None:
-    """What was asked before it is forgotten."""
-    business.commit("I1")
-    source = business.source()
-    source.open(business.initial(), silent_never)
-    source.ask(asking(source, limit=10))
-    source.close()
-    source.open(business.initial(), silent_never)
-    assert source.page() is None
-    page, _ = page_of(source, asking(source, limit=10))
-    assert rows_of(page) == [("1", "order 1")]
-
-
-def test_statistics_and_catalogue_are_told(business: Business) -> None:
-    """As many rows as the statistics say; the same fingerprint while nothing changes."""
+def test_what_changes_rows_is_no_change_of_the_catalogue(business: Business) -> None:
+    """The fingerprint stays the same."""
     business.commit(*(f"I{n}" for n in range(1, 13)))
     source = business.source()
     source.open(business.initial(), silent_never)
-    business.analyse()
-    assert source.estimate(source.tables()["public", "orders"]) == 12
     before = source.fingerprints()
-    assert list(before) == [("public", "orders")]
     business.commit("I20", "U1", "D2")
     assert source.fingerprints() == before
