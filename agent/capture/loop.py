@@ -17,7 +17,7 @@ from agent.capture.tables import Tables
 from agent.config import Settings
 from agent.connectors.base import Source, Visible
 from agent.connectors.changes import HighPosition
-from agent.connectors.opening import open_source
+from agent.connectors.opening import check_identity, open_source
 from agent.connectors.position import position_number
 from agent.errors import Retry, SourceBusy, Suspend
 from agent.front import init_settings
@@ -198,7 +198,7 @@ class Capture:
         self._step = "open"
         self._committed = False
         stored = self._front.open(self._control.nonce)
-        init_settings.check_slot(self._settings, stored.identity)
+        check_identity(self._settings, stored.identity)
         topics = {name: resource.topic for name, resource in stored.resources.items()}
         init_settings.check_prefix(self._settings, stored.settings, topics)
         self._open_source(stored)

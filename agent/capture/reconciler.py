@@ -29,7 +29,7 @@ from agent.config import ReconcileSettings
 from agent.connectors.base import Ask, Page, Source, Visible
 from agent.connectors.changes import HighPosition
 from agent.errors import RowsMiscounted, TableWork, TooManyDeletes
-from agent.front.base import COUNT, HOLES, KNOWN, PAGES, Front, Request
+from agent.front.base import COUNT, FOLLOWED, HOLES, PAGES, Front, Request
 from agent.resource import Resource
 from agent.values.lines import row_of
 from agent.values.rows import Key
@@ -106,7 +106,7 @@ class Reconciler:
         """Verifies a table that was rewritten, nobody knows how; it is copied if it differs."""
         resource = self._runs.resource(name)
         assert resource is not None, "the table is open"
-        self._runs.verify(Run(resource, KNOWN, repair=False, rewritten=rewritten))
+        self._runs.verify(Run(resource, FOLLOWED, repair=False, rewritten=rewritten))
 
     # ---- the loop
 
@@ -151,12 +151,15 @@ class Reconciler:
         """Begins a run.
 
         Who runs now at the source may have changed the table before its changes were in the stream:
-        the first page waits for them all.
+        the first page waits for them all, unless the stream has followed the table until now.
         """
         resource = run.resource
+        barrier = run.copy.barrier
+        if not barrier and not run.copy.followed:
+            barrier = self._source.barrier()
         run.copy = run.copy._replace(
             began_us=time.time_ns() // 1000,
-            barrier=run.copy.barrier or self._source.barrier(),
+            barrier=barrier,
             estimate=self._source.estimate(resource.table),
             front_rows=self._front.count(resource.target),
         )
@@ -358,7 +361,7 @@ class Reconciler:
         elif run.rewritten is not None:
             self._front.keep_fingerprint(table.name, run.rewritten)
             if run.unequal:
-                table.move(KNOWN)
+                table.move(FOLLOWED)
 
         if run.request is not None:
             self._front.answer(run.request.id, "done", run.report())
@@ -367,7 +370,9 @@ class Reconciler:
 
     def _verify_repair(self, run: Run) -> None:
         """Lets a verify find what still differs after a repair; it answers the request."""
-        verify = Run(run.resource, KNOWN, repair=False, request=run.request, repaired=run.report())
+        verify = Run(
+            run.resource, FOLLOWED, repair=False, request=run.request, repaired=run.report()
+        )
         self._runs.verify(verify, first=True)
         run.request = None
 

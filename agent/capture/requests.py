@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from agent.capture.runs import Run, Runs
 from agent.capture.table_state import TableState, TableStates
 from agent.errors import Suspend, TableWork, stored
-from agent.front.base import KNOWN, PAGES, WITHHELD, Copy, Front, Request
+from agent.front.base import FOLLOWED, PAGES, WITHHELD, Copy, Front, Request
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Requests:
             self._answer(request, "failed", {"state": state})
         elif request.kind == "verify":
             self._answer(request, "running")
-            self._runs.verify(Run(resource, KNOWN, repair=False, request=request))
+            self._runs.verify(Run(resource, FOLLOWED, repair=False, request=request))
         else:
             self._repair(request, table)
         return False
@@ -100,7 +100,7 @@ class Requests:
             self._runs.current = None
 
         retry = request.kind == "retry"
-        copy = KNOWN._replace(
+        copy = FOLLOWED._replace(
             phase=WITHHELD if retry else PAGES,
             allow_deletes=request.allow_deletes,
             whole=not retry,

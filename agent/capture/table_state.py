@@ -23,7 +23,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TypeVar
 
 from agent.errors import Suspend
-from agent.front.base import HOLES, KNOWN, Copy, Front, Refused, Stored
+from agent.front.base import FOLLOWED, HOLES, Copy, Front, Refused, Stored
 from agent.values.rows import Key
 
 Entry = TypeVar("Entry")
@@ -105,7 +105,7 @@ class TableState:
         self.holes.add(key)
         self._changed_holes[key] = True
         if self.copy is None:
-            self.move(KNOWN._replace(phase=HOLES, whole=False))
+            self.move(FOLLOWED._replace(phase=HOLES, whole=False))
 
     def fill_hole(self, key: Key) -> None:
         """Notes that the row of this key is known again, if it was not."""

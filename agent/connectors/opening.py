@@ -3,6 +3,9 @@
 Each kind is loaded where it is used, so that a process holds only the driver that it needs.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from agent.config import Settings
 from agent.connectors.base import Source
 from agent.connectors.setup import Setup
@@ -21,3 +24,14 @@ def setup_of(settings: Settings) -> Setup:
     from agent.connectors.postgres.setup.subscription import subscription_of
 
     return PostgresSetup(subscription_of(settings), settings.front_url)
+
+
+def check_identity(settings: Settings, identity: Mapping[str, Any]) -> None:
+    """Raises FrontReplaced where the configuration names another source than `init` did.
+
+    `identity` is what the source wrote then. Nothing is connected: a mistyped setting must not look
+    like a loss.
+    """
+    from agent.connectors.postgres.history import check_slot
+
+    check_slot(identity, settings.source.slot)

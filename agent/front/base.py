@@ -54,7 +54,7 @@ class Copy(NamedTuple):
     mark: Key | None = None
 
     # Source transactions up to this one must be over before a page is read: a text of the source's
-    # own. '': those that run when the copy begins
+    # own. '': it has not begun, or nothing has to be waited for
     barrier: str = ""
 
     # When it began, in microseconds since 1970. 0: it has not begun
@@ -86,6 +86,10 @@ class Copy(NamedTuple):
     # Every row is compared, so that all are counted in the end. False: some keys only
     whole: bool = True
 
+    # The stream has carried every change of the table until now: no transaction that runs now can
+    # have changed it unseen
+    followed: bool = False
+
 
 def copy_of(data: Mapping[str, Any]) -> Copy:
     """Returns a copy that was stored as JSON."""
@@ -93,9 +97,8 @@ def copy_of(data: Mapping[str, Any]) -> Copy:
     return Copy(**{**data, "mark": None if mark is None else tuple(mark)})
 
 
-# Of a table whose changes were all in the stream until now: no transaction under way can have
-# changed it unseen.
-KNOWN = Copy(barrier="1")
+# A copy of a table that the stream has followed until now
+FOLLOWED = Copy(followed=True)
 
 
 class Request(NamedTuple):

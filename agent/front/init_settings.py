@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.config import Settings
+from agent.connectors.opening import check_identity
 from agent.errors import FrontReplaced
 from agent.messages import mark, phrase
 
@@ -31,21 +32,8 @@ def check(
             )
         )
     if state["initialised"]:
-        check_slot(settings, state["identity"])
+        check_identity(settings, state["identity"])
         check_prefix(settings, noted, topics)
-
-
-def check_slot(settings: Settings, identity: Mapping[str, Any]) -> None:
-    """Raises FrontReplaced where the configuration names another slot."""
-    slot = identity.get("slot", settings.source.slot)
-    if slot != settings.source.slot:
-        raise FrontReplaced(
-            reason=phrase(
-                mark("it follows slot {other}, the configuration names {slot}"),
-                other=slot,
-                slot=settings.source.slot,
-            )
-        )
 
 
 def check_prefix(settings: Settings, noted: Mapping[str, str], topics: Mapping[str, str]) -> None:

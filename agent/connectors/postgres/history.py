@@ -1,6 +1,7 @@
 """Checks A and B: is the slot where we left it, and is the server's history the one we have followed? Decisions without I/O."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from agent.connectors.changes import Begin, Commit, Heartbeat, Message
 from agent.connectors.position import position_number, position_text
@@ -18,7 +19,7 @@ from agent.errors import (
     SourcePromoted,
     SourceReplaced,
 )
-from agent.messages import phrase
+from agent.messages import mark, phrase
 
 
 class Server(NamedTuple):
@@ -114,6 +115,19 @@ def elsewhere(server: Server, slot: str) -> FrontReplaced:
             database=server.elsewhere,
         )
     )
+
+
+def check_slot(identity: Mapping[str, Any], configured: str) -> None:
+    """Raises FrontReplaced where the configuration names another slot than the one followed."""
+    slot = identity.get("slot", configured)
+    if slot != configured:
+        raise FrontReplaced(
+            reason=phrase(
+                mark("it follows slot {other}, the configuration names {slot}"),
+                other=slot,
+                slot=configured,
+            )
+        )
 
 
 def other_publication(before: str, now: str) -> FrontReplaced | None:
