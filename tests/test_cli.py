@@ -22,7 +22,7 @@ from agent.cli import app, comparison, status, status_text, verdict
 from agent.cli.commands import execute
 from agent.cli.requests import Answer
 from agent.config import Settings, load
-from agent.connectors.postgres import catalogue
+from agent.connectors.postgres import server_state
 from agent.connectors.postgres.setup import status as slot_status
 from agent.errors import AnotherAgent, LoginRefused, NotInitialised, SlotAdvanced
 from agent.front.schema import VERSION, AgentTables
@@ -557,7 +557,7 @@ def test_status_of_the_slot(
         yield None
 
     monkeypatch.setattr(slot_status, "connect", connected)
-    monkeypatch.setattr(catalogue, "slot_lag", lambda _connection, _name: slot)
+    monkeypatch.setattr(server_state, "slot_lag", lambda _connection, _name: slot)
     assert expected in shown(status.collect(front))
 
 

@@ -20,7 +20,7 @@ from psycopg.pq import ExecStatus
 from agent.config import Settings
 from agent.connectors.changes import Commit, Heartbeat, Message
 from agent.connectors.position import position_number, position_text
-from agent.connectors.postgres import catalogue
+from agent.connectors.postgres import catalogue, server_state
 from agent.connectors.postgres.acknowledgement import PEER_SILENCE
 from agent.connectors.postgres.history import Server
 from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX
@@ -275,7 +275,7 @@ class Acknowledging(RuleBasedStateMachine):
                 "agent.connectors.postgres.wire.execute",
                 lambda line: [SimpleNamespace(status=ExecStatus.COPY_BOTH)],
             ),
-            patch.object(catalogue, "server", lambda *_: self.described()),
+            patch.object(server_state, "server", lambda *_: self.described()),
             patch.object(catalogue, "publication", lambda *_: publication),
             patch(
                 "agent.connectors.postgres.wire.threading",

@@ -9,7 +9,7 @@ import pytest
 
 from agent.connectors.base import Ask, Fingerprint, Page
 from agent.connectors.changes import HighPosition
-from agent.connectors.postgres import catalogue, pages
+from agent.connectors.postgres import catalogue, fingerprints, pages
 from agent.connectors.postgres.pages import PageReader
 from agent.connectors.postgres.session import connect
 from agent.connectors.table import SourceTable
@@ -343,7 +343,7 @@ def fingerprint(
 ) -> Fingerprint:
     """What the catalogue says of a table of which these columns matter."""
     with connect(business.settings().source) as connection:
-        return catalogue.fingerprints(connection, business.slot, {("public", name): columns})[
+        return fingerprints.fingerprints(connection, business.slot, {("public", name): columns})[
             "public", name
         ]
 

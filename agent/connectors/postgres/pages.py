@@ -17,7 +17,7 @@ from psycopg import sql
 from agent import failpoints
 from agent.config import PostgresSettings
 from agent.connectors.base import Ask, Page
-from agent.connectors.postgres import catalogue, filters
+from agent.connectors.postgres import filters, fingerprints
 from agent.connectors.postgres.bounded_connection import BoundedConnection, shut
 from agent.connectors.postgres.copy_out import copy_out
 from agent.connectors.postgres.pgoutput import PAGE_PREFIX
@@ -264,7 +264,7 @@ class _Reading:
     def _attempt(self, connection: psycopg.Connection[Any], limit: int) -> Page | None:
         """One snapshot; None where it does not serve."""
         ask = self._ask
-        stored = catalogue.storage(connection, ask.table.oid)
+        stored = fingerprints.storage(connection, ask.table.oid)
         connection.execute("begin isolation level repeatable read read only")
         failpoints.hit("before_page_snapshot")
         in_recovery, text = connection.execute(
@@ -283,7 +283,7 @@ class _Reading:
             count = self._counted(connection)
         elif ask.keys is None or ask.keys:
             lines = _lines(connection, _statement(ask, limit))
-        if catalogue.storage(connection, ask.table.oid) != stored:
+        if fingerprints.storage(connection, ask.table.oid) != stored:
             log.info("page_thrown_away resource=%s", ask.resource)
             connection.execute("rollback")
             return None

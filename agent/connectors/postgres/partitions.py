@@ -11,7 +11,7 @@ opened again; only the second time the table is copied, over a stream that begin
 
 from agent.connectors.base import Fingerprint
 from agent.connectors.position import position_number, position_text
-from agent.connectors.postgres.catalogue import LEAVES
+from agent.connectors.postgres.fingerprints import LEAVES
 
 FOLLOWS_SINCE = 150_000  # server versions whose stream follows
 _BEFORE = " before "  # between partitions and the position at which they were first seen

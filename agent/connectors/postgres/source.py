@@ -14,9 +14,9 @@ from agent.config.loading import invalid
 from agent.connectors.base import Ask, Fingerprint, Page
 from agent.connectors.changes import Heartbeat, HighPosition, Message
 from agent.connectors.position import position_number, position_text
-from agent.connectors.postgres import catalogue, filters
+from agent.connectors.postgres import catalogue, filters, fingerprints, server_state
 from agent.connectors.postgres.acknowledgement import Acknowledgement
-from agent.connectors.postgres.catalogue import LEAVES
+from agent.connectors.postgres.fingerprints import LEAVES
 from agent.connectors.postgres.history import (
     Identity,
     Resumption,
@@ -88,7 +88,7 @@ class PostgresSource:
         self._replication = connect(settings, replication=True, encoding=encoding)
         with guarded(settings):
             sender_timeout = self._sender_timeout()
-            server = catalogue.server(self._replication, self._side, slot)
+            server = server_state.server(self._replication, self._side, slot)
             self._check(server, resume, sender_timeout)
             self._publication = self._published(resume)
         # One heartbeat at each opening: when it comes back through the front end, all works
@@ -269,7 +269,7 @@ class PostgresSource:
     def barrier(self) -> str:
         """See Source.barrier: the id of a transaction that begins now."""
         with guarded(self._settings.source):
-            return str(catalogue.new_xid(self._connection))
+            return str(server_state.new_xid(self._connection))
 
     def estimate(self, table: SourceTable) -> int:
         """See Source.estimate."""
@@ -283,12 +283,12 @@ class PostgresSource:
             for resource in self._settings.resource
         }
         with guarded(self._settings.source):
-            found = catalogue.fingerprints(
+            found = fingerprints.fingerprints(
                 self._connection, self._settings.source.publication, listed
             )
             if self._partitions is None:
                 return found
-            written = self._acknowledged + catalogue.written_bytes_past(
+            written = self._acknowledged + server_state.written_bytes_past(
                 self._connection, position_text(self._acknowledged)
             )
             marked = {
@@ -316,11 +316,13 @@ class PostgresSource:
         with guarded(self._settings.source):
             if now - self._beat_at >= self._settings.source.heartbeat_seconds:
                 self._beat_at = now
-                catalogue.heartbeat(self._connection, HEARTBEAT_PREFIX, str(time.time_ns() // 1000))
-            self._lag = catalogue.written_bytes_past(
+                server_state.heartbeat(
+                    self._connection, HEARTBEAT_PREFIX, str(time.time_ns() // 1000)
+                )
+            self._lag = server_state.written_bytes_past(
                 self._connection, position_text(self._acknowledged)
             )
-            return catalogue.snapshot(self._connection)
+            return server_state.snapshot(self._connection)
 
     def lag_bytes(self) -> int:
         """See Source.lag_bytes."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from agent.connectors.postgres import catalogue
+from agent.connectors.postgres import server_state
 from agent.connectors.postgres.history import check_server as check_history
 from agent.connectors.postgres.history import other_publication
 from agent.connectors.postgres.session import address, guarded, opened
@@ -144,9 +144,9 @@ class _Checks:
         # A running service moves all on, slot <= position <= end of the log at any moment:
         # so they are asked in this order.
         name = self._subscription.slot
-        confirmed = catalogue.server(replication, self._side, name).confirmed
+        confirmed = server_state.server(replication, self._side, name).confirmed
         known = stored()
-        server = catalogue.server(replication, self._side, name)._replace(confirmed=confirmed)
+        server = server_state.server(replication, self._side, name)._replace(confirmed=confirmed)
 
         slot_name = str(known.identity["slot"])
         text = mark(

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from agent.config import PostgresSettings
-from agent.connectors.postgres import catalogue
+from agent.connectors.postgres import server_state
 from agent.connectors.postgres.history import (
     Identity,
     check_identity,
@@ -205,7 +205,7 @@ def refuse_other_server(subscription: Subscription, side: Connection, before: Re
     """
     source, slot = subscription.source, subscription.slot
     with connect(source, replication=True) as replication:
-        server = catalogue.server(replication, side, slot)
+        server = server_state.server(replication, side, slot)
     identity = Identity(**before.identity)
     check_identity(server, identity.system_id, identity.timeline, address(source))
     if server.elsewhere:

@@ -4,7 +4,7 @@ import time
 from typing import NamedTuple
 
 from agent.connectors.position import position_number, position_text
-from agent.connectors.postgres import catalogue
+from agent.connectors.postgres import server_state
 from agent.connectors.postgres.history import Identity, Server, elsewhere
 from agent.connectors.postgres.session import address, connect
 from agent.connectors.postgres.setup.preparation import connected
@@ -85,9 +85,9 @@ def _find(subscription: Subscription, timeline: int) -> _Found:
     deadline = time.monotonic() + _RELEASE_SECONDS
     while True:
         with connected(source) as side, connect(source, replication=True) as replication:
-            server = catalogue.server(replication, side, slot)
+            server = server_state.server(replication, side, slot)
             if server.active_pid is None or time.monotonic() > deadline:
-                branched = catalogue.branched_at(replication, server, timeline)
+                branched = server_state.branched_at(replication, server, timeline)
                 confirmed = position_text(server.confirmed)
                 return _Found(server, branched, start_of(subscription, server, confirmed, side))
         time.sleep(_INTERVAL)

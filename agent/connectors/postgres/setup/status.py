@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from agent.connectors.postgres import catalogue
+from agent.connectors.postgres import server_state
 from agent.connectors.postgres.session import connect, guarded
 from agent.connectors.postgres.setup.subscription import Subscription
 from agent.connectors.postgres.slot import waited_for
@@ -18,7 +18,7 @@ def status(subscription: Subscription, horizon: int) -> Status:
     """
     source, slot = subscription.source, subscription.slot
     with guarded(source), connect(source) as connection:
-        lag = catalogue.slot_lag(connection, slot)
+        lag = server_state.slot_lag(connection, slot)
         running = waited_for(connection, horizon) if horizon else []
     waits = [Wait(*transaction) for transaction in running]
     if not lag:

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from agent.connectors.postgres import catalogue, slot
+from agent.connectors.postgres import server_state, slot
 from agent.connectors.postgres.history import Server
 from agent.connectors.postgres.session import connect
 from agent.connectors.postgres.setup import facts, statements
@@ -66,7 +66,7 @@ def new_slot(
     source, name = subscription.source, subscription.slot
     seconds = SLOT_SECONDS if timeout is None else timeout
     with connected(source) as side, connect(source, replication=True) as replication:
-        server = catalogue.server(replication, side, name)
+        server = server_state.server(replication, side, name)
         text = mark(
             "Creating replication slot {slot}; waiting up to {seconds} s for running transactions"
         )
