@@ -6,10 +6,12 @@ import socket
 from agent.messages import mark, phrase, system_reason
 
 REFUSED = mark(
-    "Nothing listens on port {port} of {host}: is the service up, and is this its port? On that host: ss -ltn. (Some firewalls refuse, too.)"
+    "Nothing listens on port {port} of {host}: is the service up, "
+    "and is this its port? On that host: ss -ltn. (Some firewalls refuse, too.)"
 )
 SILENT = mark(
-    "Nobody answers: the host is down, or a firewall between here and {host} drops what is sent to port {port}: nc -vz {host} {port}"
+    "Nobody answers: the host is down, or a firewall between here and {host} drops what is sent to "
+    "port {port}: nc -vz {host} {port}"
 )
 NO_WAY = mark(
     "This host knows no way to {host}: check address, routes and VPN: ip route get {host}"

@@ -176,7 +176,8 @@ def resume(settings: Settings, name: str, allow_deletes: bool) -> None:
     _console().out(
         translate(
             mark(
-                "{resource} goes on: it is compared with the business database and then live; `sync-agent status` shows how far it is"
+                "{resource} goes on: it is compared with the business database and then live; "
+                "`sync-agent status` shows how far it is"
             ),
             resource=name,
         )
@@ -251,7 +252,8 @@ def republish(settings: Settings, name: str, allow_deletes: bool) -> int:
             republishing.refuse_suspended(name, reader)
         rows = _done(answer)["rows"]
         text = mark(
-            "{resource}: {rows} rows wait in the outbox for a new generation of the topic; Kafka has not taken them yet, see `sync-agent status`"
+            "{resource}: {rows} rows wait in the outbox for a new generation of the topic; "
+            "Kafka has not taken them yet, see `sync-agent status`"
         )
         if republishing.taken_by_kafka(name, reader):
             text = mark("{resource}: {rows} rows published in a new generation of the topic")

@@ -125,7 +125,8 @@ def _remaining(found: dict[str, Any]) -> Iterator[str]:
         yield translate(text, resource=name, count=f"{found['left']:,}")
     if found["refused"]:
         text = mark(
-            "{resource}: the front-end table refuses {count} of these rows; `sync-agent refused {resource}` says why"
+            "{resource}: the front-end table refuses {count} of these rows; "
+            "`sync-agent refused {resource}` says why"
         )
         yield translate(text, resource=name, count=f"{found['refused']:,}")
 
@@ -136,7 +137,8 @@ def _repaired(found: dict[str, Any]) -> str:
     if not any(done.values()):
         return translate(mark("{resource}: nothing was to repair"), resource=found["resource"])
     text = mark(
-        "{resource}: repaired: {added} rows added, {changed} changed, {deleted} deleted in the front-end table; each is an event"
+        "{resource}: repaired: {added} rows added, {changed} changed, "
+        "{deleted} deleted in the front-end table; each is an event"
     )
     counts = {name: f"{count:,}" for name, count in done.items()}
     return translate(text, None, resource=found["resource"], **counts)

@@ -153,7 +153,8 @@ class ResourceSettings(Model):
             yield (
                 ("columns",),
                 mark(
-                    "two columns of the front-end table would have the same name: change rename or technical"
+                    "two columns of the front-end table would have the same name: "
+                    "change rename or technical"
                 ),
                 {},
             )

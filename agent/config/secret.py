@@ -77,7 +77,8 @@ class Secret(BaseModel):
             raise SecretMissing(
                 setting=setting,
                 reason=phrase(
-                    "credential {credential}: not started by systemd ($CREDENTIALS_DIRECTORY is not set)",
+                    "credential {credential}: not started by systemd ($CREDENTIALS_DIRECTORY is "
+                    "not set)",
                     credential=self.credential,
                 ),
             )

@@ -67,7 +67,8 @@ def _tell_plan(settings: Settings, front: SqlFront, name: str, tell: Tell) -> No
     if _nothing(settings, name, found, tell):
         return
     text = mark(
-        "Nothing is changed. `sync-agent forget {resource} --apply` does the following while the service is stopped:"
+        "Nothing is changed. `sync-agent forget {resource} --apply` does the following while the "
+        "service is stopped:"
     )
     tell(translate(text, resource=name))
     for left in found:
@@ -112,7 +113,8 @@ def _count(front: SqlFront, left: Leftover) -> int:
 
 def _tell_unknown(front: SqlFront, left: Leftover, tell: Tell) -> None:
     text = mark(
-        "   nobody knows whether this agent has made the front-end table {table}, so nothing is done to it; if nobody else needs it, its owner runs:"
+        "   nobody knows whether this agent has made the front-end table {table}, "
+        "so nothing is done to it; if nobody else needs it, its owner runs:"
     )
     tell(translate(text, table=front.place_name(left.place)))
 
@@ -122,7 +124,8 @@ def _tell_topic(settings: Settings, front: SqlFront, name: str, tell: Tell) -> N
     topic = unshared.topic_left(settings, rows, name)
     if topic:
         text = mark(
-            "   topic {topic} keeps its events; once its subscribers need them no more, Kafka's administrator runs:"
+            "   topic {topic} keeps its events; once its subscribers need them no more, "
+            "Kafka's administrator runs:"
         )
         tell(translate(text, topic=topic))
         tell(f"      {kafka_commands.delete_topic(settings, topic)}")

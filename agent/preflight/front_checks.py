@@ -133,7 +133,8 @@ class FrontCheck:
                 table=target.name,
             )
         message = mark(
-            "Front-end table {table} does not exist; init makes it, and the service fills it from the business database"
+            "Front-end table {table} does not exist; init makes it, "
+            "and the service fills it from the business database"
         )
         return error("FRONT_TABLE", message, "sync-agent init --apply", table=target.name)
 
@@ -148,7 +149,8 @@ def _not_initialised(begun: bool) -> Finding:
     message = mark("This agent is not initialised: `init --apply` has not been run yet")
     if begun:
         message = mark(
-            "This agent is not initialised: `init --apply` broke off before its end, and goes on there when it is run again"
+            "This agent is not initialised: `init --apply` broke off before its end, "
+            "and goes on there when it is run again"
         )
     return error(NotInitialised.code, message, "sync-agent init --apply")
 
@@ -176,7 +178,8 @@ def _resources(settings: Settings, rows: Mapping[str, Mapping[str, object]]) -> 
         row = rows.get(resource.name)
         if row is None:
             message = mark(
-                "{resource} was added after init; init makes what it needs, and the service copies what the table holds once it is started again"
+                "{resource} was added after init; init makes what it needs, "
+                "and the service copies what the table holds once it is started again"
             )
             yield error(
                 "RESOURCE_ADDED", message, "sync-agent init --apply", resource=resource.name
@@ -250,7 +253,8 @@ def log_findings(file: Path | None) -> Iterator[Finding]:
     log = size(beside(file, "-wal")) if file else 0
     if log > LOG_LARGE:
         message = mark(
-            "{path}-wal has grown to {size} MB: another program has been reading in one transaction for long, or a large one is being written"
+            "{path}-wal has grown to {size} MB: another program has been reading in one "
+            "transaction for long, or a large one is being written"
         )
         fix = translate(
             mark("Find the program, and have it end its transaction: {command}"),

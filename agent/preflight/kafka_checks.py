@@ -100,7 +100,8 @@ def _topic(
         return failed(cause)._replace(fix=fix)
     if not topic.settings:
         message = mark(
-            "Topic {topic}: its settings may not be read; max.message.bytes must be at least {needed}"
+            "Topic {topic}: its settings may not be read; "
+            "max.message.bytes must be at least {needed}"
         )
         return warning(
             "TOPIC_SETTINGS",

@@ -19,18 +19,21 @@ def left_behind(settings: Settings, front: SqlFront) -> Iterator[Finding]:
         values = {"resource": left.resource, "table": front.place_name(left.place)}
         if left.columns:
             message = mark(
-                "{resource}: columns of the front-end table {table} are no longer shared, and still hold what they held: {columns}"
+                "{resource}: columns of the front-end table {table} are no longer shared, "
+                "and still hold what they held: {columns}"
             )
             values["columns"] = ", ".join(left.columns)
             yield warning("LEFT_BEHIND", message, "\n".join(lines), **values)
             continue
         topic = unshared.topic_left(settings, rows, left.resource)
         message = mark(
-            "{resource} is no longer shared into the front-end table {table}, which still holds its rows"
+            "{resource} is no longer shared into the front-end table {table}, "
+            "which still holds its rows"
         )
         if topic:
             message = mark(
-                "{resource} is no longer shared: the front-end table {table} still holds its rows, and topic {topic} its events"
+                "{resource} is no longer shared: the front-end table {table} still holds its rows, "
+                "and topic {topic} its events"
             )
             lines.append(kafka_commands.delete_topic(settings, topic))
         yield warning("LEFT_BEHIND", message, "\n".join(lines), **values, topic=topic)

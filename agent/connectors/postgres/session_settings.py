@@ -75,7 +75,9 @@ def settle(
     if encoding is not None and _text(stored) != encoding:
         raise Unfit(
             phrase(
-                "the encoding of its database is {stored}, and not every text can be stored there: make a database with ENCODING '{encoding}'",
+                "the encoding of its database is {stored}, "
+                "and not every text can be stored there: "
+                "make a database with ENCODING '{encoding}'",
                 stored=_text(stored),
                 encoding=encoding,
             )

@@ -86,7 +86,8 @@ def _table(
         )
     for schema in rights.closed:
         message = mark(
-            "{resource}: the role {user} may not use the schema {schema}, where the key of {table} has its type or operators"
+            "{resource}: the role {user} may not use the schema {schema}, "
+            "where the key of {table} has its type or operators"
         )
         yield error(
             "RIGHT_KEY_SCHEMA",
@@ -106,7 +107,8 @@ def _table(
         )
     if rights.hidden:
         message = mark(
-            "{resource}: row level security on {table} would hide rows from the role {user}, though the log carries them all"
+            "{resource}: row level security on {table} would hide rows from the role {user}, "
+            "though the log carries them all"
         )
         yield error(
             "ROW_SECURITY", message, statements.bypass_row_security(subscription) + ";", **values

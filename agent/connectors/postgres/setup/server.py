@@ -32,7 +32,8 @@ def check_limit(server: Any) -> Finding:
     """Whether the owner has limited what a slot may keep on the source's disk."""
     if server.slot_keep_mb == -1:
         message = mark(
-            "max_slot_wal_keep_size is not limited: while the agent or the front end is down, the log could fill this server's disk"
+            "max_slot_wal_keep_size is not limited: while the agent or the front end is down, "
+            "the log could fill this server's disk"
         )
         fix = translate(mark("-- choose what the disk can spare and the longest outage needs"))
         return error(
@@ -52,7 +53,8 @@ def check_idle(server: Any) -> list[Finding]:
     if not server.slot_idle:
         return []
     message = mark(
-        "idle_replication_slot_timeout is {time}: where the agent is down for longer, the server gives up its replication slot, "
+        "idle_replication_slot_timeout is {time}: where the agent is down for longer, "
+        "the server gives up its replication slot, "
         "and every table must be read again"
     )
     fix = f"{_SET.format(name='idle_replication_slot_timeout', value=0)}\n{_RELOAD}"
@@ -70,7 +72,8 @@ def _kind(server: Any) -> Iterator[Finding]:
         )
     elif server.version > NEWEST:
         message = mark(
-            "PostgreSQL {version} is newer than what this version of the agent was tested with (14 to 18)"
+            "PostgreSQL {version} is newer than what this version of the agent was tested with (14 "
+            "to 18)"
         )
         yield warning(
             "SERVER_VERSION",
@@ -98,7 +101,8 @@ def _encoding(server: Any) -> Iterator[Finding]:
     if server.encoding == "UTF8":
         return
     message = mark(
-        "The encoding of the database is {encoding}: text that has no form in UTF-8 cannot be shared, and suspends its table (VALUE_UNREADABLE)"
+        "The encoding of the database is {encoding}: text that has no form in UTF-8 cannot be "
+        "shared, and suspends its table (VALUE_UNREADABLE)"
     )
     if server.encoding == "SQL_ASCII":
         message = mark(
@@ -107,7 +111,8 @@ def _encoding(server: Any) -> Iterator[Finding]:
         )
     fix = translate(
         mark(
-            "-- docs/OPERATIONS.md, VALUE_UNREADABLE, finds such rows; a database with ENCODING 'UTF8' has none"
+            "-- docs/OPERATIONS.md, VALUE_UNREADABLE, finds such rows; "
+            "a database with ENCODING 'UTF8' has none"
         )
     )
     yield warning("SOURCE_ENCODING", message, fix, encoding=server.encoding)
@@ -150,7 +155,8 @@ def no_replication(said: str, server: Any) -> Finding:
     if "max_wal_senders" in said:
         return no_sender(server)
     fix = mark(
-        "The role needs REPLICATION, and pg_hba.conf must let it into the database itself (no line for `replication` is needed)."
+        "The role needs REPLICATION, and pg_hba.conf must let it into the database itself (no line "
+        "for `replication` is needed)."
     )
     return error(
         "SOURCE_REPLICATION",

@@ -30,7 +30,8 @@ _ADD_SECOND_NUMBER = (
 )
 # Of a new column: what it does to a table that is mostly another program's.
 _COST = mark(
-    "-- This rewrites the whole table, and meanwhile nobody can read or write it; the column is one that its programs do not know.\n"
+    "-- This rewrites the whole table, and meanwhile nobody can read or write it; "
+    "the column is one that its programs do not know.\n"
     "-- Ask the table's vendor first; afterwards add {column} to columns of this [[resource]]."
 )
 _REPLACE_KEY = "ALTER TABLE {table} DROP CONSTRAINT {name}, ADD PRIMARY KEY ({columns});"
@@ -49,7 +50,8 @@ def check_table(
     """Everything that stands against sharing the table; one ok finding where nothing does."""
     if entry is None or traits is None:
         fix = mark(
-            "Correct table of this [[resource]] (exact spelling, schema.table), or create the table."
+            "Correct table of this [[resource]] (exact spelling, schema.table), "
+            "or create the table."
         )
         return [
             error(
@@ -135,7 +137,8 @@ def _kind(resource: ResourceSettings, entry: Catalogued, traits: Traits) -> Iter
         yield warning(
             "TABLE_CHILDREN",
             mark(
-                "{resource}: rows of the tables that inherit from {table} ({children}) are not shared with it"
+                "{resource}: rows of the tables that inherit from {table} ({children}) are not "
+                "shared with it"
             ),
             translate(
                 mark(
@@ -155,7 +158,8 @@ def _columns(resource: ResourceSettings, entry: Catalogued, version: int) -> Ite
         values = _names(resource) | {"column": name, "place": place}
         if column is None:
             fix = mark(
-                "Correct {place} of this [[resource]] (exact spelling), or add the column to the table."
+                "Correct {place} of this [[resource]] (exact spelling), "
+                "or add the column to the table."
             )
             yield error(
                 "COLUMN_MISSING",
@@ -168,12 +172,14 @@ def _columns(resource: ResourceSettings, entry: Catalogued, version: int) -> Ite
                 "Take it out of {place}, or have its owner make it a STORED column (PostgreSQL 18)."
             )
             message = mark(
-                "{resource}: column {column} in {place} is a virtual generated column of {table}, which is in no stream"
+                "{resource}: column {column} in {place} is a virtual generated column of {table}, "
+                "which is in no stream"
             )
             yield error("COLUMN_VIRTUAL", message, translate(fix, place=place), **values)
         elif column.generated == "s" and version < GENERATED_SINCE:
             message = mark(
-                "{resource}: column {column} in {place} is a generated column of {table}, which this server does not stream (18 and later do)"
+                "{resource}: column {column} in {place} is a generated column of {table}, "
+                "which this server does not stream (18 and later do)"
             )
             yield error(
                 "COLUMN_GENERATED",
@@ -205,12 +211,14 @@ def _key(resource: ResourceSettings, entry: Catalogued) -> Iterator[Finding]:
             statement(_USE_DEFAULT, table=table) if primary is not None else _new_key(table, entry)
         )
         message = mark(
-            "{resource}: {table} has REPLICA IDENTITY NOTHING: with it the application's own UPDATE and DELETE would fail once published"
+            "{resource}: {table} has REPLICA IDENTITY NOTHING: "
+            "with it the application's own UPDATE and DELETE would fail once published"
         )
         yield error("IDENTITY_NOTHING", message, fix, **_names(resource))
     elif index is not None and not index.immediate:
         message = mark(
-            "{resource}: the key of {table} is deferrable ({index}): with it the application's own UPDATE and DELETE would fail once published"
+            "{resource}: the key of {table} is deferrable ({index}): "
+            "with it the application's own UPDATE and DELETE would fail once published"
         )
         yield error(
             "KEY_DEFERRABLE", message, _replaced(table, index), **_names(resource), index=index.name
@@ -226,7 +234,8 @@ def _key(resource: ResourceSettings, entry: Catalogued) -> Iterator[Finding]:
         )
     elif index is not None and index.order is None:
         message = mark(
-            "{resource}: the key index {index} of {table} is no btree, or its operator class is not whole: the order of its rows cannot be named"
+            "{resource}: the key index {index} of {table} is no btree, "
+            "or its operator class is not whole: the order of its rows cannot be named"
         )
         yield error(
             "KEY_UNORDERED", message, _new_key(table, entry), **_names(resource), index=index.name
@@ -250,7 +259,8 @@ def _keyless(resource: ResourceSettings, entry: Catalogued) -> Finding:
         f"{index.name}: {translate(_reason(index, entry))}" for index in entry.indexes
     )
     message = mark(
-        "{resource}: {table} has no primary key, and its replica identity names no unique index ({reasons})"
+        "{resource}: {table} has no primary key, and its replica identity names no unique index "
+        "({reasons})"
     )
     return error("KEY_MISSING", message, fix, **_names(resource), reasons=reasons)
 
@@ -303,7 +313,8 @@ def _leaves(resource: ResourceSettings, entry: Catalogued, traits: Traits) -> It
         values = _names(resource) | {"leaf": leaf.name}
         if leaf.kind != "r" or leaf.persistence != "p":
             message = mark(
-                "{resource}: partition {leaf} of {table} is foreign or unlogged: its changes are not in the log"
+                "{resource}: partition {leaf} of {table} is foreign or unlogged: "
+                "its changes are not in the log"
             )
             fix = (
                 statement(_LOGGED, table=sql.SQL(leaf.name))
@@ -313,7 +324,8 @@ def _leaves(resource: ResourceSettings, entry: Catalogued, traits: Traits) -> It
             yield error("LEAF_KIND", message, fix, **values)
         elif leaf.identity != entry.table.identity or (leaf.identity == "i" and not leaf.fits):
             message = mark(
-                "{resource}: partition {leaf} has another replica identity than {table}: the application's own UPDATE and DELETE could fail"
+                "{resource}: partition {leaf} has another replica identity than {table}: "
+                "the application's own UPDATE and DELETE could fail"
             )
             identity = (
                 f"USING INDEX {leaf.key_index}"
@@ -333,7 +345,8 @@ def _virtual(resource: ResourceSettings, entry: Catalogued) -> Iterator[Finding]
     virtual = [column.name for column in entry.table.columns if column.generated == "v"]
     if virtual and entry.table.identity == "f":
         message = mark(
-            "{resource}: {table} has REPLICA IDENTITY FULL and a virtual generated column ({column}): the application's own UPDATE and DELETE would fail"
+            "{resource}: {table} has REPLICA IDENTITY FULL and a virtual generated column "
+            "({column}): the application's own UPDATE and DELETE would fail"
         )
         yield error(
             "IDENTITY_VIRTUAL",
