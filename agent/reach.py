@@ -1,4 +1,7 @@
-"""Tells why a server cannot be reached: nothing listens there, a firewall drops the packets, or there is no way to it."""
+"""Tells why a server cannot be reached.
+
+Nothing listens there, a firewall drops the packets, or there is no way to it.
+"""
 
 import errno
 import socket
@@ -20,7 +23,10 @@ OTHER = mark("See whether {host} can be reached from here: nc -vz {host} {port}"
 
 
 def place(server: str) -> tuple[str, int]:
-    """Takes an address such as `broker:9092` or `[::1]:9092` apart. Raises ValueError where the port is no number."""
+    """Takes an address such as `broker:9092` or `[::1]:9092` apart.
+
+    Raises ValueError where the port is no number.
+    """
     host, _, port = server.rpartition(":")
     return host.strip("[]"), int(port)
 

@@ -1,4 +1,7 @@
-"""The command line: options, the user's language, exit codes. What the commands do is in `agent.cli.app`."""
+"""Reads the command line: options, the user's language, exit codes.
+
+What the commands do is in `agent.cli.app`.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -25,7 +28,10 @@ DEFAULT_CONFIG = "/etc/unit-sync-agent/agent.toml"
 
 
 def _settings(config: Path) -> Settings:
-    """The settings. Root acts as the agent's user from here on, so that no file comes to belong to root by accident."""
+    """Loads the settings.
+
+    Root acts as the agent's user from here on, so that no file comes to belong to root by accident.
+    """
     settings = load(config)
     folders = [Path(settings.state_directory), settings.directory]
     if settings.front_url.startswith("sqlite:///"):
@@ -304,7 +310,11 @@ def rebind(config: Path, after_upgrade: bool, after_failover: bool, after_restor
                 "Say what has happened: --after-upgrade, --after-failover or --after-restore."
             )
         )
-    after: After = "upgrade" if after_upgrade else "failover" if after_failover else "restore"
+    after: After = "restore"
+    if after_upgrade:
+        after = "upgrade"
+    elif after_failover:
+        after = "failover"
     app.rebind(_settings(config), after)
 
 
@@ -394,7 +404,8 @@ def execute(arguments: Sequence[str]) -> int:
         return _EXIT_UNKNOWN if _of_status(error) else error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except Exception as problem:  # noqa: BLE001 - unknown means halt, with a code systemd understands
+    # Unknown means halt, with a code systemd understands
+    except Exception as problem:  # noqa: BLE001
         if isinstance(problem, OSError) and terminal.is_of_output(problem):
             return terminal.unwritten(problem)
         ours = problem if isinstance(problem, AgentError) else app.unexpected(problem)
@@ -404,7 +415,10 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def main() -> None:
-    """Entry point of `sync-agent`; none of its processes ever leaves a core dump, which would hold rows and passwords."""
+    """Runs `sync-agent`.
+
+    None of its processes ever leaves a core dump, which would hold rows and passwords.
+    """
     setrlimit(RLIMIT_CORE, (0, 0))
     terminal.prepare()
     try:

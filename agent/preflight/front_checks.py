@@ -1,4 +1,7 @@
-"""Checks the front end for `check`: connection, the agent's state in it, the shared tables, room on the disk."""
+"""Checks the front end for `check`.
+
+That is the connection, the agent's state in it, the shared tables, and room on the disk.
+"""
 
 import shlex
 import shutil
@@ -166,7 +169,10 @@ def _way(settings: Settings) -> str:
 
 
 def hazards(front: SqlFront, target: Target) -> list[Finding]:
-    """What can change or refuse rows of a table that is fit, each with the statement that removes it."""
+    """Returns what can change or refuse rows of a table that is fit.
+
+    Each comes with the statement that removes it.
+    """
     return [
         warning("FRONT_TABLE", found.message, found.remedy, table=target.name, name=found.name)
         for found in front.hazards(target)
@@ -195,7 +201,7 @@ def _resources(settings: Settings, rows: Mapping[str, Mapping[str, object]]) -> 
 
 
 def standing(front: SqlFront, target: Target) -> bool:
-    """Whether the front-end table is there and fits; False where it is still to be made, and can be.
+    """Whether the front-end table is there and fits; False where it can still be made.
 
     Raises FrontTableWrong, FrontTableTaken. Nothing is changed.
     """
@@ -220,9 +226,9 @@ def file_of(settings: Settings) -> Path | None:
 
 
 def _examine(front: SqlFront) -> None:
-    """Looks for rights that every table takes, and for damaged pages, where that is the agent's matter. Raises FrontUnfit, FrontDamaged.
+    """Looks for rights that every table takes, and for damaged pages.
 
-    A terminal shows that it takes its time.
+    A terminal shows that it takes its time. Raises FrontUnfit, FrontDamaged.
     """
     front.alive = Waiting()
     with front.guarded():
@@ -264,7 +270,10 @@ def log_findings(file: Path | None) -> Iterator[Finding]:
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
-    """Room where the SQLite front end lies, or will lie: rows and, while Kafka is away, the outbox grow there."""
+    """Looks for room where the SQLite front end lies, or will lie.
+
+    Rows and, while Kafka is away, the outbox grow there.
+    """
     file = file_of(settings)
     if file is None:
         return

@@ -12,7 +12,10 @@ from agent.preflight import kafka_commands
 
 
 def left_behind(settings: Settings, front: SqlFront) -> Iterator[Finding]:
-    """One for each table that nothing is shared into any more, and for each column of one that goes on."""
+    """Yields one for each table that nothing is shared into any more.
+
+    And one for the columns of a table that goes on, where some are no longer shared.
+    """
     rows = Reader(front.engine, settings.agent).resources()
     for left in unshared.leftovers(settings, front):
         lines = [f"sync-agent forget {left.resource}", *left.statements]

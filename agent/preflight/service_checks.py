@@ -1,4 +1,4 @@
-"""Checks this host for `check`: the address of /metrics and health is free, or held by this very agent."""
+"""Checks this host for `check`: the address of /metrics is free, or this very agent's."""
 
 import ipaddress
 import socket

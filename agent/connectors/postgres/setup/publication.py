@@ -1,4 +1,7 @@
-"""Judges the publication as it stands: does it carry every shared table whole, and can it make no statement of the application fail. No I/O."""
+"""Judges the publication as it stands. No I/O.
+
+It must carry every shared table whole, and make no statement of the application fail.
+"""
 
 from collections.abc import Iterator
 
@@ -13,7 +16,10 @@ from agent.messages import mark, translate
 def check_publication(
     subscription: Subscription, publication: Publication, generated: bool
 ) -> list[Finding]:
-    """Everything wrong with it; one ok finding where nothing is. `generated`: stored generated columns must be published."""
+    """Returns everything wrong with it; one ok finding where nothing is.
+
+    `generated`: stored generated columns must be published.
+    """
     found = [
         *_tables(subscription, publication),
         *_options(subscription, publication, generated),
@@ -31,16 +37,10 @@ def check_publication(
 
 
 def missing(subscription: Subscription, publication: Publication) -> list[ResourceSettings]:
-    """The shared tables it does not carry."""
-    return (
-        []
-        if publication.all_tables
-        else [
-            resource
-            for resource in subscription.resources
-            if _name(resource) not in publication.tables
-        ]
-    )
+    """Returns the shared tables it does not carry."""
+    if publication.all_tables:
+        return []
+    return [r for r in subscription.resources if _name(r) not in publication.tables]
 
 
 def _tables(subscription: Subscription, publication: Publication) -> Iterator[Finding]:

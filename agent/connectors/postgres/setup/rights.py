@@ -1,4 +1,7 @@
-"""Checks the role the agent logs in with: its attributes, and that it may read the listed and tested columns."""
+"""Checks the role the agent logs in with.
+
+That is its attributes, and that it may read the listed and tested columns.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +21,10 @@ def check_rights(
     connection: psycopg.Connection[Any],
     tables: dict[tuple[str, str], Catalogued],
 ) -> list[Finding]:
-    """What the role lacks; one ok finding where it has everything. `tables`: those that exist."""
+    """Returns what the role lacks; one ok finding where it has everything.
+
+    `tables`: those that exist.
+    """
     user = subscription.source.user
     role = facts.role(connection, user)
     if role is None:

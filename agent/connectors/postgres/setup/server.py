@@ -1,4 +1,7 @@
-"""Judges the source server: version, primary, log level, room for a slot and its reader, what bounds the slot. No I/O."""
+"""Judges the source server. No I/O.
+
+That is version, primary, log level, room for a slot and its reader, and what bounds the slot.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +18,10 @@ _MORE = 10  # slots or WAL senders that a full server is told to allow beside th
 
 
 def check_server(server: Any, first: bool) -> list[Finding]:
-    """What stands against the server. `first`: the slot is still to be made, so there must be room for it."""
+    """Returns what stands against the server.
+
+    `first`: the slot is still to be made, so there must be room for it.
+    """
     found = [*_kind(server), *_encoding(server), *_room(server, first)]
     if not any(finding.level == "error" for finding in found):
         found.append(
@@ -29,17 +35,18 @@ def check_server(server: Any, first: bool) -> list[Finding]:
 
 
 def check_limit(server: Any) -> Finding:
-    """Whether the owner has limited what a slot may keep on the source's disk."""
+    """Demands that the owner has limited what a slot may keep on the source's disk."""
     if server.slot_keep_mb == -1:
         message = mark(
             "max_slot_wal_keep_size is not limited: while the agent or the front end is down, "
             "the log could fill this server's disk"
         )
         fix = translate(mark("-- choose what the disk can spare and the longest outage needs"))
+        limited = _SET.format(name="max_slot_wal_keep_size", value="'50GB'")
         return error(
             "SLOT_LIMIT",
             message,
-            f"{fix}\n{_SET.format(name='max_slot_wal_keep_size', value=chr(39) + '50GB' + chr(39))}\n{_RELOAD}",
+            f"{fix}\n{limited}\n{_RELOAD}",
         )
     return ok(
         "SLOT_LIMIT",
@@ -49,7 +56,7 @@ def check_limit(server: Any) -> Finding:
 
 
 def check_idle(server: Any) -> list[Finding]:
-    """Whether the server gives up a slot for its age alone (PostgreSQL 18), however little it keeps."""
+    """Warns where the server gives up a slot for its age alone (PostgreSQL 18)."""
     if not server.slot_idle:
         return []
     message = mark(
@@ -144,13 +151,16 @@ def no_sender(server: Any) -> Finding:
 
 
 def _seen_or_raised(seen: str, used: str, limit: str, count: int) -> str:
-    """The query that shows who uses what is limited, and else the statement that raises the limit."""
+    """Returns the query that shows who uses what is limited, and what raises the limit."""
     raised = _changed(limit, count + _MORE)
     return f"{translate(seen)}\n{used}\n{translate(_ELSE)}\n{raised}"
 
 
 def no_replication(said: str, server: Any) -> Finding:
-    """Tells why there is no replication connection, by what the client said of it; the server may speak another language."""
+    """Tells why there is no replication connection, by what the client said of it.
+
+    The server may speak another language.
+    """
     lines = said.strip().splitlines()
     if "max_wal_senders" in said:
         return no_sender(server)

@@ -1,4 +1,4 @@
-"""Judges one source table: may it be shared, has it a key that names its rows, what statement would repair it. No I/O."""
+"""Judges one source table: may it be shared, has it a key, what would repair it. No I/O."""
 
 from collections.abc import Iterator
 
@@ -47,7 +47,7 @@ _IDENTITIES = {"d": "DEFAULT", "f": "FULL", "n": "NOTHING"}
 def check_table(
     resource: ResourceSettings, entry: Catalogued | None, traits: Traits | None, version: int
 ) -> list[Finding]:
-    """Everything that stands against sharing the table; one ok finding where nothing does."""
+    """Returns what stands against sharing the table; one ok finding where nothing does."""
     if entry is None or traits is None:
         fix = mark(
             "Correct table of this [[resource]] (exact spelling, schema.table), "
@@ -85,7 +85,10 @@ def check_table(
 
 
 def needs_generated(resource: ResourceSettings, entry: Catalogued, version: int) -> bool:
-    """Whether the publication must carry stored generated columns: one is shared, or FULL identity would make UPDATE fail without them."""
+    """Whether the publication must carry stored generated columns.
+
+    One is shared, or FULL identity would make UPDATE fail without them.
+    """
     if version < GENERATED_SINCE:
         return False
     wanted = resource.needed_columns
@@ -279,7 +282,10 @@ def _reason(index: Index, entry: Catalogued) -> str:
 
 
 def _new_key(table: sql.Composable, entry: Catalogued) -> str:
-    """The statement that gives the table a key with the least change: a usable index, one with NULLs forbidden, else a number."""
+    """Returns the statement that gives the table a key with the least change.
+
+    That is a usable index, one with NULLs forbidden, else a number.
+    """
     not_null = {column.name for column in entry.table.columns if column.not_null}
     plain = sorted(
         (i for i in entry.indexes if i.plain and i.immediate and i.valid and i.order is not None),
@@ -341,7 +347,10 @@ def _leaves(resource: ResourceSettings, entry: Catalogued, traits: Traits) -> It
 
 
 def _virtual(resource: ResourceSettings, entry: Catalogued) -> Iterator[Finding]:
-    """PostgreSQL 18: a virtual column is never published, and FULL identity contains it: UPDATE and DELETE of the application fail."""
+    """Refuses a virtual generated column under FULL identity (PostgreSQL 18).
+
+    It is never published, and part of the identity: UPDATE and DELETE of the application fail.
+    """
     virtual = [column.name for column in entry.table.columns if column.generated == "v"]
     if virtual and entry.table.identity == "f":
         message = mark(
