@@ -1,7 +1,10 @@
-"""Which user the agent's files belong to: root acts as that user, and another one is told what it may not use.
+"""Tells which user the agent's files belong to.
 
-A folder that root has made beside a service that runs as a user of its own is a trap: every command of root's works, and the
-service cannot write. So root never makes one: its commands run as the owner of the state directory.
+Root acts as that user, and another one is told what it may not use.
+
+A folder that root has made beside a service that runs as a user of its own is a trap: every command
+of root's works, and the service cannot write. So root never makes one: its commands run as the
+owner of the state directory.
 """
 
 import contextlib
@@ -19,7 +22,10 @@ _BESIDE = ("-wal", "-shm", "-journal", ".lock")  # endings of what lies beside a
 
 
 def is_there(path: Path) -> bool:
-    """Whether the file is there and may be seen; Path.exists would raise where a folder above is closed."""
+    """Whether the file is there and may be seen.
+
+    Path.exists would raise where a folder above is closed.
+    """
     return os.path.exists(path)  # noqa: PTH110
 
 
@@ -32,11 +38,13 @@ def user_name(uid: int) -> str:
 
 
 def act_as_owner(*folders: Path) -> str | None:
-    """Makes a process of root's one of the agent's user, for good; returns the user's name, or None where nothing changed.
+    """Makes a process of root's one of the agent's user, for good.
 
-    The agent's user is the owner of the first of the folders that is there and not root's, else the user of the systemd unit
-    where this host has it. Raises FileRefused where root may not become that user,
-    or where that user could not read the program.
+    Returns the user's name, or None where nothing changed.
+
+    The agent's user is the owner of the first of the folders that is there and not root's, else the
+    user of the systemd unit where this host has it. Raises FileRefused where root may not become
+    that user, or where that user could not read the program.
     """
     if os.geteuid() != 0:
         return None
@@ -62,7 +70,10 @@ def act_as_owner(*folders: Path) -> str | None:
 
 
 def _closed_to(uid: int, gid: int) -> Path | None:
-    """What of the program the user cannot read. Takes on the user's groups, and for the time of the question the user."""
+    """Returns what of the program the user cannot read.
+
+    Takes on the user's groups, and for the time of the question the user.
+    """
     os.setgroups(_groups(uid, gid))
     os.setegid(gid)
     os.seteuid(uid)
@@ -115,7 +126,10 @@ def _environment(uid: int) -> None:
 
 
 def refused(database: Path) -> FileRefused | None:
-    """Why this process may not use a SQLite front end, whose file need not be there yet; None where it may."""
+    """Tells why this process may not use a SQLite front end; None where it may.
+
+    Its file need not be there yet.
+    """
     database = database.absolute()
     folder = above = database.parent
     for part in reversed([folder, *folder.parents]):
@@ -138,7 +152,10 @@ def refused(database: Path) -> FileRefused | None:
 
 
 def unusable(database: Path, cause: BaseException) -> FileRefused | None:
-    """The error, if SQLite has failed because this process may not use the file, or one beside it."""
+    """Returns the error, if this process may not use the file, or one beside it.
+
+    SQLite itself does not say so.
+    """
     words = str(cause)
     return refused(database) if "unable to open" in words or "readonly" in words else None
 

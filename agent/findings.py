@@ -1,4 +1,7 @@
-"""What a check found: a stable code, a level, a sentence in the user's language and the command or SQL that helps."""
+"""What a check found.
+
+That is a stable code, a level, a sentence in the user's language and the command or SQL that helps.
+"""
 
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
@@ -10,7 +13,10 @@ Level = Literal["ok", "warning", "error"]
 
 
 class Finding(NamedTuple):
-    """One finding. `fix` is '' where nothing has to be done; SQL in it is for the owner of the database."""
+    """One finding; `fix` is '' where nothing has to be done.
+
+    SQL in it is for the owner of the database.
+    """
 
     code: str
     level: Level

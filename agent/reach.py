@@ -1,4 +1,7 @@
-"""Tells why a server cannot be reached: nothing listens there, a firewall drops the packets, or there is no way to it."""
+"""Tells why a server cannot be reached.
+
+Nothing listens there, a firewall drops the packets, or there is no way to it.
+"""
 
 import errno
 import socket
@@ -6,10 +9,12 @@ import socket
 from agent.messages import mark, phrase, system_reason
 
 REFUSED = mark(
-    "Nothing listens on port {port} of {host}: is the service up, and is this its port? On that host: ss -ltn. (Some firewalls refuse, too.)"
+    "Nothing listens on port {port} of {host}: is the service up, "
+    "and is this its port? On that host: ss -ltn. (Some firewalls refuse, too.)"
 )
 SILENT = mark(
-    "Nobody answers: the host is down, or a firewall between here and {host} drops what is sent to port {port}: nc -vz {host} {port}"
+    "Nobody answers: the host is down, or a firewall between here and {host} drops what is sent to "
+    "port {port}: nc -vz {host} {port}"
 )
 NO_WAY = mark(
     "This host knows no way to {host}: check address, routes and VPN: ip route get {host}"
@@ -18,7 +23,10 @@ OTHER = mark("See whether {host} can be reached from here: nc -vz {host} {port}"
 
 
 def place(server: str) -> tuple[str, int]:
-    """Takes an address such as `broker:9092` or `[::1]:9092` apart. Raises ValueError where the port is no number."""
+    """Takes an address such as `broker:9092` or `[::1]:9092` apart.
+
+    Raises ValueError where the port is no number.
+    """
     host, _, port = server.rpartition(":")
     return host.strip("[]"), int(port)
 

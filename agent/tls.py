@@ -1,4 +1,7 @@
-"""Says what is wrong with a server's certificate: the clients of databases and of Kafka only say that it could not be verified."""
+"""Says what is wrong with a server's certificate.
+
+The clients of databases and of Kafka only say that it could not be verified.
+"""
 
 import socket
 import ssl
@@ -13,7 +16,7 @@ _NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, ..._IP_ADDRESS_MISMATCH
 
 
 class Trust(NamedTuple):
-    """The files a client verifies with and shows; the system's authorities where no file is named."""
+    """The files a client verifies with and shows; no file: the system's authorities."""
 
     ca_file: str | None = None
     cert_file: str | None = None
@@ -22,7 +25,10 @@ class Trust(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why a handshake fails; the reason is OpenSSL's and names nothing but the certificate's fault and the host."""
+    """Why a handshake fails.
+
+    The reason is OpenSSL's and names nothing but the certificate's fault and the host.
+    """
 
     fault: Fault
     reason: str
@@ -75,8 +81,9 @@ def refusal(
 def asked(
     host: str, port: int, trust: Trust, greeting: bytes = b"", seconds: float = SECONDS
 ) -> Refusal | None:
-    """The refusal on a new connection, which is made within `seconds` and shakes hands within as many.
+    """Returns the refusal on a new connection, made within `seconds`.
 
+    The handshake may take as many, too.
     `greeting` is what the server wants to be told before the handshake, answered by one byte.
     None also when there is no connection: then the certificate is not what is wrong.
     """

@@ -1,6 +1,7 @@
 """The composition root: one function per command, each building what it needs from the settings.
 
-Each imports what it needs when it is called: every process of the service then holds only its own libraries in memory.
+Each imports what it needs when it is called: every process of the service then holds only its own
+libraries in memory.
 """
 
 import logging
@@ -36,7 +37,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 
 def run(settings: Settings, config_path: Path) -> int:
-    """The service: supervises capture and publisher until a signal ends it; returns the exit code."""
+    """Supervises capture and publisher until a signal ends it; returns the exit code."""
     from agent.service.health import HealthServer
     from agent.service.metrics import STAGES, Metrics
     from agent.service.restarts import Restarts
@@ -91,7 +92,8 @@ def _stage(name: str, settings: Settings, work: Callable[[Control], None]) -> in
     control = Control.inherited(name)
     try:
         work(control)
-    except Exception as problem:  # noqa: BLE001 - unknown means halt, with a code systemd understands
+    # Unknown means halt, with a code systemd understands
+    except Exception as problem:  # noqa: BLE001
         error = problem if isinstance(problem, AgentError) else unexpected(problem)
         _log.error(
             "halted stage=%s code=%s error=%s next=%s",
@@ -132,7 +134,10 @@ def init(
 
 
 def rebind(settings: Settings, after: "After") -> None:
-    """Takes up the slot after what a person says has happened: an upgrade or a fail-over of the business database, a restored front end or Kafka."""
+    """Takes up the stream after what a person says has happened.
+
+    An upgrade or a fail-over of the business database, a restored front end or Kafka.
+    """
     from agent.preflight import rebinding
 
     rebinding.rebind(settings, _console().out, after)
@@ -148,7 +153,8 @@ def verify(
 ) -> int:
     """Has the running service compare tables (`kind` verify) or repair them too (reconcile).
 
-    Returns 1 if a verify finds differences or some stay after a repair, 2 if a table could not be compared because it is not live.
+    Returns 1 if a verify finds differences or some stay after a repair, 2 if a table could not be
+    compared because it is not live.
     """
     from agent.cli import comparison, requests
 
@@ -176,7 +182,8 @@ def resume(settings: Settings, name: str, allow_deletes: bool) -> None:
     _console().out(
         translate(
             mark(
-                "{resource} goes on: it is compared with the business database and then live; `sync-agent status` shows how far it is"
+                "{resource} goes on: it is compared with the business database and then live; "
+                "`sync-agent status` shows how far it is"
             ),
             resource=name,
         )
@@ -184,7 +191,10 @@ def resume(settings: Settings, name: str, allow_deletes: bool) -> None:
 
 
 def retry(settings: Settings, name: str) -> int:
-    """Has the running service try rows again that were too large for Kafka or refused by the front-end table. Returns 1 if some still are."""
+    """Has the running service try rows again that were withheld or refused.
+
+    Withheld is what was too large for Kafka. Returns 1 if some still are.
+    """
     from agent.cli import requests
 
     (answer,) = requests.ask(settings, "retry", _resources(settings, [name]), False, lambda _: None)
@@ -207,7 +217,7 @@ def retry(settings: Settings, name: str) -> int:
 
 
 def refused(settings: Settings, name: str, as_json: bool, show_keys: bool) -> None:
-    """Lists the rows that a front-end table refuses, by hashes of their keys or, on demand, the keys."""
+    """Lists the rows that a front-end table refuses, by hashes of their keys or by the keys."""
     from agent.cli import comparison
     from agent.outbox.opening import open_reader
 
@@ -229,7 +239,9 @@ def refused(settings: Settings, name: str, as_json: bool, show_keys: bool) -> No
 
 
 def republish(settings: Settings, name: str, allow_deletes: bool) -> int:
-    """Has the running service begin a new generation of a table's topic, once it is known that the topic will take it and which keys it holds.
+    """Has the running service begin a new generation of a table's topic.
+
+    First it must be known that the topic will take it, and which keys it holds.
 
     Returns 1, and tells why, where the table is suspended meanwhile.
     """
@@ -251,7 +263,8 @@ def republish(settings: Settings, name: str, allow_deletes: bool) -> int:
             republishing.refuse_suspended(name, reader)
         rows = _done(answer)["rows"]
         text = mark(
-            "{resource}: {rows} rows wait in the outbox for a new generation of the topic; Kafka has not taken them yet, see `sync-agent status`"
+            "{resource}: {rows} rows wait in the outbox for a new generation of the topic; "
+            "Kafka has not taken them yet, see `sync-agent status`"
         )
         if republishing.taken_by_kafka(name, reader):
             text = mark("{resource}: {rows} rows published in a new generation of the topic")
@@ -287,7 +300,10 @@ def _done(answer: "requests.Answer") -> dict[str, Any]:
 
 
 def _resources(settings: Settings, names: Sequence[str]) -> list[str]:
-    """The resources named, all if none is. Raises click's usage error for a name the configuration has not."""
+    """Returns the resources named, all if none is.
+
+    Raises click's usage error for a name the configuration has not.
+    """
     known = [resource.name for resource in settings.resource]
     _among(names, known)
     return list(names) or known
@@ -301,7 +317,10 @@ def _among(names: Sequence[str], known: Sequence[str]) -> None:
 
 
 def check(settings: Settings, as_json: bool, show_all: bool) -> int:
-    """Prints the findings of the preflight checks, errors first and those that are ok with `show_all`; returns 0, or 78 when one is an error."""
+    """Prints what `check` finds, errors first and what is ok with `show_all`.
+
+    Returns 0, or 78 when a finding is an error.
+    """
     from agent.preflight.checks import check as findings_of
 
     findings = findings_of(settings)
@@ -338,7 +357,7 @@ def _summary(levels: Sequence[str], show_all: bool) -> str:
 
 
 def status(load_settings: Callable[[], Settings], as_json: bool, summary: bool) -> int:
-    """Prints where the agent stands; returns the exit code of its level, as Nagios has them (`agent.cli.verdict`)."""
+    """Prints where the agent stands; returns the exit code of its level (`agent.cli.verdict`)."""
     from agent.cli import status as reports
     from agent.cli import status_text, verdict
 
@@ -359,7 +378,7 @@ def status(load_settings: Callable[[], Settings], as_json: bool, summary: bool) 
 
 
 def _unknown(problem: Exception, settings: Settings | None, as_json: bool, summary: bool) -> int:
-    """Tells that the agent's state cannot be read, and why; and how the service is, or how it ended."""
+    """Tells why the agent's state cannot be read; and how the service is, or how it ended."""
     from agent.cli import status as reports
     from agent.cli import status_text, verdict
 
@@ -383,5 +402,5 @@ def _print_json(value: object) -> None:
 
 
 def _console() -> Console:
-    """A console for standard output; output into a file or pipe is not wrapped to a terminal's width."""
+    """Returns a console for standard output; into a file or pipe it does not wrap lines."""
     return Console() if sys.stdout.isatty() else Console(width=240)

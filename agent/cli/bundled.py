@@ -1,6 +1,7 @@
 """The files that come with the program: the example configuration, the systemd unit, the documents.
 
-A wheel carries them below `agent/share`; a checkout of the project has them at its root. Both lay them out in the same way,
+A wheel carries them below `agent/share`; a checkout of the project has them at its root. Both lay
+them out in the same way,
 so that the paths that errors name (`docs/OPERATIONS.md`) hold in either.
 """
 
@@ -41,9 +42,10 @@ def text(name: str) -> str:
 
 
 def find(wanted: str) -> str | None:
-    """The text somebody asks for: a path of `names`, the last part of one, or an error code, which gives its runbook.
+    """Returns the text somebody asks for; None where there is no such text.
 
-    Where a page exists in both languages and `wanted` names neither, it is the user's. None: there is no such text.
+    `wanted` is a path of `names`, the last part of one, or an error code, which gives its runbook.
+    Where a page exists in both languages and `wanted` names neither, it is the user's.
     """
     if re.fullmatch(r"[A-Z][A-Z_]+", wanted) and (section := runbook(wanted)) is not None:
         return section

@@ -1,4 +1,7 @@
-"""The command line: options, the user's language, exit codes. What the commands do is in `agent.cli.app`."""
+"""Reads the command line: options, the user's language, exit codes.
+
+What the commands do is in `agent.cli.app`.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -25,7 +28,10 @@ DEFAULT_CONFIG = "/etc/unit-sync-agent/agent.toml"
 
 
 def _settings(config: Path) -> Settings:
-    """The settings. Root acts as the agent's user from here on, so that no file comes to belong to root by accident."""
+    """Loads the settings.
+
+    Root acts as the agent's user from here on, so that no file comes to belong to root by accident.
+    """
     settings = load(config)
     folders = [Path(settings.state_directory), settings.directory]
     if settings.front_url.startswith("sqlite:///"):
@@ -92,7 +98,8 @@ def run(config: Path) -> int:
     "admin_url",
     metavar="URL",
     help=translate(
-        "Administrator's connection to the business database, postgresql://user@host/database; its password comes from PGPASSWORD or ~/.pgpass."
+        "Administrator's connection to the business database, postgresql://user@host/database; "
+        "its password comes from PGPASSWORD or ~/.pgpass."
     ),
 )
 @click.option(
@@ -101,7 +108,8 @@ def run(config: Path) -> int:
     metavar="TOPIC",
     multiple=True,
     help=translate(
-        "Make a topic this agent's that holds records of another, which has ended; repeatable. Every row is published in a new generation."
+        "Make a topic this agent's that holds records of another, which has ended; repeatable. "
+        "Every row is published in a new generation."
     ),
 )
 @click.pass_obj
@@ -110,7 +118,8 @@ def init(config: Path, apply: bool, admin_url: str | None, take_over: tuple[str,
     if admin_url is not None and urlsplit(admin_url).password is not None:
         raise click.UsageError(
             translate(
-                "--as: no password on the command line, where every user of this host can read it: use PGPASSWORD or ~/.pgpass."
+                "--as: no password on the command line, where every user of this host can read it: "
+                "use PGPASSWORD or ~/.pgpass."
             )
         )
     app.init(_settings(config), apply, admin_url, take_over)
@@ -131,7 +140,8 @@ def check(config: Path, show_all: bool, as_json: bool) -> int:
 
 @commands.command(
     help=translate(
-        "Show state, lag and last event of each table, position and outbox. Exit 0: well, 1: warning, 2: a table or the service stands, 3: unknown."
+        "Show state, lag and last event of each table, position and outbox. Exit 0: well, 1: "
+        "warning, 2: a table or the service stands, 3: unknown."
     )
 )
 @click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
@@ -144,7 +154,8 @@ def status(config: Path, as_json: bool, summary: bool) -> int:
 
 @commands.command(
     help=translate(
-        "Compare tables with the business database, on the running service; changes nothing. Exit 1 if they differ, 2 if one is not live."
+        "Compare tables with the business database, on the running service; changes nothing. "
+        "Exit 1 if they differ, 2 if one is not live."
     )
 )
 @click.argument("resources", nargs=-1)
@@ -162,7 +173,8 @@ def verify(config: Path, resources: tuple[str, ...], as_json: bool, show_keys: b
 
 @commands.command(
     help=translate(
-        "Compare tables with the business database and repair the front end; every repair is an event. The service must run. Exit 1 if some rows still differ."
+        "Compare tables with the business database and repair the front end; "
+        "every repair is an event. The service must run. Exit 1 if some rows still differ."
     )
 )
 @click.argument("resources", nargs=-1)
@@ -187,7 +199,8 @@ def reconcile(
 
 @commands.command(
     help=translate(
-        "Let a suspended table go on: it is compared with the business database, then live. The service must run."
+        "Let a suspended table go on: it is compared with the business database, then live. "
+        "The service must run."
     )
 )
 @click.argument("resource")
@@ -204,7 +217,8 @@ def resume(config: Path, resource: str, allow_deletes: bool) -> None:
 
 @commands.command(
     help=translate(
-        "Try rows of a table again that were too large for Kafka or refused by the front-end table, after the cause was taken away. The service must run."
+        "Try rows of a table again that were too large for Kafka or refused by the front-end "
+        "table, after the cause was taken away. The service must run."
     )
 )
 @click.argument("resource")
@@ -216,7 +230,8 @@ def retry(config: Path, resource: str) -> int:
 
 @commands.command(
     help=translate(
-        "List the rows that a front-end table refuses: since when, and what refuses them. The service need not run."
+        "List the rows that a front-end table refuses: since when, and what refuses them. "
+        "The service need not run."
     )
 )
 @click.argument("resource")
@@ -234,7 +249,8 @@ def refused(config: Path, resource: str, as_json: bool, show_keys: bool) -> None
 
 @commands.command(
     help=translate(
-        "Publish every row of a table in a new generation of its topic, and deletes of keys that have no row. The service must run."
+        "Publish every row of a table in a new generation of its topic, "
+        "and deletes of keys that have no row. The service must run."
     )
 )
 @click.argument("resource")
@@ -251,7 +267,8 @@ def republish(config: Path, resource: str, allow_deletes: bool) -> int:
 
 @commands.command(
     help=translate(
-        "Show what the front end still holds of a table or columns that are no longer shared; with --apply take it away. The service must be stopped."
+        "Show what the front end still holds of a table or columns that are no longer shared; "
+        "with --apply take it away. The service must be stopped."
     )
 )
 @click.argument("resource")
@@ -264,7 +281,8 @@ def forget(config: Path, resource: str, apply: bool) -> int:
 
 @commands.command(
     help=translate(
-        "Go on after pg_upgrade or a fail-over of the business database, or after the front end was restored from a backup; "
+        "Go on after pg_upgrade or a fail-over of the business database, "
+        "or after the front end was restored from a backup; "
         "tables are compared. The service must be stopped."
     )
 )
@@ -292,7 +310,11 @@ def rebind(config: Path, after_upgrade: bool, after_failover: bool, after_restor
                 "Say what has happened: --after-upgrade, --after-failover or --after-restore."
             )
         )
-    after: After = "upgrade" if after_upgrade else "failover" if after_failover else "restore"
+    after: After = "restore"
+    if after_upgrade:
+        after = "upgrade"
+    elif after_failover:
+        after = "failover"
     app.rebind(_settings(config), after)
 
 
@@ -318,7 +340,8 @@ def example_config() -> None:
 
 @commands.command(
     help=translate(
-        "Print a document that came with the program: a path or name of the list, or an error code for its runbook. An existing folder: write them all there."
+        "Print a document that came with the program: a path or name of the list, "
+        "or an error code for its runbook. An existing folder: write them all there."
     )
 )
 @click.argument("path", required=False)
@@ -381,7 +404,8 @@ def execute(arguments: Sequence[str]) -> int:
         return _EXIT_UNKNOWN if _of_status(error) else error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except Exception as problem:  # noqa: BLE001 - unknown means halt, with a code systemd understands
+    # Unknown means halt, with a code systemd understands
+    except Exception as problem:  # noqa: BLE001
         if isinstance(problem, OSError) and terminal.is_of_output(problem):
             return terminal.unwritten(problem)
         ours = problem if isinstance(problem, AgentError) else app.unexpected(problem)
@@ -391,7 +415,10 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def main() -> None:
-    """Entry point of `sync-agent`; none of its processes ever leaves a core dump, which would hold rows and passwords."""
+    """Runs `sync-agent`.
+
+    None of its processes ever leaves a core dump, which would hold rows and passwords.
+    """
     setrlimit(RLIMIT_CORE, (0, 0))
     terminal.prepare()
     try:

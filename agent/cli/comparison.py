@@ -1,4 +1,7 @@
-"""How a comparison of source and front end (对账) is told: progress while it runs, a table or plain data when it is done."""
+"""Shows a comparison of source and front end (对账).
+
+That is progress while it runs, and a table or plain data when it is done.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -33,8 +36,9 @@ _COUNTS = ("rows", "equal", "missing", "different", "extra")
 def report(answer: Answer, show_keys: bool, repair: bool) -> dict[str, Any]:
     """The result for one table, as plain data; keys are row values and shown on demand only.
 
-    `state` is compared, or why it was not. `left`: rows that still differ after a repair (None: there was none, or nothing to
-    repair). `refused`: how many of the rows that differ the front-end table is known to refuse. With `repair`, `repaired`
+    `state` is compared, or why it was not. `left`: rows that still differ after a repair (None:
+    there was none, or nothing to repair). `refused`: how many of the rows that differ the front-end
+    table is known to refuse. With `repair`, `repaired`
     counts what was done to the front-end table.
     """
     if answer.state == "failed":
@@ -69,7 +73,7 @@ def report(answer: Answer, show_keys: bool, repair: bool) -> dict[str, Any]:
 
 
 def equal(found: dict[str, Any]) -> bool:
-    """Whether a table was compared, no row differs, and both sides were counted and have as many rows as each other."""
+    """Whether a table was compared, no row differs, and both sides have as many rows."""
     counted = found["source_rows"] is not None and found["source_rows"] == found["front_rows"]
     differs = found["missing"] or found["different"] or found["extra"]
     return found["state"] == "compared" and counted and not differs
@@ -125,7 +129,8 @@ def _remaining(found: dict[str, Any]) -> Iterator[str]:
         yield translate(text, resource=name, count=f"{found['left']:,}")
     if found["refused"]:
         text = mark(
-            "{resource}: the front-end table refuses {count} of these rows; `sync-agent refused {resource}` says why"
+            "{resource}: the front-end table refuses {count} of these rows; "
+            "`sync-agent refused {resource}` says why"
         )
         yield translate(text, resource=name, count=f"{found['refused']:,}")
 
@@ -136,7 +141,8 @@ def _repaired(found: dict[str, Any]) -> str:
     if not any(done.values()):
         return translate(mark("{resource}: nothing was to repair"), resource=found["resource"])
     text = mark(
-        "{resource}: repaired: {added} rows added, {changed} changed, {deleted} deleted in the front-end table; each is an event"
+        "{resource}: repaired: {added} rows added, {changed} changed, "
+        "{deleted} deleted in the front-end table; each is an event"
     )
     counts = {name: f"{count:,}" for name, count in done.items()}
     return translate(text, None, resource=found["resource"], **counts)

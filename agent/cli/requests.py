@@ -1,4 +1,7 @@
-"""What the commands resume, reconcile, verify, retry and republish ask of the running service, over the front end's table of requests."""
+"""Asks the running service for what `resume`, `reconcile`, `verify`, `retry` and `republish` want.
+
+The requests go over a table in the front end.
+"""
 
 import json
 import time
@@ -33,7 +36,9 @@ def ask(
     allow_deletes: bool,
     progress: Callable[[Answer], None],
 ) -> list[Answer]:
-    """Asks for each resource in turn and waits for the answers, `done` or `failed`; an interrupt withdraws what is under way.
+    """Asks for each resource in turn and waits for the answers, `done` or `failed`.
+
+    An interrupt withdraws what is under way.
 
     Raises ServiceAway when the service does not run, FrontUnreachable, NotInitialised.
     """
@@ -80,7 +85,10 @@ def _asked(
 
 
 def _answers(settings: Settings, reader: Reader, request: str, resource: str) -> Iterator[Answer]:
-    """Each answer that says something new; ends when the service has not taken the request up, or has gone, for a while."""
+    """Yields each answer that says something new.
+
+    Ends when the service has not taken the request up, or has gone, for a while.
+    """
     last, deadline = None, time.monotonic() + TAKEN_UP
     while time.monotonic() < deadline:
         with reader.connection() as connection:

@@ -1,4 +1,7 @@
-"""Standard output and error as every command finds them: able to take any text, there even when closed, quiet when nobody reads."""
+"""Prepares standard output and error for every command.
+
+They take any text, are there even when closed, and quiet when nobody reads.
+"""
 
 import codecs
 import contextlib
@@ -18,7 +21,7 @@ _STANDARD = 2  # the last of the three file descriptors every process should hav
 
 
 def prepare() -> None:
-    """Makes both streams take every text: what they cannot show is escaped as TOML and JSON do it."""
+    """Makes both streams take every text: what they cannot show is escaped as in TOML and JSON."""
     codecs.register_error(_ERRORS, _shown)
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD:
         pass  # that one was closed: nothing of the agent's must come to stand there
@@ -78,7 +81,7 @@ def _silence(descriptor: int) -> None:
 
 
 def is_of_output(error: BaseException) -> bool:
-    """Whether an error that names no file can only be of standard output: the disk it goes to is full."""
+    """Whether an error that names no file can only be of standard output: its disk is full."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return isinstance(error, OSError) and error.filename is None and error.errno in full
 

@@ -1,6 +1,7 @@
-"""How an agent is, in one word and one exit code, from what `status` has collected: for monitoring and for the last line of `status`.
+"""Says how an agent is, in one word and one exit code, from what `status` has collected.
 
-The levels and their numbers are those of Nagios plugins, which Icinga, Zabbix and cron jobs understand too.
+This is for monitoring and for the last line of `status`. The levels and their numbers are those of
+Nagios plugins, which Icinga, Zabbix and cron jobs understand too.
 A new kind of trouble is one more `yield` in `problems`.
 """
 
@@ -27,7 +28,8 @@ _NAMED = 5  # troubles that the one line names
 class Problem(NamedTuple):
     """One trouble. `resource` is None where it concerns the whole agent.
 
-    `error` is the code of a suspended table, of what a stage fails with, or of what ended the service.
+    `error` is the code of a suspended table, of what a stage fails with, or of what ended the
+    service.
     """
 
     code: str
@@ -46,7 +48,10 @@ def problems(status: Mapping[str, Any]) -> list[Problem]:
 
 
 def unknown(cause: AgentError, status: Mapping[str, Any]) -> list[Problem]:
-    """The troubles of an agent whose state cannot be read; `status` holds what is known all the same, nothing at the least."""
+    """Returns the troubles of an agent whose state cannot be read.
+
+    `status` holds what is known all the same, nothing at the least.
+    """
     found = [Problem(cause.code, "unknown", cause.text())]
     if status:
         found += [problem for problem in _service(status) if problem.error is not None]

@@ -11,7 +11,9 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def effective(settings: Settings) -> str:
-    """The configuration as TOML with every default and derived name written out; it loads again to the same settings.
+    """Returns the configuration as TOML with every default and derived name written out.
+
+    It loads again to the same settings.
 
     Secrets appear as references only; a setting that is not set does not appear.
     """

@@ -14,7 +14,8 @@ class FrontSettings(Model):
     url: Annotated[
         str | None,
         Field(
-            description="SQLAlchemy URL without password: sqlite:///path, postgresql+psycopg://user@host/db or mariadb+pymysql://user@host/db; "
+            description="SQLAlchemy URL without password: sqlite:///path, "
+            "postgresql+psycopg://user@host/db or mariadb+pymysql://user@host/db; "
             "default: SQLite below state_directory."
         ),
     ] = None
@@ -22,7 +23,8 @@ class FrontSettings(Model):
     types: Annotated[
         Literal["native", "text"],
         Field(
-            description="Columns of tables that init creates in MariaDB or MySQL: native (DECIMAL, DATE, DATETIME, TIME, DOUBLE), "
+            description="Columns of tables that init creates in MariaDB or MySQL: "
+            "native (DECIMAL, DATE, DATETIME, TIME, DOUBLE), "
             "or text, which also holds NaN, infinity and every year."
         ),
     ] = "native"
@@ -31,26 +33,30 @@ class FrontSettings(Model):
         Field(
             gt=0,
             le=600,
-            description="How long one statement waits for a lock before the transaction is tried anew.",
+            description="How long one statement waits for a lock "
+            "before the transaction is tried anew.",
         ),
     ] = 20.0
     max_rows: Annotated[
         Positive,
         Field(
-            description="Row changes after which the front-end transaction ends at the next source commit."
+            description="Row changes after which the front-end transaction ends "
+            "at the next source commit."
         ),
     ] = 10_000
     max_bytes: Annotated[
         Positive,
         Field(
-            description="Bytes of changes after which the front-end transaction ends at the next source commit."
+            description="Bytes of changes after which the front-end transaction ends "
+            "at the next source commit."
         ),
     ] = 4_194_304
     max_refused_rows: Annotated[
         int,
         Field(
             ge=0,
-            description="Rows of one front-end table that may be refused by it (a constraint, a trigger, a value its column cannot hold) "
+            description="Rows of one front-end table that may be refused by it "
+            "(a constraint, a trigger, a value its column cannot hold) "
             "before the table is suspended; 0: the first one suspends it.",
         ),
     ] = 100
@@ -64,18 +70,21 @@ class ReconcileSettings(Model):
         Field(
             ge=0,
             le=1,
-            description="Share of a front-end table that a copy may delete; past it (and past 100 rows) the table is suspended.",
+            description="Share of a front-end table that a copy may delete; "
+            "past it (and past 100 rows) the table is suspended.",
         ),
     ] = 0.2
     max_outbox_bytes: Annotated[
         Positive,
         Field(
-            description="Copying waits while the outbox holds more than so many bytes that Kafka has not taken."
+            description="Copying waits while the outbox holds more than so many bytes "
+            "that Kafka has not taken."
         ),
     ] = 2_147_483_648
     window_bytes: Annotated[
         Positive,
         Field(
-            description="Changes remembered while a page is read; past it the page is dropped and the next one is smaller."
+            description="Changes remembered while a page is read; "
+            "past it the page is dropped and the next one is smaller."
         ),
     ] = 16_777_216

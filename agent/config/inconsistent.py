@@ -7,7 +7,10 @@ Contradiction = tuple[tuple[str | int, ...], str, Mapping[str, object]]
 
 
 class Inconsistent(ValueError):
-    """Settings that are right by themselves and wrong together; the contradictions are for `agent.config.loading` to report."""
+    """Settings that are right by themselves and wrong together.
+
+    The contradictions are for `agent.config.loading` to report.
+    """
 
     def __init__(self, contradictions: Sequence[Contradiction]) -> None:
         self.contradictions = contradictions

@@ -52,19 +52,22 @@ class KafkaSettings(Model):
     value_format: Annotated[
         Literal["json", "json-schema"],
         Field(
-            description="json-schema: keys and values carry Kafka Connect's schema, as its JDBC sinks want it."
+            description="json-schema: keys and values carry Kafka Connect's schema, "
+            "as its JDBC sinks want it."
         ),
     ] = "json"
     before: Annotated[
         Literal["log", "complete"],
         Field(
-            description="log: the old row as far as the log has it; complete: always the whole old row, looked up in the front end (Flink)."
+            description="log: the old row as far as the log has it; "
+            "complete: always the whole old row, looked up in the front end (Flink)."
         ),
     ] = "log"
     transactions: Annotated[
         bool,
         Field(
-            description="Publish begin and end of source transactions to <prefix>.transaction, and each event's place in its own."
+            description="Publish begin and end of source transactions to <prefix>.transaction, "
+            "and each event's place in its own."
         ),
     ] = False
     partitions: Annotated[
@@ -79,7 +82,8 @@ class KafkaSettings(Model):
     transaction_events: Annotated[
         Positive,
         Field(
-            description="Events in one Kafka transaction; a source transaction up to this size is not split."
+            description="Events in one Kafka transaction; "
+            "a source transaction up to this size is not split."
         ),
     ] = 10_000
     transaction_bytes: Annotated[Positive, Field(description="Bytes in one Kafka transaction.")] = (
@@ -90,7 +94,8 @@ class KafkaSettings(Model):
         Field(
             ge=2,
             le=60,
-            description="How long a dead agent's open transaction may hold up consumers; half of it bounds a transaction.",
+            description="How long a dead agent's open transaction may hold up consumers; "
+            "half of it bounds a transaction.",
         ),
     ] = 10.0
     in_flight_bytes: Annotated[

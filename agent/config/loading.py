@@ -1,4 +1,4 @@
-"""Reads the configuration file into `Settings`, or names everything that is wrong with it at once."""
+"""Reads the configuration file into `Settings`, or names everything that is wrong with it."""
 
 import re
 import tomllib
@@ -43,7 +43,8 @@ def load(path: Path) -> Settings:
                     ("name",),
                     translate(
                         mark(
-                            'missing, and the file\'s name is none: add name = "...", lower-case letters, digits and _'
+                            "missing, and the file's name is none: add name = "
+                            '"...", lower-case letters, digits and _'
                         )
                     ),
                 )
@@ -155,7 +156,8 @@ def _secrets(data: dict[str, Any]) -> Iterator[Problem]:
                 place,
                 translate(
                     mark(
-                        'secrets from the environment need allow_env_secrets = true (development only); else write { file = "..." }'
+                        "secrets from the environment need allow_env_secrets = true "
+                        '(development only); else write { file = "..." }'
                     )
                 ),
             )
@@ -171,14 +173,16 @@ def _front_url(data: dict[str, Any]) -> Iterator[Problem]:
     if not isinstance(text, str):
         return
     place: Place = ("front", "url")
-    from sqlalchemy import make_url  # noqa: PLC0415 - takes longer to import than all the rest; the supervisor never needs it
+    # Takes longer to import than all the rest; the supervisor never needs it
+    from sqlalchemy import make_url  # noqa: PLC0415
     from sqlalchemy.exc import ArgumentError  # noqa: PLC0415 - see above
 
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
         text = mark(
-            'no URL; write "sqlite:////folder/front.db", "postgresql+psycopg://user@host/database" or "mariadb+pymysql://user@host/database"'
+            'no URL; write "sqlite:////folder/front.db", '
+            '"postgresql+psycopg://user@host/database" or "mariadb+pymysql://user@host/database"'
         )
         yield Problem(place, translate(text))
         return
@@ -207,7 +211,8 @@ def _front_url(data: dict[str, Any]) -> Iterator[Problem]:
             place,
             translate(
                 mark(
-                    'no password here: take it out and add password = { file = "..." } below [front]'
+                    "no password here: take it out and add "
+                    'password = { file = "..." } below [front]'
                 )
             ),
         )
@@ -219,7 +224,8 @@ def _client(data: dict[str, Any]) -> Iterator[Problem]:
         and find_spec("confluent_kafka") is None
     ):
         text = mark(
-            '"librdkafka" needs the package confluent-kafka: install the agent with the extra fast (docs/OPERATIONS.md, Install); or set "kafka-python"'
+            '"librdkafka" needs the package confluent-kafka: install the agent with the extra '
+            'fast (docs/OPERATIONS.md, Install); or set "kafka-python"'
         )
         yield Problem(("kafka", "client"), translate(text))
 

@@ -1,4 +1,7 @@
-"""Names as front-end databases compare them: two that one database takes for the same are the same table or column."""
+"""Compares names as front-end databases do.
+
+Two that one database takes for the same are the same table or column.
+"""
 
 from collections.abc import Callable
 
@@ -29,7 +32,10 @@ def column_fold(kind: str) -> Callable[[str], str]:
 
 
 def table_fold(kind: str) -> Callable[[str], str]:
-    """The same for names of tables. Whether MariaDB and MySQL look at their case is a setting of the server, which `check` asks."""
+    """Returns the same for names of tables.
+
+    Whether MariaDB and MySQL look at their case is a setting of the server, which `check` asks.
+    """
     return {"sqlite": _without_ascii_case, "postgresql": _cut}.get(kind, _without_blanks)
 
 

@@ -1,4 +1,7 @@
-"""Says what is wrong at one place of the configuration file and what to write instead, without ever repeating a value."""
+"""Says what is wrong at one place of the configuration file, and what to write instead.
+
+No value is ever repeated.
+"""
 
 import difflib
 from collections.abc import Mapping

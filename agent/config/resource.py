@@ -11,7 +11,10 @@ from agent.messages import mark
 
 
 class TechnicalColumns(Model):
-    """Optional columns the agent adds to a front-end table; the value is the column's name, and a column not named is not written."""
+    """Optional columns the agent adds to a front-end table.
+
+    The value is the column's name, and a column not named is not written.
+    """
 
     operation: Annotated[str | None, Field(description="Last operation: I, U or D (操作类型).")] = (
         None
@@ -25,7 +28,8 @@ class TechnicalColumns(Model):
     sequence: Annotated[
         str | None,
         Field(
-            description="Number of the row's last event in its topic, rising: the incremental key for pulls."
+            description="Number of the row's last event in its topic, rising: "
+            "the incremental key for pulls."
         ),
     ] = None
     batch: Annotated[
@@ -39,7 +43,10 @@ class TechnicalColumns(Model):
 
 
 class Condition(Model):
-    """One condition of a row filter; a row is shared when all hold. Values are compared as values of the column's own type."""
+    """One condition of a row filter; a row is shared when all hold.
+
+    Values are compared as values of the column's own type.
+    """
 
     column: Annotated[str, Field(min_length=1, description="Source column; it need not be shared.")]
     is_in: Annotated[
@@ -102,7 +109,10 @@ class ResourceSettings(Model):
 
     @property
     def needed_columns(self) -> list[str]:
-        """Source columns the agent reads: the shared ones (the key is among them) and those the filter tests."""
+        """Source columns the agent reads: the shared ones, and those the filter tests.
+
+        The key is among the shared ones.
+        """
         return list(
             dict.fromkeys([*self.columns, *(condition.column for condition in self.filter)])
         )
@@ -153,7 +163,8 @@ class ResourceSettings(Model):
             yield (
                 ("columns",),
                 mark(
-                    "two columns of the front-end table would have the same name: change rename or technical"
+                    "two columns of the front-end table would have the same name: "
+                    "change rename or technical"
                 ),
                 {},
             )

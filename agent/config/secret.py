@@ -12,10 +12,10 @@ from agent.messages import mark, phrase, system_reason
 
 
 class Secret(BaseModel):
-    """Where a password is read from, anew at each connection, so that a changed password needs no restart.
+    """Where a password is read from, at each connection: a changed one needs no restart.
 
-    Exactly one of `file` (a path), `credential` (a name below systemd's $CREDENTIALS_DIRECTORY) and `env` (development only,
-    refused unless `allow_env_secrets = true`).
+    Exactly one of `file` (a path), `credential` (a name below systemd's $CREDENTIALS_DIRECTORY)
+    and `env` (development only, refused unless `allow_env_secrets = true`).
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -39,7 +39,8 @@ class Secret(BaseModel):
                     (
                         (),
                         mark(
-                            'name exactly one place: { file = "..." }, { credential = "..." } or { env = "..." }'
+                            'name exactly one place: { file = "..." }, '
+                            '{ credential = "..." } or { env = "..." }'
                         ),
                         {},
                     )
@@ -77,7 +78,8 @@ class Secret(BaseModel):
             raise SecretMissing(
                 setting=setting,
                 reason=phrase(
-                    "credential {credential}: not started by systemd ($CREDENTIALS_DIRECTORY is not set)",
+                    "credential {credential}: not started by systemd ($CREDENTIALS_DIRECTORY is "
+                    "not set)",
                     credential=self.credential,
                 ),
             )

@@ -67,7 +67,8 @@ class Settings(Model):
                 yield (
                     ("resource", number, "topic"),
                     mark(
-                        "this topic is the one kafka.transactions publishes to: give the resource another one"
+                        "this topic is the one kafka.transactions publishes to: "
+                        "give the resource another one"
                     ),
                     {},
                 )

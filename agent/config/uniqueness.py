@@ -70,7 +70,7 @@ def _front_table(resource: ResourceSettings, front_url: str) -> str:
 def same_columns(
     resources: Mapping[int, ResourceSettings], front_url: str
 ) -> Iterator[Contradiction]:
-    """Finds columns of one front-end table whose names differ, and are the same for its database."""
+    """Finds columns of one front-end table whose names are the same for its database alone."""
     fold = names.column_fold(names.kind_of(front_url))
     message = mark(
         "for this front end it is the same column as {first}: change rename or technical"

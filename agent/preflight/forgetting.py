@@ -1,4 +1,4 @@
-"""`sync-agent forget`: shows what the front end still holds of what is no longer shared, and takes it away."""
+"""Shows, or takes away, what the front end still holds of what is no longer shared."""
 
 from collections.abc import Callable
 
@@ -21,13 +21,15 @@ Tell = Callable[[str], None]
 
 
 def known(settings: Settings) -> list[str]:
-    """Every resource that is or was shared. Raises NotInitialised, and the errors of the front end."""
+    """Returns every resource that is or was shared.
+
+    Raises NotInitialised, and the errors of the front end.
+    """
     reader = open_reader(settings)
     try:
         reader.identity()
-        return list(
-            dict.fromkeys([*reader.resources(), *(resource.name for resource in settings.resource)])
-        )
+        configured = [resource.name for resource in settings.resource]
+        return list(dict.fromkeys([*reader.resources(), *configured]))
     finally:
         reader.engine.dispose()
 
@@ -36,7 +38,8 @@ def forget(settings: Settings, name: str, apply: bool, tell: Tell) -> int:
     """Tells what is left of a resource, and with `apply` takes it away while the service stands.
 
     Returns 1 where something is left that the owner of the front end has to take away.
-    Raises AlreadyRunning, AnotherAgent, NotInitialised, FrontReplaced, and the errors of the front end.
+    Raises AlreadyRunning, AnotherAgent, NotInitialised, FrontReplaced, and the errors of the
+    front end.
     """
     if apply:
         with locked(settings) as front:
@@ -67,7 +70,8 @@ def _tell_plan(settings: Settings, front: SqlFront, name: str, tell: Tell) -> No
     if _nothing(settings, name, found, tell):
         return
     text = mark(
-        "Nothing is changed. `sync-agent forget {resource} --apply` does the following while the service is stopped:"
+        "Nothing is changed. `sync-agent forget {resource} --apply` does the following while the "
+        "service is stopped:"
     )
     tell(translate(text, resource=name))
     for left in found:
@@ -112,7 +116,8 @@ def _count(front: SqlFront, left: Leftover) -> int:
 
 def _tell_unknown(front: SqlFront, left: Leftover, tell: Tell) -> None:
     text = mark(
-        "   nobody knows whether this agent has made the front-end table {table}, so nothing is done to it; if nobody else needs it, its owner runs:"
+        "   nobody knows whether this agent has made the front-end table {table}, "
+        "so nothing is done to it; if nobody else needs it, its owner runs:"
     )
     tell(translate(text, table=front.place_name(left.place)))
 
@@ -122,7 +127,8 @@ def _tell_topic(settings: Settings, front: SqlFront, name: str, tell: Tell) -> N
     topic = unshared.topic_left(settings, rows, name)
     if topic:
         text = mark(
-            "   topic {topic} keeps its events; once its subscribers need them no more, Kafka's administrator runs:"
+            "   topic {topic} keeps its events; once its subscribers need them no more, "
+            "Kafka's administrator runs:"
         )
         tell(translate(text, topic=topic))
         tell(f"      {kafka_commands.delete_topic(settings, topic)}")
@@ -142,7 +148,10 @@ def _forget(settings: Settings, front: SqlFront, name: str, tell: Tell) -> int:
 
 
 def _dropped(front: SqlFront, left: Leftover, tell: Tell) -> bool:
-    """Takes one away; where that is not this agent's to do, or is refused, its owner is told the statements."""
+    """Takes one away, or tells its owner the statements.
+
+    That is where it is not this agent's to do, or is refused.
+    """
     if not left.made:
         _tell_unknown(front, left, tell)
     else:

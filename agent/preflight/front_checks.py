@@ -1,4 +1,7 @@
-"""Checks the front end for `check`: connection, the agent's state in it, the shared tables, room on the disk."""
+"""Checks the front end for `check`.
+
+That is the connection, the agent's state in it, the shared tables, and room on the disk.
+"""
 
 import shlex
 import shutil
@@ -133,7 +136,8 @@ class FrontCheck:
                 table=target.name,
             )
         message = mark(
-            "Front-end table {table} does not exist; init makes it, and the service fills it from the business database"
+            "Front-end table {table} does not exist; init makes it, "
+            "and the service fills it from the business database"
         )
         return error("FRONT_TABLE", message, "sync-agent init --apply", table=target.name)
 
@@ -148,7 +152,8 @@ def _not_initialised(begun: bool) -> Finding:
     message = mark("This agent is not initialised: `init --apply` has not been run yet")
     if begun:
         message = mark(
-            "This agent is not initialised: `init --apply` broke off before its end, and goes on there when it is run again"
+            "This agent is not initialised: `init --apply` broke off before its end, "
+            "and goes on there when it is run again"
         )
     return error(NotInitialised.code, message, "sync-agent init --apply")
 
@@ -164,7 +169,10 @@ def _way(settings: Settings) -> str:
 
 
 def hazards(front: SqlFront, target: Target) -> list[Finding]:
-    """What can change or refuse rows of a table that is fit, each with the statement that removes it."""
+    """Returns what can change or refuse rows of a table that is fit.
+
+    Each comes with the statement that removes it.
+    """
     return [
         warning("FRONT_TABLE", found.message, found.remedy, table=target.name, name=found.name)
         for found in front.hazards(target)
@@ -176,7 +184,8 @@ def _resources(settings: Settings, rows: Mapping[str, Mapping[str, object]]) -> 
         row = rows.get(resource.name)
         if row is None:
             message = mark(
-                "{resource} was added after init; init makes what it needs, and the service copies what the table holds once it is started again"
+                "{resource} was added after init; init makes what it needs, "
+                "and the service copies what the table holds once it is started again"
             )
             yield error(
                 "RESOURCE_ADDED", message, "sync-agent init --apply", resource=resource.name
@@ -192,7 +201,7 @@ def _resources(settings: Settings, rows: Mapping[str, Mapping[str, object]]) -> 
 
 
 def standing(front: SqlFront, target: Target) -> bool:
-    """Whether the front-end table is there and fits; False where it is still to be made, and can be.
+    """Whether the front-end table is there and fits; False where it can still be made.
 
     Raises FrontTableWrong, FrontTableTaken. Nothing is changed.
     """
@@ -217,9 +226,9 @@ def file_of(settings: Settings) -> Path | None:
 
 
 def _examine(front: SqlFront) -> None:
-    """Looks for rights that every table takes, and for damaged pages, where that is the agent's matter. Raises FrontUnfit, FrontDamaged.
+    """Looks for rights that every table takes, and for damaged pages.
 
-    A terminal shows that it takes its time.
+    A terminal shows that it takes its time. Raises FrontUnfit, FrontDamaged.
     """
     front.alive = Waiting()
     with front.guarded():
@@ -250,7 +259,8 @@ def log_findings(file: Path | None) -> Iterator[Finding]:
     log = size(beside(file, "-wal")) if file else 0
     if log > LOG_LARGE:
         message = mark(
-            "{path}-wal has grown to {size} MB: another program has been reading in one transaction for long, or a large one is being written"
+            "{path}-wal has grown to {size} MB: another program has been reading in one "
+            "transaction for long, or a large one is being written"
         )
         fix = translate(
             mark("Find the program, and have it end its transaction: {command}"),
@@ -260,7 +270,10 @@ def log_findings(file: Path | None) -> Iterator[Finding]:
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
-    """Room where the SQLite front end lies, or will lie: rows and, while Kafka is away, the outbox grow there."""
+    """Looks for room where the SQLite front end lies, or will lie.
+
+    Rows and, while Kafka is away, the outbox grow there.
+    """
     file = file_of(settings)
     if file is None:
         return

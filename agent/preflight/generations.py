@@ -15,10 +15,11 @@ from agent.publish.topics import SECONDS, broker, create_topics, write_state
 
 
 def begin_anew(settings: Settings, front: SqlFront, agent_uuid: str, epoch: int) -> None:
-    """Can be repeated: each time begins one more generation. Raises TopicTaken and the errors of Kafka and the front end.
+    """Begins a new generation of every topic; repeated, one more.
 
-    The front end goes on from Kafka's state record; where that is lost, a new one goes on from the front end.
-    The record becomes that of a whole source transaction: what was left of a split one is in no outbox any more.
+    The front end goes on from Kafka's state record; where that is lost, a new one goes on from the
+    front end. The record becomes that of a whole source transaction: what was left of a split one
+    is in no outbox any more. Raises TopicTaken and the errors of Kafka and the front end.
     """
     reader = Reader(front.engine, settings.agent)
     generations = {}
@@ -60,7 +61,10 @@ def _from_front_end(
     generations: Mapping[str, int],
     deadline: float,
 ) -> StateRecord:
-    """The record in place of a lost one: numbers go on after the outbox, and the topics are known as they are now."""
+    """Returns the record in place of a lost one.
+
+    Numbers go on after the outbox, and the topics are known as they are now.
+    """
     if cluster.strangers(deadline):
         raise TopicTaken(resource=settings.agent, topic=settings.state_topic)
     identity, mark = reader.identity(), reader.published()

@@ -43,6 +43,9 @@ def initialise(
     Raises InitRefused, FrontTableWrong, FrontTableTaken, TopicTaken, FrontReplaced, AnotherAgent,
     the errors of connections, and those of the topics.
     """
+    if admin_url is not None and not setup_of(settings).administered:
+        text = mark("--as: a source of this kind is not prepared by an administrator")
+        raise InitRefused(reason=phrase(text))
     if not apply:
         planning.tell_plan(settings, admin_url, tell)
         return

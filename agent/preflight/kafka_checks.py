@@ -1,10 +1,10 @@
-"""Checks Kafka for `check`: the way to it step by step, the rights, then every topic the agent needs."""
+"""Checks Kafka for `check`: the way to it step by step, the rights, every topic that is needed."""
 
 import time
 
 from agent.config import Settings
 from agent.errors import AgentError
-from agent.findings import Finding, Level, error, failed, ok, warning
+from agent.findings import Finding, Level, error, errors, failed, ok, warning
 from agent.messages import mark, translate
 from agent.preflight import kafka_commands, topic_owners
 from agent.publish import diagnosis
@@ -24,29 +24,32 @@ _WAY = ("resolve", "connect")  # steps to one server of several
 
 
 def check_kafka(settings: Settings, agent_uuid: str, begun: str = "") -> list[Finding]:
-    """Every check of Kafka. `agent_uuid` is '' before init; `begun` is the one of an init that did not come to its end."""
+    """Makes every check of Kafka.
+
+    `agent_uuid` is '' before init; `begun` is the one of an init that did not come to its end.
+    """
     try:
         steps = diagnose(settings, agent_uuid)
-        # A server that cannot be reached is no error where another one can: clients begin with that one.
+        # A server that cannot be reached is no error where another one can:
+        # clients begin with that one.
         reached = any(step.step == "login" and step.ok for step in steps)
         findings = [_step(step, reached) for step in steps]
         if not reached:
             return findings
         described = describe(settings)
-        # Where a right is missing, which the steps have named, the topics cannot be asked whose they are.
-        others = (
-            _others(settings, agent_uuid or begun, described)
-            if all(finding.level != "error" for finding in findings)
-            else []
-        )
+        others: list[str] = []
+        # Where a right is missing, which the steps have named, nobody tells whose the topics are
+        if not errors(findings):
+            others = _others(settings, agent_uuid or begun, described)
     except AgentError as cause:
         return [failed(cause)]
-    return findings + [
-        failed(topic_owners.taken(settings, name))
-        if name in others
-        else _topic(settings, name, topic, initialised=bool(agent_uuid))
-        for name, topic in described.items()
-    ]
+
+    for name, topic in described.items():
+        if name in others:
+            findings.append(failed(topic_owners.taken(settings, name)))
+        else:
+            findings.append(_topic(settings, name, topic, initialised=bool(agent_uuid)))
+    return findings
 
 
 def _step(step: diagnosis.Finding, reached: bool) -> Finding:
@@ -80,11 +83,9 @@ def _topic(
 ) -> Finding:
     if topic is None:
         level = error if initialised else warning
-        message = (
-            mark("Topic {topic} does not exist any more")
-            if initialised
-            else mark("Topic {topic} does not exist yet; init makes it, or the platform does")
-        )
+        message = mark("Topic {topic} does not exist yet; init makes it, or the platform does")
+        if initialised:
+            message = mark("Topic {topic} does not exist any more")
         return level(
             "TOPIC_MISSING", message, kafka_commands.create_topic(settings, name), topic=name
         )
@@ -92,15 +93,14 @@ def _topic(
         verify(settings, {name: topic})
     except AgentError as cause:
         partitioned = name == settings.state_topic and topic.partitions != 1
-        fix = (
-            translate(mark("Have the topic deleted and made anew, before init"))
-            if partitioned
-            else kafka_commands.set_topic(settings, name)
-        )
+        fix = kafka_commands.set_topic(settings, name)
+        if partitioned:
+            fix = translate(mark("Have the topic deleted and made anew, before init"))
         return failed(cause)._replace(fix=fix)
     if not topic.settings:
         message = mark(
-            "Topic {topic}: its settings may not be read; max.message.bytes must be at least {needed}"
+            "Topic {topic}: its settings may not be read; "
+            "max.message.bytes must be at least {needed}"
         )
         return warning(
             "TOPIC_SETTINGS",

@@ -8,19 +8,27 @@ def create_topic(settings: Settings, name: str) -> str:
     """Creates a topic as `init --apply` would."""
     options = wanted(settings)[name]
     configs = " ".join(f"--config {key}={value}" for key, value in options["configs"].items())
-    counts = f"--partitions {options['num_partitions']} --replication-factor {options['replication_factor']}"
-    return f"kafka-topics.sh --bootstrap-server {_server(settings)} --create --topic {name} {counts} {configs}"
+    partitions, replicas = options["num_partitions"], options["replication_factor"]
+    counts = f"--partitions {partitions} --replication-factor {replicas}"
+    return f"{_topics(settings)} --create --topic {name} {counts} {configs}"
 
 
 def set_topic(settings: Settings, name: str) -> str:
     """Gives an existing topic the settings `init --apply` would create it with."""
     configs = ",".join(f"{key}={value}" for key, value in wanted(settings)[name]["configs"].items())
-    return f"kafka-configs.sh --bootstrap-server {_server(settings)} --alter --entity-type topics --entity-name {name} --add-config {configs}"
+    return (
+        f"kafka-configs.sh --bootstrap-server {_server(settings)} --alter "
+        f"--entity-type topics --entity-name {name} --add-config {configs}"
+    )
 
 
 def delete_topic(settings: Settings, name: str) -> str:
     """Deletes a topic with all its events."""
-    return f"kafka-topics.sh --bootstrap-server {_server(settings)} --delete --topic {name}"
+    return f"{_topics(settings)} --delete --topic {name}"
+
+
+def _topics(settings: Settings) -> str:
+    return f"kafka-topics.sh --bootstrap-server {_server(settings)}"
 
 
 def _server(settings: Settings) -> str:
@@ -30,4 +38,7 @@ def _server(settings: Settings) -> str:
 def allow_reading(settings: Settings, name: str) -> str:
     """Lets the agent's user see a topic's settings."""
     user = settings.kafka.sasl.user if settings.kafka.sasl else "ANONYMOUS"
-    return f"kafka-acls.sh --bootstrap-server {_server(settings)} --add --allow-principal User:{user} --operation DescribeConfigs --topic {name}"
+    return (
+        f"kafka-acls.sh --bootstrap-server {_server(settings)} --add "
+        f"--allow-principal User:{user} --operation DescribeConfigs --topic {name}"
+    )

@@ -12,25 +12,31 @@ from agent.preflight import kafka_commands
 
 
 def left_behind(settings: Settings, front: SqlFront) -> Iterator[Finding]:
-    """One for each table that nothing is shared into any more, and for each column of one that goes on."""
+    """Yields one for each table that nothing is shared into any more.
+
+    And one for the columns of a table that goes on, where some are no longer shared.
+    """
     rows = Reader(front.engine, settings.agent).resources()
     for left in unshared.leftovers(settings, front):
         lines = [f"sync-agent forget {left.resource}", *left.statements]
         values = {"resource": left.resource, "table": front.place_name(left.place)}
         if left.columns:
             message = mark(
-                "{resource}: columns of the front-end table {table} are no longer shared, and still hold what they held: {columns}"
+                "{resource}: columns of the front-end table {table} are no longer shared, "
+                "and still hold what they held: {columns}"
             )
             values["columns"] = ", ".join(left.columns)
             yield warning("LEFT_BEHIND", message, "\n".join(lines), **values)
             continue
         topic = unshared.topic_left(settings, rows, left.resource)
         message = mark(
-            "{resource} is no longer shared into the front-end table {table}, which still holds its rows"
+            "{resource} is no longer shared into the front-end table {table}, "
+            "which still holds its rows"
         )
         if topic:
             message = mark(
-                "{resource} is no longer shared: the front-end table {table} still holds its rows, and topic {topic} its events"
+                "{resource} is no longer shared: the front-end table {table} still holds its rows, "
+                "and topic {topic} its events"
             )
             lines.append(kafka_commands.delete_topic(settings, topic))
         yield warning("LEFT_BEHIND", message, "\n".join(lines), **values, topic=topic)

@@ -1,4 +1,4 @@
-"""What `republish` asks before it begins, and after it: whether the topic can take the rows, and whether Kafka has them."""
+"""Asks for `republish` whether the topic can take the rows, and then whether Kafka has them."""
 
 import json
 import time
@@ -15,7 +15,10 @@ _LOOK = 0.2
 
 
 class Suspended(Exception):
-    """The table stands still, for a reason that has nothing to do with the topic or was found out meanwhile."""
+    """The table stands still.
+
+    The reason has nothing to do with the topic, or was found out meanwhile.
+    """
 
     def __init__(self, error: AgentError) -> None:
         self.error = error
@@ -25,8 +28,9 @@ class Suspended(Exception):
 def topic(settings: Settings, name: str, reader: Reader) -> str:
     """The topic of a resource, when it will take a new generation.
 
-    Raises FrontReplaced where the configuration names another topic than the table was published to, TopicMissing with the
-    command that makes it, TopicTaken, TopicLimit, InitRefused for its settings, the errors of Kafka and the front end.
+    Raises FrontReplaced where the configuration names another topic than the table was published
+    to, TopicMissing with the command that makes it, TopicTaken, TopicLimit, InitRefused for its
+    settings, the errors of Kafka and the front end.
     """
     uuid = reader.identity().agent_uuid
     topics = {resource: str(row["topic"]) for resource, row in reader.resources().items()}
@@ -55,7 +59,10 @@ def refuse_suspended(name: str, reader: Reader) -> None:
 
 
 def taken_by_kafka(name: str, reader: Reader) -> bool:
-    """Waits until Kafka has everything that is in the outbox now; False where it takes longer. Raises Suspended."""
+    """Waits until Kafka has everything that is in the outbox now; False where it takes longer.
+
+    Raises Suspended.
+    """
     number, deadline = reader.identity().number, time.monotonic() + _TAKEN
     while reader.published().number < number:
         refuse_suspended(name, reader)

@@ -1,4 +1,4 @@
-"""Checks this host for `check`: the address of /metrics and health is free, or held by this very agent."""
+"""Checks this host for `check`: the address of /metrics is free, or this very agent's."""
 
 import ipaddress
 import socket
@@ -30,7 +30,8 @@ def check_service(settings: Settings) -> list[Finding]:
             ]
         message = mark("The address {listen} of service.listen cannot be taken: {reason}")
         fix = mark(
-            "Set service.listen to a free port of this host; what holds this one shows: ss -ltnp 'sport = :{port}'"
+            "Set service.listen to a free port of this host; what holds this one shows: "
+            "ss -ltnp 'sport = :{port}'"
         )
         reason = system_reason(cause) if isinstance(cause, OSError) else type(cause).__name__
         return [
@@ -52,6 +53,7 @@ def _is_local(host: str) -> bool:
 
 def _open(listen: str) -> Finding:
     message = mark(
-        "service.listen is {listen}: /metrics and health, which need no login, can be reached from other hosts"
+        "service.listen is {listen}: /metrics and health, which need no login, "
+        "can be reached from other hosts"
     )
     return warning("LISTEN_OPEN", message, 'listen = "127.0.0.1:9187"', listen=listen)

@@ -24,7 +24,10 @@ def foreign(
     record: StateRecord | None,
     found: dict[str, TopicDescription | None],
 ) -> list[str]:
-    """Topics of events with records that are not this agent's; `record` is its state record, None before init."""
+    """Returns topics of events with records that are not this agent's.
+
+    `record` is its state record, None before init.
+    """
     return [
         name
         for name in settings.event_topics
@@ -72,7 +75,8 @@ def claim(
 ) -> None:
     """Takes over the topics named, and refuses any other that holds another agent's records.
 
-    The first state record is written, and nobody publishes. Raises TopicTaken, InitRefused, the errors of Kafka and the front end.
+    The first state record is written, and nobody publishes. Raises TopicTaken, InitRefused, the
+    errors of Kafka and the front end.
     """
     cluster = broker(settings, agent_uuid)
     for name in take_over:
@@ -91,7 +95,10 @@ def claim(
 
 
 def _take_over(settings: Settings, front: SqlFront, cluster: KafkaPython, name: str) -> None:
-    """Notes the topic as this agent's up to its present ends. The front end comes first: repeated, it begins one more generation."""
+    """Notes the topic as this agent's up to its present ends.
+
+    The front end comes first: repeated, it begins one more generation.
+    """
     before = 0
     for resource in settings.resource:
         if settings.topic(resource) == name:

@@ -9,6 +9,7 @@ from sqlalchemy import inspect, select, update
 
 from agent.connectors.postgres import slot
 from agent.connectors.postgres.setup import preparation, stream
+from agent.connectors.postgres.setup.postgres import PostgresSetup
 from agent.errors import (
     AgentError,
     AlreadyRunning,
@@ -642,3 +643,12 @@ def test_the_plan_after_init_shows_what_is_there(unit: Unit) -> None:
         assert f"{name}: there" in text
     unit.change(front={"url": "postgresql+psycopg://somebody@127.0.0.1:1/front"})
     assert 'PRIMARY KEY ("id")' in "\n".join(unit.initialise(apply=False))
+
+
+def test_an_administrator_is_for_sources_that_know_one(
+    source: Unit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PostgresSetup, "administered", False)
+    for apply in (False, True):
+        with pytest.raises(InitRefused, match="--as"):
+            source.initialise("postgresql://admin@127.0.0.1/d", apply)

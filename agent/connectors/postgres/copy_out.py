@@ -1,4 +1,6 @@
-"""Reads the answer to COPY ... TO STDOUT from libpq, a line a row: several times as fast as the driver's own iteration, which waits for each row.
+"""Reads the answer to COPY ... TO STDOUT from libpq, a line a row.
+
+This is several times as fast as the driver's own iteration, which waits for each row.
 
 Source of the states: PostgreSQL manual, libpq, "Functions Associated with the COPY Command".
 """
@@ -14,7 +16,10 @@ _PATIENCE = 60_000  # milliseconds without a byte after which the link counts as
 
 
 def copy_out(connection: psycopg.Connection[Any], statement: bytes) -> Iterator[bytes]:
-    """The lines, without line end. Raises psycopg.Error; a caller that stops early must give the connection up."""
+    """Yields the lines, without line end. Raises psycopg.Error.
+
+    A caller that stops early must give the connection up.
+    """
     pgconn = connection.pgconn
     pgconn.send_query(statement)
     poll = select.poll()
@@ -34,11 +39,9 @@ def copy_out(connection: psycopg.Connection[Any], statement: bytes) -> Iterator[
     while pgconn.get_result() is not None:
         pass
     if result is None or result.status != ExecStatus.COMMAND_OK:
-        raise (
-            psycopg.errors.error_from_result(result)
-            if result is not None
-            else psycopg.OperationalError("the server did not answer")
-        )
+        if result is None:
+            raise psycopg.OperationalError("the server did not answer")
+        raise psycopg.errors.error_from_result(result)
 
 
 def _await(pgconn: Any, poll: select.poll) -> None:

@@ -16,7 +16,8 @@ from agent.messages import mark, phrase
 from agent.tls import Refusal, Trust, asked
 from agent.values.canonical import SESSION
 
-_PATIENCE = 25.0  # seconds without an answer after which the line counts as dead; statements of ours end after 20
+# Seconds without an answer after which the line counts as dead; statements of ours end after 20
+_PATIENCE = 25.0
 _SECOND = 5.0  # seconds for a second connection that only proves the first
 _NO_PARAMETER = "unsupported startup parameter"  # of PgBouncer
 _SSL_REQUEST = (
@@ -62,7 +63,9 @@ def conninfo(settings: PostgresSettings, replication: bool = False, encoding: st
 
 
 def session(bounds: bool = True) -> dict[str, str]:
-    """Session settings: the one text form of values, unqualified names that mean PostgreSQL's own, and bounds of time.
+    """Returns the session settings: text forms of values, search path, bounds of time.
+
+    Unqualified names mean PostgreSQL's own.
 
     Without bounds: a role's own must not end what bounds itself, slot creation and the stream.
     """
@@ -80,7 +83,10 @@ def session(bounds: bool = True) -> dict[str, str]:
 def connect(
     settings: PostgresSettings, replication: bool = False, encoding: str = "UTF8"
 ) -> psycopg.Connection[Any]:
-    """An autocommit connection. Raises SourceUnreachable, SourceUnfit, LoginRefused, SecretMissing."""
+    """Opens an autocommit connection.
+
+    Raises SourceUnreachable, SourceUnfit, LoginRefused, SecretMissing.
+    """
     with guarded(settings):
         return opened(settings, replication, encoding)
 
@@ -106,7 +112,10 @@ def opened(
 
 
 def settled(connection: psycopg.Connection[Any], wanted: Mapping[str, str], where: str) -> None:
-    """Gives a session of the business database its settings, else closes it. Raises psycopg.Error, SourceUnfit."""
+    """Gives a session of the business database its settings, else closes it.
+
+    Raises psycopg.Error, SourceUnfit.
+    """
     try:
         settle(connection, wanted, lambda: bounded(_SECOND, where, autocommit=True))
     except Unfit as unfit:
@@ -119,7 +128,10 @@ def settled(connection: psycopg.Connection[Any], wanted: Mapping[str, str], wher
 
 @contextmanager
 def guarded(settings: PostgresSettings) -> Iterator[None]:
-    """Turns the driver's errors into ours; only SQLSTATE and the client's own messages pass, which hold no values."""
+    """Turns the driver's errors into ours.
+
+    Only SQLSTATE and the client's own messages pass, which hold no values.
+    """
     try:
         yield
     except psycopg.Error as error:
@@ -146,7 +158,10 @@ def _ours(error: psycopg.Error, settings: PostgresSettings) -> AgentError:
 
 
 def unverified(settings: PostgresSettings, message: str) -> Refusal | None:
-    """What is wrong with the server's certificate, where libpq's message says that it did not accept it; libpq does not say why."""
+    """Returns what is wrong with the server's certificate; None where libpq accepted it.
+
+    `message` is libpq's, which does not say why.
+    """
     if not any(sign in message for sign in _UNVERIFIED):
         return None
     system = settings.sslrootcert in (None, "system")

@@ -1,7 +1,8 @@
-"""Gives a PostgreSQL session the settings our statements rely on, and proves that it has them and is one session.
+"""Gives a PostgreSQL session the settings our statements rely on, and proves that it has them.
 
-They are set after the login: a pooler may drop what a start-up packet asks for, and a role or database may have its own defaults.
-They are read back in a transaction of their own, which a pooler that shares servers between transactions gives to another server.
+They are set after the login: a pooler may drop what a start-up packet asks for, and a role or
+database may have its own defaults. They are read back in a transaction of their own, which a pooler
+that shares servers between transactions gives to another server: so it is one session, too.
 """
 
 import re
@@ -27,7 +28,10 @@ MEANING = {
     "idle_session_timeout": "0",
 }
 _BOUNDED_SINCE = 170_000  # server version that knows transaction_timeout
-_POOLER = "a connection pooler gives each transaction another server process: set pool_mode = session there, or connect to the server itself"
+_POOLER = (
+    "a connection pooler gives each transaction another server process: "
+    "set pool_mode = session there, or connect to the server itself"
+)
 _DURATION = re.compile(r"(\d+)(ms|s|min|h|d)")
 _MILLISECONDS = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _PID = "select pg_catalog.pg_backend_pid()"
@@ -36,7 +40,10 @@ Connection = psycopg.Connection[Any]
 
 
 class Unfit(Exception):
-    """The session cannot be used; `reason` names the setting, or the pooler, and never a value of a row."""
+    """The session cannot be used.
+
+    `reason` names the setting, or the pooler, and never a value of a row.
+    """
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -49,9 +56,10 @@ def settle(
     another: Callable[[], Connection],
     encoding: str | None = None,
 ) -> None:
-    """Sets the settings of an autocommit connection and reads them back, in one round trip where nobody stands between.
+    """Sets the settings of an autocommit connection and reads them back.
 
-    `another` makes a second connection the same way: asked only where the server process is not the one that has logged us in.
+    One round trip is enough where no pooler stands between. `another` makes a second connection the
+    same way: asked only where the server process is not the one that has logged us in.
     `encoding`: the one the database must have. Raises Unfit, psycopg.Error.
     """
     wanted = dict(settings)
@@ -75,7 +83,9 @@ def settle(
     if encoding is not None and _text(stored) != encoding:
         raise Unfit(
             phrase(
-                "the encoding of its database is {stored}, and not every text can be stored there: make a database with ENCODING '{encoding}'",
+                "the encoding of its database is {stored}, "
+                "and not every text can be stored there: "
+                "make a database with ENCODING '{encoding}'",
                 stored=_text(stored),
                 encoding=encoding,
             )
@@ -95,9 +105,10 @@ def settle(
 def _asked(
     connection: Connection, wanted: Mapping[str, str], pid: int
 ) -> tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]:
-    """Sets the settings; then, in another transaction, asks for server process, encoding and settings.
+    """Sets the settings; then asks for process, encoding and settings in another transaction.
 
-    Nothing is set, and the first answer is None, where the server process is another: what a pooler shares is not ours to change.
+    Nothing is set, and the first answer is None, where the server process is another: what a pooler
+    shares is not ours to change.
     """
     sets: list[sql.Composable] = []
     shows: list[sql.Composable] = [
@@ -129,9 +140,10 @@ def _replicates(connection: Connection) -> bool:
 
 
 def _own_server(connection: Connection, another: Callable[[], Connection]) -> int:
-    """The server process behind a pooler, where it stays ours while somebody else has a transaction open. Raises Unfit.
+    """Returns the server process behind a pooler, where it stays ours. Raises Unfit.
 
-    A pooler answers the login itself. One that shares servers hands the one used last to whoever comes next.
+    A pooler answers the login itself. One that shares servers hands the one used last to whoever
+    comes next, so somebody else opens a transaction meanwhile.
     """
     pid = _pid(connection)
     with another() as other:
@@ -159,7 +171,10 @@ def _text(value: Any) -> str:
 
 
 def _plain(value: str) -> str:
-    """A setting's value without its unit, and without regard to case and spaces, which the server does not keep."""
+    """Returns a setting's value without its unit, in lower case and without spaces.
+
+    The server does not keep these.
+    """
     duration = _DURATION.fullmatch(value)
     if duration is not None:
         return str(int(duration[1]) * _MILLISECONDS[duration[2]])

@@ -1,4 +1,7 @@
-"""Checks the business database for `check`: the way to it, server, role, tables, publication, slot."""
+"""Checks the business database for `check`.
+
+That is the way to it, server, role, tables, publication and slot.
+"""
 
 import time
 from collections.abc import Callable, Iterator

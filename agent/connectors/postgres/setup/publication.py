@@ -1,4 +1,7 @@
-"""Judges the publication as it stands: does it carry every shared table whole, and can it make no statement of the application fail. No I/O."""
+"""Judges the publication as it stands. No I/O.
+
+It must carry every shared table whole, and make no statement of the application fail.
+"""
 
 from collections.abc import Iterator
 
@@ -13,7 +16,10 @@ from agent.messages import mark, translate
 def check_publication(
     subscription: Subscription, publication: Publication, generated: bool
 ) -> list[Finding]:
-    """Everything wrong with it; one ok finding where nothing is. `generated`: stored generated columns must be published."""
+    """Returns everything wrong with it; one ok finding where nothing is.
+
+    `generated`: stored generated columns must be published.
+    """
     found = [
         *_tables(subscription, publication),
         *_options(subscription, publication, generated),
@@ -31,23 +37,18 @@ def check_publication(
 
 
 def missing(subscription: Subscription, publication: Publication) -> list[ResourceSettings]:
-    """The shared tables it does not carry."""
-    return (
-        []
-        if publication.all_tables
-        else [
-            resource
-            for resource in subscription.resources
-            if _name(resource) not in publication.tables
-        ]
-    )
+    """Returns the shared tables it does not carry."""
+    if publication.all_tables:
+        return []
+    return [r for r in subscription.resources if _name(r) not in publication.tables]
 
 
 def _tables(subscription: Subscription, publication: Publication) -> Iterator[Finding]:
     named = {"publication": subscription.publication}
     if publication.all_tables:
         message = mark(
-            "The publication {publication} is FOR ALL TABLES: it works, and makes UPDATE and DELETE fail on any table without a key, shared or not"
+            "The publication {publication} is FOR ALL TABLES: it works, "
+            "and makes UPDATE and DELETE fail on any table without a key, shared or not"
         )
         yield warning("PUBLICATION_ALL_TABLES", message, _anew(), **named)
         return
@@ -77,7 +78,8 @@ def _tables(subscription: Subscription, publication: Publication) -> Iterator[Fi
 
 def _limited(subscription: Subscription, code: str, what: str, tables: list[str]) -> Finding:
     message = mark(
-        "The publication {publication} has a {what} on {tables}: it can make the application's own statements fail, and hides changes from the agent"
+        "The publication {publication} has a {what} on {tables}: "
+        "it can make the application's own statements fail, and hides changes from the agent"
     )
     fix = statements.set_tables(subscription) + ";"
     return error(
@@ -96,7 +98,8 @@ def _options(
     named = {"publication": subscription.publication}
     if len(publication.operations) < len("iudt"):
         message = mark(
-            "The publication {publication} does not publish all of insert, update, delete and truncate"
+            "The publication {publication} does not publish all of insert, update, "
+            "delete and truncate"
         )
         yield error(
             "PUBLICATION_OPERATIONS",
@@ -106,7 +109,8 @@ def _options(
         )
     if not publication.via_root:
         message = mark(
-            "The publication {publication} lacks publish_via_partition_root: partitioned tables would come as their partitions"
+            "The publication {publication} lacks publish_via_partition_root: "
+            "partitioned tables would come as their partitions"
         )
         yield error(
             "PUBLICATION_ROOT",
@@ -116,7 +120,8 @@ def _options(
         )
     if generated and publication.generated != "s":
         message = mark(
-            "The publication {publication} lacks publish_generated_columns: generated columns would be missing, or the application's UPDATE could fail"
+            "The publication {publication} lacks publish_generated_columns: "
+            "generated columns would be missing, or the application's UPDATE could fail"
         )
         yield error(
             "PUBLICATION_GENERATED",
@@ -150,6 +155,7 @@ def _name(resource: ResourceSettings) -> tuple[str, str]:
 def _anew() -> str:
     return translate(
         mark(
-            "Better, before the agent has started: drop it and let `sync-agent init --apply` create one for the shared tables alone."
+            "Better, before the agent has started: drop it and let `sync-agent init --apply` "
+            "create one for the shared tables alone."
         )
     )

@@ -80,7 +80,7 @@ def _rebound(start: Start, position: int, proven: bool, text: str) -> Rebound:
 
 
 def _find(subscription: Subscription, timeline: int) -> _Found:
-    """Asks the server, repeatedly while somebody reads the slot: the service may have just ended."""
+    """Asks the server, repeatedly while the slot is read: the service may have just ended."""
     source, slot = subscription.source, subscription.slot
     deadline = time.monotonic() + _RELEASE_SECONDS
     while True:

@@ -1,4 +1,7 @@
-"""Checks the role the agent logs in with: its attributes, and that it may read the listed and tested columns."""
+"""Checks the role the agent logs in with.
+
+That is its attributes, and that it may read the listed and tested columns.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +21,10 @@ def check_rights(
     connection: psycopg.Connection[Any],
     tables: dict[tuple[str, str], Catalogued],
 ) -> list[Finding]:
-    """What the role lacks; one ok finding where it has everything. `tables`: those that exist."""
+    """Returns what the role lacks; one ok finding where it has everything.
+
+    `tables`: those that exist.
+    """
     user = subscription.source.user
     role = facts.role(connection, user)
     if role is None:
@@ -86,7 +92,8 @@ def _table(
         )
     for schema in rights.closed:
         message = mark(
-            "{resource}: the role {user} may not use the schema {schema}, where the key of {table} has its type or operators"
+            "{resource}: the role {user} may not use the schema {schema}, "
+            "where the key of {table} has its type or operators"
         )
         yield error(
             "RIGHT_KEY_SCHEMA",
@@ -106,7 +113,8 @@ def _table(
         )
     if rights.hidden:
         message = mark(
-            "{resource}: row level security on {table} would hide rows from the role {user}, though the log carries them all"
+            "{resource}: row level security on {table} would hide rows from the role {user}, "
+            "though the log carries them all"
         )
         yield error(
             "ROW_SECURITY", message, statements.bypass_row_security(subscription) + ";", **values

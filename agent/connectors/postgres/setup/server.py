@@ -1,4 +1,7 @@
-"""Judges the source server: version, primary, log level, room for a slot and its reader, what bounds the slot. No I/O."""
+"""Judges the source server. No I/O.
+
+That is version, primary, log level, room for a slot and its reader, and what bounds the slot.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +18,10 @@ _MORE = 10  # slots or WAL senders that a full server is told to allow beside th
 
 
 def check_server(server: Any, first: bool) -> list[Finding]:
-    """What stands against the server. `first`: the slot is still to be made, so there must be room for it."""
+    """Returns what stands against the server.
+
+    `first`: the slot is still to be made, so there must be room for it.
+    """
     found = [*_kind(server), *_encoding(server), *_room(server, first)]
     if not any(finding.level == "error" for finding in found):
         found.append(
@@ -29,16 +35,18 @@ def check_server(server: Any, first: bool) -> list[Finding]:
 
 
 def check_limit(server: Any) -> Finding:
-    """Whether the owner has limited what a slot may keep on the source's disk."""
+    """Demands that the owner has limited what a slot may keep on the source's disk."""
     if server.slot_keep_mb == -1:
         message = mark(
-            "max_slot_wal_keep_size is not limited: while the agent or the front end is down, the log could fill this server's disk"
+            "max_slot_wal_keep_size is not limited: while the agent or the front end is down, "
+            "the log could fill this server's disk"
         )
         fix = translate(mark("-- choose what the disk can spare and the longest outage needs"))
+        limited = _SET.format(name="max_slot_wal_keep_size", value="'50GB'")
         return error(
             "SLOT_LIMIT",
             message,
-            f"{fix}\n{_SET.format(name='max_slot_wal_keep_size', value=chr(39) + '50GB' + chr(39))}\n{_RELOAD}",
+            f"{fix}\n{limited}\n{_RELOAD}",
         )
     return ok(
         "SLOT_LIMIT",
@@ -48,11 +56,12 @@ def check_limit(server: Any) -> Finding:
 
 
 def check_idle(server: Any) -> list[Finding]:
-    """Whether the server gives up a slot for its age alone (PostgreSQL 18), however little it keeps."""
+    """Warns where the server gives up a slot for its age alone (PostgreSQL 18)."""
     if not server.slot_idle:
         return []
     message = mark(
-        "idle_replication_slot_timeout is {time}: where the agent is down for longer, the server gives up its replication slot, "
+        "idle_replication_slot_timeout is {time}: where the agent is down for longer, "
+        "the server gives up its replication slot, "
         "and every table must be read again"
     )
     fix = f"{_SET.format(name='idle_replication_slot_timeout', value=0)}\n{_RELOAD}"
@@ -70,7 +79,8 @@ def _kind(server: Any) -> Iterator[Finding]:
         )
     elif server.version > NEWEST:
         message = mark(
-            "PostgreSQL {version} is newer than what this version of the agent was tested with (14 to 18)"
+            "PostgreSQL {version} is newer than what this version of the agent was tested with (14 "
+            "to 18)"
         )
         yield warning(
             "SERVER_VERSION",
@@ -98,7 +108,8 @@ def _encoding(server: Any) -> Iterator[Finding]:
     if server.encoding == "UTF8":
         return
     message = mark(
-        "The encoding of the database is {encoding}: text that has no form in UTF-8 cannot be shared, and suspends its table (VALUE_UNREADABLE)"
+        "The encoding of the database is {encoding}: text that has no form in UTF-8 cannot be "
+        "shared, and suspends its table (VALUE_UNREADABLE)"
     )
     if server.encoding == "SQL_ASCII":
         message = mark(
@@ -107,7 +118,8 @@ def _encoding(server: Any) -> Iterator[Finding]:
         )
     fix = translate(
         mark(
-            "-- docs/OPERATIONS.md, VALUE_UNREADABLE, finds such rows; a database with ENCODING 'UTF8' has none"
+            "-- docs/OPERATIONS.md, VALUE_UNREADABLE, finds such rows; "
+            "a database with ENCODING 'UTF8' has none"
         )
     )
     yield warning("SOURCE_ENCODING", message, fix, encoding=server.encoding)
@@ -139,18 +151,22 @@ def no_sender(server: Any) -> Finding:
 
 
 def _seen_or_raised(seen: str, used: str, limit: str, count: int) -> str:
-    """The query that shows who uses what is limited, and else the statement that raises the limit."""
+    """Returns the query that shows who uses what is limited, and what raises the limit."""
     raised = _changed(limit, count + _MORE)
     return f"{translate(seen)}\n{used}\n{translate(_ELSE)}\n{raised}"
 
 
 def no_replication(said: str, server: Any) -> Finding:
-    """Tells why there is no replication connection, by what the client said of it; the server may speak another language."""
+    """Tells why there is no replication connection, by what the client said of it.
+
+    The server may speak another language.
+    """
     lines = said.strip().splitlines()
     if "max_wal_senders" in said:
         return no_sender(server)
     fix = mark(
-        "The role needs REPLICATION, and pg_hba.conf must let it into the database itself (no line for `replication` is needed)."
+        "The role needs REPLICATION, and pg_hba.conf must let it into the database itself (no line "
+        "for `replication` is needed)."
     )
     return error(
         "SOURCE_REPLICATION",

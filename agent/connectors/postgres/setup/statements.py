@@ -1,4 +1,7 @@
-"""The SQL that the owner of the business database runs, or init runs for them; every identifier quoted."""
+"""Writes the SQL that the owner of the business database runs, or `init` runs for them.
+
+Every identifier is quoted.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -87,9 +90,10 @@ def select(subscription: Subscription, resource: ResourceSettings, names: Sequen
 
 
 def grants(subscription: Subscription, of_keys: Iterable[str] = ()) -> list[str]:
-    """The least rights: reading the listed and tested columns, nothing else.
+    """Grants the least rights: reading the listed and tested columns, nothing else.
 
-    `of_keys`: schemas of the keys' types and operators, which the agent names where it asks for rows past a key.
+    `of_keys`: schemas of the keys' types and operators, which the agent names where it asks for
+    rows past a key.
     """
     schemas = dict.fromkeys(
         [
@@ -108,12 +112,18 @@ def grants(subscription: Subscription, of_keys: Iterable[str] = ()) -> list[str]
 
 
 def _tables(resources: Iterable[ResourceSettings]) -> sql.Composed:
-    """ONLY: inheritance children are tables of their own, and one without a key would make its UPDATE fail; partitions come all the same."""
+    """Lists tables with ONLY; partitions come all the same.
+
+    Inheritance children are tables of their own, and one without a key would make its UPDATE fail.
+    """
     return sql.SQL(", ").join(sql.SQL("ONLY ") + table_of(resource) for resource in resources)
 
 
 def create_publication(subscription: Subscription, generated: bool) -> str:
-    """Tables and nothing else: a column list or a filter could make the application's statements fail."""
+    """Publishes tables and nothing else.
+
+    A column list or a filter could make the application's statements fail.
+    """
     options = sql.SQL(f"{VIA_ROOT}, {GENERATED}" if generated else VIA_ROOT)
     return statement(
         _CREATE_PUBLICATION,

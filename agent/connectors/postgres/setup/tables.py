@@ -1,4 +1,4 @@
-"""Judges one source table: may it be shared, has it a key that names its rows, what statement would repair it. No I/O."""
+"""Judges one source table: may it be shared, has it a key, what would repair it. No I/O."""
 
 from collections.abc import Iterator
 
@@ -30,7 +30,8 @@ _ADD_SECOND_NUMBER = (
 )
 # Of a new column: what it does to a table that is mostly another program's.
 _COST = mark(
-    "-- This rewrites the whole table, and meanwhile nobody can read or write it; the column is one that its programs do not know.\n"
+    "-- This rewrites the whole table, and meanwhile nobody can read or write it; "
+    "the column is one that its programs do not know.\n"
     "-- Ask the table's vendor first; afterwards add {column} to columns of this [[resource]]."
 )
 _REPLACE_KEY = "ALTER TABLE {table} DROP CONSTRAINT {name}, ADD PRIMARY KEY ({columns});"
@@ -46,10 +47,11 @@ _IDENTITIES = {"d": "DEFAULT", "f": "FULL", "n": "NOTHING"}
 def check_table(
     resource: ResourceSettings, entry: Catalogued | None, traits: Traits | None, version: int
 ) -> list[Finding]:
-    """Everything that stands against sharing the table; one ok finding where nothing does."""
+    """Returns what stands against sharing the table; one ok finding where nothing does."""
     if entry is None or traits is None:
         fix = mark(
-            "Correct table of this [[resource]] (exact spelling, schema.table), or create the table."
+            "Correct table of this [[resource]] (exact spelling, schema.table), "
+            "or create the table."
         )
         return [
             error(
@@ -83,7 +85,10 @@ def check_table(
 
 
 def needs_generated(resource: ResourceSettings, entry: Catalogued, version: int) -> bool:
-    """Whether the publication must carry stored generated columns: one is shared, or FULL identity would make UPDATE fail without them."""
+    """Whether the publication must carry stored generated columns.
+
+    One is shared, or FULL identity would make UPDATE fail without them.
+    """
     if version < GENERATED_SINCE:
         return False
     wanted = resource.needed_columns
@@ -135,7 +140,8 @@ def _kind(resource: ResourceSettings, entry: Catalogued, traits: Traits) -> Iter
         yield warning(
             "TABLE_CHILDREN",
             mark(
-                "{resource}: rows of the tables that inherit from {table} ({children}) are not shared with it"
+                "{resource}: rows of the tables that inherit from {table} ({children}) are not "
+                "shared with it"
             ),
             translate(
                 mark(
@@ -155,7 +161,8 @@ def _columns(resource: ResourceSettings, entry: Catalogued, version: int) -> Ite
         values = _names(resource) | {"column": name, "place": place}
         if column is None:
             fix = mark(
-                "Correct {place} of this [[resource]] (exact spelling), or add the column to the table."
+                "Correct {place} of this [[resource]] (exact spelling), "
+                "or add the column to the table."
             )
             yield error(
                 "COLUMN_MISSING",
@@ -168,12 +175,14 @@ def _columns(resource: ResourceSettings, entry: Catalogued, version: int) -> Ite
                 "Take it out of {place}, or have its owner make it a STORED column (PostgreSQL 18)."
             )
             message = mark(
-                "{resource}: column {column} in {place} is a virtual generated column of {table}, which is in no stream"
+                "{resource}: column {column} in {place} is a virtual generated column of {table}, "
+                "which is in no stream"
             )
             yield error("COLUMN_VIRTUAL", message, translate(fix, place=place), **values)
         elif column.generated == "s" and version < GENERATED_SINCE:
             message = mark(
-                "{resource}: column {column} in {place} is a generated column of {table}, which this server does not stream (18 and later do)"
+                "{resource}: column {column} in {place} is a generated column of {table}, "
+                "which this server does not stream (18 and later do)"
             )
             yield error(
                 "COLUMN_GENERATED",
@@ -205,12 +214,14 @@ def _key(resource: ResourceSettings, entry: Catalogued) -> Iterator[Finding]:
             statement(_USE_DEFAULT, table=table) if primary is not None else _new_key(table, entry)
         )
         message = mark(
-            "{resource}: {table} has REPLICA IDENTITY NOTHING: with it the application's own UPDATE and DELETE would fail once published"
+            "{resource}: {table} has REPLICA IDENTITY NOTHING: "
+            "with it the application's own UPDATE and DELETE would fail once published"
         )
         yield error("IDENTITY_NOTHING", message, fix, **_names(resource))
     elif index is not None and not index.immediate:
         message = mark(
-            "{resource}: the key of {table} is deferrable ({index}): with it the application's own UPDATE and DELETE would fail once published"
+            "{resource}: the key of {table} is deferrable ({index}): "
+            "with it the application's own UPDATE and DELETE would fail once published"
         )
         yield error(
             "KEY_DEFERRABLE", message, _replaced(table, index), **_names(resource), index=index.name
@@ -226,7 +237,8 @@ def _key(resource: ResourceSettings, entry: Catalogued) -> Iterator[Finding]:
         )
     elif index is not None and index.order is None:
         message = mark(
-            "{resource}: the key index {index} of {table} is no btree, or its operator class is not whole: the order of its rows cannot be named"
+            "{resource}: the key index {index} of {table} is no btree, "
+            "or its operator class is not whole: the order of its rows cannot be named"
         )
         yield error(
             "KEY_UNORDERED", message, _new_key(table, entry), **_names(resource), index=index.name
@@ -250,7 +262,8 @@ def _keyless(resource: ResourceSettings, entry: Catalogued) -> Finding:
         f"{index.name}: {translate(_reason(index, entry))}" for index in entry.indexes
     )
     message = mark(
-        "{resource}: {table} has no primary key, and its replica identity names no unique index ({reasons})"
+        "{resource}: {table} has no primary key, and its replica identity names no unique index "
+        "({reasons})"
     )
     return error("KEY_MISSING", message, fix, **_names(resource), reasons=reasons)
 
@@ -269,7 +282,10 @@ def _reason(index: Index, entry: Catalogued) -> str:
 
 
 def _new_key(table: sql.Composable, entry: Catalogued) -> str:
-    """The statement that gives the table a key with the least change: a usable index, one with NULLs forbidden, else a number."""
+    """Returns the statement that gives the table a key with the least change.
+
+    That is a usable index, one with NULLs forbidden, else a number.
+    """
     not_null = {column.name for column in entry.table.columns if column.not_null}
     plain = sorted(
         (i for i in entry.indexes if i.plain and i.immediate and i.valid and i.order is not None),
@@ -303,7 +319,8 @@ def _leaves(resource: ResourceSettings, entry: Catalogued, traits: Traits) -> It
         values = _names(resource) | {"leaf": leaf.name}
         if leaf.kind != "r" or leaf.persistence != "p":
             message = mark(
-                "{resource}: partition {leaf} of {table} is foreign or unlogged: its changes are not in the log"
+                "{resource}: partition {leaf} of {table} is foreign or unlogged: "
+                "its changes are not in the log"
             )
             fix = (
                 statement(_LOGGED, table=sql.SQL(leaf.name))
@@ -313,7 +330,8 @@ def _leaves(resource: ResourceSettings, entry: Catalogued, traits: Traits) -> It
             yield error("LEAF_KIND", message, fix, **values)
         elif leaf.identity != entry.table.identity or (leaf.identity == "i" and not leaf.fits):
             message = mark(
-                "{resource}: partition {leaf} has another replica identity than {table}: the application's own UPDATE and DELETE could fail"
+                "{resource}: partition {leaf} has another replica identity than {table}: "
+                "the application's own UPDATE and DELETE could fail"
             )
             identity = (
                 f"USING INDEX {leaf.key_index}"
@@ -329,11 +347,15 @@ def _leaves(resource: ResourceSettings, entry: Catalogued, traits: Traits) -> It
 
 
 def _virtual(resource: ResourceSettings, entry: Catalogued) -> Iterator[Finding]:
-    """PostgreSQL 18: a virtual column is never published, and FULL identity contains it: UPDATE and DELETE of the application fail."""
+    """Refuses a virtual generated column under FULL identity (PostgreSQL 18).
+
+    It is never published, and part of the identity: UPDATE and DELETE of the application fail.
+    """
     virtual = [column.name for column in entry.table.columns if column.generated == "v"]
     if virtual and entry.table.identity == "f":
         message = mark(
-            "{resource}: {table} has REPLICA IDENTITY FULL and a virtual generated column ({column}): the application's own UPDATE and DELETE would fail"
+            "{resource}: {table} has REPLICA IDENTITY FULL and a virtual generated column "
+            "({column}): the application's own UPDATE and DELETE would fail"
         )
         yield error(
             "IDENTITY_VIRTUAL",
