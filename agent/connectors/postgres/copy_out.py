@@ -1,5 +1,6 @@
-"""Reads the answer to COPY ... TO STDOUT from libpq, a line a row: several times as fast as the driver's own iteration, which waits for each row.
+"""Reads the answer to COPY ... TO STDOUT from libpq, a line a row.
 
+That is several times as fast as the driver's own iteration, which waits for each row.
 Source of the states: PostgreSQL manual, libpq, "Functions Associated with the COPY Command".
 """
 
@@ -14,7 +15,10 @@ _PATIENCE = 60_000  # milliseconds without a byte after which the link counts as
 
 
 def copy_out(connection: psycopg.Connection[Any], statement: bytes) -> Iterator[bytes]:
-    """The lines, without line end. Raises psycopg.Error; a caller that stops early must give the connection up."""
+    """Reads the lines, without line end.
+
+    A caller that stops early must give the connection up. Raises psycopg.Error.
+    """
     pgconn = connection.pgconn
     pgconn.send_query(statement)
     poll = select.poll()

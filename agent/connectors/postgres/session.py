@@ -16,12 +16,12 @@ from agent.messages import mark, phrase
 from agent.tls import Refusal, Trust, asked
 from agent.values.canonical import SESSION
 
-_PATIENCE = 25.0  # seconds without an answer after which the line counts as dead; statements of ours end after 20
+# Seconds without an answer after which the line counts as dead; statements of ours end after 20
+_PATIENCE = 25.0
 _SECOND = 5.0  # seconds for a second connection that only proves the first
 _NO_PARAMETER = "unsupported startup parameter"  # of PgBouncer
-_SSL_REQUEST = (
-    b"\x00\x00\x00\x08\x04\xd2\x16\x2f"  # the protocol's question whether the server speaks TLS
-)
+# The protocol's question whether the server speaks TLS
+_SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 _UNVERIFIED = ("certificate verify failed", "does not match host name")
 _REFUSED = (
     "authentication failed",
@@ -62,9 +62,11 @@ def conninfo(settings: PostgresSettings, replication: bool = False, encoding: st
 
 
 def session(bounds: bool = True) -> dict[str, str]:
-    """Session settings: the one text form of values, unqualified names that mean PostgreSQL's own, and bounds of time.
+    """Returns the session's settings.
 
-    Without bounds: a role's own must not end what bounds itself, slot creation and the stream.
+    They give the one text form of values, unqualified names that mean PostgreSQL's own, and bounds
+    of time. Without bounds: a role's own must not end what bounds itself, slot creation and the
+    stream.
     """
     statement, lock = ("20s", "5s") if bounds else ("0", "0")
     return {
@@ -80,7 +82,10 @@ def session(bounds: bool = True) -> dict[str, str]:
 def connect(
     settings: PostgresSettings, replication: bool = False, encoding: str = "UTF8"
 ) -> psycopg.Connection[Any]:
-    """An autocommit connection. Raises SourceUnreachable, SourceUnfit, LoginRefused, SecretMissing."""
+    """Makes an autocommit connection.
+
+    Raises SourceUnreachable, SourceUnfit, LoginRefused, SecretMissing.
+    """
     with guarded(settings):
         return opened(settings, replication, encoding)
 
@@ -106,7 +111,10 @@ def opened(
 
 
 def settled(connection: psycopg.Connection[Any], wanted: Mapping[str, str], where: str) -> None:
-    """Gives a session of the business database its settings, else closes it. Raises psycopg.Error, SourceUnfit."""
+    """Gives a session of the business database its settings, else closes it.
+
+    Raises psycopg.Error, SourceUnfit.
+    """
     try:
         settle(connection, wanted, lambda: bounded(_SECOND, where, autocommit=True))
     except Unfit as unfit:
@@ -119,7 +127,10 @@ def settled(connection: psycopg.Connection[Any], wanted: Mapping[str, str], wher
 
 @contextmanager
 def guarded(settings: PostgresSettings) -> Iterator[None]:
-    """Turns the driver's errors into ours; only SQLSTATE and the client's own messages pass, which hold no values."""
+    """Turns the driver's errors into ours.
+
+    Only SQLSTATE and the client's own messages pass, which hold no values.
+    """
     try:
         yield
     except psycopg.Error as error:
@@ -146,7 +157,10 @@ def _ours(error: psycopg.Error, settings: PostgresSettings) -> AgentError:
 
 
 def unverified(settings: PostgresSettings, message: str) -> Refusal | None:
-    """What is wrong with the server's certificate, where libpq's message says that it did not accept it; libpq does not say why."""
+    """Tells what is wrong with the server's certificate, where libpq did not accept it.
+
+    libpq does not say why.
+    """
     if not any(sign in message for sign in _UNVERIFIED):
         return None
     system = settings.sslrootcert in (None, "system")

@@ -1,7 +1,9 @@
-"""What PostgreSQL's SQLSTATEs mean, for a front end and for a source, by class and, where a class is mixed, by code.
+"""What PostgreSQL's SQLSTATEs mean, for a front end and for a source.
 
-A code that the server sent is an answer: it never means that the server does not answer, but for those with which it ends a connection.
-What is not listed concerns the statement, and so the table that the statement was for: values, constraints, rights, and whatever a trigger raises.
+They are told by class and, where a class is mixed, by code. A code that the server sent is an
+answer: it never means that the server does not answer, but for those with which it ends a
+connection. What is not listed concerns the statement, and so the table that the statement was for:
+values, constraints, rights, and whatever a trigger raises.
 """
 
 CLASSES = {
@@ -40,15 +42,24 @@ CODES = {
 
 
 def is_passing(sqlstate: str) -> bool:
-    """Whether an error of the server speaks of the connection, of locks, space or time, and so may not come again."""
+    """Tells whether an error may not come again.
+
+    It speaks of the connection, of locks, space or time.
+    """
     return kind(sqlstate) in ("away", "login", "busy")
 
 
 def is_of_statement(sqlstate: str) -> bool:
-    """Whether an error of the server speaks of what a statement has met in its table, corruption among it, and not of the session."""
+    """Tells whether an error speaks of what a statement has met in its table.
+
+    Corruption is among it; the state of the session is not.
+    """
     return kind(sqlstate) in ("row", "table") or sqlstate == "58P01"
 
 
 def kind(sqlstate: str) -> str:
-    """Whom an error of the server concerns: away, login, busy, full or unfit (all tables), table (as it is), or row (its content)."""
+    """Tells whom an error of the server concerns.
+
+    Away, login, busy, full or unfit: all tables. Table: one as it is. Row: its content.
+    """
     return CODES.get(sqlstate) or CLASSES.get(sqlstate[:2], "row")
