@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from agent.config import Settings
 from agent.connectors.base import Ask
-from agent.connectors.postgres import catalogue, pages
+from agent.connectors.postgres import catalogue, page_statements
 from agent.connectors.postgres.copy_out import copy_out
 from agent.connectors.postgres.setup import statements
 from agent.connectors.postgres.setup.subscription import subscription_of
@@ -112,7 +112,11 @@ def check_reading(
         Ask("t", "r", table, table.columns, (), "", after=("4", "9"), limit=10),
         Ask("t", "r", table, table.columns, (), "", keys=[("5", "5")]),
     ):
-        statement = pages._statement(ask, 10)
+        statement = (
+            page_statements.page(ask, 10)
+            if ask.keys is None
+            else page_statements.rows(ask, ask.keys)
+        )
         assert list(copy_out(owner, statement.as_bytes(owner))) == [
             b"\t".join([b"5"] * len(columns))
         ]

@@ -1,7 +1,8 @@
-"""A window: what the stream did to a copying table since it was opened, merged per key, to be put on top of a page read meanwhile. Pure.
+"""A window: what the stream did to a copying table since it was opened, merged per key. Pure.
 
-Rules: docs/decisions/visibility-hand-over.md. A page was read in a snapshot that sees everything applied when the window opened,
-and may see some of what came later: applied again, in order, the later changes end in the same rows.
+It is put on top of a page that was read meanwhile. Rules: docs/decisions/visibility-hand-over.md. A
+page was read in a snapshot that sees everything applied when the window opened, and may see some of
+what came later: applied again, in order, the later changes end in the same rows.
 """
 
 from typing import Final, NamedTuple
@@ -12,7 +13,10 @@ from agent.values.rows import UNCHANGED, Key, Row
 
 
 class _After(NamedTuple):
-    """What a key holds after the changes: `row` (None: nothing). `patch`: over the page's row, whose values stand for the unchanged ones."""
+    """What a key holds after the changes: `row` (None: nothing).
+
+    `patch`: it goes over the page's row, whose values stand for the unchanged ones.
+    """
 
     row: Row | None
     patch: bool
@@ -23,16 +27,18 @@ _GONE: Final = _After(None, patch=False)
 
 
 class Window:
-    """Opened between source transactions; `overflown` or `broken` means that its page is of no use."""
+    """Remembers changes from one point between source transactions on.
+
+    `overflown` or `broken` means that its page is of no use.
+    """
 
     def __init__(self, resource: str, limit: int) -> None:
         self.resource = resource
         self.broken = False  # the table was emptied: the page may be older
         self._room = limit
         self._keys: dict[Key, _After] = {}
-        self._occupied: dict[
-            Key, Occupants
-        ] = {}  # of the transaction under way, where rows may share a key
+        # Of the transaction under way, where rows may share a key
+        self._occupied: dict[Key, Occupants] = {}
 
     @property
     def overflown(self) -> bool:
@@ -40,7 +46,10 @@ class Window:
         return self._room < 0
 
     def remember(self, old: Key | None, new: Key | None, row: Row | None, size: int) -> None:
-        """One change of the stream, in its order: of the row at `old` (None: an insert) into `row` at `new` (None: a delete)."""
+        """Remembers one change of the stream, in its order.
+
+        It turns the row at `old` (None: an insert) into `row` at `new` (None: a delete).
+        """
         self._room -= size
         if self.overflown:
             self._keys.clear()
@@ -58,7 +67,10 @@ class Window:
         )
 
     def remember_whole(self, old: Place | None, new: Place | None, size: int) -> None:
-        """One change of whole rows that may share a key until their transaction is complete (`settle`)."""
+        """Remembers one change of whole rows.
+
+        They may share a key until their transaction is complete (`settle`).
+        """
         self._room -= size
         if self.overflown:
             self._keys.clear()
@@ -78,7 +90,10 @@ class Window:
         self._occupied.clear()
 
     def after(self, key: Key, base: Row | None) -> Row | None:
-        """What the key holds once the changes are put on the page's row; a row with UNCHANGED in it is a hole."""
+        """Returns what the key holds once the changes are put on the page's row.
+
+        A row with UNCHANGED in it is a hole.
+        """
         after = self._keys.get(key)
         if after is None:
             return base
@@ -88,10 +103,12 @@ class Window:
 
 
 class Count(Window):
-    """A window in which the rows of a table are counted: it notes by how many each source transaction changed those of the front end.
+    """A window in which the rows of a table are counted.
 
-    The front end held `front` rows when it was opened, and stood at a commit. A snapshot of the source that sees some of the
-    transactions since then must see as many rows as the front end held then, and as those transactions have added.
+    It notes by how many each source transaction changed the rows of the front end, which held
+    `front` rows when it was opened, and stood at a commit. A snapshot of the source that sees some
+    of the transactions since then must see as many rows as the front end held then, and as those
+    transactions have added.
     """
 
     def __init__(self, resource: str, limit: int, front: int) -> None:
@@ -112,7 +129,10 @@ class Count(Window):
         self._net[transaction] = self._net.get(transaction, 0) + rows
 
     def expected(self, snapshot: Visible | None) -> int:
-        """How many rows a snapshot of the source must see (None: it sees all that came until now)."""
+        """Returns how many rows a snapshot of the source must see.
+
+        None: it sees all that came until now.
+        """
         rows = self._front
         for transaction, net_rows in self._net.items():
             if snapshot is None or snapshot.sees(transaction):

@@ -33,14 +33,17 @@ class MemorySnapshot(NamedTuple):
 
 
 class MemorySource:
-    """See Source. `log` is what the source has committed, in order; append to it at will, and put what a new snapshot sees into `held`."""
+    """See Source.
+
+    `log` is what the source has committed, in order: append to it at will. `held` is what a new
+    snapshot sees.
+    """
 
     def __init__(self, tables: dict[tuple[str, str], SourceTable]) -> None:
         self.log: list[Sequence[Message]] = []  # whole transactions, or one Heartbeat
         self.acknowledged = 0
-        self.held: dict[
-            tuple[str, str], dict[Key, dict[str, str | None]]
-        ] = {}  # by table and key: column -> value
+        # By table and key: column -> value
+        self.held: dict[tuple[str, str], dict[Key, dict[str, str | None]]] = {}
         self.snapshot: MemorySnapshot | None = None
         self.asked: Ask | None = None
         self._page: Page | None = None
@@ -51,9 +54,7 @@ class MemorySource:
         """See Source.open."""
         position = position_number(resume.position)
         self.acknowledged = max(self.acknowledged, position)
-        self._next = next(
-            (i for i, messages in enumerate(self.log) if _end(messages) > position), len(self.log)
-        )
+        self._next = sum(_end(messages) <= position for messages in self.log)
 
     def tables(self) -> dict[tuple[str, str], SourceTable]:
         """See Source.tables."""
@@ -91,35 +92,37 @@ class MemorySource:
     def _attempt(self) -> None:
         """Reads the rows asked for, if the snapshot serves, and writes their high position."""
         ask = self.asked
-        if (
-            ask is None
-            or self._page is not None
-            or (self.snapshot is not None and not self.snapshot.serves(ask))
-        ):
+        if ask is None or self._page is not None:
             return
-        page = self._read(ask)
-        self._page = page
-        at = max(_end(self.log[-1]) if self.log else 0, self.acknowledged) + 8
+        if self.snapshot is not None and not self.snapshot.serves(ask):
+            return
+
+        self._page = self._read(ask)
+        written = _end(self.log[-1]) if self.log else 0
+        at = max(written, self.acknowledged) + 8
+        number = at & 0xFFFFFFFF
         self.log.append(
-            [
-                Begin(at & 0xFFFFFFFF, at, at),
-                HighPosition(page.token),
-                Commit(at & 0xFFFFFFFF, at + 8, at),
-            ]
+            [Begin(number, at, at), HighPosition(ask.token), Commit(number, at + 8, at)]
         )
 
     def _read(self, ask: Ask) -> Page:
         rows = self.held.get((ask.table.schema, ask.table.table), {})
         if ask.counted is not None:
-            count = sum(
-                all(passing(one)(row[one.column]) for one in ask.counted) for row in rows.values()
-            )
-            return Page(ask.token, [], ask.limit, False, count, self.snapshot)
-        past = sorted(key for key in rows if ask.after is None or key > ask.after)[: ask.limit]
-        keys = past if ask.keys is None else [key for key in ask.keys if key in rows]
-        lines = [line_of([rows[key][column.name] for column in ask.columns]) for key in keys]
-        more = ask.keys is None and len(lines) == ask.limit
-        return Page(ask.token, lines, ask.limit, more)
+            total = 0
+            for row in rows.values():
+                total += all(passing(one)(row[one.column]) for one in ask.counted)
+            return Page(ask.token, [], ask.limit, False, total, self.snapshot)
+
+        if ask.keys is None:
+            past = [key for key in rows if ask.after is None or key > ask.after]
+            keys = sorted(past)[: ask.limit]
+        else:
+            keys = [key for key in ask.keys if key in rows]
+
+        lines = []
+        for key in keys:
+            lines.append(line_of([rows[key][column.name] for column in ask.columns]))
+        return Page(ask.token, lines, ask.limit, ask.keys is None and len(lines) == ask.limit)
 
     def page(self) -> Page | None:
         """See Source.page."""

@@ -10,7 +10,10 @@ Named = tuple[str, str]  # schema and name of a type, an operator or a collation
 
 
 class SourceColumn(NamedTuple):
-    """A column in the source's catalogue. `base_*` differ from the declared type for domains only."""
+    """A column in the source's catalogue.
+
+    `base_*` differ from the declared type for domains only.
+    """
 
     name: str
     type_oid: int
@@ -22,7 +25,8 @@ class SourceColumn(NamedTuple):
     elements: tuple[Element, ...] = ()  # of an array; see column_types.Type
     money_digits: int = 2  # after the point of money in this database
     named: Named = ("", "")  # the base type: its schema and its own name
-    # An amount of money with as many digits as there can be, and the same below zero, in this database's text
+    # An amount of money with as many digits as there can be, and the same below zero, in this
+    # database's text
     money_forms: tuple[str, ...] = ()
 
     @property
@@ -34,7 +38,8 @@ class SourceColumn(NamedTuple):
 class KeyOrder(NamedTuple):
     """How the key's own index orders one of its columns: the operators of its operator class.
 
-    Each stands with its schema, since the bare name may mean another operator, or none, to the agent's session.
+    Each stands with its schema, since the bare name may mean another operator, or none, to the
+    agent's session.
     """
 
     equal: Named
@@ -46,7 +51,7 @@ class KeyOrder(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether it is the order of a type of PostgreSQL itself, as another database has it too."""
+        """Tells whether it is a built-in type's own order, as another database has it, too."""
         return self.less == ("pg_catalog", "<") and self.collation is None
 
 
@@ -60,7 +65,8 @@ class SourceTable(NamedTuple):
     key: tuple[str, ...]  # in the index's order; empty: none usable
     identity: str  # pg_class.relreplident
     partitioned: bool = False
-    deferrable: bool = False  # the key: rows may share one until their transaction ends; only under REPLICA IDENTITY FULL
+    # Rows may share a key until their transaction ends; only under REPLICA IDENTITY FULL
+    deferrable: bool = False
     order: tuple[KeyOrder, ...] = ()  # of the key's columns
 
     @property
@@ -74,12 +80,16 @@ class SourceTable(NamedTuple):
         return sorted(schemas - {"", "pg_catalog"})
 
 
-# How equal values of a column may be written: in one way; as 1, 1.0 and 1.00; with blanks at the end; as 0 and -0.
+# How equal values of a column may be written: in one way; as 1, 1.0 and 1.00; with blanks at the
+# end; as 0 and -0.
 Spelling = Literal["one", "number", "padded", "signed zero"]
 
 
 class Criterion(NamedTuple):
-    """One condition of a row filter as the source understands it: the column, and texts as the source writes them for its type."""
+    """One condition of a row filter as the source understands it.
+
+    Its texts are as the source writes them for the column's type.
+    """
 
     column: str
     wanted: bool  # the value is one of `texts` (NULL is none), or it is NULL; False: it is not

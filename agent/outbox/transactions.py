@@ -1,4 +1,7 @@
-"""Debezium's transaction metadata: the place of each event in its source transaction, and the records of its begin and end. Pure."""
+"""Debezium's transaction metadata. Pure.
+
+It is the place of each event in its source transaction, and the records of its begin and end.
+"""
 
 from collections import Counter
 from typing import NamedTuple
@@ -17,27 +20,29 @@ class Boundary(NamedTuple):
 
 
 class Transactions:
-    """Counts the events of one source transaction at a time. A transaction without an event has no records."""
+    """Counts the events of one source transaction at a time.
+
+    A transaction without an event has no records.
+    """
 
     def __init__(self, *, schemas: bool) -> None:
         plain = connect.PLAIN
         self._key, self._value = (
             (connect.TRANSACTION_KEY, connect.TRANSACTION_VALUE) if schemas else (plain, plain)
         )
-        self._begin: Begin | None = (
-            None  # None: events have no place, for they are of rows that were read
-        )
+        # None: events have no place, for they are of rows that were read
+        self._begin: Begin | None = None
         self._events = 0
         self._counts: Counter[str] = Counter()  # by table
 
     def begin(self, begin: Begin | None) -> None:
-        """A source transaction; None: what follows belongs to none."""
+        """Begins a source transaction; None: what follows belongs to none."""
         self._begin = begin
         self._events = 0
         self._counts.clear()
 
     def place(self, collection: str) -> bytes | None:
-        """`transaction` of the next event, if it is one of `collection` (the table, `schema.table`)."""
+        """Writes `transaction` of the next event, which is one of a table (`schema.table`)."""
         if self._begin is None:
             return None
         orders = {
@@ -47,7 +52,7 @@ class Transactions:
         return orjson.dumps({"id": self._id(self._begin)} | orders)
 
     def take(self, collection: str) -> Boundary | None:
-        """The event takes its place; before the first one of a transaction goes its BEGIN."""
+        """Counts the event; returns the BEGIN that goes before the first one of a transaction."""
         if self._begin is None:
             return None
         opening = None if self._events else self._boundary("BEGIN", None, None)
@@ -56,7 +61,7 @@ class Transactions:
         return opening
 
     def end(self) -> Boundary | None:
-        """The transaction's END; None if it had no event."""
+        """Returns the transaction's END; None if it had no event."""
         if not self._events:
             return None
         counts = [
@@ -83,5 +88,5 @@ class Transactions:
 
     @staticmethod
     def _id(begin: Begin) -> str:
-        """One for all events of a transaction: its number, and where its commit stands in the log."""
+        """Names a transaction: its number, and where its commit stands in the log."""
         return f"{begin.transaction}:{begin.commit_position}"

@@ -1,4 +1,4 @@
-"""Debezium's envelope, built from value forms that are already JSON (docs/events.md; names as Debezium's PostgreSQL connector)."""
+"""Debezium's envelope, built from value forms that are already JSON (docs/events.md)."""
 
 from agent.values.connect import Shell
 
@@ -10,7 +10,8 @@ class Envelope:
         head, tail = (part.replace(b"%", b"%%") for part in shell)
         self._form = (
             head
-            + b'{"before":%b,"after":%b,"source":%b,"transaction":null,"op":"%b","ts_ms":%d,"ts_us":%d,"ts_ns":%d}'
+            + b'{"before":%b,"after":%b,"source":%b,"transaction":null,"op":"%b",'
+            + b'"ts_ms":%d,"ts_us":%d,"ts_ns":%d}'
             + tail
         )
         self._placed = self._form.replace(
@@ -26,9 +27,11 @@ class Envelope:
         now_ns: int,
         transaction: bytes | None = None,
     ) -> bytes:
-        """The whole value of an event; `before` and `after` are JSON (`null` where there is none), `now_ns` the processing time.
+        """Writes the whole value of an event.
 
-        `transaction`: the event's place in its source transaction as JSON, where somebody wants to know it.
+        `before` and `after` are JSON (`null` where there is none), `now_ns` is the time of
+        processing. `transaction`: the event's place in its source transaction as JSON, where
+        somebody wants to know it.
         """
         if transaction is not None:
             return self._placed % (

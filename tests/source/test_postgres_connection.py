@@ -10,10 +10,9 @@ import pytest
 
 from agent.connectors.changes import Commit, Message
 from agent.connectors.position import position_number
-from agent.connectors.postgres import acknowledgement
+from agent.connectors.postgres import acknowledgement, server_state
 from agent.connectors.postgres.acknowledgement import Acknowledgement
 from agent.connectors.postgres.session import connect
-from agent.connectors.postgres.source import PostgresSource
 from agent.connectors.postgres.wire import Wire
 from agent.errors import (
     AgentError,
@@ -97,7 +96,7 @@ def test_status_updates_acknowledge_nothing_by_themselves(
     published: PostgresBusiness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sent many times over: the slot stays at what was given, amid a transaction and after it."""
-    monkeypatch.setattr(PostgresSource, "_sender_timeout", lambda self: 1.0)
+    monkeypatch.setattr(server_state, "sender_timeout", lambda connection: 1.0)
     source = published.source()
     source.open(published.initial(), silent_never)
     published.transaction("INSERT INTO orders VALUES (1)")

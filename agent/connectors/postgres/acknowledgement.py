@@ -1,17 +1,17 @@
-"""What is acknowledged to the server, and when: a state machine without I/O, in the clock of its caller.
+"""What is acknowledged to the server, and when: a state machine without I/O.
 
-Rules (docs/decisions/psycopg3.md): only positions the front end has stored are sent; on a timer, whether
-anything is read or not; a second keepalive within a second that asks for a reply means the server shuts down; a front end that
-has accepted nothing for 30 s must not hold the server up.
+Times are in the clock of its caller. Rules (docs/decisions/psycopg3.md): only positions the front
+end has stored are sent; on a timer, whether anything is read or not; a second keepalive within a
+second that asks for a reply means the server shuts down; a front end that has accepted nothing for
+30 s must not hold the server up.
 """
 
 from dataclasses import dataclass
 
 from agent.messages import phrase
 
-FRONT_SILENCE = (
-    30.0  # seconds without a success of the front end, after which the connection is given up
-)
+# Seconds without a success of the front end, after which the connection is given up
+FRONT_SILENCE = 30.0
 PEER_SILENCE = 25.0  # seconds without a byte from the server, after which the link counts as dead
 ASK_AFTER = 8.0  # seconds without a byte, after which a status update asks for an answer
 SHUTDOWN_WINDOW = 1.0
@@ -26,7 +26,10 @@ class Status:
 
 
 class Acknowledgement:
-    """Decides on status updates. `interval` is a third of the server's wal_sender_timeout; all times are monotonic seconds."""
+    """Decides on status updates.
+
+    `interval` is a third of the server's wal_sender_timeout. All times are monotonic seconds.
+    """
 
     def __init__(self, position: int, interval: float, now: float) -> None:
         self.position = position  # durable in the front end
@@ -46,15 +49,19 @@ class Acknowledgement:
         self._heard_at = now
 
     def keepalive(self, reply_asked: bool, now: float) -> tuple[Status | None, bool]:
-        """A keepalive came. Returns the answer, and whether the server is shutting down and waits for its end to be confirmed."""
+        """Takes a keepalive; returns the answer, and whether the server is shutting down.
+
+        Then it waits for its end to be confirmed.
+        """
         if not reply_asked:
             return None, False
         shutting_down = now - self._asked_at < SHUTDOWN_WINDOW
         self._asked_at = now
-        # While it shuts down a server answers each reply with the next keepalive: once durable, `durable` sends the end by itself.
-        return (
-            None if shutting_down and self.position <= self._sent else self._send(now)
-        ), shutting_down
+        # While it shuts down a server answers each reply with the next keepalive: once durable,
+        # `durable` sends the end by itself
+        if shutting_down and self.position <= self._sent:
+            return None, shutting_down
+        return self._send(now), shutting_down
 
     def due(self, now: float) -> Status | None:
         """The timer: an update if one is due."""
@@ -66,7 +73,10 @@ class Acknowledgement:
         return None
 
     def give_up(self, front_silent_since: float | None, now: float) -> str:
-        """Why the connection must be ended, or ''. `front_silent_since`: since when a question to the front end is open, None if none is."""
+        """Tells why the connection must be ended, or ''.
+
+        `front_silent_since`: since when a question to the front end is open, None if none is.
+        """
         if front_silent_since is not None and now - front_silent_since > FRONT_SILENCE:
             return phrase(
                 "the front end has accepted nothing for {seconds} s", seconds=f"{FRONT_SILENCE:g}"

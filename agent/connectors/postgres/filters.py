@@ -1,7 +1,9 @@
-"""Brings the values of row filters into the text that PostgreSQL writes for them, once, so that rows are compared with just that.
+"""Brings the values of row filters into the text that PostgreSQL writes for them.
 
-The server casts each value to the column's own type. What is none of the type is a problem of the configuration; so is a value that
-the cast would change in silence, one that means something else tomorrow, and a type whose equal values have several spellings.
+It is done once, so that rows are compared with just that. The server casts each value to the
+column's own type. What is none of the type is a problem of the configuration; so is a value that
+the cast would change in silence, one that means something else tomorrow, and a type whose equal
+values have several spellings.
 """
 
 import re
@@ -53,7 +55,8 @@ _CAST = """
     select pg_catalog.concat(text::{cast}), {kept}
     from pg_catalog.unnest(%s::pg_catalog.text[]) with ordinality t(text, place) order by place"""
 _COLUMNS = """
-    select a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(c.collisdeterministic, true)
+    select a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),
+           coalesce(c.collisdeterministic, true)
     from pg_catalog.pg_attribute a left join pg_catalog.pg_collation c on c.oid = a.attcollation
     where a.attrelid = %s and a.attname = any(%s::pg_catalog.text[]) and not a.attisdropped"""
 # Schemas of the columns' types that a role may not use, so that it may not name the types either.
@@ -94,9 +97,10 @@ class _Declared(NamedTuple):
 def criteria(
     connection: Connection, number: int, resource: ResourceSettings, table: SourceTable
 ) -> tuple[tuple[Criterion, ...], list[Problem]]:
-    """The filter of resource `number` in canonical texts, and what is wrong with it; columns that do not exist are left out.
+    """Returns the filter of resource `number` in canonical texts, and what is wrong with it.
 
-    The connection is in autocommit, with the session settings of the source. Raises ReadRefused, psycopg.Error.
+    Columns that do not exist are left out. The connection is in autocommit, with the session
+    settings of the source. Raises ReadRefused, psycopg.Error.
     """
     columns = {column.name: column for column in table.columns}
     tested = [condition.column for condition in resource.filter]
@@ -239,9 +243,10 @@ class _Filter:
 
 
 def condition(criteria_: Sequence[Criterion], alias: str = "t") -> sql.Composable:
-    """The filter as SQL on the source's table under this alias: true for just the rows that `Resource.passes` lets pass.
+    """Writes the filter as SQL on the source's table under this alias.
 
-    Holds literals, so that COPY takes it too.
+    It is true for just the rows that `Resource.passes` lets pass, and holds literals, so that COPY
+    takes it too.
     """
     parts = [_part(criterion, alias) for criterion in criteria_]
     return sql.SQL(" AND ").join(parts) if parts else sql.SQL("true")
@@ -263,6 +268,7 @@ def _part(criterion: Criterion, alias: str) -> sql.Composable:
         "signed zero": "pg_catalog.regexp_replace(pg_catalog.concat({}), '^-0$', '0')",
     }[criterion.spelling]
     held = sql.SQL(
-        '(pg_catalog.num_nonnulls({}) OPERATOR(pg_catalog.=) 1 AND {} COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) ANY ({}))'
+        "(pg_catalog.num_nonnulls({}) OPERATOR(pg_catalog.=) 1"
+        ' AND {} COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) ANY ({}))'
     ).format(column, sql.SQL(written).format(column), texts)
     return held if criterion.wanted else sql.SQL("(NOT {})").format(held)

@@ -1,4 +1,7 @@
-"""Checks A and B: is the slot where we left it, and is the server's history the one we have followed? Decisions without I/O."""
+"""Checks A and B: the slot is where we left it, and the history the one we have followed.
+
+Decisions without I/O.
+"""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -48,7 +51,10 @@ class Identity(NamedTuple):
 
 
 def check_identity(server: Server, system_id: str, timeline: int, address: str) -> None:
-    """Raises what tells that the server is not the one that was followed: SourceNotPrimary, SourceReplaced, SourcePromoted."""
+    """Raises what tells that the server is not the one that was followed.
+
+    That is SourceNotPrimary, SourceReplaced, or SourcePromoted.
+    """
     if server.in_recovery:
         raise SourceNotPrimary(address=address)
     if server.system_id != system_id:
@@ -58,7 +64,10 @@ def check_identity(server: Server, system_id: str, timeline: int, address: str) 
 
 
 def check_server(server: Server, resume: Resume, address: str) -> None:
-    """Checks A and B as far as they can be made before the stream starts; raises what stands against it."""
+    """Makes the checks A and B as far as they can be made before the stream starts.
+
+    Raises what stands against it.
+    """
     identity = Identity(**resume.identity)
     slot = identity.slot
     check_identity(server, identity.system_id, identity.timeline, address)
@@ -69,7 +78,8 @@ def check_server(server: Server, resume: Resume, address: str) -> None:
         if wrong is not None:
             raise wrong
     elif wrong is not None:
-        # Whoever reads the slot has moved it: dropping it, which the other error advises, would take it from them.
+        # Whoever reads the slot has moved it: dropping it, which the other error advises, would
+        # take it from them
         raise DuplicateAgent(reason=in_use(server, slot))
     else:
         raise SlotBusy(slot=slot, pid=server.active_pid)
@@ -99,7 +109,8 @@ def _wrong(server: Server, slot: str, stored: str) -> AgentError | None:
 def in_use(server: Server, slot: str) -> str:
     """Tells who reads a slot that this agent does not read."""
     return phrase(
-        "the replication slot {slot} is being read by server process {pid} for a client at {client}",
+        "the replication slot {slot} is being read by server process {pid}"
+        " for a client at {client}",
         slot=slot,
         pid=server.active_pid,
         client=server.reader or "?",
@@ -131,7 +142,7 @@ def check_slot(identity: Mapping[str, Any], configured: str) -> None:
 
 
 def other_publication(before: str, now: str) -> FrontReplaced | None:
-    """Makes the error for a publication `now` that does not exist, where `init` made one of another name.
+    """Makes the error for a publication that does not exist where `init` made another.
 
     One that exists may have been renamed on purpose, and is judged by what it carries.
     """
@@ -156,10 +167,12 @@ def branch(history: str, timeline: int) -> int | None:
 
 
 class Resumption:
-    """The rest of check B, on the stream: passes over what was applied and demands that the last applied commit comes again.
+    """Makes the rest of check B, on the stream.
 
-    A server sends every commit after the slot's confirmed position again. If the last applied one lies after it, it must come
-    with the same end, xid and time: a server restored from a copy has another one there (measured: docs/decisions/checks.md).
+    It passes over what was applied and demands that the last applied commit comes again. A server
+    sends every commit after the slot's confirmed position again. If the last applied one lies after
+    it, it must come with the same end, xid and time: a server restored from a copy has another one
+    there (measured: docs/decisions/checks.md).
     """
 
     def __init__(self, resume: Resume, confirmed: int) -> None:
@@ -196,7 +209,7 @@ class Resumption:
             )
 
     def _passed_over(self, commit: Commit) -> None:
-        """Before the stored position nothing lies after the last applied commit, and that one is the same."""
+        """Demands that the last applied commit is the same, and the last before the position."""
         if commit.position < self._last_end:
             return
         if (position_text(commit.position), commit.transaction, commit.time_us) != self._last:

@@ -60,7 +60,8 @@ class PostgresOrigin:
         """Writes what stands before, and behind, the first mention of a change's position."""
         us = begin.time_us
         before = (
-            b'%b,"ts_ms":%d,"ts_us":%d,"ts_ns":%d,"snapshot":"false","db":%b,"sequence":"[\\"%d\\",\\"'
+            b'%b,"ts_ms":%d,"ts_us":%d,"ts_ns":%d,"snapshot":"false","db":%b,'
+            b'"sequence":"[\\"%d\\",\\"'
         ) % (self._head, us // 1000, us, us * 1000, self._database, previous_end)
         behind = b'\\"]",%b,"txId":%d,"lsn":' % (self._table, begin.transaction)
         return before, behind

@@ -1,13 +1,13 @@
-"""Reads pages of tables beside the stream: on a connection and a thread of its own, each page in one short snapshot.
+"""Reads pages of tables beside the stream: on a connection and a thread of its own.
 
-Rules (docs/decisions/visibility-hand-over.md): the snapshot must see what the front end had applied when
-the page was asked for, else it is ended and another taken; the page is thrown away when the table was rewritten around it (its
-snapshot then reads nothing); the last statement writes the high position into the log.
+Rules (docs/decisions/visibility-hand-over.md): each page is read in one short snapshot. It must see
+what the front end had applied when the page was asked for, else it is ended and another taken. The
+page is thrown away when the table was rewritten around it (its snapshot then reads nothing). The
+last statement writes the high position into the log.
 """
 
 import logging
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,14 +17,14 @@ from psycopg import sql
 from agent import failpoints
 from agent.config import PostgresSettings
 from agent.connectors.base import Ask, Page
-from agent.connectors.postgres import filters, fingerprints
+from agent.connectors.postgres import fingerprints
+from agent.connectors.postgres import page_statements as statements
 from agent.connectors.postgres.bounded_connection import BoundedConnection, shut
 from agent.connectors.postgres.copy_out import copy_out
 from agent.connectors.postgres.pgoutput import PAGE_PREFIX
 from agent.connectors.postgres.session import address, connect, guarded
 from agent.connectors.postgres.snapshot import snapshot_of
 from agent.connectors.postgres.sqlstates import is_of_statement
-from agent.connectors.table import Named, SourceTable
 from agent.errors import (
     AgentError,
     ReadRefused,
@@ -41,15 +41,10 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 8 << 20  # of a page
 _SECONDS = 5  # that a page's snapshot may live
 _FIRST_WAIT, _LONGEST_WAIT = 0.01, 1.0  # seconds between two snapshots
-# Counting takes one statement for the whole table, where a page is a few thousand rows: it may take so many seconds. That is
-# bounded, since its snapshot keeps VACUUM from removing dead rows; a table that is not counted by then is counted again.
+# Counting takes one statement for the whole table, where a page is a few thousand rows: it may take
+# so many seconds. That is bounded, since its snapshot keeps VACUUM from removing dead rows; a table
+# that is not counted by then is counted again.
 _COUNT_SECONDS = 300
-# No name in these statements hangs on the session's search_path: types, operators and functions stand with their schema.
-_PAGE = (
-    "COPY (SELECT {columns} FROM {table} t WHERE {past} ORDER BY {order} LIMIT {limit}) TO STDOUT"
-)
-_ROWS = "COPY (SELECT {columns} FROM {table} t JOIN ROWS FROM ({arrays}) k({names}) ON {match}) TO STDOUT"
-_COUNT = "SELECT pg_catalog.count(*) FROM {table} t WHERE {kept}"
 # SQLSTATEs of statement_timeout, of a lock that was not to be had, and of a deadlock.
 _BUSY = (
     "57014",
@@ -57,6 +52,10 @@ _BUSY = (
     "40P01",
 )
 _NO_RIGHT = "42501"  # also of a row security policy
+_SNAPSHOT = (
+    "select pg_catalog.pg_is_in_recovery(), pg_catalog.pg_current_snapshot()::pg_catalog.text"
+)
+_HIGH_POSITION = "select pg_catalog.pg_logical_emit_message(true, %s, %s::pg_catalog.text)"
 
 
 class _Oversized(Exception):
@@ -72,7 +71,10 @@ class _Withdrawn(Exception):
 
 
 class PageReader:
-    """One page at a time. `ask`, `page`, `withdraw` and `close` are called from one thread and never wait for the server, but as `page` says."""
+    """Reads one page at a time.
+
+    All methods are called from one thread. They never wait for the server, but as `page` says.
+    """
 
     def __init__(self, settings: PostgresSettings) -> None:
         self._settings = settings
@@ -171,7 +173,7 @@ class _Reading:
                 self.connection = None
 
     def _read(self, connection: psycopg.Connection[Any]) -> Page:
-        """The page, once a snapshot serves; a smaller one where it is too large or takes too long."""
+        """Reads the page once a snapshot serves; a smaller one if it is too large or too slow."""
         limit, wait = self._ask.limit, _FIRST_WAIT
         while not self._ended.is_set():
             try:
@@ -199,7 +201,10 @@ class _Reading:
         raise _Withdrawn
 
     def _anew(self, error: psycopg.Error) -> psycopg.Connection[Any]:
-        """A new connection in place of a kept one that has died: between two pages, or where a firewall has cut it."""
+        """Connects in place of a kept connection that has died.
+
+        It has between two pages, or where a firewall has cut it.
+        """
         log.info(
             "page_connection_anew resource=%s sqlstate=%s",
             self._ask.resource,
@@ -212,9 +217,10 @@ class _Reading:
         return self._connect()
 
     def _fewer_keys(self, connection: psycopg.Connection[Any], error: psycopg.Error) -> bool:
-        """Leaves out keys that are no values of the key's types, where they may be what the server refuses.
+        """Leaves out keys that are no values of the key's types.
 
-        What a hand has put into the front end may be no such value, and so is not in the source.
+        They may be what the server refuses: what a hand has put into the front end may be no such
+        value, and so is not in the source.
         """
         keys = self._ask.keys
         if not keys or error.sqlstate in (*_BUSY, _NO_RIGHT):
@@ -224,11 +230,8 @@ class _Reading:
         return len(possible) < len(keys)
 
     def _is_possible(self, connection: psycopg.Connection[Any], key: Key) -> bool:
-        table = self._ask.table
-        types = _types(table)
-        values = [_value(part, types[name]) for part, name in zip(key, table.key, strict=True)]
         try:
-            connection.execute(sql.SQL("SELECT {}").format(_list(values)).as_bytes(connection))
+            connection.execute(statements.casts(self._ask.table, key).as_bytes(connection))
         except psycopg.Error:
             if connection.closed:
                 raise
@@ -262,14 +265,13 @@ class _Reading:
         log.info("page_delayed resource=%s sqlstate=%s", self._ask.resource, sqlstate)
 
     def _attempt(self, connection: psycopg.Connection[Any], limit: int) -> Page | None:
-        """One snapshot; None where it does not serve."""
+        """Reads the page in one snapshot; None where that does not serve."""
         ask = self._ask
         stored = fingerprints.storage(connection, ask.table.oid)
         connection.execute("begin isolation level repeatable read read only")
         failpoints.hit("before_page_snapshot")
-        in_recovery, text = connection.execute(
-            "select pg_catalog.pg_is_in_recovery(), pg_catalog.pg_current_snapshot()::pg_catalog.text"
-        ).fetchone()  # type: ignore[misc]
+
+        in_recovery, text = connection.execute(_SNAPSHOT).fetchone()  # type: ignore[misc]
         if in_recovery:
             raise SourceNotPrimary(address=address(self._settings))
         snapshot = snapshot_of(text)
@@ -277,35 +279,39 @@ class _Reading:
             connection.execute("rollback")
             return None
         failpoints.hit("after_page_snapshot")
+
         lines: list[bytes] = []
         count = None
         if ask.counted is not None:
             count = self._counted(connection)
-        elif ask.keys is None or ask.keys:
-            lines = _lines(connection, _statement(ask, limit))
+        elif ask.keys is None:
+            lines = _lines(connection, statements.page(ask, limit))
+        elif ask.keys:
+            lines = _lines(connection, statements.rows(ask, ask.keys))
         if fingerprints.storage(connection, ask.table.oid) != stored:
             log.info("page_thrown_away resource=%s", ask.resource)
             connection.execute("rollback")
             return None
+
         # It is only a mark; a standby that does not answer must not hold it
         connection.execute("set local synchronous_commit = local")
-        connection.execute(
-            "select pg_catalog.pg_logical_emit_message(true, %s, %s::pg_catalog.text)",
-            (PAGE_PREFIX, ask.token),
-        )
+        connection.execute(_HIGH_POSITION, (PAGE_PREFIX, ask.token))
         connection.execute("commit")
         failpoints.hit("after_page_read")
         more = ask.keys is None and count is None and len(lines) == limit
         return Page(ask.token, lines, limit, more, count, snapshot)
 
     def _counted(self, connection: psycopg.Connection[Any]) -> int:
-        """The rows that are shared, in this snapshot. Whoever waits for the server waits for as long as the statement may take."""
+        """Counts the rows that are shared, in this snapshot.
+
+        Whoever waits for the server waits for as long as the statement may take.
+        """
         assert isinstance(connection, BoundedConnection)
         usual = connection.patience
         connection.execute(f"set local statement_timeout = '{_COUNT_SECONDS}s'")
         try:
             connection.patience = _COUNT_SECONDS + (usual or 0)
-            row = connection.execute(_count(self._ask).as_bytes(connection)).fetchone()
+            row = connection.execute(statements.count(self._ask).as_bytes(connection)).fetchone()
         finally:
             connection.patience = usual
         connection.execute(f"set local statement_timeout = '{_SECONDS - 1}s'")
@@ -318,6 +324,7 @@ def _rollback(connection: psycopg.Connection[Any]) -> None:
 
 
 def _lines(connection: psycopg.Connection[Any], statement: sql.Composed) -> list[bytes]:
+    """Reads the lines of a COPY. Raises _Oversized beyond MAX_BYTES."""
     lines, room = [], MAX_BYTES
     for line in copy_out(connection, statement.as_bytes(connection)):
         lines.append(line)
@@ -325,114 +332,3 @@ def _lines(connection: psycopg.Connection[Any], statement: sql.Composed) -> list
         if room < 0 and len(lines) > 1:
             raise _Oversized(len(lines))
     return lines
-
-
-def _statement(ask: Ask, limit: int) -> sql.Composed:
-    table = ask.table
-    columns = _list([_column(column.name) for column in ask.columns])
-    if ask.keys is not None:
-        names = [sql.Identifier(f"k{number}") for number in range(len(table.key))]
-        arrays = [
-            sql.SQL("pg_catalog.unnest({}::pg_catalog.text[])").format(sql.Literal(list(column)))
-            for column in zip(*ask.keys, strict=True)
-        ]
-        return sql.SQL(_ROWS).format(
-            columns=columns,
-            table=_table(table),
-            arrays=_list(arrays),
-            names=_list(names),
-            match=_match(table, names),
-        )
-    order = [
-        sql.SQL("{} USING {}").format(column, _operator(how.less))
-        for column, how in zip(_key(table), table.order, strict=True)
-    ]
-    return sql.SQL(_PAGE).format(
-        columns=columns,
-        table=_table(table),
-        past=_past(table, ask.after),
-        order=_list(order),
-        limit=sql.Literal(limit),
-    )
-
-
-def _match(table: SourceTable, names: Sequence[sql.Identifier]) -> sql.Composable:
-    """The condition that a row stands under one of the keys looked up, by the equality of the key's own index."""
-    types, parts = _types(table), []
-    for column, name, of, how in zip(_key(table), names, table.key, table.order, strict=True):
-        wanted = sql.SQL("k.{}::{}").format(name, types[of])
-        parts.append(_compared(column, how.equal, wanted))
-    return sql.SQL(" AND ").join(parts)
-
-
-def _past(table: SourceTable, after: Key | None) -> sql.Composable:
-    """The condition that a row comes after a key, in the order of the index; literals, since COPY takes no parameters.
-
-    One comparison of rows where one operator does for all columns, since the index serves it best.
-    """
-    if after is None:
-        return sql.SQL("true")
-    types, keys, order = _types(table), _key(table), table.order
-    values = [_value(part, types[name]) for part, name in zip(after, table.key, strict=True)]
-    if len({how.more for how in order}) == 1:
-        operator = _operator(order[0].more)
-        return sql.SQL("({}) {} ({})").format(_list(keys), operator, _list(values))
-    past = _compared(keys[-1], order[-1].more, values[-1])
-    for column, value, how in list(zip(keys, values, order, strict=True))[-2::-1]:
-        past = sql.SQL("{} AND ({} OR ({} AND {}))").format(
-            _compared(column, how.at_least, value),  # what the index can go by
-            _compared(column, how.more, value),
-            _compared(column, how.equal, value),
-            past,
-        )
-    return past
-
-
-def _count(ask: Ask) -> sql.Composed:
-    """Counts the rows that are shared."""
-    kept = filters.condition(ask.counted or ())
-    return sql.SQL(_COUNT).format(table=_table(ask.table), kept=kept)
-
-
-def _table(table: SourceTable) -> sql.Composed:
-    only = sql.SQL("" if table.partitioned else "ONLY ")
-    return only + sql.Identifier(table.schema, table.table)
-
-
-def _column(name: str) -> sql.Composed:
-    return sql.SQL("t.{}").format(sql.Identifier(name))
-
-
-def _key(table: SourceTable) -> list[sql.Composable]:
-    """The key's columns, as the index compares them."""
-    types = {column.name: column for column in table.columns}
-    columns: list[sql.Composable] = []
-    for name, how in zip(table.key, table.order, strict=True):
-        column, of = _column(name), types[name]
-        if how.enum and of.type_oid != of.base_oid:  # else the operator is not found
-            column = sql.SQL("{}::{}").format(column, sql.Identifier(*of.named))
-        if how.collation is not None:
-            column = sql.SQL("{} COLLATE {}").format(column, sql.Identifier(*how.collation))
-        columns.append(column)
-    return columns
-
-
-def _types(table: SourceTable) -> dict[str, sql.Identifier]:
-    return {column.name: sql.Identifier(*column.named) for column in table.columns}
-
-
-def _value(text: str, of: sql.Identifier) -> sql.Composed:
-    return sql.SQL("{}::{}").format(sql.Literal(text), of)
-
-
-def _operator(named: Named) -> sql.Composed:
-    schema, name = named
-    return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(schema), sql.SQL(name))
-
-
-def _compared(left: sql.Composable, by: Named, right: sql.Composable) -> sql.Composed:
-    return sql.SQL("{} {} {}").format(left, _operator(by), right)
-
-
-def _list(parts: Sequence[sql.Composable]) -> sql.Composed:
-    return sql.SQL(", ").join(parts)

@@ -1,6 +1,7 @@
 """Decoder of pgoutput's messages, protocol version 1.
 
-Source of the formats: PostgreSQL manual, "Logical Replication Message Formats" (protocol-logicalrep-message-formats).
+Source of the formats: PostgreSQL manual, "Logical Replication Message Formats"
+(protocol-logicalrep-message-formats).
 """
 
 import struct
@@ -37,7 +38,7 @@ _NEW, _OLD = b"NO"
 
 
 class Form(Protocol):
-    """How rows and names are written in the stream, where that is not the usual form: text in UTF-8."""
+    """Reads rows and names of the stream that are not in the usual form: text in UTF-8."""
 
     def name(self, data: bytes) -> str:
         """The name of a schema, table or column."""
@@ -49,7 +50,10 @@ class Form(Protocol):
 
 
 class Decoder:
-    """Keeps the relations of one connection. Raises ProtocolViolated for what it does not know; it never skips."""
+    """Decodes the messages of one connection, whose relations it keeps.
+
+    Raises ProtocolViolated for what it does not know; it never skips.
+    """
 
     def __init__(self, form: Form | None = None) -> None:
         self._relations: dict[int, Relation] = {}
@@ -64,7 +68,10 @@ class Decoder:
         return self._xid != 0
 
     def decode(self, data: bytes, lsn: int) -> Message | None:
-        """One message; None for those that carry no change (relation, type, origin, foreign logical messages)."""
+        """Decodes one message.
+
+        None for those that carry no change: relation, type, origin, foreign logical messages.
+        """
         kind = data[:1]
         try:
             if kind == b"I":
@@ -81,12 +88,8 @@ class Decoder:
                 xid, self._xid = self._xid, 0
                 return Commit(xid, end, time_us + _EPOCH_US)
             return self._rare(kind, data, lsn)
-        # Bytes that end too early, go on too long or are no UTF-8; the errors may quote values
-        except (
-            struct.error,
-            IndexError,
-            ValueError,
-        ):
+        except (struct.error, IndexError, ValueError):
+            # Bytes that end too early, go on too long or are no UTF-8; the errors may quote values
             raise ProtocolViolated(
                 position=position_text(lsn),
                 what=phrase("a malformed message of type {kind!r}", kind=kind),
@@ -222,7 +225,11 @@ def _read_relation(data: bytes, name_of: Callable[[bytes], str]) -> Relation:
 
 
 def _read_message(data: bytes) -> Heartbeat | HighPosition | None:
-    """A logical message. Ours: a heartbeat, outside of any transaction, with its time; a page's high position, inside one, with the page's token."""
+    """Decodes a logical message; None for one that is not ours.
+
+    Ours are a heartbeat, outside of any transaction, with its time; and a page's high position,
+    inside one, with the page's token.
+    """
     transactional, lsn = _MESSAGE.unpack_from(data, 1)
     prefix, offset = _text(data, 10)
     if prefix != (PAGE_PREFIX if transactional else HEARTBEAT_PREFIX):

@@ -16,18 +16,21 @@ from agent.errors import SourceUnreachable
 
 _CREATE = "CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput NOEXPORT_SNAPSHOT"
 _DROP = "DROP_REPLICATION_SLOT {slot}"
-# Transactions with an xid: slot creation waits for each that runs when it starts, prepared ones included.
+# Transactions with an xid: slot creation waits for each that runs when it starts, prepared ones
+# included.
 _WAITED_FOR = """
     select a.pid::text as who, a.application_name, a.xact_start, a.state, age(a.backend_xid) as age
     from pg_catalog.pg_stat_activity a where a.backend_xid is not null and a.pid <> pg_backend_pid()
     union all
-    select p.gid, '(prepared)', p.prepared, 'prepared', age(p.transaction) from pg_catalog.pg_prepared_xacts p
+    select p.gid, '(prepared)', p.prepared, 'prepared', age(p.transaction)
+    from pg_catalog.pg_prepared_xacts p
     order by age desc limit 10"""
+_WAITED_FOR_UP_TO = f"""
+    select * from ({_WAITED_FOR}) w
+    where age >= pg_snapshot_xmax(pg_current_snapshot())::text::int8 - %s"""
 _TICK = 0.25
-_CANCEL_SECONDS, _CANCEL_AGAIN = (
-    10.0,
-    1.0,
-)  # for the server to answer a cancel; until it is asked again
+_CANCEL_SECONDS = 10.0  # for the server to answer a cancel
+_CANCEL_AGAIN = 1.0  # until it is asked again
 
 
 class WaitedFor(NamedTuple):
@@ -40,7 +43,10 @@ class WaitedFor(NamedTuple):
 
 
 class SlotTimeout(Exception):
-    """The slot was not made in time, and is not there; `waits` names the transactions it waited for."""
+    """The slot was not made in time, and is not there.
+
+    `waits` names the transactions it waited for.
+    """
 
     def __init__(self, waits: list[WaitedFor]) -> None:
         self.waits = waits
@@ -62,9 +68,10 @@ def create(
     slot: str,
     timeout: float,
 ) -> str:
-    """Makes the slot; returns its consistent point: the stream begins with the first commit after it.
+    """Makes the slot, and returns its consistent point.
 
-    Raises SlotTimeout, SlotRefused, SourceUnreachable; then there is no slot.
+    The stream begins with the first commit after it. Raises SlotTimeout, SlotRefused,
+    SourceUnreachable; then there is no slot.
     """
     pgconn = replication.pgconn
     waits: list[WaitedFor] | None = None
@@ -111,9 +118,11 @@ def _wait(pgconn: PGconn, timeout: float) -> bool:
 
 
 def _cancel(replication: psycopg.Connection[Any]) -> None:
-    """Asks the server to stop; one that does not answer is left, and the slot with it is not made: it is ephemeral until it is complete.
+    """Asks the server to stop making the slot.
 
-    It is asked again and again: a cancel that comes before the server has read its command cancels nothing.
+    It is asked again and again: a cancel that comes before the server has read its command cancels
+    nothing. A server that does not answer is left, and the slot with it is not made: it is
+    ephemeral until it is complete.
     """
     deadline = time.monotonic() + _CANCEL_SECONDS
     while time.monotonic() < deadline:
@@ -132,27 +141,24 @@ def drop(replication: psycopg.Connection[Any], settings: PostgresSettings, slot:
             sql.SQL(_DROP).format(slot=sql.Identifier(slot)).as_bytes(replication)
         )
     if result.status != ExecStatus.COMMAND_OK:
+        sqlstate = (result.error_field(DiagnosticField.SQLSTATE) or b"").decode()
         raise SourceUnreachable(
-            address=address(settings),
-            reason=f"DROP_REPLICATION_SLOT: SQLSTATE {(result.error_field(DiagnosticField.SQLSTATE) or b'').decode()}",
+            address=address(settings), reason=f"DROP_REPLICATION_SLOT: SQLSTATE {sqlstate}"
         )
 
 
 def waited_for(connection: psycopg.Connection[Any], barrier: int | None = None) -> list[WaitedFor]:
-    """The running transactions that hold an xid (up to `barrier`). Those of other roles show their process id only, without pg_monitor."""
+    """Names the running transactions that hold an xid (up to `barrier`).
+
+    Those of other roles show their process id only, without pg_monitor.
+    """
     if barrier is None:
         rows = connection.execute(_WAITED_FOR).fetchall()
     else:
-        rows = connection.execute(
-            f"select * from ({_WAITED_FOR}) w where age >= pg_snapshot_xmax(pg_current_snapshot())::text::int8 - %s",
-            (barrier,),
-        ).fetchall()
-    return [
-        WaitedFor(
-            who,
-            application or "?",
-            since.isoformat(timespec="seconds") if since else "?",
-            state or "?",
-        )
-        for who, application, since, state, _ in rows
-    ]
+        rows = connection.execute(_WAITED_FOR_UP_TO.encode(), (barrier,)).fetchall()
+
+    waits = []
+    for who, application, since, state, _ in rows:
+        begun = since.isoformat(timespec="seconds") if since else "?"
+        waits.append(WaitedFor(who, application or "?", begun, state or "?"))
+    return waits

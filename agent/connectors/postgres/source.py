@@ -48,78 +48,132 @@ log = logging.getLogger(__name__)
 
 _LOOK_EVERY = 1.0  # seconds between looks at what a new snapshot sees
 _PAGE_SECONDS = 5.0  # from the high position in the stream until the page reader has its answer
-_ZOMBIE = 10.0  # seconds beyond two wal_sender_timeouts in which the connection of a dead agent may still hold the slot
+# Seconds beyond two wal_sender_timeouts in which a dead agent's connection may still hold the slot
+_ZOMBIE = 10.0
 
 
 class PostgresSource:
-    """See Source. One connection streams, another asks the catalogue and writes heartbeats, a third reads pages while there are any."""
+    """See Source.
+
+    One connection streams, another asks the catalogue and writes heartbeats, a third reads pages
+    while there are any.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._side: psycopg.Connection[Any] | None = None
         self._replication: psycopg.Connection[Any] | None = None  # the wire's, once there is one
+        self._publication: catalogue.Publication | None = None
+        self._partitions: Partitions | None = None  # of a server whose stream does not follow them
+
         self._wire: Wire | None = None
-        self._pages = PageReader(settings.source)
-        self._asked = self._delivered = (
-            ""  # tokens of the last page asked for, of the last high position
-        )
         self._decoder = Decoder()
-        self._form: ServerForm | None = None  # while the stream is read in the server's own form
+        self._resumption: Resumption | None = None
+        self._acknowledged = 0
+
+        # While the stream is read in the server's own form
+        self._form: ServerForm | None = None
         # Up to here the server could not send all in the usual form; 0: it could
         self._unreadable = 0
         self._stuck = False
-        self._resumption: Resumption | None = None
-        self._publication: catalogue.Publication | None = None
-        self._partitions: Partitions | None = None  # of a server whose stream does not follow them
-        self._acknowledged = 0
+
+        self._pages = PageReader(settings.source)
+        self._asked = ""  # token of the last page asked for
+        self._delivered = ""  # token of the last high position
+
         self._lag = 0
         self._looked_at = 0.0
         self._beat_at = -math.inf
         self._busy_since: float | None = None
+
+    # ---- from one opening to the next
 
     def open(self, resume: Resume, front_silent_since: Callable[[], float | None]) -> None:
         """See Source.open."""
         self.close()
         settings = self._settings.source
         slot = Identity(**resume.identity).slot
+        position = position_number(resume.position)
+        around = self._unreadable > 0 and self._unreadable >= position
+
         self._side = connect(settings)
-        around = self._unreadable > 0 and self._unreadable >= position_number(resume.position)
         encoding = "SQL_ASCII" if around else "UTF8"
         self._replication = connect(settings, replication=True, encoding=encoding)
         with guarded(settings):
-            sender_timeout = self._sender_timeout()
+            sender_timeout = server_state.sender_timeout(self._side)
             server = server_state.server(self._replication, self._side, slot)
             self._check(server, resume, sender_timeout)
             self._publication = self._published(resume)
+
         # One heartbeat at each opening: when it comes back through the front end, all works
         self._beat_at = -math.inf
         self._partitions = None
         if self._side.info.server_version < FOLLOWS_SINCE:
-            fingerprints = {
-                settings.place(r.table): resume.fingerprints.get(r.name, {})
-                for r in self._settings.resource
-            }
-            self._partitions = Partitions(
-                {name: parts[LEAVES] for name, parts in fingerprints.items() if LEAVES in parts}
-            )
+            self._partitions = Partitions(self._told_partitions(resume))
+
         self._form = ServerForm(settings, self._needed(resume)) if around else None
         self._decoder = Decoder(self._form)
         self._resumption = Resumption(resume, server.confirmed)
-        self._acknowledged = position_number(resume.position)
-        acknowledgement = Acknowledgement(self._acknowledged, sender_timeout / 3, time.monotonic())
+        self._acknowledged = position
+        acknowledgement = Acknowledgement(position, sender_timeout / 3, time.monotonic())
         self._wire = Wire(self._replication, acknowledgement, front_silent_since, address(settings))
-        self._wire.start(slot, self._settings.source.publication, OPTION if around else "")
+        self._wire.start(slot, settings.publication, OPTION if around else "")
+
+    def _told_partitions(self, resume: Resume) -> dict[tuple[str, str], str]:
+        """Returns what was told of each table's partitions, as far as anything was."""
+        told = {}
+        for resource in self._settings.resource:
+            parts = resume.fingerprints.get(resource.name, {})
+            if LEAVES in parts:
+                told[self._place(resource)] = parts[LEAVES]
+        return told
 
     def _needed(self, resume: Resume) -> dict[tuple[str, str], tuple[str, Collection[str]]]:
-        """By schema and table the resource and the columns that are read, of the tables that are not suspended."""
-        return {
-            self._settings.source.place(resource.table): (resource.name, resource.needed_columns)
-            for resource in self._settings.resource
-            if resource.name not in resume.suspended
-        }
+        """Returns resource and columns that are read of each table that is not suspended."""
+        needed: dict[tuple[str, str], tuple[str, Collection[str]]] = {}
+        for resource in self._settings.resource:
+            if resource.name not in resume.suspended:
+                needed[self._place(resource)] = resource.name, resource.needed_columns
+        return needed
+
+    def _place(self, resource: ResourceSettings) -> tuple[str, str]:
+        """Returns schema and name of a resource's table."""
+        return self._settings.source.place(resource.table)
+
+    @property
+    def _connection(self) -> psycopg.Connection[Any]:
+        if self._side is None:
+            raise SourceUnreachable(
+                address=address(self._settings.source), reason=phrase("not connected")
+            )
+        return self._side
+
+    def outdated(self) -> bool:
+        """See Source.outdated."""
+        past = self._form is not None and self._acknowledged > self._unreadable
+        return self._stuck or past
+
+    def close(self) -> None:
+        """See Source.close."""
+        self._pages.close()
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
+        if self._form is not None:
+            self._form.close()
+            self._form = None
+        self._stuck = False
+        for connection in (self._replication, self._side):
+            if connection is not None:
+                with suppress(psycopg.Error):
+                    connection.close()
+        self._replication = self._side = None
 
     def _check(self, server: Server, resume: Resume, sender_timeout: float) -> None:
-        """Checks A and B; a slot that stays in use for longer than a dead agent's connection lives is another agent's."""
+        """Makes the checks A and B.
+
+        A slot that stays in use for longer than a dead agent's connection lives is another agent's.
+        """
         try:
             check_server(server, resume, address(self._settings.source))
         except SlotBusy as error:
@@ -142,6 +196,15 @@ class PostgresSource:
                 reason=phrase("it must publish insert, update, delete and truncate"),
             )
         return publication
+
+    # ---- the tables
+
+    def tables(self) -> dict[tuple[str, str], SourceTable]:
+        """See Source.tables."""
+        names = [self._place(resource) for resource in self._settings.resource]
+        with guarded(self._settings.source):
+            found = catalogue.tables(self._connection, names)
+        return {name: entry.table for name, entry in found.items()}
 
     def origin(self, table: SourceTable) -> PostgresOrigin:
         """See Source.origin."""
@@ -174,32 +237,6 @@ class PostgresSource:
             return phrase("it has a column list there")
         return ""
 
-    def _sender_timeout(self) -> float:
-        """wal_sender_timeout in seconds; an hour stands for none."""
-        row = self._connection.execute(
-            "select setting::float8 / 1000 from pg_settings where name = 'wal_sender_timeout'"
-        ).fetchone()
-        return float(row[0]) if row is not None and row[0] else 3600.0
-
-    @property
-    def _connection(self) -> psycopg.Connection[Any]:
-        if self._side is None:
-            raise SourceUnreachable(
-                address=address(self._settings.source), reason=phrase("not connected")
-            )
-        return self._side
-
-    def tables(self) -> dict[tuple[str, str], SourceTable]:
-        """See Source.tables."""
-        names = [
-            self._settings.source.place(resource.table) for resource in self._settings.resource
-        ]
-        with guarded(self._settings.source):
-            return {
-                name: entry.table
-                for name, entry in catalogue.tables(self._connection, names).items()
-            }
-
     def criteria(self, resource: ResourceSettings, table: SourceTable) -> tuple[Criterion, ...]:
         """See Source.criteria."""
         number = self._settings.resource.index(resource)
@@ -208,6 +245,34 @@ class PostgresSource:
         if problems:
             raise invalid(self._settings.agent, problems)
         return made
+
+    def estimate(self, table: SourceTable) -> int:
+        """See Source.estimate."""
+        with guarded(self._settings.source):
+            return catalogue.estimate(self._connection, table.oid)
+
+    def fingerprints(self) -> dict[tuple[str, str], Fingerprint]:
+        """See Source.fingerprints."""
+        settings = self._settings.source
+        listed = {self._place(one): one.needed_columns for one in self._settings.resource}
+        with guarded(settings):
+            found = fingerprints.fingerprints(self._connection, settings.publication, listed)
+            if self._partitions is None:
+                return found
+            written = self._acknowledged + self._written_bytes()
+
+        for name, now in found.items():
+            found[name] = self._partitions.mark(name, now, written, self._acknowledged)
+        if any(now.unsettled for now in found.values()):
+            # What is acknowledged passes `written` with the next heartbeat
+            self._beat_at = 0.0
+        return found
+
+    def _written_bytes(self) -> int:
+        """Asks for the bytes of log past the acknowledged position."""
+        return server_state.written_bytes_past(self._connection, position_text(self._acknowledged))
+
+    # ---- the stream
 
     def read(self, timeout: float) -> Iterator[Message]:
         """See Source.read."""
@@ -220,8 +285,7 @@ class PostgresSource:
         for received in self._received(wire, timeout):
             message: Message | None
             if isinstance(received, Shutdown):
-                outside = not self._decoder.inside and received.position > self._acknowledged
-                message = Heartbeat(received.position, time.time_ns() // 1000) if outside else None
+                message = self._last_heartbeat(received)
             else:
                 message = decode(received.payload, received.lsn)
             if message is not None and accept(message):
@@ -229,8 +293,17 @@ class PostgresSource:
                     self._delivered = message.token
                 yield message
 
+    def _last_heartbeat(self, shutdown: Shutdown) -> Heartbeat | None:
+        """Returns the end of the log as a heartbeat: once stored, it lets the server shut down."""
+        if self._decoder.inside or shutdown.position <= self._acknowledged:
+            return None
+        return Heartbeat(shutdown.position, time.time_ns() // 1000)
+
     def _received(self, wire: Wire, timeout: float) -> Iterator[WalData | Shutdown]:
-        """What the wire receives, until the server cannot send a value in the usual form: then the stream is outdated."""
+        """Receives, until the server cannot send a value in the usual form.
+
+        Then the stream is outdated.
+        """
         if self._stuck:
             return
         try:
@@ -248,58 +321,6 @@ class PostgresSource:
                 error.text("en"),
             )
 
-    def outdated(self) -> bool:
-        """See Source.outdated."""
-        past = self._form is not None and self._acknowledged > self._unreadable
-        return self._stuck or past
-
-    def ask(self, ask: Ask) -> None:
-        """See Source.ask."""
-        self._asked = ask.token
-        self._pages.ask(ask)
-
-    def page(self) -> Page | None:
-        """See Source.page."""
-        return self._pages.page(_PAGE_SECONDS if self._asked == self._delivered else 0.0)
-
-    def withdraw(self) -> None:
-        """See Source.withdraw."""
-        self._pages.withdraw()
-
-    def barrier(self) -> str:
-        """See Source.barrier: the id of a transaction that begins now."""
-        with guarded(self._settings.source):
-            return str(server_state.new_xid(self._connection))
-
-    def estimate(self, table: SourceTable) -> int:
-        """See Source.estimate."""
-        with guarded(self._settings.source):
-            return catalogue.estimate(self._connection, table.oid)
-
-    def fingerprints(self) -> dict[tuple[str, str], Fingerprint]:
-        """See Source.fingerprints."""
-        listed = {
-            self._settings.source.place(resource.table): resource.needed_columns
-            for resource in self._settings.resource
-        }
-        with guarded(self._settings.source):
-            found = fingerprints.fingerprints(
-                self._connection, self._settings.source.publication, listed
-            )
-            if self._partitions is None:
-                return found
-            written = self._acknowledged + server_state.written_bytes_past(
-                self._connection, position_text(self._acknowledged)
-            )
-            marked = {
-                name: self._partitions.mark(name, now, written, self._acknowledged)
-                for name, now in found.items()
-            }
-            if any(now.unsettled for now in marked.values()):
-                # What is acknowledged passes `written` with the next heartbeat
-                self._beat_at = 0.0
-            return marked
-
     def acknowledge(self, position: int) -> None:
         """See Source.acknowledge."""
         if self._wire is not None and position > self._acknowledged:
@@ -316,30 +337,31 @@ class PostgresSource:
         with guarded(self._settings.source):
             if now - self._beat_at >= self._settings.source.heartbeat_seconds:
                 self._beat_at = now
-                server_state.heartbeat(
-                    self._connection, HEARTBEAT_PREFIX, str(time.time_ns() // 1000)
-                )
-            self._lag = server_state.written_bytes_past(
-                self._connection, position_text(self._acknowledged)
-            )
+                time_us = time.time_ns() // 1000
+                server_state.heartbeat(self._connection, HEARTBEAT_PREFIX, str(time_us))
+            self._lag = self._written_bytes()
             return server_state.snapshot(self._connection)
 
     def lag_bytes(self) -> int:
         """See Source.lag_bytes."""
         return self._lag
 
-    def close(self) -> None:
-        """See Source.close."""
-        self._pages.close()
-        if self._wire is not None:
-            self._wire.close()
-            self._wire = None
-        if self._form is not None:
-            self._form.close()
-            self._form = None
-        self._stuck = False
-        for connection in (self._replication, self._side):
-            if connection is not None:
-                with suppress(psycopg.Error):
-                    connection.close()
-        self._replication = self._side = None
+    # ---- pages
+
+    def barrier(self) -> str:
+        """See Source.barrier: the id of a transaction that begins now."""
+        with guarded(self._settings.source):
+            return str(server_state.new_xid(self._connection))
+
+    def ask(self, ask: Ask) -> None:
+        """See Source.ask."""
+        self._asked = ask.token
+        self._pages.ask(ask)
+
+    def page(self) -> Page | None:
+        """See Source.page."""
+        return self._pages.page(_PAGE_SECONDS if self._asked == self._delivered else 0.0)
+
+    def withdraw(self) -> None:
+        """See Source.withdraw."""
+        self._pages.withdraw()

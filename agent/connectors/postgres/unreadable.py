@@ -1,9 +1,10 @@
-"""Reads the stream past values that the server cannot send in the usual form (docs/decisions/unreadable-values.md).
+"""Reads the stream past values that the server cannot send in the usual form.
 
-The server writes each value of a published table into the stream as text in UTF-8, shared or not. Where it cannot, it ends the
-stream, at the same place again and again. Past such a place the stream is asked for in the server's own form: values in binary,
-in the encoding of the database. What the agent shares is then turned into text by the server itself, row by row; a value
-that cannot be is the fault of its table alone.
+The server writes each value of a published table into the stream as text in UTF-8, shared or not.
+Where it cannot, it ends the stream, at the same place again and again. Past such a place the stream
+is asked for in the server's own form: values in binary, in the encoding of the database. What the
+agent shares is then turned into text by the server itself, row by row; a value that cannot be is
+the fault of its table alone (docs/decisions/unreadable-values.md).
 """
 
 import struct
@@ -27,8 +28,12 @@ from agent.values.rows import UNCHANGED, Row, Value
 
 # What START_REPLICATION is told, beside the client_encoding of the session
 OPTION: Final = ", binary 'true'"
-_NAME = "select pg_catalog.convert_to(pg_catalog.convert_from($1, pg_catalog.getdatabaseencoding()), 'UTF8')"
-# format() writes a value as the output function of its type does; a cast to text may write something else
+_NAME = (
+    "select pg_catalog.convert_to("
+    "pg_catalog.convert_from($1, pg_catalog.getdatabaseencoding()), 'UTF8')"
+)
+# format() writes a value as the output function of its type does; a cast to text may write
+# something else
 _VALUE = "pg_catalog.convert_to(pg_catalog.format('%s', ${number}), 'UTF8')"
 _BYTEA: Final = 17
 _TEXT_FORM, _BINARY_FORM = 0, 1
@@ -43,9 +48,10 @@ class ServerForm:
         settings: PostgresSettings,
         needed: Mapping[tuple[str, str], tuple[str, Collection[str]]],
     ) -> None:
-        """`needed`: by schema and table the resource and the columns that are read; the values of others are passed over.
+        """Connects. Raises SourceUnreachable, SourceUnfit, LoginRefused, SecretMissing.
 
-        Raises SourceUnreachable, SourceUnfit, LoginRefused, SecretMissing.
+        `needed`: by schema and table the resource and the columns that are read; the values of
+        others are passed over.
         """
         self._settings, self._needed = settings, needed
         self._connection: psycopg.Connection[Any] = connect(settings, encoding="SQL_ASCII")
@@ -60,7 +66,10 @@ class ServerForm:
     def row(
         self, data: bytes, offset: int, relation: Relation, kinds: bytes, lsn: int
     ) -> tuple[Row, int]:
-        """See pgoutput.row_of. Raises ValueUnreadable for a value that the server cannot turn into text."""
+        """See pgoutput.row_of.
+
+        Raises ValueUnreadable for a value that the server cannot turn into text.
+        """
         (count,) = _U16.unpack_from(data, offset + 1)
         if data[offset] not in kinds or count != len(relation.columns):
             raise ValueError("not the tuple expected")

@@ -1,7 +1,10 @@
-"""The replication connection: our own COPY BOTH loop on libpq, with status updates on a timer of its own.
+"""The replication connection: our own COPY BOTH loop on libpq.
 
-psycopg2's replication cursor acknowledges by itself (docs/decisions/psycopg3.md), so nothing but `Acknowledgement` decides here.
-Source of the message formats: PostgreSQL manual, "Streaming Replication Protocol" (XLogData, primary keepalive, standby status update).
+Status updates go out on a timer of its own. psycopg2's replication cursor acknowledges by itself
+(docs/decisions/psycopg3.md), so nothing but `Acknowledgement` decides here.
+
+Source of the message formats: PostgreSQL manual, "Streaming Replication Protocol" (XLogData,
+primary keepalive, standby status update).
 """
 
 import logging
@@ -56,7 +59,10 @@ class Shutdown(NamedTuple):
 
 
 class Wire:
-    """One replication connection. A thread sends status updates in time even while the owner waits for the front end."""
+    """Reads one replication connection.
+
+    A thread sends status updates in time even while the owner waits for the front end.
+    """
 
     def __init__(
         self,
@@ -81,15 +87,18 @@ class Wire:
         self._timer = threading.Thread(target=self._keep_alive, name="status-updates", daemon=True)
 
     def start(self, slot: str, publication: str, option: str = "") -> None:
-        """START_REPLICATION at 0/0: the server goes on at the slot's confirmed position.
+        """Starts the stream at 0/0: the server goes on at the slot's confirmed position.
 
-        `option`: what the output plugin is told besides. Raises SlotBusy, SlotMissing, SlotLost, SourceUnreachable, SourceUnfit.
+        `option`: what the output plugin is told besides. Raises SlotBusy, SlotMissing, SlotLost,
+        SourceUnreachable, SourceUnfit.
         """
         self._publication = publication
         quoted = publication.replace('"', '""').replace("'", "''")
-        self._pgconn.send_query(
-            f"START_REPLICATION SLOT \"{slot}\" LOGICAL 0/0 (proto_version '1', publication_names '\"{quoted}\"', messages 'true'{option})".encode()
+        command = (
+            f'START_REPLICATION SLOT "{slot}" LOGICAL 0/0'
+            f" (proto_version '1', publication_names '\"{quoted}\"', messages 'true'{option})"
         )
+        self._pgconn.send_query(command.encode())
         try:  # libpq's own waiting call would hear of no signal and know no end
             result = self._connection.wait(execute(self._pgconn))[-1]
         except psycopg.Error as error:
@@ -101,7 +110,11 @@ class Wire:
         self._timer.start()
 
     def receive(self, timeout: float) -> Iterator[WalData | Shutdown]:
-        """What has arrived; waits up to `timeout` seconds for the first byte, ends when nothing more waits. Raises SourceUnreachable, StreamUnreadable."""
+        """Delivers what has arrived, and ends when nothing more waits.
+
+        Waits up to `timeout` seconds for the first byte. Raises SourceUnreachable,
+        StreamUnreadable.
+        """
         waited = False
         while True:
             payloads, ended = self._drain()
@@ -163,7 +176,10 @@ class Wire:
         return Shutdown(end) if shutting_down else None
 
     def _send(self, status: Status | None) -> None:
-        """Under the lock that was held when it was decided: an older status of the other thread's must not come after it."""
+        """Sends a status update, under the lock that was held when it was decided.
+
+        An older status of the other thread's must not come after it.
+        """
         if status is None:
             return
         now = time.time_ns() // 1000 - _EPOCH_US
@@ -177,7 +193,10 @@ class Wire:
             raise self._gone(error) from None
 
     def _keep_alive(self) -> None:
-        """The timer thread: updates when due; ends the connection when it must not hold the server up."""
+        """Sends updates when they are due: the timer thread.
+
+        Ends the connection when it must not hold the server up.
+        """
         while not self._ended.wait(_TICK):
             now = time.monotonic()
             # The owner is busy with the front end: what waits here shows that the server lives

@@ -1,0 +1,76 @@
+"""Reports to the supervisor how capture goes: the gauges and counts of the metrics."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from agent.capture.runs import Run
+from agent.capture.table_state import TableStates
+from agent.config import Settings
+from agent.front.base import Progress, Stored
+from agent.service import metrics
+from agent.service.control import Control
+
+_STAGES = "captured", "applied"
+
+
+class Reports:
+    """The metrics of one capture process."""
+
+    def __init__(self, settings: Settings, control: Control) -> None:
+        self._names = [resource.name for resource in settings.resource]
+        self._control = control
+        self._copying: set[str] = set()  # as it was last reported
+
+    def connected(self, *, source: bool, front: bool) -> None:
+        """Reports which peers are connected."""
+        peers = {"source": source, "frontend": front}
+        self._control.beat({f"{metrics.CONNECTED}/{peer}": up for peer, up in peers.items()})
+
+    def states(self, stored: Stored) -> None:
+        """Reports the state of each table that is configured and stored."""
+        for name in self._names:
+            if name in stored.resources:
+                self._state(name, stored.resources[name].state)
+
+    def _state(self, name: str, state: str) -> None:
+        gauge = f"{metrics.TABLE_STATE}/{name}"
+        self._control.beat({f"{gauge}/{one}": one == state for one in metrics.TABLE_STATES})
+
+    def opened(self, stored: Stored, tables: TableStates) -> None:
+        """Reports everything of the tables, as they are when all is opened."""
+        self._copying = set(tables.copying)
+        self.states(stored)
+        self.keys(tables)
+
+    def keys(self, tables: TableStates) -> None:
+        """Reports how many rows are withheld from Kafka, and refused by the front end."""
+        tables.keys_changed = False
+        for name in self._names:
+            self._control.beat({f"{metrics.WITHHELD}/{name}": len(tables[name].withheld)})
+        for name, table in tables.items():
+            self._control.beat({f"{metrics.REFUSED}/{name}": len(table.refused)})
+
+    def committed(self, progress: Progress, events: Mapping[tuple[str, str], int]) -> None:
+        """Reports a commit, and its events by resource and operation."""
+        counts: dict[tuple[str, ...], int] = {}
+        for (name, op), number in events.items():
+            for stage in _STAGES:
+                counts[metrics.EVENTS, stage, name, op] = number
+        seconds = progress.position_time_us / 1_000_000
+        gauges = {f"{metrics.LAST_COMMIT}/{stage}": seconds for stage in _STAGES}
+        self._control.beat(gauges, counts)
+
+    def copies(self, tables: TableStates, run: Run | None, rows: Counter[str]) -> None:
+        """Reports states that have changed, rows read, and what is expected of the run at work."""
+        copying = set(tables.copying)
+        for name in copying ^ self._copying:
+            self._state(name, tables[name].word)
+        self._copying = copying
+
+        gauges: dict[str, float] = {metrics.COPYING: int(run is not None and run.repair)}
+        if run is not None:
+            gauges[f"{metrics.COPY_ESTIMATE}/{run.resource.name}"] = run.copy.estimate
+        counts: dict[tuple[str, ...], int] = {
+            (metrics.COPIED, name): number for name, number in rows.items()
+        }
+        self._control.beat(gauges, counts)

@@ -1,0 +1,157 @@
+"""The statements that read pages, look rows up, and count them. Pure.
+
+No name in them hangs on the session's search_path: types, operators and functions stand with their
+schema. Values stand in them as literals, since COPY takes no parameters.
+"""
+
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from agent.connectors.base import Ask
+from agent.connectors.postgres import filters
+from agent.connectors.table import KeyOrder, Named, SourceTable
+from agent.values.rows import Key
+
+_PAGE = (
+    "COPY (SELECT {columns} FROM {table} t WHERE {past} ORDER BY {order} LIMIT {limit}) TO STDOUT"
+)
+_ROWS = (
+    "COPY (SELECT {columns} FROM {table} t"
+    " JOIN ROWS FROM ({arrays}) k({names}) ON {match}) TO STDOUT"
+)
+_COUNT = "SELECT pg_catalog.count(*) FROM {table} t WHERE {kept}"
+
+
+def page(ask: Ask, limit: int) -> sql.Composed:
+    """Reads up to `limit` rows after `ask.after`, in the order of the key's index."""
+    order = []
+    for column, how in zip(_key(ask.table), ask.table.order, strict=True):
+        order.append(sql.SQL("{} USING {}").format(column, _operator(how.less)))
+    return sql.SQL(_PAGE).format(
+        columns=_columns(ask),
+        table=_table(ask.table),
+        past=_past(ask.table, ask.after),
+        order=_list(order),
+        limit=sql.Literal(limit),
+    )
+
+
+def rows(ask: Ask, keys: Sequence[Key]) -> sql.Composed:
+    """Looks up the rows under these keys."""
+    names = [sql.Identifier(f"k{number}") for number in range(len(ask.table.key))]
+    arrays = []
+    for part in zip(*keys, strict=True):
+        unnested = sql.SQL("pg_catalog.unnest({}::pg_catalog.text[])")
+        arrays.append(unnested.format(sql.Literal(list(part))))
+    return sql.SQL(_ROWS).format(
+        columns=_columns(ask),
+        table=_table(ask.table),
+        arrays=_list(arrays),
+        names=_list(names),
+        match=_match(ask.table, names),
+    )
+
+
+def count(ask: Ask) -> sql.Composed:
+    """Counts the rows that meet the conditions."""
+    kept = filters.condition(ask.counted or ())
+    return sql.SQL(_COUNT).format(table=_table(ask.table), kept=kept)
+
+
+def casts(table: SourceTable, key: Key) -> sql.Composed:
+    """Casts the parts of a key to their types; the server refuses what is no such value."""
+    return sql.SQL("SELECT {}").format(_list(_values(table, key)))
+
+
+def _match(table: SourceTable, names: Sequence[sql.Identifier]) -> sql.Composable:
+    """Tells that a row stands under one of the keys looked up.
+
+    Keys are equal by the equality of the key's own index.
+    """
+    types = _types(table)
+    parts = []
+    for column, name, of, how in zip(_key(table), names, table.key, table.order, strict=True):
+        wanted = sql.SQL("k.{}::{}").format(name, types[of])
+        parts.append(_compared(column, how.equal, wanted))
+    return sql.SQL(" AND ").join(parts)
+
+
+def _past(table: SourceTable, after: Key | None) -> sql.Composable:
+    """Tells that a row comes after a key, in the order of the index.
+
+    One comparison of rows where one operator does for all columns, since the index serves it best.
+    """
+    if after is None:
+        return sql.SQL("true")
+    keys, values = _key(table), _values(table, after)
+    if len({how.more for how in table.order}) == 1:
+        operator = _operator(table.order[0].more)
+        return sql.SQL("({}) {} ({})").format(_list(keys), operator, _list(values))
+
+    # From the last column to the first: it is more, or it is equal and the columns behind it are
+    # past. The first part is what the index can go by.
+    *before, last = zip(keys, values, table.order, strict=True)
+    past = _compared(last[0], last[2].more, last[1])
+    for column, value, how in reversed(before):
+        past = sql.SQL("{} AND ({} OR ({} AND {}))").format(
+            _compared(column, how.at_least, value),
+            _compared(column, how.more, value),
+            _compared(column, how.equal, value),
+            past,
+        )
+    return past
+
+
+def _table(table: SourceTable) -> sql.Composed:
+    only = sql.SQL("" if table.partitioned else "ONLY ")
+    return only + sql.Identifier(table.schema, table.table)
+
+
+def _columns(ask: Ask) -> sql.Composed:
+    return _list([_column(column.name) for column in ask.columns])
+
+
+def _column(name: str) -> sql.Composed:
+    return sql.SQL("t.{}").format(sql.Identifier(name))
+
+
+def _key(table: SourceTable) -> list[sql.Composed]:
+    """Names the key's columns as the index compares them."""
+    return [_compared_as(table, *of) for of in zip(table.key, table.order, strict=True)]
+
+
+def _compared_as(table: SourceTable, name: str, how: KeyOrder) -> sql.Composed:
+    column = _column(name)
+    traits = next(traits for traits in table.columns if traits.name == name)
+    if how.enum and traits.type_oid != traits.base_oid:  # else the operator is not found
+        column = sql.SQL("{}::{}").format(column, sql.Identifier(*traits.named))
+    if how.collation is not None:
+        column = sql.SQL("{} COLLATE {}").format(column, sql.Identifier(*how.collation))
+    return column
+
+
+def _types(table: SourceTable) -> dict[str, sql.Identifier]:
+    return {column.name: sql.Identifier(*column.named) for column in table.columns}
+
+
+def _values(table: SourceTable, key: Key) -> list[sql.Composed]:
+    """Writes the parts of a key as values of their types."""
+    types = _types(table)
+    values = []
+    for text, name in zip(key, table.key, strict=True):
+        values.append(sql.SQL("{}::{}").format(sql.Literal(text), types[name]))
+    return values
+
+
+def _operator(named: Named) -> sql.Composed:
+    schema, name = named
+    return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(schema), sql.SQL(name))
+
+
+def _compared(left: sql.Composable, by: Named, right: sql.Composable) -> sql.Composed:
+    return sql.SQL("{} {} {}").format(left, _operator(by), right)
+
+
+def _list(parts: Sequence[sql.Composable]) -> sql.Composed:
+    return sql.SQL(", ").join(parts)
