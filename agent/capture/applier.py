@@ -5,7 +5,8 @@ Messages are queued and worked off in sets:
 1. One look-up finds the front-end rows that are needed: values the log did not send, and whether a
    filtered row was shared before.
 2. The messages become events, in the source's order. A rule for each kind of table says how a
-   change does: `agent/capture/row_changes.py`, `agent/capture/shared_key_changes.py`.
+   change does: `agent/capture/row_changes.py`, `agent/capture/shared_key_changes.py`; another one
+   how a state does: `agent/capture/row_states.py`.
 3. One write per table gives each row its last state.
 """
 
@@ -17,6 +18,7 @@ from agent.capture.differences import Differences
 from agent.capture.events import ChangeRule, Events
 from agent.capture.refusals import Refusals
 from agent.capture.row_changes import RowChanges
+from agent.capture.row_states import RowStates
 from agent.capture.rows import Outcome, Rows
 from agent.capture.shared_key_changes import SharedKeyChanges
 from agent.capture.table_state import TableStates
@@ -29,6 +31,7 @@ from agent.connectors.changes import (
     Heartbeat,
     Message,
     Relation,
+    RowState,
     Truncate,
 )
 from agent.connectors.position import position_number, position_text
@@ -74,6 +77,7 @@ class Applier:
         self.counts = self._framing.counts  # (resource, op) -> events; the caller clears it
         self.window: Window | None = None
         self._row_changes = RowChanges(front, self.tables)
+        self._row_states = RowStates(self.tables)
         self._shared_key_changes = SharedKeyChanges(front, self.tables)
         self._shared_keys = self._shared_key_changes.keys
         self._refusals = Refusals(front, self.tables, max_refused)
@@ -84,7 +88,7 @@ class Applier:
     def take(self, message: Message) -> None:
         """Takes one message of the source, in its order."""
         self._queue.append(message)
-        if isinstance(message, Change):
+        if isinstance(message, Change | RowState):
             self._queued_bytes += message.size
             failpoints.hit("mid_rows")
         elif isinstance(message, Begin):
@@ -136,11 +140,11 @@ class Applier:
 
         for message in self._queue:
             work.resource = ""
-            if isinstance(message, Change):
+            if isinstance(message, Change | RowState):
                 binding = self._binding(message.relation)
                 if binding is not None:
                     work.resource = binding.resource.name
-                    self._rule(binding.resource).apply(events, binding, message)
+                    self._apply(events, binding, message)
                     failpoints.hit("mid_apply")
             elif isinstance(message, Begin):
                 self._framing.begin(message)
@@ -158,6 +162,12 @@ class Applier:
         self._write(rows)
         self._pending = rows.given()
         self._shared_keys.save(self.tables.copying)
+
+    def _apply(self, events: Events, binding: Binding, message: Change | RowState) -> None:
+        if isinstance(message, RowState):
+            self._row_states.apply(events, binding, message)
+        else:
+            self._rule(binding.resource).apply(events, binding, message)
 
     def _rule(self, resource: Resource) -> ChangeRule:
         """Returns the rule by which changes of a table become events."""
@@ -177,15 +187,14 @@ class Applier:
         needed: dict[str, dict[Key, None]] = defaultdict(dict)
         resources: dict[str, Resource] = {}
         for message in self._queue:
-            if not isinstance(message, Change):
+            if not isinstance(message, Change | RowState):
                 continue
             binding = self._binding(message.relation)
             if binding is None:
                 continue
             resource = binding.resource
             work.resource = resource.name
-            rule, counting = self._rule(resource), self._counts(resource)
-            keys = rule.needed(binding, message, counting=counting)
+            keys = self._needed(binding, message)
             if keys:
                 needed[resource.name].update(dict.fromkeys(keys))
                 resources[resource.name] = resource
@@ -202,6 +211,13 @@ class Applier:
             if self.tables[name].copying:
                 respelled[name] = found.keys() - keys_of_table.keys()
         return self._events(current, respelled)
+
+    def _needed(self, binding: Binding, message: Change | RowState) -> list[Key]:
+        """Returns the keys whose front-end rows must be known before a message is applied."""
+        if isinstance(message, RowState):
+            return [message.key]
+        counting = self._counts(binding.resource)
+        return self._rule(binding.resource).needed(binding, message, counting=counting)
 
     def _counts(self, resource: Resource) -> bool:
         """Whether the rows of this table are being counted."""

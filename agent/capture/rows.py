@@ -60,6 +60,11 @@ class Rows:
             given = self._given[resource.name] = (resource, {})
         given[1][key] = written
 
+    def is_given(self, resource: Resource, key: Key) -> bool:
+        """Whether the row under the key was given a new state that is not written yet."""
+        given = self._given.get(resource.name)
+        return given is not None and key in given[1]
+
     def given(self) -> list[tuple[Resource, dict[Key, Written]]]:
         """What was given and is not written."""
         return list(self._given.values())
