@@ -4,7 +4,7 @@ At a source commit, as soon as one holds: nothing more waits in the receive buff
 (up to 50 ms while commits take longer); the bound of rows or bytes is reached.
 """
 
-from agent.connectors.changes import Begin, Change, Commit, Message
+from agent.connectors.changes import Begin, Change, Commit, Message, RowState
 
 SHORTEST, LONGEST = 0.010, 0.050  # seconds a change waits for company
 
@@ -26,7 +26,7 @@ class CommitRule:
         """A message went into the transaction."""
         if self._first_at is None:
             self._first_at = now
-        if isinstance(message, Change):
+        if isinstance(message, Change | RowState):
             self._rows += 1
             self._bytes += message.size
         elif isinstance(message, Begin):

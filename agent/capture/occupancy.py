@@ -89,7 +89,7 @@ class Turn(NamedTuple):
 
     key: Key
     row: FrontRow | None
-    stood: bool  # a row was told under this key
+    published: bool  # a row was, under this key
     same: bool  # and it is the one the change is about
     lost: bool = False  # the row is one that must be read again
 
@@ -124,12 +124,12 @@ class Occupancy:
         """Counts a change in, and says what becomes of its keys, the old one first. `holes`: keys whose rows must be read again."""
         occupied = self._at(resource)
         for key in dict.fromkeys(place[0] for place in (old, new) if place is not None):
-            told = rows.standing(resource, key)
+            told = rows.current(resource, key)
             here = occupied.get(key)
             leaving = old[1] if old is not None and old[0] == key else None
             arriving = new[1] if new is not None and new[0] == key else None
             if here is None:
-                refused = key in holes or (told is None and rows.told(resource, key))
+                refused = key in holes or (told is None and rows.published(resource, key))
                 if refused and leaving is not None:
                     told = shared(resource, leaving)
                 here = Occupants(
@@ -138,7 +138,7 @@ class Occupancy:
                 )
                 occupied[key] = here
             # A subscriber may have it
-            stood = rows.told(resource, key) or (
+            stood = rows.published(resource, key) or (
                 leaving is not None and here.untouched and not resource.filtered
             )
             same = leaving is not None and here.leads(leaving)

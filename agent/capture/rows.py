@@ -34,7 +34,7 @@ class Rows:
         self._tables = tables
         self._given: dict[str, tuple[Resource, dict[Key, Written]]] = {}
 
-    def standing(self, resource: Resource, key: Key) -> FrontRow | None:
+    def current(self, resource: Resource, key: Key) -> FrontRow | None:
         """The row under the key as the changes so far have left it.
 
         None if there is none, if it was not looked up, or if the front end has another one than the source.
@@ -46,12 +46,12 @@ class Rows:
             return None
         return self._stood.get(resource.name, {}).get(key)
 
-    def told(self, resource: Resource, key: Key) -> bool:
+    def published(self, resource: Resource, key: Key) -> bool:
         """Whether subscribers were told a row under the key that is not deleted since, as far as it was looked up."""
         given = self._given.get(resource.name)
         if (given is None or key not in given[1]) and key in self._tables[resource.name].refused:
             return bool(self._tables[resource.name].refused[key].told)
-        return self.standing(resource, key) is not None
+        return self.current(resource, key) is not None
 
     def put(self, resource: Resource, key: Key, written: Written) -> None:
         """Gives the row under the key its new state."""
@@ -59,6 +59,11 @@ class Rows:
         if given is None:
             given = self._given[resource.name] = (resource, {})
         given[1][key] = written
+
+    def is_given(self, resource: Resource, key: Key) -> bool:
+        """Whether the row under the key was given a new state that is not written yet."""
+        given = self._given.get(resource.name)
+        return given is not None and key in given[1]
 
     def given(self) -> list[tuple[Resource, dict[Key, Written]]]:
         """What was given and is not written."""

@@ -19,11 +19,11 @@ Beside its state a table has three sets of keys:
 Most changes ride in the open front-end transaction: the rows they speak of become durable with them.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 from agent.errors import Suspend
-from agent.front.base import FOLLOWED, HOLES, Copy, Front, Refused, Stored
+from agent.front.base import FOLLOWED, HOLES, Copy, Refused, ResourceStore, Stored
 from agent.values.rows import Key
 
 Entry = TypeVar("Entry")
@@ -32,7 +32,7 @@ Entry = TypeVar("Entry")
 class TableState:
     """One table from one opening of the front end to the next."""
 
-    def __init__(self, front: Front, name: str, stored: Stored) -> None:
+    def __init__(self, front: ResourceStore, name: str, stored: Stored) -> None:
         self.name = name
         self._front = front
 
@@ -155,31 +155,22 @@ class TableState:
         return changed
 
 
-class TableStates(Mapping[str, TableState]):
+class TableStates(dict[str, TableState]):
     """The states of all tables that the front end has stored, by resource."""
 
-    def __init__(self, front: Front, stored: Stored) -> None:
-        self._tables = {name: TableState(front, name, stored) for name in stored.resources}
+    def __init__(self, front: ResourceStore, stored: Stored) -> None:
+        super().__init__({name: TableState(front, name, stored) for name in stored.resources})
         # Since the caller last set it so: withheld or refused rows are others
         self.keys_changed = False
-
-    def __getitem__(self, name: str) -> TableState:
-        return self._tables[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tables)
-
-    def __len__(self) -> int:
-        return len(self._tables)
 
     @property
     def copying(self) -> Collection[str]:
         """The tables that are copying."""
-        return {name for name, table in self._tables.items() if table.copying}
+        return {name for name, table in self.items() if table.copying}
 
     def save(self) -> None:
         """Gives the front end the keys that have changed; rides in the open transaction."""
-        for table in self._tables.values():
+        for table in self.values():
             if table.save():
                 self.keys_changed = True
 

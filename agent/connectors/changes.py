@@ -6,7 +6,7 @@ since 1970 UTC by the source's clock.
 
 from typing import NamedTuple
 
-from agent.values.rows import Row
+from agent.values.rows import Key, Row
 
 
 class Column(NamedTuple):
@@ -49,6 +49,19 @@ class Change(NamedTuple):
     size: int  # bytes it had in the stream
 
 
+class RowState(NamedTuple):
+    """What a row is now, from a source without a log: the row, or that there is none.
+
+    The agent compares it with the front-end row, so a state that is delivered again has no event.
+    """
+
+    relation: Relation
+    key: Key
+    row: Row | None  # whole; None: there is no row under the key
+    position: int  # of the look that saw it
+    size: int  # bytes, about
+
+
 class Truncate(NamedTuple):
     """Tables emptied by one TRUNCATE."""
 
@@ -83,4 +96,4 @@ class HighPosition(NamedTuple):
     token: str  # of the page
 
 
-Message = Begin | Change | Truncate | Commit | Heartbeat | HighPosition
+Message = Begin | Change | RowState | Truncate | Commit | Heartbeat | HighPosition

@@ -1,6 +1,7 @@
-"""Frames events into the outbox's batches: checks each one's size, gives it its seq, stores what is full.
+"""Frames events into the outbox's batches: checks the size of each, gives it its seq.
 
-An event that is too large is withheld, before it gets its seq: its key is noted, and the next event of the key that fits releases it.
+An event that is too large is withheld, before it gets its seq: its key is noted, and the next event
+of the key that fits releases it.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from typing import Protocol
 from agent import failpoints
 from agent.config import KafkaSettings
 from agent.connectors.changes import Begin, Commit, Heartbeat
-from agent.connectors.position import position_text
+from agent.connectors.position import position_number, position_text
 from agent.front.base import FrontTransaction, Stored, Written
 from agent.outbox.frames import BatchWriter
 from agent.outbox.transactions import Transactions
@@ -23,6 +24,10 @@ from agent.values.rows import Key
 log = logging.getLogger(__name__)
 
 _HEADERS = 512  # bytes of an event's headers at the most, beside the other key of a key change
+
+
+# No row, as JSON has it
+NULL = b"null"
 
 
 class Withheld(Protocol):
@@ -69,6 +74,8 @@ class Framing:
             0  # commit time of the first transaction in the batch being framed; 0: none yet
         )
         self.begun = Begin(0, 0, 0)  # the source transaction the events belong to
+        # Where the transaction before it ended. A stream that begins anew goes on where it begins
+        self.previous_end = position_number(stored.commit.position or stored.position)
         # (resource, op) -> events; the caller clears it
         self.counts: Counter[tuple[str, str]] = Counter()
 
@@ -89,7 +96,7 @@ class Framing:
         if self._transactions is not None:
             self._transactions.begin(begin)
 
-    def apart(self) -> None:
+    def detach(self) -> None:
         """What follows in this source transaction are rows that were read: events with no place in it."""
         if self._transactions is not None:
             self._transactions.begin(None)
@@ -99,6 +106,7 @@ class Framing:
         if self._transactions is not None and (end := self._transactions.end()):
             self._writer.boundary(False, *end)
         self._writer.commit(commit.position)
+        self.previous_end = commit.position
 
     def heartbeat(self, heartbeat: Heartbeat) -> None:
         """A sign of life, between source transactions."""
@@ -117,46 +125,43 @@ class Framing:
         old_key: bytes = b"",
         new_key: bytes = b"",
     ) -> int:
-        """Frames one event (`old_key`, `new_key`: the other Kafka key of a key change) and returns its seq; one that is withheld has the seq before it."""
-        name, kafka_key = resource.name, resource.kafka_key(key)
-        table = self._tables[name]
-        held = table.withheld
-        if held and key in held:
-            told = held[key]
-            if op == b"d" and not told:  # the topic never had the row
+        """Frames one event and returns its seq; one that is withheld has the seq before it.
+
+        `old_key`, `new_key`: the other Kafka key of a key change.
+        """
+        name, table = resource.name, self._tables[resource.name]
+        withheld = bool(table.withheld) and key in table.withheld
+        if withheld:
+            if op == b"d" and not table.withheld[key]:  # the topic never had the row
                 table.release(key)
                 return self._seqs[name]
-            # What stood is not what the topic has
-            before = resource.key_json(key) if op == b"d" else b"null"
-            op = b"c" if op == b"u" and not told else op
-        place = (
-            None if self._transactions is None else self._transactions.place(resource.collection)
-        )
-        value = resource.envelope.value(op, before, after, source, time.time_ns(), place)
-        if len(kafka_key) + len(value) + len(old_key) + len(new_key) > self._limit:
-            # The row after it matters more
-            before = resource.key_json(key) if op == b"d" else b"null"
-            value = resource.envelope.value(op, before, after, source, time.time_ns(), place)
-            if len(kafka_key) + len(value) + len(old_key) + len(new_key) > self._limit:
-                self._withhold(
-                    resource,
-                    key,
-                    len(kafka_key) + len(value),
-                    told=op != b"c" or table.copying,
-                )
+            op, before = _after_withheld(resource, op, key, published=table.withheld[key])
+
+        kafka_key = resource.kafka_key(key)
+        place = None
+        if self._transactions is not None:
+            place = self._transactions.place(resource.collection)
+        envelope, now = resource.envelope, time.time_ns()
+        value = envelope.value(op, before, after, source, now, place)
+        room = self._limit - len(kafka_key) - len(old_key) - len(new_key)
+        if len(value) > room:
+            # The row after the change matters more than the one before it
+            before = _without_before(resource, op, key)
+            value = envelope.value(op, before, after, source, now, place)
+            if len(value) > room:
+                published = op != b"c" or table.copying
+                self._withhold(resource, key, len(kafka_key) + len(value), published=published)
                 return self._seqs[name]
-        if held and key in held:
+
+        if withheld:
             table.release(key)
-        if self._transactions is not None and (
-            opening := self._transactions.take(resource.collection)
-        ):
-            self._writer.boundary(True, *opening)
+        self._open_transaction(resource)
         seq = self._seqs[name] = self._seqs[name] + 1
         self._moved[name] = (seq, self.begun.time_us)
-        generation = self._generations[name]
+        self.counts[name, op.decode()] += 1
         self._writer.event(
             resource.topic,
-            generation,
+            self._generations[name],
             seq,
             kafka_key,
             value,
@@ -164,7 +169,6 @@ class Framing:
             old_key=old_key,
             new_key=new_key,
         )
-        self.counts[name, op.decode()] += 1
         if self._writer.full:
             self._store()
         return seq
@@ -172,35 +176,34 @@ class Framing:
     def reads(
         self, resource: Resource, rows: Mapping[Key, FrontRow], source: bytes
     ) -> dict[Key, Written]:
-        """An `r` for each row: most of a copy's work, so what is the same for all is done once."""
-        start, _, end = resource.envelope.value(
-            b"r", b"null", b"\0", source, time.time_ns()
-        ).partition(b"\0")
-        name, generation, first, time_us = (
-            resource.name,
-            self._generations[resource.name],
-            self._seqs[resource.name],
-            self.begun.time_us,
-        )
-        table, limit = self._tables[name], self._limit
-        seq, held = first, table.withheld
+        """Frames an `r` for each row and returns the rows as they are to be written.
+
+        This is most of a copy's work, so what is the same for all is done once.
+        """
+        name, table = resource.name, self._tables[resource.name]
+        generation, time_us = self._generations[name], self.begun.time_us
+        withheld, limit = table.withheld, self._limit
+        first = seq = self._seqs[name]
+        around = resource.envelope.value(b"r", NULL, b"\0", source, time.time_ns())
+        start, _, end = around.partition(b"\0")
+
         read = {}
         for key, row in rows.items():
-            kafka_key, value = (
-                resource.kafka_key(key),
-                b"".join((start, resource.row_json(row), end)),
-            )
-            if len(kafka_key) + len(value) > limit:
-                self._withhold(resource, key, len(kafka_key) + len(value), told=True)
+            kafka_key = resource.kafka_key(key)
+            value = b"".join((start, resource.row_json(row), end))
+            size = len(kafka_key) + len(value)
+            if size > limit:
+                self._withhold(resource, key, size, published=True)
                 read[key] = Written(row, "I", seq, time_us)
                 continue
-            if held and key in held:
+            if withheld and key in withheld:
                 table.release(key)
             seq += 1
             self._writer.event(resource.topic, generation, seq, kafka_key, value)
             read[key] = Written(row, "I", seq, time_us)
             if self._writer.full:
                 self._store()
+
         if seq > first:
             self._seqs[name] = seq
             self._moved[name] = (seq, time_us)
@@ -214,8 +217,18 @@ class Framing:
         moved, self._moved = self._moved, {}
         return self._writer.number, self._writer.batch, moved
 
-    def _withhold(self, resource: Resource, key: Key, size: int, *, told: bool) -> None:
-        """The topic goes without this row: it is too large for a message. Nothing else waits for it."""
+    def _open_transaction(self, resource: Resource) -> None:
+        """Frames the record of the transaction's begin before its first event."""
+        if self._transactions is not None:
+            opening = self._transactions.take(resource.collection)
+            if opening:
+                self._writer.boundary(True, *opening)
+
+    def _withhold(self, resource: Resource, key: Key, size: int, *, published: bool) -> None:
+        """Notes that the topic goes without this row: it is too large for a message.
+
+        Nothing else waits for it. `published`: the topic may hold an older row.
+        """
         name, table = resource.name, self._tables[resource.name]
         held = table.withheld
         if key not in held:
@@ -229,8 +242,8 @@ class Framing:
                 size + _HEADERS,
                 limit,
             )
-        if told or key not in held:
-            table.withhold(key, published=told)
+        if published or key not in held:
+            table.withhold(key, published=published)
 
     def _store(self) -> None:
         batch = self._writer.take()
@@ -238,3 +251,19 @@ class Framing:
             self._front.store(batch, self._batch_time)
             failpoints.hit("after_outbox")
             self._batch_time = self.begun.time_us
+
+
+def _without_before(resource: Resource, op: bytes, key: Key) -> bytes:
+    """Returns what stands for the row before: of a delete its key, else nothing."""
+    return resource.key_json(key) if op == b"d" else NULL
+
+
+def _after_withheld(
+    resource: Resource, op: bytes, key: Key, *, published: bool
+) -> tuple[bytes, bytes]:
+    """Returns operation and row before of an event that follows a withheld one.
+
+    The row in the front end is not what the topic has: that is an older one, or none.
+    """
+    before = _without_before(resource, op, key)
+    return (b"c" if op == b"u" and not published else op), before

@@ -183,7 +183,7 @@ BUGS: tuple[Bug, ...] = (
         "a large value that the log leaves out because it did not change becomes NULL",
         (
             Edit(
-                "capture/applier.py",
+                "capture/row_changes.py",
                 "else filled(after, base)",
                 "else tuple([None if value is UNCHANGED else value for value in after])",
             ),
@@ -259,10 +259,10 @@ BUGS: tuple[Bug, ...] = (
         "a change that lacks values, with no row to take them from, is left out and nothing is noted",
         (
             Edit(
-                "capture/applier.py",
+                "capture/row_changes.py",
                 """\
         if hole and new_key is not None:
-            self._hole(resource, new_key)
+            events.note_hole(resource, new_key)
 """,
                 "",
             ),
@@ -316,9 +316,9 @@ BUGS: tuple[Bug, ...] = (
         "an update after which the filter keeps a row back is passed over, as if the row had never been shared",
         (
             Edit(
-                "capture/applier.py",
-                "if old_key is not None and stood and (after is None or new_key != old_key):",
-                "if old_key is not None and stood and (new is None or new_key != old_key):",
+                "capture/row_changes.py",
+                "if old_key is not None and shared and (after is None or new_key != old_key):",
+                "if old_key is not None and shared and (new is None or new_key != old_key):",
             ),
         ),
         "model",

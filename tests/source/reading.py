@@ -129,7 +129,7 @@ def transactions(messages: Sequence[Message]) -> list[Delivered]:
             begin = None
         else:
             assert begin is not None, "a change or high position outside of a transaction"
-            if not isinstance(message, HighPosition):
+            if isinstance(message, Change | Truncate):
                 changes.append(message)
     assert begin is None, "a transaction without its end"
     return found

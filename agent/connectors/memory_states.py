@@ -1,0 +1,171 @@
+"""A source without a log, in memory: a twin for tests that delivers states of rows.
+
+It works as a trigger log does. Each change notes the key of its row. A look delivers the rows under
+the noted keys as they are by then, as one transaction; what the front end has stored of a look is
+forgotten when it is acknowledged, unless the row has changed again.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from agent.connectors.changes import (
+    Begin,
+    Column,
+    Commit,
+    HighPosition,
+    Message,
+    Relation,
+    RowState,
+)
+from agent.connectors.memory import MemorySnapshot, MemorySource
+from agent.connectors.position import position_number
+from agent.connectors.resume import Resume
+from agent.connectors.table import SourceTable
+from agent.errors import SourceUnreachable
+from agent.values.rows import Key
+
+TableName = tuple[str, str]  # schema and table
+_STEP = 8  # between positions: a transaction has one for its commit and one behind it
+
+
+class Note(NamedTuple):
+    """The row of this key has changed."""
+
+    table: TableName
+    key: Key
+
+
+class MemoryStates(MemorySource):
+    """See Source. `put` and `delete` are the life of the source; `held` is what it holds."""
+
+    def __init__(self, tables: dict[TableName, SourceTable]) -> None:
+        super().__init__(tables)
+        self.held = {name: {} for name in tables}
+        self._relations = {name: _relation(table) for name, table in tables.items()}
+        # By note: the number of the last change
+        self._notes: dict[Note, int] = {}
+        self._changes = 0
+        # What was delivered since the source was opened: note -> number of the change
+        self._delivered: dict[Note, int] = {}
+        # Looks that are not acknowledged: position -> what they delivered
+        self._looks: dict[int, dict[Note, int]] = {}
+        # Pages of which the high position was delivered, by token
+        self._announced: set[str] = set()
+        self._position = 0
+        self._opened = False
+
+    # ---- the source's own life
+
+    def put(self, table: TableName, row: dict[str, str | None]) -> None:
+        """Inserts or changes a row."""
+        key = tuple([str(row[name]) for name in self._tables[table].key])
+        self.held[table][key] = row
+        self.note(table, key)
+
+    def delete(self, table: TableName, key: Key) -> None:
+        """Deletes a row, if it is there."""
+        if self.held[table].pop(key, None) is not None:
+            self.note(table, key)
+
+    def note(self, table: TableName, key: Key) -> None:
+        """Notes that a row has changed, be it so or not."""
+        self._changes += 1
+        self._notes[Note(table, key)] = self._changes
+
+    @property
+    def idle(self) -> bool:
+        """Whether every change is in the front end."""
+        return not self._notes
+
+    # ---- what the agent asks
+
+    def open(self, resume: Resume, front_silent_since: Callable[[], float | None]) -> None:
+        """See Source.open: what was delivered and not acknowledged is delivered again."""
+        self.withdraw()
+        self._position = max(self._position, position_number(resume.position))
+        self._delivered.clear()
+        self._looks.clear()
+        self._opened = True
+
+    def read(self, timeout: float) -> Iterator[Message]:
+        """See Source.read: one look, and the page that was asked for in the same snapshot.
+
+        The high position of the page comes with the next look: that may be newer than the page.
+        """
+        if not self._opened:
+            raise SourceUnreachable(address="memory", reason="not open")
+        messages = [*self._look(), *self._high_position()]
+        self._read_page()
+        yield from messages
+
+    def acknowledge(self, position: int) -> None:
+        """See Source.acknowledge: notes that were delivered and are stored by now are removed."""
+        super().acknowledge(position)
+        for look in [look for look in self._looks if look <= position]:
+            for note, change in self._looks.pop(look).items():
+                if self._notes.get(note) == change:
+                    del self._notes[note]
+
+    def close(self) -> None:
+        """See Source.close."""
+        self.withdraw()
+        self._opened = False
+
+    def arranged(self, states: Sequence[RowState]) -> Sequence[RowState]:
+        """Returns the states of a look in the order of delivery: any order is as good."""
+        return states
+
+    def _look(self) -> list[Message]:
+        """Reads the rows whose keys are noted and that were not delivered yet."""
+        new = {}
+        for note, change in self._notes.items():
+            if self._delivered.get(note) != change:
+                new[note] = change
+        if not new:
+            return []
+
+        self._delivered.update(new)
+        states = [self._state(note) for note in new]
+        messages = self._transaction(self.arranged(states))
+        self._looks[self._position] = new
+        return messages
+
+    def _state(self, note: Note) -> RowState:
+        relation = self._relations[note.table]
+        held = self.held[note.table].get(note.key)
+        row = None
+        if held is not None:
+            row = tuple([held[column.name] for column in relation.columns])
+        return RowState(relation, note.key, row, self._position + 1, 100)
+
+    def _read_page(self) -> None:
+        """Reads the rows asked for; where they are counted, their snapshot sees every look so far."""
+        ask = self.asked
+        if ask is None or self._page is not None:
+            return
+        page = self._page = self._read(ask)
+        if page.total is not None:
+            self._page = page._replace(snapshot=MemorySnapshot(self._position // _STEP + 1))
+
+    def _high_position(self) -> list[Message]:
+        """Tells that everything a page has seen was delivered."""
+        page = self._page
+        if page is None or page.token in self._announced:
+            return []
+        self._announced.add(page.token)
+        return self._transaction([HighPosition(page.token)])
+
+    def _transaction(self, messages: Sequence[Message]) -> list[Message]:
+        begin = self._position + 1
+        self._position += _STEP
+        number = self._position // _STEP
+        return [Begin(number, begin, begin), *messages, Commit(number, self._position, begin)]
+
+
+def _relation(table: SourceTable) -> Relation:
+    """Returns a table as a stream would describe it."""
+    columns = [
+        Column(column.name, column.type_oid, -1, column.name in table.key)
+        for column in table.columns
+    ]
+    return Relation(table.oid, table.schema, table.table, "d", tuple(columns))
