@@ -260,7 +260,7 @@ class FrontTransaction(Protocol):
         """
 
     def prune(self, visible: Visible) -> None:
-        """Forgets, in the open transaction, applied source transactions that `snapshot` sees.
+        """Forgets, in the open transaction, applied source transactions that are visible.
 
         Every later snapshot of the source sees them, too.
         """

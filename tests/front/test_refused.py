@@ -9,7 +9,8 @@ from agent.front.base import Front, Refused, Written
 from agent.front.memory import MemoryFront
 from agent.front.postgres.front import PostgresFront
 from agent.front.sqlite.front import SqliteFront
-from agent.front.store import SWALLOWED, SqlFront
+from agent.front.store import SqlFront
+from agent.front.table_rows import SWALLOWED
 from agent.outbox.reader import Reader
 from agent.resource import FrontColumn, FrontRow, Target
 from agent.values import column_types as v

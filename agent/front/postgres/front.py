@@ -35,8 +35,9 @@ from agent.front.catalogue import Catalogue, with_remedy
 from agent.front.corruption import corruption
 from agent.front.postgres import catalogue as postgres_catalogue
 from agent.front.schema import AgentTables, former_name, table_name
-from agent.front.store import SAVEPOINT, SqlFront
+from agent.front.store import SqlFront
 from agent.front.table_owners import LISTS, Place
+from agent.front.table_rows import SAVEPOINT
 from agent.messages import mark, phrase
 from agent.resource import FrontRow, Target
 from agent.values import column_types as v

@@ -33,8 +33,9 @@ from agent.front.corruption import corruption
 from agent.front.schema import short
 from agent.front.sqlite import catalogue as sqlite_catalogue
 from agent.front.sqlite import file as sqlite_file
-from agent.front.store import SAVEPOINT, SqlFront
+from agent.front.store import SqlFront
 from agent.front.table_owners import LISTS, Place
+from agent.front.table_rows import SAVEPOINT
 from agent.messages import phrase, system_reason
 from agent.resource import FrontRow, Target
 from agent.values import column_types as v
