@@ -63,7 +63,7 @@ def reading_engine(settings: Settings) -> Engine:
     match url.get_backend_name():
         case "sqlite":
             from agent.front.sqlite.file import noted_damage
-            from agent.front.sqlite.front import sqlite_engine
+            from agent.front.sqlite.session import sqlite_engine
 
             path = Path(url.database or "")
             if not is_there(path):
@@ -75,7 +75,7 @@ def reading_engine(settings: Settings) -> Engine:
                 raise FrontDamaged(reason=noted)
             return sqlite_engine(settings.front_url, wait).execution_options(reader=True)
         case "postgresql":
-            from agent.front.postgres.front import postgres_engine
+            from agent.front.postgres.session import postgres_engine
 
             return postgres_engine(url, _password(settings), wait, pooled=True)
         case _:

@@ -13,7 +13,8 @@ from psycopg import sql as psql
 from agent.errors import TableChanged
 from agent.front.base import Copy, Stored
 from agent.front.postgres.front import PostgresFront
-from agent.front.sqlite.front import _IN, _OUT, SqliteFront
+from agent.front.sqlite.columns import IN, OUT
+from agent.front.sqlite.front import SqliteFront
 from agent.front.store import SqlFront
 from agent.outbox.reader import Reader
 from agent.resource import FrontColumn, Target
@@ -72,7 +73,7 @@ def test_sqlite_writes_floats_as_postgres_does(
     ).fetchone()
     assert row is not None
     assert [
-        _OUT[kind](_IN[kind](text)) for kind, text in zip((v.FLOAT8, v.FLOAT4), row, strict=True)
+        OUT[kind](IN[kind](text)) for kind, text in zip((v.FLOAT8, v.FLOAT4), row, strict=True)
     ] == list(row)
 
 

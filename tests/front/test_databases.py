@@ -18,8 +18,10 @@ from agent.errors import (
     NotInitialised,
     RowRefused,
 )
-from agent.front.postgres.front import PostgresFront, accepts
-from agent.front.sqlite.front import SqliteFront, affinity
+from agent.front.postgres.columns import accepts
+from agent.front.postgres.front import PostgresFront
+from agent.front.sqlite.columns import affinity
+from agent.front.sqlite.front import SqliteFront
 from agent.front.store import SqlFront
 from agent.outbox.frames import BatchWriter, OutboxEvent, event_id, frames
 from agent.outbox.reader import Published, Reader

@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool, QueuePool
 
 from agent.errors import FrontUnfit
-from agent.front.mariadb.columns import quoted
+from agent.front.mariadb.values import quoted
 from agent.messages import phrase
 
 # The collations that keep any two texts apart
