@@ -369,7 +369,10 @@ class FrontTables(Protocol):
         """
 
     def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
-        """Returns the first keys past `after` in the front end's own order; None: from the start."""
+        """Returns the first keys past `after` in the front end's own order.
+
+        None: from the start.
+        """
 
     def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
         """Returns the rows past `after`, up to and with `upto`, as lines of COPY text.

@@ -17,28 +17,34 @@ LATER = frozenset({"others", "unique", "checks", "referenced"})
 
 # What is said of a hazard; `name` and `table` are filled in
 TRIGGER = mark(
-    "Front-end table {table}: trigger {name} can change or refuse rows; each row is read back when it is written"
+    "Front-end table {table}: trigger {name} can change or refuse rows; each row is read back "
+    "when it is written"
 )
 RULE = mark(
-    "Front-end table {table}: rule {name} can change or refuse rows; each row is read back when it is written"
+    "Front-end table {table}: rule {name} can change or refuse rows; each row is read back when "
+    "it is written"
 )
 CHECK = mark("Front-end table {table}: CHECK constraint {name} can refuse rows")
 UNIQUE = mark(
-    "Front-end table {table}: unique index {name} besides the key can refuse rows, of one transaction as well that exchanges two values"
+    "Front-end table {table}: unique index {name} besides the key can refuse rows, of one "
+    "transaction as well that exchanges two values"
 )
 EXCLUSION = mark("Front-end table {table}: exclusion constraint {name} can refuse rows")
 FOREIGN = mark(
-    "Front-end table {table}: foreign key {name} can refuse rows that come before those they refer to"
+    "Front-end table {table}: foreign key {name} can refuse rows that come before those they "
+    "refer to"
 )
 REFERENCED = mark(
     "Front-end table {table}: foreign key {name} of another table can refuse that rows are deleted"
 )
 SECURITY = mark("Front-end table {table}: row security ({name}) can hide or refuse rows")
 COLUMN = mark(
-    "Front-end table {table}: column {name} is not shared; its default or expression can refuse rows"
+    "Front-end table {table}: column {name} is not shared; its default or expression can refuse "
+    "rows"
 )
 UNSEEN = mark(
-    "Front-end table {table}: without the right TRIGGER the agent's user sees no triggers; each row is read back when it is written, which takes time"
+    "Front-end table {table}: without the right TRIGGER the agent's user sees no triggers; each "
+    "row is read back when it is written, which takes time"
 )
 
 # The code of a row that the table holds otherwise than it was written, though no statement failed
@@ -48,7 +54,7 @@ _ACTIONS = frozenset({"CASCADE", "SET NULL", "SET DEFAULT"})
 
 
 def with_remedy(reason: str, statement: str) -> str:
-    """Returns what is wrong with a front-end table, with the statement by which its owner mends it."""
+    """Returns what is wrong with a table, and the statement with which its owner mends it."""
     return phrase("{reason}; {remedy}", reason=reason, remedy=statement)
 
 

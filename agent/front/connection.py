@@ -1,4 +1,4 @@
-"""The connection by which an agent reaches its SQL front end, and the errors that it meets there."""
+"""The connection by which an agent reaches its SQL front end, and its errors."""
 
 import time
 from abc import ABC, abstractmethod
@@ -62,7 +62,7 @@ class FrontConnection(ABC):
         return self._asked_at
 
     @contextmanager
-    def looking(self, target: Target | None = None) -> Iterator[Connection]:
+    def reading(self, target: Target | None = None) -> Iterator[Connection]:
         """Opens a connection beside the writing one, which locks nothing.
 
         `target` is the one table it is for.
@@ -71,7 +71,7 @@ class FrontConnection(ABC):
             yield connection.execution_options(reader=True)
 
     @contextmanager
-    def riding(self) -> Iterator[None]:
+    def joined(self) -> Iterator[None]:
         """Writes within the open transaction, or else in one of its own, which is committed."""
         with self.guarded():
             ours = not self.connection.in_transaction()
@@ -79,7 +79,7 @@ class FrontConnection(ABC):
             if ours:
                 self.connection.commit()
 
-    def answers(self, question: Select[Any], target: Target | None = None) -> Sequence[Any]:
+    def query(self, question: Select[Any], target: Target | None = None) -> Sequence[Any]:
         """Returns the rows of a question, about one front-end table perhaps.
 
         It leaves no transaction open where none was.

@@ -158,9 +158,10 @@ class OwnTables(FrontConnection):
     def begin_generations(
         self, epoch: int, number: int, event: str, generations: Mapping[str, int]
     ) -> None:
-        """Goes on from what Kafka holds: empties the outbox and publishes every table again. Commits.
+        """Goes on from what Kafka holds: empties the outbox, publishes every table again.
 
         Each table is published in a generation above the one that `generations` has for its topic.
+        Commits.
         """
         state, resources, copies = self.own.state, self.own.resource, self.own.copies
         with self.guarded(), self.engine.begin() as connection:

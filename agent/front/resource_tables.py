@@ -104,7 +104,7 @@ class ResourceTables(FrontConnection):
         """See ResourceStore.occupants."""
         held = self.own.occupants
         digests = [_digest(key) for key in keys]
-        rows = self.answers(
+        rows = self.query(
             select(held.c.row_key, held.c.held).where(
                 held.c.name == resource, held.c.digest.in_(digests)
             )
@@ -136,7 +136,7 @@ class ResourceTables(FrontConnection):
     def topic_keys(self, resource: str, limit: int) -> list[str]:
         """See ResourceStore.topic_keys."""
         keys = self.own.topic_keys
-        rows = self.answers(select(keys.c.row_key).where(keys.c.name == resource).limit(limit))
+        rows = self.query(select(keys.c.row_key).where(keys.c.name == resource).limit(limit))
         return [str(row[0]) for row in rows]
 
     def forget_topic_keys(self, resource: str, keys: Collection[str]) -> None:
@@ -153,14 +153,14 @@ class ResourceTables(FrontConnection):
     def keep_fingerprint(self, resource: str, parts: Mapping[str, str]) -> None:
         """See ResourceStore.keep_fingerprint."""
         kept = self.own.fingerprints
-        with self.riding():
+        with self.joined():
             self.connection.execute(delete(kept).where(kept.c.name == resource))
             self.connection.execute(insert(kept).values(name=resource, parts=json.dumps(parts)))
 
     def requests(self) -> list[Request]:
         """See ResourceStore.requests."""
         asked = self.own.requests.c
-        rows = self.answers(
+        rows = self.query(
             select(
                 asked.id, asked.kind, asked.resource, asked.allow_deletes, asked.report, asked.state
             )
@@ -179,7 +179,7 @@ class ResourceTables(FrontConnection):
         """See ResourceStore.answer."""
         requests = self.own.requests
         text = json.dumps(report, ensure_ascii=False)
-        with self.riding():
+        with self.joined():
             found = self.connection.execute(
                 update(requests).where(requests.c.id == request).values(state=state, report=text)
             ).rowcount

@@ -226,7 +226,7 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
     def outbox_bytes(self) -> int:
         """See FrontTransaction.outbox_bytes."""
         question = select(func.sum(func.length(self.own.outbox.c.payload)))
-        return int(self.answers(question)[0][0] or 0)
+        return int(self.query(question)[0][0] or 0)
 
     def prune(self, visible: Visible) -> None:
         """See FrontTransaction.prune."""
@@ -289,7 +289,8 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
         if epoch == self.epoch:
             return FrontDamaged(
                 reason=phrase(
-                    "its state is older than what was written: a backup was put back while the service ran"
+                    "its state is older than what was written: a backup was put back while the "
+                    "service ran"
                 )
             )
         return AnotherAgent(holder=phrase("its epoch was raised"))

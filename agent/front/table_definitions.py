@@ -112,7 +112,8 @@ class TableDefinitions(FrontConnection):
         most = self.most_columns()
         if len(columns) > most:
             reason = phrase(
-                "it would have {count} columns, and this database holds {most} in a table; share fewer",
+                "it would have {count} columns, and this database holds {most} in a table; share "
+                "fewer",
                 count=len(columns),
                 most=most,
             )

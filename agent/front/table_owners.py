@@ -63,7 +63,10 @@ class TableOwners(FrontConnection):
     # ---- the lists
 
     def claim(self, target: Target) -> None:
-        """See FrontTables.claim. It looks twice: two agents may claim a table at the same moment."""
+        """See FrontTables.claim.
+
+        It looks twice: two agents may claim one table at the same moment.
+        """
         self.refuse_taken(target)
         targets = self.own.targets
         with self.guarded(), self.engine.begin() as connection:

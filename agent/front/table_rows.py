@@ -20,7 +20,7 @@ from agent.resource import FrontRow, Target
 from agent.values.rows import Key
 
 SAVEPOINT = "sync_agent"
-SWALLOWED = f"{ASTRAY}: the table took it without an error, and does not have it"
+LOST = f"{ASTRAY}: the table took it without an error, and does not have it"
 
 
 class TableRows(TableDefinitions):
@@ -46,7 +46,7 @@ class TableRows(TableDefinitions):
         """
 
     @abstractmethod
-    def look(self, connection: Connection, target: Target) -> Catalogue:
+    def read_catalogue(self, connection: Connection, target: Target) -> Catalogue:
         """Reads what the catalogue says of the table; empty parts where it is missing."""
 
     @abstractmethod
@@ -69,21 +69,21 @@ class TableRows(TableDefinitions):
     def check(self, target: Target) -> None:
         """See FrontTables.check."""
         self.check_shape(target)
-        found = self._looked(target)
+        found = self._catalogue_of(target)
         found.check(target)
         self._rewriting[target.resource] = found.rewriting
 
     def catalogue(self, target: Target) -> Mapping[str, str]:
         """See FrontTables.catalogue."""
-        return self._looked(target).parts
+        return self._catalogue_of(target).parts
 
     def hazards(self, target: Target) -> Sequence[Hazard]:
         """Returns what can change or refuse rows of a table that is fit."""
-        return [hazard for hazard in self._looked(target).hazards if not hazard.reason]
+        return [hazard for hazard in self._catalogue_of(target).hazards if not hazard.reason]
 
-    def _looked(self, target: Target) -> Catalogue:
-        with self.looking(target) as connection:
-            return self.look(connection, target)
+    def _catalogue_of(self, target: Target) -> Catalogue:
+        with self.reading(target) as connection:
+            return self.read_catalogue(connection, target)
 
     def count(self, target: Target) -> int:
         """See FrontTables.count."""
@@ -93,7 +93,7 @@ class TableRows(TableDefinitions):
         if target.soft_delete:
             deleted = quoted_name(target.technical["deleted"], True)
             question = question.where(sql.column(deleted) == 0)
-        return int(self.answers(question, target)[0][0])
+        return int(self.query(question, target)[0][0])
 
     def live(self, target: Target, alias: str = "") -> str:
         """Returns the condition, with AND before it, that leaves soft-deleted rows out."""
@@ -172,7 +172,7 @@ class TableRows(TableDefinitions):
 
     # ---- rows that were changed on their way
 
-    def astray(self, target: Target, rows: Mapping[Key, Written]) -> list[Key]:
+    def changed_rows(self, target: Target, rows: Mapping[Key, Written]) -> list[Key]:
         """Returns the keys of rows just written that the table holds otherwise.
 
         No statement failed: a trigger or rule has changed or removed them. Rows are read back, in
@@ -183,20 +183,20 @@ class TableRows(TableDefinitions):
         found = self.fetch(target, list(rows))
         return [key for key, written in rows.items() if found.get(key) != written.row]
 
-    def insist(self, target: Target, rows: Mapping[Key, Written]) -> None:
+    def refuse_changed(self, target: Target, rows: Mapping[Key, Written]) -> None:
         """Raises RowRefused where the table holds rows just written otherwise."""
-        astray = self.astray(target, rows)
-        if astray:
+        changed = self.changed_rows(target, rows)
+        if changed:
             reason = phrase(
                 "{code}: {count} rows were changed or left out by a trigger or rule ({by})",
                 code=ASTRAY,
-                count=len(astray),
+                count=len(changed),
                 by=self._rewriting[target.resource],
             )
             raise RowRefused(resource=target.resource, table=target.name, reason=reason)
 
-    def swallowed(self, target: Target) -> RowRefused:
+    def lost(self, target: Target) -> RowRefused:
         """Makes the error for rows that a statement took without an error and that are missing."""
         by = self._rewriting.get(target.resource)
-        reason = f"{SWALLOWED} ({by})" if by else SWALLOWED
+        reason = f"{LOST} ({by})" if by else LOST
         return RowRefused(resource=target.resource, table=target.name, reason=reason)

@@ -49,7 +49,7 @@ def leftovers(settings: Settings, front: SqlFront) -> list[Leftover]:
     Reads only; `front` knows under which names its own tables are.
     """
     found: list[Leftover] = []
-    with front.looking() as connection:
+    with front.reading() as connection:
         shared = dict(_shared(settings, front, connection))
         others = front.others(connection)
         for name, details in _written(settings, front, connection):
@@ -144,7 +144,7 @@ def topic_left(settings: Settings, resources: Mapping[str, Mapping[str, object]]
 def forget_rows(front: SqlFront, resource: str) -> None:
     """Deletes what this agent's own tables hold of a resource that is no longer shared. Commits.
 
-    The counters of its topic stay, so that no number of an event is given twice if it is shared again.
+    The counters of its topic stay, so that no event gets a number twice if it is shared again.
     """
     own = front.own
     held = (

@@ -163,7 +163,7 @@ def test_postgres_names_the_grant_that_is_missing(database: str, postgres_url: s
     front = PostgresFront(str(make_url(postgres_url).set(username=role)), None, 1.0, "unit")
     try:
         for right in ("TEMPORARY", "CREATE"):
-            with pytest.raises(FrontUnfit, match=right) as unfit, front.looking() as connection:
+            with pytest.raises(FrontUnfit, match=right) as unfit, front.reading() as connection:
                 front.check_rights(connection)
             sql(database, str(unfit.value)[str(unfit.value).index("GRANT") :])
         initialise(front)

@@ -158,10 +158,10 @@ def test_the_right_to_make_the_agents_tables_is_asked_for_before(
     url = make_url(mariadb_url)
     revoke = f"REVOKE CREATE ON `{url.database}`.* FROM '{url.username}'@'%'"
     execute(administrator, revoke)
-    with pytest.raises(FrontUnfit, match="CREATE") as unfit, front.looking() as connection:
+    with pytest.raises(FrontUnfit, match="CREATE") as unfit, front.reading() as connection:
         front.check_rights(connection)
     execute(administrator, str(unfit.value)[str(unfit.value).index("GRANT") :])
-    with front.looking() as connection:
+    with front.reading() as connection:
         front.check_rights(connection)
         assert not inspect(connection).get_table_names()
     initialise(front)

@@ -30,12 +30,14 @@ AWAY = frozenset({
 })  # fmt: skip
 # No room on a disk: of the system, of a table or tablespace, of a temporary file
 FULL = frozenset({1021, 1114, 3019})
-# These, and the file errors of the server, carry the operating system's number: 28 is a full disk, 122 a quota
+# These, and the file errors of the server, carry the operating system's number: 28 is a full disk,
+# 122 a quota
 _FILES = frozenset({
     1, 3, 12, 20, 1004, 1005, 1006, 1016, 1023, 1024, 1026, 1030, 1296,
 })  # fmt: skip
 _NO_ROOM = re.compile(r"(?:[Ee]rrcode: |[Gg]ot error |errno: )(?:28|122)\b")
-# Locks and deadlocks, space and memory, limits of connections and time, a server that is read only for a while
+# Locks and deadlocks, space and memory, limits of connections and time, a server that is read only
+# for a while
 BUSY = frozenset({
     1015, 1020, 1037, 1038, 1040, 1041, 1099, 1100, 1105, 1135, 1180, 1181, 1203, 1205, 1206,
     1213, 1223, 1226, 1290, 1297, 1317, 1412, 1613, 1614, 1637, 1684, 1836, 1928, 1969, 3024,

@@ -1,4 +1,4 @@
-"""The front end in MariaDB, and MySQL 8 by the same statements: its lock, and what its errors mean."""
+"""The front end in MariaDB, and MySQL 8 by the same statements: its lock and errors."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -145,7 +145,8 @@ class MariaDbFront(MariaDbRows):
             return FrontUnreachable(reason=message)
         if number == _UNKNOWN_COLLATION:
             reason = phrase(
-                "it does not know {collation}: MariaDB from 10.2 and MySQL from 8.0.17 do, under mariadb+pymysql:// and mysql+pymysql://",
+                "it does not know {collation}: MariaDB from 10.2 and MySQL from 8.0.17 do, under "
+                "mariadb+pymysql:// and mysql+pymysql://",
                 collation=self._collation,
             )
             return FrontUnfit(reason=reason)

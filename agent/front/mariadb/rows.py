@@ -75,7 +75,8 @@ class MariaDbRows(MariaDbTables):
             size = _size(part) + len(joint)
             if around + size > self._packet:
                 text = mark(
-                    "a row takes {size} bytes, more than the server's max_allowed_packet of {packet}"
+                    "a row takes {size} bytes, more than the server's max_allowed_packet of "
+                    "{packet}"
                 )
                 reason = phrase(text, size=around + size, packet=self._packet)
                 raise RowRefused(resource=target.resource, table=target.name, reason=reason)
@@ -159,12 +160,12 @@ class MariaDbRows(MariaDbTables):
             if name not in keys:
                 action += f", {self.quote(name)} = VALUES({self.quote(name)})"
         self._insert(target, rows, batch, action)
-        self.insist(target, rows)
+        self.refuse_changed(target, rows)
 
     def add(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
         """See TableRows.add."""
         self._insert(target, rows, batch, "")
-        self.insist(target, rows)
+        self.refuse_changed(target, rows)
 
     def _insert(self, target: Target, rows: Mapping[Key, Written], batch: int, tail: str) -> None:
         """Inserts the rows that are no deletes; `tail` says what happens where a key is taken."""

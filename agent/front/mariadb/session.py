@@ -122,7 +122,8 @@ def _engine(address: URL, wait: int, pooled: bool) -> Engine:
         return create_engine(address, connect_args=reach, poolclass=pool)
     except ModuleNotFoundError:
         reason = phrase(
-            "its driver is not installed: install the agent with the extra mariadb (docs/OPERATIONS.md, Install)"
+            "its driver is not installed: install the agent with the extra mariadb "
+            "(docs/OPERATIONS.md, Install)"
         )
         raise FrontUnfit(reason=reason) from None
 
@@ -163,7 +164,8 @@ def _check_server(kind: str, version: str, packet: int) -> None:
     if ("mariadb" in version.lower()) != (kind == "mariadb"):
         raise FrontUnfit(
             reason=phrase(
-                "the server is version {version}: write mariadb+pymysql:// for MariaDB, mysql+pymysql:// for MySQL",
+                "the server is version {version}: write mariadb+pymysql:// for MariaDB, "
+                "mysql+pymysql:// for MySQL",
                 version=version,
             )
         )
@@ -206,7 +208,8 @@ def _assign(cursor: Any, values: Mapping[str, object]) -> None:
         if error.args and error.args[0] in (_DENIED, _PRIVILEGE):
             names = ", ".join(values)
             reason = phrase(
-                "its user may not set {names} for its session: have them set globally, or GRANT SESSION_VARIABLES_ADMIN ON *.*",
+                "its user may not set {names} for its session: have them set globally, or GRANT "
+                "SESSION_VARIABLES_ADMIN ON *.*",
                 names=names,
             )
             raise FrontUnfit(reason=reason) from None
@@ -223,7 +226,10 @@ def _same(found: str, wanted: object) -> bool:
 
 
 def _plain(value: str) -> frozenset[str]:
-    """Returns a value in one spelling: lists in any order, ON as 1, numbers without trailing zeros."""
+    """Returns a value in one spelling.
+
+    Lists in any order, ON and OFF as 1 and 0, numbers without trailing zeros.
+    """
     parts = []
     for part in value.upper().split(","):
         switch = {"ON": "1", "OFF": "0"}.get(part)

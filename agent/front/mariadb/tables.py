@@ -1,4 +1,4 @@
-"""Front-end tables in MariaDB and MySQL: names, types, place, and whether an existing one is fit."""
+"""Front-end tables in MariaDB and MySQL: names, types, place, and whether one is fit."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -110,11 +110,12 @@ class MariaDbTables(SqlFront):
         super().check_names(target)
         if target.table == target.table.lower():
             return
-        with self.looking() as connection:
+        with self.reading() as connection:
             folded = connection.exec_driver_sql("SELECT @@lower_case_table_names").scalar_one()
         if folded:
             reason = phrase(
-                "the server compares names of tables without case (lower_case_table_names = {folded}); set target to a name in lower case",
+                "the server compares names of tables without case (lower_case_table_names = "
+                "{folded}); set target to a name in lower case",
                 folded=folded,
             )
             raise self.wrong(target, reason)
@@ -127,7 +128,8 @@ class MariaDbTables(SqlFront):
         size = row_size(target, self._forms)
         if size > ROW_BYTES:
             reason = phrase(
-                "a row of its columns takes {size} bytes in its page, and InnoDB has room for {room}; share fewer columns",
+                "a row of its columns takes {size} bytes in its page, and InnoDB has room for "
+                "{room}; share fewer columns",
                 size=size,
                 room=ROW_BYTES,
             )
@@ -203,13 +205,13 @@ class MariaDbTables(SqlFront):
 
     # ---- an existing table
 
-    def look(self, connection: Connection, target: Target) -> Catalogue:
-        """See TableRows.look."""
+    def read_catalogue(self, connection: Connection, target: Target) -> Catalogue:
+        """See TableRows.read_catalogue."""
         return mariadb_catalogue.read(connection, target, self.table(target), self._kind)
 
     def check_shape(self, target: Target) -> None:
         """See TableRows.check_shape."""
-        with self.looking(target) as connection:
+        with self.reading(target) as connection:
             found = mariadb_catalogue.shape(connection, target)
         if not found.tables:
             raise self.wrong(target, phrase("it does not exist"))
@@ -259,7 +261,8 @@ class MariaDbTables(SqlFront):
         found, nullable, _, extra, charset, collation = row
         if not holds(target, index, declared(found)):
             return phrase(
-                "column {name} is {found}, which cannot hold every {type_name} exactly; it must be {wanted}",
+                "column {name} is {found}, which cannot hold every {type_name} exactly; it must "
+                "be {wanted}",
                 name=column.name,
                 found=found,
                 type_name=column.type_name,
@@ -275,7 +278,8 @@ class MariaDbTables(SqlFront):
             )
         if index in target.key and collation not in (None, self._collation):
             return phrase(
-                "key column {name} has collation {collation}, which takes different texts for one; it must be {wanted}",
+                "key column {name} has collation {collation}, which takes different texts for "
+                "one; it must be {wanted}",
                 name=column.name,
                 collation=collation,
                 wanted=self._collation,

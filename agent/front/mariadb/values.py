@@ -1,4 +1,4 @@
-"""Values of a MariaDB or MySQL front end: PostgreSQL's texts become literals, and what is read texts.
+"""Values of a MariaDB or MySQL front end: texts become literals, and what is read texts.
 
 A value that a column cannot hold (NaN, infinity, years before Christ or past 9999) is refused here
 and never left to the server, which even in strict mode cuts trailing spaces and rounds decimals
@@ -73,7 +73,8 @@ def _matching(name: str, pattern: str, form: str) -> Callable[[str], str]:
         if match is None:
             raise Unfit(
                 phrase(
-                    "column {name} cannot hold a value: no number, no date, too many digits, or a year outside 1 to 9999",
+                    "column {name} cannot hold a value: no number, no date, too many digits, or a "
+                    "year outside 1 to 9999",
                     name=name,
                 )
             )

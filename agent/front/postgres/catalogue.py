@@ -1,4 +1,7 @@
-"""Reads what PostgreSQL says of a front-end table. No statement here waits for a lock on the table."""
+"""Reads what PostgreSQL says of a front-end table.
+
+No statement here waits for a lock on the table.
+"""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -164,7 +167,8 @@ def _of_table(target: Target, table: str, rows: list[_Row]) -> Iterator[Hazard]:
         if active:
             remedy = f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY;"
             reason = phrase(
-                "row security holds for the agent's role and can hide rows from it; {remedy} or ALTER ROLE ... BYPASSRLS;",
+                "row security holds for the agent's role and can hide rows from it; {remedy} or "
+                "ALTER ROLE ... BYPASSRLS;",
                 remedy=remedy,
             )
             yield Hazard(c.SECURITY, target.table, remedy, reason)
@@ -238,7 +242,8 @@ def _of_rules(table: str, rows: list[_Row]) -> Iterator[Hazard]:
         reason = ""
         if event in "23":
             reason = phrase(
-                "rule {name} ON {event}: PostgreSQL takes no INSERT ... ON CONFLICT there; {remedy}",
+                "rule {name} ON {event}: PostgreSQL takes no INSERT ... ON CONFLICT there; "
+                "{remedy}",
                 name=name,
                 event=_EVENTS[event],
                 remedy=remedy,

@@ -159,14 +159,14 @@ class PostgresRows(PostgresTables):
                 self._delete(cursor, target, deleted, batch)
             if upserted:
                 self._upsert(cursor, target, upserted)
-        self.insist(target, rows)
+        self.refuse_changed(target, rows)
 
     def add(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
         """See TableRows.add: no stage, no upsert."""
         added = self._lines_of(target, rows, batch)
         with self.cursor(target) as cursor:
             self._copy_in(cursor, target, self.table(target), added)
-        self.insist(target, rows)
+        self.refuse_changed(target, rows)
 
     def _lines_of(self, target: Target, rows: Mapping[Key, Written], batch: int) -> list[FrontRow]:
         """Returns the rows that are no deletes, each with its technical values."""
@@ -222,7 +222,7 @@ class PostgresRows(PostgresTables):
             f"ON CONFLICT ({self.names(keys)}) DO UPDATE SET {action}"
         )
         if cursor.rowcount < len(rows):
-            raise self.swallowed(target)
+            raise self.lost(target)
 
     def _copy_in(
         self, cursor: _Cursor, target: Target, table: str, rows: Sequence[FrontRow]
@@ -232,7 +232,7 @@ class PostgresRows(PostgresTables):
         with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
             copy.write(b"".join([line_of(row) + b"\n" for row in rows]))
         if cursor.rowcount < len(rows):
-            raise self.swallowed(target)
+            raise self.lost(target)
         return names
 
     # ---- the savepoint, and the stage
@@ -252,7 +252,7 @@ class PostgresRows(PostgresTables):
         self._saved = True
 
     def _stage(self, cursor: _Cursor, target: Target) -> str:
-        """Returns the temporary table with the target's columns; it lives as long as the session."""
+        """Returns the temporary table with the target's columns, which lives with the session."""
         stage = self.quote(_stage_name(target))
         if stage in self._staged:
             return stage

@@ -1,4 +1,4 @@
-"""Sessions at a front end in PostgreSQL: one text form of values, bounded waits, a dead peer noticed."""
+"""Sessions at a front end in PostgreSQL: one text form of values, and bounded waits."""
 
 from collections.abc import Callable
 from typing import Any

@@ -101,7 +101,7 @@ class PostgresTables(SqlFront):
 
         The schema must be there, and the agent's role may make a table in it.
         """
-        with self.looking() as connection:
+        with self.reading() as connection:
             found = connection.execute(_SCHEMA_OF, {"schema": target.schema}).one()
         if found.schema is None:
             return  # no schema for new tables at all: the statement says so
@@ -115,14 +115,14 @@ class PostgresTables(SqlFront):
 
     # ---- an existing table
 
-    def look(self, connection: Connection, target: Target) -> Catalogue:
-        """See TableRows.look."""
+    def read_catalogue(self, connection: Connection, target: Target) -> Catalogue:
+        """See TableRows.read_catalogue."""
         return postgres_catalogue.read(connection, target, self.table(target))
 
     def check_shape(self, target: Target) -> None:
         """See TableRows.check_shape."""
         table = self.table(target)
-        with self.looking(target) as connection:
+        with self.reading(target) as connection:
             found = {row[0]: row for row in connection.execute(_COLUMNS, {"table": table})}
             indexes = postgres_catalogue.indexes(connection, table)
             lacking = connection.execute(_LACKING, {"table": table}).scalars().all()
@@ -193,7 +193,8 @@ class PostgresTables(SqlFront):
         if postgres_catalogue.has_key(indexes, wanted):
             return
         reason = phrase(
-            "it has no primary key or unique index on ({names}) alone, valid, not deferrable, without WHERE and of a deterministic collation",
+            "it has no primary key or unique index on ({names}) alone, valid, not deferrable, "
+            "without WHERE and of a deterministic collation",
             names=", ".join(sorted(wanted)),
         )
         change = f"ADD UNIQUE ({', '.join(self.key_names(target))})"

@@ -1,4 +1,4 @@
-"""Columns of a SQLite front end: the types we create, those that keep values, and how values pass."""
+"""Columns of a SQLite front end: types we create, types that keep values, and values."""
 
 import re
 from collections.abc import Callable, Sequence

@@ -110,7 +110,7 @@ class SqliteRows(SqliteTables):
             if deleted:
                 self._delete(target, deleted, batch)
             self._upsert(target, rows, batch)
-        self.insist(target, rows)
+        self.refuse_changed(target, rows)
 
     def _delete(self, target: Target, deleted: Mapping[Key, Written], batch: int) -> None:
         """Deletes rows, or marks them as deleted where the table keeps them."""
@@ -152,7 +152,7 @@ class SqliteRows(SqliteTables):
             f" ON CONFLICT ({self.names(keys)}) DO UPDATE SET {action}"
         )
         if self.connection.exec_driver_sql(statement, stored).rowcount < len(stored):
-            raise self.swallowed(target)
+            raise self.lost(target)
 
 
 def _marks(count: int) -> str:

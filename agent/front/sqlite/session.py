@@ -1,4 +1,4 @@
-"""Sessions at a front end in SQLite: WAL mode, every commit on disk, one writer waiting at a time."""
+"""Sessions at a front end in SQLite: WAL mode, commits on disk, writers in turn."""
 
 import fcntl
 import os

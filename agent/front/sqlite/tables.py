@@ -73,13 +73,13 @@ class SqliteTables(SqlFront):
 
     # ---- an existing table
 
-    def look(self, connection: Connection, target: Target) -> Catalogue:
-        """See TableRows.look."""
+    def read_catalogue(self, connection: Connection, target: Target) -> Catalogue:
+        """See TableRows.read_catalogue."""
         return sqlite_catalogue.read(connection, target)
 
     def check_shape(self, target: Target) -> None:
         """See TableRows.check_shape."""
-        with self.looking(target) as connection:
+        with self.reading(target) as connection:
             if not inspect(connection).has_table(target.table):
                 raise self.wrong(target, phrase("it does not exist"))
             found = self._columns_of(connection, target)
