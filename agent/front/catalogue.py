@@ -11,8 +11,8 @@ from agent.errors import FrontTableWrong
 from agent.messages import mark, phrase
 from agent.resource import Target
 
-# Parts of a fingerprint whose change leaves every row as it was: they can only refuse or change rows
-# that are written later
+# Parts of a fingerprint whose change leaves every row as it was: they can only refuse or change
+# rows that are written later
 LATER = frozenset({"others", "unique", "checks", "referenced"})
 
 # What is said of a hazard; `name` and `table` are filled in
@@ -159,7 +159,11 @@ def shared_columns(target: Target) -> set[str]:
 def moved(before: str, now: str) -> set[str]:
     """Returns the parts in which two stored fingerprints of a front-end table differ."""
     old, new = json.loads(before), json.loads(now)
-    return {part for part in old.keys() | new.keys() if old.get(part) != new.get(part)}
+    differing = set()
+    for part in old.keys() | new.keys():
+        if old.get(part) != new.get(part):
+            differing.add(part)
+    return differing
 
 
 def stored(parts: Mapping[str, str]) -> str:

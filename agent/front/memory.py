@@ -243,12 +243,12 @@ class MemoryFront:
         """See Front.count."""
         return len((self._open or self.durable).tables[target.name])
 
-    def move(self, resource: str, state: str, copy: Copy | None) -> None:
-        """See Front.move."""
+    def set_state(self, resource: str, state: str, copy: Copy | None) -> None:
+        """See Front.set_state."""
         _move(self._transaction, resource, state, copy)
 
-    def note(self, resource: str, holes: Collection[Key], filled: Collection[Key]) -> None:
-        """See Front.note."""
+    def note_holes(self, resource: str, holes: Collection[Key], filled: Collection[Key]) -> None:
+        """See Front.note_holes."""
         kept = self._transaction.holes.setdefault(resource, set())
         kept.difference_update(filled)
         kept.update(holes)
@@ -281,18 +281,18 @@ class MemoryFront:
             key for key in self._transaction.topic_keys.get(resource, []) if key not in keys
         ]
 
-    def keep_occupants(self, resource: str, texts: Mapping[Key, str]) -> None:
-        """See Front.keep_occupants."""
+    def keep_shared_keys(self, resource: str, texts: Mapping[Key, str]) -> None:
+        """See Front.keep_shared_keys."""
         kept = self._transaction.occupants.setdefault(resource, {})
         kept.update(texts)
 
-    def occupants(self, resource: str, keys: Collection[Key]) -> dict[Key, str]:
-        """See Front.occupants."""
+    def shared_keys(self, resource: str, keys: Collection[Key]) -> dict[Key, str]:
+        """See Front.shared_keys."""
         kept = self._transaction.occupants.get(resource, {})
         return {key: kept[key] for key in keys if kept.get(key)}
 
-    def forget_occupants(self, resource: str) -> None:
-        """See Front.forget_occupants."""
+    def forget_shared_keys(self, resource: str) -> None:
+        """See Front.forget_shared_keys."""
         self._transaction.occupants.pop(resource, None)
 
     def keep_fingerprint(self, resource: str, parts: Mapping[str, str]) -> None:

@@ -18,8 +18,8 @@ class ResourceTables(FrontConnection):
 
     # ---- state and copy
 
-    def move(self, resource: str, state: str, copy: Copy | None) -> None:
-        """See ResourceStore.move."""
+    def set_state(self, resource: str, state: str, copy: Copy | None) -> None:
+        """See ResourceStore.set_state."""
         with self.guarded():
             self._move(resource, state, copy)
 
@@ -76,8 +76,8 @@ class ResourceTables(FrontConnection):
 
     # ---- keys
 
-    def note(self, resource: str, holes: Collection[Key], filled: Collection[Key]) -> None:
-        """See ResourceStore.note."""
+    def note_holes(self, resource: str, holes: Collection[Key], filled: Collection[Key]) -> None:
+        """See ResourceStore.note_holes."""
         rows = [_keyed(resource, key) for key in holes]
         self._exchange(self.own.holes, resource, (*filled, *holes), rows)
 
@@ -95,13 +95,13 @@ class ResourceTables(FrontConnection):
         rows = [{**_keyed(resource, key), **row._asdict()} for key, row in refused.items()]
         self._exchange(self.own.refused, resource, (*healed, *refused), rows)
 
-    def keep_occupants(self, resource: str, texts: Mapping[Key, str]) -> None:
-        """See ResourceStore.keep_occupants."""
+    def keep_shared_keys(self, resource: str, texts: Mapping[Key, str]) -> None:
+        """See ResourceStore.keep_shared_keys."""
         rows = [{**_keyed(resource, key), "held": text} for key, text in texts.items() if text]
         self._exchange(self.own.occupants, resource, texts, rows)
 
-    def occupants(self, resource: str, keys: Collection[Key]) -> dict[Key, str]:
-        """See ResourceStore.occupants."""
+    def shared_keys(self, resource: str, keys: Collection[Key]) -> dict[Key, str]:
+        """See ResourceStore.shared_keys."""
         held = self.own.occupants
         digests = [_digest(key) for key in keys]
         rows = self.query(
@@ -111,8 +111,8 @@ class ResourceTables(FrontConnection):
         )
         return {tuple(json.loads(key)): text for key, text in rows}
 
-    def forget_occupants(self, resource: str) -> None:
-        """See ResourceStore.forget_occupants."""
+    def forget_shared_keys(self, resource: str) -> None:
+        """See ResourceStore.forget_shared_keys."""
         held = self.own.occupants
         with self.guarded():
             self.connection.execute(delete(held).where(held.c.name == resource))

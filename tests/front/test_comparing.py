@@ -203,9 +203,9 @@ def test_a_new_stream_makes_every_table_copying(fronts: Fronts) -> None:
     """What was known of the old stream is forgotten; numbers go on, what is suspended stays so, and what a copy had read counts no more."""
     front = opened(fronts)
     front.begin()
-    front.move(PLAIN.resource, "live", None)
-    front.move(WORDS.resource, "copying", Copy("extras", ("a", "1")))
-    front.note(WORDS.resource, [("b", "1")], [])
+    front.set_state(PLAIN.resource, "live", None)
+    front.set_state(WORDS.resource, "copying", Copy("extras", ("a", "1")))
+    front.note_holes(WORDS.resource, [("b", "1")], [])
     front.commit(
         progress("0/20", number=7, batch=3, seqs={PLAIN.resource: (7, 5)}, transactions=(8,))
     )

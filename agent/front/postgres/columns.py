@@ -85,17 +85,23 @@ def accepts(source: str, target: str) -> bool:
 
 def _same_family_wider(source: str, target: str) -> bool:
     a, b = _FAMILY.match(source), _FAMILY.match(target)
-    if a is None or b is None or (a[1], a[4]) != (b[1], b[4]):
+    if a is None or b is None:
         return False
-    if b[2] is None:
-        return True
-    if a[2] is None:
-        return a[1] in ("time", "timestamp") and int(b[2]) == 6
-    if a[1] != "numeric":
-        return int(b[2]) >= int(a[2])
+    family, size, scale, zone = a.groups()
+    other_family, wider, wider_scale, other_zone = b.groups()
+    if (family, zone) != (other_family, other_zone):
+        return False
 
-    scale, wider_scale = int(a[3] or 0), int(b[3] or 0)
-    return wider_scale >= scale and int(b[2]) - wider_scale >= int(a[2]) - scale
+    if wider is None:
+        return True
+    if size is None:
+        return family in ("time", "timestamp") and int(wider) == 6
+    if family != "numeric":
+        return int(wider) >= int(size)
+
+    after, wider_after = int(scale or 0), int(wider_scale or 0)
+    before, wider_before = int(size) - after, int(wider) - wider_after
+    return wider_after >= after and wider_before >= before
 
 
 def spelled_once(declared: str) -> bool:

@@ -141,12 +141,14 @@ class PostgresRows(PostgresTables):
 
     def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
         """See FrontTables.lines."""
-        values = ", ".join(self._value(target, i) for i in range(len(target.columns)))
-        past, until = self._beyond(target, ">", after), self._beyond(target, "<=", upto)
+        values = [self._value(target, i) for i in range(len(target.columns))]
+        past = self._beyond(target, ">", after)
+        until = self._beyond(target, "<=", upto)
         where = f"true{past}{until}{self.live(target, 't.')}"
-        statement = f"COPY (SELECT {values} FROM {self.table(target)} t WHERE {where}) TO STDOUT"
+        query = f"SELECT {', '.join(values)} FROM {self.table(target)} t WHERE {where}"
         with self.cursor(target) as cursor:
-            return list(copy_out(cursor.connection, statement.encode()))
+            copied = copy_out(cursor.connection, f"COPY ({query}) TO STDOUT".encode())
+            return list(copied)
 
     # ---- writing
 
