@@ -81,7 +81,7 @@ ROOT = Path(__file__).parent.parent
 _TWINS = {"agent/connectors/memory.py", "agent/front/memory.py", "agent/publish/memory.py"}
 # Errors whose values are told to users; INTERNAL's `detail` is for developers and stays English
 _KINDS = {name for name in errors.__all__ if name[0].isupper()} - {"AgentError"}
-_HELPERS = {"_wrong", "changed", "_forked", "Unfit"}  # which make one of them of a reason
+_HELPERS = {"_wrong", "wrong", "changed", "_forked", "Unfit"}  # which make one of them of a reason
 _WORD = re.compile(r"\b[a-z]{2,}\b")
 
 

@@ -15,8 +15,8 @@ from sqlalchemy import URL, text
 
 from agent.connectors.postgres.session import connect, session
 from agent.errors import FrontUnfit, SourceUnfit
-from agent.front.postgres.front import postgres_engine
-from agent.front.sqlite.front import sqlite_engine
+from agent.front.postgres.session import postgres_engine
+from agent.front.sqlite.session import sqlite_engine
 from agent.preflight.checks import check
 from agent.values.canonical import SESSION
 from tests.preflight.conftest import NOWHERE, PERSON, TABLE, Unit

@@ -109,7 +109,7 @@ class Occupancy:
             self._at(resource).update(
                 {
                     key: Occupants.loads(text)
-                    for key, text in self._front.occupants(resource.name, keys).items()
+                    for key, text in self._front.shared_keys(resource.name, keys).items()
                 }
             )
 
@@ -160,7 +160,7 @@ class Occupancy:
                 key: "" if here.settled(certain) else here.dumps() for key, here in occupied.items()
             }
             if name in self._kept or any(texts.values()):
-                self._front.keep_occupants(name, texts)
+                self._front.keep_shared_keys(name, texts)
                 self._kept.add(name)
         self._keys.clear()
 
@@ -168,7 +168,7 @@ class Occupancy:
         """The transaction is complete: no key has more than one row."""
         self._keys.clear()
         for name in self._kept:
-            self._front.forget_occupants(name)
+            self._front.forget_shared_keys(name)
         self._kept.clear()
 
     def emptied(self, resource: Resource) -> None:
@@ -176,7 +176,7 @@ class Occupancy:
         self._keys.pop(resource.name, None)
         if resource.name in self._kept:
             self._kept.discard(resource.name)
-            self._front.forget_occupants(resource.name)
+            self._front.forget_shared_keys(resource.name)
 
     def _at(self, resource: Resource) -> dict[Key, Occupants]:
         self._resources[resource.name] = resource

@@ -70,12 +70,12 @@ class TableState:
     def move(self, copy: Copy) -> None:
         """Makes the table copying, or moves it on; rides in the open transaction."""
         self.copy = copy
-        self._front.move(self.name, "copying", copy)
+        self._front.set_state(self.name, "copying", copy)
 
     def complete(self) -> None:
         """Makes the table live; rides in the open transaction."""
         self.copy = None
-        self._front.move(self.name, "live", None)
+        self._front.set_state(self.name, "live", None)
 
     def start_copy(self, copy: Copy) -> None:
         """Makes the table copying from where `copy` says (a transaction of its own)."""
@@ -141,7 +141,7 @@ class TableState:
         if self._changed_holes:
             made = [key for key, made in self._changed_holes.items() if made]
             filled = [key for key, made in self._changed_holes.items() if not made]
-            self._front.note(self.name, made, filled)
+            self._front.note_holes(self.name, made, filled)
             self._changed_holes = {}
 
         if self._changed_refused:

@@ -263,7 +263,7 @@ class FrontTransaction(Protocol):
         """
 
     def prune(self, visible: Visible) -> None:
-        """Forgets, in the open transaction, applied source transactions that `snapshot` sees.
+        """Forgets, in the open transaction, applied source transactions that are visible.
 
         Every later snapshot of the source sees them, too.
         """
@@ -372,7 +372,10 @@ class FrontTables(Protocol):
         """
 
     def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
-        """Returns the first keys past `after` in the front end's own order; None: from the start."""
+        """Returns the first keys past `after` in the front end's own order.
+
+        None: from the start.
+        """
 
     def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
         """Returns the rows past `after`, up to and with `upto`, as lines of COPY text.
@@ -393,7 +396,7 @@ class ResourceStore(Protocol):
     Errors: those of FrontTransaction.
     """
 
-    def move(self, resource: str, state: str, copy: Copy | None) -> None:
+    def set_state(self, resource: str, state: str, copy: Copy | None) -> None:
         """Stores a table's state and how far its copy is; None: it has none."""
 
     def suspend(self, error: Suspend) -> None:
@@ -414,7 +417,7 @@ class ResourceStore(Protocol):
         What `open` returned is outdated then.
         """
 
-    def note(self, resource: str, holes: Collection[Key], filled: Collection[Key]) -> None:
+    def note_holes(self, resource: str, holes: Collection[Key], filled: Collection[Key]) -> None:
         """Adds and removes keys whose rows must be read again (`Stored.holes`)."""
 
     def withhold(
@@ -436,13 +439,13 @@ class ResourceStore(Protocol):
     def forget_topic_keys(self, resource: str, keys: Collection[str]) -> None:
         """Removes topic keys that were dealt with."""
 
-    def keep_occupants(self, resource: str, texts: Mapping[Key, str]) -> None:
+    def keep_shared_keys(self, resource: str, texts: Mapping[Key, str]) -> None:
         """Keeps a text for each key until the source transaction is complete; '' removes it."""
 
-    def occupants(self, resource: str, keys: Collection[Key]) -> dict[Key, str]:
+    def shared_keys(self, resource: str, keys: Collection[Key]) -> dict[Key, str]:
         """Returns the texts kept for these keys."""
 
-    def forget_occupants(self, resource: str) -> None:
+    def forget_shared_keys(self, resource: str) -> None:
         """Removes every text kept for a table."""
 
     def keep_fingerprint(self, resource: str, parts: Mapping[str, str]) -> None:

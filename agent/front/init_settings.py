@@ -1,4 +1,4 @@
-"""Tells whether a configuration still belongs to what `init` made: a mistyped setting must not look like a loss."""
+"""The settings that must stay as `init` found them: other values would look like a loss."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ PREFIX = "kafka.prefix"
 
 
 def noted(settings: Settings) -> dict[str, str]:
-    """What `init` stores of the settings."""
+    """Returns what `init` stores of the settings."""
     return {PREFIX: settings.kafka.prefix}
 
 
@@ -22,35 +22,33 @@ def check(
     noted: Mapping[str, str],
     topics: Mapping[str, str],
 ) -> None:
-    """Raises FrontReplaced where the front end is another agent's, or the configuration was changed where it must not be."""
+    """Raises FrontReplaced where the front end does not fit the configuration.
+
+    It may be another agent's, or the configuration was changed where it must not be.
+    """
     if state["agent_name"] != settings.agent:
-        raise FrontReplaced(
-            reason=phrase(
-                mark("it belongs to agent {other}, this one is {agent}"),
-                other=state["agent_name"],
-                agent=settings.agent,
-            )
-        )
+        text = mark("it belongs to agent {other}, this one is {agent}")
+        reason = phrase(text, other=state["agent_name"], agent=settings.agent)
+        raise FrontReplaced(reason=reason)
     if state["initialised"]:
         check_identity(settings, state["identity"])
         check_prefix(settings, noted, topics)
 
 
 def check_prefix(settings: Settings, noted: Mapping[str, str], topics: Mapping[str, str]) -> None:
-    """Raises FrontReplaced where kafka.prefix is another one than at `init`; `topics`: those the tables are published to, by resource."""
+    """Raises FrontReplaced where kafka.prefix is another one than at `init`.
+
+    `topics` are those the tables are published to, by resource.
+    """
+    now = settings.kafka.prefix
     before = noted.get(PREFIX) or _prefix(settings, topics)
-    if before and before != settings.kafka.prefix:
-        raise FrontReplaced(
-            reason=phrase(
-                mark("its topics begin with {before}, kafka.prefix is {now}"),
-                before=before,
-                now=settings.kafka.prefix,
-            )
-        )
+    if before and before != now:
+        text = mark("its topics begin with {before}, kafka.prefix is {now}")
+        raise FrontReplaced(reason=phrase(text, before=before, now=now))
 
 
 def _prefix(settings: Settings, topics: Mapping[str, str]) -> str:
-    """The prefix as the topics show it; '' where each has a name of its own."""
+    """Returns the prefix as the topics show it; '' where each has a name of its own."""
     for resource in settings.resource:
         topic = topics.get(resource.name, "")
         if resource.topic is None and topic.endswith(f".{resource.name}"):

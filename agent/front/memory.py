@@ -1,4 +1,7 @@
-"""The front end in memory: a twin for tests and models that keeps the contract of `Front`, crashes included."""
+"""The front end in memory: a twin for tests and models that keeps the contract of `Front`.
+
+Crashes are a part of it.
+"""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -27,39 +30,73 @@ from agent.values.rows import Key
 
 @dataclass
 class Durable:
-    """What survives a crash: the tables, the outbox and the state."""
+    """What survives a crash: the tables, the outbox and the state. Mappings are by resource."""
 
     stored: Stored
+
+    # By name of the table
     tables: dict[str, dict[Key, FrontRow]] = field(default_factory=dict)
+    catalogues: dict[str, Mapping[str, str]] = field(default_factory=dict)
+
     outbox: list[Batch] = field(default_factory=list)
     transactions: list[tuple[int, ...]] = field(default_factory=list)
-    suspended: dict[str, str] = field(default_factory=dict)  # resource -> error code
+
+    # The error codes of suspended tables
+    suspended: dict[str, str] = field(default_factory=dict)
+
     copies: dict[str, Copy] = field(default_factory=dict)
     holes: dict[str, set[Key]] = field(default_factory=dict)
     fingerprints: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    # Id -> request, state, report
-    requests: dict[str, tuple[Request, str, Mapping[str, Any]]] = field(default_factory=dict)
     occupants: dict[str, dict[Key, str]] = field(default_factory=dict)
     withheld: dict[str, dict[Key, bool]] = field(default_factory=dict)
     refused: dict[str, dict[Key, Refused]] = field(default_factory=dict)
     topic_keys: dict[str, list[str]] = field(default_factory=dict)
-    catalogues: dict[str, Mapping[str, str]] = field(default_factory=dict)  # by table
+
+    # By id: request, state, report
+    requests: dict[str, tuple[Request, str, Mapping[str, Any]]] = field(default_factory=dict)
+
+    # The front that has the lock
     holder: object = None
+
+    def copy(self) -> "Durable":
+        """Returns a copy that a transaction may change."""
+        return replace(
+            self,
+            tables=deepcopy(self.tables),
+            outbox=list(self.outbox),
+            transactions=list(self.transactions),
+            copies=dict(self.copies),
+            holes=deepcopy(self.holes),
+            fingerprints=dict(self.fingerprints),
+            occupants=deepcopy(self.occupants),
+            withheld=deepcopy(self.withheld),
+            refused=deepcopy(self.refused),
+            topic_keys=deepcopy(self.topic_keys),
+            requests=dict(self.requests),
+        )
 
 
 class MemoryFront:
-    """See Front. Several fronts may share one `Durable`; dropping a front without `close` is a crash (`Durable.holder` then stays)."""
+    """See Front. Several fronts may share one `Durable`.
+
+    A front that is dropped without `close` has crashed: it is still `Durable.holder`.
+    """
 
     def __init__(self, durable: Durable) -> None:
         self.durable = durable
-        self.ordered = False  # what `same_order` says
+
+        # What `same_order` says
+        self.ordered = False
+
         # The value of a key's text, where several texts have the same
         self.value: Callable[[Key], object] | None = None
+
         # What refuses a row (None in it: a delete); None where nothing does
         self.refuses: Callable[[Target, Key, FrontRow | None], str | None] = lambda *_: None
-        self._open: Durable | None = (
-            None  # the transaction: a copy that replaces the durable content at commit
-        )
+
+        # The transaction: a copy that replaces the durable content at commit
+        self._open: Durable | None = None
+
         self._epoch = 0
 
     def claim(self, target: Target) -> None:
@@ -74,22 +111,24 @@ class MemoryFront:
 
     def open(self, nonce: str) -> Stored:
         """See Front.open."""
-        if self.durable.holder not in (None, self):
+        durable = self.durable
+        if durable.holder not in (None, self):
             raise AnotherAgent(holder="another front")
-        self.durable.holder = self
-        self._epoch = self.durable.stored.epoch + 1
-        self.durable.stored = self.durable.stored._replace(epoch=self._epoch)
-        d = self.durable
-        holes = {name: set(keys) for name, keys in d.holes.items()}
-        withheld = {name: dict(keys) for name, keys in d.withheld.items()}
-        transactions = [number for applied in d.transactions for number in applied]
-        return d.stored._replace(
-            copies=dict(d.copies),
-            holes=holes,
-            withheld=withheld,
-            refused={name: dict(keys) for name, keys in d.refused.items()},
-            fingerprints=dict(d.fingerprints),
-            transactions=transactions,
+        durable.holder = self
+        self._epoch = durable.stored.epoch + 1
+        durable.stored = durable.stored._replace(epoch=self._epoch)
+
+        applied: list[int] = []
+        for transactions in durable.transactions:
+            applied += transactions
+        copy = durable.copy()
+        return copy.stored._replace(
+            copies=copy.copies,
+            holes=copy.holes,
+            withheld=copy.withheld,
+            refused=copy.refused,
+            fingerprints=copy.fingerprints,
+            transactions=applied,
         )
 
     def check(self, target: Target) -> None:
@@ -110,26 +149,7 @@ class MemoryFront:
     def begin(self) -> None:
         """See Front.begin."""
         if self._open is None:
-            d = self.durable
-            rows: dict[str, Any] = {
-                "tables": deepcopy(d.tables),
-                "outbox": list(d.outbox),
-                "transactions": list(d.transactions),
-            }
-            rows |= {
-                "occupants": deepcopy(d.occupants),
-                "withheld": deepcopy(d.withheld),
-                "refused": deepcopy(d.refused),
-                "topic_keys": deepcopy(d.topic_keys),
-            }
-            self._open = replace(
-                d,
-                **rows,
-                copies=dict(d.copies),
-                holes=deepcopy(d.holes),
-                fingerprints=dict(d.fingerprints),
-                requests=dict(d.requests),
-            )
+            self._open = self.durable.copy()
 
     @property
     def _transaction(self) -> Durable:
@@ -156,33 +176,37 @@ class MemoryFront:
 
         def some(keys: Sequence[Key]) -> None:
             for key in keys:
-                row = rows[key].row
-                if row is None and key not in self._transaction.tables[target.name]:
-                    continue
-                reason = self.refuses(target, key, row)
-                if reason is not None:
-                    raise RowRefused(resource=target.resource, table=target.name, reason=reason)
+                self._refuse_row(target, key, rows[key].row)
             for key in keys:
                 self._put(target, key, rows[key].row)
 
-        gone = [key for key, written in rows.items() if written.row is None]
-        kept = [key for key, written in rows.items() if written.row is not None]
+        deleted = [key for key, written in rows.items() if written.row is None]
+        upserted = [key for key, written in rows.items() if written.row is not None]
         before = dict(self._transaction.tables[target.name])
         try:
-            refused = isolate_refused(gone, some, most)
-            refused |= isolate_refused(kept, some, most - len(refused))
+            refused = isolate_refused(deleted, some, most)
+            refused |= isolate_refused(upserted, some, most - len(refused))
         except RowRefused:
             self._transaction.tables[target.name] = before
             raise
         return {key: str(error.values["reason"]) for key, error in refused.items()}
+
+    def _refuse_row(self, target: Target, key: Key, row: FrontRow | None) -> None:
+        """Raises RowRefused where the table refuses a row; to delete none is never refused."""
+        if row is None and key not in self._transaction.tables[target.name]:
+            return
+        reason = self.refuses(target, key, row)
+        if reason is not None:
+            raise RowRefused(resource=target.resource, table=target.name, reason=reason)
 
     def _put(self, target: Target, key: Key, row: FrontRow | None) -> None:
         table = self._transaction.tables[target.name]
         if row is None:
             table.pop(key, None)
             return
-        for other in [] if self.value is None else self.fetch(target, [key]):
-            del table[other]
+        if self.value is not None:
+            for other in self.fetch(target, [key]):
+                del table[other]
         table[key] = row
 
     def insert(
@@ -193,9 +217,12 @@ class MemoryFront:
         return self.write(target, rows, batch, most)
 
     def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
-        """See Front.keys_after: an order no source has."""
+        """See Front.keys_after: an order that no source has."""
         keys = sorted(self._transaction.tables[target.name], key=_own_order)
-        return [key for key in keys if after is None or _own_order(key) > _own_order(after)][:limit]
+        if after is not None:
+            past = _own_order(after)
+            keys = [key for key in keys if _own_order(key) > past]
+        return keys[:limit]
 
     def same_order(self, target: Target) -> bool:
         """See Front.same_order."""
@@ -203,26 +230,25 @@ class MemoryFront:
 
     def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
         """See Front.lines: in the order of numbers."""
-        rows = self._transaction.tables[target.name]
-        low, high = (None if key is None else [int(part) for part in key] for key in (after, upto))
-        wanted = [
-            key
-            for key in rows
-            if (low is None or [int(p) for p in key] > low)
-            and (high is None or [int(p) for p in key] <= high)
-        ]
-        return [line_of(rows[key]) for key in wanted]
+        found = []
+        for key, row in self._transaction.tables[target.name].items():
+            number = _number(key)
+            if after is not None and number <= _number(after):
+                continue
+            if upto is None or number <= _number(upto):
+                found.append(line_of(row))
+        return found
 
     def count(self, target: Target) -> int:
         """See Front.count."""
         return len((self._open or self.durable).tables[target.name])
 
-    def move(self, resource: str, state: str, copy: Copy | None) -> None:
-        """See Front.move."""
+    def set_state(self, resource: str, state: str, copy: Copy | None) -> None:
+        """See Front.set_state."""
         _move(self._transaction, resource, state, copy)
 
-    def note(self, resource: str, holes: Collection[Key], filled: Collection[Key]) -> None:
-        """See Front.note."""
+    def note_holes(self, resource: str, holes: Collection[Key], filled: Collection[Key]) -> None:
+        """See Front.note_holes."""
         kept = self._transaction.holes.setdefault(resource, set())
         kept.difference_update(filled)
         kept.update(holes)
@@ -255,18 +281,18 @@ class MemoryFront:
             key for key in self._transaction.topic_keys.get(resource, []) if key not in keys
         ]
 
-    def keep_occupants(self, resource: str, texts: Mapping[Key, str]) -> None:
-        """See Front.keep_occupants."""
+    def keep_shared_keys(self, resource: str, texts: Mapping[Key, str]) -> None:
+        """See Front.keep_shared_keys."""
         kept = self._transaction.occupants.setdefault(resource, {})
         kept.update(texts)
 
-    def occupants(self, resource: str, keys: Collection[Key]) -> dict[Key, str]:
-        """See Front.occupants."""
+    def shared_keys(self, resource: str, keys: Collection[Key]) -> dict[Key, str]:
+        """See Front.shared_keys."""
         kept = self._transaction.occupants.get(resource, {})
         return {key: kept[key] for key in keys if kept.get(key)}
 
-    def forget_occupants(self, resource: str) -> None:
-        """See Front.forget_occupants."""
+    def forget_shared_keys(self, resource: str) -> None:
+        """See Front.forget_shared_keys."""
         self._transaction.occupants.pop(resource, None)
 
     def keep_fingerprint(self, resource: str, parts: Mapping[str, str]) -> None:
@@ -305,15 +331,13 @@ class MemoryFront:
         done, before = self._transaction, self.durable.stored
         if before.epoch != self._epoch:
             raise AnotherAgent(holder="its epoch was raised")
-        resources = {
-            name: state._replace(seq=progress.seqs.get(name, (state.seq, 0))[0])
-            for name, state in before.resources.items()
-        }
-        states = done.stored.resources
-        resources = {
-            name: state._replace(state=states[name].state) for name, state in resources.items()
-        }
-        self.durable.stored = before._replace(
+
+        resources = {}
+        for name, state in before.resources.items():
+            seq, _ = progress.seqs.get(name, (state.seq, 0))
+            now = done.stored.resources[name].state
+            resources[name] = state._replace(state=now, seq=seq)
+        stored = before._replace(
             position=progress.position,
             token=progress.token,
             position_time_us=progress.position_time_us,
@@ -322,22 +346,26 @@ class MemoryFront:
             batch=progress.batch,
             resources=resources,
         )
-        self.durable.tables, self.durable.outbox, self.durable.copies, self.durable.holes = (
+        transactions = done.transactions
+        if progress.transactions:
+            transactions = [*transactions, tuple(progress.transactions)]
+
+        # Others ask and withdraw meanwhile
+        requests = {}
+        for key, asked in self.durable.requests.items():
+            requests[key] = done.requests.get(key, asked)
+
+        durable = self.durable
+        durable.stored, durable.requests = stored, requests
+        durable.tables, durable.outbox, durable.transactions = (
             done.tables,
             done.outbox,
-            done.copies,
-            done.holes,
+            transactions,
         )
-        self.durable.fingerprints, self.durable.occupants = done.fingerprints, done.occupants
-        self.durable.withheld, self.durable.topic_keys = done.withheld, done.topic_keys
-        self.durable.refused = done.refused
-        # Others ask and withdraw meanwhile
-        self.durable.requests = {
-            key: done.requests.get(key, asked) for key, asked in self.durable.requests.items()
-        }
-        self.durable.transactions = done.transactions
-        if progress.transactions:
-            self.durable.transactions = [*done.transactions, tuple(progress.transactions)]
+        durable.copies, durable.holes = done.copies, done.holes
+        durable.fingerprints, durable.occupants = done.fingerprints, done.occupants
+        durable.withheld, durable.refused = done.withheld, done.refused
+        durable.topic_keys = done.topic_keys
         self._open = None
 
     def rollback(self) -> None:
@@ -354,31 +382,27 @@ class MemoryFront:
 
     def suspend(self, error: Suspend) -> None:
         """See Front.suspend."""
-        again = (
-            Copy(republish=True)
-            if self.durable.copies.get(error.resource, Copy()).republish
-            else None
-        )
-        _move(self.durable, error.resource, "suspended", again)
-        self.durable.holes.pop(error.resource, None)
-        self.durable.suspended[error.resource] = error.code
+        name = error.resource
+        copy = Copy(republish=True) if self._republishes(name) else None
+        _move(self.durable, name, "suspended", copy)
+        self.durable.holes.pop(name, None)
+        self.durable.suspended[name] = error.code
 
     def start_copy(self, resource: str, copy: Copy) -> None:
         """See Front.start_copy."""
-        _move(
-            self.durable,
-            resource,
-            "copying",
-            copy._replace(
-                republish=copy.republish or self.durable.copies.get(resource, Copy()).republish
-            ),
-        )
+        republish = copy.republish or self._republishes(resource)
+        _move(self.durable, resource, "copying", copy._replace(republish=republish))
+
+    def _republishes(self, resource: str) -> bool:
+        """Whether the copy of a table publishes every row again."""
+        return self.durable.copies.get(resource, Copy()).republish
 
     def begin_generation(self, resource: str, copy: Copy) -> None:
         """See Front.begin_generation."""
         states = self.durable.stored.resources
-        anew = states[resource]._replace(generation=states[resource].generation + 1, seq=0)
-        self.durable.stored = self.durable.stored._replace(resources={**states, resource: anew})
+        before = states[resource]
+        new = before._replace(generation=before.generation + 1, seq=0)
+        self.durable.stored = self.durable.stored._replace(resources={**states, resource: new})
         _move(self.durable, resource, "copying", copy)
 
     def close(self) -> None:
@@ -401,8 +425,12 @@ def _own_order(key: Key) -> tuple[str, ...]:
     return tuple(part[::-1] for part in key)
 
 
+def _number(key: Key) -> list[int]:
+    return [int(part) for part in key]
+
+
 def empty_store(topics: Mapping[str, str], tables: Sequence[str], position: str = "0/0") -> Durable:
-    """A front end whose tables are live and empty: `topics` by resource, `tables` by name."""
+    """Makes a front end whose tables are live and empty: `topics` by resource, `tables` by name."""
     states = {name: ResourceState("live", topic, 1, 0) for name, topic in topics.items()}
     stored = Stored(
         "memory",

@@ -1,4 +1,7 @@
-"""Opens the configured front end for its writer, or connections for a reader; only the module of its database is loaded."""
+"""Opens the configured front end for its writer, or connections for a reader.
+
+Only the module of its database is loaded.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +17,16 @@ from agent.messages import phrase, system_reason
 
 
 def _password(settings: Settings) -> Callable[[], str] | None:
-    """Reads it anew: who changes it at the server and in its file need not restart the agent."""
+    """Returns what reads the password at each connection.
+
+    Who changes it at the server and in its file need not restart the agent.
+    """
     secret = settings.front.password
     return None if secret is None else lambda: secret.read("front.password")
 
 
 def open_front(settings: Settings) -> SqlFront:
-    """The front end for writing, with a folder for its file; nothing is connected yet.
+    """Returns the front end for writing, with a folder for its file; nothing is connected yet.
 
     Raises FileRefused, FrontUnreachable (the folder cannot be made), FrontUnfit.
     """
@@ -38,7 +44,10 @@ def open_front(settings: Settings) -> SqlFront:
 
 
 def front_of(settings: Settings) -> SqlFront:
-    """The same, with nothing made yet either: enough for the words of its database. Raises FrontUnfit."""
+    """Returns the same with nothing made yet either: enough for the words of its database.
+
+    Raises FrontUnfit.
+    """
     wait = settings.front.lock_wait_seconds
     match make_url(settings.front_url).get_backend_name():
         case "sqlite":
@@ -58,12 +67,15 @@ def front_of(settings: Settings) -> SqlFront:
 
 
 def reading_engine(settings: Settings) -> Engine:
-    """Connections for a reader beside the writer. Raises FileRefused, NotInitialised (no such SQLite file), FrontDamaged, FrontUnfit."""
+    """Returns connections for a reader beside the writer.
+
+    Raises FileRefused, NotInitialised (there is no such SQLite file), FrontDamaged, FrontUnfit.
+    """
     url, wait = make_url(settings.front_url), settings.front.lock_wait_seconds
     match url.get_backend_name():
         case "sqlite":
             from agent.front.sqlite.file import noted_damage
-            from agent.front.sqlite.front import sqlite_engine
+            from agent.front.sqlite.session import sqlite_engine
 
             path = Path(url.database or "")
             if not is_there(path):
@@ -75,7 +87,7 @@ def reading_engine(settings: Settings) -> Engine:
                 raise FrontDamaged(reason=noted)
             return sqlite_engine(settings.front_url, wait).execution_options(reader=True)
         case "postgresql":
-            from agent.front.postgres.front import postgres_engine
+            from agent.front.postgres.session import postgres_engine
 
             return postgres_engine(url, _password(settings), wait, pooled=True)
         case _:

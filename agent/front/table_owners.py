@@ -1,4 +1,8 @@
-"""Whose a front-end table is: the lists that all agents of a database keep of theirs, and the names as that database compares them."""
+"""Who writes a front-end table: the lists that all agents of a database keep of their tables.
+
+Names are compared as that database compares them. Beside the list stands what an agent has ever
+written, so that what it no longer shares can be named.
+"""
 
 import hashlib
 import json
@@ -11,11 +15,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.elements import quoted_name
 
 from agent.errors import FrontTableTaken
-from agent.front.own_tables import OwnTables
+from agent.front.connection import FrontConnection
 from agent.front.schema import table_name
 from agent.resource import Target
 
-# Of the lists of all agents, as LIKE takes it, with ! before what stands for itself.
+# The names of the lists of all agents, as LIKE takes it, with ! before what stands for itself
 LISTS = "sync!_agent!_%!_target"
 
 
@@ -26,56 +30,43 @@ class Place(NamedTuple):
     table: str
 
 
-class TableOwners(OwnTables):
+class TableOwners(FrontConnection):
     """Keeps two agents from writing one table."""
+
+    # ---- what a database does in its own way
 
     @abstractmethod
     def place(self, connection: Connection, target: Target) -> Place:
-        """Where a front-end table lies, or will lie."""
+        """Returns where a front-end table lies, or will lie."""
 
     @abstractmethod
     def lists(self, connection: Connection) -> Sequence[tuple[str | None, str, bool]]:
-        """The agents' lists that may be read: schema (None: nothing but the name is needed), name, and whether it lies where ours do."""
+        """Returns the lists of agents that may be read.
+
+        Each with its schema (None: nothing but the name is needed), its name, and whether it lies
+        where ours do.
+        """
 
     def folded(self, connection: Connection, place: Place) -> Place:
-        """A place as the database compares it."""
+        """Returns a place as the database compares it."""
         return place
 
-    def refuse_taken(self, target: Target) -> None:
-        """Raises FrontTableTaken where another agent lists the table. Writes nothing."""
-        with self.guarded(), self.engine.connect() as connection:
-            wanted = self.folded(connection, self.place(connection, target))
-            other = self.others(connection).get(wanted)
-        if other is not None:
-            raise FrontTableTaken(resource=target.resource, table=target.name, other=other)
+    @abstractmethod
+    def quote(self, name: str) -> str:
+        """Returns an identifier, always quoted."""
 
-    def others(self, connection: Connection) -> dict[Place, str]:
-        """The tables that other agents list, as the database compares them, each with its agent."""
-        own, found = table_name(self.agent, "target"), dict[Place, str]()
-        for schema, name, here in self.lists(connection):
-            if not (here and name == own):
-                other = name.removeprefix("sync_agent_").removesuffix("_target")
-                found |= dict.fromkeys(self._listed(connection, schema, name), other)
-        return found
+    def place_name(self, place: Place) -> str:
+        """Returns a place as statements name it."""
+        parts = place if self.engine.dialect.name != "sqlite" else (place.table,)
+        return ".".join(self.quote(part) for part in parts)
 
-    def _listed(self, connection: Connection, schema: str | None, name: str) -> set[Place]:
-        rows = table(
-            quoted_name(name, True),
-            column("schema_name"),
-            column("table_name"),
-            schema=schema and quoted_name(schema, True),
-        )
-        try:
-            found = connection.execute(select(rows.c.schema_name, rows.c.table_name)).all()
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise
-            connection.rollback()  # a list that may not be read
-            return set()
-        return {self.folded(connection, Place(*row)) for row in found}
+    # ---- the lists
 
     def claim(self, target: Target) -> None:
-        """See Front.claim. It looks twice: two agents may claim one table at the same moment."""
+        """See FrontTables.claim.
+
+        It looks twice: two agents may claim one table at the same moment.
+        """
         self.refuse_taken(target)
         targets = self.own.targets
         with self.guarded(), self.engine.begin() as connection:
@@ -88,8 +79,7 @@ class TableOwners(OwnTables):
                 )
             )
             names = [*(column.name for column in target.columns), *target.technical.values()]
-            written = {"schema": place.schema, "table": place.table, "columns": names, "made": 0}
-            self._note(connection, target.resource, written)
+            self._note_written(connection, target.resource, _details(place, names))
         try:
             self.refuse_taken(target)
         except FrontTableTaken:
@@ -97,26 +87,115 @@ class TableOwners(OwnTables):
             raise
 
     def release(self, resource: str) -> None:
-        """See Front.release."""
+        """See FrontTables.release."""
         targets = self.own.targets
         with self.guarded(), self.engine.begin() as connection:
             self._remember(connection, resource)
             connection.execute(delete(targets).where(targets.c.name == resource))
 
+    def refuse_taken(self, target: Target) -> None:
+        """Raises FrontTableTaken where another agent lists the table. Writes nothing."""
+        with self.guarded(), self.engine.connect() as connection:
+            wanted = self.folded(connection, self.place(connection, target))
+            other = self.others(connection).get(wanted)
+        if other is not None:
+            raise FrontTableTaken(resource=target.resource, table=target.name, other=other)
+
+    def others(self, connection: Connection) -> dict[Place, str]:
+        """Returns the tables that other agents list, as the database compares them.
+
+        Each with the name of its agent.
+        """
+        own, found = table_name(self.agent, "target"), dict[Place, str]()
+        for schema, name, here in self.lists(connection):
+            if here and name == own:
+                continue
+            other = name.removeprefix("sync_agent_").removesuffix("_target")
+            found |= dict.fromkeys(self._listed(connection, schema, name), other)
+        return found
+
+    def _listed(self, connection: Connection, schema: str | None, name: str) -> set[Place]:
+        """Returns the tables of one list; none where it may not be read."""
+        rows = table(
+            quoted_name(name, True),
+            column("schema_name"),
+            column("table_name"),
+            schema=schema and quoted_name(schema, True),
+        )
+        try:
+            found = connection.execute(select(rows.c.schema_name, rows.c.table_name)).all()
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            connection.rollback()
+            return set()
+        return {self.folded(connection, Place(*row)) for row in found}
+
     # ---- what was written, also before it was taken out of the configuration
 
+    def note_made(self, target: Target) -> None:
+        """Notes that this agent has made a table that it has claimed. Commits."""
+        with self.guarded(), self.engine.begin() as connection:
+            place = self.place(connection, target)
+            self._note_written(connection, target.resource, _details(place, [], made=1))
+
+    def forget_written(self, resource: str, place: Place, columns: Sequence[str]) -> None:
+        """Notes that columns, or the whole table where none is named, are gone. Commits."""
+        rows = self.own.written
+        mine = rows.c.name == resource, rows.c.digest == _digest(place)
+        with self.guarded(), self.engine.begin() as connection:
+            stored = connection.execute(select(rows.c.details).where(*mine)).scalar_one_or_none()
+            details = json.loads(stored) if stored is not None and columns else None
+            if details is not None:
+                details["columns"] = [name for name in details["columns"] if name not in columns]
+            self._keep_written(connection, resource, place, details)
+
+    def written_before(self, connection: Connection, resource: str) -> dict[str, Any] | None:
+        """Returns what is known of a table that an earlier version has written.
+
+        That version noted the place of the table, and the columns shared last, but not who made
+        it. None where nothing is known.
+        """
+        targets, prints = self.own.targets, self.own.fingerprints
+        row = None
+        if "target" not in self.own.missing:
+            place_of = select(targets.c.schema_name, targets.c.table_name)
+            row = connection.execute(place_of.where(targets.c.name == resource)).one_or_none()
+        parts = connection.execute(
+            select(prints.c.parts).where(prints.c.name == resource)
+        ).scalar_one_or_none()
+        shared = json.loads(json.loads(parts).get("shared", "null")) if parts else None
+        if row is None and shared is None:
+            return None
+
+        columns, place = [], None
+        if shared is not None:
+            _, columns, _, name = shared
+            schema, _, table = name.rpartition(".")
+            target = Target(resource, schema or None, table, (), (), False, {})
+            place = self.place(connection, target)
+
+        # The columns shared last may be those of another table
+        if row is not None and place != Place(*row):
+            columns, place = [], Place(*row)
+        assert place is not None
+        return _details(place, columns)
+
     def _remember(self, connection: Connection, resource: str) -> None:
-        """Notes what an earlier version has written, which noted the table and the columns shared last in other places."""
+        """Notes here what an earlier version has written, which noted it in other places."""
         before = self.written_before(connection, resource)
         if before is not None:
-            self._note(connection, resource, before)
+            self._note_written(connection, resource, before)
 
-    def _note(self, connection: Connection, resource: str, details: Mapping[str, Any]) -> None:
+    def _note_written(
+        self, connection: Connection, resource: str, details: Mapping[str, Any]
+    ) -> None:
         """Adds to what is known as written into a table."""
         rows, place = self.own.written, Place(details["schema"], details["table"])
         mine = rows.c.name == resource, rows.c.digest == _digest(place)
         stored = connection.execute(select(rows.c.details).where(*mine)).scalar_one_or_none()
         known = json.loads(stored) if stored is not None else {}
+
         columns = dict.fromkeys([*known.get("columns", ()), *details["columns"]])
         made = max(known.get("made", 0), details["made"])
         now = {**details, "columns": list(columns), "made": made}
@@ -133,61 +212,12 @@ class TableOwners(OwnTables):
             text = json.dumps(details, ensure_ascii=False)
             connection.execute(insert(rows).values(name=resource, digest=digest, details=text))
 
-    def written_before(self, connection: Connection, resource: str) -> dict[str, Any] | None:
-        """What is known of a table that was written before this was noted down: its place, and the columns shared last. Who made it is not."""
-        targets, prints = self.own.targets, self.own.fingerprints
-        row = None
-        if "target" not in self.own.missing:
-            row = connection.execute(
-                select(targets.c.schema_name, targets.c.table_name).where(
-                    targets.c.name == resource
-                )
-            ).one_or_none()
-        parts = connection.execute(
-            select(prints.c.parts).where(prints.c.name == resource)
-        ).scalar_one_or_none()
-        shared = json.loads(json.loads(parts).get("shared", "null")) if parts else None
-        if row is None and shared is None:
-            return None
-        columns, place = [], None
-        if shared is not None:
-            _, columns, _, name = shared
-            schema, _, table = name.rpartition(".")
-            target = Target(resource, schema or None, table, (), (), False, {})
-            place = self.place(connection, target)
-        if row is not None and place != Place(*row):
-            columns, place = [], Place(*row)
-        assert place is not None
-        return {"schema": place.schema, "table": place.table, "columns": columns, "made": 0}
 
-    def note_made(self, target: Target) -> None:
-        """Notes that this agent has made a table that it has claimed. Commits."""
-        with self.guarded(), self.engine.begin() as connection:
-            place = self.place(connection, target)
-            made = {"schema": place.schema, "table": place.table, "columns": [], "made": 1}
-            self._note(connection, target.resource, made)
-
-    def forget_written(self, resource: str, place: Place, columns: Sequence[str]) -> None:
-        """Notes that columns, or the whole table without any named, are gone. Commits."""
-        rows = self.own.written
-        mine = rows.c.name == resource, rows.c.digest == _digest(place)
-        with self.guarded(), self.engine.begin() as connection:
-            stored = connection.execute(select(rows.c.details).where(*mine)).scalar_one_or_none()
-            details = json.loads(stored) if stored is not None and columns else None
-            if details is not None:
-                details["columns"] = [name for name in details["columns"] if name not in columns]
-            self._keep_written(connection, resource, place, details)
-
-    def place_name(self, place: Place) -> str:
-        """A place as statements name it."""
-        parts = place if self.engine.dialect.name != "sqlite" else (place.table,)
-        return ".".join(self.quote(part) for part in parts)
-
-    @abstractmethod
-    def quote(self, name: str) -> str:
-        """An identifier, always quoted."""
+def _details(place: Place, columns: Sequence[str], made: int = 0) -> dict[str, Any]:
+    """Returns what is stored of a table that was written; `made` is 1 where this agent made it."""
+    return {"schema": place.schema, "table": place.table, "columns": columns, "made": made}
 
 
 def _digest(place: Place) -> str:
-    """Stands for a place, which is too long for a key column."""
+    """Returns what stands for a place, which is too long for a key column."""
     return hashlib.blake2b(json.dumps(place).encode(), digest_size=16).hexdigest()

@@ -1,4 +1,7 @@
-"""What is no longer shared and still stands in the front end: tables and columns that this agent has written before, and how they go."""
+"""What is no longer shared and is still in the front end: tables and columns of this agent.
+
+The agent has written them before; it names them, and takes them away when it is told to.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -16,50 +19,63 @@ from agent.resource import Target
 class Leftover(NamedTuple):
     """A table that nothing is shared into any more, or columns of one that goes on."""
 
-    resource: str  # that it was written for
+    # The resource that it was written for
+    resource: str
+
     place: Place
-    columns: tuple[str, ...]  # empty: the whole table
-    made: bool  # this agent made the table; False: somebody else has, or it is not known
-    statements: tuple[str, ...]  # that take it away
+
+    # Empty: the whole table
+    columns: tuple[str, ...]
+
+    # This agent made the table. False: somebody else has, or it is not known
+    made: bool
+
+    # What takes it away
+    statements: tuple[str, ...]
 
 
-class _Fed(NamedTuple):
+class _Shared(NamedTuple):
     """A table that something is shared into."""
 
     resource: str
-    columns: frozenset[str]  # as the database compares them
+
+    # As the database compares them
+    columns: frozenset[str]
 
 
 def leftovers(settings: Settings, front: SqlFront) -> list[Leftover]:
-    """Compares what this agent has written with the configuration. Reads only; `front` knows under which names its own tables are."""
-    with front.looking() as connection:
-        fed = dict(_fed(settings, front, connection))
-        found: list[Leftover] = []
+    """Returns what this agent has written and the configuration no longer shares.
+
+    Reads only; `front` knows under which names its own tables are.
+    """
+    found: list[Leftover] = []
+    with front.reading() as connection:
+        shared = dict(_shared(settings, front, connection))
         others = front.others(connection)
         for name, details in _written(settings, front, connection):
             place = Place(details["schema"], details["table"])
-            if front.folded(connection, place) in others:
+            folded = front.folded(connection, place)
+            if folded in others:
                 continue  # another agent goes on with it
-            left = _left(
-                front, connection, place, details, fed.get(front.folded(connection, place))
-            )
+            left = _left(front, connection, place, details, shared.get(folded))
             if left is not None:
                 found.append(left._replace(resource=name))
-        return found
+    return found
 
 
-def _fed(
+def _shared(
     settings: Settings, front: SqlFront, connection: Connection
-) -> Iterator[tuple[Place, _Fed]]:
+) -> Iterator[tuple[Place, _Shared]]:
+    """Yields the tables that the configuration shares into, by place."""
     fold = column_fold(front.engine.dialect.name)
     for resource in settings.resource:
         columns = frozenset(fold(name) for _, name in resource.front_columns)
         place = front.folded(connection, front.place(connection, _target(resource)))
-        yield place, _Fed(resource.name, columns)
+        yield place, _Shared(resource.name, columns)
 
 
 def _target(resource: ResourceSettings) -> Target:
-    """Where the table of a resource lies; its columns are not known here."""
+    """Returns where the table of a resource lies; its columns are not known here."""
     schema, _, table = resource.target_name.rpartition(".")
     return Target(resource.name, schema or None, table, (), (), False, {})
 
@@ -67,7 +83,10 @@ def _target(resource: ResourceSettings) -> Target:
 def _written(
     settings: Settings, front: SqlFront, connection: Connection
 ) -> list[tuple[str, Mapping[str, Any]]]:
-    """What was written for each resource. Of a table that was taken out of the configuration before this version: what else is known of it."""
+    """Returns what was written for each resource.
+
+    Of a table that was taken out of the configuration before this version it is what else is known.
+    """
     own = front.own
     found: list[tuple[str, Mapping[str, Any]]] = []
     if "written" not in own.missing:
@@ -86,31 +105,35 @@ def _left(
     connection: Connection,
     place: Place,
     details: Mapping[str, Any],
-    fed: _Fed | None,
+    shared: _Shared | None,
 ) -> Leftover | None:
-    """What is left of one table; None where nothing is."""
-    schema = None if front.engine.dialect.name == "sqlite" else place.schema
-    if not inspect(connection).has_table(place.table, schema=schema):
+    """Returns what is left of one table; None where nothing is."""
+    dialect = front.engine.dialect.name
+    schema = None if dialect == "sqlite" else place.schema
+    found = inspect(connection)
+    if not found.has_table(place.table, schema=schema):
         return None
+
     table = front.place_name(place)
     made = bool(details["made"])
-    if fed is None:
+    if shared is None:
         return Leftover("", place, (), made, (f"DROP TABLE {table};",))
-    fold = column_fold(front.engine.dialect.name)
-    there = {
-        fold(column["name"]) for column in inspect(connection).get_columns(place.table, schema)
-    }
-    columns = [
-        name for name in details["columns"] if fold(name) in there and fold(name) not in fed.columns
-    ]
-    if not columns:
-        return None
-    drops = [f"ALTER TABLE {table} DROP COLUMN {front.quote(name)};" for name in columns]
-    return Leftover("", place, tuple(columns), made, tuple(drops))
+
+    fold = column_fold(dialect)
+    there = {fold(column["name"]) for column in found.get_columns(place.table, schema)}
+    columns, drops = [], []
+    for name in details["columns"]:
+        if fold(name) in there and fold(name) not in shared.columns:
+            columns.append(name)
+            drops.append(f"ALTER TABLE {table} DROP COLUMN {front.quote(name)};")
+    return Leftover("", place, tuple(columns), made, tuple(drops)) if columns else None
 
 
 def topic_left(settings: Settings, resources: Mapping[str, Mapping[str, object]], name: str) -> str:
-    """The topic of a resource that is no longer shared; '' where it is, or another one goes on with the topic."""
+    """Returns the topic of a resource that is no longer shared.
+
+    '' where the resource is shared, or another one goes on with the topic.
+    """
     row = resources.get(name)
     if row is None or name in {resource.name for resource in settings.resource}:
         return ""
@@ -121,12 +144,20 @@ def topic_left(settings: Settings, resources: Mapping[str, Mapping[str, object]]
 def forget_rows(front: SqlFront, resource: str) -> None:
     """Deletes what this agent's own tables hold of a resource that is no longer shared. Commits.
 
-    The counters of its topic stay, so that no number of an event is given twice if it is shared again.
+    The counters of its topic stay, so that no event gets a number twice if it is shared again.
     """
     own = front.own
     held = (
-        own.copies, own.holes, own.withheld, own.refused, own.topic_keys, own.occupants, own.fingerprints, own.targets, own.written,
-    )  # fmt: skip
+        own.copies,
+        own.holes,
+        own.withheld,
+        own.refused,
+        own.topic_keys,
+        own.occupants,
+        own.fingerprints,
+        own.targets,
+        own.written,
+    )
     with front.guarded(), front.engine.begin() as connection:
         front.own.metadata.create_all(connection)
         for table in held:
@@ -140,7 +171,7 @@ def forget_rows(front: SqlFront, resource: str) -> None:
 
 
 def drop(front: SqlFront, left: Leftover) -> None:
-    """Takes it away in the front end, and from what is known as written."""
+    """Takes it away in the front end, and from what is known as written. Commits."""
     for statement in left.statements:
         with front.guarded(), front.engine.begin() as connection:
             connection.execution_options(no_parameters=True).exec_driver_sql(statement.rstrip(";"))

@@ -110,7 +110,7 @@ def _said(front: SqlFront, left: Leftover) -> str:
 def _count(front: SqlFront, left: Leftover) -> int:
     schema = None if front.engine.dialect.name == "sqlite" else quoted_name(left.place.schema, True)
     rows = table(quoted_name(left.place.table, True), schema=schema)
-    with front.looking() as connection:
+    with front.reading() as connection:
         return int(connection.execute(select(func.count()).select_from(rows)).scalar_one())
 
 

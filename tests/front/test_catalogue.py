@@ -318,7 +318,7 @@ def test_a_row_that_a_trigger_swallows_or_changes_is_refused(place: Place, way: 
     good: dict[Key, Written] = {("1",): put(("1", "a", "xxxxx"))}
     write(front, TABLE, good)
     front.begin()
-    assert front.astray(TABLE, {**good, ("2",): put(("2", "b", "yyyyy"))}) == [("2",)]
+    assert front.changed_rows(TABLE, {**good, ("2",): put(("2", "b", "yyyyy"))}) == [("2",)]
     with pytest.raises(RowRefused, match=r"NOT_AS_WRITTEN: .*\(g\)"):
         getattr(front, way)(
             TABLE, {("2",): put(("2", "b", "yyyyy")), ("3",): put(("3", "c", "zzzzz"))}, 1

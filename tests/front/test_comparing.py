@@ -13,7 +13,8 @@ from psycopg import sql as psql
 from agent.errors import TableChanged
 from agent.front.base import Copy, Stored
 from agent.front.postgres.front import PostgresFront
-from agent.front.sqlite.front import _IN, _OUT, SqliteFront
+from agent.front.sqlite.columns import IN, OUT
+from agent.front.sqlite.front import SqliteFront
 from agent.front.store import SqlFront
 from agent.outbox.reader import Reader
 from agent.resource import FrontColumn, Target
@@ -72,7 +73,7 @@ def test_sqlite_writes_floats_as_postgres_does(
     ).fetchone()
     assert row is not None
     assert [
-        _OUT[kind](_IN[kind](text)) for kind, text in zip((v.FLOAT8, v.FLOAT4), row, strict=True)
+        OUT[kind](IN[kind](text)) for kind, text in zip((v.FLOAT8, v.FLOAT4), row, strict=True)
     ] == list(row)
 
 
@@ -202,9 +203,9 @@ def test_a_new_stream_makes_every_table_copying(fronts: Fronts) -> None:
     """What was known of the old stream is forgotten; numbers go on, what is suspended stays so, and what a copy had read counts no more."""
     front = opened(fronts)
     front.begin()
-    front.move(PLAIN.resource, "live", None)
-    front.move(WORDS.resource, "copying", Copy("extras", ("a", "1")))
-    front.note(WORDS.resource, [("b", "1")], [])
+    front.set_state(PLAIN.resource, "live", None)
+    front.set_state(WORDS.resource, "copying", Copy("extras", ("a", "1")))
+    front.note_holes(WORDS.resource, [("b", "1")], [])
     front.commit(
         progress("0/20", number=7, batch=3, seqs={PLAIN.resource: (7, 5)}, transactions=(8,))
     )

@@ -23,7 +23,8 @@ from agent.front.mariadb.front import MariaDbFront
 from agent.front.postgres.front import PostgresFront
 from agent.front.sqlite import file as sqlite_file
 from agent.front.sqlite.file import LOG_LARGE, LOG_LIMIT, beside, look_at_files, noted_damage, size
-from agent.front.sqlite.front import SqliteFront, sqlite_engine
+from agent.front.sqlite.front import SqliteFront
+from agent.front.sqlite.session import sqlite_engine
 from agent.front.store import SqlFront
 from agent.outbox.reader import Published, Reader
 from agent.preflight.front_checks import log_findings

@@ -18,8 +18,10 @@ from agent.errors import (
     NotInitialised,
     RowRefused,
 )
-from agent.front.postgres.front import PostgresFront, accepts
-from agent.front.sqlite.front import SqliteFront, affinity
+from agent.front.postgres.columns import accepts
+from agent.front.postgres.front import PostgresFront
+from agent.front.sqlite.columns import affinity
+from agent.front.sqlite.front import SqliteFront
 from agent.front.store import SqlFront
 from agent.outbox.frames import BatchWriter, OutboxEvent, event_id, frames
 from agent.outbox.reader import Published, Reader
@@ -161,7 +163,7 @@ def test_postgres_names_the_grant_that_is_missing(database: str, postgres_url: s
     front = PostgresFront(str(make_url(postgres_url).set(username=role)), None, 1.0, "unit")
     try:
         for right in ("TEMPORARY", "CREATE"):
-            with pytest.raises(FrontUnfit, match=right) as unfit, front.looking() as connection:
+            with pytest.raises(FrontUnfit, match=right) as unfit, front.reading() as connection:
                 front.check_rights(connection)
             sql(database, str(unfit.value)[str(unfit.value).index("GRANT") :])
         initialise(front)

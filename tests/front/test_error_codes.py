@@ -17,7 +17,8 @@ from agent.errors import (
     RowRefused,
 )
 from agent.front.postgres.front import PostgresFront
-from agent.front.sqlite.front import KINDS, SqliteFront
+from agent.front.sqlite.errors import KINDS
+from agent.front.sqlite.front import SqliteFront
 from tests.front.conftest import WORDS
 
 POSTGRES = {

@@ -94,19 +94,19 @@ def test_deletes_come_before_upserts_and_the_last_state_wins(front: Front) -> No
 def test_what_a_transaction_keeps_is_gone_with_it(front: Front) -> None:
     """Texts by key while a source transaction is under way: replaced, taken out, forgotten; a rollback forgets as well."""
     front.begin()
-    front.keep_occupants(PLAIN.resource, {("1",): "[1]", ("2",): "[2]", ('张"三', "x"): "[3]"})
-    front.keep_occupants(PLAIN.resource, {("1",): "[11]", ("2",): "", ("9",): ""})
-    front.keep_occupants(WORDS.resource, {("1",): "[other]"})
-    assert front.occupants(PLAIN.resource, [("1",), ("2",), ('张"三', "x"), ("9",)]) == {
+    front.keep_shared_keys(PLAIN.resource, {("1",): "[1]", ("2",): "[2]", ('张"三', "x"): "[3]"})
+    front.keep_shared_keys(PLAIN.resource, {("1",): "[11]", ("2",): "", ("9",): ""})
+    front.keep_shared_keys(WORDS.resource, {("1",): "[other]"})
+    assert front.shared_keys(PLAIN.resource, [("1",), ("2",), ('张"三', "x"), ("9",)]) == {
         ("1",): "[11]",
         ('张"三', "x"): "[3]",
     }
-    front.forget_occupants(PLAIN.resource)
-    assert front.occupants(PLAIN.resource, [("1",)]) == {}
-    assert front.occupants(WORDS.resource, [("1",)]) == {("1",): "[other]"}
+    front.forget_shared_keys(PLAIN.resource)
+    assert front.shared_keys(PLAIN.resource, [("1",)]) == {}
+    assert front.shared_keys(WORDS.resource, [("1",)]) == {("1",): "[other]"}
     front.rollback()
     front.begin()
-    assert front.occupants(WORDS.resource, [("1",)]) == {}
+    assert front.shared_keys(WORDS.resource, [("1",)]) == {}
     front.rollback()
 
 
@@ -137,7 +137,7 @@ def test_a_new_generation_outlives_suspensions(fronts: Fronts, front: Front) -> 
     ) == (2, 0, "copying")
     assert stored.copies[name] == Copy(allow_deletes=True, republish=True)
     other.begin()
-    other.move(name, "live", None)
+    other.set_state(name, "live", None)
     other.commit(progress("0/20"))
     other.start_copy(name, Copy())
     other.close()
@@ -293,11 +293,11 @@ def test_init_leaves_every_table_to_be_copied(fronts: Fronts) -> None:
 def test_state_and_progress_of_a_copy_ride_with_the_rows(fronts: Fronts, front: Front) -> None:
     """A rollback leaves what was; a commit keeps the mark as it came, and a table that is live has no copy."""
     front.begin()
-    front.move(WORDS.resource, "copying", COPY)
+    front.set_state(WORDS.resource, "copying", COPY)
     front.rollback()
     front.begin()
-    front.move(PLAIN.resource, "copying", COPY)
-    front.move(WORDS.resource, "live", None)
+    front.set_state(PLAIN.resource, "copying", COPY)
+    front.set_state(WORDS.resource, "live", None)
     front.commit(progress("0/20"))
     front.close()
     stored = reopened(fronts)
@@ -329,15 +329,15 @@ def test_holes_ride_with_the_rows(fronts: Fronts, front: Front) -> None:
     """Keys of any length and content; noted twice they are one, filled they are gone; a rollback changes nothing."""
     long, quoted = ("x" * 5_000, "1"), ("'\\\n𠮷", "2")
     front.begin()
-    front.note(WORDS.resource, [long, quoted, ("a", "1")], [])
-    front.note(PLAIN.resource, [("1",)], [])
+    front.note_holes(WORDS.resource, [long, quoted, ("a", "1")], [])
+    front.note_holes(PLAIN.resource, [("1",)], [])
     front.commit(progress("0/20"))
     front.begin()
-    front.note(WORDS.resource, [("lost", "1")], [long])
+    front.note_holes(WORDS.resource, [("lost", "1")], [long])
     front.rollback()
     front.begin()
-    front.note(WORDS.resource, [quoted, ("b", "1")], [("a", "1"), ("never noted", "1")])
-    front.note(PLAIN.resource, [], [])
+    front.note_holes(WORDS.resource, [quoted, ("b", "1")], [("a", "1"), ("never noted", "1")])
+    front.note_holes(PLAIN.resource, [], [])
     front.commit(progress("0/30"))
     front.close()
     holes = reopened(fronts).holes
@@ -351,8 +351,8 @@ def test_a_suspension_is_stored_and_leaves_the_others_alone(fronts: Fronts, fron
     """Only the table named stands still; its copy and its holes are forgotten, since all of it will be read again."""
     front.begin()
     for one in (WORDS, PLAIN):
-        front.move(one.resource, "copying", COPY)
-        front.note(one.resource, [("1",)], [])
+        front.set_state(one.resource, "copying", COPY)
+        front.note_holes(one.resource, [("1",)], [])
     front.commit(progress("0/20"))
     front.suspend(
         TableChanged(resource=WORDS.resource, table="app.words", change="column x does not exist")
@@ -539,8 +539,8 @@ def test_statements_need_an_open_front(fronts: Fronts) -> None:
         lambda: front.fetch(PLAIN, [("1",)]),
         lambda: front.keys_after(PLAIN, None, 1),
         lambda: front.lines(PLAIN, None, None),
-        lambda: front.move(PLAIN.resource, "live", None),
-        lambda: front.note(PLAIN.resource, [("1",)], []),
+        lambda: front.set_state(PLAIN.resource, "live", None),
+        lambda: front.note_holes(PLAIN.resource, [("1",)], []),
     ):
         with pytest.raises(Retry):
             statement()

@@ -19,9 +19,10 @@ from agent.errors import (
     RowRefused,
 )
 from agent.front.base import Batch
-from agent.front.mariadb.columns import TEXT, Columns, column_type, declared, holds
+from agent.front.mariadb.columns import TEXT, column_type, declared, holds
 from agent.front.mariadb.front import MariaDbFront
 from agent.front.mariadb.session import mariadb_engine
+from agent.front.mariadb.values import Values
 from agent.outbox.reader import Published, Reader
 from agent.resource import FrontColumn, Target
 from agent.values import column_types as v
@@ -157,10 +158,10 @@ def test_the_right_to_make_the_agents_tables_is_asked_for_before(
     url = make_url(mariadb_url)
     revoke = f"REVOKE CREATE ON `{url.database}`.* FROM '{url.username}'@'%'"
     execute(administrator, revoke)
-    with pytest.raises(FrontUnfit, match="CREATE") as unfit, front.looking() as connection:
+    with pytest.raises(FrontUnfit, match="CREATE") as unfit, front.reading() as connection:
         front.check_rights(connection)
     execute(administrator, str(unfit.value)[str(unfit.value).index("GRANT") :])
-    with front.looking() as connection:
+    with front.reading() as connection:
         front.check_rights(connection)
         assert not inspect(connection).get_table_names()
     initialise(front)
@@ -412,10 +413,10 @@ def test_a_key_is_refused_rather_than_cut(front: MariaDbFront, key: str) -> None
 )
 def test_pages_end_where_they_should(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     """The spelled-out comparison of keys is the comparison of tuples."""
-    from agent.front.mariadb.front import _beyond
+    from agent.front.mariadb.rows import beyond
 
     for operator, wanted in ((">", a > b), ("<=", a <= b)):
-        spelled = _beyond([str(part) for part in a], [str(part) for part in b], operator)
+        spelled = beyond([str(part) for part in a], [str(part) for part in b], operator)
         assert (
             eval(spelled.replace(" = ", " == ").replace("AND", "and").replace("OR", "or")) is wanted
         )
@@ -625,7 +626,7 @@ def test_the_published_mark_does_not_meet_the_writer(front: MariaDbFront) -> Non
 
 def test_columns_not_checked_yet_are_as_we_create_them() -> None:
     """A table just created is written to without a look at the catalogue."""
-    columns = Columns(NARROW, {})
+    columns = Values(NARROW, {})
     assert columns.row(("1", "a'\\", None)) == ["1", r"'a\'\\'", "NULL"]
     assert pymysql.converters.escape_string("a'\\") == r"a\'\\"
 

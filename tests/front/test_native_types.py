@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import FrontTableWrong, RowRefused
-from agent.front.mariadb.columns import MYSQL, TEXT, Columns, Unfit, column_type, declared, holds
+from agent.front.mariadb.columns import MYSQL, TEXT, column_type, declared, holds
 from agent.front.mariadb.front import MariaDbFront
+from agent.front.mariadb.values import Unfit, Values
 from agent.resource import FrontColumn, Target
 from agent.values import column_types as v
 from agent.values.canonical import SESSION
@@ -139,7 +140,7 @@ def test_values_come_back_as_they_were(held: Held, row: tuple[str | None, ...]) 
     texts = [None if value is None else held.texts(kind, [value])[0] for kind, value in zip(KINDS, row, strict=True)]  # fmt: skip
     fit: list[str | None] = []
     for i, (kind, text) in enumerate(zip(KINDS, texts, strict=True)):
-        columns = Columns(WIDE._replace(columns=(WIDE.columns[i + 1],), key=()), {})
+        columns = Values(WIDE._replace(columns=(WIDE.columns[i + 1],), key=()), {})
         if text is not None and refused(text):
             with pytest.raises(Unfit):
                 columns.row((text,))
@@ -286,7 +287,7 @@ def test_types_that_stay_text() -> None:
 
 
 def test_a_table_of_version_0_1_goes_on(held: Held, mariadb_url: str) -> None:
-    """Columns for texts are fit, in keys too, and hold what native ones refuse; `front.types = "text"` makes them so."""
+    """Values for texts are fit, in keys too, and hold what native ones refuse; `front.types = "text"` makes them so."""
     target = keyed(KINDS[0], Kind(v.TEXT, "text", "", st.nothing()), KINDS[10], name="old")
     before, now = (
         MariaDbFront(mariadb_url, None, 5.0, "unit", types) for types in ("text", "native")
@@ -344,6 +345,6 @@ def test_a_wider_source_is_not_rounded(held: Held) -> None:
         connection.exec_driver_sql("CREATE TABLE natively (k0 date primary key, n decimal(10,2))")
     with pytest.raises(FrontTableWrong, match="n is decimal"):
         held.front.check(narrow)
-    columns = Columns(narrow, {"n": declared("decimal(10,2)")})
+    columns = Values(narrow, {"n": declared("decimal(10,2)")})
     with pytest.raises(Unfit, match="too many digits"):
         columns.row(("2026-01-01", "1.125"))

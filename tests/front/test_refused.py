@@ -9,7 +9,8 @@ from agent.front.base import Front, Refused, Written
 from agent.front.memory import MemoryFront
 from agent.front.postgres.front import PostgresFront
 from agent.front.sqlite.front import SqliteFront
-from agent.front.store import SWALLOWED, SqlFront
+from agent.front.store import SqlFront
+from agent.front.table_rows import LOST
 from agent.outbox.reader import Reader
 from agent.resource import FrontColumn, FrontRow, Target
 from agent.values import column_types as v
@@ -132,7 +133,7 @@ def test_a_swallowed_row_is_refused(database: str, postgres_url: str, tmp_path: 
     for front in (postgres, sqlite):
         front.open("nonce")
         front.begin()
-        assert front.write(WORDS, words(6, 7, 8), 1, 5) == {("w", "7"): SWALLOWED}
+        assert front.write(WORDS, words(6, 7, 8), 1, 5) == {("w", "7"): LOST}
         assert front.insert(WORDS, words(9), 1, 5) == {}
         front.commit(progress("0/20"))
         assert set(fetch(front, WORDS, *words(6, 7, 8, 9))) == set(words(6, 8, 9))

@@ -176,7 +176,7 @@ def followed(front: SqlFront, place: Place, resource: Resource, create: str | No
     front.check(resource.target)
     front.open("nonce")
     front.begin()
-    front.move(resource.name, "live", None)
+    front.set_state(resource.name, "live", None)
     front.commit(progress("0/10"))
     return Held(front, place)
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, Integer, func, insert, select, update
 from agent.config import FrontSettings, KafkaSettings, ResourceSettings, Settings, SourceSettings
 from agent.front.base import Batch
 from agent.front.schema import VERSION, AgentTables
-from agent.front.sqlite.front import sqlite_engine
+from agent.front.sqlite.session import sqlite_engine
 from agent.outbox.frames import BatchWriter, event_id
 from agent.outbox.reader import Reader
 

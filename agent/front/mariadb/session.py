@@ -1,4 +1,7 @@
-"""Sessions at a front end in MariaDB or MySQL: strict, in UTC, comparing texts bytewise, patient within bounds."""
+"""Sessions at a front end in MariaDB or MySQL: strict, in UTC, with bounded waits.
+
+They compare texts bytewise.
+"""
 
 import math
 import re
@@ -10,7 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool, QueuePool
 
 from agent.errors import FrontUnfit
-from agent.front.mariadb.columns import quoted
+from agent.front.mariadb.values import quoted
 from agent.messages import phrase
 
 # The collations that keep any two texts apart
@@ -18,15 +21,24 @@ COLLATIONS = {
     "mariadb": "utf8mb4_nopad_bin",
     "mysql": "utf8mb4_0900_bin",
 }
-LEAST_PACKET = 4 << 20  # bytes; a part of the outbox, one MiB, takes two in a statement
-_PATIENCE = 8  # seconds of silence, beyond waiting for a lock, after which the line counts as dead
-_IDLE = (
-    600  # seconds after which the server ends a session whose host is gone, and with it the lock
-)
+
+# Bytes; a part of the outbox, one MiB, takes two in a statement
+LEAST_PACKET = 4 << 20
+
+# Seconds of silence, beyond waiting for a lock, after which the line counts as dead
+_PATIENCE = 8
+
+# Seconds after which the server ends a session whose host is gone, and with it the lock
+_IDLE = 600
+
 _SQL_MODE = "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION"
-_ALL = (1 << 64) - 1  # rows: no limit
-# Variables that change what a statement means or whether it is taken. Left as they are, because no statement of ours hangs on them:
-# group_concat_max_len, div_precision_increment, old_mode, binlog_row_image, sql_require_primary_key (every table of ours has one).
+
+# Rows: no limit
+_ALL = (1 << 64) - 1
+
+# Variables that change what a statement means or whether it is taken. Left as they are, because no
+# statement of ours hangs on them: group_concat_max_len, div_precision_increment, old_mode,
+# binlog_row_image, sql_require_primary_key (every table of ours has one).
 _MEANING: dict[str, object] = {
     "autocommit": 0,
     "completion_type": "NO_CHAIN",
@@ -60,16 +72,18 @@ _DENIED, _PRIVILEGE = 1045, 1227
 def mariadb_engine(
     url: str | URL, password: Callable[[], str] | None, lock_wait: float, pooled: bool = False
 ) -> Engine:
-    """An engine whose sessions refuse what they cannot store exactly, wait for locks within bounds and notice a dead peer.
+    """Makes an engine whose sessions refuse what they cannot store exactly.
 
-    `password` is asked at each connection. `pooled`: connections are kept between transactions, for a reader that asks often; its
-    owner disposes of the engine. Raises FrontUnfit where the driver is not installed.
+    They wait for locks within bounds, and notice a dead peer. `password` is asked at each
+    connection. `pooled`: connections are kept between transactions, for a reader that asks often;
+    its owner disposes of the engine. Raises FrontUnfit where the driver is not installed.
     """
     address = make_url(url)
+    kind = address.get_backend_name()
     wait = max(1, math.ceil(lock_wait))
     session: dict[str, object] = {
         "sql_mode": _SQL_MODE,
-        "collation_connection": COLLATIONS[address.get_backend_name()],
+        "collation_connection": COLLATIONS[kind],
         "character_set_client": "utf8mb4",
         "character_set_results": "utf8mb4",
         "time_zone": "+00:00",
@@ -79,24 +93,7 @@ def mariadb_engine(
         "wait_timeout": _IDLE,
     }
     session |= _MEANING
-    reach = {
-        "charset": "utf8mb4",
-        "connect_timeout": 5,
-        "read_timeout": wait + _PATIENCE,
-        "write_timeout": wait + _PATIENCE,
-    }
-    try:
-        engine = create_engine(
-            address,
-            connect_args=reach,
-            poolclass=QueuePool if pooled else NullPool,
-        )
-    except ModuleNotFoundError:
-        raise FrontUnfit(
-            reason=phrase(
-                "its driver is not installed: install the agent with the extra mariadb (docs/OPERATIONS.md, Install)"
-            )
-        ) from None
+    engine = _engine(address, wait, pooled)
 
     @event.listens_for(engine, "do_connect")
     def connect(
@@ -108,21 +105,41 @@ def mariadb_engine(
     # It comes first: SQLAlchemy asks a new session how names are quoted, which sql_mode decides.
     @event.listens_for(engine, "connect", insert=True)
     def connected(connection: Any, _record: object) -> None:
-        _set(connection, address.get_backend_name(), session)
+        _settle(connection, kind, session)
 
     return engine
 
 
-def _set(connection: Any, kind: str, session: Mapping[str, object]) -> None:
-    """Gives a session its settings, and looks whether it has them: a proxy may ignore them. Raises FrontUnfit.
+def _engine(address: URL, wait: int, pooled: bool) -> Engine:
+    reach = {
+        "charset": "utf8mb4",
+        "connect_timeout": 5,
+        "read_timeout": wait + _PATIENCE,
+        "write_timeout": wait + _PATIENCE,
+    }
+    pool = QueuePool if pooled else NullPool
+    try:
+        return create_engine(address, connect_args=reach, poolclass=pool)
+    except ModuleNotFoundError:
+        reason = phrase(
+            "its driver is not installed: install the agent with the extra mariadb "
+            "(docs/OPERATIONS.md, Install)"
+        )
+        raise FrontUnfit(reason=reason) from None
 
-    Variables that this server does not have are left out. Isolation is READ COMMITTED, which keeps nobody out of a gap between
-    rows, but where the server writes statements to its binary log and the user may not change that: InnoDB refuses it there.
+
+def _settle(connection: Any, kind: str, session: Mapping[str, object]) -> None:
+    """Gives a session its settings, and looks whether it has them: a proxy may ignore them.
+
+    Raises FrontUnfit. Variables that this server does not have are left out. Isolation is READ
+    COMMITTED, which keeps nobody out of a gap between rows. The exception is a server that writes
+    statements to its binary log, where the user may not change that: InnoDB refuses it there.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT version(), @@max_allowed_packet")
         version, packet = cursor.fetchone()
         _check_server(kind, version, packet)
+
         cursor.execute(f"SET SESSION {_FIRST}")
         names = [*session, *_ISOLATION, *_BINLOG]
         before = _shown(cursor, names)
@@ -130,24 +147,25 @@ def _set(connection: Any, kind: str, session: Mapping[str, object]) -> None:
         wanted = {name: value for name, value in session.items() if name in before}
         wanted |= {name: isolation for name in _ISOLATION if name in before}
         _assign(cursor, {name: v for name, v in wanted.items() if not _same(before[name], v)})
+
         found = _shown(cursor, names)
         for name, value in wanted.items():
             if not _same(found[name], value):
-                raise FrontUnfit(
-                    reason=phrase(
-                        "its session has {name} = {value} though {wanted} was asked for",
-                        name=name,
-                        value=found[name],
-                        wanted=value,
-                    )
+                reason = phrase(
+                    "its session has {name} = {value} though {wanted} was asked for",
+                    name=name,
+                    value=found[name],
+                    wanted=value,
                 )
+                raise FrontUnfit(reason=reason)
 
 
 def _check_server(kind: str, version: str, packet: int) -> None:
     if ("mariadb" in version.lower()) != (kind == "mariadb"):
         raise FrontUnfit(
             reason=phrase(
-                "the server is version {version}: write mariadb+pymysql:// for MariaDB, mysql+pymysql:// for MySQL",
+                "the server is version {version}: write mariadb+pymysql:// for MariaDB, "
+                "mysql+pymysql:// for MySQL",
                 version=version,
             )
         )
@@ -162,14 +180,14 @@ def _check_server(kind: str, version: str, packet: int) -> None:
 
 
 def _shown(cursor: Any, names: Iterable[str]) -> dict[str, str]:
-    """The session's variables of these names, as far as the server has them."""
+    """Returns the session's variables of these names, as far as the server has them."""
     listed = ", ".join(quoted(name) for name in names)
     cursor.execute(f"SHOW SESSION VARIABLES WHERE variable_name IN ({listed})")
     return {str(name).lower(): str(value) for name, value in cursor.fetchall()}
 
 
 def _isolation(cursor: Any, before: Mapping[str, str]) -> str:
-    """The isolation level under which rows can be written."""
+    """Returns the isolation level under which rows can be written."""
     if (before.get("log_bin"), before.get("binlog_format")) != ("ON", "STATEMENT"):
         return "READ-COMMITTED"
     try:
@@ -183,21 +201,24 @@ def _assign(cursor: Any, values: Mapping[str, object]) -> None:
     """Sets variables of the session. Raises FrontUnfit where the user may not."""
     if not values:
         return
-    listed = ", ".join(
-        f"{name} = {value if isinstance(value, int) or value == 'DEFAULT' else quoted(str(value))}"
-        for name, value in values.items()
-    )
+    listed = ", ".join(f"{name} = {_literal(value)}" for name, value in values.items())
     try:
         cursor.execute(f"SET SESSION {listed}")
     except cursor.connection.Error as error:
         if error.args and error.args[0] in (_DENIED, _PRIVILEGE):
             names = ", ".join(values)
             reason = phrase(
-                "its user may not set {names} for its session: have them set globally, or GRANT SESSION_VARIABLES_ADMIN ON *.*",
+                "its user may not set {names} for its session: have them set globally, or GRANT "
+                "SESSION_VARIABLES_ADMIN ON *.*",
                 names=names,
             )
             raise FrontUnfit(reason=reason) from None
         raise
+
+
+def _literal(value: object) -> str:
+    plain = isinstance(value, int) or value == "DEFAULT"
+    return str(value) if plain else quoted(str(value))
 
 
 def _same(found: str, wanted: object) -> bool:
@@ -205,8 +226,12 @@ def _same(found: str, wanted: object) -> bool:
 
 
 def _plain(value: str) -> frozenset[str]:
-    """A value in one spelling: lists in any order, ON and OFF as 1 and 0, numbers without trailing zeros."""
-    parts = value.upper().split(",")
-    return frozenset(
-        {"ON": "1", "OFF": "0"}.get(part, re.sub(r"^(\d+)\.0+$", r"\1", part)) for part in parts
-    )
+    """Returns a value in one spelling.
+
+    Lists in any order, ON and OFF as 1 and 0, numbers without trailing zeros.
+    """
+    parts = []
+    for part in value.upper().split(","):
+        switch = {"ON": "1", "OFF": "0"}.get(part)
+        parts.append(switch or re.sub(r"^(\d+)\.0+$", r"\1", part))
+    return frozenset(parts)

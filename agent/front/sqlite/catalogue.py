@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -17,106 +17,170 @@ _OPAQUE = re.compile(
 )
 _CHECK = re.compile(r"\bCHECK\s*\(", re.IGNORECASE)
 
+_Row = tuple[Any, ...]
+
+
+class _Found(NamedTuple):
+    """A table as rows of SQLite's catalogue."""
+
+    # Of sqlite_master: type, name, tbl_name, rootpage, sql
+    tables: list[_Row]
+    triggers: list[_Row]
+
+    # PRAGMA table_xinfo: number, name, type, not null, default, place in the key, hidden
+    columns: list[_Row]
+
+    # PRAGMA index_list without its number, and the rows of PRAGMA index_xinfo; unique ones only
+    indexes: list[_Row]
+
+    # PRAGMA foreign_key_list: of the table; of others, with the name of that table before
+    outgoing: list[_Row]
+    incoming: list[_Row]
+
+    # Raised by any change of the schema
+    version: int
+
 
 def quote(name: str) -> str:
-    """An identifier."""
+    """Returns an identifier, quoted."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def read(connection: Connection, target: Target) -> Catalogue:
     """Reads the catalogue; a table that is not there has empty parts."""
-
-    def pragma(name: str, of: str = target.table) -> list[tuple[Any, ...]]:
-        return [tuple(row) for row in connection.exec_driver_sql(f"PRAGMA {name}({quote(of)})")]
-
-    schema = [
-        tuple(row)
-        for row in connection.exec_driver_sql(
-            "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master"
-        )
-    ]
-    named = [row for row in schema if str(row[2]).lower() == target.table.lower()]
-    tables = [row for row in named if row[0] in ("table", "view")]
-    triggers = [row for row in named if row[0] == "trigger"]
-    columns, indexes, outgoing = (
-        pragma(name) for name in ("table_xinfo", "index_list", "foreign_key_list")
-    )
-    indexed = [(*row[1:], pragma("index_xinfo", row[1])) for row in indexes if row[2]]
-    incoming = [
-        (name, *row)
-        for kind, name, *_ in schema
-        if kind == "table" and name.lower() != target.table.lower()
-        for row in pragma("foreign_key_list", name)
-        if str(row[2]).lower() == target.table.lower()
-    ]
-    version = connection.exec_driver_sql("PRAGMA schema_version").scalar_one()
-    ours = {column.name for column in target.columns} | set(target.technical.values())
-    parts = {
-        "table": c.text(row[:3] + row[4:] for row in tables),
-        # Any change of the schema: nothing else tells a table made again from the one before it
-        "storage": c.text([(version, *(row[3] for row in tables))] if tables else []),
-        "columns": c.text(row[1:] for row in columns if row[1] in ours),
-        "others": c.text(row[1:] for row in columns if row[1] not in ours),
-        "key": c.text(row for row in indexed if row[2] == "pk"),
-        "unique": c.text(row for row in indexed if row[2] != "pk"),
-        "foreign": c.text(outgoing),
-        "referenced": c.text(incoming),
-        "triggers": c.text((row[1], row[4]) for row in triggers),
-    }
+    found = _read(connection, target.table)
     hazards = [
-        *_of_columns(target, columns),
-        *_of_indexes(target, indexed),
-        *_of_checks(target, tables),
-        *c.foreign_keys(_foreign(target, outgoing), _referring(incoming)),
-        *(Hazard(c.TRIGGER, row[1], f"DROP TRIGGER {quote(row[1])};") for row in triggers),
+        *_of_columns(target, found.columns),
+        *_of_indexes(target, found.indexes),
+        *_of_checks(target, found.tables),
+        *c.foreign_keys(_outgoing(target, found.outgoing), _incoming(found.incoming)),
+        *_of_triggers(found.triggers),
     ]
-    return Catalogue(parts, hazards, rewriting=", ".join(str(row[1]) for row in triggers))
+    rewriting = ", ".join(str(row[1]) for row in found.triggers)
+    return Catalogue(_parts(target, found), hazards, rewriting)
 
 
-def _of_columns(target: Target, rows: list[tuple[Any, ...]]) -> Iterator[Hazard]:
-    ours = {column.name for column in target.columns} | set(target.technical.values())
-    for row in rows:
-        if row[1] in ours and row[6]:
-            yield Hazard(c.COLUMN, row[1], "", phrase("column {name} is generated", name=row[1]))
-    columns = [(row[1], quote(row[1])) for row in rows if row[3] or row[4] is not None or row[6]]
-    yield from c.extra_columns(target, columns, f"ALTER TABLE {quote(target.table)}", "DROP COLUMN")
+def _read(connection: Connection, table: str) -> _Found:
+    """Asks for everything that the catalogue has of a table."""
+
+    def rows(statement: str) -> list[_Row]:
+        return [tuple(row) for row in connection.exec_driver_sql(statement)]
+
+    schema = rows("SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master")
+    named = [row for row in schema if str(row[2]).lower() == table.lower()]
+
+    indexes: list[_Row] = []
+    for _, name, unique, *more in rows(f"PRAGMA index_list({quote(table)})"):
+        if unique:
+            columns = rows(f"PRAGMA index_xinfo({quote(name)})")
+            indexes.append((name, unique, *more, columns))
+
+    incoming: list[_Row] = []
+    for kind, name, *_ in schema:
+        if kind != "table" or name.lower() == table.lower():
+            continue
+        for row in rows(f"PRAGMA foreign_key_list({quote(name)})"):
+            if str(row[2]).lower() == table.lower():
+                incoming.append((name, *row))
+
+    return _Found(
+        tables=[row for row in named if row[0] in ("table", "view")],
+        triggers=[row for row in named if row[0] == "trigger"],
+        columns=rows(f"PRAGMA table_xinfo({quote(table)})"),
+        indexes=indexes,
+        outgoing=rows(f"PRAGMA foreign_key_list({quote(table)})"),
+        incoming=incoming,
+        version=connection.exec_driver_sql("PRAGMA schema_version").scalar_one(),
+    )
 
 
-def _of_indexes(target: Target, rows: list[tuple[Any, ...]]) -> Iterator[Hazard]:
+def _parts(target: Target, found: _Found) -> dict[str, str]:
+    """Returns the fingerprint."""
+    written = c.shared_columns(target)
+    ours = [row[1:] for row in found.columns if row[1] in written]
+    others = [row[1:] for row in found.columns if row[1] not in written]
+    key = [row for row in found.indexes if row[2] == "pk"]
+    unique = [row for row in found.indexes if row[2] != "pk"]
+
+    # Any change of the schema changes the storage: nothing else tells a table that was made again
+    # from the one before it.
+    storage: list[_Row] = []
+    if found.tables:
+        pages = [row[3] for row in found.tables]
+        storage = [(found.version, *pages)]
+    return {
+        "table": c.text(row[:3] + row[4:] for row in found.tables),
+        "storage": c.text(storage),
+        "columns": c.text(ours),
+        "others": c.text(others),
+        "key": c.text(key),
+        "unique": c.text(unique),
+        "foreign": c.text(found.outgoing),
+        "referenced": c.text(found.incoming),
+        "triggers": c.text((row[1], row[4]) for row in found.triggers),
+    }
+
+
+def _of_columns(target: Target, rows: list[_Row]) -> Iterator[Hazard]:
+    """Yields the hazards of columns: generated ones of ours, and others with a default."""
+    ours = c.shared_columns(target)
+    others = []
+    for _, name, _, not_null, default, _, generated in rows:
+        if name in ours and generated:
+            yield Hazard(c.COLUMN, name, "", phrase("column {name} is generated", name=name))
+        if not_null or default is not None or generated:
+            others.append((name, quote(name)))
+    yield from c.extra_columns(target, others, f"ALTER TABLE {quote(target.table)}", "DROP COLUMN")
+
+
+def _of_indexes(target: Target, rows: list[_Row]) -> Iterator[Hazard]:
+    """Yields the hazards of unique indexes besides the key."""
     for name, _, origin, *_ in rows:
         if origin == "c":
             yield Hazard(c.UNIQUE, name, f"DROP INDEX {quote(name)};")
         elif origin == "u":  # of a UNIQUE in CREATE TABLE, which nothing but a new table removes
-            yield Hazard(c.UNIQUE, name, _anew(target))
+            yield Hazard(c.UNIQUE, name, _made_again(target))
 
 
-def _of_checks(target: Target, rows: list[tuple[Any, ...]]) -> Iterator[Hazard]:
+def _of_checks(target: Target, rows: list[_Row]) -> Iterator[Hazard]:
+    """Yields the hazards of CHECK constraints, which are in the text of CREATE TABLE alone."""
+    for *_, statement in rows:
+        plain = _OPAQUE.sub(" x ", str(statement))
+        for number in range(1, len(_CHECK.findall(plain)) + 1):
+            yield Hazard(c.CHECK, f"({number})", _made_again(target))
+
+
+def _of_triggers(rows: list[_Row]) -> Iterator[Hazard]:
     for row in rows:
-        for number, _ in enumerate(_CHECK.finditer(_OPAQUE.sub(" x ", str(row[4]))), 1):
-            yield Hazard(c.CHECK, f"({number})", _anew(target))
+        yield Hazard(c.TRIGGER, row[1], f"DROP TRIGGER {quote(row[1])};")
 
 
-def _anew(target: Target) -> str:
+def _made_again(target: Target) -> str:
+    """Returns the remedy where SQLite has no statement that alters a table."""
     return f"DROP TABLE {quote(target.table)};  -- sync-agent init --apply"
 
 
-def _foreign(target: Target, rows: list[tuple[Any, ...]]) -> list[ForeignKey]:
-    """SQLite's catalogue has no names of foreign keys: the columns stand for them."""
+def _outgoing(target: Target, rows: list[_Row]) -> list[ForeignKey]:
+    """Returns the foreign keys of the table, named by their columns: the catalogue has no names."""
     columns: dict[int, list[str]] = {}
-    for number, _, _, source, *_ in rows:
-        columns.setdefault(number, []).append(source)
-    ends = {row[0]: row for row in rows}
-    return [
-        ForeignKey(
-            f"({', '.join(columns[number])})", row[2], row[6], row[5], _anew(target).rstrip(";")
-        )
-        for number, row in ends.items()
-    ]
+    last: dict[int, _Row] = {}
+    for row in rows:
+        columns.setdefault(row[0], []).append(row[3])
+        last[row[0]] = row
+
+    drop = _made_again(target).rstrip(";")
+    found = []
+    for number, row in last.items():
+        name = f"({', '.join(columns[number])})"
+        found.append(ForeignKey(name, row[2], row[6], row[5], drop))
+    return found
 
 
-def _referring(rows: list[tuple[Any, ...]]) -> list[ForeignKey]:
-    found = {(row[0], row[1]): row for row in rows}
-    return [
-        ForeignKey(f"({row[4]})", holder, row[7], row[6], f"DROP TABLE {quote(holder)}")
-        for (holder, _), row in found.items()
-    ]
+def _incoming(rows: list[_Row]) -> list[ForeignKey]:
+    """Returns the foreign keys of other tables that refer to this one."""
+    last = {(row[0], row[1]): row for row in rows}
+    found = []
+    for (holder, _), row in last.items():
+        drop = f"DROP TABLE {quote(holder)}"
+        found.append(ForeignKey(f"({row[4]})", holder, row[7], row[6], drop))
+    return found
