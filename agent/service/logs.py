@@ -1,7 +1,8 @@
-"""The service's log on standard error: one event a line, as readable text or as JSON, without repeating itself.
+"""Writes the service's log on standard error: one event a line, as readable text or as JSON.
 
-Every line is logged as `event key=%s key=%d`: the first word names the event, the rest are its fields. Values are the agent's own
-names, numbers and error texts, never a row's value, a key or a secret.
+Every line is logged as `event key=%s key=%d`: the first word names the event, the rest are its
+fields. Values are the agent's own names, numbers and error texts, never a row's value, a key or a
+secret. An event that repeats too often is kept back.
 """
 
 import json
@@ -25,9 +26,10 @@ def log_to_stderr(level: str, form: Literal["text", "json"]) -> None:
 
 
 def fields(record: logging.LogRecord) -> dict[str, object]:
-    """The event and its fields, in the order they are written.
+    """Returns the event and its fields, in the order they are written.
 
-    A library's line is an event of the library's name: its text is not ours, and could hold anything, so it stays out.
+    A library's line is an event of the library's name: its text is not ours, and could hold
+    anything, so it stays out.
     """
     if not record.name.startswith("agent"):
         return {
@@ -44,47 +46,45 @@ def fields(record: logging.LogRecord) -> dict[str, object]:
 
 def _time(record: logging.LogRecord) -> str:
     """In UTC, as the journal and Kafka have it."""
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    return f"{seconds}.{int(record.msecs):03d}Z"
 
 
 class TextLines(logging.Formatter):
-    """`2026-11-25T02:15:04.863Z INFO streaming position=0/16B3748 epoch=3`; values with spaces or quotes are quoted as JSON has them."""
+    """`2026-11-25T02:15:04.863Z INFO streaming position=0/16B3748 epoch=3`.
+
+    Values with spaces or quotes are quoted as JSON has them.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """Returns the line of a record."""
         event, *named = fields(record).items()
-        return " ".join(
-            [
-                _time(record),
-                record.levelname,
-                str(event[1]),
-                *(f"{name}={_text(value)}" for name, value in named),
-            ]
-        )
+        words = [_time(record), record.levelname, str(event[1])]
+        words += [f"{name}={_text(value)}" for name, value in named]
+        return " ".join(words)
 
 
 class JsonLines(logging.Formatter):
     """`{"time":"...","level":"info","event":"streaming","position":"0/16B3748","epoch":3}`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """Returns the line of a record."""
         line = {"time": _time(record), "level": record.levelname.lower()} | fields(record)
         return json.dumps(line, ensure_ascii=False, default=str, separators=(",", ":"))
 
 
 def _text(value: object) -> str:
     text = str(value)
-    return (
-        text
-        if text.isprintable() and text and not set(text) & set(' "=')
-        else json.dumps(text, ensure_ascii=False)
-    )
+    if text and text.isprintable() and not set(text) & set(' "='):
+        return text
+    return json.dumps(text, ensure_ascii=False)
 
 
 class Repeats(logging.Filter):
-    """Keeps lines back that repeat an event too often; the first line after them says how many in `kept_back`.
+    """Keeps lines back that repeat an event too often.
 
-    The same event of another stage, table or peer is another one: of its values those that are texts count.
+    The first line after them says in `kept_back` how many they were. The same event of another
+    stage, table or peer is another one: its first value counts where it is a text.
     """
 
     def __init__(self) -> None:

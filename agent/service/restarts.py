@@ -1,4 +1,7 @@
-"""When which child process is started, stopped and killed: the supervisor's rules, without I/O and with the time handed in."""
+"""Decides when which child process is started, stopped and killed.
+
+These are the supervisor's rules, without I/O and with the time handed in.
+"""
 
 import math
 import signal
@@ -60,11 +63,15 @@ class _Stage:
 class Restarts:
     """The rules for a chain of stages, of which the later ones wait for the first to be ready.
 
-    - A process that ends by itself is started again, after 0.2 s, doubling to 3 s; anew after it has lived for 30 s.
-    - Exit status 78 or 75 of one ends the service with that code: the others get SIGTERM, and SIGKILL when their grace is over.
+    - A process that ends by itself is started again, after 0.2 s, doubling to 3 s; after 0.2 s
+      again once it has lived for 30 s.
+    - Exit status 78 or 75 of one ends the service with that code: the others get SIGTERM, and
+      SIGKILL when their grace is over.
     - A process that has given no sign of life for `silence` seconds is killed and started again.
     - `stop` ends all with 0; a second `stop` kills at once.
-    Tell it what happened (`beat`, `ready`, `ended`, `stop`), then carry out what `due` returns; nothing is due before `next_time`.
+
+    Report what happened (`beat`, `ready`, `ended`, `stop`), then carry out what `due` returns;
+    nothing is due before `next_time`.
     """
 
     FIRST_WAIT, LONGEST_WAIT, LONG_LIFE = 0.2, 3.0, 30.0
