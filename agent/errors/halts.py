@@ -213,14 +213,19 @@ class FrontReplaced(Halt):
 
 
 class NewerVersion(Halt):
-    """What is stored was written by a newer version of the agent, whose rules this one does not know."""
+    """What is stored was written by a newer version of the agent.
+
+    This version does not know its rules.
+    """
 
     code = "NEWER_VERSION"
     summary = mark(
-        "{what}: written by a newer version of the agent (format {found}; this version knows {known})"
+        "{what}: written by a newer version of the agent (format {found}; this version knows "
+        "{known})"
     )
     hint = mark(
-        "Install the version that wrote it, or a newer one; back to this one only with a backup (docs/OPERATIONS.md, NEWER_VERSION)."
+        "Install the version that wrote it, or a newer one; back to this one only with a backup "
+        "(docs/OPERATIONS.md, NEWER_VERSION)."
     )
 
 

@@ -132,7 +132,7 @@ class Control:
         gauges: Mapping[str, float] | None = None,
         counters: Mapping[tuple[str, ...], int] | None = None,
     ) -> None:
-        """Gives a sign of life with the latest gauges and, since the last call, counters' increments.
+        """Gives a sign of life with the latest gauges and the increments of counters.
 
         It is sent at most four times a second and never waited for: what cannot be sent now is
         added to the next one.
