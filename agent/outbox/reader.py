@@ -141,7 +141,7 @@ class Reader:
         return False
 
     def identity(self) -> Identity:
-        """Identity, epoch and counters as of now."""
+        """Returns identity, epoch and counters as of now."""
         if self._own is not None and (self._own.version < VERSION or self._own.missing):
             self._own = None  # a writer may have brought them to this version meanwhile
         own = self.own

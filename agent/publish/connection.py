@@ -129,7 +129,7 @@ class _Reasons(logging.Handler):
         self.forget()
 
     def forget(self) -> None:
-        """A new connection is tried."""
+        """Forgets the reasons: a new connection is tried."""
         self.best: str = ""
         self.rank = len(_REASONS)
 

@@ -102,7 +102,7 @@ class Control:
 
     @property
     def stop_fd(self) -> int:
-        """Readable as soon as the process shall stop; for use in `select`, never to be read."""
+        """A descriptor for `select`: readable once the process shall stop, and never to be read."""
         return self._socket.fileno()
 
     def stop(self) -> None:

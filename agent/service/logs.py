@@ -39,9 +39,15 @@ def fields(record: logging.LogRecord) -> dict[str, object]:
         }
     event, *parts = str(record.msg).split()
     args = record.args if isinstance(record.args, tuple) else ()
-    named = {part.partition("=")[0]: value for part, value in zip(parts, args, strict=True)}
+    found: dict[str, object] = {"event": event}
+    for part, value in zip(parts, args, strict=True):
+        name, _, _ = part.partition("=")
+        found[name] = value
+
     kept_back = getattr(record, "kept_back", 0)
-    return {"event": event} | named | ({"kept_back": kept_back} if kept_back else {})
+    if kept_back:
+        found["kept_back"] = kept_back
+    return found
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -93,9 +99,11 @@ class Repeats(logging.Filter):
         self._kept_back: dict[tuple[object, ...], int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """True lets the line pass."""
-        args = record.args if isinstance(record.args, tuple) else ()
-        what = (record.name, record.msg, *(value for value in args[:1] if isinstance(value, str)))
+        """Returns whether the line passes."""
+        what: tuple[object, ...] = (record.name, record.msg)
+        if isinstance(record.args, tuple) and record.args and isinstance(record.args[0], str):
+            what += (record.args[0],)
+
         passed = self._passed.setdefault(what, deque(maxlen=_REPEATS))
         if len(passed) == _REPEATS and record.created - passed[0] < _PERIOD:
             self._kept_back[what] = self._kept_back.get(what, 0) + 1

@@ -206,7 +206,7 @@ class Metrics:
         self._counters[metric].labels(*labels).inc(increment)
 
     def failed(self, stage: str, code: str, values: Mapping[str, object]) -> Failure:
-        """An attempt of the stage has failed; returns the run of failures that it belongs to."""
+        """Notes a failed attempt of a stage; returns the run of failures that it belongs to."""
         before = self.failures[stage]
         since = time.time() if before is None else before.since
         attempts = 1 if before is None else before.attempts + 1
@@ -231,13 +231,13 @@ class Metrics:
         return before
 
     def gone(self, stage: str) -> None:
-        """A child ended: its peers are no longer connected."""
+        """Notes that a child has ended: its peers are no longer connected."""
         for peer, owner in PEERS.items():
             if owner == stage:
                 self.gauge(f"{CONNECTED}/{peer}", 0)
 
     def turn(self) -> None:
-        """The supervisor's loop is alive."""
+        """Notes that the supervisor's loop is alive."""
         self.turned = time.monotonic()
 
 

@@ -108,7 +108,8 @@ class Supervisor:
         stack.callback(os.close, write)
         stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(write, warn_on_full_buffer=False))
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-            stack.callback(signal.signal, number, signal.signal(number, self._on_signal))
+            before = signal.signal(number, self._on_signal)
+            stack.callback(signal.signal, number, before)
         self._signal_pipe = read
         self._selector.register(read, selectors.EVENT_READ, None)
 

@@ -60,12 +60,16 @@ def _money(value: str, forms: tuple[str, ...]) -> str:
     """
     if not forms:
         raise ValueError("its text is not certain")
-    form = forms[value.startswith("-")]
-    places = [place for place, sign in enumerate(form) if sign.isdecimal()]
-    digits = "".join(filter(str.isdecimal, value))
+    negative = value.startswith("-")
+    signs = list(forms[negative])
+    places = [place for place, sign in enumerate(signs) if sign.isdecimal()]
+    digits = list(filter(str.isdecimal, value))
     if not 0 < len(digits) <= len(places):
         raise ValueError("no amount has so many digits")
-    written = dict(zip(places[-len(digits) :], digits, strict=True))
-    for place in range(places[0], places[-len(digits)]):
-        written[place] = ""
-    return "".join(written.get(place, sign) for place, sign in enumerate(form))
+
+    used = places[-len(digits) :]
+    for place in range(places[0], used[0]):
+        signs[place] = ""
+    for place, digit in zip(used, digits, strict=True):
+        signs[place] = digit
+    return "".join(signs)
