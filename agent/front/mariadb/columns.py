@@ -339,7 +339,7 @@ def _binary(text: str) -> str:
     return f"X'{text[2:]}'"
 
 
-def _encoder(column: FrontColumn, found: Declared) -> Callable[[str], str]:
+def _encoder(column: FrontColumn, found: Declared) -> Callable[[str], str]:  # noqa: PLR0911 - one for each type
     if found.name in _TEXTS:
         return (
             quoted
@@ -368,7 +368,7 @@ def _encoder(column: FrontColumn, found: Declared) -> Callable[[str], str]:
 # ---- values out: PostgreSQL's text
 
 
-def _decoder(column: FrontColumn, found: Declared) -> Callable[[Any], str] | None:
+def _decoder(column: FrontColumn, found: Declared) -> Callable[[Any], str] | None:  # noqa: PLR0911 - one for each type
     """None where the driver gives the text already."""
     if found.name in _TEXTS:
         return None

@@ -195,7 +195,7 @@ class MariaDbFront(SqlFront):
         self._failed = False
         super().close()
 
-    def error(self, cause: BaseException, target: Target | None) -> AgentError:
+    def error(self, cause: BaseException, target: Target | None) -> AgentError:  # noqa: PLR0911 - one for each kind of error
         """See SqlFront.error. Messages that may quote a value are left out."""
         number = cause.args[0] if cause.args and isinstance(cause.args[0], int) else 0
         message = str(cause.args[1]) if len(cause.args) > 1 else type(cause).__name__

@@ -290,7 +290,7 @@ class PostgresFront(SqlFront):
             )
             raise FrontTableWrong(resource=target.resource, table=target.name, reason=reason)
 
-    def error(self, cause: BaseException, target: Target | None) -> AgentError:
+    def error(self, cause: BaseException, target: Target | None) -> AgentError:  # noqa: PLR0911 - one for each kind of error
         """See SqlFront.error. Only SQLSTATE and names: PostgreSQL's messages may quote values."""
         sqlstate = getattr(cause, "sqlstate", None) or ""
         if damaged := corruption(cause):

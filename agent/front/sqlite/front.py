@@ -362,7 +362,7 @@ class SqliteFront(SqlFront):
             finally:
                 driver.execute(f"PRAGMA busy_timeout = {int(self._lock_wait * 1000)}")
 
-    def error(self, cause: BaseException, target: Target | None) -> AgentError:
+    def error(self, cause: BaseException, target: Target | None) -> AgentError:  # noqa: PLR0911 - one for each kind of error
         """See SqlFront.error. SQLite's messages name tables and columns, never values; only a trigger's own words may, which are left out."""
         if found := unusable(self.path, cause):
             return found
