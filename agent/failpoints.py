@@ -1,11 +1,14 @@
-"""Named places where a test can make a process die, stall or fail; unset, a place costs one look at an empty dictionary.
+"""Names the places where a test can make a process die, stall or fail.
 
-Armed only through the environment of the process, never through a configuration file:
+Unset, a place costs one look at an empty dictionary. Places are armed only through the environment
+of the process, never through a configuration file:
 
-    SYNC_AGENT_FAILPOINTS=name:hit:action[,name:hit:action…]   action: kill, raise, or stall=<seconds>
-    SYNC_AGENT_FAILPOINTS_FD=<n>                               an inherited file; what has fired is noted there and fires no more
+    SYNC_AGENT_FAILPOINTS=name:hit:action[,name:hit:action…]
+        action: kill, raise, or stall=<seconds>
+    SYNC_AGENT_FAILPOINTS_FD=<n>
+        an inherited file; what has fired is noted there and fires no more
 
-Without the file a place fires anew in each process that reaches its n-th hit.
+Without the file a place fires again in each process that reaches its n-th hit.
 """
 
 import os
@@ -61,7 +64,10 @@ class _Armed:
 
 
 def _parse(setting: str, fired: frozenset[str]) -> dict[str, _Armed]:
-    """The armed places. Raises ValueError for a place or action that does not exist: a typing error must not pass as a test."""
+    """Returns the armed places.
+
+    Raises ValueError for one that does not exist: a typing error must not pass as a test.
+    """
     armed = {}
     for entry in filter(None, setting.split(",")):
         name, hit, action = entry.split(":")
@@ -74,18 +80,16 @@ def _parse(setting: str, fired: frozenset[str]) -> dict[str, _Armed]:
 
 def _fired() -> frozenset[str]:
     descriptor = os.environ.get(DESCRIPTOR)
-    return (
-        frozenset(os.pread(int(descriptor), 65536, 0).decode().split())
-        if descriptor
-        else frozenset()
-    )
+    if not descriptor:
+        return frozenset()
+    return frozenset(os.pread(int(descriptor), 65536, 0).decode().split())
 
 
 armed: Final = _parse(os.environ.get(SETTING, ""), _fired()) if SETTING in os.environ else {}
 
 
 def hit(name: str) -> None:
-    """The process is at the place `name`."""
+    """Fires what is armed at the place `name`, where the process is now."""
     if not armed:
         return
     place = armed.get(name)
@@ -110,6 +114,6 @@ def _fire(name: str, action: str) -> None:
 
 
 def inherited() -> tuple[int, ...]:
-    """The descriptor that a parent must pass on to its children, if there is one."""
+    """Returns the descriptor that a parent must pass on to its children, if there is one."""
     descriptor = os.environ.get(DESCRIPTOR)
     return (int(descriptor),) if descriptor else ()

@@ -1,8 +1,9 @@
 """Finds the user's language and translates what users read; logs, code and docs stay English.
 
-A message is marked once (`mark`, `translate`, `phrase`) and `python -m tests.messages` puts it into the catalogue.
-What fills a message may be a message itself: give it as `phrase("column {column} is missing", column=name)`. It is English
-where it is logged and in the user's language where it is told, also after it was stored and read again (`plain`, `recalled`).
+A message is marked once (`mark`, `translate`, `phrase`) and `python -m tests.messages` puts it into
+the catalogue. What fills a message may be a message itself: give it as
+`phrase("column {column} is missing", column=name)`. It is English where it is logged and in the
+user's language where users read it, also after it was stored and read again (`plain`, `recalled`).
 """
 
 import gettext
@@ -18,19 +19,24 @@ DOMAIN = "sync_agent"
 
 
 def mark(message: str) -> str:
-    """Marks a literal for the translation catalogue and returns it unchanged; `translate` turns it into the user's language later."""
+    """Marks a literal for the translation catalogue and returns it unchanged.
+
+    `translate` turns it into the user's language later.
+    """
     return message
 
 
 def language() -> str:
-    """The user's language, `zh_CN` or `en`: SYNC_AGENT_LANG first, then the locale variables in POSIX order (LC_ALL, LC_MESSAGES, LANG).
+    """Returns the user's language, `zh_CN` or `en`.
 
-    English, too, where the terminal cannot show Chinese.
+    SYNC_AGENT_LANG counts first, then the locale variables in POSIX order. It is English, too,
+    where the terminal cannot show Chinese.
     """
     for name in ("SYNC_AGENT_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
         value = os.environ.get(name, "")
         if value:
-            return "zh_CN" if value.lower().startswith("zh") and _shows_chinese() else "en"
+            chinese = value.lower().startswith("zh") and _shows_chinese()
+            return "zh_CN" if chinese else "en"
     return "en"
 
 
@@ -45,7 +51,10 @@ def _shows_chinese() -> bool:
 
 
 def teach_libraries() -> None:
-    """Has libraries that ask gettext for their words, click above all, speak the user's language, too."""
+    """Has libraries that ask gettext for their words speak the user's language, too.
+
+    That is click above all.
+    """
     gettext.bindtextdomain(DOMAIN, str(LOCALES))
     gettext.textdomain(DOMAIN)
     os.environ["LANGUAGE"] = language()  # the first place gettext looks at
@@ -57,7 +66,10 @@ def _catalogue(lang: str) -> gettext.NullTranslations:
 
 
 class Phrase(str):
-    """A text within another message, such as the reason of an error: English as a str, translated when that message is."""
+    """A text within another message, such as the reason of an error.
+
+    It is English as a str, and is translated when that message is.
+    """
 
     __slots__ = ("message", "values")
     message: str
@@ -71,7 +83,7 @@ class Phrase(str):
 
 
 def phrase(message: str, **values: object) -> Phrase:
-    """A catalogue message that is to fill another one, an error's `reason=` above all."""
+    """Returns a catalogue message that is to fill another one, such as an error's `reason=`."""
     return Phrase(message, values)
 
 
@@ -92,13 +104,13 @@ _SYSTEM = (
 
 
 def system_reason(error: OSError) -> str:
-    """What the operating system says of a failure."""
+    """Returns what the operating system says of a failure."""
     said = error.strerror or type(error).__name__
     return phrase(said) if said in _SYSTEM else said
 
 
 def plain(value: object) -> object:
-    """The value as JSON can hold it; `recalled` makes it what it was."""
+    """Returns the value as JSON can hold it; `recalled` makes it what it was."""
     if isinstance(value, Phrase):
         inner = {name: plain(part) for name, part in value.values.items()}
         return {"phrase": value.message, "values": inner}
@@ -106,7 +118,7 @@ def plain(value: object) -> object:
 
 
 def recalled(value: object) -> object:
-    """What `plain` was given."""
+    """Returns what `plain` was given."""
     match value:
         case {"phrase": str(message), "values": Mapping() as values}:
             return Phrase(message, {str(name): recalled(part) for name, part in values.items()})
@@ -114,15 +126,16 @@ def recalled(value: object) -> object:
 
 
 def translate(message: str, lang: str | None = None, **values: object) -> str:
-    """The message in the user's language with its `{names}` filled in. A message without a translation stays English."""
+    """Returns the message in the user's language, with its `{names}` filled in.
+
+    A message without a translation stays English.
+    """
     lang = lang or language()
     text = _catalogue(lang).gettext(message)
-    return (
-        text.format(**{name: _told(value, lang) for name, value in values.items()})
-        if values
-        else text
-    )
+    if not values:
+        return text
+    return text.format(**{name: _translated(value, lang) for name, value in values.items()})
 
 
-def _told(value: object, lang: str) -> object:
+def _translated(value: object, lang: str) -> object:
     return translate(value.message, lang, **value.values) if isinstance(value, Phrase) else value

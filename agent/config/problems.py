@@ -118,7 +118,7 @@ class Expectations:
             case _:
                 return f'{key} = "..."'
 
-    def form(self, node: Schema) -> str:
+    def form(self, node: Schema) -> str:  # noqa: PLR0911 - one for each kind
         """The form a value must have, in words."""
         node = self._plain(node)
         if "anyOf" in node:

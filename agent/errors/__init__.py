@@ -1,8 +1,11 @@
-"""Every error the agent knows: a stable code, what happens next (the directive), and the operator's next step.
+"""Every error the agent knows.
+
+Each has a stable code, a directive (what happens next), and the operator's next step.
 
 AgentError
 ├── Retry ............ back-off with jitter, for ever
-│   ├── SourceUnreachable, SourceUnfit, FrontUnreachable, FrontBusy, FrontFull, FrontUnfit, KafkaUnreachable
+│   ├── SourceUnreachable, SourceUnfit, KafkaUnreachable
+│   ├── FrontUnreachable, FrontBusy, FrontFull, FrontUnfit
 │   ├── StreamUnreadable (the server cannot pass a place of its log; waits up to 60 s)
 │   ├── ClockWrong, SlowLine, HangingTransaction
 │   ├── SourceBusy: SlotBusy
@@ -15,7 +18,8 @@ AgentError
 │   └── TopicLost, TopicTaken, PartitionsChanged
 └── Halt ............. the agent exits 78 and systemd leaves it down
     ├── ConfigInvalid, SecretMissing, FileRefused, ListenRefused, NotInitialised, InitRefused
-    ├── SlotMissing, SlotLost, SlotAdvanced, SourceForked, SourceReplaced, SourcePromoted, SourceNotPrimary
+    ├── SlotMissing, SlotLost, SlotAdvanced
+    ├── SourceForked, SourceReplaced, SourcePromoted, SourceNotPrimary
     ├── PublicationWrong, ProtocolViolated
     ├── FrontReplaced, FrontDamaged, NewerVersion
     ├── StateLost, StateAhead, StateBehind, DuplicateAgent, TopicMissing, TopicLimit, KafkaRefused
@@ -23,7 +27,8 @@ AgentError
     ├── AlreadyRunning (exits 75: the agent's own service runs)
     └── AnotherAgent (exits 75: another process holds this front end)
 
-The texts never hold row values, keys or secrets: only names of tables and columns, positions, counts and server addresses.
+The texts never hold row values, keys or secrets: only names of tables and columns, positions,
+counts and server addresses.
 """
 
 from agent.errors.halts import (
@@ -164,7 +169,9 @@ __all__ = [
 
 
 def stored(code: str, values: dict[str, object]) -> AgentError:
-    """The error that was stored as code and values, so that it can be told in the reader's language.
+    """Returns the error that was stored as code and values.
+
+    So it can be written in the reader's language.
 
     INTERNAL is an error of the whole service, or of the table that its values name.
     """

@@ -31,7 +31,8 @@ class FileRefused(Halt):
     code = "FILE_REFUSED"
     summary = mark("User {user} cannot use {path}: {reason}")
     hint = mark(
-        "The service and its commands run as one user, to whom these files belong: {remedy} (docs/OPERATIONS.md, FILE_REFUSED)."
+        "The service and its commands run as one user, to whom these files belong: {remedy} "
+        "(docs/OPERATIONS.md, FILE_REFUSED)."
     )
 
 
@@ -69,31 +70,41 @@ class SlotMissing(Halt):
     code = "SLOT_MISSING"
     summary = mark("The replication slot {slot} does not exist on the business database")
     hint = mark(
-        "Changes since {position} may be gone: `sync-agent init --apply` makes a new slot and reads every table again. Do not create it by hand."
+        "Changes since {position} may be gone: `sync-agent init --apply` makes a new slot and "
+        "reads every table again. Do not create it by hand."
     )
 
 
 class SlotLost(Halt):
-    """The server has invalidated the slot, mostly for the log it kept. `reason` is the server's own word, where it has one."""
+    """The server has invalidated the slot, mostly for the log it kept.
+
+    `reason` is the server's own word, where it has one.
+    """
 
     code = "SLOT_LOST"
     summary = mark("The server has given up the replication slot {slot} ({reason})")
     hint = mark(
-        "Changes since {position} are gone: raise max_slot_wal_keep_size, have the owner drop the slot, then `sync-agent init --apply`."
+        "Changes since {position} are gone: raise max_slot_wal_keep_size, have the owner drop the "
+        "slot, then `sync-agent init --apply`."
     )
     # What led to it, by pg_replication_slots.invalidation_reason; the way back is the same for all.
     hints: ClassVar[dict[str, str]] = {
         "idle_timeout": mark(
-            "Nobody read the slot for longer than idle_replication_slot_timeout, and changes since {position} may be gone: "
+            "Nobody read the slot for longer than idle_replication_slot_timeout, and changes since "
+            "{position} may be gone: "
             "have the owner set it to 0 and drop the slot, then `sync-agent init --apply`."
         ),
         "rows_removed": mark(
-            "Rows of the catalogue that the slot needed are gone, as happens on a standby, and changes since {position} cannot be read: "
-            "have hot_standby_feedback = on set there and the slot dropped, then `sync-agent init --apply`."
+            "Rows of the catalogue that the slot needed are gone, as happens on a standby, and "
+            "changes since {position} cannot be read: "
+            "have hot_standby_feedback = on set there and the slot dropped, then `sync-agent init "
+            "--apply`."
         ),
         "wal_level_insufficient": mark(
-            "The server's wal_level was below logical for a while, and changes since {position} cannot be read: "
-            "have wal_level = logical set for good and the slot dropped, then `sync-agent init --apply`."
+            "The server's wal_level was below logical for a while, and changes since {position} "
+            "cannot be read: "
+            "have wal_level = logical set for good and the slot dropped, then `sync-agent init "
+            "--apply`."
         ),
     }
 
@@ -104,14 +115,16 @@ class SlotLost(Halt):
 
 
 class SlotAdvanced(Halt):
-    """Somebody moved or re-created the slot, and nobody reads it now: changes were skipped (check A)."""
+    """Somebody moved or re-created the slot nobody reads: changes were skipped (check A)."""
 
     code = "SLOT_ADVANCED"
     summary = mark(
-        "The replication slot {slot} stands at {confirmed}, past {position} which this agent stored: somebody moved or re-created it"
+        "The replication slot {slot} stands at {confirmed}, past {position} which this agent "
+        "stored: somebody moved or re-created it"
     )
     hint = mark(
-        "Changes in between were skipped: have the owner drop the slot, then `sync-agent init --apply` (docs/OPERATIONS.md, SLOT_ADVANCED)."
+        "Changes in between were skipped: have the owner drop the slot, then `sync-agent init "
+        "--apply` (docs/OPERATIONS.md, SLOT_ADVANCED)."
     )
 
 
@@ -123,7 +136,8 @@ class SourceForked(Halt):
         "The business database's history differs from what was applied up to {position}: {reason}"
     )
     hint = mark(
-        "It was restored from a copy or failed over: have the owner drop the slot, then `sync-agent init --apply` (docs/OPERATIONS.md, SOURCE_FORKED)."
+        "It was restored from a copy or failed over: have the owner drop the slot, then "
+        "`sync-agent init --apply` (docs/OPERATIONS.md, SOURCE_FORKED)."
     )
 
 
@@ -135,16 +149,21 @@ class SourceReplaced(Halt):
         "The business database is another one: its system identifier was {before}, is {now}"
     )
     hint = mark(
-        "After pg_upgrade: `sync-agent rebind --after-upgrade`. Else point the configuration at the right server (docs/OPERATIONS.md, SOURCE_REPLACED)."
+        "After pg_upgrade: `sync-agent rebind --after-upgrade`. Else point the configuration at "
+        "the right server (docs/OPERATIONS.md, SOURCE_REPLACED)."
     )
 
 
 class SourcePromoted(Halt):
-    """The timeline is another one: a standby was promoted, or a backup was recovered to a point in time (check B)."""
+    """The timeline is another one (check B).
+
+    A standby was promoted, or a backup was recovered to a point in time.
+    """
 
     code = "SOURCE_PROMOTED"
     summary = mark(
-        "The business database was promoted: its system identifier is the same, its timeline was {before}, is {now}"
+        "The business database was promoted: its system identifier is the same, its timeline was "
+        "{before}, is {now}"
     )
     hint = mark(
         "Has this server taken over for good? Then `sync-agent rebind --after-failover`. "
@@ -166,7 +185,8 @@ class PublicationWrong(Halt):
     code = "PUBLICATION_WRONG"
     summary = mark("The publication {publication} is not as init makes it: {reason}")
     hint = mark(
-        "Run `sync-agent check` for the exact statement. Changes made without it are not in the stream (docs/OPERATIONS.md, PUBLICATION_WRONG)."
+        "Run `sync-agent check` for the exact statement. Changes made without it are not in the "
+        "stream (docs/OPERATIONS.md, PUBLICATION_WRONG)."
     )
 
 
@@ -176,7 +196,8 @@ class ProtocolViolated(Halt):
     code = "PROTOCOL_VIOLATED"
     summary = mark("The replication stream holds something unknown at {position}: {what}")
     hint = mark(
-        "Keep the log and report it with the server's version; nothing was acknowledged past this point."
+        "Keep the log and report it with the server's version; nothing was acknowledged past this "
+        "point."
     )
 
 
@@ -186,19 +207,25 @@ class FrontReplaced(Halt):
     code = "FRONT_REPLACED"
     summary = mark("The front end's state does not fit the configuration: {reason}")
     hint = mark(
-        "Put back in the configuration what was changed; each agent needs its own front-end state (docs/OPERATIONS.md, FRONT_REPLACED)."
+        "Put back in the configuration what was changed; each agent needs its own front-end state "
+        "(docs/OPERATIONS.md, FRONT_REPLACED)."
     )
 
 
 class NewerVersion(Halt):
-    """What is stored was written by a newer version of the agent, whose rules this one does not know."""
+    """What is stored was written by a newer version of the agent.
+
+    This version does not know its rules.
+    """
 
     code = "NEWER_VERSION"
     summary = mark(
-        "{what}: written by a newer version of the agent (format {found}; this version knows {known})"
+        "{what}: written by a newer version of the agent (format {found}; this version knows "
+        "{known})"
     )
     hint = mark(
-        "Install the version that wrote it, or a newer one; back to this one only with a backup (docs/OPERATIONS.md, NEWER_VERSION)."
+        "Install the version that wrote it, or a newer one; back to this one only with a backup "
+        "(docs/OPERATIONS.md, NEWER_VERSION)."
     )
 
 
@@ -208,7 +235,8 @@ class FrontDamaged(Halt):
     code = "FRONT_DAMAGED"
     summary = mark("The front-end database is damaged: {reason}")
     hint = mark(
-        "Nothing was lost at the source: put a backup back or begin with an empty front end, step by step as docs/OPERATIONS.md, FRONT_DAMAGED, says."
+        "Nothing was lost at the source: put a backup back or begin with an empty front end, step "
+        "by step as docs/OPERATIONS.md, FRONT_DAMAGED, says."
     )
 
 
@@ -218,7 +246,8 @@ class StateLost(Halt):
     code = "STATE_LOST"
     summary = mark("The state topic {topic} holds no record of this agent")
     hint = mark(
-        "Check kafka.prefix and kafka.bootstrap_servers first. If the topic is lost: `sync-agent rebind --after-restore` (docs/OPERATIONS.md, STATE_LOST)."
+        "Check kafka.prefix and kafka.bootstrap_servers first. If the topic is lost: `sync-agent "
+        "rebind --after-restore` (docs/OPERATIONS.md, STATE_LOST)."
     )
 
 
@@ -230,20 +259,22 @@ class StateAhead(Halt):
         "Kafka's state record stands at event {state}, the outbox ends at {outbox}: {reason}"
     )
     hint = mark(
-        "The front end was restored from a backup or belongs to another agent: go on as docs/OPERATIONS.md, STATE_AHEAD, says "
+        "The front end was restored from a backup or belongs to another agent: go on as "
+        "docs/OPERATIONS.md, STATE_AHEAD, says "
         "(`sync-agent rebind --after-restore`)."
     )
 
 
 class StateBehind(Halt):
-    """Kafka lost records that were published: its state stands before the published mark (check C)."""
+    """Kafka lost published records: its state stands before the published mark (check C)."""
 
     code = "STATE_BEHIND"
     summary = mark(
         "Kafka's state record stands at event {state}, before {mark} which was published already"
     )
     hint = mark(
-        "Kafka was restored or lost records: go on as docs/OPERATIONS.md, STATE_BEHIND, says (`sync-agent rebind --after-restore`)."
+        "Kafka was restored or lost records: go on as docs/OPERATIONS.md, STATE_BEHIND, says "
+        "(`sync-agent rebind --after-restore`)."
     )
 
 
@@ -253,7 +284,8 @@ class DuplicateAgent(Halt):
     code = "DUPLICATE_AGENT"
     summary = mark("Another agent with this identity is at work: {reason}")
     hint = mark(
-        "A machine or its disk was cloned: remove the clone, then start this agent again (docs/OPERATIONS.md, DUPLICATE_AGENT)."
+        "A machine or its disk was cloned: remove the clone, then start this agent again "
+        "(docs/OPERATIONS.md, DUPLICATE_AGENT)."
     )
 
 
@@ -275,7 +307,8 @@ class TopicLimit(Halt):
     code = "TOPIC_LIMIT"
     summary = mark("Topic {topic} takes messages up to {limit} bytes, the agent may send {needed}")
     hint = mark(
-        "Raise max.message.bytes of the topic: `sync-agent check` prints the command. For a topic of events kafka.max_event_bytes can be lowered instead."
+        "Raise max.message.bytes of the topic: `sync-agent check` prints the command. For a topic "
+        "of events kafka.max_event_bytes can be lowered instead."
     )
 
 
@@ -285,7 +318,8 @@ class KafkaRefused(Halt):
     code = "KAFKA_REFUSED"
     summary = mark("Kafka refuses: {reason}")
     hint = mark(
-        "Run `sync-agent check`: it names a missing right and the command that grants it. Other reasons: docs/OPERATIONS.md, KAFKA_REFUSED."
+        "Run `sync-agent check`: it names a missing right and the command that grants it. Other "
+        "reasons: docs/OPERATIONS.md, KAFKA_REFUSED."
     )
 
 
@@ -296,7 +330,8 @@ class ServiceAway(Halt):
     exit_code = EX_TEMPFAIL
     summary = mark("The service of agent {agent} does not run, or has not answered for {seconds} s")
     hint = mark(
-        "Start it (`systemctl start sync-agent@{agent}`) and see `sync-agent status`; then give the command again."
+        "Start it (`systemctl start sync-agent@{agent}`) and see `sync-agent status`; then give "
+        "the command again."
     )
 
 
@@ -307,7 +342,8 @@ class RequestRefused(Halt):
     exit_code = 1
     summary = mark("{resource} is {state}")
     hint = mark(
-        "A suspended table: see `sync-agent status`, mend the cause, then `sync-agent resume`. A copying one: wait until it is live."
+        "A suspended table: see `sync-agent status`, mend the cause, then `sync-agent resume`. A "
+        "copying one: wait until it is live."
     )
 
 
@@ -318,7 +354,8 @@ class AlreadyRunning(Halt):
     exit_code = EX_TEMPFAIL
     summary = mark("The service of agent {agent} is already running and answers at {address}")
     hint = mark(
-        "Where it must be stopped first: `systemctl stop sync-agent@{agent}`, or Ctrl-C where it was started by hand; "
+        "Where it must be stopped first: `systemctl stop sync-agent@{agent}`, or Ctrl-C where it "
+        "was started by hand; "
         "`sync-agent status` shows what it does."
     )
 
@@ -330,6 +367,7 @@ class AnotherAgent(Halt):
     exit_code = EX_TEMPFAIL
     summary = mark("Another process holds this agent's front end ({holder})")
     hint = mark(
-        "Stop it first: this agent's own service with `systemctl stop` and its unit, a command by waiting for its end, "
+        "Stop it first: this agent's own service with `systemctl stop` and its unit, a command by "
+        "waiting for its end, "
         "a copy of this agent on another host for good. Two must never write one front end."
     )

@@ -1,4 +1,4 @@
-"""What every error is: a code, a directive, a sentence, and the operator's next step; and the three kinds."""
+"""What every error is, and the three kinds of errors."""
 
 from enum import StrEnum
 from typing import ClassVar
@@ -28,28 +28,29 @@ class AgentError(Exception):
     exit_code: ClassVar[int] = EX_CONFIG
     summary: ClassVar[str] = mark("The agent met something it does not know: {detail}")
     hint: ClassVar[str] = mark(
-        "Keep the log and report it; nothing was lost, the agent goes on from its stored position when started again."
+        "Keep the log and report it; nothing was lost, the agent goes on from its stored position "
+        "when started again."
     )
 
     def __init__(self, **values: object) -> None:
-        # of the summary and the hint; a sentence among them is a `phrase`, so that it is told in the user's language, too
+        # What fills summary and hint. A sentence among them is a `phrase`: it is translated, too.
         self.values = {name: recalled(value) for name, value in values.items()}
         super().__init__(f"{self.code}: {self.text('en')}")
 
     def plain_values(self) -> dict[str, object]:
-        """The values as JSON can hold them; `stored` makes the error of them again."""
+        """Returns the values as JSON can hold them; `stored` makes the error of them again."""
         return {name: plain(value) for name, value in self.values.items()}
 
     def text(self, lang: str | None = None) -> str:
-        """The sentence in the user's language, without the code."""
+        """Returns the sentence in the user's language, without the code."""
         return translate(self.summary, lang, **self.values)
 
     def advice(self, lang: str | None = None) -> str:
-        """The next step in the user's language."""
+        """Returns the next step in the user's language."""
         return translate(self.hint, lang, **self.values)
 
     def told(self, lang: str | None = None) -> str:
-        """All of it, as commands show it: code, sentence, next step."""
+        """Returns all of it, as commands show it: code, sentence, next step."""
         return f"{self.code}: {self.text(lang)}\n  → {self.advice(lang)}"
 
 
@@ -57,9 +58,8 @@ class Retry(AgentError):
     """A peer is away or busy: back off and try again, for ever."""
 
     directive = Directive.RETRY
-    first_wait: ClassVar[float] = (
-        0.1  # seconds before the second attempt; doubles up to the longest
-    )
+    # Seconds before the second attempt; they double up to the longest
+    first_wait: ClassVar[float] = 0.1
     longest_wait: ClassVar[float] = 3.0
 
 

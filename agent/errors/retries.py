@@ -10,7 +10,8 @@ class SourceUnreachable(Retry):
     code = "SOURCE_UNREACHABLE"
     summary = mark("The business database at {address} does not answer: {reason}")
     hint = mark(
-        "Check that the database is up and that this host may reach it; the agent tries again by itself and loses nothing."
+        "Check that the database is up and that this host may reach it; the agent tries again by "
+        "itself and loses nothing."
     )
 
 
@@ -20,7 +21,8 @@ class SourceUnfit(Retry):
     code = "SOURCE_UNFIT"
     summary = mark("The business database cannot be read as it must be: {reason}")
     hint = mark(
-        "Change the setting or the connection pooler that is named, for a SQLSTATE run `sync-agent check`; the agent tries again by itself."
+        "Change the setting or the connection pooler that is named, for a SQLSTATE run `sync-agent "
+        "check`; the agent tries again by itself."
     )
 
 
@@ -34,7 +36,8 @@ class StreamUnreadable(Retry):
         "The business database cannot hand over its log after {position}: SQLSTATE {sqlstate}"
     )
     hint = mark(
-        "All tables stand until it can; the agent tries again once a minute. The way out is in docs/OPERATIONS.md, STREAM_UNREADABLE."
+        "All tables stand until it can; the agent tries again once a minute. The way out is in "
+        "docs/OPERATIONS.md, STREAM_UNREADABLE."
     )
 
 
@@ -44,7 +47,8 @@ class FrontUnreachable(Retry):
     code = "FRONT_UNREACHABLE"
     summary = mark("The front-end database does not answer: {reason}")
     hint = mark(
-        "Check that the front-end database is up; the agent tries again by itself. While it is down the business database keeps its log."
+        "Check that the front-end database is up; the agent tries again by itself. While it is "
+        "down the business database keeps its log."
     )
 
 
@@ -54,7 +58,8 @@ class FrontBusy(Retry):
     code = "FRONT_BUSY"
     summary = mark("The front-end database could not take the changes in time: {reason}")
     hint = mark(
-        "Look for a session that holds a lock on the front-end tables; the agent tries again by itself."
+        "Look for a session that holds a lock on the front-end tables; the agent tries again by "
+        "itself."
     )
 
 
@@ -64,7 +69,8 @@ class FrontFull(Retry):
     code = "FRONT_FULL"
     summary = mark("The front-end database has no room left: {reason}")
     hint = mark(
-        "Make room on its disk, or give it a larger one or quota; the agent goes on by itself. Meanwhile the business database keeps its log."
+        "Make room on its disk, or give it a larger one or quota; the agent goes on by itself. "
+        "Meanwhile the business database keeps its log."
     )
 
 
@@ -82,7 +88,8 @@ class KafkaUnreachable(Retry):
     code = "KAFKA_UNREACHABLE"
     summary = mark("Kafka at {address} does not answer: {reason}")
     hint = mark(
-        "Run `sync-agent check`: it tells network, TLS, login and authorisation apart. Front-end tables go on; events wait in the outbox."
+        "Run `sync-agent check`: it tells network, TLS, login and authorisation apart. Front-end "
+        "tables go on; events wait in the outbox."
     )
 
 
@@ -91,10 +98,12 @@ class ClockWrong(Retry):
 
     code = "CLOCK_WRONG"
     summary = mark(
-        "Kafka at {address} refuses events for their time: the clock of this host differs from the brokers' by more than Kafka allows"
+        "Kafka at {address} refuses events for their time: the clock of this host differs from the "
+        "brokers' by more than Kafka allows"
     )
     hint = mark(
-        "Set this host's clock by NTP (`timedatectl timesync-status`), or have the brokers' set; events wait in the outbox and go on by themselves."
+        "Set this host's clock by NTP (`timedatectl timesync-status`), or have the brokers' set; "
+        "events wait in the outbox and go on by themselves."
     )
 
 
@@ -108,27 +117,36 @@ class SlotBusy(SourceBusy):
     code = "SLOT_BUSY"
     summary = mark("The replication slot {slot} is in use by server process {pid}")
     hint = mark(
-        "If no other agent runs, the server ends the old connection within wal_sender_timeout; else stop the other agent."
+        "If no other agent runs, the server ends the old connection within wal_sender_timeout; "
+        "else stop the other agent."
     )
 
 
 class SlowLine(Retry):
-    """A Kafka transaction did not get through within half of its time-out: it is sent again at half the size."""
+    """A Kafka transaction did not get through within half of its time-out.
+
+    It is sent again at half the size.
+    """
 
     code = "SLOW_LINE"
     summary = mark(
-        "Kafka has not taken {events} events within {seconds} s: the line is slow, or a broker does not answer; the transaction is made smaller"
+        "Kafka has not taken {events} events within {seconds} s: the line is slow, or a broker "
+        "does not answer; the transaction is made smaller"
     )
     hint = mark("Nothing to do; if it stays so, the outbox grows: ask for a faster line.")
 
 
 class HangingTransaction(Retry):
-    """Kafka has ended a transaction of this agent, and some partitions were not told: the next end there would count for its records, too."""
+    """Kafka has ended a transaction of this agent, but not in every partition.
+
+    The next end there would count for its records, too.
+    """
 
     code = "HANGING_TRANSACTION"
     summary = mark("A transaction of this agent that Kafka has ended is still open in {topics}")
     hint = mark(
-        "The agent aborts it and goes on. If this goes on for minutes, Kafka's administrator has to do it (see the runbook)."
+        "The agent aborts it and goes on. If this goes on for minutes, Kafka's administrator has "
+        "to do it (see the runbook)."
     )
 
 
@@ -140,5 +158,6 @@ class LoginRefused(Retry):
     longest_wait = 60.0
     summary = mark("{peer} refused the login of {user}: {reason}")
     hint = mark(
-        "Put the right password into the file the configuration names; the agent reads it again at its next attempt, within 60 s."
+        "Put the right password into the file the configuration names; the agent reads it again at "
+        "its next attempt, within 60 s."
     )

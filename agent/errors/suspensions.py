@@ -12,7 +12,8 @@ class ReadRefused(Suspend):
         "{resource}: the business database does not let the agent read table {table}: {reason}"
     )
     hint = mark(
-        "Run `sync-agent check`: it prints the GRANT that is missing. Then `sync-agent resume {resource}`."
+        "Run `sync-agent check`: it prints the GRANT that is missing. Then `sync-agent resume "
+        "{resource}`."
     )
 
 
@@ -24,7 +25,8 @@ class ValueUnreadable(Suspend):
         "{resource}: the business database cannot hand over the rows of table {table}: {reason}"
     )
     hint = mark(
-        "Have the value mended in the business database (docs/OPERATIONS.md, VALUE_UNREADABLE, finds it), then `sync-agent resume {resource}`."
+        "Have the value mended in the business database (docs/OPERATIONS.md, VALUE_UNREADABLE, "
+        "finds it), then `sync-agent resume {resource}`."
     )
 
 
@@ -34,7 +36,8 @@ class Internal(Suspend):
     code = "INTERNAL"
     summary = mark("{resource}: the agent met something it does not know in this table: {detail}")
     hint = mark(
-        "Keep the log and report it; the other tables go on. `sync-agent resume {resource}` tries the table again."
+        "Keep the log and report it; the other tables go on. `sync-agent resume {resource}` tries "
+        "the table again."
     )
 
 
@@ -43,22 +46,26 @@ class TooManyDeletes(Suspend):
 
     code = "TOO_MANY_DELETES"
     summary = mark(
-        "{resource}: reconciling would delete {deletes} of {rows} rows of the front-end table; the limit is {limit}"
+        "{resource}: reconciling would delete {deletes} of {rows} rows of the front-end table; the "
+        "limit is {limit}"
     )
     hint = mark(
-        "See whether the business database and the filter are the right ones. If the rows are to go: `sync-agent resume {resource} --allow-deletes`."
+        "See whether the business database and the filter are the right ones. If the rows are to "
+        "go: `sync-agent resume {resource} --allow-deletes`."
     )
 
 
 class RowsMiscounted(Suspend):
-    """A copy has gone through all its phases, and the front end does not hold as many rows as the source."""
+    """A copy has gone through all its phases, and the front end lacks rows or has too many."""
 
     code = "ROWS_MISCOUNTED"
     summary = mark(
-        "{resource}: after the comparison the front-end table has {front} rows, the business database {source} to share"
+        "{resource}: after the comparison the front-end table has {front} rows, the business "
+        "database {source} to share"
     )
     hint = mark(
-        "Find out which rows the front-end table merges or drops (docs/OPERATIONS.md, ROWS_MISCOUNTED), then `sync-agent resume {resource}`."
+        "Find out which rows the front-end table merges or drops (docs/OPERATIONS.md, "
+        "ROWS_MISCOUNTED), then `sync-agent resume {resource}`."
     )
 
 
@@ -68,7 +75,8 @@ class TableChanged(Suspend):
     code = "TABLE_CHANGED"
     summary = mark("{resource}: the source table {table} changed: {change}")
     hint = mark(
-        "Adjust columns in the configuration and the front-end table, then `sync-agent resume {resource}` (docs/OPERATIONS.md, TABLE_CHANGED)."
+        "Adjust columns in the configuration and the front-end table, then `sync-agent resume "
+        "{resource}` (docs/OPERATIONS.md, TABLE_CHANGED)."
     )
 
 
@@ -78,7 +86,8 @@ class RowRefused(Suspend):
     code = "ROW_REFUSED"
     summary = mark("{resource}: the front-end table {table} refused a row: {reason}")
     hint = mark(
-        "Make the front-end table as wide as the source table and drop extra constraints, or raise front.max_refused_rows; then `sync-agent resume {resource}`."
+        "Make the front-end table as wide as the source table and drop extra constraints, or raise "
+        "front.max_refused_rows; then `sync-agent resume {resource}`."
     )
 
 
@@ -91,10 +100,12 @@ class TableUnpublished(TableNotCaptured):
 
     code = "TABLE_UNPUBLISHED"
     summary = mark(
-        "{resource}: the publication {publication} does not carry table {table} as the agent needs it: {reason}"
+        "{resource}: the publication {publication} does not carry table {table} as the agent needs "
+        "it: {reason}"
     )
     hint = mark(
-        "Run `sync-agent check` for the exact statement, then `sync-agent resume {resource}`: what the stream missed is read again."
+        "Run `sync-agent check` for the exact statement, then `sync-agent resume {resource}`: what "
+        "the stream missed is read again."
     )
 
 
@@ -104,7 +115,8 @@ class FrontTableWrong(Suspend):
     code = "FRONT_TABLE_WRONG"
     summary = mark("Front-end table {table}: {reason}")
     hint = mark(
-        "Change the table as named, or drop it and let `sync-agent init --apply` create it; then `sync-agent resume {resource}`."
+        "Change the table as named, or drop it and let `sync-agent init --apply` create it; then "
+        "`sync-agent resume {resource}`."
     )
 
 
@@ -114,12 +126,13 @@ class TopicLost(Suspend):
     code = "TOPIC_LOST"
     summary = mark("{resource}: topic {topic} is not the one published to: {reason}")
     hint = mark(
-        "If the topic is gone, have it created (`sync-agent check` prints the command); then `sync-agent republish {resource}`."
+        "If the topic is gone, have it created (`sync-agent check` prints the command); then "
+        "`sync-agent republish {resource}`."
     )
 
 
 class TopicTaken(Suspend):
-    """A topic holds records that this agent's state record does not know: another agent's (check C)."""
+    """A topic holds records that the state record does not know: another agent's (check C)."""
 
     code = "TOPIC_TAKEN"
     summary = mark("{resource}: topic {topic} holds records that this agent did not publish")
@@ -145,8 +158,10 @@ class PartitionsChanged(Suspend):
 
     code = "PARTITIONS_CHANGED"
     summary = mark(
-        "{resource}: topic {topic} had {before} partitions, now {now}: the order per key would break"
+        "{resource}: topic {topic} had {before} partitions, now {now}: the order per key would "
+        "break"
     )
     hint = mark(
-        "Tell the subscribers that a new generation of the topic begins, then `sync-agent republish {resource}`."
+        "Tell the subscribers that a new generation of the topic begins, then `sync-agent "
+        "republish {resource}`."
     )

@@ -1,4 +1,4 @@
-"""Whose an exception is that nobody foresaw: the table's at work, or everybody's."""
+"""Finds out whose an exception is that nobody foresaw: the table's at work, or everybody's."""
 
 import traceback
 from pathlib import Path
@@ -10,16 +10,17 @@ from agent.errors.suspensions import Internal
 
 _AGENT = Path(__file__).parent.parent
 # What all tables share: counters and outbox, and the agent's own tables in the front end.
-_SHARED = ("front/framing.py", "front/outbox.py", "front/own_tables.py")
+SHARED = ("outbox/writer.py", "outbox/frames.py", "front/own_tables.py")
 # Called by these, yet of one table: its values become keys and JSON.
-_OF_A_TABLE = ("resource.py", "events/")
+OF_A_TABLE = ("resource.py", "values/")
 
 
 class TableWork:
-    """A block of work for one table: an exception that nobody foresaw suspends it, and the others go on.
+    """A block of work for one table: an exception that nobody foresaw suspends it.
 
-    `resource` names the table and may change within the block; '' stands for what all tables share, whose exceptions pass
-    and halt the service. Errors of the agent's own tree pass, and so does what is no fault of the code: a file or a signal.
+    The other tables go on. `resource` names the table and may change within the block; '' stands
+    for what all tables share, whose exceptions pass and halt the service. Errors of the agent's own
+    tree pass, and so does what is no fault of the code: a file or a signal.
     """
 
     __slots__ = ("resource",)
@@ -43,7 +44,10 @@ class TableWork:
 
 
 def unforeseen(error: Exception, resource: str) -> Internal:
-    """Makes the error that suspends a table: type and place of the exception. Its text could hold values of rows and stays out."""
+    """Makes the error that suspends a table: type and place of the exception.
+
+    Its text could hold values of rows and stays out.
+    """
     places = _places(error)
     place = places[-1] if places else "?"
     return Internal(resource=resource, detail=f"{type(error).__name__} at {place}")
@@ -51,13 +55,13 @@ def unforeseen(error: Exception, resource: str) -> Internal:
 
 def _is_shared(error: Exception) -> bool:
     places = _places(error)
-    if places and places[-1].startswith(_OF_A_TABLE):
+    if places and places[-1].startswith(OF_A_TABLE):
         return False
-    return any(place.startswith(_SHARED) for place in places)
+    return any(place.startswith(SHARED) for place in places)
 
 
 def _places(error: Exception) -> list[str]:
-    """Where the exception passed through the agent's own code, as module:line, the innermost last."""
+    """Where the exception passed through the agent's code, as module:line, the innermost last."""
     found = []
     for frame in traceback.extract_tb(error.__traceback__):
         path = Path(frame.filename)

@@ -10,5 +10,5 @@ def open_reader(settings: Settings) -> Reader:
 
     Raises FileRefused, NotInitialised (no such SQLite file), FrontDamaged, FrontUnfit.
     """
-    told = front_of(settings).error
-    return Reader(reading_engine(settings), settings.agent, lambda cause: told(cause, None))
+    error_of = front_of(settings).error
+    return Reader(reading_engine(settings), settings.agent, lambda cause: error_of(cause, None))

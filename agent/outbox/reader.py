@@ -1,4 +1,7 @@
-"""What the publisher and `status` see of the front end: identity, outbox, table states; and what little the publisher writes."""
+"""Reads the front end for the publisher and `status`: identity, outbox, and states of tables.
+
+The publisher writes a little, too: the published mark, and that a table is to be suspended.
+"""
 
 import json
 import sqlite3
@@ -38,10 +41,10 @@ class Identity(NamedTuple):
 
 
 class Published(NamedTuple):
-    """The published mark: a late lower bound of what Kafka holds. `event_id` is '' before the first event."""
+    """The published mark: a late lower bound of what Kafka holds."""
 
     number: int
-    event_id: str
+    event_id: str  # '' before the first event
     batch: int
     position: str
     time_us: int
@@ -65,19 +68,19 @@ class Backlog(NamedTuple):
 class Reader:
     """Reads the front end beside the capture process. Every method is its own short transaction.
 
-    Raises FrontDamaged and what `told` makes of other errors of the database (FrontUnreachable, FrontBusy, LoginRefused ...),
-    NotInitialised where `init --apply` has not come to its end.
+    Raises FrontDamaged, what `error_of` makes of other errors of the database (FrontUnreachable,
+    FrontBusy, LoginRefused ...), and NotInitialised where `init --apply` has not come to its end.
     """
 
     def __init__(
         self,
         engine: Engine,
         agent: str,
-        told: Callable[[BaseException], AgentError] | None = None,
+        error_of: Callable[[BaseException], AgentError] | None = None,
     ) -> None:
         self.engine = engine
         self.agent = agent
-        self._told = told
+        self._error_of = error_of
         self._own: AgentTables | None = None
 
     @property
@@ -93,7 +96,7 @@ class Reader:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A connection for one short reading transaction."""
+        """Opens a connection for one short reading transaction."""
         try:
             with self.engine.connect() as connection:
                 yield connection
@@ -102,7 +105,10 @@ class Reader:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A short transaction of a command beside the service's; it waits for the lock as long as the configuration says. Commits."""
+        """Opens a short transaction of a command beside the service's, and commits it.
+
+        It waits for the lock as long as the configuration says.
+        """
         try:
             with self.engine.execution_options(reader=False).begin() as connection:
                 yield connection
@@ -110,14 +116,17 @@ class Reader:
             raise self.error(error) from None
 
     def error(self, error: Exception) -> AgentError:
-        """Our error for the driver's: damage is named and, beside a SQLite file, noted; all else as the writer would tell it."""
+        """Returns our error for the driver's.
+
+        Damage is named and, beside a SQLite file, noted; all else is as the writer would report it.
+        """
         cause = getattr(error, "orig", None) or error
         sqlite = self.engine.dialect.name == "sqlite"
         if sqlite and (found := unusable(Path(self.engine.url.database or ""), cause)):
             return found
         damaged = corruption(cause)
-        if not damaged and self._told is not None:
-            return self._told(cause)
+        if not damaged and self._error_of is not None:
+            return self._error_of(cause)
         if not damaged:
             return FrontUnreachable(reason=type(cause).__name__)
         if sqlite:
@@ -126,13 +135,13 @@ class Reader:
 
     def _not_done(self, error: DBAPIError) -> bool:
         """False, for a lock that was not free; raises FrontDamaged for damage."""
-        told = self.error(error)
-        if isinstance(told, FrontDamaged):
-            raise told from None
+        ours = self.error(error)
+        if isinstance(ours, FrontDamaged):
+            raise ours from None
         return False
 
     def identity(self) -> Identity:
-        """Identity, epoch and counters as of now."""
+        """Returns identity, epoch and counters as of now."""
         if self._own is not None and (self._own.version < VERSION or self._own.missing):
             self._own = None  # a writer may have brought them to this version meanwhile
         own = self.own
@@ -156,19 +165,19 @@ class Reader:
         return Identity(*row)
 
     def resources(self) -> dict[str, Mapping[str, object]]:
-        """Each resource's row, by name."""
+        """Returns each resource's row, by name."""
         with self.connection() as connection:
             rows = connection.execute(select(self.own.resource)).mappings().all()
         return {str(row["name"]): dict(row) for row in rows}
 
     def copies(self) -> dict[str, Copy]:
-        """How far each copying table is, by resource."""
+        """Returns how far each copying table is, by resource."""
         with self.connection() as connection:
             rows = connection.execute(select(self.own.copies)).all()
         return {name: copy_of(copy_now(json.loads(progress))) for name, progress in rows}
 
     def withheld(self) -> dict[str, int]:
-        """How many rows are too large for Kafka, by resource."""
+        """Counts the rows that are too large for Kafka, by resource."""
         with self.connection() as connection:
             rows = connection.execute(
                 select(self.own.withheld.c.name, func.count()).group_by(self.own.withheld.c.name)
@@ -176,7 +185,7 @@ class Reader:
         return {str(name): int(count) for name, count in rows}
 
     def refused(self) -> dict[str, int]:
-        """How many rows the front-end tables refuse, by resource."""
+        """Counts the rows that the front-end tables refuse, by resource."""
         own = self.own
         if "refused" in own.missing:
             return {}
@@ -187,7 +196,7 @@ class Reader:
         return {str(name): int(count) for name, count in rows}
 
     def refusals(self, name: str) -> list[Refusal]:
-        """The rows that a table refuses, oldest first."""
+        """Returns the rows that a table refuses, oldest first."""
         own = self.own
         if "refused" in own.missing:
             return []
@@ -199,7 +208,7 @@ class Reader:
         return [Refusal(*row) for row in rows]
 
     def published(self) -> Published:
-        """The published mark."""
+        """Returns the published mark."""
         with self.connection() as connection:
             row = connection.execute(
                 select(
@@ -215,7 +224,7 @@ class Reader:
         return Published(*row)
 
     def backlog(self, number: int) -> Backlog:
-        """What the outbox holds after event `number`."""
+        """Returns what the outbox holds after event `number`."""
         with self.connection() as connection:
             newest, oldest = connection.execute(
                 select(
@@ -225,7 +234,7 @@ class Reader:
         return Backlog(max(0, (newest or number) - number), oldest or 0)
 
     def next_batch(self, after: int) -> Batch | None:
-        """The first batch after batch number `after`, whole, or None."""
+        """Returns the first batch after batch number `after`, whole, or None."""
         with self.connection() as connection:
             first = connection.execute(
                 select(func.min(self.own.outbox.c.batch)).where(self.own.outbox.c.batch > after)
@@ -244,7 +253,10 @@ class Reader:
         return Batch(first, rows[0][0], rows[0][1], b"".join(bytes(row[2]) for row in rows))
 
     def batch_of(self, number: int) -> int:
-        """The batch after which reading must start to meet event `number` + 1: the last one that ends at or before `number`, else 0."""
+        """Returns the batch after which reading must start to meet event `number` + 1.
+
+        It is the last one that ends at or before `number`, else 0.
+        """
         with self.connection() as connection:
             first = connection.execute(
                 select(func.min(self.own.outbox.c.batch)).where(
@@ -258,7 +270,7 @@ class Reader:
             )
 
     def event_id(self, number: int, source_id: str) -> str | None:
-        """Id of event `number`, or None where the outbox no longer holds it."""
+        """Returns the id of event `number`, or None where the outbox no longer holds it."""
         with self.connection() as connection:
             first = connection.execute(
                 select(func.min(self.own.outbox.c.batch)).where(
@@ -273,10 +285,12 @@ class Reader:
         return None
 
     def mark_published(self, mark: Published) -> bool:
-        """Writes the mark and deletes the batches it covers, if the lock is free; False (and nothing written) if not. Never waits.
+        """Writes the mark and deletes the batches it covers, if the lock is free. Never waits.
 
-        The truth is Kafka's state record, so a mark not written only leaves batches for the next call. The mark never goes back: a publisher that stood
-        still may write one that its successor has passed, whose batches are gone.
+        Returns False, and has written nothing, if it is not. The truth is Kafka's state record, so
+        a mark not written only leaves batches for the next call. The mark never goes back: a
+        publisher that stood still may write one that its successor has passed, whose batches are
+        gone.
         """
         try:
             with self.engine.connect() as connection:
@@ -292,11 +306,11 @@ class Reader:
                     .distinct()
                     .limit(_AT_ONCE)
                 )
-                # Listed, since a range would also lock what comes after it on MariaDB: the batch capture is just writing.
+                # Listed, since a range would on MariaDB also lock what comes after it: the batch
+                # that capture is just writing.
+                batches = connection.execute(covered).scalars().all()
                 connection.execute(
-                    delete(self.own.outbox).where(
-                        self.own.outbox.c.batch.in_(connection.execute(covered).scalars().all())
-                    )
+                    delete(self.own.outbox).where(self.own.outbox.c.batch.in_(batches))
                 )
                 connection.commit()
         except DBAPIError as error:
@@ -304,7 +318,10 @@ class Reader:
         return True
 
     def ask_suspension(self, resource: str, code: str, values: Mapping[str, object]) -> bool:
-        """Asks capture to suspend a table for an error of its topic, in place of what was asked before. Like `mark_published` it never waits."""
+        """Asks capture to suspend a table for an error of its topic.
+
+        It replaces what was asked before. Like `mark_published` it never waits.
+        """
         row = {
             "id": str(uuid.uuid4()),
             "kind": "suspend",
@@ -333,7 +350,10 @@ class Reader:
         return True
 
     def do_not_wait(self, connection: Connection) -> None:
-        """Makes statements of this transaction (on MariaDB: of this session) fail at once instead of waiting for a lock."""
+        """Makes statements fail at once instead of waiting for a lock.
+
+        That holds for this transaction, on MariaDB for this session.
+        """
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL lock_timeout = '1ms'")
         elif connection.dialect.name == "sqlite":

@@ -6,7 +6,7 @@ from agent.publish.kafka_python import KafkaPython
 
 
 def cluster(settings: Settings, agent: str, tick: Tick) -> KafkaPython:
-    """The cluster as the agent with this transactional id sees it; nothing is connected yet."""
+    """Returns the cluster as the agent with this transactional id sees it; connects nothing."""
     given = (settings.kafka, settings.state_topic, agent, tick)
     if settings.kafka.client == "librdkafka":
         # The package is an extra, and takes memory

@@ -129,7 +129,7 @@ class _Reasons(logging.Handler):
         self.forget()
 
     def forget(self) -> None:
-        """A new connection is tried."""
+        """Forgets the reasons: a new connection is tried."""
         self.best: str = ""
         self.rank = len(_REASONS)
 
@@ -261,7 +261,7 @@ def addresses(settings: KafkaSettings) -> str:
     return ",".join(settings.bootstrap_servers)
 
 
-def our_error(
+def our_error(  # noqa: PLR0911 - one for each kind of error
     error: BaseException, settings: KafkaSettings, what: str = "", name: str = ""
 ) -> AgentError:
     """Returns the agent's error for anything that a client call has raised.

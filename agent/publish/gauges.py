@@ -40,10 +40,11 @@ class Gauges:
 
     def event(self, event: OutboxEvent) -> None:
         """Counts an event that was handed over."""
-        value = event.value
-        at = value.rfind(_OP, max(0, len(value) - _TAIL)) + len(_OP)
-        op = value[at : at + 1].decode("ascii", "replace")
-        name = (EVENTS, "published", self._tables.get(event.topic, event.topic), op)
+        tail = event.value[-_TAIL:]
+        at = tail.rfind(_OP) + len(_OP)
+        op = tail[at : at + 1].decode("ascii", "replace")
+        table = self._tables.get(event.topic, event.topic)
+        name = (EVENTS, "published", table, op)
         self._counters[name] = self._counters.get(name, 0) + 1
 
     def visible(self, time_us: int, seconds: float) -> None:

@@ -1,8 +1,9 @@
-"""The thread between a child process and its supervisor: beats upwards, stop downwards, and the wake-up from capture to publisher.
+"""Connects a child process with its supervisor.
 
-A beat is one JSON line. Names in it are those of `agent.service.metrics`, labels appended with `/`:
-gauges `agent_connected/source`, counters ("agent_events_total", "captured", "orders", "c"). Other lines tell at once that the
-stage is ready, that an attempt has failed, and that it has made progress.
+Beats go upwards, the stop goes downwards, and capture wakes the publisher. A beat is one JSON line.
+Names in it are those of `agent.service.metrics`, labels appended with `/`: gauges
+`agent_connected/source`, counters ("agent_events_total", "captured", "orders", "c"). Other lines
+report at once that the stage is ready, that an attempt has failed, and that it has made progress.
 """
 
 import contextlib
@@ -30,7 +31,8 @@ NONCE = "SYNC_AGENT_NONCE"
 _BEAT_SECONDS = 0.25
 _SIGN_OF_LIFE_SECONDS = 5.0  # while waiting; the supervisor takes a minute of silence for a hang
 _OBSERVATIONS = 1000  # kept between two beats
-_TOLD_AGAIN_SECONDS = 60.0  # between two lines of the log about the same error, in a long outage
+# Between two lines of the log about the same error, in a long outage
+_LOG_AGAIN_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
 _log = logging.getLogger(__name__)
 
@@ -38,8 +40,9 @@ _log = logging.getLogger(__name__)
 class Control:
     """The child's end. One thread uses it; none of the methods blocks but `wait` and `retry`.
 
-    The stop signal is the end of the socket to the supervisor: it ends when the supervisor dies, and SIGTERM and SIGINT
-    shut it down for reading. So `stop_fd` becomes readable in every case and stays so.
+    The stop signal is the end of the socket to the supervisor: it ends when the supervisor dies,
+    and SIGTERM and SIGINT shut it down for reading. So `stop_fd` becomes readable in every case and
+    stays so.
     """
 
     def __init__(
@@ -63,17 +66,16 @@ class Control:
         self._unsent = b""
         self._next_beat = 0.0
         self._wait = 0.0  # back-off of the last retry
-        self._told: dict[
-            str, float
-        ] = {}  # codes of the present failures, and when each was logged last
+        # Codes of the present failures, and when each was logged last
+        self._logged: dict[str, float] = {}
         self._well = False  # nothing has failed since it made progress
         sock.setblocking(False)
 
     @classmethod
     def inherited(cls, stage: str) -> "Control":
-        """The control of a child started by the supervisor, from the environment. Installs the signal handlers.
+        """Makes the control of a child of the supervisor, from the environment.
 
-        Raises KeyError when this process is no such child.
+        Installs the signal handlers. Raises KeyError when this process is no such child.
         """
         sock = socket.socket(fileno=int(os.environ[CONTROL_FD]))
         wake = int(os.environ[WAKE_FD])
@@ -88,7 +90,10 @@ class Control:
 
     @classmethod
     def alone(cls, stage: str = "capture", nonce: str = "alone") -> "Control":
-        """A control without supervisor and signals, for tests: `wake` wakes its own `wait`, `stop` ends it, `counters` keep their sums."""
+        """Makes a control without supervisor and signals, for tests.
+
+        `wake` wakes its own `wait`, `stop` ends it, `counters` keep their sums.
+        """
         ours, peer = socket.socketpair()
         read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         control = cls(stage, nonce, ours, read, write)
@@ -97,7 +102,7 @@ class Control:
 
     @property
     def stop_fd(self) -> int:
-        """Readable as soon as the process shall stop; for use in `select`, never to be read."""
+        """A descriptor for `select`: readable once the process shall stop, and never to be read."""
         return self._socket.fileno()
 
     def stop(self) -> None:
@@ -109,24 +114,28 @@ class Control:
         self.stop()
 
     def stopping(self) -> bool:
-        """True for ever once SIGTERM or SIGINT has come or the supervisor is gone."""
+        """Tells whether SIGTERM or SIGINT has come or the supervisor is gone; then for ever."""
         if not self._stopping:
             self._stopping = bool(_readable(0, self.stop_fd))
         return self._stopping
 
     def ready(self) -> None:
-        """Tells the supervisor that this stage works; the publisher is started by the first such word of capture."""
+        """Reports that this stage works.
+
+        The supervisor starts the publisher at capture's first report.
+        """
         self.said_ready = True
-        self._tell({"ready": True})
+        self._report({"ready": True})
 
     def beat(
         self,
         gauges: Mapping[str, float] | None = None,
         counters: Mapping[tuple[str, ...], int] | None = None,
     ) -> None:
-        """A sign of life with the latest gauges and the increments of counters since the last call.
+        """Gives a sign of life with the latest gauges and the increments of counters.
 
-        Sent at most four times a second and never waited for: what cannot be sent now is added to the next one.
+        It is sent at most four times a second and never waited for: what cannot be sent now is
+        added to the next one.
         """
         self.gauges.update(gauges or {})
         for name, increment in (counters or {}).items():
@@ -137,7 +146,7 @@ class Control:
             self._send_beat()
 
     def observe(self, name: str, value: float) -> None:
-        """One observation for a histogram; goes with the next beat."""
+        """Adds an observation for a histogram; it goes with the next beat."""
         if len(self._observations[name]) < _OBSERVATIONS:
             self._observations[name].append(value)
 
@@ -161,29 +170,36 @@ class Control:
                 return
 
     def retry(self, error: Retry) -> None:
-        """Counts the error, then sleeps with back-off and jitter; a stop ends the sleep. Wake-ups are left for later."""
+        """Counts the error, then sleeps with back-off and jitter.
+
+        A stop ends the sleep; wake-ups are left for later.
+        """
         self._wait = min(self._wait * 2 or error.first_wait, error.longest_wait)
         self.counters["agent_errors_total", self.stage, error.code] += 1
         self._log_retry(error)
         self.failed(error)
-        deadline = time.monotonic() + self._wait * random.uniform(0.6, 1.0)  # noqa: S311 - jitter needs no secrecy
+        jitter = random.uniform(0.6, 1.0)  # noqa: S311 - jitter needs no secrecy
+        deadline = time.monotonic() + self._wait * jitter
         while not self.stopping() and (left := deadline - time.monotonic()) > 0:
             self.beat()
             _readable(min(left, _SIGN_OF_LIFE_SECONDS), self.stop_fd)
 
     def failed(self, error: AgentError) -> None:
-        """Tells the supervisor what an attempt has failed with, or what ends the stage."""
+        """Reports what an attempt has failed with, or what ends the stage."""
         self._well = False
-        self._tell({"failed": {"code": error.code, "values": error.plain_values()}})
+        self._report({"failed": {"code": error.code, "values": error.plain_values()}})
 
     def went_well(self) -> None:
-        """The stage has made progress, past the place where it failed: it is well again, and the next back-off begins anew."""
+        """Reports progress past the place where the stage failed.
+
+        The next back-off begins again at its first wait.
+        """
         if self._well:
             return
         self._well = True
         self._wait = 0.0
-        self._told.clear()
-        self._tell({"well": True})
+        self._logged.clear()
+        self._report({"well": True})
 
     def close(self) -> None:
         """Sends what is left and closes the descriptors."""
@@ -197,8 +213,8 @@ class Control:
 
     def _log_retry(self, error: Retry) -> None:
         now = time.monotonic()
-        if now - self._told.get(error.code, -math.inf) >= _TOLD_AGAIN_SECONDS:
-            self._told[error.code] = now
+        if now - self._logged.get(error.code, -math.inf) >= _LOG_AGAIN_SECONDS:
+            self._logged[error.code] = now
             _log.warning(
                 "retry stage=%s code=%s error=%s next=%s",
                 self.stage,
@@ -207,7 +223,7 @@ class Control:
                 error.advice("en"),
             )
 
-    def _tell(self, message: dict[str, object]) -> None:
+    def _report(self, message: dict[str, object]) -> None:
         """Sends a line at once; what cannot be sent now goes before the next beat."""
         if self._peer is None:
             self._unsent += json.dumps(message, default=str).encode() + b"\n"
@@ -236,7 +252,10 @@ class Control:
 
 
 def die_with_parent() -> None:
-    """Linux: the kernel kills this process when its parent dies, whatever it is doing. Elsewhere the end of the socket has to do."""
+    """Has the kernel kill this process when its parent dies, whatever it is doing.
+
+    Only Linux does so; elsewhere the end of the socket has to do.
+    """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -1,4 +1,7 @@
-"""The HTTP endpoint for operations: /metrics, /-/healthy (the supervisor lives), /-/ready (all peers connected, no stage fails)."""
+"""Serves HTTP for operations.
+
+/metrics; /-/healthy: the supervisor lives; /-/ready: all peers are connected and no stage fails.
+"""
 
 import json
 import socket
@@ -29,7 +32,8 @@ _Reply = tuple[HTTPStatus, str, bytes]
 class HealthServer:
     """Serves from its own thread between `with` and its end.
 
-    Raises ListenRefused when the address cannot be taken, AlreadyRunning when this agent's service has it.
+    Raises ListenRefused when the address cannot be taken, AlreadyRunning when this agent's service
+    has it.
     """
 
     def __init__(self, listen: str, agent: str, metrics: Metrics) -> None:
@@ -39,10 +43,10 @@ class HealthServer:
         except (OSError, OverflowError) as error:
             if asked(listen, agent, _PATIENCE) is not None:
                 raise AlreadyRunning(agent=agent, address=listen) from None
-            raise ListenRefused(
-                address=listen,
-                reason=system_reason(error) if isinstance(error, OSError) else type(error).__name__,
-            ) from None
+            reason = type(error).__name__
+            if isinstance(error, OSError):
+                reason = system_reason(error)
+            raise ListenRefused(address=listen, reason=reason) from None
         self._thread = threading.Thread(
             target=self._server.serve_forever,
             kwargs={"poll_interval": 0.1},
@@ -52,7 +56,7 @@ class HealthServer:
 
     @property
     def port(self) -> int:
-        """The TCP port taken (of interest when 0 was asked for)."""
+        """Returns the TCP port taken (of interest when 0 was asked for)."""
         return int(self._server.server_address[1])
 
     def __enter__(self) -> Self:
@@ -104,7 +108,10 @@ class HealthServer:
 
 
 def _stage(failure: Failure | None) -> dict[str, object]:
-    """How a stage is. English, as the log; `values` fill the sentences, so that `status` tells them in the user's language."""
+    """How a stage is, in English, as in the log.
+
+    `values` fill the sentences, so that `status` writes them in the user's language.
+    """
     if failure is None:
         return {"ok": True}
     return {
@@ -122,9 +129,8 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
-class _Server(
-    ThreadingTCPServer
-):  # not HTTPServer: that one asks the name service for the host's name when it binds
+# Not HTTPServer: that one asks the name service for the host's name when it binds
+class _Server(ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True  # past connections in TIME_WAIT do not count as an address in use
 
@@ -135,9 +141,13 @@ class _Server(
         super().__init__(address, _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is nobody's fault; the parent would print a traceback into the log."""
+        """Passes over a client that went away; the parent would print a traceback."""
         if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)  # type: ignore[arg-type]  # what the parent was handed
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
+def _not_found() -> _Reply:
+    return HTTPStatus.NOT_FOUND, "text/plain", b"see /metrics, /-/healthy, /-/ready\n"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -146,12 +156,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server = self.server
         assert isinstance(server, _Server)
-        page = server.pages.get(self.path.partition("?")[0])
-        status, kind, body = (
-            page()
-            if page
-            else (HTTPStatus.NOT_FOUND, "text/plain", b"see /metrics, /-/healthy, /-/ready\n")
-        )
+        page = server.pages.get(self.path.partition("?")[0], _not_found)
+        status, kind, body = page()
+
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -163,7 +170,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def asked(listen: str, agent: str, patience: float) -> dict[str, Any] | None:
-    """What the running service of this agent answers to /-/ready; None when none answers within `patience` seconds (of each byte)."""
+    """Returns what the running service of this agent answers to /-/ready.
+
+    None when none answers within `patience` seconds (of each byte).
+    """
     host, port = place(listen)
     connection = HTTPConnection(host, port, timeout=patience)
     try:

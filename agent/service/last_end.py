@@ -1,4 +1,7 @@
-"""How the service ended, kept beside the agent's state for `status`: there it can be read also when the front end cannot."""
+"""Keeps how the service ended, beside the agent's state, for `status`.
+
+There it can be read also when the front end cannot.
+"""
 
 import json
 import time
@@ -12,17 +15,18 @@ _NAME = "last-end.json"
 
 
 class End(NamedTuple):
-    """What ended the service, which stage met it ('' for the service itself), and when (Unix time)."""
+    """What ended the service."""
 
-    stage: str
+    stage: str  # that met it; '' for the service itself
     error: AgentError
-    time: float
+    time: float  # Unix time
 
 
 class LastEnd:
-    """A small file in the agent's folder: there from the end of a service that halted until it works again, or ends cleanly.
+    """A small file in the agent's folder.
 
-    That it cannot be written or taken away stops nobody: the log says the same.
+    It is there from the end of a service that halted until it works again, or ends cleanly. That it
+    cannot be written or taken away stops nobody: the log says the same.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,7 +47,7 @@ class LastEnd:
             written.replace(self._path)
 
     def read(self) -> End | None:
-        """What was kept; None where the service ended cleanly, or works."""
+        """Returns what was kept; None where the service ended cleanly, or works."""
         try:
             kept = json.loads(self._path.read_text(encoding="utf-8"))
             return End(kept["stage"], stored(kept["code"], kept["values"]), float(kept["time"]))
@@ -51,6 +55,6 @@ class LastEnd:
             return None
 
     def forget(self) -> None:
-        """The service works again, or has ended cleanly."""
+        """Forgets it: the service works again, or has ended cleanly."""
         with suppress(OSError):
             self._path.unlink()

@@ -1,4 +1,7 @@
-"""All metrics of the agent, each name in this place only, and what the running service knows of its stages; fed by the supervisor from beats."""
+"""Holds all metrics of the agent, and what the running service knows of its stages.
+
+Each name stands in this place only. The supervisor feeds it from beats.
+"""
 
 import platform
 import time
@@ -23,7 +26,8 @@ PEERS = {"source": "capture", "frontend": "capture", "kafka": "publish"}  # who 
 EVENTS = "agent_events_total"  # stage captured|applied|published, table, op
 ERRORS = "agent_errors_total"  # stage, kind (the error's code)
 RESTARTS = "agent_process_restarts_total"  # stage; counted by the supervisor
-LAST_COMMIT = "agent_last_commit_timestamp_seconds"  # stage; commit time of the newest event or heartbeat past it, so lag = time() - x
+# stage; commit time of the newest event or heartbeat past it, so lag = time() - x
+LAST_COMMIT = "agent_last_commit_timestamp_seconds"
 SOURCE_LAG = "agent_source_lag_bytes"
 OUTBOX_EVENTS = "agent_outbox_events"
 OUTBOX_OLDEST = "agent_outbox_oldest_timestamp_seconds"  # 0: nothing waits
@@ -57,15 +61,18 @@ class Connection(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A run of failed attempts of a stage: the last error, since when (Unix time of the first attempt), and how many."""
+    """A run of failed attempts of a stage."""
 
-    error: AgentError
-    since: float
+    error: AgentError  # the last one
+    since: float  # Unix time of the first attempt
     attempts: int
 
 
 class Metrics:
-    """The registry, with every known label set at 0 from the start. Updated by one thread, read by the server's."""
+    """The registry, with every known label set at 0 from the start.
+
+    It is updated by one thread and read by the server's.
+    """
 
     def __init__(self, tables: Iterable[str]) -> None:
         self.registry = CollectorRegistry()
@@ -173,7 +180,10 @@ class Metrics:
         counters: Mapping[str, int],
         observations: Mapping[str, Iterable[float]],
     ) -> None:
-        """Takes over what a child reported: names with their labels appended by `/`. A name not listed above is a KeyError."""
+        """Takes over what a child reported: names with their labels appended by `/`.
+
+        Raises KeyError for a name that is not listed above.
+        """
         for name, value in gauges.items():
             self.gauge(name, value)
         for name, increment in counters.items():
@@ -196,7 +206,7 @@ class Metrics:
         self._counters[metric].labels(*labels).inc(increment)
 
     def failed(self, stage: str, code: str, values: Mapping[str, object]) -> Failure:
-        """An attempt of the stage has failed; returns the run of failures that it belongs to."""
+        """Notes a failed attempt of a stage; returns the run of failures that it belongs to."""
         before = self.failures[stage]
         since = time.time() if before is None else before.since
         attempts = 1 if before is None else before.attempts + 1
@@ -209,7 +219,10 @@ class Metrics:
         return failure
 
     def well(self, stage: str) -> Failure | None:
-        """The stage has made progress; returns the run of failures that is over by that, if there was one."""
+        """Notes that a stage has made progress.
+
+        Returns the run of failures that is over by that, if there was one.
+        """
         before = self.failures[stage]
         if before is not None:
             self.failures[stage] = None
@@ -218,13 +231,13 @@ class Metrics:
         return before
 
     def gone(self, stage: str) -> None:
-        """A child ended: its peers are no longer connected."""
+        """Notes that a child has ended: its peers are no longer connected."""
         for peer, owner in PEERS.items():
             if owner == stage:
                 self.gauge(f"{CONNECTED}/{peer}", 0)
 
     def turn(self) -> None:
-        """The supervisor's loop is alive."""
+        """Notes that the supervisor's loop is alive."""
         self.turned = time.monotonic()
 
 

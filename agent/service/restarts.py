@@ -1,4 +1,7 @@
-"""When which child process is started, stopped and killed: the supervisor's rules, without I/O and with the time handed in."""
+"""Decides when which child process is started, stopped and killed.
+
+These are the supervisor's rules, without I/O and with the time handed in.
+"""
 
 import math
 import signal
@@ -60,11 +63,15 @@ class _Stage:
 class Restarts:
     """The rules for a chain of stages, of which the later ones wait for the first to be ready.
 
-    - A process that ends by itself is started again, after 0.2 s, doubling to 3 s; anew after it has lived for 30 s.
-    - Exit status 78 or 75 of one ends the service with that code: the others get SIGTERM, and SIGKILL when their grace is over.
+    - A process that ends by itself is started again, after 0.2 s, doubling to 3 s; after 0.2 s
+      again once it has lived for 30 s.
+    - Exit status 78 or 75 of one ends the service with that code: the others get SIGTERM, and
+      SIGKILL when their grace is over.
     - A process that has given no sign of life for `silence` seconds is killed and started again.
     - `stop` ends all with 0; a second `stop` kills at once.
-    Tell it what happened (`beat`, `ready`, `ended`, `stop`), then carry out what `due` returns; nothing is due before `next_time`.
+
+    Report what happened (`beat`, `ready`, `ended`, `stop`), then carry out what `due` returns;
+    nothing is due before `next_time`.
     """
 
     FIRST_WAIT, LONGEST_WAIT, LONG_LIFE = 0.2, 3.0, 30.0
@@ -77,33 +84,35 @@ class Restarts:
         self._pending: list[Kill] = []
 
     def begin(self, now: float) -> None:
-        """The service starts."""
+        """Begins the service."""
         self._stages[self._first].enter(State.DUE, now)
 
     def ready(self, stage: str, now: float) -> None:
-        """The stage says that it works."""
+        """Notes that a stage works."""
         if stage == self._first:
             for other in self._stages.values():
                 if other.state is State.HELD:
                     other.enter(State.DUE, now)
 
     def beat(self, stage: str, now: float) -> None:
-        """The stage gives a sign of life."""
+        """Notes a sign of life of a stage."""
         if self._stages[stage].state is State.RUNNING:
             self._stages[stage].time = now + self._silence
 
     def ended(self, name: str, status: int, now: float) -> None:
-        """The stage's process has ended; `status` as subprocess gives it (negative: the signal)."""
+        """Notes that a stage's process has ended.
+
+        `status` is as subprocess gives it (negative: the signal).
+        """
         stage = self._stages[name]
         # It has ended before it was asked to
         self._pending = [kill for kill in self._pending if kill.stage != name]
         if self._code is None and status not in (EX_CONFIG, EX_TEMPFAIL):
             long_life = now - stage.started >= self.LONG_LIFE
-            stage.back_off = (
-                self.FIRST_WAIT
-                if long_life or not stage.back_off
-                else min(stage.back_off * 2, self.LONGEST_WAIT)
-            )
+            if long_life or not stage.back_off:
+                stage.back_off = self.FIRST_WAIT
+            else:
+                stage.back_off = min(stage.back_off * 2, self.LONGEST_WAIT)
             stage.enter(State.DUE, now + stage.back_off)
             return
         stage.enter(State.GONE)
@@ -111,7 +120,7 @@ class Restarts:
             self._end(status, now, f"{name}_exited_{status}")
 
     def stop(self, now: float) -> None:
-        """The service shall end; the second call makes it end at once."""
+        """Ends the service; the second call ends it at once."""
         if self._code is None:
             self._end(0, now, "service_stops")
             return
@@ -129,14 +138,18 @@ class Restarts:
                 stage.enter(State.GONE)
 
     @property
+    def _all_gone(self) -> bool:
+        return all(stage.state is State.GONE for stage in self._stages.values())
+
+    @property
     def next_time(self) -> float:
         """The time before which nothing becomes due unless something happens."""
-        if self._pending or all(stage.state is State.GONE for stage in self._stages.values()):
+        if self._pending or self._all_gone:
             return -math.inf
         return min(stage.time for stage in self._stages.values())
 
     def due(self, now: float) -> list[Action]:
-        """What is to be done now, in this order; each action is handed out once."""
+        """Returns what is to be done now, in this order; each action is handed out once."""
         actions: list[Action] = [*self._pending]
         self._pending = []
         for name, stage in self._stages.items():
@@ -151,8 +164,6 @@ class Restarts:
                 reason = "silent" if stage.state is State.RUNNING else "still_alive"
                 stage.enter(State.KILLED)
                 actions.append(Kill(name, signal.SIGKILL, reason))
-        if self._code is not None and all(
-            stage.state is State.GONE for stage in self._stages.values()
-        ):
+        if self._code is not None and self._all_gone:
             actions.append(End(self._code))
         return actions

@@ -1,4 +1,7 @@
-"""The service as supervised processes: starts capture and publisher, restarts whichever stops making progress, ends both within seconds."""
+"""Runs the service as supervised processes.
+
+Starts capture and publisher, restarts whichever stops making progress, ends both within seconds.
+"""
 
 import contextlib
 import json
@@ -28,8 +31,9 @@ _LONGEST_SLEEP = 1.0  # so that health sees the loop turn
 class Supervisor:
     """Runs two commands as children until a signal or their own word ends the service.
 
-    `commands` in order: capture, which gets the write end of the wake pipe, then publish, which gets the read end. The rules are
-    `Restarts`'; this class does what they say. `run` must be called in the main thread, where the signals arrive.
+    `commands` in order: capture, which gets the write end of the wake pipe, then publish, which
+    gets the read end. The rules are `Restarts`'; this class does what they say. `run` must be
+    called in the main thread, where the signals arrive.
     """
 
     def __init__(
@@ -40,12 +44,10 @@ class Supervisor:
         restarts: Restarts,
         last_end: LastEnd | None = None,
     ) -> None:
-        self._commands, self._nonce, self._metrics, self._restarts = (
-            commands,
-            nonce,
-            metrics,
-            restarts,
-        )
+        self._commands = commands
+        self._nonce = nonce
+        self._metrics = metrics
+        self._restarts = restarts
         self._last_end = last_end
         self._halted = ""  # the stage that ends the service
         self._at_work: set[str] = set()  # stages that have made progress
@@ -106,7 +108,8 @@ class Supervisor:
         stack.callback(os.close, write)
         stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(write, warn_on_full_buffer=False))
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-            stack.callback(signal.signal, number, signal.signal(number, self._on_signal))
+            before = signal.signal(number, self._on_signal)
+            stack.callback(signal.signal, number, before)
         self._signal_pipe = read
         self._selector.register(read, selectors.EVENT_READ, None)
 
@@ -219,7 +222,7 @@ class Supervisor:
             self._restarts.ended(stage, status, time.monotonic())
 
     def _judge(self, stage: str, status: int) -> None:
-        """What the end of a child means for its stage, and for whoever asks why the service has ended."""
+        """Notes what the end of a child means for its stage, and why the service has ended."""
         if status == 0:
             return
         if status not in (EX_CONFIG, EX_TEMPFAIL):

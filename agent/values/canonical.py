@@ -103,7 +103,7 @@ def _float(text: str, column: Type) -> bool:
         return False
 
 
-def _numeric(text: str, column: Type) -> bool:
+def _numeric(text: str, column: Type) -> bool:  # noqa: PLR0911 - one for each rule
     sizes = _sizes(column)
     if text in _NO_NUMBERS:
         # A numeric with a precision has no infinity
@@ -146,7 +146,7 @@ def _matching(pattern: re.Pattern[str]) -> Callable[[str, Type], bool]:
     return lambda text, _column: pattern.fullmatch(text) is not None
 
 
-def _date_or_moment(text: str, column: Type) -> bool:
+def _date_or_moment(text: str, column: Type) -> bool:  # noqa: PLR0911 - one for each rule
     if text in _INFINITIES:
         return True
     parts = _DATE_OR_MOMENT.fullmatch(text)

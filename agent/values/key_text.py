@@ -5,6 +5,7 @@ The caller checks besides that the text gives the same JSON again.
 
 import re
 from base64 import b64decode
+from collections.abc import Callable
 
 from agent.values.column_types import BYTEA, DATE, MONEY, TIMESTAMP, TIMESTAMPTZ, TIMETZ
 
@@ -24,16 +25,23 @@ def text_of(value: object, type_oid: int, money_forms: tuple[str, ...] = ()) -> 
         return str(value)
     if not isinstance(value, str):
         raise TypeError("a key holds no such value")
-    if type_oid == BYTEA:
-        return "\\x" + b64decode(value, validate=True).hex()
-    if type_oid in (DATE, TIMESTAMP, TIMESTAMPTZ):
-        return _date(value, type_oid)
-    if type_oid == TIMETZ:
-        hours = _WHOLE_HOURS.match(value)
-        return hours[1] if hours else value
     if type_oid == MONEY:
         return _money(value, money_forms)
-    return value
+    if type_oid in (DATE, TIMESTAMP, TIMESTAMPTZ):
+        return _date(value, type_oid)
+    return _TEXTS.get(type_oid, str)(value)
+
+
+def _bytes(value: str) -> str:
+    return "\\x" + b64decode(value, validate=True).hex()
+
+
+def _time_with_zone(value: str) -> str:
+    hours = _WHOLE_HOURS.match(value)
+    return hours[1] if hours else value
+
+
+_TEXTS: dict[int, Callable[[str], str]] = {BYTEA: _bytes, TIMETZ: _time_with_zone}
 
 
 def _date(value: str, type_oid: int) -> str:
@@ -60,12 +68,16 @@ def _money(value: str, forms: tuple[str, ...]) -> str:
     """
     if not forms:
         raise ValueError("its text is not certain")
-    form = forms[value.startswith("-")]
-    places = [place for place, sign in enumerate(form) if sign.isdecimal()]
-    digits = "".join(filter(str.isdecimal, value))
+    negative = value.startswith("-")
+    signs = list(forms[negative])
+    places = [place for place, sign in enumerate(signs) if sign.isdecimal()]
+    digits = list(filter(str.isdecimal, value))
     if not 0 < len(digits) <= len(places):
         raise ValueError("no amount has so many digits")
-    written = dict(zip(places[-len(digits) :], digits, strict=True))
-    for place in range(places[0], places[-len(digits)]):
-        written[place] = ""
-    return "".join(written.get(place, sign) for place, sign in enumerate(form))
+
+    used = places[-len(digits) :]
+    for place in range(places[0], used[0]):
+        signs[place] = ""
+    for place, digit in zip(used, digits, strict=True):
+        signs[place] = digit
+    return "".join(signs)

@@ -26,7 +26,7 @@ def form(kind: ValueType, value: Any) -> Any:
         return value
 
 
-def _form(kind: ValueType, value: Any) -> Any:
+def _form(kind: ValueType, value: Any) -> Any:  # noqa: PLR0911 - one for each type
     oid = kind.oid
     if value is None:
         return None

@@ -74,7 +74,7 @@ def test_what_fails_again_and_again_is_not_well_in_between(
         if told.count("failed") == FAILURES and told[-1] == "well":
             control.stop()
 
-    monkeypatch.setattr(control, "_tell", tell)
+    monkeypatch.setattr(control, "_report", tell)
     place = front if of == "front" else bench.source
     monkeypatch.setattr(place, method, failing(getattr(place, method)))
     Capture(bench.settings, bench.source, front, control).run()

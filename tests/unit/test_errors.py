@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from string import Formatter
 
 import orjson
@@ -9,6 +10,7 @@ import pytest
 
 from agent import errors
 from agent.errors import AgentError, Directive, Halt, Retry, Suspend, stored
+from agent.errors.unforeseen import OF_A_TABLE, SHARED
 
 
 def tree(kind: type[AgentError] = AgentError) -> Iterator[type[AgentError]]:
@@ -109,6 +111,12 @@ def test_a_code_of_another_version_is_told_as_unknown() -> None:
     assert type(unknown) is AgentError
     assert unknown.directive == Directive.HALT
     assert "FROM_THE_FUTURE" in unknown.text("en")
+
+
+def test_places_of_the_unforeseen_are_files_of_the_agent() -> None:
+    """Moved files would turn an error of one table into the service's, or the other way round."""
+    agent = Path(errors.__file__).parent.parent
+    assert [place for place in (*SHARED, *OF_A_TABLE) if not (agent / place).exists()] == []
 
 
 def test_waits_grow_within_bounds() -> None:

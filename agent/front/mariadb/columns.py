@@ -107,7 +107,7 @@ def declared(text: str) -> Declared:
 # ---- the types we create
 
 
-def column_type(target: Target, index: int, forms: Forms = MARIADB) -> str:
+def column_type(target: Target, index: int, forms: Forms = MARIADB) -> str:  # noqa: PLR0911 - one for each type
     """Returns the type we create, without collation.
 
     Raises FrontTableWrong where the key would not fit into an index.

@@ -110,7 +110,7 @@ def _binary(text: str) -> str:
     return f"X'{text[2:]}'"
 
 
-def _encoder(column: FrontColumn, found: Declared) -> Callable[[str], str]:
+def _encoder(column: FrontColumn, found: Declared) -> Callable[[str], str]:  # noqa: PLR0911 - one for each type
     """Returns what writes the texts of a column as literals. The writer raises Unfit."""
     if found.name == "longtext":
         return quoted
@@ -141,7 +141,7 @@ def _encoder(column: FrontColumn, found: Declared) -> Callable[[str], str]:
 # ---- values out: PostgreSQL's text
 
 
-def _decoder(column: FrontColumn, found: Declared) -> Callable[[Any], str] | None:
+def _decoder(column: FrontColumn, found: Declared) -> Callable[[Any], str] | None:  # noqa: PLR0911 - one for each type
     """Returns what writes a value as text; None where the driver gives the text already."""
     if found.name in TEXTS:
         return None

@@ -41,7 +41,7 @@ def reason_of(cause: BaseException) -> str:
     return f"SQLSTATE {sqlstate} {type(cause).__name__} {names}".strip()
 
 
-def server_error(cause: BaseException, target: Target | None, user: str) -> AgentError:
+def server_error(cause: BaseException, target: Target | None, user: str) -> AgentError:  # noqa: PLR0911 - one for each kind of error
     """Returns our error for one that the server sent."""
     sqlstate = getattr(cause, "sqlstate", None) or ""
     reason = reason_of(cause)
