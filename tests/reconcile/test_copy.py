@@ -24,17 +24,17 @@ WRITTEN = 150  # transactions
 
 def test_tables_of_every_key_are_copied_while_the_application_writes(each_ground: Ground) -> None:
     """Many writers on the very keys that are copied; front end, topics and each transaction are equal at the end."""
-    place = each_ground.installed(
-        [*TABLES, INTEGERS, NUMERICS, PAIRS, TEXTS, LEDGER, ACCOUNTS], ROWS
-    )
+    written = [*TABLES, INTEGERS, NUMERICS, PAIRS, TEXTS]
+    place = each_ground.installed([*written, LEDGER, ACCOUNTS], ROWS)
     journal = place.directory / "journal.jsonl"
     with (
-        Paced(place.source, 5, journal, 4, place.tables, big=100, open_seconds=0.2) as workload,
+        # The ledger and the accounts are not among what it may empty
+        Paced(place.source, 5, journal, 4, written, big=100, open_seconds=0.2) as workload,
         place.start(covered=False) as agent,
     ):
         until = copied(place, agent)
-        written = workload.transactions + WRITTEN
-        eventually(lambda: workload.transactions > written, 60, "the application goes on writing")
+        enough = workload.transactions + WRITTEN
+        eventually(lambda: workload.transactions > enough, 60, "the application goes on writing")
         workload.stop()
         equal(place, until=until)
         verified(place)
