@@ -1,4 +1,4 @@
-"""The contract every source keeps."""
+"""The contract every source keeps (docs/writing-a-source.md)."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from runpy import run_path
 from typing import Any, NamedTuple
 
 import psycopg
@@ -36,6 +37,8 @@ from tests.source.reading import Business, PagedBusiness
 from tests.waiting import eventually
 
 TABLES = 'CREATE TABLE orders (id int PRIMARY KEY, note text); CREATE TABLE "订单 ""Q""" (id int PRIMARY KEY, "Größe 尺寸" text); CREATE TABLE other (id int)'
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "csv_folder.py"
 
 STATEMENTS = {
     "I": "INSERT INTO orders VALUES ({0}, 'order {0}')", "U": "UPDATE orders SET note = 'changed' WHERE id = {0}", "D": "DELETE FROM orders WHERE id = {0}",
@@ -314,6 +317,39 @@ def memory_kind(_request: pytest.FixtureRequest, _folder: Path) -> Iterator[Busi
     yield MemoryBusiness()
 
 
+class CsvBusiness:
+    """The folder of the example in docs/writing-a-source.md."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made = run_path(str(EXAMPLE))["CsvFolder"](folder, ["orders", "gone"], "unit")
+        self.hold()
+
+    def hold(self, *numbers: int) -> None:
+        """See PagedBusiness.hold."""
+        rows = [f"{number},order {number}" for number in numbers]
+        content = "\n".join(["id,note", *rows]) + "\n"
+        (self._folder / "orders.csv").write_text(content, encoding="utf-8")
+
+    def source(self) -> Source:
+        """See PagedBusiness.source."""
+        made: Source = self._made
+        return made
+
+    def initial(self) -> Resume:
+        """See PagedBusiness.initial."""
+        return Resume(position_text(100), CommitMark("", 0, 0), {})
+
+    def analyse(self) -> None:
+        """See PagedBusiness.analyse: files are counted."""
+
+
+@contextmanager
+def csv_kind(_request: pytest.FixtureRequest, folder: Path) -> Iterator[PagedBusiness]:
+    """The example of a source without a log."""
+    yield CsvBusiness(folder)
+
+
 def postgres_kind(server: str) -> Kind:
     """A PostgreSQL server, by the name of its fixture."""
 
@@ -330,6 +366,7 @@ def postgres_kind(server: str) -> Kind:
 # Another kind of source joins the contract suites by a line here and what makes its place.
 KINDS = {
     "memory": Kind(memory_kind, log=True),
+    "csv": Kind(csv_kind, log=False),
     "postgres14": postgres_kind("postgres14"),
     "postgres15": postgres_kind("postgres15"),
     "postgres18": postgres_kind("postgres18"),
