@@ -32,6 +32,6 @@ def check_identity(settings: Settings, identity: Mapping[str, Any]) -> None:
     `identity` is what the source wrote then. Nothing is connected: a mistyped setting must not look
     like a loss.
     """
-    from agent.connectors.postgres.history import check_slot
+    from agent.connectors.postgres.history import check_settings
 
-    check_slot(identity, settings.source.slot)
+    check_settings(settings.source, identity)

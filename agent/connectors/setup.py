@@ -85,6 +85,10 @@ class Preparation(Protocol):
     def tables(self) -> Shareables:
         """The shared tables, every one of which can be shared."""
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What an earlier `init` has stored, with what its version had not noted; {} before one."""
+
     def finish(self) -> None:
         """Makes what the stream reads from, where it is missing.
 

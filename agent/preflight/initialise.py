@@ -20,7 +20,7 @@ from agent.preflight import planning, topic_owners
 from agent.preflight.front_checks import Waiting, hazards, standing
 from agent.preflight.left_behind import left_behind
 from agent.preflight.resources import compiled
-from agent.preflight.stored_source import follow, note_publication, resume_of, store_identity
+from agent.preflight.stored_source import complete_identity, follow, resume_of, store_identity
 from agent.publish.topics import create_topics, existing, settled, write_first_state
 from agent.resource import Resource
 from agent.service.health import asked
@@ -168,7 +168,7 @@ class _Init:
             source.finish()
             front.initialise({}, {resource.name: resource.topic for resource in resources})
             front.note_settings(settings, anew=False)
-            note_publication(front, before, settings.source.publication)
+            complete_identity(front, before, source.identity)
             self._claim_topics(stored)
             lost = source.lost
 

@@ -19,10 +19,10 @@ def store_identity(front: SqlFront, start: Start, **values: object) -> None:
     front.update_state(identity=start.identity, **values)
 
 
-def note_publication(front: SqlFront, before: Resume, name: str) -> None:
-    """Stores what an agent of 0.1.0 had not noted: the publication that it reads. Commits."""
-    if before.identity.get("publication") == "":
-        front.update_state(identity={**before.identity, "publication": name})
+def complete_identity(front: SqlFront, before: Resume, identity: Mapping[str, Any]) -> None:
+    """Stores the identity with what an older version had not noted of the source. Commits."""
+    if identity != before.identity:
+        front.update_state(identity=identity)
 
 
 def follow(front: SqlFront, start: Start) -> None:

@@ -24,9 +24,6 @@ HOME = (
 
 # Which still have some; to be emptied
 REMAINING = (
-    "agent/capture/",
-    "agent/connectors/base.py",
-    "agent/connectors/changes.py",
     "agent/front/",
     "agent/preflight/initialise.py",
     "agent/preflight/stored_source.py",

@@ -6,6 +6,7 @@ Decisions without I/O.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from agent.config import PostgresSettings
 from agent.connectors.changes import Begin, Commit, Heartbeat, Message
 from agent.connectors.position import position_number, position_text
 from agent.connectors.resume import Resume
@@ -128,17 +129,12 @@ def elsewhere(server: Server, slot: str) -> FrontReplaced:
     )
 
 
-def check_slot(identity: Mapping[str, Any], configured: str) -> None:
+def check_settings(settings: PostgresSettings, identity: Mapping[str, Any]) -> None:
     """Raises FrontReplaced where the configuration names another slot than the one followed."""
-    slot = identity.get("slot", configured)
-    if slot != configured:
-        raise FrontReplaced(
-            reason=phrase(
-                mark("it follows slot {other}, the configuration names {slot}"),
-                other=slot,
-                slot=configured,
-            )
-        )
+    slot = identity.get("slot", settings.slot)
+    if slot != settings.slot:
+        text = mark("it follows slot {other}, the configuration names {slot}")
+        raise FrontReplaced(reason=phrase(text, other=slot, slot=settings.slot))
 
 
 def other_publication(before: str, now: str) -> FrontReplaced | None:

@@ -1,6 +1,6 @@
 """Makes for `init --apply` what has to be there before the stream: role, grants, publication."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -73,6 +73,16 @@ class PostgresPreparation:
     def tables(self) -> Shareables:
         """See Preparation."""
         return self._inspected.shareable
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """See Preparation: version 0.1.0 did not note the publication."""
+        if self._before is None:
+            return {}
+        identity = Identity(**self._before.identity)
+        return identity._replace(
+            publication=identity.publication or self._subscription.publication
+        )._asdict()
 
     def finish(self) -> None:
         """See Preparation.finish: the publication is older than the slot.
