@@ -13,11 +13,12 @@ it: neither a repeated look nor a crash repeats an event.
 
 from agent.capture.events import Events
 from agent.capture.refusals import digest
+from agent.capture.shared_keys import shared
 from agent.capture.table_state import TableStates
 from agent.connectors.changes import RowState
 from agent.outbox.writer import NULL
 from agent.resource import Binding, FrontRow, Resource
-from agent.values.rows import Key, Row
+from agent.values.rows import Key
 
 
 class RowStates:
@@ -37,7 +38,8 @@ class RowStates:
         self._tables[resource.name].fill_hole(key)
         source = events.source(resource, state.position)
         events.delete_respelled(resource, source)
-        self._compare(events, resource, key, _shared(resource, row), source)
+        after = None if row is None else shared(resource, row)
+        self._compare(events, resource, key, after, source)
 
     def _compare(
         self, events: Events, resource: Resource, key: Key, row: FrontRow | None, source: bytes
@@ -66,10 +68,3 @@ class RowStates:
         if refused is None or events.rows.is_given(resource, key):
             return False
         return refused.told == ("" if row is None else digest(row))
-
-
-def _shared(resource: Resource, row: Row | None) -> FrontRow | None:
-    """Returns what of a row is shared; None if there is none, or the filter keeps it back."""
-    if row is None or not resource.passes(row, shared_before=False):
-        return None
-    return resource.shared(row)  # type: ignore[return-value]

@@ -5,8 +5,8 @@ update of the key, one that leaves its key to another gives no delete.
 """
 
 from agent.capture.events import Events
-from agent.capture.occupancy import Occupancy, Place, Turn, shared
 from agent.capture.row_changes import known_values
+from agent.capture.shared_keys import KeyedRow, KeyOutcome, SharedKeys, shared
 from agent.capture.table_state import TableStates
 from agent.connectors.changes import Change
 from agent.front.base import Front
@@ -19,18 +19,18 @@ class SharedKeyChanges:
 
     def __init__(self, front: Front, tables: TableStates) -> None:
         self._tables = tables
-        self.keys = Occupancy(front)
+        self.keys = SharedKeys(front)
 
     def needed(self, binding: Binding, change: Change, *, counting: bool) -> list[Key]:
         """Returns the keys whose front-end rows must be known before the change is applied."""
-        places = _places(binding, change)
-        return [place[0] for place in places if place is not None]
+        keyed_rows = _keyed_rows(binding, change)
+        return [keyed[0] for keyed in keyed_rows if keyed is not None]
 
     def apply(self, events: Events, binding: Binding, change: Change) -> None:
         """Writes the events of one change, and the rows that it leaves under its keys."""
         resource = binding.resource
         table = self._tables[resource.name]
-        old, new = _places(binding, change)
+        old, new = _keyed_rows(binding, change)
         window = events.window(resource)
         if window is not None:
             window.remember_whole(old, new, change.size)
@@ -41,53 +41,57 @@ class SharedKeyChanges:
         new_row = None if new is None else shared(resource, new[1])
         moved = old_row is not None and new_row is not None
 
-        for turn in self.keys.turns(events.rows, resource, old, new, table.holes):
-            table.fill_hole(turn.key)
-            if turn.lost:
-                events.note_hole(resource, turn.key)
+        for outcome in self.keys.outcomes(events.rows, resource, old, new, table.holes):
+            table.fill_hole(outcome.key)
+            if outcome.lost:
+                events.note_hole(resource, outcome.key)
                 continue
-            other = _other_key(turn.key, old, new) if moved else None
+            other = _other_key(outcome.key, old, new) if moved else None
             other_key = b"" if other is None else resource.kafka_key(other)
-            before = _before(events, resource, turn, old_row)
-            if turn.row is None:
-                events.delete(resource, turn.key, before=before, source=source, new_key=other_key)
-            elif _left(turn.key, old, new):
+            before = _before(events, resource, outcome, old_row)
+            if outcome.row is None:
+                events.delete(
+                    resource, outcome.key, before=before, source=source, new_key=other_key
+                )
+            elif _left(outcome.key, old, new):
                 # Another row remains under the key
-                events.put(resource, b"u", turn.key, turn.row, before=before, source=source)
+                events.put(resource, b"u", outcome.key, outcome.row, before=before, source=source)
             else:
                 events.put(
                     resource,
-                    b"u" if turn.published else b"c",
-                    turn.key,
-                    turn.row,
+                    b"u" if outcome.published else b"c",
+                    outcome.key,
+                    outcome.row,
                     before=before,
                     source=source,
                     old_key=other_key,
                 )
 
 
-def _before(events: Events, resource: Resource, turn: Turn, old_row: FrontRow | None) -> bytes:
+def _before(
+    events: Events, resource: Resource, outcome: KeyOutcome, old_row: FrontRow | None
+) -> bytes:
     """Returns the row before as JSON: the change's own old row, or what the front end holds."""
-    if turn.same and turn.published and old_row is not None:
+    if outcome.same and outcome.published and old_row is not None:
         return resource.row_json(old_row)
-    return events.before(resource, turn.key)
+    return events.before(resource, outcome.key)
 
 
-def _other_key(key: Key, old: Place | None, new: Place | None) -> Key | None:
+def _other_key(key: Key, old: KeyedRow | None, new: KeyedRow | None) -> Key | None:
     """Returns the other key of a row that goes from one key to another."""
     if old is None or new is None or old[0] == new[0]:
         return None
     return new[0] if key == old[0] else old[0]
 
 
-def _left(key: Key, old: Place | None, new: Place | None) -> bool:
+def _left(key: Key, old: KeyedRow | None, new: KeyedRow | None) -> bool:
     """Returns whether the change takes its row away from this key."""
     if old is None or key != old[0]:
         return False
     return new is None or key != new[0]
 
 
-def _places(binding: Binding, change: Change) -> tuple[Place | None, Place | None]:
+def _keyed_rows(binding: Binding, change: Change) -> tuple[KeyedRow | None, KeyedRow | None]:
     """Returns the row that a change takes away and the one that it puts, each with its key."""
     old = new = None
     key_of = binding.resource.key_of

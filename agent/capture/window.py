@@ -7,7 +7,7 @@ what came later: applied again, in order, the later changes end in the same rows
 
 from typing import Final, NamedTuple
 
-from agent.capture.occupancy import Occupants, Place, net
+from agent.capture.shared_keys import KeyedRow, RowsAtKey, net
 from agent.connectors.base import Visible
 from agent.values.rows import UNCHANGED, Key, Row
 
@@ -38,7 +38,7 @@ class Window:
         self._room = limit
         self._keys: dict[Key, _After] = {}
         # Of the transaction under way, where rows may share a key
-        self._occupied: dict[Key, Occupants] = {}
+        self._rows_at: dict[Key, RowsAtKey] = {}
 
     @property
     def overflown(self) -> bool:
@@ -66,7 +66,7 @@ class Window:
             row if before.row is None else filled(row, before.row), before.patch
         )
 
-    def remember_whole(self, old: Place | None, new: Place | None, size: int) -> None:
+    def remember_whole(self, old: KeyedRow | None, new: KeyedRow | None, size: int) -> None:
         """Remembers one change of whole rows.
 
         They may share a key until their transaction is complete (`settle`).
@@ -74,10 +74,10 @@ class Window:
         self._room -= size
         if self.overflown:
             self._keys.clear()
-            self._occupied.clear()
+            self._rows_at.clear()
             return
         for key in {place[0] for place in (old, new) if place is not None}:
-            here = self._occupied.setdefault(key, Occupants())
+            here = self._rows_at.setdefault(key, RowsAtKey())
             here.change(
                 old[1] if old is not None and old[0] == key else None,
                 new[1] if new is not None and new[0] == key else None,
@@ -85,9 +85,9 @@ class Window:
 
     def settle(self) -> None:
         """The transaction is complete."""
-        for key, row in net(self._occupied):
+        for key, row in net(self._rows_at):
             self._keys[key] = _GONE if row is None else _After(row, patch=False)
-        self._occupied.clear()
+        self._rows_at.clear()
 
     def after(self, key: Key, base: Row | None) -> Row | None:
         """Returns what the key holds once the changes are put on the page's row.
@@ -119,7 +119,7 @@ class Count(Window):
     def remember(self, old: Key | None, new: Key | None, row: Row | None, size: int) -> None:
         """See Window.remember: rows are no matter here."""
 
-    def remember_whole(self, old: Place | None, new: Place | None, size: int) -> None:
+    def remember_whole(self, old: KeyedRow | None, new: KeyedRow | None, size: int) -> None:
         """See Window.remember_whole: rows are no matter here."""
 
     def changed(self, transaction: int, rows: int) -> None:
