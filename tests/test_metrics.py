@@ -116,7 +116,7 @@ def test_connections_remember_since_when(metrics: Metrics) -> None:
     since = metrics.connections["kafka"].since
     metrics.gauge(f"{names.CONNECTED}/kafka", 1)
     assert metrics.connections["kafka"] == (True, since)
-    metrics.gone("publish")
+    metrics.disconnected("publish")
     assert not metrics.connections["kafka"].connected
 
 

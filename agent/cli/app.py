@@ -270,7 +270,7 @@ def republish(settings: Settings, name: str, allow_deletes: bool) -> int:
             text = mark("{resource}: {rows} rows published in a new generation of the topic")
         _console().out(translate(text, resource=name, rows=rows))
     except republishing.Suspended as stopped:
-        click.echo(stopped.error.told(), err=True)
+        click.echo(stopped.error.full_text(), err=True)
         return 1
     finally:
         reader.engine.dispose()
@@ -392,7 +392,7 @@ def _unknown(problem: Exception, settings: Settings | None, as_json: bool, summa
     else:
         for lines in status_text.trouble(known) if known else ():
             _console().print(lines)
-    click.echo(error.told(), err=True)
+    click.echo(error.full_text(), err=True)
     return verdict.EXIT_CODES["unknown"]
 
 

@@ -409,7 +409,7 @@ def execute(arguments: Sequence[str]) -> int:
         if isinstance(problem, OSError) and terminal.is_of_output(problem):
             return terminal.unwritten(problem)
         ours = problem if isinstance(problem, AgentError) else app.unexpected(problem)
-        click.echo(ours.told(), err=True)
+        click.echo(ours.full_text(), err=True)
         return ours.exit_code
     return result if isinstance(result, int) else 0
 

@@ -49,7 +49,7 @@ class AgentError(Exception):
         """Returns the next step in the user's language."""
         return translate(self.hint, lang, **self.values)
 
-    def told(self, lang: str | None = None) -> str:
+    def full_text(self, lang: str | None = None) -> str:
         """Returns all of it, as commands show it: code, sentence, next step."""
         return f"{self.code}: {self.text(lang)}\n  → {self.advice(lang)}"
 

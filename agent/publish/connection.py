@@ -53,7 +53,7 @@ LOGINS: tuple[type[BaseException], ...] = (
     kafka_errors.UnsupportedSaslMechanismError,
 )
 
-# The client logs why it cannot connect and tells its caller only "Unable to bootstrap". The most
+# The client logs why it cannot connect and gives its caller only "Unable to bootstrap". The most
 # telling reason first; nothing else of its texts is passed on.
 _REASONS: tuple[tuple[str, str], ...] = (
     (

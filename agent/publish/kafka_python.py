@@ -216,7 +216,7 @@ class KafkaPythonProducer:
         if self._client is not None:
             self._tear_down()
         elif self._net is not None:
-            # The constructor still runs in its thread: it is told to give up, and tears down itself
+            # The constructor still runs in its thread: it is made to give up, and tears down itself
             with contextlib.suppress(Exception):
                 self._net._manager.close()  # noqa: SLF001 - no public way
 

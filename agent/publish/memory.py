@@ -47,7 +47,7 @@ class MemoryCluster:
         self.down = False  # nothing is answered
         self.lost_replies = 0  # so many commits take effect and are not answered
         self.lost_commits = 0  # so many commits neither take effect nor are answered
-        self.losing: set[str] = set()  # topics that are not told of an abort (KAFKA-20734)
+        self.losing: set[str] = set()  # topics that get no end of an abort (KAFKA-20734)
         self.losing_commits: set[str] = set()  # nor of a commit
         self._hanging: dict[str, list[MemoryTransaction]] = {}  # by transactional id
 

@@ -47,7 +47,7 @@ class TopicWatch:
     ) -> dict[str, TopicState]:
         """Checks the configured topics against the record and returns what the next one says.
 
-        Of lost ones capture is told, until it has suspended the table. Raises TopicLimit,
+        Capture is asked to suspend the table of a lost one, until it has. Raises TopicLimit,
         TopicMissing, TopicTaken.
         """
         rows = self._reader.resources()
@@ -115,7 +115,7 @@ class TopicWatch:
         owners: Mapping[str, Owner],
         rows: Mapping[str, Mapping[str, object]],
     ) -> bool:
-        """Asks capture to suspend the tables of lost topics; tells whether one is still to be."""
+        """Asks capture to suspend the tables of lost topics; returns whether one still is not."""
         waiting = False
         for topic, now in checked.items():
             name, generation = owners[topic]

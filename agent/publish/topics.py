@@ -112,12 +112,12 @@ def existing(settings: Settings) -> dict[str, TopicDescription | None]:
 
 def create_topics(
     settings: Settings,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     found: dict[str, TopicDescription | None] | None = None,
 ) -> None:
     """Creates the topics that are missing and checks all.
 
-    `tell` gets a sentence for each. `found`: as `existing` has found them. Raises InitRefused,
+    `report` gets a sentence for each. `found`: as `existing` has found them. Raises InitRefused,
     TopicLimit, KafkaRefused, and the connection's errors.
     """
     found = existing(settings) if found is None else found
@@ -131,7 +131,7 @@ def create_topics(
         verify(settings, settled(lambda: _described(settings)))
     for name in found:
         text = mark("Topic {topic} created") if name in missing else mark("Topic {topic} exists")
-        tell(translate(text, topic=name))
+        report(translate(text, topic=name))
 
 
 def _described(settings: Settings) -> dict[str, TopicDescription | None]:

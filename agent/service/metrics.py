@@ -230,7 +230,7 @@ class Metrics:
             self.gauge(f"{FAILING_SINCE}/{stage}", 0)
         return before
 
-    def gone(self, stage: str) -> None:
+    def disconnected(self, stage: str) -> None:
         """Notes that a child has ended: its peers are no longer connected."""
         for peer, owner in PEERS.items():
             if owner == stage:

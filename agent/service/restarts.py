@@ -45,7 +45,7 @@ class State(Enum):
     RUNNING = "running"  # hangs when it is silent until `time`
     ENDING = "ending"  # has been asked to end; is killed at `time`
     KILLED = "killed"
-    GONE = "gone"
+    ENDED = "ended"
 
 
 @dataclass
@@ -115,7 +115,7 @@ class Restarts:
                 stage.back_off = min(stage.back_off * 2, self.LONGEST_WAIT)
             stage.enter(State.DUE, now + stage.back_off)
             return
-        stage.enter(State.GONE)
+        stage.enter(State.ENDED)
         if self._code is None:
             self._end(status, now, f"{name}_exited_{status}")
 
@@ -135,11 +135,11 @@ class Restarts:
                 self._pending.append(Kill(name, signal.SIGTERM, reason))
                 stage.enter(State.ENDING, now + self._grace)
             elif stage.state in (State.HELD, State.DUE):
-                stage.enter(State.GONE)
+                stage.enter(State.ENDED)
 
     @property
     def _all_gone(self) -> bool:
-        return all(stage.state is State.GONE for stage in self._stages.values())
+        return all(stage.state is State.ENDED for stage in self._stages.values())
 
     @property
     def next_time(self) -> float:

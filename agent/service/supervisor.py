@@ -210,8 +210,8 @@ class Supervisor:
             self._receive_rest(stage)
             del self._children[stage]
             self._sockets.pop(stage).close()
-            self._metrics.gone(stage)
-            self._judge(stage, status)
+            self._metrics.disconnected(stage)
+            self._note_end(stage, status)
             _log.log(
                 logging.INFO if status == 0 else logging.WARNING,
                 "child_ended stage=%s pid=%d status=%d",
@@ -221,7 +221,7 @@ class Supervisor:
             )
             self._restarts.ended(stage, status, time.monotonic())
 
-    def _judge(self, stage: str, status: int) -> None:
+    def _note_end(self, stage: str, status: int) -> None:
         """Notes what the end of a child means for its stage, and why the service has ended."""
         if status == 0:
             return
