@@ -46,7 +46,7 @@ demo: ## show the agent at work with databases and a broker of its own
 	@echo "demo: the agent between two fresh databases and a broker"
 	@$(MAKE) --no-print-directory venv
 	@$(if $(filter mariadb,$(FRONT)),tests/install.sh mariadb)
-	$(VENV)/bin/python -m tests.demo --front $(FRONT) --client $(CLIENT) $(if $(KAFKA),--kafka $(KAFKA)) $(if $(KEEP),--keep)
+	$(VENV)/bin/python -m demo --front $(FRONT) --client $(CLIENT) $(if $(KAFKA),--kafka $(KAFKA)) $(if $(KEEP),--keep)
 
 unit: ## the tests of logic alone (tests/unit.txt): no service is needed, less than a minute
 	@echo "unit: the tests that need no service"
@@ -86,23 +86,23 @@ lint: ## style, types and layers
 audit: ## ask the advisory service about every locked package; fails for a known vulnerability, ARGS=--strict also when it cannot be asked
 	@echo "audit: the packages of requirements.lock"
 	@$(MAKE) --no-print-directory venv
-	$(VENV)/bin/python -m tests.supply.audit $(ARGS)
+	$(VENV)/bin/python -m tools.audit $(ARGS)
 
 sbom: ## the bill of materials (CycloneDX) of the locked packages and the native libraries inside them, into build/
 	@echo "sbom: build/sbom.cdx.json"
 	@$(MAKE) --no-print-directory venv
-	$(VENV)/bin/python -m tests.supply.bill
+	$(VENV)/bin/python -m tools.bill
 
 messages: ## renew the translation catalogue from the code; fails while a message is untranslated
 	@echo "messages: agent/locale"
 	@$(MAKE) --no-print-directory venv
-	$(VENV)/bin/python -m tests.messages
+	$(VENV)/bin/python -m tools.messages
 
 lock: ## renew requirements.lock and constraints.txt from pyproject.toml
 	@echo "lock: requirements.lock"
 	$(VENV)/bin/python -m pip install --quiet uv
 	$(VENV)/bin/python -m uv pip compile pyproject.toml --extra dev --generate-hashes --quiet --universal --python-version 3.11 --no-header --upgrade -o requirements.lock
-	$(VENV)/bin/python -m tests.supply.constraints
+	$(VENV)/bin/python -m tools.constraints
 
 clean: ## remove what was built and cached; the environment stays
 	@echo "clean: removing caches and build results"

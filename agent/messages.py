@@ -1,6 +1,6 @@
 """Finds the user's language and translates what users read; logs, code and docs stay English.
 
-A message is marked once (`mark`, `translate`, `phrase`) and `python -m tests.messages` puts it into
+A message is marked once (`mark`, `translate`, `phrase`) and `python -m tools.messages` puts it into
 the catalogue. What fills a message may be a message itself: give it as
 `phrase("column {column} is missing", column=name)`. It is English where it is logged and in the
 user's language where users read it, also after it was stored and read again (`plain`, `recalled`).

@@ -12,8 +12,8 @@ import pytest
 from agent import __version__
 from agent.cli import bundled
 from agent.cli.commands import execute
-from tests.supply.constraints import CONSTRAINTS, constraints
-from tests.supply.lock import pins, shipped
+from tools.constraints import CONSTRAINTS, constraints
+from tools.lock import pins, shipped
 
 ROOT = Path(__file__).parent.parent
 
@@ -113,7 +113,7 @@ def test_version_as_an_option(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_constraints_are_the_lock_without_tools_and_hashes() -> None:
     text = CONSTRAINTS.read_text(encoding="utf-8")
-    assert text == constraints(), "python -m tests.supply.constraints renews it"
+    assert text == constraints(), "python -m tools.constraints renews it"
     locked = {pin.name: pin.version for pin in pins()}
     lines = [line.split(" ;")[0] for line in text.splitlines() if not line.startswith("#")]
     assert dict(line.split("==") for line in lines) == {name: locked[name] for name in shipped()}

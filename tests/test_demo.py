@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from demo.play import Play
+from demo.screen import STEPS, Screen
 from tests.agent_process import Installation
 from tests.checker import Verdict
-from tests.demo.play import Play
-from tests.demo.screen import STEPS, Screen
 from tests.services.postgres import alive
 from tests.waiting import PATIENCE, eventually
 
@@ -42,7 +42,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         name: value for name, value in os.environ.items() if not name.startswith("COV")
     } | {"TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.demo", *arguments],
+        [sys.executable, "-m", "demo", *arguments],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

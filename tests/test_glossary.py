@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.messages import CHINESE, catalogue
+from tools.messages import CHINESE, catalogue
 
 ROOT = Path(__file__).parent.parent
 GLOSSARY = ROOT / "docs" / "GLOSSARY.md"

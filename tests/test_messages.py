@@ -10,11 +10,11 @@ import pytest
 from agent import errors, messages
 from agent.errors import AgentError, FrontTableWrong, SlotMissing, TopicLost, stored
 from agent.messages import mark, phrase
-from tests.messages import CHINESE, TEMPLATE, catalogue, clicks, marked, names, translated
+from tools.messages import CHINESE, TEMPLATE, catalogue, clicks, marked, names, translated
 
 
 def test_every_marked_message_has_a_chinese_translation() -> None:
-    """`python -m tests.messages` brings the catalogue up to date and lists what is not translated."""
+    """`python -m tools.messages` brings the catalogue up to date and lists what is not translated."""
     done = {message.id for message in catalogue(CHINESE) if message.id and translated(message)}
     assert [message for message in (*marked(), *clicks()) if message not in done] == []
 
@@ -78,7 +78,12 @@ def test_errors_speak_chinese_to_users_and_english_in_logs() -> None:
 # ---- reasons: sentences within the sentences of errors ----
 
 ROOT = Path(__file__).parent.parent
-_TWINS = {"agent/connectors/memory.py", "agent/front/memory.py", "agent/publish/memory.py"}
+_TWINS = {
+    "agent/connectors/memory.py",
+    "agent/connectors/memory_states.py",
+    "agent/front/memory.py",
+    "agent/publish/memory.py",
+}
 # Errors whose values are told to users; INTERNAL's `detail` is for developers and stays English
 _KINDS = {name for name in errors.__all__ if name[0].isupper()} - {"AgentError"}
 _HELPERS = {"_wrong", "wrong", "changed", "_forked", "Unfit"}  # which make one of them of a reason
@@ -100,7 +105,7 @@ def _bare(node: ast.expr) -> list[str]:
 
 
 def test_a_reason_that_is_a_sentence_is_a_phrase() -> None:
-    """What fails here: write reason=phrase("column {column} is missing", column=name), then `python -m tests.messages`."""
+    """What fails here: write reason=phrase("column {column} is missing", column=name), then `python -m tools.messages`."""
     found = []
     for path in sorted((ROOT / "agent").rglob("*.py")):
         name = path.relative_to(ROOT).as_posix()

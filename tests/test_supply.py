@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from cyclonedx.output.json import JsonV1Dot6
 
-from tests.supply.audit import judged
-from tests.supply.bill import bill
-from tests.supply.lock import LOCK, pins, shipped
+from tools.audit import judged
+from tools.bill import bill
+from tools.lock import LOCK, pins, shipped
 
 CLEAN = {"name": "click", "version": "8.5", "vulns": []}
 VULNERABLE = {

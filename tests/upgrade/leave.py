@@ -102,6 +102,9 @@ def of_front(kind: str, place: Installation) -> str:
         text = dumped_postgres(str(place.front))
     else:
         text = "\n".join(dumped_mariadb(str(place.front)))
+    (parts,) = at_front(place.places.front, "SELECT parts FROM sync_agent_fingerprint")[0]
+    for name in ("publication", "storage"):  # object ids of that server
+        text = text.replace(json.loads(parts)[name], "{" + name + "}")
     text = text.replace(f"'{system_id}'", "'{system_id}'").replace(f"'{position}'", "'{position}'")
     return text + "\n"
 
@@ -160,9 +163,11 @@ def messages(bootstrap: str, topic: str) -> list[str]:
     consumer.assign([TopicPartition(topic, 0, 0)])
     while (message := consumer.poll(30)) is not None and message.error() is None:
         key, value = message.key(), message.value()
+        headers: Any = message.headers() or []
         read = {
             "key": None if key is None else bytes(key).decode(),
             "value": None if value is None else bytes(value).decode(),
+            "headers": {name: bytes(text).decode() for name, text in headers},
         }
         found.append(json.dumps(read, ensure_ascii=False))
     consumer.close()

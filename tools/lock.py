@@ -9,7 +9,7 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-LOCK = Path(__file__).parent.parent.parent / "requirements.lock"
+LOCK = Path(__file__).parent.parent / "requirements.lock"
 PRODUCT = "unit-sync-agent"
 EXTRAS = ("", "binary", "fast", "mariadb")  # what a user may install; the others are for developers
 _PIN = re.compile(

@@ -7,7 +7,7 @@ ask for one of the product's own wheel too.
 import sys
 from pathlib import Path
 
-from tests.supply.lock import LOCK, locked_lines, shipped
+from tools.lock import LOCK, locked_lines, shipped
 
 CONSTRAINTS = LOCK.with_name("constraints.txt")
 _HEAD = (

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tests.supply.lock import LOCK, pins
+from tools.lock import LOCK, pins
 
 PATIENCE = 300  # seconds for all packages
 

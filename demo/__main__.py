@@ -1,4 +1,4 @@
-"""Starts the demonstration: `python -m tests.demo [--front kind] [--client name] [--kafka host:port] [--keep]`; whatever ends it, nothing stays behind."""
+"""Starts the demonstration: `python -m demo [--front kind] [--client name] [--kafka host:port] [--keep]`; whatever ends it, nothing stays behind."""
 
 import argparse
 import os
@@ -8,9 +8,9 @@ import tempfile
 from contextlib import ExitStack, suppress
 from types import FrameType
 
-from tests.demo.parts import CLIENTS, FRONTS, Parts
-from tests.demo.play import Play
-from tests.demo.screen import Screen
+from demo.parts import CLIENTS, FRONTS, Parts
+from demo.play import Play
+from demo.screen import Screen
 from tests.services.postgres import child_pids
 from tests.services.processes import LIBC, Workspace
 
@@ -21,7 +21,7 @@ PR_SET_CHILD_SUBREAPER = 36
 def main() -> int:
     """Plays, and returns the exit code: 0 only when source, front end and topics were found equal."""
     parser = argparse.ArgumentParser(
-        prog="python -m tests.demo",
+        prog="python -m demo",
         description="The sync agent at work, judged by an independent comparison.",
     )
     parser.add_argument(

@@ -13,15 +13,15 @@ from typing import Any, TypeVar
 import psycopg
 from confluent_kafka.admin import AdminClient
 
+from demo.parts import PLAINEST, Parts
+from demo.rows import ADDED, DAMAGE, EVERY_TABLE, damage, fill
+from demo.screen import Counts, Screen, Step, Workload
 from tests.agent_process import Agent, Installation, url
 from tests.checker import Verdict
 from tests.checker.copies import Copies
 from tests.checker.front import ERRORS, at_front
 from tests.checker.unit import SCHEMA, TABLES, create_tables, insert_many
 from tests.checker.writer import Writer
-from tests.demo.parts import PLAINEST, Parts
-from tests.demo.rows import ADDED, DAMAGE, EVERY_TABLE, damage, fill
-from tests.demo.screen import Counts, Screen, Step, Workload
 from tests.services.noida import NoidaBroker
 from tests.services.postgres import PostgresServer
 from tests.services.processes import HOST, Workspace

@@ -19,7 +19,7 @@ from cyclonedx.model.component import Component, ComponentScope, ComponentType
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
-from tests.supply.lock import PRODUCT, pins, shipped
+from tools.lock import PRODUCT, pins, shipped
 
 FILE = Path("build/sbom.cdx.json")
 # Auditwheel's names

@@ -1,4 +1,4 @@
-"""Brings the translation catalogues up to date with the code: `python -m tests.messages`. New messages come untranslated."""
+"""Brings the translation catalogues up to date with the code: `python -m tools.messages`. New messages come untranslated."""
 
 import ast
 import re
