@@ -332,8 +332,8 @@ class Applier:
         """Takes differences away, with one event for each. To be called after `flush`.
 
         This is inside a source transaction that has no other events: these become its own.
-        `seen`: every key that was looked at. `free`: under the missing rows' keys nothing is hidden,
-        so that they can be added without looking.
+        `seen`: every key that was looked at.
+        `free`: nothing is hidden under the missing rows' keys: they can be added without a look.
         """
         table, events = self.tables[resource.name], self._events({})
         for key in table.holes.intersection(seen):

@@ -1,7 +1,10 @@
 """When the open front-end transaction ends: a rule without I/O, in the clock of its caller.
 
-At a source commit, as soon as one holds: nothing more waits in the receive buffer; 10 ms have passed since the first change
-(up to 50 ms while commits take longer); the bound of rows or bytes is reached.
+It ends at a source commit, as soon as one of these holds:
+
+- nothing more waits in the receive buffer;
+- 10 ms have passed since the first change (up to 50 ms while commits take longer);
+- the bound of rows or bytes is reached.
 """
 
 from agent.connectors.changes import Begin, Change, Commit, Message, RowState

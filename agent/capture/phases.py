@@ -247,7 +247,7 @@ class Withheld(Phase):
 
 
 class Topic(Phase):
-    """Keys that the topic was found to hold: of those that the source lacks a delete is published."""
+    """Keys that the topic was found to hold: those that the source lacks are deleted there."""
 
     name = TOPIC
     leaves_refused = True
@@ -318,7 +318,10 @@ class Counting(Phase):
         return Wanted(run.resource.reading, (), run.resource.criteria)
 
     def window(self, run: Run, limit: int) -> Window:
-        """See Phase.window: only between source transactions, where the front end is at a commit."""
+        """See Phase.window.
+
+        Only between source transactions, where the front end is at a commit.
+        """
         run.tolerance = len(self._tables[run.resource.name].refused)
         return Count(run.resource.name, limit, self._front.count(run.resource.target))
 
@@ -346,7 +349,7 @@ class Phases:
         return self._order[self._place[run.copy.phase]]
 
     def advance(self, run: Run, page: Page) -> bool:
-        """Moves a run on to its next page, in this phase or a later one. False: it is at its end."""
+        """Moves a run on to its next page, in this phase or a later one. False: it has ended."""
         here = self._place[run.copy.phase]
         if self._order[here].advance(run, page):
             return True

@@ -1,4 +1,7 @@
-"""The rows that front-end tables refuse (脏数据): which they are, since when, and what subscribers were last told of them."""
+"""The rows that front-end tables refuse (脏数据).
+
+Of each is known since when, and what was last published of it.
+"""
 
 import hashlib
 import logging
@@ -33,7 +36,10 @@ class Refusals:
         self.most = most
 
     def settle(self, outcome: Outcome) -> None:
-        """Notes what was refused and what was healed by a write. Raises RowRefused when a table has too many refused rows."""
+        """Notes what a write was refused, and what it has healed.
+
+        Raises RowRefused when a table has too many refused rows.
+        """
         self._heal(outcome)
         for key, code in outcome.refused.items():
             self._note(outcome.resource, key, code, outcome.rows[key].row)
@@ -61,10 +67,11 @@ class Refusals:
     # ---- within a source transaction
 
     def write_some(self, rows: Rows) -> Iterator[tuple[Resource, Key, Written]]:
-        """Writes what was given and yields the rows that the front end cannot hold before the source transaction is complete.
+        """Writes what was given and yields the rows that must wait.
 
-        A child's parent may still come. Where rows may share a key for a moment, two may stand under spellings of one key, of
-        which the front end can hold one.
+        The front end cannot hold those before the source transaction is complete.
+        A child's parent may still come. Where rows may share a key for a moment, there may be two
+        under spellings of one key, of which the front end can hold one.
         """
         shared = {
             resource.name: self._front.fetch(resource.target, list(given))

@@ -1,4 +1,4 @@
-"""What commands ask of the running service: suspend, resume, reconcile, verify, retry, republish."""
+"""What commands ask of the service: suspend, resume, reconcile, verify, retry, republish."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence

@@ -8,8 +8,8 @@
     row           not shared         delete
     any           lacks values       a hole is noted; delete of the old key, if the key has changed
 
-Not shared: there is no row, or the filter keeps it back. In a copying table the events are the same:
-what the front end does not hold yet, a subscriber may.
+Not shared: there is no row, or the filter keeps it back. In a copying table the events are the
+same: what the front end does not hold yet, a subscriber may.
 """
 
 from agent.capture.events import Events

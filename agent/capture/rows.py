@@ -1,4 +1,7 @@
-"""The front-end rows of one set of changes: as they stood, and the last state each was given, until it is written."""
+"""The front-end rows of one set of changes.
+
+They are kept as they were, with the last state that each was given, until it is written.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -19,7 +22,7 @@ class Outcome(NamedTuple):
 
 
 class Rows:
-    """The rows of one set: as they stood before, and the last state each was given, until it is written."""
+    """The rows of one set: as they were before it, and the last state that each was given."""
 
     def __init__(
         self,
@@ -37,7 +40,8 @@ class Rows:
     def current(self, resource: Resource, key: Key) -> FrontRow | None:
         """The row under the key as the changes so far have left it.
 
-        None if there is none, if it was not looked up, or if the front end has another one than the source.
+        None if there is none, if it was not looked up, or if the front end has another one than the
+        source.
         """
         given = self._given.get(resource.name)
         if given is not None and key in given[1]:
@@ -47,7 +51,7 @@ class Rows:
         return self._stood.get(resource.name, {}).get(key)
 
     def published(self, resource: Resource, key: Key) -> bool:
-        """Whether subscribers were told a row under the key that is not deleted since, as far as it was looked up."""
+        """Whether subscribers have a row under the key, as far as it was looked up."""
         given = self._given.get(resource.name)
         if (given is None or key not in given[1]) and key in self._tables[resource.name].refused:
             return bool(self._tables[resource.name].refused[key].told)
@@ -83,10 +87,10 @@ class Rows:
         self._stood.pop(resource.name, None)
 
     def write(self, most: int) -> list[Outcome]:
-        """Writes each table; afterwards what was given stands, but for the rows that a table refuses.
+        """Writes each table; the rows that it refuses are left out.
 
-        A table that refuses rows gets its turn after the others: a child's parent may be among them. Raises RowRefused when one
-        refuses more than `most`.
+        A table that refuses rows gets its turn after the others: a child's parent may be there.
+        Raises RowRefused when one refuses more than `most`.
         """
         given, self._given = list(self._given.values()), {}
         outcomes, later = [], []

@@ -16,7 +16,8 @@ Beside its state a table has three sets of keys:
 - withheld: rows too large for Kafka, and whether the topic may hold an older one.
 - refused: rows that the front-end table refuses.
 
-Most changes ride in the open front-end transaction: the rows they speak of become durable with them.
+Most changes ride in the open front-end transaction: the rows that they speak of become durable with
+them.
 """
 
 from collections.abc import Collection, Mapping

@@ -139,7 +139,7 @@ class MemoryStates(MemorySource):
         return RowState(relation, note.key, row, self._position + 1, 100)
 
     def _read_page(self) -> None:
-        """Reads the rows asked for; where they are counted, their snapshot sees every look so far."""
+        """Reads the rows asked for. Where they are counted, the snapshot sees every look so far."""
         ask = self.asked
         if ask is None or self._page is not None:
             return

@@ -1,8 +1,9 @@
-"""The outbox: the binary frames of its batches, their writer, and the reader the publisher works from.
+"""The outbox: the binary frames of its batches, their writer and their reader.
 
-A batch is a run of frames; a frame never spans two batches. A batch that begins inside a source transaction repeats its
-BEGIN frame, so each batch can be read by itself. All integers are big-endian. A batch of more than a few frames is stored
-compressed (zstd): a tenth of the bytes, for less time than the database would need to write the rest.
+A batch is a run of frames; a frame never spans two batches. A batch that begins inside a source
+transaction repeats its BEGIN frame, so each batch can be read by itself. All integers are
+big-endian. A batch of more than a few frames is stored compressed (zstd): a tenth of the bytes, for
+less time than the database would need to write the rest.
 
     T  begin      transaction u32, commit position u64, commit time µs i64, ordinal of the next event u32
     R  topic      index u16, generation u32, length u16, name
@@ -40,7 +41,10 @@ class OutboxBegin(NamedTuple):
 
 
 class OutboxEvent(NamedTuple):
-    """One event as it goes to Kafka. `number` counts over all topics, `seq` within the topic and generation."""
+    """One event as it goes to Kafka.
+
+    `number` counts over all topics, `seq` within the topic and generation.
+    """
 
     number: int
     topic: str
@@ -80,7 +84,10 @@ class OutboxHeartbeat(NamedTuple):
 
 
 class OutboxBoundary(NamedTuple):
-    """A record for the topic of transactions: of the begin (`opens`) or the end of one that has events. It has no number."""
+    """A record for the topic of transactions: of the begin (`opens`) or the end of one.
+
+    Only transactions that have events have it. It has no number.
+    """
 
     opens: bool
     key: bytes
@@ -108,19 +115,26 @@ def unpacked(stored: bytes) -> bytes:
 
 
 def event_id(source_id: str, commit_position: int, time_us: int, ordinal: int) -> str:
-    """32 hex digits that name an event for ever: the same after every replay (docs/decisions/event-identity.md)."""
+    """Returns 32 hex digits that name an event for ever: the same after every replay.
+
+    See docs/decisions/event-identity.md.
+    """
     return hashlib.blake2b(
         f"{source_id}\0{commit_position}\0{time_us}\0{ordinal}".encode(), digest_size=16
     ).hexdigest()
 
 
 def frames(batch: Batch) -> Iterator[Frame]:
-    """The frames of a batch in order; topic declarations are resolved into the events. Raises ValueError where it is damaged, never gives half a frame."""
+    """Yields the frames of a batch in order; declarations of topics are resolved into the events.
+
+    Raises ValueError where the batch is damaged; half a frame is never given.
+    """
     try:
         yield from _frames(batch)
     except (struct.error, KeyError):
         raise ValueError(
-            f"outbox batch {batch.batch} is damaged: it ends too early, or names a topic it does not declare"
+            f"outbox batch {batch.batch} is damaged: "
+            "it ends too early, or names a topic it does not declare"
         ) from None
 
 
@@ -194,9 +208,10 @@ def _frames(batch: Batch) -> Iterator[Frame]:
 
 
 class BatchWriter:
-    """Frames events into batches. `take` hands out each batch that has reached `CHUNK` bytes; `finish` the rest.
+    """Frames events into batches: `take` hands each out, at the latest when it is `full`.
 
-    The writer only counts and frames; storing the batches in the open front-end transaction is the caller's.
+    The writer only counts and frames. The caller stores the batches in the open front-end
+    transaction.
     """
 
     def __init__(self, number: int, batch: int) -> None:
@@ -273,7 +288,10 @@ class BatchWriter:
         self._begin = None
 
     def boundary(self, opens: bool, key: bytes, value: bytes) -> None:
-        """A record of the transaction's begin, right before its first event, or of its end, right before its commit."""
+        """Frames a record of the transaction: of its begin, right before its first event, or its end.
+
+        That is right before its commit.
+        """
         self._add(b"".join((_BOUNDARY.pack(b"B", opens, len(key), len(value)), key, value)))
 
     def heartbeat(self, position: int, time_us: int) -> None:
@@ -281,7 +299,7 @@ class BatchWriter:
         self._add(_HEARTBEAT.pack(b"H", position, time_us))
 
     def take(self) -> Batch | None:
-        """The batch framed so far, or None if there is nothing; framing goes on with the next one."""
+        """Hands out the batch framed so far, or None if there is nothing, and begins the next one."""
         if len(self._parts) == (self._begin is not None):  # nothing, or only the repeated BEGIN
             return None
         self.batch += 1

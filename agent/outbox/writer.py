@@ -49,7 +49,7 @@ class Withheld(Protocol):
 
 
 class Framing:
-    """The outbox's side of an Applier: source transactions begin and commit, and hold events. Commits nothing."""
+    """The outbox's side of the applier: transactions and their events. Commits nothing."""
 
     def __init__(
         self,
@@ -97,7 +97,10 @@ class Framing:
             self._transactions.begin(begin)
 
     def detach(self) -> None:
-        """What follows in this source transaction are rows that were read: events with no place in it."""
+        """Detaches the events that follow from the source transaction.
+
+        They are of rows that were read, and have no place in it.
+        """
         if self._transactions is not None:
             self._transactions.begin(None)
 
@@ -211,7 +214,11 @@ class Framing:
         return read
 
     def end(self) -> tuple[int, int, dict[str, tuple[int, int]]]:
-        """Stores what is left: the last number and batch, and seq and commit time of each resource's last event since the last `end`."""
+        """Stores what is left and returns the last number, the last batch, and what has moved.
+
+        That is, by resource: seq and commit time of the last event, where it had one since the last
+        `end`.
+        """
         self._store()
         self._batch_time = 0
         moved, self._moved = self._moved, {}
