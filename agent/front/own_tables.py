@@ -69,17 +69,17 @@ class OwnTables(FrontConnection):
 
     # ---- settings
 
-    def note_settings(self, settings: Settings, anew: bool) -> None:
+    def note_settings(self, settings: Settings, replace: bool) -> None:
         """Stores what must stay of the settings. Commits.
 
-        `anew`: also where something is stored already.
+        `replace`: also where something is stored already.
         """
         known = self.own.settings
         with self.guarded(), self.engine.begin() as connection:
             self.own.metadata.create_all(connection)
             before = layout.settings(connection, self.own)
             for name, value in init_settings.noted(settings).items():
-                if anew or name not in before:
+                if replace or name not in before:
                     connection.execute(delete(known).where(known.c.name == name))
                     connection.execute(insert(known).values(name=name, value=value))
 
@@ -217,5 +217,5 @@ def _first(identity: Mapping[str, object]) -> dict[str, object]:
 
 
 def text_digest(text: str) -> str:
-    """Returns what stands for a text that is too long for a key column."""
+    """Returns the digest of a text that is too long for a key column."""
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -143,8 +143,9 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
 
         resources = {}
         for row in connection.execute(select(own.resource)).mappings():
-            stands = ResourceState(row["state"], row["topic"], row["generation"], row["seq"])
-            resources[row["name"]] = stands
+            resources[row["name"]] = ResourceState(
+                row["state"], row["topic"], row["generation"], row["seq"]
+            )
 
         copies = {}
         for name, progress in connection.execute(select(own.copies)):

@@ -1,7 +1,7 @@
 """Who writes a front-end table: the lists that all agents of a database keep of their tables.
 
-Names are compared as that database compares them. Beside the list stands what an agent has ever
-written, so that what it no longer shares can be named.
+Names are compared as that database compares them. Each agent also notes what it has ever written,
+so that what it no longer shares can be named.
 """
 
 import hashlib
@@ -219,5 +219,5 @@ def _details(place: Place, columns: Sequence[str], made: int = 0) -> dict[str, A
 
 
 def _digest(place: Place) -> str:
-    """Returns what stands for a place, which is too long for a key column."""
+    """Returns the digest of a place, which is too long for a key column."""
     return hashlib.blake2b(json.dumps(place).encode(), digest_size=16).hexdigest()

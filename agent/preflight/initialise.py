@@ -167,7 +167,7 @@ class _Init:
             create_topics(settings, tell, topics)
             source.finish()
             front.initialise({}, {resource.name: resource.topic for resource in resources})
-            front.note_settings(settings, anew=False)
+            front.note_settings(settings, replace=False)
             complete_identity(front, before, source.identity)
             self._claim_topics(stored)
             lost = source.lost
@@ -215,7 +215,7 @@ class _Init:
                 connection.execute(delete(front.own.resource))
         topics = {resource.name: resource.topic for resource in resources}
         front.initialise(_first_state(settings), topics)
-        front.note_settings(settings, anew=True)
+        front.note_settings(settings, replace=True)
         stored = front.stored_state()
         if stored is None:
             raise AnotherAgent(holder=phrase("its tables are gone"))

@@ -423,6 +423,7 @@ def test_the_reader_sees_batches_in_order_and_whole(filled: SqlFront) -> None:
 def test_the_published_mark_never_waits(filled: SqlFront) -> None:
     """While the writer holds the lock the mark is not written; afterwards it is, and the batches it covers are gone."""
     reader = Reader(filled.engine, "unit")
+    assert reader.published().number == 0  # the publisher has read before it writes
     mark = Published(2, "id", 2, "0/20", 5)
     filled.begin()
     filled.write(WORDS, {("a", "1"): put(("a", "1"))}, 1)

@@ -218,7 +218,7 @@ def _grants_trigger(line: str, schema: str, table: str) -> bool:
 def _names(given: str, name: str, *, pattern: bool = False) -> bool:
     """Whether a name of a GRANT is this one.
 
-    In a pattern _ and % stand for others, and a backslash takes this meaning from them.
+    In a pattern _ and % match others, and a backslash takes this meaning from them.
     """
     if given == "*":
         return True

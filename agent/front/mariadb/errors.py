@@ -80,7 +80,7 @@ def kind(number: int, sqlstate: str, message: str = "") -> str:
 
 
 def reason(number: int, sqlstate: str, message: str) -> str:
-    """Returns what is told of an error: the server's message where it quotes no value."""
+    """Returns what is reported of an error: the server's message where it quotes no value."""
     if number in _NAMES_ONLY:
         return f"error {number}: {message}"
     if number not in _DUPLICATES:
@@ -93,16 +93,16 @@ def reason(number: int, sqlstate: str, message: str) -> str:
 
 def server_error(number: int, sqlstate: str, message: str, target: Target | None) -> AgentError:
     """Returns our error for one of the server; `target` is the table written to, if any."""
-    told = reason(number, sqlstate, message)
+    reported = reason(number, sqlstate, message)
     match kind(number, sqlstate, message):
         case "full":
-            return FrontFull(reason=told)
+            return FrontFull(reason=reported)
         case "away":
-            return FrontUnreachable(reason=told)
+            return FrontUnreachable(reason=reported)
         case "busy":
-            return FrontBusy(reason=told)
+            return FrontBusy(reason=reported)
         case "table" if target is not None:
-            return FrontTableWrong(resource=target.resource, table=target.name, reason=told)
+            return FrontTableWrong(resource=target.resource, table=target.name, reason=reported)
         case "row" if target is not None:
-            return RowRefused(resource=target.resource, table=target.name, reason=told)
-    return FrontUnfit(reason=told)
+            return RowRefused(resource=target.resource, table=target.name, reason=reported)
+    return FrontUnfit(reason=reported)

@@ -1,6 +1,6 @@
 """What PostgreSQL's errors mean for a front end.
 
-Only SQLSTATE and names are told: PostgreSQL's messages may quote values.
+Only SQLSTATE and names are reported: PostgreSQL's messages may quote values.
 """
 
 from typing import Any

@@ -83,7 +83,7 @@ class PostgresRows(PostgresTables):
         return f"unnest({arrays}) AS k({', '.join(listed)})", " AND ".join(conditions)
 
     def _beyond(self, target: Target, operator: str, key: Key | None) -> str:
-        """Returns the condition that a row's key stands so to `key`; '' for None.
+        """Returns the condition that compares a row's key with `key`; '' for None.
 
         The key is written as literals, for COPY takes no parameters.
         """

@@ -21,7 +21,7 @@ from agent.messages import mark, phrase
 # Bytes; what is left of a longer -wal is cut as soon as no reader needs it
 LOG_LIMIT = 8 << 20
 
-# Bytes from which somebody must be told
+# Bytes from which the size of the log is reported
 LOG_LARGE = 16 << 20
 
 MAKE_MARK = (
@@ -132,7 +132,7 @@ def _header(log: Path) -> bytes:
 def _mark_in(path: Path) -> _Mark | None:
     """Reads the mark in the file without its log.
 
-    None where it cannot be told, in the middle of a checkpoint for one. The file is opened by
+    None where it cannot be read, in the middle of a checkpoint for one. The file is opened by
     SQLite alone: closing it in another way would take the locks of this process with it.
     """
     address = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
@@ -215,7 +215,7 @@ def look_at_pages(connection: sqlite3.Connection, alive: Callable[[], object]) -
 def note_damage(path: Path, reason: str) -> None:
     """Keeps in a file of its own that damage was met, for `status` and the next start.
 
-    A full disk only keeps it from being told.
+    On a full disk the note is left out.
     """
     with suppress(OSError):
         beside(path, ".damaged").write_text(reason + "\n", encoding="utf-8")
