@@ -142,7 +142,11 @@ class Resource:
         for name, column in zip(self._names, self.columns, strict=True):
             columns.append(
                 FrontColumn(
-                    name, column.base_oid, column.base_type, column.builtin, column.not_null
+                    name,
+                    column.base_oid,
+                    column.base_type,
+                    column.builtin,
+                    column.not_null,
                 )
             )
 
@@ -270,7 +274,9 @@ class Resource:
 
 
 def _json(
-    names: Sequence[str], values: Sequence[str | None], forms: Sequence[tuple[int, Form]]
+    names: Sequence[str],
+    values: Sequence[str | None],
+    forms: Sequence[tuple[int, Form]],
 ) -> bytes:
     """Writes a JSON object; `forms` names only the values that are no strings.
 

@@ -163,7 +163,12 @@ class Applier:
         self._pending = rows.given()
         self._shared_keys.save(self.tables.copying)
 
-    def _apply(self, events: Events, binding: Binding, message: Change | RowState) -> None:
+    def _apply(
+        self,
+        events: Events,
+        binding: Binding,
+        message: Change | RowState,
+    ) -> None:
         if isinstance(message, RowState):
             self._row_states.apply(events, binding, message)
         else:
@@ -264,7 +269,9 @@ class Applier:
         self._position, self._time_us = commit.position, commit.time_us
         self._token = commit.token
         self._commit = CommitMark(
-            position_text(commit.position), commit.transaction, commit.time_us
+            position_text(commit.position),
+            commit.transaction,
+            commit.time_us,
         )
         self._transactions.append(commit.transaction)
 
@@ -277,7 +284,12 @@ class Applier:
             with TableWork(binding.resource.name):
                 self._empty(events, binding.resource, message)
 
-    def _empty(self, events: Events, resource: Resource, message: Truncate) -> None:
+    def _empty(
+        self,
+        events: Events,
+        resource: Resource,
+        message: Truncate,
+    ) -> None:
         rows, table = events.rows, self.tables[resource.name]
         window = events.window(resource)
         if window is not None:
@@ -304,7 +316,13 @@ class Applier:
         for key in rows.untaken(resource):
             self._delete_emptied(events, resource, key, source)
 
-    def _delete_emptied(self, events: Events, resource: Resource, key: Key, source: bytes) -> None:
+    def _delete_emptied(
+        self,
+        events: Events,
+        resource: Resource,
+        key: Key,
+        source: bytes,
+    ) -> None:
         """Deletes a row of a table that was emptied.
 
         A key whose delete was published and refused before has no event.
@@ -327,7 +345,11 @@ class Applier:
         return [*self._transactions, self._framing.begun.transaction]
 
     def repair(
-        self, resource: Resource, found: Differences, seen: Collection[Key], free: bool
+        self,
+        resource: Resource,
+        found: Differences,
+        seen: Collection[Key],
+        free: bool,
     ) -> None:
         """Takes differences away, with one event for each. To be called after `flush`.
 
@@ -354,7 +376,11 @@ class Applier:
                 self._refusals.settle(Outcome(resource, read, refused))
 
     def _repair_rows(
-        self, events: Events, resource: Resource, found: Differences, source: bytes
+        self,
+        events: Events,
+        resource: Resource,
+        found: Differences,
+        source: bytes,
     ) -> None:
         """Deletes and changes the rows of the front end that are not the source's."""
         known = [*found.extra, *found.different]

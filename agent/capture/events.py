@@ -76,13 +76,25 @@ class Events:
         return NULL if row is None else resource.row_json(row)
 
     def delete(
-        self, resource: Resource, key: Key, *, before: bytes, source: bytes, new_key: bytes = b""
+        self,
+        resource: Resource,
+        key: Key,
+        *,
+        before: bytes,
+        source: bytes,
+        new_key: bytes = b"",
     ) -> None:
         """Publishes that there is no row under the key any more (`new_key`: it moved there)."""
         if before == NULL:
             before = resource.key_json(key)
         seq = self._framing.event(
-            resource, b"d", key, before=before, after=NULL, source=source, new_key=new_key
+            resource,
+            b"d",
+            key,
+            before=before,
+            after=NULL,
+            source=source,
+            new_key=new_key,
         )
         self._count(resource, key, after=False)
         self.rows.put(resource, key, Written(None, "D", seq, self._framing.begun.time_us))
@@ -104,13 +116,24 @@ class Events:
         """
         after = resource.row_json(row)
         seq = self._framing.event(
-            resource, op, key, before=before, after=after, source=source, old_key=old_key
+            resource,
+            op,
+            key,
+            before=before,
+            after=after,
+            source=source,
+            old_key=old_key,
         )
         self._count(resource, key, after=True)
         operation = "U" if op == b"u" else "I"
         self.rows.put(resource, key, Written(row, operation, seq, self._framing.begun.time_us))
 
-    def write_silently(self, resource: Resource, key: Key, row: FrontRow | None) -> None:
+    def write_silently(
+        self,
+        resource: Resource,
+        key: Key,
+        row: FrontRow | None,
+    ) -> None:
         """Gives the row under the key its new state without an event."""
         seq = self._framing.seq(resource.name)
         operation = "D" if row is None else "U"
@@ -146,7 +169,13 @@ class Events:
 class ChangeRule(Protocol):
     """How the changes of one kind of table become events."""
 
-    def needed(self, binding: Binding, change: Change, *, counting: bool) -> list[Key]:
+    def needed(
+        self,
+        binding: Binding,
+        change: Change,
+        *,
+        counting: bool,
+    ) -> list[Key]:
         """Returns the keys whose front-end rows must be known before the change is applied.
 
         `counting`: the rows of the table are being counted.

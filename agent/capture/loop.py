@@ -53,7 +53,13 @@ def capture(settings: Settings, control: Control) -> None:
 class Capture:
     """One source, one front end, and the loop between them."""
 
-    def __init__(self, settings: Settings, source: Source, front: Front, control: Control) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        source: Source,
+        front: Front,
+        control: Control,
+    ) -> None:
         self._settings = settings
         self._source = source
         self._front = front

@@ -126,7 +126,12 @@ class Phase:
         read = {key: rows.get(key) for key in run.keys}
         return Sides(read, self._front.fetch(resource.target, run.keys))
 
-    def _absent(self, found: Differences, key: Key, current: FrontRow | None) -> None:
+    def _absent(
+        self,
+        found: Differences,
+        key: Key,
+        current: FrontRow | None,
+    ) -> None:
         """Notes a key of which the source has no row to share."""
         if current is not None:
             found.extra.append(key)
@@ -171,7 +176,12 @@ class Pages(Phase):
             return self._side_by_side(run, page, lines)
         return self._looked_up(run, lines)
 
-    def _side_by_side(self, run: Run, page: Page, lines: Sequence[bytes]) -> Sides:
+    def _side_by_side(
+        self,
+        run: Run,
+        page: Page,
+        lines: Sequence[bytes],
+    ) -> Sides:
         """Compares with the front end's rows of the same range: what only it has is there, too."""
         resource = run.resource
         last = resource.key_of(row_of(page.lines[-1])) if page.more else None
@@ -256,7 +266,12 @@ class Topic(Phase):
         """Whether the topic has a new generation."""
         return run.copy.republish
 
-    def _absent(self, found: Differences, key: Key, current: FrontRow | None) -> None:
+    def _absent(
+        self,
+        found: Differences,
+        key: Key,
+        current: FrontRow | None,
+    ) -> None:
         if current is None:
             found.only_in_topic.append(key)
         else:

@@ -173,7 +173,12 @@ class Reconciler:
             run.copy.estimate,
         )
 
-    def _ask(self, run: Run, after: Key | None, must_see: Collection[int]) -> None:
+    def _ask(
+        self,
+        run: Run,
+        after: Key | None,
+        must_see: Collection[int],
+    ) -> None:
         """Opens a window and asks for rows that show everything before it."""
         phase = self._phases.of(run)
         window = phase.window(run, self._settings.window_bytes)
@@ -248,7 +253,10 @@ class Reconciler:
         run = self.run
         if run is not None:
             log.info(
-                "page_dropped resource=%s rows=%d reason=%s", run.resource.name, run.limit, reason
+                "page_dropped resource=%s rows=%d reason=%s",
+                run.resource.name,
+                run.limit,
+                reason,
             )
             run.limit = max(run.limit // 2, 1)
 
@@ -371,7 +379,11 @@ class Reconciler:
     def _verify_repair(self, run: Run) -> None:
         """Lets a verify find what still differs after a repair; it answers the request."""
         verify = Run(
-            run.resource, FOLLOWED, repair=False, request=run.request, repaired=run.report()
+            run.resource,
+            FOLLOWED,
+            repair=False,
+            request=run.request,
+            repaired=run.report(),
         )
         self._runs.verify(verify, first=True)
         run.request = None

@@ -50,7 +50,13 @@ class Refusals:
         for key in table.refused.keys() & outcome.rows.keys() - outcome.refused.keys():
             table.heal(key)
 
-    def _note(self, resource: Resource, key: Key, code: str, row: FrontRow | None) -> None:
+    def _note(
+        self,
+        resource: Resource,
+        key: Key,
+        code: str,
+        row: FrontRow | None,
+    ) -> None:
         table = self._tables[resource.name]
         before = table.refused.get(key)
         since = time.time_ns() // 1000 if before is None else before.since_us
@@ -88,7 +94,9 @@ class Refusals:
                 yield from self._displaced(outcome, before)
 
     def _displaced(
-        self, outcome: Outcome, before: dict[Key, FrontRow]
+        self,
+        outcome: Outcome,
+        before: dict[Key, FrontRow],
     ) -> Iterator[tuple[Resource, Key, Written]]:
         """Rows whose place others have taken that have an equal key of another spelling."""
         resource, given = outcome.resource, outcome.rows

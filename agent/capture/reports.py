@@ -60,7 +60,12 @@ class Reports:
         gauges = {f"{metrics.LAST_COMMIT}/{stage}": seconds for stage in _STAGES}
         self._control.beat(gauges, counts)
 
-    def copies(self, tables: TableStates, run: Run | None, rows: Counter[str]) -> None:
+    def copies(
+        self,
+        tables: TableStates,
+        run: Run | None,
+        rows: Counter[str],
+    ) -> None:
         """Reports states that have changed, rows read, and what is expected of the run at work."""
         copying = set(tables.copying)
         for name in copying ^ self._copying:

@@ -15,7 +15,11 @@ class Requests:
     """Takes requests up: each is answered at once, or by the run that it leads to."""
 
     def __init__(
-        self, front: Front, tables: TableStates, runs: Runs, drop: Callable[[str], None]
+        self,
+        front: Front,
+        tables: TableStates,
+        runs: Runs,
+        drop: Callable[[str], None],
     ) -> None:
         """`drop` gives up the page that was asked for, with a reason."""
         self._front = front
@@ -107,5 +111,10 @@ class Requests:
         )
         table.start_copy(copy)
 
-    def _answer(self, request: Request, state: str, report: Mapping[str, str] = {}) -> None:
+    def _answer(
+        self,
+        request: Request,
+        state: str,
+        report: Mapping[str, str] = {},
+    ) -> None:
         self._front.answer(request.id, state, report)

@@ -29,7 +29,13 @@ class RowChanges:
         self._front = front
         self._tables = tables
 
-    def needed(self, binding: Binding, change: Change, *, counting: bool) -> list[Key]:
+    def needed(
+        self,
+        binding: Binding,
+        change: Change,
+        *,
+        counting: bool,
+    ) -> list[Key]:
         """Returns the keys whose front-end rows must be known before the change is applied."""
         resource, keys = binding.resource, []
         copying = self._tables[resource.name].copying
@@ -75,17 +81,38 @@ class RowChanges:
 
         row = None if hole or after is None else whole(after)
         if row is not None and shared and new_key is not None and new_key == old_key:
-            events.put(resource, b"u", new_key, row, before=before, source=source)
+            events.put(
+                resource,
+                b"u",
+                new_key,
+                row,
+                before=before,
+                source=source,
+            )
             return
 
         left = None
         if old_key is not None and shared and (after is None or new_key != old_key):
             left = old_key
             moved_to = _kafka_key(resource, None if row is None else new_key)
-            events.delete(resource, old_key, before=before, source=source, new_key=moved_to)
+            events.delete(
+                resource,
+                old_key,
+                before=before,
+                source=source,
+                new_key=moved_to,
+            )
         if row is not None and new_key is not None:
             moved_from = _kafka_key(resource, left)
-            events.put(resource, b"c", new_key, row, before=NULL, source=source, old_key=moved_from)
+            events.put(
+                resource,
+                b"c",
+                new_key,
+                row,
+                before=NULL,
+                source=source,
+                old_key=moved_from,
+            )
         elif after is None and new_key is not None and new_key != old_key:
             _delete_outdated(events, resource, new_key, source)
 
@@ -98,7 +125,11 @@ class RowChanges:
                     table.fill_hole(key)
 
     def _base(
-        self, events: Events, resource: Resource, old_key: Key | None, new_key: Key | None
+        self,
+        events: Events,
+        resource: Resource,
+        old_key: Key | None,
+        new_key: Key | None,
     ) -> FrontRow | None:
         """Returns the front-end row from which missing values are taken.
 
@@ -140,7 +171,12 @@ def _kafka_key(resource: Resource, key: Key | None) -> bytes:
     return b"" if key is None else resource.kafka_key(key)
 
 
-def _before(events: Events, binding: Binding, change: Change, old_key: Key | None) -> bytes:
+def _before(
+    events: Events,
+    binding: Binding,
+    change: Change,
+    old_key: Key | None,
+) -> bytes:
     """Returns the row before the change as JSON, null if neither log nor front end has it."""
     resource = binding.resource
     if change.old is not None and change.old_complete:
@@ -148,7 +184,12 @@ def _before(events: Events, binding: Binding, change: Change, old_key: Key | Non
     return events.before(resource, old_key)
 
 
-def _delete_outdated(events: Events, resource: Resource, key: Key, source: bytes) -> None:
+def _delete_outdated(
+    events: Events,
+    resource: Resource,
+    key: Key,
+    source: bytes,
+) -> None:
     """Deletes a row that was under the new key already: a copy has not come to it yet."""
     if events.rows.published(resource, key):
         events.delete(resource, key, before=events.before(resource, key), source=source)
@@ -161,7 +202,12 @@ def _needs_old_row(resource: Resource, change: Change) -> bool:
     return change.new is not None and UNCHANGED in change.new
 
 
-def _after(resource: Resource, new: Row, base: FrontRow | None, shared_before: bool) -> Row | None:
+def _after(
+    resource: Resource,
+    new: Row,
+    base: FrontRow | None,
+    shared_before: bool,
+) -> Row | None:
     """Returns the row to share after a change, its missing values taken from `base`.
 
     None if the filter keeps it back; one with UNCHANGED in it is a hole.

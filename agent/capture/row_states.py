@@ -42,7 +42,12 @@ class RowStates:
         self._compare(events, resource, key, after, source)
 
     def _compare(
-        self, events: Events, resource: Resource, key: Key, row: FrontRow | None, source: bytes
+        self,
+        events: Events,
+        resource: Resource,
+        key: Key,
+        row: FrontRow | None,
+        source: bytes,
     ) -> None:
         rows = events.rows
         published = rows.published(resource, key)
@@ -61,7 +66,11 @@ class RowStates:
             events.put(resource, op, key, row, before=before, source=source)
 
     def _refused_alike(
-        self, events: Events, resource: Resource, key: Key, row: FrontRow | None
+        self,
+        events: Events,
+        resource: Resource,
+        key: Key,
+        row: FrontRow | None,
     ) -> bool:
         """Returns whether the front end refuses the row, and subscribers have this very state."""
         refused = self._tables[resource.name].refused.get(key)

@@ -123,7 +123,10 @@ class Rows:
         return outcome._replace(refused=refused)
 
     def _written(
-        self, resource: Resource, rows: Mapping[Key, Written], most: int
+        self,
+        resource: Resource,
+        rows: Mapping[Key, Written],
+        most: int,
     ) -> dict[Key, str]:
         with TableWork(resource.name):
             return self._front.write(resource.target, rows, self._batch, most)

@@ -92,7 +92,12 @@ class Run:
         left = self.differences or int(self.miscounted)
         return report | {**self.repaired, "left": left, "refused": self.refused}
 
-    def count(self, page: Page, found: Differences, being_read: Collection[Key]) -> None:
+    def count(
+        self,
+        page: Page,
+        found: Differences,
+        being_read: Collection[Key],
+    ) -> None:
         """Counts what a page has shown; rows that are being read again are no differences."""
         copy = self.copy
         pages = copy.phase == PAGES
@@ -129,7 +134,10 @@ class Runs:
     """The run at work and those that wait: copies first, in the order of the configuration."""
 
     def __init__(
-        self, tables: TableStates, resources: Sequence[Resource], unsettled: Collection[str]
+        self,
+        tables: TableStates,
+        resources: Sequence[Resource],
+        unsettled: Collection[str],
     ) -> None:
         """`unsettled`: tables that are not copied yet."""
         self._tables = tables

@@ -21,7 +21,13 @@ class SharedKeyChanges:
         self._tables = tables
         self.keys = SharedKeys(front)
 
-    def needed(self, binding: Binding, change: Change, *, counting: bool) -> list[Key]:
+    def needed(
+        self,
+        binding: Binding,
+        change: Change,
+        *,
+        counting: bool,
+    ) -> list[Key]:
         """Returns the keys whose front-end rows must be known before the change is applied."""
         keyed_rows = _keyed_rows(binding, change)
         return [keyed[0] for keyed in keyed_rows if keyed is not None]
@@ -51,11 +57,22 @@ class SharedKeyChanges:
             before = _before(events, resource, outcome, old_row)
             if outcome.row is None:
                 events.delete(
-                    resource, outcome.key, before=before, source=source, new_key=other_key
+                    resource,
+                    outcome.key,
+                    before=before,
+                    source=source,
+                    new_key=other_key,
                 )
             elif _left(outcome.key, old, new):
                 # Another row remains under the key
-                events.put(resource, b"u", outcome.key, outcome.row, before=before, source=source)
+                events.put(
+                    resource,
+                    b"u",
+                    outcome.key,
+                    outcome.row,
+                    before=before,
+                    source=source,
+                )
             else:
                 events.put(
                     resource,
@@ -69,7 +86,10 @@ class SharedKeyChanges:
 
 
 def _before(
-    events: Events, resource: Resource, outcome: KeyOutcome, old_row: FrontRow | None
+    events: Events,
+    resource: Resource,
+    outcome: KeyOutcome,
+    old_row: FrontRow | None,
 ) -> bytes:
     """Returns the row before as JSON: the change's own old row, or what the front end holds."""
     if outcome.same and outcome.published and old_row is not None:
@@ -77,7 +97,11 @@ def _before(
     return events.before(resource, outcome.key)
 
 
-def _other_key(key: Key, old: KeyedRow | None, new: KeyedRow | None) -> Key | None:
+def _other_key(
+    key: Key,
+    old: KeyedRow | None,
+    new: KeyedRow | None,
+) -> Key | None:
     """Returns the other key of a row that goes from one key to another."""
     if old is None or new is None or old[0] == new[0]:
         return None

@@ -33,7 +33,12 @@ Entry = TypeVar("Entry")
 class TableState:
     """One table from one opening of the front end to the next."""
 
-    def __init__(self, front: ResourceStore, name: str, stored: Stored) -> None:
+    def __init__(
+        self,
+        front: ResourceStore,
+        name: str,
+        stored: Stored,
+    ) -> None:
         self.name = name
         self._front = front
 

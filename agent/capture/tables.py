@@ -34,7 +34,13 @@ class Tables:
     `resources` are those that are not suspended.
     """
 
-    def __init__(self, settings: Settings, source: Source, front: Front, stored: Stored) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        source: Source,
+        front: Front,
+        stored: Stored,
+    ) -> None:
         """Takes a source and a front end that are open.
 
         Raises TableChanged, TableNotCaptured, FrontTableTaken, FrontTableWrong (suspend the table),
@@ -79,7 +85,9 @@ class Tables:
         table = found.get(settings.source.place(resource.table))
         if table is None:
             raise TableChanged(
-                resource=resource.name, table=resource.table, change=phrase("it does not exist")
+                resource=resource.name,
+                table=resource.table,
+                change=phrase("it does not exist"),
             )
         self._source.check_captured(resource)
         criteria = self._criteria(resource, table, stored)
@@ -93,7 +101,10 @@ class Tables:
         return compiled
 
     def _criteria(
-        self, resource: ResourceSettings, table: SourceTable, stored: Stored
+        self,
+        resource: ResourceSettings,
+        table: SourceTable,
+        stored: Stored,
     ) -> tuple[Criterion, ...]:
         """Returns the filter in the texts of its columns as they are now.
 
@@ -166,7 +177,8 @@ class Tables:
         copying = stored.resources[name]._replace(state="copying")
         copy = Copy(republish=stored.copies.get(name, Copy()).republish)
         return stored._replace(
-            resources={**stored.resources, name: copying}, copies={**stored.copies, name: copy}
+            resources={**stored.resources, name: copying},
+            copies={**stored.copies, name: copy},
         )
 
     @property
@@ -221,7 +233,12 @@ class Tables:
 
     # ---- the front end's catalogue
 
-    def _altered(self, name: str, moved: set[str], before: Mapping[str, str]) -> set[str]:
+    def _altered(
+        self,
+        name: str,
+        moved: set[str],
+        before: Mapping[str, str],
+    ) -> set[str]:
         """Returns the parts of the front end's catalogue that have moved.
 
         A record of an older version has none, which is no change.

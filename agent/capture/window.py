@@ -45,7 +45,13 @@ class Window:
         """More bytes of changes came than the window may hold."""
         return self._room < 0
 
-    def remember(self, old: Key | None, new: Key | None, row: Row | None, size: int) -> None:
+    def remember(
+        self,
+        old: Key | None,
+        new: Key | None,
+        row: Row | None,
+        size: int,
+    ) -> None:
         """Remembers one change of the stream, in its order.
 
         It turns the row at `old` (None: an insert) into `row` at `new` (None: a delete).
@@ -63,10 +69,16 @@ class Window:
             return
         before = self._keys.get(new, _After(None, patch=True))
         self._keys[new] = _After(
-            row if before.row is None else filled(row, before.row), before.patch
+            row if before.row is None else filled(row, before.row),
+            before.patch,
         )
 
-    def remember_whole(self, old: KeyedRow | None, new: KeyedRow | None, size: int) -> None:
+    def remember_whole(
+        self,
+        old: KeyedRow | None,
+        new: KeyedRow | None,
+        size: int,
+    ) -> None:
         """Remembers one change of whole rows.
 
         They may share a key until their transaction is complete (`settle`).
@@ -116,10 +128,21 @@ class Count(Window):
         self._front = front
         self._net: dict[int, int] = {}  # by transaction, where it is not zero
 
-    def remember(self, old: Key | None, new: Key | None, row: Row | None, size: int) -> None:
+    def remember(
+        self,
+        old: Key | None,
+        new: Key | None,
+        row: Row | None,
+        size: int,
+    ) -> None:
         """See Window.remember: rows are no matter here."""
 
-    def remember_whole(self, old: KeyedRow | None, new: KeyedRow | None, size: int) -> None:
+    def remember_whole(
+        self,
+        old: KeyedRow | None,
+        new: KeyedRow | None,
+        size: int,
+    ) -> None:
         """See Window.remember_whole: rows are no matter here."""
 
     def changed(self, transaction: int, rows: int) -> None:

@@ -103,7 +103,9 @@ def _service(status: Mapping[str, Any]) -> Iterator[Problem]:
         return
     if not service["running"]:
         yield Problem(
-            "SERVICE_NOT_RUNNING", "critical", translate(mark("the service does not run"))
+            "SERVICE_NOT_RUNNING",
+            "critical",
+            translate(mark("the service does not run")),
         )
         return
     for name, stage in failing(status):
@@ -117,7 +119,9 @@ def _service(status: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("NOT_CONNECTED", "critical", translate(text, peers=", ".join(away)))
     elif not service["ready"] and not any(failing(status)):
         yield Problem(
-            "NOT_READY", "critical", translate(mark("the service runs, but is not ready"))
+            "NOT_READY",
+            "critical",
+            translate(mark("the service runs, but is not ready")),
         )
 
 

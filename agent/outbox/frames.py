@@ -114,13 +114,19 @@ def unpacked(stored: bytes) -> bytes:
         raise ValueError("an outbox batch is damaged: it cannot be decompressed") from None
 
 
-def event_id(source_id: str, commit_position: int, time_us: int, ordinal: int) -> str:
+def event_id(
+    source_id: str,
+    commit_position: int,
+    time_us: int,
+    ordinal: int,
+) -> str:
     """Returns 32 hex digits that name an event for ever: the same after every replay.
 
     See docs/decisions/event-identity.md.
     """
     return hashlib.blake2b(
-        f"{source_id}\0{commit_position}\0{time_us}\0{ordinal}".encode(), digest_size=16
+        f"{source_id}\0{commit_position}\0{time_us}\0{ordinal}".encode(),
+        digest_size=16,
     ).hexdigest()
 
 
@@ -201,7 +207,9 @@ def _frames(batch: Batch) -> Iterator[Frame]:
             if offset > len(data):
                 raise struct.error
             yield OutboxBoundary(
-                bool(opens), data[start : start + nkey], data[start + nkey : offset]
+                bool(opens),
+                data[start : start + nkey],
+                data[start + nkey : offset],
             )
         else:
             raise ValueError(f"outbox batch {batch.batch}: unknown frame at byte {offset}")
@@ -238,7 +246,12 @@ class BatchWriter:
         """True when a batch should be taken."""
         return self._size >= CHUNK
 
-    def begin(self, transaction: int, commit_position: int, time_us: int) -> None:
+    def begin(
+        self,
+        transaction: int,
+        commit_position: int,
+        time_us: int,
+    ) -> None:
         """A source transaction starts."""
         self.events = 0
         self._begin = OutboxBegin(transaction, commit_position, time_us, 0)

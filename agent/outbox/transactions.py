@@ -70,7 +70,10 @@ class Transactions:
         return self._boundary("END", self._events, counts)
 
     def _boundary(
-        self, status: str, count: int | None, collections: list[dict[str, object]] | None
+        self,
+        status: str,
+        count: int | None,
+        collections: list[dict[str, object]] | None,
     ) -> Boundary:
         assert self._begin is not None
         identity = self._id(self._begin)

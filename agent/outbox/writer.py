@@ -177,7 +177,10 @@ class Framing:
         return seq
 
     def reads(
-        self, resource: Resource, rows: Mapping[Key, FrontRow], source: bytes
+        self,
+        resource: Resource,
+        rows: Mapping[Key, FrontRow],
+        source: bytes,
     ) -> dict[Key, Written]:
         """Frames an `r` for each row and returns the rows as they are to be written.
 
@@ -231,7 +234,14 @@ class Framing:
             if opening:
                 self._writer.boundary(True, *opening)
 
-    def _withhold(self, resource: Resource, key: Key, size: int, *, published: bool) -> None:
+    def _withhold(
+        self,
+        resource: Resource,
+        key: Key,
+        size: int,
+        *,
+        published: bool,
+    ) -> None:
         """Notes that the topic goes without this row: it is too large for a message.
 
         Nothing else waits for it. `published`: the topic may hold an older row.
@@ -266,7 +276,11 @@ def _without_before(resource: Resource, op: bytes, key: Key) -> bytes:
 
 
 def _after_withheld(
-    resource: Resource, op: bytes, key: Key, *, published: bool
+    resource: Resource,
+    op: bytes,
+    key: Key,
+    *,
+    published: bool,
 ) -> tuple[bytes, bytes]:
     """Returns operation and row before of an event that follows a withheld one.
 

@@ -65,7 +65,12 @@ class MemoryCluster:
             for number, log in enumerate(self.topics[name].logs)
         ]
 
-    def end(self, transaction: MemoryTransaction, transactional_id: str, visible: bool) -> None:
+    def end(
+        self,
+        transaction: MemoryTransaction,
+        transactional_id: str,
+        visible: bool,
+    ) -> None:
         """Ends a transaction and writes its markers.
 
         Each marker ends in its partition whatever this producer has open there.
@@ -139,7 +144,12 @@ class MemoryProducer:
         self._transaction = MemoryTransaction()
 
     def send(
-        self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers
+        self,
+        topic: str,
+        partition: int,
+        key: bytes,
+        value: bytes | None,
+        headers: Headers,
     ) -> None:
         """See Producer."""
         self._check()
@@ -149,7 +159,8 @@ class MemoryProducer:
         log = self._cluster.topics[topic].logs[partition]
         if len(log) < self.offsets.get((topic, partition), 0):
             raise KafkaUnreachable(
-                address="memory", reason=f"topic {topic} went back to offset {len(log)}"
+                address="memory",
+                reason=f"topic {topic} went back to offset {len(log)}",
             )
         log.append(MemoryRecord(key, value, headers, self._transaction))
         self._transaction.open.add((topic, partition))
@@ -188,7 +199,13 @@ class MemoryProducer:
 class MemoryBroker:
     """agent.publish.base.Broker on a MemoryCluster."""
 
-    def __init__(self, cluster: MemoryCluster, state_topic: str, agent: str, tick: Tick) -> None:
+    def __init__(
+        self,
+        cluster: MemoryCluster,
+        state_topic: str,
+        agent: str,
+        tick: Tick,
+    ) -> None:
         self._cluster = cluster
         self._state_topic = state_topic
         self._agent = agent
@@ -225,7 +242,11 @@ class MemoryBroker:
         self._cluster.end(MemoryTransaction(set(places)), self._agent, True)
 
     def holds(
-        self, topic: str, found: TopicDescription, known: Mapping[int, int], deadline: float
+        self,
+        topic: str,
+        found: TopicDescription,
+        known: Mapping[int, int],
+        deadline: float,
     ) -> bool:
         """See Broker."""
         self._check(deadline)

@@ -118,7 +118,9 @@ def _fields(what: str, data: object, types: dict[str, type]) -> dict[str, Any]:
 def _topic(name: str, data: object) -> TopicState:
     # Records before 0.2 have no `lost`
     fields = _fields(
-        f"topics.{name}", {"lost": {}} | data if isinstance(data, dict) else data, _TOPIC
+        f"topics.{name}",
+        {"lost": {}} | data if isinstance(data, dict) else data,
+        _TOPIC,
     )
     offsets = fields.pop("offsets")
     if not all(
@@ -127,5 +129,6 @@ def _topic(name: str, data: object) -> TopicState:
     ):
         raise InvalidState(f"topics.{name}.offsets is not a table of partitions and offsets")
     return TopicState(
-        **fields, offsets={int(partition): offset for partition, offset in offsets.items()}
+        **fields,
+        offsets={int(partition): offset for partition, offset in offsets.items()},
     )

@@ -95,7 +95,10 @@ class _Declared(NamedTuple):
 
 
 def criteria(
-    connection: Connection, number: int, resource: ResourceSettings, table: SourceTable
+    connection: Connection,
+    number: int,
+    resource: ResourceSettings,
+    table: SourceTable,
 ) -> tuple[tuple[Criterion, ...], list[Problem]]:
     """Returns the filter of resource `number` in canonical texts, and what is wrong with it.
 
@@ -134,7 +137,12 @@ def criteria(
     return tuple(made), problems
 
 
-def closed(connection: Connection, role: str, resource: ResourceSettings, oid: int) -> list[str]:
+def closed(
+    connection: Connection,
+    role: str,
+    resource: ResourceSettings,
+    oid: int,
+) -> list[str]:
     """Schemas of the types of tested columns that the role may not use."""
     tested = [c.column for c in resource.filter if c.is_null is None]
     return [name for (name,) in connection.execute(_CLOSED, (oid, tested, role))]
@@ -143,7 +151,12 @@ def closed(connection: Connection, role: str, resource: ResourceSettings, oid: i
 class _Filter:
     """One condition on its column."""
 
-    def __init__(self, connection: Connection, column: SourceColumn, declared: _Declared) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        column: SourceColumn,
+        declared: _Declared,
+    ) -> None:
         self.problems: list[Problem] = []
         self.cast = declared.cast
         self._connection = connection

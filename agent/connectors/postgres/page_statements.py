@@ -71,7 +71,13 @@ def _match(table: SourceTable, names: Sequence[sql.Identifier]) -> sql.Composabl
     """
     types = _types(table)
     parts = []
-    for column, name, of, how in zip(_key(table), names, table.key, table.order, strict=True):
+    for column, name, of, how in zip(
+        _key(table),
+        names,
+        table.key,
+        table.order,
+        strict=True,
+    ):
         wanted = sql.SQL("k.{}::{}").format(name, types[of])
         parts.append(_compared(column, how.equal, wanted))
     return sql.SQL(" AND ").join(parts)
@@ -149,7 +155,11 @@ def _operator(named: Named) -> sql.Composed:
     return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(schema), sql.SQL(name))
 
 
-def _compared(left: sql.Composable, by: Named, right: sql.Composable) -> sql.Composed:
+def _compared(
+    left: sql.Composable,
+    by: Named,
+    right: sql.Composable,
+) -> sql.Composed:
     return sql.SQL("{} {} {}").format(left, _operator(by), right)
 
 

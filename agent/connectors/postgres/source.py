@@ -144,7 +144,8 @@ class PostgresSource:
     def _connection(self) -> psycopg.Connection[Any]:
         if self._side is None:
             raise SourceUnreachable(
-                address=address(self._settings.source), reason=phrase("not connected")
+                address=address(self._settings.source),
+                reason=phrase("not connected"),
             )
         return self._side
 
@@ -169,7 +170,12 @@ class PostgresSource:
                     connection.close()
         self._replication = self._side = None
 
-    def _check(self, server: Server, resume: Resume, sender_timeout: float) -> None:
+    def _check(
+        self,
+        server: Server,
+        resume: Resume,
+        sender_timeout: float,
+    ) -> None:
         """Makes the checks A and B.
 
         A slot that stays in use for longer than a dead agent's connection lives is another agent's.
@@ -210,7 +216,10 @@ class PostgresSource:
         """See Source.origin."""
         settings = self._settings
         return PostgresOrigin(
-            settings.kafka.prefix, settings.source.database, table.schema, table.table
+            settings.kafka.prefix,
+            settings.source.database,
+            table.schema,
+            table.table,
         )
 
     def check_captured(self, resource: ResourceSettings) -> None:
@@ -279,7 +288,8 @@ class PostgresSource:
         wire, resumption = self._wire, self._resumption
         if wire is None or resumption is None:
             raise SourceUnreachable(
-                address=address(self._settings.source), reason=phrase("not connected")
+                address=address(self._settings.source),
+                reason=phrase("not connected"),
             )
         decode, accept = self._decoder.decode, resumption.accept
         for received in self._received(wire, timeout):
