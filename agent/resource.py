@@ -80,75 +80,93 @@ class Resource:
         self.table = table
         self.collection = f"{table.schema}.{table.table}"
         self.origin = origin
-
-        self._check(settings)
-        columns = {column.name: column for column in table.columns}
-        tested = [condition.column for condition in settings.filter]
-        beside = [name for name in dict.fromkeys(tested) if name not in settings.columns]
-        self.columns = tuple(columns[name] for name in settings.columns)
-        self.reading = self.columns + tuple(columns[name] for name in beside)
-
-        places = [*settings.columns, *beside]
         self.criteria = tuple(criteria)
-        self._tests = [(places.index(one.column), passing(one)) for one in criteria]
-        self.filtered = bool(self._tests)
-
-        self._names = [settings.shared_name(name) for name in settings.columns]
-        self.key = tuple(settings.columns.index(name) for name in table.key)
-        # A shared or read row -> its key
-        self.key_of = cast("Callable[[Row], Key]", _picker(self.key))
-        self._key_names = [self._names[i] for i in self.key]
-
-        self.target = self._target(settings)
-        self.shape = self._shape(settings)
         # `before` is the front end's row where the log has none
         self.complete = service.kafka.before == "complete"
 
-        self._forms: list[tuple[int, Form]] = []
-        self._key_forms: list[tuple[int, Form]] = []
-        if service.kafka.value_format == "json-schema":
-            self._form(connect.form)
-            self._key_shell = connect.key(self.topic, self._key_schemas())
-            self.kafka_key = self._schema_key
-            self.envelope = Envelope(
-                connect.envelope(self.topic, self._schemas(), self.origin.schema)
-            )
-        else:
-            self._form(values.form)
-            self._key_shell = connect.PLAIN
-            self.kafka_key = self.key_json
-            self.envelope = Envelope(connect.PLAIN)
+        self._check(settings)
+        self._choose_columns(settings)
+        self._choose_key(settings)
+        self.target = self._target(settings)
+        self.shape = self._shape(settings)
+        self._choose_format(service.kafka.value_format)
+
+    # ---- the steps of the compilation
 
     def _check(self, settings: ResourceSettings) -> None:
         """Raises TableChanged where the table has not what the configuration needs of it."""
         existing = {column.name for column in self.table.columns}
-        needed = [*settings.columns, *(condition.column for condition in settings.filter)]
-        missing = ", ".join(name for name in needed if name not in existing)
+        needed = [*settings.columns, *_tested(settings)]
+        missing = [name for name in needed if name not in existing]
         if missing:
-            raise self.changed(phrase("column {names} does not exist", names=missing))
+            names = ", ".join(missing)
+            raise self.changed(phrase("column {names} does not exist", names=names))
 
         if not self.table.key:
             raise self.changed(phrase("it has no usable key"))
 
-        unlisted = ", ".join(name for name in self.table.key if name not in settings.columns)
+        unlisted = [name for name in self.table.key if name not in settings.columns]
         if unlisted:
-            raise self.changed(
-                phrase("key column {names} is not listed in columns", names=unlisted)
-            )
+            names = ", ".join(unlisted)
+            raise self.changed(phrase("key column {names} is not listed in columns", names=names))
+
+    def _choose_columns(self, settings: ResourceSettings) -> None:
+        """Chooses the columns that are shared, and those that are read for the filter beside them.
+
+        Notes where in a read row each condition of the filter finds its value.
+        """
+        places = list(settings.columns)
+        for name in _tested(settings):
+            if name not in places:
+                places.append(name)
+
+        columns = {column.name: column for column in self.table.columns}
+        self.reading = tuple(columns[name] for name in places)
+        self.columns = self.reading[: len(settings.columns)]
+        self._names = [settings.shared_name(name) for name in settings.columns]
+
+        self._tests: list[tuple[int, Callable[[str | None], bool]]] = []
+        for criterion in self.criteria:
+            place = places.index(criterion.column)
+            self._tests.append((place, passing(criterion)))
+        self.filtered = bool(self._tests)
+
+    def _choose_key(self, settings: ResourceSettings) -> None:
+        """Notes where in a shared row the columns of the key are."""
+        places = settings.columns
+        self.key = tuple(places.index(name) for name in self.table.key)
+        self._key_names = [self._names[i] for i in self.key]
+        # A shared or read row -> its key
+        self.key_of = cast("Callable[[Row], Key]", _picker(self.key))
+
+    def _choose_format(self, value_format: str) -> None:
+        """Chooses how keys and rows are written, in plain JSON or with a schema around it."""
+        self._forms: list[tuple[int, Form]] = []
+        self._key_forms: list[tuple[int, Form]] = []
+        if value_format == "json-schema":
+            self._form(connect.form)
+            self._key_shell = connect.key(self.topic, self._key_schemas())
+            self.kafka_key = self._schema_key
+            shell = connect.envelope(self.topic, self._schemas(), self.origin.schema)
+        else:
+            self._form(values.form)
+            self._key_shell = connect.PLAIN
+            self.kafka_key = self.key_json
+            shell = connect.PLAIN
+        self.envelope = Envelope(shell)
 
     def _target(self, settings: ResourceSettings) -> Target:
         """Describes the front-end table."""
         columns = []
         for name, column in zip(self._names, self.columns, strict=True):
-            columns.append(
-                FrontColumn(
-                    name,
-                    column.base_oid,
-                    column.base_type,
-                    column.builtin,
-                    column.not_null,
-                )
+            front_column = FrontColumn(
+                name,
+                column.base_oid,
+                column.base_type,
+                column.builtin,
+                column.not_null,
             )
+            columns.append(front_column)
 
         schema, _, table = settings.target_name.rpartition(".")
         return Target(
@@ -177,13 +195,16 @@ class Resource:
                 continue
             self._forms.append((i, form))
             if i in self.key:
-                self._key_forms.append((self.key.index(i), form))
+                place = self.key.index(i)
+                self._key_forms.append((place, form))
 
     def _schemas(self) -> list[tuple[str, connect.Schema, bool]]:
         """Returns of each shared column its name and schema, and whether the key has it."""
         found = []
         for i, column in enumerate(self.columns):
-            found.append((self._names[i], connect.schema_of(column.type), i in self.key))
+            name = self._names[i]
+            schema = connect.schema_of(column.type)
+            found.append((name, schema, i in self.key))
         return found
 
     def _key_schemas(self) -> list[tuple[str, connect.Schema]]:
@@ -204,22 +225,32 @@ class Resource:
         Raises TableChanged where the two differ in what is shared.
         """
         positions = {column.name: i for i, column in enumerate(relation.columns)}
+        bound = []
         for column in self.reading:
-            if column.name not in positions:
-                raise self.changed(
-                    phrase(
-                        "column {name} is not in the stream (dropped, or a generated column)",
-                        name=column.name,
-                    )
+            name = column.name
+            position = positions.get(name)
+            if position is None:
+                change = phrase(
+                    "column {name} is not in the stream (dropped, or a generated column)",
+                    name=name,
                 )
-            if relation.columns[positions[column.name]].type_oid != column.type_oid:
-                raise self.changed(phrase("the type of column {name} changed", name=column.name))
-        key = {column.name for column in relation.columns if column.identity}
-        if relation.identity == "n" or (
-            relation.identity != "f" and (self.table.deferrable or key != set(self.table.key))
-        ):
+                raise self.changed(change)
+            if relation.columns[position].type_oid != column.type_oid:
+                raise self.changed(phrase("the type of column {name} changed", name=name))
+            bound.append(position)
+
+        if not self._names_old_rows(relation):
             raise self.changed(phrase("its replica identity changed"))
-        return Binding(self, [positions[column.name] for column in self.reading])
+        return Binding(self, bound)
+
+    def _names_old_rows(self, relation: Relation) -> bool:
+        """Returns whether the replica identity says of each change which row it is about."""
+        if relation.identity == "n":
+            return False
+        if relation.identity == "f":
+            return True
+        key = {column.name for column in relation.columns if column.identity}
+        return not self.table.deferrable and key == set(self.table.key)
 
     def passes(self, row: Row, shared_before: bool) -> bool | None:
         """Tells whether a read row meets the filter; None if a value decides that was not sent.
@@ -260,17 +291,23 @@ class Resource:
         None for one whose text cannot be told from its JSON, or of another table.
         """
         try:
-            found = orjson.loads(text)
-            found = found if self._key_shell == connect.PLAIN else found["payload"]
-            key = tuple(
-                [
-                    text_of(found[name], self.columns[i].base_oid, self.columns[i].money_forms)
-                    for name, i in zip(self._key_names, self.key, strict=True)
-                ]
-            )
-            return key if self.kafka_key(key) == text.encode() else None
+            key = self._read_key(text)
+            same = self.kafka_key(key) == text.encode()
         except (ValueError, KeyError, TypeError):
             return None
+        return key if same else None
+
+    def _read_key(self, text: str) -> Key:
+        """Reads a Kafka key. Raises ValueError, KeyError or TypeError for one of another table."""
+        found = orjson.loads(text)
+        if self._key_shell != connect.PLAIN:
+            found = found["payload"]
+
+        parts = []
+        for name, i in zip(self._key_names, self.key, strict=True):
+            column = self.columns[i]
+            parts.append(text_of(found[name], column.base_oid, column.money_forms))
+        return tuple(parts)
 
 
 def _json(
@@ -298,6 +335,11 @@ def _picker(indexes: Sequence[int]) -> Callable[[Sequence[Value]], tuple[Value, 
     return itemgetter(*indexes)
 
 
+def _tested(settings: ResourceSettings) -> list[str]:
+    """Returns the columns that the filter tests, in the order of its conditions."""
+    return [condition.column for condition in settings.filter]
+
+
 def _stored(condition: Condition, criterion: Criterion) -> dict[str, object]:
     """Returns what is stored of a condition: as configured, and its texts where those differ.
 
@@ -309,10 +351,15 @@ def _stored(condition: Condition, criterion: Criterion) -> dict[str, object]:
     if texts is None:
         return configured
 
-    before = {_text(value) for value in condition.is_in or condition.not_in or ()}
+    listed = condition.is_in or condition.not_in or ()
+    before = {_text(value) for value in listed}
     if texts == before and criterion.spelling == "one":
         return configured
-    return {**configured, "texts": sorted(texts), "spelling": criterion.spelling}
+    return {
+        **configured,
+        "texts": sorted(texts),
+        "spelling": criterion.spelling,
+    }
 
 
 def _text(value: object) -> str:
@@ -329,4 +376,6 @@ class Binding:
         self.resource = resource
         # Stream row -> read row (Resource.reading); may hold UNCHANGED
         self.read = _picker(positions)
-        self.key_of = _picker([positions[i] for i in resource.key])  # stream row -> key
+        # Stream row -> key
+        key = [positions[i] for i in resource.key]
+        self.key_of = _picker(key)

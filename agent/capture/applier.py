@@ -19,7 +19,7 @@ from agent.capture.events import ChangeRule, Events
 from agent.capture.refusals import Refusals
 from agent.capture.row_changes import RowChanges
 from agent.capture.row_states import RowStates
-from agent.capture.rows import Outcome, Rows
+from agent.capture.rows import Given, Outcome, Rows
 from agent.capture.shared_key_changes import SharedKeyChanges
 from agent.capture.table_state import TableStates
 from agent.capture.window import Count, Window
@@ -37,7 +37,7 @@ from agent.connectors.changes import (
 from agent.connectors.position import position_number, position_text
 from agent.connectors.resume import CommitMark
 from agent.errors import TableWork
-from agent.front.base import Front, Progress, Stored, Written
+from agent.front.base import Front, Progress, Stored
 from agent.outbox.writer import Framing
 from agent.resource import Binding, FrontRow, Resource
 from agent.values.rows import Key
@@ -63,7 +63,10 @@ class Applier:
         max_refused: int = 0,
     ) -> None:
         self._front = front
-        self._resources = {(r.table.schema, r.table.table): r for r in resources}
+        self._resources: dict[tuple[str, str], Resource] = {}
+        for resource in resources:
+            place = resource.table.schema, resource.table.table
+            self._resources[place] = resource
         self.tables = TableStates(front, stored)
         self._bindings: dict[int, tuple[Relation, Binding | None]] = {}
         self._queue: list[Message] = []
@@ -83,7 +86,7 @@ class Applier:
         self._refusals = Refusals(front, self.tables, max_refused)
         self._inside = False  # a source transaction is not complete yet
         # Rows of the source transaction under way that the front end could not take yet
-        self._pending: list[tuple[Resource, dict[Key, Written]]] = []
+        self._pending: list[Given] = []
 
     def take(self, message: Message) -> None:
         """Takes one message of the source, in its order."""
@@ -95,7 +98,8 @@ class Applier:
             failpoints.hit("after_read_begin")
         elif isinstance(message, Commit):
             failpoints.hit("after_read_commit")
-        if len(self._queue) >= FLUSH_MESSAGES or self._queued_bytes >= FLUSH_BYTES:
+        many = len(self._queue) >= FLUSH_MESSAGES
+        if many or self._queued_bytes >= FLUSH_BYTES:
             self.flush()
 
     def progress(self) -> Progress:
@@ -153,7 +157,8 @@ class Applier:
                 self._committed(message)
             elif isinstance(message, Heartbeat):
                 self._framing.heartbeat(message)
-                self._position, self._time_us = message.position, message.time_us
+                self._position = message.position
+                self._time_us = message.time_us
                 self._token = message.token
             elif isinstance(message, Truncate):
                 self._truncate(events, message)
@@ -176,7 +181,9 @@ class Applier:
 
     def _rule(self, resource: Resource) -> ChangeRule:
         """Returns the rule by which changes of a table become events."""
-        return self._shared_key_changes if resource.table.deferrable else self._row_changes
+        if resource.table.deferrable:
+            return self._shared_key_changes
+        return self._row_changes
 
     def _events(
         self,
@@ -208,10 +215,12 @@ class Applier:
             work.resource = name
             self._shared_keys.load(resource, needed[name])
 
-        current, respelled = {}, {}
+        current = {}
+        respelled = {}
         for name, keys_of_table in needed.items():
             work.resource = name
-            found = self._front.fetch(resources[name].target, list(keys_of_table))
+            target = resources[name].target
+            found = self._front.fetch(target, list(keys_of_table))
             current[name] = found
             if self.tables[name].copying:
                 respelled[name] = found.keys() - keys_of_table.keys()
@@ -238,7 +247,8 @@ class Applier:
             for resource, key, written in self._refusals.write_some(rows):
                 rows.put(resource, key, written)
         else:
-            self._refuse(rows.write(self._refusals.most))
+            outcomes = rows.write(self._refusals.most)
+            self._refuse(outcomes)
 
     def _refuse(self, outcomes: Sequence[Outcome]) -> None:
         """Notes the rows that a table refuses, and those that it refuses no longer."""
@@ -246,15 +256,19 @@ class Applier:
             self._refusals.settle(outcome)
 
     def _binding(self, relation: Relation) -> Binding | None:
+        """Returns the binding of a table that is shared and not suspended."""
         known = self._bindings.get(relation.oid)
-        if known is None or known[0] is not relation:
-            resource = self._resources.get((relation.schema, relation.table))
-            binding = None
-            if resource is not None and not self.tables[resource.name].suspended:
-                with TableWork(resource.name):
-                    binding = resource.bind(relation)
-            known = self._bindings[relation.oid] = (relation, binding)
-        return known[1]
+        if known is not None and known[0] is relation:
+            return known[1]
+
+        binding = None
+        place = relation.schema, relation.table
+        resource = self._resources.get(place)
+        if resource is not None and not self.tables[resource.name].suspended:
+            with TableWork(resource.name):
+                binding = resource.bind(relation)
+        self._bindings[relation.oid] = relation, binding
+        return binding
 
     # ---- messages
 
@@ -266,7 +280,8 @@ class Applier:
         if self.window is not None:
             self.window.settle()
 
-        self._position, self._time_us = commit.position, commit.time_us
+        self._position = commit.position
+        self._time_us = commit.time_us
         self._token = commit.token
         self._commit = CommitMark(
             position_text(commit.position),
@@ -290,7 +305,8 @@ class Applier:
         resource: Resource,
         message: Truncate,
     ) -> None:
-        rows, table = events.rows, self.tables[resource.name]
+        rows = events.rows
+        table = self.tables[resource.name]
         window = events.window(resource)
         if window is not None:
             window.broken = True
@@ -328,7 +344,8 @@ class Applier:
         A key whose delete was published and refused before has no event.
         """
         rows = events.rows
-        if key in rows.untaken(resource) and not rows.published(resource, key):
+        untaken = key in rows.untaken(resource)
+        if untaken and not rows.published(resource, key):
             events.write_silently(resource, key, None)
         else:
             before = events.before(resource, key)
@@ -357,23 +374,22 @@ class Applier:
         `seen`: every key that was looked at.
         `free`: nothing is hidden under the missing rows' keys: they can be added without a look.
         """
-        table, events = self.tables[resource.name], self._events({})
-        for key in table.holes.intersection(seen):
+        table = self.tables[resource.name]
+        events = self._events({})
+        filled = table.holes.intersection(seen)
+        for key in filled:
             table.fill_hole(key)
         for key in found.holes:
             events.note_hole(resource, key)
 
-        self._framing.detach()
-        source = resource.origin.read(self._framing.begun, self._framing.previous_end)
+        framing = self._framing
+        framing.detach()
+        source = resource.origin.read(framing.begun, framing.previous_end)
         self._repair_rows(events, resource, found, source)
 
-        most, free = self._refusals.most, free and not resource.target.soft_delete
-        add = self._front.insert if free else self._front.write
-        for added, write in ((found.missing, add), (found.republished, self._front.write)):
-            if added:
-                read = self._framing.reads(resource, added, source)
-                refused = write(resource.target, read, self._framing.next_batch, most)
-                self._refusals.settle(Outcome(resource, read, refused))
+        free = free and not resource.target.soft_delete
+        self._write_read_rows(resource, found.missing, source, free)
+        self._write_read_rows(resource, found.republished, source, free=False)
 
     def _repair_rows(
         self,
@@ -395,4 +411,26 @@ class Applier:
             events.put(resource, b"u", key, row, before=before, source=source)
         for key, silent in found.silent.items():
             events.write_silently(resource, key, silent)
-        self._refuse(events.rows.write(self._refusals.most))
+        outcomes = events.rows.write(self._refusals.most)
+        self._refuse(outcomes)
+
+    def _write_read_rows(
+        self,
+        resource: Resource,
+        rows: Mapping[Key, FrontRow],
+        source: bytes,
+        free: bool,
+    ) -> None:
+        """Publishes and writes rows that were read. `free`: nothing is under their keys."""
+        if not rows:
+            return
+        read = self._framing.reads(resource, rows, source)
+        write = self._front.insert if free else self._front.write
+        refused = write(
+            resource.target,
+            read,
+            self._framing.next_batch,
+            self._refusals.most,
+        )
+        outcome = Outcome(resource, read, refused)
+        self._refusals.settle(outcome)

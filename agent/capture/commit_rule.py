@@ -16,7 +16,8 @@ class CommitRule:
     """Told of every message and every commit, it says when to commit."""
 
     def __init__(self, max_rows: int, max_bytes: int) -> None:
-        self._max_rows, self._max_bytes = max_rows, max_bytes
+        self._max_rows = max_rows
+        self._max_bytes = max_bytes
         self._patience = SHORTEST
         self._inside = False
         self._clear()
@@ -46,8 +47,10 @@ class CommitRule:
         """Whether to commit now; never inside a source transaction, never for nothing."""
         if self._inside or self._first_at is None:
             return False
-        full = self._rows >= self._max_rows or self._bytes >= self._max_bytes
-        return full or not more_waits or now - self._first_at >= self._patience
+        if self._rows >= self._max_rows or self._bytes >= self._max_bytes:
+            return True
+        waited = now - self._first_at
+        return not more_waits or waited >= self._patience
 
     def committed(self, seconds: float) -> None:
         """The transaction was committed; the commit took `seconds`."""

@@ -33,4 +33,5 @@ class Differences:
             "different": list(self.different),
             "extra": self.extra,
         }
-        return [*keys[kind], *self.refused.get(kind, ())]
+        refused = self.refused.get(kind, ())
+        return [*keys[kind], *refused]

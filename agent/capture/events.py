@@ -97,7 +97,8 @@ class Events:
             new_key=new_key,
         )
         self._count(resource, key, after=False)
-        self.rows.put(resource, key, Written(None, "D", seq, self._framing.begun.time_us))
+        written = Written(None, "D", seq, self._framing.begun.time_us)
+        self.rows.put(resource, key, written)
 
     def put(
         self,
@@ -126,7 +127,8 @@ class Events:
         )
         self._count(resource, key, after=True)
         operation = "U" if op == b"u" else "I"
-        self.rows.put(resource, key, Written(row, operation, seq, self._framing.begun.time_us))
+        written = Written(row, operation, seq, self._framing.begun.time_us)
+        self.rows.put(resource, key, written)
 
     def write_silently(
         self,
@@ -137,7 +139,8 @@ class Events:
         """Gives the row under the key its new state without an event."""
         seq = self._framing.seq(resource.name)
         operation = "D" if row is None else "U"
-        self.rows.put(resource, key, Written(row, operation, seq, self._framing.begun.time_us))
+        written = Written(row, operation, seq, self._framing.begun.time_us)
+        self.rows.put(resource, key, written)
 
     def delete_respelled(self, resource: Resource, source: bytes) -> None:
         """Deletes rows that a copying table has under another spelling of a key.
@@ -146,7 +149,8 @@ class Events:
         """
         if self._respelled:
             for key in self._respelled.pop(resource.name, ()):
-                self.delete(resource, key, before=self.before(resource, key), source=source)
+                before = self.before(resource, key)
+                self.delete(resource, key, before=before, source=source)
 
     def forget_respelled(self, resource: Resource) -> None:
         """Forgets those rows: the table is emptied."""
@@ -163,7 +167,8 @@ class Events:
         if counting is not None:
             before = self.rows.current(resource, key) is not None
             if before != after:
-                counting.changed(self._framing.begun.transaction, int(after) - int(before))
+                transaction = self._framing.begun.transaction
+                counting.changed(transaction, 1 if after else -1)
 
 
 class ChangeRule(Protocol):

@@ -1,8 +1,10 @@
 """The capture loop: source transactions in, front-end transactions out, then the acknowledgement.
 
-    source.read ─▶ Applier ─▶ ONE front-end transaction ─commit─▶ source.acknowledge, wake the publisher
+    source.read ─▶ Applier ─▶ ONE front-end transaction
+        ─commit─▶ source.acknowledge, wake the publisher
 
-After any error everything is thrown away and opened again from what is stored (crash-only); nothing else recovers.
+After any error everything is thrown away and opened again from what is stored (crash-only); nothing
+else recovers.
 """
 
 import logging
@@ -99,7 +101,8 @@ class Capture:
 
     def _stream(self) -> None:
         """Reads and commits until something has to be opened again: the loop."""
-        rule = CommitRule(self._settings.front.max_rows, self._settings.front.max_bytes)
+        settings = self._settings.front
+        rule = CommitRule(settings.max_rows, settings.max_bytes)
         while not self._control.stopping() and not self._outdated:
             for message in self._source.read(_IDLE):
                 if isinstance(message, HighPosition):
@@ -186,8 +189,9 @@ class Capture:
         if self._reconciler.run is None or self._reconciler.rows:
             self._passed("pages")
         self._step = "stream"
-        self._reports.copies(self._applier.tables, self._reconciler.run, self._reconciler.rows)
-        self._reconciler.rows.clear()
+        reconciler = self._reconciler
+        self._reports.copies(self._applier.tables, reconciler.run, reconciler.rows)
+        reconciler.rows.clear()
         return not self._outdated
 
     def _passed(self, step: Step) -> None:
@@ -226,7 +230,8 @@ class Capture:
 
         self._reports.states(stored)
         self._tables = Tables(self._settings, self._source, self._front, stored)
-        stored, resources = self._tables.stored, self._tables.resources
+        stored = self._tables.stored
+        resources = self._tables.resources
         self._applier = Applier(
             self._front,
             resources,
@@ -249,7 +254,8 @@ class Capture:
         self._reports.opened(stored, self._applier.tables)
         self._visible = None
         self._outdated = False
-        self._housekeeping_at = self._requests_at = 0.0
+        self._housekeeping_at = 0.0
+        self._requests_at = 0.0
         self._front_catalogue_at = time.monotonic() + _CATALOGUE
         self._catalogues_at = time.monotonic() + self._patience()
         self._passed("open")

@@ -88,7 +88,8 @@ class Phase:
 
     def compare(self, run: Run, window: Window, sides: Sides) -> Differences:
         """Finds the differences: the window's changes are put on what the source has shown."""
-        resource, found = run.resource, Differences()
+        resource = run.resource
+        found = Differences()
         refused: Mapping[Key, Refused] = {}
         if not run.republishes:
             refused = self._tables[resource.name].refused
@@ -121,10 +122,13 @@ class Phase:
     def sides(self, run: Run, page: Page) -> Sides:
         """Returns what the page and what the front end say."""
         resource = run.resource
+        keys = run.keys
+        run.unsure.difference_update(keys)
+
         rows = _by_key(resource, page.lines)
-        run.unsure.difference_update(run.keys)
-        read = {key: rows.get(key) for key in run.keys}
-        return Sides(read, self._front.fetch(resource.target, run.keys))
+        source = {key: rows.get(key) for key in keys}
+        front = self._front.fetch(resource.target, keys)
+        return Sides(source, front)
 
     def _absent(
         self,
@@ -184,35 +188,38 @@ class Pages(Phase):
     ) -> Sides:
         """Compares with the front end's rows of the same range: what only it has is there, too."""
         resource = run.resource
-        last = resource.key_of(row_of(page.lines[-1])) if page.more else None
-        others = self._front.lines(resource.target, run.copy.mark, last)
+        first = run.copy.mark
+        last = last_key(resource, page) if page.more else None
+        others = self._front.lines(resource.target, first, last)
 
-        if not resource.filtered and not run.republishes and not self._being_read(run):
+        plain = not resource.filtered and not run.republishes
+        if plain and not being_read(self._tables, run):
             equal = set(lines).intersection(others)
             run.equal += len(equal)
             lines = [line for line in lines if line not in equal]
             others = [line for line in others if line not in equal]
 
         front = cast("dict[Key, FrontRow]", _by_key(resource, others))
-        only_front: dict[Key, Row | None] = dict.fromkeys(front)
-        return Sides(only_front | _by_key(resource, lines), front)
+        source: dict[Key, Row | None] = dict.fromkeys(front)
+        source |= _by_key(resource, lines)
+        return Sides(source, front)
 
     def _looked_up(self, run: Run, lines: Sequence[bytes]) -> Sides:
         """Compares with the front end's rows under the same keys."""
-        source: dict[Key, Row | None] = {**_by_key(run.resource, lines)}
-        front = self._front.fetch(run.resource.target, list(source))
+        resource = run.resource
+        source: dict[Key, Row | None] = {**_by_key(resource, lines)}
+        front = self._front.fetch(resource.target, list(source))
         if run.repair:
             # Rows under another spelling of a key; a verify finds them among the extras
-            source |= dict.fromkeys(front.keys() - source.keys())
+            respelled = front.keys() - source.keys()
+            source |= dict.fromkeys(respelled)
         return Sides(source, front)
-
-    def _being_read(self, run: Run) -> Collection[Key]:
-        return being_read(self._tables, run)
 
     def advance(self, run: Run, page: Page) -> bool:
         """See Phase.advance."""
         if page.more:
-            run.copy = run.copy._replace(mark=run.resource.key_of(row_of(page.lines[-1])))
+            mark = last_key(run.resource, page)
+            run.copy = run.copy._replace(mark=mark)
         return page.more
 
 
@@ -229,17 +236,22 @@ class Extras(Phase):
     def wanted(self, run: Run) -> Wanted:
         """See Phase.wanted: the keys are enough."""
         resource = run.resource
-        return Wanted(tuple(resource.columns[i] for i in resource.key), run.keys)
+        key_columns = tuple(resource.columns[i] for i in resource.key)
+        return Wanted(key_columns, run.keys)
 
     def sides(self, run: Run, page: Page) -> Sides:
         """See Phase.sides: keys that were found need no look."""
         found = set(map(row_of, page.lines))
         missing = [key for key in run.keys if key not in found]
-        return Sides(dict.fromkeys(missing), self._front.fetch(run.resource.target, missing))
+        source = dict.fromkeys(missing)
+        front = self._front.fetch(run.resource.target, missing)
+        return Sides(source, front)
 
     def keys(self, run: Run) -> Sequence[Key]:
         """See Phase.keys."""
-        return self._front.keys_after(run.resource.target, run.copy.mark, run.limit)
+        target = run.resource.target
+        mark = run.copy.mark
+        return self._front.keys_after(target, mark, run.limit)
 
 
 class Withheld(Phase):
@@ -253,7 +265,9 @@ class Withheld(Phase):
 
     def keys(self, run: Run) -> Sequence[Key]:
         """See Phase.keys."""
-        return _past(self._tables[run.resource.name].withheld, run.copy.mark)[: run.limit]
+        table = self._tables[run.resource.name]
+        keys = _past(table.withheld, run.copy.mark)
+        return keys[: run.limit]
 
 
 class Topic(Phase):
@@ -287,9 +301,16 @@ class Topic(Phase):
         """See Phase.take_up."""
         resource = run.resource
         run.topic_keys = self._front.topic_keys(resource.name, run.limit)
-        keys = map(resource.key_of_kafka, run.topic_keys)
-        run.keys = [key for key in keys if key is not None]
-        unread = len(run.topic_keys) - len(run.keys)
+        keys = []
+        unread = 0
+        for text in run.topic_keys:
+            key = resource.key_of_kafka(text)
+            if key is None:
+                unread += 1
+            else:
+                keys.append(key)
+
+        run.keys = keys
         if unread:
             log.warning("topic_keys_unread resource=%s count=%d", resource.name, unread)
         return bool(run.topic_keys)
@@ -302,7 +323,9 @@ class RefusedRows(Phase):
 
     def keys(self, run: Run) -> Sequence[Key]:
         """See Phase.keys."""
-        return _past(self._tables[run.resource.name].refused, run.copy.mark)[: run.limit]
+        table = self._tables[run.resource.name]
+        keys = _past(table.refused, run.copy.mark)
+        return keys[: run.limit]
 
 
 class Holes(Phase):
@@ -316,7 +339,8 @@ class Holes(Phase):
 
     def keys(self, run: Run) -> Sequence[Key]:
         """See Phase.keys."""
-        return list(being_read(self._tables, run))[: run.limit]
+        keys = list(being_read(self._tables, run))
+        return keys[: run.limit]
 
 
 class Counting(Phase):
@@ -337,8 +361,11 @@ class Counting(Phase):
 
         Only between source transactions, where the front end is at a commit.
         """
-        run.tolerance = len(self._tables[run.resource.name].refused)
-        return Count(run.resource.name, limit, self._front.count(run.resource.target))
+        resource = run.resource
+        refused = self._tables[resource.name].refused
+        run.tolerance = len(refused)
+        rows = self._front.count(resource.target)
+        return Count(resource.name, limit, rows)
 
     def enter(self, run: Run) -> bool:
         """See Phase.enter."""
@@ -368,7 +395,9 @@ class Phases:
         here = self._place[run.copy.phase]
         if self._order[here].advance(run, page):
             return True
-        return any(phase.needed(run) and phase.enter(run) for phase in self._order[here + 1 :])
+
+        later = self._order[here + 1 :]
+        return any(phase.needed(run) and phase.enter(run) for phase in later)
 
 
 def same_order(front: Front, resource: Resource) -> bool:
@@ -382,7 +411,15 @@ def same_order(front: Front, resource: Resource) -> bool:
 
 def being_read(tables: TableStates, run: Run) -> Collection[Key]:
     """Returns the keys of a run whose rows must be read again."""
-    return tables[run.resource.name].holes if run.repair else run.unsure
+    if run.repair:
+        return tables[run.resource.name].holes
+    return run.unsure
+
+
+def last_key(resource: Resource, page: Page) -> Key:
+    """Returns the key of a page's last row."""
+    row = row_of(page.lines[-1])
+    return resource.key_of(row)
 
 
 def _by_key(resource: Resource, lines: Iterable[bytes]) -> dict[Key, Row]:
@@ -391,7 +428,9 @@ def _by_key(resource: Resource, lines: Iterable[bytes]) -> dict[Key, Row]:
 
 def _past(keys: Collection[Key], mark: Key | None) -> list[Key]:
     """Returns those after `mark`, in an order of their own."""
-    return sorted(key for key in keys if mark is None or key > mark)
+    if mark is None:
+        return sorted(keys)
+    return sorted(key for key in keys if key > mark)
 
 
 def _shared(resource: Resource, row: Row | None) -> Row | None:
@@ -404,7 +443,9 @@ def _shared(resource: Resource, row: Row | None) -> Row | None:
     passes = resource.passes(row, shared_before=False)
     if passes is False:
         return None
-    return resource.shared(row) if passes else (UNCHANGED, *resource.shared(row))
+
+    columns = resource.shared(row)
+    return columns if passes else (UNCHANGED, *columns)
 
 
 def _whole(row: Row | None) -> FrontRow | None:
@@ -424,9 +465,11 @@ def _compare_refused(
     if row == current:
         run.equal += row is not None
     elif known.since_us < run.copy.began_us or not run.repair:
-        found.refused.setdefault(_kind(row, current), []).append(key)
+        kind = _kind(row, current)
+        found.refused.setdefault(kind, []).append(key)
 
-    if known.told == ("" if row is None else digest(row)):
+    told = "" if row is None else digest(row)
+    if known.told == told:
         found.silent[key] = row
     elif row is not None:
         found.republished[key] = row
@@ -437,4 +480,6 @@ def _compare_refused(
 def _kind(row: FrontRow | None, current: FrontRow | None) -> str:
     if row is None:
         return "extra"
-    return "missing" if current is None else "different"
+    if current is None:
+        return "missing"
+    return "different"

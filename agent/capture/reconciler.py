@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from agent import failpoints
 from agent.capture.applier import Applier
-from agent.capture.phases import Phases, being_read, same_order
+from agent.capture.phases import Phases, being_read, last_key, same_order
 from agent.capture.requests import Requests
 from agent.capture.runs import Run, Runs
 from agent.capture.window import Count, Window
@@ -31,7 +31,6 @@ from agent.connectors.changes import HighPosition
 from agent.errors import RowsMiscounted, TableWork, TooManyDeletes
 from agent.front.base import COUNT, FOLLOWED, HOLES, PAGES, Front, Request
 from agent.resource import Resource
-from agent.values.lines import row_of
 from agent.values.rows import Key
 
 log = logging.getLogger(__name__)
@@ -96,7 +95,8 @@ class Reconciler:
 
     def seen(self, visible: Visible) -> None:
         """Forgets the transactions that a new snapshot sees: every later one does."""
-        self._unseen = {number for number in self._unseen if not visible.sees(number)}
+        seen = {number for number in self._unseen if visible.sees(number)}
+        self._unseen -= seen
 
     def asked(self, requests: Sequence[Request]) -> bool:
         """Takes up what commands have asked. True: all must be opened again first."""
@@ -106,7 +106,8 @@ class Reconciler:
         """Verifies a table that was rewritten, nobody knows how; it is copied if it differs."""
         resource = self._runs.resource(name)
         assert resource is not None, "the table is open"
-        self._runs.verify(Run(resource, FOLLOWED, repair=False, rewritten=rewritten))
+        run = Run(resource, FOLLOWED, repair=False, rewritten=rewritten)
+        self._runs.verify(run)
 
     # ---- the loop
 
@@ -144,8 +145,9 @@ class Reconciler:
         lagging = self._source.lag_bytes() > _LAG
         if lagging and time.monotonic() - self._merged_at < _STARVED:
             return False
-        full = run.repair and self._front.outbox_bytes() > self._settings.max_outbox_bytes
-        return not full
+        if not run.repair:
+            return True
+        return self._front.outbox_bytes() <= self._settings.max_outbox_bytes
 
     def _begin(self, run: Run) -> None:
         """Begins a run.
@@ -182,34 +184,36 @@ class Reconciler:
         """Opens a window and asks for rows that show everything before it."""
         phase = self._phases.of(run)
         window = phase.window(run, self._settings.window_bytes)
-        asked = self._asked = _Asked(str(uuid.uuid4()), window)
+        token = str(uuid.uuid4())
+        self._asked = _Asked(token, window)
         self._applier.window = window
 
         wanted = phase.wanted(run)
-        self._source.ask(
-            Ask(
-                asked.token,
-                run.resource.name,
-                run.resource.table,
-                wanted.columns,
-                frozenset(must_see),
-                run.copy.barrier,
-                after,
-                run.limit,
-                wanted.keys,
-                wanted.counted,
-            )
+        ask = Ask(
+            token,
+            run.resource.name,
+            run.resource.table,
+            wanted.columns,
+            frozenset(must_see),
+            run.copy.barrier,
+            after,
+            run.limit,
+            wanted.keys,
+            wanted.counted,
         )
+        self._source.ask(ask)
 
     def reached(self, high: HighPosition) -> None:
         """Merges the page whose high position the stream has come to, if it still counts.
 
         This is inside the source transaction that marks the page's end.
         """
-        asked, run = self._asked, self.run
+        asked = self._asked
+        run = self.run
         if asked is None or asked.token != high.token or run is None:
             return
-        page, window = self._source.page(), asked.window
+        page = self._source.page()
+        window = asked.window
         # Now the front end holds, and the window has heard of, everything before
         self._applier.flush()
 
@@ -225,8 +229,9 @@ class Reconciler:
     def _merged(self, run: Run, window: Window, page: Page) -> None:
         """Merges a page and goes on to what comes after it."""
         if self._reads_on(run, page):
-            last = run.resource.key_of(row_of(page.lines[-1]))
-            self._ask(run, last, self._unseen.union(self._applier.under_way))
+            last = last_key(run.resource, page)
+            must_see = self._unseen.union(self._applier.under_way)
+            self._ask(run, last, must_see)
 
         failpoints.hit("before_page_merge")
         began = time.monotonic()
@@ -237,7 +242,8 @@ class Reconciler:
             self._advance(run, page)
         failpoints.hit("after_page_merge")
         self._merged_at = time.monotonic()
-        run.limit = _paced(run.limit, page, self._merged_at - began)
+        seconds = self._merged_at - began
+        run.limit = _paced(run.limit, page, seconds)
 
     def _reads_on(self, run: Run, page: Page) -> bool:
         """Whether the next page is read while this one is merged."""
@@ -271,22 +277,26 @@ class Reconciler:
             self._compare_counts(run, window, page)
             return
 
-        resource, phase = run.resource, self._phases.of(run)
+        resource = run.resource
+        phase = self._phases.of(run)
         sides = phase.sides(run, page)
         found = phase.compare(run, window, sides)
         run.unsure.update(found.holes)
-        run.count(page, found, self._tables[resource.name].holes)
+        holes = self._tables[resource.name].holes
+        run.count(page, found, holes)
         self.rows[resource.name] += len(page.lines)
 
         if run.repair:
             self._guard(run)
             free = run.copy.phase == PAGES and same_order(self._front, resource)
-            self._applier.repair(resource, found, sides.source.keys(), free=free)
+            seen = sides.source.keys()
+            self._applier.repair(resource, found, seen, free=free)
 
     def _guard(self, run: Run) -> None:
         """Raises TooManyDeletes before a wrong source or filter empties the front end."""
         copy = run.copy
-        limit = max(_FEW, int(copy.front_rows * self._settings.max_delete_share))
+        share = int(copy.front_rows * self._settings.max_delete_share)
+        limit = max(_FEW, share)
         if copy.extra > limit and not copy.allow_deletes:
             raise TooManyDeletes(
                 resource=run.resource.name,
@@ -303,12 +313,16 @@ class Reconciler:
         """
         assert page.total is not None, "rows were to be counted"
         name = run.resource.name
-        source, front = run.counted = page.total, window.expected(page.snapshot)
+        source = page.total
+        front = window.expected(page.snapshot)
+        run.counted = source, front
         # Rows refused before the window opened, and rows refused by now: either may be missing
         run.tolerance += len(self._tables[name].refused)
 
         log.info("rows_counted resource=%s source=%d front=%d", name, source, front)
-        if run.repair and run.miscounted and (run.repeated or not self._changed(name)):
+        if not run.repair or not run.miscounted:
+            return
+        if run.repeated or not self._changed(name):
             raise RowsMiscounted(resource=name, source=source, front=front)
 
     def _repeat(self, run: Run) -> None:
@@ -327,7 +341,10 @@ class Reconciler:
             barrier=self._source.barrier(),
             front_rows=max(run.copy.front_rows, run.counted[1]),
         )
-        run.repeated, run.counted, run.tolerance, run.equal = True, None, 0, 0
+        run.repeated = True
+        run.counted = None
+        run.tolerance = 0
+        run.equal = 0
         self._tables[run.resource.name].move(run.copy)
 
     # ---- what comes after a page
@@ -349,7 +366,8 @@ class Reconciler:
 
     def _finish(self, run: Run) -> None:
         """Ends a run: a table that was repaired is live."""
-        copy, table = run.copy, self._tables[run.resource.name]
+        copy = run.copy
+        table = self._tables[run.resource.name]
         run.withheld = len(table.withheld)
         log.info(
             "reconcile_ends resource=%s repair=%s rows=%d missing=%d different=%d extra=%d",
@@ -364,7 +382,8 @@ class Reconciler:
         if run.repair:
             run.refused = len(table.refused)
             table.complete()
-            if run.request is not None and run.request.kind == "reconcile" and run.differences:
+            reconcile = run.request is not None and run.request.kind == "reconcile"
+            if reconcile and run.differences:
                 self._verify_repair(run)
         elif run.rewritten is not None:
             self._front.keep_fingerprint(table.name, run.rewritten)

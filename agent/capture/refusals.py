@@ -42,12 +42,14 @@ class Refusals:
         """
         self._heal(outcome)
         for key, code in outcome.refused.items():
-            self._note(outcome.resource, key, code, outcome.rows[key].row)
+            row = outcome.rows[key].row
+            self._note(outcome.resource, key, code, row)
 
     def _heal(self, outcome: Outcome) -> None:
         """Forgets refused rows that the table has taken now."""
         table = self._tables[outcome.resource.name]
-        for key in table.refused.keys() & outcome.rows.keys() - outcome.refused.keys():
+        taken = outcome.rows.keys() - outcome.refused.keys()
+        for key in table.refused.keys() & taken:
             table.heal(key)
 
     def _note(
@@ -59,12 +61,16 @@ class Refusals:
     ) -> None:
         table = self._tables[resource.name]
         before = table.refused.get(key)
-        since = time.time_ns() // 1000 if before is None else before.since_us
         shown = resource.key_json(key)
-        refused = Refused(code, since, "" if row is None else digest(row), shown.decode())
         if before is None:
+            since = time.time_ns() // 1000
             hashed = hashlib.sha256(shown).hexdigest()[:16]
             log.warning("row_refused resource=%s hash=%s reason=%s", resource.name, hashed, code)
+        else:
+            since = before.since_us
+
+        told = "" if row is None else digest(row)
+        refused = Refused(code, since, told, shown.decode())
         if refused != before:
             table.refuse(key, refused)
         if len(table.refused) > self.most:
@@ -79,16 +85,17 @@ class Refusals:
         A child's parent may still come. Where rows may share a key for a moment, there may be two
         under spellings of one key, of which the front end can hold one.
         """
-        shared = {
-            resource.name: self._front.fetch(resource.target, list(given))
-            for resource, given in rows.given()
-            if resource.table.deferrable and self._front.spellings(resource.target)
-        }
+        shared = {}
+        for resource, given in rows.given():
+            target = resource.target
+            if resource.table.deferrable and self._front.spellings(target):
+                shared[resource.name] = self._front.fetch(target, list(given))
+
         for outcome in rows.write(_MOST_WAITING):
-            resource, given = outcome.resource, outcome.rows
+            resource = outcome.resource
             self._heal(outcome)
             for key in outcome.refused:
-                yield resource, key, given[key]
+                yield resource, key, outcome.rows[key]
             if resource.name in shared:
                 before = shared[resource.name]
                 yield from self._displaced(outcome, before)
@@ -99,12 +106,16 @@ class Refusals:
         before: dict[Key, FrontRow],
     ) -> Iterator[tuple[Resource, Key, Written]]:
         """Rows whose place others have taken that have an equal key of another spelling."""
-        resource, given = outcome.resource, outcome.rows
-        after = self._front.fetch(resource.target, [*given, *before])
+        resource = outcome.resource
+        given = outcome.rows
+        keys = [*given, *before]
+        after = self._front.fetch(resource.target, keys)
+
         last = next(iter(given.values()))
         for key, row in before.items():
             if key not in given and key not in after:
                 yield resource, key, last._replace(row=row, operation="U")
         for key, written in given.items():
-            if written.row is not None and key not in outcome.refused and key not in after:
+            taken = written.row is not None and key not in outcome.refused
+            if taken and key not in after:
                 yield resource, key, written

@@ -23,8 +23,11 @@ class Reports:
 
     def connected(self, *, source: bool, front: bool) -> None:
         """Reports which peers are connected."""
-        peers = {"source": source, "frontend": front}
-        self._control.beat({f"{metrics.CONNECTED}/{peer}": up for peer, up in peers.items()})
+        gauges = {
+            f"{metrics.CONNECTED}/source": source,
+            f"{metrics.CONNECTED}/frontend": front,
+        }
+        self._control.beat(gauges)
 
     def states(self, stored: Stored) -> None:
         """Reports the state of each table that is configured and stored."""
@@ -33,8 +36,11 @@ class Reports:
                 self._state(name, stored.resources[name].state)
 
     def _state(self, name: str, state: str) -> None:
-        gauge = f"{metrics.TABLE_STATE}/{name}"
-        self._control.beat({f"{gauge}/{one}": one == state for one in metrics.TABLE_STATES})
+        gauges = {}
+        for possible in metrics.TABLE_STATES:
+            gauge = f"{metrics.TABLE_STATE}/{name}/{possible}"
+            gauges[gauge] = possible == state
+        self._control.beat(gauges)
 
     def opened(self, stored: Stored, tables: TableStates) -> None:
         """Reports everything of the tables, as they are when all is opened."""
@@ -45,19 +51,23 @@ class Reports:
     def keys(self, tables: TableStates) -> None:
         """Reports how many rows are withheld from Kafka, and refused by the front end."""
         tables.keys_changed = False
+        gauges = {}
         for name in self._names:
-            self._control.beat({f"{metrics.WITHHELD}/{name}": len(tables[name].withheld)})
+            withheld = tables[name].withheld
+            gauges[f"{metrics.WITHHELD}/{name}"] = len(withheld)
         for name, table in tables.items():
-            self._control.beat({f"{metrics.REFUSED}/{name}": len(table.refused)})
+            gauges[f"{metrics.REFUSED}/{name}"] = len(table.refused)
+        self._control.beat(gauges)
 
     def committed(self, progress: Progress, events: Mapping[tuple[str, str], int]) -> None:
         """Reports a commit, and its events by resource and operation."""
-        counts: dict[tuple[str, ...], int] = {}
-        for (name, op), number in events.items():
-            for stage in _STAGES:
-                counts[metrics.EVENTS, stage, name, op] = number
         seconds = progress.position_time_us / 1_000_000
-        gauges = {f"{metrics.LAST_COMMIT}/{stage}": seconds for stage in _STAGES}
+        gauges = {}
+        counts: dict[tuple[str, ...], int] = {}
+        for stage in _STAGES:
+            gauges[f"{metrics.LAST_COMMIT}/{stage}"] = seconds
+            for (name, op), number in events.items():
+                counts[metrics.EVENTS, stage, name, op] = number
         self._control.beat(gauges, counts)
 
     def copies(
@@ -72,10 +82,13 @@ class Reports:
             self._state(name, tables[name].word)
         self._copying = copying
 
-        gauges: dict[str, float] = {metrics.COPYING: int(run is not None and run.repair)}
+        gauges: dict[str, float] = {metrics.COPYING: 0}
         if run is not None:
-            gauges[f"{metrics.COPY_ESTIMATE}/{run.resource.name}"] = run.copy.estimate
-        counts: dict[tuple[str, ...], int] = {
-            (metrics.COPIED, name): number for name, number in rows.items()
-        }
+            gauges[metrics.COPYING] = int(run.repair)
+            gauge = f"{metrics.COPY_ESTIMATE}/{run.resource.name}"
+            gauges[gauge] = run.copy.estimate
+
+        counts: dict[tuple[str, ...], int] = {}
+        for name, number in rows.items():
+            counts[metrics.COPIED, name] = number
         self._control.beat(gauges, counts)

@@ -32,9 +32,11 @@ class Requests:
         known = self._runs.requests
         outdated = False
         for request in requests:
-            if request.id not in known:
-                with TableWork(request.resource):
-                    outdated = self._take(request) or outdated
+            if request.id in known:
+                continue
+            with TableWork(request.resource):
+                if self._take(request):
+                    outdated = True
         return outdated
 
     def _take(self, request: Request) -> bool:
@@ -52,7 +54,8 @@ class Requests:
             self._answer(request, "failed", {"state": state})
         elif request.kind == "verify":
             self._answer(request, "running")
-            self._runs.verify(Run(resource, FOLLOWED, repair=False, request=request))
+            run = Run(resource, FOLLOWED, repair=False, request=request)
+            self._runs.verify(run)
         else:
             self._repair(request, table)
         return False
@@ -60,7 +63,9 @@ class Requests:
     def _suspend(self, request: Request, table: TableState) -> bool:
         opened = self._runs.resource(table.name) is not None
         if opened:
-            error = stored(str(request.values["code"]), dict(request.values["values"]))
+            code = str(request.values["code"])
+            values = dict(request.values["values"])
+            error = stored(code, values)
             assert isinstance(error, Suspend), "an error of one table"
             log.error(
                 "table_suspended resource=%s code=%s error=%s",
@@ -73,10 +78,12 @@ class Requests:
         return opened
 
     def _resume(self, request: Request, table: TableState) -> bool:
-        if self._runs.resource(table.name) is not None and not table.copying:
+        opened = self._runs.resource(table.name) is not None
+        if opened and not table.copying:
             self._answer(request, "failed", {"state": "live"})
             return False
-        table.start_copy(Copy(allow_deletes=request.allow_deletes))
+        copy = Copy(allow_deletes=request.allow_deletes)
+        table.start_copy(copy)
         self._answer(request, "done")
         return True
 
@@ -85,14 +92,16 @@ class Requests:
         under_way = table.copy is not None and table.copy.republish
         if request.running or under_way:
             return False
-        table.begin_generation(Copy(allow_deletes=request.allow_deletes, republish=True))
+        copy = Copy(allow_deletes=request.allow_deletes, republish=True)
+        table.begin_generation(copy)
         self._answer(request, "running")
         return True
 
     def _repair(self, request: Request, table: TableState) -> None:
         """Makes the copy of the table answer, one that looks at all the request is about."""
         copy = table.copy
-        if copy is None or (request.kind == "reconcile" and not copy.whole):
+        every_row = request.kind == "reconcile"
+        if copy is None or (every_row and not copy.whole):
             self._start(request, table)
         self._answer(request, "running")
         self._runs.answer_with_copy(table.name, request)

@@ -37,24 +37,30 @@ class RowChanges:
         counting: bool,
     ) -> list[Key]:
         """Returns the keys whose front-end rows must be known before the change is applied."""
-        resource, keys = binding.resource, []
+        resource = binding.resource
         copying = self._tables[resource.name].copying
         respelled = copying and self._front.spellings(resource.target)
+        every_row = counting or respelled
+        needs_new_row = every_row or (copying and resource.filtered)
 
-        if change.op != "I" and (counting or respelled or _needs_old_row(resource, change)):
+        keys = []
+        if change.op != "I" and (every_row or _needs_old_row(resource, change)):
             keys.append(old_key_of(binding, change))
-        if change.new is not None:
-            needs_new_row = copying and resource.filtered
-            if counting or respelled or needs_new_row:
-                keys.append(resource.key_of(binding.read(known_values(change.new, change))))
+        if needs_new_row and change.new is not None:
+            new = binding.read(known_values(change.new, change))
+            keys.append(resource.key_of(new))
         return keys
 
     def apply(self, events: Events, binding: Binding, change: Change) -> None:
         """Writes the events of one change, and the row that it leaves."""
         resource = binding.resource
-        old_key = None if change.op == "I" else old_key_of(binding, change)
-        new = None if change.new is None else binding.read(known_values(change.new, change))
-        new_key = None if new is None else resource.key_of(new)
+        old_key = None
+        if change.op != "I":
+            old_key = old_key_of(binding, change)
+        new = new_key = None
+        if change.new is not None:
+            new = binding.read(known_values(change.new, change))
+            new_key = resource.key_of(new)
 
         window = events.window(resource)
         if window is not None:
@@ -147,7 +153,8 @@ class RowChanges:
 def old_key_of(binding: Binding, change: Change) -> Key:
     """Returns the key a row had before the change (of an insert: has)."""
     row = change.old if change.old is not None else change.new
-    return tuple([str(value) for value in binding.key_of(row or ())])
+    key = binding.key_of(row or ())
+    return tuple([str(value) for value in key])
 
 
 def known_values(new: Row, change: Change) -> Row:
@@ -180,7 +187,8 @@ def _before(
     """Returns the row before the change as JSON, null if neither log nor front end has it."""
     resource = binding.resource
     if change.old is not None and change.old_complete:
-        return resource.row_json(whole(resource.shared(binding.read(change.old))))
+        row = binding.read(change.old)
+        return resource.row_json(whole(resource.shared(row)))
     return events.before(resource, old_key)
 
 
@@ -192,7 +200,8 @@ def _delete_outdated(
 ) -> None:
     """Deletes a row that was under the new key already: a copy has not come to it yet."""
     if events.rows.published(resource, key):
-        events.delete(resource, key, before=events.before(resource, key), source=source)
+        before = events.before(resource, key)
+        events.delete(resource, key, before=before, source=source)
 
 
 def _needs_old_row(resource: Resource, change: Change) -> bool:
@@ -218,4 +227,6 @@ def _after(
     after = resource.shared(new)
     if passes is None:
         return (UNCHANGED, *after)
-    return after if base is None or UNCHANGED not in after else filled(after, base)
+    if base is None or UNCHANGED not in after:
+        return after
+    return filled(after, base)

@@ -29,11 +29,13 @@ class RowStates:
 
     def apply(self, events: Events, binding: Binding, state: RowState) -> None:
         """Writes the event of a state, if it tells anything new, and the row that it leaves."""
-        resource, key = binding.resource, state.key
+        resource = binding.resource
+        key = state.key
         row = None if state.row is None else binding.read(state.row)
         window = events.window(resource)
         if window is not None:
-            window.remember(key, None if row is None else key, row, state.size)
+            new_key = None if row is None else key
+            window.remember(key, new_key, row, state.size)
 
         self._tables[resource.name].fill_hole(key)
         source = events.source(resource, state.position)
@@ -76,4 +78,5 @@ class RowStates:
         refused = self._tables[resource.name].refused.get(key)
         if refused is None or events.rows.is_given(resource, key):
             return False
-        return refused.told == ("" if row is None else digest(row))
+        told = "" if row is None else digest(row)
+        return refused.told == told

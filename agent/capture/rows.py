@@ -12,6 +12,9 @@ from agent.front.base import Front, Written
 from agent.resource import FrontRow, Resource
 from agent.values.rows import Key
 
+# A table, and the rows that it was given, by key
+Given = tuple[Resource, dict[Key, Written]]
+
 
 class Outcome(NamedTuple):
     """What became of the rows given to one table."""
@@ -27,15 +30,16 @@ class Rows:
     def __init__(
         self,
         front: Front,
-        stood: dict[str, dict[Key, FrontRow]],
+        held: dict[str, dict[Key, FrontRow]],
         batch: int,
         tables: TableStates,
     ) -> None:
+        """`held`, by resource: rows of the front end that were looked up."""
         self._front = front
-        self._stood = stood
+        self._held = held
         self._batch = batch
         self._tables = tables
-        self._given: dict[str, tuple[Resource, dict[Key, Written]]] = {}
+        self._given: dict[str, Given] = {}
 
     def current(self, resource: Resource, key: Key) -> FrontRow | None:
         """The row under the key as the changes so far have left it.
@@ -48,13 +52,14 @@ class Rows:
             return given[1][key].row
         if key in self._tables[resource.name].refused:
             return None
-        return self._stood.get(resource.name, {}).get(key)
+        held = self._held.get(resource.name, {})
+        return held.get(key)
 
     def published(self, resource: Resource, key: Key) -> bool:
         """Whether subscribers have a row under the key, as far as it was looked up."""
-        given = self._given.get(resource.name)
-        if (given is None or key not in given[1]) and key in self._tables[resource.name].refused:
-            return bool(self._tables[resource.name].refused[key].told)
+        refused = self._tables[resource.name].refused
+        if key in refused and not self.is_given(resource, key):
+            return bool(refused[key].told)
         return self.current(resource, key) is not None
 
     def put(self, resource: Resource, key: Key, written: Written) -> None:
@@ -69,22 +74,27 @@ class Rows:
         given = self._given.get(resource.name)
         return given is not None and key in given[1]
 
-    def given(self) -> list[tuple[Resource, dict[Key, Written]]]:
+    def given(self) -> list[Given]:
         """What was given and is not written."""
         return list(self._given.values())
 
     def untaken(self, resource: Resource) -> set[Key]:
         """Keys of which the front end's row is not what the changes have left."""
+        untaken = set(self._tables[resource.name].refused)
         given = self._given.get(resource.name)
-        return set(self._tables[resource.name].refused) | set(() if given is None else given[1])
+        if given is not None:
+            untaken.update(given[1])
+        return untaken
 
     def look_up(self, resource: Resource, keys: Sequence[Key]) -> None:
-        """Finds out what stands under these keys."""
-        self._stood.setdefault(resource.name, {}).update(self._front.fetch(resource.target, keys))
+        """Looks up the rows of the front end under these keys."""
+        found = self._front.fetch(resource.target, keys)
+        held = self._held.setdefault(resource.name, {})
+        held.update(found)
 
     def forget(self, resource: Resource) -> None:
-        """What stood in the table stands there no more."""
-        self._stood.pop(resource.name, None)
+        """Forgets the rows that were looked up: the table is emptied."""
+        self._held.pop(resource.name, None)
 
     def write(self, most: int) -> list[Outcome]:
         """Writes each table; the rows that it refuses are left out.
@@ -92,8 +102,10 @@ class Rows:
         A table that refuses rows gets its turn after the others: a child's parent may be there.
         Raises RowRefused when one refuses more than `most`.
         """
-        given, self._given = list(self._given.values()), {}
-        outcomes, later = [], []
+        given = self.given()
+        self._given = {}
+        outcomes = []
+        later = []
         for resource, rows in given:
             try:
                 self._written(resource, rows, 0)
@@ -111,7 +123,7 @@ class Rows:
                 break
 
         for outcome in outcomes:
-            self._stands(outcome)
+            self._note_held(outcome)
         return outcomes
 
     def _once_more(self, outcome: Outcome, most: int) -> Outcome:
@@ -131,13 +143,14 @@ class Rows:
         with TableWork(resource.name):
             return self._front.write(resource.target, rows, self._batch, most)
 
-    def _stands(self, outcome: Outcome) -> None:
-        stood = self._stood.setdefault(outcome.resource.name, {})
+    def _note_held(self, outcome: Outcome) -> None:
+        """Notes which rows the front end holds after a write."""
+        held = self._held.setdefault(outcome.resource.name, {})
         for key, written in outcome.rows.items():
             if written.row is None or key in outcome.refused:
-                stood.pop(key, None)
+                held.pop(key, None)
             else:
-                stood[key] = written.row
+                held[key] = written.row
 
 
 def _refused(outcomes: Sequence[Outcome]) -> int:

@@ -90,7 +90,12 @@ class Run:
         if self.repaired is None:
             return report
         left = self.differences or int(self.miscounted)
-        return report | {**self.repaired, "left": left, "refused": self.refused}
+        return {
+            **report,
+            **self.repaired,
+            "left": left,
+            "refused": self.refused,
+        }
 
     def count(
         self,
@@ -100,11 +105,15 @@ class Run:
     ) -> None:
         """Counts what a page has shown; rows that are being read again are no differences."""
         copy = self.copy
-        pages = copy.phase == PAGES
-        rows = len(page.lines) if pages else 0
-        looked_up = 0 if pages else len(self.keys)
+        rows = 0
+        looked_up = 0
+        if copy.phase == PAGES:
+            rows = len(page.lines)
+        else:
+            looked_up = len(self.keys)
 
-        self.refused += sum(map(len, found.refused.values()))
+        for refused in found.refused.values():
+            self.refused += len(refused)
 
         differing = {kind: found.of(kind) for kind in _KINDS}
         if being_read:
@@ -162,13 +171,18 @@ class Runs:
     @property
     def requests(self) -> set[str]:
         """The ids of the requests that were taken up and are not answered."""
-        runs = [*self._verifies, *([self.current] if self.current else [])]
-        requests = [*self._requests.values(), *(run.request for run in runs)]
-        return {request.id for request in requests if request is not None}
+        ids = {request.id for request in self._requests.values()}
+        for run in (self.current, *self._verifies):
+            if run is not None and run.request is not None:
+                ids.add(run.request.id)
+        return ids
 
     def verify(self, run: Run, *, first: bool = False) -> None:
         """Lines a verify up, at the end or (`first`) before all others."""
-        self._verifies.insert(0 if first else len(self._verifies), run)
+        if first:
+            self._verifies.insert(0, run)
+        else:
+            self._verifies.append(run)
 
     def answer_with_copy(self, name: str, request: Request) -> None:
         """Makes the copy of a table answer a request when it ends."""
@@ -185,8 +199,10 @@ class Runs:
 
     def _next(self) -> Run | None:
         run = self.current
-        if run is not None and run.repair and self._tables[run.resource.name].copying:
-            return run
+        if run is not None and run.repair:
+            table = self._tables[run.resource.name]
+            if table.copying:
+                return run
 
         copying = self._first_copying()
         if copying is not None:
@@ -194,13 +210,14 @@ class Runs:
                 self.verify(run, first=True)
             return copying
 
-        if run is not None:
-            return run
-        return self._verifies.pop(0) if self._verifies else None
+        if run is None and self._verifies:
+            return self._verifies.pop(0)
+        return run
 
     def _first_copying(self) -> Run | None:
         for name, resource in self._resources.items():
             copy = self._tables[name].copy
             if copy is not None and name not in self._unsettled:
-                return Run(resource, copy, request=self._requests.pop(name, None))
+                request = self._requests.pop(name, None)
+                return Run(resource, copy, request=request)
         return None

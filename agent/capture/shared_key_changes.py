@@ -47,7 +47,8 @@ class SharedKeyChanges:
         new_row = None if new is None else shared(resource, new[1])
         moved = old_row is not None and new_row is not None
 
-        for outcome in self.keys.outcomes(events.rows, resource, old, new, table.holes):
+        outcomes = self.keys.outcomes(events.rows, resource, old, new, table.holes)
+        for outcome in outcomes:
             table.fill_hole(outcome.key)
             if outcome.lost:
                 events.note_hole(resource, outcome.key)
@@ -103,9 +104,13 @@ def _other_key(
     new: KeyedRow | None,
 ) -> Key | None:
     """Returns the other key of a row that goes from one key to another."""
-    if old is None or new is None or old[0] == new[0]:
+    if old is None or new is None:
         return None
-    return new[0] if key == old[0] else old[0]
+    old_key = old[0]
+    new_key = new[0]
+    if old_key == new_key:
+        return None
+    return new_key if key == old_key else old_key
 
 
 def _left(key: Key, old: KeyedRow | None, new: KeyedRow | None) -> bool:

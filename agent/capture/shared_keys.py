@@ -54,7 +54,9 @@ class RowsAtKey:
 
     def leads(self, row: Row) -> bool:
         """Tells whether the row is the one that counts at its key."""
-        return self.arrived[-1] == row if self.arrived else not self.left
+        if self.arrived:
+            return self.arrived[-1] == row
+        return not self.left
 
     def change(self, leaving: Row | None, arriving: Row | None) -> None:
         """Applies one change: a row arrives, leaves, or (both) changes where it is."""
@@ -72,7 +74,9 @@ class RowsAtKey:
         """Returns the row that front end and subscribers are to hold under the key."""
         if self.arrived:
             return shared(resource, self.arrived[-1])
-        return None if self.left else self.before
+        if self.left:
+            return None
+        return self.before
 
     def settled(self, certain: bool) -> bool:
         """Tells whether the front-end row says as much by now.
@@ -85,18 +89,21 @@ class RowsAtKey:
             return False
         if not self.arrived:
             return True
-        return len(self.arrived) == 1 and self.before is None and certain
+        added = self.before is None and len(self.arrived) == 1
+        return added and certain
 
     def dumps(self) -> str:
         """Writes it for the front end's own table."""
-        return json.dumps([self.before, self.arrived, self.left, self.unknown])
+        parts = [self.before, self.arrived, self.left, self.unknown]
+        return json.dumps(parts)
 
     @classmethod
     def loads(cls, text: str) -> "RowsAtKey":
         """Reads what `dumps` wrote."""
         before, arrived, *flags = json.loads(text)
         row = None if before is None else tuple(before)
-        return cls(row, [tuple(other) for other in arrived], *flags)
+        rows = [tuple(other) for other in arrived]
+        return cls(row, rows, *flags)
 
 
 class KeyOutcome(NamedTuple):
@@ -125,7 +132,8 @@ class SharedKeys:
         """Takes up what an earlier set of the same transaction has kept of these keys."""
         if resource.name in self._kept:
             rows_at = self._at(resource)
-            for key, text in self._front.shared_keys(resource.name, keys).items():
+            kept = self._front.shared_keys(resource.name, keys)
+            for key, text in kept.items():
                 rows_at[key] = RowsAtKey.loads(text)
 
     def outcomes(
@@ -149,14 +157,15 @@ class SharedKeys:
             if here is None:
                 unknown = key in holes or (current is None and rows.published(resource, key))
                 if unknown and leaving is not None:
-                    current, unknown = shared(resource, leaving), False
+                    current = shared(resource, leaving)
+                    unknown = False
                 here = RowsAtKey(None if unknown else current, unknown=unknown)
                 self._at(resource)[key] = here
 
-            # A subscriber may have a row that leaves, though the front end has none
-            published = rows.published(resource, key) or (
-                leaving is not None and here.untouched and not resource.filtered
-            )
+            published = rows.published(resource, key)
+            if leaving is not None and here.untouched and not resource.filtered:
+                # A subscriber may have a row that leaves, though the front end has none
+                published = True
             same = leaving is not None and here.leads(leaving)
             here.change(leaving, arriving)
             if here.lost:
@@ -176,7 +185,8 @@ class SharedKeys:
         What the front end's rows do not say is kept there beside them.
         """
         for name, rows_at in self._keys.items():
-            certain = name not in copying and not self._resources[name].filtered
+            filtered = self._resources[name].filtered
+            certain = name not in copying and not filtered
             texts = {}
             for key, here in rows_at.items():
                 texts[key] = "" if here.settled(certain) else here.dumps()
@@ -217,5 +227,7 @@ def net(rows_at: Mapping[Key, RowsAtKey]) -> Iterator[tuple[Key, Row | None]]:
     Keys that hold what they held before are left out.
     """
     for key, here in rows_at.items():
-        if not here.untouched:
-            yield key, here.arrived[-1] if here.arrived else None
+        if here.arrived:
+            yield key, here.arrived[-1]
+        elif here.left:
+            yield key, None

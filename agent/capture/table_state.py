@@ -145,17 +145,24 @@ class TableState:
         changed = bool(self._changed_withheld or self._changed_refused)
 
         if self._changed_holes:
-            made = [key for key, made in self._changed_holes.items() if made]
-            filled = [key for key, made in self._changed_holes.items() if not made]
+            made: list[Key] = []
+            filled: list[Key] = []
+            for key, is_hole in self._changed_holes.items():
+                if is_hole:
+                    made.append(key)
+                else:
+                    filled.append(key)
             self._front.note_holes(self.name, made, filled)
             self._changed_holes = {}
 
         if self._changed_refused:
-            self._front.refuse(self.name, *_split(self._changed_refused))
+            refused, healed = _split(self._changed_refused)
+            self._front.refuse(self.name, refused, healed)
             self._changed_refused = {}
 
         if self._changed_withheld:
-            self._front.withhold(self.name, *_split(self._changed_withheld))
+            withheld, released = _split(self._changed_withheld)
+            self._front.withhold(self.name, withheld, released)
             self._changed_withheld = {}
 
         return changed
@@ -165,7 +172,9 @@ class TableStates(dict[str, TableState]):
     """The states of all tables that the front end has stored, by resource."""
 
     def __init__(self, front: ResourceStore, stored: Stored) -> None:
-        super().__init__({name: TableState(front, name, stored) for name in stored.resources})
+        super().__init__()
+        for name in stored.resources:
+            self[name] = TableState(front, name, stored)
         # Since the caller last set it so: withheld or refused rows are others
         self.keys_changed = False
 
@@ -183,6 +192,11 @@ class TableStates(dict[str, TableState]):
 
 def _split(changed: Mapping[Key, Entry | None]) -> tuple[dict[Key, Entry], list[Key]]:
     """Returns the entries that are there, and the keys of those that are there no more."""
-    there = {key: entry for key, entry in changed.items() if entry is not None}
-    removed = [key for key, entry in changed.items() if entry is None]
+    there = {}
+    removed = []
+    for key, entry in changed.items():
+        if entry is None:
+            removed.append(key)
+        else:
+            there[key] = entry
     return there, removed

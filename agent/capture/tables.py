@@ -46,7 +46,8 @@ class Tables:
         Raises TableChanged, TableNotCaptured, FrontTableTaken, FrontTableWrong (suspend the table),
         NotInitialised.
         """
-        self._source, self._front = source, front
+        self._source = source
+        self._front = front
         self._fronts: dict[str, str] = {}  # by resource: the front end's catalogue
         self.resources = self._compile(settings, stored)
         self._release_removed(settings, stored)
@@ -70,9 +71,11 @@ class Tables:
         for resource in settings.resource:
             if resource.name not in stored.resources:
                 raise NotInitialised(what=phrase("resource {name}", name=resource.name))
-            if stored.resources[resource.name].state != "suspended":
-                with TableWork(resource.name):
-                    compiled.append(self._compiled(settings, resource, found, stored))
+            if stored.resources[resource.name].state == "suspended":
+                continue
+            with TableWork(resource.name):
+                table = self._compiled(settings, resource, found, stored)
+            compiled.append(table)
         return compiled
 
     def _compiled(
@@ -96,7 +99,8 @@ class Tables:
 
         self._front.claim(compiled.target)
         # Before the check: what is altered after it is seen at the next look
-        self._fronts[compiled.name] = catalogue.stored(self._front.catalogue(compiled.target))
+        parts = self._front.catalogue(compiled.target)
+        self._fronts[compiled.name] = catalogue.stored(parts)
         self._front.check(compiled.target)
         return compiled
 
@@ -115,7 +119,8 @@ class Tables:
             return self._source.criteria(resource, table)
         except ConfigInvalid as error:
             before = stored.fingerprints.get(resource.name)
-            now = self._source.fingerprints().get((table.schema, table.table))
+            place = table.schema, table.table
+            now = self._source.fingerprints().get(place)
             if before is None or now is None:
                 raise
             if not _moved(before, {**now.copy, **now.verify}):
@@ -156,11 +161,12 @@ class Tables:
         Where rows may have changed unseen, the copy begins anew.
         """
         for name, now in self._now.items():
-            before, found = stored.fingerprints.get(name), self._parts(name, now)
+            before = stored.fingerprints.get(name)
+            found = self._parts(name, now)
             moved = set() if before is None else _moved(before, found)
             altered = self._altered(name, moved, before or {})
             if moved:
-                log.warning("catalogue_changed resource=%s parts=%s", name, ",".join(sorted(moved)))
+                _warn_changed(name, moved)
 
             if moved & (now.copy.keys() | {_SHARED}):
                 stored = self._copied_anew(stored, name)
@@ -175,7 +181,8 @@ class Tables:
         """Begins a copy of a table; a republication that was under way goes on."""
         self._front.start_copy(name, Copy())
         copying = stored.resources[name]._replace(state="copying")
-        copy = Copy(republish=stored.copies.get(name, Copy()).republish)
+        before = stored.copies.get(name, Copy())
+        copy = Copy(republish=before.republish)
         return stored._replace(
             resources={**stored.resources, name: copying},
             copies={**stored.copies, name: copy},
@@ -192,14 +199,19 @@ class Tables:
         These are the parts of both catalogues, and what the configuration shares.
         """
         resource = next(resource for resource in self.resources if resource.name == name)
-        return {**now.parts, _SHARED: resource.shape, _FRONT: self._fronts[name]}
+        return {
+            **now.parts,
+            _SHARED: resource.shape,
+            _FRONT: self._fronts[name],
+        }
 
     def changed(self, name: str) -> bool:
         """Looks at the source's catalogue: whether a table may have changed in silence.
 
         That is, since all was opened.
         """
-        before, now = self._opened[name], self._fingerprints().get(name)
+        before = self._opened[name]
+        now = self._fingerprints().get(name)
         if now is None or name in self._doubtful:
             return True
         return (now.copy, now.verify) != (before.copy, before.verify)
@@ -209,13 +221,14 @@ class Tables:
 
         What was only rewritten is in `rewritten`.
         """
-        before, self._now = self._now, self._fingerprints()
+        before = self._now
+        self._now = self._fingerprints()
         self.rewritten = {}
         outdated = bool(before.keys() - self._now.keys())
         for name, now in self._now.items():
             moved = _moved(before[name].parts, now.parts)
             if moved:
-                log.warning("catalogue_changed resource=%s parts=%s", name, ",".join(sorted(moved)))
+                _warn_changed(name, moved)
 
             rewritten = bool(moved & now.verify.keys())
             if moved & now.copy.keys():
@@ -261,16 +274,25 @@ class Tables:
         for resource in self.resources:
             try:
                 with TableWork(resource.name):
-                    now = catalogue.stored(self._front.catalogue(resource.target))
+                    parts = self._front.catalogue(resource.target)
             except FrontBusy as busy:
                 # Somebody is altering it: the next look shows what came of it
                 log.info("front_table_locked resource=%s error=%s", resource.name, busy.text("en"))
                 continue
-            if now != self._fronts[resource.name]:
+            if catalogue.stored(parts) != self._fronts[resource.name]:
                 return True
         return False
 
 
+def _warn_changed(name: str, moved: set[str]) -> None:
+    parts = ",".join(sorted(moved))
+    log.warning("catalogue_changed resource=%s parts=%s", name, parts)
+
+
 def _moved(before: Mapping[str, str], now: Mapping[str, str]) -> set[str]:
     """Returns the names of the parts that are not as they were."""
-    return {part for part, value in now.items() if before.get(part) != value}
+    moved = set()
+    for part, value in now.items():
+        if before.get(part) != value:
+            moved.add(part)
+    return moved

@@ -1,6 +1,6 @@
 """A source in memory: a twin for tests and models that keeps the contract of `Source`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from agent.config import Condition, ResourceSettings
@@ -28,8 +28,11 @@ class MemorySnapshot(NamedTuple):
     def serves(self, ask: Ask) -> bool:
         """Tells whether the rows asked for may be read in this snapshot."""
         barrier = int(ask.barrier or 0)
-        over = self.end > barrier and all(running > barrier for running in self.running)
-        return over and all(self.sees(transaction) for transaction in ask.must_see)
+        if barrier >= self.end:
+            return False
+        if any(running <= barrier for running in self.running):
+            return False
+        return all(self.sees(transaction) for transaction in ask.must_see)
 
 
 class MemorySource:
@@ -87,7 +90,8 @@ class MemorySource:
 
     def ask(self, ask: Ask) -> None:
         """See Source.ask: the rows are read with the stream, in an order of the twin's own."""
-        self.asked, self._page = ask, None
+        self.asked = ask
+        self._page = None
 
     def _attempt(self) -> None:
         """Reads the rows asked for, if the snapshot serves, and writes their high position."""
@@ -101,28 +105,36 @@ class MemorySource:
         written = _end(self.log[-1]) if self.log else 0
         at = max(written, self.acknowledged) + 8
         number = at & 0xFFFFFFFF
-        self.log.append(
-            [Begin(number, at, at), HighPosition(ask.token), Commit(number, at + 8, at)]
-        )
+        transaction: list[Message] = [
+            Begin(number, at, at),
+            HighPosition(ask.token),
+            Commit(number, at + 8, at),
+        ]
+        self.log.append(transaction)
 
     def _read(self, ask: Ask) -> Page:
-        rows = self.held.get((ask.table.schema, ask.table.table), {})
+        """Reads the page, or counts the rows, that was asked for."""
+        place = ask.table.schema, ask.table.table
+        rows = self.held.get(place, {})
         if ask.counted is not None:
-            total = 0
-            for row in rows.values():
-                total += all(passing(one)(row[one.column]) for one in ask.counted)
+            total = sum(_passes(row, ask.counted) for row in rows.values())
             return Page(ask.token, [], ask.limit, False, total, self.snapshot)
 
         if ask.keys is None:
-            past = [key for key in rows if ask.after is None or key > ask.after]
-            keys = sorted(past)[: ask.limit]
+            keys = sorted(rows)
+            if ask.after is not None:
+                keys = [key for key in keys if key > ask.after]
+            keys = keys[: ask.limit]
         else:
             keys = [key for key in ask.keys if key in rows]
 
         lines = []
         for key in keys:
-            lines.append(line_of([rows[key][column.name] for column in ask.columns]))
-        return Page(ask.token, lines, ask.limit, ask.keys is None and len(lines) == ask.limit)
+            row = rows[key]
+            values = [row[column.name] for column in ask.columns]
+            lines.append(line_of(values))
+        more = ask.keys is None and len(lines) == ask.limit
+        return Page(ask.token, lines, ask.limit, more)
 
     def page(self) -> Page | None:
         """See Source.page."""
@@ -130,7 +142,8 @@ class MemorySource:
 
     def withdraw(self) -> None:
         """See Source.withdraw."""
-        self.asked = self._page = None
+        self.asked = None
+        self._page = None
 
     def barrier(self) -> str:
         """See Source.barrier."""
@@ -138,7 +151,8 @@ class MemorySource:
 
     def estimate(self, table: SourceTable) -> int:
         """See Source.estimate."""
-        return len(self.held.get((table.schema, table.table), {}))
+        place = table.schema, table.table
+        return len(self.held.get(place, {}))
 
     def fingerprints(self) -> dict[tuple[str, str], Fingerprint]:
         """See Source.fingerprints: nothing ever changes here."""
@@ -162,12 +176,26 @@ class MemorySource:
         self._next = -1
 
 
+def _passes(row: Mapping[str, str | None], criteria: Sequence[Criterion]) -> bool:
+    """Returns whether a row meets all conditions."""
+    for criterion in criteria:
+        test = passing(criterion)
+        if not test(row[criterion.column]):
+            return False
+    return True
+
+
 def _criterion(condition: Condition) -> Criterion:
     if condition.is_null is not None:
         return Criterion(condition.column, condition.is_null)
-    values = condition.is_in or condition.not_in or []
-    texts = frozenset({True: "t", False: "f"}[v] if isinstance(v, bool) else str(v) for v in values)
-    return Criterion(condition.column, condition.is_in is not None, texts)
+    texts = set()
+    for value in condition.is_in or condition.not_in or []:
+        if isinstance(value, bool):
+            texts.add("t" if value else "f")
+        else:
+            texts.add(str(value))
+    wanted = condition.is_in is not None
+    return Criterion(condition.column, wanted, frozenset(texts))
 
 
 def _end(messages: Sequence[Message]) -> int:

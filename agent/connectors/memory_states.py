@@ -58,7 +58,8 @@ class MemoryStates(MemorySource):
 
     def put(self, table: TableName, row: dict[str, str | None]) -> None:
         """Inserts or changes a row."""
-        key = tuple([str(row[name]) for name in self._tables[table].key])
+        names = self._tables[table].key
+        key = tuple([str(row[name]) for name in names])
         self.held[table][key] = row
         self.note(table, key)
 
@@ -94,15 +95,18 @@ class MemoryStates(MemorySource):
         """
         if not self._opened:
             raise SourceUnreachable(address="memory", reason="not open")
-        messages = [*self._look(), *self._high_position()]
+        messages = self._look()
+        messages += self._high_position()
         self._read_page()
         yield from messages
 
     def acknowledge(self, position: int) -> None:
         """See Source.acknowledge: notes that were delivered and are stored by now are removed."""
         super().acknowledge(position)
-        for look in [look for look in self._looks if look <= position]:
-            for note, change in self._looks.pop(look).items():
+        looks = [look for look in self._looks if look <= position]
+        for look in looks:
+            delivered = self._looks.pop(look)
+            for note, change in delivered.items():
                 if self._notes.get(note) == change:
                     del self._notes[note]
 
@@ -145,7 +149,8 @@ class MemoryStates(MemorySource):
             return
         page = self._page = self._read(ask)
         if page.total is not None:
-            self._page = page._replace(snapshot=MemorySnapshot(self._position // _STEP + 1))
+            snapshot = MemorySnapshot(self._position // _STEP + 1)
+            self._page = page._replace(snapshot=snapshot)
 
     def _high_position(self) -> list[Message]:
         """Tells that everything a page has seen was delivered."""
@@ -159,13 +164,17 @@ class MemoryStates(MemorySource):
         begin = self._position + 1
         self._position += _STEP
         number = self._position // _STEP
-        return [Begin(number, begin, begin), *messages, Commit(number, self._position, begin)]
+        return [
+            Begin(number, begin, begin),
+            *messages,
+            Commit(number, self._position, begin),
+        ]
 
 
 def _relation(table: SourceTable) -> Relation:
     """Returns a table as a stream would describe it."""
-    columns = [
-        Column(column.name, column.type_oid, -1, column.name in table.key)
-        for column in table.columns
-    ]
+    columns = []
+    for column in table.columns:
+        in_key = column.name in table.key
+        columns.append(Column(column.name, column.type_oid, -1, in_key))
     return Relation(table.oid, table.schema, table.table, "d", tuple(columns))

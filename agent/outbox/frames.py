@@ -5,12 +5,15 @@ transaction repeats its BEGIN frame, so each batch can be read by itself. All in
 big-endian. A batch of more than a few frames is stored compressed (zstd): a tenth of the bytes, for
 less time than the database would need to write the rest.
 
-    T  begin      transaction u32, commit position u64, commit time µs i64, ordinal of the next event u32
+    T  begin      transaction u32, commit position u64, commit time µs i64,
+                  ordinal of the next event u32
     R  topic      index u16, generation u32, length u16, name
-    E  event      topic index u16, seq u64, flags u8, key length u32, value length u32, other key length u32, then the three
+    E  event      topic index u16, seq u64, flags u8,
+                  key length u32, value length u32, other key length u32, then the three
     C  commit     position u64, events of the transaction u32
     H  heartbeat  position u64, time µs i64
-    B  boundary   opens u8, key length u32, value length u32, then the two; before the first event, or before the commit
+    B  boundary   opens u8, key length u32, value length u32, then the two;
+                  before the first event, or before the commit
 """
 
 import hashlib
@@ -26,9 +29,12 @@ CHUNK = PART  # bytes of frames after which a batch is full
 _SMALL = 4096  # bytes up to which a batch is stored as it is
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # RFC 8878 section 3.1.1; no frame begins so
 _TOMBSTONE, _OLD_KEY, _NEW_KEY = 1, 2, 4
-_BEGIN, _TOPIC, _EVENT, _COMMIT, _HEARTBEAT, _BOUNDARY = (
-    struct.Struct(f) for f in (">cIQqI", ">cHIH", ">cHQBIII", ">cQI", ">cQq", ">cBII")
-)
+_BEGIN = struct.Struct(">cIQqI")
+_TOPIC = struct.Struct(">cHIH")
+_EVENT = struct.Struct(">cHQBIII")
+_COMMIT = struct.Struct(">cQI")
+_HEARTBEAT = struct.Struct(">cQq")
+_BOUNDARY = struct.Struct(">cBII")
 
 
 class OutboxBegin(NamedTuple):
@@ -106,11 +112,8 @@ def unpacked(stored: bytes) -> bytes:
     """The frames of a stored batch. Raises ValueError for a damaged one."""
     try:
         return zstandard.decompress(stored) if stored.startswith(_ZSTD_MAGIC) else stored
-    # The latter: its header promises a size no batch has
-    except (
-        zstandard.ZstdError,
-        MemoryError,
-    ):
+    # MemoryError: its header promises a size no batch has
+    except (zstandard.ZstdError, MemoryError):
         raise ValueError("an outbox batch is damaged: it cannot be decompressed") from None
 
 
@@ -124,10 +127,8 @@ def event_id(
 
     See docs/decisions/event-identity.md.
     """
-    return hashlib.blake2b(
-        f"{source_id}\0{commit_position}\0{time_us}\0{ordinal}".encode(),
-        digest_size=16,
-    ).hexdigest()
+    named = f"{source_id}\0{commit_position}\0{time_us}\0{ordinal}"
+    return hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
 
 
 def frames(batch: Batch) -> Iterator[Frame]:
@@ -145,10 +146,13 @@ def frames(batch: Batch) -> Iterator[Frame]:
 
 
 def _frames(batch: Batch) -> Iterator[Frame]:
-    data, offset, number = unpacked(batch.payload), 0, batch.first_number - 1
+    data = unpacked(batch.payload)
+    offset = 0
+    number = batch.first_number - 1
     topics: dict[int, tuple[str, int]] = {}
     begin = OutboxBegin(0, 0, 0, 0)
     ordinal = 0
+
     while offset < len(data):
         kind = data[offset : offset + 1]
         if kind == b"E":
@@ -159,14 +163,13 @@ def _frames(batch: Batch) -> Iterator[Frame]:
             offset = other_at + nother
             if offset > len(data):  # a slice would be short and tell nobody
                 raise struct.error
-            number += 1
+
             header = None
             if flags & (_OLD_KEY | _NEW_KEY):
-                header = (
-                    "__debezium.newkey" if flags & _NEW_KEY else "__debezium.oldkey",
-                    data[other_at:offset],
-                )
+                name = "__debezium.newkey" if flags & _NEW_KEY else "__debezium.oldkey"
+                header = name, data[other_at:offset]
             topic, generation = topics[index]
+            number += 1
             yield OutboxEvent(
                 number,
                 topic,
@@ -191,12 +194,7 @@ def _frames(batch: Batch) -> Iterator[Frame]:
             yield OutboxCommit(position, events, begin.time_us)
             offset += _COMMIT.size
         elif kind == b"R":
-            _, index, generation, length = _TOPIC.unpack_from(data, offset)
-            offset += _TOPIC.size
-            if offset + length > len(data):
-                raise struct.error
-            topics[index] = (data[offset : offset + length].decode(), generation)
-            offset += length
+            offset = _declare_topic(data, offset, topics)
         elif kind == b"H":
             yield OutboxHeartbeat(*_HEARTBEAT.unpack_from(data, offset)[1:])
             offset += _HEARTBEAT.size
@@ -213,6 +211,22 @@ def _frames(batch: Batch) -> Iterator[Frame]:
             )
         else:
             raise ValueError(f"outbox batch {batch.batch}: unknown frame at byte {offset}")
+
+
+def _declare_topic(
+    data: bytes,
+    offset: int,
+    topics: dict[int, tuple[str, int]],
+) -> int:
+    """Reads the declaration of a topic into `topics` and returns the offset behind it."""
+    _, index, generation, length = _TOPIC.unpack_from(data, offset)
+    start = offset + _TOPIC.size
+    end: int = start + length
+    if end > len(data):
+        raise struct.error
+
+    topics[index] = data[start:end].decode(), generation
+    return end
 
 
 class BatchWriter:
@@ -276,21 +290,16 @@ class BatchWriter:
             name = topic.encode()
             self._add(_TOPIC.pack(b"R", index, generation, len(name)) + name)
         other = old_key or new_key
-        flags = (
-            (_TOMBSTONE if tombstone else 0)
-            | (_OLD_KEY if old_key else 0)
-            | (_NEW_KEY if new_key else 0)
-        )
-        self._add(
-            b"".join(
-                (
-                    _EVENT.pack(b"E", index, seq, flags, len(key), len(value), len(other)),
-                    key,
-                    value,
-                    other,
-                )
-            )
-        )
+        flags = 0
+        if tombstone:
+            flags |= _TOMBSTONE
+        if old_key:
+            flags |= _OLD_KEY
+        if new_key:
+            flags |= _NEW_KEY
+
+        head = _EVENT.pack(b"E", index, seq, flags, len(key), len(value), len(other))
+        self._add(b"".join((head, key, value, other)))
         self.number += 1
         self.events += 1
         return self.number
@@ -301,20 +310,23 @@ class BatchWriter:
         self._begin = None
 
     def boundary(self, opens: bool, key: bytes, value: bytes) -> None:
-        """Frames a record of the transaction: of its begin, right before its first event, or its end.
+        """Frames a record of the transaction, of its begin or of its end.
 
-        That is right before its commit.
+        The one stands right before its first event, the other right before its commit.
         """
-        self._add(b"".join((_BOUNDARY.pack(b"B", opens, len(key), len(value)), key, value)))
+        head = _BOUNDARY.pack(b"B", opens, len(key), len(value))
+        self._add(b"".join((head, key, value)))
 
     def heartbeat(self, position: int, time_us: int) -> None:
         """A sign of life between transactions."""
         self._add(_HEARTBEAT.pack(b"H", position, time_us))
 
     def take(self) -> Batch | None:
-        """Hands out the batch framed so far, or None if there is nothing, and begins the next one."""
-        if len(self._parts) == (self._begin is not None):  # nothing, or only the repeated BEGIN
+        """Hands out the batch framed so far and begins the next one; None if there is nothing."""
+        repeated_begin = self._begin is not None
+        if len(self._parts) == int(repeated_begin):
             return None
+
         self.batch += 1
         payload = packed(b"".join(self._parts))
         taken = Batch(self.batch, self._first, self.number, payload)

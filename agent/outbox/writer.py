@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 _HEADERS = 512  # bytes of an event's headers at the most, beside the other key of a key change
 
-
 # No row, as JSON has it
 NULL = b"null"
 
@@ -60,19 +59,20 @@ class Framing:
     ) -> None:
         self._front = front
         self._limit = settings.max_event_bytes - _HEADERS
-        self._transactions = (
-            Transactions(schemas=settings.value_format == "json-schema")
-            if settings.transactions
-            else None
-        )
-        self._generations = {name: state.generation for name, state in stored.resources.items()}
-        self._seqs = {name: state.seq for name, state in stored.resources.items()}
+        self._transactions: Transactions | None = None
+        if settings.transactions:
+            self._transactions = Transactions(schemas=settings.value_format == "json-schema")
+
+        self._generations: dict[str, int] = {}
+        self._seqs: dict[str, int] = {}
+        for name, state in stored.resources.items():
+            self._generations[name] = state.generation
+            self._seqs[name] = state.seq
         self._moved: dict[str, tuple[int, int]] = {}
         self._tables = tables
         self._writer = BatchWriter(stored.number, stored.batch)
-        self._batch_time = (
-            0  # commit time of the first transaction in the batch being framed; 0: none yet
-        )
+        # Commit time of the first transaction in the batch being framed; 0: none yet
+        self._batch_time = 0
         self.begun = Begin(0, 0, 0)  # the source transaction the events belong to
         # Where the transaction before it ended. A stream that begins anew goes on where it begins
         self.previous_end = position_number(stored.commit.position or stored.position)
@@ -106,8 +106,10 @@ class Framing:
 
     def commit(self, commit: Commit) -> None:
         """The source transaction is complete."""
-        if self._transactions is not None and (end := self._transactions.end()):
-            self._writer.boundary(False, *end)
+        if self._transactions is not None:
+            end = self._transactions.end()
+            if end is not None:
+                self._writer.boundary(False, end.key, end.value)
         self._writer.commit(commit.position)
         self.previous_end = commit.position
 
@@ -132,7 +134,8 @@ class Framing:
 
         `old_key`, `new_key`: the other Kafka key of a key change.
         """
-        name, table = resource.name, self._tables[resource.name]
+        name = resource.name
+        table = self._tables[name]
         withheld = bool(table.withheld) and key in table.withheld
         if withheld:
             if op == b"d" and not table.withheld[key]:  # the topic never had the row
@@ -144,7 +147,8 @@ class Framing:
         place = None
         if self._transactions is not None:
             place = self._transactions.place(resource.collection)
-        envelope, now = resource.envelope, time.time_ns()
+        envelope = resource.envelope
+        now = time.time_ns()
         value = envelope.value(op, before, after, source, now, place)
         room = self._limit - len(kafka_key) - len(old_key) - len(new_key)
         if len(value) > room:
@@ -153,7 +157,8 @@ class Framing:
             value = envelope.value(op, before, after, source, now, place)
             if len(value) > room:
                 published = op != b"c" or table.copying
-                self._withhold(resource, key, len(kafka_key) + len(value), published=published)
+                size = len(kafka_key) + len(value)
+                self._withhold(resource, key, size, published=published)
                 return self._seqs[name]
 
         if withheld:
@@ -186,9 +191,12 @@ class Framing:
 
         This is most of a copy's work, so what is the same for all is done once.
         """
-        name, table = resource.name, self._tables[resource.name]
-        generation, time_us = self._generations[name], self.begun.time_us
-        withheld, limit = table.withheld, self._limit
+        name = resource.name
+        table = self._tables[name]
+        withheld = table.withheld
+        limit = self._limit
+        generation = self._generations[name]
+        time_us = self.begun.time_us
         first = seq = self._seqs[name]
         around = resource.envelope.value(b"r", NULL, b"\0", source, time.time_ns())
         start, _, end = around.partition(b"\0")
@@ -224,15 +232,16 @@ class Framing:
         """
         self._store()
         self._batch_time = 0
-        moved, self._moved = self._moved, {}
+        moved = self._moved
+        self._moved = {}
         return self._writer.number, self._writer.batch, moved
 
     def _open_transaction(self, resource: Resource) -> None:
         """Frames the record of the transaction's begin before its first event."""
         if self._transactions is not None:
             opening = self._transactions.take(resource.collection)
-            if opening:
-                self._writer.boundary(True, *opening)
+            if opening is not None:
+                self._writer.boundary(True, opening.key, opening.value)
 
     def _withhold(
         self,
@@ -246,20 +255,19 @@ class Framing:
 
         Nothing else waits for it. `published`: the topic may hold an older row.
         """
-        name, table = resource.name, self._tables[resource.name]
-        held = table.withheld
-        if key not in held:
-            digest = hashlib.sha256(resource.key_json(key)).hexdigest()[:16]
-            position, limit = position_text(self.begun.commit_position), self._limit + _HEADERS
+        table = self._tables[resource.name]
+        new = key not in table.withheld
+        if new:
+            digest = hashlib.sha256(resource.key_json(key)).hexdigest()
             log.warning(
                 "row_withheld resource=%s hash=%s position=%s size=%d limit=%d",
-                name,
-                digest,
-                position,
+                resource.name,
+                digest[:16],
+                position_text(self.begun.commit_position),
                 size + _HEADERS,
-                limit,
+                self._limit + _HEADERS,
             )
-        if published or key not in held:
+        if new or published:
             table.withhold(key, published=published)
 
     def _store(self) -> None:
@@ -272,7 +280,9 @@ class Framing:
 
 def _without_before(resource: Resource, op: bytes, key: Key) -> bytes:
     """Returns what stands for the row before: of a delete its key, else nothing."""
-    return resource.key_json(key) if op == b"d" else NULL
+    if op == b"d":
+        return resource.key_json(key)
+    return NULL
 
 
 def _after_withheld(
@@ -287,4 +297,6 @@ def _after_withheld(
     The row in the front end is not what the topic has: that is an older one, or none.
     """
     before = _without_before(resource, op, key)
-    return (b"c" if op == b"u" and not published else op), before
+    if op == b"u" and not published:
+        op = b"c"
+    return op, before

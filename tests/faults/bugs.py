@@ -184,8 +184,8 @@ BUGS: tuple[Bug, ...] = (
         (
             Edit(
                 "capture/row_changes.py",
-                "else filled(after, base)",
-                "else tuple([None if value is UNCHANGED else value for value in after])",
+                "return filled(after, base)",
+                "return tuple([None if value is UNCHANGED else value for value in after])",
             ),
         ),
     ),
@@ -280,7 +280,7 @@ BUGS: tuple[Bug, ...] = (
 """,
                 """\
         if run.repair and run.copy.phase == PAGES and page.lines:
-            self._front.start_copy(run.resource.name, run.copy._replace(mark=run.resource.key_of(row_of(page.lines[-1]))))
+            self._front.start_copy(run.resource.name, run.copy._replace(mark=last_key(run.resource, page)))
             self._front.begin()
         self._merge(run, window, page)
 """,
