@@ -10,7 +10,7 @@ from rich.text import Text
 
 from agent.cli.comparison import STATES
 from agent.cli.status import PATIENCE
-from agent.cli.verdict import failing
+from agent.cli.verdict import failing, peers_away
 from agent.front.sqlite.file import LOG_LARGE
 from agent.messages import mark, translate
 
@@ -27,33 +27,56 @@ _HEADINGS = (
 
 def render(status: Mapping[str, Any]) -> Group:
     """Returns the tables, and below them the lines that concern the whole agent."""
-    table = Table(*(translate(heading) for heading in _HEADINGS))
+    headings = [translate(heading) for heading in _HEADINGS]
+    table = Table(*headings)
     for row in status["tables"]:
-        state = translate(STATES.get(row["state"], mark("unknown")))
+        state = row["state"]
+        word = translate(STATES.get(state, mark("unknown")))
+        style = _STYLES.get(state, "bold red")
         table.add_row(
             row["name"],
-            Text(state, style=_STYLES.get(row["state"], "bold red")),
+            Text(word, style=style),
             _seconds(row["lag_seconds"]),
             _local(row["last_event"]),
             f"{row['events']:,}",
             row["topic"],
         )
-    lines = [*_copies(status), *_withheld(status), *_refused(status), *_lines(status)]
-    return Group(table, *map(Text, lines), *trouble(status), *_suspended(status))
+    lines: list[str] = []
+    lines += _copies(status)
+    lines += _withheld(status)
+    lines += _refused(status)
+    lines += _lines(status)
+    texts = [Text(line) for line in lines]
+    return Group(
+        table,
+        *texts,
+        *trouble(status),
+        *_suspended(status),
+    )
 
 
 def trouble(status: Mapping[str, Any]) -> list[Text]:
     """Returns what stages of the service fail with, or what has ended it."""
     found = []
     for stage, error in failing(status):
-        text = mark("{stage} has failed {attempts} times in a row, since {time}")
-        values = {"attempts": f"{error['attempts']:,}", "time": _local(error["since"])}
-        found.append((translate(text, stage=stage, **values), error))
+        heading = translate(
+            mark("{stage} has failed {attempts} times in a row, since {time}"),
+            stage=stage,
+            attempts=f"{error['attempts']:,}",
+            time=_local(error["since"]),
+        )
+        found.append(_red(heading, error))
+
     ended = status["ended"]
     if ended is not None:
-        text = mark("the service ended at {time}")
-        found.append((translate(text, time=_local(ended["time"])), ended))
-    return [Text(f"{heading}\n{_with_hint(error)}", style="red") for heading, error in found]
+        time = _local(ended["time"])
+        heading = translate(mark("the service ended at {time}"), time=time)
+        found.append(_red(heading, ended))
+    return found
+
+
+def _red(heading: str, error: Mapping[str, Any]) -> Text:
+    return Text(f"{heading}\n{_with_hint(error)}", style="red")
 
 
 def _with_hint(error: Mapping[str, Any]) -> str:
@@ -65,14 +88,16 @@ def _copies(status: Mapping[str, Any]) -> Iterator[str]:
     """How far each copying table is, and for whom the first page waits."""
     for row in status["tables"]:
         copy = row["copy"]
-        if copy is not None:
-            yield translate(
-                mark("{name}: {rows} of about {estimate} rows compared, {left} left"),
-                name=row["name"],
-                rows=f"{copy['rows']:,}",
-                estimate=f"{copy['estimate']:,}",
-                left=_seconds(copy["seconds_left"]),
-            )
+        if copy is None:
+            continue
+        yield translate(
+            mark("{name}: {rows} of about {estimate} rows compared, {left} left"),
+            name=row["name"],
+            rows=f"{copy['rows']:,}",
+            estimate=f"{copy['estimate']:,}",
+            left=_seconds(copy["seconds_left"]),
+        )
+
     for wait in status["source"]["waits"]:
         text = mark(
             "a copy waits for transaction of process {who} ({application}), "
@@ -88,8 +113,9 @@ def _withheld(status: Mapping[str, Any]) -> Iterator[str]:
         "raise the limits, then `sync-agent retry {name}`"
     )
     for row in status["tables"]:
-        if row["withheld"]:
-            yield translate(text, name=row["name"], count=f"{row['withheld']:,}")
+        withheld = row["withheld"]
+        if withheld:
+            yield translate(text, name=row["name"], count=f"{withheld:,}")
 
 
 def _refused(status: Mapping[str, Any]) -> Iterator[str]:
@@ -98,30 +124,34 @@ def _refused(status: Mapping[str, Any]) -> Iterator[str]:
         "{name}: {count} rows refused by the front-end table; `sync-agent refused {name}` says why"
     )
     for row in status["tables"]:
-        if row["refused"]:
-            yield translate(text, name=row["name"], count=f"{row['refused']:,}")
+        refused = row["refused"]
+        if refused:
+            yield translate(text, name=row["name"], count=f"{refused:,}")
 
 
 def _lines(status: Mapping[str, Any]) -> Iterator[str]:
-    outbox, published = status["outbox"], status["published"]
-    yield translate(mark("service: {state}"), state=_service(status["service"]))
+    service = _service(status["service"])
+    yield translate(mark("service: {state}"), state=service)
     yield translate(
         mark("front end: {lag} behind, at {position} ({time})"),
         lag=_seconds(status["lag_seconds"]),
         position=status["position"],
         time=_local(status["last_commit"]),
     )
+    published = status["published"]
     yield translate(
         mark("published: {number} of {total} events"),
         number=f"{published['number']:,}",
         total=f"{published['of']:,}",
     )
+    outbox = status["outbox"]
     yield translate(
         mark("outbox: {events} events, {bytes} bytes waiting"),
         events=f"{outbox['events']:,}",
         bytes=f"{outbox['bytes']:,}",
     )
-    yield translate(mark("business database: {state}"), state=_source(status["source"]))
+    source = _source(status["source"])
+    yield translate(mark("business database: {state}"), state=source)
     yield from _log(status["front"]["wal_bytes"])
 
 
@@ -140,7 +170,7 @@ def _service(service: Mapping[str, Any]) -> str:
         return translate(mark("not running"))
     if service["ready"]:
         return translate(mark("running, everything connected"))
-    away = ", ".join(name for name, check in service["checks"].items() if not check["ok"])
+    away = peers_away(service)
     if not away:
         return translate(mark("running, but it does not get on"))
     return translate(mark("running, not connected: {peers}"), peers=away)
@@ -155,15 +185,22 @@ def _source(source: Mapping[str, Any]) -> str:
 
 
 def _suspended(status: Mapping[str, Any]) -> list[Text]:
-    found = [row for row in status["tables"] if row["state"] == "suspended"]
-    return [Text(_with_hint(row), style="red") for row in found]
+    """Returns why tables are suspended."""
+    found = []
+    for row in status["tables"]:
+        if row["state"] == "suspended":
+            found.append(Text(_with_hint(row), style="red"))
+    return found
 
 
 def _seconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.1f} s"
+    if value is None:
+        return "–"
+    return f"{value:,.1f} s"
 
 
 def _local(moment: str | None) -> str:
     if not moment:
         return "–"
-    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    local = datetime.fromisoformat(moment).astimezone()
+    return local.strftime("%Y-%m-%d %H:%M:%S")

@@ -12,7 +12,12 @@ from agent.errors import AgentError
 from agent.messages import mark, translate
 
 Level = Literal["ok", "warning", "critical", "unknown"]
-EXIT_CODES: dict[Level, int] = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}
+EXIT_CODES: dict[Level, int] = {
+    "ok": 0,
+    "warning": 1,
+    "critical": 2,
+    "unknown": 3,
+}
 _WORDS = {
     "ok": mark("OK"),
     "warning": mark("WARNING"),
@@ -21,7 +26,10 @@ _WORDS = {
 }
 LATE = 60.0  # seconds behind; heartbeats move the position every 10 s, even where nobody writes
 STANDS = 600.0
-STAGES = {"capture": mark("the capture process"), "publish": mark("the publisher")}
+STAGES = {
+    "capture": mark("the capture process"),
+    "publish": mark("the publisher"),
+}
 _NAMED = 5  # troubles that the one line names
 
 
@@ -40,8 +48,11 @@ class Problem(NamedTuple):
 
 
 def problems(status: Mapping[str, Any]) -> list[Problem]:
-    """Everything that is not as it should be, the worst first."""
-    found = [*_service(status), *_source(status), *_lag(status)]
+    """Returns everything that is not as it should be, the worst first."""
+    found: list[Problem] = []
+    found += _service(status)
+    found += _source(status)
+    found += _lag(status)
     for row in status["tables"]:
         found += _table(row)
     return sorted(found, key=lambda problem: -EXIT_CODES[problem.level])
@@ -53,38 +64,54 @@ def unknown(cause: AgentError, status: Mapping[str, Any]) -> list[Problem]:
     `status` holds what is known all the same, nothing at the least.
     """
     found = [Problem(cause.code, "unknown", cause.text())]
-    if status:
-        found += [problem for problem in _service(status) if problem.error is not None]
+    if not status:
+        return found
+
+    for problem in _service(status):
+        if problem.error is not None:
+            found.append(problem)
     return found
 
 
 def failing(status: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The stages that fail, as users call them, and what the service says of each."""
-    for name, stage in status.get("stages", {}).items():
+    """Yields the stages that fail, as users call them, and what the service says of each."""
+    stages = status.get("stages", {})
+    for name, stage in stages.items():
         if not stage["ok"]:
             yield translate(STAGES.get(name, name)), stage
 
 
 def level(found: list[Problem]) -> Level:
-    """The worst level of them."""
-    return max((problem.level for problem in found), key=EXIT_CODES.__getitem__, default="ok")
+    """Returns the worst level of them."""
+    worst: Level = "ok"
+    for problem in found:
+        if EXIT_CODES[problem.level] > EXIT_CODES[worst]:
+            worst = problem.level
+    return worst
 
 
 def line(found: list[Problem], tables: int) -> str:
-    """One line for people and for Nagios: the level, then what is wrong."""
+    """Writes one line for people and for Nagios: the level, then what is wrong."""
     word = translate(_WORDS[level(found)])
     if not found:
         text = mark("{level}: {count} tables are live, everything is connected")
         return translate(text, level=word, count=tables)
-    said = "; ".join(" ".join(problem.text.split()) for problem in found[:_NAMED])
-    if len(found) > _NAMED:
+
+    texts = []
+    for problem in found[:_NAMED]:
+        on_one_line = " ".join(problem.text.split())
+        texts.append(on_one_line)
+    said = "; ".join(texts)
+
+    more = len(found) - _NAMED
+    if more > 0:
         text = mark("{level}: {said}; and {count} more")
-        return translate(text, level=word, said=said, count=len(found) - _NAMED)
+        return translate(text, level=word, said=said, count=more)
     return translate(mark("{level}: {said}"), level=word, said=said)
 
 
 def plain(found: list[Problem]) -> dict[str, Any]:
-    """The same for `status --json`."""
+    """Returns the same for `status --json`."""
     worst = level(found)
     return {
         "level": worst,
@@ -95,34 +122,51 @@ def plain(found: list[Problem]) -> dict[str, Any]:
 
 def _service(status: Mapping[str, Any]) -> Iterator[Problem]:
     service = status["service"]
-    ended = status.get("ended")
-    if not service["running"] and ended:
-        text = mark("the service does not run: it has ended with {code}: {reason}")
-        told = translate(text, code=ended["code"], reason=ended["reason"])
-        yield Problem("SERVICE_NOT_RUNNING", "critical", told, error=ended["code"])
-        return
     if not service["running"]:
-        yield Problem(
-            "SERVICE_NOT_RUNNING",
-            "critical",
-            translate(mark("the service does not run")),
-        )
+        yield _not_running(status.get("ended"))
         return
+
+    fails = False
     for name, stage in failing(status):
-        text = mark("{stage} has failed {attempts} times in a row: {code}: {reason}")
-        values = {key: stage[key] for key in ("attempts", "code", "reason")}
-        told = translate(text, stage=name, **values)
-        yield Problem("STAGE_FAILING", "critical", told, error=stage["code"])
-    away = [name for name, peer in service["checks"].items() if not peer["ok"]]
+        fails = True
+        code = stage["code"]
+        text = translate(
+            mark("{stage} has failed {attempts} times in a row: {code}: {reason}"),
+            stage=name,
+            attempts=stage["attempts"],
+            code=code,
+            reason=stage["reason"],
+        )
+        yield Problem("STAGE_FAILING", "critical", text, error=code)
+
+    away = peers_away(service)
     if away:
         text = mark("the service runs, but is not connected: {peers}")
-        yield Problem("NOT_CONNECTED", "critical", translate(text, peers=", ".join(away)))
-    elif not service["ready"] and not any(failing(status)):
-        yield Problem(
-            "NOT_READY",
-            "critical",
-            translate(mark("the service runs, but is not ready")),
-        )
+        yield Problem("NOT_CONNECTED", "critical", translate(text, peers=away))
+    elif not service["ready"] and not fails:
+        text = translate(mark("the service runs, but is not ready"))
+        yield Problem("NOT_READY", "critical", text)
+
+
+def _not_running(ended: Mapping[str, Any] | None) -> Problem:
+    """`ended`: what has ended the service, if it is known."""
+    code = None
+    if ended:
+        code = ended["code"]
+        text = mark("the service does not run: it has ended with {code}: {reason}")
+        text = translate(text, code=code, reason=ended["reason"])
+    else:
+        text = translate(mark("the service does not run"))
+    return Problem("SERVICE_NOT_RUNNING", "critical", text, error=code)
+
+
+def peers_away(service: Mapping[str, Any]) -> str:
+    """Names the peers to which the service is not connected; '' if there are none."""
+    away = []
+    for name, check in service["checks"].items():
+        if not check["ok"]:
+            away.append(name)
+    return ", ".join(away)
 
 
 def _source(status: Mapping[str, Any]) -> Iterator[Problem]:
@@ -139,17 +183,20 @@ def _source(status: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _lag(status: Mapping[str, Any]) -> Iterator[Problem]:
     lag = status["lag_seconds"]
-    if lag is not None and lag > LATE:
-        text = translate(mark("the front end is {seconds} s behind"), seconds=f"{lag:.0f}")
-        yield Problem("BEHIND", "critical" if lag > STANDS else "warning", text)
+    if lag is None or lag <= LATE:
+        return
+    how_bad: Level = "critical" if lag > STANDS else "warning"
+    text = mark("the front end is {seconds} s behind")
+    yield Problem("BEHIND", how_bad, translate(text, seconds=f"{lag:.0f}"))
 
 
 def _table(row: Mapping[str, Any]) -> Iterator[Problem]:
     name = row["name"]
     match row["state"]:
         case "suspended":
-            text = translate(mark("{name} is suspended ({code})"), name=name, code=row["code"])
-            yield Problem("TABLE_SUSPENDED", "critical", text, name, row["code"])
+            code = row["code"]
+            text = translate(mark("{name} is suspended ({code})"), name=name, code=code)
+            yield Problem("TABLE_SUSPENDED", "critical", text, name, code)
         case "copying":
             text = translate(mark("{name} is being copied"), name=name)
             yield Problem("TABLE_COPYING", "warning", text, name)
@@ -160,5 +207,5 @@ def _table(row: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem("TABLE_NOT_TAKEN_UP", "warning", text, name)
     if row["withheld"]:
         text = mark("{name}: {count} rows are withheld, too large for Kafka")
-        told = translate(text, name=name, count=row["withheld"])
-        yield Problem("ROWS_WITHHELD", "warning", told, name)
+        text = translate(text, name=name, count=row["withheld"])
+        yield Problem("ROWS_WITHHELD", "warning", text, name)

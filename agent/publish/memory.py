@@ -12,6 +12,8 @@ from typing import NamedTuple
 from agent.errors import KafkaUnreachable, StateLost
 from agent.publish.base import Headers, States, Tick, TopicDescription
 
+Place = tuple[str, int]  # topic and partition
+
 
 class MemoryRecord(NamedTuple):
     """A stored record; `transaction` is None for a control marker."""
@@ -26,8 +28,8 @@ class MemoryRecord(NamedTuple):
 class MemoryTransaction:
     """A transaction: where it is open, and where its end is written, and how it ended."""
 
-    open: set[tuple[str, int]] = field(default_factory=set)
-    ended: dict[tuple[str, int], bool] = field(default_factory=dict)
+    open: set[Place] = field(default_factory=set)
+    ended: dict[Place, bool] = field(default_factory=dict)
 
 
 class MemoryTopic:
@@ -60,10 +62,11 @@ class MemoryCluster:
 
         That is up to the first open transaction, without aborted ones.
         """
-        return [
-            list(_committed(log, (name, number)))
-            for number, log in enumerate(self.topics[name].logs)
-        ]
+        partitions = []
+        for number, log in enumerate(self.topics[name].logs):
+            records = _committed(log, (name, number))
+            partitions.append(list(records))
+        return partitions
 
     def end(
         self,
@@ -75,21 +78,29 @@ class MemoryCluster:
 
         Each marker ends in its partition whatever this producer has open there.
         """
+        losing = self.losing_commits if visible else self.losing
+        marker = MemoryRecord(b"", None, [], None)
         hanging = self._hanging.setdefault(transactional_id, [])
         hanging.append(transaction)
-        for topic, partition in sorted(transaction.open):
-            if topic in (self.losing_commits if visible else self.losing):
+
+        for place in sorted(transaction.open):
+            topic, partition = place
+            if topic in losing:
                 continue
             if topic in self.topics:
-                self.topics[topic].logs[partition].append(MemoryRecord(b"", None, [], None))
+                log = self.topics[topic].logs[partition]
+                log.append(marker)
             for each in hanging:
-                if (topic, partition) in each.open:
-                    each.open.remove((topic, partition))
-                    each.ended[topic, partition] = visible
-        self._hanging[transactional_id] = [each for each in hanging if each.open]
+                if place in each.open:
+                    each.open.remove(place)
+                    each.ended[place] = visible
+
+        still_open = [each for each in hanging if each.open]
+        self._hanging[transactional_id] = still_open
 
 
-def _committed(log: list[MemoryRecord], place: tuple[str, int]) -> Iterable[MemoryRecord]:
+def _committed(log: list[MemoryRecord], place: Place) -> Iterable[MemoryRecord]:
+    """Yields the records of a partition that a read_committed consumer sees."""
     for record in log:
         if record.transaction is None:
             continue
@@ -99,16 +110,17 @@ def _committed(log: list[MemoryRecord], place: tuple[str, int]) -> Iterable[Memo
             yield record
 
 
-def _held(log: list[MemoryRecord], place: tuple[str, int]) -> int | None:
-    """Offset of the first record of an open transaction."""
+def _held(log: list[MemoryRecord], place: Place) -> int | None:
+    """Returns the offset of the first record of an open transaction."""
     for offset, record in enumerate(log):
-        if record.transaction is not None and place in record.transaction.open:
+        transaction = record.transaction
+        if transaction is not None and place in transaction.open:
             return offset
     return None
 
 
 def _last_value(records: Iterable[MemoryRecord], key: bytes) -> bytes | None:
-    """The value of the last record with a key; None where there is none."""
+    """Returns the value of the last record with a key; None where there is none."""
     value = None
     for record in records:
         if record.key == key:
@@ -120,7 +132,7 @@ class MemoryProducer:
     """agent.publish.base.Producer on a MemoryCluster."""
 
     def __init__(self, cluster: MemoryCluster, transactional_id: str) -> None:
-        self.offsets: dict[tuple[str, int], int] = {}
+        self.offsets: dict[Place, int] = {}
         self.outstanding = 0
         self._cluster = cluster
         self._id = transactional_id
@@ -156,15 +168,15 @@ class MemoryProducer:
         assert self._transaction is not None, "no transaction is open"
         if topic not in self._cluster.topics:
             raise KafkaUnreachable(address="memory", reason=f"no topic {topic}")
+        place = topic, partition
         log = self._cluster.topics[topic].logs[partition]
-        if len(log) < self.offsets.get((topic, partition), 0):
-            raise KafkaUnreachable(
-                address="memory",
-                reason=f"topic {topic} went back to offset {len(log)}",
-            )
+        end = len(log)
+        if end < self.offsets.get(place, 0):
+            reason = f"topic {topic} went back to offset {end}"
+            raise KafkaUnreachable(address="memory", reason=reason)
         log.append(MemoryRecord(key, value, headers, self._transaction))
-        self._transaction.open.add((topic, partition))
-        self.offsets[topic, partition] = len(log)
+        self._transaction.open.add(place)
+        self.offsets[place] = end + 1
 
     def drain(self, outstanding: int, deadline: float) -> bool:
         """See Producer."""
@@ -226,10 +238,16 @@ class MemoryBroker:
         self._check(deadline)
         if self._state_topic not in self._cluster.topics:
             raise StateLost(topic=self._state_topic)
-        log, mine = self._cluster.topics[self._state_topic].logs[0], self._agent.encode()
-        visible = _last_value(self._cluster.committed(self._state_topic)[0], mine)
+        key = self._agent.encode()
+        records = self._cluster.committed(self._state_topic)[0]
+        visible = _last_value(records, key)
+
+        log = self._cluster.topics[self._state_topic].logs[0]
         held = _held(log, (self._state_topic, 0))
-        return States(visible, None if held is None else _last_value(log[held:], mine))
+        unended = None
+        if held is not None:
+            unended = _last_value(log[held:], key)
+        return States(visible, unended)
 
     def topics(self, names: Iterable[str], deadline: float) -> dict[str, TopicDescription | None]:
         """See Broker."""
@@ -239,7 +257,8 @@ class MemoryBroker:
     def finish(self, places: Iterable[tuple[str, int]], deadline: float) -> None:
         """See Broker."""
         self.open(deadline)
-        self._cluster.end(MemoryTransaction(set(places)), self._agent, True)
+        transaction = MemoryTransaction(set(places))
+        self._cluster.end(transaction, self._agent, True)
 
     def holds(
         self,
@@ -252,7 +271,8 @@ class MemoryBroker:
         self._check(deadline)
         for number, log in enumerate(self._cluster.topics[topic].logs):
             after_known = log[known.get(number, 0) :]
-            if any(True for _ in _committed(after_known, (topic, number))):
+            records = _committed(after_known, (topic, number))
+            if list(records):
                 return True
         return False
 
@@ -260,7 +280,8 @@ class MemoryBroker:
         topic = self._cluster.topics.get(name)
         if topic is None:
             return None
-        ends, held = {}, {}
+        ends = {}
+        held = {}
         for number, log in enumerate(topic.logs):
             ends[number] = len(log)
             first_open = _held(log, (name, number))

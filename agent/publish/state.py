@@ -1,4 +1,4 @@
-"""The state record: what the last visible Kafka transaction said about how far this agent has published."""
+"""The state record: how far this agent has published, as of the last visible Kafka transaction."""
 
 import re
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ class TopicState(NamedTuple):
     generation: int
     partitions: int
     offsets: dict[int, int]  # partition -> last known end
-    lost: Mapping[
-        str, Any
-    ] = {}  # why its events up to this generation are passed over: code, values, and from which number on; empty: they are published
+    # Why its events up to this generation are passed over: code, values, and from which number on;
+    # empty: they are published
+    lost: Mapping[str, Any] = {}
 
     def passes_over(self, generation: int) -> bool:
         """Whether events of a generation go nowhere."""
@@ -36,16 +36,21 @@ class TopicState(NamedTuple):
 
 
 class StateRecord(NamedTuple):
-    """One record per Kafka transaction, its last; the key is the agent's uuid (docs/decisions/crash-only-producer.md)."""
+    """One record per Kafka transaction, its last; the key is the agent's uuid.
+
+    See docs/decisions/crash-only-producer.md.
+    """
 
     agent: str
     epoch: int
     nonce: str
     number: int  # of the last event published; 0 before the first
     event: str  # its id; '' before the first
-    position: str  # of the last source commit or heartbeat published, as the source writes it; '' before the first
+    # Of the last source commit or heartbeat published, as the source writes it; '' before the first
+    position: str
     time_us: int  # its time
-    part: int  # of the split source transaction the last event belongs to; 0: that transaction is complete
+    # Of the split source transaction the last event belongs to; 0: that transaction is complete
+    part: int
     topics: dict[str, TopicState]
 
     @property
@@ -56,7 +61,11 @@ class StateRecord(NamedTuple):
     def dumps(self) -> bytes:
         """The record's value."""
         topics = {name: topic._asdict() for name, topic in self.topics.items()}
-        record = {"version": VERSION} | self._asdict() | {"topics": topics}
+        record = {
+            "version": VERSION,
+            **self._asdict(),
+            "topics": topics,
+        }
         return orjson.dumps(record, option=orjson.OPT_NON_STR_KEYS)
 
 
@@ -71,7 +80,10 @@ def loads(value: bytes) -> StateRecord:
         raise InvalidState("it is not JSON") from None
     _check_version(data)
     fields = _fields("record", data, _RECORD)
-    topics = {name: _topic(name, topic) for name, topic in fields.pop("topics").items()}
+    topics = {}
+    for name, topic in fields.pop("topics").items():
+        topics[name] = _topic(name, topic)
+
     if fields["position"] and not _POSITION.fullmatch(fields["position"]):
         raise InvalidState("record.position is not a position")
     return StateRecord(**fields, topics=topics)
@@ -90,8 +102,16 @@ def _check_version(data: object) -> None:
 
 
 _RECORD: dict[str, type] = {
-    "agent": str, "epoch": int, "nonce": str, "number": int, "event": str, "position": str, "time_us": int, "part": int, "topics": dict,
-}  # fmt: skip
+    "agent": str,
+    "epoch": int,
+    "nonce": str,
+    "number": int,
+    "event": str,
+    "position": str,
+    "time_us": int,
+    "part": int,
+    "topics": dict,
+}
 _TOPIC: dict[str, type] = {
     "id": str,
     "generation": int,
@@ -108,27 +128,29 @@ def _fields(what: str, data: object, types: dict[str, type]) -> dict[str, Any]:
         names = sorted(data.keys() ^ types.keys())
         raise InvalidState(f"{what} has missing or unknown fields: {', '.join(names)}")
     for name, kind in types.items():
-        if type(data[name]) is not kind or (kind is int and data[name] < 0):
-            raise InvalidState(
-                f"{what}.{name} is not {'a number from 0' if kind is int else f'of type {kind.__name__}'}"
-            )
+        value = data[name]
+        if kind is int:
+            if not _is_number(value):
+                raise InvalidState(f"{what}.{name} is not a number from 0")
+        elif type(value) is not kind:
+            raise InvalidState(f"{what}.{name} is not of type {kind.__name__}")
     return data
 
 
+def _is_number(value: object) -> bool:
+    """Returns whether a value is a whole number from 0."""
+    return type(value) is int and value >= 0
+
+
 def _topic(name: str, data: object) -> TopicState:
-    # Records before 0.2 have no `lost`
-    fields = _fields(
-        f"topics.{name}",
-        {"lost": {}} | data if isinstance(data, dict) else data,
-        _TOPIC,
-    )
-    offsets = fields.pop("offsets")
-    if not all(
-        _PARTITION.fullmatch(partition) and type(offset) is int and offset >= 0
-        for partition, offset in offsets.items()
-    ):
-        raise InvalidState(f"topics.{name}.offsets is not a table of partitions and offsets")
-    return TopicState(
-        **fields,
-        offsets={int(partition): offset for partition, offset in offsets.items()},
-    )
+    if isinstance(data, dict):
+        # Records before 0.2 have no `lost`
+        data = {"lost": {}} | data
+    fields = _fields(f"topics.{name}", data, _TOPIC)
+
+    offsets = {}
+    for partition, offset in fields.pop("offsets").items():
+        if not _PARTITION.fullmatch(partition) or not _is_number(offset):
+            raise InvalidState(f"topics.{name}.offsets is not a table of partitions and offsets")
+        offsets[int(partition)] = offset
+    return TopicState(**fields, offsets=offsets)

@@ -8,7 +8,7 @@ values have several spellings.
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -74,7 +74,8 @@ _TOO_FINE = re.compile(r"\.\d{6}\d*[1-9]")
 
 _NO_VALUE = mark("this is no value of column {column}, whose type is {type}")
 _CHANGED = mark(
-    "column {column} cannot hold this exactly: its type {type} would shorten or round it; write it as the column holds it"
+    "column {column} cannot hold this exactly: its type {type} would shorten or round it; "
+    "write it as the column holds it"
 )
 _MEANS_ELSE = mark(
     "words such as 'now' and 'today' mean another moment each day: write the date itself"
@@ -83,7 +84,8 @@ _BOOLEAN = mark(
     "column {column} is no boolean but {type}: write the value as the column holds it, in quotes"
 )
 _SEVERAL = mark(
-    "values of type {type} that are equal can be written in several ways, so a filter could keep back the wrong rows: test another column, or use is_null"
+    "values of type {type} that are equal can be written in several ways, "
+    "so a filter could keep back the wrong rows: test another column, or use is_null"
 )
 
 
@@ -92,6 +94,13 @@ class _Declared(NamedTuple):
 
     cast: str  # with length and schema, e.g. character(8), app.level
     deterministic: bool  # its collation
+
+
+class _Answer(NamedTuple):
+    """A value as the server has cast it, and whether the cast kept it."""
+
+    canonical: str
+    kept: bool
 
 
 def criteria(
@@ -107,10 +116,8 @@ def criteria(
     """
     columns = {column.name: column for column in table.columns}
     tested = [condition.column for condition in resource.filter]
-    declared = {
-        name: _Declared(cast, deterministic)
-        for name, cast, deterministic in connection.execute(_COLUMNS, (table.oid, tested))
-    }
+    declared = _declared(connection, table, tested)
+
     made: list[Criterion] = []
     problems: list[Problem] = []
     for place, condition in enumerate(resource.filter):
@@ -120,6 +127,7 @@ def criteria(
         if condition.is_null is not None:
             made.append(Criterion(condition.column, condition.is_null, None))
             continue
+
         where: Place = ("resource", number, "filter", place)
         filter_ = _Filter(connection, column, declared[column.name])
         try:
@@ -137,15 +145,32 @@ def criteria(
     return tuple(made), problems
 
 
+def _declared(
+    connection: Connection,
+    table: SourceTable,
+    names: list[str],
+) -> dict[str, _Declared]:
+    """Returns the columns as casts name them, by name."""
+    declared = {}
+    rows = connection.execute(_COLUMNS, (table.oid, names))
+    for name, cast, deterministic in rows:
+        declared[name] = _Declared(cast, deterministic)
+    return declared
+
+
 def closed(
     connection: Connection,
     role: str,
     resource: ResourceSettings,
     oid: int,
 ) -> list[str]:
-    """Schemas of the types of tested columns that the role may not use."""
-    tested = [c.column for c in resource.filter if c.is_null is None]
-    return [name for (name,) in connection.execute(_CLOSED, (oid, tested, role))]
+    """Returns the schemas of the types of tested columns that the role may not use."""
+    tested = []
+    for condition in resource.filter:
+        if condition.is_null is None:
+            tested.append(condition.column)
+    rows = connection.execute(_CLOSED, (oid, tested, role))
+    return [name for (name,) in rows]
 
 
 class _Filter:
@@ -165,24 +190,31 @@ class _Filter:
         self.spelling = _SPELLINGS.get(column.base_oid, "one")
 
     def texts(self, where: Place, condition: Condition) -> frozenset[str]:
-        """The canonical texts of the condition's values; what is wrong goes into `problems`."""
+        """Returns the canonical texts of the condition's values.
+
+        What is wrong goes into `problems`.
+        """
         if not self._comparable():
             self._problem((*where, "column"), _SEVERAL)
             return frozenset()
+
         test = "is_in" if condition.is_in is not None else "not_in"
         given = condition.is_in or condition.not_in or []
-        places = [(*where, test, i) for i in range(len(given))]
-        written = [
-            (place, self._written(value))
-            for place, value in zip(places, given, strict=True)
-            if self._sound(place, value)
-        ]
-        answers: list[tuple[str, bool] | None] = []
+        written: list[tuple[Place, str]] = []
+        for i, value in enumerate(given):
+            place = (*where, test, i)
+            if self._sound(place, value):
+                written.append((place, self._written(value)))
+
+        answers: list[_Answer | None] = []
         together = self._all([text for _, text in written])
         if together is not None:
             answers += together
         else:
-            answers += [self._one(place, text) for place, text in written]
+            # One by one, to find those that are no values of the type
+            for place, text in written:
+                answers.append(self._one(place, text))
+
         texts: set[str] = set()
         for (place, text), answer in zip(written, answers, strict=True):
             if answer is None:
@@ -195,7 +227,7 @@ class _Filter:
         return frozenset(texts)
 
     def _comparable(self) -> bool:
-        """Whether equal values of the type are written alike, or in ways we know."""
+        """Returns whether equal values of the type are written alike, or in ways we know."""
         column = self._column
         if column.elements:
             return False
@@ -211,7 +243,8 @@ class _Filter:
 
     def _sound(self, place: Place, value: Raw) -> bool:
         """What a cast would take, though it means something else."""
-        base, text = self._column.base_oid, self._written(value)
+        base = self._column.base_oid
+        text = self._written(value)
         if isinstance(value, bool) and base != v.BOOL:
             return self._problem(place, _BOOLEAN)
         if base in _DAYS and _TOMORROW.search(text):
@@ -229,8 +262,8 @@ class _Filter:
             return unpadded(text) == unpadded(canonical)
         return base not in _TEXTS or text == canonical
 
-    def _all(self, texts: list[str]) -> list[tuple[str, bool]] | None:
-        """All values in one statement; None where one of them is none of the type."""
+    def _all(self, texts: list[str]) -> list[_Answer] | None:
+        """Casts all values in one statement; None where one of them is none of the type."""
         cast = sql.SQL(self.cast.replace("%", "%%"))  # a name may hold the sign of a parameter
         kept = sql.SQL(_KEPT.get(self._column.base_oid, "true")).format(cast=cast)
         query = sql.SQL(_CAST).format(cast=cast, kept=kept)
@@ -240,9 +273,12 @@ class _Filter:
             return None
         except psycopg.errors.RaiseException:  # of a function that a domain's CHECK calls
             return None
-        return [(str(canonical), bool(kept)) for canonical, kept in rows]
+        answers = []
+        for canonical, kept_value in rows:
+            answers.append(_Answer(str(canonical), bool(kept_value)))
+        return answers
 
-    def _one(self, place: Place, text: str) -> tuple[str, bool] | None:
+    def _one(self, place: Place, text: str) -> _Answer | None:
         found = self._all([text])
         if found is None:
             self._problem(place, _NO_VALUE)
@@ -255,14 +291,30 @@ class _Filter:
         return False
 
 
+# A column's value in its plainest spelling
+_WRITTEN: dict[Spelling, LiteralString] = {
+    "one": "pg_catalog.concat({})",
+    "number": "pg_catalog.concat(pg_catalog.trim_scale({}::pg_catalog.numeric))",
+    "padded": "pg_catalog.rtrim(pg_catalog.concat({}), ' ')",
+    "signed zero": "pg_catalog.regexp_replace(pg_catalog.concat({}), '^-0$', '0')",
+}
+# A column holds one of the texts: the column, its value as it is written, the texts
+_HELD = (
+    "(pg_catalog.num_nonnulls({}) OPERATOR(pg_catalog.=) 1"
+    ' AND {} COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) ANY ({}))'
+)
+
+
 def condition(criteria_: Sequence[Criterion], alias: str = "t") -> sql.Composable:
     """Writes the filter as SQL on the source's table under this alias.
 
     It is true for just the rows that `Resource.passes` lets pass, and holds literals, so that COPY
     takes it too.
     """
+    if not criteria_:
+        return sql.SQL("true")
     parts = [_part(criterion, alias) for criterion in criteria_]
-    return sql.SQL(" AND ").join(parts) if parts else sql.SQL("true")
+    return sql.SQL(" AND ").join(parts)
 
 
 def _part(criterion: Criterion, alias: str) -> sql.Composable:
@@ -270,18 +322,14 @@ def _part(criterion: Criterion, alias: str) -> sql.Composable:
     if criterion.texts is None:
         # Not `IS NULL`, which asks a composite value for its parts
         test = "pg_catalog.num_nulls({}) OPERATOR(pg_catalog.=) {}"
-        return sql.SQL(test).format(column, sql.Literal(int(criterion.wanted)))
-    texts = sql.SQL("ARRAY[{}]::pg_catalog.text[]").format(
-        sql.SQL(", ").join(map(sql.Literal, sorted(criterion.texts)))
-    )
-    written = {
-        "one": "pg_catalog.concat({})",
-        "number": "pg_catalog.concat(pg_catalog.trim_scale({}::pg_catalog.numeric))",
-        "padded": "pg_catalog.rtrim(pg_catalog.concat({}), ' ')",
-        "signed zero": "pg_catalog.regexp_replace(pg_catalog.concat({}), '^-0$', '0')",
-    }[criterion.spelling]
-    held = sql.SQL(
-        "(pg_catalog.num_nonnulls({}) OPERATOR(pg_catalog.=) 1"
-        ' AND {} COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) ANY ({}))'
-    ).format(column, sql.SQL(written).format(column), texts)
-    return held if criterion.wanted else sql.SQL("(NOT {})").format(held)
+        wanted = sql.Literal(int(criterion.wanted))
+        return sql.SQL(test).format(column, wanted)
+
+    literals = [sql.Literal(text) for text in sorted(criterion.texts)]
+    listed = sql.SQL(", ").join(literals)
+    texts = sql.SQL("ARRAY[{}]::pg_catalog.text[]").format(listed)
+    written = sql.SQL(_WRITTEN[criterion.spelling]).format(column)
+    held = sql.SQL(_HELD).format(column, written, texts)
+    if criterion.wanted:
+        return held
+    return sql.SQL("(NOT {})").format(held)

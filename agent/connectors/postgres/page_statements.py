@@ -25,13 +25,16 @@ _COUNT = "SELECT pg_catalog.count(*) FROM {table} t WHERE {kept}"
 
 def page(ask: Ask, limit: int) -> sql.Composed:
     """Reads up to `limit` rows after `ask.after`, in the order of the key's index."""
+    table = ask.table
     order = []
-    for column, how in zip(_key(ask.table), ask.table.order, strict=True):
-        order.append(sql.SQL("{} USING {}").format(column, _operator(how.less)))
+    for column, how in zip(_key(table), table.order, strict=True):
+        less = _operator(how.less)
+        order.append(sql.SQL("{} USING {}").format(column, less))
+
     return sql.SQL(_PAGE).format(
         columns=_columns(ask),
-        table=_table(ask.table),
-        past=_past(ask.table, ask.after),
+        table=_table(table),
+        past=_past(table, ask.after),
         order=_list(order),
         limit=sql.Literal(limit),
     )
@@ -39,29 +42,37 @@ def page(ask: Ask, limit: int) -> sql.Composed:
 
 def rows(ask: Ask, keys: Sequence[Key]) -> sql.Composed:
     """Looks up the rows under these keys."""
-    names = [sql.Identifier(f"k{number}") for number in range(len(ask.table.key))]
+    table = ask.table
+    names = []
+    for number in range(len(table.key)):
+        names.append(sql.Identifier(f"k{number}"))
+
+    unnest = sql.SQL("pg_catalog.unnest({}::pg_catalog.text[])")
     arrays = []
     for part in zip(*keys, strict=True):
-        unnested = sql.SQL("pg_catalog.unnest({}::pg_catalog.text[])")
-        arrays.append(unnested.format(sql.Literal(list(part))))
+        texts = sql.Literal(list(part))
+        arrays.append(unnest.format(texts))
+
     return sql.SQL(_ROWS).format(
         columns=_columns(ask),
-        table=_table(ask.table),
+        table=_table(table),
         arrays=_list(arrays),
         names=_list(names),
-        match=_match(ask.table, names),
+        match=_match(table, names),
     )
 
 
 def count(ask: Ask) -> sql.Composed:
     """Counts the rows that meet the conditions."""
+    table = _table(ask.table)
     kept = filters.condition(ask.counted or ())
-    return sql.SQL(_COUNT).format(table=_table(ask.table), kept=kept)
+    return sql.SQL(_COUNT).format(table=table, kept=kept)
 
 
 def casts(table: SourceTable, key: Key) -> sql.Composed:
     """Casts the parts of a key to their types; the server refuses what is no such value."""
-    return sql.SQL("SELECT {}").format(_list(_values(table, key)))
+    values = _values(table, key)
+    return sql.SQL("SELECT {}").format(_list(values))
 
 
 def _match(table: SourceTable, names: Sequence[sql.Identifier]) -> sql.Composable:
@@ -90,15 +101,21 @@ def _past(table: SourceTable, after: Key | None) -> sql.Composable:
     """
     if after is None:
         return sql.SQL("true")
-    keys, values = _key(table), _values(table, after)
-    if len({how.more for how in table.order}) == 1:
-        operator = _operator(table.order[0].more)
-        return sql.SQL("({}) {} ({})").format(_list(keys), operator, _list(values))
+    keys = _key(table)
+    values = _values(table, after)
+    operators = {how.more for how in table.order}
+    if len(operators) == 1:
+        return sql.SQL("({}) {} ({})").format(
+            _list(keys),
+            _operator(operators.pop()),
+            _list(values),
+        )
 
     # From the last column to the first: it is more, or it is equal and the columns behind it are
     # past. The first part is what the index can go by.
     *before, last = zip(keys, values, table.order, strict=True)
-    past = _compared(last[0], last[2].more, last[1])
+    column, value, how = last
+    past = _compared(column, how.more, value)
     for column, value, how in reversed(before):
         past = sql.SQL("{} AND ({} OR ({} AND {}))").format(
             _compared(column, how.at_least, value),
@@ -110,12 +127,14 @@ def _past(table: SourceTable, after: Key | None) -> sql.Composable:
 
 
 def _table(table: SourceTable) -> sql.Composed:
-    only = sql.SQL("" if table.partitioned else "ONLY ")
-    return only + sql.Identifier(table.schema, table.table)
+    only = "" if table.partitioned else "ONLY "
+    name = sql.Identifier(table.schema, table.table)
+    return sql.SQL(only) + name
 
 
 def _columns(ask: Ask) -> sql.Composed:
-    return _list([_column(column.name) for column in ask.columns])
+    names = [_column(column.name) for column in ask.columns]
+    return _list(names)
 
 
 def _column(name: str) -> sql.Composed:
@@ -124,21 +143,31 @@ def _column(name: str) -> sql.Composed:
 
 def _key(table: SourceTable) -> list[sql.Composed]:
     """Names the key's columns as the index compares them."""
-    return [_compared_as(table, *of) for of in zip(table.key, table.order, strict=True)]
+    columns = []
+    for name, how in zip(table.key, table.order, strict=True):
+        columns.append(_compared_as(table, name, how))
+    return columns
 
 
 def _compared_as(table: SourceTable, name: str, how: KeyOrder) -> sql.Composed:
     column = _column(name)
     traits = next(traits for traits in table.columns if traits.name == name)
-    if how.enum and traits.type_oid != traits.base_oid:  # else the operator is not found
-        column = sql.SQL("{}::{}").format(column, sql.Identifier(*traits.named))
+    if how.enum and traits.type_oid != traits.base_oid:
+        # Else the operator is not found
+        type_name = sql.Identifier(*traits.named)
+        column = sql.SQL("{}::{}").format(column, type_name)
     if how.collation is not None:
-        column = sql.SQL("{} COLLATE {}").format(column, sql.Identifier(*how.collation))
+        collation = sql.Identifier(*how.collation)
+        column = sql.SQL("{} COLLATE {}").format(column, collation)
     return column
 
 
 def _types(table: SourceTable) -> dict[str, sql.Identifier]:
-    return {column.name: sql.Identifier(*column.named) for column in table.columns}
+    """Names the types of a table's columns, by column."""
+    types = {}
+    for column in table.columns:
+        types[column.name] = sql.Identifier(*column.named)
+    return types
 
 
 def _values(table: SourceTable, key: Key) -> list[sql.Composed]:
@@ -146,13 +175,17 @@ def _values(table: SourceTable, key: Key) -> list[sql.Composed]:
     types = _types(table)
     values = []
     for text, name in zip(key, table.key, strict=True):
-        values.append(sql.SQL("{}::{}").format(sql.Literal(text), types[name]))
+        literal = sql.Literal(text)
+        values.append(sql.SQL("{}::{}").format(literal, types[name]))
     return values
 
 
 def _operator(named: Named) -> sql.Composed:
     schema, name = named
-    return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(schema), sql.SQL(name))
+    return sql.SQL("OPERATOR({}.{})").format(
+        sql.Identifier(schema),
+        sql.SQL(name),
+    )
 
 
 def _compared(

@@ -51,6 +51,8 @@ _PAGE_SECONDS = 5.0  # from the high position in the stream until the page reade
 # Seconds beyond two wal_sender_timeouts in which a dead agent's connection may still hold the slot
 _ZOMBIE = 10.0
 
+TableName = tuple[str, str]  # schema and table
+
 
 class PostgresSource:
     """See Source.
@@ -109,34 +111,44 @@ class PostgresSource:
         self._beat_at = -math.inf
         self._partitions = None
         if self._side.info.server_version < FOLLOWS_SINCE:
-            self._partitions = Partitions(self._told_partitions(resume))
+            self._partitions = Partitions(self._stored_partitions(resume))
 
-        self._form = ServerForm(settings, self._needed(resume)) if around else None
+        if around:
+            self._form = ServerForm(settings, self._needed(resume))
         self._decoder = Decoder(self._form)
         self._resumption = Resumption(resume, server.confirmed)
         self._acknowledged = position
-        acknowledgement = Acknowledgement(position, sender_timeout / 3, time.monotonic())
-        self._wire = Wire(self._replication, acknowledgement, front_silent_since, address(settings))
-        self._wire.start(slot, settings.publication, OPTION if around else "")
+        interval = sender_timeout / 3
+        acknowledgement = Acknowledgement(position, interval, time.monotonic())
+        self._wire = Wire(
+            self._replication,
+            acknowledgement,
+            front_silent_since,
+            address(settings),
+        )
+        option = OPTION if around else ""
+        self._wire.start(slot, settings.publication, option)
 
-    def _told_partitions(self, resume: Resume) -> dict[tuple[str, str], str]:
-        """Returns what was told of each table's partitions, as far as anything was."""
-        told = {}
+    def _stored_partitions(self, resume: Resume) -> dict[TableName, str]:
+        """Returns what is stored of each table's partitions, as far as anything is."""
+        stored = {}
         for resource in self._settings.resource:
             parts = resume.fingerprints.get(resource.name, {})
             if LEAVES in parts:
-                told[self._place(resource)] = parts[LEAVES]
-        return told
+                place = self._place(resource)
+                stored[place] = parts[LEAVES]
+        return stored
 
-    def _needed(self, resume: Resume) -> dict[tuple[str, str], tuple[str, Collection[str]]]:
+    def _needed(self, resume: Resume) -> dict[TableName, tuple[str, Collection[str]]]:
         """Returns resource and columns that are read of each table that is not suspended."""
-        needed: dict[tuple[str, str], tuple[str, Collection[str]]] = {}
+        needed: dict[TableName, tuple[str, Collection[str]]] = {}
         for resource in self._settings.resource:
             if resource.name not in resume.suspended:
-                needed[self._place(resource)] = resource.name, resource.needed_columns
+                place = self._place(resource)
+                needed[place] = resource.name, resource.needed_columns
         return needed
 
-    def _place(self, resource: ResourceSettings) -> tuple[str, str]:
+    def _place(self, resource: ResourceSettings) -> TableName:
         """Returns schema and name of a resource's table."""
         return self._settings.source.place(resource.table)
 
@@ -168,7 +180,8 @@ class PostgresSource:
             if connection is not None:
                 with suppress(psycopg.Error):
                     connection.close()
-        self._replication = self._side = None
+        self._replication = None
+        self._side = None
 
     def _check(
         self,
@@ -183,8 +196,10 @@ class PostgresSource:
         try:
             check_server(server, resume, address(self._settings.source))
         except SlotBusy as error:
-            self._busy_since = self._busy_since or time.monotonic()
-            if time.monotonic() - self._busy_since > 2 * sender_timeout + _ZOMBIE:
+            now = time.monotonic()
+            self._busy_since = self._busy_since or now
+            longest = 2 * sender_timeout + _ZOMBIE
+            if now - self._busy_since > longest:
                 raise DuplicateAgent(reason=error.text("en")) from None
             raise
         self._busy_since = None
@@ -193,19 +208,21 @@ class PostgresSource:
         name = self._settings.source.publication
         publication = catalogue.publication(self._connection, name)
         if publication is None:
-            if other := other_publication(Identity(**resume.identity).publication, name):
+            identity = Identity(**resume.identity)
+            other = other_publication(identity.publication, name)
+            if other:
                 raise other
-            raise PublicationWrong(publication=name, reason=phrase("it does not exist"))
+            reason = phrase("it does not exist")
+            raise PublicationWrong(publication=name, reason=reason)
+
         if publication.operations != "iudt":
-            raise PublicationWrong(
-                publication=name,
-                reason=phrase("it must publish insert, update, delete and truncate"),
-            )
+            reason = phrase("it must publish insert, update, delete and truncate")
+            raise PublicationWrong(publication=name, reason=reason)
         return publication
 
     # ---- the tables
 
-    def tables(self) -> dict[tuple[str, str], SourceTable]:
+    def tables(self) -> dict[TableName, SourceTable]:
         """See Source.tables."""
         names = [self._place(resource) for resource in self._settings.resource]
         with guarded(self._settings.source):
@@ -224,7 +241,8 @@ class PostgresSource:
 
     def check_captured(self, resource: ResourceSettings) -> None:
         """See Source.check_captured."""
-        reason = self.unpublished(*self._settings.source.place(resource.table))
+        schema, table = self._place(resource)
+        reason = self.unpublished(schema, table)
         if reason:
             raise TableUnpublished(
                 resource=resource.name,
@@ -260,10 +278,14 @@ class PostgresSource:
         with guarded(self._settings.source):
             return catalogue.estimate(self._connection, table.oid)
 
-    def fingerprints(self) -> dict[tuple[str, str], Fingerprint]:
+    def fingerprints(self) -> dict[TableName, Fingerprint]:
         """See Source.fingerprints."""
         settings = self._settings.source
-        listed = {self._place(one): one.needed_columns for one in self._settings.resource}
+        listed = {}
+        for resource in self._settings.resource:
+            place = self._place(resource)
+            listed[place] = resource.needed_columns
+
         with guarded(settings):
             found = fingerprints.fingerprints(self._connection, settings.publication, listed)
             if self._partitions is None:
@@ -279,19 +301,22 @@ class PostgresSource:
 
     def _written_bytes(self) -> int:
         """Asks for the bytes of log past the acknowledged position."""
-        return server_state.written_bytes_past(self._connection, position_text(self._acknowledged))
+        position = position_text(self._acknowledged)
+        return server_state.written_bytes_past(self._connection, position)
 
     # ---- the stream
 
     def read(self, timeout: float) -> Iterator[Message]:
         """See Source.read."""
-        wire, resumption = self._wire, self._resumption
+        wire = self._wire
+        resumption = self._resumption
         if wire is None or resumption is None:
             raise SourceUnreachable(
                 address=address(self._settings.source),
                 reason=phrase("not connected"),
             )
-        decode, accept = self._decoder.decode, resumption.accept
+        decode = self._decoder.decode
+        accept = resumption.accept
         for received in self._received(wire, timeout):
             message: Message | None
             if isinstance(received, Shutdown):
@@ -370,7 +395,10 @@ class PostgresSource:
 
     def page(self) -> Page | None:
         """See Source.page."""
-        return self._pages.page(_PAGE_SECONDS if self._asked == self._delivered else 0.0)
+        patience = 0.0
+        if self._asked == self._delivered:
+            patience = _PAGE_SECONDS
+        return self._pages.page(patience)
 
     def withdraw(self) -> None:
         """See Source.withdraw."""
