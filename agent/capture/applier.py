@@ -68,6 +68,7 @@ class Applier:
             place = resource.table.schema, resource.table.table
             self._resources[place] = resource
         self.tables = TableStates(front, stored)
+        # By the oid of a table
         self._bindings: dict[int, tuple[Relation, Binding | None]] = {}
         self._queue: list[Message] = []
         self._queued_bytes = 0
@@ -177,7 +178,8 @@ class Applier:
         if isinstance(message, RowState):
             self._row_states.apply(events, binding, message)
         else:
-            self._rule(binding.resource).apply(events, binding, message)
+            rule = self._rule(binding.resource)
+            rule.apply(events, binding, message)
 
     def _rule(self, resource: Resource) -> ChangeRule:
         """Returns the rule by which changes of a table become events."""
@@ -231,7 +233,8 @@ class Applier:
         if isinstance(message, RowState):
             return [message.key]
         counting = self._counts(binding.resource)
-        return self._rule(binding.resource).needed(binding, message, counting=counting)
+        rule = self._rule(binding.resource)
+        return rule.needed(binding, message, counting=counting)
 
     def _counts(self, resource: Resource) -> bool:
         """Whether the rows of this table are being counted."""
@@ -320,7 +323,8 @@ class Applier:
 
         source = events.source(resource, message.position)
         mark = None
-        while keys := self._front.keys_after(resource.target, mark, FLUSH_MESSAGES):
+        target = resource.target
+        while keys := self._front.keys_after(target, mark, FLUSH_MESSAGES):
             if resource.complete:
                 rows.look_up(resource, keys)
             for key in keys:
@@ -408,7 +412,14 @@ class Applier:
             events.delete(resource, key, before=before, source=source)
         for key, row in found.different.items():
             before = events.before(resource, key)
-            events.put(resource, b"u", key, row, before=before, source=source)
+            events.put(
+                resource,
+                b"u",
+                key,
+                row,
+                before=before,
+                source=source,
+            )
         for key, silent in found.silent.items():
             events.write_silently(resource, key, silent)
         outcomes = events.rows.write(self._refusals.most)

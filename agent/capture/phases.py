@@ -150,7 +150,8 @@ class Phase:
     def advance(self, run: Run, page: Page) -> bool:
         """Goes on behind a merged page. False: the phase is over."""
         if run.keys:
-            run.copy = run.copy._replace(mark=run.keys[-1])
+            last = run.keys[-1]
+            run.copy = run.copy._replace(mark=last)
         return self.take_up(run)
 
     def take_up(self, run: Run) -> bool:
@@ -354,7 +355,8 @@ class Counting(Phase):
 
     def wanted(self, run: Run) -> Wanted:
         """See Phase.wanted."""
-        return Wanted(run.resource.reading, (), run.resource.criteria)
+        resource = run.resource
+        return Wanted(resource.reading, (), resource.criteria)
 
     def window(self, run: Run, limit: int) -> Window:
         """See Phase.window.
@@ -382,13 +384,26 @@ class Phases:
     """All phases, in their order."""
 
     def __init__(self, front: Front, tables: TableStates) -> None:
-        kinds = (Pages, Extras, Withheld, Topic, RefusedRows, Holes, Counting)
-        self._order: tuple[Phase, ...] = tuple(kind(front, tables) for kind in kinds)
-        self._place = {phase.name: place for place, phase in enumerate(self._order)}
+        kinds: tuple[type[Phase], ...] = (
+            Pages,
+            Extras,
+            Withheld,
+            Topic,
+            RefusedRows,
+            Holes,
+            Counting,
+        )
+        self._order: list[Phase] = []
+        self._place: dict[str, int] = {}
+        for place, kind in enumerate(kinds):
+            phase: Phase = kind(front, tables)
+            self._order.append(phase)
+            self._place[phase.name] = place
 
     def of(self, run: Run) -> Phase:
         """Returns the phase a run is in."""
-        return self._order[self._place[run.copy.phase]]
+        place = self._place[run.copy.phase]
+        return self._order[place]
 
     def advance(self, run: Run, page: Page) -> bool:
         """Moves a run on to its next page, in this phase or a later one. False: it has ended."""
@@ -405,8 +420,10 @@ def same_order(front: Front, resource: Resource) -> bool:
 
     They do not where the key's own index has an order of its own.
     """
-    plain = all(how.plain for how in resource.table.order)
-    return plain and front.same_order(resource.target)
+    order = resource.table.order
+    if not all(how.plain for how in order):
+        return False
+    return front.same_order(resource.target)
 
 
 def being_read(tables: TableStates, run: Run) -> Collection[Key]:
@@ -464,7 +481,7 @@ def _compare_refused(
     """Decides whether a row that was refused before differs, and whether it needs an event."""
     if row == current:
         run.equal += row is not None
-    elif known.since_us < run.copy.began_us or not run.repair:
+    elif not run.repair or known.since_us < run.copy.began_us:
         kind = _kind(row, current)
         found.refused.setdefault(kind, []).append(key)
 

@@ -23,7 +23,8 @@ _MOST_WAITING = 10_000  # rows of one source transaction that may wait for its e
 
 def digest(row: FrontRow) -> str:
     """Stands for a row, so that it is known again."""
-    return hashlib.blake2b(line_of(row), digest_size=16).hexdigest()
+    line = line_of(row)
+    return hashlib.blake2b(line, digest_size=16).hexdigest()
 
 
 class Refusals:
@@ -64,8 +65,13 @@ class Refusals:
         shown = resource.key_json(key)
         if before is None:
             since = time.time_ns() // 1000
-            hashed = hashlib.sha256(shown).hexdigest()[:16]
-            log.warning("row_refused resource=%s hash=%s reason=%s", resource.name, hashed, code)
+            hashed = hashlib.sha256(shown).hexdigest()
+            log.warning(
+                "row_refused resource=%s hash=%s reason=%s",
+                resource.name,
+                hashed[:16],
+                code,
+            )
         else:
             since = before.since_us
 
@@ -74,7 +80,8 @@ class Refusals:
         if refused != before:
             table.refuse(key, refused)
         if len(table.refused) > self.most:
-            raise RowRefused(resource=resource.name, table=resource.target.name, reason=code)
+            table_name = resource.target.name
+            raise RowRefused(resource=resource.name, table=table_name, reason=code)
 
     # ---- within a source transaction
 
@@ -114,7 +121,8 @@ class Refusals:
         last = next(iter(given.values()))
         for key, row in before.items():
             if key not in given and key not in after:
-                yield resource, key, last._replace(row=row, operation="U")
+                restored = last._replace(row=row, operation="U")
+                yield resource, key, restored
         for key, written in given.items():
             taken = written.row is not None and key not in outcome.refused
             if taken and key not in after:

@@ -12,6 +12,8 @@ from agent.service.control import Control
 
 _STAGES = "captured", "applied"
 
+Counts = dict[tuple[str, ...], int]  # name and labels of a metric -> by how much it goes up
+
 
 class Reports:
     """The metrics of one capture process."""
@@ -32,8 +34,9 @@ class Reports:
     def states(self, stored: Stored) -> None:
         """Reports the state of each table that is configured and stored."""
         for name in self._names:
-            if name in stored.resources:
-                self._state(name, stored.resources[name].state)
+            resource = stored.resources.get(name)
+            if resource is not None:
+                self._state(name, resource.state)
 
     def _state(self, name: str, state: str) -> None:
         gauges = {}
@@ -53,19 +56,21 @@ class Reports:
         tables.keys_changed = False
         gauges = {}
         for name in self._names:
-            withheld = tables[name].withheld
-            gauges[f"{metrics.WITHHELD}/{name}"] = len(withheld)
+            gauge = f"{metrics.WITHHELD}/{name}"
+            gauges[gauge] = len(tables[name].withheld)
         for name, table in tables.items():
-            gauges[f"{metrics.REFUSED}/{name}"] = len(table.refused)
+            gauge = f"{metrics.REFUSED}/{name}"
+            gauges[gauge] = len(table.refused)
         self._control.beat(gauges)
 
     def committed(self, progress: Progress, events: Mapping[tuple[str, str], int]) -> None:
         """Reports a commit, and its events by resource and operation."""
         seconds = progress.position_time_us / 1_000_000
         gauges = {}
-        counts: dict[tuple[str, ...], int] = {}
+        counts: Counts = {}
         for stage in _STAGES:
-            gauges[f"{metrics.LAST_COMMIT}/{stage}"] = seconds
+            gauge = f"{metrics.LAST_COMMIT}/{stage}"
+            gauges[gauge] = seconds
             for (name, op), number in events.items():
                 counts[metrics.EVENTS, stage, name, op] = number
         self._control.beat(gauges, counts)
@@ -78,7 +83,8 @@ class Reports:
     ) -> None:
         """Reports states that have changed, rows read, and what is expected of the run at work."""
         copying = set(tables.copying)
-        for name in copying ^ self._copying:
+        changed = copying ^ self._copying
+        for name in changed:
             self._state(name, tables[name].word)
         self._copying = copying
 
@@ -88,7 +94,7 @@ class Reports:
             gauge = f"{metrics.COPY_ESTIMATE}/{run.resource.name}"
             gauges[gauge] = run.copy.estimate
 
-        counts: dict[tuple[str, ...], int] = {}
+        counts: Counts = {}
         for name, number in rows.items():
             counts[metrics.COPIED, name] = number
         self._control.beat(gauges, counts)

@@ -65,7 +65,14 @@ class RowStates:
             if resource.complete and before == NULL:
                 published = False  # no update without its whole old row
             op = b"u" if published else b"c"
-            events.put(resource, op, key, row, before=before, source=source)
+            events.put(
+                resource,
+                op,
+                key,
+                row,
+                before=before,
+                source=source,
+            )
 
     def _refused_alike(
         self,

@@ -52,12 +52,15 @@ class Run:
     def republishes(self) -> bool:
         """Whether rows are published though nothing differs."""
         phase = self.copy.phase
-        return phase == WITHHELD or (self.copy.republish and phase == PAGES)
+        if phase == WITHHELD:
+            return True
+        return phase == PAGES and self.copy.republish
 
     @property
     def differences(self) -> int:
         """How many rows differed so far."""
-        return self.copy.missing + self.copy.different + self.copy.extra
+        copy = self.copy
+        return copy.missing + copy.different + copy.extra
 
     @property
     def unequal(self) -> bool:
@@ -135,8 +138,13 @@ class Run:
         room = max(0, _SHOWN - len(self.shown))
         for key in keys[:room]:
             text = self.resource.key_json(key).decode()
-            digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-            self.shown.append({"kind": kind, "hash": digest, "key": text})
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            shown = {
+                "kind": kind,
+                "hash": digest[:16],
+                "key": text,
+            }
+            self.shown.append(shown)
 
 
 class Runs:

@@ -60,7 +60,10 @@ class RowsAtKey:
 
     def change(self, leaving: Row | None, arriving: Row | None) -> None:
         """Applies one change: a row arrives, leaves, or (both) changes where it is."""
-        arriving_rows = [] if arriving is None else [arriving]
+        arriving_rows = []
+        if arriving is not None:
+            arriving_rows.append(arriving)
+
         if leaving is None:
             self.arrived += arriving_rows
         elif leaving in self.arrived:
@@ -101,9 +104,10 @@ class RowsAtKey:
     def loads(cls, text: str) -> "RowsAtKey":
         """Reads what `dumps` wrote."""
         before, arrived, *flags = json.loads(text)
-        row = None if before is None else tuple(before)
-        rows = [tuple(other) for other in arrived]
-        return cls(row, rows, *flags)
+        if before is not None:
+            before = tuple(before)
+        rows = [tuple(row) for row in arrived]
+        return cls(before, rows, *flags)
 
 
 class KeyOutcome(NamedTuple):
@@ -150,12 +154,14 @@ class SharedKeys:
         """
         keys = [keyed[0] for keyed in (old, new) if keyed is not None]
         for key in dict.fromkeys(keys):
-            leaving = old[1] if old is not None and old[0] == key else None
-            arriving = new[1] if new is not None and new[0] == key else None
+            leaving = row_at(key, old)
+            arriving = row_at(key, new)
             current = rows.current(resource, key)
             here = self._at(resource).get(key)
             if here is None:
-                unknown = key in holes or (current is None and rows.published(resource, key))
+                unknown = key in holes
+                if current is None and rows.published(resource, key):
+                    unknown = True
                 if unknown and leaving is not None:
                     current = shared(resource, leaving)
                     unknown = False
@@ -212,6 +218,13 @@ class SharedKeys:
     def _at(self, resource: Resource) -> dict[Key, RowsAtKey]:
         self._resources[resource.name] = resource
         return self._keys.setdefault(resource.name, {})
+
+
+def row_at(key: Key, keyed: KeyedRow | None) -> Row | None:
+    """Returns the row if this is its key."""
+    if keyed is None or keyed[0] != key:
+        return None
+    return keyed[1]
 
 
 def shared(resource: Resource, row: Row) -> FrontRow | None:

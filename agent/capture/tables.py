@@ -51,7 +51,10 @@ class Tables:
         self._fronts: dict[str, str] = {}  # by resource: the front end's catalogue
         self.resources = self._compile(settings, stored)
         self._release_removed(settings, stored)
-        self._filtered = {resource.name for resource in self.resources if resource.filtered}
+        self._filtered: set[str] = set()
+        for resource in self.resources:
+            if resource.filtered:
+                self._filtered.add(resource.name)
         self._now = self._fingerprints()
         self._opened = dict(self._now)
 
@@ -85,7 +88,8 @@ class Tables:
         found: dict[tuple[str, str], SourceTable],
         stored: Stored,
     ) -> Resource:
-        table = found.get(settings.source.place(resource.table))
+        place = settings.source.place(resource.table)
+        table = found.get(place)
         if table is None:
             raise TableChanged(
                 resource=resource.name,
@@ -262,7 +266,8 @@ class Tables:
             moved.discard(_FRONT)
             return set()
         altered = catalogue.moved(before[_FRONT], self._fronts[name])
-        log.warning("front_table_changed resource=%s parts=%s", name, ",".join(sorted(altered)))
+        parts = ",".join(sorted(altered))
+        log.warning("front_table_changed resource=%s parts=%s", name, parts)
         return altered
 
     def front_moved(self) -> bool:
@@ -277,7 +282,8 @@ class Tables:
                     parts = self._front.catalogue(resource.target)
             except FrontBusy as busy:
                 # Somebody is altering it: the next look shows what came of it
-                log.info("front_table_locked resource=%s error=%s", resource.name, busy.text("en"))
+                error = busy.text("en")
+                log.info("front_table_locked resource=%s error=%s", resource.name, error)
                 continue
             if catalogue.stored(parts) != self._fronts[resource.name]:
                 return True

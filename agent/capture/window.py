@@ -7,7 +7,7 @@ what came later: applied again, in order, the later changes end in the same rows
 
 from typing import Final, NamedTuple
 
-from agent.capture.shared_keys import KeyedRow, RowsAtKey, net
+from agent.capture.shared_keys import KeyedRow, RowsAtKey, net, row_at
 from agent.connectors.base import Visible
 from agent.values.rows import UNCHANGED, Key, Row
 
@@ -90,10 +90,7 @@ class Window:
             return
         for key in {place[0] for place in (old, new) if place is not None}:
             here = self._rows_at.setdefault(key, RowsAtKey())
-            here.change(
-                old[1] if old is not None and old[0] == key else None,
-                new[1] if new is not None and new[0] == key else None,
-            )
+            here.change(row_at(key, old), row_at(key, new))
 
     def settle(self) -> None:
         """The transaction is complete."""
@@ -149,7 +146,8 @@ class Count(Window):
         """A source transaction gave the front end so many rows more, or fewer."""
         if transaction not in self._net:
             self._room -= _NOTE_BYTES
-        self._net[transaction] = self._net.get(transaction, 0) + rows
+        net_rows = self._net.get(transaction, 0)
+        self._net[transaction] = net_rows + rows
 
     def expected(self, snapshot: Visible | None) -> int:
         """Returns how many rows a snapshot of the source must see.
@@ -164,7 +162,7 @@ class Count(Window):
 
 
 def filled(row: Row, base: Row) -> Row:
-    """A row with its unchanged values taken from the one it stood on."""
+    """Returns a row with its unchanged values taken from the row before."""
     return tuple(
         [kept if value is UNCHANGED else value for value, kept in zip(row, base, strict=True)]
     )

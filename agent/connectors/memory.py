@@ -1,6 +1,6 @@
 """A source in memory: a twin for tests and models that keeps the contract of `Source`."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from agent.config import Condition, ResourceSettings
@@ -14,6 +14,9 @@ from agent.errors import SourceUnreachable
 from agent.values.lines import line_of
 from agent.values.rows import Key
 
+TableName = tuple[str, str]  # schema and table
+RowValues = dict[str, str | None]  # column -> value
+
 
 class MemorySnapshot(NamedTuple):
     """What a new snapshot of the twin sees: every transaction below `end` that is not running."""
@@ -23,7 +26,9 @@ class MemorySnapshot(NamedTuple):
 
     def sees(self, transaction: int) -> bool:
         """See Visible.sees."""
-        return transaction < self.end and transaction not in self.running
+        if transaction in self.running:
+            return False
+        return transaction < self.end
 
     def serves(self, ask: Ask) -> bool:
         """Tells whether the rows asked for may be read in this snapshot."""
@@ -42,11 +47,11 @@ class MemorySource:
     snapshot sees.
     """
 
-    def __init__(self, tables: dict[tuple[str, str], SourceTable]) -> None:
-        self.log: list[Sequence[Message]] = []  # whole transactions, or one Heartbeat
+    def __init__(self, tables: dict[TableName, SourceTable]) -> None:
+        # Whole transactions, or one Heartbeat
+        self.log: list[Sequence[Message]] = []
         self.acknowledged = 0
-        # By table and key: column -> value
-        self.held: dict[tuple[str, str], dict[Key, dict[str, str | None]]] = {}
+        self.held: dict[TableName, dict[Key, RowValues]] = {}
         self.snapshot: MemorySnapshot | None = None
         self.asked: Ask | None = None
         self._page: Page | None = None
@@ -57,9 +62,12 @@ class MemorySource:
         """See Source.open."""
         position = position_number(resume.position)
         self.acknowledged = max(self.acknowledged, position)
-        self._next = sum(_end(messages) <= position for messages in self.log)
+        self._next = 0
+        for messages in self.log:
+            if _end(messages) <= position:
+                self._next += 1
 
-    def tables(self) -> dict[tuple[str, str], SourceTable]:
+    def tables(self) -> dict[TableName, SourceTable]:
         """See Source.tables."""
         return self._tables
 
@@ -69,7 +77,13 @@ class MemorySource:
 
     def origin(self, table: SourceTable) -> PlainOrigin:
         """See Source.origin."""
-        return PlainOrigin("memory", "memory", "memory", table.schema, table.table)
+        return PlainOrigin(
+            "memory",
+            "memory",
+            "memory",
+            table.schema,
+            table.table,
+        )
 
     def check_captured(self, resource: ResourceSettings) -> None:
         """See Source.check_captured: memory carries everything."""
@@ -147,14 +161,16 @@ class MemorySource:
 
     def barrier(self) -> str:
         """See Source.barrier."""
-        return "" if self.snapshot is None else str(self.snapshot.end)
+        if self.snapshot is None:
+            return ""
+        return str(self.snapshot.end)
 
     def estimate(self, table: SourceTable) -> int:
         """See Source.estimate."""
         place = table.schema, table.table
         return len(self.held.get(place, {}))
 
-    def fingerprints(self) -> dict[tuple[str, str], Fingerprint]:
+    def fingerprints(self) -> dict[TableName, Fingerprint]:
         """See Source.fingerprints: nothing ever changes here."""
         return {name: Fingerprint() for name in self._tables}
 
@@ -176,7 +192,7 @@ class MemorySource:
         self._next = -1
 
 
-def _passes(row: Mapping[str, str | None], criteria: Sequence[Criterion]) -> bool:
+def _passes(row: RowValues, criteria: Sequence[Criterion]) -> bool:
     """Returns whether a row meets all conditions."""
     for criterion in criteria:
         test = passing(criterion)

@@ -17,14 +17,13 @@ from agent.connectors.changes import (
     Relation,
     RowState,
 )
-from agent.connectors.memory import MemorySnapshot, MemorySource
+from agent.connectors.memory import MemorySnapshot, MemorySource, RowValues, TableName
 from agent.connectors.position import position_number
 from agent.connectors.resume import Resume
 from agent.connectors.table import SourceTable
 from agent.errors import SourceUnreachable
 from agent.values.rows import Key
 
-TableName = tuple[str, str]  # schema and table
 _STEP = 8  # between positions: a transaction has one for its commit and one behind it
 
 
@@ -56,7 +55,7 @@ class MemoryStates(MemorySource):
 
     # ---- the source's own life
 
-    def put(self, table: TableName, row: dict[str, str | None]) -> None:
+    def put(self, table: TableName, row: RowValues) -> None:
         """Inserts or changes a row."""
         names = self._tables[table].key
         key = tuple([str(row[name]) for name in names])
