@@ -384,15 +384,7 @@ class Phases:
     """All phases, in their order."""
 
     def __init__(self, front: Front, tables: TableStates) -> None:
-        kinds: tuple[type[Phase], ...] = (
-            Pages,
-            Extras,
-            Withheld,
-            Topic,
-            RefusedRows,
-            Holes,
-            Counting,
-        )
+        kinds = (Pages, Extras, Withheld, Topic, RefusedRows, Holes, Counting)
         self._order: list[Phase] = []
         self._place: dict[str, int] = {}
         for place, kind in enumerate(kinds):

@@ -60,6 +60,7 @@ class Refusals:
         code: str,
         row: FrontRow | None,
     ) -> None:
+        """Notes a row that its table refuses."""
         table = self._tables[resource.name]
         before = table.refused.get(key)
         shown = resource.key_json(key)
@@ -112,7 +113,7 @@ class Refusals:
         outcome: Outcome,
         before: dict[Key, FrontRow],
     ) -> Iterator[tuple[Resource, Key, Written]]:
-        """Rows whose place others have taken that have an equal key of another spelling."""
+        """Yields rows whose place others have taken that have an equal key of another spelling."""
         resource = outcome.resource
         given = outcome.rows
         keys = [*given, *before]

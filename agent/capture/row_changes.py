@@ -57,7 +57,8 @@ class RowChanges:
         old_key = None
         if change.op != "I":
             old_key = old_key_of(binding, change)
-        new = new_key = None
+        new = None
+        new_key = None
         if change.new is not None:
             new = binding.read(known_values(change.new, change))
             new_key = resource.key_of(new)

@@ -42,7 +42,7 @@ class Rows:
         self._given: dict[str, Given] = {}
 
     def current(self, resource: Resource, key: Key) -> FrontRow | None:
-        """The row under the key as the changes so far have left it.
+        """Returns the row under the key as the changes so far have left it.
 
         None if there is none, if it was not looked up, or if the front end has another one than the
         source.
@@ -56,7 +56,7 @@ class Rows:
         return held.get(key)
 
     def published(self, resource: Resource, key: Key) -> bool:
-        """Whether subscribers have a row under the key, as far as it was looked up."""
+        """Returns whether subscribers have a row under the key, as far as it was looked up."""
         refused = self._tables[resource.name].refused
         if key in refused and not self.is_given(resource, key):
             return bool(refused[key].told)
@@ -70,16 +70,16 @@ class Rows:
         given[1][key] = written
 
     def is_given(self, resource: Resource, key: Key) -> bool:
-        """Whether the row under the key was given a new state that is not written yet."""
+        """Returns whether the row under the key was given a new state that is not written yet."""
         given = self._given.get(resource.name)
         return given is not None and key in given[1]
 
     def given(self) -> list[Given]:
-        """What was given and is not written."""
+        """Returns what was given and is not written."""
         return list(self._given.values())
 
     def untaken(self, resource: Resource) -> set[Key]:
-        """Keys of which the front end's row is not what the changes have left."""
+        """Returns the keys of which the front end's row is not what the changes have left."""
         untaken = set(self._tables[resource.name].refused)
         given = self._given.get(resource.name)
         if given is not None:
@@ -140,6 +140,7 @@ class Rows:
         rows: Mapping[Key, Written],
         most: int,
     ) -> dict[Key, str]:
+        """Writes rows of one table and returns those that were refused, and why."""
         with TableWork(resource.name):
             return self._front.write(resource.target, rows, self._batch, most)
 
@@ -154,4 +155,5 @@ class Rows:
 
 
 def _refused(outcomes: Sequence[Outcome]) -> int:
+    """Returns how many rows were refused."""
     return sum(len(outcome.refused) for outcome in outcomes)

@@ -85,7 +85,7 @@ def _with_hint(error: Mapping[str, Any]) -> str:
 
 
 def _copies(status: Mapping[str, Any]) -> Iterator[str]:
-    """How far each copying table is, and for whom the first page waits."""
+    """Yields how far each copying table is, and for whom the first page waits."""
     for row in status["tables"]:
         copy = row["copy"]
         if copy is None:
@@ -107,7 +107,7 @@ def _copies(status: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _withheld(status: Mapping[str, Any]) -> Iterator[str]:
-    """Rows that are too large for Kafka."""
+    """Yields of each table how many rows are too large for Kafka."""
     text = mark(
         "{name}: withheld: {count} rows too large for Kafka; "
         "raise the limits, then `sync-agent retry {name}`"
@@ -119,7 +119,7 @@ def _withheld(status: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _refused(status: Mapping[str, Any]) -> Iterator[str]:
-    """Rows that front-end tables refuse."""
+    """Yields of each table how many rows the front end refuses."""
     text = mark(
         "{name}: {count} rows refused by the front-end table; `sync-agent refused {name}` says why"
     )
@@ -156,7 +156,7 @@ def _lines(status: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _log(wal: int | None) -> Iterator[str]:
-    """A -wal of SQLite that cannot be emptied, as long as it is so."""
+    """Yields a line on a -wal of SQLite that cannot be emptied, as long as it is so."""
     if wal and wal > LOG_LARGE:
         text = mark(
             "front end: its -wal has grown to {size} MB; "

@@ -149,14 +149,14 @@ def _service(status: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _not_running(ended: Mapping[str, Any] | None) -> Problem:
-    """`ended`: what has ended the service, if it is known."""
-    code = None
-    if ended:
-        code = ended["code"]
-        text = mark("the service does not run: it has ended with {code}: {reason}")
-        text = translate(text, code=code, reason=ended["reason"])
-    else:
+    """Describes that the service does not run. `ended`: what has ended it, if that is known."""
+    if not ended:
         text = translate(mark("the service does not run"))
+        return Problem("SERVICE_NOT_RUNNING", "critical", text)
+
+    code = ended["code"]
+    text = mark("the service does not run: it has ended with {code}: {reason}")
+    text = translate(text, code=code, reason=ended["reason"])
     return Problem("SERVICE_NOT_RUNNING", "critical", text, error=code)
 
 

@@ -31,7 +31,7 @@ class MemorySnapshot(NamedTuple):
         return transaction < self.end
 
     def serves(self, ask: Ask) -> bool:
-        """Tells whether the rows asked for may be read in this snapshot."""
+        """Returns whether the rows asked for may be read in this snapshot."""
         barrier = int(ask.barrier or 0)
         if barrier >= self.end:
             return False

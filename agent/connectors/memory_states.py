@@ -152,7 +152,7 @@ class MemoryStates(MemorySource):
             self._page = page._replace(snapshot=snapshot)
 
     def _high_position(self) -> list[Message]:
-        """Tells that everything a page has seen was delivered."""
+        """Returns the messages after which everything that a page has seen was delivered."""
         page = self._page
         if page is None or page.token in self._announced:
             return []

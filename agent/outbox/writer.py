@@ -85,7 +85,7 @@ class Framing:
         return self._writer.batch + 1
 
     def seq(self, resource: str) -> int:
-        """The last event of a topic."""
+        """Returns the number of the last event of a topic."""
         return self._seqs[resource]
 
     def begin(self, begin: Begin) -> None:
