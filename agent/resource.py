@@ -28,6 +28,10 @@ from agent.values.rows import UNCHANGED, Key, Row, Value
 
 # The shared columns in their order, each as its canonical text (agent.values); complete
 FrontRow = tuple[str | None, ...]
+# A place in a row, and the condition that its value has to meet
+PlacedTest = tuple[int, Callable[[str | None], bool]]
+# A place in a row, and how its value is written in JSON
+PlacedForm = tuple[int, Form]
 
 
 class FrontColumn(NamedTuple):
@@ -54,7 +58,9 @@ class Target(NamedTuple):
     @property
     def name(self) -> str:
         """Names the table as users write it."""
-        return f"{self.schema}.{self.table}" if self.schema else self.table
+        if not self.schema:
+            return self.table
+        return f"{self.schema}.{self.table}"
 
 
 class Resource:
@@ -125,10 +131,11 @@ class Resource:
         self.columns = self.reading[: len(settings.columns)]
         self._names = [settings.shared_name(name) for name in settings.columns]
 
-        self._tests: list[tuple[int, Callable[[str | None], bool]]] = []
+        self._tests: list[PlacedTest] = []
         for criterion in self.criteria:
             place = places.index(criterion.column)
-            self._tests.append((place, passing(criterion)))
+            test = passing(criterion)
+            self._tests.append((place, test))
         self.filtered = bool(self._tests)
 
     def _choose_key(self, settings: ResourceSettings) -> None:
@@ -141,13 +148,15 @@ class Resource:
 
     def _choose_format(self, value_format: str) -> None:
         """Chooses how keys and rows are written, in plain JSON or with a schema around it."""
-        self._forms: list[tuple[int, Form]] = []
-        self._key_forms: list[tuple[int, Form]] = []
+        self._forms: list[PlacedForm] = []
+        self._key_forms: list[PlacedForm] = []
         if value_format == "json-schema":
             self._form(connect.form)
-            self._key_shell = connect.key(self.topic, self._key_schemas())
+            key_schemas = self._key_schemas()
+            self._key_shell = connect.key(self.topic, key_schemas)
             self.kafka_key = self._schema_key
-            shell = connect.envelope(self.topic, self._schemas(), self.origin.schema)
+            schemas = self._schemas()
+            shell = connect.envelope(self.topic, schemas, self.origin.schema)
         else:
             self._form(values.form)
             self._key_shell = connect.PLAIN
@@ -184,7 +193,12 @@ class Resource:
         conditions = []
         for condition, criterion in zip(settings.filter, self.criteria, strict=True):
             conditions.append(_stored(condition, criterion))
-        parts = [settings.columns, self._names, conditions, self.target.name]
+        parts = [
+            settings.columns,
+            self._names,
+            conditions,
+            self.target.name,
+        ]
         return json.dumps(parts, ensure_ascii=False)
 
     def _form(self, form_of: Callable[[Type], Form | None]) -> None:
@@ -204,7 +218,8 @@ class Resource:
         for i, column in enumerate(self.columns):
             name = self._names[i]
             schema = connect.schema_of(column.type)
-            found.append((name, schema, i in self.key))
+            in_key = i in self.key
+            found.append((name, schema, in_key))
         return found
 
     def _key_schemas(self) -> list[tuple[str, connect.Schema]]:
@@ -217,7 +232,11 @@ class Resource:
 
         `change` names tables and columns only.
         """
-        return TableChanged(resource=self.name, table=self.collection, change=change)
+        return TableChanged(
+            resource=self.name,
+            table=self.collection,
+            change=change,
+        )
 
     def bind(self, relation: Relation) -> "Binding":
         """Fits the resource to the table as the stream describes it.
@@ -249,8 +268,10 @@ class Resource:
             return False
         if relation.identity == "f":
             return True
-        key = {column.name for column in relation.columns if column.identity}
-        return not self.table.deferrable and key == set(self.table.key)
+        if self.table.deferrable:
+            return False
+        sent = {column.name for column in relation.columns if column.identity}
+        return sent == set(self.table.key)
 
     def passes(self, row: Row, shared_before: bool) -> bool | None:
         """Tells whether a read row meets the filter; None if a value decides that was not sent.
@@ -306,14 +327,15 @@ class Resource:
         parts = []
         for name, i in zip(self._key_names, self.key, strict=True):
             column = self.columns[i]
-            parts.append(text_of(found[name], column.base_oid, column.money_forms))
+            part = text_of(found[name], column.base_oid, column.money_forms)
+            parts.append(part)
         return tuple(parts)
 
 
 def _json(
     names: Sequence[str],
     values: Sequence[str | None],
-    forms: Sequence[tuple[int, Form]],
+    forms: Sequence[PlacedForm],
 ) -> bytes:
     """Writes a JSON object; `forms` names only the values that are no strings.
 

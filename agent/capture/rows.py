@@ -66,7 +66,8 @@ class Rows:
         """Gives the row under the key its new state."""
         given = self._given.get(resource.name)
         if given is None:
-            given = self._given[resource.name] = (resource, {})
+            given = (resource, {})
+            self._given[resource.name] = given
         given[1][key] = written
 
     def is_given(self, resource: Resource, key: Key) -> bool:
@@ -117,7 +118,11 @@ class Rows:
             refused = self._written(resource, rows, most)
             outcomes.append(Outcome(resource, rows, refused))
 
-        while len(outcomes) > 1 and (before := _refused(outcomes)):
+        # A row that one table refuses may wait for a row of another, which is there by now
+        while len(outcomes) > 1:
+            before = _refused(outcomes)
+            if not before:
+                break
             outcomes = [self._once_more(outcome, most) for outcome in outcomes]
             if _refused(outcomes) == before:
                 break

@@ -55,7 +55,8 @@ def problems(status: Mapping[str, Any]) -> list[Problem]:
     found += _lag(status)
     for row in status["tables"]:
         found += _table(row)
-    return sorted(found, key=lambda problem: -EXIT_CODES[problem.level])
+    found.sort(key=lambda problem: EXIT_CODES[problem.level], reverse=True)
+    return found
 
 
 def unknown(cause: AgentError, status: Mapping[str, Any]) -> list[Problem]:
@@ -63,7 +64,8 @@ def unknown(cause: AgentError, status: Mapping[str, Any]) -> list[Problem]:
 
     `status` holds what is known all the same, nothing at the least.
     """
-    found = [Problem(cause.code, "unknown", cause.text())]
+    problem = Problem(cause.code, "unknown", cause.text())
+    found = [problem]
     if not status:
         return found
 
@@ -78,7 +80,8 @@ def failing(status: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
     stages = status.get("stages", {})
     for name, stage in stages.items():
         if not stage["ok"]:
-            yield translate(STAGES.get(name, name)), stage
+            shown = translate(STAGES.get(name, name))
+            yield shown, stage
 
 
 def level(found: list[Problem]) -> Level:
@@ -142,7 +145,8 @@ def _service(status: Mapping[str, Any]) -> Iterator[Problem]:
     away = peers_away(service)
     if away:
         text = mark("the service runs, but is not connected: {peers}")
-        yield Problem("NOT_CONNECTED", "critical", translate(text, peers=away))
+        text = translate(text, peers=away)
+        yield Problem("NOT_CONNECTED", "critical", text)
     elif not service["ready"] and not fails:
         text = translate(mark("the service runs, but is not ready"))
         yield Problem("NOT_READY", "critical", text)
@@ -187,7 +191,8 @@ def _lag(status: Mapping[str, Any]) -> Iterator[Problem]:
         return
     how_bad: Level = "critical" if lag > STANDS else "warning"
     text = mark("the front end is {seconds} s behind")
-    yield Problem("BEHIND", how_bad, translate(text, seconds=f"{lag:.0f}"))
+    text = translate(text, seconds=f"{lag:.0f}")
+    yield Problem("BEHIND", how_bad, text)
 
 
 def _table(row: Mapping[str, Any]) -> Iterator[Problem]:

@@ -34,20 +34,26 @@ class Note(NamedTuple):
     key: Key
 
 
+Notes = dict[Note, int]  # with the number of the change
+
+
 class MemoryStates(MemorySource):
     """See Source. `put` and `delete` are the life of the source; `held` is what it holds."""
 
     def __init__(self, tables: dict[TableName, SourceTable]) -> None:
         super().__init__(tables)
         self.held = {name: {} for name in tables}
-        self._relations = {name: _relation(table) for name, table in tables.items()}
-        # By note: the number of the last change
-        self._notes: dict[Note, int] = {}
+        self._relations: dict[TableName, Relation] = {}
+        for name, table in tables.items():
+            self._relations[name] = _relation(table)
+
+        # The last change of each noted key
+        self._notes: Notes = {}
         self._changes = 0
-        # What was delivered since the source was opened: note -> number of the change
-        self._delivered: dict[Note, int] = {}
+        # What was delivered since the source was opened
+        self._delivered: Notes = {}
         # Looks that are not acknowledged: position -> what they delivered
-        self._looks: dict[int, dict[Note, int]] = {}
+        self._looks: dict[int, Notes] = {}
         # Pages of which the high position was delivered, by token
         self._announced: set[str] = set()
         self._position = 0
@@ -64,7 +70,8 @@ class MemoryStates(MemorySource):
 
     def delete(self, table: TableName, key: Key) -> None:
         """Deletes a row, if it is there."""
-        if self.held[table].pop(key, None) is not None:
+        deleted = self.held[table].pop(key, None)
+        if deleted is not None:
             self.note(table, key)
 
     def note(self, table: TableName, key: Key) -> None:
@@ -82,7 +89,8 @@ class MemoryStates(MemorySource):
     def open(self, resume: Resume, front_silent_since: Callable[[], float | None]) -> None:
         """See Source.open: what was delivered and not acknowledged is delivered again."""
         self.withdraw()
-        self._position = max(self._position, position_number(resume.position))
+        stored = position_number(resume.position)
+        self._position = max(self._position, stored)
         self._delivered.clear()
         self._looks.clear()
         self._opened = True
@@ -139,7 +147,13 @@ class MemoryStates(MemorySource):
         row = None
         if held is not None:
             row = tuple([held[column.name] for column in relation.columns])
-        return RowState(relation, note.key, row, self._position + 1, 100)
+        return RowState(
+            relation,
+            note.key,
+            row,
+            position=self._position + 1,
+            size=100,
+        )
 
     def _read_page(self) -> None:
         """Reads the rows asked for. Where they are counted, the snapshot sees every look so far."""
@@ -174,6 +188,17 @@ def _relation(table: SourceTable) -> Relation:
     """Returns a table as a stream would describe it."""
     columns = []
     for column in table.columns:
-        in_key = column.name in table.key
-        columns.append(Column(column.name, column.type_oid, -1, in_key))
-    return Relation(table.oid, table.schema, table.table, "d", tuple(columns))
+        described = Column(
+            column.name,
+            column.type_oid,
+            -1,
+            column.name in table.key,
+        )
+        columns.append(described)
+    return Relation(
+        table.oid,
+        table.schema,
+        table.table,
+        "d",
+        tuple(columns),
+    )

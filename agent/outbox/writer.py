@@ -141,7 +141,8 @@ class Framing:
             if op == b"d" and not table.withheld[key]:  # the topic never had the row
                 table.release(key)
                 return self._seqs[name]
-            op, before = _after_withheld(resource, op, key, published=table.withheld[key])
+            published = table.withheld[key]
+            op, before = _after_withheld(resource, op, key, published=published)
 
         kafka_key = resource.kafka_key(key)
         place = None
@@ -164,7 +165,8 @@ class Framing:
         if withheld:
             table.release(key)
         self._open_transaction(resource)
-        seq = self._seqs[name] = self._seqs[name] + 1
+        seq = self._seqs[name] + 1
+        self._seqs[name] = seq
         self._moved[name] = (seq, self.begun.time_us)
         self.counts[name, op.decode()] += 1
         self._writer.event(

@@ -29,7 +29,8 @@ def page(ask: Ask, limit: int) -> sql.Composed:
     order = []
     for column, how in zip(_key(table), table.order, strict=True):
         less = _operator(how.less)
-        order.append(sql.SQL("{} USING {}").format(column, less))
+        ordered = sql.SQL("{} USING {}").format(column, less)
+        order.append(ordered)
 
     return sql.SQL(_PAGE).format(
         columns=_columns(ask),
@@ -82,15 +83,17 @@ def _match(table: SourceTable, names: Sequence[sql.Identifier]) -> sql.Composabl
     """
     types = _types(table)
     parts = []
-    for column, name, of, how in zip(
+    columns = zip(
         _key(table),
         names,
         table.key,
         table.order,
         strict=True,
-    ):
+    )
+    for column, name, of, how in columns:
         wanted = sql.SQL("k.{}::{}").format(name, types[of])
-        parts.append(_compared(column, how.equal, wanted))
+        equal = _compared(column, how.equal, wanted)
+        parts.append(equal)
     return sql.SQL(" AND ").join(parts)
 
 
@@ -138,7 +141,8 @@ def _columns(ask: Ask) -> sql.Composed:
 
 
 def _column(name: str) -> sql.Composed:
-    return sql.SQL("t.{}").format(sql.Identifier(name))
+    identifier = sql.Identifier(name)
+    return sql.SQL("t.{}").format(identifier)
 
 
 def _key(table: SourceTable) -> list[sql.Composed]:
@@ -176,7 +180,8 @@ def _values(table: SourceTable, key: Key) -> list[sql.Composed]:
     values = []
     for text, name in zip(key, table.key, strict=True):
         literal = sql.Literal(text)
-        values.append(sql.SQL("{}::{}").format(literal, types[name]))
+        value = sql.SQL("{}::{}").format(literal, types[name])
+        values.append(value)
     return values
 
 
@@ -193,7 +198,8 @@ def _compared(
     by: Named,
     right: sql.Composable,
 ) -> sql.Composed:
-    return sql.SQL("{} {} {}").format(left, _operator(by), right)
+    operator = _operator(by)
+    return sql.SQL("{} {} {}").format(left, operator, right)
 
 
 def _list(parts: Sequence[sql.Composable]) -> sql.Composed:
