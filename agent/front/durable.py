@@ -71,7 +71,11 @@ class Durable:
             self.copies[resource] = copy
 
 
-def empty_store(topics: Mapping[str, str], tables: Sequence[str], position: str = "0/0") -> Durable:
+def empty_store(
+    topics: Mapping[str, str],
+    tables: Sequence[str],
+    position: str = "0/0",
+) -> Durable:
     """Makes a front end whose tables are live and empty: `topics` by resource, `tables` by name."""
     states = {}
     for name, topic in topics.items():

@@ -191,7 +191,12 @@ class MemoryFront:
         assert not taken, "a key is taken"
         return self.write(target, rows, batch, most)
 
-    def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
+    def keys_after(
+        self,
+        target: Target,
+        after: Key | None,
+        limit: int,
+    ) -> list[Key]:
         """See Front.keys_after: an order that no source has."""
         table = self._transaction.tables[target.name]
         keys = sorted(table, key=_own_order)
@@ -204,7 +209,12 @@ class MemoryFront:
         """See Front.same_order."""
         return self.ordered
 
-    def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
+    def lines(
+        self,
+        target: Target,
+        after: Key | None,
+        upto: Key | None,
+    ) -> list[bytes]:
         """See Front.lines: in the order of numbers."""
         table = self._transaction.tables[target.name]
         found = []
@@ -225,7 +235,12 @@ class MemoryFront:
         """See Front.set_state."""
         self._transaction.move(resource, state, copy)
 
-    def note_holes(self, resource: str, holes: Collection[Key], filled: Collection[Key]) -> None:
+    def note_holes(
+        self,
+        resource: str,
+        holes: Collection[Key],
+        filled: Collection[Key],
+    ) -> None:
         """See Front.note_holes."""
         kept = self._transaction.holes.setdefault(resource, set())
         kept.difference_update(filled)

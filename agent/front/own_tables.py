@@ -58,7 +58,12 @@ class OwnTables(FrontConnection):
             migrate(connection, self.agent, self)
             self.own = AgentTables(self.agent)
 
-    def rename(self, connection: Connection, agent: str, suffixes: Sequence[str]) -> None:
+    def rename(
+        self,
+        connection: Connection,
+        agent: str,
+        suffixes: Sequence[str],
+    ) -> None:
         """See migration.Mover."""
         for before, after in pairs(agent, suffixes):
             connection.exec_driver_sql(f"ALTER TABLE {before} RENAME TO {after}")
@@ -77,11 +82,13 @@ class OwnTables(FrontConnection):
         with self.guarded(), self.engine.begin() as connection:
             self.own.metadata.create_all(connection)
 
-            if connection.execute(select(state.c.id)).first() is None:
+            initialised = connection.execute(select(state.c.id)).first()
+            if initialised is None:
                 connection.execute(insert(state), _first(identity))
                 connection.execute(insert(self.own.published), _NOTHING_PUBLISHED)
 
-            known = set(connection.execute(select(resources.c.name)).scalars())
+            names = connection.execute(select(resources.c.name)).scalars()
+            known = set(names)
             for name, topic in topics.items():
                 if name not in known:
                     row = {"name": name, "topic": topic, **_NEW_RESOURCE}
@@ -101,8 +108,9 @@ class OwnTables(FrontConnection):
             now = init_settings.noted(settings)
             for name, value in now.items():
                 if replace or name not in before:
+                    row = {"name": name, "value": value}
                     connection.execute(delete(known).where(known.c.name == name))
-                    connection.execute(insert(known).values(name=name, value=value))
+                    connection.execute(insert(known), row)
 
     def noted(self) -> tuple[dict[str, str], dict[str, str]]:
         """Returns what `init` has stored of the settings, and the topic of each resource."""
@@ -140,7 +148,11 @@ class OwnTables(FrontConnection):
             connection.execute(changed)
 
     def follow(
-        self, identity: Mapping[str, object], position: str, time_us: int, token: str = ""
+        self,
+        identity: Mapping[str, object],
+        position: str,
+        time_us: int,
+        token: str = "",
     ) -> None:
         """Lets the stream begin at another place or server; every table is copied again. Commits.
 
@@ -171,7 +183,8 @@ class OwnTables(FrontConnection):
             for forgotten in (self.own.applied, copies, self.own.holes):
                 connection.execute(delete(forgotten))
             for name in republished:
-                connection.execute(insert(copies).values(name=name, progress=_REPUBLISH))
+                row = {"name": name, "progress": _REPUBLISH}
+                connection.execute(insert(copies), row)
 
             copying = update(resources).where(live).values(state="copying")
             connection.execute(copying)
@@ -189,7 +202,11 @@ class OwnTables(FrontConnection):
             connection.execute(update(resources).where(named).values(**_COPYING))
 
     def begin_generations(
-        self, epoch: int, number: int, event: str, generations: Mapping[str, int]
+        self,
+        epoch: int,
+        number: int,
+        event: str,
+        generations: Mapping[str, int],
     ) -> None:
         """Goes on from what Kafka holds: empties the outbox, publishes every table again.
 
@@ -205,12 +222,14 @@ class OwnTables(FrontConnection):
 
             batch = connection.execute(select(state.c.batch)).scalar_one()
             connection.execute(update(state).values(epoch=epoch, number=number))
-            reached = update(published).values(number=number, event_id=event, batch=batch)
-            connection.execute(reached)
+            reached = {"number": number, "event_id": event, "batch": batch}
+            connection.execute(update(published).values(**reached))
 
             for emptied in (self.own.outbox, self.own.copies):
                 connection.execute(delete(emptied))
-            for name, topic, generation in connection.execute(topics).all():
+
+            rows = connection.execute(topics).all()
+            for name, topic, generation in rows:
                 highest = max(generation, generations.get(topic, 0))
                 self._republish(connection, name, highest + 1)
 
@@ -229,7 +248,12 @@ class OwnTables(FrontConnection):
             self._republish(connection, resource, new)
         return new
 
-    def _republish(self, connection: Connection, resource: str, generation: int) -> None:
+    def _republish(
+        self,
+        connection: Connection,
+        resource: str,
+        generation: int,
+    ) -> None:
         """Begins a generation of a resource that has no copy: every row is published again."""
         resources = self.own.resource
         begun = (

@@ -44,7 +44,8 @@ class ResourceTables(FrontConnection):
         self.connection.execute(delete(copies).where(copies.c.name == name))
         if copy is not None:
             progress = json.dumps(copy._asdict())
-            self.connection.execute(insert(copies).values(name=name, progress=progress))
+            row = {"name": name, "progress": progress}
+            self.connection.execute(insert(copies), row)
 
     def suspend(self, error: Suspend) -> None:
         """See ResourceStore.suspend."""
@@ -95,7 +96,12 @@ class ResourceTables(FrontConnection):
 
     # ---- keys
 
-    def note_holes(self, resource: str, holes: Collection[Key], filled: Collection[Key]) -> None:
+    def note_holes(
+        self,
+        resource: str,
+        holes: Collection[Key],
+        filled: Collection[Key],
+    ) -> None:
         """See ResourceStore.note_holes."""
         rows = [_keyed(resource, key) for key in holes]
         changed = (*filled, *holes)
@@ -150,10 +156,10 @@ class ResourceTables(FrontConnection):
         digests = [_digest(key) for key in keys]
         mine = held.c.name == resource
         asked = held.c.digest.in_(digests)
-        rows = self.query(select(held.c.row_key, held.c.held).where(mine, asked))
+        question = select(held.c.row_key, held.c.held).where(mine, asked)
 
         found = {}
-        for key_text, text in rows:
+        for key_text, text in self.query(question):
             key = tuple(json.loads(key_text))
             found[key] = text
         return found
@@ -201,10 +207,11 @@ class ResourceTables(FrontConnection):
     def keep_fingerprint(self, resource: str, parts: Mapping[str, str]) -> None:
         """See ResourceStore.keep_fingerprint."""
         kept = self.own.fingerprints
-        text = json.dumps(parts)
+        mine = kept.c.name == resource
+        row = {"name": resource, "parts": json.dumps(parts)}
         with self.joined():
-            self.connection.execute(delete(kept).where(kept.c.name == resource))
-            self.connection.execute(insert(kept).values(name=resource, parts=text))
+            self.connection.execute(delete(kept).where(mine))
+            self.connection.execute(insert(kept), row)
 
     def requests(self) -> list[Request]:
         """See ResourceStore.requests."""

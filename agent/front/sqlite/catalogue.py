@@ -80,30 +80,42 @@ def _read(connection: Connection, table: str) -> _Found:
         elif kind == "trigger":
             triggers.append(row)
 
-    indexes: list[_Row] = []
-    for _, name, unique, *more in _rows(connection, f"PRAGMA index_list({quoted})"):
-        if unique:
-            index_columns = _rows(connection, f"PRAGMA index_xinfo({quote(name)})")
-            indexes.append((name, unique, *more, index_columns))
-
     incoming: list[_Row] = []
     for kind, name, *_ in schema:
         if kind == "table" and not _same_name(name, table):
             incoming += _references(connection, name, table)
 
-    columns = _rows(connection, f"PRAGMA table_xinfo({quoted})")
-    outgoing = _rows(connection, f"PRAGMA foreign_key_list({quoted})")
-    version = connection.exec_driver_sql("PRAGMA schema_version").scalar_one()
-    return _Found(tables, triggers, columns, indexes, outgoing, incoming, version)
+    ((version,),) = _rows(connection, "PRAGMA schema_version")
+    return _Found(
+        tables=tables,
+        triggers=triggers,
+        columns=_rows(connection, f"PRAGMA table_xinfo({quoted})"),
+        indexes=_unique_indexes(connection, table),
+        outgoing=_rows(connection, f"PRAGMA foreign_key_list({quoted})"),
+        incoming=incoming,
+        version=version,
+    )
+
+
+def _unique_indexes(connection: Connection, table: str) -> list[_Row]:
+    """Returns the unique indexes of a table, each with its columns."""
+    found: list[_Row] = []
+    indexes = _rows(connection, f"PRAGMA index_list({quote(table)})")
+    for _, name, unique, *more in indexes:
+        if unique:
+            columns = _rows(connection, f"PRAGMA index_xinfo({quote(name)})")
+            found.append((name, unique, *more, columns))
+    return found
 
 
 def _references(connection: Connection, holder: str, table: str) -> list[_Row]:
     """Returns the foreign keys from one table to another, each with the name of the first."""
-    found = []
-    for row in _rows(connection, f"PRAGMA foreign_key_list({quote(holder)})"):
-        referred = row[2]
+    found: list[_Row] = []
+    keys = _rows(connection, f"PRAGMA foreign_key_list({quote(holder)})")
+    for key in keys:
+        referred = key[2]
         if _same_name(referred, table):
-            found.append((holder, *row))
+            found.append((holder, *key))
     return found
 
 
@@ -195,11 +207,13 @@ def _of_indexes(target: Target, rows: list[_Row]) -> Iterator[Hazard]:
 
 def _of_checks(target: Target, rows: list[_Row]) -> Iterator[Hazard]:
     """Yields the hazards of CHECK constraints, which are in the text of CREATE TABLE alone."""
-    for *_, statement in rows:
-        plain = _OPAQUE.sub(" x ", str(statement))
+    remedy = _made_again(target)
+    for row in rows:
+        statement = str(row[4])
+        plain = _OPAQUE.sub(" x ", statement)
         checks = _CHECK.findall(plain)
         for number, _ in enumerate(checks, start=1):
-            yield Hazard(c.CHECK, f"({number})", _made_again(target))
+            yield Hazard(c.CHECK, f"({number})", remedy)
 
 
 def _of_triggers(rows: list[_Row]) -> Iterator[Hazard]:
@@ -219,15 +233,23 @@ def _outgoing(target: Target, rows: list[_Row]) -> list[ForeignKey]:
     last: dict[int, _Row] = {}
     for row in rows:
         number, _, _, column, *_ = row
-        columns.setdefault(number, []).append(column)
+        names = columns.setdefault(number, [])
+        names.append(column)
         last[number] = row
 
     drop = _made_again(target).rstrip(";")
     found = []
     for number, row in last.items():
         _, _, table, _, _, on_update, on_delete, *_ = row
-        name = f"({', '.join(columns[number])})"
-        found.append(ForeignKey(name, table, on_delete, on_update, drop))
+        names = columns[number]
+        key = ForeignKey(
+            f"({', '.join(names)})",
+            table,
+            on_delete,
+            on_update,
+            drop,
+        )
+        found.append(key)
     return found
 
 
@@ -241,7 +263,12 @@ def _incoming(rows: list[_Row]) -> list[ForeignKey]:
     found = []
     for row in last.values():
         holder, _, _, _, column, _, on_update, on_delete, *_ = row
-        name = f"({column})"
-        drop = f"DROP TABLE {quote(holder)}"
-        found.append(ForeignKey(name, holder, on_delete, on_update, drop))
+        key = ForeignKey(
+            f"({column})",
+            holder,
+            on_delete,
+            on_update,
+            drop=f"DROP TABLE {quote(holder)}",
+        )
+        found.append(key)
     return found

@@ -80,9 +80,11 @@ class SqliteRows(SqliteTables):
         found: dict[Key, FrontRow] = {}
         with self.guarded(target):
             for start in range(0, len(keys), _LOOKUP):
-                some = keys[start : start + _LOOKUP]
+                end = start + _LOOKUP
+                some = keys[start:end]
                 wanted = ", ".join([one_key] * len(some))
                 statement = f"{head} (VALUES {wanted}){live}"
+
                 parameters: list[object] = []
                 for key in some:
                     parameters += values.key(key)
@@ -95,14 +97,20 @@ class SqliteRows(SqliteTables):
 
         return found
 
-    def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
+    def keys_after(
+        self,
+        target: Target,
+        after: Key | None,
+        limit: int,
+    ) -> list[Key]:
         """See FrontTables.keys_after."""
         values = Values(target)
         names = ", ".join(self.key_names(target))
         order = self._keys(target)
         where, parameters = self._range(target, after, None)
         statement = (
-            f"SELECT {names} FROM {self.table(target)}"
+            f"SELECT {names}"
+            f" FROM {self.table(target)}"
             f" WHERE {where}"
             f" ORDER BY {order}"
             f" LIMIT {limit:d}"
@@ -112,7 +120,12 @@ class SqliteRows(SqliteTables):
             rows = self.connection.exec_driver_sql(statement, parameters).all()
         return [values.key_texts(row) for row in rows]
 
-    def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
+    def lines(
+        self,
+        target: Target,
+        after: Key | None,
+        upto: Key | None,
+    ) -> list[bytes]:
         """See FrontTables.lines."""
         values = Values(target)
         names = self.shared_names(target)
@@ -127,11 +140,7 @@ class SqliteRows(SqliteTables):
 
     def put(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
         """See TableRows.put."""
-        deleted = {}
-        for key, written in rows.items():
-            if written.row is None:
-                deleted[key] = written
-
+        deleted = self.deletes(rows)
         if deleted and self.spellings(target):
             # SQLite itself writes 0 and -0 alike: only rows of that very spelling are deleted
             found = self.fetch(target, list(deleted))
@@ -145,7 +154,12 @@ class SqliteRows(SqliteTables):
 
         self.refuse_changed(target, rows)
 
-    def _delete(self, target: Target, deleted: Mapping[Key, Written], batch: int) -> None:
+    def _delete(
+        self,
+        target: Target,
+        deleted: Mapping[Key, Written],
+        batch: int,
+    ) -> None:
         """Deletes rows, or marks them as deleted where the table keeps them."""
         values = Values(target)
         table = self.table(target)
@@ -153,8 +167,9 @@ class SqliteRows(SqliteTables):
         match = " AND ".join(conditions)
 
         if not target.soft_delete:
+            statement = f"DELETE FROM {table} WHERE {match}"
             keys = [values.key(key) for key in deleted]
-            self.connection.exec_driver_sql(f"DELETE FROM {table} WHERE {match}", keys)
+            self.connection.exec_driver_sql(statement, keys)
             return
 
         changes = [f"{self.quote(name)} = ?" for name in target.technical.values()]
@@ -166,7 +181,12 @@ class SqliteRows(SqliteTables):
 
         self.connection.exec_driver_sql(statement, parameters)
 
-    def _upsert(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
+    def _upsert(
+        self,
+        target: Target,
+        rows: Mapping[Key, Written],
+        batch: int,
+    ) -> None:
         """Writes the rows that are no deletes."""
         values = Values(target)
         stored = []
@@ -177,21 +197,14 @@ class SqliteRows(SqliteTables):
         if not stored:
             return
 
+        table = self.table(target)
         names = self.all_names(target)
-        keys = [target.columns[i].name for i in target.key]
-        changed = names
-        if not self.spellings(target):
-            # A SET cannot be empty: a table of nothing but its key sets a column to what it is
-            changed = [name for name in names if name not in keys] or names[:1]
-
-        changes = []
-        for name in changed:
-            quoted = self.quote(name)
-            changes.append(f"{quoted} = excluded.{quoted}")
+        key_names = ", ".join(self.key_names(target))
         statement = (
-            f"INSERT OR ABORT INTO {self.table(target)} ({self.names(names)})"
+            f"INSERT OR ABORT INTO {table} ({self.names(names)})"
             f" VALUES ({_marks(len(names))})"
-            f" ON CONFLICT ({self.names(keys)}) DO UPDATE SET {', '.join(changes)}"
+            f" ON CONFLICT ({key_names})"
+            f" DO UPDATE SET {self.assignments(target)}"
         )
 
         result = self.connection.exec_driver_sql(statement, stored)
