@@ -123,7 +123,9 @@ def _binary(text: str) -> str:
     return f"X'{text[2:]}'"
 
 
-def _encoder(column: FrontColumn, found: Declared) -> Callable[[str], str]:  # noqa: PLR0911 - one for each type
+def _encoder(  # noqa: PLR0911 - one for each type
+    column: FrontColumn, found: Declared
+) -> Callable[[str], str]:
     """Returns what writes the texts of a column as literals. The writer raises Unfit."""
     if found.name == "longtext":
         return quoted
@@ -154,7 +156,9 @@ def _encoder(column: FrontColumn, found: Declared) -> Callable[[str], str]:  # n
 # ---- values out: PostgreSQL's text
 
 
-def _decoder(column: FrontColumn, found: Declared) -> Callable[[Any], str] | None:  # noqa: PLR0911 - one for each type
+def _decoder(  # noqa: PLR0911 - one for each type
+    column: FrontColumn, found: Declared
+) -> Callable[[Any], str] | None:
     """Returns what writes a value as text; None where the driver gives the text already."""
     if found.name in TEXTS:
         return None
