@@ -351,7 +351,11 @@ class FrontTables(Protocol):
         """
 
     def write(
-        self, target: Target, rows: Mapping[Key, Written], batch: int, most: int = 0
+        self,
+        target: Target,
+        rows: Mapping[Key, Written],
+        batch: int,
+        most: int = 0,
     ) -> dict[Key, str]:
         """Makes the table hold exactly these rows under these keys; deletes come before upserts.
 
@@ -364,20 +368,34 @@ class FrontTables(Protocol):
         """
 
     def insert(
-        self, target: Target, rows: Mapping[Key, Written], batch: int, most: int = 0
+        self,
+        target: Target,
+        rows: Mapping[Key, Written],
+        batch: int,
+        most: int = 0,
     ) -> dict[Key, str]:
         """Adds rows under keys that are certain to hold none, not even a soft-deleted one.
 
         Refused rows: see `write`.
         """
 
-    def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
+    def keys_after(
+        self,
+        target: Target,
+        after: Key | None,
+        limit: int,
+    ) -> list[Key]:
         """Returns the first keys past `after` in the front end's own order.
 
         None: from the start.
         """
 
-    def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
+    def lines(
+        self,
+        target: Target,
+        after: Key | None,
+        upto: Key | None,
+    ) -> list[bytes]:
         """Returns the rows past `after`, up to and with `upto`, as lines of COPY text.
 
         None: from the start, or to the end. Only where `same_order`.
@@ -417,16 +435,27 @@ class ResourceStore(Protocol):
         What `open` returned is outdated then.
         """
 
-    def note_holes(self, resource: str, holes: Collection[Key], filled: Collection[Key]) -> None:
+    def note_holes(
+        self,
+        resource: str,
+        holes: Collection[Key],
+        filled: Collection[Key],
+    ) -> None:
         """Adds and removes keys whose rows must be read again (`Stored.holes`)."""
 
     def withhold(
-        self, resource: str, withheld: Mapping[Key, bool], released: Collection[Key]
+        self,
+        resource: str,
+        withheld: Mapping[Key, bool],
+        released: Collection[Key],
     ) -> None:
         """Adds and removes keys whose rows are too large for Kafka (`Stored.withheld`)."""
 
     def refuse(
-        self, resource: str, refused: Mapping[Key, Refused], healed: Collection[Key]
+        self,
+        resource: str,
+        refused: Mapping[Key, Refused],
+        healed: Collection[Key],
     ) -> None:
         """Adds and removes keys whose rows the table refuses (`Stored.refused`)."""
 

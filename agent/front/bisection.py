@@ -9,7 +9,9 @@ Item = TypeVar("Item")
 
 
 def isolate_refused(
-    items: Sequence[Item], write: Callable[[Sequence[Item]], None], most: int
+    items: Sequence[Item],
+    write: Callable[[Sequence[Item]], None],
+    most: int,
 ) -> dict[Item, RowRefused]:
     """Writes all items but those that are refused, in their order; returns these with their errors.
 

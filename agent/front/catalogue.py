@@ -172,7 +172,10 @@ def stored(parts: Mapping[str, str]) -> str:
 
 
 def extra_columns(
-    target: Target, rows: Iterable[tuple[str, str]], alter: str, drop: str
+    target: Target,
+    rows: Iterable[tuple[str, str]],
+    alter: str,
+    drop: str,
 ) -> Iterator[Hazard]:
     """Yields the hazards of columns of others; `rows` are those with a default or an expression.
 

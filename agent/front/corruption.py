@@ -4,6 +4,7 @@ One question for every driver, asked by all who read or write a front end.
 """
 
 import re
+from collections.abc import Sequence
 
 # Primary result codes of https://www.sqlite.org/rescode.html: SQLITE_CORRUPT, SQLITE_NOTADB; and an
 # extended one of SQLITE_IOERR, SQLITE_IOERR_CORRUPTFS
@@ -28,22 +29,28 @@ def corruption(cause: BaseException) -> str:
     """Returns what is damaged, without a value of any row; '' where the error is another one."""
     sqlite = getattr(cause, "sqlite_errorcode", None)
     if sqlite is not None:
-        damaged = sqlite & 0xFF in _SQLITE or sqlite == _SQLITE_FILE_SYSTEM
+        primary = sqlite & 0xFF
+        damaged = primary in _SQLITE or sqlite == _SQLITE_FILE_SYSTEM
         return str(cause) if damaged else ""
 
     sqlstate = getattr(cause, "sqlstate", None)
     if sqlstate in _POSTGRES:
         return f"SQLSTATE {sqlstate} {type(cause).__name__}"
 
-    number = cause.args[0] if cause.args else None
-    if isinstance(number, int) and (number in _MARIADB or _of_engine(cause)):
+    if not cause.args:
+        return ""
+    number, *texts = cause.args
+    if not isinstance(number, int):
+        return ""
+    if number in _MARIADB or (number == _ENGINE and _of_engine(texts)):
         return f"error {number}"
     return ""
 
 
-def _of_engine(cause: BaseException) -> bool:
+def _of_engine(texts: Sequence[object]) -> bool:
     """Whether a storage engine's own number, in the text of error 1030, tells of corruption."""
-    if cause.args[0] != _ENGINE or len(cause.args) < 2:
+    if not texts:
         return False
-    found = _ENGINE_ERROR.search(str(cause.args[1]))
+    text = str(texts[0])
+    found = _ENGINE_ERROR.search(text)
     return found is not None and int(found[1]) in _ENGINE_ERRORS

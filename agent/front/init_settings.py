@@ -35,7 +35,11 @@ def check(
         check_prefix(settings, noted, topics)
 
 
-def check_prefix(settings: Settings, noted: Mapping[str, str], topics: Mapping[str, str]) -> None:
+def check_prefix(
+    settings: Settings,
+    noted: Mapping[str, str],
+    topics: Mapping[str, str],
+) -> None:
     """Raises FrontReplaced where kafka.prefix is another one than at `init`.
 
     `topics` are those the tables are published to, by resource.

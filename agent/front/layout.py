@@ -20,12 +20,15 @@ from agent.messages import mark, phrase
 
 # The setting in which `init` noted the publication before the identity had it.
 PUBLICATION = "source.publication"
-FIRST = 1  # the version of tables without a number
+
+# The version of tables without a number
+FIRST = 1
 
 
 def former_tables(agent: str) -> AgentTables:
     """Returns the tables as 0.1.0 named and made them, without the agent's name."""
-    return AgentTables(agent, FIRST, {suffix: former_name(suffix) for suffix in SUFFIXES})
+    names = {suffix: former_name(suffix) for suffix in SUFFIXES}
+    return AgentTables(agent, FIRST, names)
 
 
 def aside(agent: str) -> str:
@@ -43,21 +46,30 @@ def find(connection: Connection, agent: str) -> AgentTables:
     names = set(found.get_table_names())
     own = AgentTables(agent)
     state = own.state.name
-    numbered = state in names and "version" in {c["name"] for c in found.get_columns(state)}
 
-    if numbered and (version := _number(connection, own.state)) is not None:
+    numbered = False
+    if state in names:
+        columns = {column["name"] for column in found.get_columns(state)}
+        numbered = "version" in columns
+
+    version = _number(connection, own.state) if numbered else None
+    if version is not None:
         if version > VERSION:
             what = phrase(mark("The agent's tables in the front end"))
             raise NewerVersion(what=what, found=version, known=VERSION)
-        return AgentTables(agent, version, missing=_missing(agent, {}, names))
+        missing = _missing(agent, {}, names)
+        return AgentTables(agent, version, missing=missing)
 
+    # A version without a row: a migration was stopped before it moved the row
     places = [aside(agent), former_name("state")]
     if not numbered:
         places.insert(0, state)
     for place in places:
         if place in names and _is_state_of(connection, agent, place):
             return _older(agent, place, names)
-    return AgentTables(agent, missing=_missing(agent, {}, names))
+
+    missing = _missing(agent, {}, names)
+    return AgentTables(agent, missing=missing)
 
 
 def _number(connection: Connection, state: Table) -> int | None:
@@ -69,36 +81,55 @@ def _is_state_of(connection: Connection, agent: str, name: str) -> bool:
     """Whether an older state table belongs to this agent; False where it may not be read."""
     state = AgentTables(agent, FIRST, {"state": name}).state
     try:
-        return bool(connection.execute(select(state.c.agent_name)).scalar() == agent)
+        owner = connection.execute(select(state.c.agent_name)).scalar()
     except DBAPIError as error:
         if error.connection_invalidated:
             raise
         connection.rollback()
         return False
+    return bool(owner == agent)
 
 
 def _older(agent: str, state: str, there: set[str]) -> AgentTables:
     """Returns the tables of an older version, whose state has the name `state`."""
     names = {"state": state}
     if state == former_name("state"):
-        names = {suffix: former_name(suffix) for suffix in SUFFIXES if former_name(suffix) in there}
-    return AgentTables(agent, FIRST, names, _missing(agent, names, there))
+        names = {}
+        for suffix in SUFFIXES:
+            former = former_name(suffix)
+            if former in there:
+                names[suffix] = former
+
+    missing = _missing(agent, names, there)
+    return AgentTables(agent, FIRST, names, missing)
 
 
 def _missing(agent: str, names: Mapping[str, str], there: set[str]) -> set[str]:
     """Returns the suffixes of the tables that are not there."""
-    placed = {suffix: names.get(suffix) or table_name(agent, suffix) for suffix in SUFFIXES}
-    return {suffix for suffix, name in placed.items() if name not in there}
+    missing = set()
+    for suffix in SUFFIXES:
+        name = names.get(suffix) or table_name(agent, suffix)
+        if name not in there:
+            missing.add(suffix)
+    return missing
 
 
 def state_row(connection: Connection, own: AgentTables) -> dict[str, Any] | None:
     """Returns the state row as this version has it, `identity` still as its text; None: no row."""
     row = connection.execute(select(own.state)).mappings().one_or_none()
-    if row is None or own.version >= WITH_IDENTITY:
-        return None if row is None else dict(row)
+    if row is None:
+        return None
     values = dict(row)
-    identity = {name: values.pop(name) for name in ("system_id", "timeline", "slot")}
-    identity["publication"] = settings(connection, own).get(PUBLICATION, "")
+    if own.version >= WITH_IDENTITY:
+        return values
+
+    known = settings(connection, own)
+    identity = {
+        "system_id": values.pop("system_id"),
+        "timeline": values.pop("timeline"),
+        "slot": values.pop("slot"),
+        "publication": known.get(PUBLICATION, ""),
+    }
     return {**values, "identity": json.dumps(identity), "token": ""}
 
 
@@ -106,7 +137,8 @@ def settings(connection: Connection, own: AgentTables) -> dict[str, str]:
     """Returns what `init` has noted of the settings; nothing of an agent of 0.1.0."""
     if "setting" in own.missing:
         return {}
-    rows = connection.execute(select(own.settings.c.name, own.settings.c.value)).all()
+    noted = own.settings.c
+    rows = connection.execute(select(noted.name, noted.value)).all()
     return {str(name): str(value) for name, value in rows}
 
 

@@ -3,77 +3,17 @@
 Crashes are a part of it.
 """
 
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from copy import deepcopy
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.connectors.base import Visible
-from agent.connectors.resume import CommitMark
 from agent.errors import AnotherAgent, FrontTableWrong, FrontUnreachable, RowRefused, Suspend
-from agent.front.base import (
-    Batch,
-    Copy,
-    Progress,
-    Refused,
-    Request,
-    ResourceState,
-    Stored,
-    Written,
-)
+from agent.front.base import Batch, Copy, Progress, Refused, Request, Stored, Written
 from agent.front.bisection import isolate_refused
+from agent.front.durable import Durable
 from agent.resource import FrontRow, Target
 from agent.values.lines import line_of
 from agent.values.rows import Key
-
-
-@dataclass
-class Durable:
-    """What survives a crash: the tables, the outbox and the state. Mappings are by resource."""
-
-    stored: Stored
-
-    # By name of the table
-    tables: dict[str, dict[Key, FrontRow]] = field(default_factory=dict)
-    catalogues: dict[str, Mapping[str, str]] = field(default_factory=dict)
-
-    outbox: list[Batch] = field(default_factory=list)
-    transactions: list[tuple[int, ...]] = field(default_factory=list)
-
-    # The error codes of suspended tables
-    suspended: dict[str, str] = field(default_factory=dict)
-
-    copies: dict[str, Copy] = field(default_factory=dict)
-    holes: dict[str, set[Key]] = field(default_factory=dict)
-    fingerprints: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    occupants: dict[str, dict[Key, str]] = field(default_factory=dict)
-    withheld: dict[str, dict[Key, bool]] = field(default_factory=dict)
-    refused: dict[str, dict[Key, Refused]] = field(default_factory=dict)
-    topic_keys: dict[str, list[str]] = field(default_factory=dict)
-
-    # By id: request, state, report
-    requests: dict[str, tuple[Request, str, Mapping[str, Any]]] = field(default_factory=dict)
-
-    # The front that has the lock
-    holder: object = None
-
-    def copy(self) -> "Durable":
-        """Returns a copy that a transaction may change."""
-        return replace(
-            self,
-            tables=deepcopy(self.tables),
-            outbox=list(self.outbox),
-            transactions=list(self.transactions),
-            copies=dict(self.copies),
-            holes=deepcopy(self.holes),
-            fingerprints=dict(self.fingerprints),
-            occupants=deepcopy(self.occupants),
-            withheld=deepcopy(self.withheld),
-            refused=deepcopy(self.refused),
-            topic_keys=deepcopy(self.topic_keys),
-            requests=dict(self.requests),
-        )
 
 
 class MemoryFront:
@@ -134,9 +74,8 @@ class MemoryFront:
     def check(self, target: Target) -> None:
         """See Front.check."""
         if target.name not in self.durable.tables:
-            raise FrontTableWrong(
-                resource=target.resource, table=target.name, reason="it does not exist"
-            )
+            reason = "it does not exist"
+            raise FrontTableWrong(resource=target.resource, table=target.name, reason=reason)
 
     def catalogue(self, target: Target) -> Mapping[str, str]:
         """See Front.catalogue."""
@@ -157,20 +96,36 @@ class MemoryFront:
             raise FrontUnreachable(reason="no transaction is open")
         return self._open
 
+    @property
+    def _current(self) -> Durable:
+        """What the transaction sees; without one, what is durable."""
+        if self._open is None:
+            return self.durable
+        return self._open
+
     def fetch(self, target: Target, keys: Sequence[Key]) -> dict[Key, FrontRow]:
         """See Front.fetch."""
         rows = self._transaction.tables[target.name]
         if self.value is None:
-            return {key: rows[key] for key in keys if key in rows}
+            return _some(rows, keys)
+
         wanted = {self.value(key) for key in keys}
-        return {key: row for key, row in rows.items() if self.value(key) in wanted}
+        found = {}
+        for key, row in rows.items():
+            if self.value(key) in wanted:
+                found[key] = row
+        return found
 
     def spellings(self, target: Target) -> bool:
         """See Front.spellings."""
         return self.value is not None
 
     def write(
-        self, target: Target, rows: Mapping[Key, Written], batch: int, most: int = 0
+        self,
+        target: Target,
+        rows: Mapping[Key, Written],
+        batch: int,
+        most: int = 0,
     ) -> dict[Key, str]:
         """See Front.write."""
 
@@ -180,21 +135,34 @@ class MemoryFront:
             for key in keys:
                 self._put(target, key, rows[key].row)
 
-        deleted = [key for key, written in rows.items() if written.row is None]
-        upserted = [key for key, written in rows.items() if written.row is not None]
-        before = dict(self._transaction.tables[target.name])
+        deleted = []
+        upserted = []
+        for key, written in rows.items():
+            if written.row is None:
+                deleted.append(key)
+            else:
+                upserted.append(key)
+
+        tables = self._transaction.tables
+        before = dict(tables[target.name])
         try:
             refused = isolate_refused(deleted, some, most)
             refused |= isolate_refused(upserted, some, most - len(refused))
         except RowRefused:
-            self._transaction.tables[target.name] = before
+            tables[target.name] = before
             raise
-        return {key: str(error.values["reason"]) for key, error in refused.items()}
+
+        reasons = {}
+        for key, error in refused.items():
+            reasons[key] = str(error.values["reason"])
+        return reasons
 
     def _refuse_row(self, target: Target, key: Key, row: FrontRow | None) -> None:
         """Raises RowRefused where the table refuses a row; to delete none is never refused."""
-        if row is None and key not in self._transaction.tables[target.name]:
+        table = self._transaction.tables[target.name]
+        if row is None and key not in table:
             return
+
         reason = self.refuses(target, key, row)
         if reason is not None:
             raise RowRefused(resource=target.resource, table=target.name, reason=reason)
@@ -204,21 +172,34 @@ class MemoryFront:
         if row is None:
             table.pop(key, None)
             return
+
         if self.value is not None:
             for other in self.fetch(target, [key]):
                 del table[other]
         table[key] = row
 
     def insert(
-        self, target: Target, rows: Mapping[Key, Written], batch: int, most: int = 0
+        self,
+        target: Target,
+        rows: Mapping[Key, Written],
+        batch: int,
+        most: int = 0,
     ) -> dict[Key, str]:
         """See Front.insert."""
-        assert not self._transaction.tables[target.name].keys() & rows.keys(), "a key is taken"
+        table = self._transaction.tables[target.name]
+        taken = table.keys() & rows.keys()
+        assert not taken, "a key is taken"
         return self.write(target, rows, batch, most)
 
-    def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
+    def keys_after(
+        self,
+        target: Target,
+        after: Key | None,
+        limit: int,
+    ) -> list[Key]:
         """See Front.keys_after: an order that no source has."""
-        keys = sorted(self._transaction.tables[target.name], key=_own_order)
+        table = self._transaction.tables[target.name]
+        keys = sorted(table, key=_own_order)
         if after is not None:
             past = _own_order(after)
             keys = [key for key in keys if _own_order(key) > past]
@@ -228,10 +209,16 @@ class MemoryFront:
         """See Front.same_order."""
         return self.ordered
 
-    def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
+    def lines(
+        self,
+        target: Target,
+        after: Key | None,
+        upto: Key | None,
+    ) -> list[bytes]:
         """See Front.lines: in the order of numbers."""
+        table = self._transaction.tables[target.name]
         found = []
-        for key, row in self._transaction.tables[target.name].items():
+        for key, row in table.items():
             number = _number(key)
             if after is not None and number <= _number(after):
                 continue
@@ -241,20 +228,29 @@ class MemoryFront:
 
     def count(self, target: Target) -> int:
         """See Front.count."""
-        return len((self._open or self.durable).tables[target.name])
+        table = self._current.tables[target.name]
+        return len(table)
 
     def set_state(self, resource: str, state: str, copy: Copy | None) -> None:
         """See Front.set_state."""
-        _move(self._transaction, resource, state, copy)
+        self._transaction.move(resource, state, copy)
 
-    def note_holes(self, resource: str, holes: Collection[Key], filled: Collection[Key]) -> None:
+    def note_holes(
+        self,
+        resource: str,
+        holes: Collection[Key],
+        filled: Collection[Key],
+    ) -> None:
         """See Front.note_holes."""
         kept = self._transaction.holes.setdefault(resource, set())
         kept.difference_update(filled)
         kept.update(holes)
 
     def withhold(
-        self, resource: str, withheld: Mapping[Key, bool], released: Collection[Key]
+        self,
+        resource: str,
+        withheld: Mapping[Key, bool],
+        released: Collection[Key],
     ) -> None:
         """See Front.withhold."""
         kept = self._transaction.withheld.setdefault(resource, {})
@@ -263,7 +259,10 @@ class MemoryFront:
         kept.update(withheld)
 
     def refuse(
-        self, resource: str, refused: Mapping[Key, Refused], healed: Collection[Key]
+        self,
+        resource: str,
+        refused: Mapping[Key, Refused],
+        healed: Collection[Key],
     ) -> None:
         """See Front.refuse."""
         kept = self._transaction.refused.setdefault(resource, {})
@@ -273,13 +272,14 @@ class MemoryFront:
 
     def topic_keys(self, resource: str, limit: int) -> list[str]:
         """See Front.topic_keys."""
-        return self._transaction.topic_keys.get(resource, [])[:limit]
+        kept = self._transaction.topic_keys.get(resource, [])
+        return kept[:limit]
 
     def forget_topic_keys(self, resource: str, keys: Collection[str]) -> None:
         """See Front.forget_topic_keys."""
-        self._transaction.topic_keys[resource] = [
-            key for key in self._transaction.topic_keys.get(resource, []) if key not in keys
-        ]
+        topic_keys = self._transaction.topic_keys
+        kept = topic_keys.get(resource, [])
+        topic_keys[resource] = [key for key in kept if key not in keys]
 
     def keep_shared_keys(self, resource: str, texts: Mapping[Key, str]) -> None:
         """See Front.keep_shared_keys."""
@@ -289,7 +289,12 @@ class MemoryFront:
     def shared_keys(self, resource: str, keys: Collection[Key]) -> dict[Key, str]:
         """See Front.shared_keys."""
         kept = self._transaction.occupants.get(resource, {})
-        return {key: kept[key] for key in keys if kept.get(key)}
+        found = {}
+        for key in keys:
+            text = kept.get(key)
+            if text:
+                found[key] = text
+        return found
 
     def forget_shared_keys(self, resource: str) -> None:
         """See Front.forget_shared_keys."""
@@ -297,7 +302,7 @@ class MemoryFront:
 
     def keep_fingerprint(self, resource: str, parts: Mapping[str, str]) -> None:
         """See Front.keep_fingerprint."""
-        (self._open or self.durable).fingerprints[resource] = parts
+        self._current.fingerprints[resource] = parts
 
     def outbox_bytes(self) -> int:
         """See Front.outbox_bytes."""
@@ -315,11 +320,8 @@ class MemoryFront:
         """See Front.answer."""
         if request not in self.durable.requests:
             return False
-        (self._open or self.durable).requests[request] = (
-            self.durable.requests[request][0],
-            state,
-            report,
-        )
+        asked, _, _ = self.durable.requests[request]
+        self._current.requests[request] = (asked, state, report)
         return True
 
     def store(self, batch: Batch, time_us: int) -> None:
@@ -328,7 +330,8 @@ class MemoryFront:
 
     def commit(self, progress: Progress) -> None:
         """See Front.commit."""
-        done, before = self._transaction, self.durable.stored
+        done = self._transaction
+        before = self.durable.stored
         if before.epoch != self._epoch:
             raise AnotherAgent(holder="its epoch was raised")
 
@@ -337,6 +340,7 @@ class MemoryFront:
             seq, _ = progress.seqs.get(name, (state.seq, 0))
             now = done.stored.resources[name].state
             resources[name] = state._replace(state=now, seq=seq)
+
         stored = before._replace(
             position=progress.position,
             token=progress.token,
@@ -346,6 +350,7 @@ class MemoryFront:
             batch=progress.batch,
             resources=resources,
         )
+
         transactions = done.transactions
         if progress.transactions:
             transactions = [*transactions, tuple(progress.transactions)]
@@ -356,15 +361,17 @@ class MemoryFront:
             requests[key] = done.requests.get(key, asked)
 
         durable = self.durable
-        durable.stored, durable.requests = stored, requests
-        durable.tables, durable.outbox, durable.transactions = (
-            done.tables,
-            done.outbox,
-            transactions,
-        )
-        durable.copies, durable.holes = done.copies, done.holes
-        durable.fingerprints, durable.occupants = done.fingerprints, done.occupants
-        durable.withheld, durable.refused = done.withheld, done.refused
+        durable.stored = stored
+        durable.requests = requests
+        durable.transactions = transactions
+        durable.tables = done.tables
+        durable.outbox = done.outbox
+        durable.copies = done.copies
+        durable.holes = done.holes
+        durable.fingerprints = done.fingerprints
+        durable.occupants = done.occupants
+        durable.withheld = done.withheld
+        durable.refused = done.refused
         durable.topic_keys = done.topic_keys
         self._open = None
 
@@ -374,36 +381,44 @@ class MemoryFront:
 
     def prune(self, visible: Visible) -> None:
         """See Front.prune."""
-        self._transaction.transactions = [
-            applied
-            for applied in self._transaction.transactions
-            if not all(visible.sees(number) for number in applied)
-        ]
+        transaction = self._transaction
+        kept = []
+        for applied in transaction.transactions:
+            if not all(visible.sees(number) for number in applied):
+                kept.append(applied)
+        transaction.transactions = kept
 
     def suspend(self, error: Suspend) -> None:
         """See Front.suspend."""
         name = error.resource
-        copy = Copy(republish=True) if self._republishes(name) else None
-        _move(self.durable, name, "suspended", copy)
+        copy = None
+        if self._republishes(name):
+            copy = Copy(republish=True)
+
+        self.durable.move(name, "suspended", copy)
         self.durable.holes.pop(name, None)
         self.durable.suspended[name] = error.code
 
     def start_copy(self, resource: str, copy: Copy) -> None:
         """See Front.start_copy."""
         republish = copy.republish or self._republishes(resource)
-        _move(self.durable, resource, "copying", copy._replace(republish=republish))
+        new = copy._replace(republish=republish)
+        self.durable.move(resource, "copying", new)
 
     def _republishes(self, resource: str) -> bool:
         """Whether the copy of a table publishes every row again."""
-        return self.durable.copies.get(resource, Copy()).republish
+        copy = self.durable.copies.get(resource)
+        return copy is not None and copy.republish
 
     def begin_generation(self, resource: str, copy: Copy) -> None:
         """See Front.begin_generation."""
-        states = self.durable.stored.resources
-        before = states[resource]
+        stored = self.durable.stored
+        before = stored.resources[resource]
         new = before._replace(generation=before.generation + 1, seq=0)
-        self.durable.stored = self.durable.stored._replace(resources={**states, resource: new})
-        _move(self.durable, resource, "copying", copy)
+        resources = {**stored.resources, resource: new}
+
+        self.durable.stored = stored._replace(resources=resources)
+        self.durable.move(resource, "copying", copy)
 
     def close(self) -> None:
         """See Front.close."""
@@ -412,13 +427,13 @@ class MemoryFront:
             self.durable.holder = None
 
 
-def _move(durable: Durable, resource: str, state: str, copy: Copy | None) -> None:
-    states = dict(durable.stored.resources)
-    states[resource] = states[resource]._replace(state=state)
-    durable.stored = durable.stored._replace(resources=states)
-    durable.copies.pop(resource, None)
-    if copy is not None:
-        durable.copies[resource] = copy
+def _some(rows: Mapping[Key, FrontRow], keys: Collection[Key]) -> dict[Key, FrontRow]:
+    """Returns the rows of these keys, as far as there are any."""
+    found = {}
+    for key in keys:
+        if key in rows:
+            found[key] = rows[key]
+    return found
 
 
 def _own_order(key: Key) -> tuple[str, ...]:
@@ -427,20 +442,3 @@ def _own_order(key: Key) -> tuple[str, ...]:
 
 def _number(key: Key) -> list[int]:
     return [int(part) for part in key]
-
-
-def empty_store(topics: Mapping[str, str], tables: Sequence[str], position: str = "0/0") -> Durable:
-    """Makes a front end whose tables are live and empty: `topics` by resource, `tables` by name."""
-    states = {name: ResourceState("live", topic, 1, 0) for name, topic in topics.items()}
-    stored = Stored(
-        "memory",
-        {"system_id": "1", "timeline": 1, "slot": "slot", "publication": ""},
-        0,
-        position,
-        time.time_ns() // 1000,
-        CommitMark("", 0, 0),
-        0,
-        0,
-        states,
-    )
-    return Durable(stored, {name: {} for name in tables})

@@ -17,13 +17,19 @@ from sqlalchemy import Connection, Table, delete, insert, select, update
 from agent.front.layout import PUBLICATION, aside, copy_now, find, former_tables, state_row
 from agent.front.schema import VERSION, WITH_IDENTITY, AgentTables, former_name, table_name
 
-_BATCHES = 20  # of the outbox, moved in one transaction where tables cannot be renamed
+# Batches of the outbox that are moved in one transaction, where tables cannot be renamed
+_BATCHES = 20
 
 
 class Mover(Protocol):
     """What a database does in its own way."""
 
-    def rename(self, connection: Connection, agent: str, suffixes: Sequence[str]) -> None:
+    def rename(
+        self,
+        connection: Connection,
+        agent: str,
+        suffixes: Sequence[str],
+    ) -> None:
         """Gives tables of 0.1.0 the agent's name, or moves their rows to tables of that name."""
 
     def drop_emptied(self, connection: Connection, name: str) -> None:
@@ -37,11 +43,18 @@ def migrate(connection: Connection, agent: str, mover: Mover) -> None:
         for number, step in STEPS:
             if number > found.version:
                 step(connection, found, mover)
-        connection.execute(update(AgentTables(agent).state).values(version=VERSION))
+
+        state = AgentTables(agent).state
+        connection.execute(update(state).values(version=VERSION))
+
     connection.commit()
 
 
-def carry_the_name(connection: Connection, found: AgentTables, mover: Mover) -> None:
+def carry_the_name(
+    connection: Connection,
+    found: AgentTables,
+    mover: Mover,
+) -> None:
     """Gives the tables of 0.1.0 the agent's name; the state keeps its own until the last step."""
     suffixes = [suffix for suffix in found.names if suffix != "state"]
     if suffixes:
@@ -51,33 +64,42 @@ def carry_the_name(connection: Connection, found: AgentTables, mover: Mover) -> 
 def add_tables(connection: Connection, found: AgentTables, _: Mover) -> None:
     """Creates the tables that 0.1.0 had not: target, written, setting, refused."""
     own = AgentTables(found.agent)
-    further = [table for table in own.metadata.tables.values() if table is not own.state]
+    tables = own.metadata.tables.values()
+    further = [table for table in tables if table is not own.state]
     own.metadata.create_all(connection, tables=further)
 
 
 def name_barriers(connection: Connection, found: AgentTables, _: Mover) -> None:
     """Writes the barrier of each copy as a text of the source's own."""
     copies = AgentTables(found.agent).copies
-    for name, progress in connection.execute(select(copies.c.name, copies.c.progress)).all():
-        text = json.dumps(copy_now(json.loads(progress)))
-        connection.execute(update(copies).where(copies.c.name == name).values(progress=text))
+    question = select(copies.c.name, copies.c.progress)
+    rows = connection.execute(question).all()
+    for name, progress in rows:
+        copy = copy_now(json.loads(progress))
+        text = json.dumps(copy)
+        mine = copies.c.name == name
+        connection.execute(update(copies).where(mine).values(progress=text))
 
 
 def take_identity(connection: Connection, found: AgentTables, mover: Mover) -> None:
     """Makes the state with the source's identity and token in place of three columns."""
     own = AgentTables(found.agent)
+    state = own.state
     place = found.state.name
-    if place == own.state.name:
+    if place == state.name:
         place = aside(found.agent)
-        connection.exec_driver_sql(f"ALTER TABLE {own.state.name} RENAME TO {place}")
-    own.state.create(connection, checkfirst=True)
+        connection.exec_driver_sql(f"ALTER TABLE {state.name} RENAME TO {place}")
+    state.create(connection, checkfirst=True)
 
     # The settings have their own name by now, and are all there.
     old = AgentTables(found.agent, found.version, {"state": place})
     row = state_row(connection, old)
     assert row is not None, "found by its row"
-    connection.execute(insert(own.state).values(**row, version=WITH_IDENTITY))
-    connection.execute(delete(own.settings).where(own.settings.c.name == PUBLICATION))
+    connection.execute(insert(state).values(**row, version=WITH_IDENTITY))
+
+    known = own.settings
+    connection.execute(delete(known).where(known.c.name == PUBLICATION))
+
     connection.execute(delete(old.state))
     mover.drop_emptied(connection, place)
 
@@ -96,7 +118,12 @@ STEPS: list[tuple[int, Step]] = [
 
 def pairs(agent: str, suffixes: Sequence[str]) -> list[tuple[str, str]]:
     """Returns former and own name of each table."""
-    return [(former_name(suffix), table_name(agent, suffix)) for suffix in suffixes]
+    found = []
+    for suffix in suffixes:
+        former = former_name(suffix)
+        own = table_name(agent, suffix)
+        found.append((former, own))
+    return found
 
 
 def move_rows(connection: Connection, agent: str, suffixes: Sequence[str]) -> None:
@@ -104,15 +131,22 @@ def move_rows(connection: Connection, agent: str, suffixes: Sequence[str]) -> No
 
     The former tables stay, empty.
     """
-    own, old = AgentTables(agent), former_tables(agent)
-    own.metadata.create_all(connection, tables=[own.table(suffix) for suffix in suffixes])
+    own = AgentTables(agent)
+    old = former_tables(agent)
+    targets = [own.table(suffix) for suffix in suffixes]
+    own.metadata.create_all(connection, tables=targets)
     connection.commit()
+
     for suffix in suffixes:
-        target, source = own.table(suffix), old.table(suffix)
+        target = own.table(suffix)
+        source = old.table(suffix)
         if suffix == "outbox":
             _move_outbox(connection, target, source)
+
         columns = [column.name for column in source.columns]
-        connection.execute(insert(target).from_select(columns, select(source)))
+        rows = select(source)
+        copied = insert(target).from_select(columns, rows)
+        connection.execute(copied)
         connection.execute(delete(source))
         connection.commit()
 
@@ -123,9 +157,13 @@ def _move_outbox(connection: Connection, target: Table, source: Table) -> None:
     One statement for gigabytes would outlast the session's patience.
     """
     columns = [column.name for column in source.columns]
-    oldest = select(source.c.batch).distinct().order_by(source.c.batch).limit(_BATCHES)
+    batch = source.c.batch
+    oldest = select(batch).distinct().order_by(batch).limit(_BATCHES)
+
     while batches := connection.execute(oldest).scalars().all():
-        some = source.c.batch.in_(batches)
-        connection.execute(insert(target).from_select(columns, select(source).where(some)))
+        some = batch.in_(batches)
+        rows = select(source).where(some)
+        copied = insert(target).from_select(columns, rows)
+        connection.execute(copied)
         connection.execute(delete(source).where(some))
         connection.commit()

@@ -21,7 +21,27 @@ from agent.front.schema import VERSION, AgentTables
 _REPUBLISH = json.dumps(Copy(republish=True)._asdict())
 
 # The columns of a resource that is copied from the beginning
-_COPYING = {"state": "copying", "code": "", "details": "{}"}
+_COPYING = {
+    "state": "copying",
+    "code": "",
+    "details": "{}",
+}
+
+# The rows of a new resource, without name and topic, and of what a new agent has published
+_NEW_RESOURCE = {
+    **_COPYING,
+    "generation": 1,
+    "seq": 0,
+    "event_time_us": 0,
+}
+_NOTHING_PUBLISHED = {
+    "id": 1,
+    "number": 0,
+    "event_id": "",
+    "batch": 0,
+    "position": "",
+    "time_us": 0,
+}
 
 
 class OwnTables(FrontConnection):
@@ -38,7 +58,12 @@ class OwnTables(FrontConnection):
             migrate(connection, self.agent, self)
             self.own = AgentTables(self.agent)
 
-    def rename(self, connection: Connection, agent: str, suffixes: Sequence[str]) -> None:
+    def rename(
+        self,
+        connection: Connection,
+        agent: str,
+        suffixes: Sequence[str],
+    ) -> None:
         """See migration.Mover."""
         for before, after in pairs(agent, suffixes):
             connection.exec_driver_sql(f"ALTER TABLE {before} RENAME TO {after}")
@@ -52,20 +77,22 @@ class OwnTables(FrontConnection):
 
         `identity` holds the columns of the state, `topics` one topic for each resource.
         """
-        state, published, resources = self.own.state, self.own.published, self.own.resource
+        state = self.own.state
+        resources = self.own.resource
         with self.guarded(), self.engine.begin() as connection:
             self.own.metadata.create_all(connection)
 
-            if connection.execute(select(state.c.id)).first() is None:
-                connection.execute(insert(state).values(**_first(identity)))
-                nothing = {"number": 0, "event_id": "", "batch": 0, "position": "", "time_us": 0}
-                connection.execute(insert(published).values(id=1, **nothing))
+            initialised = connection.execute(select(state.c.id)).first()
+            if initialised is None:
+                connection.execute(insert(state), _first(identity))
+                connection.execute(insert(self.own.published), _NOTHING_PUBLISHED)
 
-            known = set(connection.execute(select(resources.c.name)).scalars())
-            fresh = {**_COPYING, "generation": 1, "seq": 0, "event_time_us": 0}
+            names = connection.execute(select(resources.c.name)).scalars()
+            known = set(names)
             for name, topic in topics.items():
                 if name not in known:
-                    connection.execute(insert(resources).values(name=name, topic=topic, **fresh))
+                    row = {"name": name, "topic": topic, **_NEW_RESOURCE}
+                    connection.execute(insert(resources), row)
 
     # ---- settings
 
@@ -78,18 +105,23 @@ class OwnTables(FrontConnection):
         with self.guarded(), self.engine.begin() as connection:
             self.own.metadata.create_all(connection)
             before = layout.settings(connection, self.own)
-            for name, value in init_settings.noted(settings).items():
+            now = init_settings.noted(settings)
+            for name, value in now.items():
                 if replace or name not in before:
+                    row = {"name": name, "value": value}
                     connection.execute(delete(known).where(known.c.name == name))
-                    connection.execute(insert(known).values(name=name, value=value))
+                    connection.execute(insert(known), row)
 
     def noted(self) -> tuple[dict[str, str], dict[str, str]]:
         """Returns what `init` has stored of the settings, and the topic of each resource."""
         resources = self.own.resource
+        topic_of = select(resources.c.name, resources.c.topic)
         with self.guarded(), self.engine.connect() as connection:
-            rows = connection.execute(select(resources.c.name, resources.c.topic)).all()
-            topics = {str(name): str(topic) for name, topic in rows}
-            return layout.settings(connection, self.own), topics
+            rows = connection.execute(topic_of).all()
+            settings = layout.settings(connection, self.own)
+
+        topics = {str(name): str(topic) for name, topic in rows}
+        return settings, topics
 
     # ---- state
 
@@ -103,15 +135,24 @@ class OwnTables(FrontConnection):
             if "state" in self.own.missing:
                 return None
             row = layout.state_row(connection, self.own)
-            return None if row is None else {**row, "identity": json.loads(row["identity"])}
+
+        if row is None:
+            return None
+        identity = json.loads(row["identity"])
+        return {**row, "identity": identity}
 
     def update_state(self, **values: object) -> None:
         """Changes the state row during `init`; `identity` is a mapping. Commits."""
+        changed = update(self.own.state).values(**_as_text(values))
         with self.guarded(), self.engine.begin() as connection:
-            connection.execute(update(self.own.state).values(**_as_text(values)))
+            connection.execute(changed)
 
     def follow(
-        self, identity: Mapping[str, object], position: str, time_us: int, token: str = ""
+        self,
+        identity: Mapping[str, object],
+        position: str,
+        time_us: int,
+        token: str = "",
     ) -> None:
         """Lets the stream begin at another place or server; every table is copied again. Commits.
 
@@ -126,89 +167,112 @@ class OwnTables(FrontConnection):
             "commit_xid": 0,
             "commit_time_us": 0,
         }
-        resources, copies = self.own.resource, self.own.copies
+        resources = self.own.resource
+        copies = self.own.copies
+        live = resources.c.state == "live"
         with self.guarded(), self.engine.begin() as connection:
             self.own.metadata.create_all(connection)
             connection.execute(update(self.own.state).values(**start))
 
             republished = []
             for name, progress in connection.execute(select(copies)).all():
-                if copy_of(json.loads(progress)).republish:
+                copy = copy_of(json.loads(progress))
+                if copy.republish:
                     republished.append(name)
+
             for forgotten in (self.own.applied, copies, self.own.holes):
                 connection.execute(delete(forgotten))
             for name in republished:
-                connection.execute(insert(copies).values(name=name, progress=_REPUBLISH))
+                row = {"name": name, "progress": _REPUBLISH}
+                connection.execute(insert(copies), row)
 
-            connection.execute(
-                update(resources).where(resources.c.state == "live").values(state="copying")
-            )
+            copying = update(resources).where(live).values(state="copying")
+            connection.execute(copying)
 
     # ---- copies and generations
 
     def copy_again(self, names: Collection[str]) -> None:
         """Makes these tables copying from the beginning. Commits."""
-        resources, copies = self.own.resource, self.own.copies
+        resources = self.own.resource
+        copies = self.own.copies
         with self.guarded(), self.engine.begin() as connection:
             connection.execute(delete(copies).where(copies.c.name.in_(names)))
-            connection.execute(
-                update(resources).where(resources.c.name.in_(names)).values(**_COPYING)
-            )
+
+            named = resources.c.name.in_(names)
+            connection.execute(update(resources).where(named).values(**_COPYING))
 
     def begin_generations(
-        self, epoch: int, number: int, event: str, generations: Mapping[str, int]
+        self,
+        epoch: int,
+        number: int,
+        event: str,
+        generations: Mapping[str, int],
     ) -> None:
         """Goes on from what Kafka holds: empties the outbox, publishes every table again.
 
         Each table is published in a generation above the one that `generations` has for its topic.
         Commits.
         """
-        state, resources, copies = self.own.state, self.own.resource, self.own.copies
+        state = self.own.state
+        published = self.own.published
+        resources = self.own.resource
+        topics = select(resources.c.name, resources.c.topic, resources.c.generation)
         with self.guarded(), self.engine.begin() as connection:
             self.own.metadata.create_all(connection)
 
             batch = connection.execute(select(state.c.batch)).scalar_one()
             connection.execute(update(state).values(epoch=epoch, number=number))
-            connection.execute(
-                update(self.own.published).values(number=number, event_id=event, batch=batch)
-            )
-            for emptied in (self.own.outbox, copies):
+            reached = {"number": number, "event_id": event, "batch": batch}
+            connection.execute(update(published).values(**reached))
+
+            for emptied in (self.own.outbox, self.own.copies):
                 connection.execute(delete(emptied))
 
-            rows = connection.execute(
-                select(resources.c.name, resources.c.topic, resources.c.generation)
-            ).all()
+            rows = connection.execute(topics).all()
             for name, topic, generation in rows:
-                new = max(generation, generations.get(topic, 0)) + 1
-                connection.execute(
-                    update(resources)
-                    .where(resources.c.name == name)
-                    .values(generation=new, seq=0, **_COPYING)
-                )
-                connection.execute(insert(copies).values(name=name, progress=_REPUBLISH))
+                highest = max(generation, generations.get(topic, 0))
+                self._republish(connection, name, highest + 1)
 
     def begin_above(self, resource: str, generation: int) -> int:
         """Begins a generation of a topic above those of another agent, which has filled it.
 
         Every row is published in it. Commits, and returns it.
         """
-        resources, copies = self.own.resource, self.own.copies
-        mine = resources.c.name == resource
+        resources = self.own.resource
+        copies = self.own.copies
+        current = select(resources.c.generation).where(resources.c.name == resource)
         with self.guarded(), self.engine.begin() as connection:
-            now = connection.execute(select(resources.c.generation).where(mine)).scalar_one()
-            new = max(now, generation) + 1
-            connection.execute(
-                update(resources).where(mine).values(generation=new, seq=0, **_COPYING)
-            )
+            now = connection.execute(current).scalar_one()
+            new = int(max(now, generation)) + 1
             connection.execute(delete(copies).where(copies.c.name == resource))
-            connection.execute(insert(copies).values(name=resource, progress=_REPUBLISH))
-        return int(new)
+            self._republish(connection, resource, new)
+        return new
+
+    def _republish(
+        self,
+        connection: Connection,
+        resource: str,
+        generation: int,
+    ) -> None:
+        """Begins a generation of a resource that has no copy: every row is published again."""
+        resources = self.own.resource
+        begun = (
+            update(resources)
+            .where(resources.c.name == resource)
+            .values(generation=generation, seq=0, **_COPYING)
+        )
+        connection.execute(begun)
+
+        copy = insert(self.own.copies).values(name=resource, progress=_REPUBLISH)
+        connection.execute(copy)
 
 
 def _as_text(state: Mapping[str, object]) -> dict[str, object]:
     """Returns columns of the state, with the identity as its text."""
-    identity = {"identity": json.dumps(state["identity"])} if "identity" in state else {}
-    return {**state, **identity}
+    if "identity" not in state:
+        return dict(state)
+    identity = json.dumps(state["identity"])
+    return {**state, "identity": identity}
 
 
 def _first(identity: Mapping[str, object]) -> dict[str, object]:
@@ -218,4 +282,5 @@ def _first(identity: Mapping[str, object]) -> dict[str, object]:
 
 def text_digest(text: str) -> str:
     """Returns the digest of a text that is too long for a key column."""
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
+    return digest.hexdigest()

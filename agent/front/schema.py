@@ -23,23 +23,25 @@ from sqlalchemy.dialects import mysql
 
 _blob = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 _text = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+
 # Names differ by case, and a transaction can be rolled back, whatever the server's defaults are.
 _OPTIONS: dict[str, Any] = {
-    f"{dialect}_{option}": value
-    for dialect in ("mysql", "mariadb")
-    for option, value in {
-        "engine": "InnoDB",
-        "default_charset": "utf8mb4",
-        "collate": "utf8mb4_bin",
-    }.items()
+    "mysql_engine": "InnoDB",
+    "mysql_default_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+    "mariadb_engine": "InnoDB",
+    "mariadb_default_charset": "utf8mb4",
+    "mariadb_collate": "utf8mb4_bin",
 }
-
 
 # Of what is stored. The tables of 0.1.0 have no number and count as 1.
 VERSION = 5
-WITH_IDENTITY = 5  # since then the state has `identity`, `token` and `version`
 
-# The longest name of an agent that fits into the 63 bytes of a name in PostgreSQL with everything else of a table's name.
+# Since this version the state has `identity`, `token` and `version`
+WITH_IDENTITY = 5
+
+# The longest name of an agent that fits, with everything else of a table's name, into the 63 bytes
+# of a name in PostgreSQL
 _LONGEST = 40
 _STEM = "sync_agent_"
 SUFFIXES = (
@@ -63,7 +65,10 @@ SUFFIXES = (
 
 
 def short(agent: str) -> str:
-    """The agent's name as the names of its tables and of its lock carry it: a long one ends in a hash."""
+    """Returns the agent's name as the names of its tables and of its lock carry it.
+
+    A long one ends in a hash.
+    """
     if len(agent) <= _LONGEST:
         return agent
     digest = hashlib.blake2b(agent.encode(), digest_size=4).hexdigest()
@@ -71,12 +76,12 @@ def short(agent: str) -> str:
 
 
 def table_name(agent: str, suffix: str) -> str:
-    """The name of one of an agent's tables."""
+    """Returns the name of one of an agent's tables."""
     return f"{_STEM}{short(agent)}_{suffix}"
 
 
 def former_name(suffix: str) -> str:
-    """The name it had before 0.2, when a front end belonged to one agent."""
+    """Returns the name it had before 0.2, when a front end belonged to one agent."""
     return f"{_STEM}{suffix}"
 
 
@@ -105,12 +110,14 @@ class AgentTables:
         self._add_requests()
 
     def _table(self, suffix: str, *columns: Column[Any]) -> Table:
-        name = self.names.get(suffix) or table_name(self.agent, suffix)
-        return Table(name, self.metadata, *columns, **_OPTIONS)
+        return Table(self._name(suffix), self.metadata, *columns, **_OPTIONS)
+
+    def _name(self, suffix: str) -> str:
+        return self.names.get(suffix) or table_name(self.agent, suffix)
 
     def table(self, suffix: str) -> Table:
-        """One of the tables."""
-        return self.metadata.tables[self.names.get(suffix) or table_name(self.agent, suffix)]
+        """Returns one of the tables."""
+        return self.metadata.tables[self._name(suffix)]
 
     @property
     def of_the_first_version(self) -> bool:
@@ -130,29 +137,35 @@ class AgentTables:
 
     def _add_state(self) -> None:
         """Who this agent is, and where it stands."""
-        # One row: who this agent is, where the stream stands, the counters. Every front-end transaction updates it `WHERE epoch = ours`.
+        # One row: who this agent is, where the stream stands, the counters. Every front-end
+        # transaction updates it `WHERE epoch = ours`.
         self.state = self._table(
             "state",
             Column("id", SmallInteger, primary_key=True, autoincrement=False),
             # Also the Kafka transactional.id; made by init
             Column("agent_uuid", String(36), nullable=False),
             Column("agent_name", String(63), nullable=False),
-            Column("source_id", String(200), nullable=False),  # part of every event id
+            # Part of every event id
+            Column("source_id", String(200), nullable=False),
             *self._source_columns(),
-            Column("epoch", BigInteger, nullable=False),  # +1 at each opening by a capture process
-            Column("nonce", String(36), nullable=False),  # of the running service; tells a clone
-            Column("initialised", SmallInteger, nullable=False),  # 1 when init has come to its end
+            # +1 at each opening by a capture process
+            Column("epoch", BigInteger, nullable=False),
+            # Of the running service; tells a clone
+            Column("nonce", String(36), nullable=False),
+            # 1 when init has come to its end
+            Column("initialised", SmallInteger, nullable=False),
             # Durable and applied; never acknowledged past it
             Column("position", String(40), nullable=False),
-            Column(
-                "position_time_us", BigInteger, nullable=False
-            ),  # of the last commit or heartbeat
+            # Of the last commit or heartbeat
+            Column("position_time_us", BigInteger, nullable=False),
             # End of the last applied commit; '' before the first
             Column("commit_position", String(40), nullable=False),
             Column("commit_xid", BigInteger, nullable=False),
             Column("commit_time_us", BigInteger, nullable=False),
-            Column("number", BigInteger, nullable=False),  # last event over all topics
-            Column("batch", BigInteger, nullable=False),  # last outbox batch
+            # Last event over all topics
+            Column("number", BigInteger, nullable=False),
+            # Last outbox batch
+            Column("batch", BigInteger, nullable=False),
         )
 
     def _source_columns(self) -> list[Column[Any]]:
@@ -179,12 +192,18 @@ class AgentTables:
             "resource",
             Column("name", String(100), primary_key=True),
             Column("topic", String(249), nullable=False),
-            Column("state", String(20), nullable=False),  # copying, live or suspended
-            Column("code", String(40), nullable=False),  # error code of a suspension
-            Column("details", _text, nullable=False),  # JSON: what fills the error's sentence
-            Column("generation", BigInteger, nullable=False),  # of the topic
-            Column("seq", BigInteger, nullable=False),  # last event of the topic in this generation
-            Column("event_time_us", BigInteger, nullable=False),  # commit time of that event
+            # Copying, live or suspended
+            Column("state", String(20), nullable=False),
+            # Error code of a suspension
+            Column("code", String(40), nullable=False),
+            # JSON: what fills the error's sentence
+            Column("details", _text, nullable=False),
+            # Of the topic
+            Column("generation", BigInteger, nullable=False),
+            # Last event of the topic in this generation
+            Column("seq", BigInteger, nullable=False),
+            # Commit time of that event
+            Column("event_time_us", BigInteger, nullable=False),
         )
 
         # One row per front-end table that this agent writes, so that no other agent takes it.
@@ -196,7 +215,8 @@ class AgentTables:
             Column("table_name", String(200), nullable=False),
         )
 
-        # One row per resource and table that was ever written for it, so that what is no longer shared can be named.
+        # One row per resource and table that was ever written for it, so that what is no longer
+        # shared can be named.
         self.written = self._table(
             "written",
             Column("name", String(100), primary_key=True),
@@ -206,7 +226,8 @@ class AgentTables:
             Column("details", _text, nullable=False),
         )
 
-        # Settings as `init` found them, which must stay: another value would lead to other topics, or another publication.
+        # Settings as `init` found them, which must stay: another value would lead to other topics,
+        # or another publication.
         self.settings = self._table(
             "setting",
             Column("name", String(100), primary_key=True),
@@ -215,7 +236,8 @@ class AgentTables:
 
     def _add_outbox(self) -> None:
         """What waits for Kafka, and what Kafka holds."""
-        # Batches of framed events and heartbeats; a batch larger than 1 MiB (one large event) is stored in parts.
+        # Batches of framed events and heartbeats; a batch larger than 1 MiB (one large event) is
+        # stored in parts.
         self.outbox = self._table(
             "outbox",
             Column("batch", BigInteger, primary_key=True, autoincrement=False),
@@ -223,7 +245,8 @@ class AgentTables:
             Column("first_number", BigInteger, nullable=False),
             # First_number - 1 when the batch holds no event
             Column("last_number", BigInteger, nullable=False),
-            Column("time_us", BigInteger, nullable=False),  # commit time of its first transaction
+            # Commit time of its first transaction
+            Column("time_us", BigInteger, nullable=False),
             Column("payload", _blob, nullable=False),
         )
 
@@ -235,9 +258,8 @@ class AgentTables:
             Column("event_id", String(32), nullable=False),
             Column("batch", BigInteger, nullable=False),
             Column("position", String(40), nullable=False),
-            Column(
-                "time_us", BigInteger, nullable=False
-            ),  # of the last commit or heartbeat published
+            # Of the last commit or heartbeat published
+            Column("time_us", BigInteger, nullable=False),
         )
 
     def _add_copies(self) -> None:
@@ -257,22 +279,26 @@ class AgentTables:
         self.withheld = self._per_key("withheld", Column("told", SmallInteger, nullable=False))
 
         # Keys whose rows the front-end table refuses.
-        # `told` is the digest of the row last told to subscribers, '' where they have none.
+        # `told` is the digest of the row that was published last, '' where there is none.
         self.refused = self._per_key(
             "refused",
             Column("code", String(200), nullable=False),
             Column("since_us", BigInteger, nullable=False),
             Column("told", String(32), nullable=False),
-            Column("shown", _text, nullable=False),  # the key as events have it
+            # The key as events have it
+            Column("shown", _text, nullable=False),
         )
 
-        # Keys a topic was found to hold when it is to be published anew: those that no row has any more get their deletes.
+        # Keys a topic was found to hold when it is to be published as a new topic: those that no
+        # row has any more get their deletes.
         self.topic_keys = self._per_key("topic")
 
-        # Rows that share a key until their source transaction is complete (front.occupancy), `held` as JSON; empty between transactions.
+        # Rows that share a key until their source transaction is complete, `held` as JSON; empty
+        # between transactions.
         self.occupants = self._per_key("occupant", Column("held", _text, nullable=False))
 
-        # What the source's catalogue said of each table when it was last copied or compared (connectors.base.Fingerprint as JSON).
+        # What the source's catalogue said of each table when it was last copied or compared
+        # (connectors.base.Fingerprint as JSON).
         self.fingerprints = self._table(
             "fingerprint",
             Column("name", String(100), primary_key=True),
@@ -289,14 +315,18 @@ class AgentTables:
             Column("kind", String(20), nullable=False),
             Column("resource", String(100), nullable=False),
             Column("allow_deletes", SmallInteger, nullable=False),
-            Column("state", String(20), nullable=False),  # asked, running, done or failed
-            Column("report", _text, nullable=False),  # JSON
+            # Asked, running, done or failed
+            Column("state", String(20), nullable=False),
+            # JSON that the service answers
+            Column("report", _text, nullable=False),
             Column("asked_us", BigInteger, nullable=False),
         )
 
-        # Transactions applied lately, per front-end transaction, until every new snapshot of the source sees them (hand-over).
+        # Transactions applied lately, per front-end transaction, until every new snapshot of the
+        # source sees them (hand-over).
         self.applied = self._table(
             "applied",
             Column("batch", BigInteger, primary_key=True, autoincrement=False),
-            Column("xids", _text, nullable=False),  # JSON array of 32-bit xids
+            # JSON array of 32-bit xids
+            Column("xids", _text, nullable=False),
         )

@@ -2,7 +2,7 @@
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,15 +14,7 @@ from agent.connectors.base import Visible
 from agent.connectors.resume import CommitMark
 from agent.errors import AgentError, AnotherAgent, FrontDamaged, NotInitialised
 from agent.front import layout
-from agent.front.base import (
-    PART,
-    Batch,
-    Progress,
-    Refused,
-    ResourceState,
-    Stored,
-    copy_of,
-)
+from agent.front.base import PART, Batch, Progress, Refused, ResourceState, Stored, copy_of
 from agent.front.own_tables import OwnTables
 from agent.front.resource_tables import ResourceTables
 from agent.front.table_owners import TableOwners
@@ -79,19 +71,25 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
         return 0
 
     @abstractmethod
-    def spellings(self, target: Target) -> bool:
-        """See FrontTables.spellings."""
-
-    @abstractmethod
     def same_order(self, target: Target) -> bool:
         """See FrontTables.same_order."""
 
     @abstractmethod
-    def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
+    def keys_after(
+        self,
+        target: Target,
+        after: Key | None,
+        limit: int,
+    ) -> list[Key]:
         """See FrontTables.keys_after."""
 
     @abstractmethod
-    def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
+    def lines(
+        self,
+        target: Target,
+        after: Key | None,
+        upto: Key | None,
+    ) -> list[bytes]:
         """See FrontTables.lines."""
 
     # ---- opening and closing
@@ -117,22 +115,28 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
 
     def _opened(self, nonce: str) -> Stored:
         with self.guarded():
-            self._connection = self.engine.connect()
-            self.lock(self._connection)
-            self.check_rights(self._connection)
-            self.examine(self._connection, after_clean_end=True)
-            self._connection.rollback()
-            self.adopt(self._connection)
-            if not inspect(self._connection).has_table(self.own.state.name):
+            connection = self.engine.connect()
+            self._connection = connection
+            self.lock(connection)
+            self.check_rights(connection)
+            self.examine(connection, after_clean_end=True)
+            connection.rollback()
+
+            self.adopt(connection)
+            state = self.own.state
+            if not inspect(connection).has_table(state.name):
                 raise NotInitialised(what=phrase("the agent's tables in the front end"))
-            self._connection.rollback()
-            row = self._connection.execute(select(self.own.state)).mappings().one_or_none()
+            connection.rollback()
+
+            row = connection.execute(select(state)).mappings().one_or_none()
             if row is None or not row["initialised"]:
                 raise NotInitialised(what=phrase("the state in the front end"))
+
             self.epoch = int(row["epoch"]) + 1
-            self._connection.execute(update(self.own.state).values(epoch=self.epoch, nonce=nonce))
-            stored = self._stored(self._connection)
-            self._connection.commit()
+            connection.execute(update(state).values(epoch=self.epoch, nonce=nonce))
+            stored = self._stored(connection)
+            connection.commit()
+
         self._at = (stored.position, stored.batch)
         return stored
 
@@ -143,8 +147,12 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
 
         resources = {}
         for row in connection.execute(select(own.resource)).mappings():
-            resources[row["name"]] = ResourceState(
-                row["state"], row["topic"], row["generation"], row["seq"]
+            name = row["name"]
+            resources[name] = ResourceState(
+                row["state"],
+                row["topic"],
+                row["generation"],
+                row["seq"],
             )
 
         copies = {}
@@ -159,9 +167,19 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
         for applied in connection.execute(select(own.applied.c.xids)).scalars():
             transactions += json.loads(applied)
 
-        holes = _by_key(connection, own.holes, resources)
-        withheld = _by_key(connection, own.withheld, resources, "told")
-        refused = _by_key(connection, own.refused, resources, *Refused._fields)
+        holes: dict[str, set[Key]] = {name: set() for name in resources}
+        for name, key, _ in _keys_of(connection, own.holes, resources):
+            holes[name].add(key)
+
+        withheld: dict[str, dict[Key, bool]] = {name: {} for name in resources}
+        for name, key, values in _keys_of(connection, own.withheld, resources, "told"):
+            (published,) = values
+            withheld[name][key] = bool(published)
+
+        refused: dict[str, dict[Key, Refused]] = {name: {} for name in resources}
+        for name, key, values in _keys_of(connection, own.refused, resources, *Refused._fields):
+            refused[name][key] = Refused(*values)
+
         return Stored(
             source_id=state["source_id"],
             identity=json.loads(state["identity"]),
@@ -169,21 +187,17 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
             position=state["position"],
             position_time_us=state["position_time_us"],
             commit=CommitMark(
-                state["commit_position"], state["commit_xid"], state["commit_time_us"]
+                state["commit_position"],
+                state["commit_xid"],
+                state["commit_time_us"],
             ),
             number=state["number"],
             batch=state["batch"],
             resources=resources,
             copies=copies,
-            holes={name: set(keys) for name, keys in holes.items()},
-            withheld={
-                name: {key: bool(told) for key, (told,) in keys.items()}
-                for name, keys in withheld.items()
-            },
-            refused={
-                name: {key: Refused(*values) for key, values in keys.items()}
-                for name, keys in refused.items()
-            },
+            holes=holes,
+            withheld=withheld,
+            refused=refused,
             fingerprints=fingerprints,
             settings=layout.settings(connection, own),
             token=state["token"],
@@ -226,8 +240,9 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
 
     def outbox_bytes(self) -> int:
         """See FrontTransaction.outbox_bytes."""
-        question = select(func.sum(func.length(self.own.outbox.c.payload)))
-        return int(self.query(question)[0][0] or 0)
+        size = func.length(self.own.outbox.c.payload)
+        ((total,),) = self.query(select(func.sum(size)))
+        return int(total or 0)
 
     def prune(self, visible: Visible) -> None:
         """See FrontTransaction.prune."""
@@ -235,22 +250,27 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
         with self.guarded():
             seen = []
             rows = self.connection.execute(select(applied.c.batch, applied.c.xids))
-            for batch, transactions in rows:
-                if all(visible.sees(number) for number in json.loads(transactions)):
+            for batch, text in rows:
+                transactions = json.loads(text)
+                if all(visible.sees(number) for number in transactions):
                     seen.append(batch)
+
             if seen:
                 self.connection.execute(delete(applied).where(applied.c.batch.in_(seen)))
 
     def commit(self, progress: Progress) -> None:
         """See FrontTransaction.commit."""
         failpoints.hit("before_ack_store")
+        state = self.own.state
+        resources = self.own.resource
+        position, batch = self._at
         with self.guarded():
             moved = self.connection.execute(
-                update(self.own.state)
+                update(state)
                 .where(
-                    self.own.state.c.epoch == self.epoch,
-                    self.own.state.c.position == self._at[0],
-                    self.own.state.c.batch == self._at[1],
+                    state.c.epoch == self.epoch,
+                    state.c.position == position,
+                    state.c.batch == batch,
                 )
                 .values(
                     position=progress.position,
@@ -269,15 +289,14 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
 
             for name, (seq, time_us) in progress.seqs.items():
                 self.connection.execute(
-                    update(self.own.resource)
-                    .where(self.own.resource.c.name == name)
+                    update(resources)
+                    .where(resources.c.name == name)
                     .values(seq=seq, event_time_us=time_us)
                 )
             if progress.transactions:
-                applied = json.dumps(list(progress.transactions))
-                self.connection.execute(
-                    insert(self.own.applied).values(batch=progress.batch, xids=applied)
-                )
+                numbers = json.dumps(list(progress.transactions))
+                applied = insert(self.own.applied)
+                self.connection.execute(applied.values(batch=progress.batch, xids=numbers))
             failpoints.hit("before_front_commit")
 
             self.connection.commit()
@@ -303,13 +322,17 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
                 self._connection.rollback()
 
 
-def _by_key(
-    connection: Connection, table: Table, resources: Mapping[str, object], *columns: str
-) -> dict[str, dict[Key, Sequence[Any]]]:
-    """Reads one of our tables that hold a row per key: by resource and key, these columns."""
-    found: dict[str, dict[Key, Sequence[Any]]] = {name: {} for name in resources}
+def _keys_of(
+    connection: Connection,
+    table: Table,
+    resources: Collection[str],
+    *columns: str,
+) -> Iterator[tuple[str, Key, Sequence[Any]]]:
+    """Yields the rows of one of our tables that hold a row per key: resource, key, these columns.
+
+    Rows of resources that are not known are left out.
+    """
     wanted = [table.c[column] for column in ("name", "row_key", *columns)]
     for name, key, *values in connection.execute(select(*wanted)):
-        if name in found:
-            found[name][tuple(json.loads(key))] = values
-    return found
+        if name in resources:
+            yield name, tuple(json.loads(key)), values

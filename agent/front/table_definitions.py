@@ -69,7 +69,10 @@ class TableDefinitions(FrontConnection):
     def table(self, target: Target) -> str:
         """Returns the quoted front-end table."""
         table = self.quote(target.table)
-        return f"{self.quote(target.schema)}.{table}" if target.schema else table
+        if not target.schema:
+            return table
+        schema = self.quote(target.schema)
+        return f"{schema}.{table}"
 
     def key_names(self, target: Target) -> list[str]:
         """Returns the quoted columns of the key."""
@@ -77,7 +80,9 @@ class TableDefinitions(FrontConnection):
 
     def all_names(self, target: Target) -> list[str]:
         """Returns the names of the shared and the technical columns, as rows have them."""
-        return [*(column.name for column in target.columns), *target.technical.values()]
+        names = [column.name for column in target.columns]
+        names += target.technical.values()
+        return names
 
     def shared_names(self, target: Target) -> str:
         """Returns the shared columns as a comma-separated list of quoted identifiers."""
@@ -97,15 +102,24 @@ class TableDefinitions(FrontConnection):
         Raises FrontTableWrong.
         """
         columns = [name for _, name in settings.front_columns]
-        table = settings.target_name.rpartition(".")[2]
-        self._check_names(settings.name, settings.target_name, table, columns)
+        target = settings.target_name
+        _, _, table = target.rpartition(".")
+        self._check_names(settings.name, target, table, columns)
 
-    def _check_names(self, resource: str, shown: str, table: str, columns: Sequence[str]) -> None:
+    def _check_names(
+        self,
+        resource: str,
+        shown: str,
+        table: str,
+        columns: Sequence[str],
+    ) -> None:
         for name in (table, *columns):
             fault = self.name_fault(name, of_table=name == table)
             if fault:
                 reason = phrase(
-                    "the name {name} {fault}; set target or rename", name=name, fault=fault
+                    "the name {name} {fault}; set target or rename",
+                    name=name,
+                    fault=fault,
                 )
                 raise FrontTableWrong(resource=resource, table=shown, reason=reason)
 
@@ -139,13 +153,20 @@ class TableDefinitions(FrontConnection):
         """Returns the CREATE TABLE of a front-end table."""
         lines = []
         for i, column in enumerate(target.columns):
-            required = column.not_null or i in target.key
-            line = f"{self.quote(column.name)} {self.column_type(target, i)}"
-            lines.append(line + " NOT NULL" if required else line)
+            kind = self.column_type(target, i)
+            line = f"{self.quote(column.name)} {kind}"
+            if column.not_null or i in target.key:
+                line += " NOT NULL"
+            lines.append(line)
+
         for role, name in target.technical.items():
-            lines.append(f"{self.quote(name)} {self.technical_type(role)}")
-        lines.append(f"PRIMARY KEY ({', '.join(self.key_names(target))})")
-        return f"CREATE TABLE {self.table(target)} (\n    " + ",\n    ".join(lines) + "\n)"
+            kind = self.technical_type(role)
+            lines.append(f"{self.quote(name)} {kind}")
+
+        key = ", ".join(self.key_names(target))
+        lines.append(f"PRIMARY KEY ({key})")
+        listed = ",\n    ".join(lines)
+        return f"CREATE TABLE {self.table(target)} (\n    {listed}\n)"
 
     def alter(self, target: Target, change: str) -> str:
         """Returns the statement that changes a front-end table, for its owner."""
@@ -156,15 +177,26 @@ class TableDefinitions(FrontConnection):
 
         The column may be empty in the rows that are there.
         """
-        name = self.quote(target.columns[index].name)
-        return self.alter(target, f"ADD COLUMN {name} {self.column_type(target, index)}".rstrip())
+        column = target.columns[index]
+        name = self.quote(column.name)
+        kind = self.column_type(target, index)
+
+        # SQLite's type of a float is empty
+        change = f"ADD COLUMN {name} {kind}".rstrip()
+        return self.alter(target, change)
 
     # ---- errors, with the statement that mends the table
 
-    def wrong(self, target: Target, reason: str, remedy: str = "") -> FrontTableWrong:
+    def wrong(
+        self,
+        target: Target,
+        reason: str,
+        remedy: str = "",
+    ) -> FrontTableWrong:
         """Makes the error for a table that is unfit; `remedy` is the statement that mends it."""
-        said = with_remedy(reason, remedy) if remedy else reason
-        return FrontTableWrong(resource=target.resource, table=target.name, reason=said)
+        if remedy:
+            reason = with_remedy(reason, remedy)
+        return FrontTableWrong(resource=target.resource, table=target.name, reason=reason)
 
     def missing(self, target: Target, index: int) -> FrontTableWrong:
         """Makes the error for a shared column that the front-end table lacks.
@@ -173,20 +205,29 @@ class TableDefinitions(FrontConnection):
         """
         name = target.columns[index].name
         if index in target.key:
-            return self.wrong(target, phrase("key column {name} is missing", name=name))
-        remedy = self.add_column(target, index)
-        return self.wrong(target, phrase("column {name} is missing", name=name), remedy)
+            reason = phrase("key column {name} is missing", name=name)
+            return self.wrong(target, reason)
+
+        reason = phrase("column {name} is missing", name=name)
+        return self.wrong(target, reason, self.add_column(target, index))
 
     def missing_technical(self, target: Target, role: str) -> FrontTableWrong:
         """Makes the error for a technical column that the front-end table lacks."""
         name = target.technical[role]
-        change = f"ADD COLUMN {self.quote(name)} {self.technical_type(role)}"
         reason = phrase("technical column {name} is missing", name=name)
+
+        kind = self.technical_type(role)
+        change = f"ADD COLUMN {self.quote(name)} {kind}"
         return self.wrong(target, reason, self.alter(target, change))
 
     # ---- values
 
-    def technical_values(self, target: Target, written: Written, batch: int) -> tuple[object, ...]:
+    def technical_values(
+        self,
+        target: Target,
+        written: Written,
+        batch: int,
+    ) -> tuple[object, ...]:
         """Returns the values of the technical columns in the target's order; times are UTC."""
         if not target.technical:
             return ()

@@ -57,8 +57,10 @@ class TableOwners(FrontConnection):
 
     def place_name(self, place: Place) -> str:
         """Returns a place as statements name it."""
-        parts = place if self.engine.dialect.name != "sqlite" else (place.table,)
-        return ".".join(self.quote(part) for part in parts)
+        table = self.quote(place.table)
+        if self.engine.dialect.name == "sqlite":
+            return table
+        return f"{self.quote(place.schema)}.{table}"
 
     # ---- the lists
 
@@ -72,14 +74,20 @@ class TableOwners(FrontConnection):
         with self.guarded(), self.engine.begin() as connection:
             place = self.place(connection, target)
             self._remember(connection, target.resource)
+
+            listed = {
+                "name": target.resource,
+                "schema_name": place.schema,
+                "table_name": place.table,
+            }
             connection.execute(delete(targets).where(targets.c.name == target.resource))
-            connection.execute(
-                insert(targets).values(
-                    name=target.resource, schema_name=place.schema, table_name=place.table
-                )
-            )
-            names = [*(column.name for column in target.columns), *target.technical.values()]
-            self._note_written(connection, target.resource, _details(place, names))
+            connection.execute(insert(targets), listed)
+
+            names = [column.name for column in target.columns]
+            names += target.technical.values()
+            details = _details(place, names)
+            self._note_written(connection, target.resource, details)
+
         try:
             self.refuse_taken(target)
         except FrontTableTaken:
@@ -96,8 +104,11 @@ class TableOwners(FrontConnection):
     def refuse_taken(self, target: Target) -> None:
         """Raises FrontTableTaken where another agent lists the table. Writes nothing."""
         with self.guarded(), self.engine.connect() as connection:
-            wanted = self.folded(connection, self.place(connection, target))
-            other = self.others(connection).get(wanted)
+            place = self.place(connection, target)
+            wanted = self.folded(connection, place)
+            others = self.others(connection)
+
+        other = others.get(wanted)
         if other is not None:
             raise FrontTableTaken(resource=target.resource, table=target.name, other=other)
 
@@ -106,15 +117,22 @@ class TableOwners(FrontConnection):
 
         Each with the name of its agent.
         """
-        own, found = table_name(self.agent, "target"), dict[Place, str]()
+        own = table_name(self.agent, "target")
+        found: dict[Place, str] = {}
         for schema, name, here in self.lists(connection):
             if here and name == own:
                 continue
             other = name.removeprefix("sync_agent_").removesuffix("_target")
-            found |= dict.fromkeys(self._listed(connection, schema, name), other)
+            for place in self._listed(connection, schema, name):
+                found[place] = other
         return found
 
-    def _listed(self, connection: Connection, schema: str | None, name: str) -> set[Place]:
+    def _listed(
+        self,
+        connection: Connection,
+        schema: str | None,
+        name: str,
+    ) -> set[Place]:
         """Returns the tables of one list; none where it may not be read."""
         rows = table(
             quoted_name(name, True),
@@ -122,14 +140,20 @@ class TableOwners(FrontConnection):
             column("table_name"),
             schema=schema and quoted_name(schema, True),
         )
+        places = select(rows.c.schema_name, rows.c.table_name)
         try:
-            found = connection.execute(select(rows.c.schema_name, rows.c.table_name)).all()
+            found = connection.execute(places).all()
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise
             connection.rollback()
             return set()
-        return {self.folded(connection, Place(*row)) for row in found}
+
+        listed = set()
+        for row in found:
+            place = Place(*row)
+            listed.add(self.folded(connection, place))
+        return listed
 
     # ---- what was written, also before it was taken out of the configuration
 
@@ -137,17 +161,23 @@ class TableOwners(FrontConnection):
         """Notes that this agent has made a table that it has claimed. Commits."""
         with self.guarded(), self.engine.begin() as connection:
             place = self.place(connection, target)
-            self._note_written(connection, target.resource, _details(place, [], made=1))
+            details = _details(place, [], made=1)
+            self._note_written(connection, target.resource, details)
 
-    def forget_written(self, resource: str, place: Place, columns: Sequence[str]) -> None:
+    def forget_written(
+        self,
+        resource: str,
+        place: Place,
+        columns: Sequence[str],
+    ) -> None:
         """Notes that columns, or the whole table where none is named, are gone. Commits."""
-        rows = self.own.written
-        mine = rows.c.name == resource, rows.c.digest == _digest(place)
         with self.guarded(), self.engine.begin() as connection:
-            stored = connection.execute(select(rows.c.details).where(*mine)).scalar_one_or_none()
-            details = json.loads(stored) if stored is not None and columns else None
+            details = self._known_written(connection, resource, place)
+            if not columns:
+                details = None
             if details is not None:
-                details["columns"] = [name for name in details["columns"] if name not in columns]
+                known = details["columns"]
+                details["columns"] = [name for name in known if name not in columns]
             self._keep_written(connection, resource, place, details)
 
     def written_before(self, connection: Connection, resource: str) -> dict[str, Any] | None:
@@ -156,30 +186,45 @@ class TableOwners(FrontConnection):
         That version noted the place of the table, and the columns shared last, but not who made
         it. None where nothing is known.
         """
-        targets, prints = self.own.targets, self.own.fingerprints
-        row = None
-        if "target" not in self.own.missing:
-            place_of = select(targets.c.schema_name, targets.c.table_name)
-            row = connection.execute(place_of.where(targets.c.name == resource)).one_or_none()
-        parts = connection.execute(
-            select(prints.c.parts).where(prints.c.name == resource)
-        ).scalar_one_or_none()
-        shared = json.loads(json.loads(parts).get("shared", "null")) if parts else None
-        if row is None and shared is None:
+        listed = self._place_listed(connection, resource)
+        shared = self._shared_last(connection, resource)
+        if shared is None:
+            return None if listed is None else _details(listed, [])
+
+        place, columns = shared
+        if listed is not None and place != listed:
+            # The columns shared last are those of another table
+            return _details(listed, [])
+        return _details(place, columns)
+
+    def _place_listed(self, connection: Connection, resource: str) -> Place | None:
+        """Returns the place of a table that this agent lists; None where it does not."""
+        if "target" in self.own.missing:
             return None
 
-        columns, place = [], None
-        if shared is not None:
-            _, columns, _, name = shared
-            schema, _, table = name.rpartition(".")
-            target = Target(resource, schema or None, table, (), (), False, {})
-            place = self.place(connection, target)
+        targets = self.own.targets
+        place = select(targets.c.schema_name, targets.c.table_name)
+        row = connection.execute(place.where(targets.c.name == resource)).one_or_none()
+        return None if row is None else Place(*row)
 
-        # The columns shared last may be those of another table
-        if row is not None and place != Place(*row):
-            columns, place = [], Place(*row)
-        assert place is not None
-        return _details(place, columns)
+    def _shared_last(
+        self, connection: Connection, resource: str
+    ) -> tuple[Place, Sequence[str]] | None:
+        """Returns table and columns shared when the resource's fingerprint was stored."""
+        prints = self.own.fingerprints
+        stored = select(prints.c.parts).where(prints.c.name == resource)
+        parts = connection.execute(stored).scalar_one_or_none()
+        if not parts:
+            return None
+        shared = json.loads(parts).get("shared", "null")
+        values = json.loads(shared)
+        if values is None:
+            return None
+
+        _, columns, _, name = values
+        schema, _, table = name.rpartition(".")
+        target = Target(resource, schema or None, table, (), (), False, {})
+        return self.place(connection, target), columns
 
     def _remember(self, connection: Connection, resource: str) -> None:
         """Notes here what an earlier version has written, which noted it in other places."""
@@ -188,13 +233,14 @@ class TableOwners(FrontConnection):
             self._note_written(connection, resource, before)
 
     def _note_written(
-        self, connection: Connection, resource: str, details: Mapping[str, Any]
+        self,
+        connection: Connection,
+        resource: str,
+        details: Mapping[str, Any],
     ) -> None:
         """Adds to what is known as written into a table."""
-        rows, place = self.own.written, Place(details["schema"], details["table"])
-        mine = rows.c.name == resource, rows.c.digest == _digest(place)
-        stored = connection.execute(select(rows.c.details).where(*mine)).scalar_one_or_none()
-        known = json.loads(stored) if stored is not None else {}
+        place = Place(details["schema"], details["table"])
+        known = self._known_written(connection, resource, place) or {}
 
         columns = dict.fromkeys([*known.get("columns", ()), *details["columns"]])
         made = max(known.get("made", 0), details["made"])
@@ -202,22 +248,52 @@ class TableOwners(FrontConnection):
         if now != known:
             self._keep_written(connection, resource, place, now)
 
+    def _known_written(
+        self,
+        connection: Connection,
+        resource: str,
+        place: Place,
+    ) -> dict[str, Any] | None:
+        """Returns what is known as written into a table; None: nothing."""
+        rows = self.own.written
+        mine = rows.c.name == resource, rows.c.digest == _digest(place)
+        stored = connection.execute(select(rows.c.details).where(*mine)).scalar_one_or_none()
+        if stored is None:
+            return None
+        details: dict[str, Any] = json.loads(stored)
+        return details
+
     def _keep_written(
-        self, connection: Connection, resource: str, place: Place, details: Mapping[str, Any] | None
+        self,
+        connection: Connection,
+        resource: str,
+        place: Place,
+        details: Mapping[str, Any] | None,
     ) -> None:
         """Stores what was written into a table; None: nothing that is still there."""
-        rows, digest = self.own.written, _digest(place)
-        connection.execute(delete(rows).where(rows.c.name == resource, rows.c.digest == digest))
+        rows = self.own.written
+        digest = _digest(place)
+        mine = rows.c.name == resource, rows.c.digest == digest
+        connection.execute(delete(rows).where(*mine))
+
         if details is not None:
             text = json.dumps(details, ensure_ascii=False)
-            connection.execute(insert(rows).values(name=resource, digest=digest, details=text))
+            row = {"name": resource, "digest": digest, "details": text}
+            connection.execute(insert(rows), row)
 
 
 def _details(place: Place, columns: Sequence[str], made: int = 0) -> dict[str, Any]:
     """Returns what is stored of a table that was written; `made` is 1 where this agent made it."""
-    return {"schema": place.schema, "table": place.table, "columns": columns, "made": made}
+    return {
+        "schema": place.schema,
+        "table": place.table,
+        "columns": columns,
+        "made": made,
+    }
 
 
 def _digest(place: Place) -> str:
     """Returns the digest of a place, which is too long for a key column."""
-    return hashlib.blake2b(json.dumps(place).encode(), digest_size=16).hexdigest()
+    text = json.dumps(place)
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
+    return digest.hexdigest()

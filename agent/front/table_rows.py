@@ -19,6 +19,9 @@ from agent.messages import phrase
 from agent.resource import FrontRow, Target
 from agent.values.rows import Key
 
+# Characters that are kept of the reason why a row was refused
+_SHOWN = 200
+
 SAVEPOINT = "sync_agent"
 LOST = f"{ASTRAY}: the table took it without an error, and does not have it"
 
@@ -64,6 +67,10 @@ class TableRows(TableDefinitions):
         """Adds rows under keys that are certain to hold none. Raises RowRefused as `put` does."""
         self.put(target, rows, batch)
 
+    @abstractmethod
+    def spellings(self, target: Target) -> bool:
+        """See FrontTables.spellings."""
+
     # ---- the table as others may have altered it
 
     def check(self, target: Target) -> None:
@@ -79,7 +86,8 @@ class TableRows(TableDefinitions):
 
     def hazards(self, target: Target) -> Sequence[Hazard]:
         """Returns what can change or refuse rows of a table that is fit."""
-        return [hazard for hazard in self._catalogue_of(target).hazards if not hazard.reason]
+        found = self._catalogue_of(target)
+        return [hazard for hazard in found.hazards if not hazard.reason]
 
     def _catalogue_of(self, target: Target) -> Catalogue:
         with self.reading(target) as connection:
@@ -88,29 +96,68 @@ class TableRows(TableDefinitions):
     def count(self, target: Target) -> int:
         """See FrontTables.count."""
         schema = target.schema and quoted_name(target.schema, True)
-        table = sql.table(quoted_name(target.table, True), schema=schema)
+        name = quoted_name(target.table, True)
+        table = sql.table(name, schema=schema)
         question = select(func.count()).select_from(table)
         if target.soft_delete:
             deleted = quoted_name(target.technical["deleted"], True)
             question = question.where(sql.column(deleted) == 0)
-        return int(self.query(question, target)[0][0])
+
+        ((count,),) = self.query(question, target)
+        return int(count)
 
     def live(self, target: Target, alias: str = "") -> str:
         """Returns the condition, with AND before it, that leaves soft-deleted rows out."""
         if not target.soft_delete:
             return ""
-        return f" AND {alias}{self.quote(target.technical['deleted'])} = 0"
+        deleted = self.quote(target.technical["deleted"])
+        return f" AND {alias}{deleted} = 0"
 
     # ---- writing
 
+    @staticmethod
+    def deletes(rows: Mapping[Key, Written]) -> dict[Key, Written]:
+        """Returns those of the rows that are deletes."""
+        found = {}
+        for key, written in rows.items():
+            if written.row is None:
+                found[key] = written
+        return found
+
+    def assignments(self, target: Target) -> str:
+        """Returns the assignments with which ON CONFLICT writes over the row that is met.
+
+        They write the key as well where a value has several spellings.
+        """
+        names = self.all_names(target)
+        if not self.spellings(target):
+            key = {target.columns[i].name for i in target.key}
+
+            # SET cannot be empty: where there is nothing but the key, one column stays as it is
+            names = [name for name in names if name not in key] or names[:1]
+
+        changes = []
+        for name in names:
+            quoted = self.quote(name)
+            changes.append(f"{quoted} = excluded.{quoted}")
+        return ", ".join(changes)
+
     def write(
-        self, target: Target, rows: Mapping[Key, Written], batch: int, most: int = 0
+        self,
+        target: Target,
+        rows: Mapping[Key, Written],
+        batch: int,
+        most: int = 0,
     ) -> dict[Key, str]:
         """See FrontTables.write."""
         return self._written(self.put, target, rows, batch, most)
 
     def insert(
-        self, target: Target, rows: Mapping[Key, Written], batch: int, most: int = 0
+        self,
+        target: Target,
+        rows: Mapping[Key, Written],
+        batch: int,
+        most: int = 0,
     ) -> dict[Key, str]:
         """See FrontTables.insert."""
         return self._written(self.add, target, rows, batch, most)
@@ -138,11 +185,22 @@ class TableRows(TableDefinitions):
             with self.saved(target, part):
                 self.put(target, part, batch)
 
-        deleted = [key for key, written in rows.items() if written.row is None]
-        upserted = [key for key, written in rows.items() if written.row is not None]
+        deleted = []
+        upserted = []
+        for key, written in rows.items():
+            if written.row is None:
+                deleted.append(key)
+            else:
+                upserted.append(key)
+
         refused = isolate_refused(deleted, some, most)
         refused |= isolate_refused(upserted, some, most - len(refused))
-        return {key: str(error.values["reason"])[:200] for key, error in refused.items()}
+
+        reasons = {}
+        for key, error in refused.items():
+            reason = str(error.values["reason"])
+            reasons[key] = reason[:_SHOWN]
+        return reasons
 
     @contextmanager
     def saved(self, target: Target, rows: Mapping[Key, Written]) -> Iterator[None]:
@@ -180,8 +238,13 @@ class TableRows(TableDefinitions):
         """
         if not rows or not self._rewriting.get(target.resource):
             return []
+
         found = self.fetch(target, list(rows))
-        return [key for key, written in rows.items() if found.get(key) != written.row]
+        changed = []
+        for key, written in rows.items():
+            if found.get(key) != written.row:
+                changed.append(key)
+        return changed
 
     def refuse_changed(self, target: Target, rows: Mapping[Key, Written]) -> None:
         """Raises RowRefused where the table holds rows just written otherwise."""
@@ -197,6 +260,8 @@ class TableRows(TableDefinitions):
 
     def lost(self, target: Target) -> RowRefused:
         """Makes the error for rows that a statement took without an error and that are missing."""
+        reason = LOST
         by = self._rewriting.get(target.resource)
-        reason = f"{LOST} ({by})" if by else LOST
+        if by:
+            reason += f" ({by})"
         return RowRefused(resource=target.resource, table=target.name, reason=reason)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, inspect, select
+from sqlalchemy import Connection, delete, inspect, select, update
 
 from agent.config import ResourceSettings, Settings
 from agent.config.names import column_fold
@@ -52,26 +52,33 @@ def leftovers(settings: Settings, front: SqlFront) -> list[Leftover]:
     with front.reading() as connection:
         shared = dict(_shared(settings, front, connection))
         others = front.others(connection)
+
         for name, details in _written(settings, front, connection):
             place = Place(details["schema"], details["table"])
             folded = front.folded(connection, place)
             if folded in others:
-                continue  # another agent goes on with it
+                # Another agent goes on with it
+                continue
+
             left = _left(front, connection, place, details, shared.get(folded))
             if left is not None:
                 found.append(left._replace(resource=name))
+
     return found
 
 
 def _shared(
-    settings: Settings, front: SqlFront, connection: Connection
+    settings: Settings,
+    front: SqlFront,
+    connection: Connection,
 ) -> Iterator[tuple[Place, _Shared]]:
     """Yields the tables that the configuration shares into, by place."""
     fold = column_fold(front.engine.dialect.name)
     for resource in settings.resource:
         columns = frozenset(fold(name) for _, name in resource.front_columns)
-        place = front.folded(connection, front.place(connection, _target(resource)))
-        yield place, _Shared(resource.name, columns)
+        place = front.place(connection, _target(resource))
+        folded = front.folded(connection, place)
+        yield folded, _Shared(resource.name, columns)
 
 
 def _target(resource: ResourceSettings) -> Target:
@@ -81,22 +88,33 @@ def _target(resource: ResourceSettings) -> Target:
 
 
 def _written(
-    settings: Settings, front: SqlFront, connection: Connection
+    settings: Settings,
+    front: SqlFront,
+    connection: Connection,
 ) -> list[tuple[str, Mapping[str, Any]]]:
     """Returns what was written for each resource.
 
     Of a table that was taken out of the configuration before this version it is what else is known.
     """
-    own = front.own
+    known = {resource.name for resource in settings.resource}
     found: list[tuple[str, Mapping[str, Any]]] = []
-    if "written" not in own.missing:
-        rows = connection.execute(select(own.written.c.name, own.written.c.details)).all()
-        found = [(str(name), json.loads(details)) for name, details in rows]
-    known = {name for name, _ in found} | {resource.name for resource in settings.resource}
-    for name in connection.execute(select(own.resource.c.name)).scalars():
-        before = None if name in known else front.written_before(connection, name)
+
+    if "written" not in front.own.missing:
+        written = front.own.written.c
+        rows = connection.execute(select(written.name, written.details)).all()
+        for name, details in rows:
+            known.add(name)
+            found.append((str(name), json.loads(details)))
+
+    resources = front.own.resource.c
+    names = connection.execute(select(resources.name)).scalars().all()
+    for name in names:
+        if name in known:
+            continue
+        before = front.written_before(connection, name)
         if before is not None:
             found.append((str(name), before))
+
     return found
 
 
@@ -117,26 +135,38 @@ def _left(
     table = front.place_name(place)
     made = bool(details["made"])
     if shared is None:
-        return Leftover("", place, (), made, (f"DROP TABLE {table};",))
+        statement = f"DROP TABLE {table};"
+        return Leftover("", place, (), made, (statement,))
 
     fold = column_fold(dialect)
     there = {fold(column["name"]) for column in found.get_columns(place.table, schema)}
-    columns, drops = [], []
+    left = there - shared.columns
+    columns = []
+    drops = []
     for name in details["columns"]:
-        if fold(name) in there and fold(name) not in shared.columns:
+        if fold(name) in left:
             columns.append(name)
             drops.append(f"ALTER TABLE {table} DROP COLUMN {front.quote(name)};")
-    return Leftover("", place, tuple(columns), made, tuple(drops)) if columns else None
+
+    if not columns:
+        return None
+    return Leftover("", place, tuple(columns), made, tuple(drops))
 
 
-def topic_left(settings: Settings, resources: Mapping[str, Mapping[str, object]], name: str) -> str:
+def topic_left(
+    settings: Settings,
+    resources: Mapping[str, Mapping[str, object]],
+    name: str,
+) -> str:
     """Returns the topic of a resource that is no longer shared.
 
     '' where the resource is shared, or another one goes on with the topic.
     """
     row = resources.get(name)
-    if row is None or name in {resource.name for resource in settings.resource}:
+    shared = {resource.name for resource in settings.resource}
+    if row is None or name in shared:
         return ""
+
     topic = str(row["topic"])
     return "" if topic in settings.event_topics else topic
 
@@ -158,21 +188,26 @@ def forget_rows(front: SqlFront, resource: str) -> None:
         own.targets,
         own.written,
     )
+    requests = own.requests
+    asked = delete(requests).where(requests.c.resource == resource)
+    begun = (
+        update(own.resource)
+        .where(own.resource.c.name == resource)
+        .values(state="copying", code="", details="{}")
+    )
     with front.guarded(), front.engine.begin() as connection:
-        front.own.metadata.create_all(connection)
+        own.metadata.create_all(connection)
         for table in held:
-            connection.execute(table.delete().where(table.c.name == resource))
-        connection.execute(own.requests.delete().where(own.requests.c.resource == resource))
-        connection.execute(
-            own.resource.update()
-            .where(own.resource.c.name == resource)
-            .values(state="copying", code="", details="{}")
-        )
+            connection.execute(delete(table).where(table.c.name == resource))
+        connection.execute(asked)
+        connection.execute(begun)
 
 
 def drop(front: SqlFront, left: Leftover) -> None:
     """Takes it away in the front end, and from what is known as written. Commits."""
     for statement in left.statements:
+        plain = statement.rstrip(";")
         with front.guarded(), front.engine.begin() as connection:
-            connection.execution_options(no_parameters=True).exec_driver_sql(statement.rstrip(";"))
+            connection.exec_driver_sql(plain, execution_options={"no_parameters": True})
+
     front.forget_written(left.resource, left.place, left.columns)

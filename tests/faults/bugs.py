@@ -103,7 +103,7 @@ BUGS: tuple[Bug, ...] = (
                 """\
         with self.guarded():
             self.connection.execute(update(self.own.state).where(self.own.state.c.epoch == self.epoch).values(number=progress.number, batch=progress.batch))
-            self._at = (self._at[0], progress.batch)
+            batch = progress.batch
             for name, (seq, time_us) in progress.seqs.items():
                 self.connection.execute(update(self.own.resource).where(self.own.resource.c.name == name).values(seq=seq, event_time_us=time_us))
             self.connection.commit()
@@ -138,8 +138,8 @@ BUGS: tuple[Bug, ...] = (
                 """\
             for name, (seq, time_us) in progress.seqs.items():
                 self.connection.execute(
-                    update(self.own.resource)
-                    .where(self.own.resource.c.name == name)
+                    update(resources)
+                    .where(resources.c.name == name)
                     .values(seq=seq, event_time_us=time_us)
                 )
             if progress.transactions""",

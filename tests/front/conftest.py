@@ -11,8 +11,9 @@ from sqlalchemy import URL
 
 from agent.connectors.resume import CommitMark
 from agent.front.base import Front, Progress, Written
+from agent.front.durable import empty_store
 from agent.front.mariadb.front import MariaDbFront
-from agent.front.memory import MemoryFront, empty_store
+from agent.front.memory import MemoryFront
 from agent.front.postgres.front import PostgresFront
 from agent.front.sqlite.front import SqliteFront
 from agent.front.store import SqlFront

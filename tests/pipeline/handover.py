@@ -24,7 +24,8 @@ from agent.connectors.resume import Resume
 from agent.connectors.table import SourceTable, passing
 from agent.errors import SourceUnreachable
 from agent.front.base import Copy, Request, Stored
-from agent.front.memory import Durable, MemoryFront, empty_store
+from agent.front.durable import Durable, empty_store
+from agent.front.memory import MemoryFront
 from agent.outbox.frames import OutboxEvent, frames
 from agent.service.control import Control
 from agent.values.lines import line_of

@@ -20,7 +20,8 @@ from agent.connectors.memory import MemorySource
 from agent.connectors.position import position_number
 from agent.connectors.table import SourceColumn, SourceTable
 from agent.front.base import Progress, Stored
-from agent.front.memory import Durable, MemoryFront, empty_store
+from agent.front.durable import Durable, empty_store
+from agent.front.memory import MemoryFront
 from agent.outbox.frames import OutboxBoundary, OutboxEvent, frames
 from agent.service.control import Control
 from agent.values import column_types as v

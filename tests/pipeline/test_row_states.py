@@ -17,7 +17,8 @@ from agent.connectors.changes import Message, RowState
 from agent.connectors.memory_states import MemoryStates
 from agent.errors import FrontUnreachable
 from agent.front.base import Copy, Progress, Stored
-from agent.front.memory import MemoryFront, empty_store
+from agent.front.durable import empty_store
+from agent.front.memory import MemoryFront
 from agent.outbox.frames import OutboxEvent, frames
 from agent.service.control import Control
 from tests.pipeline import model

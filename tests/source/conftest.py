@@ -29,7 +29,7 @@ from agent.connectors.position import position_number, position_text
 from agent.connectors.postgres.source import PostgresSource
 from agent.connectors.resume import CommitMark, Resume
 from agent.connectors.table import SourceColumn, SourceTable
-from agent.front.memory import empty_store
+from agent.front.durable import empty_store
 from agent.values.column_types import INT4, TEXT
 from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresServer, Version

@@ -16,7 +16,8 @@ from agent.connectors.position import position_number
 from agent.connectors.postgres.source import PostgresSource
 from agent.errors import Retry
 from agent.front.base import Request, Stored
-from agent.front.memory import Durable, MemoryFront, empty_store
+from agent.front.durable import Durable, empty_store
+from agent.front.memory import MemoryFront
 from agent.service.control import Control
 from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresAddress

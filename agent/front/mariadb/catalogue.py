@@ -64,6 +64,9 @@ _GRANT = re.compile(
 
 _Row = list[Any]
 
+# Columns, each with the length where only a beginning counts
+IndexParts = set[tuple[str | None, int | None]]
+
 
 def quote(name: str) -> str:
     """Returns an identifier, quoted."""
@@ -78,18 +81,25 @@ class Shape(NamedTuple):
     indexes: list[_Row]
 
 
-def _asked(connection: Connection, target: Target, question: TextClause) -> list[_Row]:
+def _asked(
+    connection: Connection,
+    target: Target,
+    question: TextClause,
+) -> list[_Row]:
     """Returns the rows of the catalogue that are of this very table.
 
     Raises FrontBusy where a lock on the table hides them.
     """
     where = {"schema": target.schema, "table": target.table}
-    rows = [list(row) for row in connection.execute(question, where)]
-    for _, number, *_ in connection.exec_driver_sql("SHOW WARNINGS").all():
+    rows = connection.execute(question, where).all()
+
+    warnings = connection.exec_driver_sql("SHOW WARNINGS").all()
+    for _, number, *_ in warnings:
         if number in _HIDDEN:
-            said = mark("error {number}: a lock on {name}")
-            raise FrontBusy(reason=phrase(said, number=number, name=target.name))
-    return [row for row in rows if row[0] == target.table]
+            text = mark("error {number}: a lock on {name}")
+            raise FrontBusy(reason=phrase(text, number=number, name=target.name))
+
+    return [list(row) for row in rows if row[0] == target.table]
 
 
 def shape(connection: Connection, target: Target) -> Shape:
@@ -102,7 +112,12 @@ def shape(connection: Connection, target: Target) -> Shape:
     )
 
 
-def read(connection: Connection, target: Target, table: str, kind: str) -> Catalogue:
+def read(
+    connection: Connection,
+    target: Target,
+    table: str,
+    kind: str,
+) -> Catalogue:
     """Reads the catalogue; a table that is not there has empty parts."""
     found = shape(connection, target)
     foreign = _asked(connection, target, _FOREIGN)
@@ -110,79 +125,118 @@ def read(connection: Connection, target: Target, table: str, kind: str) -> Catal
     triggers = _asked(connection, target, _TRIGGERS)
     checks = _asked(connection, target, _CHECKS[kind])
 
+    outgoing = _foreign_keys(foreign, table)
+    incoming = _foreign_keys(referring)
     hazards = [
         *_of_columns(target, table, found.columns),
         *_of_indexes(target, table, found.indexes),
         *_of_checks(table, checks),
-        *c.foreign_keys(_foreign_keys(foreign, table), _foreign_keys(referring)),
+        *c.foreign_keys(outgoing, incoming),
         *_of_triggers(triggers),
     ]
-    rewriting = ", ".join(str(row[1]) for row in triggers)
-    schema = str(found.tables[0][4]) if found.tables else ""
-    if schema and not _sees_triggers(connection, schema, target.table):
-        hazards.append(Hazard(c.UNSEEN, "", f"GRANT TRIGGER ON {table} TO {_user(connection)};"))
-        rewriting = "not to be seen"
+    rewriting = [str(name) for _, name, *_ in triggers]
 
-    parts = _shape_parts(target, found) | {
-        "checks": c.text(checks),
-        "foreign": c.text(foreign),
-        "referenced": c.text(referring),
-        "triggers": c.text(triggers),
-    }
-    return Catalogue(parts, hazards, rewriting)
+    schema = ""
+    if found.tables:
+        *_, schema = found.tables[0]
+    if schema and not _sees_triggers(connection, schema, target.table):
+        remedy = f"GRANT TRIGGER ON {table} TO {_user(connection)};"
+        hazards.append(Hazard(c.UNSEEN, "", remedy))
+        rewriting = ["not to be seen"]
+
+    parts = _shape_parts(target, found)
+    parts["checks"] = c.text(checks)
+    parts["foreign"] = c.text(foreign)
+    parts["referenced"] = c.text(referring)
+    parts["triggers"] = c.text(triggers)
+    return Catalogue(parts, hazards, ", ".join(rewriting))
 
 
 def _shape_parts(target: Target, found: Shape) -> dict[str, str]:
     """Returns the parts of the fingerprint that table, columns and unique indexes make."""
-    written = c.shared_columns(target)
-    ours = [row for row in found.columns if row[1] in written]
-    others = [row for row in found.columns if row[1] not in written]
+    tables = []
+    storage = []
+    for name, engine, kind, created, *_ in found.tables:
+        tables.append([name, engine, kind])
+        storage.append([created])
 
-    key = {(target.columns[i].name, None) for i in target.key}
-    on_key = [name for name, parts in indexes(found.indexes).items() if parts == key]
+    written = c.shared_columns(target)
+    ours = []
+    others = []
+    for column in found.columns:
+        name = column[1]
+        if name in written:
+            ours.append(column)
+        else:
+            others.append(column)
+
+    parts = indexes(found.indexes)
+    wanted = key_parts(target)
+    key = []
+    unique = []
+    for row in found.indexes:
+        index = row[1]
+        if parts[index] == wanted:
+            key.append(row)
+        else:
+            unique.append(row)
+
     return {
-        "table": c.text(row[:3] for row in found.tables),
-        "storage": c.text(row[3:4] for row in found.tables),
+        "table": c.text(tables),
+        "storage": c.text(storage),
         "columns": c.text(ours),
         "others": c.text(others),
-        "key": c.text(row for row in found.indexes if row[1] in on_key),
-        "unique": c.text(row for row in found.indexes if row[1] not in on_key),
+        "key": c.text(key),
+        "unique": c.text(unique),
     }
 
 
-def indexes(rows: list[_Row]) -> dict[str, set[tuple[str | None, int | None]]]:
+def indexes(rows: list[_Row]) -> dict[str, IndexParts]:
     """Returns the columns of each unique index, with the length where only a beginning counts."""
-    found: dict[str, set[tuple[str | None, int | None]]] = {}
-    for _, name, _, column, part in rows:
-        found.setdefault(name, set()).add((column, part))
+    found: dict[str, IndexParts] = {}
+    for _, name, _, column, length in rows:
+        parts = found.setdefault(name, set())
+        parts.add((column, length))
     return found
+
+
+def key_parts(target: Target) -> IndexParts:
+    """Returns what `indexes` says of a unique index on the key alone and whole."""
+    names = [target.columns[i].name for i in target.key]
+    return {(name, None) for name in names}
 
 
 def _of_columns(target: Target, table: str, rows: list[_Row]) -> Iterator[Hazard]:
     """Yields the hazards of columns that are not shared."""
     columns = []
     for _, name, _, nullable, default, _, _, _, expression in rows:
-        if nullable == "NO" or default not in (None, "NULL") or expression:
+        has_default = default not in (None, "NULL")
+        if nullable == "NO" or has_default or expression:
             columns.append((name, quote(name)))
-    yield from c.extra_columns(target, columns, f"ALTER TABLE {table}", "DROP COLUMN")
+
+    alter = f"ALTER TABLE {table}"
+    yield from c.extra_columns(target, columns, alter, "DROP COLUMN")
 
 
 def _of_indexes(target: Target, table: str, rows: list[_Row]) -> Iterator[Hazard]:
     """Yields the hazards of unique indexes besides the key."""
-    key = {(target.columns[i].name, None) for i in target.key}
+    key = key_parts(target)
     for name, parts in indexes(rows).items():
         if parts != key:
-            yield Hazard(c.UNIQUE, name, f"ALTER TABLE {table} DROP INDEX {quote(name)};")
+            remedy = f"ALTER TABLE {table} DROP INDEX {quote(name)};"
+            yield Hazard(c.UNIQUE, name, remedy)
 
 
 def _of_checks(table: str, rows: list[_Row]) -> Iterator[Hazard]:
-    for row in rows:
-        yield Hazard(c.CHECK, row[1], f"ALTER TABLE {table} DROP CONSTRAINT {quote(row[1])};")
+    for _, name, *_ in rows:
+        remedy = f"ALTER TABLE {table} DROP CONSTRAINT {quote(name)};"
+        yield Hazard(c.CHECK, name, remedy)
 
 
 def _of_triggers(rows: list[_Row]) -> Iterator[Hazard]:
-    for row in rows:
-        yield Hazard(c.TRIGGER, row[1], f"DROP TRIGGER {quote(row[1])};")
+    for _, name, *_ in rows:
+        remedy = f"DROP TRIGGER {quote(name)};"
+        yield Hazard(c.TRIGGER, name, remedy)
 
 
 def _foreign_keys(rows: list[_Row], table: str = "") -> Iterator[ForeignKey]:
@@ -201,18 +255,23 @@ def _sees_triggers(connection: Connection, schema: str, table: str) -> bool:
 
     Roles that are active are in the list of grants.
     """
-    listed = [str(row[0]) for row in connection.exec_driver_sql("SHOW GRANTS")]
-    return any(_grants_trigger(line, schema, table) for line in listed)
+    grants = connection.exec_driver_sql("SHOW GRANTS").all()
+    return any(_grants_trigger(str(line), schema, table) for (line,) in grants)
 
 
 def _grants_trigger(line: str, schema: str, table: str) -> bool:
+    """Whether a line of the list of grants lets its user see the table's triggers."""
     found = _GRANT.match(line)
     if found is None:
         return False
-    rights = {right.strip().upper() for right in found["rights"].split(",")}
-    if not rights & {"TRIGGER", "ALL PRIVILEGES"}:
+
+    listed = found["rights"].split(",")
+    rights = {right.strip().upper() for right in listed}
+    if rights.isdisjoint(("TRIGGER", "ALL PRIVILEGES")):
         return False
-    return _names(found["database"], schema, pattern=True) and _names(found["table"], table)
+
+    in_schema = _names(found["database"], schema, pattern=True)
+    return in_schema and _names(found["table"], table)
 
 
 def _names(given: str, name: str, *, pattern: bool = False) -> bool:
@@ -222,13 +281,20 @@ def _names(given: str, name: str, *, pattern: bool = False) -> bool:
     """
     if given == "*":
         return True
+
     given = given[1:-1].replace("``", "`")
     if not pattern:
         return given == name
 
     wanted = ""
     for part in re.split(r"(\\.|[_%])", given):
-        wanted += {"_": ".", "%": ".*"}.get(part) or re.escape(part.removeprefix("\\"))
+        if part == "_":
+            wanted += "."
+        elif part == "%":
+            wanted += ".*"
+        else:
+            plain = part.removeprefix("\\")
+            wanted += re.escape(plain)
     return re.fullmatch(wanted, name, re.DOTALL) is not None
 
 

@@ -13,23 +13,63 @@ from agent.messages import phrase
 from agent.resource import FrontColumn, Target
 from agent.values import column_types as v
 
-KEY_BYTES = 3072  # of an InnoDB index entry; a character counts four
-ROW_BYTES = 8126  # of a row in an InnoDB page of 16 KiB
-_ROW_BYTES = 60_000  # for VARCHAR columns in a row, of the server's 65,535
-_INLINE = 40  # bytes of a long value that may be in the row
-_HEADER = 18  # transaction, roll pointer, and the record's own
-_TECHNICAL = 8
-_SHORT = 255  # characters up to which we create VARCHAR
-_UNBOUNDED = 1 << 40
-_MOST_DIGITS = 65  # of a DECIMAL
-_NATIVE_BYTES = 32  # no native column takes more
+# Bytes of an InnoDB index entry; a character counts four
+KEY_BYTES = 3072
 
-_INTEGERS = {v.INT2: "SMALLINT", v.INT4: "INT", v.INT8: "BIGINT", v.OID: "BIGINT"}
+# Bytes of a row in an InnoDB page of 16 KiB
+ROW_BYTES = 8126
+
+# Bytes for VARCHAR columns in a row, of the server's 65,535
+_ROW_BYTES = 60_000
+
+# Bytes of a long value that may be in the row
+_INLINE = 40
+
+# Bytes of a row's transaction, its roll pointer, and the record's own
+_HEADER = 18
+
+# Bytes of a technical column, at the most
+_TECHNICAL = 8
+
+# Characters up to which we create VARCHAR
+_SHORT = 255
+
+_UNBOUNDED = 1 << 40
+
+# Digits of a DECIMAL
+_MOST_DIGITS = 65
+
+# No native column takes more bytes
+_NATIVE_BYTES = 32
+
+_INTEGERS = {
+    v.INT2: "SMALLINT",
+    v.INT4: "INT",
+    v.INT8: "BIGINT",
+    v.OID: "BIGINT",
+}
 
 # Bytes of a value: by PostgreSQL's type, and by the database's own (with microseconds)
-_BYTES = {v.INT2: 2, v.INT4: 4, v.INT8: 8, v.OID: 8, v.BOOL: 1}
-SIZES = {"tinyint": 1, "smallint": 2, "mediumint": 3, "int": 4, "bigint": 8}
-_NATIVE_SIZES = {"date": 3, "time": 6, "datetime": 8, "double": 8}
+_BYTES = {
+    v.INT2: 2,
+    v.INT4: 4,
+    v.INT8: 8,
+    v.OID: 8,
+    v.BOOL: 1,
+}
+SIZES = {
+    "tinyint": 1,
+    "smallint": 2,
+    "mediumint": 3,
+    "int": 4,
+    "bigint": 8,
+}
+_NATIVE_SIZES = {
+    "date": 3,
+    "time": 6,
+    "datetime": 8,
+    "double": 8,
+}
 
 # Characters of four bytes
 TEXTS = {
@@ -79,12 +119,18 @@ _SIZED = re.compile(r"\((\d+)(?:,(-?\d+))?\)")
 class Forms(NamedTuple):
     """What types a table gets that we create."""
 
-    native: bool = True  # else PostgreSQL's text
-    scale: int = 30  # the most digits after the point that a DECIMAL of the server has
+    # False: PostgreSQL's text
+    native: bool = True
+
+    # The most digits after the point that a DECIMAL of the server has
+    scale: int = 30
 
 
-TEXT = Forms(native=False)  # as version 0.1.0 made them
-MARIADB, MYSQL = Forms(scale=38), Forms(scale=30)
+# As version 0.1.0 made them
+TEXT = Forms(native=False)
+
+MARIADB = Forms(scale=38)
+MYSQL = Forms(scale=30)
 
 
 class Declared(NamedTuple):
@@ -98,69 +144,94 @@ class Declared(NamedTuple):
 
 def declared(text: str) -> Declared:
     """Parses a column type."""
-    found = _DECLARED.match(text.lower())
+    text = text.lower()
+    found = _DECLARED.match(text)
     if found is None:
-        return Declared(text.lower(), 0, 0, "")
-    return Declared(found[1], int(found[2] or 0), int(found[3] or 0), found[4].strip())
+        return Declared(text, 0, 0, "")
+
+    name, size, scale, more = found.groups()
+    return Declared(name, int(size or 0), int(scale or 0), more.strip())
 
 
 # ---- the types we create
 
 
-def column_type(target: Target, index: int, forms: Forms = MARIADB) -> str:  # noqa: PLR0911 - one for each type
+def column_type(  # noqa: PLR0911 - one for each type
+    target: Target,
+    index: int,
+    forms: Forms = MARIADB,
+) -> str:
     """Returns the type we create, without collation.
 
     Raises FrontTableWrong where the key would not fit into an index.
     """
-    column, in_key = target.columns[index], index in target.key
+    column = target.columns[index]
+    in_key = index in target.key
+
     if column.builtin and column.type_oid in _INTEGERS:
         return _INTEGERS[column.type_oid]
     if column.builtin and column.type_oid == v.BOOL:
         return "TINYINT(1)"
-    if native := _native_type(column, forms, in_key):
+    native = _native_type(column, forms, in_key)
+    if native:
         return native
 
     if in_key:
         room = _key_room(target, forms)
         if column.type_oid == v.BYTEA:
             return f"VARBINARY({room})"
-        return f"VARCHAR({_key_width(column) or room // 4})"
+        width = _key_width(column) or room // 4
+        return f"VARCHAR({width})"
 
     if column.builtin and column.type_oid == v.BYTEA:
         return "LONGBLOB"
     width = _width(column)
-    short = width <= _SHORT and _short_bytes(target, forms) <= _ROW_BYTES
-    return f"VARCHAR({width})" if short else "LONGTEXT"
+    if width <= _SHORT and _short_bytes(target, forms) <= _ROW_BYTES:
+        return f"VARCHAR({width})"
+    return "LONGTEXT"
 
 
 def _native_type(column: FrontColumn, forms: Forms, in_key: bool) -> str:
     """Returns the database's own type for a column; '' where none holds what is usual."""
-    if not forms.native or not column.builtin or (in_key and column.type_oid in _FLOATS):
+    if not forms.native or not column.builtin:
         return ""
+    if in_key and column.type_oid in _FLOATS:
+        return ""
+
     digits = _digits(column)
     if digits is None:
         return _NATIVE.get(column.type_oid, "")
+
     before, after = digits
-    fits = before + after <= _MOST_DIGITS and after <= forms.scale
-    return f"DECIMAL({before + after},{after})" if fits else ""
+    total = before + after
+    if total > _MOST_DIGITS or after > forms.scale:
+        return ""
+    return f"DECIMAL({total},{after})"
 
 
 def sized(column: FrontColumn) -> tuple[int, int] | None:
     """Returns length and 0, or precision and scale, of a PostgreSQL type that has them."""
     found = _SIZED.search(column.type_name)
-    return (int(found[1]), int(found[2] or 0)) if found else None
+    if found is None:
+        return None
+    return int(found[1]), int(found[2] or 0)
 
 
 def _width(column: FrontColumn) -> int:
     """Returns the characters that every value's text fits into."""
     if not column.builtin:
         return _UNBOUNDED
+
     size = sized(column)
     if size and column.type_oid in (v.VARCHAR, v.BPCHAR):
-        return size[0]
+        length, _ = size
+        return length
+
     if size and column.type_oid == v.NUMERIC:
         precision, scale = size
-        return max(precision, scale, precision - scale) + 3  # sign, point, zero before it
+        digits = max(precision, scale, precision - scale)
+        return digits + 3  # sign, point, zero before it
+
     return _WIDTHS.get(column.type_oid, _UNBOUNDED)
 
 
@@ -169,8 +240,11 @@ def _digits(column: FrontColumn) -> tuple[int, int] | None:
     size = sized(column)
     if column.type_oid != v.NUMERIC or size is None:
         return None
+
     precision, scale = size
-    return max(precision - scale, 0), max(scale, 0)
+    before = max(precision - scale, 0)
+    after = max(scale, 0)
+    return before, after
 
 
 # ---- room in a row and in the key
@@ -182,10 +256,12 @@ def _short_bytes(target: Target, forms: Forms) -> int:
     for i, column in enumerate(target.columns):
         if i in target.key:
             continue
+
+        width = _width(column)
         if _native_type(column, forms, in_key=False):
             taken += _NATIVE_BYTES
-        elif _width(column) <= _SHORT:
-            taken += 4 * _width(column) + 2
+        elif width <= _SHORT:
+            taken += 4 * width + 2
     return taken
 
 
@@ -194,7 +270,9 @@ def _key_width(column: FrontColumn) -> int:
 
     0: it shares what the others leave.
     """
-    width = 0 if column.type_oid == v.BYTEA else _width(column)
+    if column.type_oid == v.BYTEA:
+        return 0
+    width = _width(column)
     return width if width <= _SHORT else 0
 
 
@@ -204,7 +282,9 @@ def _key_bytes(column: FrontColumn, forms: Forms) -> int:
         return 0
     if _native_type(column, forms, in_key=True):
         return _NATIVE_BYTES
-    return _BYTES.get(column.type_oid, 4 * _key_width(column))
+    if column.type_oid in _BYTES:
+        return _BYTES[column.type_oid]
+    return 4 * _key_width(column)
 
 
 def _key_room(target: Target, forms: Forms) -> int:
@@ -213,10 +293,14 @@ def _key_room(target: Target, forms: Forms) -> int:
     taken = [_key_bytes(column, forms) for column in columns]
     sharing = taken.count(0)
     room = (KEY_BYTES - sum(taken)) // max(1, sharing)
-    if room < 4 * bool(sharing):
+
+    # One character at least
+    least = 4 if sharing else 0
+    if room < least:
+        names = [column.name for column in columns]
         reason = phrase(
             "its key ({names}) does not fit into the {size} bytes of an index",
-            names=", ".join(column.name for column in columns),
+            names=", ".join(names),
             size=KEY_BYTES,
         )
         raise FrontTableWrong(resource=target.resource, table=target.name, reason=reason)
@@ -229,8 +313,9 @@ def row_size(target: Target, forms: Forms) -> int:
     The server reckons so when it creates a table, whose rows must fit into half a page of 16 KiB.
     """
     size = _HEADER + len(target.columns) // 8
-    for i in range(len(target.columns)):
-        size += _stored_bytes(declared(column_type(target, i, forms)))
+    for i, _ in enumerate(target.columns):
+        kind = declared(column_type(target, i, forms))
+        size += _stored_bytes(kind)
     return size + _TECHNICAL * len(target.technical)
 
 
@@ -241,8 +326,13 @@ def _stored_bytes(kind: Declared) -> int:
         return fixed[kind.name]
     if kind.name == "decimal":
         return 4 * (kind.size // 9 + 2)
-    width = {"longtext": _UNBOUNDED, "longblob": _UNBOUNDED, "varchar": 4 * kind.size}
-    return 2 + min(_INLINE, width.get(kind.name, kind.size))
+
+    size = kind.size
+    if kind.name in ("longtext", "longblob"):
+        size = _UNBOUNDED
+    elif kind.name == "varchar":
+        size = 4 * kind.size
+    return 2 + min(_INLINE, size)
 
 
 # ---- the types of existing columns
@@ -250,31 +340,42 @@ def _stored_bytes(kind: Declared) -> int:
 
 def holds(target: Target, index: int, found: Declared) -> bool:
     """Whether a column of that type takes all usual values, and gives each back exactly."""
-    column, in_key = target.columns[index], index in target.key
+    column = target.columns[index]
+    in_key = index in target.key
     wanted = declared(column_type(target, index, TEXT))
+
     if found.name in TEXTS:
-        width = wanted.size if in_key and wanted.name == "varchar" else _width(column)
+        in_index = in_key and wanted.name == "varchar"
+        width = wanted.size if in_index else _width(column)
         return (found.size or TEXTS[found.name]) >= width
+
     if not column.builtin:
         return False
-    if wanted.name in SIZES:
-        return SIZES.get(found.name, 0) >= SIZES[wanted.name] and not found.more
     if wanted.name in ("longblob", "varbinary"):
         return found.name == wanted.name and found.size >= wanted.size
-    return not found.more and _holds_native(column, found, in_key)
+    if found.more:
+        return False
+    if wanted.name in SIZES:
+        return SIZES.get(found.name, 0) >= SIZES[wanted.name]
+    return _holds_native(column, found, in_key)
 
 
 def _holds_native(column: FrontColumn, found: Declared, in_key: bool) -> bool:
     """Whether a column that is no text loses no digit."""
     digits = _digits(column)
     if digits is not None and found.name == "decimal":
-        return found.scale >= digits[1] and found.size - found.scale >= digits[0]
+        before, after = digits
+        found_before = found.size - found.scale
+        return found_before >= before and found.scale >= after
+
     if column.type_oid in _FLOATS:
         return found.name == "double" and not found.size and not in_key
 
     wanted = declared(_NATIVE.get(column.type_oid, ""))
+    places = wanted.size
     size = sized(column)
-    places = min(size[0], 6) if size else wanted.size
+    if size:
+        places = min(size[0], 6)
     return found.name == wanted.name and found.size >= places
 
 

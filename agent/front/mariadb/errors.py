@@ -91,7 +91,12 @@ def reason(number: int, sqlstate: str, message: str) -> str:
     return f"error {number}: a duplicate in unique index {index[1]}"
 
 
-def server_error(number: int, sqlstate: str, message: str, target: Target | None) -> AgentError:
+def server_error(
+    number: int,
+    sqlstate: str,
+    message: str,
+    target: Target | None,
+) -> AgentError:
     """Returns our error for one of the server; `target` is the table written to, if any."""
     reported = reason(number, sqlstate, message)
     match kind(number, sqlstate, message):

@@ -59,26 +59,36 @@ class MariaDbFront(MariaDbRows):
         """See SqlFront.take_lock."""
         database, self._packet = connection.execute(_PACKET).one()
         what = database if former else f"{database}\0{self.agent}"
-        digest = hashlib.blake2b(what.encode(), digest_size=16).hexdigest()
-        name = {"name": f"sync_agent.{digest}", "patience": _LOCK_PATIENCE}
-        if connection.execute(_LOCK, name).scalar_one() != 1:
-            holder = connection.execute(_HOLDER, name).scalar_one()
+        digest = hashlib.blake2b(what.encode(), digest_size=16)
+        name = f"sync_agent.{digest.hexdigest()}"
+
+        lock = {"name": name, "patience": _LOCK_PATIENCE}
+        taken = connection.execute(_LOCK, lock).scalar_one()
+        if taken != 1:
+            holder = connection.execute(_HOLDER, lock).scalar_one()
             raise AnotherAgent(holder=phrase("server session {holder}", holder=holder))
 
     def unlock(self) -> None:
         """The session's end gives the lock back."""
 
-    def rename(self, connection: Connection, agent: str, suffixes: Sequence[str]) -> None:
+    def rename(
+        self,
+        connection: Connection,
+        agent: str,
+        suffixes: Sequence[str],
+    ) -> None:
         """See migration.Mover.
 
         To rename takes rights (ALTER, DROP) that version 0.1 did not ask for. Without them the
         rows are moved.
         """
-        listed = ", ".join(f"{before} TO {after}" for before, after in pairs(agent, suffixes))
+        changes = [f"{before} TO {after}" for before, after in pairs(agent, suffixes)]
+        statement = f"RENAME TABLE {', '.join(changes)}"
         try:
-            connection.exec_driver_sql(f"RENAME TABLE {listed}")
+            connection.exec_driver_sql(statement)
         except DBAPIError as error:
-            if error.orig is None or error.orig.args[0] not in (DENIED | _EXISTS):
+            number = error.orig.args[0] if error.orig is not None else None
+            if number not in (DENIED | _EXISTS):
                 raise
             connection.rollback()
             move_rows(connection, agent, suffixes)
@@ -103,7 +113,8 @@ class MariaDbFront(MariaDbRows):
                 yield
         except AgentError as error:
             if self.saving and isinstance(error, RowRefused):
-                raise  # the savepoint still holds
+                # The savepoint still holds
+                raise
             if self._connection is not None and self._connection.in_transaction():
                 super().rollback()
                 self._failed = True
@@ -136,13 +147,16 @@ class MariaDbFront(MariaDbRows):
         if damaged := corruption(cause):
             return FrontDamaged(reason=damaged)
 
-        number = cause.args[0] if cause.args and isinstance(cause.args[0], int) else 0
-        message = str(cause.args[1]) if len(cause.args) > 1 else type(cause).__name__
+        number, message = _number_and_message(cause)
         if number in mariadb_errors.LOGIN:
-            peer, user = phrase("the front-end database"), self.engine.url.username or ""
+            peer = phrase("the front-end database")
+            user = self.engine.url.username or ""
             return LoginRefused(peer=peer, user=user, reason=message)
-        if not number or 2000 <= number < 3000:  # the client's own: addresses at the most
+
+        if not number or 2000 <= number < 3000:
+            # The client's own errors: addresses at the most
             return FrontUnreachable(reason=message)
+
         if number == _UNKNOWN_COLLATION:
             reason = phrase(
                 "it does not know {collation}: MariaDB from 10.2 and MySQL from 8.0.17 do, under "
@@ -153,8 +167,8 @@ class MariaDbFront(MariaDbRows):
 
         sqlstate = getattr(cause, "sqlstate", None) or ""
         if target is not None and number == mariadb_errors.BAD_NULL:
-            key = target.columns[target.key[0]].name
-            if f"'{key}'" in message:
+            first = target.columns[target.key[0]]
+            if f"'{first.name}'" in message:
                 return self._another_row(target, number)
         return mariadb_errors.server_error(number, sqlstate, message, target)
 
@@ -164,3 +178,15 @@ class MariaDbFront(MariaDbRows):
         text = mark("error {number}: another row has its value in a unique index besides the key")
         reason = phrase(text, number=number)
         return RowRefused(resource=target.resource, table=target.name, reason=reason)
+
+
+def _number_and_message(cause: BaseException) -> tuple[int, str]:
+    """Returns what the driver says; 0 where it has no number of an error."""
+    number = 0
+    if cause.args and isinstance(cause.args[0], int):
+        number = cause.args[0]
+
+    message = type(cause).__name__
+    if len(cause.args) > 1:
+        message = str(cause.args[1])
+    return number, message

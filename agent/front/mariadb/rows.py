@@ -1,6 +1,6 @@
 """Rows of front-end tables in MariaDB and MySQL: bytewise keys, one upsert of many rows."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -52,17 +52,26 @@ class MariaDbRows(MariaDbTables):
             try:
                 yield self._values_of(target)
             except Unfit as unfit:
-                raise RowRefused(
-                    resource=target.resource, table=target.name, reason=unfit.args[0]
-                ) from None
+                raise self._refused(target, unfit.args[0]) from None
+
+    def _refused(self, target: Target, reason: str) -> RowRefused:
+        return RowRefused(resource=target.resource, table=target.name, reason=reason)
 
     def _values_of(self, target: Target) -> Values:
-        if target.resource not in self._values:
-            self._values[target.resource] = Values(target, {}, self._forms)
-        return self._values[target.resource]
+        """Returns how values are written; as the table has the columns, once it was checked."""
+        values = self._values.get(target.resource)
+        if values is None:
+            values = Values(target, {}, self._forms)
+            self._values[target.resource] = values
+        return values
 
     def _statements(
-        self, target: Target, head: str, parts: Iterable[str], tail: str, joint: str = ", "
+        self,
+        target: Target,
+        head: str,
+        parts: Iterable[str],
+        tail: str,
+        joint: str = ", ",
     ) -> Iterator[str]:
         """Yields statements around some of the parts each, within bounds of number and bytes.
 
@@ -71,21 +80,27 @@ class MariaDbRows(MariaDbTables):
         around = _size(head) + _size(tail) + 100
         some: list[str] = []
         total = around
+
         for part in parts:
             size = _size(part) + len(joint)
-            if around + size > self._packet:
+            alone = around + size
+            if alone > self._packet:
                 text = mark(
                     "a row takes {size} bytes, more than the server's max_allowed_packet of "
                     "{packet}"
                 )
-                reason = phrase(text, size=around + size, packet=self._packet)
-                raise RowRefused(resource=target.resource, table=target.name, reason=reason)
+                reason = phrase(text, size=alone, packet=self._packet)
+                raise self._refused(target, reason)
 
-            if some and (len(some) == _AT_ONCE or total + size > _STATEMENT):
+            full = len(some) == _AT_ONCE or total + size > _STATEMENT
+            if some and full:
                 yield head + joint.join(some) + tail
-                some, total = [], around
+                some = []
+                total = around
+
             some.append(part)
             total += size
+
         if some:
             yield head + joint.join(some) + tail
 
@@ -101,10 +116,9 @@ class MariaDbRows(MariaDbTables):
 
     def fetch(self, target: Target, keys: Sequence[Key]) -> dict[Key, FrontRow]:
         """See FrontTables.fetch."""
+        names = self.shared_names(target)
         key_names = ", ".join(self.key_names(target))
-        head = (
-            f"SELECT {self.shared_names(target)} FROM {self.table(target)} WHERE ({key_names}) IN ("
-        )
+        head = f"SELECT {names} FROM {self.table(target)} WHERE ({key_names}) IN ("
         tail = ")" + self.live(target)
 
         found: dict[Key, FrontRow] = {}
@@ -113,52 +127,83 @@ class MariaDbRows(MariaDbTables):
             for statement in self._statements(target, head, wanted, tail):
                 for row in self._run(statement):
                     texts = values.texts(row)
-                    found[tuple([str(texts[i]) for i in target.key])] = texts
+                    key = tuple([str(texts[i]) for i in target.key])
+                    found[key] = texts
         return found
 
-    def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
+    def keys_after(
+        self,
+        target: Target,
+        after: Key | None,
+        limit: int,
+    ) -> list[Key]:
         """See FrontTables.keys_after."""
         names = ", ".join(self.key_names(target))
         with self._with_values(target) as values:
             where = self._range(target, values, after, None)
-            rows = self._run(
+            statement = (
                 f"SELECT {names} FROM {self.table(target)}"
-                f" WHERE {where} ORDER BY {names} LIMIT {limit:d}"
-            ).all()
+                f" WHERE {where}"
+                f" ORDER BY {names}"
+                f" LIMIT {limit:d}"
+            )
+            rows = self._run(statement).all()
             return [values.key_texts(row) for row in rows]
 
-    def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
+    def lines(
+        self,
+        target: Target,
+        after: Key | None,
+        upto: Key | None,
+    ) -> list[bytes]:
         """See FrontTables.lines."""
         names = self.shared_names(target)
         with self._with_values(target) as values:
             where = self._range(target, values, after, upto)
-            rows = self._run(f"SELECT {names} FROM {self.table(target)} WHERE {where}")
+            statement = f"SELECT {names} FROM {self.table(target)} WHERE {where}"
+            rows = self._run(statement)
             return [line_of(values.texts(row)) for row in rows]
 
-    def _range(self, target: Target, values: Values, after: Key | None, upto: Key | None) -> str:
+    def _range(
+        self,
+        target: Target,
+        values: Values,
+        after: Key | None,
+        upto: Key | None,
+    ) -> str:
         """Returns the condition for keys past `after` up to `upto`."""
         names = self.key_names(target)
         where = "1 = 1"
-        for operator, key in ((">", after), ("<=", upto)):
-            if key is not None:
-                where += f" AND {beyond(names, values.bound(key), operator)}"
+
+        if after is not None:
+            past = beyond(names, values.bound(after), ">")
+            where += f" AND {past}"
+        if upto is not None:
+            until = beyond(names, values.bound(upto), "<=")
+            where += f" AND {until}"
+
         return where + self.live(target)
 
     # ---- writing
 
     def put(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
         """See TableRows.put."""
-        deleted = [(key, written) for key, written in rows.items() if written.row is None]
+        deleted = self.deletes(rows)
         with self._with_values(target) as values:
-            delete = self._marks if target.soft_delete else self._deletes
-            for statement in delete(target, values, deleted, batch):
+            if target.soft_delete:
+                statements = self._marks(target, values, deleted, batch)
+            else:
+                statements = self._deletes(target, values, deleted)
+            for statement in statements:
                 self._run(statement)
 
         keys = {target.columns[i].name for i in target.key}
         action = f" ON DUPLICATE KEY UPDATE {self._same_row(target)}"
         for name in self.all_names(target):
             if name not in keys:
-                action += f", {self.quote(name)} = VALUES({self.quote(name)})"
+                quoted_name = self.quote(name)
+                action += f", {quoted_name} = VALUES({quoted_name})"
+
         self._insert(target, rows, batch, action)
         self.refuse_changed(target, rows)
 
@@ -167,7 +212,13 @@ class MariaDbRows(MariaDbTables):
         self._insert(target, rows, batch, "")
         self.refuse_changed(target, rows)
 
-    def _insert(self, target: Target, rows: Mapping[Key, Written], batch: int, tail: str) -> None:
+    def _insert(
+        self,
+        target: Target,
+        rows: Mapping[Key, Written],
+        batch: int,
+        tail: str,
+    ) -> None:
         """Inserts the rows that are no deletes; `tail` says what happens where a key is taken."""
         names = self.names(self.all_names(target))
         head = f"INSERT INTO {self.table(target)} ({names}) VALUES "
@@ -175,11 +226,13 @@ class MariaDbRows(MariaDbTables):
         def parts(values: Values) -> Iterator[str]:
             for written in rows.values():
                 if written.row is not None:
+                    literals = values.row(written.row)
                     technical = self._technical(target, written, batch)
-                    yield _bracketed(values.row(written.row) + technical)
+                    yield _bracketed(literals + technical)
 
         with self._with_values(target) as values:
-            for statement in self._statements(target, head, parts(values), tail):
+            statements = self._statements(target, head, parts(values), tail)
+            for statement in statements:
                 self._run(statement)
 
     def _same_row(self, target: Target) -> str:
@@ -189,41 +242,55 @@ class MariaDbRows(MariaDbTables):
         be overwritten.
         """
         names = self.key_names(target)
-        same = " AND ".join(f"{name} <=> VALUES({name})" for name in names)
+        first = names[0]
+        conditions = [f"{name} <=> VALUES({name})" for name in names]
+        same = " AND ".join(conditions)
+
         # A key column takes no NULL: error 1048. NULL leaves the column's own type to IF, where a
         # number would turn a large key into a DOUBLE and so into another one.
-        return f"{names[0]} = IF({same}, {names[0]}, NULL)"
+        return f"{first} = IF({same}, {first}, NULL)"
 
     def _technical(self, target: Target, written: Written, batch: int) -> list[str]:
         """Returns the technical values of a row as literals."""
-        return [_literal(value) for value in self.technical_values(target, written, batch)]
+        values = self.technical_values(target, written, batch)
+        return [_literal(value) for value in values]
 
     def _deletes(
-        self, target: Target, values: Values, deleted: Sequence[tuple[Key, Written]], batch: int
+        self,
+        target: Target,
+        values: Values,
+        deleted: Collection[Key],
     ) -> Iterator[str]:
         """Yields the statements that delete rows."""
         names = ", ".join(self.key_names(target))
         head = f"DELETE FROM {self.table(target)} WHERE ({names}) IN ("
-        keys = values.keys(key for key, _ in deleted)
-        return self._statements(target, head, map(_bracketed, keys), ")")
+        keys = map(_bracketed, values.keys(deleted))
+        return self._statements(target, head, keys, ")")
 
     def _marks(
-        self, target: Target, values: Values, deleted: Sequence[tuple[Key, Written]], batch: int
+        self,
+        target: Target,
+        values: Values,
+        deleted: Mapping[Key, Written],
+        batch: int,
     ) -> Iterator[str]:
         """Yields the statements that mark rows as deleted.
 
         Each row gets its own technical values, joined by its key.
         """
+        joins = []
+        for i, name in enumerate(self.key_names(target)):
+            joins.append(f"t.{name} = g.k{i}")
         changes = []
         for i, name in enumerate(target.technical.values()):
             changes.append(f"t.{self.quote(name)} = g.m{i}")
-        joins = [f"t.{name} = g.k{i}" for i, name in enumerate(self.key_names(target))]
 
         def parts() -> Iterator[str]:
-            for key, written in deleted:
+            for key, written in deleted.items():
                 for literals in values.keys([key]):
-                    marks = _named("m", self._technical(target, written, batch))
-                    yield f"SELECT {', '.join([*_named('k', literals), *marks])}"
+                    technical = self._technical(target, written, batch)
+                    named = _named("k", literals) + _named("m", technical)
+                    yield f"SELECT {', '.join(named)}"
 
         head = f"UPDATE {self.table(target)} t JOIN ("
         tail = f") g ON {' AND '.join(joins)} SET {', '.join(changes)}"
@@ -231,11 +298,17 @@ class MariaDbRows(MariaDbTables):
 
 
 def _size(part: str) -> int:
-    return len(part) if part.isascii() else len(part.encode())
+    """Returns the bytes of a text."""
+    if part.isascii():
+        return len(part)
+    return len(part.encode())
 
 
 def _literal(value: object) -> str:
-    return str(value) if isinstance(value, int) else quoted(str(value))
+    text = str(value)
+    if isinstance(value, int):
+        return text
+    return quoted(text)
 
 
 def _bracketed(literals: Sequence[str]) -> str:
@@ -243,22 +316,34 @@ def _bracketed(literals: Sequence[str]) -> str:
 
 
 def _named(letter: str, literals: Sequence[str]) -> list[str]:
-    return [f"{literal} AS {letter}{i}" for i, literal in enumerate(literals)]
+    """Returns columns of a SELECT, named by a letter and their number."""
+    named = []
+    for i, literal in enumerate(literals):
+        named.append(f"{literal} AS {letter}{i}")
+    return named
 
 
-def beyond(names: Sequence[str], literals: Sequence[str | Beyond], operator: str) -> str:
+def beyond(
+    names: Sequence[str],
+    literals: Sequence[str | Beyond],
+    operator: str,
+) -> str:
     """Compares keys: (a, b) > (x, y) becomes a >= x AND (a > x OR (a = x AND b > y)).
 
     This form uses the index. No row has an x that lies before or after all that the column holds:
     all rows, or none, are past it.
     """
-    name, literal, strict = names[0], literals[0], operator[0]
+    name = names[0]
+    literal = literals[0]
+    strict = operator[0]
     if isinstance(literal, Beyond):
-        return "1 = 1" if (literal is Beyond.BEFORE) == (strict == ">") else "1 = 0"
+        before = literal is Beyond.BEFORE
+        wants_larger = strict == ">"
+        return "1 = 1" if before == wants_larger else "1 = 0"
     if len(names) == 1:
         return f"{name} {operator} {literal}"
+
     rest = beyond(names[1:], literals[1:], operator)
-    return (
-        f"{name} {strict}= {literal}"
-        f" AND ({name} {strict} {literal} OR ({name} = {literal} AND {rest}))"
-    )
+    past = f"{name} {strict} {literal}"
+    same = f"{name} = {literal}"
+    return f"{name} {strict}= {literal} AND ({past} OR ({same} AND {rest}))"

@@ -70,7 +70,10 @@ _DENIED, _PRIVILEGE = 1045, 1227
 
 
 def mariadb_engine(
-    url: str | URL, password: Callable[[], str] | None, lock_wait: float, pooled: bool = False
+    url: str | URL,
+    password: Callable[[], str] | None,
+    lock_wait: float,
+    pooled: bool = False,
 ) -> Engine:
     """Makes an engine whose sessions refuse what they cannot store exactly.
 
@@ -97,7 +100,10 @@ def mariadb_engine(
 
     @event.listens_for(engine, "do_connect")
     def connect(
-        _dialect: object, _record: object, _arguments: object, named: dict[str, Any]
+        _dialect: object,
+        _record: object,
+        _arguments: object,
+        named: dict[str, Any],
     ) -> None:
         if password is not None:
             named["password"] = password()
@@ -143,10 +149,16 @@ def _settle(connection: Any, kind: str, session: Mapping[str, object]) -> None:
         cursor.execute(f"SET SESSION {_FIRST}")
         names = [*session, *_ISOLATION, *_BINLOG]
         before = _shown(cursor, names)
-        isolation = _isolation(cursor, before)
-        wanted = {name: value for name, value in session.items() if name in before}
-        wanted |= {name: isolation for name in _ISOLATION if name in before}
-        _assign(cursor, {name: v for name, v in wanted.items() if not _same(before[name], v)})
+        wanted = dict(session)
+        wanted |= dict.fromkeys(_ISOLATION, _isolation(cursor, before))
+        for name in wanted.keys() - before.keys():
+            del wanted[name]
+
+        changed = {}
+        for name, value in wanted.items():
+            if not _same(before[name], value):
+                changed[name] = value
+        _assign(cursor, changed)
 
         found = _shown(cursor, names)
         for name, value in wanted.items():
@@ -161,22 +173,23 @@ def _settle(connection: Any, kind: str, session: Mapping[str, object]) -> None:
 
 
 def _check_server(kind: str, version: str, packet: int) -> None:
-    if ("mariadb" in version.lower()) != (kind == "mariadb"):
-        raise FrontUnfit(
-            reason=phrase(
-                "the server is version {version}: write mariadb+pymysql:// for MariaDB, "
-                "mysql+pymysql:// for MySQL",
-                version=version,
-            )
+    """Raises FrontUnfit for a server of the other kind, or one that takes too short statements."""
+    is_mariadb = "mariadb" in version.lower()
+    if is_mariadb != (kind == "mariadb"):
+        reason = phrase(
+            "the server is version {version}: write mariadb+pymysql:// for MariaDB, "
+            "mysql+pymysql:// for MySQL",
+            version=version,
         )
+        raise FrontUnfit(reason=reason)
+
     if packet < LEAST_PACKET:
-        raise FrontUnfit(
-            reason=phrase(
-                "max_allowed_packet is {packet}; it must be at least {least}",
-                packet=packet,
-                least=LEAST_PACKET,
-            )
+        reason = phrase(
+            "max_allowed_packet is {packet}; it must be at least {least}",
+            packet=packet,
+            least=LEAST_PACKET,
         )
+        raise FrontUnfit(reason=reason)
 
 
 def _shown(cursor: Any, names: Iterable[str]) -> dict[str, str]:
@@ -188,11 +201,14 @@ def _shown(cursor: Any, names: Iterable[str]) -> dict[str, str]:
 
 def _isolation(cursor: Any, before: Mapping[str, str]) -> str:
     """Returns the isolation level under which rows can be written."""
-    if (before.get("log_bin"), before.get("binlog_format")) != ("ON", "STATEMENT"):
+    logs_statements = before.get("log_bin") == "ON" and before.get("binlog_format") == "STATEMENT"
+    if not logs_statements:
         return "READ-COMMITTED"
+
     try:
         cursor.execute("SET SESSION binlog_format = 'ROW'")
-    except cursor.connection.Error:  # it takes a right that few have
+    except cursor.connection.Error:
+        # It takes a right that few have
         return "REPEATABLE-READ"
     return "READ-COMMITTED"
 
@@ -201,9 +217,12 @@ def _assign(cursor: Any, values: Mapping[str, object]) -> None:
     """Sets variables of the session. Raises FrontUnfit where the user may not."""
     if not values:
         return
-    listed = ", ".join(f"{name} = {_literal(value)}" for name, value in values.items())
+
+    assignments = []
+    for name, value in values.items():
+        assignments.append(f"{name} = {_literal(value)}")
     try:
-        cursor.execute(f"SET SESSION {listed}")
+        cursor.execute(f"SET SESSION {', '.join(assignments)}")
     except cursor.connection.Error as error:
         if error.args and error.args[0] in (_DENIED, _PRIVILEGE):
             names = ", ".join(values)
@@ -217,8 +236,10 @@ def _assign(cursor: Any, values: Mapping[str, object]) -> None:
 
 
 def _literal(value: object) -> str:
-    plain = isinstance(value, int) or value == "DEFAULT"
-    return str(value) if plain else quoted(str(value))
+    text = str(value)
+    if isinstance(value, int) or text == "DEFAULT":
+        return text
+    return quoted(text)
 
 
 def _same(found: str, wanted: object) -> bool:
@@ -232,6 +253,11 @@ def _plain(value: str) -> frozenset[str]:
     """
     parts = []
     for part in value.upper().split(","):
-        switch = {"ON": "1", "OFF": "0"}.get(part)
-        parts.append(switch or re.sub(r"^(\d+)\.0+$", r"\1", part))
+        if part == "ON":
+            parts.append("1")
+        elif part == "OFF":
+            parts.append("0")
+        else:
+            number = re.sub(r"^(\d+)\.0+$", r"\1", part)
+            parts.append(number)
     return frozenset(parts)

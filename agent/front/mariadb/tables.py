@@ -96,7 +96,9 @@ class MariaDbTables(SqlFront):
             return phrase("is longer than 64 characters")
         if max(name) > "\uffff":
             return phrase("has a character beyond U+FFFF")
-        return phrase("ends with a blank") if name.endswith(tuple(" \t\n\v\f\r")) else ""
+        if name.endswith(tuple(" \t\n\v\f\r")):
+            return phrase("ends with a blank")
+        return ""
 
     def most_columns(self) -> int:
         """See TableDefinitions.most_columns: InnoDB's limit."""
@@ -110,6 +112,7 @@ class MariaDbTables(SqlFront):
         super().check_names(target)
         if target.table == target.table.lower():
             return
+
         with self.reading() as connection:
             folded = connection.exec_driver_sql("SELECT @@lower_case_table_names").scalar_one()
         if folded:
@@ -166,9 +169,10 @@ class MariaDbTables(SqlFront):
 
         Where files are named without case, names of schemas and tables are compared so.
         """
-        if not connection.execute(text("SELECT @@lower_case_table_names")).scalar_one():
+        setting = text("SELECT @@lower_case_table_names")
+        if not connection.execute(setting).scalar_one():
             return place
-        return Place(*(part.lower() for part in place))
+        return Place(place.schema.lower(), place.table.lower())
 
     def lists(self, connection: Connection) -> Sequence[tuple[str | None, str, bool]]:
         """See TableOwners.lists."""
@@ -179,9 +183,12 @@ class MariaDbTables(SqlFront):
 
     def check_rights(self, connection: Connection) -> None:
         """See SqlFront.check_rights: the agent makes tables of its own."""
-        there = {name.lower() for name in inspect(connection).get_table_names()}
-        missing = {name.lower() for name in AgentTables(self.agent).metadata.tables} - there
-        if missing and denied(connection, _CREATES):
+        own = AgentTables(self.agent).metadata.tables
+        wanted = {name.lower() for name in own}
+        found = inspect(connection).get_table_names()
+        there = {name.lower() for name in found}
+
+        if wanted - there and denied(connection, _CREATES):
             database = self.quote(str(self.engine.url.database))
             reason = phrase("the agent's role lacks the right {names}", names="CREATE")
             grant = f"GRANT CREATE ON {database}.* TO {_account(connection)};"
@@ -189,14 +196,19 @@ class MariaDbTables(SqlFront):
 
     def _check_table_rights(self, target: Target) -> None:
         """Raises FrontTableWrong where the user lacks a right on the table."""
-        column = self.quote(target.columns[target.key[0]].name)
+        table = self.table(target)
+        first = target.columns[target.key[0]]
+        column = self.quote(first.name)
+
         lacking = []
         with self.guarded(), self.engine.connect() as connection:
-            for right, statement in _NEEDS.items():
-                if denied(connection, statement.format(table=self.table(target), column=column)):
+            for right, template in _NEEDS.items():
+                statement = template.format(table=table, column=column)
+                if denied(connection, statement):
                     lacking.append(right)
             place = self.place(connection, target)
             account = _account(connection)
+
         if lacking:
             names = ", ".join(lacking)
             reason = phrase("the agent's role lacks the right {names}", names=names)
@@ -215,18 +227,25 @@ class MariaDbTables(SqlFront):
             found = mariadb_catalogue.shape(connection, target)
         if not found.tables:
             raise self.wrong(target, phrase("it does not exist"))
-        engine = str(found.tables[0][1])
+
+        _, engine, *_ = found.tables[0]
+        engine = str(engine)
         if engine.upper() != "INNODB":
             reason = phrase(
-                "its engine is {engine}; it must be InnoDB, which alone rolls back", engine=engine
+                "its engine is {engine}; it must be InnoDB, which alone rolls back",
+                engine=engine,
             )
             raise self.wrong(target, reason, self.alter(target, "ENGINE = InnoDB"))
 
-        columns = {row[1]: row[2:8] for row in found.columns}
+        columns = {}
+        types = {}
+        for _, name, kind, *more, _ in found.columns:
+            columns[name] = [kind, *more]
+            types[name] = declared(kind)
+
         self._check_table_rights(target)
         self._check_columns(target, columns)
         self._check_key(target, mariadb_catalogue.indexes(found.indexes))
-        types = {name: declared(row[0]) for name, row in columns.items()}
         self._values[target.resource] = Values(target, types, self._forms)
 
     def _check_columns(self, target: Target, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -242,9 +261,13 @@ class MariaDbTables(SqlFront):
 
         ours = self.all_names(target)
         for name, (found, nullable, default, extra, charset, collation) in columns.items():
-            if name in ours or nullable != "NO" or default is not None or extra:
+            optional = nullable != "NO" or default is not None or extra
+            if name in ours or optional:
                 continue
-            form = f"{found} CHARACTER SET {charset} COLLATE {collation}" if charset else found
+
+            form = found
+            if charset:
+                form += f" CHARACTER SET {charset} COLLATE {collation}"
             reason = phrase("column {name} is NOT NULL without a default and not shared", name=name)
             change = f"MODIFY COLUMN {self.quote(name)} {form} NULL"
             raise self.wrong(target, reason, self.alter(target, change))
@@ -257,8 +280,11 @@ class MariaDbTables(SqlFront):
 
     def _column_fault(self, target: Target, index: int, row: Sequence[Any]) -> str:
         """Returns what is wrong with a shared column; '' where nothing is."""
-        column, wanted = target.columns[index], self.column_type(target, index)
+        column = target.columns[index]
+        in_key = index in target.key
+        wanted = self.column_type(target, index)
         found, nullable, _, extra, charset, collation = row
+
         if not holds(target, index, declared(found)):
             return phrase(
                 "column {name} is {found}, which cannot hold every {type_name} exactly; it must "
@@ -268,15 +294,19 @@ class MariaDbTables(SqlFront):
                 type_name=column.type_name,
                 wanted=wanted,
             )
-        if "GENERATED" in extra.upper() and "DEFAULT_GENERATED" not in extra.upper():
+
+        extra = extra.upper()
+        if "GENERATED" in extra and "DEFAULT_GENERATED" not in extra:
             return phrase("column {name} is generated", name=column.name)
+
         if charset not in (None, "utf8mb4"):
             return phrase(
                 "column {name} has character set {charset}; it must be utf8mb4",
                 name=column.name,
                 charset=charset,
             )
-        if index in target.key and collation not in (None, self._collation):
+
+        if in_key and collation not in (None, self._collation):
             return phrase(
                 "key column {name} has collation {collation}, which takes different texts for "
                 "one; it must be {wanted}",
@@ -284,7 +314,8 @@ class MariaDbTables(SqlFront):
                 collation=collation,
                 wanted=self._collation,
             )
-        if nullable == "NO" and not column.not_null and index not in target.key:
+
+        if nullable == "NO" and not column.not_null and not in_key:
             return phrase("column {name} is NOT NULL, the source's is not", name=column.name)
         return ""
 
@@ -294,19 +325,23 @@ class MariaDbTables(SqlFront):
         if form.startswith(("VARCHAR", "LONGTEXT")):
             form += f" CHARACTER SET utf8mb4 COLLATE {self._collation}"
         null = "NOT NULL" if index in target.key else "NULL"
-        name = self.quote(target.columns[index].name)
+        column = target.columns[index]
+        name = self.quote(column.name)
         return self.alter(target, f"MODIFY COLUMN {name} {form} {null}")
 
     def _check_key(
-        self, target: Target, indexes: Mapping[str, set[tuple[str | None, int | None]]]
+        self,
+        target: Target,
+        indexes: Mapping[str, mariadb_catalogue.IndexParts],
     ) -> None:
         """Raises FrontTableWrong where no unique index holds on the key alone."""
-        wanted = {(target.columns[i].name, None) for i in target.key}
-        if wanted in indexes.values():
+        if mariadb_catalogue.key_parts(target) in indexes.values():
             return
+
+        names = [target.columns[i].name for i in target.key]
         reason = phrase(
             "it has no primary key or unique index on ({listed}) alone and whole",
-            listed=", ".join(sorted(name for name, _ in wanted)),
+            listed=", ".join(sorted(names)),
         )
-        change = f"ADD UNIQUE ({', '.join(self.key_names(target))})"
-        raise self.wrong(target, reason, self.alter(target, change))
+        quoted_names = ", ".join(self.key_names(target))
+        raise self.wrong(target, reason, self.alter(target, f"ADD UNIQUE ({quoted_names})"))

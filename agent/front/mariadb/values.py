@@ -55,10 +55,16 @@ def quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _fitting(name: str, limit: int, convert: Callable[[str], str]) -> Callable[[str], str]:
+def _fitting(
+    name: str,
+    limit: int,
+    convert: Callable[[str], str],
+) -> Callable[[str], str]:
     def literal(text: str) -> str:
-        if len(text) > limit:  # the server would cut trailing spaces without an error
-            raise Unfit(phrase("a value is longer than column {name}", name=name))
+        if len(text) > limit:
+            # The server would cut trailing spaces without an error
+            reason = phrase("a value is longer than column {name}", name=name)
+            raise Unfit(reason)
         return convert(text)
 
     return literal
@@ -71,13 +77,12 @@ def _matching(name: str, pattern: str, form: str) -> Callable[[str], str]:
     def literal(text: str) -> str:
         match = shape.fullmatch(text)
         if match is None:
-            raise Unfit(
-                phrase(
-                    "column {name} cannot hold a value: no number, no date, too many digits, or a "
-                    "year outside 1 to 9999",
-                    name=name,
-                )
+            reason = phrase(
+                "column {name} cannot hold a value: no number, no date, too many digits, or a "
+                "year outside 1 to 9999",
+                name=name,
             )
+            raise Unfit(reason)
         return form.format(*match.groups())
 
     return literal
@@ -86,12 +91,16 @@ def _matching(name: str, pattern: str, form: str) -> Callable[[str], str]:
 def _decimal_shape(size: int, scale: int) -> str:
     """Returns the pattern of numbers of so many digits, of which so many follow the point."""
     before = rf"\d{{1,{size - scale}}}" if size > scale else "0"
-    return rf"(-?{before}(?:\.\d{{1,{scale}}})?)" if scale else rf"(-?{before})"
+    if not scale:
+        return rf"(-?{before})"
+    return rf"(-?{before}(?:\.\d{{1,{scale}}})?)"
 
 
 def _time_shape(places: int) -> str:
     """Returns the pattern of times of day with at most so many places after the seconds."""
-    return rf"(\d\d:\d\d:\d\d(?:\.\d{{1,{places}}})?)" if places else r"(\d\d:\d\d:\d\d)"
+    if not places:
+        return r"(\d\d:\d\d:\d\d)"
+    return rf"(\d\d:\d\d:\d\d(?:\.\d{{1,{places}}})?)"
 
 
 def _double(name: str) -> Callable[[str], str]:
@@ -99,9 +108,13 @@ def _double(name: str) -> Callable[[str], str]:
 
     def literal(text: str) -> str:
         match = _FLOAT.fullmatch(text)
-        if match is None or text == "-0":  # the server makes it 0
-            raise Unfit(phrase("column {name} cannot hold a value: NaN, infinity or -0", name=name))
-        return text if match[1] else text + "e0"
+        if match is None or text == "-0":
+            # The server would make -0 a 0
+            reason = phrase("column {name} cannot hold a value: NaN, infinity or -0", name=name)
+            raise Unfit(reason)
+
+        exponent = match[1]
+        return text if exponent else text + "e0"
 
     return literal
 
@@ -110,7 +123,9 @@ def _binary(text: str) -> str:
     return f"X'{text[2:]}'"
 
 
-def _encoder(column: FrontColumn, found: Declared) -> Callable[[str], str]:  # noqa: PLR0911 - one for each type
+def _encoder(  # noqa: PLR0911 - one for each type
+    column: FrontColumn, found: Declared
+) -> Callable[[str], str]:
     """Returns what writes the texts of a column as literals. The writer raises Unfit."""
     if found.name == "longtext":
         return quoted
@@ -141,7 +156,9 @@ def _encoder(column: FrontColumn, found: Declared) -> Callable[[str], str]:  # n
 # ---- values out: PostgreSQL's text
 
 
-def _decoder(column: FrontColumn, found: Declared) -> Callable[[Any], str] | None:  # noqa: PLR0911 - one for each type
+def _decoder(  # noqa: PLR0911 - one for each type
+    column: FrontColumn, found: Declared
+) -> Callable[[Any], str] | None:
     """Returns what writes a value as text; None where the driver gives the text already."""
     if found.name in TEXTS:
         return None
@@ -158,7 +175,9 @@ def _decoder(column: FrontColumn, found: Declared) -> Callable[[Any], str] | Non
         case "time":
             return writing.time_text
         case "double":
-            return float_writer(FLOAT4_DIGITS if column.type_oid == v.FLOAT4 else FLOAT8_DIGITS)
+            if column.type_oid == v.FLOAT4:
+                return float_writer(FLOAT4_DIGITS)
+            return float_writer(FLOAT8_DIGITS)
         case "date":
             return writing.date_text
     return writing.integer_text if found.name in SIZES else writing.bytes_text
@@ -171,27 +190,31 @@ class Values:
     """Writes rows and keys of one table as literals, and what was read as PostgreSQL's text."""
 
     def __init__(
-        self, target: Target, found: Mapping[str, Declared], forms: Forms = MARIADB
+        self,
+        target: Target,
+        found: Mapping[str, Declared],
+        forms: Forms = MARIADB,
     ) -> None:
         """`found` has the types of the columns as they are; of others those that we create."""
-        types = []
-        for i, column in enumerate(target.columns):
-            there = found.get(column.name)
-            types.append(there or declared(column_type(target, i, forms)))
-
-        columns = list(zip(target.columns, types, strict=True))
-        self._encoders = [_encoder(column, kind) for column, kind in columns]
-        self._key_encoders = [self._encoders[i] for i in target.key]
-
+        self._encoders: list[Callable[[str], str]] = []
         self._decoders: list[tuple[int, Callable[[Any], str]]] = []
-        for i, (column, kind) in enumerate(columns):
-            out = _decoder(column, kind)
-            if out is not None:
-                self._decoders.append((i, out))
+        self.ordered = True
+        for i, column in enumerate(target.columns):
+            kind = found.get(column.name)
+            if kind is None:
+                kind = declared(column_type(target, i, forms))
 
-        outs = dict(self._decoders)
-        self._key_decoders = [outs.get(i) for i in target.key]
-        self.ordered = all(ordered(target.columns[i], types[i]) for i in target.key)
+            self._encoders.append(_encoder(column, kind))
+            decoder = _decoder(column, kind)
+            if decoder is not None:
+                self._decoders.append((i, decoder))
+
+            if i in target.key and not ordered(column, kind):
+                self.ordered = False
+
+        decoders = dict(self._decoders)
+        self._key_encoders = [self._encoders[i] for i in target.key]
+        self._key_decoders = [decoders.get(i) for i in target.key]
 
     def row(self, row: FrontRow) -> list[str]:
         """Returns the literals of a row. Raises Unfit."""
@@ -202,7 +225,8 @@ class Values:
 
     def key(self, key: Key) -> list[str]:
         """Returns the literals of a key. Raises Unfit."""
-        return [encode(part) for encode, part in zip(self._key_encoders, key, strict=True)]
+        pairs = zip(self._key_encoders, key, strict=True)
+        return [encode(part) for encode, part in pairs]
 
     def keys(self, keys: Iterable[Key]) -> Iterator[list[str]]:
         """Yields the literals of keys; one that a column cannot hold is in no row, and left out."""

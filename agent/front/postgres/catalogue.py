@@ -67,8 +67,21 @@ _POLICIES = text("""
            md5(coalesce(polqual::text, '') || coalesce(polwithcheck::text, ''))
     from pg_catalog.pg_policy where polrelid = to_regclass(:table)""")
 
-_ACTIONS = {"a": "", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
-_EVENTS = {"2": "UPDATE", "3": "INSERT", "4": "DELETE"}
+_ACTIONS = {
+    "a": "",
+    "r": "RESTRICT",
+    "c": "CASCADE",
+    "n": "SET NULL",
+    "d": "SET DEFAULT",
+}
+_EVENTS = {
+    "2": "UPDATE",
+    "3": "INSERT",
+    "4": "DELETE",
+}
+
+# Of pg_trigger.tgenabled and pg_rewrite.ev_enabled: in a session of ours
+_ENABLED = ("O", "A")
 
 # Of pg_trigger.tgtype: INSERT, DELETE, UPDATE; TRUNCATE is none of ours
 _ROW_EVENTS = 4 | 8 | 16
@@ -99,8 +112,22 @@ def read(connection: Connection, target: Target, table: str) -> Catalogue:
         rules=_asked(connection, _RULES, table),
         policies=_asked(connection, _POLICIES, table),
     )
-    rules = [row for row in found.rules if row[3] in "OA" and row[1] in _EVENTS]
-    triggers = [row for row in found.triggers if row[1] in "OA" and row[2] & _ROW_EVENTS]
+
+    rewriting = []
+    rules = []
+    for row in found.rules:
+        name, event, _, enabled, *_ = row
+        if enabled in _ENABLED and event in _EVENTS:
+            rules.append(row)
+            rewriting.append(str(name))
+
+    triggers = []
+    for row in found.triggers:
+        name, enabled, events, *_ = row
+        if enabled in _ENABLED and events & _ROW_EVENTS:
+            triggers.append(row)
+            rewriting.append(str(name))
+
     hazards = [
         *_of_table(target, table, found.table),
         *_of_columns(target, table, found.columns),
@@ -109,33 +136,59 @@ def read(connection: Connection, target: Target, table: str) -> Catalogue:
         *_of_triggers(triggers),
         *_of_rules(table, rules),
     ]
-    rewriting = ", ".join(str(row[0]) for row in [*rules, *triggers])
-    return Catalogue(_parts(target, found), hazards, rewriting)
+    parts = _parts(target, found)
+    return Catalogue(parts, hazards, ", ".join(rewriting))
 
 
 def _asked(connection: Connection, question: TextClause, table: str) -> list[_Row]:
-    return [list(row) for row in connection.execute(question, {"table": table})]
+    rows = connection.execute(question, {"table": table})
+    return [list(row) for row in rows]
 
 
 def _parts(target: Target, found: _Found) -> dict[str, str]:
     """Returns the fingerprint."""
+    tables = []
+    storage = []
+    security = []
+    for kind, persistence, enabled, forced, active, oid, file, children in found.table:
+        tables.append([kind, persistence, children])
+        storage.append([oid, file])
+        security.append([enabled, forced, active])
+
     written = c.shared_columns(target)
-    ours = [row for row in found.columns if row[0] in written]
-    others = [row for row in found.columns if row[0] not in written]
+    ours = []
+    others = []
+    for column in found.columns:
+        name = column[0]
+        if name in written:
+            ours.append(column)
+        else:
+            others.append(column)
 
     key = {target.columns[i].name for i in target.key}
-    on_key = [row[:6] for row in found.indexes if set(row[6]) == key]
-    unique = [row[:6] for row in found.indexes if set(row[6]) != key]
+    on_key = []
+    unique = []
+    for *described, columns, _ in found.indexes:
+        if set(columns) == key:
+            on_key.append(described)
+        else:
+            unique.append(described)
 
-    constraints = [row[:10] for row in found.constraints]
-    checks = [row for row in constraints if row[1] in "cx"]
-    foreign = [row for row in constraints if row[1] == "f" and row[2]]
-    referenced = [row for row in constraints if row[1] == "f" and not row[2]]
+    checks = []
+    foreign = []
+    referenced = []
+    for *described, _ in found.constraints:
+        _, kind, of_ours, *_ = described
+        if kind != "f":
+            checks.append(described)
+        elif of_ours:
+            foreign.append(described)
+        else:
+            referenced.append(described)
 
-    security = [row[2:5] for row in found.table]
     return {
-        "table": c.text(row[:2] + row[7:] for row in found.table),
-        "storage": c.text(row[5:7] for row in found.table),
+        "table": c.text(tables),
+        "storage": c.text(storage),
         "columns": c.text(ours),
         "others": c.text(others),
         "key": c.text(on_key),
@@ -180,7 +233,9 @@ def _of_columns(target: Target, table: str, rows: list[_Row]) -> Iterator[Hazard
     for name, _, not_null, identity, _, _, _, _, expression, quoted in rows:
         if expression is not None or identity or not_null:
             columns.append((name, quoted))
-    yield from c.extra_columns(target, columns, f"ALTER TABLE {table}", "DROP COLUMN")
+
+    alter = f"ALTER TABLE {table}"
+    yield from c.extra_columns(target, columns, alter, "DROP COLUMN")
 
 
 def _of_indexes(target: Target, table: str, rows: list[_Row]) -> Iterator[Hazard]:
@@ -189,10 +244,11 @@ def _of_indexes(target: Target, table: str, rows: list[_Row]) -> Iterator[Hazard
     for name, place, _, _, _, usable, columns, constraint in rows:
         if usable and set(columns) == key:
             continue
+
+        remedy = f"DROP INDEX {place};"
         if constraint:
-            yield Hazard(c.UNIQUE, name, f"ALTER TABLE {table} DROP CONSTRAINT {constraint};")
-        else:
-            yield Hazard(c.UNIQUE, name, f"DROP INDEX {place};")
+            remedy = f"ALTER TABLE {table} DROP CONSTRAINT {constraint};"
+        yield Hazard(c.UNIQUE, name, remedy)
 
 
 def indexes(connection: Connection, table: str) -> list[_Row]:
@@ -202,7 +258,7 @@ def indexes(connection: Connection, table: str) -> list[_Row]:
 
 def has_key(rows: list[_Row], key: set[str]) -> bool:
     """Whether one of the unique indexes holds on the key alone, at once and for every row."""
-    return any(row[5] and set(row[6]) == key for row in rows)
+    return any(usable and set(columns) == key for *_, usable, columns, _ in rows)
 
 
 def _of_constraints(rows: list[_Row]) -> list[Hazard]:
@@ -214,25 +270,34 @@ def _of_constraints(rows: list[_Row]) -> list[Hazard]:
         drop = f"ALTER TABLE {holder} DROP CONSTRAINT {quoted}"
         if kind != "f":
             if ours:
-                others.append(Hazard(c.CHECK if kind == "c" else c.EXCLUSION, name, f"{drop};"))
+                message = c.CHECK if kind == "c" else c.EXCLUSION
+                others.append(Hazard(message, name, f"{drop};"))
             continue
 
-        alter = f"ALTER TABLE {holder} ALTER CONSTRAINT {quoted}"
+        defer = ""
+        if not deferred:
+            alter = f"ALTER TABLE {holder} ALTER CONSTRAINT {quoted}"
+            defer = f"{alter} DEFERRABLE INITIALLY DEFERRED"
         key = ForeignKey(
             name,
-            other if ours else holder,
-            _ACTIONS.get(deleted, ""),
-            _ACTIONS.get(updated, ""),
-            drop,
-            "" if deferred else f"{alter} DEFERRABLE INITIALLY DEFERRED",
+            table=other if ours else holder,
+            on_delete=_ACTIONS.get(deleted, ""),
+            on_update=_ACTIONS.get(updated, ""),
+            drop=drop,
+            defer=defer,
         )
-        (outgoing if ours else incoming).append(key)
+        if ours:
+            outgoing.append(key)
+        else:
+            incoming.append(key)
+
     return others + c.foreign_keys(outgoing, incoming)
 
 
 def _of_triggers(rows: list[_Row]) -> Iterator[Hazard]:
-    for row in rows:
-        yield Hazard(c.TRIGGER, row[0], f"ALTER TABLE {row[5]} DISABLE TRIGGER {row[6]};")
+    for name, _, _, _, _, table, quoted in rows:
+        remedy = f"ALTER TABLE {table} DISABLE TRIGGER {quoted};"
+        yield Hazard(c.TRIGGER, name, remedy)
 
 
 def _of_rules(table: str, rows: list[_Row]) -> Iterator[Hazard]:

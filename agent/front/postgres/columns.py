@@ -84,11 +84,14 @@ def accepts(source: str, target: str) -> bool:
 
 
 def _same_family_wider(source: str, target: str) -> bool:
-    a, b = _FAMILY.match(source), _FAMILY.match(target)
-    if a is None or b is None:
+    """Whether the target is a type of the source's family with room for more."""
+    found = _FAMILY.match(source)
+    other = _FAMILY.match(target)
+    if found is None or other is None:
         return False
-    family, size, scale, zone = a.groups()
-    other_family, wider, wider_scale, other_zone = b.groups()
+
+    family, size, scale, zone = found.groups()
+    other_family, wider, wider_scale, other_zone = other.groups()
     if (family, zone) != (other_family, other_zone):
         return False
 
@@ -99,8 +102,10 @@ def _same_family_wider(source: str, target: str) -> bool:
     if family != "numeric":
         return int(wider) >= int(size)
 
-    after, wider_after = int(scale or 0), int(wider_scale or 0)
-    before, wider_before = int(size) - after, int(wider) - wider_after
+    after = int(scale or 0)
+    before = int(size) - after
+    wider_after = int(wider_scale or 0)
+    wider_before = int(wider) - wider_after
     return wider_after >= after and wider_before >= before
 
 
@@ -126,5 +131,6 @@ def value_of(column: FrontColumn, declared: str, name: str) -> str:
 
 def text_of(declared: str, value: str) -> str:
     """Returns SQL for a value of that type as a value of type text, as the stream has it."""
-    output = _OUTPUTS.get(re.sub(r"\(\d+\)", "", declared))
+    plain = re.sub(r"\(\d+\)", "", declared)
+    output = _OUTPUTS.get(plain)
     return f"textin({output}({value}))" if output else f"{value}::text"

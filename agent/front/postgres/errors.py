@@ -41,7 +41,11 @@ def reason_of(cause: BaseException) -> str:
     return f"SQLSTATE {sqlstate} {type(cause).__name__} {names}".strip()
 
 
-def server_error(cause: BaseException, target: Target | None, user: str) -> AgentError:  # noqa: PLR0911 - one for each kind of error
+def server_error(  # noqa: PLR0911 - one for each kind of error
+    cause: BaseException,
+    target: Target | None,
+    user: str,
+) -> AgentError:
     """Returns our error for one that the server sent."""
     sqlstate = getattr(cause, "sqlstate", None) or ""
     reason = reason_of(cause)

@@ -55,7 +55,11 @@ class PostgresFront(PostgresRows):
     errors = (SQLAlchemyError, psycopg.Error)
 
     def __init__(
-        self, url: str, password: Callable[[], str] | None, lock_wait: float, agent: str
+        self,
+        url: str,
+        password: Callable[[], str] | None,
+        lock_wait: float,
+        agent: str,
     ) -> None:
         super().__init__(url, password, lock_wait, agent)
         self._committing = False
@@ -80,9 +84,11 @@ class PostgresFront(PostgresRows):
 
     def _lock_key(self, connection: Connection) -> dict[str, int]:
         """Returns the key of this agent's lock: two schemas may hold tables of the same names."""
-        names = {"own": table_name(self.agent, "state"), "former": former_name("state")}
+        own = table_name(self.agent, "state")
+        names = {"own": own, "former": former_name("state")}
         schema = connection.execute(_SCHEMA, names).scalar_one()
-        digest = hashlib.blake2b(f"{schema}\0{names['own']}".encode(), digest_size=8).digest()
+        name = f"{schema}\0{own}"
+        digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
         return {
             "space": int.from_bytes(digest[:4], "big", signed=True),
             "key": int.from_bytes(digest[4:], "big", signed=True),
@@ -100,11 +106,14 @@ class PostgresFront(PostgresRows):
         found = connection.execute(_RIGHTS, names).one()
         text = mark("the agent's role lacks the right {names}")
         if not found.temporary:
+            reason = phrase(text, names="TEMPORARY")
             grant = f"GRANT TEMPORARY ON DATABASE {found.database} TO {found.role};"
-            raise FrontUnfit(reason=with_remedy(phrase(text, names="TEMPORARY"), grant))
+            raise FrontUnfit(reason=with_remedy(reason, grant))
+
         if found.schema is not None and found.missing and not found.creates:
+            reason = phrase(text, names="CREATE")
             grant = f"GRANT CREATE ON SCHEMA {found.schema} TO {found.role};"
-            raise FrontUnfit(reason=with_remedy(phrase(text, names="CREATE"), grant))
+            raise FrontUnfit(reason=with_remedy(reason, grant))
 
     # ---- errors, and deferred constraints
 
@@ -115,16 +124,19 @@ class PostgresFront(PostgresRows):
 
         user = self.engine.url.username or ""
         sqlstate = getattr(cause, "sqlstate", None) or ""
-        if not sqlstate and (target is None or isinstance(cause, psycopg.OperationalError)):
+        of_connection = target is None or isinstance(cause, psycopg.OperationalError)
+        if not sqlstate and of_connection:
             return client_error(str(cause), user)
 
         # With constraints checked at each statement the error of a commit is none of theirs.
         deferred = self._committing and not self._immediate
         if deferred and sqlstates.kind(sqlstate) in ("row", "table"):
             self._immediate = True
-            table = getattr(getattr(cause, "diag", None), "table_name", None) or ""
+            diagnostic = getattr(cause, "diag", None)
+            table = getattr(diagnostic, "table_name", None) or ""
             text = mark("deferred constraint of table {table}: {reason}")
-            return FrontBusy(reason=phrase(text, table=table, reason=reason_of(cause)))
+            reason = phrase(text, table=table, reason=reason_of(cause))
+            return FrontBusy(reason=reason)
         return server_error(cause, target, user)
 
     def begin(self) -> None:

@@ -32,7 +32,11 @@ class PostgresRows(PostgresTables):
     """
 
     def __init__(
-        self, url: str, password: Callable[[], str] | None, lock_wait: float, agent: str
+        self,
+        url: str,
+        password: Callable[[], str] | None,
+        lock_wait: float,
+        agent: str,
     ) -> None:
         super().__init__(url, password, lock_wait, agent)
 
@@ -55,32 +59,45 @@ class PostgresRows(PostgresTables):
     def _value(self, target: Target, index: int) -> str:
         """Returns a column of `t` as the source would write it."""
         column = target.columns[index]
+        declared = self.declared(target, index)
         name = f"t.{self.quote(column.name)}"
-        return columns.value_of(column, self.declared(target, index), name)
+        return columns.value_of(column, declared, name)
 
     def _text(self, target: Target, index: int) -> str:
         """Returns the same as a value of type text."""
-        return columns.text_of(self.declared(target, index), self._value(target, index))
+        declared = self.declared(target, index)
+        value = self._value(target, index)
+        return columns.text_of(declared, value)
 
     def _keys(
-        self, target: Target, more: Sequence[str] = (), spelled: bool = True
+        self,
+        target: Target,
+        more: Sequence[str] = (),
+        spelled: bool = True,
     ) -> tuple[str, str]:
         """Returns SQL for a set of keys: the rows `k`, and the condition that joins them with `t`.
 
         The keys are given as one text array for each key column, `more` columns likewise.
         `spelled`: a row whose key is equal but has another text is none of them.
         """
-        names = self.key_names(target)
-        listed = [*names, *more]
-        arrays = ", ".join(f"${n}::text[]" for n in range(1, len(listed) + 1))
+        key_names = self.key_names(target)
+        key_columns = list(zip(target.key, key_names, strict=True))
+
+        names = [*key_names, *more]
+        arrays = [f"${number}::text[]" for number, _ in enumerate(names, start=1)]
+        rows = f"unnest({', '.join(arrays)}) AS k({', '.join(names)})"
 
         conditions = []
-        for i, name in zip(target.key, names, strict=True):
-            conditions.append(f"t.{name} = k.{name}::{self.declared(target, i)}")
+        for i, name in key_columns:
+            declared = self.declared(target, i)
+            conditions.append(f"t.{name} = k.{name}::{declared}")
+
         if spelled and self.spellings(target):
-            for i, name in zip(target.key, names, strict=True):
-                conditions.append(f"{self._text(target, i)} = k.{name}")
-        return f"unnest({arrays}) AS k({', '.join(listed)})", " AND ".join(conditions)
+            for i, name in key_columns:
+                text = self._text(target, i)
+                conditions.append(f"{text} = k.{name}")
+
+        return rows, " AND ".join(conditions)
 
     def _beyond(self, target: Target, operator: str, key: Key | None) -> str:
         """Returns the condition that compares a row's key with `key`; '' for None.
@@ -89,17 +106,21 @@ class PostgresRows(PostgresTables):
         """
         if key is None:
             return ""
-        names = ", ".join(f"t.{name}" for name in self.key_names(target))
-        parts = []
+
+        names = [f"t.{name}" for name in self.key_names(target)]
+        values = []
         for i, part in zip(target.key, key, strict=True):
-            parts.append(f"{sql.Literal(part).as_string()}::{self.declared(target, i)}")
-        return f" AND ({names}) {operator} ({', '.join(parts)})"
+            literal = sql.Literal(part).as_string()
+            declared = self.declared(target, i)
+            values.append(f"{literal}::{declared}")
+        return f" AND ({', '.join(names)}) {operator} ({', '.join(values)})"
 
     # ---- look-up
 
     def spellings(self, target: Target) -> bool:
         """See FrontTables.spellings."""
-        return not all(columns.spelled_once(self.declared(target, i)) for i in target.key)
+        declared = [self.declared(target, i) for i in target.key]
+        return not all(columns.spelled_once(kind) for kind in declared)
 
     def same_order(self, target: Target) -> bool:
         """See FrontTables.same_order."""
@@ -108,7 +129,9 @@ class PostgresRows(PostgresTables):
             column = target.columns[i]
             if not column.type_name.startswith(columns.ORDERED):
                 return False
-            if not found.get(column.name, "").startswith(columns.ORDERED):
+
+            declared = found.get(column.name, "")
+            if not declared.startswith(columns.ORDERED):
                 return False
         return True
 
@@ -116,51 +139,79 @@ class PostgresRows(PostgresTables):
         """See FrontTables.fetch."""
         if not keys:
             return {}
+
         source, join = self._keys(target, spelled=False)
-        texts = ", ".join(self._text(target, i) for i in range(len(target.columns)))
+        texts = [self._text(target, i) for i, _ in enumerate(target.columns)]
+        live = self.live(target, "t.")
         statement = (
-            f"SELECT {texts} FROM {self.table(target)} t"
-            f" JOIN {source} ON {join}{self.live(target, 't.')}"
+            f"SELECT {', '.join(texts)} FROM {self.table(target)} t JOIN {source} ON {join}{live}"
         )
         with self.cursor(target) as cursor:
             cursor.execute(statement, _arrays(keys))
-            return {tuple(row[i] for i in target.key): row for row in cursor.fetchall()}
+            rows = cursor.fetchall()
 
-    def keys_after(self, target: Target, after: Key | None, limit: int) -> list[Key]:
+        found: dict[Key, FrontRow] = {}
+        for row in rows:
+            key = tuple([row[i] for i in target.key])
+            found[key] = row
+        return found
+
+    def keys_after(
+        self,
+        target: Target,
+        after: Key | None,
+        limit: int,
+    ) -> list[Key]:
         """See FrontTables.keys_after."""
-        texts = ", ".join(self._text(target, i) for i in target.key)
-        order = ", ".join(f"t.{name}" for name in self.key_names(target))
+        texts = [self._text(target, i) for i in target.key]
+        order = [f"t.{name}" for name in self.key_names(target)]
+        past = self._beyond(target, ">", after)
+        live = self.live(target, "t.")
+        statement = (
+            f"SELECT {', '.join(texts)}"
+            f" FROM {self.table(target)} t"
+            f" WHERE true{past}{live}"
+            f" ORDER BY {', '.join(order)}"
+            " LIMIT $1"
+        )
         with self.cursor(target) as cursor:
-            where = f"true{self._beyond(target, '>', after)}{self.live(target, 't.')}"
-            cursor.execute(
-                f"SELECT {texts} FROM {self.table(target)} t"
-                f" WHERE {where} ORDER BY {order} LIMIT $1",
-                [limit],
-            )
+            cursor.execute(statement, [limit])
             return cursor.fetchall()
 
-    def lines(self, target: Target, after: Key | None, upto: Key | None) -> list[bytes]:
+    def lines(
+        self,
+        target: Target,
+        after: Key | None,
+        upto: Key | None,
+    ) -> list[bytes]:
         """See FrontTables.lines."""
-        values = [self._value(target, i) for i in range(len(target.columns))]
+        values = [self._value(target, i) for i, _ in enumerate(target.columns)]
         past = self._beyond(target, ">", after)
         until = self._beyond(target, "<=", upto)
-        where = f"true{past}{until}{self.live(target, 't.')}"
-        query = f"SELECT {', '.join(values)} FROM {self.table(target)} t WHERE {where}"
+        live = self.live(target, "t.")
+        statement = (
+            f"COPY (SELECT {', '.join(values)}"
+            f" FROM {self.table(target)} t"
+            f" WHERE true{past}{until}{live})"
+            " TO STDOUT"
+        )
         with self.cursor(target) as cursor:
-            copied = copy_out(cursor.connection, f"COPY ({query}) TO STDOUT".encode())
+            copied = copy_out(cursor.connection, statement.encode())
             return list(copied)
 
     # ---- writing
 
     def put(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
         """See TableRows.put."""
-        deleted = [(key, written) for key, written in rows.items() if written.row is None]
+        deleted = self.deletes(rows)
         upserted = self._lines_of(target, rows, batch)
+
         with self.cursor(target) as cursor:
             if deleted:
                 self._delete(cursor, target, deleted, batch)
             if upserted:
                 self._upsert(cursor, target, upserted)
+
         self.refuse_changed(target, rows)
 
     def add(self, target: Target, rows: Mapping[Key, Written], batch: int) -> None:
@@ -170,69 +221,96 @@ class PostgresRows(PostgresTables):
             self._copy_in(cursor, target, self.table(target), added)
         self.refuse_changed(target, rows)
 
-    def _lines_of(self, target: Target, rows: Mapping[Key, Written], batch: int) -> list[FrontRow]:
+    def _lines_of(
+        self,
+        target: Target,
+        rows: Mapping[Key, Written],
+        batch: int,
+    ) -> list[FrontRow]:
         """Returns the rows that are no deletes, each with its technical values."""
-        return [
-            written.row + self._technical(target, written, batch)
-            for written in rows.values()
-            if written.row is not None
-        ]
+        found = []
+        for written in rows.values():
+            if written.row is not None:
+                technical = self._technical(target, written, batch)
+                found.append(written.row + technical)
+        return found
 
-    def _technical(self, target: Target, written: Written, batch: int) -> tuple[str, ...]:
+    def _technical(
+        self,
+        target: Target,
+        written: Written,
+        batch: int,
+    ) -> tuple[str, ...]:
         """Returns the technical values of a row as texts."""
         if not target.technical:
             return ()
-        return tuple([str(value) for value in self.technical_values(target, written, batch)])
+        values = self.technical_values(target, written, batch)
+        return tuple([str(value) for value in values])
 
     def _delete(
         self,
         cursor: _Cursor,
         target: Target,
-        deleted: Sequence[tuple[Key, Written]],
+        deleted: Mapping[Key, Written],
         batch: int,
     ) -> None:
         """Deletes rows, or marks them as deleted where the table keeps them."""
-        keys = _arrays([key for key, _ in deleted])
+        table = self.table(target)
+        keys = _arrays(list(deleted))
         if not target.soft_delete:
             source, join = self._keys(target)
-            cursor.execute(f"DELETE FROM {self.table(target)} t USING {source} WHERE {join}", keys)
+            cursor.execute(f"DELETE FROM {table} t USING {source} WHERE {join}", keys)
             return
 
-        marks = _arrays([self._technical(target, written, batch) for _, written in deleted])
+        marks = []
         changes = []
         for role, name in target.technical.items():
-            changes.append(f"{self.quote(name)} = k.mark_{role}::{self.technical_type(role)}")
-        source, join = self._keys(target, [f"mark_{role}" for role in target.technical])
-        cursor.execute(
-            f"UPDATE {self.table(target)} t SET {', '.join(changes)} FROM {source} WHERE {join}",
-            keys + marks,
-        )
+            mark_name = f"mark_{role}"
+            kind = self.technical_type(role)
+            marks.append(mark_name)
+            changes.append(f"{self.quote(name)} = k.{mark_name}::{kind}")
 
-    def _upsert(self, cursor: _Cursor, target: Target, rows: Sequence[FrontRow]) -> None:
+        source, join = self._keys(target, marks)
+        statement = f"UPDATE {table} t SET {', '.join(changes)} FROM {source} WHERE {join}"
+        values = [self._technical(target, written, batch) for written in deleted.values()]
+        cursor.execute(statement, keys + _arrays(values))
+
+    def _upsert(
+        self,
+        cursor: _Cursor,
+        target: Target,
+        rows: Sequence[FrontRow],
+    ) -> None:
         """Brings rows into the stage, and from there into the table."""
         stage = f"pg_temp.{self.quote(_stage_name(target))}"
         names = self._copy_in(cursor, target, stage, rows)
 
-        keys = [target.columns[i].name for i in target.key]
-        listed = self.all_names(target)
-        changed = listed
-        if not self.spellings(target):
-            changed = [name for name in listed if name not in keys] or listed[:1]
-        action = ", ".join(f"{self.quote(n)} = excluded.{self.quote(n)}" for n in changed)
-        cursor.execute(
-            f"INSERT INTO {self.table(target)} ({names}) SELECT {names} FROM {stage} "
-            f"ON CONFLICT ({self.names(keys)}) DO UPDATE SET {action}"
+        table = self.table(target)
+        key_names = ", ".join(self.key_names(target))
+        statement = (
+            f"INSERT INTO {table} ({names})"
+            f" SELECT {names} FROM {stage}"
+            f" ON CONFLICT ({key_names})"
+            f" DO UPDATE SET {self.assignments(target)}"
         )
+        cursor.execute(statement)
         if cursor.rowcount < len(rows):
             raise self.lost(target)
 
     def _copy_in(
-        self, cursor: _Cursor, target: Target, table: str, rows: Sequence[FrontRow]
+        self,
+        cursor: _Cursor,
+        target: Target,
+        table: str,
+        rows: Sequence[FrontRow],
     ) -> str:
         """Copies rows into a table that has the target's columns; returns their list."""
         names = self.names(self.all_names(target))
-        with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
-            copy.write(b"".join([line_of(row) + b"\n" for row in rows]))
+        statement = f"COPY {table} ({names}) FROM STDIN"
+        lines = [line_of(row) + b"\n" for row in rows]
+
+        with cursor.copy(statement) as copy:
+            copy.write(b"".join(lines))
         if cursor.rowcount < len(rows):
             raise self.lost(target)
         return names
@@ -244,13 +322,18 @@ class PostgresRows(PostgresTables):
 
         Outside of the savepoint the server empties it in place.
         """
-        statements = [f"SAVEPOINT {SAVEPOINT}"]
+        upserts = any(written.row is not None for written in rows.values())
+        statements = []
+        if self._saved:
+            statements.append(f"RELEASE SAVEPOINT {SAVEPOINT}")
+
         with self.cursor(target) as cursor:
-            if any(written.row is not None for written in rows.values()):
-                statements.insert(0, f"TRUNCATE pg_temp.{self._stage(cursor, target)}")
-            if self._saved:
-                statements.insert(0, f"RELEASE SAVEPOINT {SAVEPOINT}")
+            if upserts:
+                stage = self._stage(cursor, target)
+                statements.append(f"TRUNCATE pg_temp.{stage}")
+            statements.append(f"SAVEPOINT {SAVEPOINT}")
             cursor.execute("; ".join(statements), prepare=False)
+
         self._saved = True
 
     def _stage(self, cursor: _Cursor, target: Target) -> str:
@@ -293,4 +376,5 @@ def _arrays(rows: Sequence[Sequence[str]]) -> list[list[str]]:
 
 
 def _stage_name(target: Target) -> str:
-    return f"sync_agent_stage_{target.resource}"[:63]
+    name = f"sync_agent_stage_{target.resource}"
+    return name[:63]

@@ -27,7 +27,10 @@ _REACH: dict[str, object] = {
 
 
 def postgres_engine(
-    url: str | URL, password: Callable[[], str] | None, lock_wait: float, pooled: bool = False
+    url: str | URL,
+    password: Callable[[], str] | None,
+    lock_wait: float,
+    pooled: bool = False,
 ) -> Engine:
     """Makes an engine whose sessions write values in the one text form (`canonical.SESSION`).
 
@@ -54,7 +57,10 @@ def postgres_engine(
 
     @event.listens_for(engine, "do_connect")
     def connect(
-        _dialect: object, _record: object, arguments: tuple[Any, ...], named: dict[str, Any]
+        _dialect: object,
+        _record: object,
+        arguments: tuple[Any, ...],
+        named: dict[str, Any],
     ) -> BoundedConnection:
         given = named | ({} if password is None else {"password": password()})
 

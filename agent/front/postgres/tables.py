@@ -42,6 +42,8 @@ _SCHEMA_OF = text("""
                or has_schema_privilege(to_regnamespace(quote_ident(s.name)), 'CREATE') as creates
     from (select coalesce(cast(:schema as text), current_schema()) as name) s""")
 
+_ROLE = text("select quote_ident(current_user)")
+
 _LACKING = text("""
     select privilege from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) privilege
     where not has_table_privilege(to_regclass(:table), privilege)""")
@@ -51,7 +53,11 @@ class PostgresTables(SqlFront):
     """Defines and checks front-end tables in PostgreSQL."""
 
     def __init__(
-        self, url: str, password: Callable[[], str] | None, lock_wait: float, agent: str
+        self,
+        url: str,
+        password: Callable[[], str] | None,
+        lock_wait: float,
+        agent: str,
     ) -> None:
         engine: Engine = postgres_engine(url, password, lock_wait)
         super().__init__(engine, agent)
@@ -63,7 +69,8 @@ class PostgresTables(SqlFront):
 
     def name_fault(self, name: str, of_table: bool) -> str:
         """See TableDefinitions.name_fault."""
-        return phrase("is longer than 63 bytes") if len(name.encode()) > 63 else ""
+        size = len(name.encode())
+        return phrase("is longer than 63 bytes") if size > 63 else ""
 
     def most_columns(self) -> int:
         """See TableDefinitions.most_columns."""
@@ -71,12 +78,15 @@ class PostgresTables(SqlFront):
 
     def column_type(self, target: Target, index: int) -> str:
         """See TableDefinitions.column_type."""
-        return columns.column_type(target.columns[index], index in target.key)
+        in_key = index in target.key
+        return columns.column_type(target.columns[index], in_key)
 
     def declared(self, target: Target, index: int) -> str:
         """Returns a column's type as `check` found it, else as we create it, without collation."""
-        found = self._declared.get(target.resource, {}).get(target.columns[index].name)
-        return found or self.column_type(target, index).partition(" COLLATE ")[0]
+        column = target.columns[index]
+        types = self._declared.get(target.resource, {})
+        found = types.get(column.name)
+        return found or _without_collation(self.column_type(target, index))
 
     def technical_type(self, role: str) -> str:
         """See TableDefinitions.technical_type. Times carry their zone here."""
@@ -93,7 +103,7 @@ class PostgresTables(SqlFront):
 
     def lists(self, connection: Connection) -> Sequence[tuple[str | None, str, bool]]:
         """See TableOwners.lists."""
-        found = connection.execute(_LISTS, {"lists": LISTS})
+        found = connection.execute(_LISTS, {"lists": LISTS}).all()
         return [(schema, name, here) for schema, name, here in found]
 
     def check_room(self, target: Target) -> None:
@@ -103,11 +113,14 @@ class PostgresTables(SqlFront):
         """
         with self.reading() as connection:
             found = connection.execute(_SCHEMA_OF, {"schema": target.schema}).one()
+
         if found.schema is None:
-            return  # no schema for new tables at all: the statement says so
+            # No schema for new tables at all: the statement says so
+            return
         if not found.there:
+            reason = phrase("its schema does not exist")
             remedy = f"CREATE SCHEMA {found.schema} AUTHORIZATION {found.role};"
-            raise self.wrong(target, phrase("its schema does not exist"), remedy)
+            raise self.wrong(target, reason, remedy)
         if not found.creates:
             reason = phrase("the agent's role lacks the right {names}", names="CREATE")
             remedy = f"GRANT CREATE ON SCHEMA {found.schema} TO {found.role};"
@@ -122,39 +135,47 @@ class PostgresTables(SqlFront):
     def check_shape(self, target: Target) -> None:
         """See TableRows.check_shape."""
         table = self.table(target)
+        there = {"table": table}
         with self.reading(target) as connection:
-            found = {row[0]: row for row in connection.execute(_COLUMNS, {"table": table})}
+            rows = connection.execute(_COLUMNS, there).all()
             indexes = postgres_catalogue.indexes(connection, table)
-            lacking = connection.execute(_LACKING, {"table": table}).scalars().all()
-            role = connection.execute(text("select quote_ident(current_user)")).scalar_one()
+            lacking = connection.execute(_LACKING, there).scalars().all()
+            agent_role = connection.execute(_ROLE).scalar_one()
+
+        found = {}
+        types = {}
+        for row in rows:
+            name, kind, *_ = row
+            found[name] = row
+            types[name] = kind
 
         if not found:
             raise self.wrong(target, phrase("it does not exist"))
         if lacking:
             names = ", ".join(lacking)
             reason = phrase("the agent's role lacks the right {names}", names=names)
-            raise self.wrong(target, reason, f"GRANT {names} ON TABLE {table} TO {role};")
+            raise self.wrong(target, reason, f"GRANT {names} ON TABLE {table} TO {agent_role};")
 
         for i, column in enumerate(target.columns):
-            row = found.get(column.name)
-            if row is None:
+            if column.name not in found:
                 raise self.missing(target, i)
-            self._check_column(target, i, row)
-        self._declared[target.resource] = {name: row[1] for name, row in found.items()}
+            self._check_column(target, i, found[column.name])
+        self._declared[target.resource] = types
 
-        for part, name in target.technical.items():
+        for role, name in target.technical.items():
             if name not in found:
-                raise self.missing_technical(target, part)
+                raise self.missing_technical(target, role)
         self._check_others(target, found)
         self._check_key(target, indexes)
 
     def _check_column(self, target: Target, index: int, row: Sequence[Any]) -> None:
         """Raises FrontTableWrong where a shared column could not hold every value."""
         column = target.columns[index]
+        in_key = index in target.key
         quoted = self.quote(column.name)
         _, declared, not_null, _, deterministic, generated = row
         created = self.column_type(target, index)
-        wanted = created.partition(" COLLATE ")[0]
+        wanted = _without_collation(created)
 
         if not columns.accepts(wanted, declared):
             reason = phrase(
@@ -165,15 +186,18 @@ class PostgresTables(SqlFront):
             )
             change = f"ALTER COLUMN {quoted} TYPE {created} USING {quoted}::{wanted}"
             raise self.wrong(target, reason, self.alter(target, change))
+
         if generated:
             reason = phrase("column {name} is generated", name=column.name)
             change = f"ALTER COLUMN {quoted} DROP EXPRESSION"
             raise self.wrong(target, reason, self.alter(target, change))
-        if index in target.key and not deterministic:
+
+        if in_key and not deterministic:
             reason = phrase("key column {name} has a nondeterministic collation", name=column.name)
             change = f'ALTER COLUMN {quoted} TYPE {declared} COLLATE "C"'
             raise self.wrong(target, reason, self.alter(target, change))
-        if not_null and not column.not_null and index not in target.key:
+
+        if not_null and not column.not_null and not in_key:
             reason = phrase("column {name} is NOT NULL, the source's is not", name=column.name)
             raise self.wrong(target, reason, self._nullable(target, column.name))
 
@@ -181,9 +205,11 @@ class PostgresTables(SqlFront):
         """Raises FrontTableWrong for a column of others that no row of ours could be without."""
         ours = self.all_names(target)
         for name, row in found.items():
-            if name not in ours and row[2] and not row[3]:
+            _, _, not_null, has_default, *_ = row
+            if name not in ours and not_null and not has_default:
                 reason = phrase(
-                    "column {name} is NOT NULL without a default and not shared", name=name
+                    "column {name} is NOT NULL without a default and not shared",
+                    name=name,
                 )
                 raise self.wrong(target, reason, self._nullable(target, name))
 
@@ -192,13 +218,20 @@ class PostgresTables(SqlFront):
         wanted = {target.columns[i].name for i in target.key}
         if postgres_catalogue.has_key(indexes, wanted):
             return
+
         reason = phrase(
             "it has no primary key or unique index on ({names}) alone, valid, not deferrable, "
             "without WHERE and of a deterministic collation",
             names=", ".join(sorted(wanted)),
         )
-        change = f"ADD UNIQUE ({', '.join(self.key_names(target))})"
-        raise self.wrong(target, reason, self.alter(target, change))
+        names = ", ".join(self.key_names(target))
+        raise self.wrong(target, reason, self.alter(target, f"ADD UNIQUE ({names})"))
 
     def _nullable(self, target: Target, name: str) -> str:
+        """Returns the statement that lets a column hold NULL."""
         return self.alter(target, f"ALTER COLUMN {self.quote(name)} DROP NOT NULL")
+
+
+def _without_collation(kind: str) -> str:
+    """Returns a column's type without the collation that we create it with."""
+    return kind.partition(" COLLATE ")[0]

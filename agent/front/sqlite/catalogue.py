@@ -49,67 +49,125 @@ def quote(name: str) -> str:
 def read(connection: Connection, target: Target) -> Catalogue:
     """Reads the catalogue; a table that is not there has empty parts."""
     found = _read(connection, target.table)
+    outgoing = _outgoing(target, found.outgoing)
+    incoming = _incoming(found.incoming)
     hazards = [
         *_of_columns(target, found.columns),
         *_of_indexes(target, found.indexes),
         *_of_checks(target, found.tables),
-        *c.foreign_keys(_outgoing(target, found.outgoing), _incoming(found.incoming)),
+        *c.foreign_keys(outgoing, incoming),
         *_of_triggers(found.triggers),
     ]
-    rewriting = ", ".join(str(row[1]) for row in found.triggers)
-    return Catalogue(_parts(target, found), hazards, rewriting)
+
+    triggers = [str(name) for _, name, *_ in found.triggers]
+    parts = _parts(target, found)
+    return Catalogue(parts, hazards, ", ".join(triggers))
 
 
 def _read(connection: Connection, table: str) -> _Found:
     """Asks for everything that the catalogue has of a table."""
+    quoted = quote(table)
+    schema = _rows(connection, "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master")
 
-    def rows(statement: str) -> list[_Row]:
-        return [tuple(row) for row in connection.exec_driver_sql(statement)]
-
-    schema = rows("SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master")
-    named = [row for row in schema if str(row[2]).lower() == table.lower()]
-
-    indexes: list[_Row] = []
-    for _, name, unique, *more in rows(f"PRAGMA index_list({quote(table)})"):
-        if unique:
-            columns = rows(f"PRAGMA index_xinfo({quote(name)})")
-            indexes.append((name, unique, *more, columns))
+    tables: list[_Row] = []
+    triggers: list[_Row] = []
+    for row in schema:
+        kind, _, holder, *_ = row
+        if not _same_name(holder, table):
+            continue
+        if kind in ("table", "view"):
+            tables.append(row)
+        elif kind == "trigger":
+            triggers.append(row)
 
     incoming: list[_Row] = []
     for kind, name, *_ in schema:
-        if kind != "table" or name.lower() == table.lower():
-            continue
-        for row in rows(f"PRAGMA foreign_key_list({quote(name)})"):
-            if str(row[2]).lower() == table.lower():
-                incoming.append((name, *row))
+        if kind == "table" and not _same_name(name, table):
+            incoming += _references(connection, name, table)
 
+    ((version,),) = _rows(connection, "PRAGMA schema_version")
     return _Found(
-        tables=[row for row in named if row[0] in ("table", "view")],
-        triggers=[row for row in named if row[0] == "trigger"],
-        columns=rows(f"PRAGMA table_xinfo({quote(table)})"),
-        indexes=indexes,
-        outgoing=rows(f"PRAGMA foreign_key_list({quote(table)})"),
+        tables=tables,
+        triggers=triggers,
+        columns=_rows(connection, f"PRAGMA table_xinfo({quoted})"),
+        indexes=_unique_indexes(connection, table),
+        outgoing=_rows(connection, f"PRAGMA foreign_key_list({quoted})"),
         incoming=incoming,
-        version=connection.exec_driver_sql("PRAGMA schema_version").scalar_one(),
+        version=version,
     )
+
+
+def _unique_indexes(connection: Connection, table: str) -> list[_Row]:
+    """Returns the unique indexes of a table, each with its columns."""
+    found: list[_Row] = []
+    indexes = _rows(connection, f"PRAGMA index_list({quote(table)})")
+    for _, name, unique, *more in indexes:
+        if unique:
+            columns = _rows(connection, f"PRAGMA index_xinfo({quote(name)})")
+            found.append((name, unique, *more, columns))
+    return found
+
+
+def _references(connection: Connection, holder: str, table: str) -> list[_Row]:
+    """Returns the foreign keys from one table to another, each with the name of the first."""
+    found: list[_Row] = []
+    keys = _rows(connection, f"PRAGMA foreign_key_list({quote(holder)})")
+    for key in keys:
+        referred = key[2]
+        if _same_name(referred, table):
+            found.append((holder, *key))
+    return found
+
+
+def _rows(connection: Connection, statement: str) -> list[_Row]:
+    found = connection.exec_driver_sql(statement)
+    return [tuple(row) for row in found]
+
+
+def _same_name(name: object, table: str) -> bool:
+    """Whether SQLite takes a name for that of the table."""
+    return str(name).lower() == table.lower()
 
 
 def _parts(target: Target, found: _Found) -> dict[str, str]:
     """Returns the fingerprint."""
     written = c.shared_columns(target)
-    ours = [row[1:] for row in found.columns if row[1] in written]
-    others = [row[1:] for row in found.columns if row[1] not in written]
-    key = [row for row in found.indexes if row[2] == "pk"]
-    unique = [row for row in found.indexes if row[2] != "pk"]
+    ours = []
+    others = []
+    for _, name, *more in found.columns:
+        described = (name, *more)
+        if name in written:
+            ours.append(described)
+        else:
+            others.append(described)
+
+    key = []
+    unique = []
+    for index in found.indexes:
+        origin = index[2]
+        if origin == "pk":
+            key.append(index)
+        else:
+            unique.append(index)
+
+    tables = []
+    pages = []
+    for kind, name, table, page, statement in found.tables:
+        tables.append((kind, name, table, statement))
+        pages.append(page)
 
     # Any change of the schema changes the storage: nothing else tells a table that was made again
     # from the one before it.
     storage: list[_Row] = []
-    if found.tables:
-        pages = [row[3] for row in found.tables]
+    if tables:
         storage = [(found.version, *pages)]
+
+    triggers = []
+    for _, name, _, _, statement in found.triggers:
+        triggers.append((name, statement))
+
     return {
-        "table": c.text(row[:3] + row[4:] for row in found.tables),
+        "table": c.text(tables),
         "storage": c.text(storage),
         "columns": c.text(ours),
         "others": c.text(others),
@@ -117,7 +175,7 @@ def _parts(target: Target, found: _Found) -> dict[str, str]:
         "unique": c.text(unique),
         "foreign": c.text(found.outgoing),
         "referenced": c.text(found.incoming),
-        "triggers": c.text((row[1], row[4]) for row in found.triggers),
+        "triggers": c.text(triggers),
     }
 
 
@@ -127,32 +185,41 @@ def _of_columns(target: Target, rows: list[_Row]) -> Iterator[Hazard]:
     others = []
     for _, name, _, not_null, default, _, generated in rows:
         if name in ours and generated:
-            yield Hazard(c.COLUMN, name, "", phrase("column {name} is generated", name=name))
+            reason = phrase("column {name} is generated", name=name)
+            yield Hazard(c.COLUMN, name, "", reason)
         if not_null or default is not None or generated:
             others.append((name, quote(name)))
-    yield from c.extra_columns(target, others, f"ALTER TABLE {quote(target.table)}", "DROP COLUMN")
+
+    alter = f"ALTER TABLE {quote(target.table)}"
+    yield from c.extra_columns(target, others, alter, "DROP COLUMN")
 
 
 def _of_indexes(target: Target, rows: list[_Row]) -> Iterator[Hazard]:
     """Yields the hazards of unique indexes besides the key."""
     for name, _, origin, *_ in rows:
         if origin == "c":
-            yield Hazard(c.UNIQUE, name, f"DROP INDEX {quote(name)};")
-        elif origin == "u":  # of a UNIQUE in CREATE TABLE, which nothing but a new table removes
+            remedy = f"DROP INDEX {quote(name)};"
+            yield Hazard(c.UNIQUE, name, remedy)
+        elif origin == "u":
+            # Of a UNIQUE in CREATE TABLE, which nothing but a new table removes
             yield Hazard(c.UNIQUE, name, _made_again(target))
 
 
 def _of_checks(target: Target, rows: list[_Row]) -> Iterator[Hazard]:
     """Yields the hazards of CHECK constraints, which are in the text of CREATE TABLE alone."""
-    for *_, statement in rows:
-        plain = _OPAQUE.sub(" x ", str(statement))
-        for number in range(1, len(_CHECK.findall(plain)) + 1):
-            yield Hazard(c.CHECK, f"({number})", _made_again(target))
+    remedy = _made_again(target)
+    for row in rows:
+        statement = str(row[4])
+        plain = _OPAQUE.sub(" x ", statement)
+        checks = _CHECK.findall(plain)
+        for number, _ in enumerate(checks, start=1):
+            yield Hazard(c.CHECK, f"({number})", remedy)
 
 
 def _of_triggers(rows: list[_Row]) -> Iterator[Hazard]:
-    for row in rows:
-        yield Hazard(c.TRIGGER, row[1], f"DROP TRIGGER {quote(row[1])};")
+    for _, name, *_ in rows:
+        remedy = f"DROP TRIGGER {quote(name)};"
+        yield Hazard(c.TRIGGER, name, remedy)
 
 
 def _made_again(target: Target) -> str:
@@ -165,22 +232,43 @@ def _outgoing(target: Target, rows: list[_Row]) -> list[ForeignKey]:
     columns: dict[int, list[str]] = {}
     last: dict[int, _Row] = {}
     for row in rows:
-        columns.setdefault(row[0], []).append(row[3])
-        last[row[0]] = row
+        number, _, _, column, *_ = row
+        names = columns.setdefault(number, [])
+        names.append(column)
+        last[number] = row
 
     drop = _made_again(target).rstrip(";")
     found = []
     for number, row in last.items():
-        name = f"({', '.join(columns[number])})"
-        found.append(ForeignKey(name, row[2], row[6], row[5], drop))
+        _, _, table, _, _, on_update, on_delete, *_ = row
+        names = columns[number]
+        key = ForeignKey(
+            f"({', '.join(names)})",
+            table,
+            on_delete,
+            on_update,
+            drop,
+        )
+        found.append(key)
     return found
 
 
 def _incoming(rows: list[_Row]) -> list[ForeignKey]:
     """Returns the foreign keys of other tables that refer to this one."""
-    last = {(row[0], row[1]): row for row in rows}
+    last: dict[tuple[str, int], _Row] = {}
+    for row in rows:
+        holder, number, *_ = row
+        last[holder, number] = row
+
     found = []
-    for (holder, _), row in last.items():
-        drop = f"DROP TABLE {quote(holder)}"
-        found.append(ForeignKey(f"({row[4]})", holder, row[7], row[6], drop))
+    for row in last.values():
+        holder, _, _, _, column, _, on_update, on_delete, *_ = row
+        key = ForeignKey(
+            f"({column})",
+            holder,
+            on_delete,
+            on_update,
+            drop=f"DROP TABLE {quote(holder)}",
+        )
+        found.append(key)
     return found

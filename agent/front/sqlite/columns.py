@@ -10,8 +10,16 @@ from agent.values.floats import FLOAT4_DIGITS, FLOAT8_DIGITS, float_writer
 from agent.values.rows import Key
 from agent.values.writing import boolean_text, bytes_text
 
-INTEGERS = (column_types.INT2, column_types.INT4, column_types.INT8, column_types.OID)
-FLOATS = (column_types.FLOAT4, column_types.FLOAT8)
+INTEGERS = (
+    column_types.INT2,
+    column_types.INT4,
+    column_types.INT8,
+    column_types.OID,
+)
+FLOATS = (
+    column_types.FLOAT4,
+    column_types.FLOAT8,
+)
 
 # https://www.sqlite.org/datatype3.html section 3.1, in its order; the first match decides
 _AFFINITIES = (
@@ -23,7 +31,12 @@ _AFFINITIES = (
 
 # The types we create. Floats get no affinity, for REAL turns NaN into NULL; numeric is TEXT, for
 # NUMERIC loses digits.
-_TYPES = dict.fromkeys((*INTEGERS, column_types.BOOL), "INTEGER") | {
+_TYPES = {
+    column_types.INT2: "INTEGER",
+    column_types.INT4: "INTEGER",
+    column_types.INT8: "INTEGER",
+    column_types.OID: "INTEGER",
+    column_types.BOOL: "INTEGER",
     column_types.FLOAT4: "",
     column_types.FLOAT8: "",
     column_types.BYTEA: "BLOB",
@@ -40,8 +53,9 @@ _KEEPS = {
 
 def affinity(declared: str) -> str:
     """Returns SQLite's affinity of a declared column type."""
+    declared = declared.upper()
     for pattern, name in _AFFINITIES:
-        if re.search(pattern, declared.upper()):
+        if re.search(pattern, declared):
             return name
     return "NUMERIC"
 
@@ -53,23 +67,39 @@ def column_type(column: FrontColumn) -> str:
 
 def keeps(column: FrontColumn, declared: str) -> bool:
     """Whether a column that was declared so keeps every value as it is."""
-    return affinity(declared) in _KEEPS[column_type(column)]
+    created = column_type(column)
+    return affinity(declared) in _KEEPS[created]
 
 
 # ---- values
 
 
+def _boolean_in(text: str) -> int:
+    return 1 if text == "t" else 0
+
+
 def _float_in(text: str) -> object:
-    # SQLite turns NaN into NULL
-    return text if text in ("NaN", "Infinity", "-Infinity") else float(text)
+    if text in ("NaN", "Infinity", "-Infinity"):
+        # SQLite would turn NaN into NULL
+        return text
+    return float(text)
+
+
+def _bytes_in(text: str) -> bytes:
+    digits = text[2:]
+    return bytes.fromhex(digits)
 
 
 # By type: PostgreSQL's text as a value of SQLite, and the way back. Others are texts as they are.
-IN: dict[int, Callable[[str], object]] = dict.fromkeys(INTEGERS, int) | {
-    column_types.BOOL: lambda text: 1 if text == "t" else 0,
+IN: dict[int, Callable[[str], object]] = {
+    column_types.INT2: int,
+    column_types.INT4: int,
+    column_types.INT8: int,
+    column_types.OID: int,
+    column_types.BOOL: _boolean_in,
     column_types.FLOAT4: _float_in,
     column_types.FLOAT8: _float_in,
-    column_types.BYTEA: lambda text: bytes.fromhex(text[2:]),
+    column_types.BYTEA: _bytes_in,
 }
 OUT: dict[int, Callable[[Any], str]] = {
     column_types.BOOL: boolean_text,
@@ -83,9 +113,12 @@ class Values:
     """Turns rows and keys of one table into SQLite's values, and what was read into texts."""
 
     def __init__(self, target: Target) -> None:
-        oids = [column.type_oid for column in target.columns]
-        self._row_in = [IN.get(oid, str) for oid in oids]
-        self._row_out = [OUT.get(oid, str) for oid in oids]
+        self._row_in: list[Callable[[str], object]] = []
+        self._row_out: list[Callable[[Any], str]] = []
+        for column in target.columns:
+            self._row_in.append(IN.get(column.type_oid, str))
+            self._row_out.append(OUT.get(column.type_oid, str))
+
         self._key_in = [self._row_in[i] for i in target.key]
         self._key_out = [self._row_out[i] for i in target.key]
 
@@ -98,7 +131,8 @@ class Values:
 
     def key(self, key: Key) -> tuple[object, ...]:
         """Returns the values of a key."""
-        return tuple([convert(part) for convert, part in zip(self._key_in, key, strict=True)])
+        pairs = zip(self._key_in, key, strict=True)
+        return tuple([convert(part) for convert, part in pairs])
 
     def texts(self, row: Sequence[Any]) -> FrontRow:
         """Returns the texts of a row that was read."""
@@ -109,4 +143,5 @@ class Values:
 
     def key_texts(self, row: Sequence[Any]) -> Key:
         """Returns the texts of a key that was read."""
-        return tuple([convert(part) for convert, part in zip(self._key_out, row, strict=True)])
+        pairs = zip(self._key_out, row, strict=True)
+        return tuple([convert(value) for convert, value in pairs])

@@ -152,15 +152,21 @@ def _marks_in(log: Path, header: bytes, page: int) -> Log | None:
     """Returns the first and the last number that a log has of the page; None where it has none."""
     if len(header) < _HEADER or header[:4] not in _MAGIC:
         return None
+
     marks: list[int] = []
     try:
         with log.open("rb") as file:
             for image in _images(file.fileno(), header, page):
-                marks += [max(map(int, _MARK.findall(image)), default=-1)]
+                found = _MARK.findall(image)
+                if found:
+                    highest = max(map(int, found))
+                    marks.append(highest)
     except OSError:
         return None
-    known = [mark for mark in marks if mark >= 0]
-    return Log(known[0], known[-1]) if known else None
+
+    if not marks:
+        return None
+    return Log(first=marks[0], last=marks[-1])
 
 
 def _images(log: int, header: bytes, page: int) -> Iterator[bytes]:

@@ -59,7 +59,8 @@ class SqliteFront(SqliteRows):
 
     def take_lock(self, connection: Connection, former: bool) -> None:
         """See SqlFront.take_lock."""
-        lock = LockFile(self.path, ".lock" if former else f".{short(self.agent)}.lock")
+        ending = ".lock" if former else f".{short(self.agent)}.lock"
+        lock = LockFile(self.path, ending)
         self._locks.append(lock)
         if not former:
             self._ended = lock.clean_end
@@ -67,19 +68,23 @@ class SqliteFront(SqliteRows):
     def unlock(self) -> None:
         """See SqlFront.unlock."""
         if self._locks and self._mark is not None:
-            self._locks[0].note_clean_end(self._mark)
+            own = self._locks[0]
+            own.note_clean_end(self._mark)
         self._mark = None
+
         while self._locks:
-            self._locks.pop().release()
+            lock = self._locks.pop()
+            lock.release()
 
     def open(self, nonce: str) -> Stored:
         """See FrontTransaction.open."""
         stored = super().open(nonce)
         try:
             with self.guarded():
-                self._make_mark(self.connection)
-                mark = self.connection.exec_driver_sql(sqlite_file.READ_MARK).scalar_one()
-                self.connection.commit()
+                connection = self.connection
+                self._make_mark(connection)
+                mark = connection.exec_driver_sql(sqlite_file.READ_MARK).scalar_one()
+                connection.commit()
         except AgentError:
             self.close()
             raise
@@ -137,7 +142,8 @@ class SqliteFront(SqliteRows):
         After a clean end the pages are not looked at, nor once more by the same process.
         """
         mark = self._mark_of(connection)
-        seen = (self._files()[0], mark)
+        file, _ = self._files()
+        seen = (file, mark)
         if after_clean_end and (seen == self._sound or self._is_where_it_ended(mark)):
             return
 
@@ -155,9 +161,10 @@ class SqliteFront(SqliteRows):
 
     def _mark_of(self, connection: Connection) -> int | None:
         """Reads the mark of a file; None in one of an older version, or of somebody else's."""
+        mark = None
         with self.guarded():
-            known = inspect(connection).has_table("sync_agent_commits")
-            mark = connection.exec_driver_sql(sqlite_file.READ_MARK).scalar() if known else None
+            if inspect(connection).has_table("sync_agent_commits"):
+                mark = connection.exec_driver_sql(sqlite_file.READ_MARK).scalar()
             connection.rollback()
         return None if mark is None else int(mark)
 
@@ -166,7 +173,9 @@ class SqliteFront(SqliteRows):
 
         An older file that was put back has not.
         """
-        if mark is None or self._ended is None or sqlite_file.noted_damage(self.path):
+        if mark is None or self._ended is None:
+            return False
+        if sqlite_file.noted_damage(self.path):
             return False
         return mark >= self._ended
 
@@ -196,17 +205,20 @@ class SqliteFront(SqliteRows):
     def housekeeping(self) -> int:
         """See FrontTransaction.housekeeping."""
         # If it is another file, there is no clean end to note.
-        ended, self._mark = self._mark, None
+        mark = self._mark
+        self._mark = None
         if self._files() != self._opened_files:
             reason = phrase(
-                "{path} or its -wal was removed or replaced while the service ran", path=self.path
+                "{path} or its -wal was removed or replaced while the service ran",
+                path=self.path,
             )
             raise FrontDamaged(reason=reason)
         sqlite_file.look_at_files(self.path)
-        self._mark = ended
+        self._mark = mark
 
         log = sqlite_file.beside(self.path, "-wal")
-        if sqlite_file.size(log) > sqlite_file.LOG_LIMIT and not self.connection.in_transaction():
+        large = sqlite_file.size(log) > sqlite_file.LOG_LIMIT
+        if large and not self.connection.in_transaction():
             self._cut_log()
         return sqlite_file.size(log)
 
@@ -214,9 +226,10 @@ class SqliteFront(SqliteRows):
         """Empties the -wal if no reader needs it; never waits for one."""
         driver = self.connection.connection.driver_connection
         assert isinstance(driver, sqlite3.Connection)
+        milliseconds = int(self._lock_wait * 1000)
         with self.guarded():
             driver.execute("PRAGMA busy_timeout = 0")
             try:
                 driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
-                driver.execute(f"PRAGMA busy_timeout = {int(self._lock_wait * 1000)}")
+                driver.execute(f"PRAGMA busy_timeout = {milliseconds}")

@@ -19,8 +19,9 @@ class LockFile:
     def __init__(self, database: Path, ending: str) -> None:
         """Takes the lock. Raises AnotherAgent, FileRefused, FrontUnreachable."""
         path = database.with_name(database.name + ending)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, flags, 0o600)
         except OSError as error:
             raise refused(database) or FrontUnreachable(reason=system_reason(error)) from None
 

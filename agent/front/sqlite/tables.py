@@ -25,7 +25,9 @@ class _Column(NamedTuple):
     declared: str
     not_null: bool
     default: object
-    place_in_key: int  # from 1; 0: it is no part of the primary key
+
+    # From 1; 0: it is no part of the primary key
+    place_in_key: int
 
 
 class SqliteTables(SqlFront):
@@ -61,7 +63,9 @@ class SqliteTables(SqlFront):
 
     def folded(self, connection: Connection, place: Place) -> Place:
         """See TableOwners.folded. SQLite folds ASCII letters only."""
-        return Place(*(part.translate(_LOWER) for part in place))
+        schema = place.schema.translate(_LOWER)
+        table = place.table.translate(_LOWER)
+        return Place(schema, table)
 
     def lists(self, connection: Connection) -> Sequence[tuple[str | None, str, bool]]:
         """See TableOwners.lists."""
@@ -84,28 +88,34 @@ class SqliteTables(SqlFront):
                 raise self.wrong(target, phrase("it does not exist"))
             found = self._columns_of(connection, target)
             collations = self._key_collations(connection, target)
+
         self._check_columns(target, found)
         self._check_key(target, found, collations)
 
     def _columns_of(self, connection: Connection, target: Target) -> dict[str, _Column]:
         """Reads the columns of a table."""
         table = self.quote(target.table)
+        rows = connection.exec_driver_sql(f"PRAGMA table_info({table})").all()
         found = {}
-        for row in connection.exec_driver_sql(f"PRAGMA table_info({table})"):
-            found[str(row[1])] = _Column(str(row[2]), bool(row[3]), row[4], int(row[5]))
+        for _, name, declared, not_null, default, place_in_key in rows:
+            found[name] = _Column(declared, bool(not_null), default, place_in_key)
         return found
 
     def _key_collations(self, connection: Connection, target: Target) -> set[str]:
         """Reads the collations of the primary key's index; an INTEGER PRIMARY KEY has none."""
         table = self.quote(target.table)
         indexes = connection.exec_driver_sql(f"PRAGMA index_list({table})").all()
-        found = set()
-        for index in indexes:
-            if index[3] != "pk":
+        found: set[str] = set()
+        for _, name, _, origin, *_ in indexes:
+            if origin != "pk":
                 continue
-            for row in connection.exec_driver_sql(f"PRAGMA index_xinfo({self.quote(index[1])})"):
-                if row[5]:
-                    found.add(str(row[4]).upper())
+
+            index = self.quote(name)
+            rows = connection.exec_driver_sql(f"PRAGMA index_xinfo({index})").all()
+            for row in rows:
+                collation, in_key = row[4:]
+                if in_key:
+                    found.add(collation.upper())
         return found
 
     def _check_columns(self, target: Target, found: Mapping[str, _Column]) -> None:
@@ -114,6 +124,7 @@ class SqliteTables(SqlFront):
             there = found.get(column.name)
             if there is None:
                 raise self.missing(target, i)
+
             if not columns.keeps(column, there.declared):
                 reason = phrase(
                     "column {name} is {declared}, which changes values; it must be {wanted}",
@@ -122,7 +133,9 @@ class SqliteTables(SqlFront):
                     wanted=self.column_type(target, i) or "no type",
                 )
                 raise self.wrong(target, reason)
-            if there.not_null and not column.not_null and i not in target.key:
+
+            in_key = i in target.key
+            if there.not_null and not column.not_null and not in_key:
                 reason = phrase("column {name} is NOT NULL, the source's is not", name=column.name)
                 raise self.wrong(target, reason)
 
@@ -134,21 +147,28 @@ class SqliteTables(SqlFront):
         for name, other in found.items():
             if name not in ours and other.not_null and other.default is None:
                 reason = phrase(
-                    "column {name} is NOT NULL without a default and not shared", name=name
+                    "column {name} is NOT NULL without a default and not shared",
+                    name=name,
                 )
                 raise self.wrong(target, reason)
 
     def _check_key(
-        self, target: Target, found: Mapping[str, _Column], collations: set[str]
+        self,
+        target: Target,
+        found: Mapping[str, _Column],
+        collations: set[str],
     ) -> None:
         """Raises FrontTableWrong where the primary key is another one, or not compared bytewise."""
         wanted = {target.columns[i].name for i in target.key}
-        if {name for name, column in found.items() if column.place_in_key} != wanted:
+        key = set()
+        for name, column in found.items():
+            if column.place_in_key:
+                key.add(name)
+
+        if key != wanted:
             names = ", ".join(sorted(wanted))
             raise self.wrong(target, phrase("its primary key must be ({names})", names=names))
         if collations - {"BINARY"}:
-            reason = phrase(
-                "its key has collation {names}; it must be BINARY",
-                names=", ".join(sorted(collations)),
-            )
+            names = ", ".join(sorted(collations))
+            reason = phrase("its key has collation {names}; it must be BINARY", names=names)
             raise self.wrong(target, reason)
