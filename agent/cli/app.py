@@ -254,7 +254,7 @@ def republish(settings: Settings, name: str, allow_deletes: bool) -> int:
     reader = open_reader(settings)
     try:
         topic = republishing.topic(settings, name, reader)
-        records = collect(settings, name, topic, reader).records
+        records = collect(settings.kafka, settings.state_topic, name, topic, reader).records
         text = mark("Topic {topic}: {count} records read for the keys it holds")
         _console().out(translate(text, topic=topic, count=records))
         with comparison.shown(settings, hidden=False) as progress:

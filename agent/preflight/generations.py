@@ -25,11 +25,13 @@ def begin_anew(settings: Settings, front: SqlFront, agent_uuid: str, epoch: int)
     generations = {}
     for name, row in reader.resources().items():
         topic = str(row["topic"])
-        generations[topic] = collect(settings, name, topic, reader).generation
-    cluster = broker(settings, agent_uuid)
+        generations[topic] = collect(
+            settings.kafka, settings.state_topic, name, topic, reader
+        ).generation
+    cluster = broker(settings.kafka, settings.state_topic, agent_uuid)
     deadline = time.monotonic() + SECONDS
     if cluster.topics([settings.state_topic], deadline)[settings.state_topic] is None:
-        create_topics(settings, _untold)
+        create_topics(settings.kafka, settings.topics, _untold)
     producer = cluster.open(time.monotonic() + SECONDS)  # fences whoever may publish still
     try:
         deadline = time.monotonic() + SECONDS

@@ -29,14 +29,14 @@ def check_kafka(settings: Settings, agent_uuid: str, begun: str = "") -> list[Fi
     `agent_uuid` is '' before init; `begun` is the one of an init that did not come to its end.
     """
     try:
-        steps = diagnose(settings, agent_uuid)
+        steps = diagnose(settings.kafka, settings.topics, agent_uuid)
         # A server that cannot be reached is no error where another one can:
         # clients begin with that one.
         reached = any(step.step == "login" and step.ok for step in steps)
         findings = [_step(step, reached) for step in steps]
         if not reached:
             return findings
-        described = describe(settings)
+        described = describe(settings.kafka, settings.topics)
         others: list[str] = []
         # Where a right is missing, which the steps have named, nobody tells whose the topics are
         if not errors(findings):
@@ -65,7 +65,7 @@ def _others(
     settings: Settings, agent_uuid: str, described: dict[str, TopicDescription | None]
 ) -> list[str]:
     """Topics with records that are not this agent's."""
-    cluster = broker(settings, agent_uuid)
+    cluster = broker(settings.kafka, settings.state_topic, agent_uuid)
     record, others = None, list[str]()
     if described[settings.state_topic] is not None:
         if cluster.strangers(time.monotonic() + SECONDS):
@@ -90,7 +90,7 @@ def _topic(
             "TOPIC_MISSING", message, kafka_commands.create_topic(settings, name), topic=name
         )
     try:
-        verify(settings, {name: topic})
+        verify(settings.kafka, settings.topics, {name: topic})
     except AgentError as cause:
         partitioned = name == settings.state_topic and topic.partitions != 1
         fix = kafka_commands.set_topic(settings, name)
@@ -107,7 +107,7 @@ def _topic(
             message,
             kafka_commands.allow_reading(settings, name),
             topic=name,
-            needed=state_bytes(settings)
+            needed=state_bytes(settings.kafka, settings.topics)
             if name == settings.state_topic
             else settings.kafka.max_event_bytes + OVERHEAD,
         )

@@ -6,7 +6,7 @@ from agent.publish.topics import wanted
 
 def create_topic(settings: Settings, name: str) -> str:
     """Creates a topic as `init --apply` would."""
-    options = wanted(settings)[name]
+    options = wanted(settings.kafka, settings.topics)[name]
     configs = " ".join(f"--config {key}={value}" for key, value in options["configs"].items())
     partitions, replicas = options["num_partitions"], options["replication_factor"]
     counts = f"--partitions {partitions} --replication-factor {replicas}"
@@ -15,7 +15,10 @@ def create_topic(settings: Settings, name: str) -> str:
 
 def set_topic(settings: Settings, name: str) -> str:
     """Gives an existing topic the settings `init --apply` would create it with."""
-    configs = ",".join(f"{key}={value}" for key, value in wanted(settings)[name]["configs"].items())
+    configs = ",".join(
+        f"{key}={value}"
+        for key, value in wanted(settings.kafka, settings.topics)[name]["configs"].items()
+    )
     return (
         f"kafka-configs.sh --bootstrap-server {_server(settings)} --alter "
         f"--entity-type topics --entity-name {name} --add-config {configs}"

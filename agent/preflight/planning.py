@@ -139,11 +139,11 @@ def _tell_kafka(settings: Settings, tell: Tell) -> None:
     found: Mapping[str, object] = {}
     try:
         _reach(servers)
-        found = describe(settings, _KAFKA_SECONDS)
+        found = describe(settings.kafka, settings.topics, _KAFKA_SECONDS)
     except (AgentError, OSError) as error:
         reason = error.text() if isinstance(error, AgentError) else system_reason(error)
         tell(translate(mark("   it cannot be asked yet: {reason}"), reason=reason))
-    for name in wanted(settings):
+    for name in wanted(settings.kafka, settings.topics):
         if found.get(name) is None:
             tell(f"   {kafka_commands.create_topic(settings, name)}")
         else:

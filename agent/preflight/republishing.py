@@ -40,11 +40,11 @@ def topic(settings: Settings, name: str, reader: Reader) -> str:
     (wanted,) = (
         settings.topic(resource) for resource in settings.resource if resource.name == name
     )
-    cluster = broker(settings, uuid)
+    cluster = broker(settings.kafka, settings.state_topic, uuid)
     found = cluster.topics([wanted], time.monotonic() + SECONDS)
     if found[wanted] is None:
         raise TopicMissing(topic=wanted, command=kafka_commands.create_topic(settings, wanted))
-    verify(settings, found)
+    verify(settings.kafka, settings.topics, found)
     record = topic_owners.own_record(settings, cluster)
     if wanted in topic_owners.foreign(settings, cluster, record, found):
         raise topic_owners.taken(settings, wanted)

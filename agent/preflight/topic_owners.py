@@ -78,12 +78,12 @@ def claim(
     The first state record is written, and nobody publishes. Raises TopicTaken, InitRefused, the
     errors of Kafka and the front end.
     """
-    cluster = broker(settings, agent_uuid)
+    cluster = broker(settings.kafka, settings.state_topic, agent_uuid)
     for name in take_over:
         if name not in settings.event_topics:
             reason = mark("{topic} is no topic of this agent's events")
             raise InitRefused(reason=translate(reason, topic=name))
-    record, found = own_record(settings, cluster), describe(settings)
+    record, found = own_record(settings, cluster), describe(settings.kafka, settings.topics)
     others = foreign(settings, cluster, record, found)
     for name in others:
         if name not in take_over:
@@ -104,7 +104,10 @@ def _take_over(settings: Settings, front: SqlFront, cluster: KafkaPython, name: 
         if settings.topic(resource) == name:
             reader = Reader(front.engine, settings.agent)
             before = front.begin_above(
-                resource.name, collect(settings, resource.name, name, reader).generation
+                resource.name,
+                collect(
+                    settings.kafka, settings.state_topic, resource.name, name, reader
+                ).generation,
             )
     deadline = time.monotonic() + SECONDS
     producer = cluster.open(deadline)

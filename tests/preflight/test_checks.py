@@ -93,7 +93,7 @@ def test_before_init_nothing_else_is_wrong_and_nothing_is_changed(any_unit: Unit
     find(findings, "TOPIC_MISSING", "warning")
     assert any_unit.slots() == 0
     assert not list(any_unit.folder.iterdir())
-    assert not any(describe(any_unit.settings).values())
+    assert not any(describe(any_unit.settings.kafka, any_unit.settings.topics).values())
 
 
 def test_after_init_nothing_is_wrong(any_unit: Unit) -> None:

@@ -49,7 +49,8 @@ class Site:
             self.settings.state_topic,
             *(self.settings.topic(resource) for resource in self.settings.resource),
         ]
-        topics.create_topics(settings_for(broker.bootstrap, prefix, directory), lambda line: None)
+        plain = settings_for(broker.bootstrap, prefix, directory)
+        topics.create_topics(plain.kafka, plain.topics, lambda line: None)
 
     def with_settings(self, bootstrap: str = "", ca_file: str = "", password: str = "") -> Settings:
         """The settings, with another address, authority or password."""
@@ -89,7 +90,8 @@ class Site:
 
     def publish(self, settings: Settings | None = None, seconds: float = PATIENCE) -> bytes | None:
         """What a publisher does, once; the state it reads then."""
-        kafka = cluster(settings or self.settings, self.agent, lambda: None)
+        used = settings or self.settings
+        kafka = cluster(used.kafka, used.state_topic, self.agent, lambda: None)
         deadline = time.monotonic() + seconds
         producer: Producer = kafka.open(deadline)
         try:
