@@ -30,6 +30,6 @@ def check(settings: Settings) -> list[Finding]:
     return [
         *source.findings,
         *front.findings,
-        *check_kafka(settings, uuid, front.agent_uuid),
+        *check_kafka(settings.kafka, settings.topics, uuid, front.agent_uuid),
         *check_service(settings),
     ]

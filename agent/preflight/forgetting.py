@@ -131,7 +131,7 @@ def _tell_topic(settings: Settings, front: SqlFront, name: str, tell: Tell) -> N
             "Kafka's administrator runs:"
         )
         tell(translate(text, topic=topic))
-        tell(f"      {kafka_commands.delete_topic(settings, topic)}")
+        tell(f"      {kafka_commands.delete_topic(settings.kafka, topic)}")
 
 
 def _forget(settings: Settings, front: SqlFront, name: str, tell: Tell) -> int:

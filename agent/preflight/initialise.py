@@ -248,10 +248,11 @@ class _Init:
         self._tell(translate(text, topic=settings.state_topic))
 
     def _claim_topics(self, state: Mapping[str, object]) -> None:
+        kafka, topics = self._settings.kafka, self._settings.topics
         uuid = str(state["agent_uuid"])
         settled(
             lambda: topic_owners.claim(
-                self._settings, self._front, uuid, self._take_over, self._tell
+                kafka, topics, self._front, uuid, self._take_over, self._tell
             )
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import inspect
 
-from agent.config import Settings
+from agent.config import KafkaSettings, Settings, Topics
 from agent.connectors.opening import setup_of
 from agent.connectors.setup import Shareables, Tell
 from agent.errors import AgentError
@@ -41,7 +41,7 @@ def tell_plan(settings: Settings, admin_url: str | None, tell: Tell) -> None:
         tell(line)
 
     _tell_front(settings, plan.tables, tell)
-    _tell_kafka(settings, tell)
+    _tell_kafka(settings.kafka, settings.topics, tell)
 
 
 def _tell_front(settings: Settings, tables: Shareables | None, tell: Tell) -> None:
@@ -130,24 +130,24 @@ def _reach(servers: Sequence[str]) -> None:
         raise error
 
 
-def _tell_kafka(settings: Settings, tell: Tell) -> None:
+def _tell_kafka(kafka: KafkaSettings, topics: Topics, tell: Tell) -> None:
     """Tells the topics. A cluster that cannot be asked yet is no error here."""
-    servers = settings.kafka.bootstrap_servers
+    servers = kafka.bootstrap_servers
     text = mark("3. Kafka {servers}; topics:")
     tell("\n" + translate(text, servers=", ".join(servers)))
 
     found: Mapping[str, object] = {}
     try:
         _reach(servers)
-        found = describe(settings.kafka, settings.topics, _KAFKA_SECONDS)
+        found = describe(kafka, topics, _KAFKA_SECONDS)
     except (AgentError, OSError) as error:
         reason = error.text() if isinstance(error, AgentError) else system_reason(error)
         tell(translate(mark("   it cannot be asked yet: {reason}"), reason=reason))
-    for name in wanted(settings.kafka, settings.topics):
+    for name in wanted(kafka, topics):
         if found.get(name) is None:
-            tell(f"   {kafka_commands.create_topic(settings, name)}")
+            tell(f"   {kafka_commands.create_topic(kafka, topics, name)}")
         else:
             tell(_there(name))
-    if found.get(settings.state_topic) is None:
+    if found.get(topics.state) is None:
         text = mark("   and the first record in {topic}")
-        tell(translate(text, topic=settings.state_topic))
+        tell(translate(text, topic=topics.state))

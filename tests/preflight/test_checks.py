@@ -569,7 +569,9 @@ def topic(unit: Unit, name: str, partitions: int, **settings: str) -> Finding:
     described = TopicDescription(
         "id", partitions, {}, {key.replace("_", "."): value for key, value in settings.items()}
     )
-    return kafka_checks._topic(unit.settings, name, described, initialised=True)
+    return kafka_checks._topic(
+        unit.settings.kafka, unit.settings.topics, name, described, initialised=True
+    )
 
 
 def test_topics_that_will_not_do(source: Unit) -> None:
@@ -584,7 +586,7 @@ def test_topics_that_will_not_do(source: Unit) -> None:
 
 def test_a_kafka_user_whose_password_is_missing(unit: Unit) -> None:
     unit.change(kafka={"sasl": {"user": "u", "password": {"file": "/nonexistent/password"}}})
-    findings = kafka_checks.check_kafka(unit.settings, "")
+    findings = kafka_checks.check_kafka(unit.settings.kafka, unit.settings.topics, "")
     assert any(
         finding.level == "error" and "/nonexistent/password" in finding.message
         for finding in findings

@@ -104,7 +104,7 @@ def test_a_topic_is_taken_over_on_purpose(unit: Unit) -> None:
         unit.settings.state_topic,
         str((front.stored_state() or {})["agent_uuid"]),
     )
-    record = topic_owners.own_record(unit.settings, cluster)
+    record = topic_owners.own_record(unit.settings.state_topic, cluster)
     assert record is not None
     entry = record.topics[topic_of(unit)]
     assert entry.passes_over(5)

@@ -317,7 +317,9 @@ def test_a_topic_with_anothers_records_is_left_alone_until_it_is_taken_over(
     eventually(lambda: front.suspensions() == [("orders", "TOPIC_TAKEN")], 60, "it is told")
     publisher.stop()
     writer = SqliteFront(here.settings.front_url, 20, here.settings.agent)
-    topic_owners.claim(here.settings, writer, front.agent, [topic], lambda line: None)
+    topic_owners.claim(
+        here.settings.kafka, here.settings.topics, writer, front.agent, [topic], lambda line: None
+    )
     writer.engine.dispose()
     front.generations[topic] = 5
     front.begin_anew("orders")  # as `claim` has begun it

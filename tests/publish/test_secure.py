@@ -126,7 +126,9 @@ def test_every_mechanism_with_exactly_the_documented_rights(
     here.allow()
     assert here.publish() == b"state"
     assert [
-        finding for finding in check_kafka(here.settings, here.agent) if finding.level != "ok"
+        finding
+        for finding in check_kafka(here.settings.kafka, here.settings.topics, here.agent)
+        if finding.level != "ok"
     ] == []
 
 
@@ -184,7 +186,9 @@ def test_each_fault_on_the_way_has_a_name(
     with pytest.raises(kind, match=text) as caught:
         here.publish(settings, 8)
     findings = [
-        finding for finding in check_kafka(settings, here.agent) if finding.level == "error"
+        finding
+        for finding in check_kafka(settings.kafka, settings.topics, here.agent)
+        if finding.level == "error"
     ]
     assert [finding.code for finding in findings] == [code]
     assert sentence in findings[0].message and findings[0].fix
@@ -224,7 +228,9 @@ def test_each_missing_right_is_named(site: Callable[..., Site], client: str, lef
         here.publish()
     assert text in str(caught.value)
     findings = [
-        finding for finding in check_kafka(here.settings, here.agent) if finding.level == "error"
+        finding
+        for finding in check_kafka(here.settings.kafka, here.settings.topics, here.agent)
+        if finding.level == "error"
     ]
     assert {finding.code for finding in findings} == {"KAFKA_RIGHTS"}
     assert any(
