@@ -40,10 +40,10 @@ def collect(
 
     Raises KafkaUnreachable, LoginRefused, KafkaRefused, FrontUnreachable.
     """
+    # Finding the agent's tables takes a connection, which would wait for the transaction below
+    keys = reader.own.topic_keys
     with reader.writing() as connection:
-        connection.execute(
-            delete(reader.own.topic_keys).where(reader.own.topic_keys.c.name == resource)
-        )
+        connection.execute(delete(keys).where(keys.c.name == resource))
     cluster = broker(kafka, state_topic)
     found = cluster.topics([topic], time.monotonic() + SECONDS)[topic]
     if found is None:
