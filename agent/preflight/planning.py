@@ -4,6 +4,7 @@ Changes nothing.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 from sqlalchemy import inspect
 
@@ -21,6 +22,7 @@ from agent.preflight.front_checks import file_of, standing
 from agent.preflight.resources import compiled
 from agent.publish.topics import describe, wanted
 from agent.reach import place, refusal
+from agent.resource import Resource
 
 _CONNECT_SECONDS, _KAFKA_SECONDS = 2.0, 10.0  # to reach a broker, and to be told the topics
 
@@ -48,10 +50,10 @@ def _tell_front(settings: Settings, tables: Shareables | None, tell: Tell) -> No
     tell("\n" + translate(mark("2. Front end {url}; tables:"), url=settings.front_url))
     front = front_of(settings)
     try:
-        there = _own_there(settings, front, tell)
+        there = _own_there(file_of(settings.front_url), front, tell)
         _tell_own(front, there or [], tell)
         if tables is not None:
-            _tell_shared(settings, front, tables, there is not None, tell)
+            _tell_shared(compiled(settings, tables), front, there is not None, tell)
             return
     finally:
         front.engine.dispose()
@@ -61,11 +63,9 @@ def _tell_front(settings: Settings, tables: Shareables | None, tell: Tell) -> No
     tell(translate(text))
 
 
-def _tell_shared(
-    settings: Settings, front: SqlFront, tables: Shareables, answers: bool, tell: Tell
-) -> None:
+def _tell_shared(resources: Sequence[Resource], front: SqlFront, answers: bool, tell: Tell) -> None:
     """Tells the front-end tables. `answers`: the front end can be asked which are there."""
-    for resource in compiled(settings, tables):
+    for resource in resources:
         try:
             if answers and standing(front, resource.target):
                 tell(_there(resource.target.name))
@@ -96,12 +96,11 @@ def _there(names: str) -> str:
     return "   -- " + translate(mark("{names}: there"), names=names)
 
 
-def _own_there(settings: Settings, front: SqlFront, tell: Tell) -> list[str] | None:
-    """Returns the agent's own tables that are there; a SQLite file is not made.
+def _own_there(file: Path | None, front: SqlFront, tell: Tell) -> list[str] | None:
+    """Returns the agent's own tables that are there; a SQLite `file` is not made.
 
     None where the front end cannot be asked, and tells why.
     """
-    file = file_of(settings)
     if file is not None and not is_there(file):
         return None
     try:

@@ -469,7 +469,7 @@ def test_a_front_table_that_does_not_fit(unit: Unit) -> None:
 
 def test_a_front_end_file_that_is_no_database(unit: Unit) -> None:
     unit.initialise()
-    file = front_checks.file_of(unit.settings)
+    file = front_checks.file_of(unit.settings.front_url)
     assert file is not None
     for path in file.parent.glob("front.db*"):
         path.unlink()
@@ -608,7 +608,8 @@ def test_a_listen_address_that_is_taken(
 ) -> None:
     monkeypatch.setattr(service_checks, "_SECONDS", 0.1)
     source.change(service={"listen": taken})
-    assert find(service_checks.check_service(source.settings), "LISTEN", "error").fix
+    findings = service_checks.check_service(taken, source.settings.agent)
+    assert find(findings, "LISTEN", "error").fix
 
 
 def test_a_listen_address_held_by_this_very_agent(source: Unit) -> None:
@@ -616,7 +617,7 @@ def test_a_listen_address_held_by_this_very_agent(source: Unit) -> None:
         listen = f"{HOST}:{free_port()}"
         source.change(service={"listen": listen})
         with HealthServer(listen, agent, Metrics([])):
-            find(service_checks.check_service(source.settings), "LISTEN", level)
+            find(service_checks.check_service(listen, source.settings.agent), "LISTEN", level)
 
 
 @pytest.mark.parametrize(
