@@ -115,7 +115,7 @@ def prepare(place: Installation, broker: KafkaBroker, mechanism: Mechanism) -> N
     plain = settings.kafka.model_copy(
         update={"bootstrap_servers": [broker.bootstrap], "tls": None, "sasl": None}
     )
-    topics.create_topics(settings.model_copy(update={"kafka": plain}), lambda line: None)
+    topics.create_topics(plain, settings.topics, lambda line: None)
     for topic in settings.event_topics:
         broker.allow(place.name, "topic", topic, ["write", "describe_configs"])
     broker.allow(place.name, "topic", settings.state_topic, ["write", "read", "describe_configs"])

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, func, select
 from agent.cli import requests
 from agent.cli.commands import execute
 from agent.cli.requests import Answer
-from agent.config import Settings, load
+from agent.config import KafkaSettings, Settings, load
 from agent.errors import ServiceAway
 from agent.front.base import Request
 from agent.front.opening import open_front
@@ -349,7 +349,9 @@ def test_republish_looks_at_the_topic_first(
     """Then the service is asked; a table that is suspended anew is told."""
     looked: list[tuple[str, str]] = []
 
-    def collect(settings: Settings, resource: str, topic: str, reader: object) -> Collected:
+    def collect(
+        kafka: KafkaSettings, state_topic: str, resource: str, topic: str, reader: object
+    ) -> Collected:
         looked.append((resource, topic))
         return Collected(records=77, generation=1)
 

@@ -158,8 +158,9 @@ def verify(
     """
     from agent.cli import comparison, requests
 
-    with comparison.shown(settings, hidden=as_json) as progress:
-        answers = requests.ask(settings, kind, _resources(settings, names), allow_deletes, progress)
+    names = _resources(settings, names)
+    with comparison.shown(names, hidden=as_json) as progress:
+        answers = requests.ask(settings, kind, names, allow_deletes, progress)
     reports = [comparison.report(answer, show_keys, kind == "reconcile") for answer in answers]
     if as_json:
         _print_json(reports)
@@ -254,10 +255,10 @@ def republish(settings: Settings, name: str, allow_deletes: bool) -> int:
     reader = open_reader(settings)
     try:
         topic = republishing.topic(settings, name, reader)
-        records = collect(settings, name, topic, reader).records
+        records = collect(settings.kafka, settings.state_topic, name, topic, reader).records
         text = mark("Topic {topic}: {count} records read for the keys it holds")
         _console().out(translate(text, topic=topic, count=records))
-        with comparison.shown(settings, hidden=False) as progress:
+        with comparison.shown([name], hidden=False) as progress:
             (answer,) = requests.ask(settings, "republish", [name], allow_deletes, progress)
         if answer.state == "failed":
             republishing.refuse_suspended(name, reader)
@@ -383,7 +384,9 @@ def _unknown(problem: Exception, settings: Settings | None, as_json: bool, summa
     from agent.cli import status_text, verdict
 
     error = problem if isinstance(problem, AgentError) else unexpected(problem)
-    known = {} if settings is None else reports.without_front(settings)
+    known: dict[str, Any] = {}
+    if settings is not None:
+        known = reports.without_front(settings.service, settings.agent, settings.directory)
     found = verdict.unknown(error, known)
     if as_json:
         _print_json(known | verdict.plain(found))

@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.cli.requests import Answer
-from agent.config import Settings
 from agent.messages import mark, translate
 from agent.outbox.reader import Refusal
 
@@ -177,8 +176,8 @@ def render_refusals(rows: list[dict[str, str]]) -> Table:
 
 
 @contextmanager
-def shown(settings: Settings, hidden: bool) -> Iterator[Callable[[Answer], None]]:
-    """Progress on the terminal's stderr, one bar per table; nothing where nobody looks."""
+def shown(resources: Sequence[str], hidden: bool) -> Iterator[Callable[[Answer], None]]:
+    """Progress on the terminal's stderr, one bar for each resource; nothing where nobody looks."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -189,10 +188,7 @@ def shown(settings: Settings, hidden: bool) -> Iterator[Callable[[Answer], None]
     with Progress(
         *columns, console=console, disable=hidden or not console.is_terminal, transient=True
     ) as progress:
-        bars = {
-            resource.name: progress.add_task(resource.name, total=None, visible=False)
-            for resource in settings.resource
-        }
+        bars = {name: progress.add_task(name, total=None, visible=False) for name in resources}
 
         def show(answer: Answer) -> None:
             rows = answer.report.get("rows", 0)

@@ -42,16 +42,16 @@ def ask(
 
     Raises ServiceAway when the service does not run, FrontUnreachable, NotInitialised.
     """
-    reader = open_reader(settings)
+    reader, listen = open_reader(settings), settings.service.listen
     try:
         reader.identity()
-        return [_asked(settings, reader, kind, name, allow_deletes, progress) for name in resources]
+        return [_asked(listen, reader, kind, name, allow_deletes, progress) for name in resources]
     finally:
         reader.engine.dispose()
 
 
 def _asked(
-    settings: Settings,
+    listen: str,
     reader: Reader,
     kind: str,
     resource: str,
@@ -72,11 +72,11 @@ def _asked(
             insert(reader.own.requests).values(**row, asked_us=time.time_ns() // 1000)
         )
     try:
-        for answer in _answers(settings, reader, request, resource):
+        for answer in _answers(listen, reader, request, resource):
             progress(answer)
             if answer.state in ("done", "failed"):
                 return answer
-        raise ServiceAway(agent=settings.agent, seconds=f"{TAKEN_UP:g}")
+        raise ServiceAway(agent=reader.agent, seconds=f"{TAKEN_UP:g}")
     finally:
         with reader.writing() as connection:
             connection.execute(
@@ -84,7 +84,7 @@ def _asked(
             )
 
 
-def _answers(settings: Settings, reader: Reader, request: str, resource: str) -> Iterator[Answer]:
+def _answers(listen: str, reader: Reader, request: str, resource: str) -> Iterator[Answer]:
     """Yields each answer that says something new.
 
     Ends when the service has not taken the request up, or has gone, for a while.
@@ -98,7 +98,7 @@ def _answers(settings: Settings, reader: Reader, request: str, resource: str) ->
                 )
             ).one()
         if (state, report) != last or (
-            state == "running" and asked(settings.service.listen, settings.agent, _LOOK) is not None
+            state == "running" and asked(listen, reader.agent, _LOOK) is not None
         ):
             deadline = time.monotonic() + TAKEN_UP
         if (state, report) != last:

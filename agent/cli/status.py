@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
-from agent.config import Settings
+from agent.config import ResourceSettings, ServiceSettings, Settings
 from agent.connectors.opening import setup_of
+from agent.connectors.setup import Setup
 from agent.errors import AgentError, Suspend, stored
 from agent.front.base import PAGES, Copy
 from agent.front.sqlite.file import beside, size
@@ -51,14 +52,17 @@ def collect(settings: Settings) -> dict[str, Any]:
 
     lag = _lag(now, identity.position_time_us)
     tables = []
-    for name in (resource.name for resource in settings.resource):
-        table = _table(settings, name, rows.get(name, {}), copies.get(name), lag)
+    for resource in settings.resource:
+        name = resource.name
+        source = ".".join(settings.source.place(resource.table))
+        row = {"topic": settings.topic(resource), **rows.get(name, {})}
+        table = _table(resource, source, row, copies.get(name), lag)
         counts = {"withheld": withheld.get(name, 0), "refused": refused.get(name, 0)}
         tables.append(table | counts)
     barriers = [copy.barrier for copy in copies.values() if copy.barrier]
     return {
         "agent": settings.agent,
-        **without_front(settings),
+        **without_front(settings.service, settings.agent, settings.directory),
         "position": identity.position,
         "last_commit": _moment(identity.position_time_us),
         "lag_seconds": lag,
@@ -73,8 +77,8 @@ def collect(settings: Settings) -> dict[str, Any]:
             "position": published.position,
             "last_commit": _moment(published.time_us),
         },
-        "front": {"wal_bytes": _log_bytes(settings)},
-        "source": _source(settings, barriers),
+        "front": {"wal_bytes": _log_bytes(settings.front_url)},
+        "source": _source(setup_of(settings), barriers),
         "tables": tables,
     }
 
@@ -85,23 +89,23 @@ def plain(status: Mapping[str, Any]) -> dict[str, Any]:
     return {**status, "source": source}
 
 
-def without_front(settings: Settings) -> dict[str, Any]:
+def without_front(service: ServiceSettings, agent: str, directory: Path) -> dict[str, Any]:
     """Returns what is known of the service also where the front end cannot be read.
 
-    That is how its stages are, or how it ended.
+    That is how its stages are, or how it ended, which the agent's `directory` says.
     """
-    answer = asked(settings.service.listen, settings.agent, PATIENCE)
+    answer = asked(service.listen, agent, PATIENCE)
     if answer is None:
-        service = {"running": False, "ready": False, "checks": {}}
-        return {"service": service, "stages": {}, "ended": _ended(settings)}
+        away = {"running": False, "ready": False, "checks": {}}
+        return {"service": away, "stages": {}, "ended": _ended(directory)}
     stages = {name: _stage(stage) for name, stage in answer.get("stages", {}).items()}
-    service = {"running": True, "ready": answer["ok"], "checks": answer["checks"]}
-    return {"service": service, "stages": stages, "ended": None}
+    running = {"running": True, "ready": answer["ok"], "checks": answer["checks"]}
+    return {"service": running, "stages": stages, "ended": None}
 
 
-def _ended(settings: Settings) -> dict[str, Any] | None:
+def _ended(directory: Path) -> dict[str, Any] | None:
     """Returns what ended the service, if it did not end cleanly."""
-    end = LastEnd(settings.directory).read()
+    end = LastEnd(directory).read()
     if end is None:
         return None
     return {"stage": end.stage, "time": _moment(int(end.time * 1e6)), **_described(end.error)}
@@ -128,16 +132,19 @@ def _described(error: AgentError | None) -> dict[str, str | None]:
 
 
 def _table(
-    settings: Settings, name: str, row: Mapping[str, Any], copy: Copy | None, lag: float | None
+    resource: ResourceSettings,
+    source: str,
+    row: Mapping[str, Any],
+    copy: Copy | None,
+    lag: float | None,
 ) -> dict[str, Any]:
-    resource = next(resource for resource in settings.resource if resource.name == name)
     state = row.get("state", "unknown")
     cause = _suspension(row)
     return {
-        "name": name,
-        "source": ".".join(settings.source.place(resource.table)),
+        "name": resource.name,
+        "source": source,
         "target": resource.target_name,
-        "topic": row.get("topic", settings.topic(resource)),
+        "topic": row["topic"],
         "state": state,
         "code": row.get("code") or None,
         "reason": cause and cause.text(),
@@ -178,9 +185,9 @@ def _suspension(row: Mapping[str, Any]) -> Suspend | None:
     return error if isinstance(error, Suspend) else None
 
 
-def _log_bytes(settings: Settings) -> int | None:
+def _log_bytes(front_url: str) -> int | None:
     """Returns the bytes of the -wal beside a SQLite front end; None for another database."""
-    url = make_url(settings.front_url)
+    url = make_url(front_url)
     if url.get_backend_name() != "sqlite":
         return None
     return size(beside(Path(url.database or ""), "-wal"))
@@ -194,12 +201,11 @@ def _bytes_waiting(reader: Reader, batch: int) -> int:
         return int(connection.execute(waiting).scalar_one() or 0)
 
 
-def _source(settings: Settings, barriers: list[str]) -> dict[str, Any]:
+def _source(setup: Setup, barriers: list[str]) -> dict[str, Any]:
     """Returns how the stream is, and the transactions for which copies wait.
 
     `reachable` is false where the source gives no answer in time.
     """
-    setup = setup_of(settings)
     answer = _in_time(lambda: setup.status(barriers))
     if answer is None or isinstance(answer, AgentError):
         return {

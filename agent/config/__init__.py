@@ -9,6 +9,7 @@ from agent.config.secret import Secret
 from agent.config.service import ServiceSettings
 from agent.config.settings import Settings
 from agent.config.source import SourceSettings
+from agent.config.topics import Topics
 
 __all__ = [
     "Condition",
@@ -22,5 +23,6 @@ __all__ = [
     "ServiceSettings",
     "Settings",
     "SourceSettings",
+    "Topics",
     "load",
 ]

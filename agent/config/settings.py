@@ -13,6 +13,7 @@ from agent.config.model import Identifier, Model
 from agent.config.resource import ResourceSettings, topic_of
 from agent.config.service import ServiceSettings
 from agent.config.source import SourceSettings
+from agent.config.topics import Topics
 from agent.config.uniqueness import doubles, same_columns
 from agent.messages import mark
 
@@ -97,6 +98,12 @@ class Settings(Model):
     def transaction_topic(self) -> str | None:
         """The topic of begins and ends of source transactions; None if nobody asked for it."""
         return f"{self.kafka.prefix}.transaction" if self.kafka.transactions else None
+
+    @property
+    def topics(self) -> Topics:
+        """The names of all its topics."""
+        resources = {self.topic(resource): resource.name for resource in self.resource}
+        return Topics(self.agent, self.state_topic, resources, self.transaction_topic)
 
     @property
     def event_topics(self) -> list[str]:

@@ -19,7 +19,7 @@ def check(settings: Settings) -> list[Finding]:
         front.open()
         if front.misfit:
             # All else would be judged, and made, by the settings that are wrong
-            return [*front.findings, *check_service(settings)]
+            return [*front.findings, *check_service(settings.service.listen, settings.agent)]
         source = setup_of(settings).check(front.resume if front.stored else None)
         if source.tables is not None:
             front.tables(compiled(settings, source.tables))
@@ -30,6 +30,6 @@ def check(settings: Settings) -> list[Finding]:
     return [
         *source.findings,
         *front.findings,
-        *check_kafka(settings, uuid, front.agent_uuid),
-        *check_service(settings),
+        *check_kafka(settings.kafka, settings.topics, uuid, front.agent_uuid),
+        *check_service(settings.service.listen, settings.agent),
     ]

@@ -1,11 +1,11 @@
 """Shows, or takes away, what the front end still holds of what is no longer shared."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import func, select, table
 from sqlalchemy.sql.elements import quoted_name
 
-from agent.config import Settings
+from agent.config import ResourceSettings, Settings
 from agent.errors import AgentError, NotInitialised
 from agent.front import init_settings, unshared
 from agent.front.opening import front_of
@@ -61,13 +61,15 @@ def _left(settings: Settings, front: SqlFront, name: str) -> list[Leftover]:
     return [left for left in unshared.leftovers(settings, front) if left.resource == name]
 
 
-def _is_shared(settings: Settings, name: str) -> bool:
-    return name in {resource.name for resource in settings.resource}
+def _is_shared(resources: Sequence[ResourceSettings], name: str) -> bool:
+    return name in {resource.name for resource in resources}
 
 
 def _tell_plan(settings: Settings, front: SqlFront, name: str, tell: Tell) -> None:
     found = _left(settings, front, name)
-    if _nothing(settings, name, found, tell):
+    shared = _is_shared(settings.resource, name)
+    if shared and not found:
+        _tell_nothing(name, tell)
         return
     text = mark(
         "Nothing is changed. `sync-agent forget {resource} --apply` does the following while the "
@@ -81,19 +83,16 @@ def _tell_plan(settings: Settings, front: SqlFront, name: str, tell: Tell) -> No
             _tell_unknown(front, left, tell)
         for statement in left.statements:
             tell(f"      {statement}")
-    if not _is_shared(settings, name):
+    if not shared:
         text = mark("   what this agent's own tables hold of {resource} is deleted")
         tell(translate(text, resource=name))
     _tell_topic(settings, front, name, tell)
 
 
-def _nothing(settings: Settings, name: str, found: list[Leftover], tell: Tell) -> bool:
-    """Tells that nothing has to be done of a resource that is still shared, where that is so."""
-    if found or not _is_shared(settings, name):
-        return False
+def _tell_nothing(name: str, tell: Tell) -> None:
+    """Tells that nothing has to be done of a resource that is still shared."""
     text = mark("{resource} is shared, and the front end holds nothing of it that is not")
     tell(translate(text, resource=name))
-    return True
 
 
 def _said(front: SqlFront, left: Leftover) -> str:
@@ -131,15 +130,17 @@ def _tell_topic(settings: Settings, front: SqlFront, name: str, tell: Tell) -> N
             "Kafka's administrator runs:"
         )
         tell(translate(text, topic=topic))
-        tell(f"      {kafka_commands.delete_topic(settings, topic)}")
+        tell(f"      {kafka_commands.delete_topic(settings.kafka, topic)}")
 
 
 def _forget(settings: Settings, front: SqlFront, name: str, tell: Tell) -> int:
     found = _left(settings, front, name)
-    if _nothing(settings, name, found, tell):
+    shared = _is_shared(settings.resource, name)
+    if shared and not found:
+        _tell_nothing(name, tell)
         return 0
     kept = [left for left in found if not _dropped(front, left, tell)]
-    if not kept and not _is_shared(settings, name):
+    if not kept and not shared:
         unshared.forget_rows(front, name)
         text = mark("What this agent's own tables held of {resource} is deleted")
         tell(translate(text, resource=name))

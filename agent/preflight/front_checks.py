@@ -7,13 +7,13 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy import inspect
 from sqlalchemy.engine import make_url
 
-from agent.config import Settings
+from agent.config import ResourceSettings, Settings
 from agent.connectors.resume import Resume
 from agent.errors import AgentError, FrontReplaced, FrontUnreachable, NotInitialised
 from agent.files import is_there, refused
@@ -51,11 +51,11 @@ class FrontCheck:
 
     def open(self) -> None:
         """Connects and reads the agent's state; a SQLite file that is not there yet is no error."""
-        file = file_of(self._settings)
+        file = file_of(self._settings.front_url)
         if file is not None and (found := refused(file)):
             self.findings.append(failed(found))
             return
-        self.findings += _disk(self._settings)
+        self.findings += _disk(self._settings.front_url)
         if file is not None and not is_there(file) and not size(beside(file, "-wal")):
             text = mark("The front end {path} does not exist yet; init makes it")
             self.findings.append(ok("FRONT", text, path=file))
@@ -68,7 +68,7 @@ class FrontCheck:
             state = front.stored_state()
         except AgentError as cause:
             told = failed(cause)
-            if isinstance(cause, FrontUnreachable) and (fix := _way(self._settings)):
+            if isinstance(cause, FrontUnreachable) and (fix := _way(self._settings.front_url)):
                 told = told._replace(fix=fix)
             self.findings.append(told)
             return
@@ -96,7 +96,7 @@ class FrontCheck:
         self.findings.append(ok("INITIALISED", mark("This agent is initialised")))
         try:
             self._rows = Reader(front.engine, self._settings.agent).resources()
-            self.findings += _resources(self._settings, self._rows)
+            self.findings += _resources(self._settings.resource, self._rows)
             self.findings += left_behind(self._settings, front)
         except AgentError as cause:
             self.findings.append(failed(cause))
@@ -158,9 +158,9 @@ def _not_initialised(begun: bool) -> Finding:
     return error(NotInitialised.code, message, "sync-agent init --apply")
 
 
-def _way(settings: Settings) -> str:
+def _way(front_url: str) -> str:
     """What to do where not even the front end's port can be reached; '' where it can."""
-    url = make_url(settings.front_url)
+    url = make_url(front_url)
     if not url.host or url.host.startswith("/"):
         return ""
     port = url.port or {"mariadb": 3306, "mysql": 3306}.get(url.get_backend_name(), 5432)
@@ -179,8 +179,10 @@ def hazards(front: SqlFront, target: Target) -> list[Finding]:
     ]
 
 
-def _resources(settings: Settings, rows: Mapping[str, Mapping[str, object]]) -> Iterator[Finding]:
-    for resource in settings.resource:
+def _resources(
+    resources: Sequence[ResourceSettings], rows: Mapping[str, Mapping[str, object]]
+) -> Iterator[Finding]:
+    for resource in resources:
         row = rows.get(resource.name)
         if row is None:
             message = mark(
@@ -219,9 +221,9 @@ def _exists(front: SqlFront, target: Target) -> bool:
         return inspect(connection).has_table(target.table, schema=target.schema)
 
 
-def file_of(settings: Settings) -> Path | None:
+def file_of(front_url: str) -> Path | None:
     """The file of a SQLite front end."""
-    url = make_url(settings.front_url)
+    url = make_url(front_url)
     return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
 
 
@@ -269,12 +271,12 @@ def log_findings(file: Path | None) -> Iterator[Finding]:
         yield warning("FRONT_WAL", message, fix, path=file, size=log >> 20)
 
 
-def _disk(settings: Settings) -> Iterator[Finding]:
+def _disk(front_url: str) -> Iterator[Finding]:
     """Looks for room where the SQLite front end lies, or will lie.
 
     Rows and, while Kafka is away, the outbox grow there.
     """
-    file = file_of(settings)
+    file = file_of(front_url)
     if file is None:
         return
     folder = next((parent for parent in file.absolute().parents if parent.is_dir()), Path("/"))

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 
-from agent.config import Settings
+from agent.config import KafkaSettings, Topics
 from agent.errors import TopicTaken
 from agent.front.store import SqlFront
 from agent.outbox.reader import Reader
@@ -14,30 +14,32 @@ from agent.publish.topic_keys import collect
 from agent.publish.topics import SECONDS, broker, create_topics, write_state
 
 
-def begin_anew(settings: Settings, front: SqlFront, agent_uuid: str, epoch: int) -> None:
+def begin_anew(
+    kafka: KafkaSettings, topics: Topics, front: SqlFront, agent_uuid: str, epoch: int
+) -> None:
     """Begins a new generation of every topic; repeated, one more.
 
     The front end goes on from Kafka's state record; where that is lost, a new one goes on from the
     front end. The record becomes that of a whole source transaction: what was left of a split one
     is in no outbox any more. Raises TopicTaken and the errors of Kafka and the front end.
     """
-    reader = Reader(front.engine, settings.agent)
+    reader = Reader(front.engine, topics.agent)
     generations = {}
     for name, row in reader.resources().items():
         topic = str(row["topic"])
-        generations[topic] = collect(settings, name, topic, reader).generation
-    cluster = broker(settings, agent_uuid)
+        generations[topic] = collect(kafka, topics.state, name, topic, reader).generation
+    cluster = broker(kafka, topics.state, agent_uuid)
     deadline = time.monotonic() + SECONDS
-    if cluster.topics([settings.state_topic], deadline)[settings.state_topic] is None:
-        create_topics(settings, _untold)
+    if cluster.topics([topics.state], deadline)[topics.state] is None:
+        create_topics(kafka, topics, _untold)
     producer = cluster.open(time.monotonic() + SECONDS)  # fences whoever may publish still
     try:
         deadline = time.monotonic() + SECONDS
         visible = cluster.states(deadline).visible
         if visible is not None:
-            before = recovery.read(settings.state_topic, visible)
+            before = recovery.read(topics.state, visible)
         else:  # lost
-            before = _from_front_end(settings, cluster, reader, generations, deadline)
+            before = _from_front_end(topics, cluster, reader, generations, deadline)
         record = before._replace(epoch=max(before.epoch, epoch), part=0, position="")
         front.begin_generations(
             record.epoch,
@@ -45,7 +47,7 @@ def begin_anew(settings: Settings, front: SqlFront, agent_uuid: str, epoch: int)
             record.event,
             {name: topic.generation for name, topic in record.topics.items()},
         )
-        write_state(producer, settings.state_topic, record, deadline)
+        write_state(producer, topics.state, record, deadline)
     finally:
         producer.abandon()
 
@@ -55,7 +57,7 @@ def _untold(line: str) -> None:
 
 
 def _from_front_end(
-    settings: Settings,
+    topics: Topics,
     cluster: KafkaPython,
     reader: Reader,
     generations: Mapping[str, int],
@@ -66,11 +68,11 @@ def _from_front_end(
     Numbers go on after the outbox, and the topics are known as they are now.
     """
     if cluster.strangers(deadline):
-        raise TopicTaken(resource=settings.agent, topic=settings.state_topic)
+        raise TopicTaken(resource=topics.agent, topic=topics.state)
     identity, mark = reader.identity(), reader.published()
     event = reader.event_id(identity.number, identity.source_id) or mark.event_id
-    found = hanging.readable(cluster.topics(settings.event_topics, deadline))
-    topics = {
+    found = hanging.readable(cluster.topics(topics.events, deadline))
+    states = {
         name: TopicState(topic.id, generations.get(name, 0), topic.partitions, dict(topic.ends))
         for name, topic in found.items()
         if topic is not None
@@ -84,5 +86,5 @@ def _from_front_end(
         "",
         0,
         0,
-        topics,
+        states,
     )

@@ -127,10 +127,10 @@ class _Init:
         with self._setup.prepare(tell, self._admin_url, None) as source:
             resources = compiled(settings, source.tables)
             self._check_tables(resources)
-            topics = existing(settings)
+            topics = existing(settings.kafka, settings.topics)
             state = self._make_state(resources)
             self._make_tables(resources)
-            create_topics(settings, tell, topics)
+            create_topics(settings.kafka, settings.topics, tell, topics)
             self._make_state_record(state)
             self._claim_topics(state)
             source.finish()
@@ -161,10 +161,10 @@ class _Init:
         with self._setup.prepare(tell, self._admin_url, before) as source:
             resources = compiled(settings, source.tables)
             self._check_tables(resources)
-            topics = existing(settings)
+            topics = existing(settings.kafka, settings.topics)
             made = self._make_tables(resources)
             front.copy_again([name for name in made if name in rows])
-            create_topics(settings, tell, topics)
+            create_topics(settings.kafka, settings.topics, tell, topics)
             source.finish()
             front.initialise({}, {resource.name: resource.topic for resource in resources})
             front.note_settings(settings, replace=False)
@@ -243,15 +243,16 @@ class _Init:
         settings = self._settings
         uuid, nonce = str(state["agent_uuid"]), str(state["nonce"])
         epoch = int(str(state["epoch"]))
-        settled(lambda: write_first_state(settings, uuid, epoch, nonce))
+        settled(lambda: write_first_state(settings.kafka, settings.topics, uuid, epoch, nonce))
         text = mark("Topic {topic}: first state record is there")
         self._tell(translate(text, topic=settings.state_topic))
 
     def _claim_topics(self, state: Mapping[str, object]) -> None:
+        kafka, topics = self._settings.kafka, self._settings.topics
         uuid = str(state["agent_uuid"])
         settled(
             lambda: topic_owners.claim(
-                self._settings, self._front, uuid, self._take_over, self._tell
+                kafka, topics, self._front, uuid, self._take_over, self._tell
             )
         )
 

@@ -2,7 +2,7 @@
 
 import time
 
-from agent.config import Settings
+from agent.config import KafkaSettings, Topics
 from agent.errors import AgentError
 from agent.findings import Finding, Level, error, errors, failed, ok, warning
 from agent.messages import mark, translate
@@ -23,32 +23,34 @@ _CODES = {
 _WAY = ("resolve", "connect")  # steps to one server of several
 
 
-def check_kafka(settings: Settings, agent_uuid: str, begun: str = "") -> list[Finding]:
+def check_kafka(
+    kafka: KafkaSettings, topics: Topics, agent_uuid: str, begun: str = ""
+) -> list[Finding]:
     """Makes every check of Kafka.
 
     `agent_uuid` is '' before init; `begun` is the one of an init that did not come to its end.
     """
     try:
-        steps = diagnose(settings, agent_uuid)
+        steps = diagnose(kafka, topics, agent_uuid)
         # A server that cannot be reached is no error where another one can:
         # clients begin with that one.
         reached = any(step.step == "login" and step.ok for step in steps)
         findings = [_step(step, reached) for step in steps]
         if not reached:
             return findings
-        described = describe(settings)
+        described = describe(kafka, topics)
         others: list[str] = []
         # Where a right is missing, which the steps have named, nobody tells whose the topics are
         if not errors(findings):
-            others = _others(settings, agent_uuid or begun, described)
+            others = _others(kafka, topics, agent_uuid or begun, described)
     except AgentError as cause:
         return [failed(cause)]
 
     for name, topic in described.items():
         if name in others:
-            findings.append(failed(topic_owners.taken(settings, name)))
+            findings.append(failed(topic_owners.taken(topics, name)))
         else:
-            findings.append(_topic(settings, name, topic, initialised=bool(agent_uuid)))
+            findings.append(_topic(kafka, topics, name, topic, initialised=bool(agent_uuid)))
     return findings
 
 
@@ -62,24 +64,31 @@ def _step(step: diagnosis.Finding, reached: bool) -> Finding:
 
 
 def _others(
-    settings: Settings, agent_uuid: str, described: dict[str, TopicDescription | None]
+    kafka: KafkaSettings,
+    topics: Topics,
+    agent_uuid: str,
+    described: dict[str, TopicDescription | None],
 ) -> list[str]:
     """Topics with records that are not this agent's."""
-    cluster = broker(settings, agent_uuid)
+    cluster = broker(kafka, topics.state, agent_uuid)
     record, others = None, list[str]()
-    if described[settings.state_topic] is not None:
+    if described[topics.state] is not None:
         if cluster.strangers(time.monotonic() + SECONDS):
-            others.append(settings.state_topic)
+            others.append(topics.state)
         if agent_uuid:
             try:
-                record = topic_owners.own_record(settings, cluster)
+                record = topic_owners.own_record(topics.state, cluster)
             except AgentError:  # nothing can be said of the topics; the service names it
                 return others
-    return others + topic_owners.foreign(settings, cluster, record, described)
+    return others + topic_owners.foreign(topics, cluster, record, described)
 
 
 def _topic(
-    settings: Settings, name: str, topic: TopicDescription | None, initialised: bool
+    kafka: KafkaSettings,
+    topics: Topics,
+    name: str,
+    topic: TopicDescription | None,
+    initialised: bool,
 ) -> Finding:
     if topic is None:
         level = error if initialised else warning
@@ -87,13 +96,13 @@ def _topic(
         if initialised:
             message = mark("Topic {topic} does not exist any more")
         return level(
-            "TOPIC_MISSING", message, kafka_commands.create_topic(settings, name), topic=name
+            "TOPIC_MISSING", message, kafka_commands.create_topic(kafka, topics, name), topic=name
         )
     try:
-        verify(settings, {name: topic})
+        verify(kafka, topics, {name: topic})
     except AgentError as cause:
-        partitioned = name == settings.state_topic and topic.partitions != 1
-        fix = kafka_commands.set_topic(settings, name)
+        partitioned = name == topics.state and topic.partitions != 1
+        fix = kafka_commands.set_topic(kafka, topics, name)
         if partitioned:
             fix = translate(mark("Have the topic deleted and made anew, before init"))
         return failed(cause)._replace(fix=fix)
@@ -105,11 +114,11 @@ def _topic(
         return warning(
             "TOPIC_SETTINGS",
             message,
-            kafka_commands.allow_reading(settings, name),
+            kafka_commands.allow_reading(kafka, name),
             topic=name,
-            needed=state_bytes(settings)
-            if name == settings.state_topic
-            else settings.kafka.max_event_bytes + OVERHEAD,
+            needed=state_bytes(kafka, topics)
+            if name == topics.state
+            else kafka.max_event_bytes + OVERHEAD,
         )
     message = mark("Topic {topic}: {partitions} partition(s), messages up to {limit} bytes")
     return ok(

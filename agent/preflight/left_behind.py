@@ -38,5 +38,5 @@ def left_behind(settings: Settings, front: SqlFront) -> Iterator[Finding]:
                 "{resource} is no longer shared: the front-end table {table} still holds its rows, "
                 "and topic {topic} its events"
             )
-            lines.append(kafka_commands.delete_topic(settings, topic))
+            lines.append(kafka_commands.delete_topic(settings.kafka, topic))
         yield warning("LEFT_BEHIND", message, "\n".join(lines), **values, topic=topic)

@@ -4,10 +4,11 @@ Changes nothing.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 from sqlalchemy import inspect
 
-from agent.config import Settings
+from agent.config import KafkaSettings, Settings, Topics
 from agent.connectors.opening import setup_of
 from agent.connectors.setup import Shareables, Tell
 from agent.errors import AgentError
@@ -21,6 +22,7 @@ from agent.preflight.front_checks import file_of, standing
 from agent.preflight.resources import compiled
 from agent.publish.topics import describe, wanted
 from agent.reach import place, refusal
+from agent.resource import Resource
 
 _CONNECT_SECONDS, _KAFKA_SECONDS = 2.0, 10.0  # to reach a broker, and to be told the topics
 
@@ -41,17 +43,17 @@ def tell_plan(settings: Settings, admin_url: str | None, tell: Tell) -> None:
         tell(line)
 
     _tell_front(settings, plan.tables, tell)
-    _tell_kafka(settings, tell)
+    _tell_kafka(settings.kafka, settings.topics, tell)
 
 
 def _tell_front(settings: Settings, tables: Shareables | None, tell: Tell) -> None:
     tell("\n" + translate(mark("2. Front end {url}; tables:"), url=settings.front_url))
     front = front_of(settings)
     try:
-        there = _own_there(settings, front, tell)
+        there = _own_there(file_of(settings.front_url), front, tell)
         _tell_own(front, there or [], tell)
         if tables is not None:
-            _tell_shared(settings, front, tables, there is not None, tell)
+            _tell_shared(compiled(settings, tables), front, there is not None, tell)
             return
     finally:
         front.engine.dispose()
@@ -61,11 +63,9 @@ def _tell_front(settings: Settings, tables: Shareables | None, tell: Tell) -> No
     tell(translate(text))
 
 
-def _tell_shared(
-    settings: Settings, front: SqlFront, tables: Shareables, answers: bool, tell: Tell
-) -> None:
+def _tell_shared(resources: Sequence[Resource], front: SqlFront, answers: bool, tell: Tell) -> None:
     """Tells the front-end tables. `answers`: the front end can be asked which are there."""
-    for resource in compiled(settings, tables):
+    for resource in resources:
         try:
             if answers and standing(front, resource.target):
                 tell(_there(resource.target.name))
@@ -96,12 +96,11 @@ def _there(names: str) -> str:
     return "   -- " + translate(mark("{names}: there"), names=names)
 
 
-def _own_there(settings: Settings, front: SqlFront, tell: Tell) -> list[str] | None:
-    """Returns the agent's own tables that are there; a SQLite file is not made.
+def _own_there(file: Path | None, front: SqlFront, tell: Tell) -> list[str] | None:
+    """Returns the agent's own tables that are there; a SQLite `file` is not made.
 
     None where the front end cannot be asked, and tells why.
     """
-    file = file_of(settings)
     if file is not None and not is_there(file):
         return None
     try:
@@ -130,24 +129,24 @@ def _reach(servers: Sequence[str]) -> None:
         raise error
 
 
-def _tell_kafka(settings: Settings, tell: Tell) -> None:
+def _tell_kafka(kafka: KafkaSettings, topics: Topics, tell: Tell) -> None:
     """Tells the topics. A cluster that cannot be asked yet is no error here."""
-    servers = settings.kafka.bootstrap_servers
+    servers = kafka.bootstrap_servers
     text = mark("3. Kafka {servers}; topics:")
     tell("\n" + translate(text, servers=", ".join(servers)))
 
     found: Mapping[str, object] = {}
     try:
         _reach(servers)
-        found = describe(settings, _KAFKA_SECONDS)
+        found = describe(kafka, topics, _KAFKA_SECONDS)
     except (AgentError, OSError) as error:
         reason = error.text() if isinstance(error, AgentError) else system_reason(error)
         tell(translate(mark("   it cannot be asked yet: {reason}"), reason=reason))
-    for name in wanted(settings):
+    for name in wanted(kafka, topics):
         if found.get(name) is None:
-            tell(f"   {kafka_commands.create_topic(settings, name)}")
+            tell(f"   {kafka_commands.create_topic(kafka, topics, name)}")
         else:
             tell(_there(name))
-    if found.get(settings.state_topic) is None:
+    if found.get(topics.state) is None:
         text = mark("   and the first record in {topic}")
-        tell(translate(text, topic=settings.state_topic))
+        tell(translate(text, topic=topics.state))

@@ -29,7 +29,8 @@ def rebind(settings: Settings, tell: Tell, after: After) -> None:
         rebound = setup_of(settings).rebind(resume_of(stored), after)
         if after == "restore":
             uuid, epoch = str(stored["agent_uuid"]), int(str(stored["epoch"]))
-            generations.begin_anew(settings, front, uuid, epoch)
+            kafka, topics = settings.kafka, settings.topics
+            generations.begin_anew(kafka, topics, front, uuid, epoch)
         if rebound.proven:
             store_identity(front, rebound.start)
         else:

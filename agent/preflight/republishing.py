@@ -33,21 +33,23 @@ def topic(settings: Settings, name: str, reader: Reader) -> str:
     settings, the errors of Kafka and the front end.
     """
     uuid = reader.identity().agent_uuid
-    topics = {resource: str(row["topic"]) for resource, row in reader.resources().items()}
+    published = {resource: str(row["topic"]) for resource, row in reader.resources().items()}
     with reader.connection() as connection:
         noted = layout.settings(connection, reader.own)
-    init_settings.check_prefix(settings, noted, topics)
+    init_settings.check_prefix(settings, noted, published)
     (wanted,) = (
         settings.topic(resource) for resource in settings.resource if resource.name == name
     )
-    cluster = broker(settings, uuid)
+    kafka, topics = settings.kafka, settings.topics
+    cluster = broker(kafka, topics.state, uuid)
     found = cluster.topics([wanted], time.monotonic() + SECONDS)
     if found[wanted] is None:
-        raise TopicMissing(topic=wanted, command=kafka_commands.create_topic(settings, wanted))
-    verify(settings, found)
-    record = topic_owners.own_record(settings, cluster)
-    if wanted in topic_owners.foreign(settings, cluster, record, found):
-        raise topic_owners.taken(settings, wanted)
+        command = kafka_commands.create_topic(kafka, topics, wanted)
+        raise TopicMissing(topic=wanted, command=command)
+    verify(kafka, topics, found)
+    record = topic_owners.own_record(topics.state, cluster)
+    if wanted in topic_owners.foreign(topics, cluster, record, found):
+        raise topic_owners.taken(topics, wanted)
     return wanted
 
 

@@ -3,7 +3,6 @@
 import ipaddress
 import socket
 
-from agent.config import Settings
 from agent.findings import Finding, error, ok, warning
 from agent.messages import mark, system_reason, translate
 from agent.reach import place
@@ -12,9 +11,8 @@ from agent.service.health import asked
 _SECONDS = 2.0
 
 
-def check_service(settings: Settings) -> list[Finding]:
-    """The listen address."""
-    listen = settings.service.listen
+def check_service(listen: str, agent: str) -> list[Finding]:
+    """Checks the listen address; `agent` is the name that this agent answers with there."""
     host, port = place(listen)
     findings = [] if _is_local(host) else [_open(listen)]
     try:
@@ -23,7 +21,7 @@ def check_service(settings: Settings) -> list[Finding]:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except (OSError, OverflowError) as cause:
-        if asked(listen, settings.agent, _SECONDS) is not None:
+        if asked(listen, agent, _SECONDS) is not None:
             return [
                 *findings,
                 ok("LISTEN", mark("The service runs and answers at {listen}"), listen=listen),

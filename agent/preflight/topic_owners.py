@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Collection
 
-from agent.config import Settings
+from agent.config import KafkaSettings, Topics
 from agent.errors import InitRefused, StateLost, TopicTaken
 from agent.front.store import SqlFront
 from agent.messages import mark, translate
@@ -19,7 +19,7 @@ Tell = Callable[[str], None]
 
 
 def foreign(
-    settings: Settings,
+    topics: Topics,
     cluster: KafkaPython,
     record: StateRecord | None,
     found: dict[str, TopicDescription | None],
@@ -30,13 +30,13 @@ def foreign(
     """
     return [
         name
-        for name in settings.event_topics
-        if (now := found.get(name)) is not None and _taken(settings, cluster, record, name, now)
+        for name in topics.events
+        if (now := found.get(name)) is not None and _taken(topics, cluster, record, name, now)
     ]
 
 
 def _taken(
-    settings: Settings,
+    topics: Topics,
     cluster: KafkaPython,
     record: StateRecord | None,
     name: str,
@@ -45,29 +45,29 @@ def _taken(
     before = record.topics.get(name) if record is not None else None
     if before is not None and before.lost.get("code") != TopicTaken.code:
         return False
-    if name == settings.transaction_topic and record is not None and record.number:
+    if name == topics.transactions and record is not None and record.number:
         return False  # version 0.1 did not note whose it is
     deadline = time.monotonic() + SECONDS
     return cluster.holds(name, now, topic_check.known(before, now), deadline)
 
 
-def own_record(settings: Settings, cluster: KafkaPython) -> StateRecord | None:
+def own_record(state_topic: str, cluster: KafkaPython) -> StateRecord | None:
     """The agent's state record; None where there is none yet."""
     try:
         value = cluster.states(time.monotonic() + SECONDS).visible
     except StateLost:
         return None
-    return None if value is None else recovery.read(settings.state_topic, value)
+    return None if value is None else recovery.read(state_topic, value)
 
 
-def taken(settings: Settings, name: str) -> TopicTaken:
+def taken(topics: Topics, name: str) -> TopicTaken:
     """The error for a topic."""
-    topics = {settings.topic(resource): resource.name for resource in settings.resource}
-    return TopicTaken(resource=topics.get(name, settings.agent), topic=name)
+    return TopicTaken(resource=topics.resources.get(name, topics.agent), topic=name)
 
 
 def claim(
-    settings: Settings,
+    kafka: KafkaSettings,
+    topics: Topics,
     front: SqlFront,
     agent_uuid: str,
     take_over: Collection[str],
@@ -78,47 +78,48 @@ def claim(
     The first state record is written, and nobody publishes. Raises TopicTaken, InitRefused, the
     errors of Kafka and the front end.
     """
-    cluster = broker(settings, agent_uuid)
+    cluster = broker(kafka, topics.state, agent_uuid)
     for name in take_over:
-        if name not in settings.event_topics:
+        if name not in topics.events:
             reason = mark("{topic} is no topic of this agent's events")
             raise InitRefused(reason=translate(reason, topic=name))
-    record, found = own_record(settings, cluster), describe(settings)
-    others = foreign(settings, cluster, record, found)
+    record, found = own_record(topics.state, cluster), describe(kafka, topics)
+    others = foreign(topics, cluster, record, found)
     for name in others:
         if name not in take_over:
-            raise taken(settings, name)
+            raise taken(topics, name)
     for name in others:
-        _take_over(settings, front, cluster, name)
+        _take_over(kafka, topics, front, cluster, name)
         text = mark("Topic {topic} taken over: the service publishes every row in a new generation")
         tell(translate(text, topic=name))
 
 
-def _take_over(settings: Settings, front: SqlFront, cluster: KafkaPython, name: str) -> None:
+def _take_over(
+    kafka: KafkaSettings, topics: Topics, front: SqlFront, cluster: KafkaPython, name: str
+) -> None:
     """Notes the topic as this agent's up to its present ends.
 
     The front end comes first: repeated, it begins one more generation.
     """
     before = 0
-    for resource in settings.resource:
-        if settings.topic(resource) == name:
-            reader = Reader(front.engine, settings.agent)
-            before = front.begin_above(
-                resource.name, collect(settings, resource.name, name, reader).generation
-            )
+    resource = topics.resources.get(name)
+    if resource is not None:
+        reader = Reader(front.engine, topics.agent)
+        collected = collect(kafka, topics.state, resource, name, reader)
+        before = front.begin_above(resource, collected.generation)
     deadline = time.monotonic() + SECONDS
     producer = cluster.open(deadline)
     try:
-        record = own_record(settings, cluster)
+        record = own_record(topics.state, cluster)
         now = cluster.topics([name], deadline)[name]
         if record is None or now is None:
-            raise StateLost(topic=settings.state_topic)
+            raise StateLost(topic=topics.state)
         entry = TopicState(now.id, before, now.partitions, dict(now.ends))
         if before:  # events of earlier generations that wait in the outbox go nowhere
-            error = taken(settings, name)
+            error = taken(topics, name)
             lost = {"from": record.number + 1, "code": error.code, "values": error.values}
             entry = entry._replace(generation=before - 1, lost=lost)
         anew = record._replace(topics=record.topics | {name: entry})
-        write_state(producer, settings.state_topic, anew, deadline)
+        write_state(producer, topics.state, anew, deadline)
     finally:
         producer.abandon()

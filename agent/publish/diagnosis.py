@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from kafka import KafkaAdminClient
 from kafka.errors import AuthorizationError
 
-from agent.config import Settings
+from agent.config import KafkaSettings, Topics
 from agent.errors import AgentError, KafkaRefused, LoginRefused
 from agent.messages import mark, translate
 from agent.publish.bootstrap import speaks
@@ -35,21 +35,21 @@ class Finding(NamedTuple):
     fix: str = ""  # the command or setting that helps; '' where nothing is wrong
 
 
-def diagnose(settings: Settings, agent: str = "") -> list[Finding]:
+def diagnose(kafka: KafkaSettings, topics: Topics, agent: str = "") -> list[Finding]:
     """Returns every step up to the first that fails, for each bootstrap server.
 
     Login and rights follow if one server got so far. `agent` is the uuid of an initialised agent,
     whose right to its transactional id is checked, too. Changes nothing on the cluster.
     """
-    servers = list(settings.kafka.bootstrap_servers)
+    servers = list(kafka.bootstrap_servers)
     with ThreadPoolExecutor(len(servers)) as beside:
-        steps = list(beside.map(lambda server: _server(server, settings), servers))
+        steps = list(beside.map(lambda server: _server(server, kafka), servers))
     findings = [finding for found in steps for finding in found]
     reached = any(found[-1].ok for found in steps)
-    return findings + _login_and_rights(settings, agent) if reached else findings
+    return findings + _login_and_rights(kafka, topics, agent) if reached else findings
 
 
-def _server(server: str, settings: Settings) -> list[Finding]:
+def _server(server: str, kafka: KafkaSettings) -> list[Finding]:
     host, port = place(server)
     try:
         places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -70,9 +70,9 @@ def _server(server: str, settings: Settings) -> list[Finding]:
 
     with connection:
         findings.append(_good("connect", mark("{server} accepts connections"), server=server))
-        if settings.kafka.tls:
-            findings.append(_tls(connection, host, server, trust(settings.kafka)))
-    if findings[-1].ok and speaks(server, settings.kafka) is None:
+        if kafka.tls:
+            findings.append(_tls(connection, host, server, trust(kafka)))
+    if findings[-1].ok and speaks(server, kafka) is None:
         findings.append(_silent(server))
     return findings
 
@@ -128,21 +128,21 @@ _TLS_FAULTS: dict[Fault, tuple[str, str]] = {
 }
 
 
-def _login_and_rights(settings: Settings, agent: str) -> list[Finding]:
+def _login_and_rights(kafka: KafkaSettings, topics: Topics, agent: str) -> list[Finding]:
     deadline = time.monotonic() + LOGIN_SECONDS
     try:
-        rights = bounded(lambda: _read_rights(settings, agent), deadline + 10, lambda: None)
+        rights = bounded(lambda: _read_rights(kafka, topics, agent), deadline + 10, lambda: None)
     except Exception as error:  # noqa: BLE001 - clients raise anything
-        return [_failed(our_error(error, settings.kafka), settings)]
-    user = settings.kafka.sasl.user if settings.kafka.sasl else "ANONYMOUS"
+        return [_failed(our_error(error, kafka), kafka)]
+    user = kafka.sasl.user if kafka.sasl else "ANONYMOUS"
     return [
         _good("login", mark("Logged in as {user}"), user=user),
-        *_missing(settings, rights, agent),
+        *_missing(kafka, topics.state, rights, agent),
     ]
 
 
-def _failed(error: AgentError, settings: Settings) -> Finding:
-    sasl = settings.kafka.sasl
+def _failed(error: AgentError, kafka: KafkaSettings) -> Finding:
+    sasl = kafka.sasl
     if isinstance(error, LoginRefused) and sasl:
         fix = mark(
             "Check user and password; an administrator sets it with: kafka-configs.sh "
@@ -156,7 +156,7 @@ def _failed(error: AgentError, settings: Settings) -> Finding:
             detail=error.text(),
             mechanism=sasl.mechanism,
             user=sasl.user,
-            server=settings.kafka.bootstrap_servers[0],
+            server=kafka.bootstrap_servers[0],
         )
     step = "rights" if isinstance(error, KafkaRefused) else "login"
     return _bad(
@@ -170,15 +170,15 @@ def _failed(error: AgentError, settings: Settings) -> Finding:
     )
 
 
-def _read_rights(settings: Settings, agent: str) -> dict[str, set[str]]:
+def _read_rights(kafka: KafkaSettings, topics: Topics, agent: str) -> dict[str, set[str]]:
     """What this user may do with each topic, as far as asking can tell.
 
     Under the key '' stands what it may do with the agent's transactional id.
     """
-    names = [settings.state_topic, *settings.event_topics]
+    names = [topics.state, *topics.events]
     with closing_client(
         KafkaAdminClient,
-        **client_settings(settings.kafka),
+        **client_settings(kafka),
         bootstrap_timeout_ms=int(LOGIN_SECONDS * 1000),
     ) as admin:
         rights = {str(topic["name"]): _operations(topic) for topic in admin.describe_topics(names)}
@@ -202,22 +202,24 @@ def _operations(topic: dict[str, Any]) -> set[str]:
     return set(operations) if operations else {"READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS"}
 
 
-def _missing(settings: Settings, rights: dict[str, set[str]], agent: str) -> Iterable[Finding]:
+def _missing(
+    kafka: KafkaSettings, state_topic: str, rights: dict[str, set[str]], agent: str
+) -> Iterable[Finding]:
     needs = {name: ["DESCRIBE", "WRITE"] for name in rights}
-    needs[settings.state_topic] = ["DESCRIBE", "READ", "WRITE"]
+    needs[state_topic] = ["DESCRIBE", "READ", "WRITE"]
     found = False
     for name, operations in needs.items():
         lacking = [operation for operation in operations if operation not in rights[name]]
         if lacking:
             found = True
             what = f"--topic {name}" if name else f"--transactional-id {agent}"
-            yield _lacking(settings, what, lacking)
+            yield _lacking(kafka, what, lacking)
     if not found:
         yield _good("rights", mark("All rights on topics and transactional id are there"))
 
 
-def _lacking(settings: Settings, what: str, operations: list[str]) -> Finding:
-    user = settings.kafka.sasl.user if settings.kafka.sasl else "ANONYMOUS"
+def _lacking(kafka: KafkaSettings, what: str, operations: list[str]) -> Finding:
+    user = kafka.sasl.user if kafka.sasl else "ANONYMOUS"
     flags = " ".join(f"--operation {_flag(operation)}" for operation in operations)
     fix = mark(
         "An administrator grants it with: kafka-acls.sh --bootstrap-server {server} --add "
@@ -232,7 +234,7 @@ def _lacking(settings: Settings, what: str, operations: list[str]) -> Finding:
         what=what,
         flags=flags,
         operations=", ".join(operations),
-        server=settings.kafka.bootstrap_servers[0],
+        server=kafka.bootstrap_servers[0],
     )
 
 

@@ -1,8 +1,8 @@
 """Reports the publisher's numbers to the supervisor's metrics."""
 
 import time
+from collections.abc import Mapping
 
-from agent.config import Settings
 from agent.outbox.frames import OutboxEvent
 from agent.outbox.reader import Reader
 from agent.service.control import Control
@@ -22,11 +22,14 @@ _TAIL = 160
 
 
 class Gauges:
-    """Collects counters of a transaction and sends them once it is visible."""
+    """Collects counters of a transaction and sends them once it is visible.
 
-    def __init__(self, settings: Settings, control: Control) -> None:
+    `tables` are the resources by their topics.
+    """
+
+    def __init__(self, tables: Mapping[str, str], control: Control) -> None:
         self._control = control
-        self._tables = {settings.topic(resource): resource.name for resource in settings.resource}
+        self._tables = tables
         self._counters: dict[tuple[str, ...], int] = {}
         self._backlog_at = 0.0
 

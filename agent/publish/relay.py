@@ -37,7 +37,7 @@ def relay(settings: Settings, control: Control, nonce: str) -> None:
     """Publishes until stopped. Raises Halt errors; retries everything else, for ever."""
 
     def connect(agent: str, tick: Tick) -> Broker:
-        return cluster(settings, agent, tick)
+        return cluster(settings.kafka, settings.state_topic, agent, tick)
 
     reader = open_reader(settings)
     with answers_until_stopped(control.stop_fd):
@@ -70,8 +70,8 @@ class Relay:
         self.connect = connect
 
         self.tick = SignsOfLife(control)
-        self.gauges = Gauges(settings, control)
-        self.topics = TopicWatch(settings, reader)
+        self.gauges = Gauges(settings.topics.resources, control)
+        self.topics = TopicWatch(settings.kafka, settings.topics, reader)
         self.unforeseen = Unforeseen(",".join(settings.kafka.bootstrap_servers))
         self.timeout = settings.kafka.transaction_timeout_seconds
         self.pace = Pace(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from kafka import KafkaConsumer, TopicPartition
 from sqlalchemy import delete, insert
 
-from agent.config import Settings
+from agent.config import KafkaSettings
 from agent.errors import KafkaUnreachable
 from agent.front.own_tables import text_digest
 from agent.messages import phrase
@@ -33,16 +33,19 @@ class Collected(NamedTuple):
     generation: int  # the highest its events carry; 0 where none carries one
 
 
-def collect(settings: Settings, resource: str, topic: str, reader: Reader) -> Collected:
+def collect(
+    kafka: KafkaSettings, state_topic: str, resource: str, topic: str, reader: Reader
+) -> Collected:
     """Reads a topic from its beginning to its end as it is now; reads nothing without a topic.
 
     Raises KafkaUnreachable, LoginRefused, KafkaRefused, FrontUnreachable.
     """
+    # Finding the agent's tables takes a connection, which would wait for the transaction below
+    keys = reader.own.topic_keys
     with reader.writing() as connection:
-        connection.execute(
-            delete(reader.own.topic_keys).where(reader.own.topic_keys.c.name == resource)
-        )
-    found = broker(settings).topics([topic], time.monotonic() + SECONDS)[topic]
+        connection.execute(delete(keys).where(keys.c.name == resource))
+    cluster = broker(kafka, state_topic)
+    found = cluster.topics([topic], time.monotonic() + SECONDS)[topic]
     if found is None:
         return Collected(0, 0)
     options = {
@@ -55,19 +58,19 @@ def collect(settings: Settings, resource: str, topic: str, reader: Reader) -> Co
     try:
         with closing_client(
             KafkaConsumer,
-            **client_settings(settings.kafka),
+            **client_settings(kafka),
             bootstrap_timeout_ms=int(SECONDS * 900),
             **options,
         ) as consumer:
             consumer.assign(places)
             consumer.seek_to_beginning(*places)
-            return _read(settings, consumer, dict(consumer.end_offsets(places)), resource, reader)
+            return _read(kafka, consumer, dict(consumer.end_offsets(places)), resource, reader)
     except Exception as error:  # noqa: BLE001 - clients raise anything
-        raise our_error(error, settings.kafka, f"topic {topic}") from None
+        raise our_error(error, kafka, f"topic {topic}") from None
 
 
 def _read(
-    settings: Settings,
+    kafka: KafkaSettings,
     consumer: KafkaConsumer,
     ends: Mapping[TopicPartition, int],
     resource: str,
@@ -89,7 +92,7 @@ def _read(
             _keep(reader, resource, keys)
         elif time.monotonic() - heard > _SILENCE:
             raise KafkaUnreachable(
-                address=addresses(settings.kafka),
+                address=addresses(kafka),
                 reason=phrase("the topic cannot be read to its end"),
             )
     return Collected(records, generation)

@@ -7,7 +7,7 @@ that is lost.
 import time
 from collections.abc import Mapping
 
-from agent.config import Settings
+from agent.config import KafkaSettings, Topics
 from agent.errors import TopicMissing, TopicTaken
 from agent.outbox.reader import Reader
 from agent.publish import topic_check
@@ -23,22 +23,20 @@ READ_SECONDS = 20.0  # for reading whether a topic holds records
 class TopicWatch:
     """The topics of one agent; `due_at` says when the next check is due."""
 
-    def __init__(self, settings: Settings, reader: Reader) -> None:
+    def __init__(self, kafka: KafkaSettings, topics: Topics, reader: Reader) -> None:
         self.due_at = 0.0
-        self._settings = settings
+        self._kafka = kafka
+        self._topics = topics
         self._reader = reader
-        self._resources = {
-            settings.topic(resource): resource.name for resource in settings.resource
-        }
 
     def describe(self, broker: Broker, deadline: float) -> Descriptions:
         """Returns the topics of events as the cluster has them.
 
         Raises TopicLimit where the state topic takes no state record any more.
         """
-        events, state_topic = self._settings.event_topics, self._settings.state_topic
+        events, state_topic = self._topics.events, self._topics.state
         found = broker.topics([*events, state_topic], deadline)
-        needed = topic_check.state_bytes(events, self._settings.kafka.partitions)
+        needed = topic_check.state_bytes(events, self._kafka.partitions)
         topic_check.check_state_topic(state_topic, found.pop(state_topic), needed)
         return found
 
@@ -52,17 +50,17 @@ class TopicWatch:
         """
         rows = self._reader.resources()
         owners = {}
-        for topic, name in self._resources.items():
+        for topic, name in self._topics.resources.items():
             generation = int(str(rows[name]["generation"])) if name in rows else 1
             owners[topic] = Owner(name, generation)
 
         transactions = self._transaction_topic(broker, state, found)
         checked = topic_check.check_topics(
             state.topics,
-            {topic: found[topic] for topic in self._resources},
+            {topic: found[topic] for topic in self._topics.resources},
             owners,
             state.number,
-            self._settings.kafka.max_event_bytes,
+            self._kafka.max_event_bytes,
             self._foreign(broker, state, found),
         )
         waiting = self._ask_suspensions(checked, owners, rows)
@@ -73,7 +71,7 @@ class TopicWatch:
         self, broker: Broker, state: StateRecord, found: Descriptions
     ) -> dict[str, TopicState]:
         """The topic of transactions as the next record has it; nothing where nobody wants it."""
-        topic = self._settings.transaction_topic
+        topic = self._topics.transactions
         if topic is None:
             return {}
         now = found[topic]
@@ -84,13 +82,13 @@ class TopicWatch:
         # attempt of ours left behind may not be readable, so that it would look like a stranger's.
         begins = not state.number and not state.topics
         if begins and self._holds_foreign(broker, topic, None, now):
-            raise TopicTaken(resource=self._settings.agent, topic=topic)
+            raise TopicTaken(resource=self._topics.agent, topic=topic)
         return {topic: topic_check.transaction_topic(state.topics.get(topic), now)}
 
     def _foreign(self, broker: Broker, state: StateRecord, found: Descriptions) -> set[str]:
         """Topics new to the record that hold somebody's records."""
         foreign = set()
-        for topic in self._resources:
+        for topic in self._topics.resources:
             is_new = topic not in state.topics
             if is_new and self._holds_foreign(broker, topic, None, found[topic]):
                 foreign.add(topic)
@@ -138,7 +136,7 @@ class TopicWatch:
         checked = {}
         for name, generation in generations.items():
             before, now = state.topics.get(name), found[name]
-            owner = Owner(self._resources.get(name, name), generation)
+            owner = Owner(self._topics.resources.get(name, name), generation)
             if before is None or before.lost:
                 foreign = self._holds_foreign(broker, name, before, now)
                 checked[name] = topic_check.new_topic(name, now, owner, state.number, foreign)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from agent.config import Settings
+from agent.config import KafkaSettings, Topics
 from agent.errors import (
     InitRefused,
     KafkaUnreachable,
@@ -49,39 +49,42 @@ def _never() -> None:
     """Init and check wait without signs of life."""
 
 
-def broker(settings: Settings, agent: str = "") -> KafkaPython:
+def broker(kafka: KafkaSettings, state_topic: str, agent: str = "") -> KafkaPython:
     """Returns the cluster, for one command."""
-    return cluster(settings, agent, _never)
+    return cluster(kafka, state_topic, agent, _never)
 
 
-def wanted(settings: Settings) -> dict[str, dict[str, Any]]:
+def wanted(kafka: KafkaSettings, topics: Topics) -> dict[str, dict[str, Any]]:
     """Returns every topic the agent needs, with what `init` creates it with."""
-    replicas = settings.kafka.replication_factor
-    size = str(max(_CLUSTER_LIMIT, settings.kafka.max_event_bytes + OVERHEAD))
+    replicas = kafka.replication_factor
+    size = str(max(_CLUSTER_LIMIT, kafka.max_event_bytes + OVERHEAD))
     resources = {"cleanup.policy": "delete", MAX_MESSAGE_BYTES: size}
-    topics = dict.fromkeys(settings.event_topics, (settings.kafka.partitions, resources))
-    if settings.transaction_topic:
+    plans = dict.fromkeys(topics.events, (kafka.partitions, resources))
+    if topics.transactions:
         # Begins and ends in the order of the commits
-        topics[settings.transaction_topic] = (1, resources)
-    needed = str(max(_CLUSTER_LIMIT, state_bytes(settings)))
-    topics[settings.state_topic] = (1, STATE_SETTINGS | {MAX_MESSAGE_BYTES: needed})
+        plans[topics.transactions] = (1, resources)
+    needed = str(max(_CLUSTER_LIMIT, state_bytes(kafka, topics)))
+    plans[topics.state] = (1, STATE_SETTINGS | {MAX_MESSAGE_BYTES: needed})
     return {
         name: {"num_partitions": count, "replication_factor": replicas, "configs": configs}
-        for name, (count, configs) in topics.items()
+        for name, (count, configs) in plans.items()
     }
 
 
-def state_bytes(settings: Settings) -> int:
+def state_bytes(kafka: KafkaSettings, topics: Topics) -> int:
     """Returns how large a record the state topic must take."""
-    return topic_check.state_bytes(settings.event_topics, settings.kafka.partitions)
+    return topic_check.state_bytes(topics.events, kafka.partitions)
 
 
-def describe(settings: Settings, seconds: float = SECONDS) -> dict[str, TopicDescription | None]:
+def describe(
+    kafka: KafkaSettings, topics: Topics, seconds: float = SECONDS
+) -> dict[str, TopicDescription | None]:
     """Describes every topic the agent needs; None for one that is missing.
 
     Raises the connection's errors.
     """
-    return broker(settings).topics(wanted(settings), time.monotonic() + seconds)
+    deadline = time.monotonic() + seconds
+    return broker(kafka, topics.state).topics(wanted(kafka, topics), deadline)
 
 
 def settled(work: Callable[[], T], patience: float = SECONDS) -> T:
@@ -100,18 +103,19 @@ def settled(work: Callable[[], T], patience: float = SECONDS) -> T:
             time.sleep(_AGAIN)
 
 
-def existing(settings: Settings) -> dict[str, TopicDescription | None]:
+def existing(kafka: KafkaSettings, topics: Topics) -> dict[str, TopicDescription | None]:
     """Describes every topic the agent needs, checked as far as it is there.
 
     Raises as `verify`, and the connection's errors.
     """
-    found = describe(settings)
-    verify(settings, {name: topic for name, topic in found.items() if topic is not None})
+    found = describe(kafka, topics)
+    verify(kafka, topics, {name: topic for name, topic in found.items() if topic is not None})
     return found
 
 
 def create_topics(
-    settings: Settings,
+    kafka: KafkaSettings,
+    topics: Topics,
     report: Callable[[str], None],
     found: dict[str, TopicDescription | None] | None = None,
 ) -> None:
@@ -120,36 +124,37 @@ def create_topics(
     `report` gets a sentence for each. `found`: as `existing` has found them. Raises InitRefused,
     TopicLimit, KafkaRefused, and the connection's errors.
     """
-    found = existing(settings) if found is None else found
-    missing = {name: options for name, options in wanted(settings).items() if found[name] is None}
+    found = existing(kafka, topics) if found is None else found
+    needed = wanted(kafka, topics)
+    missing = {name: options for name, options in needed.items() if found[name] is None}
     if missing:
         deadline = time.monotonic() + SECONDS
         try:
-            bounded(lambda: _create(settings, missing), deadline, _never)
+            bounded(lambda: _create(kafka, missing), deadline, _never)
         except Exception as error:  # noqa: BLE001 - clients raise anything
-            raise our_error(error, settings.kafka) from None
-        verify(settings, settled(lambda: _described(settings)))
+            raise our_error(error, kafka) from None
+        verify(kafka, topics, settled(lambda: _described(kafka, topics)))
     for name in found:
         text = mark("Topic {topic} created") if name in missing else mark("Topic {topic} exists")
         report(translate(text, topic=name))
 
 
-def _described(settings: Settings) -> dict[str, TopicDescription | None]:
+def _described(kafka: KafkaSettings, topics: Topics) -> dict[str, TopicDescription | None]:
     """The topics once all of them are there.
 
     Raises KafkaUnreachable while a broker does not know one that was created.
     """
-    found = describe(settings)
+    found = describe(kafka, topics)
     missing = [name for name, topic in found.items() if topic is None]
     if missing:
         reason = phrase("topic {topic} was created and is not known yet", topic=missing[0])
-        raise KafkaUnreachable(address=addresses(settings.kafka), reason=reason)
+        raise KafkaUnreachable(address=addresses(kafka), reason=reason)
     return found
 
 
-def _create(settings: Settings, missing: dict[str, dict[str, Any]]) -> None:
+def _create(kafka: KafkaSettings, missing: dict[str, dict[str, Any]]) -> None:
     with closing_client(
-        KafkaAdminClient, **client_settings(settings.kafka), bootstrap_timeout_ms=int(SECONDS * 900)
+        KafkaAdminClient, **client_settings(kafka), bootstrap_timeout_ms=int(SECONDS * 900)
     ) as admin:
         for topic in admin.create_topics(missing, raise_errors=False)["topics"]:
             error: type[KafkaError] = for_code(topic["error_code"])
@@ -161,7 +166,7 @@ def _create(settings: Settings, missing: dict[str, dict[str, Any]]) -> None:
             raise InitRefused(reason=reason)
 
 
-def verify(settings: Settings, found: dict[str, TopicDescription | None]) -> None:
+def verify(kafka: KafkaSettings, topics: Topics, found: dict[str, TopicDescription | None]) -> None:
     """Checks the topics; what may not be read passes.
 
     Raises TopicMissing, TopicLimit or InitRefused for the first one that does not serve.
@@ -169,11 +174,11 @@ def verify(settings: Settings, found: dict[str, TopicDescription | None]) -> Non
     for name, topic in found.items():
         if topic is None:
             raise TopicMissing(topic=name)
-        if name == settings.state_topic:
+        if name == topics.state:
             _verify_state_topic(name, topic)
-            topic_check.check_limit(name, topic, state_bytes(settings))
+            topic_check.check_limit(name, topic, state_bytes(kafka, topics))
         else:
-            topic_check.check_limit(name, topic, settings.kafka.max_event_bytes + OVERHEAD)
+            topic_check.check_limit(name, topic, kafka.max_event_bytes + OVERHEAD)
             _verify_event_topic(name, topic)
 
 
@@ -211,29 +216,31 @@ def _verify_event_topic(name: str, topic: TopicDescription) -> None:
         )
 
 
-def write_first_state(settings: Settings, agent_uuid: str, epoch: int, nonce: str) -> None:
+def write_first_state(
+    kafka: KafkaSettings, topics: Topics, agent_uuid: str, epoch: int, nonce: str
+) -> None:
     """Writes record 0, in a transaction, unless this agent's own record 0 stands there already.
 
     Raises TopicTaken when the topic holds another agent's records, InitRefused when this agent has
     published already, StateLost without the topic.
     """
-    cluster = broker(settings, agent_uuid)
+    cluster = broker(kafka, topics.state, agent_uuid)
     deadline = time.monotonic() + SECONDS
     producer = cluster.open(deadline)
     try:
         strangers = cluster.strangers(deadline)
         if strangers:
-            raise TopicTaken(resource=settings.agent, topic=settings.state_topic)
+            raise TopicTaken(resource=topics.agent, topic=topics.state)
         value = cluster.states(deadline).visible
         if value is not None:
-            _own(settings.state_topic, value)
+            _own(topics.state, value)
             return
         record = StateRecord(agent_uuid, epoch, nonce, 0, "", "", 0, 0, {})
-        write_state(producer, settings.state_topic, record, deadline)
+        write_state(producer, topics.state, record, deadline)
     finally:
         producer.abandon()
     if cluster.states(time.monotonic() + SECONDS).visible is None:
-        raise StateLost(topic=settings.state_topic)
+        raise StateLost(topic=topics.state)
 
 
 def write_state(producer: Producer, topic: str, record: StateRecord, deadline: float) -> None:

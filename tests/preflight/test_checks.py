@@ -93,7 +93,7 @@ def test_before_init_nothing_else_is_wrong_and_nothing_is_changed(any_unit: Unit
     find(findings, "TOPIC_MISSING", "warning")
     assert any_unit.slots() == 0
     assert not list(any_unit.folder.iterdir())
-    assert not any(describe(any_unit.settings).values())
+    assert not any(describe(any_unit.settings.kafka, any_unit.settings.topics).values())
 
 
 def test_after_init_nothing_is_wrong(any_unit: Unit) -> None:
@@ -469,7 +469,7 @@ def test_a_front_table_that_does_not_fit(unit: Unit) -> None:
 
 def test_a_front_end_file_that_is_no_database(unit: Unit) -> None:
     unit.initialise()
-    file = front_checks.file_of(unit.settings)
+    file = front_checks.file_of(unit.settings.front_url)
     assert file is not None
     for path in file.parent.glob("front.db*"):
         path.unlink()
@@ -569,7 +569,9 @@ def topic(unit: Unit, name: str, partitions: int, **settings: str) -> Finding:
     described = TopicDescription(
         "id", partitions, {}, {key.replace("_", "."): value for key, value in settings.items()}
     )
-    return kafka_checks._topic(unit.settings, name, described, initialised=True)
+    return kafka_checks._topic(
+        unit.settings.kafka, unit.settings.topics, name, described, initialised=True
+    )
 
 
 def test_topics_that_will_not_do(source: Unit) -> None:
@@ -584,7 +586,7 @@ def test_topics_that_will_not_do(source: Unit) -> None:
 
 def test_a_kafka_user_whose_password_is_missing(unit: Unit) -> None:
     unit.change(kafka={"sasl": {"user": "u", "password": {"file": "/nonexistent/password"}}})
-    findings = kafka_checks.check_kafka(unit.settings, "")
+    findings = kafka_checks.check_kafka(unit.settings.kafka, unit.settings.topics, "")
     assert any(
         finding.level == "error" and "/nonexistent/password" in finding.message
         for finding in findings
@@ -606,7 +608,8 @@ def test_a_listen_address_that_is_taken(
 ) -> None:
     monkeypatch.setattr(service_checks, "_SECONDS", 0.1)
     source.change(service={"listen": taken})
-    assert find(service_checks.check_service(source.settings), "LISTEN", "error").fix
+    findings = service_checks.check_service(taken, source.settings.agent)
+    assert find(findings, "LISTEN", "error").fix
 
 
 def test_a_listen_address_held_by_this_very_agent(source: Unit) -> None:
@@ -614,7 +617,7 @@ def test_a_listen_address_held_by_this_very_agent(source: Unit) -> None:
         listen = f"{HOST}:{free_port()}"
         source.change(service={"listen": listen})
         with HealthServer(listen, agent, Metrics([])):
-            find(service_checks.check_service(source.settings), "LISTEN", level)
+            find(service_checks.check_service(listen, source.settings.agent), "LISTEN", level)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_everything_is_made_and_a_second_run_changes_nothing(any_unit: Unit) -> 
     )
     assert first["position_time_us"] > 0
     assert any_unit.slots() == 1
-    assert all(describe(any_unit.settings).values())
+    assert all(describe(any_unit.settings.kafka, any_unit.settings.topics).values())
     told = any_unit.initialise()
     assert "initialised already" in told[0]
     assert state(any_unit) == first
@@ -98,7 +98,11 @@ def test_everything_is_made_and_a_second_run_changes_nothing(any_unit: Unit) -> 
 def test_the_first_state_record_is_of_this_agent(unit: Unit) -> None:
     unit.initialise()
     stored = state(unit)
-    value = broker(unit.settings, stored["agent_uuid"]).states(10**9).visible
+    value = (
+        broker(unit.settings.kafka, unit.settings.state_topic, stored["agent_uuid"])
+        .states(10**9)
+        .visible
+    )
     assert value is not None
     record = loads(value)
     assert (record.agent, record.epoch, record.nonce, record.number) == (
@@ -209,7 +213,7 @@ def test_a_table_that_cannot_be_shared_is_refused_before_anything_is_made(any_un
     assert "IDENTITY_NOTHING" in text
     assert 'ALTER TABLE "public"."人员" REPLICA IDENTITY DEFAULT;' in text
     assert (any_unit.slots(), any_unit.value(PUBLICATION), state(any_unit)) == (0, 0, {})
-    assert not any(describe(any_unit.settings).values())
+    assert not any(describe(any_unit.settings.kafka, any_unit.settings.topics).values())
 
 
 def test_an_existing_publication_is_judged_and_never_changed(any_unit: Unit) -> None:
@@ -275,7 +279,7 @@ def test_a_table_added_later_is_made_and_copied(unit: Unit) -> None:
     assert states(unit) == {"person": "live", "later": "copying"}
     assert inspect(open_front(unit.settings).engine).has_table("later")
     assert unit.value("select count(*) from pg_publication_rel") == 2
-    assert all(describe(unit.settings).values())
+    assert all(describe(unit.settings.kafka, unit.settings.topics).values())
     assert unit.slots() == 1
 
 
@@ -606,7 +610,7 @@ def test_the_plan_changes_nothing_and_shows_everything(any_unit: Unit) -> None:
     assert any_unit.settings.source.slot in text
     assert (any_unit.slots(), any_unit.value(PUBLICATION)) == (0, 0)
     assert not (any_unit.folder / "new").exists()
-    assert not any(describe(any_unit.settings).values())
+    assert not any(describe(any_unit.settings.kafka, any_unit.settings.topics).values())
 
 
 def test_the_plan_of_a_source_that_does_not_answer(source: Unit) -> None:

@@ -44,7 +44,7 @@ def taken(unit: Unit) -> list[str]:
 
 def test_a_topic_with_anothers_records_is_refused(unit: Unit) -> None:
     """Before init and after; what was aborted is nobody's."""
-    create_topics(unit.settings, lambda line: None)
+    create_topics(unit.settings.kafka, unit.settings.topics, lambda line: None)
     publish(unit, topic_of(unit), commit=False)
     assert not taken(unit)
     publish(unit, topic_of(unit))
@@ -74,7 +74,7 @@ def test_a_state_topic_of_another_agent_is_refused(unit: Unit) -> None:
 def test_the_topic_of_transactions_is_refused(unit: Unit) -> None:
     """It has no table."""
     unit.change(kafka={"transactions": True})
-    create_topics(unit.settings, lambda line: None)
+    create_topics(unit.settings.kafka, unit.settings.topics, lambda line: None)
     further = unit.settings.transaction_topic
     assert further is not None
     publish(unit, further)
@@ -86,7 +86,7 @@ def test_the_topic_of_transactions_is_refused(unit: Unit) -> None:
 
 def test_a_topic_is_taken_over_on_purpose(unit: Unit) -> None:
     """The generation lies above all that its events carry, and the keys it has are kept for their deletes."""
-    create_topics(unit.settings, lambda line: None)
+    create_topics(unit.settings.kafka, unit.settings.topics, lambda line: None)
     publish(unit, topic_of(unit))
     with pytest.raises(TopicTaken):
         unit.initialise()
@@ -99,8 +99,12 @@ def test_a_topic_is_taken_over_on_purpose(unit: Unit) -> None:
     assert stored.copies["person"].republish
     assert {'{"id":1}', '{"id":2}'} <= set(front.topic_keys("person", 10))
     front.close()
-    cluster = broker(unit.settings, str((front.stored_state() or {})["agent_uuid"]))
-    record = topic_owners.own_record(unit.settings, cluster)
+    cluster = broker(
+        unit.settings.kafka,
+        unit.settings.state_topic,
+        str((front.stored_state() or {})["agent_uuid"]),
+    )
+    record = topic_owners.own_record(unit.settings.state_topic, cluster)
     assert record is not None
     entry = record.topics[topic_of(unit)]
     assert entry.passes_over(5)
@@ -119,7 +123,7 @@ def test_an_added_table_brings_a_taken_topic(unit: Unit) -> None:
     unit.execute("create table later (id int primary key)")
     later = {"name": "later", "table": "public.later", "columns": ["id"]}
     unit.share(unit.settings.resource[0].model_dump(exclude_unset=True), later)
-    create_topics(unit.settings, lambda line: None)
+    create_topics(unit.settings.kafka, unit.settings.topics, lambda line: None)
     publish(unit, f"{unit.settings.kafka.prefix}.later")
     with pytest.raises(TopicTaken, match="later"):
         unit.initialise()

@@ -66,14 +66,18 @@ def test_a_silent_server_holds_nothing_up(
     began = time.monotonic()
     with caplog.at_level(logging.WARNING, "agent.publish.bootstrap"):
         for _ in range(2):
-            broker = cluster(given, str(uuid.uuid4()), lambda: None)
+            broker = cluster(given.kafka, given.state_topic, str(uuid.uuid4()), lambda: None)
             producer = broker.open(time.monotonic() + 2 * SOON)
             assert broker.topics(["x"], time.monotonic() + SOON) == {"x": None}
             producer.abandon()
     assert time.monotonic() - began < SOON
     told = [r.getMessage() for r in caplog.records if r.name == "agent.publish.bootstrap"]
     assert told == [f"kafka_server_silent server={silent}"]
-    found = [finding for finding in check_kafka(given, "") if finding.code == "KAFKA_NETWORK"]
+    found = [
+        finding
+        for finding in check_kafka(given.kafka, given.topics, "")
+        if finding.code == "KAFKA_NETWORK"
+    ]
     assert time.monotonic() - began < 2 * SOON
     assert [(finding.level, silent in finding.message) for finding in found] == [
         ("ok", True),
@@ -108,7 +112,7 @@ def test_kafka_refuses_records_for_their_time_or_size(
     for future in kafka.admin.create_topics(made, operation_timeout=20).values():
         future.result(PATIENCE)
     for topic, (_, kind) in narrow.items():
-        broker = cluster(given, str(uuid.uuid4()), lambda: None)
+        broker = cluster(given.kafka, given.state_topic, str(uuid.uuid4()), lambda: None)
         producer = broker.open(time.monotonic() + SOON)
         producer.begin()
         with pytest.raises(kind):

@@ -100,10 +100,8 @@ def with_kafka(client: str, prefix: str, broker: KafkaBroker, path: Path) -> Cas
         create()
 
     create()
-    case.broker = cluster(
-        settings_for(broker.bootstrap, prefix, path, client=client), case.agent, nothing
-    )
-    case.broker._state_topic = case.state
+    settings = settings_for(broker.bootstrap, prefix, path, client=client)
+    case.broker = cluster(settings.kafka, case.state, case.agent, nothing)
     case.visible, case.recreate = visible, recreate
     return case
 

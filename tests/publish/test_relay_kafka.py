@@ -78,8 +78,8 @@ class Site:
     def __init__(self, settings: Settings, admin: Settings) -> None:
         self.settings = settings
         self.front = OutboxFront(settings)
-        topics.create_topics(admin, lambda line: None)
-        topics.write_first_state(admin, self.front.agent, 0, "init")
+        topics.create_topics(admin.kafka, admin.topics, lambda line: None)
+        topics.write_first_state(admin.kafka, admin.topics, self.front.agent, 0, "init")
         self.judge = Judge(admin.kafka.bootstrap_servers[0], *self.front.expected)
         self.publishers: list[Publisher] = []
 
@@ -241,7 +241,7 @@ def test_harm_is_named(
         publisher.stop()
     delete(kafka_broker, here.settings.state_topic)
     if harm.endswith("recreated"):
-        topics.create_topics(here.settings, lambda line: None)
+        topics.create_topics(here.settings.kafka, here.settings.topics, lambda line: None)
     here.front.write(workload(2, 50))
     publisher = publisher if running else here.publisher()
     assert publisher.halted() == "STATE_LOST"
@@ -267,7 +267,7 @@ def test_a_harmed_topic_stops_its_table_alone(
     else:
         delete(kafka_broker, topic)
     if harm == "topic recreated":
-        topics.create_topics(here.settings, lambda line: None)
+        topics.create_topics(here.settings.kafka, here.settings.topics, lambda line: None)
     if not running:
         publisher = here.publisher()
     front.write(workload(2, 50))
@@ -281,7 +281,7 @@ def test_a_harmed_topic_stops_its_table_alone(
     items = {name: events for name, events in front.expected.items() if name != topic}
     Judge(kafka_broker.bootstrap, *items).verdict(items, 60)
     publisher.stop()
-    topics.create_topics(here.settings, lambda line: None)
+    topics.create_topics(here.settings.kafka, here.settings.topics, lambda line: None)
     front.begin_anew("orders")
     front.write([[("orders", 1, "c"), ("items", 1, "u")], [("orders", 1, "d")]])
     last = here.publisher()
@@ -317,7 +317,9 @@ def test_a_topic_with_anothers_records_is_left_alone_until_it_is_taken_over(
     eventually(lambda: front.suspensions() == [("orders", "TOPIC_TAKEN")], 60, "it is told")
     publisher.stop()
     writer = SqliteFront(here.settings.front_url, 20, here.settings.agent)
-    topic_owners.claim(here.settings, writer, front.agent, [topic], lambda line: None)
+    topic_owners.claim(
+        here.settings.kafka, here.settings.topics, writer, front.agent, [topic], lambda line: None
+    )
     writer.engine.dispose()
     front.generations[topic] = 5
     front.begin_anew("orders")  # as `claim` has begun it
@@ -372,7 +374,9 @@ def leave_open(here: Site, records: Mapping[str, bytes], told: Mapping[str, byte
 def after_orders(here: Site) -> StateRecord:
     """The state record, as if one more event were in each partition of `orders`."""
     value = (
-        topics.broker(here.settings, here.front.agent).states(time.monotonic() + PATIENCE).visible
+        topics.broker(here.settings.kafka, here.settings.state_topic, here.front.agent)
+        .states(time.monotonic() + PATIENCE)
+        .visible
     )
     assert value is not None
     state, topic = loads(value), f"{here.settings.kafka.prefix}.orders"
@@ -463,7 +467,7 @@ def test_a_committed_transaction_that_lost_its_end_gets_it(
     assert "HANGING_TRANSACTION" not in publisher.log.read_text()
     assert publisher.log.read_text().count("kafka_finished") == 1
     assert here.front.suspensions() == []
-    found = topics.describe(here.settings)
+    found = topics.describe(here.settings.kafka, here.settings.topics)
     assert not any(topic.held for topic in found.values() if topic is not None)
     reader = Judge(kafka_broker.bootstrap, topic)
     reader.wait_for({topic: 3 + len(here.front.expected[topic])})

@@ -49,7 +49,8 @@ class Site:
             self.settings.state_topic,
             *(self.settings.topic(resource) for resource in self.settings.resource),
         ]
-        topics.create_topics(settings_for(broker.bootstrap, prefix, directory), lambda line: None)
+        plain = settings_for(broker.bootstrap, prefix, directory)
+        topics.create_topics(plain.kafka, plain.topics, lambda line: None)
 
     def with_settings(self, bootstrap: str = "", ca_file: str = "", password: str = "") -> Settings:
         """The settings, with another address, authority or password."""
@@ -89,7 +90,8 @@ class Site:
 
     def publish(self, settings: Settings | None = None, seconds: float = PATIENCE) -> bytes | None:
         """What a publisher does, once; the state it reads then."""
-        kafka = cluster(settings or self.settings, self.agent, lambda: None)
+        used = settings or self.settings
+        kafka = cluster(used.kafka, used.state_topic, self.agent, lambda: None)
         deadline = time.monotonic() + seconds
         producer: Producer = kafka.open(deadline)
         try:
@@ -124,7 +126,9 @@ def test_every_mechanism_with_exactly_the_documented_rights(
     here.allow()
     assert here.publish() == b"state"
     assert [
-        finding for finding in check_kafka(here.settings, here.agent) if finding.level != "ok"
+        finding
+        for finding in check_kafka(here.settings.kafka, here.settings.topics, here.agent)
+        if finding.level != "ok"
     ] == []
 
 
@@ -182,7 +186,9 @@ def test_each_fault_on_the_way_has_a_name(
     with pytest.raises(kind, match=text) as caught:
         here.publish(settings, 8)
     findings = [
-        finding for finding in check_kafka(settings, here.agent) if finding.level == "error"
+        finding
+        for finding in check_kafka(settings.kafka, settings.topics, here.agent)
+        if finding.level == "error"
     ]
     assert [finding.code for finding in findings] == [code]
     assert sentence in findings[0].message and findings[0].fix
@@ -222,7 +228,9 @@ def test_each_missing_right_is_named(site: Callable[..., Site], client: str, lef
         here.publish()
     assert text in str(caught.value)
     findings = [
-        finding for finding in check_kafka(here.settings, here.agent) if finding.level == "error"
+        finding
+        for finding in check_kafka(here.settings.kafka, here.settings.topics, here.agent)
+        if finding.level == "error"
     ]
     assert {finding.code for finding in findings} == {"KAFKA_RIGHTS"}
     assert any(
