@@ -241,20 +241,6 @@ def test_the_agents_own_tables_roll_back_and_tell_names_apart(
     assert set(rows) == {("InnoDB", "utf8mb4_bin")}
 
 
-def test_a_front_end_of_an_older_version_gets_the_tables_it_lacks(
-    administrator: str, front: MariaDbFront
-) -> None:
-    """Opening is enough."""
-    execute(administrator, "DROP TABLE sync_agent_unit_hole, sync_agent_unit_request")
-    assert front.open("nonce").position == "0/10"
-    front.close()
-    assert (
-        execute(administrator, "SELECT * FROM sync_agent_unit_hole")
-        == execute(administrator, "SELECT * FROM sync_agent_unit_request")
-        == []
-    )
-
-
 # ---- types
 
 

@@ -20,7 +20,7 @@ PLANTED: tuple[Planted, ...] = (
         Bug(
             "time_zone_of_the_role",
             "sessions take their time zone from what somebody has set for the role or the database",
-            (Edit("events/values.py", '    "TimeZone": "UTC",\n', ""),),
+            (Edit("values/canonical.py", '    "TimeZone": "UTC",\n', ""),),
         ),
         "role-with-a-time-zone",
     ),
