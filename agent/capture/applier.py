@@ -25,6 +25,7 @@ from agent.capture.table_state import TableStates
 from agent.capture.window import Count, Window
 from agent.config import KafkaSettings
 from agent.connectors.changes import (
+    ROW_MESSAGES,
     Begin,
     Change,
     Commit,
@@ -92,7 +93,7 @@ class Applier:
     def take(self, message: Message) -> None:
         """Takes one message of the source, in its order."""
         self._queue.append(message)
-        if isinstance(message, Change | RowState):
+        if isinstance(message, ROW_MESSAGES):
             self._queued_bytes += message.size
             failpoints.hit("mid_rows")
         elif isinstance(message, Begin):
@@ -145,7 +146,7 @@ class Applier:
 
         for message in self._queue:
             work.resource = ""
-            if isinstance(message, Change | RowState):
+            if isinstance(message, ROW_MESSAGES):
                 binding = self._binding(message.relation)
                 if binding is not None:
                     work.resource = binding.resource.name
@@ -201,7 +202,7 @@ class Applier:
         needed: dict[str, dict[Key, None]] = defaultdict(dict)
         resources: dict[str, Resource] = {}
         for message in self._queue:
-            if not isinstance(message, Change | RowState):
+            if not isinstance(message, ROW_MESSAGES):
                 continue
             binding = self._binding(message.relation)
             if binding is None:

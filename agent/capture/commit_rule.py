@@ -7,7 +7,7 @@ It ends at a source commit, as soon as one of these holds:
 - the bound of rows or bytes is reached.
 """
 
-from agent.connectors.changes import Begin, Change, Commit, Message, RowState
+from agent.connectors.changes import ROW_MESSAGES, Begin, Commit, Message
 
 SHORTEST, LONGEST = 0.010, 0.050  # seconds a change waits for company
 
@@ -30,7 +30,7 @@ class CommitRule:
         """A message went into the transaction."""
         if self._first_at is None:
             self._first_at = now
-        if isinstance(message, Change | RowState):
+        if isinstance(message, ROW_MESSAGES):
             self._rows += 1
             self._bytes += message.size
         elif isinstance(message, Begin):

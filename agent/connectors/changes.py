@@ -4,7 +4,7 @@ Positions are numbers of the source's own making (agent.connectors.position); ti
 since 1970 UTC by the source's clock.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from agent.values.rows import Key, Row
 
@@ -95,5 +95,8 @@ class HighPosition(NamedTuple):
 
     token: str  # of the page
 
+
+# Messages of one row each. A tuple, for a union would be made again at each test of a message
+ROW_MESSAGES: Final = (Change, RowState)
 
 Message = Begin | Change | RowState | Truncate | Commit | Heartbeat | HighPosition
