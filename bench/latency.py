@@ -12,12 +12,11 @@ import argparse
 import multiprocessing
 import os
 import re
-import shutil
 import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,12 +25,11 @@ from typing import NamedTuple, Protocol
 import psycopg
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # the package does not re-export it for mypy
-from psycopg.conninfo import conninfo_to_dict
 
-from bench.stream import HEAP, TABLE, WORKER, say
+from bench.stream import HEAP, TABLE, WORKER, say, streams
 from tests.agent_process import Installation
-from tests.checker.unit import create_tables
-from tests.services.connect import ConnectWorker, Properties
+from tests.checker.unit import SCHEMA, create_tables
+from tests.services.connect import ConnectWorker, Properties, debezium_source
 from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress, kafka
 from tests.services.postgres import PostgresAddress, postgres
@@ -96,8 +94,8 @@ def main() -> None:
     parser.add_argument("--bare-only", action="store_true")
     arguments = parser.parse_args()
 
-    directory = Path(tempfile.mkdtemp(prefix="bench-"))
     with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         server, broker = stack.enter_context(postgres(18)), stack.enter_context(kafka())
         say(f"load of the machine before: {os.getloadavg()[0]:.1f}; {os.cpu_count()} cores")
         say("p50 / p95 / p99 / most, in ms; in brackets times the bare transaction's p50\n")
@@ -107,29 +105,38 @@ def main() -> None:
         if arguments.bare_only:
             return
 
-        arguments.bootstrap = broker.bootstrap
         for front in arguments.fronts:
             for client in arguments.clients:
-                measure(Agent(stack, directory, server, broker, client, front), arguments, bare)
+                measure(
+                    Agent(stack, directory, server, broker, client, front),
+                    broker.bootstrap,
+                    arguments,
+                    bare,
+                )
         if not arguments.no_debezium:
-            measure(Debezium(stack, server, broker, "Debezium", {}, {}), arguments, bare)
+            measure(
+                Debezium(stack, server, broker, "Debezium", {}, {}),
+                broker.bootstrap,
+                arguments,
+                bare,
+            )
             tuned = Debezium(stack, server, broker, "Debezium, tuned", TUNED, PROMPT)
-            measure(tuned, arguments, bare)
+            measure(tuned, broker.bootstrap, arguments, bare)
         say(f"load of the machine after: {os.getloadavg()[0]:.1f}")
-    shutil.rmtree(directory)
 
 
 def measure(
-    contestant: Contestant, arguments: argparse.Namespace, bare: Mapping[str, Spread]
+    contestant: Contestant,
+    bootstrap: str,
+    arguments: argparse.Namespace,
+    bare: Mapping[str, Spread],
 ) -> None:
     """Runs one contestant at each rate and prints what was seen."""
     least = bare["8 a second"].p50
     first = 0
     with contestant.running():
         for rate in arguments.rates:
-            spread, first = under_load(
-                contestant, arguments.bootstrap, rate, arguments.seconds, first
-            )
+            spread, first = under_load(contestant, bootstrap, rate, arguments.seconds, first)
             factor = f"({spread.p50 / least:.1f}, p99 {spread.p99 / least:.1f})"
             say(f"{contestant.name}, {rate} tx/s: {spread} {factor}, {spread.events} events")
 
@@ -142,14 +149,7 @@ def under_load(
     each = int(rate * (WARM + seconds)) // writers
     count = each * writers
     counted_from = first + int(rate * WARM)
-    receiving, sending = multiprocessing.Pipe(duplex=False)
-    listener = multiprocessing.Process(
-        target=listen,
-        args=(bootstrap, contestant.topic, range(first, first + count), sending),
-        daemon=True,
-    )
-    listener.start()
-    assert receiving.recv() == "ready"
+    heard = listening(bootstrap, contestant.topic, range(first, first + count))
     with multiprocessing.Pool(writers) as pool:
         starts = time.time() + 0.5
         jobs = [
@@ -159,8 +159,7 @@ def under_load(
         committed: Times = {}
         for times in pool.starmap(write, jobs):
             committed.update(times)
-    held: Times = receiving.recv()
-    listener.join()
+    held = heard()
     missing = committed.keys() - held.keys()
     assert not missing, f"{len(missing)} events did not come within {DRAIN:.0f} s"
     values = [
@@ -180,6 +179,23 @@ def write(conninfo: str, numbers: range, rate: float, starts: float) -> Times:
             connection.execute(INSERT, (number,))
             committed[number] = time.time_ns()
     return committed
+
+
+def listening(bootstrap: str, topic: str, numbers: range) -> Callable[[], Times]:
+    """Starts a consumer that stands at the topic's end; what it returns waits for the events."""
+    receiving, sending = multiprocessing.Pipe(duplex=False)
+    listener = multiprocessing.Process(
+        target=listen, args=(bootstrap, topic, numbers, sending), daemon=True
+    )
+    listener.start()
+    assert receiving.recv() == "ready"
+
+    def heard() -> Times:
+        held: Times = receiving.recv()
+        listener.join()
+        return held
+
+    return heard
 
 
 def listen(bootstrap: str, topic: str, numbers: range, answer: Connection) -> None:
@@ -245,12 +261,7 @@ def bare_transactions(broker: KafkaAddress, seconds: float) -> dict[str, Spread]
         count = int(min(seconds, 10.0) * 8) if pause else 500
         numbers = range(first, first + count)
         first += count
-        receiving, sending = multiprocessing.Pipe(duplex=False)
-        listener = multiprocessing.Process(
-            target=listen, args=(broker.bootstrap, topic, numbers, sending), daemon=True
-        )
-        listener.start()
-        assert receiving.recv() == "ready"
+        heard = listening(broker.bootstrap, topic, numbers)
         began: Times = {}
         for number in numbers:
             time.sleep(pause)
@@ -259,8 +270,7 @@ def bare_transactions(broker: KafkaAddress, seconds: float) -> dict[str, Spread]
             producer.produce(topic, b"x" * 400, b'{"id":%d}' % number)
             producer.produce(state, b"y" * 200, b"state")
             producer.commit_transaction(30)
-        held: Times = receiving.recv()
-        listener.join()
+        held = heard()
         spreads[name] = Spread.of([(held[number] - at) / 1e6 for number, at in began.items()])
     return spreads
 
@@ -319,28 +329,7 @@ class Debezium:
         self._slot = f"d{uuid.uuid4().hex[:8]}"
         self.topic = f"{self._slot}.unit.bench"
         broker.admin.create_topics([NewTopic(self.topic, 3, 1)])[self.topic].result(30)
-        given = conninfo_to_dict(self.source)
-        self._connector = {
-            "name": "source",
-            "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
-            "database.hostname": str(given["host"]),
-            "database.port": str(given["port"]),
-            "database.user": str(given["user"]),
-            "database.password": "unused",
-            "database.dbname": str(given["dbname"]),
-            "topic.prefix": self._slot,
-            "plugin.name": "pgoutput",
-            "slot.name": self._slot,
-            "publication.name": self._slot,
-            "publication.autocreate.mode": "filtered",
-            "schema.include.list": "业务",
-            "snapshot.mode": "no_data",
-            "transforms": "name",
-            "transforms.name.type": "org.apache.kafka.connect.transforms.RegexRouter",
-            "transforms.name.regex": r".*\\.bench",
-            "transforms.name.replacement": self.topic,
-            **source,
-        }
+        self._connector = debezium_source("source", self.source, SCHEMA, self.topic, **source)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -348,17 +337,9 @@ class Debezium:
         with ConnectWorker(
             self._broker.bootstrap, [self._connector], HEAP, self._worker
         ) as connect:
-            eventually(lambda: self._streams(connect), 120, "Debezium streams")
+            eventually(lambda: streams(connect, self.source, self._slot), 120, "Debezium streams")
             yield
             connect.stop()
-
-    def _streams(self, connect: ConnectWorker) -> bool:
-        connect.check()
-        with psycopg.connect(self.source) as connection:
-            found = connection.execute(
-                "SELECT active FROM pg_replication_slots WHERE slot_name = %s", [self._slot]
-            ).fetchone()
-        return found == (True,)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,11 @@ from typing import NamedTuple
 
 import psycopg
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # the package does not re-export it for mypy
-from psycopg.conninfo import conninfo_to_dict
 
 from tests.agent_process import Installation
 from tests.checker.inputs import one_of
-from tests.checker.unit import UnitTable, create_tables
-from tests.services.connect import ConnectWorker, Properties, jdbc_sink
+from tests.checker.unit import SCHEMA, UnitTable, create_tables
+from tests.services.connect import ConnectWorker, Properties, debezium_source, jdbc_sink
 from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress, kafka
 from tests.services.postgres import PostgresAddress, postgres
@@ -205,29 +204,8 @@ class Debezium:
         self._prefix = f"d{uuid.uuid4().hex[:8]}"
         topic = f"{self._prefix}.unit.bench"
         broker.admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(30)
-        given = conninfo_to_dict(self.source)
         self._connectors = [
-            {
-                "name": "source",
-                "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
-                "database.hostname": str(given["host"]),
-                "database.port": str(given["port"]),
-                "database.user": str(given["user"]),
-                "database.password": "unused",
-                "database.dbname": str(given["dbname"]),
-                "topic.prefix": self._prefix,
-                "plugin.name": "pgoutput",
-                "slot.name": self._prefix,
-                "publication.name": self._prefix,
-                "publication.autocreate.mode": "filtered",
-                "schema.include.list": "业务",
-                "snapshot.mode": "no_data",
-                "transforms": "name",
-                "transforms.name.type": "org.apache.kafka.connect.transforms.RegexRouter",
-                "transforms.name.regex": r".*\\.bench",
-                "transforms.name.replacement": topic,
-                **SOURCE,
-            },
+            debezium_source("source", self.source, SCHEMA, topic, **SOURCE),
             jdbc_sink(
                 "sink",
                 topic,
@@ -244,7 +222,7 @@ class Debezium:
         """The worker; yields its process."""
         worker = {**WORKER, "offset.storage.file.filename": f"{self._offsets}/offsets"}
         with ConnectWorker(self._broker.bootstrap, self._connectors, HEAP, worker) as connect:
-            eventually(lambda: self._slot_is_read(connect), 120, "Debezium streams")
+            eventually(lambda: streams(connect, self.source, self._prefix), 120, "Debezium streams")
             yield [connect.pid]
             connect.stop()  # in good order: its offsets are kept
 
@@ -253,12 +231,15 @@ class Debezium:
         with psycopg.connect(self._target) as connection:
             return connection.execute("SELECT count(*) FROM bench").fetchone() == (self.rows,)
 
-    def _slot_is_read(self, connect: ConnectWorker) -> bool:
-        connect.check()
-        with psycopg.connect(self.source) as connection:
-            return connection.execute(
-                "SELECT active FROM pg_replication_slots WHERE slot_name = %s", [self._prefix]
-            ).fetchone() == (True,)
+
+def streams(connect: ConnectWorker, conninfo: str, slot: str) -> bool:
+    """Whether Debezium reads its slot."""
+    connect.check()
+    with psycopg.connect(conninfo) as connection:
+        found = connection.execute(
+            "SELECT active FROM pg_replication_slots WHERE slot_name = %s", [slot]
+        ).fetchone()
+    return found == (True,)
 
 
 def timed(contestant: Agent | Debezium, warm: int, rows: int) -> Lap:

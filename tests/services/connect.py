@@ -103,6 +103,39 @@ class ConnectWorker:
         return path
 
 
+def debezium_source(
+    name: str, conninfo: str, schema: str, topic: str, **further: str
+) -> Properties:
+    """Debezium's connector on a schema of a PostgreSQL database: changes only, all into one topic.
+
+    The topic's first word names the slot and the publication.
+    """
+    dsn = conninfo_to_dict(conninfo)
+    prefix = topic.partition(".")[0]
+    table = topic.rpartition(".")[2]
+    return {
+        "name": name,
+        "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
+        "database.hostname": str(dsn["host"]),
+        "database.port": str(dsn["port"]),
+        "database.user": str(dsn["user"]),
+        "database.password": "unused",
+        "database.dbname": str(dsn["dbname"]),
+        "topic.prefix": prefix,
+        "plugin.name": "pgoutput",
+        "slot.name": prefix,
+        "publication.name": prefix,
+        "publication.autocreate.mode": "filtered",
+        "schema.include.list": schema,
+        "snapshot.mode": "no_data",
+        "transforms": "name",
+        "transforms.name.type": "org.apache.kafka.connect.transforms.RegexRouter",
+        "transforms.name.regex": rf".*\\.{table}",
+        "transforms.name.replacement": topic,
+        **further,
+    }
+
+
 def jdbc_sink(name: str, topics: str, conninfo: str, **further: str) -> Properties:
     """Debezium's JDBC sink into a PostgreSQL database, as docs/consumers.md has it: upserts by the record's key, deletes."""
     dsn = conninfo_to_dict(conninfo)
