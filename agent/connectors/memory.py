@@ -9,12 +9,11 @@ from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Mes
 from agent.connectors.plain_origin import PlainOrigin
 from agent.connectors.position import position_number
 from agent.connectors.resume import Resume
-from agent.connectors.table import Criterion, SourceTable, passing
+from agent.connectors.table import Criterion, SourceTable, TableName, passing
 from agent.errors import SourceUnreachable
 from agent.values.lines import line_of
 from agent.values.rows import Key
 
-TableName = tuple[str, str]  # schema and table
 RowValues = dict[str, str | None]  # column -> value
 
 

@@ -17,10 +17,10 @@ from agent.connectors.changes import (
     Relation,
     RowState,
 )
-from agent.connectors.memory import MemorySnapshot, MemorySource, RowValues, TableName
+from agent.connectors.memory import MemorySnapshot, MemorySource, RowValues
 from agent.connectors.position import position_number
 from agent.connectors.resume import Resume
-from agent.connectors.table import SourceTable
+from agent.connectors.table import SourceTable, TableName
 from agent.errors import SourceUnreachable
 from agent.values.rows import Key
 

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 from agent.values import forms as values
 from agent.values.column_types import Element, Type
 
+TableName = tuple[str, str]  # schema and table
 Named = tuple[str, str]  # schema and name of a type, an operator or a collation
 
 

@@ -33,7 +33,7 @@ from agent.connectors.postgres.snapshot import Snapshot
 from agent.connectors.postgres.unreadable import OPTION, ServerForm
 from agent.connectors.postgres.wire import Shutdown, WalData, Wire
 from agent.connectors.resume import Resume
-from agent.connectors.table import Criterion, SourceTable
+from agent.connectors.table import Criterion, SourceTable, TableName
 from agent.errors import (
     DuplicateAgent,
     PublicationWrong,
@@ -50,8 +50,6 @@ _LOOK_EVERY = 1.0  # seconds between looks at what a new snapshot sees
 _PAGE_SECONDS = 5.0  # from the high position in the stream until the page reader has its answer
 # Seconds beyond two wal_sender_timeouts in which a dead agent's connection may still hold the slot
 _ZOMBIE = 10.0
-
-TableName = tuple[str, str]  # schema and table
 
 
 class PostgresSource:
