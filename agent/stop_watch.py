@@ -1,11 +1,14 @@
 """Lets a process that is asked to stop do so soon, although it waits for answers on connections."""
 
+import math
 import os
 import select
+import socket
 import threading
+import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 _STOP_SECONDS = 3.0  # that a process which is asked to stop may still wait for answers
@@ -24,6 +27,7 @@ class Line(Protocol):
 
 _open: "weakref.WeakSet[Line]" = weakref.WeakSet()
 _opening = threading.Lock()
+_ends_at = math.inf  # when the lines are shut, by time.monotonic(); set by the request to stop
 
 
 def register(line: Line) -> None:
@@ -32,12 +36,31 @@ def register(line: Line) -> None:
         _open.add(line)
 
 
+def seconds_left() -> float:
+    """Returns for how long an answer may be waited for: without end until a stop is asked for.
+
+    Whoever opens a connection waits no longer than that for it, and opens none at 0. A connection
+    that is being opened has no line yet that could be shut.
+    """
+    return max(0.0, _ends_at - time.monotonic())
+
+
+def shut_socket(fileno: int) -> None:
+    """Ends the line of a socket, from any thread; whoever waits for its answer meets an error.
+
+    The socket itself stays open, for its owner to close. Raises nothing where it is closed.
+    """
+    with suppress(OSError), socket.socket(fileno=os.dup(fileno)) as line:
+        line.shutdown(socket.SHUT_RDWR)
+
+
 @contextmanager
 def answers_until_stopped(stop_fd: int) -> Iterator[None]:
     """Shuts every registered line a moment after `stop_fd` is readable, as long as it lasts.
 
     So no connection waits for an answer for more than that moment: the process ends in good order.
     """
+    global _ends_at  # noqa: PLW0603 - the process has one end
     over = threading.Event()
     watch = threading.Thread(
         target=_watch, args=[os.dup(stop_fd), over], name="stop-watch", daemon=True
@@ -47,10 +70,13 @@ def answers_until_stopped(stop_fd: int) -> Iterator[None]:
         yield
     finally:
         over.set()
+        watch.join()
+        _ends_at = math.inf
 
 
 def _watch(stop_fd: int, over: threading.Event) -> None:
     """Waits for the request to stop, then shuts the lines until `over`."""
+    global _ends_at  # noqa: PLW0603 - the process has one end
     try:
         poll = select.poll()
         poll.register(stop_fd, select.POLLIN)
@@ -59,9 +85,10 @@ def _watch(stop_fd: int, over: threading.Event) -> None:
     finally:
         os.close(stop_fd)
 
+    _ends_at = time.monotonic() + _STOP_SECONDS
     wait = _STOP_SECONDS
     while not over.wait(wait):
-        # Again and again: another one may have been opened
+        # Again and again: one may have been opened meanwhile
         wait = _TICK
         with _opening:
             lines = list(_open)

@@ -11,7 +11,7 @@ from tests.agent_process import Agent, Installation
 from tests.checker.replay import read_committed
 from tests.checker.writer import Writer
 from tests.faults.ground import Ground
-from tests.faults.schedule import Schedule
+from tests.faults.schedule import FrontEnd, Schedule
 from tests.faults.service import ArmedAgent
 from tests.waiting import BUSY, eventually, never
 
@@ -29,9 +29,10 @@ def ground() -> Iterator[Ground]:
 
 
 @pytest.fixture
-def place(ground: Ground, tmp_path: Path) -> Iterator[Installation]:
-    """An installation with PostgreSQL as its front end."""
-    with ground.installed(Schedule.of(1)._replace(front="postgres"), tmp_path) as place:
+def place(ground: Ground, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Installation]:
+    """An installation whose front end is in PostgreSQL, unless a test asks for another."""
+    front: FrontEnd = getattr(request, "param", "postgres")
+    with ground.installed(Schedule.of(1)._replace(front=front), tmp_path) as place:
         yield place
 
 
@@ -74,7 +75,11 @@ def test_a_server_is_back(which: str, ground: Ground, place: Installation) -> No
     assert verdict.equal, verdict
 
 
-@pytest.mark.parametrize("peer", ["source", "front"])
+@pytest.mark.parametrize(
+    ("peer", "place"),
+    [("source", "postgres"), ("front", "postgres"), ("front", "mariadb")],
+    indirect=["place"],
+)
 def test_sigterm_while_a_line_is_silent(peer: str, ground: Ground, place: Installation) -> None:
     """Each process ends by itself: none has to be killed."""
     with place.start() as agent:

@@ -3,8 +3,7 @@
 A line can be dead while TCP still stands.
 """
 
-import os
-import socket
+import math
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +11,9 @@ import psycopg
 from psycopg.errors import _WaitTimeout
 
 from agent import stop_watch
+
+# Seconds that a server has to accept a connection; psycopg gives at least 2
+_CONNECT_SECONDS = 5
 
 
 class BoundedConnection(psycopg.Connection[Any]):
@@ -34,8 +36,16 @@ class BoundedConnection(psycopg.Connection[Any]):
 
 
 def bounded(patience: float, *arguments: Any, **named: Any) -> BoundedConnection:
-    """Connects as psycopg.connect does; a process that is asked to stop shuts the connection."""
-    connection = BoundedConnection.connect(*arguments, **named)
+    """Connects as psycopg.connect does; a process that is asked to stop shuts the connection.
+
+    Such a process waits for no new connection either: that raises OperationalError.
+    """
+    left = stop_watch.seconds_left()
+    if left <= 0:
+        raise psycopg.OperationalError("the process is to stop")
+
+    seconds = math.ceil(min(left, _CONNECT_SECONDS))
+    connection = BoundedConnection.connect(*arguments, **named, connect_timeout=seconds)
     connection.patience = patience
     stop_watch.register(connection)
     return connection
@@ -46,8 +56,5 @@ def shut(connection: psycopg.Connection[Any]) -> None:
 
     From any thread; never waits and never raises.
     """
-    with (
-        suppress(OSError, psycopg.Error),
-        socket.socket(fileno=os.dup(connection.fileno())) as line,
-    ):
-        line.shutdown(socket.SHUT_RDWR)
+    with suppress(psycopg.Error):
+        stop_watch.shut_socket(connection.fileno())

@@ -50,7 +50,6 @@ def conninfo(settings: PostgresSettings, replication: bool = False, encoding: st
         "sslrootcert": settings.sslrootcert,
         "password": settings.password.read("source.password") if settings.password else None,
         "application_name": "unit-sync-agent",
-        "connect_timeout": 5,
         "keepalives_idle": 5,
         "keepalives_interval": 3,
         "keepalives_count": 3,

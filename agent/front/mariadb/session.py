@@ -104,9 +104,12 @@ def mariadb_engine(
         _record: object,
         _arguments: object,
         named: dict[str, Any],
-    ) -> None:
-        if password is not None:
-            named["password"] = password()
+    ) -> Any:
+        # Only the engine finds out whether the driver is installed
+        from agent.front.mariadb.bounded_connection import bounded  # noqa: PLC0415
+
+        given = named if password is None else named | {"password": password()}
+        return bounded(**given)
 
     # It comes first: SQLAlchemy asks a new session how names are quoted, which sql_mode decides.
     @event.listens_for(engine, "connect", insert=True)
@@ -119,7 +122,6 @@ def mariadb_engine(
 def _engine(address: URL, wait: int, pooled: bool) -> Engine:
     reach = {
         "charset": "utf8mb4",
-        "connect_timeout": 5,
         "read_timeout": wait + _PATIENCE,
         "write_timeout": wait + _PATIENCE,
     }

@@ -18,7 +18,6 @@ _PATIENCE = 8.0
 _REACH: dict[str, object] = {
     "application_name": "unit-sync-agent",
     "client_encoding": "UTF8",
-    "connect_timeout": 5,
     "keepalives_idle": 5,
     "keepalives_interval": 3,
     "keepalives_count": 3,

@@ -1,0 +1,40 @@
+"""MariaDB connections that end soon when the process is asked to stop.
+
+A line can be dead while TCP still stands.
+"""
+
+from typing import Any
+
+import pymysql
+from pymysql.constants import CR
+
+from agent import stop_watch
+
+# Seconds that a server has to accept a connection
+_CONNECT_SECONDS = 5
+
+
+class BoundedConnection(pymysql.Connection):  # type: ignore[misc]  # the driver has no types
+    """A connection whose line can be shut from another thread, its greeting included."""
+
+    def connect(self, sock: Any = None) -> None:
+        """See pymysql.Connection.connect."""
+        stop_watch.register(self)
+        super().connect(sock)
+
+    def shut(self) -> None:
+        """See agent.stop_watch.Line."""
+        line = self._sock
+        if line is not None:
+            stop_watch.shut_socket(line.fileno())
+
+
+def bounded(**named: Any) -> BoundedConnection:
+    """Connects as pymysql.connect does; a process that is asked to stop shuts the connection.
+
+    Such a process waits for no new connection either: that raises OperationalError.
+    """
+    left = stop_watch.seconds_left()
+    if left <= 0:
+        raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, "the process is to stop")
+    return BoundedConnection(**named, connect_timeout=min(left, _CONNECT_SECONDS))
