@@ -330,7 +330,7 @@ def front(config: Path) -> Settings:
     )
     settings = load(config)
     settings.directory.mkdir()
-    engine, own = create_engine(settings.front_url), AgentTables(settings.agent)
+    engine, own = create_engine(settings.front.url), AgentTables(settings.agent)
     time_us = 1_700_000_000_000_000
     with engine.begin() as connection:
         own.metadata.create_all(connection)
@@ -503,7 +503,7 @@ def test_status_says_what_a_stage_fails_with(
         assert ("STAGE_FAILING", "LOGIN_REFUSED") in {
             (problem["code"], problem["error"]) for problem in answer["problems"]
         }
-        Path(str(make_url(front.front_url).database)).unlink()
+        Path(str(make_url(front.front.url).database)).unlink()
         code, out, err = run(capsys, config, "status")
         assert (code, err.splitlines()[0].split(":")[0]) == (3, "NOT_INITIALISED")
         assert "\nLOGIN_REFUSED: the business database refused" in out
@@ -536,7 +536,7 @@ def test_status_says_why_the_service_has_ended(
         answer = json.loads(run(capsys, config, "status", "--json")[1])
         assert (answer["ended"]["code"], answer["ended"]["stage"]) == ("SLOT_ADVANCED", "capture")
         assert "SLOT_ADVANCED" in run(capsys, config, "status", "--summary")[1]
-        Path(str(make_url(front.front_url).database)).unlink(missing_ok=True)
+        Path(str(make_url(front.front.url).database)).unlink(missing_ok=True)
     assert (code, err.splitlines()[0].split(":")[0]) == (3, "NOT_INITIALISED")
     LastEnd(front.directory).forget()
     assert "SLOT_ADVANCED" not in run(capsys, config, "status")[1]

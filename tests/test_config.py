@@ -91,7 +91,7 @@ def test_small_file_gets_every_default(tmp_path: Path) -> None:
     assert settings.agent == "tax_office"
     assert settings.source.slot == settings.source.publication == "sync_agent_tax_office"
     assert settings.state_topic == "unit.sync-agent.tax_office"
-    assert settings.front_url == "sqlite:////var/lib/unit-sync-agent/tax_office/front.db"
+    assert settings.front.url == "sqlite:////var/lib/unit-sync-agent/tax_office/front.db"
     assert settings.topic(settings.resource[0]) == "unit.person"
     assert settings.kafka.transaction_events == 10_000
 
@@ -199,7 +199,7 @@ def test_example_shows_the_defaults(tmp_path: Path) -> None:
         for name, field in type(default).model_fields.items():
             if not field.is_required() and field.default is not None:
                 assert getattr(shown, name) == getattr(default, name), f"{section}.{name}"
-    assert full.front_url == plain.front_url
+    assert full.front.url == plain.front.url
     assert full.resource[0] == plain.resource[0].model_copy(
         update={"columns": ["id", "name", "district"], "target": "person", "topic": "unit.person"}
     )

@@ -66,7 +66,7 @@ def config(tmp_path: Path) -> Path:
     )
     settings = load(path)
     settings.directory.mkdir()
-    front = open_front(settings)
+    front = open_front(settings.front, settings.agent)
     front.initialise(IDENTITY, {"person": "unit.person", "permit": "unit.permit"})
     front.engine.dispose()
     return path
@@ -75,7 +75,9 @@ def config(tmp_path: Path) -> Path:
 @contextmanager
 def service(config: Path, answers: Callable[[Request], list[Said]]) -> Iterator[list[Request]]:
     """A service that gives these answers to each request, one at each look; yields the requests as they come."""
-    front, ended, taken = open_front(load(config)), threading.Event(), list[Request]()
+    settings = load(config)
+    front = open_front(settings.front, settings.agent)
+    ended, taken = threading.Event(), list[Request]()
     left: dict[str, list[Said]] = {}
     front.open("nonce")
 
@@ -108,7 +110,7 @@ def run(capsys: pytest.CaptureFixture[str], config: Path, *arguments: str) -> tu
 
 def left_over(settings: Settings) -> int:
     """Requests that stand in the front end."""
-    engine, own = create_engine(settings.front_url), AgentTables(settings.agent)
+    engine, own = create_engine(settings.front.url), AgentTables(settings.agent)
     with engine.connect() as connection:
         count = connection.execute(select(func.count()).select_from(own.requests)).scalar_one()
     engine.dispose()

@@ -46,7 +46,7 @@ def capture(settings: Settings, control: Control) -> None:
 
     Raises Halt; retries and suspensions are dealt with here.
     """
-    front = open_front(settings)
+    front = open_front(settings.front, settings.agent)
     front.alive = control.beat
     with answers_until_stopped(control.stop_fd):
         Capture(settings, open_source(settings), front, control).run()

@@ -223,7 +223,7 @@ def refused(settings: Settings, name: str, as_json: bool, show_keys: bool) -> No
     from agent.outbox.opening import open_reader
 
     (name,) = _resources(settings, [name])
-    reader = open_reader(settings)
+    reader = open_reader(settings.front, settings.agent)
     try:
         reader.identity()
         rows = comparison.refusals(reader.refusals(name), show_keys)
@@ -252,7 +252,7 @@ def republish(settings: Settings, name: str, allow_deletes: bool) -> int:
     from agent.publish.topic_keys import collect
 
     (name,) = _resources(settings, [name])
-    reader = open_reader(settings)
+    reader = open_reader(settings.front, settings.agent)
     try:
         topic = republishing.topic(settings, name, reader)
         records = collect(settings.kafka, settings.state_topic, name, topic, reader).records

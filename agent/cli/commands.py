@@ -34,8 +34,8 @@ def _settings(config: Path) -> Settings:
     """
     settings = load(config)
     folders = [Path(settings.state_directory), settings.directory]
-    if settings.front_url.startswith("sqlite:///"):
-        folders.append(Path(settings.front_url.removeprefix("sqlite:///")).parent)
+    if settings.front.url.startswith("sqlite:///"):
+        folders.append(Path(settings.front.url.removeprefix("sqlite:///")).parent)
     user = act_as_owner(*folders)
     if user is None:
         return settings

@@ -42,7 +42,7 @@ def ask(
 
     Raises ServiceAway when the service does not run, FrontUnreachable, NotInitialised.
     """
-    reader, listen = open_reader(settings), settings.service.listen
+    reader, listen = open_reader(settings.front, settings.agent), settings.service.listen
     try:
         reader.identity()
         return [_asked(listen, reader, kind, name, allow_deletes, progress) for name in resources]

@@ -39,7 +39,7 @@ def collect(settings: Settings) -> dict[str, Any]:
     Raises the errors of a front end that cannot be read (`without_front` tells the rest then)
     and NotInitialised.
     """
-    reader = open_reader(settings)
+    reader = open_reader(settings.front, settings.agent)
     try:
         now = time.time()
         identity, published = reader.identity(), reader.published()
@@ -77,7 +77,7 @@ def collect(settings: Settings) -> dict[str, Any]:
             "position": published.position,
             "last_commit": _moment(published.time_us),
         },
-        "front": {"wal_bytes": _log_bytes(settings.front_url)},
+        "front": {"wal_bytes": _log_bytes(settings.front.url)},
         "source": _source(setup_of(settings), barriers),
         "tables": tables,
     }

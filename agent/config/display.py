@@ -40,7 +40,7 @@ def _complete(settings: Settings) -> Settings:
     """The same settings with the derived names written out."""
     from sqlalchemy import make_url  # noqa: PLC0415 - takes longer to import than all the rest
 
-    url = make_url(settings.front_url).render_as_string(hide_password=True)
+    url = make_url(settings.front.url).render_as_string(hide_password=True)
     return settings.model_copy(
         update={
             "name": settings.agent,

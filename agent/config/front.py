@@ -1,6 +1,7 @@
 """Settings of the front-end database, and of copying, verifying and repairing its tables."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -11,14 +12,13 @@ from agent.config.secret import Secret
 class FrontSettings(Model):
     """The unit's front-end database (前置库)."""
 
-    url: Annotated[
-        str | None,
-        Field(
-            description="SQLAlchemy URL without password: sqlite:///path, "
-            "postgresql+psycopg://user@host/db or mariadb+pymysql://user@host/db; "
-            "default: SQLite below state_directory."
-        ),
-    ] = None
+    # Its default comes from the agent's folder: see `placed`
+    url: str = Field(
+        default_factory=str,
+        description="SQLAlchemy URL without password: sqlite:///path, "
+        "postgresql+psycopg://user@host/db or mariadb+pymysql://user@host/db; "
+        "default: SQLite below state_directory.",
+    )
     password: Annotated[Secret | None, Field(description="Where the password is.")] = None
     types: Annotated[
         Literal["native", "text"],
@@ -60,6 +60,11 @@ class FrontSettings(Model):
             "before the table is suspended; 0: the first one suspends it.",
         ),
     ] = 100
+
+    def placed(self, directory: Path) -> Self:
+        """Fills in the URL that is not configured: a SQLite file in this folder."""
+        default = f"sqlite:///{directory / 'front.db'}"
+        return self.model_copy(update={"url": self.url or default})
 
 
 class ReconcileSettings(Model):

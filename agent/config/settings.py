@@ -34,7 +34,10 @@ class Settings(Model):
         bool, Field(description="Allow { env = '...' } secrets (development only).")
     ] = False
     source: SourceSettings
-    front: FrontSettings = FrontSettings()
+    front: Annotated[
+        FrontSettings,
+        Field(default_factory=FrontSettings, validate_default=True),
+    ]
     kafka: KafkaSettings
     reconcile: ReconcileSettings = ReconcileSettings()
     service: ServiceSettings = ServiceSettings()
@@ -49,10 +52,17 @@ class Settings(Model):
         """Fills in the names that the source's settings derive from the agent's."""
         return source.named(info.data.get("name") or _NAME)
 
+    @field_validator("front")
+    @classmethod
+    def _placed(cls, front: FrontSettings, info: ValidationInfo) -> FrontSettings:
+        """Fills in the URL of a SQLite front end in the agent's own folder."""
+        agent = info.data.get("name") or _NAME
+        return front.placed(Path(info.data.get("state_directory", "")) / agent)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         resources = dict(enumerate(self.resource))
-        url = self.front.url or "sqlite:///"
+        url = self.front.url
         found = [
             *doubles(resources, self.source.place, self.kafka.prefix, url),
             *same_columns(resources, url),
@@ -83,11 +93,6 @@ class Settings(Model):
     def directory(self) -> Path:
         """Folder of this agent's own files."""
         return Path(self.state_directory) / self.agent
-
-    @property
-    def front_url(self) -> str:
-        """SQLAlchemy URL of the front end, without password."""
-        return self.front.url or f"sqlite:///{self.directory / 'front.db'}"
 
     @property
     def state_topic(self) -> str:

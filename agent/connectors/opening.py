@@ -23,7 +23,7 @@ def setup_of(settings: Settings) -> Setup:
     from agent.connectors.postgres.setup.postgres import PostgresSetup
     from agent.connectors.postgres.setup.subscription import subscription_of
 
-    return PostgresSetup(subscription_of(settings), settings.front_url)
+    return PostgresSetup(subscription_of(settings), settings.front.url)
 
 
 def check_identity(settings: Settings, identity: Mapping[str, Any]) -> None:

@@ -9,28 +9,30 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from agent.config import Settings
+from agent.config import FrontSettings
 from agent.errors import FrontDamaged, FrontUnreachable, NotInitialised
 from agent.files import is_there, refused
 from agent.front.store import SqlFront
 from agent.messages import phrase, system_reason
 
 
-def _password(settings: Settings) -> Callable[[], str] | None:
+def _password(settings: FrontSettings) -> Callable[[], str] | None:
     """Returns what reads the password at each connection.
 
     Who changes it at the server and in its file need not restart the agent.
     """
-    secret = settings.front.password
+    secret = settings.password
     return None if secret is None else lambda: secret.read("front.password")
 
 
-def open_front(settings: Settings) -> SqlFront:
-    """Returns the front end for writing, with a folder for its file; nothing is connected yet.
+def open_front(settings: FrontSettings, agent: str) -> SqlFront:
+    """Returns the front end of an agent for writing; nothing is connected yet.
+
+    A SQLite file has its folder by then.
 
     Raises FileRefused, FrontUnreachable (the folder cannot be made), FrontUnfit.
     """
-    url = make_url(settings.front_url)
+    url = make_url(settings.url)
     if url.get_backend_name() == "sqlite":
         file = Path(url.database or "")
         if found := refused(file):
@@ -40,38 +42,36 @@ def open_front(settings: Settings) -> SqlFront:
         except OSError as error:
             reason = phrase("{path}: {reason}", path=file.parent, reason=system_reason(error))
             raise FrontUnreachable(reason=reason) from None
-    return front_of(settings)
+    return front_of(settings, agent)
 
 
-def front_of(settings: Settings) -> SqlFront:
+def front_of(settings: FrontSettings, agent: str) -> SqlFront:
     """Returns the same with nothing made yet either: enough for the words of its database.
 
     Raises FrontUnfit.
     """
-    wait = settings.front.lock_wait_seconds
-    match make_url(settings.front_url).get_backend_name():
+    wait = settings.lock_wait_seconds
+    match make_url(settings.url).get_backend_name():
         case "sqlite":
             from agent.front.sqlite.front import SqliteFront
 
-            return SqliteFront(settings.front_url, wait, settings.agent)
+            return SqliteFront(settings.url, wait, agent)
         case "postgresql":
             from agent.front.postgres.front import PostgresFront
 
-            return PostgresFront(settings.front_url, _password(settings), wait, settings.agent)
+            return PostgresFront(settings.url, _password(settings), wait, agent)
         case _:
             from agent.front.mariadb.front import MariaDbFront
 
-            return MariaDbFront(
-                settings.front_url, _password(settings), wait, settings.agent, settings.front.types
-            )
+            return MariaDbFront(settings.url, _password(settings), wait, agent, settings.types)
 
 
-def reading_engine(settings: Settings) -> Engine:
+def reading_engine(settings: FrontSettings) -> Engine:
     """Returns connections for a reader beside the writer.
 
     Raises FileRefused, NotInitialised (there is no such SQLite file), FrontDamaged, FrontUnfit.
     """
-    url, wait = make_url(settings.front_url), settings.front.lock_wait_seconds
+    url, wait = make_url(settings.url), settings.lock_wait_seconds
     match url.get_backend_name():
         case "sqlite":
             from agent.front.sqlite.file import noted_damage
@@ -85,7 +85,7 @@ def reading_engine(settings: Settings) -> Engine:
                 raise refused(path) or NotInitialised(what=missing)
             if noted := noted_damage(path):
                 raise FrontDamaged(reason=noted)
-            return sqlite_engine(settings.front_url, wait).execution_options(reader=True)
+            return sqlite_engine(settings.url, wait).execution_options(reader=True)
         case "postgresql":
             from agent.front.postgres.session import postgres_engine
 

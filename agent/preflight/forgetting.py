@@ -25,7 +25,7 @@ def known(settings: Settings) -> list[str]:
 
     Raises NotInitialised, and the errors of the front end.
     """
-    reader = open_reader(settings)
+    reader = open_reader(settings.front, settings.agent)
     try:
         reader.identity()
         configured = [resource.name for resource in settings.resource]
@@ -44,7 +44,7 @@ def forget(settings: Settings, name: str, apply: bool, tell: Tell) -> int:
     if apply:
         with locked(settings) as front:
             return _forget(settings, front, name, tell)
-    front = front_of(settings)
+    front = front_of(settings.front, settings.agent)
     front.engine = front.engine.execution_options(reader=True)
     try:
         _tell_plan(settings, front, name, tell)

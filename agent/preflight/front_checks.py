@@ -51,31 +51,31 @@ class FrontCheck:
 
     def open(self) -> None:
         """Connects and reads the agent's state; a SQLite file that is not there yet is no error."""
-        file = file_of(self._settings.front_url)
+        file = file_of(self._settings.front.url)
         if file is not None and (found := refused(file)):
             self.findings.append(failed(found))
             return
-        self.findings += _disk(self._settings.front_url)
+        self.findings += _disk(self._settings.front.url)
         if file is not None and not is_there(file) and not size(beside(file, "-wal")):
             text = mark("The front end {path} does not exist yet; init makes it")
             self.findings.append(ok("FRONT", text, path=file))
             self.findings.append(_not_initialised(begun=False))
             return
         try:
-            front = open_front(self._settings)
+            front = open_front(self._settings.front, self._settings.agent)
             front.engine = front.engine.execution_options(reader=True)
             _examine(front)
             state = front.stored_state()
         except AgentError as cause:
             told = failed(cause)
-            if isinstance(cause, FrontUnreachable) and (fix := _way(self._settings.front_url)):
+            if isinstance(cause, FrontUnreachable) and (fix := _way(self._settings.front.url)):
                 told = told._replace(fix=fix)
             self.findings.append(told)
             return
         self.findings += log_findings(file)
         self._front = front
         self.findings.append(
-            ok("FRONT", mark("Connected to the front end {url}"), url=self._settings.front_url)
+            ok("FRONT", mark("Connected to the front end {url}"), url=self._settings.front.url)
         )
         self._state(front, state)
 
@@ -116,7 +116,7 @@ class FrontCheck:
 
     def _table(self, target: Target) -> list[Finding]:
         if self._front is None:
-            front_of(self._settings).check_names(target)
+            front_of(self._settings.front, self._settings.agent).check_names(target)
             return [self._missing(target)]
         if not standing(self._front, target):
             return [self._missing(target)]

@@ -65,7 +65,7 @@ def initialise(
 @contextmanager
 def locked(settings: Settings) -> Iterator[SqlFront]:
     """Opens the front end with the lock that keeps a running agent, or another init, out."""
-    front = open_front(settings)
+    front = open_front(settings.front, settings.agent)
     try:
         with front.guarded():
             connection = front.engine.connect()

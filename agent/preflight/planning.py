@@ -47,10 +47,10 @@ def tell_plan(settings: Settings, admin_url: str | None, tell: Tell) -> None:
 
 
 def _tell_front(settings: Settings, tables: Shareables | None, tell: Tell) -> None:
-    tell("\n" + translate(mark("2. Front end {url}; tables:"), url=settings.front_url))
-    front = front_of(settings)
+    tell("\n" + translate(mark("2. Front end {url}; tables:"), url=settings.front.url))
+    front = front_of(settings.front, settings.agent)
     try:
-        there = _own_there(file_of(settings.front_url), front, tell)
+        there = _own_there(file_of(settings.front.url), front, tell)
         _tell_own(front, there or [], tell)
         if tables is not None:
             _tell_shared(compiled(settings, tables), front, there is not None, tell)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from agent import failpoints
-from agent.config import Settings
+from agent.config import KafkaSettings, Settings, Topics
 from agent.errors import AgentError, Retry, SlowLine
 from agent.outbox.opening import open_reader
 from agent.outbox.reader import Published, Reader
@@ -35,13 +35,14 @@ _log = logging.getLogger(__name__)
 
 def relay(settings: Settings, control: Control, nonce: str) -> None:
     """Publishes until stopped. Raises Halt errors; retries everything else, for ever."""
+    kafka, topics = settings.kafka, settings.topics
 
     def connect(agent: str, tick: Tick) -> Broker:
-        return cluster(settings.kafka, settings.state_topic, agent, tick)
+        return cluster(kafka, topics.state, agent, tick)
 
-    reader = open_reader(settings)
+    reader = open_reader(settings.front, settings.agent)
     with answers_until_stopped(control.stop_fd):
-        Relay(settings, control, nonce, reader, connect).run()
+        Relay(kafka, topics, control, nonce, reader, connect).run()
 
 
 class Relay:
@@ -57,26 +58,26 @@ class Relay:
 
     def __init__(
         self,
-        settings: Settings,
+        kafka: KafkaSettings,
+        topics: Topics,
         control: Control,
         nonce: str,
         reader: Reader,
         connect: Callable[[str, Tick], Broker],
     ) -> None:
-        self.settings = settings
+        self.kafka = kafka
+        self.topic_names = topics
         self.control = control
         self.nonce = nonce
         self.reader = reader
         self.connect = connect
 
         self.tick = SignsOfLife(control)
-        self.gauges = Gauges(settings.topics.resources, control)
-        self.topics = TopicWatch(settings.kafka, settings.topics, reader)
-        self.unforeseen = Unforeseen(",".join(settings.kafka.bootstrap_servers))
-        self.timeout = settings.kafka.transaction_timeout_seconds
-        self.pace = Pace(
-            settings.kafka.transaction_events, settings.kafka.transaction_bytes, self.timeout / 2
-        )
+        self.gauges = Gauges(topics.resources, control)
+        self.topics = TopicWatch(kafka, topics, reader)
+        self.unforeseen = Unforeseen(",".join(kafka.bootstrap_servers))
+        self.timeout = kafka.transaction_timeout_seconds
+        self.pace = Pace(kafka.transaction_events, kafka.transaction_bytes, self.timeout / 2)
 
         self.marked = Published(0, "", 0, "", 0)  # the mark that the front end has
         self.covered = 0  # every batch up to this number is in Kafka
@@ -127,13 +128,13 @@ class Relay:
         self._producer = self.broker.open(deadline)
         states = self.broker.states(deadline)
         before, unended = recovery.last_records(
-            self.settings.state_topic, states.visible, states.hanging, self.reader.published()
+            self.topic_names.state, states.visible, states.hanging, self.reader.published()
         )
         event = self.reader.event_id(before.number, identity.source_id)
         # Both are read after the event, for whoever deletes the event moves the mark.
         identity, mark = self.reader.identity(), self.reader.published()
         recovery.check(
-            recovery.Facts(self.nonce, identity, mark, self.settings.state_topic, before, event)
+            recovery.Facts(self.nonce, identity, mark, self.topic_names.state, before, event)
         )
 
         found = self.topics.describe(self.broker, deadline)
@@ -142,7 +143,7 @@ class Relay:
         topics = self.topics.check(self.broker, before, hanging.readable(found))
 
         self.records = Records(
-            identity.source_id, identity.epoch, {}, self.settings.transaction_topic
+            identity.source_id, identity.epoch, {}, self.topic_names.transactions
         )
         self.update_topics(topics)
         self.covered = self.reader.batch_of(before.number)
@@ -175,7 +176,7 @@ class Relay:
 
         The next producer writes that end.
         """
-        places = hanging.aborted(before, unended, found, self.settings.state_topic)
+        places = hanging.aborted(before, unended, found, self.topic_names.state)
         if places:
             hanging.make_abortable(self.producer, places, deadline)
 
@@ -340,7 +341,7 @@ class Relay:
         Raises SlowLine when half of the time passes over it; a single event may take longer.
         """
         self.tick()
-        bound = min(self.settings.kafka.in_flight_bytes, self.pace.bytes)
+        bound = min(self.kafka.in_flight_bytes, self.pace.bytes)
         deadline = began + self.timeout * (0.5 if len(unit.events) > 1 else 0.8)
 
         for record in self.records.bounding(unit.opening):
@@ -362,7 +363,7 @@ class Relay:
         self.wait_stored(state, began)
         failpoints.hit("after_flush")
         state = with_offsets(state, self.producer.offsets)
-        self.producer.send(self.settings.state_topic, 0, state.agent.encode(), state.dumps(), [])
+        self.producer.send(self.topic_names.state, 0, state.agent.encode(), state.dumps(), [])
         failpoints.hit("after_state_record")
         self.wait_stored(state, began)
         failpoints.hit("before_kafka_commit")

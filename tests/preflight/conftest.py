@@ -80,7 +80,7 @@ class Unit:
 
     def check_source(self, stored: Callable[[], Resume] | None = None) -> list[Finding]:
         """What `check` finds at the business database alone."""
-        return check_source(self.subscription, stored, self.settings.front_url).findings
+        return check_source(self.subscription, stored, self.settings.front.url).findings
 
     def initialise(self, admin_url: str | None = None, apply: bool = True) -> list[str]:
         """Runs `init --apply`; returns what it told."""

@@ -62,7 +62,7 @@ def find(findings: list[Finding], code: str, level: str) -> Finding:
 
 def stated(unit: Unit, table: str, **values: object) -> None:
     """Changes the agent's rows in the front end."""
-    front = open_front(unit.settings)
+    front = open_front(unit.settings.front, unit.settings.agent)
     with front.engine.begin() as connection:
         connection.execute(update(getattr(front.own, table)).values(**values))
 
@@ -279,7 +279,7 @@ def test_what_bounds_a_slot_is_told_with_the_sql_that_changes_it(source: Unit) -
             assert "SLOTS_LEFT: No replication slot is left: all 1 of" in text
             assert "ALTER SYSTEM SET max_replication_slots = 11;" in text
             assert "SENDERS_LEFT: No WAL sender is left: all 1 of" in text
-        assert open_front(source.settings).stored_state() is None
+        assert open_front(source.settings.front, source.settings.agent).stored_state() is None
 
 
 def test_rights_and_attributes_that_are_missing(any_source: Unit) -> None:
@@ -416,7 +416,7 @@ def test_a_slot_that_is_read_or_far_behind(unit: Unit, monkeypatch: pytest.Monke
 
 def test_another_server_in_its_place(unit: Unit) -> None:
     unit.initialise()
-    front = open_front(unit.settings)
+    front = open_front(unit.settings.front, unit.settings.agent)
     known = front.stored_state()
     assert known is not None
     front.update_state(identity={**known["identity"], "system_id": "1"})
@@ -454,14 +454,14 @@ def test_tables_added_or_suspended(unit: Unit) -> None:
 def test_a_front_table_that_went_missing(unit: Unit) -> None:
     """init makes it, the service fills it."""
     unit.initialise()
-    with open_front(unit.settings).engine.begin() as connection:
+    with open_front(unit.settings.front, unit.settings.agent).engine.begin() as connection:
         connection.exec_driver_sql('drop table "人员"')
     assert find(check(unit.settings), "FRONT_TABLE", "error").fix == "sync-agent init --apply"
 
 
 def test_a_front_table_that_does_not_fit(unit: Unit) -> None:
     unit.initialise()
-    with open_front(unit.settings).engine.begin() as connection:
+    with open_front(unit.settings.front, unit.settings.agent).engine.begin() as connection:
         connection.exec_driver_sql('drop table "人员"')
         connection.exec_driver_sql('create table "人员" (id integer primary key)')
     assert "FRONT_TABLE_WRONG" in wrong(check(unit.settings))
@@ -469,7 +469,7 @@ def test_a_front_table_that_does_not_fit(unit: Unit) -> None:
 
 def test_a_front_end_file_that_is_no_database(unit: Unit) -> None:
     unit.initialise()
-    file = front_checks.file_of(unit.settings.front_url)
+    file = front_checks.file_of(unit.settings.front.url)
     assert file is not None
     for path in file.parent.glob("front.db*"):
         path.unlink()
@@ -645,7 +645,7 @@ def test_an_address_for_other_hosts_is_a_warning() -> None:
 def test_what_can_change_or_refuse_rows_is_a_warning(unit: Unit) -> None:
     """With the statement that removes it; init says the same. After it the table holds every row exactly again."""
     unit.initialise()
-    front = open_front(unit.settings)
+    front = open_front(unit.settings.front, unit.settings.agent)
     with front.engine.begin() as connection:
         connection.exec_driver_sql(
             'CREATE TRIGGER swallow BEFORE INSERT ON "人员" BEGIN SELECT RAISE(IGNORE); END'
@@ -675,6 +675,6 @@ def test_a_table_too_wide_for_the_front_end_is_said_before_anything_is_made(
     with pytest.raises(FrontTableWrong, match="share fewer"):
         unit.initialise()
     assert unit.slots() == 0
-    front = open_front(unit.settings)
+    front = open_front(unit.settings.front, unit.settings.agent)
     with front.engine.connect() as connection:
         assert inspect(connection).get_table_names() == []

@@ -42,7 +42,7 @@ def test_columns_then_the_table_are_named_and_forgotten(
     drop = 'ALTER TABLE "later" DROP COLUMN "photo";'
     assert drop in left_behind(unit)
     assert "sync-agent forget later" in left_behind(unit)
-    front = open_front(unit.settings)
+    front = open_front(unit.settings.front, unit.settings.agent)
     assert drop in told(unit, capsys, "later")
     assert "photo" in {column["name"] for column in inspect(front.engine).get_columns("later")}
     assert "dropped" not in told(unit, capsys, "person")
@@ -73,7 +73,7 @@ def test_a_table_that_others_have_made_is_left_to_them(
     unit: Unit, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Until they have dropped it."""
-    front = open_front(unit.settings)
+    front = open_front(unit.settings.front, unit.settings.agent)
     unit.execute("create table later (id int primary key, photo bytea)")
     with front.engine.begin() as connection:
         connection.exec_driver_sql("create table later (id integer primary key, photo blob)")

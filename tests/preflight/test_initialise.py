@@ -39,14 +39,14 @@ PUBLICATION = "select count(*) from pg_publication"
 
 
 def state(unit: Unit) -> dict[str, Any]:
-    front = open_front(unit.settings)
+    front = open_front(unit.settings.front, unit.settings.agent)
     stored = front.stored_state()
     front.engine.dispose()
     return dict(stored or {})
 
 
 def states(unit: Unit) -> dict[str, str]:
-    front = open_front(unit.settings)
+    front = open_front(unit.settings.front, unit.settings.agent)
     rows = front.own.resource
     with front.engine.begin() as connection:
         return {
@@ -56,7 +56,7 @@ def states(unit: Unit) -> dict[str, str]:
 
 def stated(unit: Unit, **values: object) -> None:
     """Changes what the front end says of the resources."""
-    front = open_front(unit.settings)
+    front = open_front(unit.settings.front, unit.settings.agent)
     with front.engine.begin() as connection:
         connection.execute(update(front.own.resource).values(**values))
 
@@ -251,7 +251,7 @@ def test_without_a_limit_for_the_slots_log_init_warns(unit: Unit) -> None:
 def test_a_running_agent_is_not_disturbed(unit: Unit) -> None:
     """It is told apart from a stranger: by its answer at the configured address."""
     unit.change(service={"listen": f"{HOST}:{free_port()}"}).initialise()
-    front = open_front(unit.settings)
+    front = open_front(unit.settings.front, unit.settings.agent)
     front.open("nonce")
     try:
         with pytest.raises(AnotherAgent):
@@ -277,7 +277,7 @@ def test_a_table_added_later_is_made_and_copied(unit: Unit) -> None:
     unit.share(PERSON, {"name": "later", "table": "public.later", "columns": ["id"]})
     assert any("Added: later" in line for line in unit.initialise())
     assert states(unit) == {"person": "live", "later": "copying"}
-    assert inspect(open_front(unit.settings).engine).has_table("later")
+    assert inspect(open_front(unit.settings.front, unit.settings.agent).engine).has_table("later")
     assert unit.value("select count(*) from pg_publication_rel") == 2
     assert all(describe(unit.settings.kafka, unit.settings.topics).values())
     assert unit.slots() == 1
@@ -315,7 +315,7 @@ def test_an_upgraded_server_is_rebound_and_every_table_copied(unit: Unit) -> Non
     stated(unit, state="live")
     made = state(unit)["identity"]
     before = {**made, "system_id": "before the upgrade"}
-    open_front(unit.settings).update_state(identity=before)
+    open_front(unit.settings.front, unit.settings.agent).update_state(identity=before)
     rebind(unit.settings, lambda line: None, "upgrade")
     assert state(unit)["identity"] == made
     assert states(unit) == {"person": "copying"}
@@ -329,7 +329,7 @@ def test_another_topic_is_refused(unit: Unit) -> None:
 
 def test_another_agents_state_is_refused(unit: Unit) -> None:
     unit.initialise()
-    open_front(unit.settings).update_state(agent_name="other")
+    open_front(unit.settings.front, unit.settings.agent).update_state(agent_name="other")
     with pytest.raises(FrontReplaced):
         unit.initialise()
 
@@ -342,7 +342,7 @@ def test_another_slot_is_refused(unit: Unit) -> None:
 
 
 def test_a_front_table_that_does_not_fit_is_refused_before_the_slot(unit: Unit) -> None:
-    front = open_front(unit.settings)
+    front = open_front(unit.settings.front, unit.settings.agent)
     with front.engine.begin() as connection:
         connection.exec_driver_sql('create table "人员" (id integer primary key)')
     with pytest.raises(FrontTableWrong) as wrong:
@@ -355,7 +355,7 @@ def test_a_front_table_that_does_not_fit_is_refused_before_the_slot(unit: Unit) 
 
 
 def drop_front_table(unit: Unit) -> None:
-    with open_front(unit.settings).engine.begin() as connection:
+    with open_front(unit.settings.front, unit.settings.agent).engine.begin() as connection:
         connection.exec_driver_sql('drop table "人员"')
 
 
@@ -363,7 +363,7 @@ def test_a_front_table_that_never_held_a_row_is_made_again(unit: Unit) -> None:
     unit.initialise()
     drop_front_table(unit)
     unit.initialise()
-    assert inspect(open_front(unit.settings).engine).has_table("人员")
+    assert inspect(open_front(unit.settings.front, unit.settings.agent).engine).has_table("人员")
 
 
 def test_a_front_table_that_held_rows_is_made_again_and_filled(unit: Unit) -> None:

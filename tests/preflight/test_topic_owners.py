@@ -92,7 +92,7 @@ def test_a_topic_is_taken_over_on_purpose(unit: Unit) -> None:
         unit.initialise()
     told = unit.initialise_taking(topic_of(unit))
     assert any("taken over" in line for line in told)
-    front = open_front(unit.settings)
+    front = open_front(unit.settings.front, unit.settings.agent)
     stored = front.open("nonce")
     (state,) = stored.resources.values()
     assert (state.generation, state.seq, state.state) == (6, 0, "copying")

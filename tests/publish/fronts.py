@@ -45,8 +45,8 @@ class OutboxFront:
 
     def __init__(self, settings: Settings, nonce: str = "nonce-1") -> None:
         self.settings = settings
-        self.path = Path(settings.front_url.removeprefix("sqlite:///"))
-        self.engine: Engine = sqlite_engine(settings.front_url, 20)
+        self.path = Path(settings.front.url.removeprefix("sqlite:///"))
+        self.engine: Engine = sqlite_engine(settings.front.url, 20)
         self._engines = [self.engine]
         self.agent = str(uuid.uuid4())
         self.seqs = dict.fromkeys((settings.topic(resource) for resource in settings.resource), 0)
@@ -100,7 +100,7 @@ class OutboxFront:
     def reader(self) -> Reader:
         """The publisher's view."""
         self._engines.append(
-            sqlite_engine(self.settings.front_url, 20).execution_options(reader=True)
+            sqlite_engine(self.settings.front.url, 20).execution_options(reader=True)
         )
         return Reader(self._engines[-1], self.settings.agent)
 

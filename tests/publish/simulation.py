@@ -230,7 +230,8 @@ class StepWorld(World):
         """A relay for a process."""
         reader = StepReader(process, self, self.front.reader())
         return Relay(
-            self.settings,
+            self.settings.kafka,
+            self.settings.topics,
             process,
             process.nonce,
             reader,

@@ -316,7 +316,7 @@ def test_a_topic_with_anothers_records_is_left_alone_until_it_is_taken_over(
     Judge(kafka_broker.bootstrap, *items).verdict(items, 60)
     eventually(lambda: front.suspensions() == [("orders", "TOPIC_TAKEN")], 60, "it is told")
     publisher.stop()
-    writer = SqliteFront(here.settings.front_url, 20, here.settings.agent)
+    writer = SqliteFront(here.settings.front.url, 20, here.settings.agent)
     topic_owners.claim(
         here.settings.kafka, here.settings.topics, writer, front.agent, [topic], lambda line: None
     )

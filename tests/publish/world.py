@@ -37,7 +37,8 @@ class World:
         """A publisher."""
         topic, front = self.settings.state_topic, self.front
         return Relay(
-            self.settings,
+            self.settings.kafka,
+            self.settings.topics,
             control,
             nonce,
             front.reader(),
