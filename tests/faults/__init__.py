@@ -1,1 +1,4 @@
-"""Schedules of faults against the real product, and planted bugs that prove the judge (docs/RELIABILITY.md)."""
+"""Runs schedules of faults on the real product, and plants bugs that prove the judge.
+
+docs/RELIABILITY.md says what they are and what they have found.
+"""

@@ -1,4 +1,7 @@
-"""`make faults`: schedules of kill -9 against the real product, then each planted bug until it is caught."""
+"""Runs schedules of kill -9 on the real product, then each planted bug until it is caught.
+
+This is what `make faults` calls.
+"""
 
 import argparse
 import shutil
@@ -35,7 +38,10 @@ SEARCHED = 50  # schedules within which a planted bug must be caught
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs what was asked for; 0 only when every schedule was green and every planted bug caught."""
+    """Runs what was asked for and returns the exit status.
+
+    It is 0 only when every schedule was green and every planted bug was caught.
+    """
     given = parser().parse_args(arguments)
     waiting.on_a_busy_machine()
     began = time.monotonic()
@@ -59,9 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
     else:
         green = short(given, named)
-    say(
-        f"faults: {'all as it must be' if green else 'FAILED'} after {time.monotonic() - began:.0f} s"
-    )
+    took = time.monotonic() - began
+    say(f"faults: {'all as it must be' if green else 'FAILED'} after {took:.0f} s")
     return 0 if green else 1
 
 
@@ -103,7 +108,10 @@ def replayed(file: Path, variant: Bug | None) -> bool:
 
 
 def shrunk(file: Path, variant: Bug | None) -> bool:
-    """Makes the failing schedule of a file smaller, and keeps each smaller one beside it. False when nothing could be left out."""
+    """Makes the failing schedule of a file smaller and keeps each smaller one beside it.
+
+    Returns False when nothing could be left out.
+    """
     schedule = Schedule.loads(file.read_text(encoding="utf-8"))
     result = file.with_name("smaller.json")
 
@@ -113,7 +121,8 @@ def shrunk(file: Path, variant: Bug | None) -> bool:
         def run() -> bool:
             outcome = field.run(candidate, EVIDENCE / "shrinking", variant)
             say(
-                f"  {candidate.rows} rows, {candidate.writers} writers, {candidate.transactions} transactions: {line(outcome)}"
+                f"  {candidate.rows} rows, {candidate.writers} writers, "
+                f"{candidate.transactions} transactions: {line(outcome)}"
             )
             found.extend([outcome.oracle] if outcome.oracle else [])
             return bool(outcome.oracle)
@@ -126,13 +135,18 @@ def shrunk(file: Path, variant: Bug | None) -> bool:
 
     with Field() as field:
         least = smaller(schedule, fails)
-    told = f"{len(schedule.happenings)} faults and disturbances became {len(least.happenings)}, {schedule.transactions} transactions {least.transactions}"
+    told = (
+        f"{len(schedule.happenings)} faults and disturbances became {len(least.happenings)}, "
+        f"{schedule.transactions} transactions {least.transactions}"
+    )
     say(f"faults: {told}: {result}" if least != schedule else "faults: nothing could be left out")
     return least != schedule
 
 
 def long(until: float) -> bool:
-    """Lots of new seeds, of each kind in turn, until the time is over; each goes into the ledger. Stops at the first lot that is not green.
+    """Runs lots of new seeds, of each kind in turn, until the time is over.
+
+    Each lot is noted in the ledger. Stops at the first one that is not green.
 
     Before them come all worlds that are kept.
     """
@@ -184,7 +198,7 @@ def parser() -> argparse.ArgumentParser:
         "--product",
         type=Path,
         metavar="FOLDER",
-        help="with worlds: the folder of another copy of the product, for instance of an older version",
+        help="with worlds: the folder of another copy of the product, such as an older version",
     )
     built.add_argument(
         "--budget",
@@ -210,7 +224,10 @@ def parser() -> argparse.ArgumentParser:
         help="instead: make the failing schedule of a file smaller",
     )
     names = [bug.name for bug in BUGS]
-    told = "only this planted bug, may be given again; with a schedule: against it instead of the product"
+    told = (
+        "only this planted bug, may be given again; "
+        "with a schedule: against it instead of the product"
+    )
     built.add_argument(
         "--bug", choices=names, metavar="NAME", action="append", default=[], help=told
     )
@@ -277,7 +294,11 @@ def lane(waiting: list[Schedule]) -> list[Outcome]:
 
 
 def planted(real: Servers, variants: Sequence[Bug], search: bool) -> bool:
-    """Each planted bug: on its recorded seed, or on seeds from 1 until it is caught. Prints the table; after a search it is kept."""
+    """Runs each planted bug and prints the table of what caught it.
+
+    A bug runs on its recorded seed, or on seeds from 1 until it is caught; after a search the table
+    is kept.
+    """
     recorded = catches.load()
     found: dict[str, catches.Catch] = {}
     with ThreadPoolExecutor(LANES) as lanes:
@@ -315,7 +336,10 @@ def caught(real: Servers, variant: Bug, known: catches.Catch | None) -> catches.
 
 
 def attempt(real: Servers, variant: Bug, schedule: Schedule) -> tuple[str, str]:
-    """One schedule on a planted bug, in its tier: what spoke against it ('' if nothing did), and how it ended in one line."""
+    """Runs one schedule on a planted bug, and returns what spoke against it and how it ended.
+
+    Both are one line; the first is empty if nothing spoke against the bug.
+    """
     folder = EVIDENCE / variant.name
     if variant.tier != "real":
         shutil.rmtree(folder, ignore_errors=True)
@@ -349,13 +373,17 @@ def evidence(schedule: Schedule) -> Path:
 
 def kept_in(outcome: Outcome) -> str:
     """What was found, where its evidence is, and how it is replayed."""
-    return f"{outcome.what}\n      kept in {evidence(outcome.schedule)}; replay: python -m tests.faults {origin(outcome.schedule)[1]}"
+    return (
+        f"{outcome.what}\n      kept in {evidence(outcome.schedule)}; "
+        f"replay: python -m tests.faults {origin(outcome.schedule)[1]}"
+    )
 
 
 def line(outcome: Outcome) -> str:
     """How a trial ended, in one line."""
     happens = " ".join(map(str, outcome.schedule.happenings))
-    return f"{outcome.schedule.front:8} {outcome.schedule.client:12} {happens}  {outcome.seconds:.1f} s  {outcome.verdict}"
+    setting = f"{outcome.schedule.front:8} {outcome.schedule.client:12} {happens}"
+    return f"{setting}  {outcome.seconds:.1f} s  {outcome.verdict}"
 
 
 def say(text: str) -> None:

@@ -1,4 +1,7 @@
-"""Schedules that need no servers: batches of runs in memory, in a process of their own in which a variant can stand for the product."""
+"""Runs batches of schedules in memory, without servers, each in a process of its own.
+
+In that process a planted bug can stand for the product.
+"""
 
 import json
 import os
@@ -25,11 +28,15 @@ class Batch(NamedTuple):
     @property
     def verdict(self) -> str:
         """In a few words."""
-        return f"{self.tier}  {self.seconds:.1f} s  {f'FOUND by {self.oracle}: {self.what}' if self.oracle else 'ok'}"
+        ended = f"FOUND by {self.oracle}: {self.what}" if self.oracle else "ok"
+        return f"{self.tier}  {self.seconds:.1f} s  {ended}"
 
 
 def batch(tier: Tier, seed: int, folder: Path, bug: Bug | None = None) -> Batch:
-    """Runs tests/faults/<tier>.py on the product, or on the variant planted in `folder` (which must be empty or missing)."""
+    """Runs tests/faults/<tier>.py on the product, or on the bug planted in `folder`.
+
+    The folder must be empty or missing.
+    """
     began = time.monotonic()
     kept = {
         name: value
@@ -43,10 +50,8 @@ def batch(tier: Tier, seed: int, folder: Path, bug: Bug | None = None) -> Batch:
         command, env=environment, capture_output=True, text=True, timeout=LONGEST, check=False
     )
     if done.returncode or (bug and bug.mark not in done.stderr):
-        raise RuntimeError(
-            f"batch {seed} of the {tier}{f' with {bug.name}' if bug else ''} did not run:\n{done.stdout}{done.stderr}"[
-                -2000:
-            ]
-        )
+        variant = f" with {bug.name}" if bug else ""
+        failed = f"batch {seed} of the {tier}{variant} did not run:\n{done.stdout}{done.stderr}"
+        raise RuntimeError(failed[-2000:])
     oracle, what = json.loads(done.stdout)
     return Batch(tier, seed, oracle, what, time.monotonic() - began)

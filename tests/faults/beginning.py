@@ -1,4 +1,8 @@
-"""What is to be copied: rows at the source before the agent has ever run, wrong rows in the front end, tables somebody wants compared."""
+"""Makes what is to be copied at the beginning.
+
+These are rows at the source before the agent has ever run, wrong rows in the front end, and tables
+that somebody wants compared.
+"""
 
 import sqlite3
 import time
@@ -30,7 +34,10 @@ OUTDATED, EXTRA = (
 
 
 def fill(source: str, seed: int, rows: int) -> None:
-    """Rows under the keys on which the workload's writers will meet, and `rows` residents under keys that nobody touches."""
+    """Writes rows under the keys on which the workload's writers will meet.
+
+    Beside them it writes `rows` residents under keys that nobody touches.
+    """
     random = Random(f"{seed}/rows")
     with psycopg.connect(source) as connection, connection.cursor() as cursor:
         for table in TABLES:
@@ -47,7 +54,10 @@ def fill(source: str, seed: int, rows: int) -> None:
 
 
 def spoil(front: Front, seed: int) -> None:
-    """Rows in the new front-end tables: under keys of the source, but with other values, and under keys it does not have."""
+    """Writes wrong rows into the new front-end tables.
+
+    Some stand under keys of the source with other values, some under keys the source does not have.
+    """
     random = Random(f"{seed}/stale")
     for table in TABLES:
         if table.resource in STALE:
@@ -59,7 +69,8 @@ def ask_all(front: Front, resources: Sequence[str]) -> None:
     """What `sync-agent reconcile` asks of the running service, without waiting for the answers."""
     rows = [(str(uuid.uuid4()), resource, time.time_ns() // 1000) for resource in resources]
     insert = (
-        "INSERT INTO sync_agent_request (id, kind, resource, allow_deletes, state, report, asked_us) "
+        "INSERT INTO sync_agent_request "
+        "(id, kind, resource, allow_deletes, state, report, asked_us) "
         "VALUES ({0}, 'reconcile', {0}, 0, 'asked', '{{}}', {0})"
     )
     insert = own(front, insert)

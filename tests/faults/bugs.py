@@ -1,7 +1,10 @@
-"""Planted bugs: the product with one deliberate mistake each, made as a patched copy when a test asks and shipped never.
+"""Plants bugs: makes copies of the product with one deliberate mistake each.
 
-Each is the mistake a tired programmer could make here, small, and harmless as long as nothing fails at the wrong moment or (where
-it says so) always there. A judge that does not find them proves nothing about the product.
+Copies are made when a test asks for one, and never shipped.
+
+Each is the mistake a tired programmer could make here, small, and harmless as long as nothing fails
+at the wrong moment or (where it says so) always there. A judge that does not find them proves
+nothing about the product.
 """
 
 import shutil
@@ -37,7 +40,10 @@ class Bug(NamedTuple):
 
     @property
     def mark(self) -> str:
-        """What each process of the variant writes on stderr as it begins: proof that it is the one that runs."""
+        """Returns what each process of the variant writes on stderr as it begins.
+
+        It proves that the variant is what runs.
+        """
         return f"planted_bug name={self.name}"
 
     def patched(self, file: str, text: str) -> str:
@@ -46,13 +52,17 @@ class Bug(NamedTuple):
             if edit.file == file:
                 if text.count(edit.old) != 1:
                     raise PatchFailed(
-                        f"planted bug {self.name}: {file} has {text.count(edit.old)} times, instead of once:\n{edit.old}"
+                        f"planted bug {self.name}: {file} has {text.count(edit.old)} times, "
+                        f"instead of once:\n{edit.old}"
                     )
                 text = text.replace(edit.old, edit.new)
         return text
 
     def plant(self, directory: Path) -> Path:
-        """Makes the variant in `directory`, for use as PYTHONPATH; returns it. Raises PatchFailed."""
+        """Makes the variant in `directory`, for use as PYTHONPATH, and returns that folder.
+
+        Raises PatchFailed.
+        """
         shutil.copytree(
             ROOT / "agent", directory / "agent", ignore=shutil.ignore_patterns("__pycache__")
         )
@@ -102,10 +112,18 @@ BUGS: tuple[Bug, ...] = (
 """,
                 """\
         with self.guarded():
-            self.connection.execute(update(self.own.state).where(self.own.state.c.epoch == self.epoch).values(number=progress.number, batch=progress.batch))
+            self.connection.execute(
+                update(state)
+                .where(state.c.epoch == self.epoch)
+                .values(number=progress.number, batch=progress.batch)
+            )
             batch = progress.batch
             for name, (seq, time_us) in progress.seqs.items():
-                self.connection.execute(update(self.own.resource).where(self.own.resource.c.name == name).values(seq=seq, event_time_us=time_us))
+                self.connection.execute(
+                    update(resources)
+                    .where(resources.c.name == name)
+                    .values(seq=seq, event_time_us=time_us)
+                )
             self.connection.commit()
             moved = self.connection.execute(
 """,
@@ -154,7 +172,11 @@ BUGS: tuple[Bug, ...] = (
                 """\
             failpoints.hit("after_front_commit")
             for name, (seq, time_us) in progress.seqs.items():
-                self.connection.execute(update(self.own.resource).where(self.own.resource.c.name == name).values(seq=seq, event_time_us=time_us))
+                self.connection.execute(
+                    update(resources)
+                    .where(resources.c.name == name)
+                    .values(seq=seq, event_time_us=time_us)
+                )
             self.connection.commit()
 """,
             ),
@@ -162,7 +184,8 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "last_transaction_dropped",
-        "the transaction that no longer fits into a full batch is taken from the queue and forgotten",
+        "the transaction that no longer fits into a full batch is taken from the queue "
+        "and forgotten",
         (
             Edit(
                 "publish/relay.py",
@@ -202,7 +225,8 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "recovery_without_state",
-        "a recovering publisher goes on from the front end's published mark, not from Kafka's state record",
+        "a recovering publisher goes on from the front end's published mark, "
+        "not from Kafka's state record",
         (
             Edit(
                 "publish/relay.py",
@@ -212,7 +236,13 @@ BUGS: tuple[Bug, ...] = (
 """,
                 """\
         identity, mark = self.reader.identity(), self.reader.published()
-        before = before._replace(number=mark.number, event=mark.event_id, position=mark.position, time_us=mark.time_us, part=0)
+        before = before._replace(
+            number=mark.number,
+            event=mark.event_id,
+            position=mark.position,
+            time_us=mark.time_us,
+            part=0,
+        )
         event = self.reader.event_id(before.number, identity.source_id)
 """,
             ),
@@ -220,7 +250,8 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "watermarks",
-        "a page is read as soon as its window is open, whether its snapshot sees what was applied by then or not",
+        "a page is read as soon as its window is open, "
+        "whether its snapshot sees what was applied by then or not",
         (
             Edit(
                 "connectors/postgres/snapshot.py",
@@ -249,14 +280,16 @@ BUGS: tuple[Bug, ...] = (
             Edit(
                 "capture/loop.py",
                 "            if rule.clear and not self._outdated:\n",
-                "            if (rule.clear or self._reconciler.run is not None) and not self._outdated:\n",
+                "            clear = rule.clear or self._reconciler.run is not None\n"
+                "            if clear and not self._outdated:\n",
             ),
         ),
         "model",
     ),
     Bug(
         "incomplete_without_hole",
-        "a change that lacks values, with no row to take them from, is left out and nothing is noted",
+        "a change that lacks values, with no row to take them from, is left out "
+        "and nothing is noted",
         (
             Edit(
                 "capture/row_changes.py",
@@ -271,7 +304,8 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "mark_apart",
-        "the mark of a copy is moved in a transaction of its own, before the one that holds the page's rows",
+        "the mark of a copy is moved in a transaction of its own, "
+        "before the one that holds the page's rows",
         (
             Edit(
                 "capture/reconciler.py",
@@ -280,7 +314,8 @@ BUGS: tuple[Bug, ...] = (
 """,
                 """\
         if run.repair and run.copy.phase == PAGES and page.lines:
-            self._front.start_copy(run.resource.name, run.copy._replace(mark=last_key(run.resource, page)))
+            mark = last_key(run.resource, page)
+            self._front.start_copy(run.resource.name, run.copy._replace(mark=mark))
             self._front.begin()
         self._merge(run, window, page)
 """,
@@ -294,7 +329,8 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "transaction_in_two",
-        "rows are committed every twenty messages, be it within a source transaction; outbox and position come with the last of them",
+        "rows are committed every twenty messages, be it within a source transaction; "
+        "outbox and position come with the last of them",
         (
             Edit("capture/applier.py", "FLUSH_MESSAGES = 4_000", "FLUSH_MESSAGES = 20"),
             Edit(
@@ -313,7 +349,8 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "filter_left_without_delete",
-        "an update after which the filter keeps a row back is passed over, as if the row had never been shared",
+        "an update after which the filter keeps a row back is passed over, "
+        "as if the row had never been shared",
         (
             Edit(
                 "capture/row_changes.py",
@@ -337,7 +374,8 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "resumed_at_the_slot",
-        "after a new connection whatever the slot sends again is taken for new, though the front end may have it",
+        "after a new connection whatever the slot sends again is taken for new, "
+        "though the front end may have it",
         (
             Edit(
                 "connectors/postgres/history.py",
@@ -349,7 +387,8 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "unanswered_end_taken_for_done",
-        "a Kafka transaction whose end was not answered counts as visible, and its producer is used again",
+        "a Kafka transaction whose end was not answered counts as visible, "
+        "and its producer is used again",
         (
             Edit(
                 "publish/relay.py",
@@ -368,7 +407,8 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "batch_done_too_early",
-        "a batch of the outbox counts as published, and may be deleted, with the first of its transactions",
+        "a batch of the outbox counts as published, and may be deleted, "
+        "with the first of its transactions",
         (
             Edit(
                 "publish/grouping.py",

@@ -1,4 +1,4 @@
-"""Which schedule caught which planted bug: recorded as data, and shown as a table in docs/RELIABILITY.md."""
+"""Keeps which schedule caught which planted bug, as data and as a table in docs/RELIABILITY.md."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Where schedules run: servers that are started when a schedule first needs them, and anew after a finding."""
+"""Keeps the servers of schedules: started on first need, and started again after a finding."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

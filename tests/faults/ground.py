@@ -1,4 +1,7 @@
-"""The servers of mixed schedules, their own, and the lines to them: whatever happens to them happens to nobody else."""
+"""Starts the servers of mixed schedules and the lines to them.
+
+They belong to one schedule: whatever happens to them happens to nobody else.
+"""
 
 import os
 import shutil
@@ -24,14 +27,17 @@ from tests.services.postgres import GuardedPostgres, PostgresServer
 from tests.services.processes import HOST, Workspace, run, server_owner
 from tests.services.proxy import TcpProxy
 
-# Small, so that Kafka transactions hold several source transactions, and large source transactions are split.
+# Small, so that Kafka transactions hold several source transactions, and large source transactions
+# are split.
 SECTIONS: Mapping[str, Mapping[str, object]] = {
     "source": {"heartbeat_seconds": 0.5},
     "kafka": {"transaction_events": 40, "partitions": 2},
 }
 SMALL, PIECE = 96 << 20, 1 << 12  # bytes of a disk that can be full, and of what fills it
 ROOMY = 400 << 20  # of one that holds all a server writes
-PASSWORD = "password-canary-51c2"  # of the agent's role at the source, and where a schedule changes them at the other peers
+# The password of the agent's role at the source, and where a schedule changes passwords also at the
+# other peers.
+PASSWORD = "password-canary-51c2"
 
 
 def secret(folder: Path, peer: str = "source") -> Path:
@@ -82,7 +88,10 @@ class SmallDisk:
 
     @contextmanager
     def holding_state(self, folder: Path) -> Iterator[None]:
-        """The state directory of an installation in `folder`; if that still stands at the end, it keeps the files."""
+        """Yields the state directory of an installation in `folder`.
+
+        If the folder still exists at the end, it keeps the files.
+        """
         state = folder / "state"
         state.symlink_to(self.path)
         try:
@@ -93,7 +102,10 @@ class SmallDisk:
                 shutil.copytree(self.path, state)
 
     def hold_databases(self, server: PostgresServer) -> None:
-        """Whatever is made on that server from now on; its log stays elsewhere, so that it lives on when the disk is full."""
+        """Puts whatever is made on that server from now on into a place of its own.
+
+        Its log stays elsewhere, so that the server lives on when the disk is full.
+        """
         space = self.path / "databases"
         space.mkdir()
         if (owner := server_owner()) is not None:
@@ -114,7 +126,9 @@ class SmallDisk:
 
 
 class Ground:
-    """A source, front-end servers and a broker, started when a schedule first asks; the agent reaches each through a proxy, the judge directly.
+    """Starts a source, front-end servers and a broker, each when a schedule first asks for it.
+
+    The agent reaches each through a proxy, the judge directly.
 
     A server whose disk a schedule fills is that schedule's own.
     """
@@ -189,7 +203,10 @@ class Ground:
                     line.heal()
 
     def _kafka_login(self, name: str, folder: Path) -> dict[str, object]:
-        """A user with a password and the agent's rights; its connections do not go through the proxy."""
+        """Makes a user with a password and the agent's rights, and returns the settings for it.
+
+        Its connections do not go through the proxy.
+        """
         file = secret(folder, "kafka")
         file.write_text(PASSWORD, encoding="utf-8")
         self.broker.add_user(name, PASSWORD)

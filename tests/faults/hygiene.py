@@ -1,4 +1,7 @@
-"""O10: whatever happens, nothing the service shows holds a row's value or a secret, it takes no more and more of its machine, and it leaves nothing behind."""
+"""Judges O10: the service shows no secret, does not grow, and leaves nothing behind.
+
+Whatever happens, nothing it shows holds a row's value or a secret.
+"""
 
 import os
 import re
@@ -21,9 +24,19 @@ from tests.waiting import eventually
 INTERVAL = 0.5  # seconds between samples
 GONE = 10.0  # seconds in which the servers have noticed that the service is gone
 FRONT_FILES = re.compile(r"front\.db(-wal|-shm|\.turn|(\.[a-z0-9_]+)?\.lock)?")
-SLOTS = "SELECT slot_name FROM pg_replication_slots WHERE database = current_database() AND (active OR slot_name <> ALL (%s))"
-FRONT_SESSIONS = "SELECT count(*) FROM information_schema.processlist WHERE user = substring_index(user(), '@', 1) AND id <> connection_id()"  # MariaDB
-SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'unit-sync-agent' AND datname = current_database()"
+SLOTS = (
+    "SELECT slot_name FROM pg_replication_slots "
+    "WHERE database = current_database() AND (active OR slot_name <> ALL (%s))"
+)
+# MariaDB
+FRONT_SESSIONS = (
+    "SELECT count(*) FROM information_schema.processlist "
+    "WHERE user = substring_index(user(), '@', 1) AND id <> connection_id()"
+)
+SESSIONS = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE application_name = 'unit-sync-agent' AND datname = current_database()"
+)
 
 
 class Burden(NamedTuple):
@@ -38,7 +51,10 @@ BOUNDS = {"supervisor": Burden(40, 16), "capture": Burden(40, 16), "publish": Bu
 
 
 class Hygiene(Sampler):
-    """Watches the processes of a service and what they say; after its end `inspect`, then `report`."""
+    """Watches the processes of a service and what they say.
+
+    Call `inspect` after its end, then `report`.
+    """
 
     oracle, place = "O10", "service"
 
@@ -72,7 +88,7 @@ class Hygiene(Sampler):
         self._hear("/metrics", self._metrics())
 
     def inspect(self) -> None:
-        """What is left when the service has ended: its log, its slot, no session, no file too many."""
+        """Inspects what is left when the service has ended: log, slot, sessions and files."""
         self._hear("its log", self._agent.log)
         with psycopg.connect(self._installed.source, autocommit=True) as connection:
             self._expect_none(

@@ -1,4 +1,7 @@
-"""What long runs have shown so far: a line for each lot of schedules, kept with the code and summed up in docs/RELIABILITY.md."""
+"""Keeps what long runs have shown so far: one line for each lot of schedules.
+
+The lines are kept with the code and summed up in docs/RELIABILITY.md.
+"""
 
 import json
 import re
@@ -91,16 +94,27 @@ def append(lot: Lot) -> None:
 
 
 def next_seed(kind: Kind) -> int:
-    """The first seed of a kind that has not been run: a long run goes on where the last one stopped."""
+    """Returns the first seed of a kind that has not been run.
+
+    A long run goes on there.
+    """
     return max((lot.first + lot.schedules for lot in load() if lot.kind == kind), default=1)
 
 
 def table(lots: Sequence[Lot]) -> str:
     """The lots summed up by commit and kind."""
-    lines = [
-        "| commit | date | what failed | schedules | seeds | green | faults | events judged | hours |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    titles = (
+        "commit",
+        "date",
+        "what failed",
+        "schedules",
+        "seeds",
+        "green",
+        "faults",
+        "events judged",
+        "hours",
+    )
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for (commit, kind), group in groupby(
         sorted(lots, key=lambda lot: (lot.date, lot.commit, lot.kind)),
         key=lambda lot: (lot.commit, lot.kind),
@@ -112,16 +126,22 @@ def table(lots: Sequence[Lot]) -> str:
                 *((lot.schedules, lot.green, lot.faults, lot.events) for lot in same), strict=True
             )
         )
-        seeds = f"{min(lot.first for lot in same)} to {max(lot.first + lot.schedules for lot in same) - 1}"
+        first = min(lot.first for lot in same)
+        last = max(lot.first + lot.schedules for lot in same) - 1
+        seeds = f"{first} to {last}"
         hours = sum(lot.seconds for lot in same) / 3600
         lines.append(
-            f"| {commit} | {same[-1].date} | {KINDS[kind]} | {count} | {seeds} | {green} | {faults:,} | {events:,} | {hours:.1f} |"
+            f"| {commit} | {same[-1].date} | {KINDS[kind]} | {count} | {seeds} | {green} "
+            f"| {faults:,} | {events:,} | {hours:.1f} |"
         )
     return "\n".join(lines)
 
 
 def _commit() -> str:
-    """The commit that is checked out, with a plus sign when other files than the ledger's own differ from it."""
+    """Returns the commit that is checked out.
+
+    A plus sign says that other files than the ledger's own differ from it.
+    """
     changed = _git("diff", "--stat", "HEAD", "--", ".", *_OWN)
     return f"{_git('describe', '--always', '--abbrev=10') or 'unknown'}{'+' if changed else ''}"
 

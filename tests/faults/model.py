@@ -1,7 +1,10 @@
-"""Schedules on the model of the hand-over: late visibility, crashes and key moves that real servers show too seldom to find a bug by them.
+"""Runs schedules on the model of the hand-over.
 
-The real capture loop, applier and reconciler run on the source and the front end in memory (tests/pipeline/handover.py). One schedule
-is a batch of SEEDS seeds of the model: `python -m tests.faults.model BATCH`.
+They make late visibility, crashes and key moves that real servers show too seldom to find a bug.
+
+The real capture loop, applier and reconciler run on the source and the front end in memory
+(tests/pipeline/handover.py). One schedule is a batch of SEEDS seeds of the model: `python -m
+tests.faults.model BATCH`.
 """
 
 import json
@@ -13,7 +16,10 @@ SEEDS = 200  # of the model in one batch
 
 
 def found(seed: int) -> tuple[str, str]:
-    """Runs the batch in this process: what speaks against the agent first (oracle, words), two times '' if nothing does."""
+    """Runs the batch in this process, and returns what speaks against the agent first.
+
+    That is an oracle and its words; both are empty if nothing does.
+    """
     for number in range((seed - 1) * SEEDS, seed * SEEDS):
         table, ordered = ("plain", "filtered")[number % 2], number % 4 > 1
         run = HandOver(number, table, ordered)

@@ -1,4 +1,7 @@
-"""What happens around the agent: its processes, its servers and the lines between them die, freeze, stall, break, and come back."""
+"""Disturbs what is around the agent.
+
+Its processes, its servers and the lines between them die, freeze, stall, break, and come back.
+"""
 
 import os
 import signal
@@ -48,9 +51,12 @@ def stop(agent: Agent) -> None:
 
 
 class Nemesis:
-    """Does what a schedule names. Each deed is a context: it begins with it, and ends, healed, with its end.
+    """Does what a schedule names.
 
-    `ends` counts by exit status the ends of processes it is to blame for; `down`: the service is not running because of it.
+    Each deed is a context manager: it begins with the context, and ends, healed, with its end.
+
+    `ends` counts, by exit status, the ends of processes it is to blame for; `down` says that the
+    service is not running because of it.
     """
 
     def __init__(self, ground: Ground, place: Installation, agent: ArmedAgent) -> None:
@@ -93,7 +99,10 @@ class Nemesis:
 
     @contextmanager
     def service_stops(self) -> Iterator[None]:
-        """SIGTERM, and a start later on. Raises Broken when the service takes longer than it may."""
+        """Ends the service by SIGTERM, and starts it later on.
+
+        Raises Broken when the service takes longer than it may.
+        """
         self.down = True
         # Whatever its children were just doing
         self.ends.update({0: 2, -signal.SIGTERM: 2, -signal.SIGKILL: 2})
@@ -124,7 +133,11 @@ class Nemesis:
 
     @contextmanager
     def second_agent(self) -> Iterator[None]:
-        """Somebody starts the same agent once more. Raises Broken if both run; while the first was down the second may have taken its place: it is killed."""
+        """Starts the same agent once more, as somebody may do by mistake.
+
+        Raises Broken if both run. While the first one was down the second may have taken its place:
+        then the second one is killed.
+        """
         config = self._place.directory / "second" / self._place.config.name
         config.parent.mkdir(exist_ok=True)
         config.write_text(
@@ -185,7 +198,10 @@ class Nemesis:
 
     @contextmanager
     def source_password_changes(self) -> Iterator[None]:
-        """The owner of the source gives the agent's role another password and ends its sessions; later on the new one is in the agent's file."""
+        """Gives the agent's role another password at the source and ends its sessions.
+
+        Later on the new password is in the agent's file.
+        """
         changed = f"{PASSWORD}-{uuid.uuid4().hex}"
         with psycopg.connect(self._place.source, autocommit=True) as connection:
             connection.execute(
@@ -201,7 +217,10 @@ class Nemesis:
 
     @contextmanager
     def source_log_full(self) -> Iterator[None]:
-        """Where the source keeps its log there is no room left, by which it dies; later on there is, and somebody starts it again."""
+        """Leaves no room where the source keeps its log, by which the source dies.
+
+        Later on there is room, and the source is started again.
+        """
         server = self._ground.source
         try:
             with self._ground.disks["source"].full():
@@ -225,7 +244,8 @@ class Nemesis:
         """DDL that concerns nothing that is shared."""
         with psycopg.connect(self._place.source, autocommit=True) as connection:
             connection.execute(
-                f'ALTER TABLE "业务"."{RESIDENTS.name}" ADD COLUMN IF NOT EXISTS "附加" text'.encode()
+                f'ALTER TABLE "业务"."{RESIDENTS.name}" '
+                'ADD COLUMN IF NOT EXISTS "附加" text'.encode()
             )
         yield
 
@@ -250,7 +270,8 @@ class Nemesis:
         if isinstance(server := self._front_server(), PostgresServer):
             at_front(
                 self._place.places.front,
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()",
             )
         else:
             with connected(server.url) as connection, connection.cursor() as cursor:
@@ -264,7 +285,10 @@ class Nemesis:
 
     @contextmanager
     def front_password_changes(self) -> Iterator[None]:
-        """The front end's owner gives the agent's role another password and ends its sessions; later on the new one is in the agent's file."""
+        """Gives the agent's role another password at the front end and ends its sessions.
+
+        Later on the new password is in the agent's file.
+        """
         changed, name = f"{PASSWORD}-{uuid.uuid4().hex}", self._place.name
         server = self._front_server()
         if isinstance(server, MariaDbServer):
@@ -314,7 +338,10 @@ class Nemesis:
         return self._broker_away(self._ground.broker.kill9)
 
     def broker_dies_and_returns(self) -> AbstractContextManager[None]:
-        """kill -9 of the broker, which is back before its session has ended: then transactions lose their ends (KAFKA-20734)."""
+        """Kills the broker by kill -9; it is back before its session has ended.
+
+        Then transactions lose their ends (KAFKA-20734).
+        """
         return self._broker_away(self._ground.broker.kill9, SESSION)
 
     def broker_restarts(self) -> AbstractContextManager[None]:
@@ -323,7 +350,10 @@ class Nemesis:
 
     @contextmanager
     def broker_disk_full(self) -> Iterator[None]:
-        """Where the broker keeps its log there is no room left, by which it dies; later on there is, and somebody starts it again."""
+        """Leaves no room where the broker keeps its log, by which the broker dies.
+
+        Later on there is room, and the broker is started again.
+        """
         try:
             with self._ground.disks["kafka"].full():
                 yield
@@ -333,7 +363,10 @@ class Nemesis:
 
     @contextmanager
     def kafka_password_changes(self) -> Iterator[None]:
-        """The platform gives the agent another password, and the publisher has to log in anew; later on the new one is in the agent's file."""
+        """Gives the agent another password at Kafka, so that the publisher has to log in again.
+
+        Later on the new password is in the agent's file.
+        """
         changed = f"{PASSWORD}-{uuid.uuid4().hex}"
         self._ground.broker.add_user(self._place.name, changed)
         with self._dies("publish"):
@@ -361,7 +394,10 @@ class Nemesis:
 
     @contextmanager
     def end_of_transaction_unanswered(self) -> Iterator[None]:
-        """The answers to EndTxn get lost: transactions are committed, and the publisher does not know."""
+        """Loses the answers to EndTxn.
+
+        The transactions are committed, and the publisher does not know.
+        """
         self._ground.broker.proxy.withhold(END_TXN)
         try:
             yield
@@ -387,7 +423,10 @@ class Nemesis:
         return self._line(peer, self._ground.lines[peer].black_hole)
 
     def line_half_closes(self, peer: str) -> AbstractContextManager[None]:
-        """The peer sees the end of every connection; to the agent they stand, and nothing comes any more. New ones pass."""
+        """Ends every connection for the peer, while the agent sees no end and gets no bytes.
+
+        New connections pass.
+        """
         return self._line(peer, self._ground.lines[peer].half_close)
 
     def line_is_slow(self, peer: str) -> AbstractContextManager[None]:

@@ -1,4 +1,7 @@
-"""A schedule of faults is data: the same seed gives the same schedule, and no clock decides when a fault comes."""
+"""Defines a schedule of faults as data.
+
+The same seed gives the same schedule, and no clock decides when a fault comes.
+"""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +17,7 @@ Client = Literal["kafka-python", "librdkafka"]
 
 PAGES = PLACES[PLACES.index("before_page_snapshot") :]  # of a copy
 PUBLISHED = PLACES[PLACES.index("before_kafka_begin") : -len(PAGES)]  # the publisher's
-# How far into the life of a process a place is still sure to be passed so often, in the workload below.
+# So many passes of a place are sure to come in the life of a process, in the workload below.
 OFTEN: Mapping[str, int] = {
     "after_read_begin": 20,
     "mid_rows": 60,
@@ -25,17 +28,21 @@ OFTEN: Mapping[str, int] = {
     **dict.fromkeys(PAGES, 3),  # the first tables
 }
 OTHERWISE = 5  # commits of the front end, transactions of Kafka
-COPIED = 0.3  # share of the schedules without a fault in a copy whose tables hold rows at the beginning all the same
+# The share of the schedules without a fault in a copy whose tables hold rows at the beginning.
+COPIED = 0.3
 ROWS = (200, 900, 2500)  # of the table with the most
 FEWEST, MOST = 20, 60  # transactions after the last fault
 
-# What may happen around the agent in a mixed schedule: deeds of tests/faults/nemesis.py, of a line with the peer's name.
+# What may happen around the agent in a mixed schedule: deeds of tests/faults/nemesis.py. A deed on
+# a line carries the peer's name.
 _LINE = ("line_breaks", "line_is_silent", "line_half_closes", "line_is_slow")
 DEEDS = (
-    "capture_dies", "publisher_dies", "service_dies", "service_stops", "capture_freezes", "publisher_freezes", "second_agent",
+    "capture_dies", "publisher_dies", "service_dies", "service_stops",
+    "capture_freezes", "publisher_freezes", "second_agent",
     "clock_jumps:forwards", "clock_jumps:backwards",
     "source_restarts", "source_sessions_end", "source_password_changes", "column_added",
-    "front_table_locked", "broker_dies", "broker_dies_and_returns", "broker_restarts", "broker_freezes", "end_of_transaction_unanswered",
+    "front_table_locked", "broker_dies", "broker_dies_and_returns", "broker_restarts",
+    "broker_freezes", "end_of_transaction_unanswered",
     *(f"{deed}:{peer}" for peer in ("source", "kafka") for deed in _LINE),
 )  # fmt: skip
 _OF_A_SERVER = (
@@ -49,7 +56,8 @@ OF_A_FRONT: Mapping[FrontEnd, tuple[str, ...]] = {
     "postgres": (*_OF_A_SERVER, "front_disk_full"),
     "mariadb": _OF_A_SERVER,
 }
-# What the schedules of seeds from here on know besides: a seed that has been run means the same for ever.
+# What the schedules of seeds from here on know besides. A seed that has been run means the same for
+# ever.
 LATER_FROM = 61
 _LATER = ("source_log_full", "broker_disk_full", "kafka_password_changes")
 LATER_DEEDS: Mapping[FrontEnd, tuple[str, ...]] = {
@@ -62,7 +70,7 @@ CLIENTS: tuple[Client, ...] = ("kafka-python", "librdkafka")
 
 
 class Fault(NamedTuple):
-    """What happens when a process passes a place for the `hit`-th time in its life. It happens once."""
+    """Happens once, when a process passes a place for the `hit`-th time in its life."""
 
     place: str
     hit: int
@@ -80,7 +88,9 @@ class Fault(NamedTuple):
 class Disturbance(NamedTuple):
     """Something that happens around the agent, and is over after a while."""
 
-    step: int  # transactions of the workload after which it begins, counted from when the agent is connected to all its peers
+    # It begins after so many transactions of the workload, counted from when the agent is connected
+    # to all its peers.
+    step: int
     deed: str
     seconds: float
 
@@ -107,7 +117,10 @@ class Schedule(NamedTuple):
 
     @classmethod
     def of(cls, seed: int) -> Self:
-        """The schedule of a seed, counted from 1. Its first fault kills; as many seeds in a row as there are places begin with all of them."""
+        """Returns the schedule of a seed, counted from 1.
+
+        Its first fault kills. As many seeds in a row as there are places begin with all of them.
+        """
         random = Random(seed)
         first = PLACES[7 * seed % len(PLACES)]  # 7 and 25 have no common factor
         others = random.sample(
@@ -135,8 +148,12 @@ class Schedule(NamedTuple):
 
     @classmethod
     def mixed(cls, seed: int) -> Self:
-        """The mixed schedule of a seed: one to four disturbances, which may overlap, and up to two faults at failpoints. Six seeds in a row have every pair of
-        front end and client; every third seed begins its list with the next deed that its front end can meet."""
+        """Returns the mixed schedule of a seed.
+
+        It has one to four disturbances, which may overlap, and up to two faults at failpoints. Six
+        seeds in a row have every pair of front end and client; every third seed begins its list
+        with the next deed that its front end can meet.
+        """
         random = Random(f"mixed {seed}")
         front = MIXED_FRONTS[seed % 3]
         deeds = DEEDS + OF_A_FRONT[front]
@@ -216,7 +233,10 @@ def _action(random: Random) -> str:
 
 
 class Kept(NamedTuple):
-    """A schedule that has found a fault of the product; `make faults` runs it for ever, as it was then, whatever its seed gives by now."""
+    """Holds a schedule that has found a fault of the product.
+
+    `make faults` runs it for ever, as it was then, whatever its seed gives by now.
+    """
 
     name: str
     found: str

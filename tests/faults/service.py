@@ -16,7 +16,9 @@ from tests.services.processes import dying_with_parent
 
 
 class ArmedAgent(Agent):
-    """A running service, started with the object. What has fired stands in a file in memory that all its processes inherit.
+    """Runs a service, started with the object.
+
+    What has fired is written into a file in memory that all its processes inherit.
 
     `clock`: what its processes take for the time.
     """

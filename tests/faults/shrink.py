@@ -1,4 +1,7 @@
-"""A schedule that fails becomes a smaller one that fails: first fewer faults and disturbances, then fewer rows, writers and transactions."""
+"""Makes a schedule that fails smaller, as long as it still fails.
+
+First faults and disturbances become fewer, then rows, writers and transactions.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -25,7 +28,10 @@ def fails_often(fails: Callable[[], bool]) -> bool:
 
 
 def smaller(schedule: Schedule, fails: Callable[[Schedule], bool]) -> Schedule:
-    """The smallest failing schedule that is found by leaving things out; `schedule` itself is taken to fail. No schedule is tried twice."""
+    """Returns the smallest failing schedule that is found by leaving things out.
+
+    `schedule` itself is taken to fail. No schedule is tried twice.
+    """
     tried: dict[Schedule, bool] = {schedule: True}
 
     def still(candidate: Schedule) -> bool:
@@ -41,7 +47,10 @@ def smaller(schedule: Schedule, fails: Callable[[Schedule], bool]) -> Schedule:
 
 
 def fewest(things: Sequence[T], fails: Callable[[Sequence[T]], bool]) -> Sequence[T]:
-    """Delta debugging (ddmin): things of which none can be left out any more, in their order. `things` fail."""
+    """Returns things of which none can be left out any more, in their order (ddmin).
+
+    This is delta debugging. `things` must fail.
+    """
     if fails(()):
         return ()
     parts = 2

@@ -1,7 +1,10 @@
-"""Schedules in the simulation: acknowledgement and recovery, with replies lost and late in ways that real lines show too seldom to find a bug by them.
+"""Runs schedules of acknowledgement and recovery in the simulation.
 
-The real source, wire and relay run on servers in memory (tests/source/simulation.py, tests/publish/simulation.py). One schedule is a batch of
-RUNS runs of each machine, with a seed of hypothesis: `python -m tests.faults.simulation BATCH`.
+Replies are lost and late in ways that real lines show too seldom to find a bug by them.
+
+The real source, wire and relay run on servers in memory (tests/source/simulation.py,
+tests/publish/simulation.py). One schedule is a batch of RUNS runs of each machine, with a seed of
+hypothesis: `python -m tests.faults.simulation BATCH`.
 """
 
 import json
@@ -16,7 +19,10 @@ RUNS = {Acknowledging: 200, Publishing: 30}
 
 
 def found(seed: int) -> tuple[str, str]:
-    """Runs the batch in this process: what speaks against the agent first (oracle, words), two times '' if nothing does."""
+    """Runs the batch in this process, and returns what speaks against the agent first.
+
+    That is an oracle and its words; both are empty if nothing does.
+    """
     logging.disable()  # what the agent logs of simulated trouble
     for machine, runs in RUNS.items():
         try:

@@ -1,7 +1,9 @@
-"""`python -m tests.faults.soak`: the same service for long, at a steady rate, with a disturbance every minute; all oracles, and what it takes of its machine.
+"""Runs the same service for long, at a steady rate, with a disturbance every minute.
 
-None of its processes is killed, so that what they hold on to shows: servers, lines and sessions fail, and processes freeze. The course of memory and
-descriptors goes into docs/RELIABILITY.md.
+Call it by `python -m tests.faults.soak`. All oracles judge it, and what it takes of its machine.
+
+None of its processes is killed, so that what they hold on to shows: servers, lines and sessions
+fail, and processes freeze. The course of memory and descriptors goes into docs/RELIABILITY.md.
 """
 
 import argparse
@@ -101,7 +103,10 @@ class Observer:
 
 
 class Course(NamedTuple):
-    """How one process has developed: medians of the first and of the last third, once it is warm."""
+    """Tells how one process has developed, once it is warm.
+
+    The numbers are medians of the first and of the last third.
+    """
 
     stage: str
     memory: tuple[float, float]  # MB
@@ -140,7 +145,10 @@ class Course(NamedTuple):
 
 
 class Steady(Workload):
-    """A workload at a rate of changes a second, counted over all writers; what a disturbance has kept them from is made up for."""
+    """Writes at a rate of changes a second, counted over all writers.
+
+    What a disturbance has kept them from is made up for.
+    """
 
     def __init__(self, source: str, seed: int, journal: Path, rate: float) -> None:
         super().__init__(source, seed, journal, WRITERS, big=500, open_seconds=1.0)
@@ -251,14 +259,20 @@ def report(
 ) -> str:
     """Markdown: how it ended, a table of the processes, and their memory over time as a chart."""
     rate = written / (given.minutes * MINUTE)
+    today = datetime.now(UTC).date().isoformat()
+    disturbances = len(outcome.schedule.disturbances)
     lines = [
-        f"{datetime.now(UTC).date().isoformat()}: {given.minutes:.0f} minutes, {given.front} front end, {given.client}; {written:,} changes were tried,",
-        f"{rate:.0f} a second; {len(outcome.schedule.disturbances)} disturbances. Verdict: {outcome.verdict}.",
+        (
+            f"{today}: {given.minutes:.0f} minutes, {given.front} front end, {given.client}; "
+            f"{written:,} changes were tried,"
+        ),
+        f"{rate:.0f} a second; {disturbances} disturbances. Verdict: {outcome.verdict}.",
         "",
         "| process | memory, first third | last third | descriptors, first third | last third | |",
         "|---|---|---|---|---|---|",
         *(
-            f"| {c.stage} | {c.memory[0]:.1f} MB | {c.memory[1]:.1f} MB | {c.descriptors[0]:.0f} | {c.descriptors[1]:.0f} | {'flat' if c.flat else 'GROWS'} |"
+            f"| {c.stage} | {c.memory[0]:.1f} MB | {c.memory[1]:.1f} MB "
+            f"| {c.descriptors[0]:.0f} | {c.descriptors[1]:.0f} | {'flat' if c.flat else 'GROWS'} |"
             for c in courses
         ),
         "",

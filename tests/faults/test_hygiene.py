@@ -1,4 +1,4 @@
-"""O10 finds what a careless service shows and leaves behind, and nothing with one that is careful."""
+"""Tests that O10 finds what a careless service shows and leaves, and nothing with a careful one."""
 
 import os
 import subprocess
@@ -21,7 +21,10 @@ from tests.faults.hygiene import Hygiene
 from tests.services.processes import HOST
 
 SECRET = "a-secret"
-PROGRAM = "import sys; held = [open('/dev/null') for _ in range(int(sys.argv[1]))]; print('up', flush=True); sys.stdin.read()"
+PROGRAM = (
+    "import sys; held = [open('/dev/null') for _ in range(int(sys.argv[1]))]; "
+    "print('up', flush=True); sys.stdin.read()"
+)
 
 
 class Stand(Agent):

@@ -1,4 +1,7 @@
-"""Mixed schedules are data like the others, what they name exists, and what long runs have shown is kept and summed up."""
+"""Tests that mixed schedules are data and name what exists.
+
+What long runs have shown is kept and summed up.
+"""
 
 import hashlib
 from pathlib import Path

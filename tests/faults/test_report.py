@@ -1,4 +1,4 @@
-"""What the run of schedules reports: nothing passes silently, and whatever is not green can be replayed."""
+"""Tests that no schedule passes silently, and that whatever is not green can be replayed."""
 
 import json
 from collections.abc import Iterator
@@ -39,7 +39,10 @@ def results(
     unfired: tuple[str, ...] = (),
     missed: str = "",
 ) -> list[tuple[int, str]]:
-    """Lets every trial end so; `missed` names the one planted bug that is not caught. Returns seed and bug of each trial, as they come."""
+    """Ends every trial so, and returns seed and bug of each trial, as they come.
+
+    `missed` names the one planted bug that is not caught.
+    """
     tried: list[tuple[int, str]] = []
 
     def trial(

@@ -22,7 +22,10 @@ def test_the_same_seed_gives_the_same_schedule() -> None:
 
 
 def test_a_seed_means_the_same_for_ever() -> None:
-    """Recorded seeds and reports of others hang on it; who changes it searches the planted bugs anew."""
+    """Recorded seeds and reports of others depend on this.
+
+    Who changes it searches for the planted bugs once more.
+    """
     assert Schedule.of(5).setting == "after_front_commit:3:kill,after_page_merge:3:stall=1.2"
     assert (
         Schedule.of(12).setting
@@ -121,7 +124,10 @@ def test_every_planted_bug_was_caught_and_the_page_says_how() -> None:
     "bug", [bug for bug in BUGS if bug.tier == "model"], ids=lambda bug: bug.name
 )
 def test_the_model_finds_its_bugs_again(bug: Bug, tmp_path: Path) -> None:
-    """On the recorded batch; there is no clock, so it finds the same each time. (`make faults` does the same with all of them.)"""
+    """Runs the recorded batch; there is no clock, so it finds the same each time.
+
+    `make faults` does so for all of these bugs.
+    """
     known = catches.load()[bug.name]
     assert batch(bug.tier, known.seed, tmp_path, bug).oracle == known.oracle
 

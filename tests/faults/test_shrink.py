@@ -8,8 +8,14 @@ from tests.faults.schedule import Disturbance, Fault, Schedule
 from tests.faults.shrink import fails_often, fewest, smaller
 
 SCHEDULE = Schedule(
-    7, "postgres", 3, 50, (Fault("mid_rows", 3, "kill"), Fault("after_rows", 2, "kill")), 900, stale=True,
-    disturbances=tuple(Disturbance(step, deed, 2.0) for step, deed in enumerate(("broker_dies", "front_restarts", "capture_dies", "line_breaks:kafka"))),
+    7, "postgres", 3, 50, (Fault("mid_rows", 3, "kill"), Fault("after_rows", 2, "kill")),
+    900, stale=True,
+    disturbances=tuple(
+        Disturbance(step, deed, 2.0)
+        for step, deed in enumerate(
+            ("broker_dies", "front_restarts", "capture_dies", "line_breaks:kafka")
+        )
+    ),
 )  # fmt: skip
 
 

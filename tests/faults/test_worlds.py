@@ -1,4 +1,4 @@
-"""Worlds are data; what is drawn is what the servers take it for; and what a run of them says can be replayed."""
+"""Tests that worlds are data, that servers take them as drawn, and that a run can be replayed."""
 
 import struct
 from pathlib import Path
@@ -64,7 +64,10 @@ def test_keys_are_many_and_other_spellings_are_other_texts(kind: Kind) -> None:
 
 @pytest.fixture(scope="module")
 def typed(postgres15: PostgresAddress) -> object:
-    """A table with a column of each kind, in a PostgreSQL that has all of them; no name is on the search_path."""
+    """Yields a table with a column of each kind, in a PostgreSQL that has all of them.
+
+    No name is on the search_path.
+    """
     with fresh_database(postgres15) as source:
         app = sql.Identifier("of the unit")
         with psycopg.connect(source, autocommit=True) as connection:

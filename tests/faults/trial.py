@@ -1,4 +1,7 @@
-"""One schedule on one agent: start it armed, write until every fault has come, let it come to rest, judge."""
+"""Runs one schedule on one agent and judges it.
+
+The agent starts armed, works under load until every fault has come, and comes to rest.
+"""
 
 import re
 import shutil
@@ -41,7 +44,8 @@ from tests.services.postgres import PostgresAddress
 
 ALL_FIRED = 25.0  # seconds in which every fault must have come
 STUCK = 20.0  # seconds without any progress on the way to rest
-AROUND = 60.0  # more of both where servers and lines have to come back: a silent line is noticed within 30 s
+# More of both where servers and lines have to come back: a silent line is noticed within 30 s.
+AROUND = 60.0
 JUDGED_AGAIN = 5.0  # seconds a difference must last
 HALT = 78  # exit status of a service that stops for good
 BREATH = 0.03  # seconds between a writer's transactions
@@ -93,7 +97,11 @@ class Found(Exception):
 
 
 def trial(servers: Servers, schedule: Schedule, evidence: Path, bug: Bug | None = None) -> Outcome:
-    """Runs the schedule; `evidence` (made anew) keeps schedule, configuration, front end and log when it was not green."""
+    """Runs the schedule.
+
+    The folder `evidence` is emptied; when the trial was not green it keeps schedule, configuration,
+    front end and log.
+    """
     fresh_evidence(evidence)
     with fresh_database(servers.postgres) as source, _front(servers, schedule) as front:
         name = f"f{uuid.uuid4().hex[:12]}"
@@ -173,7 +181,10 @@ def _installed(place: Installation, schedule: Schedule) -> Installation:
 
 
 class _Paced(Workload):
-    """A workload that leaves room between its transactions, so that the agent has many small front-end transactions to fail in."""
+    """Leaves room between the transactions of a workload.
+
+    Then the agent has many small front-end transactions to fail in.
+    """
 
     def _transaction(self, connection: psycopg.Connection, writer: int, txn: int) -> None:
         super()._transaction(connection, writer, txn)
@@ -231,7 +242,10 @@ class Trial:
             self._judge(outcome, (prefix, acks), hygiene, reader, stuck)
 
     def _write(self) -> None:
-        """Writes until every fault has come, and then a while longer: what came back to life must have something to do."""
+        """Writes until every fault has come, and a while longer.
+
+        What came back to life must have something to do.
+        """
         with _Paced(
             self._place.source,
             self._schedule.seed,
@@ -260,7 +274,10 @@ class Trial:
                 time.sleep(0.02)
 
     def _disturb(self, transactions: int, heal: bool = False) -> None:
-        """Ends the disturbances whose time is over (all: `heal`), and begins the next one when it is due."""
+        """Ends the disturbances whose time is over, and begins the next one when it is due.
+
+        With `heal` all of them end.
+        """
         try:
             for until, deed in list(self._going_on):
                 if heal or time.monotonic() > until:
@@ -275,13 +292,19 @@ class Trial:
             raise Found("time", str(broken)) from None
 
     def _since_at_work(self, transactions: int) -> int:
-        """How many of the transactions came after the service was connected to all its peers for the first time; before, a line has nothing to lose."""
+        """Returns how many of the transactions came after the service was connected to all peers.
+
+        Before that a line has nothing to lose.
+        """
         if self._before is None and self._agent.exit_code is None and self._agent.ready():
             self._before = transactions
         return -1 if self._before is None else transactions - self._before
 
     def _copy_again(self) -> None:
-        """Copies may be over before a fault in a copy has come: then somebody asks for a reconciliation of every table."""
+        """Asks for a reconciliation of every table when the copies are over too early.
+
+        A fault in a copy may not have come by then.
+        """
         now = time.monotonic()
         fired = self._agent.fired()
         if now < self._look_at or all(
@@ -293,7 +316,10 @@ class Trial:
             ask_all(self._front, [table.resource for table in self._place.tables])
 
     def _come_to_rest(self) -> str:
-        """Waits until all tables are live and the last commit and event are everywhere: front end, Kafka, slot. Says what is stuck, if anything."""
+        """Waits until all tables are live and the last commit and event are everywhere.
+
+        That is the front end, Kafka and the slot. Returns what is stuck, if anything.
+        """
         seen: object = None
         deadline = 0.0
         with psycopg.connect(self._place.source, autocommit=True) as connection:
@@ -308,11 +334,18 @@ class Trial:
                 if seen != (standing, passed):
                     seen, deadline = (standing, passed), time.monotonic() + STUCK + self._patience
                 if time.monotonic() > deadline:
-                    return f"for {STUCK + self._patience:.0f} s: {standing}, the last commit {'acknowledged' if passed else 'not acknowledged'}"
+                    acknowledged = "acknowledged" if passed else "not acknowledged"
+                    return (
+                        f"for {STUCK + self._patience:.0f} s: {standing}, "
+                        f"the last commit {acknowledged}"
+                    )
                 time.sleep(0.05)
 
     def _begins(self, nemesis: Nemesis, transactions: int) -> bool:
-        """Whether the next disturbance is due and both processes are there to be disturbed: a service that has just halted is started again first."""
+        """Tells whether the next disturbance is due and both processes are there to be disturbed.
+
+        A service that has just halted is started again first.
+        """
         if (
             not self._coming
             or nemesis.down
@@ -325,7 +358,10 @@ class Trial:
         return len(self._agent.children()) == 2
 
     def _expect_running(self) -> None:
-        """The service ends only by an error that was raised; then it is started again, as an operator would."""
+        """Expects that the service ends only by an error that was raised.
+
+        Then it is started again, as an operator would.
+        """
         if self._agent.exit_code is None or (self._nemesis and self._nemesis.down):
             return
         if self._agent.exit_code == HALT and self._started_again < self._fired(
@@ -351,7 +387,8 @@ class Trial:
         if unforeseen:
             raise Found(
                 "crash",
-                f"a process ended without a fault: status {sorted(unforeseen)}\n{self._agent.log[-2000:]}",
+                f"a process ended without a fault: status {sorted(unforeseen)}\n"
+                f"{self._agent.log[-2000:]}",
             )
 
     def _fired(self, action: str, capture: bool = False) -> int:
@@ -371,7 +408,10 @@ class Trial:
         reader: LiveReader,
         stuck: str,
     ) -> None:
-        """The judge's verdict, before and after the end of the service; what is only on its way gets a few seconds."""
+        """Judges before and after the end of the service.
+
+        What is only on its way gets a few seconds.
+        """
         tables = shared_tables(self._place.config, self._place.source)
         deadline = time.monotonic() + JUDGED_AGAIN
         while True:
@@ -419,11 +459,15 @@ def _standing(front: Front) -> _Standing:
     ((number, published),) = at_front(
         front, "SELECT s.number, p.number FROM sync_agent_state s, sync_agent_published p"
     )
-    tables = "SELECT r.name, r.state, r.code, c.progress FROM sync_agent_resource r LEFT JOIN sync_agent_copy c ON c.name = r.name WHERE r.state <> 'live'"
+    tables = (
+        "SELECT r.name, r.state, r.code, c.progress FROM sync_agent_resource r "
+        "LEFT JOIN sync_agent_copy c ON c.name = r.name WHERE r.state <> 'live'"
+    )
     copies = at_front(front, tables)
     asked = at_front(
         front,
-        "SELECT kind, resource, state, report FROM sync_agent_request WHERE state IN ('asked', 'running')",
+        "SELECT kind, resource, state, report FROM sync_agent_request "
+        "WHERE state IN ('asked', 'running')",
     )
     for name, state, code, _ in copies:
         if state == "suspended":

@@ -1,1 +1,1 @@
-"""Worlds: schemas, settings, names and roles that a seed draws, each run with the real product and judged."""
+"""Draws worlds from seeds (schemas, settings, names and roles), and runs the product in each."""

@@ -1,4 +1,8 @@
-"""A world on real servers: databases, roles with the documented grants, settings, the unit's table, and what others do to the front end."""
+"""Builds a world on real servers.
+
+That is databases, roles with the documented grants, settings, the unit's table, and what others do
+to the front end.
+"""
 
 import json
 import re
@@ -39,8 +43,10 @@ SECURITY = ROOT / "docs" / "SECURITY.md"
 RESOURCE = "drawn"
 # Of sessions of the unit's own: nothing that is set for the database reaches them.
 OWN = (
-    "-c TimeZone=UTC -c DateStyle=ISO,YMD -c IntervalStyle=iso_8601 -c extra_float_digits=3 -c bytea_output=hex -c search_path=pg_catalog -c array_nulls=on "
-    "-c standard_conforming_strings=on -c idle_session_timeout=0 -c lock_timeout=0 -c default_transaction_read_only=off -c quote_all_identifiers=off "
+    "-c TimeZone=UTC -c DateStyle=ISO,YMD -c IntervalStyle=iso_8601 -c extra_float_digits=3 "
+    "-c bytea_output=hex -c search_path=pg_catalog -c array_nulls=on "
+    "-c standard_conforming_strings=on -c idle_session_timeout=0 -c lock_timeout=0 "
+    "-c default_transaction_read_only=off -c quote_all_identifiers=off "
     "-c default_transaction_isolation=read\\ committed -c transform_null_equals=off"
 )
 JOURNAL = sql.Identifier("judge", "versions")
@@ -48,7 +54,10 @@ GRANTED = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE")
 
 
 class Servers:
-    """One server of each kind for all worlds, started when a world first asks for it. Start them in the main thread."""
+    """Keeps one server of each kind for all worlds, started when a world first asks for it.
+
+    Start them in the main thread.
+    """
 
     def __init__(self) -> None:
         self._everything = ExitStack()
@@ -199,7 +208,7 @@ class Built(Installation):
         self.config.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def make_table(self, content: Content) -> None:
-        """The unit's types, its table with its rows, and the judge's journal of every version of each row."""
+        """Makes the unit's types, its table and rows, and the judge's journal of row versions."""
         world = self.world
         made: list[sql.Composable] = [
             sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(name))
@@ -213,10 +222,13 @@ class Built(Installation):
         shared = condition(tested, self.conditions, "NEW").as_string(self.admin)
         self.run(
             'CREATE TABLE "judge"."versions" (note text, shared boolean)',
-            'CREATE FUNCTION "judge"."note"() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $judge$ '
-            f'BEGIN INSERT INTO "judge"."versions" VALUES (NEW.note, {shared}); RETURN NULL; END $judge$',
+            'CREATE FUNCTION "judge"."note"() RETURNS trigger LANGUAGE plpgsql '
+            "SECURITY DEFINER SET search_path = pg_catalog AS $judge$ "
+            f'BEGIN INSERT INTO "judge"."versions" VALUES (NEW.note, {shared}); RETURN NULL; END '
+            "$judge$",
             sql.SQL(
-                'CREATE TRIGGER judge AFTER INSERT OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION "judge"."note"()'
+                "CREATE TRIGGER judge AFTER INSERT OR UPDATE ON {} "
+                'FOR EACH ROW EXECUTE FUNCTION "judge"."note"()'
             ).format(content.table),
             *content.fill(),
         )
@@ -246,7 +258,10 @@ class Built(Installation):
             yield sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL").format(table)
 
     def documented_grants(self) -> None:
-        """What docs/SECURITY.md has for the source, with our names, run by the owner of the database."""
+        """Runs the grants of docs/SECURITY.md for the source as the database's owner.
+
+        The names are those of this world.
+        """
         (text,) = re.findall(
             r"^```sql source\n(.*?)^```$",
             SECURITY.read_text(encoding="utf-8"),
@@ -300,7 +315,10 @@ class Built(Installation):
         self.at_front(f"CREATE TABLE {_name(world.table)} ({', '.join(parts)})", owner=True)
 
     def at_front(self, statement: str, owner: bool = False) -> list[tuple[Any, ...]]:
-        """Runs a statement at the front end, as its administrator or as the agent's role, which owns what it made."""
+        """Runs a statement at the front end, as its administrator or as the agent's role.
+
+        The agent's role owns what it made.
+        """
         front = self.places.front
         if isinstance(front, Path):
             front.parent.mkdir(parents=True, exist_ok=True)
@@ -313,7 +331,8 @@ class Built(Installation):
         with psycopg.connect(
             make_conninfo(self.front_admin, user=str(user)),
             autocommit=True,
-            options="-c client_encoding=UTF8 -c search_path=public -c default_transaction_read_only=off -c lock_timeout=0",
+            options="-c client_encoding=UTF8 -c search_path=public "
+            "-c default_transaction_read_only=off -c lock_timeout=0",
         ) as connection:
             told = connection.execute(statement.encode())
             return told.fetchall() if told.description else []
@@ -337,21 +356,35 @@ def _deeds(deed: str, kind: str, table: str, column: str, part: str) -> list[str
     """Statements for each database."""
     mark = "'%00%'"  # in some notes
     plain = {
-        "index": [f"CREATE INDEX judge_index ON {table} (note{'(50)' if kind == 'mariadb' else ''})"],
-        "column with a default": [f"ALTER TABLE {table} ADD COLUMN judge_extra integer NOT NULL DEFAULT 7"],
+        "index": [
+            f"CREATE INDEX judge_index ON {table} (note{'(50)' if kind == 'mariadb' else ''})"
+        ],
+        "column with a default": [
+            f"ALTER TABLE {table} ADD COLUMN judge_extra integer NOT NULL DEFAULT 7"
+        ],
         "unique index": [f"CREATE UNIQUE INDEX judge_unique ON {table} ({part})"],
         "not null column": [f"ALTER TABLE {table} ADD COLUMN judge_extra varchar(9) NOT NULL"],
-    }  # fmt: skip
+    }
     if kind == "sqlite":
         plain["not null column"] = [
-            f"CREATE TRIGGER judge_null BEFORE INSERT ON {table} WHEN NEW.note LIKE {mark} BEGIN SELECT RAISE(ABORT, 'no'); END"
+            (
+                f"CREATE TRIGGER judge_null BEFORE INSERT ON {table} WHEN NEW.note LIKE {mark} "
+                "BEGIN SELECT RAISE(ABORT, 'no'); END"
+            )
         ]
         plain["check"] = plain["not null column"]
         plain["swallowing trigger"] = [
-            f"CREATE TRIGGER judge_swallow BEFORE INSERT ON {table} WHEN NEW.note LIKE {mark} BEGIN SELECT RAISE(IGNORE); END"
+            (
+                f"CREATE TRIGGER judge_swallow BEFORE INSERT ON {table} WHEN NEW.note LIKE {mark} "
+                "BEGIN SELECT RAISE(IGNORE); END"
+            )
         ]
         plain["changing trigger"] = [
-            f"CREATE TRIGGER judge_change AFTER INSERT ON {table} BEGIN UPDATE {table} SET note = 'changed' WHERE rowid = NEW.rowid AND note LIKE {mark}; END"
+            (
+                f"CREATE TRIGGER judge_change AFTER INSERT ON {table} BEGIN "
+                f"UPDATE {table} SET note = 'changed' "
+                f"WHERE rowid = NEW.rowid AND note LIKE {mark}; END"
+            )
         ]
         plain["foreign key"] = plain["unique index"]
     elif kind == "postgres":
@@ -359,7 +392,10 @@ def _deeds(deed: str, kind: str, table: str, column: str, part: str) -> list[str
             "CREATE OR REPLACE FUNCTION public.judge_deed() RETURNS trigger LANGUAGE plpgsql AS $$ "
             "BEGIN IF NEW.note LIKE {mark} THEN {then}; END IF; RETURN NEW; END $$"
         )
-        trigger = f"CREATE TRIGGER judge_deed BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION public.judge_deed()"
+        trigger = (
+            f"CREATE TRIGGER judge_deed BEFORE INSERT OR UPDATE ON {table} "
+            "FOR EACH ROW EXECUTE FUNCTION public.judge_deed()"
+        )
         plain["check"] = [f"ALTER TABLE {table} ADD CHECK (note NOT LIKE {mark})"]
         plain["swallowing trigger"] = [function.format(mark=mark, then="RETURN NULL"), trigger]
         plain["changing trigger"] = [
@@ -370,7 +406,10 @@ def _deeds(deed: str, kind: str, table: str, column: str, part: str) -> list[str
     else:
         plain["check"] = [f"ALTER TABLE {table} ADD CHECK (note NOT LIKE {mark})"]
         plain["swallowing trigger"] = plain["changing trigger"] = [
-            f"CREATE TRIGGER judge_deed BEFORE INSERT ON {table} FOR EACH ROW SET NEW.note = IF(NEW.note LIKE {mark}, 'changed', NEW.note)"
+            (
+                f"CREATE TRIGGER judge_deed BEFORE INSERT ON {table} FOR EACH ROW "
+                f"SET NEW.note = IF(NEW.note LIKE {mark}, 'changed', NEW.note)"
+            )
         ]
         plain["foreign key"] = plain["check"]
     return plain[deed]
@@ -399,7 +438,8 @@ def built(servers: Servers, world: World, folder: Path, package: Path | None) ->
         front, front_admin = stack.enter_context(_front(servers, world, name))
         place = Built(
             folder, source, servers.kafka.bootstrap, name, tables=(), front=front,
-            sections=_sections(servers, world, source, front, stack), world=world, package=package, front_admin=front_admin,
+            sections=_sections(servers, world, source, front, stack), world=world,
+            package=package, front_admin=front_admin,
         )  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         yield place
@@ -423,7 +463,10 @@ def _sections(
 
 
 def settle(servers: Servers, place: Built, stack: ExitStack, role: bool) -> None:
-    """Sets what the world says has been set: of the agent's role at the source, or all the rest; MariaDB's is taken back in the end."""
+    """Sets what the world says has been set, of the agent's role at the source or of all the rest.
+
+    What is set of MariaDB is taken back in the end.
+    """
     world = place.world
     if (world.at_source.place == "role") == role:
         database = str(conninfo_to_dict(place.source)["dbname"])

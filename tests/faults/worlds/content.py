@@ -1,4 +1,7 @@
-"""What is written in a world's table: rows, changes of rows, and keys written in another way. Statements only, no server."""
+"""Makes the statements that write a world's table; it needs no server.
+
+They insert rows, change them, and write keys in another spelling.
+"""
 
 from random import Random
 
@@ -8,11 +11,16 @@ from tests.faults.worlds.world import Column, World
 
 VALUES = 20_000  # so many different ones a column may get
 NULLS = 0.12
-LARGE = 0.04  # of the texts are stored apart from their rows, and left out of the log while they do not change
+# Such a share of the texts is stored apart from their rows, and left out of the log while they do
+# not change.
+LARGE = 0.04
 
 
 class Content:
-    """The rows that stand, by number, with the mark of their last version and whether their key is written in its second spelling."""
+    """Knows the rows that exist, by number.
+
+    For each it knows the mark of the last version, and whether the key is in its second spelling.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world

@@ -18,13 +18,17 @@ from tests.faults.worlds.world import FOLDER, VERSIONS, World, kept
 EVIDENCE = ROOT / "build" / "faults"
 LANES = 2  # most of a world is waiting
 FEW = 3  # new worlds of a short run, beside the kept ones
-BUDGET = 60.0  # seconds of a short run after which no world begins: it takes a minute and a half at the most where nothing else runs
+# In a short run no world begins after so many seconds. A world takes a minute and a half at the
+# most where nothing else runs.
+BUDGET = 60.0
 
 
 def all_of(
     worlds: Sequence[World], package: Path | None = None, budget: float = math.inf
 ) -> list[Told]:
-    """Runs worlds on the product, or on another copy of it. Each ends in a line; one with a finding shows the world as well.
+    """Runs worlds on the product, or on another copy of it.
+
+    Each ends in a line; one with a finding shows the world as well.
 
     `budget`: seconds after which no further one begins; how many are left is told.
     """
@@ -47,7 +51,7 @@ def all_of(
 
 
 def caught() -> bool:
-    """Plants each bug that only a world finds, and runs the product on its kept world: something must speak."""
+    """Plants each bug that only a world finds, and runs its kept world: something must speak."""
     by_name = {one.name: one.world for one in kept()}
     with Servers() as servers:
         servers.prepare([by_name[one.world] for one in PLANTED])
@@ -66,7 +70,10 @@ def caught() -> bool:
 
 
 def short() -> list[Told]:
-    """The worlds of each `make faults`, as many as its time allows: another kept one begins each day, and the first seeds follow."""
+    """Runs the worlds of each `make faults`, as many as its time allows.
+
+    Another kept one begins each day, and the first seeds follow.
+    """
     known = [one.world for one in kept()]
     first = datetime.now(UTC).timetuple().tm_yday % len(known)
     drawn = filter(lambda world: world.version == VERSIONS[0], map(World.of, count(1)))
@@ -88,7 +95,8 @@ def replay(world: World) -> str:
 
 def report(told: Told) -> str:
     """How a world ended: one line, or with a finding all that is needed to see and replay it."""
-    line = f"{name(told.world):24} {told.world.front:8} {told.world.client:12} {told.seconds:5.1f} s  {told.verdict}"
+    where = f"{name(told.world):24} {told.world.front:8} {told.world.client:12}"
+    line = f"{where} {told.seconds:5.1f} s  {told.verdict}"
     if told.green:
         return line
     return "\n".join(
@@ -96,7 +104,10 @@ def report(told: Told) -> str:
             line,
             *(f"      {what}" for what in told.found[1:]),
             *(f"      {what}" for what in told.world.lines()),
-            f"      kept in {EVIDENCE / name(told.world)}; replay: python -m tests.faults {replay(told.world)}",
+            (
+                f"      kept in {EVIDENCE / name(told.world)}; "
+                f"replay: python -m tests.faults {replay(told.world)}"
+            ),
         ]
     )
 

@@ -1,4 +1,8 @@
-"""The life of a world: made, initialised, copied beside a workload, killed, suspended and resumed, verified, reconciled; and judged on the way."""
+"""Leads a world through its life, and judges it on the way.
+
+It is made, initialised, copied beside a workload, killed, suspended and resumed, verified and
+reconciled.
+"""
 
 import json
 import re
@@ -31,7 +35,9 @@ PATIENCE = (
 )
 JUDGED_AGAIN = 3.0  # seconds a difference must last
 BREATH = 0.01  # seconds between transactions
-FEW = 40  # rows whose keys are written in another way while the table is suspended: fewer than the guard against deletes takes for many
+# So many rows get another spelling of their keys while the table is suspended. They are fewer than
+# the guard against deletes takes for many.
+FEW = 40
 CODE = re.compile(r"\b[A-Z]{3,}(?:_[A-Z]+)+\b")
 ENDLESS = (1 << 60, 1 << 60)
 # The promises (README) that a world can break, in a few words
@@ -76,7 +82,11 @@ class Over(Exception):
 
 
 def run(servers: Servers, world: World, evidence: Path, package: Path | None = None) -> Told:
-    """Runs a world; `evidence` (made anew) keeps world, configuration, log and findings when it was not green."""
+    """Runs a world.
+
+    The folder `evidence` is emptied; when the world was not green it keeps world, configuration,
+    log and findings.
+    """
     began = time.monotonic()
     shutil.rmtree(evidence, ignore_errors=True)
     evidence.mkdir(parents=True)
@@ -148,13 +158,19 @@ class Life:
             self._expect(78, told, "check")
 
     def _grants_that_check_names(self) -> None:
-        """What stands in the page is for a table of PostgreSQL's own types; `check` names what other types need."""
+        """Grants what `check` names for types that are not PostgreSQL's own.
+
+        The documentation's statements are for a table of PostgreSQL's own types.
+        """
         for finding in self.place.findings():
             if finding["code"].startswith("RIGHT") and finding["fix"].startswith("GRANT"):
                 self.place.run(*finding["fix"].splitlines())
 
     def _expect(self, code: int, said: str, command: str) -> None:
-        """Ends the world where a command has failed: as it may, by a code that fits what is drawn; or not."""
+        """Ends the world where a command has failed.
+
+        It is no finding when the code fits what is drawn.
+        """
         if code == 0:
             return
         codes = CODE.findall(said)
@@ -222,7 +238,10 @@ class Life:
         raise Over
 
     def _glance(self) -> tuple[str, bool]:
-        """The table's state, and whether the outbox is empty, as the service's metrics have it: cheap, and perhaps a moment old."""
+        """Returns the table's state, and whether the outbox is empty, from the service's metrics.
+
+        It is cheap, and perhaps a moment old.
+        """
         try:
             with urllib.request.urlopen(
                 f"http://{HOST}:{self.place.listen}/metrics", timeout=2
@@ -290,7 +309,8 @@ class Life:
             first = next((line for line in verdict.first if line.startswith("O1")), "")
             self._found(
                 "P2",
-                f"{when} the table is live, and {verdict.oracles['O1']} rows differ: {keys}. {first}",
+                f"{when} the table is live, and {verdict.oracles['O1']} rows differ: {keys}. "
+                f"{first}",
             )
         others = [line for line in verdict.first if not line.startswith("O1")]
         if others:
@@ -328,7 +348,10 @@ class Life:
         return len(told) if isinstance(told, list) else len(told.get("rows", []))
 
     def _suspend(self) -> None:
-        """The table is suspended, for its rows may not be read; meanwhile keys are written in another way; then it goes on."""
+        """Suspends the table by taking the right to read its rows away, and lets it go on.
+
+        Meanwhile keys are written in another spelling.
+        """
         self.place.may_read(False)
         self.place.command("reconcile", RESOURCE)
         table, _ = self._status()

@@ -1,6 +1,9 @@
-"""Mistakes that only a world finds: in schedules the table is always the same, and nobody has set anything.
+"""Plants mistakes that only a world finds.
 
-Each names the kept world that must find it. Their edits follow the product's text, as those of tests/faults/bugs.py do.
+In schedules the table is always the same, and nobody has set anything.
+
+Each names the kept world that must find it. Their edits follow the product's text, as those of
+tests/faults/bugs.py do.
 """
 
 from typing import NamedTuple

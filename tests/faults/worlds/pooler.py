@@ -1,4 +1,7 @@
-"""A line to PostgreSQL that forwards only the start-up parameters that PgBouncer knows, as `ignore_startup_parameters` makes it."""
+"""Forwards a line to PostgreSQL with only the start-up parameters that PgBouncer knows.
+
+This is what its setting `ignore_startup_parameters` does.
+"""
 
 import struct
 
@@ -21,7 +24,10 @@ class Pooler(TcpProxy):
 
 
 def startup(message: bytes) -> bytes:
-    """The first message of a session without the parameters that are not known; what follows it stays."""
+    """Returns the first message of a session without the unknown parameters.
+
+    What follows it stays.
+    """
     size = struct.unpack_from(">i", message)[0]
     words = message[8:size].split(b"\0")
     kept = b"".join(

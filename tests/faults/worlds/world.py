@@ -1,4 +1,7 @@
-"""A world: everything about one table, its servers, roles and settings. Data, and a pure function of its seed."""
+"""Defines a world: everything about one table, its servers, roles and settings.
+
+It is data, and a pure function of its seed.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,7 +11,8 @@ from typing import Any, NamedTuple, Self
 
 from tests.faults.worlds.kinds import BY_NAME, Kind, kinds
 
-# What may be unusual about a world, and how often; few things at a time, so that one does not hide the other
+# What may be unusual about a world, and how often. It is few things at a time, so that one does not
+# hide the other.
 ODD = {"key": 5, "filter": 4, "names": 2, "encoding": 1, "settings": 3, "line": 2, "front table": 3}
 BIGINT = BY_NAME["bigint"]
 VERSIONS = (15, 15, 15, 15, 14, 16, 17, 18)  # 15 has everything: contrib and ICU
@@ -27,15 +31,19 @@ PLAIN = (
     "kind",
 )
 NAMES = (
-    "Person", "人员 表", 'we"ird', "select", "user", "it's", "back\\slash", "a:b", "100%s", "$1", "order by", "`tick`",
+    "Person", "人员 表", 'we"ird', "select", "user", "it's", "back\\slash", "a:b", "100%s", "$1",
+    "order by", "`tick`",
     "n" * 63, "信" * 21, "ORDER", "{x}", "a--b", "名,称", "[k]",
 )  # fmt: skip
 # What an owner may have set for a role or a database. The first ones change texts.
 SETTINGS: Sequence[tuple[str, str]] = (
-    ("TimeZone", "Asia/Shanghai"), ("DateStyle", "SQL, DMY"), ("IntervalStyle", "postgres_verbose"), ("bytea_output", "escape"), ("extra_float_digits", "-3"),
-    ("search_path", "nowhere"), ("standard_conforming_strings", "off"), ("array_nulls", "off"), ("quote_all_identifiers", "on"),
-    ("client_encoding", "GBK"), ("default_transaction_isolation", "serializable"), ("default_transaction_read_only", "on"), ("enable_indexscan", "off"),
-    ("transform_null_equals", "on"), ("idle_session_timeout", "4s"), ("lock_timeout", "50ms"), ("work_mem", "64kB"), ("xmloption", "document"),
+    ("TimeZone", "Asia/Shanghai"), ("DateStyle", "SQL, DMY"),
+    ("IntervalStyle", "postgres_verbose"), ("bytea_output", "escape"), ("extra_float_digits", "-3"),
+    ("search_path", "nowhere"), ("standard_conforming_strings", "off"), ("array_nulls", "off"),
+    ("quote_all_identifiers", "on"), ("client_encoding", "GBK"),
+    ("default_transaction_isolation", "serializable"), ("default_transaction_read_only", "on"),
+    ("enable_indexscan", "off"), ("transform_null_equals", "on"), ("idle_session_timeout", "4s"),
+    ("lock_timeout", "50ms"), ("work_mem", "64kB"), ("xmloption", "document"),
     ("default_transaction_deferrable", "on"), ("row_security", "off"),
 )  # fmt: skip
 EVERYDAY = (
@@ -55,9 +63,11 @@ SENSITIVE = (
 )
 # The same of a MariaDB, for all its sessions
 GLOBALS: Sequence[tuple[str, str]] = (
-    ("sql_safe_updates", "1"), ("tx_read_only", "1"), ("sql_select_limit", "10"), ("autocommit", "0"),
+    ("sql_safe_updates", "1"), ("tx_read_only", "1"), ("sql_select_limit", "10"),
+    ("autocommit", "0"),
     ("sql_mode", "'ANSI,NO_BACKSLASH_ESCAPES,PAD_CHAR_TO_FULL_LENGTH'"),
-    ("time_zone", "'+08:00'"), ("tx_isolation", "'READ-UNCOMMITTED'"), ("sql_auto_is_null", "1"), ("unique_checks", "0"), ("max_join_size", "100"),
+    ("time_zone", "'+08:00'"), ("tx_isolation", "'READ-UNCOMMITTED'"), ("sql_auto_is_null", "1"),
+    ("unique_checks", "0"), ("max_join_size", "100"),
 )  # fmt: skip
 OF_FRONTS: Mapping[str, Sequence[tuple[str, str]]] = {
     "sqlite": (),
@@ -97,7 +107,10 @@ class Column(NamedTuple):
 
 
 class Filter(NamedTuple):
-    """A condition: `test` is is_in, not_in or is_null; `values` are places in the kind's few values."""
+    """Keeps back the rows for which `test` (is_in, not_in or is_null) does not hold.
+
+    `values` are places in the kind's few values.
+    """
 
     column: int
     test: str
@@ -105,7 +118,10 @@ class Filter(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What somebody has set, for the agent's role or for the whole database (MariaDB: for the server)."""
+    """Holds what somebody has set, for the agent's role or for the whole database.
+
+    In MariaDB it is set for the server.
+    """
 
     place: str  # role or database; of MariaDB server
     values: Mapping[str, str]
@@ -198,7 +214,10 @@ class World(NamedTuple):
 
     @property
     def may_refuse(self) -> frozenset[str]:
-        """Codes that are an answer to this world: the promise is that nothing goes wrong in silence."""
+        """Returns the codes that are a fair answer to this world.
+
+        The promise is that nothing goes wrong in silence.
+        """
         codes: set[str] = set()
         tested = [self.columns[condition.column].of for condition in self.filters]
         if any(kind.respelled or "EXTENSION" in "".join(kind.made) for kind in tested):
@@ -225,23 +244,32 @@ class World(NamedTuple):
             for column in self.columns[len(self.key) : -1]
         )
         filters = "; ".join(self._told(condition) for condition in self.filters) or "none"
-        settings = [
-            f"{side}, {found.place}: {', '.join(f'{name} = {value}' for name, value in found.values.items())}"
-            for side, found in (("source", self.at_source), ("front end", self.at_front))
-            if found.values
-        ]
+        settings = []
+        for side, found in (("source", self.at_source), ("front end", self.at_front)):
+            if found.values:
+                values = ", ".join(f"{name} = {value}" for name, value in found.values.items())
+                settings.append(f"{side}, {found.place}: {values}")
         drops = f"; start-up parameters are dropped before {', '.join(self.drops)}" * bool(
             self.drops
         )
         upon = f"; upon it: {', '.join(self.upon)}" * bool(self.upon)
         deaths = f"; {self.killed} is killed" * (self.killed != "none")
         return [
-            f"world {self.seed}: PostgreSQL {self.version} ({self.encoding}) to {self.front} by {self.client}",
-            f"  table {self.schema!r}.{self.table!r}, types in {self.app!r}, {self.rows} rows; grants by {self.grants}{deaths}",
+            (
+                f"world {self.seed}: PostgreSQL {self.version} ({self.encoding}) "
+                f"to {self.front} by {self.client}"
+            ),
+            (
+                f"  table {self.schema!r}.{self.table!r}, types in {self.app!r}, {self.rows} rows; "
+                f"grants by {self.grants}{deaths}"
+            ),
             f"  key ({self.identity}) {key}; other columns {rest}",
             f"  filter {filters}",
             f"  settings {'; '.join(settings) or 'none'}{drops}",
-            f"  front-end table {'was there' if self.made else 'is made by init'}, {'soft' if self.soft else 'hard'} deletes{upon}",
+            (
+                f"  front-end table {'was there' if self.made else 'is made by init'}, "
+                f"{'soft' if self.soft else 'hard'} deletes{upon}"
+            ),
         ]
 
     def _told(self, condition: Filter) -> str:
@@ -277,7 +305,10 @@ class World(NamedTuple):
 
 
 class _Names:
-    """Names that are not taken yet: plain ones and hostile ones; no two that a careless front end takes for each other."""
+    """Draws names that are not taken yet, plain ones and hostile ones.
+
+    No two of them are names that a careless front end takes for each other.
+    """
 
     def __init__(self, random: Random, hostile: bool, encoding: str) -> None:
         self._random = random
@@ -300,7 +331,10 @@ def _column(kind: Kind, names: _Names, shared: bool = True) -> Column:
 
 
 def _key(random: Random, offered: Sequence[Kind], names: _Names) -> list[Column]:
-    """One to three columns; the last one has enough values. Often it has values of several spellings, or a type of the unit's own."""
+    """Returns one to three columns; the last one has enough values.
+
+    Often it has values of several spellings, or a type of the unit's own.
+    """
     large = [kind for kind in offered if kind.bounded > 20_000]
     spelled = [kind for kind in large if kind.respelled]
     spelled += [kind for kind in spelled if kind.name in EVERYDAY] * 3
@@ -329,7 +363,10 @@ def _filters(
 def _settings(
     random: Random, known: Sequence[tuple[str, str]], some: bool, dropped: bool
 ) -> Settings:
-    """A few settings, or none; where a proxy drops what the agent asks for, those that change texts."""
+    """Returns a few settings, or none.
+
+    Where a proxy drops what the agent asks for, they are settings that change texts.
+    """
     place = random.choice(("role", "database"))
     place = "server" if known is GLOBALS else place
     if dropped:
