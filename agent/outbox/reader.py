@@ -7,12 +7,26 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from agent.errors import AgentError, FrontDamaged, FrontUnreachable, NotInitialised
@@ -26,6 +40,9 @@ from agent.messages import phrase
 from agent.outbox.frames import OutboxEvent, frames
 
 _AT_ONCE = 1000  # batches deleted with one mark
+_ROWS = 16  # of the outbox read with one query: 1 MiB each at the most
+_Row = Row[int, int, int, bytes]  # batch, first and last number, payload
+_Rows = Select[int, int, int, bytes]
 
 
 class Identity(NamedTuple):
@@ -63,6 +80,13 @@ class Backlog(NamedTuple):
 
     events: int
     oldest_time_us: int  # 0 when nothing waits
+
+
+class Waiting(NamedTuple):
+    """Batches of the outbox that wait."""
+
+    batches: list[Batch]
+    more: bool  # further ones may wait behind them
 
 
 class Reader:
@@ -233,24 +257,22 @@ class Reader:
             ).one()
         return Backlog(max(0, (newest or number) - number), oldest or 0)
 
-    def next_batch(self, after: int) -> Batch | None:
-        """Returns the first batch after batch number `after`, whole, or None."""
+    def waiting(self, after: int) -> Waiting:
+        """Returns the batches after batch number `after`, in order and whole, with one query.
+
+        They are as many as a bounded number of rows holds, and at least one if there is one.
+        """
+        outbox = self.own.outbox
         with self.connection() as connection:
-            first = connection.execute(
-                select(func.min(self.own.outbox.c.batch)).where(self.own.outbox.c.batch > after)
-            ).scalar_one()
-            if first is None:
-                return None
-            rows = connection.execute(
-                select(
-                    self.own.outbox.c.first_number,
-                    self.own.outbox.c.last_number,
-                    self.own.outbox.c.payload,
-                )
-                .where(self.own.outbox.c.batch == first)
-                .order_by(self.own.outbox.c.part)
-            ).all()
-        return Batch(first, rows[0][0], rows[0][1], b"".join(bytes(row[2]) for row in rows))
+            rows = connection.execute(_rows_after(outbox), {"after": after}).all()
+            more = len(rows) == _ROWS
+            if more:
+                rows = _whole(rows) or connection.execute(_rows_of(outbox, _batch(rows[0]))).all()
+
+        batches = []
+        for _, parts in groupby(rows, key=_batch):
+            batches.append(_joined(list(parts)))
+        return Waiting(batches, more)
 
     def batch_of(self, number: int) -> int:
         """Returns the batch after which reading must start to meet event `number` + 1.
@@ -278,8 +300,12 @@ class Reader:
                     self.own.outbox.c.last_number >= number,
                 )
             ).scalar_one()
-        batch = self.next_batch(first - 1) if first is not None else None
-        for frame in frames(batch) if batch else ():
+            if first is None:
+                return None
+            rows = connection.execute(_rows_of(self.own.outbox, first)).all()
+        if not rows:  # deleted just now
+            return None
+        for frame in frames(_joined(rows)):
             if isinstance(frame, OutboxEvent) and frame.number == number:
                 return frame.id(source_id)
         return None
@@ -362,3 +388,38 @@ class Reader:
             connection.exec_driver_sql(
                 "SET SESSION innodb_lock_wait_timeout = 0, lock_wait_timeout = 0"
             )
+
+
+def _columns(outbox: Table) -> _Rows:
+    columns = outbox.c
+    return select(columns.batch, columns.first_number, columns.last_number, columns.payload)
+
+
+@lru_cache(maxsize=1)
+def _rows_after(outbox: Table) -> _Rows:
+    """The first rows after a batch; made once, since the publisher asks all the time."""
+    order = outbox.c.batch, outbox.c.part
+    later = outbox.c.batch > bindparam("after")
+    return _columns(outbox).where(later).order_by(*order).limit(_ROWS)
+
+
+def _rows_of(outbox: Table, batch: int) -> _Rows:
+    return _columns(outbox).where(outbox.c.batch == batch).order_by(outbox.c.part)
+
+
+def _batch(row: _Row) -> int:
+    """The number of the batch a row is a part of."""
+    return row[0]
+
+
+def _whole(rows: Sequence[_Row]) -> Sequence[_Row]:
+    """The rows without those of the last batch, which may have further parts."""
+    last = _batch(rows[-1])
+    return [row for row in rows if _batch(row) < last]
+
+
+def _joined(parts: Sequence[_Row]) -> Batch:
+    """The batch that is stored in these rows."""
+    batch, first_number, last_number, _ = parts[0]
+    payload = b"".join(bytes(part[3]) for part in parts)
+    return Batch(batch, first_number, last_number, payload)

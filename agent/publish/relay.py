@@ -218,7 +218,7 @@ class Relay:
 
         Afterwards come the mark, the topics and the gauges, when they are due.
         """
-        if self.units.peek() is None:
+        if self.units.look() is None:
             self.control.wait(IDLE_SECONDS)
         else:
             self.transaction()
@@ -289,7 +289,8 @@ class Relay:
     def transaction(self) -> None:
         """Publishes source transactions, then the state record; then all of it is visible.
 
-        They are as many as the bounds and half of the time allow, or one part of a split one.
+        They are what stands in the outbox when it begins, as far as the bounds and half of the time
+        allow, or one part of a split one.
         """
         began = time.monotonic()
         failpoints.hit("before_kafka_begin")

@@ -18,6 +18,7 @@ from agent.errors import (
     NotInitialised,
     RowRefused,
 )
+from agent.front.base import PART, Batch
 from agent.front.postgres.columns import accepts
 from agent.front.postgres.front import PostgresFront
 from agent.front.sqlite.columns import affinity
@@ -408,15 +409,34 @@ def filled(fronts: Fronts) -> SqlFront:
 def test_the_reader_sees_batches_in_order_and_whole(filled: SqlFront) -> None:
     """Batches come in order, large ones put together; the backlog counts events."""
     reader = Reader(filled.engine, "unit")
-    batches = [reader.next_batch(after) for after in range(4)]
-    assert [(b.first_number, b.last_number) for b in batches if b] == [(1, 2), (3, 2), (3, 3)]
-    assert batches[3] is None
-    events = [f for b in batches if b for f in frames(b) if isinstance(f, OutboxEvent)]
+    batches, more = reader.waiting(0)
+    assert [(b.first_number, b.last_number) for b in batches] == [(1, 2), (3, 2), (3, 3)]
+    assert not more
+    assert reader.waiting(2) == (batches[2:], False)
+    assert reader.waiting(3) == ([], False)
+    events = [f for b in batches for f in frames(b) if isinstance(f, OutboxEvent)]
     assert [len(e.value) for e in events] == [3, 3, 2_500_000]
     assert (reader.backlog(0).events, reader.backlog(2).events, reader.backlog(3)) == (3, 1, (0, 0))
     assert reader.event_id(2, "source") == event_id("source", 100, 1000, 1)
     assert reader.event_id(4, "source") is None
     assert [reader.batch_of(n) for n in range(4)] == [0, 0, 2, 3]
+
+
+@pytest.mark.parametrize("fronts", ["sqlite", "postgres", "mariadb"], indirect=True)
+def test_one_query_reads_all_that_waits_within_bounds(filled: SqlFront) -> None:
+    """Many small batches come at once; one that the bound would cut comes with the next query, or alone."""
+    reader = Reader(filled.engine, "unit")
+    in_two = Batch(16, 16, 16, b"y" * (PART + 1))
+    large = Batch(18, 18, 18, b"z" * (17 * PART))
+    stored = [Batch(n, n, n, b"x") for n in range(4, 16)] + [in_two, Batch(17, 17, 17, b"x"), large]
+    filled.begin()
+    for batch in stored:
+        filled.store(batch, 1000)
+    filled.commit(progress("0/30", number=18, batch=18))
+    assert reader.waiting(1).batches[2:] == stored[:12]
+    assert reader.waiting(3) == (stored[:14], True)
+    assert reader.waiting(17) == ([large], True)
+    assert reader.waiting(18) == ([], False)
 
 
 @pytest.mark.parametrize("fronts", ["sqlite", "postgres", "mariadb"], indirect=True)
@@ -432,7 +452,7 @@ def test_the_published_mark_never_waits(filled: SqlFront) -> None:
     filled.rollback()
     assert reader.mark_published(mark)
     assert reader.published() == mark
-    assert (reader.next_batch(0) or pytest.fail("no batch")).batch == 3
+    assert [each.batch for each in reader.waiting(0).batches] == [3]
     filled.close()
 
 

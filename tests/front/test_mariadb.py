@@ -553,7 +553,7 @@ def test_ddl_of_others_within_a_transaction_leaves_all_or_nothing(
     front.rollback()
     assert fetch(front, WORDS, ("a", "1")) == {}
     front.close()
-    assert Reader(front.engine, "unit").next_batch(0) is None
+    assert Reader(front.engine, "unit").waiting(0) == ([], False)
 
 
 def test_a_killed_session_is_a_lost_connection(administrator: str, front: MariaDbFront) -> None:
@@ -603,7 +603,7 @@ def test_the_published_mark_does_not_meet_the_writer(front: MariaDbFront) -> Non
     reader = Reader(front.engine, "unit")
     assert reader.mark_published(Published(1, "id", 1, "0/20", 5))
     front.commit(progress("0/30", number=2, batch=2))
-    assert (reader.next_batch(0) or pytest.fail("no batch")).batch == 2
+    assert [each.batch for each in reader.waiting(0).batches] == [2]
     front.begin()
     front.connection.exec_driver_sql("SELECT * FROM sync_agent_unit_published FOR UPDATE")
     assert not reader.mark_published(Published(2, "id", 2, "0/30", 5))

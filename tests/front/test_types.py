@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,9 +115,9 @@ class Scene(NamedTuple):
     def events(self, held: Held) -> dict[tuple[Any, ...], tuple[Any, ...]]:
         """What the outbox says of each key, in the judge's form; the outbox is empty afterwards."""
         reader, found, after = Reader(held.front.engine, "unit"), {}, 0
-        while batch := reader.next_batch(after):
-            after = batch.batch
-            for frame in frames(batch):
+        while batches := reader.waiting(after).batches:
+            after = batches[-1].batch
+            for frame in chain.from_iterable(map(frames, batches)):
                 if isinstance(frame, OutboxEvent):
                     row = json.loads(frame.value)["after"]
                     formed = tuple(

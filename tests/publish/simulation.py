@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from agent.errors import AgentError, AnotherAgent, KafkaUnreachable, Retry
-from agent.front.base import Batch
 from agent.outbox.frames import event_id
-from agent.outbox.reader import Identity, Published, Reader
+from agent.outbox.reader import Identity, Published, Reader, Waiting
 from agent.publish.base import Headers, States, Tick, TopicDescription
 from agent.publish.memory import MemoryBroker, MemoryProducer, MemoryRecord
 from agent.publish.relay import Relay
@@ -201,10 +200,10 @@ class StepReader(Reader):
         self._process.stands()
         return super().identity()
 
-    def next_batch(self, after: int) -> Batch | None:
+    def waiting(self, after: int) -> Waiting:
         """See Reader."""
         self._process.stands()
-        return super().next_batch(after)
+        return super().waiting(after)
 
     def mark_published(self, mark: Published) -> bool:
         """See Reader."""

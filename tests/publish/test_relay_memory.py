@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -20,6 +21,7 @@ from agent.errors import (
     StateLost,
     TopicTaken,
 )
+from agent.outbox.reader import Waiting
 from agent.publish.base import Headers
 from agent.publish.memory import MemoryProducer
 from agent.publish.state import loads
@@ -150,6 +152,49 @@ def test_a_commit_that_was_answered_holds_though_its_ends_are_lost(
     world.front.write(workload(2, 20))
     eventually(lambda: world.published() == world.front.expected, what="it goes on")
     assert world.front.suspensions() == []
+
+
+def test_a_transaction_takes_what_stood_in_the_outbox_when_it_began(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under steady load the first event must not wait for the last. It costs one query, however many batches wait."""
+    send, outbox_was_read = MemoryProducer.send, 0
+    with contextlib.closing(Control.alone("publish", "nonce-1")) as control:
+        relay = world.relay(control)
+        relay.recover()
+        waiting = relay.reader.waiting
+
+        def counted(after: int) -> Waiting:
+            nonlocal outbox_was_read
+            outbox_was_read += 1
+            return waiting(after)
+
+        def sent(producer: MemoryProducer, topic: str, *record: Any) -> None:
+            send(producer, topic, *record)
+            if topic != world.settings.state_topic:
+                world.front.write([[("items", 1, "u")]])
+
+        monkeypatch.setattr(relay.reader, "waiting", counted)
+        monkeypatch.setattr(MemoryProducer, "send", sent)
+        for number in range(10):
+            world.front.write([[("orders", number, "c")]])
+        relay.publish()
+        assert (world.state().number, outbox_was_read) == (10, 1)
+        relay.publish()
+        assert (world.state().number, outbox_was_read) == (20, 2)
+        relay.abandon()
+
+
+def test_more_than_one_query_holds_is_still_one_transaction(world: World) -> None:
+    """What stands in the outbox ends a transaction, or its bounds; not what one query reads."""
+    with contextlib.closing(Control.alone("publish", "nonce-1")) as control:
+        relay = world.relay(control)
+        relay.recover()
+        for number in range(40):
+            world.front.write([[("orders", number, "c")]])
+        relay.publish()
+        assert world.state().number == 40
+        relay.abandon()
 
 
 def test_a_locked_front_end_is_marked_after_the_next_transaction(world: World) -> None:
