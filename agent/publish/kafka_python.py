@@ -34,12 +34,12 @@ from agent.publish.connection import (
     passes,
     refused_login,
 )
+from agent.publish.record_batch import RecordBatch, Sending, hand_over, never_split
 from agent.publish.waiting import PAUSE, Worker, bounded, patiently
 
 T = TypeVar("T")
 RECORD_BYTES = 64  # counted for each record beside key and value
 BATCH_BYTES = 262_144
-LINGER_MS = 20  # batches fill meanwhile; what ends a transaction does not wait for it
 _HANGS = 3.0  # seconds after which an end that has not arrived does not come
 # Records of the state topic read at first; ten times as many at each further attempt
 _NEAR_END = 200
@@ -65,7 +65,7 @@ def producer_settings(settings: KafkaSettings, transactional_id: str) -> dict[st
         "acks": "all",
         "compression_type": "zstd",
         "batch_size": min(BATCH_BYTES, settings.max_event_bytes),
-        "linger_ms": LINGER_MS,
+        "linger_ms": 0,  # what is handed over shall go
         "max_request_size": max(1_048_576, settings.max_event_bytes + 65_536),
         "allow_auto_create_topics": False,
         "metrics_enabled": False,
@@ -87,7 +87,10 @@ class KafkaPythonProducer:
         self.outstanding = 0
         self._settings = settings
         self._tick = tick
-        self._futures: deque[tuple[Any, int, tuple[str, int]]] = deque()  # in the order sent
+        self._batch_bytes = min(BATCH_BYTES, settings.max_event_bytes)
+        self._filling: dict[tuple[str, int], RecordBatch] = {}
+        self._sending: deque[Sending] = deque()  # in the order handed over
+        self._known: set[str] = set()  # topics of which the client knows the partitions
         self._client: Any = None
         self._net: KafkaNetClient | None = None
         self._abandoned = False
@@ -114,6 +117,7 @@ class KafkaPythonProducer:
             # clone would be fenced in turn.
             manager = self._client._transaction_manager  # noqa: SLF001 - no public way
             manager._supports_epoch_bump = lambda: False  # noqa: SLF001 - no public way
+            never_split(self._client)
             if not self._abandoned:
                 self._client.init_transactions()
         finally:
@@ -141,60 +145,71 @@ class KafkaPythonProducer:
         self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers
     ) -> None:
         """See Producer."""
-        try:
-            future = self._client.send(
-                topic, value=value, key=key, headers=headers, partition=partition
-            )
-        except Exception as error:  # noqa: BLE001 - clients raise anything
-            raise our_error(error, self._settings) from None
+        place = (topic, partition)
         size = len(key) + len(value or b"") + RECORD_BYTES
+        batch = self._filling.get(place)
+        if batch is not None and batch.size + size > self._batch_bytes:
+            self._hand_over(place)
+            batch = None
+        if batch is None:
+            self._know(topic)
+            batch = self._filling[place] = RecordBatch()
+
+        batch.add(key, value, headers, size)
         self.outstanding += size
-        self._futures.append((future, size, (topic, partition)))
+
+    def _know(self, topic: str) -> None:
+        """Has the client ask for the partitions of a topic, once."""
+        if topic not in self._known:
+            self._guard(lambda: self._client.partitions_for(topic), f"topic {topic}")
+            self._known.add(topic)
+
+    def _hand_over(self, place: tuple[str, int]) -> None:
+        """Gives the client the batch of one partition."""
+        batch = self._filling.pop(place)
+        self._sending.append(self._guard(lambda: hand_over(self._client, place, batch)))
+
+    def _hand_over_all(self) -> None:
+        for place in list(self._filling):
+            self._hand_over(place)
 
     def drain(self, outstanding: int, deadline: float) -> bool:
         """See Producer."""
-        while self._futures:
-            future, size, place = self._futures[0]
-            if not future.is_done:
+        if self.outstanding > outstanding:
+            self._hand_over_all()
+        while self._sending:
+            oldest = self._sending[0]
+            if not oldest.is_done:
                 if self.outstanding <= outstanding:
                     return True
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return False
-                if not self._done(future, min(left, PAUSE), at_once=not outstanding):
+                if not oldest.wait(min(left, PAUSE)):
                     self._tick()
                     continue
-            self._stored(future, place)
-            self._futures.popleft()
-            self.outstanding -= size
+            self._stored(oldest)
+            self._sending.popleft()
+            self.outstanding -= oldest.size
         return True
 
-    def _done(self, future: Any, seconds: float, *, at_once: bool) -> bool:
-        # Its own, or the time-out of this wait: `_stored` tells
-        with contextlib.suppress(KafkaError):
-            if at_once:
-                self._client.flush(seconds)
-            else:
-                future.get(seconds)
-        return bool(future.is_done)
-
-    def _stored(self, future: Any, place: tuple[str, int]) -> None:
-        if future.exception is not None:
-            raise our_error(future.exception, self._settings, f"topic {place[0]}")
-        offset = future.value.offset
-        if offset < 0:  # the broker did not say
+    def _stored(self, batch: Sending) -> None:
+        topic = batch.place[0]
+        end = self._guard(batch.end, f"topic {topic}")
+        if end is None:
             return
-        if offset < self.offsets.get(place, 0):
+        if end <= self.offsets.get(batch.place, 0):
             raise KafkaUnreachable(
                 address=addresses(self._settings),
                 reason=phrase(
-                    "topic {topic} went back to offset {offset}", topic=place[0], offset=offset
+                    "topic {topic} went back to offset {offset}", topic=topic, offset=end
                 ),
             )
-        self.offsets[place] = offset + 1
+        self.offsets[batch.place] = end
 
     def commit(self, deadline: float) -> None:
         """See Producer. The client's own commit has no time-out: it runs in a thread under ours."""
+        self._hand_over_all()
         self._call(self._client.commit_transaction, deadline)
         self._guard(lambda: self.drain(0, deadline))
 
@@ -235,7 +250,8 @@ class KafkaPythonProducer:
                 client.close(0)
             elif self._net is not None:
                 self._net.close()
-        self._futures.clear()
+        self._filling.clear()
+        self._sending.clear()
 
     def _call(self, work: Callable[[], T], deadline: float, what: str = "") -> T:
         return self._guard(lambda: self._worker.call(work, deadline), what)

@@ -28,7 +28,7 @@ from agent.publish.connection import (
     security_protocol,
     trust,
 )
-from agent.publish.kafka_python import BATCH_BYTES, LINGER_MS, RECORD_BYTES, KafkaPython
+from agent.publish.kafka_python import BATCH_BYTES, RECORD_BYTES, KafkaPython
 from agent.publish.waiting import PAUSE, Expired
 from agent.reach import place
 from agent.tls import SECONDS, asked
@@ -45,6 +45,7 @@ _CONSEQUENCES = (
     KafkaError._PURGE_QUEUE,  # noqa: SLF001 - the package's name
     KafkaError._STATE,  # noqa: SLF001 - the package's name
 )
+_LINGER_MS = 20  # batches fill meanwhile; what ends a transaction does not wait for it
 _AGAIN = 0.005  # seconds between two attempts while an older transaction is being ended
 _UNVERIFIED = "certificate verify failed"
 
@@ -89,7 +90,7 @@ def producer_settings(settings: KafkaSettings, transactional_id: str) -> dict[st
         "transactional.id": transactional_id,
         "compression.type": "zstd",
         "batch.size": min(BATCH_BYTES, settings.max_event_bytes),
-        "linger.ms": LINGER_MS,
+        "linger.ms": _LINGER_MS,
         "message.max.bytes": max(1_048_576, settings.max_event_bytes + 65_536),
         # No bound of its own: the caller bounds what is outstanding
         "queue.buffering.max.messages": 0,
