@@ -12,7 +12,8 @@ from typing import NamedTuple, cast
 
 import orjson
 
-from agent.config import Condition, ResourceSettings, Settings
+from agent.config import Condition, KafkaSettings, ResourceSettings
+from agent.config.resource import topic_of
 from agent.connectors.base import Origin
 from agent.connectors.changes import Relation
 from agent.connectors.table import Criterion, SourceTable, passing
@@ -76,26 +77,26 @@ class Resource:
     def __init__(
         self,
         settings: ResourceSettings,
-        service: Settings,
+        kafka: KafkaSettings,
         table: SourceTable,
         origin: Origin,
         criteria: Sequence[Criterion] = (),
     ) -> None:
         self.name = settings.name
-        self.topic = service.topic(settings)
+        self.topic = topic_of(settings, kafka.prefix)
         self.table = table
         self.collection = f"{table.schema}.{table.table}"
         self.origin = origin
         self.criteria = tuple(criteria)
         # `before` is the front end's row where the log has none
-        self.complete = service.kafka.before == "complete"
+        self.complete = kafka.before == "complete"
 
         self._check(settings)
         self._choose_columns(settings)
         self._choose_key(settings)
         self.target = self._target(settings)
         self.shape = self._shape(settings)
-        self._choose_format(service.kafka.value_format)
+        self._choose_format(kafka.value_format)
 
     # ---- the steps of the compilation
 

@@ -116,7 +116,7 @@ def prepare(place: Installation, broker: KafkaBroker, mechanism: Mechanism) -> N
         update={"bootstrap_servers": [broker.bootstrap], "tls": None, "sasl": None}
     )
     topics.create_topics(plain, settings.topics, lambda line: None)
-    for topic in settings.event_topics:
+    for topic in settings.topics.events:
         broker.allow(place.name, "topic", topic, ["write", "describe_configs"])
     broker.allow(place.name, "topic", settings.state_topic, ["write", "read", "describe_configs"])
 

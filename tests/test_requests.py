@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from agent.errors import ServiceAway
 from agent.front.base import Request
 from agent.front.opening import open_front
 from agent.front.schema import AgentTables
+from agent.outbox.opening import reading
 from agent.publish.topic_keys import Collected
 from tests.test_config import SMALL
 
@@ -255,6 +256,15 @@ def test_without_a_service_nothing_is_left_behind(
     assert left_over(load(config)) == 0
 
 
+def ask(
+    settings: Settings, names: Sequence[str], progress: Callable[[Answer], None]
+) -> list[Answer]:
+    """What `verify` asks the service."""
+    listen = settings.service.listen
+    with reading(settings.front, settings.agent) as reader:
+        return requests.ask(reader, listen, "verify", names, False, progress)
+
+
 def test_a_service_that_goes_away_ends_the_wait(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,12 +272,12 @@ def test_a_service_that_goes_away_ends_the_wait(
     monkeypatch.setattr(requests, "TAKEN_UP", 0.4)
     settings = load(config)
     with service(config, lambda _: [("running", {})]), pytest.raises(ServiceAway):
-        requests.ask(settings, "verify", ["person"], False, lambda _: None)
+        ask(settings, ["person"], lambda _: None)
     monkeypatch.setattr(requests, "asked", lambda *_: {"agent": "tax"})
     began = time.monotonic()
     quiet: list[Said] = [("running", {})] * 50  # looks of the service: a second and a half
     with service(config, lambda _: [*quiet, ("done", EQUAL)]):
-        (answer,) = requests.ask(settings, "verify", ["person"], False, lambda _: None)
+        (answer,) = ask(settings, ["person"], lambda _: None)
     assert answer == Answer("person", "done", EQUAL)
     assert time.monotonic() - began > 1.2
 
@@ -282,7 +292,7 @@ def test_an_interrupt_withdraws_the_request(config: Path) -> None:
     settings = load(config)
     with service(config, lambda _: [("running", EQUAL)] * 1000) as taken:
         with pytest.raises(KeyboardInterrupt):
-            requests.ask(settings, "verify", ["person", "permit"], False, interrupt)
+            ask(settings, ["person", "permit"], interrupt)
         assert [request.resource for request in taken] == ["person"]
         assert left_over(settings) == 0
 
@@ -360,7 +370,9 @@ def test_republish_looks_at_the_topic_first(
     monkeypatch.setattr("agent.publish.topic_keys.collect", collect)
     # Kafka's part is tested with Kafka
     republishing = "agent.preflight.republishing"
-    monkeypatch.setattr(f"{republishing}.topic", lambda settings, name, _: f"unit.{name}")
+    monkeypatch.setattr(
+        f"{republishing}.topic", lambda kafka, topics, resources, name, _: f"unit.{name}"
+    )
     monkeypatch.setattr(f"{republishing}.taken_by_kafka", lambda name, reader: True)
     with service(config, lambda _: [("running", EQUAL), ("done", EQUAL)]) as taken:
         code, out, _ = run(capsys, config, "republish", "person", "--allow-deletes")

@@ -66,7 +66,7 @@ class Capture:
         self._source = source
         self._front = front
         self._control = control
-        self._reports = Reports(settings, control)
+        self._reports = Reports([resource.name for resource in settings.resource], control)
 
         # The next commit forgets the applied transactions that this sees
         self._visible: Visible | None = None
@@ -223,24 +223,26 @@ class Capture:
         self._step = "open"
         self._committed = False
         stored = self._front.open(self._control.nonce)
-        check_identity(self._settings, stored.identity)
+        settings = self._settings
+        check_identity(settings.source, stored.identity)
         topics = {name: resource.topic for name, resource in stored.resources.items()}
-        init_settings.check_prefix(self._settings, stored.settings, topics)
+        prefix = settings.kafka.prefix
+        init_settings.check_prefix(prefix, settings.resource, stored.settings, topics)
         self._open_source(stored)
 
         self._reports.states(stored)
-        self._tables = Tables(self._settings, self._source, self._front, stored)
+        self._tables = Tables(settings, self._source, self._front, stored)
         stored = self._tables.stored
         resources = self._tables.resources
         self._applier = Applier(
             self._front,
             resources,
             stored,
-            self._settings.kafka,
-            self._settings.front.max_refused_rows,
+            settings.kafka,
+            settings.front.max_refused_rows,
         )
         self._reconciler = Reconciler(
-            self._settings.reconcile,
+            settings.reconcile,
             self._source,
             self._front,
             self._applier,

@@ -1,11 +1,10 @@
 """Reports to the supervisor how capture goes: the gauges and counts of the metrics."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from agent.capture.runs import Run
 from agent.capture.table_state import TableStates
-from agent.config import Settings
 from agent.front.base import Progress, Stored
 from agent.service import metrics
 from agent.service.control import Control
@@ -16,10 +15,10 @@ Counts = dict[tuple[str, ...], int]  # name and labels of a metric -> by how muc
 
 
 class Reports:
-    """The metrics of one capture process."""
+    """The metrics of one capture process, for the resources with these names."""
 
-    def __init__(self, settings: Settings, control: Control) -> None:
-        self._names = [resource.name for resource in settings.resource]
+    def __init__(self, names: Sequence[str], control: Control) -> None:
+        self._names = names
         self._control = control
         self._copying: set[str] = set()  # as it was last reported
 

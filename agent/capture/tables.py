@@ -46,11 +46,12 @@ class Tables:
         Raises TableChanged, TableNotCaptured, FrontTableTaken, FrontTableWrong (suspend the table),
         NotInitialised.
         """
+        self._settings = settings
         self._source = source
         self._front = front
         self._fronts: dict[str, str] = {}  # by resource: the front end's catalogue
-        self.resources = self._compile(settings, stored)
-        self._release_removed(settings, stored)
+        self.resources = self._compile(stored)
+        self._release_removed(stored)
         self._filtered: set[str] = set()
         for resource in self.resources:
             if resource.filtered:
@@ -67,28 +68,27 @@ class Tables:
 
     # ---- opening
 
-    def _compile(self, settings: Settings, stored: Stored) -> list[Resource]:
+    def _compile(self, stored: Stored) -> list[Resource]:
         """Compiles and checks the tables that are not suspended."""
         found = self._source.tables()
         compiled = []
-        for resource in settings.resource:
+        for resource in self._settings.resource:
             if resource.name not in stored.resources:
                 raise NotInitialised(what=phrase("resource {name}", name=resource.name))
             if stored.resources[resource.name].state == "suspended":
                 continue
             with TableWork(resource.name):
-                table = self._compiled(settings, resource, found, stored)
+                table = self._compiled(resource, found, stored)
             compiled.append(table)
         return compiled
 
     def _compiled(
         self,
-        settings: Settings,
         resource: ResourceSettings,
         found: dict[tuple[str, str], SourceTable],
         stored: Stored,
     ) -> Resource:
-        place = settings.source.place(resource.table)
+        place = self._settings.source.place(resource.table)
         table = found.get(place)
         if table is None:
             raise TableChanged(
@@ -99,7 +99,7 @@ class Tables:
         self._source.check_captured(resource)
         criteria = self._criteria(resource, table, stored)
         origin = self._source.origin(table)
-        compiled = Resource(resource, settings, table, origin, criteria)
+        compiled = Resource(resource, self._settings.kafka, table, origin, criteria)
 
         self._front.claim(compiled.target)
         # Before the check: what is altered after it is seen at the next look
@@ -136,9 +136,9 @@ class Tables:
                 change=phrase("its filter does not fit any more: {names}", names=problems),
             ) from None
 
-    def _release_removed(self, settings: Settings, stored: Stored) -> None:
+    def _release_removed(self, stored: Stored) -> None:
         """Lets go of what the configuration names no more."""
-        configured = {resource.name for resource in settings.resource}
+        configured = {resource.name for resource in self._settings.resource}
         for name in stored.resources.keys() - configured:
             self._front.release(name)
             if stored.resources[name].state == "live":

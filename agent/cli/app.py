@@ -17,7 +17,7 @@ import click
 from rich.console import Console
 
 from agent.cli.terminal import as_json
-from agent.config import Settings
+from agent.config import ResourceSettings, ServiceSettings, Settings
 from agent.errors import EX_CONFIG, AgentError, ListenRefused, RequestRefused
 from agent.files import denied
 from agent.messages import mark, translate
@@ -74,7 +74,7 @@ def capture(settings: Settings) -> int:
     """The child that moves changes from the source to the front end, until told to stop."""
     from agent.capture import loop as pipeline
 
-    return _stage("capture", settings, lambda control: pipeline.capture(settings, control))
+    return _stage("capture", settings.service, lambda control: pipeline.capture(settings, control))
 
 
 def publish(settings: Settings) -> int:
@@ -82,13 +82,13 @@ def publish(settings: Settings) -> int:
     from agent.publish import relay
 
     return _stage(
-        "publish", settings, lambda control: relay.relay(settings, control, control.nonce)
+        "publish", settings.service, lambda control: relay.relay(settings, control, control.nonce)
     )
 
 
-def _stage(name: str, settings: Settings, work: Callable[[Control], None]) -> int:
+def _stage(name: str, service: ServiceSettings, work: Callable[[Control], None]) -> int:
     """One stage's work; what ends it is a line of the log and an exit code for the supervisor."""
-    log_to_stderr(settings.service.log_level, settings.service.log_format)
+    log_to_stderr(service.log_level, service.log_format)
     control = Control.inherited(name)
     try:
         work(control)
@@ -157,10 +157,15 @@ def verify(
     compared because it is not live.
     """
     from agent.cli import comparison, requests
+    from agent.outbox.opening import reading
 
-    names = _resources(settings, names)
-    with comparison.shown(names, hidden=as_json) as progress:
-        answers = requests.ask(settings, kind, names, allow_deletes, progress)
+    listen = settings.service.listen
+    names = _resources(settings.resource, names)
+    with (
+        reading(settings.front, settings.agent) as reader,
+        comparison.shown(names, hidden=as_json) as progress,
+    ):
+        answers = requests.ask(reader, listen, kind, names, allow_deletes, progress)
     reports = [comparison.report(answer, show_keys, kind == "reconcile") for answer in answers]
     if as_json:
         _print_json(reports)
@@ -174,12 +179,7 @@ def verify(
 
 def resume(settings: Settings, name: str, allow_deletes: bool) -> None:
     """Has the running service take up a suspended table again."""
-    from agent.cli import requests
-
-    (answer,) = requests.ask(
-        settings, "resume", _resources(settings, [name]), allow_deletes, lambda _: None
-    )
-    _done(answer)
+    _one_done(settings, "resume", name, allow_deletes)
     _console().out(
         translate(
             mark(
@@ -196,10 +196,7 @@ def retry(settings: Settings, name: str) -> int:
 
     Withheld is what was too large for Kafka. Returns 1 if some still are.
     """
-    from agent.cli import requests
-
-    (answer,) = requests.ask(settings, "retry", _resources(settings, [name]), False, lambda _: None)
-    report = _done(answer)
+    report = _one_done(settings, "retry", name, allow_deletes=False)
     if report["withheld"]:
         _console().out(
             translate(
@@ -217,18 +214,29 @@ def retry(settings: Settings, name: str) -> int:
     return int(report["withheld"] > 0 or refused > 0)
 
 
+def _one_done(settings: Settings, kind: str, name: str, allow_deletes: bool) -> dict[str, Any]:
+    """Has the running service do something with one table; returns its report.
+
+    Raises RequestRefused where it could not be done.
+    """
+    from agent.cli import requests
+    from agent.outbox.opening import reading
+
+    listen, names = settings.service.listen, _resources(settings.resource, [name])
+    with reading(settings.front, settings.agent) as reader:
+        (answer,) = requests.ask(reader, listen, kind, names, allow_deletes, lambda _: None)
+    return _done(answer)
+
+
 def refused(settings: Settings, name: str, as_json: bool, show_keys: bool) -> None:
     """Lists the rows that a front-end table refuses, by hashes of their keys or by the keys."""
     from agent.cli import comparison
-    from agent.outbox.opening import open_reader
+    from agent.outbox.opening import reading
 
-    (name,) = _resources(settings, [name])
-    reader = open_reader(settings.front, settings.agent)
-    try:
+    (name,) = _resources(settings.resource, [name])
+    with reading(settings.front, settings.agent) as reader:
         reader.identity()
         rows = comparison.refusals(reader.refusals(name), show_keys)
-    finally:
-        reader.engine.dispose()
     if as_json:
         _print_json(rows)
     elif rows:
@@ -247,34 +255,38 @@ def republish(settings: Settings, name: str, allow_deletes: bool) -> int:
     Returns 1, and tells why, where the table is suspended meanwhile.
     """
     from agent.cli import comparison, requests
-    from agent.outbox.opening import open_reader
+    from agent.outbox.opening import reading
     from agent.preflight import republishing
     from agent.publish.topic_keys import collect
 
-    (name,) = _resources(settings, [name])
-    reader = open_reader(settings.front, settings.agent)
+    (name,) = _resources(settings.resource, [name])
+    kafka, topics = settings.kafka, settings.topics
     try:
-        topic = republishing.topic(settings, name, reader)
-        records = collect(settings.kafka, settings.state_topic, name, topic, reader).records
-        text = mark("Topic {topic}: {count} records read for the keys it holds")
-        _console().out(translate(text, topic=topic, count=records))
-        with comparison.shown([name], hidden=False) as progress:
-            (answer,) = requests.ask(settings, "republish", [name], allow_deletes, progress)
-        if answer.state == "failed":
-            republishing.refuse_suspended(name, reader)
-        rows = _done(answer)["rows"]
-        text = mark(
-            "{resource}: {rows} rows wait in the outbox for a new generation of the topic; "
-            "Kafka has not taken them yet, see `sync-agent status`"
-        )
-        if republishing.taken_by_kafka(name, reader):
-            text = mark("{resource}: {rows} rows published in a new generation of the topic")
-        _console().out(translate(text, resource=name, rows=rows))
+        with reading(settings.front, settings.agent) as reader:
+            topic = republishing.topic(kafka, topics, settings.resource, name, reader)
+            records = collect(kafka, topics.state, name, topic, reader).records
+            text = mark("Topic {topic}: {count} records read for the keys it holds")
+            _console().out(translate(text, topic=topic, count=records))
+
+            listen = settings.service.listen
+            with comparison.shown([name], hidden=False) as progress:
+                (answer,) = requests.ask(
+                    reader, listen, "republish", [name], allow_deletes, progress
+                )
+            if answer.state == "failed":
+                republishing.refuse_suspended(name, reader)
+            rows = _done(answer)["rows"]
+
+            text = mark(
+                "{resource}: {rows} rows wait in the outbox for a new generation of the topic; "
+                "Kafka has not taken them yet, see `sync-agent status`"
+            )
+            if republishing.taken_by_kafka(name, reader):
+                text = mark("{resource}: {rows} rows published in a new generation of the topic")
+            _console().out(translate(text, resource=name, rows=rows))
     except republishing.Suspended as stopped:
         click.echo(stopped.error.full_text(), err=True)
         return 1
-    finally:
-        reader.engine.dispose()
     return 0
 
 
@@ -285,7 +297,7 @@ def forget(settings: Settings, name: str, apply: bool) -> int:
     """
     from agent.preflight import forgetting
 
-    _among([name], forgetting.known(settings))
+    _among([name], forgetting.known(settings.front, settings.topics))
     return forgetting.forget(settings, name, apply, _console().out)
 
 
@@ -300,12 +312,12 @@ def _done(answer: "requests.Answer") -> dict[str, Any]:
     return answer.report
 
 
-def _resources(settings: Settings, names: Sequence[str]) -> list[str]:
+def _resources(configured: Sequence[ResourceSettings], names: Sequence[str]) -> list[str]:
     """Returns the resources named, all if none is.
 
     Raises click's usage error for a name the configuration has not.
     """
-    known = [resource.name for resource in settings.resource]
+    known = [resource.name for resource in configured]
     _among(names, known)
     return list(names) or known
 
@@ -367,7 +379,10 @@ def status(load_settings: Callable[[], Settings], as_json: bool, summary: bool) 
         settings = load_settings()
         collected = reports.collect(settings)
     except Exception as problem:  # noqa: BLE001 - whatever it is, the answer is: unknown
-        return _unknown(problem, settings, as_json, summary)
+        known = {}
+        if settings is not None:
+            known = reports.without_front(settings.service, settings.agent, settings.directory)
+        return _unknown(problem, known, as_json, summary)
     found = verdict.problems(collected)
     if as_json:
         _print_json(reports.plain(collected) | verdict.plain(found))
@@ -378,15 +393,14 @@ def status(load_settings: Callable[[], Settings], as_json: bool, summary: bool) 
     return verdict.EXIT_CODES[verdict.level(found)]
 
 
-def _unknown(problem: Exception, settings: Settings | None, as_json: bool, summary: bool) -> int:
-    """Tells why the agent's state cannot be read; and how the service is, or how it ended."""
-    from agent.cli import status as reports
+def _unknown(problem: Exception, known: dict[str, Any], as_json: bool, summary: bool) -> int:
+    """Tells why the agent's state cannot be read; and how the service is, or how it ended.
+
+    `known` is what is known all the same (`agent.cli.status.without_front`).
+    """
     from agent.cli import status_text, verdict
 
     error = problem if isinstance(problem, AgentError) else unexpected(problem)
-    known: dict[str, Any] = {}
-    if settings is not None:
-        known = reports.without_front(settings.service, settings.agent, settings.directory)
     found = verdict.unknown(error, known)
     if as_json:
         _print_json(known | verdict.plain(found))

@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import delete, insert, select
 
-from agent.config import Settings
 from agent.errors import ServiceAway
-from agent.outbox.opening import open_reader
 from agent.outbox.reader import Reader
 from agent.service.health import asked
 
@@ -30,7 +28,8 @@ class Answer(NamedTuple):
 
 
 def ask(
-    settings: Settings,
+    reader: Reader,
+    listen: str,
     kind: str,
     resources: Sequence[str],
     allow_deletes: bool,
@@ -38,16 +37,12 @@ def ask(
 ) -> list[Answer]:
     """Asks for each resource in turn and waits for the answers, `done` or `failed`.
 
-    An interrupt withdraws what is under way.
+    `listen`: where the service answers whether it runs. An interrupt withdraws what is under way.
 
     Raises ServiceAway when the service does not run, FrontUnreachable, NotInitialised.
     """
-    reader, listen = open_reader(settings.front, settings.agent), settings.service.listen
-    try:
-        reader.identity()
-        return [_asked(listen, reader, kind, name, allow_deletes, progress) for name in resources]
-    finally:
-        reader.engine.dispose()
+    reader.identity()
+    return [_asked(listen, reader, kind, name, allow_deletes, progress) for name in resources]
 
 
 def _asked(

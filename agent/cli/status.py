@@ -21,7 +21,7 @@ from agent.connectors.setup import Setup
 from agent.errors import AgentError, Suspend, stored
 from agent.front.base import PAGES, Copy
 from agent.front.sqlite.file import beside, size
-from agent.outbox.opening import open_reader
+from agent.outbox.opening import reading
 from agent.outbox.reader import Reader
 from agent.service.health import asked
 from agent.service.last_end import LastEnd
@@ -39,16 +39,13 @@ def collect(settings: Settings) -> dict[str, Any]:
     Raises the errors of a front end that cannot be read (`without_front` tells the rest then)
     and NotInitialised.
     """
-    reader = open_reader(settings.front, settings.agent)
-    try:
+    with reading(settings.front, settings.agent) as reader:
         now = time.time()
         identity, published = reader.identity(), reader.published()
         rows, copies = reader.resources(), reader.copies()
         withheld, refused = reader.withheld(), reader.refused()
         backlog = reader.backlog(published.number)
         waiting_bytes = _bytes_waiting(reader, published.batch)
-    finally:
-        reader.engine.dispose()
 
     lag = _lag(now, identity.position_time_us)
     tables = []

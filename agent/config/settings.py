@@ -110,11 +110,6 @@ class Settings(Model):
         resources = {self.topic(resource): resource.name for resource in self.resource}
         return Topics(self.agent, self.state_topic, resources, self.transaction_topic)
 
-    @property
-    def event_topics(self) -> list[str]:
-        """Every topic but the state topic."""
-        return [*map(self.topic, self.resource), *filter(None, [self.transaction_topic])]
-
     def topic(self, resource: ResourceSettings) -> str:
         """Topic of a resource."""
         return topic_of(resource, self.kafka.prefix)

@@ -19,6 +19,13 @@ class Topics(NamedTuple):
     # The topic of begins and ends of source transactions; None if nobody asked for it
     transactions: str | None
 
+    def of(self, resource: str) -> str:
+        """Returns the topic of a resource. Raises KeyError for one that is not configured."""
+        for topic, name in self.resources.items():
+            if name == resource:
+                return topic
+        raise KeyError(resource)
+
     @property
     def events(self) -> list[str]:
         """Every topic but the state topic."""

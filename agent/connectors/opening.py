@@ -6,7 +6,7 @@ Each kind is loaded where it is used, so that a process holds only the driver th
 from collections.abc import Mapping
 from typing import Any
 
-from agent.config import Settings
+from agent.config import Settings, SourceSettings
 from agent.connectors.base import Source
 from agent.connectors.setup import Setup
 
@@ -26,7 +26,7 @@ def setup_of(settings: Settings) -> Setup:
     return PostgresSetup(subscription_of(settings), settings.front.url)
 
 
-def check_identity(settings: Settings, identity: Mapping[str, Any]) -> None:
+def check_identity(settings: SourceSettings, identity: Mapping[str, Any]) -> None:
     """Raises FrontReplaced where the configuration names another source than `init` did.
 
     `identity` is what the source wrote then. Nothing is connected: a mistyped setting must not look
@@ -34,4 +34,4 @@ def check_identity(settings: Settings, identity: Mapping[str, Any]) -> None:
     """
     from agent.connectors.postgres.history import check_settings
 
-    check_settings(settings.source, identity)
+    check_settings(settings, identity)

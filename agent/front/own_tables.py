@@ -10,8 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from agent.config import Settings
-from agent.front import init_settings, layout
+from agent.front import layout
 from agent.front.base import Copy, copy_of
 from agent.front.connection import FrontConnection
 from agent.front.migration import migrate, pairs
@@ -96,8 +95,8 @@ class OwnTables(FrontConnection):
 
     # ---- settings
 
-    def note_settings(self, settings: Settings, replace: bool) -> None:
-        """Stores what must stay of the settings. Commits.
+    def note_settings(self, noted: Mapping[str, str], replace: bool) -> None:
+        """Stores what must stay of the settings (`init_settings.noted`). Commits.
 
         `replace`: also where something is stored already.
         """
@@ -105,8 +104,7 @@ class OwnTables(FrontConnection):
         with self.guarded(), self.engine.begin() as connection:
             self.own.metadata.create_all(connection)
             before = layout.settings(connection, self.own)
-            now = init_settings.noted(settings)
-            for name, value in now.items():
+            for name, value in noted.items():
                 if replace or name not in before:
                     row = {"name": name, "value": value}
                     connection.execute(delete(known).where(known.c.name == name))

@@ -4,12 +4,12 @@ The agent has written them before; it names them, and takes them away when it is
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, inspect, select, update
 
-from agent.config import ResourceSettings, Settings
+from agent.config import ResourceSettings, Topics
 from agent.config.names import column_fold
 from agent.front.store import SqlFront
 from agent.front.table_owners import Place
@@ -43,17 +43,17 @@ class _Shared(NamedTuple):
     columns: frozenset[str]
 
 
-def leftovers(settings: Settings, front: SqlFront) -> list[Leftover]:
+def leftovers(resources: Sequence[ResourceSettings], front: SqlFront) -> list[Leftover]:
     """Returns what this agent has written and the configuration no longer shares.
 
     Reads only; `front` knows under which names its own tables are.
     """
     found: list[Leftover] = []
     with front.reading() as connection:
-        shared = dict(_shared(settings, front, connection))
+        shared = dict(_shared(resources, front, connection))
         others = front.others(connection)
 
-        for name, details in _written(settings, front, connection):
+        for name, details in _written(resources, front, connection):
             place = Place(details["schema"], details["table"])
             folded = front.folded(connection, place)
             if folded in others:
@@ -68,13 +68,13 @@ def leftovers(settings: Settings, front: SqlFront) -> list[Leftover]:
 
 
 def _shared(
-    settings: Settings,
+    resources: Sequence[ResourceSettings],
     front: SqlFront,
     connection: Connection,
 ) -> Iterator[tuple[Place, _Shared]]:
     """Yields the tables that the configuration shares into, by place."""
     fold = column_fold(front.engine.dialect.name)
-    for resource in settings.resource:
+    for resource in resources:
         columns = frozenset(fold(name) for _, name in resource.front_columns)
         place = front.place(connection, _target(resource))
         folded = front.folded(connection, place)
@@ -88,7 +88,7 @@ def _target(resource: ResourceSettings) -> Target:
 
 
 def _written(
-    settings: Settings,
+    resources: Sequence[ResourceSettings],
     front: SqlFront,
     connection: Connection,
 ) -> list[tuple[str, Mapping[str, Any]]]:
@@ -96,7 +96,7 @@ def _written(
 
     Of a table that was taken out of the configuration before this version it is what else is known.
     """
-    known = {resource.name for resource in settings.resource}
+    known = {resource.name for resource in resources}
     found: list[tuple[str, Mapping[str, Any]]] = []
 
     if "written" not in front.own.missing:
@@ -106,8 +106,8 @@ def _written(
             known.add(name)
             found.append((str(name), json.loads(details)))
 
-    resources = front.own.resource.c
-    names = connection.execute(select(resources.name)).scalars().all()
+    stored = front.own.resource.c
+    names = connection.execute(select(stored.name)).scalars().all()
     for name in names:
         if name in known:
             continue
@@ -154,21 +154,20 @@ def _left(
 
 
 def topic_left(
-    settings: Settings,
-    resources: Mapping[str, Mapping[str, object]],
+    topics: Topics,
+    stored: Mapping[str, Mapping[str, object]],
     name: str,
 ) -> str:
-    """Returns the topic of a resource that is no longer shared.
+    """Returns the topic of a resource that is no longer shared, from the `stored` resources.
 
     '' where the resource is shared, or another one goes on with the topic.
     """
-    row = resources.get(name)
-    shared = {resource.name for resource in settings.resource}
-    if row is None or name in shared:
+    row = stored.get(name)
+    if row is None or name in topics.resources.values():
         return ""
 
     topic = str(row["topic"])
-    return "" if topic in settings.event_topics else topic
+    return "" if topic in topics.events else topic
 
 
 def forget_rows(front: SqlFront, resource: str) -> None:

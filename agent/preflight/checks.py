@@ -22,7 +22,7 @@ def check(settings: Settings) -> list[Finding]:
             return [*front.findings, *check_service(settings.service.listen, settings.agent)]
         source = setup_of(settings).check(front.resume if front.stored else None)
         if source.tables is not None:
-            front.tables(compiled(settings, source.tables))
+            front.tables(compiled(settings.resource, settings.kafka, source.tables))
     finally:
         front.close()
 

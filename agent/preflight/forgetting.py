@@ -1,18 +1,19 @@
 """Shows, or takes away, what the front end still holds of what is no longer shared."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from sqlalchemy import func, select, table
 from sqlalchemy.sql.elements import quoted_name
 
-from agent.config import ResourceSettings, Settings
+from agent.config import FrontSettings, KafkaSettings, Settings, Topics
 from agent.errors import AgentError, NotInitialised
 from agent.front import init_settings, unshared
 from agent.front.opening import front_of
 from agent.front.store import SqlFront
 from agent.front.unshared import Leftover
 from agent.messages import mark, phrase, translate
-from agent.outbox.opening import open_reader
+from agent.outbox.opening import reading
 from agent.outbox.reader import Reader
 from agent.preflight import kafka_commands
 from agent.preflight.initialise import locked
@@ -20,18 +21,14 @@ from agent.preflight.initialise import locked
 Tell = Callable[[str], None]
 
 
-def known(settings: Settings) -> list[str]:
+def known(front: FrontSettings, topics: Topics) -> list[str]:
     """Returns every resource that is or was shared.
 
     Raises NotInitialised, and the errors of the front end.
     """
-    reader = open_reader(settings.front, settings.agent)
-    try:
+    with reading(front, topics.agent) as reader:
         reader.identity()
-        configured = [resource.name for resource in settings.resource]
-        return list(dict.fromkeys([*reader.resources(), *configured]))
-    finally:
-        reader.engine.dispose()
+        return list(dict.fromkeys([*reader.resources(), *topics.resources.values()]))
 
 
 def forget(settings: Settings, name: str, apply: bool, tell: Tell) -> int:
@@ -42,35 +39,54 @@ def forget(settings: Settings, name: str, apply: bool, tell: Tell) -> int:
     front end.
     """
     if apply:
-        with locked(settings) as front:
-            return _forget(settings, front, name, tell)
-    front = front_of(settings.front, settings.agent)
+        opened = locked(settings.front, settings.agent, settings.service.listen)
+    else:
+        opened = _unlocked(settings.front, settings.agent)
+    shared = name in settings.topics.resources.values()
+    kept = False
+
+    with opened as front:
+        found = _left(settings, front, name)
+        if shared and not found:
+            text = mark("{resource} is shared, and the front end holds nothing of it that is not")
+            tell(translate(text, resource=name))
+            return 0
+        if apply:
+            kept = _forget(front, name, found, shared, tell)
+        else:
+            _tell_plan(front, name, found, shared, tell)
+        _tell_topic(settings.kafka, settings.topics, front, name, tell)
+    return int(kept)
+
+
+@contextmanager
+def _unlocked(settings: FrontSettings, agent: str) -> Iterator[SqlFront]:
+    """Opens the front end for reading, beside a service that may run."""
+    front = front_of(settings, agent)
     front.engine = front.engine.execution_options(reader=True)
     try:
-        _tell_plan(settings, front, name, tell)
+        yield front
     finally:
         front.engine.dispose()
-    return 0
 
 
 def _left(settings: Settings, front: SqlFront, name: str) -> list[Leftover]:
+    """Returns what is left of a resource. Raises NotInitialised, FrontReplaced."""
     stored = front.stored_state()
     if stored is None or not stored["initialised"]:
         raise NotInitialised(what=phrase("the state in the front end"))
     init_settings.check(settings, stored, *front.noted())
-    return [left for left in unshared.leftovers(settings, front) if left.resource == name]
+    leftovers = unshared.leftovers(settings.resource, front)
+    return [left for left in leftovers if left.resource == name]
 
 
-def _is_shared(resources: Sequence[ResourceSettings], name: str) -> bool:
-    return name in {resource.name for resource in resources}
-
-
-def _tell_plan(settings: Settings, front: SqlFront, name: str, tell: Tell) -> None:
-    found = _left(settings, front, name)
-    shared = _is_shared(settings.resource, name)
-    if shared and not found:
-        _tell_nothing(name, tell)
-        return
+def _tell_plan(
+    front: SqlFront,
+    name: str,
+    found: Sequence[Leftover],
+    shared: bool,
+    tell: Tell,
+) -> None:
     text = mark(
         "Nothing is changed. `sync-agent forget {resource} --apply` does the following while the "
         "service is stopped:"
@@ -86,13 +102,6 @@ def _tell_plan(settings: Settings, front: SqlFront, name: str, tell: Tell) -> No
     if not shared:
         text = mark("   what this agent's own tables hold of {resource} is deleted")
         tell(translate(text, resource=name))
-    _tell_topic(settings, front, name, tell)
-
-
-def _tell_nothing(name: str, tell: Tell) -> None:
-    """Tells that nothing has to be done of a resource that is still shared."""
-    text = mark("{resource} is shared, and the front end holds nothing of it that is not")
-    tell(translate(text, resource=name))
 
 
 def _said(front: SqlFront, left: Leftover) -> str:
@@ -121,31 +130,38 @@ def _tell_unknown(front: SqlFront, left: Leftover, tell: Tell) -> None:
     tell(translate(text, table=front.place_name(left.place)))
 
 
-def _tell_topic(settings: Settings, front: SqlFront, name: str, tell: Tell) -> None:
-    rows = Reader(front.engine, settings.agent).resources()
-    topic = unshared.topic_left(settings, rows, name)
+def _tell_topic(
+    kafka: KafkaSettings,
+    topics: Topics,
+    front: SqlFront,
+    name: str,
+    tell: Tell,
+) -> None:
+    rows = Reader(front.engine, front.agent).resources()
+    topic = unshared.topic_left(topics, rows, name)
     if topic:
         text = mark(
             "   topic {topic} keeps its events; once its subscribers need them no more, "
             "Kafka's administrator runs:"
         )
         tell(translate(text, topic=topic))
-        tell(f"      {kafka_commands.delete_topic(settings.kafka, topic)}")
+        tell(f"      {kafka_commands.delete_topic(kafka, topic)}")
 
 
-def _forget(settings: Settings, front: SqlFront, name: str, tell: Tell) -> int:
-    found = _left(settings, front, name)
-    shared = _is_shared(settings.resource, name)
-    if shared and not found:
-        _tell_nothing(name, tell)
-        return 0
+def _forget(
+    front: SqlFront,
+    name: str,
+    found: Sequence[Leftover],
+    shared: bool,
+    tell: Tell,
+) -> bool:
+    """Takes it away. Returns whether something is left for the owner of the front end."""
     kept = [left for left in found if not _dropped(front, left, tell)]
     if not kept and not shared:
         unshared.forget_rows(front, name)
         text = mark("What this agent's own tables held of {resource} is deleted")
         tell(translate(text, resource=name))
-    _tell_topic(settings, front, name, tell)
-    return int(bool(kept))
+    return bool(kept)
 
 
 def _dropped(front: SqlFront, left: Leftover, tell: Tell) -> bool:

@@ -95,11 +95,15 @@ class FrontCheck:
         self.stored = state
         self.findings.append(ok("INITIALISED", mark("This agent is initialised")))
         try:
-            self._rows = Reader(front.engine, self._settings.agent).resources()
+            self._rows = Reader(front.engine, front.agent).resources()
             self.findings += _resources(self._settings.resource, self._rows)
-            self.findings += left_behind(self._settings, front)
+            self.findings += self._left_behind(front)
         except AgentError as cause:
             self.findings.append(failed(cause))
+
+    def _left_behind(self, front: SqlFront) -> Iterator[Finding]:
+        settings = self._settings
+        return left_behind(settings.resource, settings.kafka, settings.topics, front)
 
     def resume(self) -> Resume:
         """Returns what the front end has of the source by now; only where `stored` is a row."""

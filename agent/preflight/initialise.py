@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, delete
 
-from agent.config import Settings
+from agent.config import FrontSettings, Settings
 from agent.connectors.opening import setup_of
 from agent.connectors.resume import Resume
 from agent.connectors.setup import Setup, Tell
@@ -49,7 +49,7 @@ def initialise(
     if not apply:
         planning.tell_plan(settings, admin_url, tell)
         return
-    with locked(settings) as front:
+    with locked(settings.front, settings.agent, settings.service.listen) as front:
         for resource in settings.resource:
             front.check_configured(resource)
         stored = front.stored_state()
@@ -63,15 +63,19 @@ def initialise(
 
 
 @contextmanager
-def locked(settings: Settings) -> Iterator[SqlFront]:
-    """Opens the front end with the lock that keeps a running agent, or another init, out."""
-    front = open_front(settings.front, settings.agent)
+def locked(settings: FrontSettings, agent: str, listen: str) -> Iterator[SqlFront]:
+    """Opens the front end with the lock that keeps a running agent, or another init, out.
+
+    `listen`: where the agent's service would answer. Raises AlreadyRunning, AnotherAgent, and the
+    errors of the front end.
+    """
+    front = open_front(settings, agent)
     try:
         with front.guarded():
             connection = front.engine.connect()
         try:
             with front.guarded():
-                _lock(settings, front, connection)
+                _lock(front, connection, listen)
                 front.check_rights(connection)
                 front.alive = Waiting()
                 front.examine(connection)
@@ -86,7 +90,7 @@ def locked(settings: Settings) -> Iterator[SqlFront]:
         front.engine.dispose()
 
 
-def _lock(settings: Settings, front: SqlFront, connection: Connection) -> None:
+def _lock(front: SqlFront, connection: Connection, listen: str) -> None:
     """Takes the lock. Raises AlreadyRunning where this agent's own service holds it.
 
     Else raises AnotherAgent.
@@ -94,10 +98,9 @@ def _lock(settings: Settings, front: SqlFront, connection: Connection) -> None:
     try:
         front.lock(connection)
     except AnotherAgent:
-        address = settings.service.listen
-        if asked(address, settings.agent, _PATIENCE) is None:
+        if asked(listen, front.agent, _PATIENCE) is None:
             raise
-        raise AlreadyRunning(agent=settings.agent, address=address) from None
+        raise AlreadyRunning(agent=front.agent, address=listen) from None
 
 
 class _Init:
@@ -125,7 +128,7 @@ class _Init:
         """
         settings, front, tell = self._settings, self._front, self._tell
         with self._setup.prepare(tell, self._admin_url, None) as source:
-            resources = compiled(settings, source.tables)
+            resources = compiled(settings.resource, settings.kafka, source.tables)
             self._check_tables(resources)
             topics = existing(settings.kafka, settings.topics)
             state = self._make_state(resources)
@@ -155,11 +158,11 @@ class _Init:
         settings, front, tell = self._settings, self._front, self._tell
         text = mark("This agent is initialised already: only what is missing is made")
         tell(translate(text))
-        rows = Reader(front.engine, settings.agent).resources()
+        rows = Reader(front.engine, front.agent).resources()
         self._check_topics(rows)
         before = resume_of(stored)
         with self._setup.prepare(tell, self._admin_url, before) as source:
-            resources = compiled(settings, source.tables)
+            resources = compiled(settings.resource, settings.kafka, source.tables)
             self._check_tables(resources)
             topics = existing(settings.kafka, settings.topics)
             made = self._make_tables(resources)
@@ -167,7 +170,7 @@ class _Init:
             create_topics(settings.kafka, settings.topics, tell, topics)
             source.finish()
             front.initialise({}, {resource.name: resource.topic for resource in resources})
-            front.note_settings(settings, replace=False)
+            front.note_settings(init_settings.noted(settings.kafka.prefix), replace=False)
             complete_identity(front, before, source.identity)
             self._claim_topics(stored)
             lost = source.lost
@@ -214,8 +217,8 @@ class _Init:
             with front.guarded(), front.engine.begin() as connection:
                 connection.execute(delete(front.own.resource))
         topics = {resource.name: resource.topic for resource in resources}
-        front.initialise(_first_state(settings), topics)
-        front.note_settings(settings, replace=True)
+        front.initialise(_first_state(settings.agent), topics)
+        front.note_settings(init_settings.noted(settings.kafka.prefix), replace=True)
         stored = front.stored_state()
         if stored is None:
             raise AnotherAgent(holder=phrase("its tables are gone"))
@@ -257,7 +260,9 @@ class _Init:
         )
 
     def _tell_left_behind(self) -> None:
-        for found in left_behind(self._settings, self._front):
+        settings = self._settings
+        kafka, topics = settings.kafka, settings.topics
+        for found in left_behind(settings.resource, kafka, topics, self._front):
             self._warn(found.message, found.fix)
 
     def _tell_added(self, names: Sequence[str]) -> None:
@@ -273,11 +278,11 @@ class _Init:
             self._tell(f"   {line}")
 
 
-def _first_state(settings: Settings) -> dict[str, object]:
-    """The state row before the source is known."""
+def _first_state(agent: str) -> dict[str, object]:
+    """Returns the state row before the source is known."""
     return {
         "agent_uuid": str(uuid4()),
-        "agent_name": settings.agent,
+        "agent_name": agent,
         "source_id": "",
         "identity": {},
         "epoch": 0,

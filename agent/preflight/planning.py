@@ -3,14 +3,14 @@
 Changes nothing.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy import inspect
 
 from agent.config import KafkaSettings, Settings, Topics
 from agent.connectors.opening import setup_of
-from agent.connectors.setup import Shareables, Tell
+from agent.connectors.setup import Tell
 from agent.errors import AgentError
 from agent.files import is_there
 from agent.findings import failed, listing
@@ -42,21 +42,23 @@ def tell_plan(settings: Settings, admin_url: str | None, tell: Tell) -> None:
     for line in plan.lines:
         tell(line)
 
-    _tell_front(settings, plan.tables, tell)
-    _tell_kafka(settings.kafka, settings.topics, tell)
-
-
-def _tell_front(settings: Settings, tables: Shareables | None, tell: Tell) -> None:
     tell("\n" + translate(mark("2. Front end {url}; tables:"), url=settings.front.url))
     front = front_of(settings.front, settings.agent)
     try:
-        there = _own_there(file_of(settings.front.url), front, tell)
-        _tell_own(front, there or [], tell)
-        if tables is not None:
-            _tell_shared(compiled(settings, tables), front, there is not None, tell)
-            return
+        answers = _tell_own(file_of(settings.front.url), front, tell)
+        if plan.tables is None:
+            _tell_unknown(tell)
+        else:
+            resources = compiled(settings.resource, settings.kafka, plan.tables)
+            _tell_shared(resources, front, answers, tell)
     finally:
         front.engine.dispose()
+
+    _tell_kafka(settings.kafka, settings.topics, tell)
+
+
+def _tell_unknown(tell: Tell) -> None:
+    """Tells that the source has not said yet how the shared tables look."""
     text = mark(
         "   the shared tables are shown once the business database answers and they can be shared"
     )
@@ -83,13 +85,19 @@ def _tell_error(error: AgentError, tell: Tell) -> None:
     tell(translate(text, findings=listing([failed(error)])))
 
 
-def _tell_own(front: SqlFront, there: Collection[str], tell: Tell) -> None:
-    """Tells the agent's own tables: the missing ones in one line, the others as being there."""
+def _tell_own(file: Path | None, front: SqlFront, tell: Tell) -> bool:
+    """Tells the agent's own tables: the missing ones in one line, the others as being there.
+
+    Returns whether the front end can be asked; a SQLite `file` is not made.
+    """
+    found = _own_there(file, front, tell)
+    there = found or []
     missing = [name for name in front.own.metadata.tables if name not in there]
     if missing:
         tell("   " + ", ".join(missing))
     if there:
         tell(_there(", ".join(there)))
+    return found is not None
 
 
 def _there(names: str) -> str:

@@ -20,7 +20,7 @@ def rebind(settings: Settings, tell: Tell, after: After) -> None:
     Raises InitRefused where there is nothing to accept, NotInitialised, FrontReplaced, what
     `Setup.rebind` raises, the errors of connections, and Kafka's.
     """
-    with locked(settings) as front:
+    with locked(settings.front, settings.agent, settings.service.listen) as front:
         stored = front.stored_state()
         if stored is None or not stored["initialised"]:
             raise NotInitialised(what=phrase("the state in the front end"))

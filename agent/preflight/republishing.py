@@ -2,8 +2,9 @@
 
 import json
 import time
+from collections.abc import Sequence
 
-from agent.config import Settings
+from agent.config import KafkaSettings, ResourceSettings, Topics
 from agent.errors import AgentError, TopicMissing, stored
 from agent.front import init_settings, layout
 from agent.outbox.reader import Reader
@@ -25,8 +26,14 @@ class Suspended(Exception):
         super().__init__(str(error))
 
 
-def topic(settings: Settings, name: str, reader: Reader) -> str:
-    """The topic of a resource, when it will take a new generation.
+def topic(
+    kafka: KafkaSettings,
+    topics: Topics,
+    resources: Sequence[ResourceSettings],
+    name: str,
+    reader: Reader,
+) -> str:
+    """Returns the topic of a resource, when it will take a new generation.
 
     Raises FrontReplaced where the configuration names another topic than the table was published
     to, TopicMissing with the command that makes it, TopicTaken, TopicLimit, InitRefused for its
@@ -36,11 +43,9 @@ def topic(settings: Settings, name: str, reader: Reader) -> str:
     published = {resource: str(row["topic"]) for resource, row in reader.resources().items()}
     with reader.connection() as connection:
         noted = layout.settings(connection, reader.own)
-    init_settings.check_prefix(settings, noted, published)
-    (wanted,) = (
-        settings.topic(resource) for resource in settings.resource if resource.name == name
-    )
-    kafka, topics = settings.kafka, settings.topics
+    init_settings.check_prefix(kafka.prefix, resources, noted, published)
+
+    wanted = topics.of(name)
     cluster = broker(kafka, topics.state, uuid)
     found = cluster.topics([wanted], time.monotonic() + SECONDS)
     if found[wanted] is None:

@@ -256,7 +256,7 @@ def scene(
         source = business.source(configured)
         source.open(business.initial(), silent_never)
         table = source.tables()["public", "typed"]
-        resource = Resource(shared, configured, table, source.origin(table))
+        resource = Resource(shared, configured.kafka, table, source.origin(table))
         judged = SharedTable(
             "unit.typed", "public", "typed", {name: name for name in names}, ("id",), "typed"
         )

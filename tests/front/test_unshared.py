@@ -77,25 +77,27 @@ def test_columns_and_tables_are_known_and_dropped(front: SqlFront, share: Share)
     """As long as they stand there; what others have in the tables is none of it."""
     initialised(front, PERSON, target("other", COLUMNS, (0,)))
     other = {"other": COLUMNS}
-    assert unshared.leftovers(share({"person": COLUMNS, **other}), front) == []
+    assert unshared.leftovers(share({"person": COLUMNS, **other}).resource, front) == []
     fewer = share({"person": ("id", "名称"), **other})
-    (left,) = unshared.leftovers(fewer, front)
+    (left,) = unshared.leftovers(fewer.resource, front)
     assert (left.resource, left.columns, left.made) == ("person", ("ok",), True)
     unshared.drop(front, left)
     columns = {column["name"] for column in inspect(front.engine).get_columns("person")}
     assert columns == {"id", "名称"}
-    assert unshared.leftovers(fewer, front) == []
+    assert unshared.leftovers(fewer.resource, front) == []
 
     gone = share(other)
     front.release("person")  # as the service does at its next start
-    (left,) = unshared.leftovers(gone, front)
+    (left,) = unshared.leftovers(gone.resource, front)
     assert (left.resource, left.columns, left.made) == ("person", (), True)
-    assert unshared.topic_left(gone, {"person": {"topic": "p.person"}}, "person") == "p.person"
+    assert (
+        unshared.topic_left(gone.topics, {"person": {"topic": "p.person"}}, "person") == "p.person"
+    )
     unshared.drop(front, left)
     unshared.forget_rows(front, "person")
     assert not inspect(front.engine).has_table("person")
     assert inspect(front.engine).has_table("other")
-    assert unshared.leftovers(gone, front) == []
+    assert unshared.leftovers(gone.resource, front) == []
 
 
 def test_a_table_that_another_goes_on_with_is_not_left(front: SqlFront, share: Share) -> None:
@@ -104,17 +106,17 @@ def test_a_table_that_another_goes_on_with_is_not_left(front: SqlFront, share: S
     moved = share({"citizen": ("id", "ok")})
     resource = moved.resource[0].model_copy(update={"target": "person"})
     moved = moved.model_copy(update={"resource": [resource]})
-    (left,) = unshared.leftovers(moved, front)
+    (left,) = unshared.leftovers(moved.resource, front)
     assert (left.columns, left.made) == (("名称",), False)
     gone = share({"other": COLUMNS})
-    assert [left.columns for left in unshared.leftovers(gone, front)] == [()]
+    assert [left.columns for left in unshared.leftovers(gone.resource, front)] == [()]
     front.release("person")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(front, "agent", "second")
         patch.setattr(front, "own", AgentTables("second"))
         front.initialise(IDENTITY | {"agent_name": "second"}, {"person": "q.person"})
         front.claim(PERSON)
-    assert unshared.leftovers(gone, front) == []
+    assert unshared.leftovers(gone.resource, front) == []
 
 
 def test_what_an_earlier_version_has_written_is_known(front: SqlFront, share: Share) -> None:
@@ -125,11 +127,11 @@ def test_what_an_earlier_version_has_written_is_known(front: SqlFront, share: Sh
     front.open("nonce")
     front.keep_fingerprint("person", {"shared": f'[["id"], ["id", "before"], [], "{PERSON.name}"]'})
     front.close()
-    (left,) = unshared.leftovers(share({"other": COLUMNS}), front)
+    (left,) = unshared.leftovers(share({"other": COLUMNS}).resource, front)
     assert (left.resource, left.columns, left.made) == ("person", (), False)
     statement = front.alter(PERSON, f"ADD COLUMN {front.quote('before')} INTEGER").rstrip(";")
     with front.engine.begin() as connection:
         connection.exec_driver_sql(statement)
     front.claim(PERSON)
-    (left,) = unshared.leftovers(share({"person": COLUMNS}), front)
+    (left,) = unshared.leftovers(share({"person": COLUMNS}).resource, front)
     assert (left.columns, left.made) == (("before",), False)

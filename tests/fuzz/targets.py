@@ -82,7 +82,7 @@ def _keyed() -> Resource:
     )  # fmt: skip
     table = SourceTable(1, "public", "t", columns, tuple(names), "d")
     origin = PlainOrigin("fuzz", "p", "d", "public", "t")
-    return Resource(settings.resource[0], settings, table, origin)
+    return Resource(settings.resource[0], settings.kafka, table, origin)
 
 
 def key(data: bytes) -> None:

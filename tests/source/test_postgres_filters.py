@@ -143,7 +143,9 @@ def passing(source: PostgresSource, settings: Settings) -> Resource:
     """The second resource compiled, as the service does."""
     shared = settings.resource[1]
     table = source.tables()[PostgresSettings.place(shared.table)]
-    return Resource(shared, settings, table, source.origin(table), source.criteria(shared, table))
+    return Resource(
+        shared, settings.kafka, table, source.origin(table), source.criteria(shared, table)
+    )
 
 
 def copied(connection: psycopg.Connection[Any], resource: Resource) -> list[Row]:

@@ -70,7 +70,7 @@ def resource_of(table: SourceTable | None = None, **given: Any) -> Resource:
     table = table or source_table()
     criteria = MemorySource({}).criteria(settings.resource[0], table)
     origin = PostgresOrigin("unit", "biz", table.schema, table.table)
-    return Resource(settings.resource[0], settings, table, origin, criteria)
+    return Resource(settings.resource[0], settings.kafka, table, origin, criteria)
 
 
 def bound(table: SourceTable | None = None, **given: Any) -> Binding:
