@@ -458,7 +458,10 @@ def test_the_reader_sees_batches_in_order_and_whole(filled: SqlFront) -> None:
 
 @pytest.mark.parametrize("fronts", ["sqlite", "postgres", "mariadb"], indirect=True)
 def test_one_query_reads_all_that_waits_within_bounds(filled: SqlFront) -> None:
-    """Many small batches come at once; one that the bound would cut comes with the next query, or alone."""
+    """Many small batches come at once.
+
+    One that the bound would cut comes with the next query, or alone.
+    """
     reader = Reader(filled.engine, "unit")
     in_two = Batch(16, 16, 16, b"y" * (PART + 1))
     large = Batch(18, 18, 18, b"z" * (17 * PART))
