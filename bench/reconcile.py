@@ -1,8 +1,12 @@
-"""How fast a table is copied and verified beside the stream, against plain COPY in the same run.
+"""Measures how fast a table is copied and verified beside the stream, against plain COPY.
 
     python -m bench.reconcile [--rows 1000000] [--changes 200] [--kills 3]
 
-Copy: 1 / (seconds from the begin of the copy to `live`), against COPY of the table to a file and back into a table of the same form.
+Both are measured in the same run.
+
+Copy: 1 / (seconds from the begin of the copy to `live`), against COPY of the table to a file and
+back into a table of the same form.
+
 Verify: seconds of `verify` on equal tables, against reading both sides once with COPY.
 """
 
@@ -31,10 +35,17 @@ from tests.services.kafka import kafka
 from tests.services.postgres import postgres
 from tests.waiting import eventually
 
-COLUMNS = """ ("id" bigint PRIMARY KEY, "name" text, "number" varchar(18), "district" varchar(6), "address" text, "balance" numeric(16,2), "valid" boolean,
-    "born" date, "changed" timestamptz, "version" integer)"""
-FILL = """insert into "业务"."bench" select n, '张三' || n, lpad(n::text, 18, '3101'), '310105', '长宁区' || md5(n::text), n / 7.0, n %% 2 = 0,
-    date '1970-01-01' + (n %% 20000)::int, timestamptz '2026-01-01' + n * interval '1 second', n %% 100 from generate_series(1, %s::bigint) n"""
+COLUMNS = """ ("id" bigint PRIMARY KEY, "name" text, "number" varchar(18), "district" varchar(6),
+    "address" text, "balance" numeric(16,2), "valid" boolean, "born" date, "changed" timestamptz,
+    "version" integer)"""
+FILL = """
+    insert into "业务"."bench"
+    select
+        n, '张三' || n, lpad(n::text, 18, '3101'), '310105', '长宁区' || md5(n::text),
+        n / 7.0, n %% 2 = 0, date '1970-01-01' + (n %% 20000)::int,
+        timestamptz '2026-01-01' + n * interval '1 second', n %% 100
+    from generate_series(1, %s::bigint) n
+"""
 NAMES = (
     "id",
     "name",
@@ -96,7 +107,8 @@ def main() -> None:
         say(f"COPY to a file and back: {plain:.2f} s, {arguments.rows / plain:,.0f} rows/s")
         copied = copy(place, arguments.changes, arguments.kills)
         say(
-            f"copy beside the stream: {copied:.2f} s, {arguments.rows / copied:,.0f} rows/s, {plain / copied:.2f} of COPY to a file and back"
+            f"copy beside the stream: {copied:.2f} s, {arguments.rows / copied:,.0f} rows/s, "
+            f"{plain / copied:.2f} of COPY to a file and back"
         )
         verify(place, source, front)
     shutil.rmtree(directory)
@@ -161,7 +173,8 @@ def changing(source: str, rate: int) -> Iterator[None]:
             while not ended.wait(1 / rate):
                 number += 7919
                 connection.execute(
-                    'update "业务"."bench" set "version" = "version" + 1 where "id" = 1 + %s %% 1000000',
+                    'update "业务"."bench" set "version" = "version" + 1 '
+                    'where "id" = 1 + %s %% 1000000',
                     [number],
                 )
 
@@ -199,7 +212,8 @@ def verify(place: Installation, source: str, front: str) -> None:
             datetime.fromisoformat(stamps[-1]) - datetime.fromisoformat(stamps[-2])
         ).total_seconds()
         say(
-            f"verify of {rows:,} equal rows: {seconds:.2f} s, {seconds / once:.2f} times reading both sides once"
+            f"verify of {rows:,} equal rows: {seconds:.2f} s, "
+            f"{seconds / once:.2f} times reading both sides once"
         )
 
 

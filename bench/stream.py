@@ -1,11 +1,17 @@
-"""How fast rows go through, against Debezium in the same run: source to a PostgreSQL table and Kafka, the same rows, the same servers.
+"""Measures how fast rows go from a source to a PostgreSQL table and Kafka, against Debezium.
 
     python -m bench.stream [--rows 60000] [--warm 30000] [--rounds 3]
 
-The agent with each client (PostgreSQL front end), and Debezium's PostgreSQL connector with its JDBC sink on Kafka Connect (schemas, which the sink
-needs). One at a time, in turns; each is started, fed until it is warm, and timed from the first commit of the rows until they stand in the target
-and are visible in Kafka. CPU is that of the agent's processes, and of Connect's JVM; beside it stands what the rest of the machine used
-meanwhile: the databases and the broker, if nothing else runs. Both together are what a core can give: 1,000,000 µs a second.
+Agent and Debezium get the same rows on the same servers, in the same run.
+
+The contestants are the agent with each client (PostgreSQL front end), and Debezium's PostgreSQL
+connector with its JDBC sink on Kafka Connect (with schemas, which the sink needs). They run one at
+a time, in turns. Each is started, fed until it is warm, and timed from the first commit of the rows
+until they stand in the target and are visible in Kafka.
+
+CPU is that of the agent's processes, and of Connect's JVM. Beside it stands what the rest of the
+machine used meanwhile: the databases and the broker, if nothing else runs. Both together are what a
+core can give: 1,000,000 µs a second.
 """
 
 import argparse
@@ -34,15 +40,19 @@ from tests.services.postgres import PostgresAddress, postgres
 from tests.services.processes import HOST
 from tests.waiting import eventually
 
-COLUMNS = """ ("id" bigint PRIMARY KEY, "name" text, "number" varchar(18), "district" varchar(6), "address" text, "balance" numeric(16,2), "valid" boolean,
-    "born" timestamptz, "changed" timestamptz, "version" integer)"""
+COLUMNS = """ ("id" bigint PRIMARY KEY, "name" text, "number" varchar(18), "district" varchar(6),
+    "address" text, "balance" numeric(16,2), "valid" boolean, "born" timestamptz,
+    "changed" timestamptz, "version" integer)"""
 NAMES = ("name", "number", "district", "address", "balance", "valid", "born", "changed", "version")
 TABLE = UnitTable(
     "bench", "bench", COLUMNS, {"id": one_of("1")}, {name: one_of("") for name in NAMES}
 )
 WRITE = """DO $$ BEGIN FOR t IN 0 .. {count} / {size} - 1 LOOP
-    INSERT INTO "业务".bench SELECT n, '张三' || n, lpad(n::text, 18, '3101'), '310105', '长宁区' || repeat(md5(n::text), 5), n / 7.0, n % 2 = 0,
-        timestamptz '1970-01-01' + n * interval '1 hour', timestamptz '2026-01-01' + n * interval '1 second', n % 100
+    INSERT INTO "业务".bench SELECT
+        n, '张三' || n, lpad(n::text, 18, '3101'), '310105',
+        '长宁区' || repeat(md5(n::text), 5), n / 7.0, n % 2 = 0,
+        timestamptz '1970-01-01' + n * interval '1 hour',
+        timestamptz '2026-01-01' + n * interval '1 second', n % 100
         FROM generate_series({first} + t * {size}, {first} + t * {size} + {size} - 1) n;
     COMMIT; END LOOP; END $$"""
 TRANSACTION = 100  # rows
@@ -50,7 +60,8 @@ PARTITIONS = 3
 LONGEST = 600.0  # seconds a run may take
 HEAP = "2g"
 TICK = os.sysconf("SC_CLK_TCK")
-# What Debezium's documentation names for throughput: larger batches and queues, and on PostgreSQL multi-row inserts.
+# What Debezium's documentation names for throughput: larger batches and queues, and on PostgreSQL
+# multi-row inserts.
 BATCH = "8192"
 SOURCE: Properties = {"max.batch.size": BATCH, "max.queue.size": "32768", "poll.interval.ms": "50"}
 SINK: Properties = {
@@ -103,7 +114,8 @@ def main() -> None:
                 laps.setdefault(contestant.name, []).append(lap)
                 cpu_used = f"{lap.cpu:.0f} µs CPU each, others {lap.others:.0f} µs"
                 say(
-                    f"round {number + 1}, {contestant.name}: {lap.events:,.0f} events/s, {cpu_used}, {lap.memory:,.0f} MB"
+                    f"round {number + 1}, {contestant.name}: {lap.events:,.0f} events/s, "
+                    f"{cpu_used}, {lap.memory:,.0f} MB"
                 )
         say(f"load of the machine after: {os.getloadavg()[0]:.1f}")
     shutil.rmtree(directory)
@@ -126,11 +138,15 @@ def report(laps: dict[str, list[Lap]]) -> None:
         key=lambda lap: lap.events,
     )
     say(
-        "\n| | events/s (least, most) | CPU µs per event | of databases and broker | MB | times Debezium + JDBC sink |\n|---|---|---|---|---|---|"
+        "\n| | events/s (least, most) | CPU µs per event | of databases and broker | MB "
+        "| times Debezium + JDBC sink |\n|---|---|---|---|---|---|"
     )
     for name, lap in middle.items():
         speeds = [run.events for run in laps[name]]
-        columns = f"{lap.events:,.0f} ({min(speeds):,.0f}, {max(speeds):,.0f}) | {lap.cpu:.0f} | {lap.others:.0f} | {lap.memory:,.0f}"
+        columns = (
+            f"{lap.events:,.0f} ({min(speeds):,.0f}, {max(speeds):,.0f}) | {lap.cpu:.0f} "
+            f"| {lap.others:.0f} | {lap.memory:,.0f}"
+        )
         say(f"| {name} | {columns} | {lap.events / best.events:.1f} |")
 
 

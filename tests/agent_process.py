@@ -1,4 +1,7 @@
-"""A real agent for the tests: its configuration, its commands, and the service as processes that can be killed."""
+"""Runs a real agent for the tests.
+
+It has a configuration and commands, and its service runs as processes that can be killed.
+"""
 
 import json
 import os
@@ -50,12 +53,17 @@ SLOW_START = 60.0  # seconds the processes may take on a busy machine
 
 @dataclass
 class Installation:
-    """One agent between a source database, a front end and a broker: everything its configuration says, and the commands."""
+    """Is one agent between a source database, a front end and a broker.
+
+    It knows everything that the agent's configuration says, and runs the agent's commands.
+    """
 
     directory: Path  # of the configuration, the state and the log; made by us
     source: str  # conninfo of an administrator
     bootstrap: str
-    name: str  # of the agent, its role at the source, its topics' prefix: nothing else on the servers may be called so
+    # The name of the agent, of its role at the source, and the prefix of its topics. Nothing else
+    # on the servers may be called so.
+    name: str
     tables: Sequence[UnitTable] = TABLES
     front: str | None = (
         None  # conninfo of a PostgreSQL database, URL of a MariaDB one, None: SQLite
@@ -111,7 +119,10 @@ class Installation:
         return self.command("init", "--apply", "--as", url(self.source)).stdout
 
     def command(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        """Runs a command of the agent to its end. `status` may say in its exit code that something is not well."""
+        """Runs a command of the agent to its end.
+
+        `status` may say in its exit code that something is not well.
+        """
         done = subprocess.run(
             [*program(self.config), *arguments],
             capture_output=True,
@@ -136,7 +147,10 @@ class Installation:
         return Agent(self.config, self.log, self.listen, covered)
 
     def applied(self, position: str = "") -> bool:
-        """Whether the front end has everything up to a position, or else all the source had committed when asked, and the source has been told."""
+        """Tells whether the front end has everything up to a position, and the source knows it.
+
+        Without a position it is all that the source had committed when asked.
+        """
         with psycopg.connect(self.source, autocommit=True) as connection:
             position = position or written(connection)
             eventually(
@@ -153,7 +167,10 @@ class Installation:
 
     def passed(self, connection: psycopg.Connection, position: str) -> bool:
         """Whether the front end holds everything up to a position and the source knows it."""
-        query = "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE slot_name = %s"
+        query = (
+            "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots "
+            "WHERE slot_name = %s"
+        )
         return connection.execute(query, [position, self.slot]).fetchone() == (True,)
 
     def verdict(self, timeout: float = 120.0, position: str = "") -> Verdict:
@@ -162,7 +179,10 @@ class Installation:
         return self.judge()
 
     def judge(self, copied: Mapping[str, Number] = {}) -> Verdict:
-        """The comparison; a difference must last LASTS, for markers of the last transaction may be on their way. `copied`: see Copies.until."""
+        """Compares all sides; a difference must last LASTS to count.
+
+        Markers of the last transaction may be on their way. `copied`: see Copies.until.
+        """
         deadline = time.monotonic() + LASTS * waiting.patience
         while True:
             verdict = compare(self.places, self.judged, copied=copied)
@@ -354,7 +374,10 @@ def url(conninfo: str, scheme: str = "postgresql") -> str:
 
 
 def _front(front: str) -> dict[str, object]:
-    """The front end's settings. The unit has values that no native column of MariaDB holds (NaN, years before Christ)."""
+    """Returns the front end's settings.
+
+    The unit has values that no native column of MariaDB holds (NaN, years before Christ).
+    """
     texts = {"types": "text"} if in_mariadb(front) else {}
     return {"url": front_url(front), **texts}
 

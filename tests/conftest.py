@@ -1,4 +1,7 @@
-"""What holds for all tests: patience, the order of the files, and the fixtures of `tests/services/fixtures.py`."""
+"""Sets what holds for all tests.
+
+That is patience, the order of the files, and the fixtures of `tests/services/fixtures.py`.
+"""
 
 import uuid
 
@@ -6,7 +9,8 @@ import pytest
 
 from tests import waiting
 
-# tests/unit.txt leaves these out: what it names needs no service, nor the packages that start or ask one
+# tests/unit.txt leaves these out: what it names needs no service, nor the packages that start or
+# ask one.
 pytest_plugins = ["tests.services.fixtures"]
 
 waiting.on_a_busy_machine()
@@ -15,7 +19,8 @@ waiting.on_a_busy_machine()
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files with slow tests first.
 
-    A worker takes a file at a time; while it works on a long one that was begun last, the others have nothing to do.
+    A worker takes a file at a time; while it works on a long one that was begun last, the others
+    have nothing to do.
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)

@@ -1,27 +1,32 @@
-"""Names that would break a statement whose builder forgets to quote, doubles the wrong sign, or lets a driver interpret them; all from one seed."""
+"""Makes names that would break a statement whose builder is careless; all come from one seed.
+
+Such a builder forgets to quote, doubles the wrong sign, or lets a driver interpret them.
+"""
 
 import random
 import unicodedata
 from collections.abc import Iterator
 
 FRAGMENTS = (
-    '"', '""', "'", "''", "`", "``", "\\", "\\'", '\\"', "%", "%s", "%%", "%(a)s", "%1$s", ":a", "::text",
-    "$1", "$$", "$a$", "?", "{}", "{0}", "{name}", "{{", "}",
-    ";", "--", "-- ", "/*", "*/", "#", "\n", "\r\n", "\t", "\x01", " ", "  ", ".", ",", "(", ")", "[", "]",
-    "@@version", "@a", "&", "|", "<", ">", "=", "0x41", "1",
-    "e'", "E'\\x41'", 'U&"', "N'", "NULL", "null", "select", "Select", "ORDER", "'; DROP TABLE x; --",
-    '"; DROP TABLE x; --', "`; DROP TABLE x; #", "' OR '1'='1",
-    '") ; DELETE FROM t --', "x\ny", "é", "e\u0301", "ß", "İ", "订单", "人员", "名 称", "\u00a0", "\u200b",
-    "\u202e", "\ufeff", "＇", "＂", "ʼ", "\uff3c", "\uffff", "𠮷", "🧾",
-    "ctid", "oid", "rowid", "_rowid_", "xmin", "tableoid", "pg_catalog", "sqlite_x", "a" * 40, "长" * 21,
+    '"', '""', "'", "''", "`", "``", "\\", "\\'", '\\"', "%", "%s", "%%", "%(a)s", "%1$s", ":a",
+    "::text", "$1", "$$", "$a$", "?", "{}", "{0}", "{name}", "{{", "}",
+    ";", "--", "-- ", "/*", "*/", "#", "\n", "\r\n", "\t", "\x01", " ", "  ", ".", ",", "(", ")",
+    "[", "]", "@@version", "@a", "&", "|", "<", ">", "=", "0x41", "1", "e'", "E'\\x41'", 'U&"',
+    "N'", "NULL", "null", "select", "Select", "ORDER", "'; DROP TABLE x; --", '"; DROP TABLE x; --',
+    "`; DROP TABLE x; #", "' OR '1'='1", '") ; DELETE FROM t --', "x\ny", "é", "e\u0301", "ß", "İ",
+    "订单", "人员", "名 称", "\u00a0", "\u200b", "\u202e", "\ufeff", "＇", "＂", "ʼ", "\uff3c",
+    "\uffff", "𠮷", "🧾", "ctid", "oid", "rowid", "_rowid_", "xmin", "tableoid", "pg_catalog",
+    "sqlite_x", "a" * 40, "长" * 21,
 )  # fmt: skip
 LONGEST = 63  # bytes of UTF-8 in a name of PostgreSQL
 SYSTEM = {"ctid", "oid", "xmin", "tableoid"}  # column names that PostgreSQL keeps for itself
 
 
 def names(count: int, seed: int, forbidden: str = "", mariadb: bool = False) -> list[str]:
-    """So many names,
-    no two the same to a server that ignores case and accents. `forbidden`: signs none of them has; `mariadb`: such as it can hold."""
+    """Returns so many names, no two the same to a server that ignores case and accents.
+
+    `forbidden` has signs that none of them holds; with `mariadb` they are such as it can hold.
+    """
     made: dict[str, str] = {}
     for name in _candidates(random.Random(seed)):
         if (

@@ -1,4 +1,4 @@
-"""What the simulated parts have in common: an oracle that speaks, and state machines run by a seed."""
+"""Holds what the simulated parts share: an oracle that speaks, and state machines run by a seed."""
 
 import sys
 
@@ -18,13 +18,19 @@ class Violated(AssertionError):
 
 
 def failing() -> bool:
-    """In a machine's teardown: whether the run ends by an error, so that nothing more is to be asked of it."""
+    """Tells in a machine's teardown whether the run ends by an error.
+
+    Then nothing more is to be asked of it.
+    """
     return sys.exc_info()[0] is not None
 
 
 def simulate(machine: type[RuleBasedStateMachine], runs: int, seed: int | None = None) -> None:
-    """Runs the machine so often; always the same runs, others with each seed. Raises what it raises, after the smallest steps that lead there
-    (with a seed: after the first that were found)."""
+    """Runs the machine so often, always in the same way, in another way with each seed.
+
+    Raises what it raises, after the smallest steps that lead there (with a seed: after the first
+    that were found).
+    """
     phases = [Phase.generate] if seed is not None else [Phase.generate, Phase.shrink]
     settings = hypothesis.settings(
         max_examples=runs,

@@ -1,10 +1,16 @@
-"""Situations in which something is wrong, and what every place must say of each: commands in both languages, service, log, runbook.
+"""Tests situations in which something is wrong, and what every place must say of each.
 
-A table of rows like this one is a test; `bring` makes the trouble and leaves on the stack what ends it:
+These places are the commands in both languages, the service, the log and the runbook.
+
+A table of rows like this one is a test. `bring` makes the trouble and leaves on the stack what ends
+it:
 
     KAFKA_AWAY = Situation(
         "Kafka is away", "KAFKA_UNREACHABLE", bring=stop_the_broker, stage="publish",
-        commands={"status": Told(2, "Kafka at", "无法连接"), "check": Told(78, "does not answer", "未应答")},
+        commands={
+            "status": Told(2, "Kafka at", "无法连接"),
+            "check": Told(78, "does not answer", "未应答"),
+        },
     )
 
     @pytest.mark.parametrize("situation", ROWS, ids=str)
@@ -152,7 +158,10 @@ def assert_commands(situation: Situation, place: Installation) -> None:
 
 
 def assert_stage(situation: Situation, stage: Stage, place: Installation) -> str:
-    """/-/ready and the metrics name the stage's error, since when it fails, and how often; returns since when."""
+    """Asserts that /-/ready and the metrics name the stage's error, since when, and how often.
+
+    Returns since when it fails.
+    """
     failing = eventually(
         lambda: _failing(place, stage, situation.code),
         SLOW_START,
@@ -201,7 +210,10 @@ def metrics_with(place: Installation, part: str) -> str | None:
 
 
 def assert_log(situation: Situation, stage: Stage, log: str) -> None:
-    """The log names stage and code at the first attempt, with the next step, and does not repeat itself."""
+    """Asserts that the log names stage and code at the first attempt, with the next step.
+
+    The log must not repeat itself.
+    """
     lines = [
         line
         for line in log.splitlines()

@@ -1,4 +1,4 @@
-"""A supervisor with stand-in children, run as a process of its own so that tests can send it real signals."""
+"""Runs a supervisor with stand-in children as a process, to which tests can send real signals."""
 
 import logging
 import os

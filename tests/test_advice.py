@@ -1,4 +1,7 @@
-"""What advice must not harm: one row for each reason that looks like another one, on real parts, in both languages."""
+"""Tests what advice must not harm, on real parts and in both languages.
+
+There is one row for each reason that looks like another one.
+"""
 
 import json
 import socket
@@ -85,7 +88,10 @@ def update(place: Installation, column: str, value: object) -> None:
 
 
 def slot_moved_and_read(place: Installation, stack: ExitStack) -> None:
-    """As a cloned folder meets the live agent: the slot is past what is stored here, and somebody reads it."""
+    """Makes the slot as a cloned folder meets it beside the live agent.
+
+    The slot is past what is stored here, and somebody reads it.
+    """
     stored("position", "0/1")(place, stack)
     reader = stack.enter_context(
         closing(psycopg.connect(place.source, autocommit=True, replication="database"))
@@ -231,8 +237,9 @@ ROWS = [
         stage="publish",
         ends=78,
     ),
-    # The last one that starts the service, and not with 0: a broker refuses its own end of a transaction,
-    # too, where that is older, and then the next transaction of the agent waits for ever
+    # The last one that starts the service, and not with 0: a broker refuses its own end of a
+    # transaction, too, where that is older, and then the next transaction of the agent waits for
+    # ever.
     Situation(
         "a clock that Kafka does not accept",
         "CLOCK_WRONG",

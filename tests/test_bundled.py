@@ -1,4 +1,7 @@
-"""What comes with the program: a wheel built as a user builds it holds configuration, unit and runbooks, and shows them."""
+"""Tests what comes with the program, in a wheel that is built as a user builds it.
+
+It holds configuration, unit and runbooks, and shows them.
+"""
 
 import os
 import subprocess

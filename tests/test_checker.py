@@ -1,4 +1,7 @@
-"""The judge finds each kind of damage, and names its oracle. A judge that has never said no proves nothing."""
+"""Tests that the judge finds each kind of damage, and names its oracle.
+
+A judge that has never said no proves nothing.
+"""
 
 import json
 import shutil
@@ -177,7 +180,8 @@ def test_an_agent_at_its_work_is_verified(scene: Scene) -> None:
     assert verdict.equal, verdict
     assert (
         str(verdict)
-        == f"VERIFIED source = front-end = topics: {verdict.rows} rows, {verdict.events} events, 0 missing, 0 duplicate"
+        == f"VERIFIED source = front-end = topics: {verdict.rows} rows, {verdict.events} events, "
+        "0 missing, 0 duplicate"
     )
     assert min(scene.acks.samples, scene.prefix.samples) > 10
     assert scene.outcomes["ok"] > TRANSACTIONS / 2
@@ -203,19 +207,23 @@ def test_an_untouched_copy_of_a_topic_is_right(scene: Scene) -> None:
             "row: only in source",
         ),
         (
-            """UPDATE "居民" SET "姓名" = "姓名" || ' ' WHERE rowid = (SELECT min(rowid) FROM "居民")""",
+            """UPDATE "居民" SET "姓名" = "姓名" || ' '
+            WHERE rowid = (SELECT min(rowid) FROM "居民")""",
             "姓名: source '",
         ),
         (
-            """UPDATE "订单明细" SET "品名" = NULL WHERE rowid = (SELECT min(rowid) FROM "订单明细" WHERE "品名" != '' AND ex_deleted = 0)""",
+            """UPDATE "订单明细" SET "品名" = NULL WHERE rowid =
+            (SELECT min(rowid) FROM "订单明细" WHERE "品名" != '' AND ex_deleted = 0)""",
             "品名: source '",
         ),
         (
-            """UPDATE "订单明细" SET ex_deleted = 0 WHERE rowid = (SELECT min(rowid) FROM "订单明细" WHERE ex_deleted = 1)""",
+            """UPDATE "订单明细" SET ex_deleted = 0
+            WHERE rowid = (SELECT min(rowid) FROM "订单明细" WHERE ex_deleted = 1)""",
             "row: only in front end",
         ),
         (
-            """UPDATE "企业" SET "统一社会信用代码" = "统一社会信用代码" || ' x' WHERE rowid = (SELECT min(rowid) FROM "企业")""",
+            """UPDATE "企业" SET "统一社会信用代码" = "统一社会信用代码" || ' x'
+            WHERE rowid = (SELECT min(rowid) FROM "企业")""",
             "row: only in source",
         ),
     ],
@@ -409,7 +417,11 @@ def test_a_lost_end_of_a_topic_is_found(scene: Scene) -> None:
 
 
 def test_the_journal_against_the_ledger(scene: Scene, front: Path, tmp_path: Path) -> None:
-    """O7 for an 'ok' that has not signed, a 'failed' that has, an 'unknown' that has signed at the source only, and one that signed for something else."""
+    """O7 speaks for four transactions of the journal.
+
+    They are an 'ok' that has not signed, a 'failed' that has, an 'unknown' that has signed at the
+    source only, and one that signed for something else.
+    """
     by_outcome: dict[Outcome, Intent] = {
         intent.outcome: intent for intent in read_journal(scene.journal).values()
     }

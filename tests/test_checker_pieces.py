@@ -1,4 +1,4 @@
-"""What the judge and its workload are made of: journal, filters, value forms, the writers' plans."""
+"""Tests the parts of the judge and its workload: journal, filters, value forms, writers' plans."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,10 @@ def test_a_torn_line_says_nothing(tmp_path: Path) -> None:
 
 def test_filters_mean_what_the_configuration_says(database: str) -> None:
     """is_in, not_in and is_null, on what PostgreSQL writes."""
-    values = "(VALUES (1, true, 'a  '::char(3)), (2, false, NULL), (3, NULL, 'b')) AS rows (n, flag, code)"
+    values = (
+        "(VALUES (1, true, 'a  '::char(3)), (2, false, NULL), (3, NULL, 'b')) "
+        "AS rows (n, flag, code)"
+    )
     cases: list[tuple[dict[str, object], list[int]]] = [
         ({"column": "flag", "is_in": [True]}, [1]),
         ({"column": "flag", "not_in": [True]}, [2, 3]),
@@ -51,9 +54,14 @@ def test_filters_mean_what_the_configuration_says(database: str) -> None:
 
 @pytest.mark.parametrize(
     ("oid", "stored", "expected"),
-    [(16, "t", True), (16, 0, False), (20, "7", 7), (20, 5.5, 5.5), (20, "x", "x"), (701, "-0", 0.0), (701, "NaN", "NaN"), (17, "\\x00ff", "AP8="),
-     (17, b"\0\xff", "AP8="), (1082, "0044-03-15 BC", "-000043-03-15"), (1184, "2026-01-01 00:00:00+00", "2026-01-01T00:00:00Z"), (25, "7", "7"),
-     (790, "-$1,234.50", "-1234.50"), (1266, "10:15:04+08", "10:15:04+08:00"), (1266, "10:15:04.5-03:30", "10:15:04.5-03:30")],
+    [
+        (16, "t", True), (16, 0, False), (20, "7", 7), (20, 5.5, 5.5), (20, "x", "x"),
+        (701, "-0", 0.0), (701, "NaN", "NaN"), (17, "\\x00ff", "AP8="), (17, b"\0\xff", "AP8="),
+        (1082, "0044-03-15 BC", "-000043-03-15"),
+        (1184, "2026-01-01 00:00:00+00", "2026-01-01T00:00:00Z"),
+        (25, "7", "7"), (790, "-$1,234.50", "-1234.50"), (1266, "10:15:04+08", "10:15:04+08:00"),
+        (1266, "10:15:04.5-03:30", "10:15:04.5-03:30"),
+    ],
 )  # fmt: skip
 def test_forms(oid: int, stored: object, expected: object) -> None:
     """From PostgreSQL's text and from SQLite; what does not fit its type stays, and so differs."""
@@ -63,11 +71,14 @@ def test_forms(oid: int, stored: object, expected: object) -> None:
 @pytest.mark.parametrize(
     ("held", "text", "expected"),
     [
-        (ValueType(23), "{}", ()), (ValueType(23), "{1,NULL,-3}", (1, None, -3)), (ValueType(23), "{{1,2},{3,4}}", ((1, 2), (3, 4))),
-        (ValueType(23), "[0:1]={1,2}", "[0:1]={1,2}"), (ValueType(701), "{1,NaN}", (1.0, "NaN")), (ValueType(16), "{t,f}", (True, False)),
+        (ValueType(23), "{}", ()), (ValueType(23), "{1,NULL,-3}", (1, None, -3)),
+        (ValueType(23), "{{1,2},{3,4}}", ((1, 2), (3, 4))),
+        (ValueType(23), "[0:1]={1,2}", "[0:1]={1,2}"), (ValueType(701), "{1,NaN}", (1.0, "NaN")),
+        (ValueType(16), "{t,f}", (True, False)),
         (ValueType(25), '{"a,b","",NULL,"NULL","\\"\\\\"}', ("a,b", "", None, "NULL", '"\\')),
         (ValueType(603, None, ";"), "{(1,1),(0,0);(2,2),(0,0)}", ("(1,1),(0,0)", "(2,2),(0,0)")),
-        (ValueType(1007, ValueType(23)), '{"{1,2}",NULL}', ((1, 2), None)), (ValueType(23), "{1,", "{1,"), (ValueType(23), "{1}}", "{1}}"),
+        (ValueType(1007, ValueType(23)), '{"{1,2}",NULL}', ((1, 2), None)),
+        (ValueType(23), "{1,", "{1,"), (ValueType(23), "{1}}", "{1}}"),
     ],
 )  # fmt: skip
 def test_arrays(held: ValueType, text: str, expected: object) -> None:
@@ -82,7 +93,10 @@ def test_arrays(held: ValueType, text: str, expected: object) -> None:
 
 
 def test_the_workload_outlives_its_connections(database: str, tmp_path: Path) -> None:
-    """Sessions are ended while they work: the journal is true to the ledger, and the numbers go on in a second run."""
+    """Sessions are ended while they work.
+
+    The journal is true to the ledger, and the numbers go on in a second run.
+    """
     create_tables(database, JOURNALED)
     path = tmp_path / "journal"
     for _ in range(2):
@@ -93,7 +107,8 @@ def test_the_workload_outlives_its_connections(database: str, tmp_path: Path) ->
             for turn in range(1, 6):
                 eventually(lambda turn=turn: workload.transactions > turn * 20, what="it goes on")  # type: ignore[misc]
                 connection.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid != pg_backend_pid()"
                 )
     entries = read_journal(path)
     with psycopg.connect(database) as connection:

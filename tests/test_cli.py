@@ -136,7 +136,8 @@ def test_check_prints_each_finding_with_its_fix(
     monkeypatch.setattr("agent.preflight.checks.check", lambda _settings: [WARNING])
     _, out, _ = run(capsys, config, "check")
     assert out == (
-        "warning WAL_LIMIT: no limit [here]\n    ALTER SYSTEM SET x = 1;\n    SELECT pg_reload_conf();\n"
+        "warning WAL_LIMIT: no limit [here]\n"
+        "    ALTER SYSTEM SET x = 1;\n    SELECT pg_reload_conf();\n"
         "errors: 0, warnings: 1, ok: 0\n"
     )
     _, out, _ = run(capsys, config, "check", "--json")
@@ -206,7 +207,10 @@ def test_agent_error_is_a_sentence_with_the_next_step(
     assert run(capsys, config, "status") == (
         75,
         "",
-        f"ANOTHER_AGENT: Another process holds this agent's front end (pid 7)\n  → {AnotherAgent.hint}\n",
+        (
+            "ANOTHER_AGENT: Another process holds this agent's front end (pid 7)\n"
+            f"  → {AnotherAgent.hint}\n"
+        ),
     )
     monkeypatch.setenv("SYNC_AGENT_LANG", "zh_CN")
     assert run(capsys, config, "status")[2].startswith(
@@ -226,7 +230,8 @@ def test_unforeseen_error_shows_type_and_place_only(
     code, out, err = run(capsys, config, "status")
     assert (code, out) == (78, "")
     assert re.match(
-        r"INTERNAL: The agent met something it does not know: ValueError in broken \(test_cli.py:\d+\) < status \(commands.py:\d+\)",
+        r"INTERNAL: The agent met something it does not know: "
+        r"ValueError in broken \(test_cli.py:\d+\) < status \(commands.py:\d+\)",
         err,
     )
     assert "geheim" not in err
@@ -287,7 +292,10 @@ def test_service_before_init_exits_78(config: Path) -> None:
 def test_children_get_a_control_and_give_it_back(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`capture` and `publish` run under the control they inherit, with the service's nonce, and close it."""
+    """`capture` and `publish` run under the control they inherit, with the service's nonce.
+
+    They close it.
+    """
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     calls: list[tuple[str, str]] = []
     monkeypatch.setattr("agent.service.control.die_with_parent", lambda: None)
@@ -479,7 +487,10 @@ def failed(metrics: Metrics) -> None:
 def test_status_says_what_a_stage_fails_with(
     front: Settings, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Everything is connected, and yet it does not get on; also where the front end cannot be read, and for monitors."""
+    """Everything is connected, and yet it makes no progress.
+
+    This is said where the front end cannot be read, and to monitors, too.
+    """
     metrics = Metrics([])
     for peer in PEERS:
         metrics.gauge(f"{CONNECTED}/{peer}", 1)
@@ -659,7 +670,10 @@ def test_summary_is_one_line(
 def test_what_cannot_be_read_is_unknown(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not initialised, no configuration, called wrongly, an accident: 3, and JSON and the one line are there all the same."""
+    """The status is 3 when nothing is initialised, and after a wrong call or an accident.
+
+    A missing configuration gives 3, too. JSON and the one line are there all the same.
+    """
     code, out, err = run(capsys, config, "status", "--json")
     answer = json.loads(out)
     assert (code, answer["level"], answer["exit_code"]) == (3, "unknown", 3)

@@ -1,4 +1,7 @@
-"""The configuration file: every problem at once, no value ever repeated, example and schema complete."""
+"""Tests the configuration file: every problem at once, and no value ever repeated.
+
+Example and schema are complete.
+"""
 
 import json
 import re
@@ -101,7 +104,10 @@ def test_name_in_the_file_wins(tmp_path: Path) -> None:
 
 
 def test_effective_settings_load_again_and_show_only_references(tmp_path: Path) -> None:
-    """What show-config prints is complete: it loads to the same settings, whatever the file's name."""
+    """What show-config prints is complete.
+
+    It loads to the same settings, whatever the file's name.
+    """
     settings = load(written(tmp_path, uncommented(), "full.toml"))
     text = effective(settings)
     again = load(written(tmp_path, text, "again.toml"))
@@ -154,7 +160,8 @@ def test_a_client_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Monk
         )
     assert caught.value.problems == (
         (
-            'kafka.client: "librdkafka" needs the package confluent-kafka: install the agent with the extra fast (docs/OPERATIONS.md, Install);'
+            'kafka.client: "librdkafka" needs the package confluent-kafka: '
+            "install the agent with the extra fast (docs/OPERATIONS.md, Install);"
             ' or set "kafka-python"'
         ),
     )
@@ -271,14 +278,35 @@ columns = "id"
         "kafka.transaction_timeout_seconds: write a number from 2 to 60, without quotes",
         "nme: unknown setting; did you mean name?",
         "resource[0].columns (line 19 and after): a column is listed twice",
-        "resource[0].rename.b (line 19 and after): no such column in columns: add it there or take this line out",
-        'resource[1].columns (line 24 and after): write a list [ ... ] with at least 1 of: text in "quotes"',
+        (
+            "resource[0].rename.b (line 19 and after): no such column in columns: "
+            "add it there or take this line out"
+        ),
+        (
+            "resource[1].columns (line 24 and after): "
+            'write a list [ ... ] with at least 1 of: text in "quotes"'
+        ),
         "resource[1].name (line 24 and after): write a name of at most 40 letters, digits, - and _",
-        'resource[1].table (line 24 and after): write "schema.table", in its exact spelling, without further quotes',
-        "resource[1].zzzz (line 24 and after): unknown setting; possible here: name, table, columns, rename, filter, target, topic, delete, technical",
-        'resource[2].columns (line 29 and after): write a list [ ... ] with at least 1 of: text in "quotes"',
-        f"resource[2].name (line 29 and after): {resource} has the same; each resource needs its own",
-        f"resource[2].table (line 29 and after): {resource} has the same; each resource needs its own",
+        (
+            "resource[1].table (line 24 and after): "
+            'write "schema.table", in its exact spelling, without further quotes'
+        ),
+        (
+            "resource[1].zzzz (line 24 and after): unknown setting; possible here: "
+            "name, table, columns, rename, filter, target, topic, delete, technical"
+        ),
+        (
+            "resource[2].columns (line 29 and after): "
+            'write a list [ ... ] with at least 1 of: text in "quotes"'
+        ),
+        (
+            f"resource[2].name (line 29 and after): {resource} has the same; "
+            "each resource needs its own"
+        ),
+        (
+            f"resource[2].table (line 29 and after): {resource} has the same; "
+            "each resource needs its own"
+        ),
         'service.log_level: write one of "debug", "info", "warning", "error"',
         'source.database: missing; add database = "..."',
         'source.host: write text in "quotes"',
@@ -338,7 +366,10 @@ def test_empty_file_names_what_to_add(tmp_path: Path) -> None:
         (
             "[kafka]",
             '[front]\nurl = "mysql://h/geheim"\n[kafka]',
-            "front.url: this version writes to sqlite://, postgresql+psycopg://, mariadb+pymysql://, mysql+pymysql:// only",
+            (
+                "front.url: this version writes to "
+                "sqlite://, postgresql+psycopg://, mariadb+pymysql://, mysql+pymysql:// only"
+            ),
         ),
         (
             "[kafka]",
@@ -427,10 +458,19 @@ def test_environment_secrets_are_allowed_for_development(tmp_path: Path) -> None
 
 
 def test_targets_and_topics_are_used_once(tmp_path: Path) -> None:
-    second = '[[resource]]\nname = "second"\ntable = "other.person"\ncolumns = ["id"]\ntopic = "unit.person"\n'
+    second = (
+        '[[resource]]\nname = "second"\ntable = "other.person"\n'
+        'columns = ["id"]\ntopic = "unit.person"\n'
+    )
     assert problems(tmp_path, SMALL + second) == [
-        "resource[1].target (line 13 and after): resource[0] has the same; each resource needs its own",
-        "resource[1].topic (line 13 and after): resource[0] has the same; each resource needs its own",
+        (
+            "resource[1].target (line 13 and after): resource[0] has the same; "
+            "each resource needs its own"
+        ),
+        (
+            "resource[1].topic (line 13 and after): resource[0] has the same; "
+            "each resource needs its own"
+        ),
     ]
 
 
@@ -439,7 +479,10 @@ def test_the_topic_of_transactions_is_taken(tmp_path: Path) -> None:
         'name = "person"', 'name = "transaction"'
     )
     assert problems(tmp_path, text) == [
-        "resource[0].topic (line 10 and after): this topic is the one kafka.transactions publishes to: give the resource another one"
+        (
+            "resource[0].topic (line 10 and after): this topic is the one kafka.transactions "
+            "publishes to: give the resource another one"
+        )
     ]
     assert load(written(tmp_path, text.replace("= true", "= false"))).transaction_topic is None
 

@@ -1,4 +1,7 @@
-"""Debezium's own JDBC sink, unmodified, keeps a table from our topics; with begin and end of transactions, and whole old rows."""
+"""Tests that Debezium's own JDBC sink, unmodified, keeps a table from our topics.
+
+The topics have begin and end of transactions, and whole old rows.
+"""
 
 import json
 from collections.abc import Iterator
@@ -20,8 +23,10 @@ from tests.services.postgres import PostgresAddress
 from tests.waiting import eventually
 
 MADE, PREPARED = "made", "prepared"
-COLUMNS = """ ("编号" bigint PRIMARY KEY, "姓名" text, "valid" boolean, "small" smallint, "middle" integer, "single" real, "double" float8, "raw" bytea,
-    "uid" uuid, "doc" json, "tags" jsonb, "at" timestamptz, "born" date, "local" timestamp, "clock" time, "amount" numeric, "span" interval, "address" inet)"""
+COLUMNS = """ ("编号" bigint PRIMARY KEY, "姓名" text, "valid" boolean, "small" smallint,
+    "middle" integer, "single" real, "double" float8, "raw" bytea, "uid" uuid, "doc" json,
+    "tags" jsonb, "at" timestamptz, "born" date, "local" timestamp, "clock" time,
+    "amount" numeric, "span" interval, "address" inet)"""
 NAMES = (
     "姓名",
     "valid",
@@ -42,11 +47,14 @@ NAMES = (
     "address",
 )
 FORMS: tuple[LiteralString, ...] = (
-    "bigint", "text", "boolean", "smallint", "integer", "real", "float8", "bytea", "uuid", "json", "jsonb", "timestamptz", "date", "timestamp", "time",
-    "numeric", "interval", "inet",
+    "bigint", "text", "boolean", "smallint", "integer", "real", "float8", "bytea", "uuid", "json",
+    "jsonb", "timestamptz", "date", "timestamp", "time", "numeric", "interval", "inet",
 )  # fmt: skip
 # What the sink makes of each type, in the order of the columns.
-TYPES = "bigint text boolean smallint integer real double_precision bytea uuid json jsonb timestamp_with_time_zone text text text text text text"
+TYPES = (
+    "bigint text boolean smallint integer real double_precision bytea uuid json jsonb "
+    "timestamp_with_time_zone text text text text text text"
+)
 TABLES = [
     UnitTable(
         resource, resource, COLUMNS, {"编号": one_of("1")}, {name: one_of("") for name in NAMES}
@@ -54,23 +62,35 @@ TABLES = [
     for resource in (MADE, PREPARED)
 ]
 SETTINGS = {"value_format": "json-schema", "before": "complete", "transactions": True}
-FIRST = """INSERT INTO {} SELECT n, '张三' || n, n % 2 = 0, n, n * 1000, n / 8.0, n / 3.0, decode(md5(n::text), 'hex'), md5(n::text)::uuid,
-    json_build_object('a', n), jsonb_build_object('b', n), timestamptz '2026-01-01 00:00:00.000001+08' + n * interval '1 day', date '1900-01-01' + n,
-    timestamp '2026-01-01 01:02:03.4' + n * interval '1 hour', time '00:00' + n * interval '1 s', n / 7.0, n * interval '90 s', '10.0.0.1'
+FIRST = """INSERT INTO {} SELECT
+    n, '张三' || n, n % 2 = 0, n, n * 1000, n / 8.0, n / 3.0,
+    decode(md5(n::text), 'hex'), md5(n::text)::uuid,
+    json_build_object('a', n), jsonb_build_object('b', n),
+    timestamptz '2026-01-01 00:00:00.000001+08' + n * interval '1 day',
+    date '1900-01-01' + n,
+    timestamp '2026-01-01 01:02:03.4' + n * interval '1 hour',
+    time '00:00' + n * interval '1 s',
+    n / 7.0, n * interval '90 s', '10.0.0.1'
     FROM generate_series(1, 200) n"""
 ODD = """INSERT INTO {} ("编号") VALUES (-1);
-    INSERT INTO {} ("编号", "姓名", valid, small, middle, single, double, raw, uid, doc, tags, at) VALUES
-    (-2, '', NULL, -32768, -2147483648, 'Infinity', '-Infinity', '', NULL, '[1.0, "é" ]', '"\\"x\\""', 'infinity'),
-    (-3, E'a\\tb\\\\\\n"', true, 32767, 2147483647, 3.4028235e38, 5e-324, '\\x00ff', NULL, 'null', 'null', '0044-03-15 00:00:00+00 BC'),
-    (-4, '𠮷', false, 0, 0, 1.17549435e-38, 1.7976931348623157e308, NULL, NULL, NULL, NULL, '12026-01-01 00:00:00+00')"""
-ODDER = """UPDATE "业务".prepared SET "born" = 'infinity', "local" = '-infinity', "amount" = 'NaN', "clock" = '24:00',
-        "span" = '-1 year 2 days' WHERE "编号" = -1;
-    UPDATE "业务".prepared SET "amount" = 123456789012345678901234567890.000100, "address" = '::1/64' WHERE "编号" = -2"""
+        INSERT INTO {}
+        ("编号", "姓名", valid, small, middle, single, double, raw, uid, doc, tags, at) VALUES
+        (-2, '', NULL, -32768, -2147483648, 'Infinity', '-Infinity', '',
+         NULL, '[1.0, "é" ]', '"\\"x\\""', 'infinity'),
+        (-3, E'a\\tb\\\\\\n"', true, 32767, 2147483647, 3.4028235e38, 5e-324, '\\x00ff',
+         NULL, 'null', 'null', '0044-03-15 00:00:00+00 BC'),
+        (-4, '𠮷', false, 0, 0, 1.17549435e-38, 1.7976931348623157e308, NULL,
+         NULL, NULL, NULL, '12026-01-01 00:00:00+00')"""
+ODDER = """UPDATE "业务".prepared SET "born" = 'infinity', "local" = '-infinity',
+    "amount" = 'NaN', "clock" = '24:00', "span" = '-1 year 2 days' WHERE "编号" = -1;
+    UPDATE "业务".prepared SET
+    "amount" = 123456789012345678901234567890.000100, "address" = '::1/64' WHERE "编号" = -2"""
 WORKLOAD = (
     'UPDATE {} SET "姓名" = "姓名" || \' 改\', "amount" = "amount" * 2 WHERE "编号" % 3 = 0',
     'UPDATE {} SET "编号" = "编号" + 1000 WHERE "编号" BETWEEN 20 AND 60',
     'DELETE FROM {} WHERE "编号" % 5 = 0',
-    'UPDATE {} SET "编号" = "编号" - 981 WHERE "编号" BETWEEN 1001 AND 1039',  # into keys that are free again
+    # The new keys are free again.
+    'UPDATE {} SET "编号" = "编号" - 981 WHERE "编号" BETWEEN 1001 AND 1039',
     'INSERT INTO {} ("编号", "姓名") VALUES (5, \'again\'), (10, NULL)',
     'DELETE FROM {} WHERE "编号" = 5',
     ODDER,
@@ -87,7 +107,10 @@ def target(postgres18: PostgresAddress) -> Iterator[str]:
 def test_debezium_jdbc_sink(
     database: str, target: str, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """Copied rows, inserts, updates, changes of key, deletes and tombstones: in a table the sink has made, and in one made by hand for every type."""
+    """Copied rows, inserts, updates, changes of key, deletes and tombstones arrive.
+
+    One table is made by the sink, and one by hand with every type.
+    """
     place = Installation(
         tmp_path,
         database,
@@ -148,7 +171,10 @@ def changes(database: str, *statements: str) -> None:
 
 
 def rows(conninfo: str, table: sql.Identifier) -> list[tuple[str | None, ...]]:
-    """A table's rows as PostgreSQL's text, whatever type the sink has given a column; a zone of its own makes a difference of zones seen."""
+    """Returns a table's rows as PostgreSQL's text, whatever type the sink has given a column.
+
+    A zone of its own makes a difference of zones visible.
+    """
     columns = [
         sql.SQL("{}::{}::text").format(sql.Identifier(name), sql.SQL(form))
         for name, form in zip(("编号", *NAMES), FORMS, strict=True)
@@ -166,7 +192,8 @@ def types(conninfo: str, table: str) -> list[str]:
     with psycopg.connect(conninfo) as connection:
         found: dict[str, str] = dict(
             connection.execute(
-                "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = %s",
+                "SELECT column_name, data_type FROM information_schema.columns "
+                "WHERE table_name = %s",
                 [table],
             ).fetchall()
         )
@@ -174,7 +201,10 @@ def types(conninfo: str, table: str) -> list[str]:
 
 
 def told_whole(judge: Judge, prefix: str) -> None:
-    """Each transaction has one BEGIN and one END with the numbers of its events, and each event its place."""
+    """Asserts that each transaction has one BEGIN and one END with the numbers of its events.
+
+    Each event has its place.
+    """
     payloads = {
         topic: [json.loads(record.value or b"")["payload"] for record in judge.events(topic)]
         for topic in judge.seen
@@ -211,7 +241,11 @@ def told_whole(judge: Judge, prefix: str) -> None:
 
 
 def told_with_old_rows(events: list[Seen]) -> None:
-    """Every update and delete has the whole row before it, as the event before it of that key has left it; a delete of a row not copied yet its key."""
+    """Asserts that every update and delete has the whole row before it.
+
+    That is the row as the event before it of that key has left it; a delete of a row not copied yet
+    has its key.
+    """
     known: dict[bytes, object] = {}
     for record in sorted(events, key=lambda record: int(record.headers["sync.seq"])):
         payload = json.loads(record.value or b"")["payload"]

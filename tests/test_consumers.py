@@ -1,4 +1,7 @@
-"""The programs of docs/consumers.md, as they stand there, keep an exact copy through kill -9 and aborted transactions."""
+"""Tests that the programs of docs/consumers.md, as they stand there, keep an exact copy.
+
+They do so through kill -9 and aborted transactions.
+"""
 
 import json
 import re
@@ -27,7 +30,10 @@ PROGRAMS = re.findall(r"With ([\w-]+):\n\n```python\n(.*?)```", PAGE, re.DOTALL)
 def test_a_program_of_the_docs(
     client: str, program: str, kafka: KafkaAddress, tmp_path: Path
 ) -> None:
-    """Creates, updates, deletes with tombstones; what was aborted is not seen; after kill -9 it goes on where it was."""
+    """A copy follows creates, updates, and deletes with tombstones.
+
+    What was aborted is not seen; after kill -9 it goes on where it was.
+    """
     topic, file, code = f"t{uuid.uuid4().hex[:12]}", tmp_path / "copy.db", tmp_path / f"{client}.py"
     code.write_text(program, encoding="utf-8")
     kafka.admin.create_topics([NewTopic(topic, 3, 1)])[topic].result(PATIENCE)

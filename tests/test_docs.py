@@ -1,4 +1,7 @@
-"""The documentation says what the code does: every code, metric, statement and link in it exists, and both languages say the same."""
+"""Tests that the documentation says what the code does, the same in both languages.
+
+Every code, metric, statement and link in it exists.
+"""
 
 import re
 import unicodedata
@@ -49,7 +52,10 @@ def headings(page: Path) -> list[tuple[int, str]]:
 
 
 def anchors(page: Path) -> set[str]:
-    """The headings' anchors as forges make them: lower case, without punctuation, blanks as hyphens."""
+    """Returns the headings' anchors as forges make them.
+
+    They are lower case, without punctuation, with hyphens for blanks.
+    """
     kept = (
         "".join(c for c in text.lower() if c in "-_ " or unicodedata.category(c)[0] in "LN")
         for _, text in headings(page)

@@ -1,4 +1,8 @@
-"""A standby takes over with the replication slot it was given beforehand (PostgreSQL 17 and later): one code, one way back, no row lost or told twice."""
+"""Tests that a standby takes over with the replication slot it was given beforehand.
+
+This is PostgreSQL 17 and later. There is one code and one way back, and no row is lost or published
+twice.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,7 +75,10 @@ def promoted(place: Installation, primary: PostgresServer, standby: PostgresServ
 def test_a_standby_takes_over_with_the_slot(
     kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """`check`, `init` and `rebind` say the same; `rebind` goes on without a copy where the history proves it, and with one where it does not."""
+    """`check`, `init` and `rebind` say the same.
+
+    `rebind` goes on without a copy where the history proves it, and with one where it does not.
+    """
     with PostgresServer.start(17) as primary:
         place = Installation(
             tmp_path / "here", primary.dsn(), kafka.bootstrap, topic_prefix, tables=[RESIDENTS]

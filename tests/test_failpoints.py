@@ -1,4 +1,7 @@
-"""Failpoints: nothing unless armed; armed they kill, stall or raise at the n-th hit, once; and nothing but the environment arms them."""
+"""Tests failpoints: they do nothing unless armed, and nothing but the environment arms them.
+
+Armed they kill, stall or raise at the n-th hit, once.
+"""
 
 import os
 import re
@@ -18,7 +21,10 @@ from agent.failpoints import DESCRIPTOR, PLACES, SETTING, FailpointReached
 from tests.waiting import PATIENCE
 
 AGENT = Path(failpoints.__file__).parent
-TWICE = "from agent import failpoints; failpoints.hit('mid_rows'); failpoints.hit('mid_rows'); print('alive')"
+TWICE = (
+    "from agent import failpoints; "
+    "failpoints.hit('mid_rows'); failpoints.hit('mid_rows'); print('alive')"
+)
 
 
 def run(

@@ -1,4 +1,7 @@
-"""A short run of every fuzz target on its seeds, cut, changed and joined at random; `make fuzz` goes deeper."""
+"""Runs every fuzz target shortly on its seeds, cut, changed and joined at random.
+
+`make fuzz` goes deeper.
+"""
 
 import random
 

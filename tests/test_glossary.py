@@ -1,4 +1,7 @@
-"""One thing has one name: Chinese messages and pages use the words of docs/GLOSSARY.md and no others."""
+"""Tests that one thing has one name.
+
+Chinese messages and pages use the words of docs/GLOSSARY.md and no others.
+"""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""10,000 hostile names through every statement the product builds: on each server they come back as they were, and nothing else happens."""
+"""Sends 10,000 hostile names through every statement the product builds.
+
+On each server they come back as they were, and nothing else happens.
+"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,7 +44,10 @@ def tables(forbidden: str = "", mariadb: bool = False) -> Iterator[tuple[str, li
 
 
 def test_in_the_business_database(database: str) -> None:
-    """Schemas, tables, columns, roles and publications of init's statements; the catalogue; pages by position and by key."""
+    """Names go through init's statements, through the catalogue, and through pages.
+
+    They name schemas, tables, columns, roles and publications; pages go by position and by key.
+    """
     with psycopg.connect(database, autocommit=True) as owner:
         for number, (name, columns) in enumerate(tables(forbidden=".")):
             schema, role = f"{name[:20]}{number}", f"r{number}{name[:18]}"
@@ -152,7 +158,10 @@ def test_in_a_mariadb_front_end(mariadb_database: str) -> None:
 def through(
     front: SqlFront, listed: Iterator[tuple[str, list[str]]], kept: tuple[str, ...] = ()
 ) -> None:
-    """Each table made, checked, written, read, changed and emptied by the front end's own statements."""
+    """Each table is made and used by the front end's own statements.
+
+    It is checked, written, read, changed and emptied.
+    """
     front.initialise(IDENTITY, {})
     front.open("nonce")
     wanted = set()

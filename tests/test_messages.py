@@ -14,7 +14,10 @@ from tools.messages import CHINESE, TEMPLATE, catalogue, clicks, marked, names, 
 
 
 def test_every_marked_message_has_a_chinese_translation() -> None:
-    """`python -m tools.messages` brings the catalogue up to date and lists what is not translated."""
+    """Reads the catalogue.
+
+    `python -m tools.messages` brings it up to date and lists what is not translated.
+    """
     done = {message.id for message in catalogue(CHINESE) if message.id and translated(message)}
     assert [message for message in (*marked(), *clicks()) if message not in done] == []
 
@@ -69,8 +72,8 @@ def test_errors_speak_chinese_to_users_and_english_in_logs() -> None:
     assert error.text("zh_CN") == "业务库上不存在复制槽 sync_agent_tax"
     assert error.advice("zh_CN").startswith("0/1 之后的变更可能已丢失")
     assert (
-        str(error)
-        == "SLOT_MISSING: The replication slot sync_agent_tax does not exist on the business database"
+        str(error) == "SLOT_MISSING: The replication slot sync_agent_tax does not exist "
+        "on the business database"
     )
     assert messages.translate("not in the catalogue {x}", "zh_CN", x=1) == "not in the catalogue 1"
 
@@ -105,7 +108,11 @@ def _bare(node: ast.expr) -> list[str]:
 
 
 def test_a_reason_that_is_a_sentence_is_a_phrase() -> None:
-    """What fails here: write reason=phrase("column {column} is missing", column=name), then `python -m tools.messages`."""
+    """A reason that fails here must become a phrase.
+
+    Write reason=phrase("column {column} is missing", column=name), then run `python -m
+    tools.messages`.
+    """
     found = []
     for path in sorted((ROOT / "agent").rglob("*.py")):
         name = path.relative_to(ROOT).as_posix()
@@ -128,7 +135,10 @@ def test_a_reason_that_is_a_sentence_is_a_phrase() -> None:
 
 
 def test_a_reason_is_told_in_the_language_of_its_error() -> None:
-    """English in logs, Chinese on the terminal; also when both were stored as JSON between, in the front end or in Kafka's state record."""
+    """A reason is English in logs and Chinese on the terminal.
+
+    It is also when both were stored as JSON between, in the front end or in Kafka's state record.
+    """
     reason = phrase(
         "column {name} is {declared}, narrower than the source's {wanted}",
         name="n",
@@ -139,7 +149,8 @@ def test_a_reason_is_told_in_the_language_of_its_error() -> None:
     again = stored(error.code, json.loads(json.dumps(error.plain_values())))
     for one in (error, again):
         assert str(one) == (
-            "FRONT_TABLE_WRONG: Front-end table person: column n is int4, narrower than the source's int8"
+            "FRONT_TABLE_WRONG: Front-end table person: "
+            "column n is int4, narrower than the source's int8"
         )
         assert one.text("zh_CN") == "前置库表 person：列 n 为 int4，比源表的 int8 窄"
     assert error.values["reason"] == "column n is int4, narrower than the source's int8"

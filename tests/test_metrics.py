@@ -1,4 +1,7 @@
-"""Metrics and health: names and label sets known from the start, liveness without peers, readiness with all of them."""
+"""Tests metrics and health: names and label sets are known from the start.
+
+The service is live without peers, and ready with all of them.
+"""
 
 import http.client
 import json

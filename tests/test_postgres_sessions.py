@@ -1,4 +1,7 @@
-"""Sessions of PostgreSQL, source and front end: behind poolers, and under the settings of databases and roles."""
+"""Tests sessions of PostgreSQL, at source and front end.
+
+They are behind poolers, and under the settings of databases and roles.
+"""
 
 import sqlite3
 import uuid
@@ -24,7 +27,10 @@ from tests.services.fixtures import fresh_database
 from tests.services.pooler import Pooler
 from tests.services.postgres import PostgresAddress
 
-MOMENT = "select '2026-04-03 05:07:07+00'::timestamptz::text, '\\x00ff'::bytea::text, '1 day'::interval::text"
+MOMENT = (
+    "select '2026-04-03 05:07:07+00'::timestamptz::text, "
+    "'\\x00ff'::bytea::text, '1 day'::interval::text"
+)
 WRITTEN = ("2026-04-03 05:07:07+00", "\\x00ff", "P1D")
 ODD = {
     "timezone": "Asia/Shanghai",
@@ -111,8 +117,10 @@ def test_the_front_end_writes_as_ever_whatever_its_database_says(odd: str, way: 
             assert connection.execute(text(MOMENT)).one() == WRITTEN
             driver: Any = connection.connection.dbapi_connection
             expected = SESSION | {
-                "lock_timeout": "20s", "statement_timeout": "0", "synchronous_commit": "on", "default_transaction_read_only": "off",
-                "transaction_isolation": "read committed", "idle_in_transaction_session_timeout": "0", "array_nulls": "on", "search_path": "elsewhere",
+                "lock_timeout": "20s", "statement_timeout": "0", "synchronous_commit": "on",
+                "default_transaction_read_only": "off", "transaction_isolation": "read committed",
+                "idle_in_transaction_session_timeout": "0", "array_nulls": "on",
+                "search_path": "elsewhere",
             }  # fmt: skip
             assert settings_of(driver, list(expected)) == expected
             connection.execute(text("insert into public.held values (1)"))
@@ -123,7 +131,10 @@ def test_the_front_end_writes_as_ever_whatever_its_database_says(odd: str, way: 
 def test_the_source_is_read_as_ever_whatever_its_database_says(
     odd: str, tmp_path: Path, replication: bool
 ) -> None:
-    """Values have the one text, unqualified names are PostgreSQL's own, and nothing of ours hangs on a default."""
+    """Values have the one text, and unqualified names are PostgreSQL's own.
+
+    Nothing of ours depends on a default.
+    """
     unit = Unit(odd, tmp_path, NOWHERE, "odd")
     with connect(unit.settings.source, replication) as connection:
         assert connection.execute(MOMENT).fetchone() == WRITTEN
@@ -137,7 +148,10 @@ def test_the_source_is_read_as_ever_whatever_its_database_says(
 
 
 def test_the_source_behind_a_session_pooler(odd: str, tmp_path: Path) -> None:
-    """Its sessions serve; replication, which such a pooler does not carry, is refused with what to do."""
+    """The sessions of such a pooler serve.
+
+    Replication, which it does not carry, is refused with what to do.
+    """
     with Pooler(odd, "session") as pooler:
         unit = Unit(odd, tmp_path, NOWHERE, "odd").change(source={"port": pooler.port})
         with connect(unit.settings.source) as connection:
@@ -149,7 +163,10 @@ def test_the_source_behind_a_session_pooler(odd: str, tmp_path: Path) -> None:
 def test_transaction_pooling_is_refused_and_leaves_no_setting_behind(
     odd: str, tmp_path: Path
 ) -> None:
-    """At both ends, at a first connection and at later ones, by check, too; whoever shares the server processes keeps his settings."""
+    """It is refused at both ends, at a first connection and at later ones, and by check.
+
+    Whoever shares the server processes keeps his settings.
+    """
     with Pooler(odd, "transaction") as pooler:
         port = {"host": pooler.host, "port": pooler.port}
         unit = Unit(odd, tmp_path, NOWHERE, "odd")
@@ -173,7 +190,10 @@ def test_transaction_pooling_is_refused_and_leaves_no_setting_behind(
 def test_an_administrator_whose_database_has_no_encoding(
     postgres18: PostgresAddress, tmp_path: Path
 ) -> None:
-    """The plan is made over SQL_ASCII, and the administrator writes though the database says that nobody does."""
+    """The plan is made over SQL_ASCII.
+
+    The administrator writes though the database says that nobody does.
+    """
     with encoded(postgres18, "SQL_ASCII") as conninfo:
         unit = Unit(conninfo, tmp_path, NOWHERE, "ascii")
         unit.execute(TABLE.replace('"人员"', "person").replace('"姓名"', "name"))

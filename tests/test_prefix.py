@@ -1,4 +1,7 @@
-"""O2 sees a front end that is not the source at one commit, on every kind of front end; a front end that is, is right."""
+"""Tests that O2 sees a front end that is not the source at one commit, on every kind of database.
+
+It is silent of one that is.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +23,15 @@ TABLES = (
     f'CREATE TABLE "{LEDGER.name}" ("txn_no" bigint PRIMARY KEY)',
     f'CREATE TABLE "{ACCOUNTS.name}" ("账号" integer PRIMARY KEY, "余额" bigint)',
     "INSERT INTO sync_agent_state VALUES ('0/0')",
-    f"INSERT INTO sync_agent_resource VALUES ('{LEDGER.resource}', 'live'), ('{ACCOUNTS.resource}', 'live')",
+    (
+        f"INSERT INTO sync_agent_resource VALUES ('{LEDGER.resource}', 'live'), "
+        f"('{ACCOUNTS.resource}', 'live')"
+    ),
 )
 
 
 class Broken:
-    """A front end whose agent does what it is told, be it wrong, and the reader that looks at it."""
+    """Is a front end whose agent does what it is told, be it wrong, and the reader of it."""
 
     def __init__(self, front: Front) -> None:
         self.front = front
@@ -71,7 +77,10 @@ def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broken]:
 
 
 def test_only_a_prefix_is_right(broken: Broken) -> None:
-    """Whole transactions in the source's order are; half a transaction, a position that stays behind, and a transaction left out are not."""
+    """Whole transactions in the source's order are right.
+
+    Half a transaction, a position that stays behind, and a transaction left out are not.
+    """
     assert broken.look() == []
     broken.apply(2, "0/10")
     broken.apply(1, "0/20")
@@ -90,8 +99,8 @@ def test_only_a_prefix_is_right(broken: Broken) -> None:
     assert broken.look() == []
     broken.reader.settle([*ORDER[:2], (0x28, 4), ORDER[2]])
     assert (
-        broken.reader.violations[-1]
-        == "at 0/30 the ledger holds 3 transactions, and not just the 4 that the source had committed"
+        broken.reader.violations[-1] == "at 0/30 the ledger holds 3 transactions, "
+        "and not just the 4 that the source had committed"
     )
     broken.reader.report(verdict := Verdict())
     assert verdict.oracles == {"O2": 3}

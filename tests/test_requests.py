@@ -1,4 +1,7 @@
-"""resume, reconcile and verify: what they ask of the running service over the front end, and how they tell its answers."""
+"""Tests resume, reconcile and verify.
+
+That is what they ask of the running service over the front end, and how they show its answers.
+"""
 
 import json
 import threading
@@ -25,8 +28,9 @@ from tests.test_config import SMALL
 
 IDENTITY: dict[str, object] = {
     "agent_uuid": "u", "agent_name": "tax", "source_id": "s",
-    "identity": {"system_id": "1", "timeline": 1, "slot": "s", "publication": ""}, "epoch": 0, "nonce": "", "initialised": 1,
-    "position": "0/10", "position_time_us": 0, "commit_position": "", "commit_xid": 0, "commit_time_us": 0, "number": 0, "batch": 0,
+    "identity": {"system_id": "1", "timeline": 1, "slot": "s", "publication": ""}, "epoch": 0,
+    "nonce": "", "initialised": 1, "position": "0/10", "position_time_us": 0, "commit_position": "",
+    "commit_xid": 0, "commit_time_us": 0, "number": 0, "batch": 0,
 }  # fmt: skip
 DIFFERENCES = [
     {"kind": "missing", "hash": "0123456789abcdef", "key": '{"id":7}'},
@@ -75,7 +79,10 @@ def config(tmp_path: Path) -> Path:
 
 @contextmanager
 def service(config: Path, answers: Callable[[Request], list[Said]]) -> Iterator[list[Request]]:
-    """A service that gives these answers to each request, one at each look; yields the requests as they come."""
+    """Answers each request as a service would, with one of these answers at each look.
+
+    Yields the requests as they come.
+    """
     settings = load(config)
     front = open_front(settings.front, settings.agent)
     ended, taken = threading.Event(), list[Request]()
@@ -247,7 +254,10 @@ def test_without_a_service_nothing_is_left_behind(
     monkeypatch: pytest.MonkeyPatch,
     command: list[str],
 ) -> None:
-    """Exit 75 with the next step, after a while; a service that starts later finds nothing to do."""
+    """The exit status is 75 with the next step, after a while.
+
+    A service that starts later finds nothing to do.
+    """
     monkeypatch.setattr(requests, "TAKEN_UP", 0.3)
     code, _, err = run(capsys, config, *command)
     assert code == 75

@@ -1,4 +1,7 @@
-"""What every place says when a stage stands or the service has ended: one row for each reason, on real parts, in both languages."""
+"""Tests what every place says when a stage makes no progress or the service has ended.
+
+There is one row for each reason, on real parts and in both languages.
+"""
 
 import resource
 import shutil
@@ -24,7 +27,10 @@ ROOM = 4 << 20  # bytes to which a file of the agent may grow while its disk is 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[GuardedPostgres]:
-    """A PostgreSQL that asks for passwords and limits what a slot holds: the source, and a front end, too."""
+    """Yields a PostgreSQL that asks for passwords and limits what a slot holds.
+
+    It is the source, and a front end, too.
+    """
     with GuardedPostgres.start(18) as server:
         execute(server.dsn(), "ALTER SYSTEM SET max_slot_wal_keep_size = '1GB'")
         execute(server.dsn(), "SELECT pg_reload_conf()")
@@ -138,7 +144,10 @@ def wrong_front_password(place: Installation, stack: ExitStack) -> None:
 
 
 def full_disk_of_the_file(place: Installation, stack: ExitStack) -> None:
-    """No file of capture's may grow any more, and more comes than fits: a large row, which its next attempt meets again."""
+    """Lets no file of capture's grow any more, while more comes than fits.
+
+    It is a large row, which the next attempt meets again.
+    """
     capture = next(
         int(process.name)
         for process in Path("/proc").iterdir()
@@ -168,7 +177,8 @@ def full_disk_of_the_server(place: Installation, stack: ExitStack) -> None:
     execute(conninfo, raises)
     execute(
         conninfo,
-        f'CREATE TRIGGER full_disk BEFORE INSERT ON "{RESIDENTS.name}" FOR EACH ROW EXECUTE FUNCTION full_disk()',
+        f'CREATE TRIGGER full_disk BEFORE INSERT ON "{RESIDENTS.name}" '
+        "FOR EACH ROW EXECUTE FUNCTION full_disk()",
     )
     stack.callback(execute, conninfo, "DROP FUNCTION full_disk CASCADE")
     insert(place, -3)

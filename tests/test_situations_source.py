@@ -1,4 +1,7 @@
-"""What every place says of values that the business database cannot hand over, on real parts, in both languages."""
+"""Tests what every place says of values that the business database cannot hand over.
+
+It is on real parts and in both languages.
+"""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -31,7 +34,10 @@ SHY = (
     "CREATE TYPE shy",
     "CREATE FUNCTION shy_in(cstring) RETURNS shy LANGUAGE internal IMMUTABLE STRICT AS 'int4in'",
     "CREATE FUNCTION shy_out(shy) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'enum_out'",
-    "CREATE TYPE shy (INPUT = shy_in, OUTPUT = shy_out, PASSEDBYVALUE, INTERNALLENGTH = 4, ALIGNMENT = int4)",
+    (
+        "CREATE TYPE shy (INPUT = shy_in, OUTPUT = shy_out, PASSEDBYVALUE, "
+        "INTERNALLENGTH = 4, ALIGNMENT = int4)"
+    ),
     f'ALTER TABLE {TABLE} ADD COLUMN "羞" shy',
     f'INSERT INTO {TABLE} ("编号", "姓名", "羞") VALUES (-8, \'张三\', \'1\')',
 )

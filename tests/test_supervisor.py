@@ -1,4 +1,7 @@
-"""The supervisor with real processes, real signals and kill -9; its rules and the children's end of the line by themselves."""
+"""Tests the supervisor with real processes, real signals and kill -9.
+
+Its rules and the children's end of the control line are tested by themselves.
+"""
 
 import contextlib
 import json
@@ -192,7 +195,10 @@ def test_child_that_ends_by_itself_is_started_again_and_again(run: Run, behaviou
 def test_a_child_that_crashes_is_a_failure_until_there_is_progress(
     run: Run, tmp_path: Path
 ) -> None:
-    """Also of the process that follows it; how it ended is told, and the halt at the end is kept for `status`."""
+    """It holds of the process that follows it, too.
+
+    How it ended is reported, and the halt at the end is kept for `status`.
+    """
     LastEnd(tmp_path).note("publish", SlotMissing(slot="s", position="0/1"))
     service = run("crashes-then-works")
     service.log_has("stage_well stage=capture code=INTERNAL attempts=2")
@@ -391,7 +397,10 @@ def test_beats_are_limited_and_lose_no_count(line: Line, monkeypatch: pytest.Mon
 def test_supervisor_that_does_not_read_blocks_nobody_and_misses_nothing(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The socket fills up; when it is read again every count arrives, also of the beat that was cut in two."""
+    """The socket fills up.
+
+    When it is read again every count arrives, also of the beat that was cut in two.
+    """
     monkeypatch.setattr("agent.service.control._BEAT_SECONDS", 0.0)
     counter = ("agent_events_total", "captured", "person", "c")
     for _ in range(20):
@@ -464,7 +473,8 @@ def test_retry_counts_backs_off_and_begins_anew(
     assert control.counters["agent_errors_total", "publish", "KAFKA_UNREACHABLE"] == 8
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith(
-        "retry stage=publish code=KAFKA_UNREACHABLE error=Kafka at 127.0.0.1:1 does not answer: refused next=Run"
+        "retry stage=publish code=KAFKA_UNREACHABLE "
+        "error=Kafka at 127.0.0.1:1 does not answer: refused next=Run"
     )
     refused = LoginRefused(peer="Kafka", user="u", reason="no")
     for another in (refused, error, refused, error):  # each is told once, as soon as it comes
@@ -481,7 +491,10 @@ def test_retry_counts_backs_off_and_begins_anew(
 def test_each_failed_attempt_and_the_progress_after_it_are_told_at_once(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long the next beat takes; progress is told once, and again by a process that was started anew."""
+    """Progress is reported once, however long the next beat takes.
+
+    A process that was started again reports it again.
+    """
     monkeypatch.setattr("random.uniform", lambda low, high: 0.0)
     error = KafkaUnreachable(address="127.0.0.1:1", reason=phrase("connection refused"))
     line.control.beat()

@@ -1,4 +1,7 @@
-"""Audit and bill of materials: a known vulnerability fails, silence of the service is told and never taken for clean, nothing locked is left out."""
+"""Tests audit and bill of materials: a known vulnerability fails, and nothing locked is left out.
+
+Silence of the service is reported and never taken for clean.
+"""
 
 import json
 import re

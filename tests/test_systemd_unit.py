@@ -13,7 +13,10 @@ def settings() -> dict[str, str]:
 
 
 def test_unit_is_clean_for_systemd(tmp_path: Path) -> None:
-    """The program is replaced by one that exists on this machine; everything else is verified as it is."""
+    """The program is replaced by one that exists on this machine.
+
+    Everything else is verified as it is.
+    """
     text = UNIT.read_text(encoding="utf-8").replace("/usr/bin/sync-agent", sys.executable)
     unit = tmp_path / "sync-agent@tax.service"
     unit.write_text(text, encoding="utf-8")

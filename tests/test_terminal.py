@@ -1,4 +1,7 @@
-"""Output on any terminal, into any pipe, and configuration from any editor: never INTERNAL, never a traceback."""
+"""Tests output on any terminal and into any pipe, and configuration from any editor.
+
+There is never INTERNAL, and never a traceback.
+"""
 
 import json
 import os
@@ -104,7 +107,10 @@ def test_a_name_that_is_no_text(config: Path) -> None:
     ids=" ".join,
 )
 def test_a_reader_that_has_gone(config: Path, arguments: list[str]) -> None:
-    """As with `| head -1`: neither INTERNAL nor a traceback; stdout and stderr into one broken pipe, too."""
+    """As with `| head -1`, neither INTERNAL nor a traceback is shown.
+
+    stdout and stderr may go into one broken pipe, too.
+    """
     for both in (False, True) if arguments in (["check"], ["nonsense"]) else (False,):
         read, write = os.pipe()
         os.close(read)

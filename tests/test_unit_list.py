@@ -1,4 +1,7 @@
-"""The tests of `make unit` need no service: what tests/unit.txt names is there, and imports nothing that starts or asks one."""
+"""Tests that the tests of `make unit` need no service.
+
+What tests/unit.txt names is there, and imports nothing that starts or asks one.
+"""
 
 import ast
 import re
@@ -68,7 +71,10 @@ def service_fixtures() -> set[str]:
 
 
 def asked_for(path: Path) -> set[str]:
-    """The fixtures that a file's tests ask for by their arguments; those of @given are drawn values."""
+    """Returns the fixtures that a file's tests ask for by their arguments.
+
+    Those of @given are drawn values.
+    """
     found: set[str] = set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):

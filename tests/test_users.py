@@ -1,4 +1,7 @@
-"""Files and users: what root does once, what the service's user then meets, and that nobody meets INTERNAL."""
+"""Tests files and users: what root does once, and what the service's user then meets.
+
+Nobody meets INTERNAL.
+"""
 
 import json
 import os
@@ -27,8 +30,9 @@ PERSON = UnitTable("person", "person", DDL, {"id": big_number}, {"name": name})
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
 
-# Commands one after the other in one process of root's. The first is of an agent of root's: what the others need has been
-# imported then. The Python of a developer mostly lies where no other user can read it; a test of its own asks for that.
+# Commands one after the other in one process of root's. The first is of an agent of root's: what
+# the others need has been imported then. The Python of a developer mostly lies where no other user
+# can read it; a test of its own asks for that.
 AS_ROOT = """
 import contextlib, io, json, sys
 from agent import files
@@ -75,7 +79,10 @@ def away(state: Path) -> str:
 
 
 def of_nobody(config: Path, *arguments: str) -> list[str]:
-    """The command line as the agent's user gives it; it may read this Python wherever that lies, and write nothing more."""
+    """Returns the command line as the agent's user gives it.
+
+    It may read this Python wherever that lies, and write nothing more.
+    """
     drop = f"--reuid={NOBODY} --regid={NOBODY} --clear-groups"
     read = "--inh-caps=+dac_read_search --ambient-caps=+dac_read_search"
     program = [sys.executable, "-m", "agent", "-c", str(config), *arguments]
@@ -108,7 +115,10 @@ def installation(folder: Path, database: str, kafka: KafkaAddress, name: str) ->
 def test_what_root_makes_belongs_to_the_agents_user_and_works(
     folder: Path, database: str, kafka: KafkaAddress, topic_prefix: str
 ) -> None:
-    """`init --apply` as root, once, then the service as its own user: rows arrive, no file is root's."""
+    """`init --apply` runs as root, once, then the service as its own user.
+
+    Rows arrive, and no file is root's.
+    """
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(f'CREATE SCHEMA "{SCHEMA}"'.encode())
         connection.execute(f'CREATE TABLE "{SCHEMA}"."person"{DDL}'.encode())

@@ -8,19 +8,23 @@ from typing import TypeVar
 T = TypeVar("T")
 LONGEST = 0.2  # seconds between two looks at a condition that has not come true for a while
 
-# A machine with other work may need so many times the seconds that a quiet one needs. Patience costs
-# nothing while all is well, so it is generous where `on_a_busy_machine` has been called.
+# A machine with other work may need so many times the seconds that a quiet one needs. Patience
+# costs nothing while all is well, so it is generous where `on_a_busy_machine` has been called.
 SETTING = "SYNC_TEST_PATIENCE"
 patience = float(os.environ.get(SETTING, "1"))
 PATIENCE = 180.0  # seconds, the same for what waits by other means
 
-# What other work of the machine may add to a promised time, in seconds. It is less than what follows
-# from breaking the promise: the front end's silence (30 s) or the server's wal_sender_timeout (60 s).
+# What other work of the machine may add to a promised time, in seconds. It is less than what
+# follows from breaking the promise: the front end's silence (30 s) or the server's
+# wal_sender_timeout (60 s).
 BUSY = 20.0
 
 
 def on_a_busy_machine() -> None:
-    """Set what keeps tests green beside other work, here and in the processes that are started from here."""
+    """Sets what keeps tests green beside other work.
+
+    It holds here and in the processes that are started from here.
+    """
     global patience  # noqa: PLW0603 - a setting of the process
     patience = 6.0
     os.environ[SETTING] = str(patience)
@@ -41,7 +45,8 @@ def eventually(
 ) -> T:
     """Call `condition` until its value is true and return it; an exception counts as "not yet".
 
-    `timeout` is in seconds of a quiet machine, see `patience`. It is no measure of how fast something is.
+    `timeout` is in seconds of a quiet machine, see `patience`. It is no measure of how fast
+    something is.
     """
     timeout *= patience
     deadline = time.monotonic() + timeout

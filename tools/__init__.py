@@ -1,1 +1,4 @@
-"""Tools of those who build the product: the locked packages, the bill of materials, the catalogue of messages."""
+"""Holds the tools of those who build the product.
+
+They make the locked packages, the bill of materials, and the catalogue of messages.
+"""

@@ -1,7 +1,8 @@
 """`make audit`: asks the advisory service about every locked package.
 
-Exit 1 for a known vulnerability, and with --strict also for a package the service told nothing about. Without --strict an unreachable service
-fails nothing, for a build must not hang on it; it is said, and never called clean.
+Exits with 1 for a known vulnerability, and with --strict also for a package that the service told
+nothing about. Without --strict an unreachable service fails nothing, for a build must not hang on
+it; it is reported, and never called clean.
 """
 
 import argparse
@@ -17,13 +18,18 @@ PATIENCE = 300  # seconds for all packages
 
 
 def findings(report: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Of pip-audit's report: a line for each vulnerability, and the packages it could not ask about."""
+    """Returns a line for each vulnerability of pip-audit's report, and the unknown packages.
+
+    Unknown are those that it could not ask about.
+    """
     packages = report["dependencies"]
-    vulnerable = [
-        f"{package['name']} {package['version']}: {entry['id']}, fixed in {', '.join(entry['fix_versions']) or 'no version yet'}"
-        for package in packages
-        for entry in package.get("vulns", [])
-    ]
+    vulnerable = []
+    for package in packages:
+        for entry in package.get("vulns", []):
+            fixed = ", ".join(entry["fix_versions"]) or "no version yet"
+            vulnerable.append(
+                f"{package['name']} {package['version']}: {entry['id']}, fixed in {fixed}"
+            )
     return vulnerable, [package["name"] for package in packages if "skip_reason" in package]
 
 
@@ -31,18 +37,23 @@ def judged(report: Mapping[str, Any] | None, expected: int, strict: bool) -> tup
     """Exit code and what is said; None: there is no report. `expected`: packages locked."""
     if report is None:
         return int(strict), [
-            f"audit: NOT DONE, the advisory service cannot be reached: none of {expected} packages was audited"
+            (
+                "audit: NOT DONE, the advisory service cannot be reached: "
+                f"none of {expected} packages was audited"
+            )
         ]
     vulnerable, unknown = findings(report)
     asked = len(report["dependencies"]) - len(unknown)
     lines = [f"audit: VULNERABLE {line}" for line in vulnerable]
     if not asked:
         lines.append(
-            f"audit: NOT DONE, the advisory service knows none of {expected} packages: it is not the real one, or cannot be reached"
+            f"audit: NOT DONE, the advisory service knows none of {expected} packages: "
+            "it is not the real one, or cannot be reached"
         )
     elif unknown:
         lines.append(
-            f"audit: NOT COMPLETE, nothing is told about {len(unknown)} of {expected} packages: {', '.join(unknown)}"
+            f"audit: NOT COMPLETE, nothing is told about {len(unknown)} of {expected} packages: "
+            f"{', '.join(unknown)}"
         )
     elif not vulnerable:
         lines.append(f"audit: no known vulnerability in {asked} packages")

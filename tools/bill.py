@@ -1,6 +1,7 @@
-"""`make sbom`: the bill of materials (CycloneDX JSON) of the locked packages and of the native libraries their binary wheels bundle.
+"""Writes the bill of materials (CycloneDX JSON) of the locked packages: `make sbom`.
 
-Advisories of Python packages do not name bundled libraries, so these are listed apart, by name, version and SHA-256.
+It also lists the native libraries that their binary wheels bundle. Advisories of Python packages do
+not name bundled libraries, so these are listed apart, by name, version and SHA-256.
 """
 
 import hashlib
@@ -112,7 +113,8 @@ def main() -> int:
     FILE.write_text(JsonV1Dot6(made).output_as_string(indent=2), encoding="utf-8")
     native = sum(len(package.components) for package in made.components)
     print(
-        f"sbom: {FILE} lists {len(made.components)} packages and {native} native libraries inside them"
+        f"sbom: {FILE} lists {len(made.components)} packages "
+        f"and {native} native libraries inside them"
     )
     return 0
 

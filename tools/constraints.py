@@ -1,7 +1,7 @@
-"""Writes constraints.txt: the exact versions of requirements.lock that an installation of the product holds.
+"""Writes constraints.txt: the versions of requirements.lock that an installation holds.
 
-Users install with it (`pip install -c constraints.txt ...`). It names no development tool, and no hashes: pip would then
-ask for one of the product's own wheel too.
+Users install with it (`pip install -c constraints.txt ...`). It names no development tool, and no
+hashes: pip would then ask for one of the product's own wheel too.
 """
 
 import sys

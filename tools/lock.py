@@ -35,7 +35,10 @@ def pins(lock: Path = LOCK) -> list[Pin]:
 
 
 def locked_lines(lock: Path = LOCK) -> dict[str, str]:
-    """Each package's requirement as pip reads it, with its marker and without hashes: `name==version ; marker`."""
+    """Returns each package's requirement as pip reads it.
+
+    It has its marker and no hashes: `name==version ; marker`.
+    """
     found = re.findall(
         r"^([a-z0-9.-]+)(==[^\\\n]+?) *\\$", lock.read_text(encoding="utf-8"), re.MULTILINE
     )

@@ -1,4 +1,7 @@
-"""Brings the translation catalogues up to date with the code: `python -m tools.messages`. New messages come untranslated."""
+"""Brings the translation catalogues up to date with the code: `python -m tools.messages`.
+
+New messages come untranslated.
+"""
 
 import ast
 import re
@@ -24,7 +27,7 @@ _DATE = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def marked() -> dict[str, list[str]]:
-    """Every literal in a call of `mark` or `translate` below agent/, with the files it stands in."""
+    """Returns every literal in a call of `mark` or `translate` below agent/, with its files."""
     found: dict[str, list[str]] = defaultdict(list)
     for path in sorted((ROOT / "agent").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -38,7 +41,10 @@ def marked() -> dict[str, list[str]]:
 
 
 def clicks() -> dict[str | tuple[str, str], list[str]]:
-    """Every message of click, with the module it stands in; a pair is one message in singular and plural."""
+    """Returns every message of click, with the module it stands in.
+
+    A pair is one message in singular and plural.
+    """
     found: dict[str | tuple[str, str], list[str]] = defaultdict(list)
     for module in CLICK:
         source = Path(click.__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
@@ -105,7 +111,10 @@ def _template() -> Catalog:
 
 
 def update() -> list[str]:
-    """Writes template, catalogue and compiled catalogue; returns the messages without a translation."""
+    """Writes template, catalogue and compiled catalogue.
+
+    Returns the messages without a translation.
+    """
     template = _template()
     chinese = catalogue(CHINESE) if CHINESE.exists() else Catalog(locale="zh_CN", charset="utf-8")
     chinese.update(template, no_fuzzy_matching=True)

@@ -18,26 +18,31 @@ from tests.checker.verdict import Verdict
 
 EQUAL, DIFFERENT, USAGE = 0, 1, 2
 DESCRIPTION = """\
-Judges a sync agent: are the source, the front end and the Kafka topics equal, was each event published once and in order?
+Judges a sync agent: are the source, the front end and the Kafka topics equal,
+was each event published once and in order?
 It shares no code with the agent and asks every side itself. It only reads.
 
-Let the applications' writes to the shared tables rest and the agent catch up (`sync-agent status`) before you call it; what is still on its way
-counts as a difference. Then it reads every shared table whole, on both sides, and the topics from their beginning (retention must have kept it)."""
+Let the applications' writes to the shared tables rest and the agent catch up (`sync-agent status`)
+before you call it; what is still on its way counts as a difference. Then it reads every shared
+table whole, on both sides, and the topics from their beginning (retention must have kept it)."""
 EPILOG = """\
 oracles, named before each difference:
   O1  every front-end row equals the source's row, and none is missing or too many
-  O3  what the topics give when replayed equals the source's rows; each event fits what its key held; each delete has its tombstone next to it
+    O3  what the topics give when replayed equals the source's rows; each event fits what its key
+        held; each delete has its tombstone next to it
   O4  each event was published once; sync.seq is 1, 2, 3 ... without a gap, per topic and generation
   O5  within a partition sync.seq and the order of commits rise; a key never changes its partition
-  O7  with --journal: each transaction of the workload that succeeded is in source, front end and topic, each that failed in none of them
+    O7  with --journal: each transaction of the workload that succeeded is in source, front end and
+        topic, each that failed in none of them
   O8  while it compares: the replication slot was never told more than the front end has stored
   O9  within a partition no event of an older run of the agent follows one of a newer run
 
 exit status: 0 equal, 1 different, 2 it could not judge (wrong usage, or a side that cannot be read)
 
 example:
-  python -m tests.checker --source "host=db dbname=business user=auditor" --front /var/lib/unit-sync-agent/agent/front.db \\
-      --bootstrap kafka:9092 --config /etc/unit-sync-agent/agent.toml"""
+    python -m tests.checker --source "host=db dbname=business user=auditor" \\
+        --front /var/lib/unit-sync-agent/agent/front.db \\
+        --bootstrap kafka:9092 --config /etc/unit-sync-agent/agent.toml"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -87,7 +92,8 @@ def parser() -> argparse.ArgumentParser:
         "--source",
         required=True,
         metavar="CONNINFO",
-        help="libpq connection string of the source; the role must be able to read the shared columns",
+        help="libpq connection string of the source; "
+        "the role must be able to read the shared columns",
     )
     built.add_argument(
         "--front",
@@ -101,13 +107,15 @@ def parser() -> argparse.ArgumentParser:
         required=True,
         type=Path,
         metavar="FILE",
-        help="the agent's configuration: tables, columns, filters, topics and slot are taken from it",
+        help="the agent's configuration: tables, columns, filters, topics and slot "
+        "are taken from it",
     )
     built.add_argument(
         "--journal",
         type=Path,
         metavar="FILE",
-        help="journal of the workload generator (tests/checker/workload.py), whose ledger is a shared table",
+        help="journal of the workload generator (tests/checker/workload.py), "
+        "whose ledger is a shared table",
     )
     built.add_argument(
         "--kafka",

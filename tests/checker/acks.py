@@ -22,7 +22,10 @@ class Sample(Exception):
 
 
 class AckSampler(Sampler):
-    """Reads the slot's confirmed position, THEN the one the front end has stored, again and again: the first must never be past the second."""
+    """Samples the slot's confirmed position, THEN the one that the front end has stored.
+
+    The first must never be past the second.
+    """
 
     oracle = "O8"
 
@@ -41,7 +44,10 @@ class AckSampler(Sampler):
                 connection.close()
 
     def sample(self) -> None:
-        """One look at both, in this order: the agent moves on between the two, and stores before it confirms."""
+        """Reads both once, in this order.
+
+        The agent moves on between the two, and stores before it confirms.
+        """
         try:
             confirmed = self._ask(self._source, CONFIRMED, [self._slot])
             stored = self._stored()

@@ -1,4 +1,7 @@
-"""The order in which the source committed a workload's transactions: decoded by the source for us alone, through a slot of our own."""
+"""Finds the order in which the source committed a workload's transactions.
+
+The source decodes it for the judge alone, through a slot of the judge's own.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,17 +13,26 @@ from tests.checker.plan import relation
 from tests.checker.unit import LEDGER
 
 INSERTED, COMMITTED = ord("I"), ord("C")
-CHANGES = "SELECT data FROM pg_logical_slot_peek_binary_changes(%s, NULL, NULL, 'proto_version', '1', 'publication_names', %s)"
+CHANGES = (
+    "SELECT data FROM pg_logical_slot_peek_binary_changes"
+    "(%s, NULL, NULL, 'proto_version', '1', 'publication_names', %s)"
+)
 
 
 class CommitOrder:
-    """Every transaction that signs the ledger from its making on; `source` is a superuser's conninfo. See `watched`."""
+    """Knows every transaction that signs the ledger since this object was made. See `watched`.
+
+    `source` is a superuser's conninfo.
+    """
 
     def __init__(self, source: str, name: str) -> None:
         self._source, self.slot = source, name
 
     def read(self) -> list[tuple[int, int]]:
-        """End of the commit (a position of the log as a number) and number of each transaction, in their order."""
+        """Returns the end of the commit and the number of each transaction, in their order.
+
+        The end is a position of the log as a number.
+        """
         order: list[tuple[int, int]] = []
         signed: list[int] = []
         with psycopg.connect(self._source, autocommit=True) as connection:
@@ -51,6 +63,9 @@ def watched(source: str, name: str) -> Iterator[CommitOrder]:
 
 
 def _first_value(message: bytes) -> int:
-    """The first column of an Insert: 'I', oid (4), 'N', columns (2), then for each 't', length (4), text."""
+    """Returns the first column of an Insert.
+
+    The message is 'I', oid (4), 'N', columns (2), then for each 't', length (4), text.
+    """
     length = int.from_bytes(message[9:13])
     return int(message[13 : 13 + length])

@@ -1,4 +1,7 @@
-"""The verdict over all sides. The source must be at rest, and everything committed there must have arrived."""
+"""Gives the verdict over all sides.
+
+The source must be at rest, and everything committed there must have arrived.
+"""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -55,9 +58,12 @@ def compare(
     copied: Mapping[str, Number] = {},
     withheld: Mapping[str, Collection[Key]] = {},
 ) -> Verdict:
-    """The verdict over all tables; with the journal of a workload, also over each of its transactions. `copied`: see Copies.until.
+    """Returns the verdict over all tables, and with a journal also over each of its transactions.
 
-    `withheld`: by topic, keys of rows that are said to be too large for it; no other row may differ.
+    `copied`: see Copies.until.
+
+    `withheld` holds by topic the keys of rows that are said to be too large for it; no other row
+    may differ.
     """
     verdict = Verdict()
     types = {table.topic: column_types(places.source, table) for table in tables}
@@ -82,7 +88,8 @@ def compare(
             settle(read_journal(journal), table, sides, verdict)
     if journal is not None and not any(map(is_ledger, tables)):
         raise LookupError(
-            f"no shared table is the ledger of a journal: its columns are {', '.join(LEDGER_COLUMNS)}"
+            "no shared table is the ledger of a journal: "
+            f"its columns are {', '.join(LEDGER_COLUMNS)}"
         )
     return verdict
 
@@ -99,7 +106,10 @@ def _judge(
     sides: Hashes,
     verdict: Verdict,
 ) -> None:
-    """Each side against the source: says of the first few keys in which column they differ, and counts the others."""
+    """Compares each side with the source.
+
+    It says of the first few keys in which column they differ, and counts the others.
+    """
     source = sides["source"]
     keys = {
         oracle: [

@@ -12,16 +12,23 @@ from tests.checker.table import SharedTable
 
 KEY = """
     SELECT a.attname
-    FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace JOIN pg_index i ON i.indrelid = c.oid
+    FROM pg_class c
+         JOIN pg_namespace s ON s.oid = c.relnamespace
+         JOIN pg_index i ON i.indrelid = c.oid
          CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k(attnum, place)
          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
-    WHERE s.nspname = %s AND c.relname = %s AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END AND k.place <= i.indnkeyatts
+    WHERE s.nspname = %s AND c.relname = %s
+          AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END
+          AND k.place <= i.indnkeyatts
     ORDER BY k.place
 """
 
 
 def shared_tables(config: Path, source: str) -> list[SharedTable]:
-    """The resources of the configuration; their keys as the source's catalogue has them. Raises LookupError for a table without a key."""
+    """Returns the resources of the configuration, with keys as the source's catalogue has them.
+
+    Raises LookupError for a table without a key.
+    """
     settings = tomllib.loads(config.read_text(encoding="utf-8"))
     with psycopg.connect(source) as connection:
         return [
@@ -57,7 +64,10 @@ def _table(resource: Mapping[str, Any], prefix: str, connection: psycopg.Connect
 
 
 def condition(tests: Sequence[Mapping[str, Any]]) -> sql.Composable:
-    """The filter of a resource: all tests hold. Values are compared by the column's own type, whose `=` the server takes."""
+    """Returns the filter of a resource: all tests hold.
+
+    Values are compared by the column's own type, whose `=` the server takes.
+    """
     return (
         sql.SQL(" AND ").join([sql.SQL("({})").format(_test(test)) for test in tests])
         if tests

@@ -1,4 +1,7 @@
-"""Until when each table was being copied: meanwhile an event need not fit what the topic held, for a subscriber may hold more, or less."""
+"""Finds out until when each table was being copied.
+
+Meanwhile an event need not fit what the topic held, for a subscriber may hold more, or less.
+"""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,7 +14,10 @@ STATES = "SELECT topic, state, generation, seq FROM sync_agent_resource"
 
 
 class Copies:
-    """Looks at the states of the tables, as often as it is asked to; `until` has each topic's last event when its table was first seen live again."""
+    """Reads the states of the tables, as often as it is asked to.
+
+    `until` has each topic's last event when its table was first seen live again.
+    """
 
     def __init__(self, front: Front) -> None:
         self._front = front
@@ -24,7 +30,10 @@ class Copies:
         return self._until
 
     def look(self) -> set[str]:
-        """One look: the topics of the tables that are not live. A front end that is locked or away shows what it showed before."""
+        """Reads the states once and returns the topics of the tables that are not live.
+
+        A front end that is locked or away shows what it showed before.
+        """
         with suppress(*ERRORS):
             for topic, state, generation, seq in at_front(self._front, STATES):
                 if state != "live" or topic in self._copying:

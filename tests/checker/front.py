@@ -1,6 +1,7 @@
-"""Statements at a front end of any kind, by a hand that is not the agent's; names stand in double quotes everywhere.
+"""Runs statements at a front end of any kind, from outside the agent.
 
-The agent's own tables are called sync_agent_state and so on: its name is put in here, as the front end has it (`named`).
+Names stand in double quotes everywhere. The agent's own tables are called sync_agent_state and so
+on: its name is put in here, as the front end has it (`named`).
 """
 
 import re
@@ -30,14 +31,18 @@ _STATE = "sync!_agent!_%!_state"
 _IN_SQLITE = f"SELECT name FROM sqlite_master WHERE name LIKE '{_STATE}' ESCAPE '!' ORDER BY name"
 _IN_POSTGRES = f"""
     SELECT relname::text FROM pg_class
-    WHERE relkind = 'r' AND relname LIKE '{_STATE}' ESCAPE '!' AND pg_table_is_visible(oid) ORDER BY 1"""
+    WHERE relkind = 'r' AND relname LIKE '{_STATE}' ESCAPE '!' AND pg_table_is_visible(oid)
+    ORDER BY 1"""
 _IN_MARIADB = f"""
     SELECT table_name FROM information_schema.tables
     WHERE table_schema = database() AND table_name LIKE '{_STATE}' ESCAPE '!' ORDER BY 1"""
 
 
 def named(statement: str, ask: Callable[[str], Rows], catalogue: str) -> str:
-    """The statement with the agent's name in the names of its tables; as it is where no agent has its own ones."""
+    """Returns the statement with the agent's name in the names of its tables.
+
+    It stays as it is where no agent has its own tables.
+    """
     if not _OWN.search(statement):
         return statement
     found = ask(catalogue)
@@ -48,7 +53,10 @@ def named(statement: str, ask: Callable[[str], Rows], catalogue: str) -> str:
 
 
 def own(front: Front, statement: str) -> str:
-    """The statement with the names that the agent's tables have at this front end. Raises ERRORS."""
+    """Returns the statement with the names that the agent's tables have at this front end.
+
+    Raises ERRORS.
+    """
     if isinstance(front, Path):
         catalogue = _IN_SQLITE
     elif in_mariadb(front):
@@ -59,7 +67,10 @@ def own(front: Front, statement: str) -> str:
 
 
 def at_front(front: Front, statement: str, *values: object) -> Rows:
-    """Runs and commits one statement; `%s` stands for a value. Returns its rows, or [(rows changed,)]. Raises ERRORS."""
+    """Runs and commits one statement, in which `%s` stands for a value.
+
+    Returns its rows, or [(rows changed,)]. Raises ERRORS.
+    """
     if isinstance(front, Path):
         with closing(
             sqlite3.connect(f"file:{front}?mode=rw", uri=True, timeout=30, isolation_level=None)

@@ -1,4 +1,7 @@
-"""Random values of a business database, as PostgreSQL's input texts: Chinese names, extreme numbers and dates, and what breaks careless code."""
+"""Makes random values of a business database, as PostgreSQL's input texts.
+
+They are Chinese names, extreme numbers and dates, and what breaks careless code.
+"""
 
 import base64
 import json
@@ -10,11 +13,14 @@ from random import Random
 Value = str | None  # PostgreSQL's input text
 Make = Callable[[Random], Value]
 
-LARGE = 12_000  # characters of a large text, incompressible: it is stored out of line, and unchanged it is not in the log
+# The characters of a large text, which cannot be compressed. It is stored out of line, and
+# unchanged it is not in the log.
+LARGE = 12_000
 SURNAMES, GIVEN = "王李张刘陈杨黄赵周吴欧阳诸葛", "伟芳娜敏静丽强磊军洋勇艳杰娟涛明超秀霞平𠮷龘"
 CANARY = "canary值7f3a"  # what no log, metric or process may show
 HOSTILE = (
-    "", " ", "NULL", "'", '"', "\\", "\\N", "a\tb\nc\r", "%s %(x)s", "{}", "😀🀄", "𠮷野家", "\u200b", "é", "ﬀ", f"ＡＢＣ{CANARY}", "\x7f\x01", "尾随空格 ",
+    "", " ", "NULL", "'", '"', "\\", "\\N", "a\tb\nc\r", "%s %(x)s", "{}", "😀🀄", "𠮷野家",
+    "\u200b", "é", "ﬀ", f"ＡＢＣ{CANARY}", "\x7f\x01", "尾随空格 ",
 )  # fmt: skip
 
 
@@ -74,7 +80,8 @@ def moment(random: Random) -> str:
     base = date(random)
     if "inf" in base or "BC" in base:
         return base
-    return f"{base} {random.randint(0, 23):02d}:{random.randint(0, 59):02d}:{random.randint(0, 59):02d}.{random.randint(0, 10**6 - 1):06d}"
+    hour, minute, second = random.randint(0, 23), random.randint(0, 59), random.randint(0, 59)
+    return f"{base} {hour:02d}:{minute:02d}:{second:02d}.{random.randint(0, 10**6 - 1):06d}"
 
 
 def zoned(random: Random) -> str:

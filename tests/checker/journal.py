@@ -1,7 +1,10 @@
-"""The journal of a workload: what each transaction was meant to do and how it ended, durable before and after its COMMIT.
+"""Keeps the journal of a workload: what each transaction was meant to do and how it ended.
 
-One JSON object a line: {"txn": 7, "writer": 3, "ops": 2, "digest": "..."} before, {"txn": 7, "outcome": "ok"} after. Every transaction also signs with a row in
-the ledger, a shared table of the source: so an outcome nobody saw is known by looking there.
+It is durable before and after the transaction's COMMIT.
+
+A line is one JSON object: {"txn": 7, "writer": 3, "ops": 2, "digest": "..."} before, {"txn": 7,
+"outcome": "ok"} after. Every transaction also signs with a row in the ledger, a shared table of the
+source: so an outcome nobody saw is known by looking there.
 """
 
 import json
@@ -80,7 +83,10 @@ class Journal:
 
 
 def read_journal(path: Path) -> dict[int, Intent]:
-    """Every transaction by its number; a torn last line is passed over, any other broken line is an error."""
+    """Returns every transaction by its number.
+
+    A torn last line is passed over, any other broken line is an error.
+    """
     entries: dict[int, Intent] = {}
     for line in path.read_bytes().split(b"\n")[:-1]:
         entry = json.loads(line)
@@ -97,7 +103,10 @@ def settle(
     sides: Mapping[str, Mapping[Key, bytes]],
     verdict: Verdict,
 ) -> None:
-    """O7: what succeeded has signed on every side, what failed on none, and of what is unknown the source's ledger decides."""
+    """Judges O7: what succeeded has signed on every side, what failed on none.
+
+    Of what is unknown the source's ledger decides.
+    """
     for intent in journal.values():
         key = (intent.txn,)
         signed = intent.outcome == "ok" or (intent.outcome == "unknown" and key in sides["source"])
@@ -107,7 +116,8 @@ def settle(
                     ledger,
                     key,
                     "row",
-                    f"{'absent' if signed else 'present'} in {side}, though its outcome was {intent.outcome}",
+                    f"{'absent' if signed else 'present'} in {side}, "
+                    f"though its outcome was {intent.outcome}",
                     "O7",
                 )
             elif signed and rows[key] != intent.row:

@@ -1,6 +1,9 @@
-"""Rows of two sides by the source's own `=`, where their texts differ: which are missing, which stand under another spelling, which are too many.
+"""Compares rows of two sides by the source's own `=`, where their texts differ.
 
-Filters are judged here, too: each value is cast by the source to the column's own type and compared by that type's operator.
+It finds which are missing, which stand under another spelling, and which are too many.
+
+Filters are judged here, too: each value is cast by the source to the column's own type and compared
+by that type's operator.
 """
 
 from collections import Counter
@@ -15,19 +18,28 @@ from tests.checker.table import Front, Key, SharedTable
 from tests.checker.values import ValueType
 
 TEXT = ValueType(25)  # of a column whose text is wanted as it is
-# The type, its base where it is a domain, its collation, and the operator that its btree order takes for `=`.
+# The type, its base where it is a domain, its collation, and the operator that its btree order
+# takes for `=`.
 COLUMN = """
     WITH RECURSIVE base (oid, typmod) AS (
-        SELECT a.atttypid, a.atttypmod FROM pg_attribute a WHERE a.attrelid = %(table)s::regclass AND a.attname = %(column)s
+        SELECT a.atttypid, a.atttypmod FROM pg_attribute a
+        WHERE a.attrelid = %(table)s::regclass AND a.attname = %(column)s
         UNION ALL
-        SELECT t.typbasetype, t.typtypmod FROM base JOIN pg_type t ON t.oid = base.oid WHERE t.typtype = 'd'
+        SELECT t.typbasetype, t.typtypmod FROM base JOIN pg_type t ON t.oid = base.oid
+        WHERE t.typtype = 'd'
     )
     SELECT format_type(base.oid, base.typmod),
            (SELECT ' COLLATE ' || quote_ident(n.nspname) || '.' || quote_ident(c.collname)
-            FROM pg_attribute a JOIN pg_collation c ON c.oid = a.attcollation JOIN pg_namespace n ON n.oid = c.collnamespace
-            WHERE a.attrelid = %(table)s::regclass AND a.attname = %(column)s AND c.collname <> 'default'),
-           (SELECT 'OPERATOR(' || quote_ident(n.nspname) || '.' || p.oprname || ')' FROM pg_opclass k JOIN pg_am m ON m.oid = k.opcmethod AND m.amname = 'btree'
-            JOIN pg_amop o ON o.amopfamily = k.opcfamily AND o.amopstrategy = 3 AND o.amoplefttype = k.opcintype AND o.amoprighttype = k.opcintype
+            FROM pg_attribute a
+                 JOIN pg_collation c ON c.oid = a.attcollation
+                 JOIN pg_namespace n ON n.oid = c.collnamespace
+            WHERE a.attrelid = %(table)s::regclass AND a.attname = %(column)s
+                  AND c.collname <> 'default'),
+            (SELECT 'OPERATOR(' || quote_ident(n.nspname) || '.' || p.oprname || ')'
+            FROM pg_opclass k
+                 JOIN pg_am m ON m.oid = k.opcmethod AND m.amname = 'btree'
+                 JOIN pg_amop o ON o.amopfamily = k.opcfamily AND o.amopstrategy = 3
+                      AND o.amoplefttype = k.opcintype AND o.amoprighttype = k.opcintype
             JOIN pg_operator p ON p.oid = o.amopopr JOIN pg_namespace n ON n.oid = p.oprnamespace
             WHERE k.opcdefault AND k.opcintype = base.oid)
     FROM base JOIN pg_type t ON t.oid = base.oid WHERE t.typtype <> 'd'"""
@@ -84,7 +96,11 @@ def likeness(
     front: Iterable[Key],
     equal: Callable[[Sequence[Key], Sequence[Key]], Iterable[tuple[Key, Key]]],
 ) -> Likeness:
-    """Compares keys as texts; `equal` is asked only for those that stand on one side: (front end's, source's) keys that are the same row."""
+    """Compares keys as texts.
+
+    `equal` is asked only for keys that stand on one side; it returns (front end's, source's) keys
+    that are the same row.
+    """
     ours, theirs = set(source), Counter(front)
     without, unknown = (
         sorted(ours - theirs.keys(), key=repr),
@@ -110,7 +126,10 @@ def likeness(
 def compared(
     connection: psycopg.Connection, schema: str, table: str, columns: Sequence[str]
 ) -> list[Compared]:
-    """Columns of a source table by the catalogue; needs a session whose search_path holds pg_catalog only."""
+    """Returns columns of a source table by the catalogue.
+
+    It needs a session whose search_path holds pg_catalog only.
+    """
     name = sql.Identifier(schema, table).as_string(connection)
     found = []
     for column in columns:
@@ -131,7 +150,10 @@ def compared(
 def condition(
     columns: Sequence[Compared], conditions: Sequence[Condition], row: str = ""
 ) -> sql.Composed:
-    """Whether a row is shared: all conditions hold. `row` stands before each column, as NEW does in a trigger."""
+    """Returns whether a row is shared: all conditions hold.
+
+    `row` stands before each column, as NEW does in a trigger.
+    """
     by_name = {column.name: column for column in columns}
     parts: list[sql.Composable] = [sql.SQL("true")]
     for one in conditions:
@@ -178,7 +200,11 @@ def keys_of(source: str, front: Front, table: SharedTable, columns: Sequence[Com
 
 
 def versions(source: str, table: sql.Identifier, seen: Mapping[str, int]) -> tuple[int, int]:
-    """Of the versions of rows that events have carried, by their marks: how many must never have left, and how many were never there."""
+    """Counts the versions of rows that events have carried and should not have, by their marks.
+
+    The first number is of those that must never have left, the second of those that were never
+    there.
+    """
     with connected(source) as connection:
         found: dict[str, str] = dict(
             connection.execute(sql.SQL("SELECT note, shared FROM {}").format(table)).fetchall()
@@ -188,7 +214,10 @@ def versions(source: str, table: sql.Identifier, seen: Mapping[str, int]) -> tup
 
 
 def _texts(connection: psycopg.Connection, columns: Sequence[Compared], key: Key) -> Key:
-    """A key as texts of the source. What a database holds in a type of its own is written by the source, once more."""
+    """Returns a key as texts of the source.
+
+    What a database holds in a type of its own is written by the source, once more.
+    """
     texts = []
     for column, value in zip(columns, key, strict=True):
         if value is None or isinstance(value, str):

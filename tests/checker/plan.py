@@ -1,4 +1,7 @@
-"""What the transactions of a workload do: a pure function of seed and writer, so that every run of a seed means the same."""
+"""Plans what the transactions of a workload do.
+
+It is a pure function of seed and writer, so that every run of a seed means the same.
+"""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from hashlib import sha256
@@ -55,7 +58,10 @@ class Plan(NamedTuple):
 
 
 class Planner:
-    """Draws the transactions of one writer. All writers use the same hot keys, and know nothing of the rows that exist."""
+    """Draws the transactions of one writer.
+
+    All writers use the same hot keys, and know nothing of the rows that exist.
+    """
 
     def __init__(
         self,
@@ -168,7 +174,10 @@ class Planner:
         yield self._set(table, [column], self._random.sample(self._keys[table.name], 20))
 
     def _toast(self, table: UnitTable) -> Iterator[Statement]:
-        """Large values, of the tables that have them; then a change that leaves them as they are."""
+        """Writes large values into a table that has them.
+
+        Then comes a change that leaves them as they are.
+        """
         table = self._random.choice([one for one in self._tables if one.large] or [table])
         key, small = (
             self._key(table),
@@ -193,7 +202,10 @@ class Planner:
         yield sql.SQL("ALTER TABLE {} ").format(relation(table)) + change.format(added), ()
 
     def _big_one(self) -> Iterator[Statement]:
-        """Many residents of this writer are made, changed, deleted, in turn; no other statement meets their keys."""
+        """Makes, changes and deletes many residents of this writer, in turn.
+
+        No other statement meets their keys.
+        """
         first = -((self._writer + 1) << 32)
         turn = self._bigs % 3
         self._bigs += 1
@@ -247,7 +259,10 @@ class Planner:
 
 
 def hot_keys(table: UnitTable) -> list[Key]:
-    """The keys on which all writers meet, the same in every run; fewer than HOT where the table's keys have not so many values."""
+    """Returns the keys on which all writers meet, the same in every run.
+
+    They are fewer than HOT where the table's keys have not so many values.
+    """
     random = Random(table.name)
     makers = {**table.key, **table.hot}
     drawn = (tuple(make(random) or "" for make in makers.values()) for _ in range(3 * HOT))

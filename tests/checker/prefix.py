@@ -1,7 +1,8 @@
-"""O2: at every moment the front end is the source at one commit, the one whose position it has stored.
+"""Judges O2: at every moment the front end is the source at the commit whose position it stored.
 
-Position, ledger and accounts are read in one snapshot, again and again, while the faults come. The ledger must hold the transactions the source had committed
-up to that position and no others, and the accounts what just these have moved.
+Position, ledger and accounts are read in one snapshot, again and again, while the faults come. The
+ledger must hold the transactions the source had committed up to that position and no others, and
+the accounts what just these have moved.
 """
 
 from bisect import bisect_right
@@ -15,7 +16,10 @@ from tests.checker.transfers import Balances
 from tests.checker.unit import ACCOUNTS, LEDGER
 
 INTERVAL = 0.03  # seconds between snapshots
-LIVE = f"SELECT name FROM sync_agent_resource WHERE state = 'live' AND name IN ('{LEDGER.resource}', '{ACCOUNTS.resource}')"
+LIVE = (
+    "SELECT name FROM sync_agent_resource "
+    f"WHERE state = 'live' AND name IN ('{LEDGER.resource}', '{ACCOUNTS.resource}')"
+)
 STATEMENTS = (
     "SELECT position FROM sync_agent_state",
     LIVE,
@@ -59,18 +63,23 @@ class PrefixReader(Sampler):
             )
             total = sum(found.values())
             self.violation(
-                f"at {position[0][0]} {len(wrong)} accounts do not hold what the {len(signed)} transactions of the ledger moved; in all {total}"
+                f"at {position[0][0]} {len(wrong)} accounts do not hold what the "
+                f"{len(signed)} transactions of the ledger moved; in all {total}"
             )
         seen = len(signed), hash(signed)
         if self._seen.setdefault(position[0][0], seen) != seen:
             self.violation(f"the ledger changed, and the stored position {position[0][0]} did not")
 
     def settle(self, order: Sequence[tuple[int, int]]) -> None:
-        """Compares every snapshot with the order in which the source committed (position of the end, transaction)."""
+        """Compares every snapshot with the order in which the source committed.
+
+        `order` has the position of each commit's end, and its transaction.
+        """
         ends, txns = [end for end, _ in order], [txn for _, txn in order]
         for position, seen in self._seen.items():
             committed = bisect_right(ends, lsn(position))
             if seen != (committed, hash(frozenset(txns[:committed]))):
                 self.violation(
-                    f"at {position} the ledger holds {seen[0]} transactions, and not just the {committed} that the source had committed"
+                    f"at {position} the ledger holds {seen[0]} transactions, "
+                    f"and not just the {committed} that the source had committed"
                 )

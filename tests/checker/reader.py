@@ -1,4 +1,7 @@
-"""O6: a consumer that reads while the faults come sees what one sees that reads at the end; what was visible once is never taken back."""
+"""Judges O6: a consumer that reads while the faults come sees what one sees that reads at the end.
+
+What was visible once is never taken back.
+"""
 
 import threading
 import time
@@ -17,7 +20,10 @@ ARRIVES = 30.0  # seconds in which the reader must have come to the end
 
 
 class LiveReader:
-    """Reads the topics with read_committed from its start to its `stop`. Use it as a context, then `report`."""
+    """Reads the topics with read_committed from its start to its `stop`.
+
+    Use it as a context manager, then call `report`.
+    """
 
     def __init__(self, bootstrap: str, topics: Sequence[str]) -> None:
         self._bootstrap, self._topics = bootstrap, topics
@@ -39,7 +45,10 @@ class LiveReader:
         self._thread.join(ARRIVES)
 
     def report(self, verdict: Verdict) -> None:
-        """Puts into the verdict where the reader saw something else than stands there now that nothing is under way."""
+        """Puts into the verdict where the reader saw something else than is there at the end.
+
+        Nothing may be under way then.
+        """
         final: Seen = defaultdict(list)
         for message in messages(self._bootstrap, self._topics):
             _note(final, message)
@@ -49,7 +58,10 @@ class LiveReader:
         for (topic, partition), offsets in final.items():
             seen = self._seen[topic, partition]
             if seen != offsets:
-                what = f"the reader saw {len(seen)} records, {len(offsets)} are there; they part after {_common(seen, offsets)}"
+                what = (
+                    f"the reader saw {len(seen)} records, {len(offsets)} are there; "
+                    f"they part after {_common(seen, offsets)}"
+                )
                 verdict.differs(f"{topic} {partition}", None, "records", what, "O6")
 
     def _taken_back(self, final: Seen) -> bool:

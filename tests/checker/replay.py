@@ -1,4 +1,7 @@
-"""The topics from beginning to end, read with another client than the agent's, with read_committed."""
+"""Replays the topics from beginning to end with read_committed.
+
+They are read with another client than the agent's.
+"""
 
 import json
 import time
@@ -72,8 +75,11 @@ class Event(NamedTuple):
 
 
 class Replay:
-    """What stands under each key, and whether each event came once (O4), in order (O5), from an agent that was not replaced (O9),
-    fitting what was there, with its tombstone (O3)."""
+    """Knows what stands under each key, and judges the events.
+
+    Each must come once (O4), in order (O5), from an agent that was not replaced (O9), fit what was
+    there, and have its tombstone (O3).
+    """
 
     def __init__(
         self,
@@ -171,7 +177,10 @@ class Replay:
                 )
 
     def _count(self, table: SharedTable, event: Event) -> None:
-        """Identity and number of an event: unique, and rising within its partition together with the order of commits."""
+        """Counts identity and number of an event.
+
+        The number is unique, and rises within its partition together with the order of commits.
+        """
         seen = self._seqs[table.topic, event.generation]
         change = digest((table.topic, event.key, event.lsn, event.op))
         if event.identity in self._ids or event.seq in seen or event.seq < 1:
@@ -277,7 +286,11 @@ class Replay:
             self._misfit(table, event, key, "before", f"of {op} is neither what stood nor the key")
 
     def _misfit(self, table: SharedTable, event: Event, key: Key, column: str, what: str) -> None:
-        """An event that does not fit what its key held: a fault, unless the table was being copied, as it was at least until the last row that was read."""
+        """Notes an event that does not fit what its key held.
+
+        It is a fault, unless the table was being copied, as it was at least until the last row that
+        was read.
+        """
         self._misfits[table.topic].append(((event.generation, event.seq), key, column, what))
 
     def _row(self, table: SharedTable, key: Key, after: Mapping[str, Any]) -> Row:
@@ -316,7 +329,10 @@ def read_committed(bootstrap: str) -> dict[str, Any]:
 def messages(
     bootstrap: str, topics: Sequence[str], options: Mapping[str, str] | None = None
 ) -> Iterator[Message]:
-    """Every record of the topics that is visible to a read_committed consumer, partition by partition in order; `options` are the client's (TLS, login)."""
+    """Yields every record that a read_committed consumer sees, partition by partition in order.
+
+    `options` are the client's (TLS, login).
+    """
     consumer = Consumer(
         {**(options or {}), **read_committed(bootstrap), "enable.partition.eof": True}
     )

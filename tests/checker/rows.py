@@ -14,14 +14,18 @@ from tests.checker.table import Front, Key, Row, SharedTable, in_mariadb
 from tests.checker.values import TIMESTAMPTZ, ValueType, form, in_texts
 from tests.services.mariadb import connected
 
-SESSION = "-c client_encoding=UTF8 -c TimeZone=UTC -c DateStyle=ISO,YMD -c IntervalStyle=iso_8601 -c extra_float_digits=3 -c bytea_output=hex"
+SESSION = (
+    "-c client_encoding=UTF8 -c TimeZone=UTC -c DateStyle=ISO,YMD "
+    "-c IntervalStyle=iso_8601 -c extra_float_digits=3 -c bytea_output=hex"
+)
 READ_AT_ONCE = 10_000
 
 
 # A type, what it is based on where it is a domain, what it holds where it is an array.
 TYPE = """
     SELECT t.typdelim::text, nullif(t.typbasetype, 0)::int8, e.oid::int8
-    FROM pg_type t LEFT JOIN pg_type e ON e.oid = t.typelem AND e.typarray = t.oid WHERE t.oid = %s"""
+    FROM pg_type t LEFT JOIN pg_type e ON e.oid = t.typelem AND e.typarray = t.oid
+    WHERE t.oid = %s"""
 
 
 def column_types(source: str, table: SharedTable) -> dict[str, ValueType]:
@@ -133,7 +137,10 @@ def _formed(
 
 
 def as_texts(connection: psycopg.Connection) -> None:
-    """Gives every value as PostgreSQL writes it; a cast to text would not (it takes the blanks from a char(n))."""
+    """Gives every value as PostgreSQL writes it.
+
+    A cast to text would not: it takes the blanks from a char(n).
+    """
     for known in connection.adapters.types:
         for oid in (known.oid, known.array_oid):
             connection.adapters.register_loader(oid, TextLoader)

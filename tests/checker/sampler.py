@@ -11,7 +11,11 @@ STOPPED_WITHIN = 15.0  # seconds; a frozen server may hold it longer, and then i
 
 
 class Sampler(ABC):
-    """Takes samples from `start` to `stop`; use it as a context, then `report`. What is down or locked costs the sample, not the sampler."""
+    """Takes samples from `start` to `stop`.
+
+    Use it as a context manager, then call `report`. What is down or locked costs the sample, not
+    the sampler.
+    """
 
     oracle: str  # in whose name it speaks
     place: str  # what it looks at
@@ -40,7 +44,10 @@ class Sampler(ABC):
         self.stop()
 
     def __str__(self) -> str:
-        return f"{self.oracle}: {self.samples} samples, {self.skipped} skipped, {self.violated} violations"
+        return (
+            f"{self.oracle}: {self.samples} samples, {self.skipped} skipped, "
+            f"{self.violated} violations"
+        )
 
     @abstractmethod
     def sample(self) -> None:

@@ -1,6 +1,10 @@
-"""What each transaction of a workload moves between two accounts: a pure function of its number, so that the ledger tells what every account must hold.
+"""Defines what each transaction of a workload moves between two accounts.
 
-The debit is the first change of a transaction, the credit the last before it signs: who sees a part of it, sees accounts that do not fit the ledger.
+It is a pure function of the transaction's number, so that the ledger tells what every account must
+hold.
+
+The debit is the first change of a transaction, the credit the last before it signs. Who sees a part
+of it, sees accounts that do not fit the ledger.
 """
 
 from collections import Counter
@@ -15,7 +19,10 @@ from tests.checker.plan import Statement, relation
 from tests.checker.unit import ACCOUNTS
 
 MANY = 100  # accounts: writers seldom wait for each other at one
-BOOK = """INSERT INTO {} AS a ("账号", "余额") VALUES (%s, %s) ON CONFLICT ("账号") DO UPDATE SET "余额" = a."余额" + excluded."余额\""""
+BOOK = """
+    INSERT INTO {} AS a ("账号", "余额") VALUES (%s, %s)
+    ON CONFLICT ("账号") DO UPDATE SET "余额" = a."余额" + excluded."余额"
+"""
 
 
 class Leg(NamedTuple):
@@ -27,7 +34,10 @@ class Leg(NamedTuple):
 
 @cache
 def legs(txn: int) -> tuple[Leg, Leg]:
-    """Debit and credit of a transaction; debit first, in the order of the accounts, so that transfers alone never make a deadlock."""
+    """Returns debit and credit of a transaction, debit first.
+
+    They are in the order of the accounts, so that transfers alone never make a deadlock.
+    """
     random = Random(f"transfer {txn}")
     debit, credit = sorted(random.sample(range(MANY), 2))
     amount = random.randint(1, 10**6)

@@ -94,8 +94,10 @@ TABLES: tuple[UnitTable, ...] = (
     UnitTable(
         "residents",
         "居民",
-        """ ("编号" bigint PRIMARY KEY, "姓名" text NOT NULL, "证件号" varchar(18), "余额" numeric(16,2), "系数" numeric, "有效" boolean, "出生日期" date,
-            "登记时间" timestamp, "更新时间" timestamptz, "档案号" uuid, "标签" jsonb, "照片" bytea, "评分" float8, "内部口令" text)""",
+        """ ("编号" bigint PRIMARY KEY, "姓名" text NOT NULL, "证件号" varchar(18),
+            "余额" numeric(16,2), "系数" numeric, "有效" boolean, "出生日期" date,
+            "登记时间" timestamp, "更新时间" timestamptz, "档案号" uuid, "标签" jsonb, "照片" bytea,
+            "评分" float8, "内部口令" text)""",
         {"编号": big_number},
         {
             "姓名": name,
@@ -117,7 +119,8 @@ TABLES: tuple[UnitTable, ...] = (
     UnitTable(
         "order_lines",
         "订单明细",
-        """ ("订单号" varchar(64), "行 号" integer, "品名" text, "数量" numeric(12,3), "下单时间" timestamptz, PRIMARY KEY ("订单号", "行 号"))""",
+        """ ("订单号" varchar(64), "行 号" integer, "品名" text, "数量" numeric(12,3),
+            "下单时间" timestamptz, PRIMARY KEY ("订单号", "行 号"))""",
         {"订单号": text_key, "行 号": lambda random: str(random.randint(1, 9))},
         {
             "品名": sometimes(name),
@@ -126,14 +129,17 @@ TABLES: tuple[UnitTable, ...] = (
             ),
             "下单时间": sometimes(zoned),
         },
-        settings='delete = "soft"\n[resource.technical]\noperation = "ex_op"\ndeleted = "ex_deleted"\nsequence = "ex_seq"\nsync_time = "ex_sync_time"\n',
+        settings='delete = "soft"\n[resource.technical]\n'
+        'operation = "ex_op"\ndeleted = "ex_deleted"\n'
+        'sequence = "ex_seq"\nsync_time = "ex_sync_time"\n',
         deleted="ex_deleted",
         hot={"订单号": hostile_key},
     ),
     UnitTable(
         "audit_log",
         'Audit"Log',
-        """ ("Id" uuid PRIMARY KEY, "ActorName" text, "事项" varchar(40), "Detail" jsonb, "Score" float8, "签名" bytea)""",
+        """ ("Id" uuid PRIMARY KEY, "ActorName" text, "事项" varchar(40), "Detail" jsonb,
+            "Score" float8, "签名" bytea)""",
         {"Id": identity},
         {
             "ActorName": sometimes(name),
@@ -147,7 +153,8 @@ TABLES: tuple[UnitTable, ...] = (
     UnitTable(
         "documents",
         "文书",
-        """ ("文书号" bigint PRIMARY KEY, "标题" varchar(200), "版次" integer NOT NULL, "正文" text, "附件" bytea)""",
+        """ ("文书号" bigint PRIMARY KEY, "标题" varchar(200), "版次" integer NOT NULL,
+            "正文" text, "附件" bytea)""",
         {"文书号": big_number},
         {
             "标题": sometimes(name),
@@ -160,7 +167,8 @@ TABLES: tuple[UnitTable, ...] = (
     UnitTable(
         "enterprises",
         "企业",
-        """ ("信用代码" text PRIMARY KEY, "名称" text, "状态" varchar(8), "注册资本" numeric(20,4))""",
+        """ ("信用代码" text PRIMARY KEY, "名称" text, "状态" varchar(8),
+            "注册资本" numeric(20,4))""",
         {"信用代码": text_key},
         {
             "名称": sometimes(name),
@@ -175,18 +183,24 @@ TABLES: tuple[UnitTable, ...] = (
     UnitTable(
         "households",
         "户籍",
-        """ ("区号" integer, "户号" bigint, "户主" text, PRIMARY KEY ("区号", "户号")) PARTITION BY HASH ("区号")""",
+        """ ("区号" integer, "户号" bigint, "户主" text, PRIMARY KEY ("区号", "户号"))
+            PARTITION BY HASH ("区号")""",
         {"区号": lambda random: str(random.randint(1, 9)), "户号": big_number},
         {"户主": sometimes(name)},
-        further="""CREATE TABLE "业务"."户籍_0" PARTITION OF "业务"."户籍" FOR VALUES WITH (MODULUS 2, REMAINDER 0);
-                   CREATE TABLE "业务"."户籍_1" PARTITION OF "业务"."户籍" FOR VALUES WITH (MODULUS 2, REMAINDER 1)""",
+        further="""
+            CREATE TABLE "业务"."户籍_0" PARTITION OF "业务"."户籍"
+                FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+            CREATE TABLE "业务"."户籍_1" PARTITION OF "业务"."户籍"
+                FOR VALUES WITH (MODULUS 2, REMAINDER 1)
+        """,
     ),
     UnitTable(
         "measurements",
         "测量",
-        """ ("编号" bigint PRIMARY KEY, "单精" real, "时刻" time, "带区时刻" timetz, "时长" interval, "定长" char(6), "金额" money, "地址" inet, "数组" int[],
-            "文组" text[], "区间" int4range, "位" bit varying(8), "等级" "业务"."等级", "等级组" "业务"."等级"[], "价" "业务"."价", "时组" timestamptz[],
-            "实组" float8[])""",
+        """ ("编号" bigint PRIMARY KEY, "单精" real, "时刻" time, "带区时刻" timetz,
+            "时长" interval, "定长" char(6), "金额" money, "地址" inet, "数组" int[],
+            "文组" text[], "区间" int4range, "位" bit varying(8), "等级" "业务"."等级",
+            "等级组" "业务"."等级"[], "价" "业务"."价", "时组" timestamptz[], "实组" float8[])""",
         {"编号": big_number},
         {
             "单精": sometimes(one_of("1.1", "NaN", "-0", "3e38", "1e-40")),
@@ -210,13 +224,17 @@ TABLES: tuple[UnitTable, ...] = (
             ),
             "实组": sometimes(one_of("{1,0.1,NaN,-Infinity}", "{{1e300},{5e-324}}")),
         },
-        before="""CREATE TYPE "业务"."等级" AS ENUM ('甲', '乙 等', '{"'); CREATE DOMAIN "业务"."价" AS numeric(6,3) CHECK (value >= 0)""",
+        before="""
+            CREATE TYPE "业务"."等级" AS ENUM ('甲', '乙 等', '{"');
+            CREATE DOMAIN "业务"."价" AS numeric(6,3) CHECK (value >= 0)
+        """,
     ),
 )
 RESIDENTS = TABLES[0]
 PARTITIONED = TABLES[5]
 
-# Where each transaction of the Workload signs; shared like the others, so that its completeness can be told from every side.
+# Each transaction of the Workload signs here. It is shared like the others, so that its
+# completeness can be told from every side.
 LEDGER = UnitTable(
     "ledger",
     "流水",
@@ -226,7 +244,8 @@ LEDGER = UnitTable(
 )
 assert tuple(LEDGER.shared) == LEDGER_COLUMNS
 
-# Between its accounts each transaction of the Workload moves an amount (tests/checker/transfers.py).
+# Each transaction of the Workload moves an amount between its accounts
+# (tests/checker/transfers.py).
 ACCOUNTS = UnitTable(
     "accounts",
     "账户",
@@ -241,7 +260,8 @@ JOURNALED: tuple[UnitTable, ...] = (
     ACCOUNTS,
 )
 
-# Not in TABLES, since a deferrable key is no arbiter of ON CONFLICT, with which the workload inserts; a Writer knows it.
+# It is not in TABLES: a deferrable key is no arbiter of ON CONFLICT, with which the workload
+# inserts. A Writer knows it.
 DEFERRED = UnitTable(
     "queue",
     "排队",
@@ -278,10 +298,14 @@ def create_tables(conninfo: str, tables: Iterable[UnitTable] = TABLES) -> None:
 
 
 def insert_many(conninfo: str, rows: int, first: int = 0, length: int = 40) -> None:
-    """One transaction of `rows` new residents, made by the server; `length` characters of name each."""
+    """Inserts `rows` new residents in one transaction; the server makes them.
+
+    Each has a name of `length` characters.
+    """
     statement = sql.SQL(
         """INSERT INTO {}.{} ("编号", "姓名", "余额", "有效", "登记时间")
-           SELECT n, left(repeat(md5(n::text), %s::int), %s::int), n / 7.0, n %% 2 = 0, timestamp '2026-01-01' + n * interval '1 second'
+           SELECT n, left(repeat(md5(n::text), %s::int), %s::int), n / 7.0, n %% 2 = 0,
+                  timestamp '2026-01-01' + n * interval '1 second'
            FROM generate_series(%s::bigint, %s::bigint) n"""
     ).format(sql.Identifier(SCHEMA), sql.Identifier(RESIDENTS.name))
     with psycopg.connect(conninfo) as connection:

@@ -19,7 +19,10 @@ class ValueType(NamedTuple):
 
 
 def form(kind: ValueType, value: Any) -> Any:
-    """The form an event carries, from PostgreSQL's text or from what SQLite holds. What cannot be a value of the type stays as it is, and so differs."""
+    """Returns the form an event carries, from PostgreSQL's text or from what SQLite holds.
+
+    What cannot be a value of the type stays as it is, and so differs.
+    """
     try:
         return _form(kind, value)
     except (ValueError, IndexError):
@@ -51,7 +54,10 @@ def _form(kind: ValueType, value: Any) -> Any:  # noqa: PLR0911 - one for each t
 
 
 def in_texts(value: Any, zoned: bool) -> Any:
-    """What a native column of MariaDB holds, as PostgreSQL would write it; numbers of floats and integers stay numbers."""
+    """Returns what a native column of MariaDB holds, as PostgreSQL would write it.
+
+    Numbers of floats and integers stay numbers.
+    """
     if isinstance(value, Decimal):
         return f"{value:f}"
     if isinstance(value, datetime):
@@ -114,7 +120,10 @@ def _dimension(held: ValueType, text: str, at: int) -> tuple[Any, int]:
 
 
 def from_json(kind: ValueType, value: Any) -> Any:
-    """What an event carries, as `form` gives it: a JSON number of a float column may look like an integer."""
+    """Returns what an event carries, as `form` gives it.
+
+    A JSON number of a float column may look like an integer.
+    """
     if isinstance(value, list):
         return tuple([from_json(kind, one) for one in value])
     while kind.held is not None:

@@ -11,7 +11,10 @@ LENGTH = 40  # characters told of a value
 
 @dataclass
 class Verdict:
-    """Counts of everything seen and of everything wrong; `first` holds the first few differences of each oracle."""
+    """Counts everything seen and everything wrong.
+
+    `first` holds the first few differences of each oracle.
+    """
 
     rows: int = 0
     events: int = 0
@@ -47,7 +50,10 @@ class Verdict:
             self.oracles[oracle] += differences
 
     def __str__(self) -> str:
-        counts = f"source = front-end = topics: {self.rows} rows, {self.events} events, {self.missing} missing, {self.duplicates} duplicate"
+        counts = (
+            f"source = front-end = topics: {self.rows} rows, {self.events} events, "
+            f"{self.missing} missing, {self.duplicates} duplicate"
+        )
         if self.equal:
             return f"VERIFIED {counts}"
         by_oracle = ", ".join(f"{oracle} {count}" for oracle, count in sorted(self.oracles.items()))

@@ -1,4 +1,7 @@
-"""Many writers on hot keys, with a journal of what each of their transactions was meant to do and how it ended."""
+"""Runs many writers on hot keys.
+
+A journal holds what each of their transactions was meant to do and how it ended.
+"""
 
 import threading
 from collections import Counter
@@ -26,9 +29,13 @@ STOPPED_WITHIN = 30.0
 class Workload:
     """Writers as threads, each with a session of its own; they outlive every loss of the source.
 
-    A transaction ends "ok" (COMMIT was answered), "failed" (rolled back on purpose or by the source, before COMMIT was sent) or "unknown" (COMMIT was sent and
-    what became of it not seen). Deadlocks, lock timeouts and taken keys are failures, all other errors of the source are errors of the generator: `stop` raises
-    them. Numbers go on after those of the journal and the ledger. The source must have LEDGER, ACCOUNTS and `tables`; `source` is a superuser's conninfo.
+    A transaction ends "ok" (COMMIT was answered), "failed" (rolled back on purpose or by the
+    source, before COMMIT was sent) or "unknown" (COMMIT was sent and what became of it not seen).
+    Deadlocks, lock timeouts and taken keys are failures, all other errors of the source are errors
+    of the generator: `stop` raises them.
+
+    Numbers go on after those of the journal and the ledger. The source must have LEDGER, ACCOUNTS
+    and `tables`; `source` is a superuser's conninfo.
     """
 
     def __init__(
@@ -89,7 +96,11 @@ class Workload:
             thread.start()
 
     def stop(self) -> None:
-        """Ends after the transactions begun. Raises what no workload should meet, and TimeoutError when a writer hangs in a source that does not answer."""
+        """Ends after the transactions begun.
+
+        Raises what no workload should meet, and TimeoutError when a writer hangs in a source that
+        does not answer.
+        """
         self._ended.set()
         for thread in self._threads:
             thread.join(STOPPED_WITHIN)
@@ -121,7 +132,10 @@ class Workload:
                 connection.close()
 
     def _connect(self, writer: int) -> psycopg.Connection | None:
-        """A session, once what the writer's last one has left prepared is committed: its end is unknown, but it must not hold locks for ever."""
+        """Returns a session, once what the writer's last one has left prepared is committed.
+
+        The end of that transaction is unknown, but it must not hold locks for ever.
+        """
         try:
             connection = psycopg.connect(self._source, options=SESSION, connect_timeout=5)
             for xid in connection.tpc_recover():

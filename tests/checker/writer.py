@@ -1,4 +1,7 @@
-"""An application session that changes only rows it has made itself, so that none of its transactions can fail."""
+"""Acts as an application session that changes only rows it has made itself.
+
+So none of its transactions can fail.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +21,10 @@ HOT = 150  # rows a writer keeps in each table: few, so that they meet often
 
 
 class Writer:
-    """One application session: random transactions over the tables, reproducible by its seed. It changes only rows it has made itself."""
+    """Runs random transactions over the tables in one session, reproducible by its seed.
+
+    It changes only rows it has made itself.
+    """
 
     def __init__(self, conninfo: str, seed: int, tables: Sequence[UnitTable] = TABLES) -> None:
         self._random = Random(seed)
@@ -46,7 +52,11 @@ class Writer:
             self.transaction()
 
     def transaction(self) -> None:
-        """One transaction: plain, with a savepoint that is rolled back, or rolled back as a whole."""
+        """Runs one transaction.
+
+        It is a plain one, one with a savepoint that is rolled back, or one that is rolled back as a
+        whole.
+        """
         kind = self._random.choices(("plain", "savepoint", "rollback"), weights=(80, 12, 8))[0]
         with self._transaction(undo=kind == "rollback"):
             self._changes()
@@ -142,14 +152,18 @@ class Writer:
         return new
 
     def _swap(self, table: UnitTable) -> None:
-        """Two rows exchange their keys, one by one; where rows may share a key some pass theirs on, all at once."""
+        """Exchanges the keys of two rows, one by one.
+
+        Where rows may share a key some pass theirs on, all at once.
+        """
         if table.deferrable:
             keys = self._random.sample(
                 self._keys[table.name], min(self._random.randint(2, 9), len(self._keys[table.name]))
             )
             pairs = sql.SQL(", ").join([sql.SQL("(%s::bigint, %s::bigint)")] * len(keys))
             statement = sql.SQL(
-                "UPDATE {} t SET {column} = p.new FROM (VALUES {}) p (old, new) WHERE t.{column} = p.old"
+                "UPDATE {} t SET {column} = p.new FROM (VALUES {}) p (old, new) "
+                "WHERE t.{column} = p.old"
             )
             moved = [
                 part

@@ -1,1 +1,1 @@
-"""Tests of the front end: one contract suite for every implementation, and what each database does in its own way."""
+"""Tests the front end: one contract suite for all databases, and each database's own ways."""

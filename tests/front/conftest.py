@@ -60,10 +60,11 @@ TECHNICAL = {
 SOFT = target("soft", ("id", "名称"), (0,), soft_delete=True, technical=TECHNICAL)
 TARGETS = (PLAIN, WORDS, SOFT)
 IDENTITY = {
-    "agent_uuid": "00000000-0000-0000-0000-000000000001", "agent_name": "unit", "source_id": "source",
-    "identity": {"system_id": "1", "timeline": 1, "slot": "slot", "publication": ""},
-    "epoch": 0, "nonce": "", "initialised": 1, "position": "0/10", "position_time_us": 0, "commit_position": "", "commit_xid": 0, "commit_time_us": 0,
-    "number": 0, "batch": 0,
+    "agent_uuid": "00000000-0000-0000-0000-000000000001", "agent_name": "unit",
+    "source_id": "source",
+    "identity": {"system_id": "1", "timeline": 1, "slot": "slot", "publication": ""}, "epoch": 0,
+    "nonce": "", "initialised": 1, "position": "0/10", "position_time_us": 0, "commit_position": "",
+    "commit_xid": 0, "commit_time_us": 0, "number": 0, "batch": 0,
 }  # fmt: skip
 
 

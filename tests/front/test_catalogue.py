@@ -1,4 +1,8 @@
-"""Front-end tables belong to others, too: what they alter is in the fingerprint, what can change or refuse rows is named, a swallowed row is noticed."""
+"""Tests that what others do to front-end tables is noticed, for the tables are theirs, too.
+
+What they alter is in the fingerprint, what can change or refuse rows is named, and a swallowed row
+is noticed.
+"""
 
 import sqlite3
 from collections.abc import Callable
@@ -90,7 +94,8 @@ ALTERED = {
     "sqlite": {
         "CREATE UNIQUE INDEX u ON things (code)": "unique",
         "ALTER TABLE things ADD more TEXT": "others",
-        "CREATE TABLE child (id INTEGER PRIMARY KEY, t INTEGER REFERENCES things (id))": "referenced",
+        "CREATE TABLE child "
+        "(id INTEGER PRIMARY KEY, t INTEGER REFERENCES things (id))": "referenced",
         "CREATE TRIGGER g BEFORE INSERT ON things BEGIN SELECT RAISE(IGNORE); END": "triggers",
         "ALTER TABLE things RENAME COLUMN code TO kode": "columns",
     },
@@ -98,7 +103,8 @@ ALTERED = {
         "CREATE UNIQUE INDEX u ON things (code)": "unique",
         "ALTER TABLE things ADD more text": "others",
         "ALTER TABLE things ADD CONSTRAINT c CHECK (code <> 'x') NOT VALID": "checks",
-        "CREATE TABLE child (id int PRIMARY KEY, t bigint CONSTRAINT back REFERENCES things (id))": "referenced",
+        "CREATE TABLE child "
+        "(id int PRIMARY KEY, t bigint CONSTRAINT back REFERENCES things (id))": "referenced",
         "ALTER TABLE child DROP CONSTRAINT back": "referenced",
         "ALTER TABLE things ADD FOREIGN KEY (id) REFERENCES parents (id)": "foreign",
         "CREATE RULE r AS ON DELETE TO things DO INSTEAD NOTHING": "rules",
@@ -112,7 +118,8 @@ ALTERED = {
         "CREATE UNIQUE INDEX u ON things (code)": "unique",
         "ALTER TABLE things ADD more text": "others",
         "ALTER TABLE things ADD CONSTRAINT c CHECK (code <> 'x')": "checks",
-        "CREATE TABLE child (id int PRIMARY KEY, t bigint, CONSTRAINT back FOREIGN KEY (t) REFERENCES things (id))": "referenced",
+        "CREATE TABLE child (id int PRIMARY KEY, t bigint, "
+        "CONSTRAINT back FOREIGN KEY (t) REFERENCES things (id))": "referenced",
         "ALTER TABLE child DROP CONSTRAINT back": "referenced",
         "ALTER TABLE things ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES parents (id)": "foreign",
         "ALTER TABLE things DROP CONSTRAINT f": "foreign",
@@ -150,15 +157,18 @@ HARMFUL = {
     "sqlite": {
         "DROP TABLE things": "",
         'CREATE TABLE things (id INTEGER PRIMARY KEY, "名称" TEXT UNIQUE, '
-        "code TEXT CHECK (code <> 'x'), more TEXT DEFAULT 1, \"CHECK (\" TEXT, p INTEGER REFERENCES parents (id))": "CHECK constraint",
+        "code TEXT CHECK (code <> 'x'), more TEXT DEFAULT 1, \"CHECK (\" TEXT, "
+        "p INTEGER REFERENCES parents (id))": "CHECK constraint",
         "CREATE UNIQUE INDEX u ON things (code)": "unique index u ",
         "CREATE TRIGGER g BEFORE INSERT ON things BEGIN SELECT RAISE(IGNORE); END": "trigger g ",
     },
     "postgres": {
         "CREATE UNIQUE INDEX u ON things (code)": "unique index u ",
         "ALTER TABLE things ADD CONSTRAINT c CHECK (code <> 'x')": "CHECK constraint c ",
-        "ALTER TABLE things ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES parents (id)": "foreign key f ",
-        "CREATE TABLE child (id int PRIMARY KEY, t bigint CONSTRAINT back REFERENCES things (id))": "foreign key back (child) ",
+        "ALTER TABLE things ADD CONSTRAINT f "
+        "FOREIGN KEY (id) REFERENCES parents (id)": "foreign key f ",
+        "CREATE TABLE child (id int PRIMARY KEY, t bigint "
+        "CONSTRAINT back REFERENCES things (id))": "foreign key back (child) ",
         "CREATE RULE r AS ON DELETE TO things DO INSTEAD NOTHING": "rule r ",
         "ALTER TABLE things ADD more int DEFAULT 1": "column more ",
         "CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'": "",
@@ -168,8 +178,10 @@ HARMFUL = {
     "mariadb": {
         "CREATE UNIQUE INDEX u ON things (code)": "unique index u ",
         "ALTER TABLE things ADD CONSTRAINT c CHECK (code <> 'x')": "CHECK constraint c ",
-        "ALTER TABLE things ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES parents (id)": "foreign key f ",
-        "CREATE TABLE child (id int PRIMARY KEY, t bigint, CONSTRAINT back FOREIGN KEY (t) REFERENCES things (id))": "foreign key back (child) ",
+        "ALTER TABLE things ADD CONSTRAINT f "
+        "FOREIGN KEY (id) REFERENCES parents (id)": "foreign key f ",
+        "CREATE TABLE child (id int PRIMARY KEY, t bigint, "
+        "CONSTRAINT back FOREIGN KEY (t) REFERENCES things (id))": "foreign key back (child) ",
         "ALTER TABLE things ADD more int DEFAULT 1": "column more ",
         "CREATE TRIGGER g BEFORE INSERT ON things FOR EACH ROW SET NEW.code = 'y'": "trigger g ",
     },
@@ -207,11 +219,12 @@ def test_what_can_change_or_refuse_rows_is_named(place: Place) -> None:
 def test_a_foreign_key_that_acts_makes_a_table_unfit(place: Place, action: str) -> None:
     """Its rows would go without a word of the source; the key's name stands in the reason."""
     place.run("DROP TABLE things")
-    own = {
-        "sqlite": 'CREATE TABLE things (id INTEGER PRIMARY KEY, "名称" TEXT, code TEXT, p INTEGER',
-        "postgres": 'CREATE TABLE things (id bigint PRIMARY KEY, "名称" text, code character(5), p bigint',
-        "mariadb": 'CREATE TABLE things (id bigint PRIMARY KEY, "名称" longtext, code varchar(5), p bigint',
+    columns = {
+        "sqlite": 'id INTEGER PRIMARY KEY, "名称" TEXT, code TEXT, p INTEGER',
+        "postgres": 'id bigint PRIMARY KEY, "名称" text, code character(5), p bigint',
+        "mariadb": 'id bigint PRIMARY KEY, "名称" longtext, code varchar(5), p bigint',
     }[place.kind]
+    own = f"CREATE TABLE things ({columns}"
     rest = BIN if place.kind == "mariadb" else ""
     place.run(
         f"{own}, CONSTRAINT its_parent FOREIGN KEY (p) REFERENCES parents (id) {action}) {rest}"
@@ -222,8 +235,10 @@ def test_a_foreign_key_that_acts_makes_a_table_unfit(place: Place, action: str) 
 
 
 POSTGRES_UNFIT = {
-    "ALTER TABLE things DROP CONSTRAINT things_pkey, ADD PRIMARY KEY (id) DEFERRABLE": "not deferrable",
-    "ALTER TABLE things DROP CONSTRAINT things_pkey; CREATE UNIQUE INDEX k ON things (id) WHERE id > 0": "without WHERE",
+    "ALTER TABLE things "
+    "DROP CONSTRAINT things_pkey, ADD PRIMARY KEY (id) DEFERRABLE": "not deferrable",
+    "ALTER TABLE things DROP CONSTRAINT things_pkey; "
+    "CREATE UNIQUE INDEX k ON things (id) WHERE id > 0": "without WHERE",
     "ALTER TABLE things SET UNLOGGED": "unlogged",
     "CREATE TABLE heirs () INHERITS (things)": r"inherit from it \(heirs\)",
     "CREATE RULE r AS ON INSERT TO things DO INSTEAD NOTHING": "rule r ON INSERT",
@@ -299,11 +314,17 @@ SWALLOWING = {
         "CREATE TRIGGER g BEFORE INSERT ON things WHEN NEW.id = 2 BEGIN SELECT RAISE(IGNORE); END"
     ],
     "postgres": [
-        "CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.id = 2 THEN RETURN NULL; END IF; RETURN NEW; END'",
+        (
+            "CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN IF NEW.id = 2 THEN RETURN NULL; END IF; RETURN NEW; END'"
+        ),
         "CREATE TRIGGER g BEFORE INSERT ON things FOR EACH ROW EXECUTE FUNCTION g()",
     ],
     "mariadb": [
-        "CREATE TRIGGER g BEFORE INSERT ON things FOR EACH ROW SET NEW.code = IF(NEW.id = 2, 'other', NEW.code)"
+        (
+            "CREATE TRIGGER g BEFORE INSERT ON things FOR EACH ROW "
+            "SET NEW.code = IF(NEW.id = 2, 'other', NEW.code)"
+        )
     ],
 }
 
@@ -347,12 +368,16 @@ def test_a_delete_that_a_rule_swallows_is_refused(database: str, postgres_url: s
 
 @pytest.mark.parametrize("clause", ["REPLACE", "IGNORE"])
 def test_sqlite_decides_itself_what_happens_at_a_conflict(tmp_path: Path, clause: str) -> None:
-    """A table whose constraints say REPLACE or IGNORE would delete another row, or leave this one out, without an error."""
+    """Constraints that say REPLACE or IGNORE delete another row, or leave this one out.
+
+    No error tells of it.
+    """
     front = SqliteFront(f"sqlite:///{tmp_path}/front.db", 5.0, "unit")
     front.initialise(IDENTITY, {})
     with sqlite3.connect(tmp_path / "front.db") as connection:
         connection.execute(
-            f'CREATE TABLE things (id INTEGER PRIMARY KEY, "名称" TEXT, code TEXT UNIQUE ON CONFLICT {clause})'
+            'CREATE TABLE things (id INTEGER PRIMARY KEY, "名称" TEXT, '
+            f"code TEXT UNIQUE ON CONFLICT {clause})"
         )
     front.open("nonce")
     write(front, TABLE, {("1",): put(("1", "a", "x"))})
@@ -370,7 +395,10 @@ def test_sqlite_decides_itself_what_happens_at_a_conflict(tmp_path: Path, clause
 def test_triggers_that_may_not_be_seen_may_be_there(
     mariadb_server: MariaDbAddress, mariadb_url: str
 ) -> None:
-    """Without the right TRIGGER the catalogue may show none: rows are read back, and `check` has the GRANT."""
+    """Without the right TRIGGER the catalogue may show none.
+
+    Then rows are read back, and `check` names the GRANT.
+    """
     front = MariaDbFront(mariadb_url, None, 5.0, "unit")
     front.initialise(IDENTITY, {})
     front.create(TABLE)

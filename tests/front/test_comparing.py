@@ -1,4 +1,7 @@
-"""What a comparison with the source rests on: the same bytes for the same value, a known order of keys, and copies that begin anew."""
+"""Tests what a comparison with the source rests on.
+
+These are the same bytes for the same value, a known order of keys, and copies that begin again.
+"""
 
 import sqlite3
 from collections.abc import Iterator
@@ -66,7 +69,10 @@ def connection(database: str) -> Iterator[psycopg.Connection]:
 def test_sqlite_writes_floats_as_postgres_does(
     connection: psycopg.Connection, large: float, small: float
 ) -> None:
-    """Byte for byte, whatever the number: a row that differs in its text alone would count as a difference."""
+    """Rows are equal byte for byte, whatever the number.
+
+    A row that differs in its text alone would count as a difference.
+    """
     row = connection.execute(
         "select (%s::text::float8)::text, (%s::text::float8::float4)::text",
         (repr(large), repr(small)),
@@ -94,7 +100,10 @@ def test_lines_are_the_servers_own(connection: psycopg.Connection, row: list[str
 def test_lines_of_a_wider_column_are_as_the_source_writes_them(
     database: str, postgres_url: str
 ) -> None:
-    """5.00 stays 5.00 in a column with more digits; what a hand has put there beyond the source's digits is shown, not hidden."""
+    """5.00 stays 5.00 in a column with more digits.
+
+    What somebody has written there beyond the source's digits is shown, not hidden.
+    """
     narrow = target("narrow", ("id", "名称", "amount"), (0,))
     front = PostgresFront(postgres_url, None, 1.0, "unit")
     initialise(front)
@@ -120,7 +129,9 @@ def test_lines_of_a_wider_column_are_as_the_source_writes_them(
 
 # ---- the order of keys
 
-KEY_TYPES = {  # a source's type -> (a column that holds it, whether keys stand in the source's order there): sqlite, postgres
+# A source's type -> for sqlite and for postgres: a column that holds it, and whether keys stand in
+# the source's order there.
+KEY_TYPES = {
     (v.INT4, "integer"): (("INTEGER", True), ("integer", True)),
     (v.INT8, "bigint"): (("INTEGER", True), ("numeric", True)),
     (v.NUMERIC, "numeric(10,2)"): (("TEXT", False), ("numeric(12,3)", True)),
@@ -200,7 +211,10 @@ def opened(fronts: Fronts) -> SqlFront:
 
 @on_databases
 def test_a_new_stream_makes_every_table_copying(fronts: Fronts) -> None:
-    """What was known of the old stream is forgotten; numbers go on, what is suspended stays so, and what a copy had read counts no more."""
+    """What was known of the old stream is forgotten, and numbers go on.
+
+    What is suspended stays so, and what a copy had read counts no more.
+    """
     front = opened(fronts)
     front.begin()
     front.set_state(PLAIN.resource, "live", None)

@@ -1,4 +1,8 @@
-"""A damaged front end is named: logs of another file, broken pages, files that were replaced, and what servers say of their own damage."""
+"""Tests that a damaged front end is named.
+
+That is logs of another file, broken pages, files that were replaced, and what servers say of their
+own damage.
+"""
 
 import shutil
 import sqlite3
@@ -126,7 +130,10 @@ def put_back(writing: Writing, tmp_path: Path) -> Path:
 
 
 def test_an_older_file_beside_a_newer_log_is_damage(writing: Writing, tmp_path: Path) -> None:
-    """For the writer, a reader and a command alike, before the two are joined: without the log the backup is as good as it was."""
+    """A writer, a reader and a command name an older file before file and log are joined.
+
+    Without the log the backup is as good as it was.
+    """
     crashed = put_back(writing, tmp_path)
     before = (crashed / "front.db").read_bytes()
     for attempt in (
@@ -159,7 +166,10 @@ def test_an_older_file_beside_a_newer_log_is_damage(writing: Writing, tmp_path: 
 def test_files_that_are_joined_belong_together(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str]
 ) -> None:
-    """After a crash at any moment its own files are taken; whatever file lies beside whatever log, it is refused or nothing is lost."""
+    """After a crash at any moment its own files are accepted.
+
+    Whatever file lies beside whatever log, it is refused or nothing is lost.
+    """
     folder = tmp_path_factory.mktemp("joined")
     writing = Writing(initialised(folder / "front"))
     reader: sqlite3.Connection | None = None
@@ -205,7 +215,10 @@ def content_of(image: Path, scratch: Path) -> list[object]:
 
 
 def test_a_service_at_work_is_never_taken_for_damaged(writing: Writing) -> None:
-    """Whoever looks beside commits and checkpoints sees files that belong together, however the looks fall."""
+    """Whoever reads beside commits and checkpoints sees files that belong together.
+
+    It does not depend on the moments at which he reads.
+    """
     looked = 0
     ended = threading.Event()
 
@@ -227,7 +240,10 @@ def test_a_service_at_work_is_never_taken_for_damaged(writing: Writing) -> None:
 
 
 def test_logs_without_their_file(writing: Writing, tmp_path: Path) -> None:
-    """A file that is gone or empty while its log is there, and a journal beside a file that has none in this mode."""
+    """A log without its file is named, be the file missing or empty.
+
+    So is a journal beside a file that has none in this mode.
+    """
     writing.commit()
     writing.checkpoint()
     writing.commit(first=40)
@@ -244,7 +260,10 @@ def test_logs_without_their_file(writing: Writing, tmp_path: Path) -> None:
 
 
 def test_files_that_do_no_harm(writing: Writing, tmp_path: Path) -> None:
-    """A log of 0 bytes, a copied -shm, no log at all, and another journal mode: the front end opens with every row."""
+    """The front end opens with every row beside files that do no harm.
+
+    These are a log of 0 bytes, a copied -shm, no log at all, and another journal mode.
+    """
     writing.commit()
     writing.checkpoint()
     rows = content(writing.image(tmp_path / "first"))
@@ -265,7 +284,10 @@ def test_files_that_do_no_harm(writing: Writing, tmp_path: Path) -> None:
 
 
 def test_what_is_no_database(tmp_path: Path) -> None:
-    """Another file, a folder, and a file nobody may read are named for what they are; an empty one is not initialised."""
+    """Another file, a folder, and a file nobody may read are named for what they are.
+
+    An empty one is not initialised.
+    """
     (tmp_path / "front.db").write_bytes(b"no database at all, by any means" * 200)
     with pytest.raises(FrontDamaged, match="not a database"):
         opened(tmp_path)
@@ -305,7 +327,10 @@ def broken(folder: Path, index_only: bool) -> None:
 def test_broken_pages_are_found_after_a_crash(
     writing: Writing, tmp_path: Path, index_only: bool
 ) -> None:
-    """By the writer as it opens, in an index alone too; the next `status` knows it, and a sound file put in its place ends it."""
+    """The writer notices it as it opens, in an index alone too.
+
+    The next `status` knows it, and a sound file put in its place ends it.
+    """
     writing.commit(rows=20, text="x")
     image = writing.image(tmp_path / "image")
     good = writing.image(tmp_path / "good")
@@ -323,7 +348,10 @@ def test_broken_pages_are_found_after_a_crash(
 def test_a_clean_end_is_believed(
     writing: Writing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pages are looked at after a crash and when an older file was put back; not after a clean end, nor again by the same process."""
+    """The pages are checked after a crash and when an older file was put back.
+
+    They are not after a clean end, nor a second time by the same process.
+    """
     looks: list[int] = []
     look = sqlite_file.look_at_pages
 
@@ -422,7 +450,10 @@ def test_a_file_replaced_under_the_service(writing: Writing, tmp_path: Path, how
 
 
 def test_a_log_grows_as_long_as_somebody_reads_and_no_longer(writing: Writing) -> None:
-    """Its size is told while it lasts; when the reader has gone, the next look cuts it, or the next commits do."""
+    """Its size is reported while it lasts.
+
+    When the reader has gone, the next check cuts the log, or the next commits do.
+    """
     reader = sqlite3.connect(writing.path, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM words").fetchone()
@@ -443,7 +474,10 @@ def test_a_log_grows_as_long_as_somebody_reads_and_no_longer(writing: Writing) -
 
 
 def test_a_backup_is_put_back(writing: Writing, tmp_path: Path) -> None:
-    """VACUUM INTO beside the writer; stopped, log removed, put back: sound, and with the rows of that moment."""
+    """A backup made by VACUUM INTO beside the writer is sound and has the rows of that moment.
+
+    It is put back with the service stopped and the log removed.
+    """
     writing.commit()
     with closing(sqlite3.connect(writing.path)) as file:
         file.execute("VACUUM INTO ?", [str(tmp_path / "backup.db")])
@@ -477,7 +511,8 @@ def test_damage_that_postgresql_names(database: str, postgres_url: str) -> None:
         for table in ("words", "sync_agent_unit_published"):
             sql(
                 database,
-                f"CREATE OR REPLACE TRIGGER broken BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION broken()",
+                f"CREATE OR REPLACE TRIGGER broken BEFORE INSERT OR UPDATE ON {table} "
+                "FOR EACH ROW EXECUTE FUNCTION broken()",
             )
         front.begin()
         with pytest.raises(FrontDamaged, match=state):
@@ -491,7 +526,10 @@ def test_damage_that_postgresql_names(database: str, postgres_url: str) -> None:
 def test_damage_that_mariadb_names(
     mariadb_url: str, mariadb_server: MariaDbAddress, mariadb_database: str
 ) -> None:
-    """Crashed and corrupt tables, an engine without its file; another error of the same engine is none."""
+    """Crashed and corrupt tables and an engine without its file are damage.
+
+    Another error of the same engine is none.
+    """
     administrator = mariadb_server.url.set(
         database=mariadb_database.rpartition("/")[2]
     ).render_as_string(hide_password=False)
@@ -502,7 +540,8 @@ def test_damage_that_mariadb_names(
         execute(administrator, "DROP TRIGGER IF EXISTS broken")
         execute(
             administrator,
-            f"CREATE TRIGGER broken BEFORE INSERT ON words FOR EACH ROW SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {number}",
+            f"CREATE TRIGGER broken BEFORE INSERT ON words FOR EACH ROW "
+            f"SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {number}",
         )
         front.begin()
         with pytest.raises(FrontDamaged, match=str(number)):
@@ -518,7 +557,10 @@ def test_damage_that_mariadb_names(
 
 @pytest.mark.parametrize("fronts", ["sqlite", "postgres", "mariadb"], indirect=True)
 def test_a_backup_put_back_under_the_service(fronts: Fronts) -> None:
-    """The epoch is the same, what was written last is not there: nothing more is written over it."""
+    """The epoch is the same, but what was written last is not there.
+
+    Nothing more is written over it.
+    """
     front = fronts.new()
     assert isinstance(front, SqlFront)
     writing = Writing(front)

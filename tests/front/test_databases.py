@@ -1,4 +1,7 @@
-"""What SQLite and PostgreSQL front ends do in their own way: refusals at start, errors, locks, the reader beside the writer."""
+"""Tests what SQLite and PostgreSQL front ends do in their own way.
+
+That is refusals at start, errors, locks, and the reader beside the writer.
+"""
 
 import sqlite3
 from pathlib import Path
@@ -79,7 +82,10 @@ SQLITE_WRONG = {
         "NOT NULL",
     ),
     "extra": (
-        'CREATE TABLE narrow (id INTEGER PRIMARY KEY, "名称" TEXT, amount TEXT, more TEXT NOT NULL)',
+        (
+            'CREATE TABLE narrow (id INTEGER PRIMARY KEY, "名称" TEXT, amount TEXT, '
+            "more TEXT NOT NULL)"
+        ),
         "more is NOT NULL",
     ),
 }
@@ -99,7 +105,10 @@ POSTGRES_WRONG = {
     ),
     "missing": ('CREATE TABLE narrow (id int8 primary key, "名称" text)', "amount is missing"),
     "generated": (
-        'CREATE TABLE narrow (id int8 primary key, "名称" text, amount numeric(30,10) generated always as (1) stored)',
+        (
+            'CREATE TABLE narrow (id int8 primary key, "名称" text, '
+            "amount numeric(30,10) generated always as (1) stored)"
+        ),
         "generated",
     ),
     "not null": (
@@ -107,7 +116,10 @@ POSTGRES_WRONG = {
         "NOT NULL",
     ),
     "extra": (
-        'CREATE TABLE narrow (id int8 primary key, "名称" text, amount numeric, more text not null)',
+        (
+            'CREATE TABLE narrow (id int8 primary key, "名称" text, amount numeric, '
+            "more text not null)"
+        ),
         "more is NOT NULL",
     ),
 }
@@ -150,7 +162,10 @@ def test_postgres_refuses_a_table_that_would_change_rows(
 
 
 def test_postgres_names_the_grant_that_is_missing(database: str, postgres_url: str) -> None:
-    """Before the first UPDATE needs a temporary table; and before init makes tables of its own, or a front-end table."""
+    """A missing grant is named before the first UPDATE needs a temporary table.
+
+    It is named before init makes tables of its own, or a front-end table, too.
+    """
     name, role = database_name(database), f"front_{database_name(database)}"
     schema = "create schema own"
     for statement in (
@@ -190,11 +205,15 @@ def test_postgres_names_the_grant_that_is_missing(database: str, postgres_url: s
 
 
 def test_postgres_refuses_a_nondeterministic_key(database: str, postgres_url: str) -> None:
-    """A collation under which different bytes are equal merges rows. (No ICU in this build: the catalogue row is made by hand.)"""
+    """A collation under which different bytes are equal merges rows.
+
+    This build has no ICU: the catalogue row is written by this test.
+    """
     sql(database, 'CREATE TABLE words ("名称" text, id int8, primary key ("名称", id))')
     sql(
         database,
-        "update pg_attribute set attcollation = (select oid from pg_collation where collname = 'POSIX') "
+        "update pg_attribute set attcollation = "
+        "(select oid from pg_collation where collname = 'POSIX') "
         "where attrelid = 'words'::regclass and attname = '名称'",
     )
     sql(database, "update pg_collation set collisdeterministic = false where collname = 'POSIX'")
@@ -236,11 +255,22 @@ def test_an_uninitialised_front_end_says_so(sqlite_url: str) -> None:
 @pytest.mark.parametrize(
     ("source", "wide", "narrow"),
     [
-        ("smallint", "integer", "boolean"), ("integer", "numeric", "smallint"), ("bigint", "text", "integer"),
-        ("numeric(10,2)", "numeric(12,4)", "numeric(11,4)"), ("numeric", "text", "numeric(10,2)"),
-        ("character varying(20)", "character varying(20)", "character varying(19)"), ("character varying", "text", "character varying(20)"),
-        ("timestamp(3) without time zone", "timestamp without time zone", "timestamp(3) with time zone"),
-        ("timestamp without time zone", "timestamp(6) without time zone", "timestamp(3) without time zone"), ("date", "date", "timestamp without time zone"),
+        ("smallint", "integer", "boolean"), ("integer", "numeric", "smallint"),
+        ("bigint", "text", "integer"), ("numeric(10,2)", "numeric(12,4)", "numeric(11,4)"),
+        ("numeric", "text", "numeric(10,2)"),
+        ("character varying(20)", "character varying(20)", "character varying(19)"),
+        ("character varying", "text", "character varying(20)"),
+        (
+            "timestamp(3) without time zone",
+            "timestamp without time zone",
+            "timestamp(3) with time zone",
+        ),
+        (
+            "timestamp without time zone",
+            "timestamp(6) without time zone",
+            "timestamp(3) without time zone",
+        ),
+        ("date", "date", "timestamp without time zone"),
     ],
 )  # fmt: skip
 def test_which_types_hold_which(source: str, wide: str, narrow: str) -> None:
@@ -352,7 +382,8 @@ ROWS = st.tuples(
 
 
 NOT_NATIVE = {
-    "0044-03-15 BC", "10000-01-01", "infinity", "0001-12-31 23:59:59.999999+00 BC", "-infinity", "-0", "NaN", "Infinity", "-Infinity",
+    "0044-03-15 BC", "10000-01-01", "infinity", "0001-12-31 23:59:59.999999+00 BC", "-infinity",
+    "-0", "NaN", "Infinity", "-Infinity",
 }  # fmt: skip
 
 
@@ -362,7 +393,10 @@ NOT_NATIVE = {
 )
 @given(row=ROWS)
 def test_any_row_round_trips(fronts: Fronts, row: tuple[str, *tuple[str | None, ...]]) -> None:
-    """What is written is read back, for values of every form, byte for byte; written again, under its own key."""
+    """What is written is read back byte for byte, for values of every form.
+
+    Written once more it stands under its own key.
+    """
     if fronts.kind == "mariadb":  # whose own types refuse some: tests/front/test_native_types.py
         row = (row[0], *(None if value in NOT_NATIVE else value for value in row[1:]))
     front = fronts.new()
@@ -424,7 +458,10 @@ def test_the_reader_sees_batches_in_order_and_whole(filled: SqlFront) -> None:
 
 @pytest.mark.parametrize("fronts", ["sqlite", "postgres", "mariadb"], indirect=True)
 def test_one_query_reads_all_that_waits_within_bounds(filled: SqlFront) -> None:
-    """Many small batches come at once; one that the bound would cut comes with the next query, or alone."""
+    """Many small batches come at once.
+
+    One that the bound would cut comes with the next query, or alone.
+    """
     reader = Reader(filled.engine, "unit")
     in_two = Batch(16, 16, 16, b"y" * (PART + 1))
     large = Batch(18, 18, 18, b"z" * (17 * PART))
@@ -441,7 +478,10 @@ def test_one_query_reads_all_that_waits_within_bounds(filled: SqlFront) -> None:
 
 @pytest.mark.parametrize("fronts", ["sqlite", "postgres", "mariadb"], indirect=True)
 def test_the_published_mark_never_waits(filled: SqlFront) -> None:
-    """While the writer holds the lock the mark is not written; afterwards it is, and the batches it covers are gone."""
+    """While the writer holds the lock the mark is not written.
+
+    Afterwards it is, and the batches it covers are gone.
+    """
     reader = Reader(filled.engine, "unit")
     assert reader.published().number == 0  # the publisher has read before it writes
     mark = Published(2, "id", 2, "0/20", 5)

@@ -29,16 +29,22 @@ POSTGRES = {
     FrontUnfit: ["25006", "26000", "3F000", "55P02", "F0000"],
     FrontDamaged: ["XX001", "XX002", "58P01"],
     FrontTableWrong: ["0A000", "42501", "42703", "42P01", "55000", "XX000"],
-    RowRefused: ["22001", "22P02", "23502", "23503", "23505", "23514", "44000", "54000", "P0001", "U0001"],
+    RowRefused: [
+        "22001", "22P02", "23502", "23503", "23505", "23514", "44000", "54000", "P0001", "U0001",
+    ],
 }  # fmt: skip
 SQLITE = {
     FrontUnreachable: ["SQLITE_CANTOPEN"],
-    FrontBusy: ["SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_NOMEM", "SQLITE_IOERR", "SQLITE_IOERR_FSYNC", "SQLITE_BUSY_SNAPSHOT"],
+    FrontBusy: [
+        "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_NOMEM", "SQLITE_IOERR", "SQLITE_IOERR_FSYNC",
+        "SQLITE_BUSY_SNAPSHOT",
+    ],
     FrontFull: ["SQLITE_FULL", "SQLITE_IOERR_WRITE"],
     FrontUnfit: ["SQLITE_READONLY", "SQLITE_READONLY_DBMOVED", "SQLITE_PERM"],
     FrontDamaged: ["SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CORRUPT_INDEX"],
     RowRefused: [
-        "SQLITE_CONSTRAINT_CHECK", "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_TRIGGER", "SQLITE_TOOBIG", "SQLITE_MISMATCH",
+        "SQLITE_CONSTRAINT_CHECK", "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_NOTNULL",
+        "SQLITE_CONSTRAINT_TRIGGER", "SQLITE_TOOBIG", "SQLITE_MISMATCH",
     ],
     FrontTableWrong: ["SQLITE_ERROR"],
 }  # fmt: skip
@@ -50,7 +56,10 @@ def _judged(front: PostgresFront | SqliteFront, cause: Exception) -> tuple[type,
 
 @pytest.mark.parametrize(("kind", "codes"), POSTGRES.items())
 def test_sqlstates(kind: type[AgentError], codes: list[str]) -> None:
-    """Connections, the server's state and its settings concern all tables; the rest concerns the statement's."""
+    """Connections, the server's state and its settings concern all tables.
+
+    Every other error concerns the statement's table.
+    """
     front = PostgresFront("postgresql+psycopg://u@127.0.0.1:1/d", None, 1.0, "unit")
     for code in codes:
         error = type("Sent", (psycopg.OperationalError,), {"sqlstate": code})("geheim")
@@ -85,11 +94,13 @@ def test_every_primary_code_of_sqlite_was_thought_of() -> None:
 
 
 _OF_STATEMENTS = (
-    "SQLITE_OK", "SQLITE_INTERNAL", "SQLITE_ABORT", "SQLITE_NOTFOUND", "SQLITE_EMPTY", "SQLITE_TOOBIG", "SQLITE_CONSTRAINT",
-    "SQLITE_MISMATCH", "SQLITE_MISUSE", "SQLITE_RANGE", "SQLITE_NOTICE", "SQLITE_WARNING", "SQLITE_ROW", "SQLITE_DONE",
+    "SQLITE_OK", "SQLITE_INTERNAL", "SQLITE_ABORT", "SQLITE_NOTFOUND", "SQLITE_EMPTY",
+    "SQLITE_TOOBIG", "SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_MISUSE", "SQLITE_RANGE",
+    "SQLITE_NOTICE", "SQLITE_WARNING", "SQLITE_ROW", "SQLITE_DONE",
 )  # fmt: skip
 _PRIMARY = (
-    *_OF_STATEMENTS, "SQLITE_ERROR", "SQLITE_PERM", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_NOMEM", "SQLITE_READONLY", "SQLITE_INTERRUPT", "SQLITE_IOERR",
-    "SQLITE_CORRUPT",
-    "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_PROTOCOL", "SQLITE_SCHEMA", "SQLITE_NOLFS", "SQLITE_AUTH", "SQLITE_FORMAT", "SQLITE_NOTADB",
+    *_OF_STATEMENTS, "SQLITE_ERROR", "SQLITE_PERM", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_NOMEM",
+    "SQLITE_READONLY", "SQLITE_INTERRUPT", "SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_FULL",
+    "SQLITE_CANTOPEN", "SQLITE_PROTOCOL", "SQLITE_SCHEMA", "SQLITE_NOLFS", "SQLITE_AUTH",
+    "SQLITE_FORMAT", "SQLITE_NOTADB",
 )  # fmt: skip

@@ -18,7 +18,8 @@ from agent.values.rows import Key
 from tests.front.conftest import PLAIN, SOFT, WORDS, Fronts, fetch, gone, progress, put, write
 
 ROW: FrontRow = (
-    "1", "张三\t'\"\\ 𠮷\n", "12345678901234567890.0123456789", "t", "2024-02-29", "2024-02-29 12:00:00.000001+00", "1.5", "\\x00ff", '{"a": 1}', "ab   ",
+    "1", "张三\t'\"\\ 𠮷\n", "12345678901234567890.0123456789", "t", "2024-02-29",
+    "2024-02-29 12:00:00.000001+00", "1.5", "\\x00ff", '{"a": 1}', "ab   ",
 )  # fmt: skip
 NULLS: FrontRow = ("2", *[None] * 9)
 
@@ -85,14 +86,20 @@ def test_a_crash_leaves_the_last_commit(fronts: Fronts) -> None:
 
 
 def test_deletes_come_before_upserts_and_the_last_state_wins(front: Front) -> None:
-    """A key given up and taken again in one set holds the new row; a delete of nothing is no error."""
+    """A key given up and taken again in one set holds the new row.
+
+    A delete of nothing is no error.
+    """
     write(front, PLAIN, {("1",): put(ROW), ("2",): put(NULLS)})
     write(front, PLAIN, {("1",): gone(), ("2",): put(("2", *ROW[1:])), ("9",): gone()})
     assert fetch(front, PLAIN, ("1",), ("2",), ("9",)) == {("2",): ("2", *ROW[1:])}
 
 
 def test_what_a_transaction_keeps_is_gone_with_it(front: Front) -> None:
-    """Texts by key while a source transaction is under way: replaced, taken out, forgotten; a rollback forgets as well."""
+    """Texts by key are kept while a source transaction is under way.
+
+    They are replaced, taken out and forgotten; a rollback forgets as well.
+    """
     front.begin()
     front.keep_shared_keys(PLAIN.resource, {("1",): "[1]", ("2",): "[2]", ('张"三', "x"): "[3]"})
     front.keep_shared_keys(PLAIN.resource, {("1",): "[11]", ("2",): "", ("9",): ""})
@@ -122,7 +129,10 @@ def test_keys_that_are_withheld_are_kept(fronts: Fronts, front: Front) -> None:
 
 
 def test_a_new_generation_outlives_suspensions(fronts: Fronts, front: Front) -> None:
-    """Numbers begin at 1; whatever makes the table begin anew, its rows are told again until its copy has come to its end."""
+    """Numbers of generations begin at 1.
+
+    Whatever makes the table begin again, its rows are published again until its copy has ended.
+    """
     name = PLAIN.resource
     front.begin_generation(name, Copy(republish=True))
     front.suspend(TableChanged(resource=name, table="t", change="c"))
@@ -198,7 +208,10 @@ def test_keys_can_be_worked_off_from_the_beginning(front: Front) -> None:
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 100])
 def test_keys_come_in_pages_each_once(front: Front, limit: int) -> None:
-    """Past the last key of the page before, in whatever order is the front end's own; none twice, none left out."""
+    """Keys come past the last key of the page before, in the front end's own order.
+
+    None comes twice, and none is left out.
+    """
     rows: dict[Key, Written] = {
         (word, number): put((word, number))
         for word in ("", "a", "A", "a ", "𠮷", "%s", "'\\")
@@ -215,7 +228,10 @@ def test_keys_come_in_pages_each_once(front: Front, limit: int) -> None:
 
 
 def test_rows_between_two_keys_come_as_lines(front: Front) -> None:
-    """In the order of numbers, past the first key and up to the last; the bytes a source's page holds."""
+    """Rows come in the order of numbers, past the first key and up to the last.
+
+    They are the bytes a source's page holds.
+    """
     if isinstance(front, MemoryFront):
         front.ordered = True
     front.check(PLAIN)
@@ -291,7 +307,10 @@ def test_init_leaves_every_table_to_be_copied(fronts: Fronts) -> None:
 
 
 def test_state_and_progress_of_a_copy_ride_with_the_rows(fronts: Fronts, front: Front) -> None:
-    """A rollback leaves what was; a commit keeps the mark as it came, and a table that is live has no copy."""
+    """A rollback leaves what was.
+
+    A commit keeps the mark as it came, and a table that is live has no copy.
+    """
     front.begin()
     front.set_state(WORDS.resource, "copying", COPY)
     front.rollback()
@@ -309,7 +328,10 @@ def test_state_and_progress_of_a_copy_ride_with_the_rows(fronts: Fronts, front: 
 
 
 def test_a_copy_can_be_started_whatever_the_table_was(fronts: Fronts, front: Front) -> None:
-    """Suspended or live, in a transaction of its own; what was stored of an earlier copy is replaced."""
+    """A copy of a suspended or live table starts in a transaction of its own.
+
+    What was stored of an earlier copy is replaced.
+    """
     front.suspend(
         TableChanged(resource=WORDS.resource, table="app.words", change="column x does not exist")
     )
@@ -326,7 +348,10 @@ def test_a_copy_can_be_started_whatever_the_table_was(fronts: Fronts, front: Fro
 
 
 def test_holes_ride_with_the_rows(fronts: Fronts, front: Front) -> None:
-    """Keys of any length and content; noted twice they are one, filled they are gone; a rollback changes nothing."""
+    """Holes have keys of any length and content.
+
+    Noted twice they are one, filled they are gone; a rollback changes nothing.
+    """
     long, quoted = ("x" * 5_000, "1"), ("'\\\n𠮷", "2")
     front.begin()
     front.note_holes(WORDS.resource, [long, quoted, ("a", "1")], [])
@@ -348,7 +373,10 @@ def test_holes_ride_with_the_rows(fronts: Fronts, front: Front) -> None:
 
 
 def test_a_suspension_is_stored_and_leaves_the_others_alone(fronts: Fronts, front: Front) -> None:
-    """Only the table named stands still; its copy and its holes are forgotten, since all of it will be read again."""
+    """Only the table named stands still.
+
+    Its copy and its holes are forgotten, since all of it will be read again.
+    """
     front.begin()
     for one in (WORDS, PLAIN):
         front.set_state(one.resource, "copying", COPY)
@@ -388,7 +416,11 @@ def test_fingerprints_are_kept_alone_or_with_the_rows(fronts: Fronts, front: Fro
 
 
 def test_requests_are_answered_until_they_are_done(front: Front) -> None:
-    """Oldest first; one that is running is still to be answered, one that is done or failed is not; one withdrawn is told of."""
+    """Requests come oldest first.
+
+    One that is running is still to be answered, one that is done or failed is not, and one that is
+    withdrawn is reported.
+    """
     first, second, third = (
         Request(f"id{n}", kind, WORDS.resource, n == 2)
         for n, kind in enumerate(("verify", "reconcile", "suspend"), 1)
@@ -477,7 +509,10 @@ def answered(front: Front, request: str) -> tuple[str, object]:
 
 
 def test_applied_transactions_are_forgotten_once_visible(fronts: Fronts, front: Front) -> None:
-    """Those a new snapshot sees go, with the commit that carries the call; an id of 32 bits means the one nearest to xmax."""
+    """Those that a new snapshot sees go, with the commit that carries the call.
+
+    An id of 32 bits means the one nearest to xmax.
+    """
     snapshot = Snapshot((1 << 32) + 11, frozenset({(1 << 32) + 9}))
     for batch, xids in ((32, (0xFFFFFFF0, 5)), (48, (9, 10)), (64, (11,))):
         front.begin()
@@ -512,7 +547,10 @@ def test_nobody_waits_for_an_answer_between_statements(front: Front) -> None:
 
 
 def test_soft_delete_marks_the_row(fronts: Fronts) -> None:
-    """A deleted row stays, marked; it counts as absent, and comes back when its key is inserted again."""
+    """A deleted row stays, marked.
+
+    It counts as absent, and comes back when its key is inserted again.
+    """
     if fronts.kind == "memory":
         return  # the twin keeps no technical columns
     front = fronts.new()

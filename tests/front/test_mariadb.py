@@ -1,4 +1,8 @@
-"""What a MariaDB front end does in its own way: refusals at start, sessions, values its types would change, locks, packets, DDL beside a transaction."""
+"""Tests what a MariaDB front end does in its own way.
+
+That is refusals at start, sessions, values its types would change, locks, packets, and DDL beside a
+transaction.
+"""
 
 import threading
 from collections.abc import Callable
@@ -79,15 +83,24 @@ WRONG = {
         "no primary key or unique index on (id)",
     ),
     "key and more": (
-        f"(id bigint, `名称` longtext, amount decimal(30,10), more int, primary key (id, more)) {BIN}",
+        (
+            "(id bigint, `名称` longtext, amount decimal(30,10), more int, "
+            f"primary key (id, more)) {BIN}"
+        ),
         "more is NOT NULL",
     ),
     "another key": (
-        f"(id bigint, `名称` longtext, amount decimal(30,10), more int default 1, primary key (id, more)) {BIN}",
+        (
+            "(id bigint, `名称` longtext, amount decimal(30,10), more int default 1, "
+            f"primary key (id, more)) {BIN}"
+        ),
         "unique index on (id) alone",
     ),
     "unique": (
-        f"(id bigint primary key, `名称` varchar(10), amount decimal(30,10), unique u (amount)) {BIN}",
+        (
+            "(id bigint primary key, `名称` varchar(10), amount decimal(30,10), "
+            f"unique u (amount)) {BIN}"
+        ),
         "must be LONGTEXT",
     ),
     "text": (f"(id bigint primary key, `名称` text, amount decimal(30,10)) {BIN}", "名称 is text"),
@@ -125,11 +138,17 @@ WRONG = {
         "more is NOT NULL",
     ),
     "charset": (
-        f"(id bigint primary key, `名称` longtext character set utf8mb3, amount decimal(30,10)) {BIN}",
+        (
+            "(id bigint primary key, `名称` longtext character set utf8mb3, "
+            f"amount decimal(30,10)) {BIN}"
+        ),
         "character set utf8mb3",
     ),
     "engine": (
-        "(id bigint primary key, `名称` longtext, amount decimal(30,10)) ENGINE = MyISAM DEFAULT CHARACTER SET utf8mb4",
+        (
+            "(id bigint primary key, `名称` longtext, amount decimal(30,10)) "
+            "ENGINE = MyISAM DEFAULT CHARACTER SET utf8mb4"
+        ),
         "engine is MyISAM",
     ),
 }
@@ -197,7 +216,8 @@ def test_key_collations_that_merge_rows_are_refused(
     """Case, accents, trailing spaces or all characters of four bytes would be one key."""
     execute(
         administrator,
-        f"CREATE TABLE words (`名称` varchar(766) COLLATE {collation}, id bigint, PRIMARY KEY (`名称`, id)) {BIN}",
+        f"CREATE TABLE words (`名称` varchar(766) COLLATE {collation}, id bigint, "
+        f"PRIMARY KEY (`名称`, id)) {BIN}",
     )
     with pytest.raises(FrontTableWrong, match=f"collation {collation}.*must be utf8mb4_nopad_bin"):
         MariaDbFront(mariadb_url, None, 1.0, "unit").check(WORDS)
@@ -209,14 +229,18 @@ def test_a_key_on_the_beginning_of_a_column_is_refused(
     """Rows whose keys begin alike would be one."""
     execute(
         administrator,
-        f"CREATE TABLE words (`名称` varchar(766), id bigint NOT NULL, PRIMARY KEY (`名称`(10), id)) {BIN}",
+        "CREATE TABLE words (`名称` varchar(766), id bigint NOT NULL, "
+        f"PRIMARY KEY (`名称`(10), id)) {BIN}",
     )
     with pytest.raises(FrontTableWrong, match="alone and whole"):
         MariaDbFront(mariadb_url, None, 1.0, "unit").check(WORDS)
 
 
 def test_tables_we_create_pass_their_own_check(administrator: str, mariadb_url: str) -> None:
-    """Creating is idempotent and fits, whatever the defaults of server and database are; a table named alike but for its case is another."""
+    """Creating is idempotent and fits, whatever the defaults of server and database are.
+
+    A table whose name differs in its case only is another table.
+    """
     front = MariaDbFront(mariadb_url, None, 1.0, "unit")
     execute(administrator, "CREATE TABLE WORDS (id int)")
     with pytest.raises(FrontTableWrong, match="does not exist"):
@@ -235,7 +259,8 @@ def test_the_agents_own_tables_roll_back_and_tell_names_apart(
     """InnoDB and a collation by bytes, though the database's defaults are others."""
     rows = execute(
         administrator,
-        "SELECT engine, table_collation FROM information_schema.tables WHERE table_schema = database() AND table_name LIKE 'sync%'",
+        "SELECT engine, table_collation FROM information_schema.tables "
+        "WHERE table_schema = database() AND table_name LIKE 'sync%'",
     )
     assert len(rows) > 8
     assert set(rows) == {("InnoDB", "utf8mb4_bin")}
@@ -245,19 +270,26 @@ def test_the_agents_own_tables_roll_back_and_tell_names_apart(
 
 
 def test_types_we_create() -> None:
-    """The database's own for numbers, dates and times, or PostgreSQL's text; short texts as VARCHAR, everything else as LONGTEXT."""
+    """Numbers, dates and times get the database's own types, or PostgreSQL's text.
+
+    Short texts become VARCHAR, everything else LONGTEXT.
+    """
     kinds = table(
-        ("a", v.INT2, "smallint"), ("b", v.BOOL, "boolean"), ("c", v.VARCHAR, "character varying(20)"), ("d", v.VARCHAR, "character varying(256)"),
-        ("e", v.NUMERIC, "numeric(10,2)"), ("f", v.NUMERIC, "numeric"), ("g", v.FLOAT8, "double precision"), ("h", v.TIMESTAMPTZ, "timestamp with time zone"),
-        ("i", v.BYTEA, "bytea"), ("j", v.UUID, "uuid"), ("k", 1007, "integer[]"), ("l", v.BPCHAR, "character(3)"), ("m", v.DATE, "date"),
+        ("a", v.INT2, "smallint"), ("b", v.BOOL, "boolean"),
+        ("c", v.VARCHAR, "character varying(20)"), ("d", v.VARCHAR, "character varying(256)"),
+        ("e", v.NUMERIC, "numeric(10,2)"), ("f", v.NUMERIC, "numeric"),
+        ("g", v.FLOAT8, "double precision"), ("h", v.TIMESTAMPTZ, "timestamp with time zone"),
+        ("i", v.BYTEA, "bytea"), ("j", v.UUID, "uuid"), ("k", 1007, "integer[]"),
+        ("l", v.BPCHAR, "character(3)"), ("m", v.DATE, "date"),
     )  # fmt: skip
     assert [column_type(kinds, i) for i in range(len(kinds.columns))] == [
-        "SMALLINT", "TINYINT(1)", "VARCHAR(20)", "LONGTEXT", "DECIMAL(10,2)", "LONGTEXT", "DOUBLE", "DATETIME(6)", "LONGBLOB", "VARCHAR(36)", "LONGTEXT",
-        "VARCHAR(3)", "DATE",
+        "SMALLINT", "TINYINT(1)", "VARCHAR(20)", "LONGTEXT", "DECIMAL(10,2)", "LONGTEXT", "DOUBLE",
+        "DATETIME(6)", "LONGBLOB", "VARCHAR(36)", "LONGTEXT", "VARCHAR(3)", "DATE",
     ]  # fmt: skip
     assert [column_type(kinds, i, TEXT) for i in range(len(kinds.columns))] == [
-        "SMALLINT", "TINYINT(1)", "VARCHAR(20)", "LONGTEXT", "VARCHAR(13)", "LONGTEXT", "VARCHAR(32)", "VARCHAR(36)", "LONGBLOB", "VARCHAR(36)", "LONGTEXT",
-        "VARCHAR(3)", "VARCHAR(16)",
+        "SMALLINT", "TINYINT(1)", "VARCHAR(20)", "LONGTEXT", "VARCHAR(13)", "LONGTEXT",
+        "VARCHAR(32)", "VARCHAR(36)", "LONGBLOB", "VARCHAR(36)", "LONGTEXT", "VARCHAR(3)",
+        "VARCHAR(16)",
     ]  # fmt: skip
     assert {
         column_type(
@@ -301,17 +333,27 @@ def test_a_key_too_wide_for_an_index_is_refused(mariadb_url: str) -> None:
 @pytest.mark.parametrize(
     ("oid", "kind", "wide", "narrow"),
     [
-        (v.INT4, "integer", "bigint(20)", "smallint(6)"), (v.INT2, "smallint", "longtext", "smallint(5) unsigned"), (v.BOOL, "boolean", "int(11)", "bit(1)"),
-        (v.NUMERIC, "numeric(10,2)", "decimal(12,4)", "decimal(11,4)"), (v.NUMERIC, "numeric", "longtext", "decimal(65,30)"),
-        (v.TIMESTAMP, "timestamp without time zone", "datetime(6)", "datetime"), (v.TIMESTAMP, "timestamp(3) without time zone", "datetime(3)", "datetime(2)"),
-        (v.TIMESTAMPTZ, "timestamp with time zone", "datetime(6)", "timestamp(6)"), (v.DATE, "date", "date", "datetime(6)"),
-        (v.VARCHAR, "character varying(20)", "varchar(20)", "varchar(19)"), (v.VARCHAR, "character varying(300)", "text", "tinytext"),
-        (v.BPCHAR, "character(5)", "varchar(5)", "char(5)"), (v.TEXT, "text", "longtext", "mediumtext"), (v.BYTEA, "bytea", "longblob", "blob"),
+        (v.INT4, "integer", "bigint(20)", "smallint(6)"),
+        (v.INT2, "smallint", "longtext", "smallint(5) unsigned"),
+        (v.BOOL, "boolean", "int(11)", "bit(1)"),
+        (v.NUMERIC, "numeric(10,2)", "decimal(12,4)", "decimal(11,4)"),
+        (v.NUMERIC, "numeric", "longtext", "decimal(65,30)"),
+        (v.TIMESTAMP, "timestamp without time zone", "datetime(6)", "datetime"),
+        (v.TIMESTAMP, "timestamp(3) without time zone", "datetime(3)", "datetime(2)"),
+        (v.TIMESTAMPTZ, "timestamp with time zone", "datetime(6)", "timestamp(6)"),
+        (v.DATE, "date", "date", "datetime(6)"),
+        (v.VARCHAR, "character varying(20)", "varchar(20)", "varchar(19)"),
+        (v.VARCHAR, "character varying(300)", "text", "tinytext"),
+        (v.BPCHAR, "character(5)", "varchar(5)", "char(5)"),
+        (v.TEXT, "text", "longtext", "mediumtext"), (v.BYTEA, "bytea", "longblob", "blob"),
         (v.FLOAT8, "double precision", "double", "float"), (v.JSONB, "jsonb", "longtext", "json"),
     ],
 )  # fmt: skip
 def test_which_columns_hold_which_types(oid: int, kind: str, wide: str, narrow: str) -> None:
-    """Wider is fine, narrower is not; CHAR cuts spaces, TIMESTAMP ends in 2038, FLOAT shows six digits."""
+    """A wider column is accepted, a narrower one is not.
+
+    CHAR cuts spaces, TIMESTAMP ends in 2038, FLOAT shows six digits.
+    """
     one = table(("id", v.INT8, "bigint"), ("x", oid, kind))
     assert holds(one, 1, declared(wide))
     assert not holds(one, 1, declared(narrow))
@@ -320,14 +362,21 @@ def test_which_columns_hold_which_types(oid: int, kind: str, wide: str, narrow: 
 # ---- values in columns that somebody made
 
 NATIVE = table(
-    ("id", v.INT8, "bigint"), ("n", v.NUMERIC, "numeric(10,2)"), ("d", v.DATE, "date"), ("t", v.TIMESTAMP, "timestamp without time zone"),
+    ("id", v.INT8, "bigint"), ("n", v.NUMERIC, "numeric(10,2)"), ("d", v.DATE, "date"),
+    ("t", v.TIMESTAMP, "timestamp without time zone"),
     ("z", v.TIMESTAMPTZ, "timestamp with time zone"), ("i", v.INT4, "integer"),
 )  # fmt: skip
-NATIVE_TABLE = f"CREATE TABLE t (id bigint auto_increment PRIMARY KEY, n decimal(14,4), d date, t datetime(6), z datetime(6), i varchar(20)) {BIN}"
+NATIVE_TABLE = (
+    "CREATE TABLE t (id bigint auto_increment PRIMARY KEY, n decimal(14,4), d date, "
+    f"t datetime(6), z datetime(6), i varchar(20)) {BIN}"
+)
 
 
 def test_native_columns_give_the_sources_text_back(administrator: str, front: MariaDbFront) -> None:
-    """5.00 stays 5.00 with more scale; zone and fraction are as PostgreSQL writes them; key 0 is no request for the next number."""
+    """5.00 stays 5.00 with more scale, and zone and fraction are as PostgreSQL writes them.
+
+    Key 0 is no request for the next number.
+    """
     execute(administrator, NATIVE_TABLE)
     front.check(NATIVE)
     front.open("nonce")
@@ -380,7 +429,10 @@ def test_a_value_a_native_column_lacks_is_refused(
 
 @pytest.mark.parametrize("key", ["a" * 769, "a" * 768 + " ", "𠮷" * 769])
 def test_a_key_is_refused_rather_than_cut(front: MariaDbFront, key: str) -> None:
-    """The server cuts trailing spaces without an error, strict or not; so the length is looked at before."""
+    """The server cuts trailing spaces without an error, strict or not.
+
+    Therefore the length is checked before.
+    """
     front.create(only := table(("a", v.TEXT, "text")))
     front.open("nonce")
     write(front, only, {("a" * 768,): put(("a" * 768,))})
@@ -443,7 +495,10 @@ def test_only_numbers_stand_in_the_sources_order(front: MariaDbFront) -> None:
 def test_sessions_do_not_hang_on_the_servers_settings(mariadb_url: str) -> None:
     """The test's server has an empty sql_mode, another zone and another collation."""
     with mariadb_engine(mariadb_url, None, 2.5).connect() as connection:
-        names = "sql_mode, time_zone, innodb_lock_wait_timeout, lock_wait_timeout, character_set_client, tx_isolation, default_storage_engine"
+        names = (
+            "sql_mode, time_zone, innodb_lock_wait_timeout, lock_wait_timeout, "
+            "character_set_client, tx_isolation, default_storage_engine"
+        )
         found = connection.exec_driver_sql(
             "SELECT " + ", ".join(f"@@{name}" for name in names.split(", "))
         ).one()
@@ -494,7 +549,10 @@ def test_a_changed_password_is_read_at_the_next_connection(
 
 
 def test_a_lock_wait_leaves_no_half_transaction(mariadb_database: str, front: MariaDbFront) -> None:
-    """The server undoes only the statement that waited; going on and committing is impossible until everything is rolled back."""
+    """The server undoes only the statement that waited.
+
+    Going on and committing is impossible until everything is rolled back.
+    """
     front.open("nonce")
     write(front, WORDS, {("held", "1"): put(("held", "1"))})
     with connected(mariadb_database) as other:
@@ -520,7 +578,10 @@ def test_a_lock_wait_leaves_no_half_transaction(mariadb_database: str, front: Ma
 
 
 def test_ddl_of_others_waits_for_the_transaction(administrator: str, front: MariaDbFront) -> None:
-    """Somebody alters a table that has been written to: it waits, and the transaction becomes visible as a whole."""
+    """An ALTER of a table that has been written to waits for the transaction.
+
+    The transaction becomes visible as a whole.
+    """
     front.open("nonce")
     front.begin()
     front.write(WORDS, {("a", "1"): put(("a", "1"))}, 1)
@@ -542,7 +603,10 @@ def test_ddl_of_others_waits_for_the_transaction(administrator: str, front: Mari
 def test_ddl_of_others_within_a_transaction_leaves_all_or_nothing(
     administrator: str, front: MariaDbFront
 ) -> None:
-    """A table not yet touched loses a column: its write fails, and what was written before is gone too."""
+    """A write fails when a table not yet touched loses a column.
+
+    What was written before is gone too.
+    """
     front.open("nonce")
     front.begin()
     front.write(WORDS, {("a", "1"): put(("a", "1"))}, 1)
@@ -563,7 +627,8 @@ def test_a_killed_session_is_a_lost_connection(administrator: str, front: MariaD
     front.write(WORDS, {("a", "1"): put(("a", "1"))}, 1)
     (session,) = execute(
         administrator,
-        "SELECT id FROM information_schema.processlist WHERE db = database() AND user <> substring_index(user(), '@', 1)",
+        "SELECT id FROM information_schema.processlist "
+        "WHERE db = database() AND user <> substring_index(user(), '@', 1)",
     )
     execute(administrator, f"KILL {session[0]}")
     with pytest.raises(FrontUnreachable):
@@ -593,7 +658,10 @@ def test_large_rows_pass_and_rows_larger_than_a_packet_are_named(front: MariaDbF
 
 
 def test_the_published_mark_does_not_meet_the_writer(front: MariaDbFront) -> None:
-    """A batch being written does not keep those before it from being deleted; a lock on the mark does, and nobody waits."""
+    """A batch being written does not keep those before it from being deleted.
+
+    A lock on the mark does, and nobody waits.
+    """
     front.open("nonce")
     front.begin()
     front.store(Batch(1, 1, 1, b"one"), 5)

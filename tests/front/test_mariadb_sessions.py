@@ -1,4 +1,7 @@
-"""What a server's settings would make of the agent's statements: sessions set what they need and look whether they have it."""
+"""Tests that sessions set what they need and verify that they have it.
+
+A server's settings would otherwise change what the agent's statements mean.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,7 +82,10 @@ def url(server: MariaDbServer) -> Iterator[str]:
 def test_the_agent_writes_under_every_careless_setting_at_once(
     server: MariaDbServer, url: str
 ) -> None:
-    """Rows go in, are changed, marked, taken out and counted; the reader sees them; nothing hangs on the server."""
+    """Rows are inserted, changed, marked, deleted and counted, and the reader sees them.
+
+    Nothing depends on the server's settings.
+    """
     with globally(server, **CARELESS):
         front = MariaDbFront(url, None, 5.0, "unit")
         initialise(front)
@@ -101,7 +107,10 @@ def test_the_agent_writes_under_every_careless_setting_at_once(
 
 
 def test_a_session_has_what_it_asked_for(server: MariaDbServer, url: str) -> None:
-    """Where the user may not write rows to the binary log, reads are repeatable: InnoDB takes no READ COMMITTED there."""
+    """Reads are repeatable where the user may not write rows to the binary log.
+
+    InnoDB takes no READ COMMITTED there.
+    """
     with (
         globally(server, **CARELESS),
         mariadb_engine(url, None, 2.5).connect() as connection,
@@ -151,14 +160,18 @@ class _Sent(Exception):
 @pytest.mark.parametrize(
     ("number", "sqlstate", "expected"),
     [
-        (2003, "", FrontUnreachable), (2006, "", FrontUnreachable), (2013, "", FrontUnreachable), (1053, "08S01", FrontUnreachable),
-        (1927, "70100", FrontUnreachable), (4031, "HY000", FrontUnreachable), (1045, "28000", LoginRefused), (1049, "42000", LoginRefused),
-        (1205, "HY000", FrontBusy), (1213, "40001", FrontBusy), (1021, "HY000", FrontFull), (1114, "HY000", FrontFull), (1040, "08004", FrontBusy),
-        (1969, "70100", FrontBusy), (3024, "HY000", FrontBusy), (1290, "HY000", FrontBusy), (1175, "HY000", FrontUnfit), (1104, "42000", FrontUnfit),
-        (1665, "HY000", FrontUnfit), (1792, "25006", FrontUnfit), (1227, "42000", FrontUnfit), (3750, "HY000", FrontUnfit), (1062, "23000", RowRefused),
-        (1452, "23000", RowRefused), (1451, "23000", RowRefused), (3819, "HY000", RowRefused), (4025, "23000", RowRefused), (1644, "45000", RowRefused),
-        (1526, "HY000", RowRefused), (1690, "22003", RowRefused), (1054, "42S22", FrontTableWrong), (1142, "42000", FrontTableWrong),
-        (9999, "HY000", RowRefused),
+        (2003, "", FrontUnreachable), (2006, "", FrontUnreachable), (2013, "", FrontUnreachable),
+        (1053, "08S01", FrontUnreachable), (1927, "70100", FrontUnreachable),
+        (4031, "HY000", FrontUnreachable), (1045, "28000", LoginRefused),
+        (1049, "42000", LoginRefused), (1205, "HY000", FrontBusy), (1213, "40001", FrontBusy),
+        (1021, "HY000", FrontFull), (1114, "HY000", FrontFull), (1040, "08004", FrontBusy),
+        (1969, "70100", FrontBusy), (3024, "HY000", FrontBusy), (1290, "HY000", FrontBusy),
+        (1175, "HY000", FrontUnfit), (1104, "42000", FrontUnfit), (1665, "HY000", FrontUnfit),
+        (1792, "25006", FrontUnfit), (1227, "42000", FrontUnfit), (3750, "HY000", FrontUnfit),
+        (1062, "23000", RowRefused), (1452, "23000", RowRefused), (1451, "23000", RowRefused),
+        (3819, "HY000", RowRefused), (4025, "23000", RowRefused), (1644, "45000", RowRefused),
+        (1526, "HY000", RowRefused), (1690, "22003", RowRefused), (1054, "42S22", FrontTableWrong),
+        (1142, "42000", FrontTableWrong), (9999, "HY000", RowRefused),
     ],
 )  # fmt: skip
 def test_an_error_of_the_server_is_no_silence(

@@ -1,4 +1,7 @@
-"""Native columns of MariaDB: what PostgreSQL writes comes back letter by letter, or is refused; in keys, ranges and tables of version 0.1.0 too."""
+"""Tests native columns of MariaDB: a value comes back letter by letter, or is refused.
+
+This holds in keys, in ranges and in tables of version 0.1.0 too.
+"""
 
 from collections.abc import Iterator, Sequence
 from decimal import Context, Decimal
@@ -31,7 +34,10 @@ EXACT = Context(prec=100)
 
 
 class Kind(NamedTuple):
-    """A type, the column we make for it, and values of it; `keyed` where it is native in a key as well."""
+    """Names a type, the column we make for it, and values of it.
+
+    `keyed` says that it is native in a key as well.
+    """
 
     oid: int
     name: str
@@ -53,16 +59,28 @@ KINDS: Sequence[Kind] = [
     Kind(v.NUMERIC, "numeric(10,2)", "decimal(10,2)", numbers(8, 2)),
     Kind(v.NUMERIC, "numeric(65,38)", "decimal(65,38)", numbers(27, 38)),
     Kind(v.NUMERIC, "numeric(5)", "decimal(5,0)", numbers(5, 0)),
-    Kind(v.NUMERIC, "numeric(3,5)", "decimal(5,5)", numbers(0, 5).filter(lambda n: n == "NaN" or abs(Decimal(n)) < Decimal("0.01"))),
-    Kind(v.NUMERIC, "numeric(3,-2)", "decimal(5,0)", st.integers(-999, 999).map(lambda n: str(n * 100))),
+    Kind(
+        v.NUMERIC, "numeric(3,5)", "decimal(5,5)",
+        numbers(0, 5).filter(lambda n: n == "NaN" or abs(Decimal(n)) < Decimal("0.01")),
+    ),
+    Kind(
+        v.NUMERIC, "numeric(3,-2)", "decimal(5,0)",
+        st.integers(-999, 999).map(lambda n: str(n * 100)),
+    ),
     Kind(v.DATE, "date", "date", dates),
     Kind(v.TIME, "time without time zone", "time(6)", times),
     Kind(v.TIME, "time(2) without time zone", "time(6)", times),
     Kind(v.TIMESTAMP, "timestamp without time zone", "datetime(6)", moments),
-    Kind(v.TIMESTAMP, "timestamp(3) without time zone", "datetime(6)", moments.filter(lambda moment: "294276" not in moment)),
+    Kind(
+        v.TIMESTAMP, "timestamp(3) without time zone", "datetime(6)",
+        moments.filter(lambda moment: "294276" not in moment),
+    ),
     Kind(v.TIMESTAMPTZ, "timestamp with time zone", "datetime(6)", zoned),
     Kind(v.FLOAT4, "real", "double", st.floats(width=32).map(repr) | FLOATS, keyed=False),
-    Kind(v.FLOAT8, "double precision", "double", st.floats().map(repr) | st.floats(1e14, 1e16).map(repr) | FLOATS | DOUBLES, keyed=False),
+    Kind(
+        v.FLOAT8, "double precision", "double",
+        st.floats().map(repr) | st.floats(1e14, 1e16).map(repr) | FLOATS | DOUBLES, keyed=False,
+    ),
 ]  # fmt: skip
 COLUMNS = [f"c{n}" for n in range(len(KINDS))]
 
@@ -83,7 +101,10 @@ WIDE = Target(
     "wide",
     (
         FrontColumn("id", v.INT8, "bigint", builtin=True, not_null=True),
-        *(FrontColumn(name, kind.oid, kind.name, builtin=True, not_null=False) for name, kind in zip(COLUMNS, KINDS, strict=True)),
+        *(
+            FrontColumn(name, kind.oid, kind.name, builtin=True, not_null=False)
+            for name, kind in zip(COLUMNS, KINDS, strict=True)
+        ),
     ),
     (0,),
     False,
@@ -100,7 +121,10 @@ class Held(NamedTuple):
 
     def texts(self, kind: Kind, values: Sequence[str]) -> list[str]:
         """The values as PostgreSQL writes them."""
-        question = f"SELECT v::{kind.name}::text FROM unnest(%s::text[]) WITH ORDINALITY AS t(v, n) ORDER BY n"
+        question = (
+            f"SELECT v::{kind.name}::text FROM unnest(%s::text[]) WITH ORDINALITY AS t(v, n) "
+            "ORDER BY n"
+        )
         return [str(row[0]) for row in self.source.execute(question.encode(), [list(values)])]
 
 
@@ -133,11 +157,23 @@ def refused(text: str) -> bool:
 # ---- rows
 
 
-@settings(max_examples=60, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))  # fmt: skip
+@settings(
+    max_examples=60,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
 @given(row=st.tuples(*[st.none() | kind.values for kind in KINDS]))
 def test_values_come_back_as_they_were(held: Held, row: tuple[str | None, ...]) -> None:
-    """Letter by letter, whatever the type; what a column cannot hold is refused before the server could change it."""
-    texts = [None if value is None else held.texts(kind, [value])[0] for kind, value in zip(KINDS, row, strict=True)]  # fmt: skip
+    """Values come back letter by letter, whatever the type.
+
+    What a column cannot hold is refused before the server could change it.
+    """
+    texts = [
+        None if value is None else held.texts(kind, [value])[0]
+        for kind, value in zip(KINDS, row, strict=True)
+    ]
     fit: list[str | None] = []
     for i, (kind, text) in enumerate(zip(KINDS, texts, strict=True)):
         columns = Values(WIDE._replace(columns=(WIDE.columns[i + 1],), key=()), {})
@@ -183,8 +219,8 @@ def test_a_row_with_a_value_that_no_column_holds_is_refused(held: Held) -> None:
 def test_the_judge_reads_native_columns(held: Held) -> None:
     """The forms an event carries, from what MariaDB holds."""
     stored = {
-        "c0": "-0.10", "c5": "0001-01-01", "c6": "24:00:00", "c7": "00:00:00.05", "c8": "0099-12-31 23:59:59.5",
-        "c10": "2026-11-24 02:15:04+00", "c12": "1.5e+300",
+        "c0": "-0.10", "c5": "0001-01-01", "c6": "24:00:00", "c7": "00:00:00.05",
+        "c8": "0099-12-31 23:59:59.5", "c10": "2026-11-24 02:15:04+00", "c12": "1.5e+300",
     }  # fmt: skip
     row = ("5", *[stored.get(name) for name in COLUMNS])
     held.front.begin()
@@ -202,17 +238,27 @@ def test_the_judge_reads_native_columns(held: Held) -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.keyed], ids=lambda kind: kind.name)
 def test_native_keys(held: Held, kind: Kind) -> None:
-    """Rows are found, changed, deleted and listed in PostgreSQL's order; a bound that no row can have lies where the source puts it."""
+    """Rows are found, changed, deleted and listed in PostgreSQL's order.
+
+    A bound that no row can have lies where the source puts it.
+    """
     target = keyed(kind, name=f"keyed {KINDS.index(kind)}")
 
-    @settings(max_examples=4, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))  # fmt: skip
+    @settings(
+        max_examples=4,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     @given(values=st.lists(kind.values, min_size=4, max_size=12))
     def rows(values: list[str]) -> None:
         every = held.texts(kind, values)
         ranked = [
             str(row[0])
             for row in held.source.execute(
-                f"SELECT v::text AS written FROM (SELECT DISTINCT unnest(%s::text[])::{kind.name} AS v) t ORDER BY t.v".encode(),
+                "SELECT v::text AS written FROM "
+                f"(SELECT DISTINCT unnest(%s::text[])::{kind.name} AS v) t ORDER BY t.v".encode(),
                 [every],
             )
         ]
@@ -254,7 +300,8 @@ def test_bounds_of_several_columns(held: Held) -> None:
     held.front.begin()
     held.front.write(target, {key: put((*key, "1")) for key in keys}, 1)
     for after, count in {
-        ("-infinity", "5.00"): 3, ("0044-03-15 BC", "5.00"): 3, ("infinity", "0.00"): 0, ("2026-01-01", "NaN"): 1, ("2026-01-01", "1.00"): 2,
+        ("-infinity", "5.00"): 3, ("0044-03-15 BC", "5.00"): 3, ("infinity", "0.00"): 0,
+        ("2026-01-01", "NaN"): 1, ("2026-01-01", "1.00"): 2,
     }.items():  # fmt: skip
         assert len(held.front.lines(target, after, None)) == count
         assert len(held.front.lines(target, None, after)) == 3 - count
@@ -262,13 +309,18 @@ def test_bounds_of_several_columns(held: Held) -> None:
 
 
 TEXTS_STILL = [
-    (v.NUMERIC, "numeric"), (v.NUMERIC, "numeric(66,2)"), (v.NUMERIC, "numeric(60,39)"), (v.TIMETZ, "time with time zone"),
-    (v.INTERVAL, "interval"), (v.UUID, "uuid"), (v.JSONB, "jsonb"),
+    (v.NUMERIC, "numeric"), (v.NUMERIC, "numeric(66,2)"), (v.NUMERIC, "numeric(60,39)"),
+    (v.TIMETZ, "time with time zone"), (v.INTERVAL, "interval"), (v.UUID, "uuid"),
+    (v.JSONB, "jsonb"),
 ]  # fmt: skip
 
 
 def test_types_that_stay_text() -> None:
-    """Floats in a key, numbers without or with too many digits, times with a zone, intervals; and everything, where it is asked for."""
+    """Some types stay text, and every type does where it is asked for.
+
+    These are floats in a key, numbers without or with too many digits, times with a zone, and
+    intervals.
+    """
     assert column_type(keyed(KINDS[-1]), 0) == "VARCHAR(32)"
     for oid, name in TEXTS_STILL:
         kind = column_type(
@@ -287,7 +339,10 @@ def test_types_that_stay_text() -> None:
 
 
 def test_a_table_of_version_0_1_goes_on(held: Held, mariadb_url: str) -> None:
-    """Values for texts are fit, in keys too, and hold what native ones refuse; `front.types = "text"` makes them so."""
+    """Values for texts fit, in keys too, and hold what native columns refuse.
+
+    The setting `front.types = "text"` makes columns so.
+    """
     target = keyed(KINDS[0], Kind(v.TEXT, "text", "", st.nothing()), KINDS[10], name="old")
     before, now = (
         MariaDbFront(mariadb_url, None, 5.0, "unit", types) for types in ("text", "native")
@@ -333,7 +388,10 @@ def test_columns_that_somebody_made(kind: Kind, column: str, fits: bool) -> None
 
 
 def test_a_wider_source_is_not_rounded(held: Held) -> None:
-    """A digit more than the column has is refused here: the server would round it with a note nobody reads."""
+    """A digit more than the column has is refused here.
+
+    The server would round it with a note that nobody reads.
+    """
     target = keyed(KINDS[5])
     narrow = target._replace(
         columns=(

@@ -60,7 +60,10 @@ def words(*ids: int) -> dict[Key, Written]:
 
 
 def test_refused_rows_are_told_apart(fronts: Fronts) -> None:
-    """All others of the set are written, deletes too, and what the transaction held before; each refused one has its reason and no value."""
+    """All other rows of the set are written, deletes too, and what the transaction held before.
+
+    Each refused row has its reason, and the reason has no value.
+    """
     front = fronts.new()
     constrained(front)
     front.open("nonce")
@@ -96,7 +99,10 @@ def test_too_many_refused_rows_leave_nothing_of_their_set(fronts: Fronts) -> Non
 
 
 def test_refused_keys_are_kept(fronts: Fronts) -> None:
-    """With the commit, and read at the next opening; healed ones are gone; a rollback leaves all as it was."""
+    """Refused keys are kept with the commit, and read at the next opening.
+
+    Healed ones are gone; a rollback leaves all as it was.
+    """
     front = fronts.new()
     front.open("nonce")
     one, two = Refused("few", 5, "abc", "{}"), Refused("other", 6, "", '{"名称":"张"}')
@@ -123,12 +129,15 @@ def test_a_swallowed_row_is_refused(database: str, postgres_url: str, tmp_path: 
         initialise(front)
     run(
         postgres,
-        "CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN IF NEW.id = 7 THEN RETURN NULL; END IF; RETURN NEW; END$$",
-        "CREATE TRIGGER leave BEFORE INSERT OR UPDATE ON words FOR EACH ROW EXECUTE FUNCTION leave()",
+        "CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN IF NEW.id = 7 THEN RETURN NULL; END IF; RETURN NEW; END$$",
+        "CREATE TRIGGER leave BEFORE INSERT OR UPDATE ON words "
+        "FOR EACH ROW EXECUTE FUNCTION leave()",
     )
     run(
         sqlite,
-        "CREATE TRIGGER leave BEFORE INSERT ON words WHEN NEW.id = 7 BEGIN SELECT RAISE(IGNORE); END",
+        "CREATE TRIGGER leave BEFORE INSERT ON words WHEN NEW.id = 7 "
+        "BEGIN SELECT RAISE(IGNORE); END",
     )
     for front in (postgres, sqlite):
         front.open("nonce")
@@ -146,8 +155,10 @@ def test_a_trigger_names_its_errors_as_it_likes(postgres_url: str) -> None:
     initialise(front)
     run(
         front,
-        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN IF NEW.id = 7 THEN RAISE EXCEPTION 'value %', NEW.id; END IF;"
-        " IF NEW.id = 8 THEN RAISE EXCEPTION 'x' USING ERRCODE = 'UE001'; END IF; RETURN NEW; END$$",
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN IF NEW.id = 7 THEN RAISE EXCEPTION 'value %', NEW.id; END IF;"
+        " IF NEW.id = 8 THEN RAISE EXCEPTION 'x' USING ERRCODE = 'UE001'; END IF;"
+        " RETURN NEW; END$$",
         "CREATE TRIGGER no BEFORE INSERT ON words FOR EACH ROW EXECUTE FUNCTION no()",
     )
     front.open("nonce")
@@ -162,13 +173,17 @@ def test_a_trigger_names_its_errors_as_it_likes(postgres_url: str) -> None:
 
 
 def test_a_deferred_constraint_falls_on_its_row(postgres_url: str) -> None:
-    """It fails at the commit, where nobody knows the row; the next attempt checks at each statement."""
+    """It fails at the commit, where nobody knows the row.
+
+    The next attempt checks at each statement.
+    """
     front = PostgresFront(postgres_url, None, 5.0, "unit")
     initialise(front)
     run(
         front,
         "CREATE TABLE parent (id bigint PRIMARY KEY)",
-        "ALTER TABLE words ADD CONSTRAINT of_parent FOREIGN KEY (id) REFERENCES parent DEFERRABLE INITIALLY DEFERRED",
+        "ALTER TABLE words ADD CONSTRAINT of_parent "
+        "FOREIGN KEY (id) REFERENCES parent DEFERRABLE INITIALLY DEFERRED",
         "INSERT INTO parent VALUES (1)",
     )
     front.open("nonce")
@@ -186,13 +201,18 @@ def test_a_deferred_constraint_falls_on_its_row(postgres_url: str) -> None:
 
 
 def test_a_deferred_trigger_on_a_table_that_is_gone_stops_its_table(postgres_url: str) -> None:
-    """It fails at the commit, where nobody knows the table; the next attempt checks at each statement."""
+    """It fails at the commit, where nobody knows the table.
+
+    The next attempt checks at each statement.
+    """
     front = PostgresFront(postgres_url, None, 5.0, "unit")
     initialise(front)
     run(
         front,
-        "CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO gone VALUES (1); RETURN NEW; END$$",
-        "CREATE CONSTRAINT TRIGGER audit AFTER INSERT ON words DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit()",
+        "CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN INSERT INTO gone VALUES (1); RETURN NEW; END$$",
+        "CREATE CONSTRAINT TRIGGER audit AFTER INSERT ON words DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION audit()",
     )
     front.open("nonce")
     front.begin()
@@ -247,7 +267,10 @@ def spelled(name: str, soft: bool) -> Target:
 def test_a_key_has_the_spelling_it_was_given(
     kind: str, name: str, soft: bool, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """An upsert takes the place of the equal row and its key; a delete of the other spelling takes nothing; each row comes under its own."""
+    """An upsert replaces the equal row and its key.
+
+    A delete of the other spelling deletes nothing; each row is found under its own spelling.
+    """
     front: SqlFront = SqliteFront(f"sqlite:///{tmp_path}/front.db", 5.0, "unit")
     if kind == "postgres":
         front = PostgresFront(request.getfixturevalue("postgres_url"), None, 5.0, "unit")
@@ -270,13 +293,17 @@ def test_a_key_has_the_spelling_it_was_given(
 
 
 def test_a_column_with_another_collation_than_its_index(tmp_path: Path) -> None:
-    """SQLite: an existing table whose key column ignores case, and whose primary key does not, keeps both rows."""
+    """A table whose key column ignores case, and whose primary key does not, keeps both rows.
+
+    This is an existing table in SQLite.
+    """
     front = SqliteFront(f"sqlite:///{tmp_path}/front.db", 5.0, "unit")
     initialise(front)
     run(
         front,
         "DROP TABLE words",
-        'CREATE TABLE words ("名称" TEXT COLLATE NOCASE, id INTEGER, PRIMARY KEY ("名称" COLLATE BINARY, id))',
+        'CREATE TABLE words ("名称" TEXT COLLATE NOCASE, id INTEGER, '
+        'PRIMARY KEY ("名称" COLLATE BINARY, id))',
     )
     front.check(WORDS)
     front.open("nonce")

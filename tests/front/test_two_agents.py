@@ -1,4 +1,7 @@
-"""Two agents in one front-end database: own tables and locks, and what version 0.1 has left, whose tables bore no agent's name."""
+"""Tests two agents in one front-end database: each has its own tables and locks.
+
+What version 0.1 has left, whose tables bore no agent's name, is tested too.
+"""
 
 import fcntl
 import hashlib
@@ -117,7 +120,10 @@ def taken_over(front: SqlFront) -> None:
 
 
 def test_each_has_its_own_state(shared: Shared) -> None:
-    """Both are open at once; what one writes changes nothing of the other's, and the same agent is kept out a second time."""
+    """Both are open at once, and what one writes changes nothing of the other's.
+
+    The same agent is kept out a second time.
+    """
     tax, permits = initialised(shared, "tax", "plain"), initialised(shared, LONG)
     tax.create(PLAIN)
     permits.create(WORDS)
@@ -177,7 +183,10 @@ def test_names_that_differ_at_their_end_only() -> None:
 
 
 def test_a_table_belongs_to_one_agent(shared: Shared) -> None:
-    """Names are compared as the database compares them; the table is free when its agent has released it."""
+    """Names are compared as the database compares them.
+
+    The table is free when its agent has released it.
+    """
     tax, permits = initialised(shared, "tax"), initialised(shared, LONG)
     tax.claim(WORDS)
     tax.claim(WORDS)
@@ -309,7 +318,10 @@ def test_former_tables_of_another_agent_are_left_alone(shared: Shared) -> None:
 
 
 def test_two_writers_of_one_file_take_turns(tmp_path: Path) -> None:
-    """One that begins again at once after each commit does not starve the other, whose turn comes after at most a few of its own."""
+    """A writer that begins again at once after each commit does not starve the other.
+
+    The other one is served after at most a few commits of the first.
+    """
     url = f"sqlite:///{tmp_path}/front.db"
     shared = Shared("sqlite", url, lambda agent: SqliteFront(url, 10.0, agent))
     fronts = [initialised(shared, name) for name in ("one", "two")]

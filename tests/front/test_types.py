@@ -1,4 +1,7 @@
-"""Rows of every PostgreSQL type on their way: streamed, read as a page, held by each front end and published, they are the same rows."""
+"""Tests that rows of every PostgreSQL type are the same wherever they are.
+
+They are streamed, read as a page, held by each front end, and published.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,10 +50,11 @@ VERSIONS = [14, 15, 16, 17, 18]
 NUMBERS = count(1)
 # Settings of the source that must not matter.
 CARELESS = [
-    f"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {name} = %L', current_database(), '{value}'); END $$"
+    f"DO $$ BEGIN EXECUTE "
+    f"format('ALTER DATABASE %I SET {name} = %L', current_database(), '{value}'); END $$"
     for name, value in {
-        "DateStyle": "German", "IntervalStyle": "postgres_verbose", "TimeZone": "Asia/Shanghai", "extra_float_digits": "-5", "bytea_output": "escape",
-        "client_encoding": "LATIN1",
+        "DateStyle": "German", "IntervalStyle": "postgres_verbose", "TimeZone": "Asia/Shanghai",
+        "extra_float_digits": "-5", "bytea_output": "escape", "client_encoding": "LATIN1",
     }.items()
 ]  # fmt: skip
 
@@ -64,7 +68,10 @@ class Held(NamedTuple):
     place: Place  # for the judge
 
     def apply(self, resource: Resource, messages: Sequence[Message]) -> None:
-        """One front-end transaction, after a start of its own: what an example breaks is no other example's."""
+        """Applies in one front-end transaction, after a start of its own.
+
+        What an example breaks is no other example's.
+        """
         applier = Applier(self.front, [resource], self.front.open("nonce"), KAFKA)
         for message in messages:
             applier.take(message)
@@ -188,7 +195,10 @@ def fronts(
     stack: ExitStack,
     everything: bool,
 ) -> Iterator[tuple[str, Held]]:
-    """SQLite; if everything is wanted, also MariaDB with texts, PostgreSQL, and PostgreSQL with columns of type text that somebody else made.
+    """Yields SQLite, and if everything is wanted three more front ends.
+
+    These are MariaDB with texts, PostgreSQL, and PostgreSQL with columns of type text that somebody
+    else made.
 
     MariaDB's native columns hold some of these values only: tests/front/test_native_types.py.
     """
@@ -294,7 +304,10 @@ def inserted(scene: Scene, rows: Sequence[Sequence[str | None]]) -> dict[Key, Fr
 def test_rows_of_every_type_are_the_same_everywhere(
     scene: Scene, rows: list[tuple[str | None, ...]]
 ) -> None:
-    """Texts byte for byte; in an event, and for the judge who reads the databases himself, the documented form."""
+    """Rows are texts, equal byte for byte.
+
+    In an event, and for the judge who reads the databases himself, they have the documented form.
+    """
     scene.agree(inserted(scene, rows))
 
 
@@ -303,7 +316,8 @@ def test_a_large_value_that_did_not_change_is_kept(scene: Scene) -> None:
     (key, row) = next(iter(inserted(scene, [[None] * len(KINDS)]).items()))
     where = sql.SQL(" WHERE id = {}").format(sql.Literal(key[0]))
     filled = sql.SQL(
-        "UPDATE typed SET large = (SELECT string_agg(md5(n::text), '-') FROM generate_series(1, {}) n)"
+        "UPDATE typed SET large = "
+        "(SELECT string_agg(md5(n::text), '-') FROM generate_series(1, {}) n)"
     ).format(sql.Literal(LARGE // 33))
     scene.commit(filled + where)
     (change,) = scene.commit(sql.Composed([sql.SQL("UPDATE typed SET n = n + 1")]) + where)
@@ -317,16 +331,23 @@ def test_a_large_value_that_did_not_change_is_kept(scene: Scene) -> None:
 def test_every_shape_of_a_value(scene: Scene) -> None:
     """The JSON itself, value by value: what docs/types.md shows."""
     samples = {
-        "bool": ("t", True), "int8": ("-9223372036854775808", -(2**63)), "float8": ("NaN", "NaN"), "float4": ("1.1", 1.1), "numeric": ("12.50", "12.50"),
-        "money": ("-1234.5", "-1234.50"), "timetz": ("10:15:04.5+08", "10:15:04.5+08:00"), "timestamptz": ("0044-03-15 12:00+08 BC", "-000043-03-15T04:00:00Z"),
-        "interval": ("1 year -1 day 00:00:06.5", "P1Y-1DT6.5S"), "bytea": ("\\x00ff", "AP8="), "jsonb": ('{"b":1, "a":[null]}', '{"a": [null], "b": 1}'),
-        "inet": ("10.0.0.1", "10.0.0.1"), "int4range": ("[1,5]", "[1,6)"), "mood": ("so so", "so so"), "pair": ('(1,"a b")', '(1,"a b")'),
-        "low": ("5", "5.000"),
-        "words": ('{a,NULL,"x,y"}', ["a", None, "x,y"]), "int4[]": ("{{1,2},{3,NULL}}", [[1, 2], [3, None]]), "float8[]": ("{}", []),
-        "text[]": ("[0:1]={a,b}", "[0:1]={a,b}"), "mood[]": ('{高兴,""}', ["高兴", ""]), "pair[]": ('{"(1,x)"}', ["(1,x)"]), "low[]": ("{5}", ["5.000"]),
-        "words[]": ('{"{a,b}",NULL}', [["a", "b"], None]), "box[]": ("{(2,2),(1,1);(4,4),(3,3)}", ["(2,2),(1,1)", "(4,4),(3,3)"]),
-        "bool[]": ("{t,f}", [True, False]),
-        "money[]": ("{1}", ["1.00"]), "bit(5)": ("00101", "00101"), "char(6)": ("ab", "ab    "), "date": ("12345-06-07", "+012345-06-07"),
+        "bool": ("t", True), "int8": ("-9223372036854775808", -(2**63)), "float8": ("NaN", "NaN"),
+        "float4": ("1.1", 1.1), "numeric": ("12.50", "12.50"), "money": ("-1234.5", "-1234.50"),
+        "timetz": ("10:15:04.5+08", "10:15:04.5+08:00"),
+        "timestamptz": ("0044-03-15 12:00+08 BC", "-000043-03-15T04:00:00Z"),
+        "interval": ("1 year -1 day 00:00:06.5", "P1Y-1DT6.5S"), "bytea": ("\\x00ff", "AP8="),
+        "jsonb": ('{"b":1, "a":[null]}', '{"a": [null], "b": 1}'), "inet": ("10.0.0.1", "10.0.0.1"),
+        "int4range": ("[1,5]", "[1,6)"), "mood": ("so so", "so so"),
+        "pair": ('(1,"a b")', '(1,"a b")'), "low": ("5", "5.000"),
+        "words": ('{a,NULL,"x,y"}', ["a", None, "x,y"]),
+        "int4[]": ("{{1,2},{3,NULL}}", [[1, 2], [3, None]]), "float8[]": ("{}", []),
+        "text[]": ("[0:1]={a,b}", "[0:1]={a,b}"), "mood[]": ('{高兴,""}', ["高兴", ""]),
+        "pair[]": ('{"(1,x)"}', ["(1,x)"]), "low[]": ("{5}", ["5.000"]),
+        "words[]": ('{"{a,b}",NULL}', [["a", "b"], None]),
+        "box[]": ("{(2,2),(1,1);(4,4),(3,3)}", ["(2,2),(1,1)", "(4,4),(3,3)"]),
+        "bool[]": ("{t,f}", [True, False]), "money[]": ("{1}", ["1.00"]),
+        "bit(5)": ("00101", "00101"), "char(6)": ("ab", "ab    "),
+        "date": ("12345-06-07", "+012345-06-07"),
     }  # fmt: skip
     (row,) = inserted(
         scene, [[samples[kind.name][0] if kind.name in samples else None for kind in KINDS]]
@@ -338,12 +359,16 @@ def test_every_shape_of_a_value(scene: Scene) -> None:
 
 
 def test_what_a_postgresql_front_end_has_of_its_own(scene: Scene) -> None:
-    """Its own types natively, arrays among them; what is another database's, or means something else here, as text."""
+    """PostgreSQL's own types are native, arrays among them.
+
+    What is another database's, or means something else here, is text.
+    """
     if "postgres" not in scene.held:
         return
     with psycopg.connect(str(scene.held["postgres"].place)) as connection:
         found = connection.execute(
-            "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'typed'::regclass AND attnum > 0"
+            "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+            "WHERE attrelid = 'typed'::regclass AND attnum > 0"
         ).fetchall()
     columns: dict[str, str] = dict(found)
     texts = {
@@ -360,6 +385,13 @@ def test_what_a_postgresql_front_end_has_of_its_own(scene: Scene) -> None:
         "text",
     }
     assert {kind.name for name, kind in COLUMNS.items() if columns[name] == "text"} == texts
-    assert {kind.name: columns[name] for name, kind in COLUMNS.items() if kind.name in ("words", "low", "int4[]", "numeric(20,4)[]", "int4range[]")} == {
-        "words": "text[]", "low": "numeric(12,3)", "int4[]": "integer[]", "numeric(20,4)[]": "numeric(20,4)[]", "int4range[]": "int4range[]",
-    }  # fmt: skip
+    native = {
+        "words": "text[]",
+        "low": "numeric(12,3)",
+        "int4[]": "integer[]",
+        "numeric(20,4)[]": "numeric(20,4)[]",
+        "int4range[]": "int4range[]",
+    }
+    assert {
+        kind.name: columns[name] for name, kind in COLUMNS.items() if kind.name in native
+    } == native

@@ -1,4 +1,7 @@
-"""What is no longer shared and still stands in the front end is known by table and column, and goes by the statements named, on every database."""
+"""Tests what is no longer shared and still stands in the front end, on every database.
+
+It is known by table and column, and goes by the statements that are named.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Every kind of PostgreSQL type, with values as its input text: what the round trip through the agent is made of."""
+"""Holds every kind of PostgreSQL type with values as its input text.
+
+The round trips through the agent are made of them.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,1 +1,4 @@
-"""Fuzzing of all that reads bytes written by others; `python -m tests.fuzz` with atheris, tests/test_fuzz.py without."""
+"""Fuzzes all that reads bytes written by others.
+
+It is `python -m tests.fuzz` with atheris, and tests/test_fuzz.py without.
+"""

@@ -1,4 +1,7 @@
-"""`make fuzz`: each target in a process of its own, guided by coverage; ends with 1 when one found a fault, its input below build/fuzz."""
+"""Runs each target of `make fuzz` in a process of its own, guided by coverage.
+
+It ends with 1 when a target found a fault; the input is kept below build/fuzz.
+"""
 
 import argparse
 import subprocess

@@ -61,7 +61,10 @@ def outbox(data: bytes) -> None:
 
 
 def state(data: bytes) -> None:
-    """A state record in Kafka: understood, and then the same when written again; or InvalidState."""
+    """Reads a state record of Kafka.
+
+    It is understood, and then the same when written again; or it raises InvalidState.
+    """
     with suppress(InvalidState):
         record = loads(data)
         assert loads(record.dumps()) == record
@@ -76,7 +79,8 @@ def _keyed() -> Resource:
     names = [column.name for column in columns]
     settings = Settings.model_validate(
         {
-            "name": "a", "source": {"host": "h", "database": "d", "user": "u"}, "kafka": {"bootstrap_servers": ["h:1"], "prefix": "p"},
+            "name": "a", "source": {"host": "h", "database": "d", "user": "u"},
+            "kafka": {"bootstrap_servers": ["h:1"], "prefix": "p"},
             "resource": [{"name": "t", "table": "t", "columns": names}],
         }
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Gives constants of the agent other values, in every process that has this folder on its PYTHONPATH.
+"""Gives constants of the agent other values, in every process with this folder on PYTHONPATH.
 
 Python imports a module of this name when it starts. SYNC_TEST_CONSTANTS says which constants, as in
 `agent.capture.loop._CATALOGUE=1.0`, separated by spaces.

@@ -1,4 +1,7 @@
-"""A unit whose business database, front end and topics are real, and small helpers of the tests of init and check."""
+"""Makes a unit whose business database, front end and topics are real.
+
+It also holds the small tools of the tests of init and check.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""check: each finding on real peers, before init and after; what is away hides nothing of the others; nothing is changed."""
+"""Tests each finding of check on real peers, before init and after.
+
+A peer that is away hides nothing of the others, and nothing is changed.
+"""
 
 import argparse
 import shlex
@@ -146,11 +149,17 @@ def test_a_password_file_that_is_missing(source: Unit) -> None:
     ("text", "code"),
     [
         (
-            'FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "u", database "d", no encryption',
+            (
+                'FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "u", database "d", '
+                "no encryption"
+            ),
             "SOURCE_LOGIN",
         ),
         (
-            'FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "u", database "d", SSL encryption',
+            (
+                'FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "u", database "d", '
+                "SSL encryption"
+            ),
             "SOURCE_LOGIN",
         ),
         ("致命错误:  用户 u Password 认证失败", "SOURCE_LOGIN"),
@@ -227,7 +236,10 @@ def test_room_for_a_slot_is_asked_for_only_while_there_is_none() -> None:
 
 
 def test_what_bounds_a_slot_is_told_with_the_sql_that_changes_it(source: Unit) -> None:
-    """No limit at all is an error; a bound of time alone (18) is a warning, and says so once it has come to that, too."""
+    """No limit at all is an error.
+
+    A bound of time alone (18) is a warning, and it is reported too once that time is over.
+    """
     settings = {"max_replication_slots": 1, "max_wal_senders": 1}
     with (
         PostgresServer.start(18, settings) as own,
@@ -264,7 +276,8 @@ def test_what_bounds_a_slot_is_told_with_the_sql_that_changes_it(source: Unit) -
             connection.execute(statement.encode())
         eventually(lambda: not bounds()[1:], what="the time is not bounded")
 
-        # The one slot and the one WAL sender are in use: init knows it before it makes anything, as check does.
+        # The one slot and the one WAL sender are in use: init knows it before it makes anything, as
+        # check does.
         source.change(source={"port": own.port, "database": "postgres"}).share(PERSON)
         connection.execute(TABLE)
         connection.execute("select pg_drop_replication_slot(%s)", (slot,))
@@ -377,7 +390,11 @@ def test_a_slot_dropped_or_made_again_is_an_error(unit: Unit) -> None:
 
 
 def test_a_service_that_moves_on_while_it_is_checked_is_no_error(unit: Unit) -> None:
-    """It stores its position, then tells the source: between two looks at the front end, or between the looks at the slot and at the log's end."""
+    """The service stores its position, then tells the source.
+
+    It may do so between two reads of the front end, or between those of the slot and of the log's
+    end.
+    """
     unit.initialise()
     front = front_checks.FrontCheck(unit.settings)
     front.open()
@@ -493,7 +510,10 @@ def test_room_on_the_disk(
 
 
 def run_command(command: str) -> None:
-    """Does what a printed command says, with another client: Kafka's own scripts are not among the jars of the tests."""
+    """Does what a printed command says, with another client.
+
+    Kafka's own scripts are not among the jars of the tests.
+    """
     parser = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
     for option in (
         "--bootstrap-server",
@@ -643,7 +663,10 @@ def test_an_address_for_other_hosts_is_a_warning() -> None:
 
 
 def test_what_can_change_or_refuse_rows_is_a_warning(unit: Unit) -> None:
-    """With the statement that removes it; init says the same. After it the table holds every row exactly again."""
+    """The warning comes with the statement that removes the cause; init reports the same.
+
+    After the statement the table holds every row exactly again.
+    """
     unit.initialise()
     front = open_front(unit.settings.front, unit.settings.agent)
     with front.engine.begin() as connection:

@@ -1,4 +1,7 @@
-"""Filters in init and check: what is none of the column's type is named, and a sample shows what a filter does."""
+"""Tests filters in init and check.
+
+What is no value of the column's type is named, and a sample shows what a filter does.
+"""
 
 from typing import Any
 
@@ -14,7 +17,11 @@ from agent.findings import Finding
 from agent.preflight.checks import check
 from tests.preflight.conftest import PERSON, Unit
 
-TABLE = """create table held (id int primary key, district char(8), secret boolean, kind app.kind, never text)"""
+TABLE = """
+    create table held (
+        id int primary key, district char(8), secret boolean, kind app.kind, never text
+    )
+"""
 HELD = {"name": "held", "table": "public.held", "columns": ["id"]}
 
 
@@ -25,7 +32,9 @@ def holding(unit: Unit, *conditions: dict[str, Any], rows: int = 10) -> Unit:
         "create schema app",
         "create type app.kind as enum ('a', 'b')",
         TABLE,
-        f"insert into held select n, case when n % 2 = 0 then '000000' else '310101' end, n % 5 = 0, 'a' from generate_series(1, {rows}) n",
+        "insert into held select n, "
+        "case when n % 2 = 0 then '000000' else '310101' end, n % 5 = 0, 'a' "
+        f"from generate_series(1, {rows}) n",
     )
     return unit.share(PERSON, HELD | {"filter": list(conditions)})
 
@@ -102,7 +111,10 @@ def test_a_table_that_cannot_be_tried(source: Unit, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_schema_of_a_type_is_granted(unit: Unit) -> None:
-    """A role that may read the column may not yet name its type: init gives it the right, as check says."""
+    """A role that may read the column may not yet name its type.
+
+    init grants it that right, as check says.
+    """
     holding(unit, {"column": "kind", "is_in": ["a"]})
     admin = unit.settings.source
     role = f"r_{unit.settings.agent}"

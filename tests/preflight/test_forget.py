@@ -1,4 +1,7 @@
-"""What is no longer shared: `check` and `init` name it, and `sync-agent forget` shows what it does, then does it."""
+"""Tests what is no longer shared: `check` and `init` name it.
+
+`sync-agent forget` shows what it does, then does it.
+"""
 
 import click
 import pytest

@@ -1,4 +1,7 @@
-"""init --apply: makes everything, once, in an order that leaves nothing half; and refuses what it cannot keep its promise for."""
+"""Tests that init --apply makes everything, once, in an order that leaves nothing half done.
+
+It refuses what it cannot keep its promise for.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -77,7 +80,8 @@ def test_everything_is_made_and_a_second_run_changes_nothing(any_unit: Unit) -> 
         any_unit.settings.source.slot,
     )
     assert first["position"] == any_unit.value(
-        "select confirmed_flush_lsn::text from pg_replication_slots where database = current_database()"
+        "select confirmed_flush_lsn::text from pg_replication_slots "
+        "where database = current_database()"
     )
     assert made["system_id"] == str(
         any_unit.value("select system_identifier from pg_control_system()")
@@ -225,7 +229,8 @@ def test_an_existing_publication_is_judged_and_never_changed(any_unit: Unit) -> 
     assert any_unit.value("select prattrs is not null from pg_publication_rel") is True
     any_unit.execute(f"drop publication {any_unit.settings.source.publication}")
     any_unit.execute(
-        f"""create publication {any_unit.settings.source.publication} for table "人员" with (publish_via_partition_root)"""
+        f"create publication {any_unit.settings.source.publication} "
+        'for table "人员" with (publish_via_partition_root)'
     )
     assert any("exists and fits" in line for line in any_unit.initialise())
 
@@ -270,7 +275,10 @@ def test_a_running_agent_is_not_disturbed(unit: Unit) -> None:
 
 
 def test_a_table_added_later_is_made_and_copied(unit: Unit) -> None:
-    """The publication carries it, its front-end table and topic are there; the tables before it stay as they are."""
+    """The publication carries the table, and its front-end table and topic are made.
+
+    The tables before it stay as they are.
+    """
     unit.initialise()
     stated(unit, state="live")
     unit.execute("create table later (id int primary key)")
@@ -284,12 +292,16 @@ def test_a_table_added_later_is_made_and_copied(unit: Unit) -> None:
 
 
 def test_a_slot_that_is_gone_is_made_anew_and_every_table_copied(unit: Unit) -> None:
-    """What was known of the stream is forgotten; who the agent is, and what it has published, stays."""
+    """What was known of the stream is forgotten.
+
+    Who the agent is, and what it has published, stays.
+    """
     unit.initialise()
     stated(unit, state="live")
     before = state(unit)
     unit.execute(
-        "select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = current_database()"
+        "select pg_drop_replication_slot(slot_name) from pg_replication_slots "
+        "where database = current_database()"
     )
     assert any("created anew" in line for line in unit.initialise())
     after = state(unit)
@@ -381,7 +393,10 @@ def test_a_front_table_that_held_rows_is_made_again_and_filled(unit: Unit) -> No
 def test_what_kafka_answers_for_a_fresh_topic_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A busy broker does not know a topic, or who leads it, for its first seconds; a refusal is none of that."""
+    """A busy broker does not know a topic, or who leads it, for its first seconds.
+
+    That is no refusal.
+    """
     monkeypatch.setattr(topics, "_AGAIN", 0.0)
     answers: list[AgentError] = [
         KafkaUnreachable(address="k", reason=name) for name in ("NotLeader", "UnknownTopic")
@@ -462,7 +477,8 @@ def role(unit: Unit) -> Iterator[str]:
     name = f"{unit.settings.agent}_role"
     yield name
     unit.execute(
-        f"do $$ begin if exists (select from pg_roles where rolname = '{name}') then drop owned by \"{name}\"; end if; end $$",
+        f"do $$ begin if exists (select from pg_roles where rolname = '{name}') "
+        f'then drop owned by "{name}"; end if; end $$',
         f'drop role if exists "{name}"',
     )
 
@@ -473,7 +489,10 @@ def as_role(unit: Unit, role: str, query: str) -> Any:
 
 
 def test_the_statements_init_prints_are_enough(unit: Unit, role: str) -> None:
-    """The owner runs them as printed; then the agent alone does the rest and reads, but no column that is not listed."""
+    """The owner runs them as printed; then the agent alone does the rest and reads.
+
+    It reads no column that is not listed.
+    """
     unit.change(source={"user": role})
     unit.execute(
         "create schema hr", "create table hr.post (id int primary key, title text, hidden text)"
@@ -501,7 +520,10 @@ def test_the_statements_init_prints_are_enough(unit: Unit, role: str) -> None:
     assert as_role(unit, role, """select id, "姓名" from "人员" """) == [(1, "张三")]
     assert as_role(unit, role, "select id, title from hr.post") == []
     options = f"'proto_version', '1', 'publication_names', '{unit.settings.source.publication}'"
-    peek = f"select count(*) from pg_logical_slot_peek_binary_changes('{unit.settings.source.slot}', null, null, {options})"
+    slot = unit.settings.source.slot
+    peek = (
+        f"select count(*) from pg_logical_slot_peek_binary_changes('{slot}', null, null, {options})"
+    )
     assert as_role(unit, role, peek)[0][0] > 0
     for forbidden in (
         """select secret from "人员" """,
@@ -523,7 +545,8 @@ def test_the_administrator_makes_role_grants_and_publication(unit: Unit, role: s
         "SCRAM-SHA-256$"
     )
     assert unit.value(
-        f"select rolreplication and not rolsuper and not rolcreatedb from pg_roles where rolname = '{role}'"
+        "select rolreplication and not rolsuper and not rolcreatedb from pg_roles "
+        f"where rolname = '{role}'"
     )
     assert state(unit)["initialised"] == 1
     assert unit.value("select pubowner::regrole::text from pg_publication") != role
@@ -601,8 +624,8 @@ def test_the_plan_changes_nothing_and_shows_everything(any_unit: Unit) -> None:
     )
     text = "\n".join(any_unit.initialise(apply=False))
     assert (
-        f'CREATE PUBLICATION "{any_unit.settings.source.publication}" FOR TABLE ONLY "public"."人员" WITH (publish_via_partition_root = true);'
-        in text
+        f'CREATE PUBLICATION "{any_unit.settings.source.publication}" '
+        'FOR TABLE ONLY "public"."人员" WITH (publish_via_partition_root = true);' in text
     )
     assert 'CREATE TABLE "人员" (' in text
     assert f"--create --topic {any_unit.settings.state_topic} --partitions 1" in text

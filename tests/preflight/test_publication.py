@@ -1,4 +1,7 @@
-"""The publication: init's can break nothing of the application, any other is judged and repaired by the SQL of its finding."""
+"""Tests the publication: the one of init can break nothing of the application.
+
+Any other one is judged, and repaired by the SQL of its finding.
+"""
 
 import psycopg
 import pytest
@@ -29,16 +32,25 @@ TABLES = {
         'create table other partition of "Note" default',
     ],
     "stored generated": [
-        'create table "Note" (id int primary key, a text, b int, g int generated always as (id * 2) stored)'
+        (
+            'create table "Note" (id int primary key, a text, b int, '
+            "g int generated always as (id * 2) stored)"
+        )
     ],
     "full with stored generated": [
-        'create table "Note" (id int primary key, a text, b int, g int generated always as (id * 2) stored)',
+        (
+            'create table "Note" (id int primary key, a text, b int, '
+            "g int generated always as (id * 2) stored)"
+        ),
         'alter table "Note" replica identity full',
     ],
 }
 APPLICATION = [
     """insert into "Note" (id, a, b) select n, 'a', n from generate_series(1, 5) n""",
-    """insert into "Note" (id, a, b) values (1, 'x', 1) on conflict (id) do update set a = excluded.a""",
+    (
+        """insert into "Note" (id, a, b) values (1, 'x', 1) """
+        "on conflict (id) do update set a = excluded.a"
+    ),
     """update "Note" set a = 'b', b = b + 1""",
     """update "Note" set id = id + 5000 where id = 2""",
     """delete from "Note" where id = 3""",
@@ -115,7 +127,8 @@ def test_a_wrong_publication_is_repaired_by_the_sql_of_its_finding(
     )
     if code != "PUBLICATION_ROOT":
         any_source.execute(
-            f"alter publication {any_source.settings.source.publication} set (publish_via_partition_root = true)"
+            f"alter publication {any_source.settings.source.publication} "
+            "set (publish_via_partition_root = true)"
         )
     finding = only(inspect(any_source).publication, code)
     assert finding.level == ("warning" if code == "PUBLICATION_OTHERS" else "error")
@@ -126,7 +139,8 @@ def test_a_wrong_publication_is_repaired_by_the_sql_of_its_finding(
 def test_generated_columns_that_are_not_published_are_repaired(source: Unit) -> None:
     source.share(NOTE | {"columns": ["id", "g"]}).execute(*TABLES["stored generated"])
     source.execute(
-        f'create publication {source.settings.source.publication} for table "Note" with (publish_via_partition_root = true)'
+        f"create publication {source.settings.source.publication} "
+        'for table "Note" with (publish_via_partition_root = true)'
     )
     source.execute(only(inspect(source).publication, "PUBLICATION_GENERATED").fix)
     assert codes(inspect(source).publication) == {"PUBLICATION_OK"}
@@ -135,7 +149,8 @@ def test_generated_columns_that_are_not_published_are_repaired(source: Unit) -> 
 def test_a_publication_of_all_tables_works_with_a_warning(any_source: Unit) -> None:
     any_source.share(NOTE).execute(*TABLES["plain"])
     any_source.execute(
-        f"create publication {any_source.settings.source.publication} for all tables with (publish_via_partition_root = true)"
+        f"create publication {any_source.settings.source.publication} "
+        "for all tables with (publish_via_partition_root = true)"
     )
     assert only(inspect(any_source).publication, "PUBLICATION_ALL_TABLES").level == "warning"
 

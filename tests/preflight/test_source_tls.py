@@ -1,4 +1,7 @@
-"""TLS to the business database, verified in full: what is wrong with certificate or password, in `check` and at run time."""
+"""Tests TLS to the business database, verified in full.
+
+What is wrong with certificate or password is named in `check` and at run time.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +64,10 @@ def test_verified_in_full(verified: Unit) -> None:
 
 
 def test_each_fault_has_a_name(server: SecurePostgres, verified: Unit) -> None:
-    """By class and text at run time, by code and sentence in `check`; the password is in neither."""
+    """A fault is named by class and text at run time, by code and sentence in `check`.
+
+    The password is in neither.
+    """
 
     def fault(kind: type[AgentError], text: str) -> str:
         with pytest.raises(kind, match=text) as caught:

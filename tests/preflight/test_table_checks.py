@@ -1,4 +1,7 @@
-"""Every reason to refuse a table, found on a real server; and the SQL of each finding repairs it."""
+"""Tests every reason to refuse a table, found on a real server.
+
+The SQL of each finding repairs it.
+"""
 
 from typing import Any
 
@@ -93,7 +96,10 @@ REPAIRED_BY_SQL = {
     "partition of a table with a named index": (
         [
             'create table "Note" (id int not null, a text) partition by hash (id)',
-            'create table mid partition of "Note" for values with (modulus 1, remainder 0) partition by hash (id)',
+            (
+                'create table mid partition of "Note" for values with (modulus 1, remainder 0) '
+                "partition by hash (id)"
+            ),
             'create table "Leaf" partition of mid for values with (modulus 1, remainder 0)',
             'create unique index u on "Note" (id)',
             'alter table "Note" replica identity using index u',
@@ -242,7 +248,8 @@ def test_a_foreign_partition_is_refused(source: Unit) -> None:
         'create table "Note" (id int not null, a text) partition by hash (id)',
         "create foreign data wrapper w",
         "create server s foreign data wrapper w",
-        'create foreign table leaf partition of "Note" for values with (modulus 1, remainder 0) server s',
+        'create foreign table leaf partition of "Note" '
+        "for values with (modulus 1, remainder 0) server s",
     )
     assert "LEAF_KIND" in codes(inspect(source).tables)
 
@@ -295,7 +302,8 @@ def test_full_identity_with_a_virtual_column_is_refused_for_the_applications_sak
 ) -> None:
     """The application's UPDATE would fail; the SQL of the finding is the way out."""
     source.share(NOTE).execute(
-        'create table "Note" (id int primary key, a text, v int generated always as (id * 2) virtual)',
+        'create table "Note" (id int primary key, a text, '
+        "v int generated always as (id * 2) virtual)",
         'alter table "Note" replica identity full',
         'insert into "Note" values (1)',
         'create publication p for table "Note"',
@@ -310,9 +318,10 @@ def test_full_identity_with_a_virtual_column_is_refused_for_the_applications_sak
 def test_full_identity_publishes_stored_generated_columns_for_the_applications_sake(
     source: Unit,
 ) -> None:
-    """On 18 an UPDATE fails when FULL identity has a stored generated column that is not published."""
+    """On 18 an UPDATE fails where FULL identity has an unpublished stored generated column."""
     source.share(NOTE).execute(
-        'create table "Note" (id int primary key, a text, s int generated always as (id * 2) stored)',
+        'create table "Note" (id int primary key, a text, '
+        "s int generated always as (id * 2) stored)",
         'alter table "Note" replica identity full',
         'insert into "Note" values (1)',
         'create publication p for table "Note"',

@@ -1,4 +1,7 @@
-"""Whose a topic is: `init` and `check` refuse one with another agent's records, and the way to take it over."""
+"""Tests whose a topic is.
+
+`init` and `check` refuse one with another agent's records, and name the way to take it over.
+"""
 
 import time
 import uuid
@@ -85,7 +88,10 @@ def test_the_topic_of_transactions_is_refused(unit: Unit) -> None:
 
 
 def test_a_topic_is_taken_over_on_purpose(unit: Unit) -> None:
-    """The generation lies above all that its events carry, and the keys it has are kept for their deletes."""
+    """The generation lies above all that its events carry.
+
+    The keys it has are kept for their deletes.
+    """
     create_topics(unit.settings.kafka, unit.settings.topics, lambda line: None)
     publish(unit, topic_of(unit))
     with pytest.raises(TopicTaken):

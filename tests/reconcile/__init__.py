@@ -1,1 +1,4 @@
-"""Reconcile on real components: copy, verify, repair and the ways back, through the commands and the running service."""
+"""Tests reconcile on real components: copy, verify, repair and the ways back.
+
+They go through the commands and the running service.
+"""

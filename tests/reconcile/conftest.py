@@ -16,9 +16,12 @@ HURRIED = Path(__file__).parent.parent / "hurried"
 
 @pytest.fixture
 def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The agent looks at the catalogues every second instead of every ten, which the test would wait for.
+    """The agent reads the catalogues every second instead of every ten.
 
-    For tests that change one thing at a time: between two changes that belong together it may look, too.
+    The test would wait for it otherwise.
+
+    This is for tests that change one thing at a time: the agent may read between two changes that
+    belong together, too.
     """
     monkeypatch.setenv("PYTHONPATH", str(HURRIED))
     monkeypatch.setenv("SYNC_TEST_CONSTANTS", "agent.capture.loop._CATALOGUE=1.0")

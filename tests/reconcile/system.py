@@ -1,4 +1,7 @@
-"""What these tests ask and do around an installation: statements on both sides, states, events, the reports of verify."""
+"""Holds what these tests ask and do around an installation.
+
+That is statements on both sides, states, events, and the reports of verify.
+"""
 
 import json
 import signal
@@ -62,7 +65,10 @@ def wait_state(
 
 
 def copied(place: Installation, agent: Agent) -> Mapping[str, Number]:
-    """Waits until every table is live, and tells the judge until when each was copied: before, an event may be of a row that its topic never had."""
+    """Waits until every table is live, and returns until when each was copied.
+
+    Before that an event may be of a row that its topic never had.
+    """
     copies = Copies(place.places.front)
 
     def done() -> bool:
@@ -76,7 +82,10 @@ def copied(place: Installation, agent: Agent) -> Mapping[str, Number]:
 def equal(
     place: Installation, *tables: UnitTable, timeout: float = LIVE, until: Mapping[str, Number] = {}
 ) -> None:
-    """Source, front end and topics are the same in tables (all, if none is named), once everything has arrived; `until`: see `copied`."""
+    """Asserts that source, front end and topics are the same, once everything has arrived.
+
+    It is about all tables, if none is named; `until`: see `copied`.
+    """
     eventually(place.caught_up, timeout, "all events are published", 0.5)
     judged = [table.judged(place.name) for table in tables or place.tables]
     deadline = time.monotonic() + LASTS * waiting.patience
@@ -128,7 +137,10 @@ def counts(found: dict[str, Any]) -> tuple[int, int, int]:
 
 
 def verified(place: Installation, *resources: str) -> None:
-    """`verify` reads every row of the source and finds nothing (all tables, if none is named); the filter of one that has a filter keeps rows back."""
+    """Asserts that `verify` reads every row of the source and finds nothing.
+
+    It is about all tables, if none is named; a table with a filter keeps rows back.
+    """
     tables = {table.resource: table for table in place.tables}
     for name, found in report(place, "verify", *resources).items():
         assert counts(found) == (0, 0, 0), (name, found)
@@ -210,7 +222,10 @@ class Ground(NamedTuple):
         before: Callable[[str], object] = lambda _: None,
         **sections: Mapping[str, object],
     ) -> Installation:
-        """An agent, installed when the tables held about so many rows already, and what `before` did at the source; `sections` are settings."""
+        """Installs an agent when the tables hold about so many rows already.
+
+        `before` does something at the source first; `sections` are settings.
+        """
         create_tables(self.source, tables)
         fill(self.source, tables, rows)
         before(self.source)

@@ -29,7 +29,9 @@ NUMERICS = UnitTable(
 PAIRS = UnitTable(
     "pairs",
     "成对",
-    """ ("部门" smallint, "编号" bigint, "值" text, "额" numeric(12,2), PRIMARY KEY ("编号", "部门"))""",  # the key's columns in another order than the table's
+    # The key's columns come in another order than the table's.
+    """ ("部门" smallint, "编号" bigint, "值" text, "额" numeric(12,2),
+        PRIMARY KEY ("编号", "部门"))""",
     {
         "编号": lambda random: str(random.randint(-40, 40)),
         "部门": lambda random: str(random.randint(-100, 100)),
@@ -47,7 +49,8 @@ TEXTS = UnitTable(
 MIXED = UnitTable(
     "mixed",
     "混合",
-    """ ("代码" varchar(40), "行" integer, "值" text, "额" numeric(12,2), PRIMARY KEY ("代码", "行"))""",
+    """ ("代码" varchar(40), "行" integer, "值" text, "额" numeric(12,2),
+        PRIMARY KEY ("代码", "行"))""",
     {"代码": text_key, "行": lambda random: str(random.randint(1, 9))},
     VALUES,
     hot={"代码": hostile_key},

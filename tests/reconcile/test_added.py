@@ -11,7 +11,10 @@ WAITS = 3.0  # seconds in which an impatient copy would have ended
 
 
 def test_rows_of_a_transaction_in_flight_are_not_lost(ground: Ground) -> None:
-    """What it wrote before the table was published is in neither stream nor an early page: the copy waits for it, and `status` names it."""
+    """What it wrote before the table was published is in neither stream nor an early page.
+
+    The copy waits for it, and `status` names it.
+    """
     place = ground.installed([INTEGERS], rows=100)
     create_tables(place.source, [TEXTS])
     fill(place.source, [TEXTS], 300)

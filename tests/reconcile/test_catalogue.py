@@ -1,4 +1,7 @@
-"""What changes rows, or what is shared, without a row in the stream: the catalogue is looked at every ten seconds."""
+"""Tests what changes rows, or what is shared, without a row in the stream.
+
+The catalogue is read every ten seconds.
+"""
 
 import uuid
 from collections.abc import Iterator
@@ -47,7 +50,8 @@ def changed(
             equal(place)
             execute(
                 source,
-                f"""{ALTER}"整数" DROP "值"; {ALTER}"整数" ADD "值" text DEFAULT '新的'; {_grant(place, "整数", "值")}""",
+                f"""{ALTER}"整数" DROP "值"; {ALTER}"整数" ADD "值" text DEFAULT '新的'; """
+                f"""{_grant(place, "整数", "值")}""",
             )
             execute(source, f"""{ALTER}"长号" ALTER "额" TYPE numeric(12,2) USING "额" / 2""")
             execute(source, f"""{ALTER}"成对" ADD "备注" text""")
@@ -118,7 +122,8 @@ def test_a_table_taken_out_of_the_publication_is_suspended(changed: Changed) -> 
     assert_the_others_go_on(changed.place, -2)
     execute(
         changed.place.source,
-        """DELETE FROM "业务"."标识" WHERE "编号" = (SELECT min("编号"::text)::uuid FROM "业务"."标识")""",
+        """DELETE FROM "业务"."标识"
+        WHERE "编号" = (SELECT min("编号"::text)::uuid FROM "业务"."标识")""",
     )
     execute(
         changed.place.source,
@@ -170,7 +175,10 @@ def test_a_publication_made_again(ground: Ground) -> None:
 def test_a_publication_made_again_on_15(
     postgres15: PostgresAddress, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """This server cannot decode what was written without it: the service halts, the way back is a new slot."""
+    """This server cannot decode what was written without it.
+
+    The service halts, and the way back is a new slot.
+    """
     with fresh_database(postgres15) as source:
         place = Ground(tmp_path / "agent", source, None, kafka.bootstrap, topic_prefix).installed(
             [INTEGERS, TEXTS], 100
@@ -196,7 +204,8 @@ def make_publication_again(place: Installation) -> None:
     execute(place.source, """UPDATE "业务"."整数" SET "值" = '没人看见'""")
     execute(
         place.source,
-        f'CREATE PUBLICATION "{place.slot}" FOR TABLE {tables} WITH (publish_via_partition_root = true)',
+        f'CREATE PUBLICATION "{place.slot}" FOR TABLE {tables} '
+        "WITH (publish_via_partition_root = true)",
     )
 
 
@@ -207,7 +216,10 @@ def test_a_partition_emptied_before_the_count(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The copy has its rows already, the stream tells nothing: every row is compared again before the table is live."""
+    """The copy has its rows already, and the stream tells nothing.
+
+    Every row is compared once more before the table is live.
+    """
     monkeypatch.setenv(failpoints.SETTING, "before_page_snapshot:2:stall=4")
     with fresh_database(postgres18) as source:
         place = Ground(tmp_path / "agent", source, None, kafka.bootstrap, topic_prefix).installed(
@@ -230,7 +242,10 @@ def test_a_partition_emptied_before_the_count(
 def test_partitions_that_come_and_go(
     postgres14: PostgresAddress, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """Detached, emptied, attached with rows that were written before: the stream tells nothing, front end and topic follow. On 14, which makes it hardest."""
+    """A partition is detached, emptied, and attached with rows that were written before.
+
+    The stream tells nothing of them, but front end and topic follow. 14 makes it hardest.
+    """
     with fresh_database(postgres14) as source:
         place = Ground(tmp_path / "agent", source, None, kafka.bootstrap, topic_prefix).installed(
             [PARTITIONED], 300, reconcile={"max_delete_share": 1.0}
@@ -261,7 +276,8 @@ def test_partitions_that_come_and_go(
         execute(source, """UPDATE "业务"."户籍_0" SET "户主" = '早先'""")
         execute(
             source,
-            f'{ALTER}"户籍" ATTACH PARTITION "业务"."户籍_0" FOR VALUES WITH (MODULUS 2, REMAINDER 0)',
+            f'{ALTER}"户籍" ATTACH PARTITION "业务"."户籍_0" '
+            "FOR VALUES WITH (MODULUS 2, REMAINDER 0)",
         )
         with place.start() as agent:
             wait_state(place, agent, "live")

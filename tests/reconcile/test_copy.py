@@ -1,4 +1,7 @@
-"""The first copy: tables that hold rows already are copied while the application goes on writing."""
+"""Tests the first copy.
+
+Tables that hold rows already are copied while the application goes on writing.
+"""
 
 from typing import Any
 
@@ -23,7 +26,10 @@ WRITTEN = 150  # transactions
 
 
 def test_tables_of_every_key_are_copied_while_the_application_writes(each_ground: Ground) -> None:
-    """Many writers on the very keys that are copied; front end, topics and each transaction are equal at the end."""
+    """Many writers work on the very keys that are copied.
+
+    Front end, topics and each transaction are equal at the end.
+    """
     written = [*TABLES, INTEGERS, NUMERICS, PAIRS, TEXTS]
     place = each_ground.installed([*written, LEDGER, ACCOUNTS], ROWS)
     journal = place.directory / "journal.jsonl"
@@ -43,7 +49,10 @@ def test_tables_of_every_key_are_copied_while_the_application_writes(each_ground
 
 
 def test_a_row_is_read_once_and_then_known(ground: Ground) -> None:
-    """One `r` for each row that the front end did not have, nothing for those it has when the copy is repeated."""
+    """There is one `r` for each row that the front end did not have.
+
+    There is none for those it has when the copy is repeated.
+    """
     place = ground.installed([INTEGERS, NUMERICS, PAIRS], ROWS)
     with place.start(covered=False) as agent:
         wait_state(place, agent, "live")

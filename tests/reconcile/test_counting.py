@@ -1,4 +1,7 @@
-"""Keys whose type lies off the search_path, from `init` to `verify`; and the count at the end of a run, which a lost row does not pass."""
+"""Tests keys whose type lies off the search_path, from `init` to `verify`.
+
+The count at the end of a run, which a lost row does not pass, is tested too.
+"""
 
 import json
 from collections.abc import Callable
@@ -57,7 +60,10 @@ def test_a_key_whose_type_is_off_the_search_path(each_ground: Ground) -> None:
 
 
 def test_check_names_the_schema_of_a_key(ground: Ground) -> None:
-    """Without the right to use it no page could be asked for; with the statement of the finding all is well."""
+    """Without the right to use it no page could be asked for.
+
+    With the statement of the finding all is well.
+    """
     place = ground.installed([ACCOUNTS])
     execute(place.source, f'REVOKE USAGE ON SCHEMA app FROM "{place.name}"')
     found = {finding["code"]: finding for finding in json.loads(check(place))}
@@ -70,5 +76,8 @@ def test_check_names_the_schema_of_a_key(ground: Ground) -> None:
 
 
 def check(place: Installation) -> str:
-    """What `check --json` prints; the server of the tests has no limit to its log, which is an error."""
+    """Returns what `check --json` prints.
+
+    The server of the tests has no limit to its log, which is an error.
+    """
     return place.command("check", "--json", expect=78).stdout

@@ -1,4 +1,7 @@
-"""A SQLite front end into which an older file was put: nothing goes live in silence, and the way back of the handbook works."""
+"""Tests a SQLite front end into which an older file was put.
+
+Nothing goes live in silence, and the way back of the handbook works.
+"""
 
 import shutil
 import sqlite3
@@ -26,7 +29,10 @@ def checkpointed(place: Installation) -> bool:
 
 
 def test_an_older_file_is_put_back(ground: Ground) -> None:
-    """kill -9, the log left: service, check, status and rebind name it. Without the log it is a backup, and every row comes once."""
+    """After kill -9 with the log left, service, check, status and rebind name the older file.
+
+    Without the log it is a backup, and every row comes once.
+    """
     place = ground.installed([TEXTS], rows=1000)
     backup = place.directory / "backup.db"
     with place.start() as agent:

@@ -1,4 +1,7 @@
-"""Rows that must not leave, whatever type their filter tests, and whatever becomes of that type while the agent runs."""
+"""Tests rows that must not leave, whatever type their filter tests.
+
+It does not matter what becomes of that type while the agent runs.
+"""
 
 import json
 
@@ -35,7 +38,8 @@ not_in = ["2"]
 column = "类别"
 is_in = ["公开", "内部"]
 """,
-    condition="""coalesce("区划" <> '000000', true) and "涉密" is not true and coalesce("额" <> 2, true) and "类别"::text in ('公开', '内部')""",
+    condition="""coalesce("区划" <> '000000', true) and "涉密" is not true
+    and coalesce("额" <> 2, true) and "类别"::text in ('公开', '内部')""",
 )
 
 
@@ -50,7 +54,10 @@ def typed(source: str) -> None:
 
 @pytest.mark.usefixtures("looks_often")
 def test_rows_that_are_kept_back_stay_whatever_is_altered(ground: Ground) -> None:
-    """In copy and stream; a column of another type gets other texts; a label renamed away suspends its table alone."""
+    """Rows are kept back in copy and stream.
+
+    A column of another type gets other texts; a label renamed away suspends its table alone.
+    """
     place = ground.installed([PERSONS], 200, typed)
     found = json.loads(place.command("check", "--json", expect=78).stdout)
     tried = [finding for finding in found if finding["code"] == "FILTER"]
@@ -60,8 +67,10 @@ def test_rows_that_are_kept_back_stay_whatever_is_altered(ground: Ground) -> Non
         equal(place)
         execute(
             place.source,
-            """INSERT INTO "业务"."人员" VALUES (-1, '000000', false, 1, '公开'), (-2, '310101', true, 1, '公开'), (-3, '310101', false, 2.00, '公开'),
-               (-4, '310101', false, 1, '机密'), (-5, '310101', false, 1, '公开'), (-6, null, null, null, '内部')""",
+            """INSERT INTO "业务"."人员" VALUES
+            (-1, '000000', false, 1, '公开'), (-2, '310101', true, 1, '公开'),
+            (-3, '310101', false, 2.00, '公开'), (-4, '310101', false, 1, '机密'),
+            (-5, '310101', false, 1, '公开'), (-6, null, null, null, '内部')""",
         )
         equal(place)
         execute(place.source, """ALTER TABLE "业务"."人员" ALTER "区划" TYPE varchar(6)""")

@@ -1,6 +1,7 @@
 """Somebody alters front-end tables while they are live.
 
-What makes one unfit suspends it by name, what may have changed rows is verified and repaired, no row is wrong in silence.
+What makes one unfit suspends it by name, and what may have changed rows is verified and repaired.
+No row is wrong in silence.
 """
 
 import json
@@ -50,7 +51,10 @@ ALTER = {
     "postgres": [
         'ALTER TABLE "整数" DROP CONSTRAINT "整数_pkey"',
         'ALTER TABLE "长号" ALTER "额" TYPE numeric(12,1)',
-        'ALTER TABLE "文本" ADD CONSTRAINT "父" FOREIGN KEY ("代码") REFERENCES "文本" ("代码") ON DELETE CASCADE',
+        (
+            'ALTER TABLE "文本" ADD CONSTRAINT "父" '
+            'FOREIGN KEY ("代码") REFERENCES "文本" ("代码") ON DELETE CASCADE'
+        ),
         'CREATE UNIQUE INDEX "唯一" ON "成对" ("值")',
         "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
         'CREATE TRIGGER "吞" BEFORE INSERT ON "标识" FOR EACH ROW EXECUTE FUNCTION swallow()',
@@ -77,7 +81,10 @@ def altered(
     kafka: KafkaAddress,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Altered]:
-    """All the changes at once. In the pairs' table two rows get the same value afterwards, in the UUIDs' there is a new row."""
+    """Makes all the changes at once.
+
+    In the pairs' table two rows get the same value afterwards, in the UUIDs' there is a new row.
+    """
     kind: str = request.param
     with fresh_database(postgres18) as source:
         opening = fronts(kind, request)

@@ -46,7 +46,10 @@ def test_a_few_deletes_need_no_word(ground: Ground) -> None:
     )
     with place.start() as agent:
         wait_state(place, agent, "live")
-        insert_at_front = 'WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 1150) INSERT INTO "整数" ("编号") SELECT i FROM n'
+        insert_at_front = (
+            "WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 1150) "
+            'INSERT INTO "整数" ("编号") SELECT i FROM n'
+        )
         at_front(place.places.front, insert_at_front)
         assert report(place, "reconcile")["integers"]["extra"] == 151
         equal(place)

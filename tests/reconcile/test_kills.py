@@ -62,7 +62,10 @@ class Changes:
 
 @pytest.mark.slow
 def test_a_copy_killed_three_times_copies_no_page_twice(ground: Ground) -> None:
-    """Every row is read once; `r` comes once for each that no change brought before, never twice."""
+    """Every row is read once.
+
+    `r` comes once for each that no change brought before, never twice.
+    """
     place = ground.installed([INTEGERS], before=numbered(1, ROWS))
     with Changes(place.source) as changes, ArmedAgent(place, KILLS) as agent:
         eventually(lambda: len(agent.fired()) == KILLS.count("kill"), 120, "three kills", 0.2)
@@ -75,7 +78,8 @@ def test_a_copy_killed_three_times_copies_no_page_twice(ground: Ground) -> None:
         assert set(read.values()) == {1}
         assert set(range(1, ROWS + 1)) - read.keys() <= changes.changed
         ended = re.findall(
-            r"reconcile_ends resource=integers repair=True rows=(\d+) missing=(\d+) different=(\d+) extra=(\d+)",
+            "reconcile_ends resource=integers repair=True "
+            r"rows=(\d+) missing=(\d+) different=(\d+) extra=(\d+)",
             agent.log,
         )
         assert ended == [(str(ROWS), str(len(read)), "0", "0")]

@@ -1,4 +1,7 @@
-"""Rows that the front end refuses, and keys that it takes for others, on real parts: nothing is lost, nothing is told for ever."""
+"""Tests rows that the front end refuses, and keys that it takes for others, on real parts.
+
+Nothing is lost, and nothing is published for ever.
+"""
 
 import json
 from typing import Any
@@ -12,7 +15,8 @@ from tests.services.postgres import PostgresAddress
 from tests.waiting import eventually
 
 SPANS = UnitTable(
-    "spans", "时长", """ ("长" interval PRIMARY KEY, "值" text)""", {"长": lambda _: "1 hour"}, {"值": lambda _: ""}
+    "spans", "时长", """ ("长" interval PRIMARY KEY, "值" text)""",
+    {"长": lambda _: "1 hour"}, {"值": lambda _: ""},
 )  # fmt: skip
 AMOUNTS = UnitTable(
     "amounts",
@@ -24,7 +28,8 @@ AMOUNTS = UnitTable(
     deleted="sc",
 )
 PEOPLE = UnitTable(
-    "people", "人员", """ ("编号" integer PRIMARY KEY, "值" text)""", {"编号": lambda _: "1"}, {"值": lambda _: ""}
+    "people", "人员", """ ("编号" integer PRIMARY KEY, "值" text)""",
+    {"编号": lambda _: "1"}, {"值": lambda _: ""},
 )  # fmt: skip
 
 
@@ -35,7 +40,10 @@ def stands(place: Installation, table: UnitTable, *columns: str) -> list[tuple[A
 
 
 def test_keys_keep_their_spelling(ground: Ground, postgres15: PostgresAddress) -> None:
-    """Respelled while the table was suspended, and in the stream: the front end follows, the topic is told once, and then nothing differs."""
+    """Keys get another spelling while the table is suspended, and in the stream.
+
+    The front end follows, the topic gets it once, and then nothing differs.
+    """
     with fresh_database(postgres15) as front:
         place = ground._replace(front=front).installed([SPANS, AMOUNTS])
         source = place.source
@@ -76,11 +84,15 @@ def assert_spelled(place: Installation, front: str, span: str, amount: str) -> N
 def test_a_refused_row_does_not_stand_its_table(
     ground: Ground, postgres15: PostgresAddress
 ) -> None:
-    """It is told, listed and counted, told no second time however often its table is reconciled, and healed by `retry`."""
+    """A refused row is published, listed and counted, and `retry` heals it.
+
+    It is not published a second time however often its table is reconciled.
+    """
     with fresh_database(postgres15) as front:
         execute(
             front,
-            """CREATE TABLE "人员" ("编号" integer PRIMARY KEY, "值" text CONSTRAINT clean CHECK ("值" <> 'dirty'))""",
+            """CREATE TABLE "人员" ("编号" integer PRIMARY KEY,
+            "值" text CONSTRAINT clean CHECK ("值" <> 'dirty'))""",
         )
         place = ground._replace(front=front).installed([PEOPLE])
         execute(

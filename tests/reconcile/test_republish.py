@@ -1,4 +1,7 @@
-"""Never a hole: rows too large for Kafka, a topic that is deleted, a front end restored from a backup, and the ways back, on a running service."""
+"""Tests that a topic never has a hole, on a running service, and the ways back.
+
+Rows are too large for Kafka, a topic is deleted, and a front end is restored from a backup.
+"""
 
 import sqlite3
 from collections.abc import Iterator
@@ -15,7 +18,10 @@ from tests.waiting import PATIENCE, eventually
 
 ROWS = 300
 LARGE = 40_000
-INSERT = """INSERT INTO "业务"."整数" SELECT n, left(repeat(md5(n::text), 2000), %s), n FROM generate_series(%s::int, %s::int) n"""
+INSERT = """
+    INSERT INTO "业务"."整数"
+    SELECT n, left(repeat(md5(n::text), 2000), %s), n FROM generate_series(%s::int, %s::int) n
+"""
 
 
 def withheld(place: Installation) -> int:
@@ -30,7 +36,10 @@ def withheld(place: Installation) -> int:
 
 
 def test_rows_too_large_for_kafka_wait_alone(ground: Ground) -> None:
-    """The front end has them, status counts them, the judge accepts them only when told; after the limit is raised `retry` publishes them."""
+    """The front end has them, status counts them, and the judge accepts them only when told.
+
+    After the limit is raised `retry` publishes them.
+    """
     place = ground.installed([INTEGERS, TEXTS], ROWS, kafka={"max_event_bytes": 20_000})
     topic = INTEGERS.judged(place.name).topic
     with place.start() as agent:
@@ -71,7 +80,10 @@ def administrator(place: Installation) -> Iterator[AdminClient]:
 
 
 def test_a_lost_topic_is_published_anew(ground: Ground) -> None:
-    """Within a minute its table alone stands still; once the topic is there again every row comes in a new generation, while changes go on."""
+    """Within a minute its table alone stands still.
+
+    Once the topic is there again every row comes in a new generation, while changes go on.
+    """
     place = ground.installed([INTEGERS, TEXTS], ROWS)
     topic = INTEGERS.judged(place.name).topic
     with place.start() as agent, administrator(place) as admin:
@@ -106,7 +118,10 @@ def test_a_lost_topic_is_published_anew(ground: Ground) -> None:
 
 
 def test_a_front_end_restored_from_a_backup(ground: Ground) -> None:
-    """It halts; `rebind --after-restore` lets it go on: a new generation of every topic, with deletes of keys that only the topic has."""
+    """The agent halts, and `rebind --after-restore` lets it go on.
+
+    Every topic begins a new generation, with deletes of keys that only the topic has.
+    """
     place = ground.installed([INTEGERS], before=numbered(1, ROWS))
     with place.start() as agent:
         copied(place, agent)

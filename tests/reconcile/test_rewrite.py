@@ -1,4 +1,7 @@
-"""A table rewritten between a page's snapshot and its read shows that snapshot nothing: no row is deleted for it."""
+"""Tests a table that is rewritten between a page's snapshot and its read.
+
+The table then shows that snapshot nothing, but no row is deleted for it.
+"""
 
 from tests.faults.service import ArmedAgent
 from tests.reconcile.system import (

@@ -1,4 +1,8 @@
-"""Two rows share a key for a moment: a deferrable primary key, moved on, swapped and rotated in one statement, with a page in flight and killed halfway."""
+"""Tests that two rows may share a key for a moment.
+
+A deferrable primary key is moved on, swapped and rotated in one statement, with a page in flight
+and killed halfway.
+"""
 
 import psycopg
 
@@ -15,16 +19,25 @@ FILL = (
 STATEMENTS = (
     'UPDATE "业务"."排队" SET "号" = "号" + 1',  # 1→2, 2→3, …
     f'UPDATE "业务"."排队" SET "号" = {ROWS} + 3 - "号" WHERE "号" IN (2, {ROWS} + 1)',  # swapped
-    'UPDATE "业务"."排队" SET "号" = CASE "号" WHEN 10 THEN 11 WHEN 11 THEN 12 ELSE 10 END WHERE "号" IN (10, 11, 12)',  # rotated
+    # Rotated.
+    (
+        'UPDATE "业务"."排队" SET "号" = '
+        'CASE "号" WHEN 10 THEN 11 WHEN 11 THEN 12 ELSE 10 END WHERE "号" IN (10, 11, 12)'
+    ),
     'UPDATE "业务"."排队" SET "号" = "号" - 1 WHERE "号" < 100',
 )
 LATE = """BEGIN; SET CONSTRAINTS ALL DEFERRED;
-    INSERT INTO "业务"."排队" VALUES (50, 'new', 'why'); DELETE FROM "业务"."排队" WHERE "号" = 50 AND "姓名" <> 'new';
-    UPDATE "业务"."排队" SET "号" = 60 WHERE "号" = 50; UPDATE "业务"."排队" SET "号" = 50 WHERE "号" = 60 AND "姓名" <> 'new'; COMMIT"""
+        INSERT INTO "业务"."排队" VALUES (50, 'new', 'why');
+        DELETE FROM "业务"."排队" WHERE "号" = 50 AND "姓名" <> 'new';
+        UPDATE "业务"."排队" SET "号" = 60 WHERE "号" = 50;
+        UPDATE "业务"."排队" SET "号" = 50 WHERE "号" = 60 AND "姓名" <> 'new'; COMMIT"""
 
 
 def test_no_row_is_lost_where_two_share_a_key(ground: Ground) -> None:
-    """In front end and topics; also where the transaction is larger than what the agent works off at once."""
+    """No row is lost in front end and topics.
+
+    That holds also where the transaction is larger than what the agent works off at once.
+    """
     place = ground.installed([DEFERRED], before=lambda source: execute(source, FILL))
     with (
         ArmedAgent(place, f"before_page_snapshot:2:stall=2,mid_apply:{ROWS - 500}:kill") as agent,

@@ -8,12 +8,19 @@ from tests.waiting import eventually
 
 DOCUMENTS = TABLES[3]
 ROWS = 50
-FILL = f"""INSERT INTO "业务"."文书" SELECT n, '题', 1, (SELECT string_agg(md5((n * 1000 + i)::text), '') FROM generate_series(1, 300) i), NULL
-            FROM generate_series(1, {ROWS}) n"""
+FILL = f"""
+    INSERT INTO "业务"."文书"
+    SELECT n, '题', 1,
+        (SELECT string_agg(md5((n * 1000 + i)::text), '') FROM generate_series(1, 300) i), NULL
+    FROM generate_series(1, {ROWS}) n
+"""
 
 
 def test_unchanged_values_come_from_the_page(ground: Ground) -> None:
-    """While the copy is under way the row is a hole: neither row nor event, until all of it is known."""
+    """While the copy is under way the row is a hole.
+
+    There is neither row nor event until all of it is known.
+    """
     place = ground.installed([DOCUMENTS], before=lambda source: execute(source, FILL))
     with ArmedAgent(place, "before_page_snapshot:1:stall=4") as agent:
         eventually(agent.fired, 60, "a page is about to be read")
@@ -32,7 +39,10 @@ def test_unchanged_values_come_from_the_page(ground: Ground) -> None:
 
 
 def test_unchanged_values_of_a_live_table_whose_row_is_gone(ground: Ground) -> None:
-    """A hand took the row from the front end: the update finds no base, the row is read again, the table is live again."""
+    """Somebody took the row from the front end, so the update finds no base.
+
+    The row is read once more, and the table is live again.
+    """
     place = ground.installed([DOCUMENTS], before=lambda source: execute(source, FILL))
     with place.start() as agent:
         wait_state(place, agent, "live")

@@ -1,4 +1,7 @@
-"""`verify` finds nothing where nothing is, and exactly what a hand has damaged; `reconcile` repairs exactly that."""
+"""Tests that `verify` finds exactly what somebody has damaged, and else nothing.
+
+`reconcile` repairs exactly that.
+"""
 
 import json
 import uuid
@@ -44,7 +47,10 @@ EXTRA: dict[str, Sequence[str]] = {
 def chinese(postgres15: PostgresAddress) -> Iterator[str]:
     """A database whose order of texts is ICU's for Chinese."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    create = "CREATE DATABASE {} LOCALE_PROVIDER icu ICU_LOCALE 'zh-CN' TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+    create = (
+        "CREATE DATABASE {} LOCALE_PROVIDER icu ICU_LOCALE 'zh-CN' "
+        "TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+    )
     with psycopg.connect(postgres15.dsn(), autocommit=True) as connection:
         connection.execute(sql.SQL(create).format(sql.Identifier(name)))
         yield postgres15.dsn(name)
@@ -85,7 +91,10 @@ def _parts(key: Sequence[object]) -> str:
 
 
 def assert_found_and_repaired(place: Installation) -> None:
-    """Every table is damaged; what verify, reconcile and the topics say of it is exactly that. Before and after there is nothing to say."""
+    """Damages every table and asserts that verify, reconcile and the topics say exactly that.
+
+    Before and after there is nothing to say.
+    """
     with place.start() as agent:
         wait_state(place, agent, "live")
         verified(place)
@@ -120,7 +129,10 @@ def test_damage_is_found_counted_and_repaired(ground: Ground) -> None:
 
 @pytest.mark.parametrize("front", ["sqlite", "postgres"])
 def test_a_source_in_chinese_order(front: str, chinese: str, ground: Ground) -> None:
-    """Source, front end and Python each order texts in their own way; into PostgreSQL for every kind of key."""
+    """Source, front end and Python each order texts in their own way.
+
+    Into PostgreSQL it is tested for every kind of key.
+    """
     assert execute(chinese, "SELECT '李四' < '张三', '李四' COLLATE \"C\" < '张三'") == [
         (True, False)
     ]
@@ -145,7 +157,10 @@ def test_keys_are_hashed_unless_asked_for(ground: Ground) -> None:
 def test_the_same_number_with_more_digits_is_equal(
     ground: Ground, postgres15: PostgresAddress
 ) -> None:
-    """Front-end tables that were there before, with a wider key and a wider amount: 5.0000 there is 5.00 here."""
+    """The front-end tables were there before, with a wider key and a wider amount.
+
+    5.0000 there is 5.00 here.
+    """
     with fresh_database(postgres15) as front:
         execute(
             front, 'CREATE TABLE "整数" ("编号" bigint PRIMARY KEY, "值" text, "额" numeric(20,4))'
@@ -172,7 +187,8 @@ def assert_equal_in_wider_columns(place: Installation) -> None:
         ) == [(4, 4)]
         at_front(
             place.places.front,
-            'UPDATE "长号" SET "额" = "额" + 0.0001 WHERE "编号" = (SELECT min("编号") FROM "长号" WHERE "额" IS NOT NULL)',
+            'UPDATE "长号" SET "额" = "额" + 0.0001 WHERE "编号" = '
+            '(SELECT min("编号") FROM "长号" WHERE "额" IS NOT NULL)',
         )
         assert counts(report(place, "verify", "numerics", expect=1)["numerics"]) == (0, 1, 0)
         place.command("reconcile", "numerics")

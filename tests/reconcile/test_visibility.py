@@ -1,4 +1,7 @@
-"""A commit is streamed before others can see it: here it hangs on a standby that never answers, and a page must not undo it."""
+"""Tests that a page does not undo a commit that is streamed before others can see it.
+
+Here the commit waits for a standby that never answers.
+"""
 
 import threading
 from collections.abc import Iterator
@@ -86,7 +89,10 @@ def test_a_copy_waits_for_a_commit_that_hangs(server: PostgresServer, place: Ins
 def test_a_repair_waits_for_a_commit_that_hangs(
     server: PostgresServer, place: Installation
 ) -> None:
-    """Of a live table too, whose copy waits for nobody who ran before; what a hand has damaged is repaired, the change stays."""
+    """A live table is reconciled too, and its copy waits for nobody who ran before.
+
+    What somebody has damaged is repaired, and the change stays.
+    """
     with place.start() as agent:
         wait_state(place, agent, "live")
         with hanging(server, place.source, CHANGED):

@@ -23,12 +23,14 @@ def drop_slot(place: Installation) -> bool:
     """Takes the slot from under the service, whoever reads it."""
     execute(
         place.source,
-        "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s AND active_pid IS NOT NULL",
+        "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots "
+        "WHERE slot_name = %s AND active_pid IS NOT NULL",
         place.slot,
     )
     execute(
         place.source,
-        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s AND active_pid IS NULL",
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
+        "WHERE slot_name = %s AND active_pid IS NULL",
         place.slot,
     )
     return (
@@ -65,7 +67,10 @@ def test_a_slot_dropped_under_the_service(each_ground: Ground) -> None:
 
 
 def test_a_lost_state_record(each_ground: Ground) -> None:
-    """The topic is deleted: the halt names the way, on which every topic begins a new generation; keys that only a topic has are deleted."""
+    """The state topic is deleted, and the halt names the way back.
+
+    On it every topic begins a new generation, and keys that only a topic has are deleted.
+    """
     place = each_ground.installed([INTEGERS, TEXTS], rows=200, before=numbered(1, 100))
     with place.start() as agent:
         copied(place, agent)
@@ -92,7 +97,11 @@ def test_a_lost_state_record(each_ground: Ground) -> None:
 
 
 def test_a_server_upgraded(ground: Ground) -> None:
-    """The halt names the way; `rebind` accepts the server, every table is compared; a second time there is nothing to accept."""
+    """The halt names the way back.
+
+    `rebind` accepts the server, and every table is compared; a second time there is nothing to
+    accept.
+    """
     place = ground.installed([INTEGERS, TEXTS], rows=200)
     with place.start() as agent:
         wait_state(place, agent, "live")

@@ -1,1 +1,4 @@
-"""Real servers for the tests and the demo, each started on loopback and gone with the process that started it."""
+"""Starts real servers for the tests and the demo, each on loopback.
+
+A server is gone with the process that started it.
+"""

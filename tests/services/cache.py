@@ -1,4 +1,7 @@
-"""Programs the tests download, kept in the user's cache: filled once, safe when several processes want one at once."""
+"""Keeps programs that the tests download in the user's cache.
+
+It is filled once, safely when several processes want one at once.
+"""
 
 import fcntl
 import os
@@ -10,7 +13,10 @@ from pathlib import Path
 
 
 def cached(name: str, what: str, fill: Callable[[Path], object]) -> Path:
-    """The folder of that name, made by `fill` on first use; it appears only when complete. `what` tells of it meanwhile."""
+    """Returns the folder of that name, made by `fill` on first use.
+
+    It appears only when complete; meanwhile `what` is shown.
+    """
     base = (
         Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unit-sync-agent-tests"
     )

@@ -1,4 +1,4 @@
-"""A certificate authority of one server and what it has signed, made with the openssl command for one test run."""
+"""Makes a certificate authority of one server and what it signs, by openssl, for one test run."""
 
 import os
 from dataclasses import dataclass
@@ -12,7 +12,11 @@ HERE = "DNS:localhost,IP:127.0.0.1"
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files of one server. Each of a server holds PKCS#8 key, certificate and CA, as Kafka and PostgreSQL read them."""
+    """Holds the files of one server.
+
+    Each file of a server holds a PKCS#8 key, a certificate and the CA, as Kafka and PostgreSQL read
+    them.
+    """
 
     ca_file: Path
     server_file: Path  # of `localhost` and 127.0.0.1
@@ -22,7 +26,7 @@ class Certificates:
 
     @classmethod
     def create(cls, directory: Path, owner: int | None = None) -> "Certificates":
-        """Make them all; the servers' files can be read by `owner` only."""
+        """Makes them all; the servers' files can be read by `owner` only."""
         return cls(
             _authority(directory, "ca"),
             _signed(directory, "server", HERE, 30, owner),

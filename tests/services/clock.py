@@ -1,4 +1,7 @@
-"""A wall clock that jumps, for processes that are started with its environment; their monotonic clocks go on as they are."""
+"""Sets a wall clock that jumps, for processes that are started with its environment.
+
+Their monotonic clocks go on as they are.
+"""
 
 import os
 import struct
@@ -11,7 +14,11 @@ SOURCE = Path(__file__).with_name("clock.c")
 
 
 class Clock:
-    """Right until it jumps; how wrong it is stands in a file in `directory`, so that processes that are started later see the same. Needs a C compiler."""
+    """Is right until it jumps. It needs a C compiler.
+
+    How wrong it is, is kept in a file in `directory`, so that processes that are started later see
+    the same.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._library = directory / "clock.so"

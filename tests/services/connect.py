@@ -1,4 +1,7 @@
-"""A Kafka Connect worker of our own with Debezium's connectors: one JVM, without REST but for a port on loopback."""
+"""Runs a Kafka Connect worker of our own with Debezium's connectors.
+
+It is one JVM, without REST but for a port on loopback.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +19,9 @@ NOTHING: Properties = {}
 
 
 class ConnectWorker:
-    """ConnectStandalone with its connectors, started with the object; `close` ends it and removes its directory.
+    """Runs ConnectStandalone with its connectors; it is started with the object.
+
+    `close` ends it and removes its directory.
 
     Converters are JsonConverter with schemas. Consumers of sinks read read_committed.
     """
@@ -74,11 +79,11 @@ class ConnectWorker:
         self._process.check()
 
     def stop(self) -> None:
-        """End it in good order."""
+        """Ends it in good order."""
         self._process.stop(timeout=60)
 
     def close(self) -> None:
-        """Kill it and remove its directory."""
+        """Kills it and removes its directory."""
         self._process.kill()
         self._workspace.close()
 
@@ -137,7 +142,10 @@ def debezium_source(
 
 
 def jdbc_sink(name: str, topics: str, conninfo: str, **further: str) -> Properties:
-    """Debezium's JDBC sink into a PostgreSQL database, as docs/consumers.md has it: upserts by the record's key, deletes."""
+    """Returns Debezium's JDBC sink into a PostgreSQL database, as docs/consumers.md has it.
+
+    It upserts by the record's key, and deletes.
+    """
     dsn = conninfo_to_dict(conninfo)
     return {
         "name": name,

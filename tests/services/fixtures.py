@@ -1,4 +1,7 @@
-"""Fixtures: the services, started once and only when a test asks; a missing one fails the test, never skips it."""
+"""Defines the fixtures of services: started once and only when a test asks.
+
+A missing service fails the test, never skips it.
+"""
 
 import uuid
 from collections.abc import Iterator
@@ -95,7 +98,10 @@ def kafka() -> Iterator[KafkaAddress]:
 
 @pytest.fixture(scope="session")
 def kafka_broker(kafka: KafkaAddress) -> Iterator[KafkaBroker]:
-    """A broker of our own: users, ACLs, a proxy; a test that stops or pauses it leaves it running."""
+    """Yields a broker of our own: users, ACLs, a proxy.
+
+    A test that stops or pauses it leaves it running.
+    """
     if isinstance(kafka, KafkaBroker):
         yield kafka
         return
@@ -105,7 +111,7 @@ def kafka_broker(kafka: KafkaAddress) -> Iterator[KafkaBroker]:
 
 @contextmanager
 def fresh_database(server: PostgresAddress, encoding: str = "UTF8") -> Iterator[str]:
-    """Create a database, and drop it with its slots afterwards."""
+    """Creates a database, and drops it with its slots afterwards."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     create = "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE 'C' LC_CTYPE 'C'"
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
@@ -119,7 +125,7 @@ def fresh_database(server: PostgresAddress, encoding: str = "UTF8") -> Iterator[
 
 
 def slots_dropped(connection: psycopg.Connection, database: str) -> bool:
-    """Drop a database's slots, ending whoever reads them; true when none is left."""
+    """Drops a database's slots, ending whoever reads them; true when none is left."""
     left = connection.execute(
         "SELECT slot_name, active_pid FROM pg_replication_slots WHERE database = %s", [database]
     )

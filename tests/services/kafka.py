@@ -64,7 +64,8 @@ DEFAULTS: Settings = {
     "listener.name.secure.scram-sha-256.sasl.jaas.config": SCRAM_LOGIN,
     "listener.name.secure.scram-sha-512.sasl.jaas.config": SCRAM_LOGIN,
     "listener.name.secure.plain.sasl.jaas.config": (
-        f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{PLAIN_USER}="{PLAIN_PASSWORD}";'
+        "org.apache.kafka.common.security.plain.PlainLoginModule required "
+        f'user_{PLAIN_USER}="{PLAIN_PASSWORD}";'
     ),
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "super.users": "User:ANONYMOUS",  # whoever comes through the plain loopback listeners
@@ -83,10 +84,11 @@ DEFAULTS: Settings = {
     "broker.heartbeat.interval.ms": 500,
     "auto.create.topics.enable": "false",
 }
-# KAFKA-20734, seen with 4.4.0: while its broker's session is ended a partition has no leader, and a coordinator then
-# takes it for deleted and drops the marker of a committed transaction, which read_committed readers never get past.
-# With one broker every restart after kill -9 could do that: half of them did. When the old session ends before the new
-# broker reads the metadata it cannot happen, so such a restart begins with a boot of the controller alone, which ends it.
+# KAFKA-20734, seen with 4.4.0: while its broker's session is ended a partition has no leader, and a
+# coordinator then takes it for deleted and drops the marker of a committed transaction, which
+# read_committed readers never get past. With one broker every restart after kill -9 could do that:
+# half of them did. When the old session ends before the new broker reads the metadata it cannot
+# happen, so such a restart begins with a boot of the controller alone, which ends it.
 ACTIVE = "Performing controller activation"
 LOGGING = """rootLogger.level=WARN
 rootLogger.appenderRef.out.ref=out
@@ -108,16 +110,22 @@ class KafkaAddress(Lent):
 
     @functools.cached_property
     def admin(self) -> AdminClient:
-        """The administration client of the plain listener; kept, for its futures fail when it is collected."""
+        """Returns the administration client of the plain listener.
+
+        It is kept, for its futures fail when it is collected.
+        """
         return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
 
 
 class KafkaBroker(KafkaAddress):
-    """A broker of our own on loopback: `stop` keeps its data for `start_again`, `close` removes everything.
+    """Runs a broker of our own on loopback.
+
+    `stop` keeps its data for `start_again`, `close` removes everything.
 
     `bootstrap` is plain and may do everything, `proxied_bootstrap` is the same through `proxy`,
-    `secure_bootstrap` asks for TLS (`ca_file`), a login (`add_user`, or PLAIN_USER) and ACLs (`allow`);
-    `expired_bootstrap` and `misnamed_bootstrap` show certificates that must not be accepted.
+    `secure_bootstrap` asks for TLS (`ca_file`), a login (`add_user`, or PLAIN_USER) and ACLs
+    (`allow`); `expired_bootstrap` and `misnamed_bootstrap` show certificates that must not be
+    accepted.
     """
 
     managed = True
@@ -142,7 +150,7 @@ class KafkaBroker(KafkaAddress):
 
     @classmethod
     def start(cls, settings: Settings | None = None, directory: Path | None = None) -> Self:
-        """Make a new broker and wait until it answers; a named `directory` is kept by `close`."""
+        """Makes a new broker and waits until it answers; a named `directory` is kept by `close`."""
         broker = cls(settings, directory)
         try:
             broker._format()
@@ -153,9 +161,10 @@ class KafkaBroker(KafkaAddress):
         return broker
 
     def start_again(self, session: int | None = None) -> None:
-        """Start the stopped broker on its old directory and ports and wait until it answers.
+        """Starts the stopped broker on its old directory and ports and waits until it answers.
 
-        `session`: of a killed one, let its old session last so many seconds beside the new one, as in real life (KAFKA-20734).
+        `session` lets the old session of a killed one last so many seconds beside the new one, as
+        in real life (KAFKA-20734).
         """
         assert self._process is None or not self._process.running, "the broker runs already"
         if self._killed and session is None:
@@ -172,23 +181,23 @@ class KafkaBroker(KafkaAddress):
         eventually(answers, 90, "Apache Kafka answers")
 
     def stop(self, timeout: float = 60.0) -> float:
-        """Stop it in good order and return the seconds it took."""
+        """Stops it in good order and returns the seconds it took."""
         self.resume()  # a paused process does not hear SIGTERM
         return 0.0 if self._process is None else self._process.stop(timeout=timeout)
 
     def kill9(self) -> None:
-        """Kill it; `start_again` then takes two boots."""
+        """Kills it; `start_again` then takes two boots."""
         if self._process is not None:
             self._process.kill()
             self._killed = True
 
     def pause(self) -> None:
-        """Freeze it: connections stay open and nothing is answered."""
+        """Freezes it: connections stay open and nothing is answered."""
         if self._process is not None:
             self._process.freeze()
 
     def resume(self) -> None:
-        """End a pause."""
+        """Ends a pause."""
         self._send(signal.SIGCONT)
 
     @contextmanager
@@ -201,13 +210,13 @@ class KafkaBroker(KafkaAddress):
             self.resume()
 
     def close(self) -> None:
-        """Kill it and remove its directory."""
+        """Kills it and removes its directory."""
         self.kill9()
         self.proxy.close()
         self._workspace.close()
 
     def add_user(self, name: str, password: str, mechanism: Mechanism = "SCRAM-SHA-512") -> None:
-        """Create a SCRAM user of the secure listener, or change its password."""
+        """Creates a SCRAM user of the secure listener, or changes its password."""
         credential = ScramCredentialInfo(ScramMechanism[mechanism.replace("-", "_")], 4096)
         change = UserScramCredentialUpsertion(name, credential, password.encode())
         for future in self.admin.alter_user_scram_credentials(
@@ -223,7 +232,10 @@ class KafkaBroker(KafkaAddress):
         operations: Sequence[str],
         prefixed: bool = False,
     ) -> None:
-        """Grant a user operations such as "write" on a resource, or on all whose names begin with `name`."""
+        """Grants a user operations such as "write" on a resource.
+
+        With `prefixed` it is on all resources whose names begin with `name`.
+        """
         pattern = ResourcePatternType.PREFIXED if prefixed else ResourcePatternType.LITERAL
         for operation in operations:
             self._set_acl(principal, resource_type, name, operation, pattern)
@@ -232,7 +244,7 @@ class KafkaBroker(KafkaAddress):
     def denied(
         self, principal: str, resource_type: Resource, name: str, operation: str
     ) -> Iterator[None]:
-        """Take one right away for a while, whatever grants it."""
+        """Takes one right away for a while, whatever grants it."""
         literal = ResourcePatternType.LITERAL
         acl = self._set_acl(
             principal, resource_type, name, operation, literal, AclPermissionType.DENY
@@ -275,7 +287,7 @@ class KafkaBroker(KafkaAddress):
         return acl
 
     def alter(self, name: str, value: str | None) -> None:
-        """Set a setting of the running broker, or with None take it back."""
+        """Sets a setting of the running broker, or with None takes it back."""
         how = AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
         entry = ConfigEntry(name, value, incremental_operation=how)
         for future in self.admin.incremental_alter_configs(
@@ -309,7 +321,7 @@ class KafkaBroker(KafkaAddress):
         }
 
     def _end_session(self) -> None:
-        """Let the controller end the session of the broker that was killed."""
+        """Lets the controller end the session of the broker that was killed."""
         controller = {
             name: f"CONTROLLER://{self._address('CONTROLLER')}"
             for name in ("listeners", "advertised.listeners")
@@ -369,7 +381,7 @@ class KafkaBroker(KafkaAddress):
 
 
 def kafka() -> KafkaAddress:
-    """Return a broker: the one given by the environment, our own, or a container's."""
+    """Returns a broker: the one given by the environment, our own, or a container's."""
     given = os.environ.get("SYNC_TEST_KAFKA")
     if given:
         return KafkaAddress(given)
@@ -379,7 +391,10 @@ def kafka() -> KafkaAddress:
 
 
 def kafka_container() -> KafkaAddress:
-    """Start a container; written by testcontainers' documentation, never run: no Docker was at hand."""
+    """Starts a container, as testcontainers' documentation says.
+
+    It was never run: no Docker was at hand.
+    """
     from testcontainers.kafka import KafkaContainer  # slow to import, rarely needed
 
     container = KafkaContainer().with_kraft()
@@ -390,5 +405,5 @@ def kafka_container() -> KafkaAddress:
 
 
 def java(*options: str) -> list[str]:
-    """Return the start of a command line that runs one of Kafka's classes."""
+    """Returns the start of a command line that runs one of Kafka's classes."""
     return ["java", *options, "-cp", f"{kafka_libs()}/*"]

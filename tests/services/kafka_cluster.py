@@ -1,4 +1,7 @@
-"""Three small Kafka nodes, each broker and controller: any of them may die, and the partitions it led are led by another."""
+"""Runs three small Kafka nodes, each broker and controller.
+
+Any of them may die; then another one leads the partitions that it led.
+"""
 
 import base64
 import functools
@@ -88,7 +91,7 @@ class KafkaCluster:
         self.close()
 
     def close(self) -> None:
-        """Kill all and remove the directory."""
+        """Kills all and removes the directory."""
         for process in self._processes.values():
             process.kill()
         self._workspace.close()
@@ -105,11 +108,11 @@ class KafkaCluster:
         )
 
     def kill9(self, node: int) -> None:
-        """Kill one."""
+        """Kills one."""
         self._processes[node].kill()
 
     def start_again(self, node: int) -> None:
-        """Start the killed one and wait until all belong together again."""
+        """Starts the killed one and waits until all belong together again."""
         self._boot(node)
         self._wait_for(len(NODES))
 

@@ -1,4 +1,7 @@
-"""Jars from Maven, copied once into the user's cache: Apache Kafka, Kafka Connect, Debezium; `python -m tests.services.kafka_files` does it."""
+"""Copies jars from Maven once into the user's cache: Apache Kafka, Kafka Connect, Debezium.
+
+`python -m tests.services.kafka_files` does it.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -39,7 +42,7 @@ class Jars(NamedTuple):
         )
 
     def _copy(self, folder: Path) -> None:
-        """Let Maven copy the jars into the folder."""
+        """Lets Maven copy the jars into the folder."""
         lines = "\n".join(DEPENDENCY.format(*dependency) for dependency in self.dependencies)
         pom = folder.parent / "pom.xml"
         pom.write_text(POM.format(lines))
@@ -90,7 +93,7 @@ PLUGINS = Jars(
 
 
 def kafka_libs() -> Path:
-    """Return the folder of the broker's jars."""
+    """Returns the folder of the broker's jars."""
     return BROKER.path()
 
 

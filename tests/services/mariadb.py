@@ -26,13 +26,19 @@ from tests.waiting import eventually
 PROGRAMS = os.pathsep.join([os.defpath, "/usr/sbin", "/usr/local/sbin"])
 SYSTEM_TABLES = ("mysql_system_tables.sql", "mysql_system_tables_data.sql")
 FOLDERS = (Path("/usr/share/mysql"), Path("/usr/share/mariadb"))
-# Everything else stays as the server comes, careless where MariaDB is: the agent's sessions must not depend on it.
+# Everything else stays as the server comes, careless where MariaDB is. The agent's sessions must
+# not depend on it.
 OPTIONS = (
-    "--no-defaults", "--innodb-flush-log-at-trx-commit=2", "--innodb-log-file-size=48M", "--innodb-buffer-pool-size=64M", "--skip-name-resolve",
-    "--sql-mode=", "--character-set-server=utf8mb4", "--collation-server=utf8mb4_general_ci", "--skip-log-bin", "--debug-no-sync",
+    "--no-defaults", "--innodb-flush-log-at-trx-commit=2", "--innodb-log-file-size=48M",
+    "--innodb-buffer-pool-size=64M", "--skip-name-resolve", "--sql-mode=",
+    "--character-set-server=utf8mb4", "--collation-server=utf8mb4_general_ci", "--skip-log-bin",
+    "--debug-no-sync",
 )  # fmt: skip
 # What a session of the tests' own must not take from the server's globals
-UNBOUND = "SET SESSION sql_select_limit = 18446744073709551615, max_join_size = 18446744073709551615, sql_safe_updates = 0, tx_read_only = 0"
+UNBOUND = (
+    "SET SESSION sql_select_limit = 18446744073709551615, "
+    "max_join_size = 18446744073709551615, sql_safe_updates = 0, tx_read_only = 0"
+)
 RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, TRIGGER"  # what docs/OPERATIONS.md grants
 
 
@@ -45,7 +51,10 @@ class MariaDbAddress(Lent):
 
     @contextmanager
     def fresh_database(self) -> Iterator[str]:
-        """Create a database and a role with the agent's rights in it, give the role's URL, and drop both afterwards."""
+        """Creates a database and a role with the agent's rights in it, and yields the role's URL.
+
+        Both are dropped afterwards.
+        """
         name = f"test_{uuid.uuid4().hex[:12]}"
         with connected(self.url) as connection:
             for statement in (
@@ -62,7 +71,10 @@ class MariaDbAddress(Lent):
 
 
 class MariaDbServer(MariaDbAddress):
-    """A server of our own on loopback; `close` removes everything but a directory that was named."""
+    """Runs a server of our own on loopback.
+
+    `close` removes everything but a directory that was named.
+    """
 
     def __init__(self, *options: str, directory: Path | None = None) -> None:
         self._owner = server_owner()
@@ -86,7 +98,7 @@ class MariaDbServer(MariaDbAddress):
 
     @classmethod
     def start(cls, *options: str, directory: Path | None = None) -> Self:
-        """Make a new server, with further options, and wait until it answers."""
+        """Makes a new server, with further options, and waits until it answers."""
         server = cls(*options, directory=directory)
         try:
             server._initialise()
@@ -113,7 +125,7 @@ class MariaDbServer(MariaDbAddress):
         )
 
     def start_again(self) -> None:
-        """Start the stopped server on its old directory and port and wait until it answers."""
+        """Starts the stopped server on its old directory and port and waits until it answers."""
         process = ServerProcess(
             [self._program, *self._options, *self._listen],
             log=self._workspace.path / "server.log",
@@ -130,24 +142,27 @@ class MariaDbServer(MariaDbAddress):
         eventually(answers, 60, "MariaDB answers")
 
     def kill9(self) -> None:
-        """Kill it, as a crash of the machine would."""
+        """Kills it, as a crash of the machine would."""
         if self._process is not None:
             self._process.kill()
 
     def close(self) -> None:
-        """Stop at once and remove the directory."""
+        """Stops at once and removes the directory."""
         self.kill9()
         self._workspace.close()
 
 
 def mariadb() -> MariaDbAddress:
-    """Return a server: the one given by the environment as mariadb://administrator@host:port/mysql, or our own."""
+    """Returns a server: the one given by the environment, or our own.
+
+    The environment gives it as mariadb://administrator@host:port/mysql.
+    """
     given = os.environ.get("SYNC_TEST_MARIADB")
     return MariaDbAddress(given) if given else MariaDbServer.start()
 
 
 def program() -> str:
-    """Return the server's program."""
+    """Returns the server's program."""
     found = shutil.which("mariadbd", path=PROGRAMS)
     if found is None:
         raise RuntimeError("MariaDB is not installed: run tests/install.sh")
@@ -159,7 +174,8 @@ def connected(url: str | URL) -> Iterator[Any]:
     """A connection of the tests' own, in autocommit mode."""
     address = make_url(url)
     connection = pymysql.connect(
-        host=address.host, port=address.port or 3306, user=address.username, password=address.password or "", database=address.database, autocommit=True,
+        host=address.host, port=address.port or 3306, user=address.username,
+        password=address.password or "", database=address.database, autocommit=True,
         charset="utf8mb4", init_command=UNBOUND,
     )  # fmt: skip
     try:
@@ -169,7 +185,7 @@ def connected(url: str | URL) -> Iterator[Any]:
 
 
 def execute(url: str | URL, statement: str) -> list[tuple[Any, ...]]:
-    """Run one statement and return its rows."""
+    """Runs one statement and returns its rows."""
     with connected(url) as connection, connection.cursor() as cursor:
         cursor.execute(statement)
         return list(cursor.fetchall())

@@ -12,7 +12,10 @@ from tests.waiting import eventually
 
 
 class NoidaBroker:
-    """The noida-db program itself (its Python command would leave it running), Kafka only, on loopback."""
+    """Runs the noida-db program, Kafka only, on loopback.
+
+    It is the program itself, since its Python command would leave it running.
+    """
 
     def __init__(self, directory: Path | None = None) -> None:
         self._workspace = Workspace("noida", directory)
@@ -22,7 +25,10 @@ class NoidaBroker:
 
     @classmethod
     def start(cls, directory: Path | None = None) -> Self:
-        """Start a broker and wait until its port is open; a named `directory` is kept by `close`."""
+        """Starts a broker and waits until its port is open.
+
+        A `directory` that is named is kept by `close`.
+        """
         broker = cls(directory)
         try:
             broker.start_again()
@@ -32,7 +38,7 @@ class NoidaBroker:
         return broker
 
     def start_again(self) -> None:
-        """Start the stopped broker on its old directory and port."""
+        """Starts the stopped broker on its old directory and port."""
         port = ["--host", HOST, "--kafka-port", str(self._port)]
         data = str(self._workspace.path / "data")
         command = [str(program()), "start", "--data-dir", data, "--only", "kafka", *port]
@@ -47,11 +53,11 @@ class NoidaBroker:
         eventually(listens, what="the embedded broker listens")
 
     def stop(self, timeout: float = 30.0) -> float:
-        """Stop it, its data saved, and return the seconds it took."""
+        """Stops it, its data saved, and returns the seconds it took."""
         return 0.0 if self._process is None else self._process.stop(timeout=timeout)
 
     def close(self) -> None:
-        """Stop it and remove its directory."""
+        """Stops it and removes its directory."""
         try:
             self.stop()
         except TimeoutError:
@@ -73,7 +79,7 @@ class NoidaBroker:
 
 
 def program() -> Path:
-    """Return the broker's executable inside its package."""
+    """Returns the broker's executable inside its package."""
     spec = importlib.util.find_spec("noida_db")
     if spec is None or spec.origin is None:
         raise RuntimeError("the noida-db package is not installed: run make venv")

@@ -1,4 +1,7 @@
-"""A connection pooler in front of PostgreSQL as PgBouncer is one: it answers logins itself and drops what a client's start-up asks for."""
+"""Pools connections in front of PostgreSQL as PgBouncer does.
+
+It answers logins itself and drops what a client's start-up asks for.
+"""
 
 import secrets
 import selectors
@@ -17,7 +20,8 @@ from tests.services.processes import HOST
 
 _CANCEL, _TLS, _GSS = 80877102, 80877103, 80877104  # instead of a protocol version
 _TOLD = (
-    "server_version", "server_encoding", "client_encoding", "DateStyle", "IntervalStyle", "TimeZone", "integer_datetimes", "standard_conforming_strings",
+    "server_version", "server_encoding", "client_encoding", "DateStyle", "IntervalStyle",
+    "TimeZone", "integer_datetimes", "standard_conforming_strings",
 )  # fmt: skip
 _WHOLE = b"QS"  # messages that the server answers with ReadyForQuery
 _COPIED = b"dcfS"
@@ -25,7 +29,10 @@ _IDLE = 60.0  # seconds after which a line of a test is given up
 
 
 class Pooler:
-    """Forwards 127.0.0.1:`port` to the server of a conninfo; `mode` says for how long a client has a server process."""
+    """Forwards 127.0.0.1:`port` to the server of a conninfo.
+
+    `mode` says for how long a client has a server process.
+    """
 
     def __init__(self, conninfo: str, mode: Literal["session", "transaction"]) -> None:
         self._conninfo = conninfo
@@ -101,7 +108,11 @@ class _Server:
 
 
 class _Line:
-    """One client. Messages wait until the answer to the one before has come; then, perhaps, another server takes them."""
+    """Serves one client.
+
+    Messages wait until the answer to the one before has come; then, perhaps, another server takes
+    them.
+    """
 
     def __init__(
         self,

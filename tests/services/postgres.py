@@ -73,7 +73,10 @@ class PostgresAddress(Lent):
     def dsn(
         self, dbname: str = "postgres", user: str | None = None, password: str | None = None
     ) -> str:
-        """Return a conninfo; without `user` the server's superuser (`postgres` on servers of our own)."""
+        """Returns a conninfo.
+
+        Without `user` it is of the server's superuser (`postgres` on servers of our own).
+        """
         replaced = {"dbname": dbname, "user": user, "password": password}
         return make_conninfo(
             self._conninfo, **{key: value for key, value in replaced.items() if value is not None}
@@ -81,7 +84,10 @@ class PostgresAddress(Lent):
 
 
 class PostgresServer(PostgresAddress):
-    """A server of our own on loopback: `stop` keeps its data for `start_again`, `close` removes everything."""
+    """Runs a server of our own on loopback.
+
+    `stop` keeps its data for `start_again`, `close` removes everything.
+    """
 
     managed = True
 
@@ -108,7 +114,7 @@ class PostgresServer(PostgresAddress):
     def start(
         cls, version: Version, settings: Settings | None = None, directory: Path | None = None
     ) -> Self:
-        """Make a new server and wait until it answers; a named `directory` is kept by `close`."""
+        """Makes a new server and waits until it answers; a named `directory` is kept by `close`."""
         server = cls(version, settings, directory)
         try:
             server._initialise()
@@ -120,7 +126,10 @@ class PostgresServer(PostgresAddress):
 
     @classmethod
     def standby_of(cls, primary: "PostgresServer", settings: Settings | None = None) -> Self:
-        """Make a standby of the stopped primary and start both; it takes along slots that are made to (`pg_sync_replication_slots`)."""
+        """Makes a standby of the stopped primary and starts both.
+
+        It takes along slots that are made to (`pg_sync_replication_slots`).
+        """
         server = cls(primary.version, settings)
         server._settings |= {
             "hot_standby_feedback": "on",
@@ -146,7 +155,7 @@ class PostgresServer(PostgresAddress):
         return server
 
     def promote(self) -> None:
-        """Make a standby the primary."""
+        """Makes a standby the primary."""
         with psycopg.connect(self.dsn(), autocommit=True) as connection:
             connection.execute("SELECT pg_promote()")
 
@@ -161,13 +170,14 @@ class PostgresServer(PostgresAddress):
         return "" if self._process is None else self._process.log_tail()
 
     def start_again(self) -> None:
-        """Start the stopped server on its old directory and port and wait until it answers."""
+        """Starts the stopped server on its old directory and port and waits until it answers."""
         assert not self.running, "the server runs already"
         self._write_settings()
         process = ServerProcess(
             [self._binaries / "postgres", "-D", self.data_directory],
             log=self._workspace.path / "server.log",
-            death=signal.SIGQUIT,  # lets the postmaster end its children; they are not ours to signal
+            # It lets the postmaster end its children; they are not ours to signal.
+            death=signal.SIGQUIT,
             owner=self._owner,
             env=ENVIRONMENT,
         )
@@ -182,11 +192,14 @@ class PostgresServer(PostgresAddress):
         eventually(answers, 60, f"PostgreSQL {self.version} answers")
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast", timeout: float = 60.0) -> float:
-        """Stop as `pg_ctl -m mode stop` does and return the seconds it took; TimeoutError: something holds it."""
+        """Stops as `pg_ctl -m mode stop` does and returns the seconds it took.
+
+        It raises TimeoutError when something holds the server.
+        """
         return 0.0 if self._process is None else self._process.stop(STOP_SIGNALS[mode], timeout)
 
     def kill9(self) -> None:
-        """Kill the postmaster and every child at once, as a crash of the machine would."""
+        """Kills the postmaster and every child at once, as a crash of the machine would."""
         if self._process is None or not self._process.running:
             return
         children = child_pids(self._process.pid)
@@ -199,7 +212,7 @@ class PostgresServer(PostgresAddress):
         )
 
     def reload(self, settings: Settings) -> None:
-        """Change settings that need no restart, and wait until new connections have them."""
+        """Changes settings that need no restart, and waits until new connections have them."""
         assert self._process is not None
         self._settings.update(settings)
         self._write_settings()
@@ -214,7 +227,7 @@ class PostgresServer(PostgresAddress):
         eventually(loaded, what="the new settings are loaded")
 
     def copy_data_directory(self, to: Path) -> None:
-        """Copy the stopped server's data to the new directory `to`."""
+        """Copies the stopped server's data to the new directory `to`."""
         assert not self.running, "stop the server first: a copy of a running one is torn"
         assert not to.exists(), f"{to} exists"
         run(["cp", "-a", self.data_directory, to])  # keeps the owner, which shutil does not
@@ -226,7 +239,7 @@ class PostgresServer(PostgresAddress):
         run(["cp", "-a", source, self.data_directory])
 
     def close(self) -> None:
-        """Stop at once and remove the directory."""
+        """Stops at once and removes the directory."""
         try:
             self.stop("immediate", 10)
         except TimeoutError:
@@ -250,7 +263,7 @@ class PostgresServer(PostgresAddress):
         self._point_to_settings()
 
     def _point_to_settings(self) -> None:
-        """Let the server read our settings, the last of several."""
+        """Lets the server read our settings, the last of several."""
         with (self.data_directory / "postgresql.conf").open("a") as file:
             file.write(f"include '{self._workspace.path / 'settings.conf'}'\n")
 
@@ -273,14 +286,18 @@ class GuardedPostgres(PostgresServer):
         super().__init__(version, settings, directory)
         access = self._workspace.path / "access.conf"
         access.write_text(
-            f"host all postgres 127.0.0.1/32 trust\n{self.asked} all all 127.0.0.1/32 scram-sha-256\n"
+            "host all postgres 127.0.0.1/32 trust\n"
+            f"{self.asked} all all 127.0.0.1/32 scram-sha-256\n"
         )
         access.chmod(0o644)
         self._settings["hba_file"] = str(access)
 
 
 class SecurePostgres(GuardedPostgres):
-    """A PostgreSQL 15 (the 18 of the tests is built without TLS): all but the superuser need TLS, too."""
+    """Is a PostgreSQL 15, where all but the superuser need TLS, too.
+
+    The 18 of the tests is built without TLS.
+    """
 
     asked = "hostssl"
 
@@ -301,7 +318,10 @@ class SecurePostgres(GuardedPostgres):
 
 
 def postgres(version: Version) -> PostgresAddress:
-    """Return a server of that version: the one given by the environment, our own, or a container's."""
+    """Returns a server of that version.
+
+    It is the one given by the environment, our own, or a container's.
+    """
     given = os.environ.get(f"SYNC_TEST_PG{version}")
     if given:
         return PostgresAddress(given)
@@ -311,7 +331,10 @@ def postgres(version: Version) -> PostgresAddress:
 
 
 def postgres_container(version: Version) -> PostgresAddress:
-    """Start the official image; written by testcontainers' documentation, never run: no Docker was at hand."""
+    """Starts the official image, as testcontainers' documentation says.
+
+    It was never run: no Docker was at hand.
+    """
     from testcontainers.postgres import PostgresContainer  # slow to import, rarely needed
 
     options = " ".join(f"-c {name}={value}" for name, value in REPLICATION.items())
@@ -324,7 +347,7 @@ def postgres_container(version: Version) -> PostgresAddress:
 
 @functools.cache
 def binaries(version: Version) -> Path:
-    """Return the folder of that version's programs, readable by the user the server runs as."""
+    """Returns the folder of that version's programs, readable by the user the server runs as."""
     if version == 15:
         for path in BINARIES_15:
             if path.is_dir():
@@ -349,7 +372,10 @@ def binaries(version: Version) -> Path:
 
 
 def _readable(version: Version, folders: Mapping[Path, str]) -> Path:
-    """A copy for the unprivileged user, who cannot enter the home directory where cache and environment may lie."""
+    """Returns a copy for the unprivileged user.
+
+    That user cannot enter the home directory where cache and environment may lie.
+    """
     copy = Workspace(f"pg{version}-programs", owner=server_owner()).path
     for folder, name in folders.items():
         shutil.copytree(
@@ -359,7 +385,7 @@ def _readable(version: Version, folders: Mapping[Path, str]) -> Path:
 
 
 def child_pids(pid: int) -> list[int]:
-    """Return the process ids of a process's children."""
+    """Returns the process ids of a process's children."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 

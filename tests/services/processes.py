@@ -1,4 +1,7 @@
-"""Server processes of the tests: own directory, own port, never outliving the process that started them."""
+"""Runs server processes of the tests, each with its own directory and its own port.
+
+They never outlive the process that started them.
+"""
 
 import atexit
 import contextlib
@@ -27,10 +30,13 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def free_port() -> int:
-    """Return a TCP port below the range Linux takes for outgoing connections, to which nothing is bound.
+    """Returns a TCP port below the range Linux takes for outgoing connections.
 
-    A port from that range could be taken while its server is stopped, and a client that retries on it can even
-    connect to itself. It is this process's until it ends: no other test session is given it meanwhile, and nobody twice.
+    Nothing is bound to it.
+
+    A port from that range could be taken while its server is stopped, and a client that retries on
+    it can even connect to itself. It is this process's until it ends: no other test session is
+    given it meanwhile, and nobody twice.
     """
     while True:
         port = next(PORTS)
@@ -42,10 +48,10 @@ def free_port() -> int:
 
 
 def own_ports() -> Iterator[int]:
-    """Yield ports that no other test session yields, taken in blocks when they are needed.
+    """Yields ports that no other test session yields, taken in blocks when they are needed.
 
-    Whose a block is tells an abstract Unix socket: it is gone with its process, whatever ends that, and is of the
-    same network namespace as the ports.
+    An abstract Unix socket tells whose a block is: it is gone with its process, whatever ends that,
+    and is of the same network namespace as the ports.
     """
     held = []
     for block in random.SystemRandom().sample(BLOCKS, len(BLOCKS)):
@@ -64,13 +70,16 @@ PORTS = own_ports()
 
 
 class Lent:
-    """A server as a test has it: a context that gives it back. What that means is the caller's of `__init__`, or a subclass's."""
+    """Holds a server as a test has it: a context manager that gives it back.
+
+    What that means is up to the caller of `__init__`, or to a subclass.
+    """
 
     def __init__(self, give_back: Callable[[], None] = lambda: None) -> None:
         self._give_back = give_back
 
     def close(self) -> None:
-        """Give the server back."""
+        """Gives the server back."""
         self._give_back()
 
     def __enter__(self) -> Self:
@@ -86,7 +95,10 @@ class Lent:
 
 
 class Workspace:
-    """One temporary directory of a server, removed by `close` and at the latest when Python exits."""
+    """Makes one temporary directory of a server.
+
+    It is removed by `close`, and at the latest when Python exits.
+    """
 
     def __init__(self, name: str, directory: Path | None = None, owner: int | None = None) -> None:
         self._keep = directory is not None
@@ -99,19 +111,21 @@ class Workspace:
         atexit.register(self.close)
 
     def close(self) -> None:
-        """Remove the directory unless the caller named it."""
+        """Removes the directory unless the caller named it."""
         atexit.unregister(self.close)
         if not self._keep:
             shutil.rmtree(self.path, ignore_errors=True)
 
 
 def server_owner() -> int | None:
-    """Return the user a server must change to, None when it may run as the user we are."""
+    """Returns the user a server must change to, None when it may run as the user we are."""
     return UNPRIVILEGED if os.geteuid() == 0 else None
 
 
 def dying_with_parent(death: signal.Signals) -> Callable[[], None]:
-    """Return what a child calls before exec so that the kernel sends it `death` when its parent is gone.
+    """Returns what a child calls before exec, so that it dies with its parent.
+
+    The kernel sends it `death` when its parent is gone.
 
     "Parent" is the thread that started the child: start servers in the main thread.
     """
@@ -126,7 +140,7 @@ def dying_with_parent(death: signal.Signals) -> Callable[[], None]:
 
 
 def run(command: Sequence[str | Path], owner: int | None = None, cwd: Path | None = None) -> str:
-    """Run a command to its end and return its output; a failure shows that output."""
+    """Runs a command to its end and returns its output; a failure shows that output."""
     done = subprocess.run(
         [str(word) for word in command],
         check=False,
@@ -191,11 +205,11 @@ class ServerProcess:
             )
 
     def log_tail(self, characters: int = 4000) -> str:
-        """Return the end of the log."""
+        """Returns the end of the log."""
         return self._log.read_text(errors="replace")[-characters:]
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal if the process still runs."""
+        """Sends a signal if the process still runs."""
         if self.running:
             self._process.send_signal(number)
 
@@ -211,7 +225,10 @@ class ServerProcess:
         )
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 30.0) -> float:
-        """Send a signal, wait for the end and return the seconds it took; TimeoutError leaves it running."""
+        """Sends a signal, waits for the end and returns the seconds it took.
+
+        TimeoutError leaves it running.
+        """
         began = time.monotonic()
         self.send(number)
         try:
@@ -223,12 +240,15 @@ class ServerProcess:
         return time.monotonic() - began
 
     def kill(self) -> None:
-        """End the process with SIGKILL."""
+        """Ends the process with SIGKILL."""
         self.stop(signal.SIGKILL)
 
 
 def _state(task: Path) -> str:
-    """The state of a thread as proc(5) has it: T is stopped; one that has just ended counts as dead."""
+    """Returns the state of a thread as proc(5) has it: T is stopped.
+
+    One that has just ended counts as dead.
+    """
     try:
         return (task / "stat").read_text().rpartition(") ")[2][0]
     except (FileNotFoundError, ProcessLookupError):

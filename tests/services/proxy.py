@@ -34,7 +34,10 @@ class Line:
 
 
 class TcpProxy:
-    """Forwards 127.0.0.1:`port` to an upstream server, connecting to it only when a client comes."""
+    """Forwards 127.0.0.1:`port` to an upstream server.
+
+    It connects to the server only when a client comes.
+    """
 
     def __init__(self, upstream_host: str, upstream_port: int) -> None:
         self.host = HOST
@@ -72,7 +75,10 @@ class TcpProxy:
         self._call(self._reset_all())
 
     def cut_after(self, word: bytes) -> None:
-        """End the next connection on which a client sends these bytes: the server has them, the client never sees the answer."""
+        """Ends the next connection on which a client sends these bytes.
+
+        The server has them, and the client never sees the answer.
+        """
         self._last_word = word
 
     @property
@@ -81,7 +87,10 @@ class TcpProxy:
         return not self._last_word
 
     def half_close(self) -> None:
-        """Shut every connection down towards the server only; to the client it stays open for ever, and silent. New ones pass as before."""
+        """Shuts every connection down towards the server only.
+
+        To the client it stays open for ever, and silent. New ones pass as before.
+        """
         self._call(self._half_close_all())
 
     def refuse(self) -> None:
@@ -97,7 +106,7 @@ class TcpProxy:
         self._call(self._listen())
 
     def close(self) -> None:
-        """End the proxy and its connections."""
+        """Ends the proxy and its connections."""
         if self._thread.is_alive():
             self.refuse()
             self._loop.call_soon_threadsafe(self._loop.stop)
@@ -219,7 +228,11 @@ class TcpProxy:
 
 
 class KafkaProxy(TcpProxy):
-    """Knows Kafka's frames (int32 length; a request: int16 API key, int16 version, int32 correlation id; an answer: int32 correlation id)."""
+    """Knows Kafka's frames, each an int32 length and a body.
+
+    A request begins with int16 API key, int16 version and int32 correlation id, an answer with
+    int32 correlation id.
+    """
 
     def __init__(self, upstream_host: str, upstream_port: int) -> None:
         self._withheld: int | None = None

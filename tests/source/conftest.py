@@ -1,4 +1,4 @@
-"""Business databases with a publication and a slot, and sources on them that are closed in the end."""
+"""Makes business databases with publication and slot, and sources that are closed in the end."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -36,18 +36,27 @@ from tests.services.postgres import PostgresServer, Version
 from tests.source.reading import Business, PagedBusiness
 from tests.waiting import eventually
 
-TABLES = 'CREATE TABLE orders (id int PRIMARY KEY, note text); CREATE TABLE "订单 ""Q""" (id int PRIMARY KEY, "Größe 尺寸" text); CREATE TABLE other (id int)'
+TABLES = (
+    "CREATE TABLE orders (id int PRIMARY KEY, note text); "
+    'CREATE TABLE "订单 ""Q""" (id int PRIMARY KEY, "Größe 尺寸" text); '
+    "CREATE TABLE other (id int)"
+)
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "csv_folder.py"
 
 STATEMENTS = {
-    "I": "INSERT INTO orders VALUES ({0}, 'order {0}')", "U": "UPDATE orders SET note = 'changed' WHERE id = {0}", "D": "DELETE FROM orders WHERE id = {0}",
+    "I": "INSERT INTO orders VALUES ({0}, 'order {0}')",
+    "U": "UPDATE orders SET note = 'changed' WHERE id = {0}",
+    "D": "DELETE FROM orders WHERE id = {0}",
     "T": "TRUNCATE orders",
 }  # fmt: skip
 
 
 class PostgresBusiness:
-    """A fresh PostgreSQL database; `publish` makes publication and slot as `init` does, in this order."""
+    """Is a fresh PostgreSQL database.
+
+    `publish` makes the publication and then the slot, in the order in which `init` does.
+    """
 
     def __init__(self, conninfo: str, folder: Path) -> None:
         self.conninfo = conninfo
@@ -128,8 +137,9 @@ class PostgresBusiness:
         """A configuration for this database; `source` replaces parts of [source]."""
         given = conninfo_to_dict(self.conninfo)
         parts: dict[str, object] = {
-            "host": given["host"], "port": int(given.get("port") or 5432), "database": given["dbname"], "user": given["user"],
-            "slot": self._name, "publication": self._name, "heartbeat_seconds": 300.0,
+            "host": given["host"], "port": int(given.get("port") or 5432),
+            "database": given["dbname"], "user": given["user"], "slot": self._name,
+            "publication": self._name, "heartbeat_seconds": 300.0,
         }  # fmt: skip
         if given.get("password"):
             password = self._folder / "password"

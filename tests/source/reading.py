@@ -49,7 +49,10 @@ class Business(PagedBusiness, Protocol):
     """What the log contract needs of a kind of source, besides."""
 
     def commit(self, *steps: str) -> None:
-        """One transaction of these steps: `I7`, `U7` and `D7` insert, update and delete row 7, `T` empties the table."""
+        """Commits one transaction of these steps.
+
+        `I7`, `U7` and `D7` insert, update and delete row 7, `T` empties the table.
+        """
 
     def acknowledged(self) -> int:
         """Up to where the server believes that everything is stored."""
@@ -98,7 +101,10 @@ def read_until(
 
 
 def read_commits(source: Source, count: int) -> list[Delivered]:
-    """Reads until that many transactions are complete, and makes sure that nothing came between or twice."""
+    """Reads until that many transactions are complete.
+
+    It makes sure that nothing came between them and nothing came twice.
+    """
     messages = read_until(
         source, lambda so_far: sum(isinstance(m, Commit) for m in so_far) >= count
     )
@@ -106,7 +112,10 @@ def read_commits(source: Source, count: int) -> list[Delivered]:
 
 
 def transactions(messages: Sequence[Message]) -> list[Delivered]:
-    """Groups messages and checks their order: Begin, changes, Commit; heartbeats between transactions only; positions never back."""
+    """Groups messages and checks their order: Begin, changes, Commit.
+
+    Heartbeats come between transactions only, and positions never go back.
+    """
     found: list[Delivered] = []
     begin: Begin | None = None
     changes: list[Change | Truncate] = []

@@ -1,7 +1,11 @@
-"""What is acknowledged to PostgreSQL, as a state machine: the real source, wire and checks on a server that is a list, over a line that is two.
+"""Checks as a state machine what is acknowledged to PostgreSQL.
 
-One thread, no socket, no server; time is a number. Whatever arrives late, gets lost or dies: the server is never told more than the
-front end has stored, always hears from the agent in time, and every transaction is applied once.
+The source, the wire and the checks are the real ones. The server is a list, and the line is two
+lists.
+
+There is one thread, no socket and no server; time is a number. Whatever arrives late, gets lost or
+dies: the server is never told more than the front end has stored, always hears from the agent in
+time, and every transaction is applied once.
 """
 
 import socket
@@ -49,7 +53,10 @@ class Logged(NamedTuple):
 
 
 class SlotServer:
-    """A PostgreSQL with one slot. What it has sent and what was confirmed is lost in a crash, but for what was saved before."""
+    """Stands for a PostgreSQL with one slot.
+
+    What it has sent and what was confirmed is lost in a crash, but for what was saved before.
+    """
 
     def __init__(self) -> None:
         self.log: list[Logged] = []
@@ -97,7 +104,10 @@ class SlotServer:
         self.hang_up()
 
     def hang_up(self) -> None:
-        """The connection is gone, and what was under way on it. A server that stops has waited for nothing else."""
+        """Drops the connection and what was under way on it.
+
+        A server that stops has waited for nothing else.
+        """
         if self.line is not None:
             self.line.end()
             self.line = None
@@ -107,7 +117,10 @@ class SlotServer:
 
 
 class Line:
-    """The agent's replication connection (a psycopg connection and its PGconn in one), and the server's sender on the other end."""
+    """Stands for the agent's replication connection and the server's sender on the other end.
+
+    It is a psycopg connection and its PGconn in one.
+    """
 
     def __init__(self, machine: "Acknowledging") -> None:
         self._machine = machine
@@ -233,7 +246,11 @@ class Line:
         del self.up[:count]
 
     def tend(self) -> None:
-        """What the sender does by itself: it asks when it has heard nothing for long, gives up after longer, and ends when all of it is confirmed."""
+        """Does what the sender does by itself.
+
+        It asks when it has heard nothing for long, gives up after longer, and ends when all of it
+        is confirmed.
+        """
         silent = self._machine.now - self.heard_at
         if silent > SENDER_TIMEOUT:
             self._server.hang_up()
@@ -395,7 +412,10 @@ class Acknowledging(RuleBasedStateMachine):
 
     @rule(told=st.booleans())
     def front_end_commits(self, told: bool) -> None:
-        """What was read up to its last commit; the agent may die before it tells the source (`told`)."""
+        """Commits what was read up to its last commit.
+
+        The agent may die before it tells the source (`told`).
+        """
         ends = [
             number
             for number, message in enumerate(self.taken, 1)
@@ -411,7 +431,10 @@ class Acknowledging(RuleBasedStateMachine):
             self.agent_dies()
 
     def store(self, messages: Sequence[Message]) -> None:
-        """One front-end transaction. Raises Violated where it is not the next piece of the source's history."""
+        """Stores one front-end transaction.
+
+        Raises Violated where it is not the next piece of the source's history.
+        """
         for message in messages:
             if isinstance(message, Commit):
                 self.applied.append((message.position, message.transaction))
@@ -471,14 +494,20 @@ class Acknowledging(RuleBasedStateMachine):
 
     @rule(ticks=st.integers(1, 400), reads=st.booleans(), passes=st.booleans())
     def time_passes(self, ticks: int, reads: bool, passes: bool) -> None:
-        """The timer goes on, whether the agent reads or waits for the front end, and whether the line lets anything pass."""
+        """Lets the timer go on.
+
+        The agent reads or waits for the front end, and the line lets everything pass or nothing.
+        """
         for _ in range(ticks):
             self.tick(passes=passes)
             if reads:
                 self.agent_reads()
 
     def tick(self, passes: bool = True) -> None:
-        """A quarter of a second. On a line that works a server never gives up the agent, and a silent one is given up by the agent."""
+        """Lets a quarter of a second pass.
+
+        On a line that works a server never gives up the agent, and the agent gives up a silent one.
+        """
         self.now += TICK
         line, wire = self.server.line, self.source._wire
         if line is not None:
@@ -544,12 +573,16 @@ class Acknowledging(RuleBasedStateMachine):
                 return
         raise Violated(
             "stuck",
-            f"{otherwise}: {self.server.confirmed} of {self.server.end} confirmed, stored {self.stored.position}",
+            f"{otherwise}: {self.server.confirmed} of {self.server.end} confirmed, "
+            f"stored {self.stored.position}",
         )
 
 
 class Once:
-    """Stands for the event that ends the timer's thread: each call of the thread's function is one tick."""
+    """Stands for the event that ends the timer's thread.
+
+    Each call of the thread's function is one tick.
+    """
 
     def __init__(self) -> None:
         self._ticks = 0

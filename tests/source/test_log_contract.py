@@ -55,7 +55,10 @@ def test_transactions_come_whole_and_in_order(business: Business) -> None:
 def test_a_restart_delivers_what_is_not_stored_exactly_once(
     business: Business, confirmed: str
 ) -> None:
-    """At each point, whatever of it was acknowledged: the rest comes whole and once, nothing before it."""
+    """At each point, whatever of it was acknowledged, the rest comes whole and once.
+
+    Nothing before that point comes.
+    """
     stored = before = business.initial()
     for number in range(1, 6):
         business.commit(f"I{number}", f"I{number + 100}")
@@ -90,7 +93,10 @@ def test_a_restart_amid_a_transaction_delivers_it_again_whole(business: Business
 
 
 def test_only_what_was_given_is_acknowledged(business: Business) -> None:
-    """Reading acknowledges nothing; `acknowledge` moves the server's mark at once, not a byte further and never back."""
+    """Reading acknowledges nothing.
+
+    `acknowledge` moves the server's mark at once, not a byte further and never back.
+    """
     source = business.source()
     start = business.acknowledged()
     source.open(business.initial(), silent_never)
@@ -160,7 +166,10 @@ def test_close_may_be_called_at_any_time(business: Business) -> None:
 
 
 def test_everything_a_page_shows_is_delivered_before_its_high_position(business: Business) -> None:
-    """The high position is alone in a transaction of its own; what comes behind it may or may not be in the page."""
+    """The high position is alone in a transaction of its own.
+
+    What comes behind it may or may not be in the page.
+    """
     business.commit("I1", "I2", "I3")
     source = business.source()
     source.open(business.initial(), silent_never)
@@ -181,7 +190,10 @@ def test_everything_a_page_shows_is_delivered_before_its_high_position(business:
 
 @pytest.mark.parametrize("awaits", ["the transaction", "all that run"])
 def test_a_page_waits_for_what_it_must_see(business: Business, awaits: str) -> None:
-    """While the snapshot would not show a transaction there is no page and no high position; then there are both, with its rows."""
+    """There is no page and no high position while the snapshot would not show a transaction.
+
+    Then there are both, with its rows.
+    """
     business.commit("I1")
     source = business.source()
     source.open(business.initial(), silent_never)

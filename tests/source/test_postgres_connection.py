@@ -1,4 +1,7 @@
-"""The connection to PostgreSQL: kept alive while nobody reads, given up when it must be, and refused with the right name."""
+"""Tests the connection to PostgreSQL.
+
+It is kept alive while nobody reads, given up when it must be, and refused with the right name.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -47,12 +50,16 @@ def active(business: PostgresBusiness) -> bool:
 def limit_sender(business: PostgresBusiness, seconds: float) -> None:
     """wal_sender_timeout for this database."""
     business.transaction(
-        f"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET wal_sender_timeout = {int(seconds * 1000)}', current_database()); END $$"
+        f"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET wal_sender_timeout = "
+        f"{int(seconds * 1000)}', current_database()); END $$"
     )
 
 
 def wait_for_updates(business: PostgresBusiness, count: int) -> None:
-    """Wait until the server has had so many further status updates on the connection that reads the slot now."""
+    """Waits until the server has had so many further status updates.
+
+    They are those of the connection that reads the slot now.
+    """
     pid = business.value(
         "SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s", business.slot
     )
@@ -79,7 +86,10 @@ def wait_for_updates(business: PostgresBusiness, count: int) -> None:
 def test_the_connection_lives_while_nothing_is_read(
     published: PostgresBusiness, waiting: str
 ) -> None:
-    """A front end at work for longer than wal_sender_timeout: the status updates go out all the same, and nothing is lost."""
+    """The front end works for longer than wal_sender_timeout.
+
+    The status updates go out all the same, and nothing is lost.
+    """
     limit_sender(published, SENDER)
     source = published.source()
     source.open(published.initial(), silent_never)
@@ -140,7 +150,10 @@ def test_a_busy_owner_is_no_silent_server(
 
 @ONE_VERSION
 def test_a_silent_front_end_ends_the_connection(published: PostgresBusiness) -> None:
-    """No answer of the front end for more than 30 s: the server must not be held up; the reader is told why."""
+    """A front end that does not answer for more than 30 s must not hold up the server.
+
+    The reader is told why the connection has ended.
+    """
     source = published.source()
     began = time.monotonic()
     source.open(published.initial(), lambda: began - acknowledgement.FRONT_SILENCE - 1)
@@ -186,7 +199,8 @@ def test_a_lost_connection_is_retried(published: PostgresBusiness, end: str) -> 
             proxy.cut()
         else:
             published.value(
-                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s",
+                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots "
+                "WHERE slot_name = %s",
                 published.slot,
             )
         error = raised(lambda: source.read(0.1))
@@ -237,7 +251,10 @@ def eventually_tended(source: Any) -> None:
 def test_a_slot_in_use_is_busy_and_in_the_end_another_agents(
     published: PostgresBusiness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The holder is named; only after longer than a dead connection lives it is taken for a second agent."""
+    """The holder of the slot is named.
+
+    Only after longer than a dead connection lives it is taken for a second agent.
+    """
     holder, second = published.source(), published.source()
     holder.open(published.initial(), silent_never)
     with pytest.raises(SlotBusy) as caught:
@@ -274,7 +291,10 @@ def test_a_slot_lost_between_check_and_start(
 
 
 def test_a_restart_finds_the_slot_free_at_once(published: PostgresBusiness) -> None:
-    """`close` tells the server; a server that is still busy with it says SlotBusy for a moment only."""
+    """`close` tells the server.
+
+    A server that is still busy with it raises SlotBusy for a moment only.
+    """
     for _ in range(3):
         source = published.source()
         eventually(

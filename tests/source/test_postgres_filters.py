@@ -1,4 +1,7 @@
-"""Row filters: what a person writes, against what the server streams and copies, on each kind of type."""
+"""Tests row filters as a person writes them, on each kind of type.
+
+They are compared with what the server streams and copies.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +37,11 @@ MADE = (
 
 
 class Kind(NamedTuple):
-    """A column type; values as a person may write them, and the stored values that they mean; one that they do not mean."""
+    """Describes a column type with values for its filter.
+
+    There are values as a person may write them, the stored values that they mean, and one that they
+    do not mean.
+    """
 
     type_name: str
     written: list[Any]
@@ -86,19 +93,25 @@ KINDS = [
 
 # What is no value of the type, or would be another after a cast, or tomorrow
 WRONG: list[tuple[str, Any]] = [
-    ("int4", "x"), ("int4", "1.5"), ("int4", True), ("int2", 70000), ("oid", -1), ("date", "2026-02-30"), ("date", "today"), ("date", "Tomorrow "),
-    ("date", "2026-01-05 13:00"), ("date", "2026-01-05 00:00+08"), ("timestamp", "now"), ("timestamp", "2026-01-05 12:00+08"),
-    ("timestamp(0)", "2026-01-05 12:00:00.5"), ("timestamp", "2026-01-05 12:00:00.1234567"), ("timestamptz(3)", "2026-01-05 12:00:00.0005Z"),
-    ("timestamptz", "yesterday"), ("time", "now"), ("time", "12:00+08"), ("time", "2026-01-05 12:00"), ("time(0)", "12:00:00.5"),
-    ("char(4)", "abcde"), ("varchar(4)", "abcde"), ("varchar(4)", "abcd "), ('"char"', "xy"), ("name", "n" * 64), ("text", True), ("text", "a\0b"),
-    ("numeric(6,2)", "1.005"), ("numeric(6,2)", 123456), ("numeric(3,0)", "1.5"), ("float4", 16777217), ("float8", "1e400"), ("money", "1.005"),
-    ("bit(3)", "1010"), ("bit(3)", "10"), ("varbit(2)", "101"), ("boolean", "maybe"), ("boolean", 2), ("uuid", "a0ee"), ("bytea", "\\xzz"),
-    ("inet", "10.0.0"), ("app.level", "secret"), ("app.grade", "secret"), ("app.code", "999999"), ("app.code", "1234567"), ("app.rate", "1.555"),
+    ("int4", "x"), ("int4", "1.5"), ("int4", True), ("int2", 70000), ("oid", -1),
+    ("date", "2026-02-30"), ("date", "today"), ("date", "Tomorrow "), ("date", "2026-01-05 13:00"),
+    ("date", "2026-01-05 00:00+08"), ("timestamp", "now"), ("timestamp", "2026-01-05 12:00+08"),
+    ("timestamp(0)", "2026-01-05 12:00:00.5"), ("timestamp", "2026-01-05 12:00:00.1234567"),
+    ("timestamptz(3)", "2026-01-05 12:00:00.0005Z"), ("timestamptz", "yesterday"), ("time", "now"),
+    ("time", "12:00+08"), ("time", "2026-01-05 12:00"), ("time(0)", "12:00:00.5"),
+    ("char(4)", "abcde"), ("varchar(4)", "abcde"), ("varchar(4)", "abcd "), ('"char"', "xy"),
+    ("name", "n" * 64), ("text", True), ("text", "a\0b"), ("numeric(6,2)", "1.005"),
+    ("numeric(6,2)", 123456), ("numeric(3,0)", "1.5"), ("float4", 16777217), ("float8", "1e400"),
+    ("money", "1.005"), ("bit(3)", "1010"), ("bit(3)", "10"), ("varbit(2)", "101"),
+    ("boolean", "maybe"), ("boolean", 2), ("uuid", "a0ee"), ("bytea", "\\xzz"), ("inet", "10.0.0"),
+    ("app.level", "secret"), ("app.grade", "secret"), ("app.code", "999999"),
+    ("app.code", "1234567"), ("app.rate", "1.555"),
 ]  # fmt: skip
 
 # Types with several spellings of one value
 SEVERAL = [
-    "interval", "json", "jsonb", "timetz", "int4[]", "text[]", "int4range", "app.pair", "app.caseless", "point", "box", "tsvector", "xml", "app.spans",
+    "interval", "json", "jsonb", "timetz", "int4[]", "text[]", "int4range", "app.pair",
+    "app.caseless", "point", "box", "tsvector", "xml", "app.spans",
 ]  # fmt: skip
 
 
@@ -106,7 +119,10 @@ SEVERAL = [
 def business(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PostgresBusiness]:
-    """A database on the oldest and the newest server, with every type of KINDS in a column of one table."""
+    """Yields a database on the oldest and on the newest server.
+
+    One table has every type of KINDS in a column.
+    """
     server: PostgresAddress = request.getfixturevalue(request.param)
     with fresh_database(server) as conninfo:
         business = PostgresBusiness(conninfo, tmp_path_factory.mktemp("filters"))
@@ -158,7 +174,10 @@ def copied(connection: psycopg.Connection[Any], resource: Resource) -> list[Row]
 
 @pytest.fixture(scope="module")
 def stored(business: PostgresBusiness) -> dict[int, list[tuple[int, bool | None]]]:
-    """Rows in the table: of each kind which rows hold a value that is meant; None where the column is NULL."""
+    """Returns of each kind which rows hold a value that is meant.
+
+    It is None where the column is NULL.
+    """
     found: dict[int, list[tuple[int, bool | None]]] = {}
     with business.connect() as connection:
         number = 0
@@ -179,7 +198,10 @@ def test_values_are_compared_as_values_of_the_column(
     stored: dict[int, list[tuple[int, bool | None]]],
     wanted: str,
 ) -> None:
-    """In the stream, in pages and in SQL that counts, alike: a row is shared or kept back by what its value is, not by how it is written."""
+    """A row is shared or kept back by what its value is, not by how it is written.
+
+    Stream, pages and the SQL that counts agree on it.
+    """
     base = business.settings(("app.typed",))
     source = business.source(base)
     source.open(business.initial(), silent_never)
@@ -214,7 +236,8 @@ def test_values_are_compared_as_values_of_the_column(
                 "sql": {number for (number,) in connection.execute(counting)},
             }
             wrong += [
-                f"{kind.type_name} {wanted} {kind.written}: {way} {sorted(ids & numbers)}, not {sorted(expected)}"
+                f"{kind.type_name} {wanted} {kind.written}: "
+                f"{way} {sorted(ids & numbers)}, not {sorted(expected)}"
                 for way, ids in ways.items()
                 if ids & numbers != expected
             ]
@@ -285,7 +308,8 @@ def test_a_collation_under_which_texts_are_equal_that_differ(
         business = PostgresBusiness(conninfo, tmp_path)
         try:
             business.transaction(
-                "CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+                "CREATE COLLATION loose "
+                "(provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
                 "CREATE TABLE named (id int PRIMARY KEY, name text COLLATE loose)",
             )
         except psycopg.errors.FeatureNotSupported:

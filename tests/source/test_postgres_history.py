@@ -1,4 +1,7 @@
-"""Checks A and B against real servers, each failure before a message is delivered; and servers that shut down."""
+"""Tests checks A and B on real servers, and servers that shut down.
+
+Each check fails before a message is delivered.
+"""
 
 import shutil
 import threading
@@ -88,7 +91,10 @@ def test_a_slot_dropped_is_missing(published: PostgresBusiness) -> None:
 
 
 def test_a_slot_of_another_database_is_named(published: PostgresBusiness) -> None:
-    """Slots have one name in the whole server; one of another database never delivers ours, and source.database may be wrong."""
+    """Slots have one name in the whole server.
+
+    A slot of another database never delivers our changes, and source.database may be wrong.
+    """
     published.transaction(f"SELECT pg_drop_replication_slot('{published.slot}')")
     elsewhere = psycopg.conninfo.make_conninfo(published.conninfo, dbname="postgres")
     with psycopg.connect(elsewhere, autocommit=True) as connection:
@@ -210,7 +216,10 @@ def test_a_standby_is_no_source(private_server: PostgresServer, private: Postgre
 
 @pytest.fixture
 def copied(private_server: PostgresServer, private: PostgresBusiness, tmp_path: Path) -> Resume:
-    """A server restored from a copy of its data directory, and what the agent had stored by then: three transactions the copy lacks."""
+    """Restores a server from a copy of its data directory; returns what the agent had stored.
+
+    The copy lacks three transactions of that.
+    """
     stored = applied(private, 1)
     private_server.stop()
     private_server.copy_data_directory(tmp_path / "copy")
@@ -240,7 +249,10 @@ def test_a_restored_server_whose_log_is_too_short(
 def test_a_restored_server_that_was_written_to(
     private: PostgresBusiness, copied: Resume, written: str
 ) -> None:
-    """Same system identifier, same timeline, slot where it was: found by the commits it sends again, before one is delivered."""
+    """The copy has the same system identifier, the same timeline, and the slot where it was.
+
+    It is found by the commits it sends again, before one is delivered.
+    """
     text = {
         "other rows": "({0} + 10, 'other')",
         "the same rows": "({0})",
@@ -270,7 +282,7 @@ def deliver_until_halt(source: PostgresSource, delivered: list[Message]) -> None
 def test_a_restored_server_that_shuts_down(
     private_server: PostgresServer, private: PostgresBusiness, copied: Resume
 ) -> None:
-    """Its end is not confirmed, and moves no position, as long as the last applied commit did not come again."""
+    """Its end is not confirmed, and moves no position, until the last applied commit came again."""
     while not reaches(private, position_number(copied.position)):
         private.transaction("INSERT INTO other VALUES (1)")  # not in the stream
     source = private.source()
@@ -298,7 +310,10 @@ def test_a_restored_server_that_shuts_down(
 def test_a_crash_of_the_server_is_no_fork(
     private_server: PostgresServer, private: PostgresBusiness
 ) -> None:
-    """After kill -9 the same history goes on: what was stored comes once more and passes, what is new is delivered."""
+    """After kill -9 the same history goes on.
+
+    What was stored comes once more and passes, what is new is delivered.
+    """
     stored = applied(private, 1, 2, acknowledged=False)
     private.transaction(INSERT.format(3))
     private_server.kill9()
@@ -313,7 +328,10 @@ def test_a_crash_of_the_server_is_no_fork(
 
 
 class Agent:
-    """Reads and acknowledges as the capture loop does, in a thread of its own, until the source ends."""
+    """Reads and acknowledges as the capture loop does.
+
+    It runs in a thread of its own, until the source ends.
+    """
 
     def __init__(self, business: PostgresBusiness, stored: Resume) -> None:
         self.messages: list[Message] = []
@@ -345,7 +363,10 @@ class Agent:
 def test_the_server_stops_while_it_is_read(
     private_server: PostgresServer, private: PostgresBusiness, work: str
 ) -> None:
-    """Within 5 s; everything was delivered, and after its return nothing comes twice and nothing is missing."""
+    """The server shuts down within 5 s, and everything was delivered.
+
+    After its return nothing comes twice and nothing is missing.
+    """
     agent = Agent(private, private.initial())
     private.transaction(INSERT.format(1))
     eventually(

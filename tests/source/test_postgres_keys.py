@@ -1,4 +1,7 @@
-"""Keys whose order hangs on names: types and operators that the session does not find, or finds wrongly, in its search_path."""
+"""Tests keys whose order depends on names of types and operators.
+
+The session does not find these in its search_path, or finds others.
+"""
 
 from typing import NamedTuple
 
@@ -73,7 +76,8 @@ KEYS = {
     ),
     "isbn": Case(
         ("CREATE TABLE app.keyed (k app.issn PRIMARY KEY)",),
-        "substr((app.make_valid(('977' || lpad((1000000 + n * 7)::text, 7, '0') || '00?')::app.ean13))::text, 1, 17)::app.issn",
+        "substr((app.make_valid(('977' || lpad((1000000 + n * 7)::text, 7, '0') || '00?')"
+        "::app.ean13))::text, 1, 17)::app.issn",
         ("isn",),
     ),
     "an enum": Case(
@@ -136,7 +140,10 @@ KEYS = {
     ),
     "a reverse operator class": Case(
         (
-            "CREATE FUNCTION app.turned(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT pg_catalog.btint4cmp(b, a)'",
+            (
+                "CREATE FUNCTION app.turned(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE AS "
+                "'SELECT pg_catalog.btint4cmp(b, a)'"
+            ),
             DOWN,
             "CREATE TABLE app.keyed (k int NOT NULL, m int NOT NULL)",
             "CREATE UNIQUE INDEX named ON app.keyed (k app.down, m)",
@@ -168,7 +175,10 @@ KEYS = {
     ),
     "bits, names and padded texts": Case(
         (
-            'CREATE TABLE app.keyed (a bit(6), b "char", c name, d char(4), e varchar(5), PRIMARY KEY (a, b, c, d, e))',
+            (
+                'CREATE TABLE app.keyed (a bit(6), b "char", c name, d char(4), e varchar(5), '
+                "PRIMARY KEY (a, b, c, d, e))"
+            ),
         ),
         "(n % 3)::bit(6), chr(97 + n % 4)::\"char\", 'n' || n % 5, 'd' || n % 2, n::text",
     ),
@@ -177,7 +187,8 @@ KEYS = {
 TRAPPED = ("int", "text", "varchar", "name", "bpchar")
 TRAPS = (
     *(
-        f"CREATE FUNCTION trap.never({of}, {of}) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT false'"
+        f"CREATE FUNCTION trap.never({of}, {of}) RETURNS bool LANGUAGE sql IMMUTABLE AS "
+        "'SELECT false'"
         for of in TRAPPED
     ),
     *(
@@ -188,18 +199,27 @@ TRAPS = (
     "CREATE DOMAIN trap.text AS pg_catalog.int4",
     "CREATE DOMAIN trap.varchar AS pg_catalog.int4",
     "CREATE FUNCTION trap.count() RETURNS bigint LANGUAGE sql AS 'SELECT 0::bigint'",
-    "CREATE FUNCTION trap.unnest(pg_catalog.text[]) RETURNS SETOF pg_catalog.text LANGUAGE sql AS 'SELECT NULL::pg_catalog.text'",
+    (
+        "CREATE FUNCTION trap.unnest(pg_catalog.text[]) RETURNS SETOF pg_catalog.text "
+        "LANGUAGE sql AS 'SELECT NULL::pg_catalog.text'"
+    ),
 )
 
 
 COLLATIONS = (
     "CREATE COLLATION app.chinese (provider = icu, locale = 'zh-u-co-stroke')",
-    "CREATE COLLATION app.caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+    (
+        "CREATE COLLATION app.caseless "
+        "(provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+    ),
 )
 
 
 def prepared(business: PostgresBusiness) -> dict[str, SourceTable]:
-    """The tables of all cases with their rows, by case, as the catalogue has them; and the traps."""
+    """Returns the tables of all cases with their rows, by case, as the catalogue has them.
+
+    It makes the traps as well.
+    """
     icu = bool(
         business.value("SELECT EXISTS (SELECT FROM pg_collation WHERE collname = 'zh-x-icu')")
     )
@@ -268,9 +288,16 @@ def test_every_key_comes_once(postgres_business: PostgresBusiness, search_path: 
 
 FILTERED = """
     CREATE TYPE pair AS (a int, b int);
-    CREATE TABLE kept (id int PRIMARY KEY, b boolean, c char(8), n numeric(6,2), t timestamp, p pair, x text);
-    INSERT INTO kept SELECT n, (ARRAY[true, false, NULL])[n % 3 + 1], (ARRAY['000000', 'a', NULL])[n % 3 + 1], n / 4.0,
-        '2026-01-01'::timestamp + n % 2 * interval '1 day', (ARRAY[ROW(NULL, NULL)::pair, ROW(1, 2)::pair, NULL])[n % 3 + 1],
+    CREATE TABLE kept (
+        id int PRIMARY KEY, b boolean, c char(8), n numeric(6,2), t timestamp, p pair, x text
+    );
+    INSERT INTO kept SELECT
+        n,
+        (ARRAY[true, false, NULL])[n % 3 + 1],
+        (ARRAY['000000', 'a', NULL])[n % 3 + 1],
+        n / 4.0,
+        '2026-01-01'::timestamp + n % 2 * interval '1 day',
+        (ARRAY[ROW(NULL, NULL)::pair, ROW(1, 2)::pair, NULL])[n % 3 + 1],
         (ARRAY['A', 'a', 'é', NULL, '''', '\\', '%s', '{}'])[n % 8 + 1]
     FROM generate_series(1, 60) n"""
 FILTERS: dict[str, list[Criterion]] = {
@@ -307,12 +334,16 @@ def test_those_are_counted_that_the_row_function_keeps(
 
 
 def test_a_key_whose_index_has_no_order_is_none(database: str) -> None:
-    """A temporal key of PostgreSQL 18 is no btree; `check` says so, and its statements give another one."""
+    """A temporal key of PostgreSQL 18 is no btree.
+
+    `check` says so, and its statements give another one.
+    """
     with psycopg.connect(database, autocommit=True) as connection:
         if connection.info.server_version < 180_000:
             pytest.skip("temporal keys come with PostgreSQL 18")
         connection.execute(
-            "CREATE TABLE stay (room int4range, during daterange, PRIMARY KEY (room, during WITHOUT OVERLAPS))"
+            "CREATE TABLE stay (room int4range, during daterange, "
+            "PRIMARY KEY (room, during WITHOUT OVERLAPS))"
         )
         name = ("public", "stay")
         resource = ResourceSettings(name="stay", table="public.stay", columns=["room", "during"])

@@ -1,4 +1,7 @@
-"""Pages of PostgreSQL tables, and what its catalogue says of them: sizes, rights, odd keys, partitions, locks, lost connections."""
+"""Tests pages of PostgreSQL tables, and what its catalogue says of the tables.
+
+That is sizes, rights, odd keys, partitions, locks, and lost connections.
+"""
 
 from collections.abc import Iterator, Sequence
 from itertools import count, pairwise
@@ -20,7 +23,10 @@ from tests.source.reading import read_until, silent_never
 from tests.waiting import eventually, never
 
 NUMBERS = count()
-READING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'unit-sync-agent'"
+READING = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND application_name = 'unit-sync-agent'"
+)
 
 
 @pytest.fixture
@@ -88,10 +94,14 @@ def rows_of(page: Page) -> list[tuple[str | None, ...]]:
 def test_a_page_too_large_is_made_smaller(
     published: PostgresBusiness, reader: PageReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says after how many rows it was cut, and the next one goes on there; a single row comes however large it is."""
+    """A page says after how many rows it was cut, and the next one goes on there.
+
+    A single row comes however large it is.
+    """
     monkeypatch.setattr(pages, "MAX_BYTES", 2_000)
     published.transaction(
-        "INSERT INTO orders SELECT n, repeat('x', CASE WHEN n = 11 THEN 9000 ELSE 400 END) FROM generate_series(1, 20) n"
+        "INSERT INTO orders SELECT n, repeat('x', CASE WHEN n = 11 THEN 9000 ELSE 400 END) "
+        "FROM generate_series(1, 20) n"
     )
     table, found, after = described(published), list[str | None](), None
     while True:
@@ -115,7 +125,8 @@ def test_a_page_leaves_no_transaction_behind(
     assert published.value(READING) == 1
     assert (
         published.value(
-            "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'unit-sync-agent'"
+            "SELECT state FROM pg_stat_activity "
+            "WHERE datname = current_database() AND application_name = 'unit-sync-agent'"
         )
         == "idle"
     )
@@ -125,7 +136,10 @@ def test_a_page_leaves_no_transaction_behind(
 
 
 def test_keys_of_any_content(published: PostgresBusiness, reader: PageReader) -> None:
-    """Quotes, backslashes, percent signs, line ends, braces, NULL's own text; pages go on after each, look-ups find each."""
+    """Pages go on after each key, and look-ups find each.
+
+    Keys hold quotes, backslashes, percent signs, line ends, braces, and NULL's own text.
+    """
     words = [
         "",
         "'",
@@ -183,11 +197,15 @@ def test_keys_that_are_no_values_of_their_type_are_not_in_the_source(
 def test_a_partitioned_table_is_one_and_a_parent_is_alone(
     published: PostgresBusiness, reader: PageReader
 ) -> None:
-    """As the stream has it: rows of partitions are the root's, rows of tables that inherit are not the parent's."""
+    """Pages have rows as the stream has them.
+
+    Rows of partitions are the root's, rows of tables that inherit are not the parent's.
+    """
     published.transaction(
         "CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id)",
         "CREATE TABLE low PARTITION OF parts FOR VALUES FROM (0) TO (10)",
-        "CREATE TABLE high PARTITION OF parts FOR VALUES FROM (10) TO (100) PARTITION BY RANGE (id)",
+        "CREATE TABLE high PARTITION OF parts FOR VALUES FROM (10) TO (100) "
+        "PARTITION BY RANGE (id)",
         "CREATE TABLE higher PARTITION OF high FOR VALUES FROM (10) TO (100)",
         "INSERT INTO parts VALUES (5), (50)",
         "CREATE TABLE child () INHERITS (orders)",
@@ -285,7 +303,10 @@ def test_a_lost_connection_is_unreachable_and_the_next_page_has_its_own(
 ) -> None:
     """While a page is read. Between two it is opened anew, and nobody hears of it."""
     table = described(published)
-    ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'unit-sync-agent'"
+    ended = (
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND application_name = 'unit-sync-agent'"
+    )
     with psycopg.connect(published.conninfo) as other:
         other.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
         ask = asking(table, limit=10)
@@ -305,9 +326,15 @@ def test_a_lost_connection_is_unreachable_and_the_next_page_has_its_own(
 def test_a_connection_that_died_between_two_pages_does_not_end_the_stream(
     published: PostgresBusiness,
 ) -> None:
-    """The server ended the session, as for being idle: the page has another one, and the stream goes on where it was."""
+    """The server ended the session, as it does when one is idle.
+
+    The page has another one, and the stream goes on where it was.
+    """
     walsender = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s"
-    died = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND query = 'commit'"
+    died = (
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND query = 'commit'"
+    )
     table, source = described(published), published.source()
     published.transaction("INSERT INTO orders VALUES (1, 'a'), (2, 'b')")
     source.open(published.initial(), silent_never)
@@ -389,7 +416,10 @@ MOVES = {
 def test_each_part_of_the_fingerprint_moves_for_its_reason(
     published: PostgresBusiness, case: str
 ) -> None:
-    """Whatever may change rows without a row in the stream moves something; what the stream tells moves nothing."""
+    """Whatever may change rows without a row in the stream changes the fingerprint.
+
+    What the stream tells changes nothing.
+    """
     statements, parts = MOVES[case]
     published.transaction("INSERT INTO orders VALUES (0, 'x')")
     before = fingerprint(published)
@@ -399,9 +429,13 @@ def test_each_part_of_the_fingerprint_moves_for_its_reason(
 
 
 def test_how_types_are_written_is_part_of_the_fingerprint(published: PostgresBusiness) -> None:
-    """Renamed labels and further attributes change every row's text, however deep they lie; only of columns that matter."""
+    """Renamed labels and further attributes change every row's text, however deep they lie.
+
+    Only those of columns that matter count.
+    """
     published.transaction(
-        "CREATE TYPE mood AS ENUM ('a', 'b')", "CREATE TYPE pair AS (x int, y mood)", "CREATE DOMAIN pairs AS pair[]", "CREATE TYPE colour AS ENUM ('c')",
+        "CREATE TYPE mood AS ENUM ('a', 'b')", "CREATE TYPE pair AS (x int, y mood)",
+        "CREATE DOMAIN pairs AS pair[]", "CREATE TYPE colour AS ENUM ('c')",
         "CREATE TABLE typed (id int PRIMARY KEY, p pairs, hidden colour)",
     )  # fmt: skip
     columns = ("id", "p")

@@ -1,4 +1,7 @@
-"""What PostgreSQL's stream carries: large rows, identities, names, savepoints; and what the catalogue tells beside it."""
+"""Tests what PostgreSQL's stream carries, and what the catalogue tells beside it.
+
+That is large rows, identities, names, and savepoints.
+"""
 
 from itertools import pairwise
 
@@ -14,7 +17,9 @@ from tests.source.reading import Delivered, read_commits, read_until, silent_nev
 from tests.waiting import eventually
 
 QUOTED = '"订单 ""Q"""'
-LARGE = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 400) n)"  # 12,800 characters that hardly compress: TOAST
+# These are 12,800 characters that hardly compress, and so a value that is stored out of line
+# (TOAST).
+LARGE = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 400) n)"
 
 
 def delivered(business: PostgresBusiness, *statements: str) -> Delivered:
@@ -31,7 +36,10 @@ def delivered(business: PostgresBusiness, *statements: str) -> Delivered:
 
 
 def test_unchanged_large_values_are_marked(postgres_business: PostgresBusiness) -> None:
-    """An update that does not touch a large value does not carry it; that is neither NULL nor its text."""
+    """An update that does not touch a large value does not carry it.
+
+    That is neither NULL nor the value's text.
+    """
     postgres_business.transaction(
         "CREATE TABLE doc (id int PRIMARY KEY, n int, body text)",
         f"INSERT INTO doc VALUES (1, 1, {LARGE}), (2, 2, NULL)",
@@ -88,7 +96,11 @@ def test_identities(
     key_change: object,
     delete: object,
 ) -> None:
-    """What stands in the old row of an update, a change of the primary key and a delete, and which key the catalogue gives the table."""
+    """The replica identity decides what the old row of a change holds.
+
+    It is the old row of an update, of a change of the primary key and of a delete. The catalogue
+    gives the table the same key.
+    """
     postgres_business.transaction(
         "CREATE TABLE pair (id int PRIMARY KEY, code text NOT NULL, note text)",
         "CREATE UNIQUE INDEX pair_code ON pair (code)",
@@ -218,14 +230,20 @@ def test_a_new_column_is_described_before_its_first_row(published: PostgresBusin
 
 
 def test_a_large_transaction_is_streamed(published: PostgresBusiness) -> None:
-    """20,000 rows of a kilobyte: while the first change is looked at the server still holds back most of the rest; all come, in order."""
+    """20,000 rows of a kilobyte all come, in order.
+
+    When the first change is read the server still holds back most of the others.
+    """
     published.transaction(
         "INSERT INTO orders SELECT n, repeat('x', 1000) FROM generate_series(1, 20000) n"
     )
     source = published.source()
     source.open(published.initial(), silent_never)
     seen: list[str] = []
-    waiting = "SELECT wait_event = 'WalSenderWriteData' FROM pg_stat_activity JOIN pg_replication_slots ON active_pid = pid WHERE slot_name = %s"
+    waiting = (
+        "SELECT wait_event = 'WalSenderWriteData' FROM pg_stat_activity "
+        "JOIN pg_replication_slots ON active_pid = pid WHERE slot_name = %s"
+    )
 
     def take(message: Message) -> bool:
         seen.append(type(message).__name__)
@@ -253,7 +271,10 @@ def test_a_large_transaction_is_streamed(published: PostgresBusiness) -> None:
 
 
 def test_what_a_new_snapshot_sees_and_the_lag(published: PostgresBusiness) -> None:
-    """`tend` tells about once a second what is visible; the lag is what was written past the acknowledged position."""
+    """About once a second the source tells what is visible.
+
+    The lag is what was written past the acknowledged position.
+    """
     source = published.source()
     source.open(published.initial(), silent_never)
     with published.connect() as running, running.transaction():
@@ -294,11 +315,15 @@ def test_heartbeats_are_written_when_due(published: PostgresBusiness) -> None:
 
 
 def test_the_catalogue_tells_columns_types_and_keys(postgres_business: PostgresBusiness) -> None:
-    """Domains by their base type, keys in the index's order, generated columns marked; what does not exist is left out."""
+    """Domains come by their base type, keys in the index's order, generated columns marked.
+
+    What does not exist is left out.
+    """
     postgres_business.transaction(
         "CREATE DOMAIN money_type AS numeric(10,2) NOT NULL",
         "CREATE DOMAIN narrow AS money_type CHECK (value > 0)",
-        'CREATE TABLE "T 表" (b text NOT NULL, gone int, a int, price narrow, twice int GENERATED ALWAYS AS (a * 2) STORED, PRIMARY KEY (b, a))',
+        'CREATE TABLE "T 表" (b text NOT NULL, gone int, a int, price narrow, '
+        "twice int GENERATED ALWAYS AS (a * 2) STORED, PRIMARY KEY (b, a))",
         'ALTER TABLE "T 表" DROP COLUMN gone',
     )
     postgres_business.publish('"T 表"')
@@ -341,7 +366,10 @@ def test_a_table_without_a_usable_key_has_none(
 
 
 def test_a_deferrable_primary_key_serves_under_full(postgres_business: PostgresBusiness) -> None:
-    """And is told, in the catalogue's fingerprint too: rows may share a key until their transaction ends."""
+    """A deferrable key is reported, in the catalogue's fingerprint too.
+
+    Rows may share a key until their transaction ends.
+    """
     tables = ("queue_now", "queue_late")
     for table, key in zip(tables, ("PRIMARY KEY", "PRIMARY KEY DEFERRABLE"), strict=True):
         postgres_business.transaction(
@@ -361,8 +389,10 @@ def test_what_the_publication_does_not_carry_is_told(published: PostgresBusiness
     """A table that is missing there, filtered or cut to some columns."""
     publication = f'"{published.slot}"'
     published.transaction(
-        "CREATE TABLE filtered (id int PRIMARY KEY)", "CREATE TABLE listed (id int PRIMARY KEY, a int)",
-        f"ALTER PUBLICATION {publication} ADD TABLE filtered WHERE (id > 1)", f"ALTER PUBLICATION {publication} ADD TABLE listed (id)",
+        "CREATE TABLE filtered (id int PRIMARY KEY)",
+        "CREATE TABLE listed (id int PRIMARY KEY, a int)",
+        f"ALTER PUBLICATION {publication} ADD TABLE filtered WHERE (id > 1)",
+        f"ALTER PUBLICATION {publication} ADD TABLE listed (id)",
     )  # fmt: skip
     source = published.source()
     source.open(published.initial(), silent_never)

@@ -1,4 +1,7 @@
-"""Values that the server cannot put into its stream or into a page: their table is suspended, and all others go on."""
+"""Tests values that the server cannot put into its stream or into a page.
+
+Their table is suspended, and all others go on.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,16 +32,22 @@ UNREADABLE = {
     "EUC_CN": (r"convert_from('\xaaa1', 'EUC_CN')", "22P05"),
     "SQL_ASCII": (r"convert_from('\xff41', 'SQL_ASCII')", "22021"),
 }
-# A type whose text the server cannot write, as it cannot that of a bytea of 600 MB; its binary form it can
+# The server cannot write the text of this type, as it cannot that of a bytea of 600 MB. It can
+# write its binary form.
 SHY = """
-    CREATE TYPE shy; CREATE FUNCTION shy_in(cstring) RETURNS shy LANGUAGE internal IMMUTABLE STRICT AS 'int4in';
+    CREATE TYPE shy;
+    CREATE FUNCTION shy_in(cstring) RETURNS shy LANGUAGE internal IMMUTABLE STRICT AS 'int4in';
     CREATE FUNCTION shy_out(shy) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'enum_out';
     CREATE FUNCTION shy_send(shy) RETURNS bytea LANGUAGE internal IMMUTABLE STRICT AS 'int4send';
     CREATE FUNCTION shy_recv(internal) RETURNS shy LANGUAGE internal IMMUTABLE STRICT AS 'int4recv';
-    CREATE TYPE shy (INPUT = shy_in, OUTPUT = shy_out, SEND = shy_send, RECEIVE = shy_recv, PASSEDBYVALUE, INTERNALLENGTH = 4, ALIGNMENT = int4)"""
+    CREATE TYPE shy (
+        INPUT = shy_in, OUTPUT = shy_out, SEND = shy_send, RECEIVE = shy_recv,
+        PASSEDBYVALUE, INTERNALLENGTH = 4, ALIGNMENT = int4
+    )"""
 # A value of each kind of type, whose text comes from the server either way
 VALUES = {
-    "真": "bool", "数": "numeric(12,2)", "时": "timestamptz", "表": "text[]", "定": "char(6)", "串": "bytea", "文": "jsonb", "隔": "interval", "浮": "float8",
+    "真": "bool", "数": "numeric(12,2)", "时": "timestamptz", "表": "text[]", "定": "char(6)",
+    "串": "bytea", "文": "jsonb", "隔": "interval", "浮": "float8",
 }  # fmt: skip
 ROW = (
     "true, 12.50, '2026-02-28 23:59:59.5+08', array['甲,', NULL, '\"'], '乙', '\\xff00', "
@@ -156,7 +165,10 @@ def test_text_without_a_counterpart_suspends_its_table(
     encoding: str,
     version: int,
 ) -> None:
-    """The stream goes on past it, in the usual form again; once the value is mended the table is copied."""
+    """The stream goes on past it, in the usual form again.
+
+    Once the value is mended the table is copied.
+    """
     bad, sqlstate = UNREADABLE[encoding]
     with unit(request.getfixturevalue(f"postgres{version}"), tmp_path, encoding) as place:
         place.write((GOOD, 1, ROW))
@@ -186,7 +198,10 @@ def test_text_without_a_counterpart_suspends_its_table(
 def test_it_is_passed_again_when_the_server_has_not_heard_of_it(
     postgres18: PostgresAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The agent died before its acknowledgement was sent: what it has stored comes again, and is passed over."""
+    """The agent died before its acknowledgement was sent.
+
+    What it has stored comes again, and is passed over.
+    """
     bad, _ = UNREADABLE["SQL_ASCII"]
     with unit(postgres18, tmp_path, "SQL_ASCII") as place:
         place.write((GOOD, 1, ROW), (BAD, 2, bad))

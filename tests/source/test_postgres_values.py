@@ -1,4 +1,7 @@
-"""Real PostgreSQL's text of random values becomes the JSON that docs/events.md promises; tests/front/test_types.py has the rest."""
+"""Tests that PostgreSQL's text of random values becomes the JSON that docs/events.md promises.
+
+tests/front/test_types.py has the rest.
+"""
 
 import base64
 import math
@@ -73,6 +76,10 @@ def equal(given: Any, got: Any) -> bool:
     return type(given) is type(got) and bool(given == got)
 
 
+# The bounds of a strategy have no time zone.
+FIRST = datetime(1, 1, 3)  # noqa: DTZ001
+LAST = datetime(9999, 12, 29)  # noqa: DTZ001
+
 KINDS = [
     Kind("bool", v.BOOL, st.booleans(), equal),
     Kind("int2", v.INT2, st.integers(-(2**15), 2**15 - 1), equal),
@@ -81,23 +88,43 @@ KINDS = [
     Kind("oid", v.OID, st.integers(0, 2**32 - 1), equal),
     Kind("float8", v.FLOAT8, st.floats(), same_float),
     Kind("float4", v.FLOAT4, st.floats(width=32), same_single),
-    Kind("numeric", v.NUMERIC, st.decimals(allow_infinity=False, allow_nan=False, places=12), lambda given, got: type(got) is str and Decimal(got) == given),
+    Kind(
+        "numeric", v.NUMERIC, st.decimals(allow_infinity=False, allow_nan=False, places=12),
+        lambda given, got: type(got) is str and Decimal(got) == given,
+    ),
     Kind("text", v.TEXT, texts, equal),
     Kind("varchar", v.VARCHAR, texts, equal),
-    Kind("bytea", v.BYTEA, st.binary(max_size=60), lambda given, got: base64.b64decode(got, validate=True) == given),
-    Kind("uuid", v.UUID, st.uuids(), lambda given, got: uuid.UUID(got) == given and got == str(given)),
+    Kind(
+        "bytea", v.BYTEA, st.binary(max_size=60),
+        lambda given, got: base64.b64decode(got, validate=True) == given,
+    ),
+    Kind(
+        "uuid", v.UUID, st.uuids(),
+        lambda given, got: uuid.UUID(got) == given and got == str(given),
+    ),
     Kind("date", v.DATE, st.dates(), lambda given, got: got == given.isoformat()),
     Kind("time", v.TIME, st.times(), lambda given, got: time.fromisoformat(got) == given),
-    Kind("timetz", v.TIMETZ, st.times(timezones=MINUTES), lambda given, got: time.fromisoformat(got) == given),
-    Kind("timestamp", v.TIMESTAMP, st.datetimes(), lambda given, got: "T" in got and datetime.fromisoformat(got) == given),
     Kind(
-        "timestamptz",
-        v.TIMESTAMPTZ,
-        st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=MINUTES),  # noqa: DTZ001 - the bounds are naive by contract
-        lambda given, got: got.endswith("Z") and "T" in got and datetime.fromisoformat(got) == given.astimezone(UTC),
+        "timetz", v.TIMETZ, st.times(timezones=MINUTES),
+        lambda given, got: time.fromisoformat(got) == given,
+    ),
+    Kind(
+        "timestamp", v.TIMESTAMP, st.datetimes(),
+        lambda given, got: "T" in got and datetime.fromisoformat(got) == given,
+    ),
+    Kind(
+        "timestamptz", v.TIMESTAMPTZ,
+        st.datetimes(FIRST, LAST, timezones=MINUTES),
+        lambda given, got: (
+            got.endswith("Z") and "T" in got
+            and datetime.fromisoformat(got) == given.astimezone(UTC)
+        ),
     ),
     Kind("json", v.JSON, json_values.map(lambda value: orjson.dumps(value).decode()), equal),
-    Kind("jsonb", v.JSONB, json_values.map(lambda value: orjson.dumps(value).decode()), lambda given, got: orjson.loads(got) == orjson.loads(given)),
+    Kind(
+        "jsonb", v.JSONB, json_values.map(lambda value: orjson.dumps(value).decode()),
+        lambda given, got: orjson.loads(got) == orjson.loads(given),
+    ),
 ]  # fmt: skip
 
 
@@ -117,7 +144,10 @@ def reading(
 
 
 def outputs(connection: psycopg.Connection[Any], query: str) -> list[tuple[str | None, ...]]:
-    """Rows in the types' own output form, untouched by the driver: a cast to text would turn t into true and take the padding of char(n) away."""
+    """Returns rows in the types' own output form, untouched by the driver.
+
+    A cast to text would turn t into true and take the padding of char(n) away.
+    """
     result = connection.pgconn.exec_(query.encode())
     assert result.status == ExecStatus.TUPLES_OK, result.error_message
     cells = [
@@ -164,10 +194,18 @@ def test_the_servers_text_becomes_the_documented_json(
 @settings(max_examples=25, deadline=None)
 @given(days=st.lists(st.integers(-2_451_545, 2_145_031_948), min_size=1, max_size=40))
 def test_dates_of_any_year_are_expanded(reading: psycopg.Connection[Any], days: list[int]) -> None:
-    """Year, month and day as the server counts them: 44 BC is -000043, years past 9999 carry a plus sign."""
+    """Year, month and day are as the server counts them.
+
+    44 BC is -000043, years past 9999 carry a plus sign.
+    """
     rows = reading.execute(
-        """SELECT d::text, (d + time '12:30:15.5')::text, extract(year FROM d)::int, extract(month FROM d)::int, extract(day FROM d)::int
-           FROM (SELECT date '2000-01-01' + n FROM unnest(%s::int[]) n WHERE n < 100000000) AS given(d)""",
+        """
+        SELECT d::text, (d + time '12:30:15.5')::text,
+            extract(year FROM d)::int, extract(month FROM d)::int, extract(day FROM d)::int
+        FROM (
+            SELECT date '2000-01-01' + n FROM unnest(%s::int[]) n WHERE n < 100000000
+        ) AS given(d)
+        """,
         [days],
     ).fetchall()
     for day, moment, year, month, number in rows:
@@ -191,7 +229,10 @@ def test_dates_of_any_year_are_expanded(reading: psycopg.Connection[Any], days: 
 def test_an_amount_is_told_from_its_json(
     reading: psycopg.Connection[Any], cents: list[int]
 ) -> None:
-    """By the two amounts that come with the catalogue, in whatever way this database writes money."""
+    """Amounts are read by the two amounts that come with the catalogue.
+
+    It does not matter in which way this database writes money.
+    """
     reading.execute("CREATE TABLE IF NOT EXISTS public.paid (amount money PRIMARY KEY)")
     (column,) = tables(reading, [("public", "paid")])["public", "paid"].table.columns
     amounts = [f"{number // 100}.{number % 100:02d}" for number in cents]

@@ -1,4 +1,7 @@
-"""What hangs on the server, on every supported version: partitions, TRUNCATE, inheritance, prepared and nested transactions, generated columns."""
+"""Tests what depends on the server, on every supported version.
+
+That is partitions, TRUNCATE, inheritance, prepared and nested transactions, and generated columns.
+"""
 
 from collections.abc import Iterator
 from itertools import count
@@ -58,7 +61,10 @@ class Following:
         self._come: list[Message] = []
 
     def until(self, mark: str) -> list[Delivered]:
-        """The transactions so far, up to the one that inserts this number (into any table); those without changes, which old servers send too, left out."""
+        """Returns the transactions up to the one that inserts this number into any table.
+
+        Those without changes, which old servers send too, are left out.
+        """
 
         def come() -> bool:
             self._come += self.source.read(0.02)
@@ -98,7 +104,10 @@ def names(truncate: object) -> set[str]:
 
 
 def test_partitions_come_as_their_root(business: PostgresBusiness) -> None:
-    """Rows of leaves however deep, put there directly, moved from one to another; a page has them all, the fingerprint sees what the stream does not."""
+    """Rows of leaves come as the root's, however deep, put there directly or moved between leaves.
+
+    A page has them all, and the fingerprint shows what the stream does not.
+    """
     business.transaction(
         "CREATE TABLE parts (id int, kind text, PRIMARY KEY (id, kind)) PARTITION BY LIST (kind)",
         "CREATE TABLE low PARTITION OF parts FOR VALUES IN ('a')",
@@ -169,7 +178,11 @@ def test_truncate_tells_every_table_it_empties(business: PostgresBusiness) -> No
 
 
 def test_a_parent_comes_without_the_tables_that_inherit_from_it(business: PostgresBusiness) -> None:
-    """Published with ONLY, as init does: a child's rows are its own, in the stream, on a page and in a TRUNCATE; a child can be shared, too."""
+    """The parent is published with ONLY, as init does.
+
+    A child's rows are its own, in the stream, on a page and in a TRUNCATE; a child can be shared,
+    too.
+    """
     business.transaction(
         "CREATE TABLE parent (id int PRIMARY KEY)",
         "CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent)",
@@ -192,7 +205,11 @@ def test_a_parent_comes_without_the_tables_that_inherit_from_it(business: Postgr
     assert [
         (change.relation.table, change.new) for change in made.changes if isinstance(change, Change)
     ] == [("parent", ("1",)), ("child", ("2",))]
-    assert [(change.relation.table, change.new) for change in changed.changes if isinstance(change, Change)][:3] == [
+    assert [
+        (change.relation.table, change.new)
+        for change in changed.changes
+        if isinstance(change, Change)
+    ][:3] == [
         ("parent", ("11",)), ("child", ("12",)), ("parent", ("111",)),
     ]  # fmt: skip
     assert [names(change) for change in changed.changes if isinstance(change, Truncate)] == [
@@ -201,7 +218,10 @@ def test_a_parent_comes_without_the_tables_that_inherit_from_it(business: Postgr
 
 
 def test_a_prepared_transaction_comes_when_it_is_committed(business: PostgresBusiness) -> None:
-    """Whole and once, after what was committed before it, under the number it had; no snapshot sees it until then. One that is rolled back never comes."""
+    """It comes whole and once, after what was committed before it, under the number it had.
+
+    No snapshot sees it until then. One that is rolled back never comes.
+    """
     business.transaction("CREATE TABLE prepared (id int PRIMARY KEY)")
     following = Following(business, "prepared")
     name = f"{following.schema}-two"
@@ -232,7 +252,11 @@ def test_a_prepared_transaction_comes_when_it_is_committed(business: PostgresBus
 
 
 def test_subtransactions_come_as_what_is_left_of_them(business: PostgresBusiness) -> None:
-    """Savepoints within savepoints, more of them than a backend keeps in memory, and blocks with exceptions; their own numbers are never seen."""
+    """Subtransactions come as what is left of them; their own numbers are never seen.
+
+    These are savepoints within savepoints, more of them than a backend keeps in memory, and blocks
+    with exceptions.
+    """
     business.transaction("CREATE TABLE nested (id int PRIMARY KEY)")
     following = Following(business, "nested")
     many = [
@@ -245,12 +269,17 @@ def test_subtransactions_come_as_what_is_left_of_them(business: PostgresBusiness
         )
     ]
     block = """DO $$ BEGIN FOR n IN 20..24 LOOP
-                   BEGIN INSERT INTO nested VALUES (n); PERFORM 1 / ((n + 1) % 2); EXCEPTION WHEN division_by_zero THEN NULL; END;
+                   BEGIN
+                       INSERT INTO nested VALUES (n); PERFORM 1 / ((n + 1) % 2);
+                   EXCEPTION WHEN division_by_zero THEN NULL; END;
                END LOOP; END $$"""
     business.transaction(
         "INSERT INTO nested VALUES (1)",
-        "SAVEPOINT outside", "INSERT INTO nested VALUES (2)", "SAVEPOINT inside", "INSERT INTO nested VALUES (3)", "RELEASE inside", "ROLLBACK TO outside",
-        "SAVEPOINT kept", "INSERT INTO nested VALUES (4)", "ROLLBACK TO kept", "INSERT INTO nested VALUES (5)", "RELEASE kept",
+        "SAVEPOINT outside", "INSERT INTO nested VALUES (2)",
+        "SAVEPOINT inside", "INSERT INTO nested VALUES (3)",
+        "RELEASE inside", "ROLLBACK TO outside",
+        "SAVEPOINT kept", "INSERT INTO nested VALUES (4)",
+        "ROLLBACK TO kept", "INSERT INTO nested VALUES (5)", "RELEASE kept",
         *many, block, "INSERT INTO nested VALUES (9)",
     )  # fmt: skip
     (one,) = following.until("9")
@@ -261,7 +290,10 @@ def test_subtransactions_come_as_what_is_left_of_them(business: PostgresBusiness
 def test_transactions_that_are_open_at_once_come_in_the_order_of_their_commits(
     business: PostgresBusiness,
 ) -> None:
-    """Each whole, whoever began first; one is larger than the server keeps in memory, one is undone."""
+    """Each comes whole, whoever began first.
+
+    One is larger than the server keeps in memory, one is undone.
+    """
     business.transaction("CREATE TABLE open (id int PRIMARY KEY, note text)")
     following = Following(business, "open")
     sessions = [psycopg.connect(business.conninfo) for _ in range(4)]
@@ -292,7 +324,10 @@ def test_transactions_that_are_open_at_once_come_in_the_order_of_their_commits(
 
 
 def test_generated_columns_come_from_18_on(business: PostgresBusiness) -> None:
-    """When the publication says so; on a page they always come, so an older server's are refused before anything starts."""
+    """They come when the publication says so.
+
+    On a page they always come, so an older server's are refused before anything starts.
+    """
     business.transaction(
         "CREATE TABLE made (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) STORED)"
     )

@@ -1,4 +1,7 @@
-"""What is acknowledged to PostgreSQL: never more than is stored, always in time, everything in the end, whatever gets lost."""
+"""Tests what is acknowledged to PostgreSQL, whatever gets lost.
+
+It is never more than is stored, always in time, and everything in the end.
+"""
 
 from tests.simulation import simulate
 from tests.source.simulation import Acknowledging

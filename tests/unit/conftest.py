@@ -1,4 +1,4 @@
-"""Hypothesis for a machine that runs databases and brokers beside it: no deadline for one example."""
+"""Sets hypothesis up for a machine that runs servers beside it: an example has no deadline."""
 
 from hypothesis import settings
 

@@ -1,4 +1,4 @@
-"""Builds pgoutput's messages (protocol 1), independently of the decoder, from the PostgreSQL manual."""
+"""Builds pgoutput's messages (protocol 1) after PostgreSQL's manual, not after the decoder."""
 
 import struct
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""What is acknowledged, and when: never past what is durable, always in time, and never in a server's way."""
+"""Tests what is acknowledged, and when.
+
+It is never past what is durable, always in time, and never in a server's way.
+"""
 
 import pytest
 from hypothesis import given
@@ -19,7 +22,10 @@ TICK = 0.25  # how often the timer is looked at
 
 
 class Connection(RuleBasedStateMachine):
-    """Any order of commits, keepalives, bytes and waiting; the timer is looked at as the wire does."""
+    """Draws any order of commits, keepalives, bytes and waiting.
+
+    The timer is used as the wire uses it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +59,10 @@ class Connection(RuleBasedStateMachine):
 
     @rule(asked=st.booleans())
     def keepalive(self, asked: bool) -> None:
-        """A keepalive comes: two questions within a second mean shutdown, which is answered only if there is news."""
+        """Lets a keepalive come.
+
+        Two questions within a second mean shutdown, which is answered only if there is news.
+        """
         news = self.durable > self.sent
         status, shutting_down = self.machine.keepalive(asked, self.now)
         assert shutting_down == (asked and self.now - self.asked_at < SHUTDOWN_WINDOW)
@@ -136,7 +145,10 @@ def test_a_commit_counts_as_an_update() -> None:
 
 
 def test_two_questions_within_a_second_are_a_shutdown() -> None:
-    """The first is answered; the second tells of the end to confirm, and what is new is confirmed as soon as it is durable."""
+    """The first is answered; the second tells of the end to confirm.
+
+    What is new is confirmed as soon as it is durable.
+    """
     machine = Acknowledgement(10, INTERVAL, 0.0)
     assert machine.keepalive(reply_asked=True, now=5.0) == (Status(10, ask=False), False)
     assert machine.keepalive(reply_asked=False, now=5.05) == (None, False)

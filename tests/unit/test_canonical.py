@@ -34,7 +34,10 @@ WRONG: list[tuple[v.Type, list[str]]] = [
 ]
 
 RIGHT: list[tuple[v.Type, list[str]]] = [
-    (v.Type(v.FLOAT4), ["0.1", "1e+06", "1.6777216e+07", "1.1754944e-38", "3.4028235e+38", "-Infinity"]),
+    (
+        v.Type(v.FLOAT4),
+        ["0.1", "1e+06", "1.6777216e+07", "1.1754944e-38", "3.4028235e+38", "-Infinity"],
+    ),
     (v.Type(v.FLOAT8), ["9.999999999999999e+22", "9.007199254740992e+15", "5e-324"]),
     (v.Type(v.NUMERIC), ["1.50", "NaN", "Infinity", "0.000", "-0.01"]),
     (v.Type(v.NUMERIC, "numeric(5,2)"), ["0.00", "-999.99", "NaN"]),

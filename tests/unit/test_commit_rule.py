@@ -1,4 +1,7 @@
-"""When a front-end transaction ends: never inside a source transaction, soon after it, and not too often."""
+"""Tests when a front-end transaction ends.
+
+It is never inside a source transaction, soon after it, and not too often.
+"""
 
 import pytest
 from hypothesis import given
@@ -61,7 +64,10 @@ def test_never_for_nothing() -> None:
 
 
 def test_clear_from_a_commit_to_the_next_message() -> None:
-    """Between two front-end transactions nothing is open: only then is there time for other work."""
+    """Between two front-end transactions nothing is open.
+
+    Only then is there time for other work.
+    """
     rule = rule_after()
     assert rule.clear
     for message in (BEGIN, change(), COMMIT):
@@ -110,7 +116,10 @@ def test_patience_follows_the_commits(took: float, patience: float) -> None:
 
 
 def test_bounds_of_rows_and_bytes() -> None:
-    """A full transaction ends at the next source commit although more waits; counting begins anew after it."""
+    """A full transaction ends at the next source commit although more waits.
+
+    After it counting begins from zero.
+    """
     rows = rule_after(BEGIN, change(), change(), change(), COMMIT, max_rows=3)
     assert rows.due(more_waits=True, now=0.0)
     assert not rule_after(BEGIN, change(), change(), COMMIT, max_rows=3).due(

@@ -1,4 +1,7 @@
-"""Keys and events with Connect's schema: each payload fits its schema as JsonConverter checks it; the names are Debezium's."""
+"""Tests keys and events with Connect's schema; the names are Debezium's.
+
+Each payload fits its schema as JsonConverter checks it.
+"""
 
 import base64
 import math
@@ -51,7 +54,11 @@ VALUES: list[tuple[int, str, str, str | None, object]] = [
 
 
 def read(schema: dict[str, Any], value: Any) -> Any:
-    """The payload as JsonConverter reads it: names the schema does not know are lost, a null where none may be is refused, a number must be one."""
+    """Returns the payload as JsonConverter reads it.
+
+    Names that the schema does not know are lost, a null where none may be is refused, and a number
+    must be one.
+    """
     if value is None:
         assert schema["optional"], f"{schema.get('field')} is null"
         return None

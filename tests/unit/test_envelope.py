@@ -1,4 +1,7 @@
-"""The envelope is Debezium's: names, types and order of docs/events.md, whatever the names and values."""
+"""Tests that the envelope is Debezium's: names, types and order of docs/events.md.
+
+That holds whatever the names and values are.
+"""
 
 import json
 from typing import Any
@@ -14,7 +17,8 @@ from agent.connectors.postgres.origin import PostgresOrigin
 from agent.values.connect import PLAIN
 from agent.values.envelope import Envelope
 
-# Debezium's PostgreSQL value with schemas disabled; `transaction` is null unless a connector provides transaction metadata.
+# Debezium's PostgreSQL value with schemas disabled. `transaction` is null unless a connector
+# provides transaction metadata.
 SAMPLE = json.loads(r"""
 {"before":null,"after":{"id":7,"status":"paid"},
  "source":{"version":"3.x","connector":"postgresql","name":"<topic.prefix>",
@@ -82,7 +86,10 @@ def test_source_changes_with_the_transaction() -> None:
 def test_hostile_names_and_values_stay_json(
     prefix: str, database: str, schema: str, table: str, row: dict[str, str], op: bytes
 ) -> None:
-    """Quotes, percent signs, braces, control characters in any name: the value parses to the very names."""
+    """The value parses to the very names.
+
+    Any name may hold quotes, percent signs, braces and control characters.
+    """
     source = PostgresOrigin(prefix, database, schema, table).source(BEGIN, 1, 2)
     after = orjson.dumps(row)
     made = orjson.loads(Envelope(PLAIN).value(op, after, b"null", source, 1))

@@ -1,4 +1,7 @@
-"""The error tree: complete, distinct, and ready to be told in either language, again after it was stored."""
+"""Tests that the error tree is complete and distinct.
+
+Each error can be shown in either language, also after it was stored.
+"""
 
 import re
 from collections.abc import Iterator
@@ -120,7 +123,11 @@ def test_places_of_the_unforeseen_are_files_of_the_agent() -> None:
 
 
 def test_waits_grow_within_bounds() -> None:
-    """Connections are tried at least every 3 s, refused logins at most every 5 s and at least every minute; what comes again, about once a minute."""
+    """Connections are tried at least every 3 s.
+
+    Refused logins are tried at most every 5 s and at least every minute; what comes again, about
+    once a minute.
+    """
     for kind in LEAVES:
         if issubclass(kind, Retry):
             assert 0 < kind.first_wait <= kind.longest_wait

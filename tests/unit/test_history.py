@@ -1,4 +1,7 @@
-"""Checks A and B: every way a server or its history may not fit, and that nothing is accepted twice or from a fork."""
+"""Tests checks A and B: every way a server or its history may not fit.
+
+Nothing is accepted twice or from a fork.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -168,7 +171,10 @@ def accepted(log: list[Logged], stored: Resume, confirmed: int) -> list[Message]
 def test_each_transaction_is_accepted_once_whatever_the_restart_point(
     data: st.DataObject, walk: list[tuple[int, int, bool, int, int]]
 ) -> None:
-    """Same history: what lies after the stored position comes whole and once, nothing before it, however much is sent again."""
+    """In the same history what lies after the stored position comes whole and once.
+
+    Nothing before it comes, however much is sent again.
+    """
     log = _log(walk, 100, 500)
     position = data.draw(st.sampled_from(stop_points(log)))
     confirmed = data.draw(
@@ -194,7 +200,10 @@ def test_each_transaction_is_accepted_once_whatever_the_restart_point(
 def test_a_run_of_restarts_accepts_everything_once(
     data: st.DataObject, walk: list[tuple[int, int, bool, int, int]]
 ) -> None:
-    """An agent killed again and again, whose confirmations arrive late, takes each transaction once, in order."""
+    """An agent killed again and again takes each transaction once, in order.
+
+    Its confirmations arrive late.
+    """
     log = _log(walk, 100, 500)
     position = confirmed = 100
     taken: list[int] = []
@@ -224,7 +233,10 @@ def test_nothing_of_a_fork_is_accepted(
     walk: list[tuple[int, int, bool, int, int]],
     other: list[tuple[int, int, bool, int, int]],
 ) -> None:
-    """A server restored to before the last applied commit: halted before the first message of the other history gets through."""
+    """A server was restored to before the last applied commit.
+
+    The agent halts before the first message of the other history gets through.
+    """
     log = _log(walk, 100, 500)
     position = data.draw(st.sampled_from(stop_points(log)))
     stored = stored_at(log, position)
@@ -257,7 +269,10 @@ def test_nothing_of_a_fork_is_accepted(
 
 
 def test_a_commit_where_only_heartbeats_were_is_another_history() -> None:
-    """Restored from an idle time: the copy's first commit ends before the stored position, where the original had none."""
+    """The copy was restored from an idle time.
+
+    Its first commit ends before the stored position, where the original had none.
+    """
     log = [Logged(40, 50, 500, 0, 1), Logged(200, 200, 0, 0, 0)]
     resumption = Resumption(stored_at(log, 200), confirmed=100)
     resumption.accept(Begin(501, 150, 0))

@@ -22,7 +22,10 @@ rows = st.lists(st.none() | texts | awkward, min_size=1, max_size=4).map(tuple)
     ],
 )
 def test_lines_written_out_by_hand(row: tuple[str | None, ...], line: bytes) -> None:
-    """NULL, the text \\N and empty text stay three things; what would end a column or line is escaped."""
+    """NULL, the text \\N and empty text stay three things.
+
+    What would end a column or line is escaped.
+    """
     assert line_of(row) == line
     assert row_of(line) == row
 

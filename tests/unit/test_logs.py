@@ -1,4 +1,7 @@
-"""Lines of the log: one event each, readable or JSON, repeats kept back, and every call in the code in the form this rests on."""
+"""Tests the log's lines: one event each, readable or JSON, repeats kept back.
+
+Every call in the code has the form that this rests on.
+"""
 
 import ast
 import json
@@ -37,8 +40,8 @@ def test_a_readable_line() -> None:
         )
     )
     assert (
-        line
-        == '2026-11-24T02:15:04.863Z INFO streaming position=0/16B3748 epoch=3 reason="it is \\"new\\"\\nand long"'
+        line == "2026-11-24T02:15:04.863Z INFO streaming position=0/16B3748 epoch=3 "
+        'reason="it is \\"new\\"\\nand long"'
     )
 
 

@@ -1,4 +1,7 @@
-"""Every name in a document or comment exists: files, modules, and attributes of the agent's classes."""
+"""Tests that every name in a document or comment exists.
+
+That is files, modules, and attributes of the agent's classes.
+"""
 
 import ast
 import importlib

@@ -84,7 +84,10 @@ def written(
     batch: int = 0,
     cut: bool = False,
 ) -> list[Batch]:
-    """Frames a history as the applier does: a batch is taken when it is full, and (`cut`) after every call."""
+    """Frames a history as the applier does.
+
+    A batch is taken when it is full, and (`cut`) after every call.
+    """
     writer, batches = BatchWriter(number, batch), list[Batch | None]()
 
     def take_if_full() -> None:
@@ -175,7 +178,10 @@ def test_every_frame_comes_back_wherever_batches_are_cut(
 def test_batches_and_numbers_have_no_gap(
     history: list[Transaction | Beat], chunk: int, number: int, batch: int
 ) -> None:
-    """Batches count on by one; each begins at the number after the one before, and holds exactly the numbers it names."""
+    """Batches count on by one.
+
+    Each begins at the number after the one before, and holds exactly the numbers it names.
+    """
     last = number
     for place, one in enumerate(written(history, chunk, number, batch), 1):
         assert one.batch == batch + place
@@ -190,7 +196,10 @@ def test_batches_and_numbers_have_no_gap(
 
 @given(histories, st.integers(1, 300))
 def test_each_batch_can_be_read_by_itself(history: list[Transaction | Beat], chunk: int) -> None:
-    """A batch that begins inside a transaction repeats where it goes on: every event knows its commit and ordinal."""
+    """A batch that begins inside a transaction repeats where it goes on.
+
+    So every event knows its commit and ordinal.
+    """
     whole = {frame.number: frame for frame in expected(history) if isinstance(frame, OutboxEvent)}
     for batch in reversed(written(history, chunk)):
         for frame in frames(batch):

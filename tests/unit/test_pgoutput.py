@@ -175,7 +175,10 @@ def test_a_description_without_schema_is_the_catalogue() -> None:
 
 
 def test_heartbeats_are_told_from_foreign_messages() -> None:
-    """Ours is a heartbeat at the message's position; other prefixes, and transactional ones, carry nothing."""
+    """Our own message is a heartbeat at the message's position.
+
+    Other prefixes, and transactional messages, carry nothing.
+    """
     decoder = Decoder()
     assert decoder.decode(
         encoder.message(HEARTBEAT_PREFIX, str(TIME_US).encode(), 77), 5
@@ -189,7 +192,10 @@ def test_heartbeats_are_told_from_foreign_messages() -> None:
 
 @given(texts, lsns)
 def test_a_high_position_comes_with_its_transaction_only(token: str, lsn: int) -> None:
-    """The token a page reader wrote comes back; outside of a transaction, or under another prefix, it is none of ours."""
+    """The token that a page reader wrote comes back.
+
+    Outside of a transaction, or under another prefix, it is none of ours.
+    """
     decoder = Decoder()
     assert decoder.decode(
         encoder.message(PAGE_PREFIX, token.encode(), lsn, transactional=True), 5
@@ -288,7 +294,10 @@ def test_a_message_cut_short_is_never_taken_for_a_whole_one(
 
 @given(st.data(), st.binary(max_size=80))
 def test_random_bytes_raise_nothing_else(data: st.DataObject, noise: bytes) -> None:
-    """Whatever comes, the decoder ends, and with ProtocolViolated if with an error; the error quotes no value."""
+    """Whatever comes, the decoder ends; if with an error, it is ProtocolViolated.
+
+    The error quotes no value.
+    """
     kind = data.draw(st.sampled_from([b"", b"B", b"C", b"R", b"I", b"U", b"D", b"T", b"M"]))
     body = data.draw(
         st.sampled_from(

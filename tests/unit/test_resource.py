@@ -1,4 +1,7 @@
-"""A resource: which columns and rows leave, under which names and keys; what is not listed never does."""
+"""Tests a resource: which columns and rows leave, under which names and keys.
+
+What is not listed never leaves.
+"""
 
 from typing import Any
 
@@ -235,7 +238,8 @@ CONDITIONS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(
     ("condition", "value", "expected"),
     [
-        ("in", "1", True), ("in", "3", True), ("in", "2", False), ("in", None, False), ("in", "03", False),
+        ("in", "1", True), ("in", "3", True), ("in", "2", False), ("in", None, False),
+        ("in", "03", False),
         ("not in", "1", True), ("not in", "2", False), ("not in", None, True),
         ("null", None, True), ("null", "", False), ("null", "1", False),
         ("not null", None, False), ("not null", "", True),
@@ -281,7 +285,10 @@ YES, NO, UNKNOWN = "1", "2", UNCHANGED
 def test_all_conditions_must_hold(
     level: Any, department: Any, new_row: bool | None, shared_row: bool | None
 ) -> None:
-    """A value not sent is taken to hold where the row was shared; else the answer is open, unless another condition denies."""
+    """A value not sent is taken to hold where the row was shared.
+
+    Else the answer is open, unless another condition denies.
+    """
     binding = bound(filter=[{"column": "level", "is_in": [1]}, {"column": "部门", "is_in": ["1"]}])
     row: Row = (department, "7", CANARY, "张三", "t", level)
     assert passes(binding, row) is new_row
@@ -296,7 +303,10 @@ def test_without_a_filter_every_row_passes() -> None:
 
 
 def test_what_the_filter_tests_is_read_once_and_not_shared() -> None:
-    """Pages and stream are read alike: the listed columns in their order, then what is only tested, each once."""
+    """Pages and stream are read alike.
+
+    The listed columns come in their order, then what is only tested, each once.
+    """
     tests = [
         {"column": "level", "is_in": [3]},
         {"column": "level", "is_null": False},
@@ -387,11 +397,15 @@ def test_what_is_not_shared_may_change(described: Relation) -> None:
 @pytest.mark.parametrize(
     ("type_oid", "text"),
     [
-        (v.INT8, "-9223372036854775808"), (v.BOOL, "t"), (v.TEXT, "张三 \"'\\\n"), (v.TEXT, "12"), (v.UUID, "0f8fad5b-d9cb-469f-a165-70867728950e"),
-        (v.NUMERIC, "12.50"), (v.DATE, "2026-11-24"), (v.TIMESTAMP, "2026-11-24 10:15:04.863769"), (v.TIMESTAMPTZ, "2026-11-24 02:15:04+00"),
-        (v.TIMESTAMPTZ, "infinity"), (v.DATE, "0044-03-15 BC"), (v.DATE, "0001-03-15 BC"), (v.DATE, "5874897-12-31"), (v.DATE, "-infinity"),
-        (v.TIMESTAMP, "0044-03-15 10:15:04 BC"), (v.TIMESTAMPTZ, "0044-03-15 10:15:04.5+00 BC"), (v.TIMESTAMPTZ, "12026-01-01 00:00:00+00"),
-        (v.TIMETZ, "10:15:04+08"), (v.TIMETZ, "10:00:00-05:30"), (v.TIMETZ, "10:15:04.5+00:00:15"), (v.BYTEA, "\\x00ff"), (v.FLOAT8, "1.5"),
+        (v.INT8, "-9223372036854775808"), (v.BOOL, "t"), (v.TEXT, "张三 \"'\\\n"), (v.TEXT, "12"),
+        (v.UUID, "0f8fad5b-d9cb-469f-a165-70867728950e"), (v.NUMERIC, "12.50"),
+        (v.DATE, "2026-11-24"), (v.TIMESTAMP, "2026-11-24 10:15:04.863769"),
+        (v.TIMESTAMPTZ, "2026-11-24 02:15:04+00"), (v.TIMESTAMPTZ, "infinity"),
+        (v.DATE, "0044-03-15 BC"), (v.DATE, "0001-03-15 BC"), (v.DATE, "5874897-12-31"),
+        (v.DATE, "-infinity"), (v.TIMESTAMP, "0044-03-15 10:15:04 BC"),
+        (v.TIMESTAMPTZ, "0044-03-15 10:15:04.5+00 BC"), (v.TIMESTAMPTZ, "12026-01-01 00:00:00+00"),
+        (v.TIMETZ, "10:15:04+08"), (v.TIMETZ, "10:00:00-05:30"), (v.TIMETZ, "10:15:04.5+00:00:15"),
+        (v.BYTEA, "\\x00ff"), (v.FLOAT8, "1.5"),
     ],
 )  # fmt: skip
 def test_a_key_is_told_from_its_json(type_oid: int, text: str) -> None:
@@ -404,10 +418,22 @@ def test_a_key_is_told_from_its_json(type_oid: int, text: str) -> None:
 @pytest.mark.parametrize(
     ("forms", "texts"),
     [
-        (("$90,000,000,000,000,000.00", "-$90,000,000,000,000,000.00"), ["$0.00", "$12.50", "$1,234.50", "-$1,234,567.05", "-$0.01"]),
-        (("90.000.000.000.000.000,00 €", "-90.000.000.000.000.000,00 €"), ["0,07 €", "1.234,50 €", "-1.234.567,00 €"]),
-        (("￥9,000,000,000,000,000,000", "(￥9,000,000,000,000,000,000)"), ["￥0", "￥1,234", "(￥123,456)"]),
-        (("₹ 9,00,00,00,00,00,00,000.00", "-₹ 9,00,00,00,00,00,00,000.00"), ["₹ 12,34,567.00", "₹ 999.00"]),
+        (
+            ("$90,000,000,000,000,000.00", "-$90,000,000,000,000,000.00"),
+            ["$0.00", "$12.50", "$1,234.50", "-$1,234,567.05", "-$0.01"],
+        ),
+        (
+            ("90.000.000.000.000.000,00 €", "-90.000.000.000.000.000,00 €"),
+            ["0,07 €", "1.234,50 €", "-1.234.567,00 €"],
+        ),
+        (
+            ("￥9,000,000,000,000,000,000", "(￥9,000,000,000,000,000,000)"),
+            ["￥0", "￥1,234", "(￥123,456)"],
+        ),
+        (
+            ("₹ 9,00,00,00,00,00,00,000.00", "-₹ 9,00,00,00,00,00,00,000.00"),
+            ["₹ 12,34,567.00", "₹ 999.00"],
+        ),
     ],
 )  # fmt: skip
 def test_a_key_of_money_is_told_in_the_way_the_database_writes_it(
@@ -425,8 +451,10 @@ def test_a_key_of_money_is_told_in_the_way_the_database_writes_it(
 @pytest.mark.parametrize(
     ("type_oid", "text"),
     [
-        (v.DATE, '{"id":"-0043-03-15"}'), (v.TIMETZ, '{"id":"10:15:04+08"}'), (v.MONEY, '{"id":"12.50"}'),
-        (v.INT8, '{"id":[1]}'), (v.INT8, '{"other":1}'), (v.INT8, "{"), (v.INT8, '{"id": 1}'), (v.INT8, "7"),
+        (v.DATE, '{"id":"-0043-03-15"}'), (v.TIMETZ, '{"id":"10:15:04+08"}'),
+        (v.MONEY, '{"id":"12.50"}'),
+        (v.INT8, '{"id":[1]}'), (v.INT8, '{"other":1}'), (v.INT8, "{"), (v.INT8, '{"id": 1}'),
+        (v.INT8, "7"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_told_is_no_key(type_oid: int, text: str) -> None:

@@ -1,4 +1,7 @@
-"""Each value form of docs/events.md, from the text PostgreSQL writes to the JSON an event carries."""
+"""Tests each value form of docs/events.md.
+
+PostgreSQL writes the text, an event carries the JSON.
+"""
 
 import base64
 import json
@@ -100,7 +103,10 @@ ARRAYS: list[tuple[tuple[v.Element, ...], str, object]] = [
     ((v.Element(v.INT4),), "{1,NULL,3}", [1, None, 3]),
     ((v.Element(v.INT4),), "{{1,2},{3,NULL}}", [[1, 2], [3, None]]),
     ((v.Element(v.INT4),), "[0:1]={1,2}", "[0:1]={1,2}"),
-    ((v.Element(v.TEXT),), '{"a b","",NULL,"NULL","\\"\\\\",x}', ["a b", "", None, "NULL", '"\\', "x"]),
+    (
+        (v.Element(v.TEXT),), '{"a b","",NULL,"NULL","\\"\\\\",x}',
+        ["a b", "", None, "NULL", '"\\', "x"],
+    ),
     ((v.Element(v.TEXT),), '{{"a,b","{"},{"}",c}}', [["a,b", "{"], ["}", "c"]]),
     ((v.Element(v.BOOL),), "{t,f}", [True, False]),
     ((v.Element(v.FLOAT8),), "{1.5,NaN,-Infinity}", [1.5, "NaN", "-Infinity"]),
@@ -110,7 +116,8 @@ ARRAYS: list[tuple[tuple[v.Element, ...], str, object]] = [
     ((v.Element(v.JSONB),), '{"{\\"a\\": 1}","null"}', ['{"a": 1}', "null"]),
     ((v.Element(v.MONEY),), '{$1.00,"-$1,234.50"}', ["1.00", "-1234.50"]),
     ((v.Element(603, ";"),), "{(2,2),(1,1);(4,4),(3,3)}", ["(2,2),(1,1)", "(4,4),(3,3)"]),  # box
-    ((v.Element(1007), v.Element(v.INT4)), '{"{1,NULL}",NULL,"{}"}', [[1, None], None, []]),  # of a domain over integer[]
+    # Of a domain over integer[].
+    ((v.Element(1007), v.Element(v.INT4)), '{"{1,NULL}",NULL,"{}"}', [[1, None], None, []]),
 ]  # fmt: skip
 
 

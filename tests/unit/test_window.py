@@ -1,4 +1,7 @@
-"""A window over a page: whatever of the remembered changes the page shows already, page and window together end where the source is."""
+"""Tests a window over a page: page and window together end where the source is.
+
+The page may show any of the remembered changes already.
+"""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +22,10 @@ START = st.dictionaries(st.sampled_from("123"), st.just("large"), max_size=3)
 def remembered(
     window: Window, rows: dict[str, tuple[str, str, str]], effect: Effect, number: int
 ) -> bool:
-    """Does one change to the source's rows and tells the window of it; False where the rows do not allow it."""
+    """Does one change to the source's rows and tells the window of it.
+
+    Returns False where the rows do not allow it.
+    """
     what, old, new, sent = effect
     if (what == "I") == (old in rows) or (what == "M" and (new == old or new in rows)):
         return False
@@ -41,7 +47,10 @@ def remembered(
 def test_changes_the_page_shows_already_do_no_harm(
     start: dict[str, str], effects: list[Effect], shown: int
 ) -> None:
-    """The page was read after any number of the changes; a key that cannot be known is a hole, and none is wrong."""
+    """The page was read after any number of the changes.
+
+    A key that cannot be known is a hole, and none is wrong.
+    """
     rows = {key: (key, "state", large) for key, large in start.items()}
     page = dict(rows)
     window = Window("person", 1_000)

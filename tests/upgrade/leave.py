@@ -1,4 +1,6 @@
-"""Lets a released version work with its own test tools and writes down what it leaves: see `make.py`.
+"""Lets a released version work with its own test tools, and writes down what it leaves.
+
+See `make.py`.
 
 It is killed while events wait in its outbox. A folder per kind then holds the front end as SQL, the
 configuration, the rows of the business database, and the events and the state record in Kafka. What

@@ -1,4 +1,7 @@
-"""What version 0.1.0 has left, filled in for the servers of today (`make.py` says how it was made)."""
+"""Fills in for the servers of today what version 0.1.0 has left.
+
+`make.py` says how it was made.
+"""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,6 @@
-"""Makes what version 0.1.0 leaves behind: `python -m tests.upgrade.make`, in a clone with its history.
+"""Makes what version 0.1.0 leaves behind.
+
+Call `python -m tests.upgrade.make` in a clone with its history.
 
 Version 0.1.0 is taken from the history and run by its own test tools (`leave.py`), once for each
 kind of front end. A release has no history: so what it leaves is committed, in `made_by_0_1_0`.
