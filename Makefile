@@ -12,18 +12,20 @@ LONG ?=
 BUDGET ?= 80m
 SECONDS ?= 60
 TARGET ?=
+QUICK ?=
+STORE ?=
 STAMP := $(VENV)/.installed
 
 # Tests start the agent's processes many hundred times; none of them compiles it anew.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo unit test faults fuzz lint audit sbom messages lock clean
+.PHONY: help venv demo unit test faults bench fuzz lint audit sbom messages lock clean
 
 help: ## list the targets
 	@echo "Targets (make <target>):"
 	@sed -n 's/^\([a-z]*\):.*## /  \1: /p' $(MAKEFILE_LIST)
-	@echo "Variables: VENV=folder  PYTHON=python3.x  ARGS='pytest options'  WORKERS=tests at a time  FRONT=sqlite|postgres|mariadb, CLIENT=kafka-python|librdkafka, KAFKA=host:port and KEEP=1 for the demo  BUGS=search|none, LONG=1 and BUDGET=80m for faults  SECONDS=60 and TARGET=name for fuzz"
+	@echo "Variables: VENV=folder  PYTHON=python3.x  ARGS='pytest options'  WORKERS=tests at a time  FRONT=sqlite|postgres|mariadb, CLIENT=kafka-python|librdkafka, KAFKA=host:port and KEEP=1 for the demo  BUGS=search|none, LONG=1 and BUDGET=80m for faults  QUICK=1 and STORE=1 for bench  SECONDS=60 and TARGET=name for fuzz"
 
 venv: $(STAMP) ## the Python environment with everything locked in requirements.lock
 	@echo "venv: $(VENV) is up to date"
@@ -68,6 +70,14 @@ faults: ## kill -9 schedules against the real product, and planted bugs that mus
 	@$(if $(LONG),tests/install.sh compiler)
 	@$(VENV)/bin/python -m tests.services.kafka_files
 	$(VENV)/bin/python -m tests.faults $(if $(LONG),--budget $(BUDGET:m=),--bugs $(BUGS)) $(ARGS)
+
+bench: ## latency, throughput, copy and idle against Debezium and bare parts (a quarter of an hour); QUICK=1: three minutes; STORE=1 keeps ratios, plots and tables
+	@echo "bench: $(if $(QUICK),about three minutes,about a quarter of an hour), on real PostgreSQL, Kafka and Kafka Connect"
+	@$(MAKE) --no-print-directory venv
+	@tests/install.sh
+	@$(VENV)/bin/python -m tests.services.kafka_files
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -e '.[bench]' --no-build-isolation
+	$(VENV)/bin/python -m bench $(if $(QUICK),--quick) $(if $(STORE),--store) $(ARGS)
 
 fuzz: ## coverage-guided fuzzing (atheris) of all that reads foreign bytes, SECONDS for each target; TARGET=name for one
 	@echo "fuzz: $(SECONDS) s for each target"

@@ -1,11 +1,12 @@
 """Measures how long a committed row takes until a read_committed consumer holds its event.
 
-    python -m bench.latency [--rates 8 100 500 1000] [--seconds 20] [--fronts sqlite postgres] [--bare-only]
+    python -m bench.latency [--rates 8 100 500 1000 5000] [--seconds 20] [--fronts sqlite postgres]
 
-Every contestant gets the same load on the same servers, one after the other: transactions of one row, evenly spread in
-time over a few connections. The clock starts when the writer's COMMIT has returned, and stops when the consumer has the
-event in its hands; both read the clock of this machine. Beside them stands the bare Kafka transaction: one event and one
-state record, sent by librdkafka and committed, again and again; its clock starts before the transaction begins.
+Every contestant gets the same load on the same servers, one after the other: transactions of one
+row, evenly spread in time over a few connections. The clock starts when the writer's COMMIT has
+returned, and stops when the consumer has the event in its hands; both read the clock of this
+machine. Beside them stands the bare Kafka transaction: one event and one state record, sent by
+librdkafka and committed, again and again; its clock starts before the transaction begins.
 """
 
 import argparse
@@ -24,9 +25,12 @@ from typing import NamedTuple, Protocol
 
 import psycopg
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # the package does not re-export it for mypy
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # not re-exported
 
-from bench.stream import HEAP, TABLE, WORKER, say, streams
+from bench import debezium, plots
+from bench.debezium import streams
+from bench.figures import Figure
+from bench.table import ROW, TABLE, say
 from tests.agent_process import Installation
 from tests.checker.unit import SCHEMA, create_tables
 from tests.services.connect import ConnectWorker, Properties, debezium_source
@@ -35,15 +39,15 @@ from tests.services.kafka import KafkaAddress, kafka
 from tests.services.postgres import PostgresAddress, postgres
 from tests.waiting import eventually
 
-RATES = (8, 100, 500, 1000)  # transactions per second
+RATES = (8, 100, 500, 1000, 5000)  # transactions per second
+FRONTS = ("sqlite", "postgres")
+CLIENTS = ("kafka-python", "librdkafka")
 WARM = 5.0  # seconds of load before what is counted
 DRAIN = 60.0  # seconds that events may come after the last commit
 WRITERS = 4  # connections at the most
-INSERT = """INSERT INTO "业务".bench SELECT n, '张三' || n, lpad(n::text, 18, '3101'), '310105',
-    '长宁区' || repeat(md5(n::text), 5), n / 7.0, n %% 2 = 0, timestamptz '1970-01-01' + n * interval '1 hour',
-    timestamptz '2026-01-01' + n * interval '1 second', n %% 100 FROM (SELECT %s::bigint AS n) AS one"""
-TUNED: Properties = {"poll.interval.ms": "10", "max.batch.size": "2048", "max.queue.size": "8192"}
-PROMPT: Properties = {**WORKER, "producer.linger.ms": "0"}
+UNHURRIED, BACK_TO_BACK = "8 a second", "back to back"
+INSERT = f"""INSERT INTO "业务".bench
+    SELECT {ROW.replace("%", "%%")} FROM (SELECT %s::bigint AS n) AS one"""
 _ID = re.compile(rb'"id":\s*(\d+)')
 
 Times = dict[int, int]  # by the row's id: nanoseconds since 1970
@@ -79,66 +83,119 @@ class Spread(NamedTuple):
         return f"{self.p50:,.0f} / {self.p95:,.0f} / {self.p99:,.0f} / {self.most:,.0f}"
 
 
+class Found(NamedTuple):
+    """What one run has measured."""
+
+    bare: Mapping[str, Spread]
+    seen: Mapping[tuple[str, int], Spread]  # by contestant and rate
+
+
 def main() -> None:
-    """Runs all of it and prints the tables."""
+    """Runs all of it and prints the figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rates", type=int, nargs="+", default=RATES)
     parser.add_argument("--seconds", type=float, default=20.0, help="of counted load at each rate")
-    parser.add_argument(
-        "--fronts", nargs="+", choices=("sqlite", "postgres"), default=("sqlite", "postgres")
-    )
-    parser.add_argument("--clients", nargs="+", default=("kafka-python", "librdkafka"))
+    parser.add_argument("--fronts", nargs="+", choices=FRONTS, default=FRONTS)
+    parser.add_argument("--clients", nargs="+", choices=CLIENTS, default=CLIENTS)
     parser.add_argument("--no-debezium", action="store_true")
-    parser.add_argument("--bare-only", action="store_true")
-    arguments = parser.parse_args()
+    given = parser.parse_args()
+    with postgres(18) as server, kafka() as broker:
+        found = run(
+            server,
+            broker,
+            given.rates,
+            given.seconds,
+            given.fronts,
+            given.clients,
+            not given.no_debezium,
+        )
+    for line in table(found):
+        say(line)
 
+
+def run(
+    server: PostgresAddress,
+    broker: KafkaAddress,
+    rates: Sequence[int],
+    seconds: float,
+    fronts: Sequence[str] = FRONTS,
+    clients: Sequence[str] = CLIENTS,
+    with_debezium: bool = True,
+) -> Found:
+    """Measures every contestant at every rate."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        server, broker = stack.enter_context(postgres(18)), stack.enter_context(kafka())
         say(f"load of the machine before: {os.getloadavg()[0]:.1f}; {os.cpu_count()} cores")
-        say("p50 / p95 / p99 / most, in ms; in brackets times the bare transaction's p50\n")
-        bare = bare_transactions(broker, arguments.seconds)
+        say("p50 / p95 / p99 / most, in ms")
+        bare = bare_transactions(broker, seconds)
         for name, spread in bare.items():
             say(f"a bare Kafka transaction, {name}: {spread}")
-        if arguments.bare_only:
-            return
 
-        for front in arguments.fronts:
-            for client in arguments.clients:
-                measure(
-                    Agent(stack, directory, server, broker, client, front),
-                    broker.bootstrap,
-                    arguments,
-                    bare,
-                )
-        if not arguments.no_debezium:
-            measure(
-                Debezium(stack, server, broker, "Debezium", {}, {}),
-                broker.bootstrap,
-                arguments,
-                bare,
-            )
-            tuned = Debezium(stack, server, broker, "Debezium, tuned", TUNED, PROMPT)
-            measure(tuned, broker.bootstrap, arguments, bare)
+        contestants: list[Contestant] = []
+        for front in fronts:
+            for client in clients:
+                contestants.append(Agent(stack, directory, server, broker, client, front))
+        if with_debezium:
+            contestants.append(Debezium(stack, server, broker, "Debezium", {}, {}))
+            tuned = "Debezium, tuned"
+            prompt = debezium.PROMPT, debezium.PROMPT_WORKER
+            contestants.append(Debezium(stack, server, broker, tuned, *prompt))
+
+        seen = {}
+        for contestant in contestants:
+            for rate, spread in measured(contestant, broker.bootstrap, rates, seconds):
+                seen[contestant.name, rate] = spread
+                say(f"{contestant.name}, {rate} tx/s: {spread}, {spread.events} events")
         say(f"load of the machine after: {os.getloadavg()[0]:.1f}")
+    return Found(bare, seen)
 
 
-def measure(
-    contestant: Contestant,
-    bootstrap: str,
-    arguments: argparse.Namespace,
-    bare: Mapping[str, Spread],
-) -> None:
-    """Runs one contestant at each rate and prints what was seen."""
-    least = bare["8 a second"].p50
+def measured(
+    contestant: Contestant, bootstrap: str, rates: Sequence[int], seconds: float
+) -> Iterator[tuple[int, Spread]]:
+    """Runs one contestant at each rate."""
     first = 0
     with contestant.running():
-        for rate in arguments.rates:
-            spread, first = under_load(contestant, bootstrap, rate, arguments.seconds, first)
-            factor = f"({spread.p50 / least:.1f}, p99 {spread.p99 / least:.1f})"
-            say(f"{contestant.name}, {rate} tx/s: {spread} {factor}, {spread.events} events")
+        for rate in rates:
+            spread, first = under_load(contestant, bootstrap, rate, seconds, first)
+            yield rate, spread
+
+
+def table(found: Found) -> list[str]:
+    """Returns the latencies, and how many times a bare transaction's p50 they are."""
+    least = found.bare[UNHURRIED].p50
+    lines = ["| | tx/s | p50 / p95 / p99 / most (ms) | times a bare transaction: p50, p99 |"]
+    lines.append("|---|---|---|---|")
+    for name, spread in found.bare.items():
+        lines.append(f"| bare Kafka transaction | {name} | {spread} | |")
+    for (name, rate), spread in found.seen.items():
+        times = f"{spread.p50 / least:.1f}, {spread.p99 / least:.1f}"
+        lines.append(f"| {name} | {rate:,} | {spread} | {times} |")
+    return lines
+
+
+def figures(found: Found) -> list[Figure]:
+    """Returns the ratios to a bare transaction's p50."""
+    least = found.bare[UNHURRIED].p50
+    ratios = []
+    for (name, rate), spread in found.seen.items():
+        for quantile, value in (("p50", spread.p50), ("p99", spread.p99)):
+            what = f"latency, {name}, {rate} tx/s: {quantile} of a bare transaction's p50"
+            ratios.append(Figure(what, value / least, True))
+    return ratios
+
+
+def draw(found: Found, folder: Path) -> None:
+    """Draws the median and the 99th percentile by rate."""
+    for quantile in ("p50", "p99"):
+        lines: dict[str, list[tuple[float, float]]] = {}
+        for (name, rate), spread in found.seen.items():
+            lines.setdefault(name, []).append((rate, getattr(spread, quantile)))
+        title = f"From COMMIT to a read_committed consumer, {quantile}"
+        path = folder / f"bench-latency-{quantile}.svg"
+        plots.curves(path, title, ("transactions per second", "ms"), lines)
 
 
 def under_load(
@@ -257,7 +314,7 @@ def bare_transactions(broker: KafkaAddress, seconds: float) -> dict[str, Spread]
 
     spreads = {}
     first = 0
-    for name, pause in (("8 a second", 0.125), ("back to back", 0.0)):
+    for name, pause in ((UNHURRIED, 0.125), (BACK_TO_BACK, 0.0)):
         count = int(min(seconds, 10.0) * 8) if pause else 500
         numbers = range(first, first + count)
         first += count
@@ -334,9 +391,8 @@ class Debezium:
     @contextmanager
     def running(self) -> Iterator[None]:
         """See Contestant."""
-        with ConnectWorker(
-            self._broker.bootstrap, [self._connector], HEAP, self._worker
-        ) as connect:
+        bootstrap = self._broker.bootstrap
+        with ConnectWorker(bootstrap, [self._connector], debezium.HEAP, self._worker) as connect:
             eventually(lambda: streams(connect, self.source, self._slot), 120, "Debezium streams")
             yield
             connect.stop()

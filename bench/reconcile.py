@@ -1,20 +1,17 @@
-"""Measures how fast a table is copied and verified beside the stream, against plain COPY.
+"""Measures how fast a table is copied and verified beside the stream.
 
-    python -m bench.reconcile [--rows 1000000] [--changes 200] [--kills 3]
+    python -m bench.reconcile [--rows 1000000] [--changes 200] [--kills 3] [--no-debezium]
 
-Both are measured in the same run.
-
-Copy: 1 / (seconds from the begin of the copy to `live`), against COPY of the table to a file and
-back into a table of the same form.
-
-Verify: seconds of `verify` on equal tables, against reading both sides once with COPY.
+Copy: from the begin of the copy until the table is live in a PostgreSQL front end and all its
+events are published, against Debezium's snapshot with its JDBC sink until the sink's table is full,
+and against plain COPY of the table to a file and back. Verify: of equal tables, against reading
+both sides once with COPY.
 """
 
 import argparse
 import functools
 import os
 import re
-import shutil
 import signal
 import tempfile
 import threading
@@ -24,44 +21,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # not re-exported
 
-from tests.agent_process import Agent, Installation
-from tests.checker.inputs import one_of
-from tests.checker.unit import UnitTable
+from bench import debezium, plots
+from bench.figures import Figure
+from bench.processes import most_memory
+from bench.table import COLUMNS, TABLE, fill, say
+from tests.agent_process import Installation
+from tests.checker.unit import SCHEMA
+from tests.services.connect import ConnectWorker, debezium_source, jdbc_sink
 from tests.services.fixtures import fresh_database
-from tests.services.kafka import kafka
-from tests.services.postgres import postgres
+from tests.services.kafka import KafkaAddress, kafka
+from tests.services.postgres import PostgresAddress, postgres
 from tests.waiting import eventually
 
-COLUMNS = """ ("id" bigint PRIMARY KEY, "name" text, "number" varchar(18), "district" varchar(6),
-    "address" text, "balance" numeric(16,2), "valid" boolean, "born" date, "changed" timestamptz,
-    "version" integer)"""
-FILL = """
-    insert into "业务"."bench"
-    select
-        n, '张三' || n, lpad(n::text, 18, '3101'), '310105', '长宁区' || md5(n::text),
-        n / 7.0, n %% 2 = 0, date '1970-01-01' + (n %% 20000)::int,
-        timestamptz '2026-01-01' + n * interval '1 second', n %% 100
-    from generate_series(1, %s::bigint) n
-"""
-NAMES = (
-    "id",
-    "name",
-    "number",
-    "district",
-    "address",
-    "balance",
-    "valid",
-    "born",
-    "changed",
-    "version",
-)
-TABLE = UnitTable(
-    "bench", "bench", COLUMNS, {"id": one_of("1")}, {name: one_of("") for name in NAMES[1:]}
-)
 LIVE = 1800.0  # seconds a copy may take
+PIECE = 10_000  # rows of a transaction that fills the table
+PARTITIONS = 4
+BOTH = (("source", '"业务"."bench"'), ("front", '"bench"'))
+
+
+class Found(NamedTuple):
+    """Seconds."""
+
+    rows: int
+    plain: float  # COPY to a file and back
+    live: float  # the agent's copy, until the table is live
+    published: float  # the same until all of it is in Kafka
+    debezium: float | None  # snapshot and sink, until the sink's table is full
+    once: float  # reading both sides with COPY
+    verify: float
 
 
 def main() -> None:
@@ -82,45 +74,100 @@ def main() -> None:
         default=0,
         help="kill -9 of the capture process while the table is copied",
     )
-    arguments = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="bench-"))
+    parser.add_argument("--no-debezium", action="store_true")
+    given = parser.parse_args()
+    with postgres(18) as server, kafka() as broker:
+        found = run(server, broker, given.rows, not given.no_debezium, given.changes, given.kills)
+    for line in table(found):
+        say(line)
+
+
+def run(
+    server: PostgresAddress,
+    broker: KafkaAddress,
+    rows: int,
+    with_debezium: bool = True,
+    changes: int = 0,
+    kills: int = 0,
+) -> Found:
+    """Copies and verifies one table."""
     with (
-        postgres(18) as server,
-        kafka() as broker,
+        tempfile.TemporaryDirectory(prefix="bench-") as directory,
         fresh_database(server) as source,
         fresh_database(server) as front,
+        fresh_database(server) as target,
     ):
+        name = f"b{uuid.uuid4().hex[:8]}"
         place = Installation(
-            directory,
+            Path(directory),
             source,
             broker.bootstrap,
-            f"b{uuid.uuid4().hex[:8]}",
+            name,
             tables=(TABLE,),
             front=front,
+            sections={"kafka": {"partitions": PARTITIONS}},
         )
         place.install()
-        say(f"filling {arguments.rows:,} rows")
+        say(f"filling {rows:,} rows")
+        fill(source, 1, rows, PIECE)
         with psycopg.connect(source, autocommit=True) as connection:
-            connection.execute(FILL, [arguments.rows])
             connection.execute("vacuum analyze")
+
         plain = to_file_and_back(source)
-        say(f"COPY to a file and back: {plain:.2f} s, {arguments.rows / plain:,.0f} rows/s")
-        copied = copy(place, arguments.changes, arguments.kills)
-        say(
-            f"copy beside the stream: {copied:.2f} s, {arguments.rows / copied:,.0f} rows/s, "
-            f"{plain / copied:.2f} of COPY to a file and back"
-        )
-        verify(place, source, front)
-    shutil.rmtree(directory)
+        say(f"COPY to a file and back: {plain:.2f} s, {rows / plain:,.0f} rows/s")
+        live, published = copy(place, changes, kills)
+        say(f"copy beside the stream: live after {live:.2f} s, published after {published:.2f} s")
+        once, verified = verify(place, source, front)
+        say(f"verify {verified:.2f} s, reading both sides once {once:.2f} s")
+        theirs = snapshot(broker, source, target, rows) if with_debezium else None
+        if theirs is not None:
+            say(f"Debezium's snapshot with its sink: {theirs:.2f} s")
+    return Found(rows, plain, live, published, theirs, once, verified)
 
 
-def say(text: str) -> None:
-    """One line, at once."""
-    print(text, flush=True)
+def table(found: Found) -> list[str]:
+    """Returns what was measured."""
+    lines = [
+        f"| {found.rows:,} rows | seconds | rows/s |",
+        "|---|---|---|",
+    ]
+    named = {
+        "COPY to a file and back": found.plain,
+        "the agent's copy until live": found.live,
+        "the same until published": found.published,
+        "Debezium's snapshot and JDBC sink": found.debezium,
+        "reading both sides once with COPY": found.once,
+        "verify of equal tables": found.verify,
+    }
+    for name, seconds in named.items():
+        if seconds is not None:
+            lines.append(f"| {name} | {seconds:.2f} | {found.rows / seconds:,.0f} |")
+    return lines
+
+
+def figures(found: Found) -> list[Figure]:
+    """Returns the ratios."""
+    ratios = [
+        Figure("copy: of the speed of COPY to a file and back", found.plain / found.live, False),
+        Figure("verify: times reading both sides once", found.verify / found.once, True),
+    ]
+    if found.debezium is not None:
+        times = found.debezium / found.published
+        ratios.append(Figure("copy: times Debezium's snapshot and sink", times, False))
+    return ratios
+
+
+def draw(found: Found, folder: Path) -> None:
+    """Draws the copy."""
+    speeds = {"agent": found.rows / found.published}
+    if found.debezium is not None:
+        speeds["Debezium and JDBC sink"] = found.rows / found.debezium
+    speeds["COPY to a file and back"] = found.rows / found.plain
+    plots.bars(folder / "bench-copy.svg", f"First copy of {found.rows:,} rows", "rows/s", speeds)
 
 
 def to_file_and_back(source: str) -> float:
-    """Seconds of COPY to a file of the server and back into an empty table with the same key."""
+    """Returns the seconds of COPY to a file of the server and back into an empty table."""
     path = f"{tempfile.gettempdir()}/bench-{uuid.uuid4().hex}.copy"
     with psycopg.connect(source, autocommit=True) as connection:
         connection.execute('create table "业务"."again" (like "业务"."bench" including all)')
@@ -133,8 +180,8 @@ def to_file_and_back(source: str) -> float:
     return seconds
 
 
-def copy(place: Installation, changes: int, kills: int) -> float:
-    """Seconds from the begin of the copy until the table is live."""
+def copy(place: Installation, changes: int, kills: int) -> tuple[float, float]:
+    """Returns the seconds from the begin of the copy until the table is live, and published."""
     with place.start(covered=False) as agent, changing(place.source, changes):
         for number in range(kills):
             wanted = (number + 1) / (kills + 1)
@@ -142,41 +189,40 @@ def copy(place: Installation, changes: int, kills: int) -> float:
             os.kill(agent.child("capture"), signal.SIGKILL)
             say(f"killed at {wanted:.0%}")
         eventually(lambda: "reconcile_ends" in agent.log, LIVE, "the table is live", 0.2)
-        stamps = re.findall(r"^(\S+) INFO reconcile_(?:begins|ends)", agent.log, re.MULTILINE)
-        seconds = (
-            datetime.fromisoformat(stamps[-1]) - datetime.fromisoformat(stamps[0])
-        ).total_seconds()
-        say(f"memory of capture at its end: {resident(agent):,.0f} MB")
-    return seconds
+        say(f"memory of capture at its end: {most_memory(agent.child('capture')):,.0f} MB")
+        began, ended = moments(agent.log, "True")
+        eventually(place.caught_up, LIVE, "all events are published", 0.5)
+        return ended - began, time.time() - began
+
+
+def moments(log: str, repair: str) -> tuple[float, float]:
+    """Returns when the last copy (or comparison) of the log began and ended."""
+    pattern = rf"^(\S+) INFO reconcile_{{}} resource=bench repair={repair}"
+    found = []
+    for what in ("begins", "ends"):
+        stamp = re.findall(pattern.format(what), log, re.MULTILINE)[-1]
+        found.append(datetime.fromisoformat(stamp).timestamp())
+    return found[0], found[1]
 
 
 def copied_past(place: Installation, share: float) -> bool:
-    """Whether more than this share of the table is copied."""
+    """Tells whether more than this share of the table is copied."""
     found = place.status()["tables"][0]["copy"]
     return bool(found and found["rows"] > share * found["estimate"])
 
 
-def resident(agent: Agent) -> float:
-    """Most memory the capture process has had, in MB."""
-    status = Path(f"/proc/{agent.child('capture')}/status").read_text()
-    return int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1024
-
-
 @contextmanager
 def changing(source: str, rate: int) -> Iterator[None]:
-    """So many updates a second, each a transaction of its own."""
+    """Makes so many updates a second, each in a transaction of its own."""
     ended = threading.Event()
+    update = 'update "业务"."bench" set "version" = "version" + 1 where "id" = 1 + %s %% 1000000'
 
     def change() -> None:
         with psycopg.connect(source, autocommit=True) as connection:
             number = 0
             while not ended.wait(1 / rate):
                 number += 7919
-                connection.execute(
-                    'update "业务"."bench" set "version" = "version" + 1 '
-                    'where "id" = 1 + %s %% 1000000',
-                    [number],
-                )
+                connection.execute(update, [number])
 
     thread = threading.Thread(target=change)
     if rate:
@@ -187,34 +233,57 @@ def changing(source: str, rate: int) -> Iterator[None]:
         thread.join()
 
 
-def verify(place: Installation, source: str, front: str) -> None:
-    """Verify equal tables, against reading both sides once."""
+def verify(place: Installation, source: str, front: str) -> tuple[float, float]:
+    """Returns the seconds of reading both sides once, and of verifying the equal tables."""
+    conninfo = {"source": source, "front": front}
     with place.start(covered=False) as agent:
         agent.wait_ready()
-        eventually(place.caught_up, LIVE, "all events are published", 1.0)
         began = time.monotonic()
-        for conninfo, table in ((source, '"业务"."bench"'), (front, '"bench"')):
+        for side, table in BOTH:
             with (
-                psycopg.connect(conninfo) as connection,
+                psycopg.connect(conninfo[side]) as connection,
                 connection.cursor() as cursor,
                 cursor.copy(f"copy {table} to stdout") as copied,
             ):
-                rows = sum(1 for _ in copied)
+                for _ in copied:
+                    pass
         once = time.monotonic() - began
-        say(f"reading both sides once with COPY: {once:.2f} s")
+
         place.command("verify")
-        stamps = re.findall(
-            r"^(\S+) INFO reconcile_(?:begins|ends) resource=bench repair=False",
-            agent.log,
-            re.MULTILINE,
-        )
-        seconds = (
-            datetime.fromisoformat(stamps[-1]) - datetime.fromisoformat(stamps[-2])
-        ).total_seconds()
-        say(
-            f"verify of {rows:,} equal rows: {seconds:.2f} s, "
-            f"{seconds / once:.2f} times reading both sides once"
-        )
+        first, last = moments(agent.log, "False")
+    return once, last - first
+
+
+def snapshot(broker: KafkaAddress, source: str, target: str, rows: int) -> float:
+    """Returns the seconds from the start of Debezium's worker until the sink's table is full."""
+    with psycopg.connect(target, autocommit=True) as connection:
+        connection.execute("CREATE TABLE bench " + COLUMNS)
+    prefix = f"d{uuid.uuid4().hex[:8]}"
+    topic = f"{prefix}.unit.bench"
+    broker.admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(30)
+    further = {**debezium.SOURCE, "snapshot.mode": "initial"}
+    connectors = [
+        debezium_source("source", source, SCHEMA, topic, **further),
+        jdbc_sink("sink", topic, target, **{**debezium.SINK, **debezium.TASKS}),
+    ]
+
+    def full() -> bool:
+        connect.check()
+        with psycopg.connect(target) as connection:
+            return connection.execute("SELECT count(*) FROM bench").fetchone() == (rows,)
+
+    def begun() -> bool:
+        with psycopg.connect(target) as connection:
+            return connection.execute("SELECT FROM bench LIMIT 1").fetchone() is not None
+
+    with ConnectWorker(broker.bootstrap, connectors, debezium.HEAP, debezium.WORKER) as connect:
+        # The worker's own start is not counted
+        eventually(begun, LIVE, "the sink has begun", 0.05)
+        began = time.monotonic()
+        eventually(full, LIVE, "the sink's table is full", 0.2)
+        seconds = time.monotonic() - began
+        connect.stop()
+    return seconds
 
 
 if __name__ == "__main__":

@@ -1,0 +1,35 @@
+"""What processes use, by /proc."""
+
+import os
+from pathlib import Path
+
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+def cpu(pid: int) -> float:
+    """Returns the seconds of CPU that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+def machine() -> float:
+    """Returns the seconds of CPU that all processes have used."""
+    user, nice, system = map(int, Path("/proc/stat").read_text().split()[1:4])
+    return (user + nice + system) / _TICK
+
+
+def most_memory(pid: int) -> float:
+    """Returns the most memory that a process has had, in MB."""
+    return _status(pid, "VmHWM:")
+
+
+def memory(pid: int) -> float:
+    """Returns the memory that a process has now, in MB."""
+    return _status(pid, "VmRSS:")
+
+
+def _status(pid: int, name: str) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) / 1024
+    return 0.0
