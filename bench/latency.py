@@ -159,7 +159,9 @@ def measured(
     first = 0
     with contestant.running():
         for rate in rates:
-            spread, first = under_load(contestant, bootstrap, rate, seconds, first)
+            spread, first = under_load(
+                contestant.source, contestant.topic, bootstrap, rate, seconds, first
+            )
             yield rate, spread
 
 
@@ -199,29 +201,44 @@ def draw(found: Found, folder: Path) -> None:
 
 
 def under_load(
-    contestant: Contestant, bootstrap: str, rate: int, seconds: float, first: int
+    source: str,
+    topic: str,
+    bootstrap: str,
+    rate: int,
+    seconds: float,
+    first: int = 0,
+    others: Sequence[str] = (),
 ) -> tuple[Spread, int]:
-    """Writes at a rate, and returns the latencies of the counted rows and the next free id."""
+    """Writes at a rate, and returns the latencies of the counted rows and the next free id.
+
+    `others` are sources that get the same load meanwhile.
+    """
     writers = max(1, min(WRITERS, rate // 50))
     each = int(rate * (WARM + seconds)) // writers
     count = each * writers
     counted_from = first + int(rate * WARM)
-    heard = listening(bootstrap, contestant.topic, range(first, first + count))
-    with multiprocessing.Pool(writers) as pool:
-        starts = time.time() + 0.5
-        jobs = [
-            (contestant.source, range(first + n, first + count, writers), rate / writers, starts)
-            for n in range(writers)
-        ]
-        committed: Times = {}
-        for times in pool.starmap(write, jobs):
+    heard = listening(bootstrap, topic, range(first, first + count))
+
+    starts = time.time() + 0.5
+    jobs = []
+    for number in range(writers):
+        numbers = range(first + number, first + count, writers)
+        for where in (source, *others):
+            jobs.append((where, numbers, rate / writers, starts))
+    committed: Times = {}
+    with multiprocessing.Pool(len(jobs)) as pool:
+        written = pool.starmap(write, jobs)
+    for (where, *_), times in zip(jobs, written, strict=True):
+        if where == source:
             committed.update(times)
+
     held = heard()
     missing = committed.keys() - held.keys()
     assert not missing, f"{len(missing)} events did not come within {DRAIN:.0f} s"
-    values = [
-        (held[number] - at) / 1e6 for number, at in committed.items() if number >= counted_from
-    ]
+    values = []
+    for number, at in committed.items():
+        if number >= counted_from:
+            values.append((held[number] - at) / 1e6)
     return Spread.of(values), first + count
 
 

@@ -1,7 +1,10 @@
-"""What processes use, by /proc."""
+"""What processes use, by /proc, and what an agent says of itself."""
 
 import os
+import urllib.request
 from pathlib import Path
+
+from tests.services.processes import HOST
 
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -33,3 +36,14 @@ def _status(pid: int, name: str) -> float:
         if line.startswith(name):
             return int(line.split()[1]) / 1024
     return 0.0
+
+
+def published(port: int) -> float:
+    """Returns how many events the agent that listens there has published since its start."""
+    with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    count = 0.0
+    for line in lines:
+        if line.startswith("agent_events_total{") and 'stage="published"' in line:
+            count += float(line.split()[-1])
+    return count

@@ -28,7 +28,7 @@ from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # not 
 
 from bench import debezium, plots
 from bench.figures import Figure
-from bench.processes import most_memory
+from bench.processes import most_memory, published
 from bench.table import COLUMNS, TABLE, fill, say
 from tests.agent_process import Installation
 from tests.checker.unit import SCHEMA
@@ -54,6 +54,7 @@ class Found(NamedTuple):
     debezium: float | None  # snapshot and sink, until the sink's table is full
     once: float  # reading both sides with COPY
     verify: float
+    memory: float  # most that capture has had while it copied, in MB
 
 
 def main() -> None:
@@ -115,14 +116,14 @@ def run(
 
         plain = to_file_and_back(source)
         say(f"COPY to a file and back: {plain:.2f} s, {rows / plain:,.0f} rows/s")
-        live, published = copy(place, changes, kills)
-        say(f"copy beside the stream: live after {live:.2f} s, published after {published:.2f} s")
+        live, visible, memory = copy(place, rows, changes, kills)
+        say(f"copy beside the stream: live after {live:.2f} s, published after {visible:.2f} s")
         once, verified = verify(place, source, front)
         say(f"verify {verified:.2f} s, reading both sides once {once:.2f} s")
         theirs = snapshot(broker, source, target, rows) if with_debezium else None
         if theirs is not None:
             say(f"Debezium's snapshot with its sink: {theirs:.2f} s")
-    return Found(rows, plain, live, published, theirs, once, verified)
+    return Found(rows, plain, live, visible, theirs, once, verified, memory)
 
 
 def table(found: Found) -> list[str]:
@@ -180,8 +181,11 @@ def to_file_and_back(source: str) -> float:
     return seconds
 
 
-def copy(place: Installation, changes: int, kills: int) -> tuple[float, float]:
-    """Returns the seconds from the begin of the copy until the table is live, and published."""
+def copy(place: Installation, rows: int, changes: int, kills: int) -> tuple[float, float, float]:
+    """Returns the seconds from the begin of the copy until the table is live, and published.
+
+    Beside them stands the most memory that capture has had, in MB.
+    """
     with place.start(covered=False) as agent, changing(place.source, changes):
         for number in range(kills):
             wanted = (number + 1) / (kills + 1)
@@ -189,10 +193,15 @@ def copy(place: Installation, changes: int, kills: int) -> tuple[float, float]:
             os.kill(agent.child("capture"), signal.SIGKILL)
             say(f"killed at {wanted:.0%}")
         eventually(lambda: "reconcile_ends" in agent.log, LIVE, "the table is live", 0.2)
-        say(f"memory of capture at its end: {most_memory(agent.child('capture')):,.0f} MB")
+        memory = most_memory(agent.child("capture"))
+        say(f"memory of capture at its end: {memory:,.0f} MB")
         began, ended = moments(agent.log, "True")
-        eventually(place.caught_up, LIVE, "all events are published", 0.5)
-        return ended - began, time.time() - began
+
+        def through() -> bool:
+            return published(place.listen) >= rows
+
+        eventually(through, LIVE, "all events are published", 0.2)
+        return ended - began, time.time() - began, memory
 
 
 def moments(log: str, repair: str) -> tuple[float, float]:

@@ -17,7 +17,6 @@ import os
 import statistics
 import tempfile
 import time
-import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,7 +29,7 @@ from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # not 
 from bench import debezium, plots
 from bench.debezium import streams
 from bench.figures import Figure
-from bench.processes import cpu, machine, most_memory
+from bench.processes import cpu, machine, most_memory, published
 from bench.table import COLUMNS, TABLE, fill, say
 from tests.agent_process import Installation
 from tests.checker.unit import SCHEMA, create_tables
@@ -38,7 +37,6 @@ from tests.services.connect import ConnectWorker, Properties, debezium_source, j
 from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress, kafka
 from tests.services.postgres import PostgresAddress, postgres
-from tests.services.processes import HOST
 from tests.waiting import eventually
 
 TRANSACTION = 100  # rows
@@ -204,14 +202,7 @@ class Agent:
 
     def through(self) -> bool:
         """Tells whether all rows are published, which they are after the front end has them."""
-        address = f"http://{HOST}:{self._place.listen}/metrics"
-        with urllib.request.urlopen(address, timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
-        published = 0.0
-        for line in lines:
-            if line.startswith("agent_events_total{") and 'stage="published"' in line:
-                published += float(line.split()[-1])
-        return published >= self.rows - self._published
+        return published(self._place.listen) >= self.rows - self._published
 
 
 class Debezium:
