@@ -1,4 +1,7 @@
-"""Starts the demonstration: `python -m demo [--front kind] [--client name] [--kafka host:port] [--keep]`; whatever ends it, nothing stays behind."""
+"""Starts the demonstration; whatever ends it, nothing stays behind.
+
+Call `python -m demo [--front kind] [--client name] [--kafka host:port] [--keep]`.
+"""
 
 import argparse
 import os
@@ -19,7 +22,10 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def main() -> int:
-    """Plays, and returns the exit code: 0 only when source, front end and topics were found equal."""
+    """Plays, and returns the exit code.
+
+    It is 0 only when source, front end and topics were found equal.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m demo",
         description="The sync agent at work, judged by an independent comparison.",
@@ -27,7 +33,8 @@ def main() -> int:
     parser.add_argument(
         "--kafka",
         metavar="HOST:PORT",
-        help="use this broker instead of the embedded one; the demo's topics are deleted at the end",
+        help="use this broker instead of the embedded one; "
+        "the demo's topics are deleted at the end",
     )
     parser.add_argument(
         "--front", choices=FRONTS, default="sqlite", help="kind of the front-end database (sqlite)"

@@ -26,7 +26,10 @@ class Counts(NamedTuple):
 
     def __str__(self) -> str:
         copying = f", copying 复制中: {self.copying}, {self.copied:,} rows" if self.copying else ""
-        return f"{self.stored:,} events in the front end 已入前置库, {self.published:,} in Kafka 已发布{copying}"
+        return (
+            f"{self.stored:,} events in the front end 已入前置库, "
+            f"{self.published:,} in Kafka 已发布{copying}"
+        )
 
 
 class Step:
