@@ -70,7 +70,10 @@ def main() -> int:
 
 
 def folder_of_all() -> ExitStack:
-    """A stack over one folder for all files, which removes it last, after every process is gone."""
+    """Returns a stack over one folder for all files.
+
+    It removes the folder last, after every process is gone.
+    """
     everything = ExitStack()
     workspace = Workspace("demo")
     everything.callback(workspace.close)
@@ -81,12 +84,12 @@ def folder_of_all() -> ExitStack:
 
 
 def leave(number: int, _frame: FrameType | None) -> None:
-    """A signal ends the performance; what was started is taken away on the way out."""
+    """Ends the performance on a signal; what was started is taken away on the way out."""
     raise SystemExit(128 + number)
 
 
 def undisturbed() -> None:
-    """From here on signals wait until everything is taken away."""
+    """Makes signals wait until everything is taken away."""
     for number in ENDINGS:
         signal.signal(number, signal.SIG_IGN)
 

@@ -45,7 +45,7 @@ class Parts(NamedTuple):
         return source.dsn(DATABASE)
 
     def shell(self, place: Installation) -> str:
-        """How to look into the front end."""
+        """Returns how to look into the front end."""
         if place.front is None:
             return f"sqlite3 {place.front_file}"
         return (

@@ -70,7 +70,10 @@ class Play:
         self._counts = Counts(0)
 
     def perform(self, stays: bool) -> int:
-        """All steps; returns the exit code. The last line on success is the verdict's."""
+        """Plays all steps and returns the exit code.
+
+        The last line on success is the verdict's.
+        """
         self._screen.title(
             "数据同步代理演示 · the sync agent at work",
             f"business database 业务库 → front-end tables 前置库表 ({self._parts.front_end}) "
@@ -137,7 +140,7 @@ class Play:
     # ---- steps
 
     def judge(self, place: Installation) -> Verdict:
-        """The independent comparison."""
+        """Compares independently."""
         return place.judge(self._copies.until)
 
     def _business_database(self) -> PostgresServer:
@@ -272,7 +275,7 @@ class Play:
 
     @contextmanager
     def _background(self, place: Installation) -> Iterator[Writer]:
-        """A session that goes on writing, not so fast."""
+        """Runs a session that goes on writing, not so fast."""
         stop = threading.Event()
         with (
             ThreadPoolExecutor(1) as sessions,
@@ -335,7 +338,7 @@ class Play:
             )
 
     def _progress(self, place: Installation, transactions: int = 0) -> Counts:
-        """How far front end and publisher are; a locked file shows nothing new."""
+        """Returns how far front end and publisher are; a locked file shows nothing new."""
         self._copies.look()
         with suppress(*ERRORS):
             ((stored, published),) = at_front(place.places.front, STORED)
@@ -393,7 +396,7 @@ class Play:
 
 
 def write(writer: Writer, transactions: int, stop: threading.Event, pause: float = 0.0) -> None:
-    """One session's work."""
+    """Does one session's work."""
     while writer.transactions < transactions and not stop.wait(pause):
         writer.transaction()
 
@@ -409,7 +412,7 @@ def shown(step: Step, work: Callable[[], T], tell: Callable[[], str]) -> T:
 
 
 def under_way(place: Installation) -> str:
-    """Which table a command has compared how far."""
+    """Returns which table a command has compared how far."""
     with suppress(*ERRORS):
         asked = at_front(place.places.front, "SELECT resource, report FROM sync_agent_request")
         return ", ".join(f"{resource}: {rows_of(report):,} rows" for resource, report in asked)
@@ -417,7 +420,7 @@ def under_way(place: Installation) -> str:
 
 
 def rows_of(progress: str | None) -> int:
-    """The rows that a stored progress counts."""
+    """Returns the rows that a stored progress counts."""
     return int(json.loads(progress or "{}").get("rows", 0))
 
 

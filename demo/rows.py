@@ -141,7 +141,7 @@ def fill(source: str, rows: int) -> dict[str, int]:
 
 
 def damage(front: Front) -> None:
-    """Somebody changes the front end by hand."""
+    """Changes the front end by hand, as somebody may do."""
     for resource, (statement, found) in DAMAGE.items():
         changed = at_front(front, statement)
         assert changed == [(sum(found),)], f"{resource}: {changed}"

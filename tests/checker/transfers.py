@@ -45,7 +45,7 @@ def legs(txn: int) -> tuple[Leg, Leg]:
 
 
 def book(leg: Leg) -> Statement:
-    """The statement that does it."""
+    """Returns the statement that does it."""
     return sql.SQL(BOOK).format(relation(ACCOUNTS)), leg
 
 

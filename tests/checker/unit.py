@@ -313,7 +313,7 @@ def insert_many(conninfo: str, rows: int, first: int = 0, length: int = 40) -> N
 
 
 def insert_resident(connection: psycopg.Connection, number: int, name: str = "张三") -> None:
-    """One resident; a key below zero is never met by the random workload."""
+    """Inserts one resident; a key below zero is never met by the random workload."""
     statement = sql.SQL('INSERT INTO {}.{} ("编号", "姓名") VALUES (%s, %s)')
     connection.execute(
         statement.format(sql.Identifier(SCHEMA), sql.Identifier(RESIDENTS.name)), [number, name]
