@@ -30,7 +30,7 @@ class Places(NamedTuple):
     def stored(
         self, table: SharedTable, types: Mapping[str, ValueType]
     ) -> dict[str, Iterator[tuple[Key, Row]]]:
-        """The rows of the two databases."""
+        """Returns the rows of the two databases."""
         return {
             "source": source_rows(self.source, table, types),
             "front end": front_rows(self.front, table, types),

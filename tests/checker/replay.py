@@ -114,7 +114,7 @@ class Replay:
         ] = {}  # (key, id) of the delete whose tombstone must come next
 
     def rows(self, topic: str) -> dict[Key, bytes]:
-        """The rows that stand at the end, as digests."""
+        """Returns the rows that stand at the end, as digests."""
         return {key: last.row for key, last in self.last[topic].items() if last.row is not None}
 
     def read(self, bootstrap: str, options: Mapping[str, str] | None = None) -> None:
@@ -319,7 +319,7 @@ def headers_of(message: Message) -> dict[str, bytes]:
 
 
 def read_committed(bootstrap: str) -> dict[str, Any]:
-    """Settings of a consumer that belongs to nobody and sees what is committed."""
+    """Returns settings of a consumer that belongs to nobody and sees what is committed."""
     return {
         "bootstrap.servers": bootstrap,
         "group.id": f"judge-{uuid.uuid4().hex}",

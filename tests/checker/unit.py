@@ -62,7 +62,7 @@ class UnitTable(NamedTuple):
         return [column for column in (*self.key, *self.values) if column not in self.secret]
 
     def judged(self, prefix: str, front_schema: str = "") -> SharedTable:
-        """The table as the judge takes it."""
+        """Returns the table as the judge takes it."""
         return SharedTable(
             topic=f"{prefix}.{self.resource}",
             schema=SCHEMA,
@@ -75,7 +75,7 @@ class UnitTable(NamedTuple):
         )
 
     def toml(self) -> str:
-        """The [[resource]] of the agent's configuration."""
+        """Returns the [[resource]] of the agent's configuration."""
         rename = ", ".join(f"{_quoted(old)} = {_quoted(new)}" for old, new in self.rename.items())
         columns = ", ".join(map(_quoted, self.shared))
         return (

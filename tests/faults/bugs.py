@@ -47,7 +47,7 @@ class Bug(NamedTuple):
         return f"planted_bug name={self.name}"
 
     def patched(self, file: str, text: str) -> str:
-        """The text of a file with this bug's edits. Raises PatchFailed."""
+        """Returns the text of a file with this bug's edits. Raises PatchFailed."""
         for edit in self.edits:
             if edit.file == file:
                 if text.count(edit.old) != 1:
@@ -479,5 +479,5 @@ BUGS: tuple[Bug, ...] = (
 
 
 def bug(name: str) -> Bug:
-    """The planted bug of that name."""
+    """Returns the planted bug of that name."""
     return next(bug for bug in BUGS if bug.name == name)

@@ -78,7 +78,7 @@ def read(schema: dict[str, Any], value: Any) -> Any:
 
 
 def decoded(data: bytes) -> Any:
-    """The payload of a record, read by its own schema."""
+    """Returns the payload of a record, read by its own schema."""
     # This parser refuses what BigDecimal takes
     record = orjson.loads(data.replace(b"-1e999", b'"-inf"').replace(b"1e999", b'"inf"'))
     assert set(record) == {"schema", "payload"}
