@@ -295,7 +295,7 @@ BUGS: tuple[Bug, ...] = (
                 "capture/row_changes.py",
                 """\
         if hole and new_key is not None:
-            events.note_hole(resource, new_key)
+            events.note_hole(new_key)
 """,
                 "",
             ),
@@ -355,7 +355,7 @@ BUGS: tuple[Bug, ...] = (
             Edit(
                 "capture/row_changes.py",
                 "if old_key is not None and shared and (after is None or new_key != old_key):",
-                "if old_key is not None and shared and (new is None or new_key != old_key):",
+                "if old_key is not None and shared and (new_key is None or new_key != old_key):",
             ),
         ),
         "model",

@@ -60,7 +60,6 @@ def fails(of: Callable[..., object], table: str) -> Callable[..., Any]:
     ("where", "name"),
     [
         (Resource, "row_json"),  # an event
-        (Resource, "shared"),
         (Resource, "bind"),
         (MemoryFront, "write"),
         (MemoryFront, "check"),

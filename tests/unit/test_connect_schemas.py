@@ -132,7 +132,7 @@ def test_events_and_keys_fit(resource: Resource, op: bytes) -> None:
     transactions.begin(begin)
     value = decoded(
         resource.envelope.value(
-            op, before, after, source, 1, transactions.place("public.x") if op == b"u" else None
+            op, before, after, source, 1, transactions.place("public.x") if op == b"u" else b"null"
         )
     )
     names = [
