@@ -354,7 +354,7 @@ def _picker(indexes: Sequence[int]) -> Callable[[Sequence[Value]], tuple[Value, 
     """Returns what picks these places of a row: as itemgetter, but always into a tuple."""
     if len(indexes) == 1:
         only = indexes[0]
-        return lambda row: (row[only],)
+        return itemgetter(slice(only, only + 1))
     return itemgetter(*indexes)
 
 
@@ -401,4 +401,4 @@ class Binding:
         self.read = _picker(positions)
         # Stream row -> key
         key = [positions[i] for i in resource.key]
-        self.key_of = _picker(key)
+        self.key_of = cast("Callable[[Row], Key]", _picker(key))

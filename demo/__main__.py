@@ -1,4 +1,7 @@
-"""Starts the demonstration: `python -m demo [--front kind] [--client name] [--kafka host:port] [--keep]`; whatever ends it, nothing stays behind."""
+"""Starts the demonstration; whatever ends it, nothing stays behind.
+
+Call `python -m demo [--front kind] [--client name] [--kafka host:port] [--keep]`.
+"""
 
 import argparse
 import os
@@ -19,7 +22,10 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def main() -> int:
-    """Plays, and returns the exit code: 0 only when source, front end and topics were found equal."""
+    """Plays, and returns the exit code.
+
+    It is 0 only when source, front end and topics were found equal.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m demo",
         description="The sync agent at work, judged by an independent comparison.",
@@ -27,7 +33,8 @@ def main() -> int:
     parser.add_argument(
         "--kafka",
         metavar="HOST:PORT",
-        help="use this broker instead of the embedded one; the demo's topics are deleted at the end",
+        help="use this broker instead of the embedded one; "
+        "the demo's topics are deleted at the end",
     )
     parser.add_argument(
         "--front", choices=FRONTS, default="sqlite", help="kind of the front-end database (sqlite)"
@@ -63,7 +70,10 @@ def main() -> int:
 
 
 def folder_of_all() -> ExitStack:
-    """A stack over one folder for all files, which removes it last, after every process is gone."""
+    """Returns a stack over one folder for all files.
+
+    It removes the folder last, after every process is gone.
+    """
     everything = ExitStack()
     workspace = Workspace("demo")
     everything.callback(workspace.close)
@@ -74,12 +84,12 @@ def folder_of_all() -> ExitStack:
 
 
 def leave(number: int, _frame: FrameType | None) -> None:
-    """A signal ends the performance; what was started is taken away on the way out."""
+    """Ends the performance on a signal; what was started is taken away on the way out."""
     raise SystemExit(128 + number)
 
 
 def undisturbed() -> None:
-    """From here on signals wait until everything is taken away."""
+    """Makes signals wait until everything is taken away."""
     for number in ENDINGS:
         signal.signal(number, signal.SIG_IGN)
 

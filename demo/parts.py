@@ -15,7 +15,10 @@ DATABASE = "exchange"
 
 
 class Parts(NamedTuple):
-    """The choice: one of FRONTS, one of CLIENTS, and a broker that is there already (None: an embedded one)."""
+    """Holds the choice: one of FRONTS, one of CLIENTS, and a broker.
+
+    The broker is there already; None stands for an embedded one.
+    """
 
     front: str = "sqlite"
     client: str = "kafka-python"
@@ -27,7 +30,10 @@ class Parts(NamedTuple):
         return FRONTS[self.front]
 
     def front_database(self, everything: ExitStack, source: PostgresServer) -> str | None:
-        """The address of a fresh front-end database, which ends with the stack; None: a SQLite file, which the agent makes."""
+        """Returns the address of a fresh front-end database, which ends with the stack.
+
+        None stands for a SQLite file, which the agent makes.
+        """
         if self.front == "mariadb":
             return everything.enter_context(
                 everything.enter_context(MariaDbServer.start()).fresh_database()
@@ -39,7 +45,7 @@ class Parts(NamedTuple):
         return source.dsn(DATABASE)
 
     def shell(self, place: Installation) -> str:
-        """How to look into the front end."""
+        """Returns how to look into the front end."""
         if place.front is None:
             return f"sqlite3 {place.front_file}"
         return (

@@ -34,9 +34,13 @@ PATIENCE = 90.0  # seconds for what is left when the writers are done
 DATABASE = "business"
 LOG_LINES = 30
 BREATH = 0.005  # seconds between transactions of a session
-PAUSE = 0.02  # seconds between transactions of the session that writes while damage is done and repaired
+# Seconds between transactions of the session that writes while damage is done and repaired.
+PAUSE = 0.02
 STORED = "SELECT s.number, p.number FROM sync_agent_state s, sync_agent_published p"
-COPYING = "SELECT r.name, r.state, c.progress FROM sync_agent_resource r LEFT JOIN sync_agent_copy c ON c.name = r.name ORDER BY c.name IS NULL"
+COPYING = (
+    "SELECT r.name, r.state, c.progress FROM sync_agent_resource r "
+    "LEFT JOIN sync_agent_copy c ON c.name = r.name ORDER BY c.name IS NULL"
+)
 T = TypeVar("T")
 # After which share of the transactions, what happens; True: the agent is to be started
 Event = tuple[float, Callable[[Installation, Workload], bool]]
@@ -66,10 +70,14 @@ class Play:
         self._counts = Counts(0)
 
     def perform(self, stays: bool) -> int:
-        """All steps; returns the exit code. The last line on success is the verdict's."""
+        """Plays all steps and returns the exit code.
+
+        The last line on success is the verdict's.
+        """
         self._screen.title(
             "数据同步代理演示 · the sync agent at work",
-            f"business database 业务库 → front-end tables 前置库表 ({self._parts.front_end}) → Kafka 交换平台 ({self._parts.client})",
+            f"business database 业务库 → front-end tables 前置库表 ({self._parts.front_end}) "
+            f"→ Kafka 交换平台 ({self._parts.client})",
         )
         try:
             verdict = self._steps()
@@ -88,7 +96,10 @@ class Play:
         with self._screen.step("init --apply", "初始化") as step:
             place.write_config()
             place.init()
-            step.note = f"role, publication, replication slot, {len(TABLES)} front-end tables, {len(TABLES) + 1} topics"
+            step.note = (
+                "role, publication, replication slot, "
+                f"{len(TABLES)} front-end tables, {len(TABLES) + 1} topics"
+            )
         self._check(place)
         copies = self._copies = Copies(place.places.front)
         copies.look()
@@ -113,7 +124,8 @@ class Play:
             self._damage_and_repair(place)
         with self._screen.step("Independent comparison", "独立比对") as step:
             self._screen.say(
-                f"    {session.transactions:,} transactions were written meanwhile 期间业务持续写入",
+                f"    {session.transactions:,} transactions were written meanwhile "
+                "期间业务持续写入",
                 "dim",
             )
             eventually(place.caught_up, PATIENCE, "all is published")
@@ -128,7 +140,7 @@ class Play:
     # ---- steps
 
     def judge(self, place: Installation) -> Verdict:
-        """The independent comparison."""
+        """Compares independently."""
         return place.judge(self._copies.until)
 
     def _business_database(self) -> PostgresServer:
@@ -142,7 +154,11 @@ class Play:
             create_tables(server.dsn(DATABASE), EVERY_TABLE)
             self._there = fill(server.dsn(DATABASE), self._rows)
             tables = "、".join(table.name for table in EVERY_TABLE)
-            step.note = f"PostgreSQL {version // 10000}.{version % 10000}, schema {SCHEMA}: {tables}, {sum(self._there.values()):,} rows"
+            number = f"{version // 10000}.{version % 10000}"
+            step.note = (
+                f"PostgreSQL {number}, schema {SCHEMA}: {tables}, "
+                f"{sum(self._there.values()):,} rows"
+            )
         return server
 
     def _broker(self) -> str:
@@ -185,7 +201,10 @@ class Play:
         return self._agent
 
     def _work(self, place: Installation, workload: Workload) -> None:
-        """Sessions write while the tables are copied; meanwhile the agent is killed, a table is added, and one transaction is a big one."""
+        """Lets sessions write while the tables are copied.
+
+        Meanwhile the agent is killed, a table is added, and one transaction is a big one.
+        """
         stop = threading.Event()
         whole = SESSIONS * self._transactions
         with ExitStack() as stack:
@@ -228,19 +247,24 @@ class Play:
         if self._agent is not None:
             self._agent.kill9()
         workload.happened(
-            f"kill -9 of the agent with {counts.copied:,} rows copied; started again, it goes on there 复制中强制终止同步代理，重启后续传"
+            f"kill -9 of the agent with {counts.copied:,} rows copied; "
+            "started again, it goes on there 复制中强制终止同步代理，重启后续传"
         )
         return True
 
     def _add(self, place: Installation, workload: Workload) -> bool:
-        """A further table: into the configuration, made, and the service started again. Its sessions write on."""
+        """Adds a further table: into the configuration, made, and the service started again.
+
+        Its sessions write on.
+        """
         if self._agent is not None:
             self._agent.stop()
         place.tables = EVERY_TABLE
         place.write_config()
         place.init()
         workload.happened(
-            f"table {ADDED.name} added: [[resource]], init --apply, restart; its rows are copied 运行中新增一张表并复制"
+            f"table {ADDED.name} added: [[resource]], init --apply, restart; "
+            "its rows are copied 运行中新增一张表并复制"
         )
         return True
 
@@ -251,7 +275,7 @@ class Play:
 
     @contextmanager
     def _background(self, place: Installation) -> Iterator[Writer]:
-        """A session that goes on writing, not so fast."""
+        """Runs a session that goes on writing, not so fast."""
         stop = threading.Event()
         with (
             ThreadPoolExecutor(1) as sessions,
@@ -270,7 +294,10 @@ class Play:
             kinds = [
                 sum(found) for found in zip(*(found for _, found in DAMAGE.values()), strict=True)
             ]
-            step.note = f"in {self._parts.front_end}, behind the agent's back: {kinds[0]} rows deleted, {kinds[1]} changed, {kinds[2]} added"
+            step.note = (
+                f"in {self._parts.front_end}, behind the agent's back: "
+                f"{kinds[0]} rows deleted, {kinds[1]} changed, {kinds[2]} added"
+            )
         self._compare(place, "verify", "对账", "finds exactly that", expect=1)
         self._compare(place, "reconcile", "修复", "repairs exactly that, each repair is an event")
 
@@ -300,7 +327,10 @@ class Play:
 
     def _tell_differences(self, reports: list[dict[str, Any]]) -> None:
         for report in reports:
-            counts = f"{report['rows']:,} rows, {report['missing']} missing 缺失, {report['different']} different 不同, {report['extra']} extra 多余"
+            counts = (
+                f"{report['rows']:,} rows, {report['missing']} missing 缺失, "
+                f"{report['different']} different 不同, {report['extra']} extra 多余"
+            )
             keys = ", ".join(difference["key"] for difference in report["differences"][:2])
             self._screen.say(
                 f"    {report['resource']}: {counts}{f'  ({keys} …)' if keys else ''}",
@@ -308,7 +338,7 @@ class Play:
             )
 
     def _progress(self, place: Installation, transactions: int = 0) -> Counts:
-        """How far front end and publisher are; a locked file shows nothing new."""
+        """Returns how far front end and publisher are; a locked file shows nothing new."""
         self._copies.look()
         with suppress(*ERRORS):
             ((stored, published),) = at_front(place.places.front, STORED)
@@ -354,7 +384,9 @@ class Play:
             "readiness 就绪": f"curl http://{HOST}:{place.listen}/-/ready",
             "business database 业务库": f"psql {url(place.source)}",
             "front end 前置库": self._parts.shell(place),
-            "topics 主题": f"{', '.join(table.topic for table in place.judged)} at {place.bootstrap}",
+            "topics 主题": (
+                f"{', '.join(table.topic for table in place.judged)} at {place.bootstrap}"
+            ),
             "agent's log 日志": f"tail -f {place.log}",
         }
         self._screen.say("\nStill running 仍在运行：")
@@ -364,7 +396,7 @@ class Play:
 
 
 def write(writer: Writer, transactions: int, stop: threading.Event, pause: float = 0.0) -> None:
-    """One session's work."""
+    """Does one session's work."""
     while writer.transactions < transactions and not stop.wait(pause):
         writer.transaction()
 
@@ -380,7 +412,7 @@ def shown(step: Step, work: Callable[[], T], tell: Callable[[], str]) -> T:
 
 
 def under_way(place: Installation) -> str:
-    """Which table a command has compared how far."""
+    """Returns which table a command has compared how far."""
     with suppress(*ERRORS):
         asked = at_front(place.places.front, "SELECT resource, report FROM sync_agent_request")
         return ", ".join(f"{resource}: {rows_of(report):,} rows" for resource, report in asked)
@@ -388,7 +420,7 @@ def under_way(place: Installation) -> str:
 
 
 def rows_of(progress: str | None) -> int:
-    """The rows that a stored progress counts."""
+    """Returns the rows that a stored progress counts."""
     return int(json.loads(progress or "{}").get("rows", 0))
 
 

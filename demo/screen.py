@@ -26,7 +26,10 @@ class Counts(NamedTuple):
 
     def __str__(self) -> str:
         copying = f", copying 复制中: {self.copying}, {self.copied:,} rows" if self.copying else ""
-        return f"{self.stored:,} events in the front end 已入前置库, {self.published:,} in Kafka 已发布{copying}"
+        return (
+            f"{self.stored:,} events in the front end 已入前置库, "
+            f"{self.published:,} in Kafka 已发布{copying}"
+        )
 
 
 class Step:
@@ -49,7 +52,7 @@ class Step:
         self._ticking.join()
 
     def _tick(self) -> None:
-        """A sign of life where nothing is shown otherwise."""
+        """Shows a sign of life where nothing is shown otherwise."""
         while not self._done.wait(EVERY / 10):
             now = time.monotonic()
             if now - self._shown >= EVERY * 1.2:
@@ -62,12 +65,15 @@ class Step:
         return True
 
     def happened(self, text: str) -> None:
-        """A line that stays."""
+        """Shows a line that stays."""
         self._console.print(f"    [yellow]{escape(text)}[/]", soft_wrap=True)
 
 
 def plain(console: Console, text: str, last: float) -> float:
-    """Where nothing moves, a line every two seconds; returns when the last one was printed."""
+    """Prints a line every two seconds where nothing moves.
+
+    Returns when the last one was printed.
+    """
     now = time.monotonic()
     if now - last < EVERY:
         return last
@@ -85,12 +91,12 @@ class Screen:
         self._number = 0
 
     def title(self, text: str, below: str) -> None:
-        """The head."""
+        """Shows the head."""
         self._console.print(f"\n[bold]{text}[/]\n[dim]{below}[/]\n")
 
     @contextmanager
     def step(self, name: str, gloss: str) -> Iterator[Step]:
-        """A step, with a sign of life until it is done."""
+        """Shows a step, with a sign of life until it is done."""
         self._number += 1
         began = time.monotonic()
         label = f"{self._number}/{STEPS} [bold]{name}[/] {gloss}"
@@ -101,7 +107,7 @@ class Screen:
 
     @contextmanager
     def workload(self, name: str, gloss: str, transactions: int, rows: int) -> Iterator["Workload"]:
-        """The step with the moving bars; `rows` are there to be copied."""
+        """Shows the step with the moving bars; `rows` are there to be copied."""
         self._number += 1
         began = time.monotonic()
         label = f"{self._number}/{STEPS} [bold]{name}[/] {gloss}"
@@ -125,7 +131,7 @@ class Screen:
         self._console.print(escape(text), style=style, soft_wrap=True)
 
     def last(self, text: str) -> None:
-        """The last line, exactly as it is."""
+        """Shows the last line, exactly as it is."""
         self._console.print()
         self._console.out(text, style="bold green", highlight=False)
 
@@ -166,7 +172,7 @@ class Workload:
         self._progress.stop()
 
     def show(self, counts: Counts) -> None:
-        """The bars as they are now."""
+        """Shows the bars as they are now."""
         self._progress.update(
             self._written, completed=counts.transactions, counts=f"{counts.transactions:,}"
         )
@@ -182,5 +188,5 @@ class Workload:
         )
 
     def happened(self, text: str) -> None:
-        """A line above the bars that stays."""
+        """Shows a line above the bars that stays."""
         self._console.print(f"    [yellow]{escape(text)}[/]", soft_wrap=True)

@@ -52,7 +52,7 @@ class Told(NamedTuple):
     code: str | None = ""  # '' stands for the situation's own, None for none
 
     def words(self, language: str) -> str:
-        """The words in that language."""
+        """Returns the words in that language."""
         return self.en if language == "en" else self.zh_cn
 
 
@@ -70,7 +70,7 @@ class Situation:
     recovers: bool = False  # within seconds, once the stack has been unwound
 
     def __str__(self) -> str:
-        """The name, as pytest shows it."""
+        """Returns the name, as pytest shows it."""
         return self.name
 
 
@@ -135,7 +135,7 @@ def assert_shown(situation: Situation, place: Installation) -> None:
 
 @contextmanager
 def _service(situation: Situation, place: Installation, stack: ExitStack) -> Iterator[Agent]:
-    """The service of the situation, however it is by now."""
+    """Yields the service of the situation, however it is by now."""
     if not situation.while_running:
         situation.bring(place, stack)
     with place.start() as agent:
@@ -202,7 +202,7 @@ def _failing(place: Installation, stage: Stage, code: str) -> dict[str, Any] | N
 
 
 def metrics_with(place: Installation, part: str) -> str | None:
-    """The page of the metrics; None as long as it does not hold that part."""
+    """Returns the page of the metrics; None as long as it does not hold that part."""
     with urlopen(f"http://{HOST}:{place.listen}/metrics", timeout=5) as answer:
         page = answer.read().decode()
     assert isinstance(page, str)

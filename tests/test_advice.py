@@ -36,7 +36,7 @@ Bring = Callable[[Installation, ExitStack], object]
 def place(
     postgres18: PostgresAddress, kafka: KafkaAddress, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
-    """An agent that has been initialised."""
+    """Yields an agent that has been initialised."""
     folder = tmp_path_factory.mktemp(NAME)
     with fresh_database(postgres18) as source:
         create_tables(source, [RESIDENTS])
@@ -155,7 +155,7 @@ COMMANDS = {
 
 
 def told(en: str, zh_cn: str) -> dict[str, Told]:
-    """What `check` and `init --apply` say alike."""
+    """Returns what `check` and `init --apply` say alike."""
     return {name: told._replace(en=en, zh_cn=zh_cn) for name, told in COMMANDS.items()}
 
 

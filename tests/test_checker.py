@@ -55,7 +55,7 @@ class Scene(NamedTuple):
         return next(table for table in self.place.judged if table.table == AUDIT_LOG.name)
 
     def judge_events(self, records: Sequence["Record"]) -> Verdict:
-        """The verdict on the table's rows and these records, in a topic of their own."""
+        """Returns the verdict on the table's rows and these records, in a topic of their own."""
         topic = f"{self.full.topic}.{uuid.uuid4().hex[:8]}"
         for future in self.kafka.admin.create_topics([NewTopic(topic, 3, 1)]).values():
             future.result(PATIENCE)
@@ -84,7 +84,7 @@ class Record(NamedTuple):
 
     @classmethod
     def of(cls, message: Message) -> "Record":
-        """What was read."""
+        """Returns what was read."""
         return cls(
             message.partition() or 0,
             bytes(message.key() or b""),
@@ -147,7 +147,7 @@ def scene(
 
 @pytest.fixture
 def front(scene: Scene, tmp_path: Path) -> Path:
-    """A copy of the front end, to be damaged."""
+    """Returns a copy of the front end, to be damaged."""
     with (
         closing(sqlite3.connect(scene.place.front_file)) as original,
         closing(sqlite3.connect(tmp_path / "front.db")) as copy,
@@ -163,7 +163,7 @@ def damage(front: Path, statement: str) -> None:
 
 
 def judge(scene: Scene, front: Path, journal: Path | None = None) -> Verdict:
-    """The verdict on a front end, without the topics."""
+    """Returns the verdict on a front end, without the topics."""
     return compare(
         scene.place.places._replace(front=front, bootstrap=None), scene.place.judged, journal
     )
@@ -250,7 +250,7 @@ def test_only_the_first_differences_are_told(scene: Scene, front: Path) -> None:
 
 
 def last(records: Sequence[Record], *ops: str) -> int:
-    """Where the last event of these kinds stands."""
+    """Returns where the last event of these kinds stands."""
     return max(place for place, record in enumerate(records) if record.op in ops)
 
 
@@ -487,7 +487,7 @@ def test_nothing_sampled_is_no_proof(
 
 
 def arguments(scene: Scene, front: Path) -> list[str]:
-    """The command line for a front end."""
+    """Returns the command line for a front end."""
     place = scene.place
     given = {
         "source": place.source,

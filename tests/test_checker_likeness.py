@@ -14,7 +14,7 @@ def no_case(unknown: Sequence[Key], known: Sequence[Key]) -> list[tuple[Key, Key
 
 
 def told(source: str, front: str) -> Likeness:
-    """The likeness of keys of one letter each."""
+    """Returns the likeness of keys of one letter each."""
     return likeness([(letter,) for letter in source], [(letter,) for letter in front], no_case)
 
 

@@ -43,7 +43,7 @@ def english(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """A configuration whose peers are all away."""
+    """Returns a configuration whose peers are all away."""
     path = tmp_path / "tax.toml"
     text = f'state_directory = "{tmp_path}"\n' + SMALL.replace(
         'host = "127.0.0.1"', 'host = "127.0.0.1"\nport = 1'

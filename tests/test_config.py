@@ -68,7 +68,7 @@ def uncommented() -> str:
 def keys(
     model: type[BaseModel], seen: set[type[BaseModel]]
 ) -> Iterator[tuple[type[BaseModel], str]]:
-    """Each key of a model and of the models below it."""
+    """Yields each key of a model and of the models below it."""
     if model in seen:
         return
     seen.add(model)
@@ -79,7 +79,7 @@ def keys(
 
 
 def models(annotation: Any) -> list[type[BaseModel]]:
-    """The models in an annotation, also inside lists, unions and Annotated."""
+    """Returns the models in an annotation, also inside lists, unions and Annotated."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in get_args(annotation) for model in models(part)]

@@ -99,7 +99,7 @@ WORKLOAD = (
 
 @pytest.fixture
 def target(postgres18: PostgresAddress) -> Iterator[str]:
-    """The database the sinks write to."""
+    """Yields the database the sinks write to."""
     with fresh_database(postgres18) as conninfo:
         yield conninfo
 
@@ -188,7 +188,7 @@ def rows(conninfo: str, table: sql.Identifier) -> list[tuple[str | None, ...]]:
 
 
 def types(conninfo: str, table: str) -> list[str]:
-    """The types of a table's columns in the order of ours."""
+    """Returns the types of a table's columns in the order of ours."""
     with psycopg.connect(conninfo) as connection:
         found: dict[str, str] = dict(
             connection.execute(

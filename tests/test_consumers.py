@@ -83,7 +83,7 @@ def running(code: Path, *arguments: str | Path) -> Iterator[None]:
 
 
 def copied(file: Path) -> dict[int, str]:
-    """What the copy holds: number -> operation that wrote it."""
+    """Returns what the copy holds: number -> operation that wrote it."""
     with closing(sqlite3.connect(file, timeout=10)) as connection:
         rows = connection.execute("SELECT key, row FROM rows").fetchall()
     assert all(json.loads(key) == {"id": json.loads(row)["id"]} for key, row in rows)

@@ -29,7 +29,10 @@ VERIFIED = re.compile(
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Where the demo puts its files; the server's unprivileged user can enter it, unlike pytest's own."""
+    """Yields where the demo puts its files.
+
+    The server's unprivileged user can enter it, unlike pytest's own.
+    """
     path = Path(tempfile.mkdtemp(prefix="demo-test-"))
     path.chmod(0o755)
     yield path
@@ -87,7 +90,10 @@ def test_the_demo_verifies_and_leaves_nothing(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_the_demo_stays_until_it_is_told_to_go(folder: Path) -> None:
-    """With --keep, and another front end and client, the service still answers after the verdict; SIGTERM takes everything away."""
+    """With --keep the service still answers after the verdict; SIGTERM takes everything away.
+
+    It is played with another front end and client.
+    """
     with start(folder, "--keep", "--front", "mariadb", "--client", "librdkafka") as demo:
         assert demo.stdout is not None
         output = ""
@@ -124,7 +130,10 @@ class Tampered(Play):
 def test_a_missing_row_is_found(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A verification that cannot fail is worthless: the result is not zero, and the difference is named."""
+    """A verification that cannot fail is worthless.
+
+    The result is not zero, and the difference is named.
+    """
     monkeypatch.setattr("tests.agent_process.LASTS", 0.5)  # it lasts
     with ExitStack() as everything:
         assert (

@@ -39,7 +39,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 
 def prose(page: Path) -> str:
-    """The page without its code blocks."""
+    """Returns the page without its code blocks."""
     return _FENCED.sub("", page.read_text(encoding="utf-8"))
 
 
@@ -74,7 +74,7 @@ def error_codes(error: type[AgentError] = AgentError) -> set[str]:
 
 
 def first_table(page: Path, folder: Path) -> tuple[Settings, str]:
-    """The settings of a README's configuration, and its text."""
+    """Returns the settings of a README's configuration, and its text."""
     (text,) = [text for language, text in blocks(page) if language == "toml"]
     path = folder / "agent.toml"
     path.write_text(text, encoding="utf-8")

@@ -1,4 +1,7 @@
-"""Nothing the agent says holds a row's value, a key or a secret: logs, metrics, reports, error texts, and what the system shows of its processes."""
+"""Tests that nothing the agent says holds a row's value, a key or a secret.
+
+That is logs, metrics, reports, error texts, and what the system shows of its processes.
+"""
 
 import json
 import os
@@ -40,7 +43,10 @@ def place(
     topic_prefix: str,
     tmp_path: Path,
 ) -> Iterator[Installation]:
-    """An agent that tells all it has to tell, its front end in PostgreSQL, whose errors quote whole rows."""
+    """Yields an agent that reports all it has to report.
+
+    Its front end is in PostgreSQL, whose errors quote whole rows.
+    """
     secret = tmp_path / "secret"
     secret.write_text(SECRET)
     password = {"password": {"file": str(secret)}}  # the servers do not ask for it
@@ -80,7 +86,10 @@ class Said:
         self.texts: dict[str, str] = {}
 
     def listen(self, agent: Agent, when: str) -> None:
-        """Metrics, health, and command lines and environments of all its processes, none of which may dump core."""
+        """Hears metrics, health, and command lines and environments of all its processes.
+
+        None of the processes may dump core.
+        """
         with urllib.request.urlopen(
             f"http://{HOST}:{self.place.listen}/metrics", timeout=5
         ) as answer:  # loopback
@@ -110,7 +119,10 @@ def listed(place: Installation) -> str:
 
 
 def test_a_canary_is_never_heard(place: Installation) -> None:
-    """Refused rows, a changed table, broken connections, a killed process, differences: each is told, and none with what was in it."""
+    """Each trouble is reported, and none with what was in it.
+
+    There are refused rows, a changed table, broken connections, a killed process, and differences.
+    """
     said = Said(place)
     with place.start() as agent:
         agent.wait_ready()
@@ -127,7 +139,8 @@ def test_a_canary_is_never_heard(place: Installation) -> None:
         for database in (place.source, place.front):
             execute(
                 str(database),
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()",
             )
         agent.kill9_child("publish")
         write(place, "好", "拒")

@@ -1,4 +1,7 @@
-"""A whole agent with exactly the grants of docs/SECURITY.md, read from there: they are enough, and with less `check` names what is missing."""
+"""Tests a whole agent with exactly the grants of docs/SECURITY.md, read from there.
+
+They are enough, and with less `check` names what is missing.
+"""
 
 import json
 import re
@@ -113,7 +116,8 @@ def place(
         "password": {"file": str(files["source"])},
     }
     kafka = {
-        "bootstrap_servers": [kafka_broker.secure_bootstrap], "client": "kafka-python" if request.param == "postgres" else "librdkafka",
+        "bootstrap_servers": [kafka_broker.secure_bootstrap],
+        "client": "kafka-python" if request.param == "postgres" else "librdkafka",
         "tls": {"ca_file": kafka_broker.ca_file}, "sasl": login,
     }  # fmt: skip
     role = f"{topic_prefix}_front"
@@ -162,7 +166,10 @@ def place(
 
 @pytest.fixture
 def with_front_right(place: Installation, mariadb_server: MariaDbAddress) -> Callable[[str], None]:
-    """Runs "REVOKE DELETE ON {} FROM {}" and the like: on the table, where the role owns it, or on the database, with the role."""
+    """Runs "REVOKE DELETE ON {} FROM {}" and the like.
+
+    It is on the table, where the role owns it, or on the database, with the role.
+    """
     role = f"{place.name}_front"
 
     def run(statement: str) -> None:

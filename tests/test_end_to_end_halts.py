@@ -1,4 +1,7 @@
-"""What cannot be right: the agent halts with exit code 78 and names it, before a wrong row or event is written (P5)."""
+"""Tests that the agent halts with exit code 78 and names what cannot be right (P5).
+
+It halts before a wrong row or event is written.
+"""
 
 import shutil
 from dataclasses import replace
@@ -19,7 +22,9 @@ from tests.services.processes import free_port
 from tests.waiting import PATIENCE, eventually
 
 HALTED = 78
-QUIET = 300.0  # seconds between heartbeats: one at the start, no other within a test; the end of the log is not passed then, commits are
+# Seconds between heartbeats: one comes at the start, no other within a test. The end of the log is
+# not passed then, commits are.
+QUIET = 300.0
 
 
 @pytest.fixture
@@ -64,7 +69,10 @@ def execute(conninfo: str, statement: str, *values: object) -> None:
 
 
 def insert(conninfo: str, *numbers: int) -> str:
-    """Residents at the source, each a transaction; returns a position inside the last one, which only its commit passes."""
+    """Inserts residents at the source, each in a transaction.
+
+    Returns a position inside the last one, which only its commit passes.
+    """
     position = ""
     with psycopg.connect(conninfo, autocommit=True) as connection:
         for number in numbers:
@@ -101,7 +109,10 @@ def test_a_slot_dropped(place: Installation) -> None:
 def test_a_source_restored_from_a_copy(
     kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """SOURCE_FORKED, whether the restored server is still behind or has been written to and is past the old end."""
+    """SOURCE_FORKED is named whether the restored server is behind or past the old end.
+
+    In the second case it has been written to.
+    """
     with PostgresServer.start(18) as server:
         place = Installation(
             tmp_path / "here", server.dsn(), kafka.bootstrap, topic_prefix, tables=[RESIDENTS]
@@ -128,7 +139,10 @@ def test_a_state_topic_deleted(place: Installation, kafka: KafkaAddress) -> None
 def test_a_state_topic_deleted_while_the_agent_runs(
     place: Installation, kafka: KafkaAddress
 ) -> None:
-    """STATE_LOST at the recovery that follows the next event, which is not published; the front end has it."""
+    """STATE_LOST is named at the recovery that follows the next event.
+
+    The event is not published; the front end has it.
+    """
     before = Written(place)
     with place.start() as agent:
         agent.wait_ready()
@@ -152,7 +166,10 @@ def delete_state_topic(place: Installation, kafka: KafkaAddress) -> None:
 
 
 def clone(place: Installation, to: Path) -> tuple[Path, int]:
-    """The agent's folder on another host: the same file in another place, listening on a port of its own; returns configuration and port."""
+    """Clones the agent's folder to another host, and returns configuration and port.
+
+    It is the same file in another place, listening on a port of its own.
+    """
     shutil.copytree(place.directory, to)
     port = free_port()
     config = to / place.config.name
@@ -165,7 +182,10 @@ def clone(place: Installation, to: Path) -> tuple[Path, int]:
 
 
 def test_an_agent_cloned_while_it_runs(place: Installation, tmp_path: Path) -> None:
-    """DUPLICATE_AGENT: the slot is in use for longer than a dead agent could hold it. The clone publishes nothing, the first goes on unharmed."""
+    """DUPLICATE_AGENT: the slot is in use for longer than a dead agent could hold it.
+
+    The clone publishes nothing, and the first goes on unharmed.
+    """
     place.set_for_role("wal_sender_timeout", "3s")  # the clone waits twice as long and 10 s
     # While the slot stands still nothing else gives the clone away
     place.sections = {"source": {"heartbeat_seconds": QUIET}}
@@ -185,7 +205,9 @@ def test_an_agent_cloned_while_it_runs(place: Installation, tmp_path: Path) -> N
 def test_an_agent_cloned_and_the_first_has_worked_since(
     place: Installation, tmp_path: Path
 ) -> None:
-    """DUPLICATE_AGENT, at once: the slot has moved, and the first one reads it. It goes on unharmed, and nobody is told to drop its slot.
+    """DUPLICATE_AGENT is named at once: the slot has moved, and the first one reads it.
+
+    It goes on unharmed, and nobody is told to drop its slot.
 
     Not even by the commands that are tried next on the clone.
     """

@@ -1,4 +1,7 @@
-"""Dozens of tables with hostile names through a whole agent: init, copy, stream, verify, and the judge at the end."""
+"""Sends dozens of tables with hostile names through a whole agent.
+
+That is init, copy, stream, verify, and the judge at the end.
+"""
 
 import random
 from collections.abc import Mapping
@@ -19,7 +22,10 @@ COLUMNS = 5
 
 
 def hostile_tables(mariadb: bool) -> list[UnitTable]:
-    """Names of tables, columns and renamed columns, all hostile; a point would part schema and table."""
+    """Returns tables with hostile names of tables, columns and renamed columns.
+
+    A point would part schema and table.
+    """
     chance = random.Random(5)
     drawn = chance.sample(
         names(2000, 11, forbidden=".\x7f", mariadb=mariadb), TABLES * (COLUMNS + 2)
@@ -46,7 +52,10 @@ def _table(number: int, drawn: list[str]) -> UnitTable:
 
 
 def write(database: str, tables: list[UnitTable], first: int) -> None:
-    """Two new rows in each table, one changed, an older one deleted; values as literals, for a driver would take a % in a name for a parameter."""
+    """Writes two new rows into each table, changes one, and deletes an older one.
+
+    Values are literals, for a driver would take a % in a name for a parameter.
+    """
     with psycopg.connect(database, autocommit=True) as connection:
         for table in tables:
             (key,), (column, *_) = table.key, table.values
@@ -57,7 +66,10 @@ def write(database: str, tables: list[UnitTable], first: int) -> None:
                 "first": sql.Literal(first),
             }
             for statement in (
-                "INSERT INTO {table} ({key}, {column}) VALUES ({first}, 'new'), ({first} + 1, '%s {{}} \\')",
+                (
+                    "INSERT INTO {table} ({key}, {column}) "
+                    "VALUES ({first}, 'new'), ({first} + 1, '%s {{}} \\')"
+                ),
                 "UPDATE {table} SET {column} = 'changed' WHERE {key} = {first}",
                 "DELETE FROM {table} WHERE {key} = {first} - 1",
             ):

@@ -1,4 +1,7 @@
-"""Keys that careless collations take for one another stay rows of their own, in every front end and topic."""
+"""Tests that keys which careless collations take for one another stay rows of their own.
+
+They do in every front end and topic.
+"""
 
 import json
 from pathlib import Path
@@ -31,7 +34,10 @@ def test_keys_that_look_alike_stay_apart(
     topic_prefix: str,
     tmp_path: Path,
 ) -> None:
-    """Half of them are copied, half streamed; then each row is changed by its key, and one deleted beside its likes."""
+    """Half of them are copied, half streamed.
+
+    Then each row is changed by its key, and one deleted beside its likes.
+    """
     target = (
         None
         if front == "sqlite"

@@ -1,4 +1,7 @@
-"""Whatever is killed whenever: front end = source = topics, each event once and in order (P1, P2, P3)."""
+"""Tests that front end = source = topics, whatever is killed whenever (P1, P2, P3).
+
+Each event is there once and in order.
+"""
 
 import os
 from collections.abc import Iterator
@@ -76,7 +79,10 @@ def front_database(kind: str, server: PostgresAddress | MariaDbAddress) -> Itera
 
 
 def kill_and_write(place: Installation, random: Random, kills: int) -> Agent:
-    """Kills at random moments, half of them while the agent is just coming back; returns the agent that runs at the end."""
+    """Kills at random moments, half of them while the agent is just coming back.
+
+    Returns the agent that runs at the end.
+    """
     agent = place.start(covered=False).wait_ready()
     with (
         Writer(place.source, 1) as one,
@@ -109,7 +115,10 @@ def kill_and_write(place: Installation, random: Random, kills: int) -> Agent:
 def test_a_huge_transaction_stays_within_300_megabytes(
     database: str, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """A transaction of 100,000 rows (SYNC_TEST_FULL=1: a million) passes whole, each event once, in processes that stay small."""
+    """A transaction of 100,000 rows passes whole, each event once, in processes that stay small.
+
+    With SYNC_TEST_FULL=1 it has a million rows.
+    """
     place = Installation(
         tmp_path, database, kafka.bootstrap, topic_prefix, tables=[RESIDENTS]
     ).install()

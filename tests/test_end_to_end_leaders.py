@@ -1,4 +1,7 @@
-"""A cluster of three brokers loses the ones that lead: whoever leads then, each event is there once."""
+"""Tests a cluster of three brokers that loses the ones that lead.
+
+Whoever leads then, each event is there once.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +29,10 @@ def cluster() -> Iterator[KafkaCluster]:
 def test_the_lead_changes(
     client: str, led: str, cluster: KafkaCluster, database: str, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """Killed while events are on their way: the broker that coordinates the transactions, or the one that leads the state topic."""
+    """A broker is killed while events are on their way.
+
+    It is the one that coordinates the transactions, or the one that leads the state topic.
+    """
     kafka = {"bootstrap_servers": cluster.servers, "client": client, "replication_factor": 3}
     place = Installation(
         tmp_path,

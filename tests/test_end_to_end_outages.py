@@ -1,4 +1,7 @@
-"""Outages: Kafka away, a slow line, a front end that is locked for a while. Nothing is lost and nothing stands still that need not."""
+"""Tests outages: Kafka away, a slow line, a front end that is locked for a while.
+
+Nothing is lost, and nothing stands still that need not.
+"""
 
 import os
 import time
@@ -21,7 +24,10 @@ OUTAGE = 120.0 if os.environ.get("SYNC_TEST_FULL") else 20.0  # seconds
 def test_kafka_may_be_down(
     database: str, kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """Meanwhile front-end tables follow and the slot moves; afterwards the backlog is delivered once and in order."""
+    """Meanwhile front-end tables follow and the slot moves.
+
+    Afterwards the backlog is delivered once and in order.
+    """
     place = Installation(tmp_path, database, kafka_broker.bootstrap, topic_prefix).install()
     with place.start() as agent, Writer(database, 3) as writer:
         agent.wait_ready()
@@ -45,7 +51,10 @@ def test_kafka_may_be_down(
 def test_a_slow_line_to_kafka_makes_progress(
     database: str, kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """A transaction too large for the line in the time of a Kafka transaction is sent in parts, each event once."""
+    """A transaction may be too large for the line in the time of a Kafka transaction.
+
+    It is sent in parts, each event once.
+    """
     kafka = {"kafka": {"transaction_timeout_seconds": 4.0}}
     place = Installation(
         tmp_path, database, kafka_broker.proxied_bootstrap, topic_prefix, sections=kafka
@@ -76,7 +85,10 @@ def reader_of_slot(place: Installation) -> int | None:
 def test_the_connection_outlives_a_locked_front_end(
     database: str, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """Locked for 13 s with a wal_sender_timeout of 6 s: the source keeps the connection, and all arrives."""
+    """The front end is locked for 13 s with a wal_sender_timeout of 6 s.
+
+    The source keeps the connection, and all arrives.
+    """
     place = Installation(tmp_path, database, kafka.bootstrap, topic_prefix).install()
     place.set_for_role("wal_sender_timeout", "6s")
     with place.start() as agent, Writer(database, 4) as writer:
@@ -98,7 +110,11 @@ def test_the_connection_outlives_a_locked_front_end(
 def test_a_commit_received_but_not_durable_is_not_lost(
     any_database: str, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """The hazard of psycopg2: rows of an older, longer transaction follow a commit that is not durable yet, then a keepalive, then a kill."""
+    """This is the hazard of psycopg2.
+
+    Rows of an older, longer transaction follow a commit that is not durable yet, then a keepalive,
+    then a kill.
+    """
     place = Installation(tmp_path, any_database, kafka.bootstrap, topic_prefix).install()
     place.set_for_role("wal_sender_timeout", "4s")
     with (

@@ -1,4 +1,7 @@
-"""A whole agent over verified TLS with passwords on both sides and exactly the rights docs/OPERATIONS.md names, with each client."""
+"""Tests a whole agent over verified TLS with passwords on both sides, with each client.
+
+It has exactly the rights that docs/OPERATIONS.md names.
+"""
 
 import json
 from collections.abc import Iterator
@@ -39,7 +42,11 @@ def test_a_whole_agent(
     client: str,
     mechanism: Mechanism,
 ) -> None:
-    """The platform makes topics and grants; init is refused until its transactional id is granted too; then check, run, kill -9, verdict."""
+    """The platform makes topics and grants.
+
+    init is refused until its transactional id is granted too; then come check, run, kill -9 and
+    verdict.
+    """
     with fresh_database(server) as source:
         place = secured(
             Installation(tmp_path, source, kafka_broker.bootstrap, topic_prefix),
@@ -78,7 +85,10 @@ def secured(
     client: str,
     mechanism: Mechanism,
 ) -> Installation:
-    """The same installation with TLS and passwords; the judge still reads the topics at the plain listener."""
+    """Returns the same installation with TLS and passwords.
+
+    The judge still reads the topics at the plain listener.
+    """
     secret = place.directory / "password"
     secret.write_text(PASSWORD)
     password = {"file": str(secret)}

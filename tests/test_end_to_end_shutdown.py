@@ -1,4 +1,7 @@
-"""Ends: the agent's on SIGTERM, the source's while an agent is connected, and a second agent's on the same front end."""
+"""Tests the ends of an agent on SIGTERM, of its source, and of a second agent.
+
+The source ends while an agent is connected, the second agent is on the same front end.
+"""
 
 import os
 import signal
@@ -23,7 +26,10 @@ STOP_HEALTHY, STOP_FRONT_DOWN = 5.0, 35.0  # seconds a fast shutdown of the sour
 
 
 class Scene(NamedTuple):
-    """A source and a broker that a test may freeze, and an agent between them that is installed, not started."""
+    """Holds a source and a broker that a test may freeze.
+
+    The agent between them is installed, not started.
+    """
 
     server: PostgresServer
     broker: KafkaBroker
@@ -76,7 +82,10 @@ def obstacle(kind: str, scene: Scene) -> AbstractContextManager[None]:
     ("kind", "seed"), [("healthy", 50), ("broker", 51), ("source", 52), ("front end", 53)]
 )
 def test_sigterm_ends_the_agent_within_ten_seconds(kind: str, seed: int, scene: Scene) -> None:
-    """Exit 0 with everything well, and also with a peer that answers nothing and work that cannot be finished."""
+    """It exits with 0 when everything is well.
+
+    It does so also with a peer that answers nothing and work that cannot be finished.
+    """
     with (
         scene.place.start() as agent,
         Writer(scene.place.source, seed, scene.place.tables) as writer,
@@ -121,7 +130,10 @@ def with_another_port(place: Installation) -> Path:
 def test_the_source_stops_with_a_healthy_agent(
     version: Version, kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """A fast shutdown ends within 5 s while changes flow; the agent goes on when the server is back."""
+    """A fast shutdown ends within 5 s while changes flow.
+
+    The agent goes on when the server is back.
+    """
     with PostgresServer.start(version) as server:
         place = Installation(
             tmp_path, server.dsn(), kafka_broker.bootstrap, topic_prefix, tables=[RESIDENTS]
@@ -141,7 +153,10 @@ def test_the_source_stops_with_a_healthy_agent(
 def test_the_source_stops_with_the_front_end_down(
     kind: str, kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """A fast shutdown ends within 35 s though changes cannot be stored; they arrive when all is back."""
+    """A fast shutdown ends within 35 s though changes cannot be stored.
+
+    They arrive when all is back.
+    """
     with PostgresServer.start(18) as server, PostgresServer.start(18) as other:
         front = other.dsn() if kind == "PostgreSQL frozen" else None
         place = Installation(

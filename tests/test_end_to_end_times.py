@@ -1,4 +1,7 @@
-"""How soon the agent notices what is dead, goes on with what is back, and lets go of what it held."""
+"""Tests how soon the agent notices what is dead and goes on with what is back.
+
+It also lets go of what it held.
+"""
 
 import time
 from collections.abc import Iterator

@@ -14,7 +14,7 @@ USUAL = 4000
 
 
 def mutated(chance: random.Random, seeds: tuple[bytes, ...]) -> bytes:
-    """A seed after a few changes."""
+    """Returns a seed after a few changes."""
     data = bytearray(chance.choice(seeds))
     for _ in range(chance.randint(1, 6)):
         at = chance.randint(0, len(data))

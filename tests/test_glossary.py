@@ -22,7 +22,7 @@ PAGES = [
 
 
 def rows(heading: str) -> list[list[str]]:
-    """The cells of the table below a heading of the glossary."""
+    """Returns the cells of the table below a heading of the glossary."""
     text = GLOSSARY.read_text(encoding="utf-8").partition(heading)[2].partition("\n## ")[0]
     lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
@@ -32,7 +32,7 @@ UNUSED = [(no, but, [*filter(None, others.split("、"))]) for no, but, others in
 
 
 def wrong(text: str) -> list[str]:
-    """Each name of a text that is not used, with the one that is and its surroundings."""
+    """Returns each name of a text that is not used, with the one that is and its surroundings."""
     found = []
     for no, but, others in UNUSED:
         # Where the right name holds the wrong one, only what is left counts

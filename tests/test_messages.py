@@ -94,7 +94,7 @@ _WORD = re.compile(r"\b[a-z]{2,}\b")
 
 
 def _bare(node: ast.expr) -> list[str]:
-    """The texts of an expression that no call encloses; of an f-string its fixed parts."""
+    """Returns the texts of an expression that no call encloses; of an f-string its fixed parts."""
     if isinstance(node, ast.Constant):
         return [node.value] if isinstance(node.value, str) else []
     if isinstance(node, ast.JoinedStr):

@@ -77,7 +77,7 @@ def odd(any_postgres: PostgresAddress) -> Iterator[str]:
 
 @contextmanager
 def encoded(server: PostgresAddress, encoding: str) -> Iterator[str]:
-    """A fresh database in another encoding."""
+    """Yields a fresh database in another encoding."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     create = "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE 'C' LC_CTYPE 'C'"
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
@@ -87,7 +87,7 @@ def encoded(server: PostgresAddress, encoding: str) -> Iterator[str]:
 
 
 def url_of(conninfo: str, **replaced: Any) -> URL:
-    """The front end's URL of a database."""
+    """Returns the front end's URL of a database."""
     given = conninfo_to_dict(conninfo) | replaced
     return URL.create(
         "postgresql+psycopg",
@@ -100,7 +100,7 @@ def url_of(conninfo: str, **replaced: Any) -> URL:
 
 
 def settings_of(connection: Any, names: list[str]) -> dict[str, str]:
-    """Settings of a psycopg connection as they are now."""
+    """Returns settings of a psycopg connection as they are now."""
     return {
         name: connection.execute("select current_setting(%s)", (name,)).fetchone()[0]
         for name in names

@@ -57,7 +57,7 @@ class Broken:
         at_front(self.front, "UPDATE sync_agent_state SET position = %s", position)
 
     def look(self) -> list[str]:
-        """What one more sample says."""
+        """Returns what one more sample says."""
         before = len(self.reader.violations)
         self.reader.sample()
         return self.reader.violations[before:]
@@ -65,7 +65,7 @@ class Broken:
 
 @pytest.fixture(params=["sqlite", "postgres", "mariadb"])
 def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broken]:
-    """Each kind of front end in turn."""
+    """Yields each kind of front end in turn."""
     if request.param == "sqlite":
         (tmp_path / "front.db").touch()
         yield Broken(tmp_path / "front.db")

@@ -269,7 +269,7 @@ def test_without_a_service_nothing_is_left_behind(
 def ask(
     settings: Settings, names: Sequence[str], progress: Callable[[Answer], None]
 ) -> list[Answer]:
-    """What `verify` asks the service."""
+    """Returns what `verify` asks the service."""
     listen = settings.service.listen
     with reading(settings.front, settings.agent) as reader:
         return requests.ask(reader, listen, "verify", names, False, progress)

@@ -197,7 +197,7 @@ def first_value(bootstrap: str, topic: str) -> bytes | None:
 
 @pytest.fixture
 def echo_port() -> Iterator[int]:
-    """A server that sends back what it gets."""
+    """Yields a server that sends back what it gets."""
     with socket.create_server((HOST, 0)) as server:
         threading.Thread(target=serve_echo, args=(server,), daemon=True).start()
         yield server.getsockname()[1]

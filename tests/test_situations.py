@@ -74,7 +74,7 @@ def secret(folder: Path, conninfo: str, role: str, what: str) -> str:
 
 
 def database(conninfo: str) -> str:
-    """The name of the database."""
+    """Returns the name of the database."""
     return str(psycopg.conninfo.conninfo_to_dict(conninfo)["dbname"])
 
 
@@ -185,7 +185,7 @@ def full_disk_of_the_server(place: Installation, stack: ExitStack) -> None:
 
 
 def front_of(place: Installation) -> str:
-    """The conninfo of its front end's administrator."""
+    """Returns the conninfo of its front end's administrator."""
     address = str(place.sections["front"]["url"])
     return address.replace("+psycopg", "").replace("collector@", "postgres@")
 

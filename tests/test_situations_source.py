@@ -74,7 +74,7 @@ STANDS = Situation(
 def place(
     postgres18: PostgresAddress, kafka: KafkaAddress, tmp_path: Path
 ) -> Iterator[Installation]:
-    """An agent of a database in EUC_CN."""
+    """Yields an agent of a database in EUC_CN."""
     with fresh_database(postgres18, "EUC_CN") as source:
         yield Installation(tmp_path / "agent", source, kafka.bootstrap, NAME, [RESIDENTS]).install()
 

@@ -21,7 +21,7 @@ LONG = 60.0  # seconds of the drivers' own patience
 
 @pytest.fixture
 def silent() -> Iterator[int]:
-    """The port of a server that accepts and never says a word."""
+    """Yields the port of a server that accepts and never says a word."""
     with socket.create_server((HOST, 0)) as server:
         yield server.getsockname()[1]
 

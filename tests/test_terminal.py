@@ -24,7 +24,7 @@ BEYOND = "𠮷"  # outside the first 65,536 characters, as in personal names
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """A configuration with Chinese names, whose peers are away."""
+    """Returns a configuration with Chinese names, whose peers are away."""
     path = tmp_path / "tax.toml"
     text = SMALL.replace('host = "127.0.0.1"', 'host = "127.0.0.1"\nport = 1')
     text = text.replace("public.person", f"公共.人口{BEYOND}").replace('"name"]', '"姓名"]')

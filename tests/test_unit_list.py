@@ -25,7 +25,7 @@ SERVICES = ("tests.services", "tests.agent_process")
 
 
 def listed() -> list[Path]:
-    """Every test file that the list names, itself or by its folder."""
+    """Returns every test file that the list names, itself or by its folder."""
     files: set[Path] = set()
     for line in LIST.read_text(encoding="utf-8").splitlines():
         path = ROOT / line.removeprefix("--deselect=").partition("::")[0]
@@ -34,7 +34,7 @@ def listed() -> list[Path]:
 
 
 def imported(path: Path) -> set[str]:
-    """The modules a file imports, wherever it does."""
+    """Returns the modules a file imports, wherever it does."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -60,7 +60,7 @@ def reached(path: Path) -> set[str]:
 
 
 def service_fixtures() -> set[str]:
-    """The names of all fixtures that lend a service."""
+    """Returns the names of all fixtures that lend a service."""
     tree = ast.parse(FIXTURES.read_text(encoding="utf-8"))
     return {
         node.name

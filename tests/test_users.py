@@ -47,7 +47,7 @@ sys.exit([execute(arguments) for arguments in commands][-1])
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that every user can reach; pytest's own are closed to others."""
+    """Yields a folder that every user can reach; pytest's own are closed to others."""
     made = Path(tempfile.mkdtemp(prefix="users-"))
     made.chmod(0o755)
     yield made
@@ -72,7 +72,7 @@ def as_root(
 
 
 def away(state: Path) -> str:
-    """A configuration whose peers are all away."""
+    """Returns a configuration whose peers are all away."""
     text = SMALL.replace('host = "127.0.0.1"', 'host = "127.0.0.1"\nport = 1')
     head = f'state_directory = "{state}"\n'
     return head + text.replace(":9092", ":1") + '[service]\nlisten = "127.0.0.1:1"\n'
@@ -163,7 +163,7 @@ def test_what_root_makes_belongs_to_the_agents_user_and_works(
 
 @pytest.fixture
 def config(folder: Path) -> Path:
-    """An agent whose peers are away, and whose state directory belongs to nobody."""
+    """Returns an agent whose peers are away, and whose state directory belongs to nobody."""
     path = folder / "tax.toml"
     path.write_text(away(folder / "state"), encoding="utf-8")
     (folder / "state").mkdir()
@@ -173,7 +173,7 @@ def config(folder: Path) -> Path:
 
 @pytest.fixture
 def left_by_root(config: Path) -> Path:
-    """The agent's folder and front end as root left them, once."""
+    """Returns the agent's folder and front end as root left them, once."""
     left = config.parent / "state" / "tax"
     left.mkdir(mode=0o750)
     (left / "front.db").touch(0o640)

@@ -34,7 +34,10 @@ def findings(report: Mapping[str, Any]) -> tuple[list[str], list[str]]:
 
 
 def judged(report: Mapping[str, Any] | None, expected: int, strict: bool) -> tuple[int, list[str]]:
-    """Exit code and what is said; None: there is no report. `expected`: packages locked."""
+    """Returns the exit code and what is said.
+
+    None says that there is no report; `expected` is the number of locked packages.
+    """
     if report is None:
         return int(strict), [
             (
@@ -61,7 +64,7 @@ def judged(report: Mapping[str, Any] | None, expected: int, strict: bool) -> tup
 
 
 def ask(timeout: float = PATIENCE) -> Mapping[str, Any] | None:
-    """pip-audit's report on the lock file; None when the service does not answer."""
+    """Returns pip-audit's report on the lock file, or None when the service does not answer."""
     options = [
         "-r",
         str(LOCK),
@@ -87,7 +90,7 @@ def ask(timeout: float = PATIENCE) -> Mapping[str, Any] | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
+    """Runs the command."""
     parser = argparse.ArgumentParser(prog="make audit", description=__doc__)
     parser.add_argument(
         "--strict", action="store_true", help="fail also when the service cannot be asked"

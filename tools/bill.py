@@ -32,7 +32,7 @@ _OPENSSL = re.compile(rb"OpenSSL (\d+\.\d+\.\d+) ")  # the files' names say 3 on
 
 
 def bill() -> Bom:
-    """The product and every package of the lock file."""
+    """Returns the bill of the product and every package of the lock file."""
     bom = Bom()
     bom.metadata.component = Component(
         name=PRODUCT,
@@ -60,7 +60,7 @@ def bill() -> Bom:
 
 
 def _native(name: str) -> Iterator[Component]:
-    """The native libraries inside an installed package."""
+    """Yields the native libraries inside an installed package."""
     try:
         files = metadata.files(name) or []
     except metadata.PackageNotFoundError:  # locked for other systems or Python versions
@@ -107,7 +107,7 @@ def _library(package: str, name: str, version: str, hashes: list[HashType]) -> C
 
 
 def main() -> int:
-    """The command."""
+    """Runs the command."""
     made = bill()
     FILE.parent.mkdir(exist_ok=True)
     FILE.write_text(JsonV1Dot6(made).output_as_string(indent=2), encoding="utf-8")

@@ -16,7 +16,7 @@ _HEAD = (
 
 
 def constraints(lock: Path = LOCK) -> str:
-    """The text of constraints.txt."""
+    """Returns the text of constraints.txt."""
     lines = locked_lines(lock)
     return _HEAD + "".join(f"{lines[name]}\n" for name in sorted(lines.keys() & shipped()))
 

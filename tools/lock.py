@@ -26,7 +26,7 @@ class Pin(NamedTuple):
 
 
 def pins(lock: Path = LOCK) -> list[Pin]:
-    """Every package of the lock file."""
+    """Returns every package of the lock file."""
     found = _PIN.findall(lock.read_text(encoding="utf-8"))
     return [
         Pin(name, version, tuple(re.findall(r"sha256:([0-9a-f]+)", hashes)))
@@ -46,7 +46,7 @@ def locked_lines(lock: Path = LOCK) -> dict[str, str]:
 
 
 def shipped() -> set[str]:
-    """Names of the installed packages the product needs at run time, however indirectly."""
+    """Returns the names of the installed packages the product needs, however indirectly."""
     names: set[str] = set()
     waiting = [(PRODUCT, extra) for extra in EXTRAS]
     seen = set(waiting)

@@ -60,18 +60,18 @@ def clicks() -> dict[str | tuple[str, str], list[str]]:
 
 
 def names(message: str) -> set[str]:
-    """The `{names}` of a message."""
+    """Returns the `{names}` of a message."""
     return set(re.findall(r"\{(\w+)(?:![rs])?\}", message))
 
 
 def translated(message: Message) -> bool:
-    """Whether a message has its text in the catalogue's language."""
+    """Tells whether a message has its text in the catalogue's language."""
     texts = message.string if isinstance(message.string, list | tuple) else [message.string]
     return all(texts) and not message.fuzzy
 
 
 def catalogue(path: Path) -> Catalog:
-    """A catalogue file."""
+    """Reads a catalogue file."""
     with path.open("rb") as file:
         return read_po(file)
 
@@ -87,7 +87,7 @@ def _called(function: ast.expr) -> str:
 
 
 def _literals(argument: ast.expr) -> list[str]:
-    """A text, or both texts of `a if condition else b`."""
+    """Returns a text, or both texts of `a if condition else b`."""
     if isinstance(argument, ast.IfExp):
         return _literals(argument.body) + _literals(argument.orelse)
     return (

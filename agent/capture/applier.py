@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from agent import failpoints
 from agent.capture.differences import Differences
-from agent.capture.events import ChangeRule, Events
+from agent.capture.events import ChangeRule, Events, EventsOfTable
 from agent.capture.refusals import Refusals
 from agent.capture.row_changes import RowChanges
 from agent.capture.row_states import RowStates
@@ -82,8 +82,8 @@ class Applier:
         self.counts = self._framing.counts  # (resource, op) -> events; the caller clears it
         self.window: Window | None = None
         self._row_changes = RowChanges(front, self.tables)
-        self._row_states = RowStates(self.tables)
-        self._shared_key_changes = SharedKeyChanges(front, self.tables)
+        self._row_states = RowStates()
+        self._shared_key_changes = SharedKeyChanges(front)
         self._shared_keys = self._shared_key_changes.keys
         self._refusals = Refusals(front, self.tables, max_refused)
         self._inside = False  # a source transaction is not complete yet
@@ -141,46 +141,52 @@ class Applier:
         events = self._look_up(work)
         rows = events.rows
         for resource, given in self._pending:
-            for key, written in given.items():
-                rows.put(resource, key, written)
+            rows.of(resource).given.update(given)
 
+        relation = None
+        binding = None
         for message in self._queue:
-            work.resource = ""
             if isinstance(message, ROW_MESSAGES):
-                binding = self._binding(message.relation)
-                if binding is not None:
-                    work.resource = binding.resource.name
-                    self._apply(events, binding, message)
-                    failpoints.hit("mid_apply")
-            elif isinstance(message, Begin):
-                self._framing.begin(message)
-                self._inside = True
-            elif isinstance(message, Commit):
-                self._committed(message)
-            elif isinstance(message, Heartbeat):
-                self._framing.heartbeat(message)
-                self._position = message.position
-                self._time_us = message.time_us
-                self._token = message.token
-            elif isinstance(message, Truncate):
-                self._truncate(events, message)
+                # Most rows are of the same table as the one before
+                if message.relation is not relation:
+                    relation = message.relation
+                    work.resource = ""
+                    binding = self._binding(relation)
+                    if binding is not None:
+                        work.resource = binding.resource.name
+                        of_table = events.of(binding.resource)
+                        rule = self._rule(binding.resource)
+                if binding is None:
+                    continue
+                if isinstance(message, Change):
+                    rule.apply(of_table, binding, message)
+                else:
+                    self._row_states.apply(of_table, binding, message)
+                failpoints.hit("mid_apply")
+            else:
+                relation = None
+                work.resource = ""
+                self._take_other(events, message)
 
         work.resource = ""
         self._write(rows)
         self._pending = rows.given()
         self._shared_keys.save(self.tables.copying)
 
-    def _apply(
-        self,
-        events: Events,
-        binding: Binding,
-        message: Change | RowState,
-    ) -> None:
-        if isinstance(message, RowState):
-            self._row_states.apply(events, binding, message)
-        else:
-            rule = self._rule(binding.resource)
-            rule.apply(events, binding, message)
+    def _take_other(self, events: Events, message: Message) -> None:
+        """Works off a message that is no row."""
+        if isinstance(message, Begin):
+            self._framing.begin(message)
+            self._inside = True
+        elif isinstance(message, Commit):
+            self._committed(message)
+        elif isinstance(message, Heartbeat):
+            self._framing.heartbeat(message)
+            self._position = message.position
+            self._time_us = message.time_us
+            self._token = message.token
+        elif isinstance(message, Truncate):
+            self._truncate(events, message)
 
     def _rule(self, resource: Resource) -> ChangeRule:
         """Returns the rule by which changes of a table become events."""
@@ -194,6 +200,7 @@ class Applier:
         respelled: Mapping[str, Collection[Key]] = {},
     ) -> Events:
         """Returns what takes the events of a set. `current`: its front-end rows."""
+        self._framing.begin_set()
         rows = Rows(self._front, current, self._framing.next_batch, self.tables)
         return Events(rows, self._framing, self.tables, self.window, respelled)
 
@@ -249,7 +256,7 @@ class Applier:
         """
         if self._inside:
             for resource, key, written in self._refusals.write_some(rows):
-                rows.put(resource, key, written)
+                rows.of(resource).given[key] = written
         else:
             outcomes = rows.write(self._refusals.most)
             self._refuse(outcomes)
@@ -310,37 +317,37 @@ class Applier:
         message: Truncate,
     ) -> None:
         rows = events.rows
-        table = self.tables[resource.name]
-        window = events.window(resource)
-        if window is not None:
-            window.broken = True
-        for key in list(table.holes):
-            table.fill_hole(key)
-        events.forget_respelled(resource)
+        of_table = events.of(resource)
+        if of_table.window is not None:
+            of_table.window.broken = True
+        for key in list(of_table.table.holes):
+            of_table.table.fill_hole(key)
+        of_table.respelled = ()
 
         self._write(rows)
+        rows.note_written()
         rows.forget(resource)
         self._shared_keys.emptied(resource)
 
-        source = events.source(resource, message.position)
+        source = of_table.source(message.position)
         mark = None
         target = resource.target
         while keys := self._front.keys_after(target, mark, FLUSH_MESSAGES):
             if resource.complete:
                 rows.look_up(resource, keys)
             for key in keys:
-                self._delete_emptied(events, resource, key, source)
+                self._delete_emptied(of_table, key, source)
             self._write(rows)
+            rows.note_written()
             mark = keys[-1]
 
         # What the front end could not take is deleted for subscribers, too
-        for key in rows.untaken(resource):
-            self._delete_emptied(events, resource, key, source)
+        for key in of_table.rows.untaken():
+            self._delete_emptied(of_table, key, source)
 
     def _delete_emptied(
         self,
-        events: Events,
-        resource: Resource,
+        events: EventsOfTable,
         key: Key,
         source: bytes,
     ) -> None:
@@ -348,13 +355,12 @@ class Applier:
 
         A key whose delete was published and refused before has no event.
         """
-        rows = events.rows
-        untaken = key in rows.untaken(resource)
-        if untaken and not rows.published(resource, key):
-            events.write_silently(resource, key, None)
+        untaken = key in events.rows.untaken()
+        if untaken and not events.rows.published(key):
+            events.write_silently(key, None)
         else:
-            before = events.before(resource, key)
-            events.delete(resource, key, before=before, source=source)
+            before = events.before(key)
+            events.delete(key, before=before, source=source)
 
     # ---- copies
 
@@ -381,11 +387,12 @@ class Applier:
         """
         table = self.tables[resource.name]
         events = self._events({})
+        of_table = events.of(resource)
         filled = table.holes.intersection(seen)
         for key in filled:
             table.fill_hole(key)
         for key in found.holes:
-            events.note_hole(resource, key)
+            of_table.note_hole(key)
 
         framing = self._framing
         framing.detach()
@@ -408,21 +415,15 @@ class Applier:
         if resource.complete and known:
             events.rows.look_up(resource, known)
 
+        of_table = events.of(resource)
         for key in (*found.extra, *found.only_in_topic):
-            before = events.before(resource, key)
-            events.delete(resource, key, before=before, source=source)
+            before = of_table.before(key)
+            of_table.delete(key, before=before, source=source)
         for key, row in found.different.items():
-            before = events.before(resource, key)
-            events.put(
-                resource,
-                b"u",
-                key,
-                row,
-                before=before,
-                source=source,
-            )
+            before = of_table.before(key)
+            of_table.put(b"u", key, row, before=before, source=source)
         for key, silent in found.silent.items():
-            events.write_silently(resource, key, silent)
+            of_table.write_silently(key, silent)
         outcomes = events.rows.write(self._refusals.most)
         self._refuse(outcomes)
 
@@ -436,7 +437,7 @@ class Applier:
         """Publishes and writes rows that were read. `free`: nothing is under their keys."""
         if not rows:
             return
-        read = self._framing.reads(resource, rows, source)
+        read = self._framing.topic(resource).reads(rows, source)
         write = self._front.insert if free else self._front.write
         refused = write(
             resource.target,

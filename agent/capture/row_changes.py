@@ -12,7 +12,7 @@ Not shared: there is no row, or the filter keeps it back. In a copying table the
 same: what the front end does not hold yet, a subscriber may.
 """
 
-from agent.capture.events import Events
+from agent.capture.events import EventsOfTable
 from agent.capture.table_state import TableStates
 from agent.capture.window import filled
 from agent.connectors.changes import Change
@@ -45,117 +45,107 @@ class RowChanges:
 
         keys = []
         if change.op != "I" and (every_row or _needs_old_row(resource, change)):
-            keys.append(old_key_of(binding, change))
+            keys.append(_old_key(binding, change))
         if needs_new_row and change.new is not None:
             new = binding.read(known_values(change.new, change))
             keys.append(resource.key_of(new))
         return keys
 
-    def apply(self, events: Events, binding: Binding, change: Change) -> None:
+    def apply(self, events: EventsOfTable, binding: Binding, change: Change) -> None:
         """Writes the events of one change, and the row that it leaves."""
-        resource = binding.resource
-        old_key = None
-        if change.op != "I":
-            old_key = old_key_of(binding, change)
+        resource = events.resource
         new = None
         new_key = None
         if change.new is not None:
             new = binding.read(known_values(change.new, change))
             new_key = resource.key_of(new)
-
-        window = events.window(resource)
-        if window is not None:
-            window.remember(old_key, new_key, new, change.size)
+        old_key = None
+        if change.op != "I":
+            old_key = new_key if change.old is None else binding.key_of(change.old)
+        if events.window is not None:
+            events.window.remember(old_key, new_key, new, change.size)
 
         # Before the change, a row was shared under the old key; `after` is what is to be shared now
-        shared = old_key is not None and (
-            not resource.filtered or events.rows.published(resource, old_key)
-        )
-        after = None
-        if new is not None:
-            base = self._base(events, resource, old_key, new_key)
+        shared = old_key is not None and (not resource.filtered or events.rows.published(old_key))
+        after = new
+        hole = False
+        if new is not None and (resource.filtered or UNCHANGED in new):
+            base = _base(events, old_key, new_key)
             after = _after(resource, new, base, shared)
-        hole = after is not None and UNCHANGED in after
-        self._fill_holes(resource, old_key, new_key)
+            hole = after is not None and UNCHANGED in after
+        if events.table.holes:
+            _fill_holes(events, old_key, new_key)
         if hole and new_key is not None:
-            events.note_hole(resource, new_key)
+            events.note_hole(new_key)
 
-        source = events.source(resource, change.position)
-        events.delete_respelled(resource, source)
+        source = events.source(change.position)
+        if events.respelled:
+            events.delete_respelled(source)
         before = _before(events, binding, change, old_key)
         if resource.complete and before == NULL and new_key == old_key:
             shared = False  # no update without its whole old row
 
         row = None if hole or after is None else whole(after)
-        if row is not None and shared and new_key is not None and new_key == old_key:
-            events.put(
-                resource,
-                b"u",
-                new_key,
-                row,
-                before=before,
-                source=source,
-            )
-            return
-
-        left = None
-        if old_key is not None and shared and (after is None or new_key != old_key):
-            left = old_key
-            moved_to = _kafka_key(resource, None if row is None else new_key)
-            events.delete(
-                resource,
-                old_key,
-                before=before,
-                source=source,
-                new_key=moved_to,
-            )
-        if row is not None and new_key is not None:
-            moved_from = _kafka_key(resource, left)
-            events.put(
-                resource,
-                b"c",
-                new_key,
-                row,
-                before=NULL,
-                source=source,
-                old_key=moved_from,
-            )
-        elif after is None and new_key is not None and new_key != old_key:
-            _delete_outdated(events, resource, new_key, source)
-
-    def _fill_holes(self, resource: Resource, *keys: Key | None) -> None:
-        """Forgets that the rows of these keys lack values: the change decides about them."""
-        table = self._tables[resource.name]
-        if table.holes:
-            for key in keys:
-                if key is not None:
-                    table.fill_hole(key)
-
-    def _base(
-        self,
-        events: Events,
-        resource: Resource,
-        old_key: Key | None,
-        new_key: Key | None,
-    ) -> FrontRow | None:
-        """Returns the front-end row from which missing values are taken.
-
-        None if there is none to trust.
-        """
-        table = self._tables[resource.name]
-        if old_key is None or old_key in table.holes:
-            return None
-        copy = table.copy
-        if copy is not None and copy.phase == PAGES and old_key != new_key:
-            return None  # the row at the old key may be another one, or outdated
-        return events.rows.current(resource, old_key)
+        stays = old_key is None or (shared and new_key == old_key)
+        if stays and row is not None and new_key is not None:
+            op = b"c" if old_key is None else b"u"
+            events.put(op, new_key, row, before=before, source=source)
+        else:
+            _move(events, old_key, new_key, after, row, shared, before, source)
 
 
-def old_key_of(binding: Binding, change: Change) -> Key:
-    """Returns the key a row had before the change (of an insert: has)."""
-    row = change.old if change.old is not None else change.new
-    key = binding.key_of(row or ())
-    return tuple([str(value) for value in key])
+def _move(
+    events: EventsOfTable,
+    old_key: Key | None,
+    new_key: Key | None,
+    after: Row | None,
+    row: FrontRow | None,
+    shared: bool,
+    before: bytes,
+    source: bytes,
+) -> None:
+    """Writes the events of a row that leaves its key, comes to one, or is not known whole."""
+    resource = events.resource
+    left = None
+    if old_key is not None and shared and (after is None or new_key != old_key):
+        left = old_key
+        moved_to = _kafka_key(resource, None if row is None else new_key)
+        events.delete(old_key, before=before, source=source, new_key=moved_to)
+    if row is not None and new_key is not None:
+        moved_from = _kafka_key(resource, left)
+        events.put(b"c", new_key, row, before=NULL, source=source, old_key=moved_from)
+    elif after is None and new_key is not None and new_key != old_key:
+        _delete_outdated(events, new_key, source)
+
+
+def _fill_holes(events: EventsOfTable, *keys: Key | None) -> None:
+    """Forgets that the rows of these keys lack values: the change decides about them."""
+    for key in keys:
+        if key is not None:
+            events.table.fill_hole(key)
+
+
+def _base(
+    events: EventsOfTable,
+    old_key: Key | None,
+    new_key: Key | None,
+) -> FrontRow | None:
+    """Returns the front-end row from which missing values are taken.
+
+    None if there is none to trust.
+    """
+    table = events.table
+    if old_key is None or old_key in table.holes:
+        return None
+    copy = table.copy
+    if copy is not None and copy.phase == PAGES and old_key != new_key:
+        return None  # the row at the old key may be another one, or outdated
+    return events.rows.current(old_key)
+
+
+def _old_key(binding: Binding, change: Change) -> Key:
+    """Returns the key a row had before a change."""
+    return binding.key_of(change.old or change.new or ())
 
 
 def known_values(new: Row, change: Change) -> Row:
@@ -180,29 +170,24 @@ def _kafka_key(resource: Resource, key: Key | None) -> bytes:
 
 
 def _before(
-    events: Events,
+    events: EventsOfTable,
     binding: Binding,
     change: Change,
     old_key: Key | None,
 ) -> bytes:
     """Returns the row before the change as JSON, null if neither log nor front end has it."""
-    resource = binding.resource
     if change.old is not None and change.old_complete:
+        resource = events.resource
         row = binding.read(change.old)
         return resource.row_json(whole(resource.shared(row)))
-    return events.before(resource, old_key)
+    return events.before(old_key)
 
 
-def _delete_outdated(
-    events: Events,
-    resource: Resource,
-    key: Key,
-    source: bytes,
-) -> None:
+def _delete_outdated(events: EventsOfTable, key: Key, source: bytes) -> None:
     """Deletes a row that was under the new key already: a copy has not come to it yet."""
-    if events.rows.published(resource, key):
-        before = events.before(resource, key)
-        events.delete(resource, key, before=before, source=source)
+    if events.rows.published(key):
+        before = events.before(key)
+        events.delete(key, before=before, source=source)
 
 
 def _needs_old_row(resource: Resource, change: Change) -> bool:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from agent.capture.table_state import TableStates
 from agent.errors import RowRefused, TableWork
-from agent.front.base import Front, Written
+from agent.front.base import Front, Refused, Written
 from agent.resource import FrontRow, Resource
 from agent.values.rows import Key
 
@@ -24,13 +24,60 @@ class Outcome(NamedTuple):
     refused: Mapping[Key, str]  # those that were left out, and what refused them
 
 
+class RowsOfTable:
+    """The rows of one table in the set."""
+
+    __slots__ = ("given", "held", "refused", "resource")
+
+    def __init__(
+        self,
+        resource: Resource,
+        held: dict[Key, FrontRow],
+        refused: Mapping[Key, Refused],
+    ) -> None:
+        self.resource = resource
+
+        # Rows of the front end that were looked up
+        self.held = held
+
+        # Rows that the front end refuses (`TableState.refused`)
+        self.refused = refused
+
+        # The last state that each row was given, until it is written
+        self.given: dict[Key, Written] = {}
+
+    def current(self, key: Key) -> FrontRow | None:
+        """Returns the row under the key as the changes so far have left it.
+
+        None if there is none, if it was not looked up, or if the front end has another one than the
+        source.
+        """
+        written = self.given.get(key)
+        if written is not None:
+            return written.row
+        if key in self.refused:
+            return None
+        return self.held.get(key)
+
+    def published(self, key: Key) -> bool:
+        """Returns whether subscribers have a row under the key, as far as it was looked up."""
+        known = self.refused.get(key)
+        if known is not None and key not in self.given:
+            return bool(known.told)
+        return self.current(key) is not None
+
+    def untaken(self) -> set[Key]:
+        """Returns the keys of which the front end's row is not what the changes have left."""
+        return {*self.refused, *self.given}
+
+
 class Rows:
-    """The rows of one set: as they were before it, and the last state that each was given."""
+    """The rows of one set, table by table."""
 
     def __init__(
         self,
         front: Front,
-        held: dict[str, dict[Key, FrontRow]],
+        held: Mapping[str, dict[Key, FrontRow]],
         batch: int,
         tables: TableStates,
     ) -> None:
@@ -38,73 +85,49 @@ class Rows:
         self._front = front
         self._held = held
         self._batch = batch
-        self._tables = tables
-        self._given: dict[str, Given] = {}
+        self._states = tables
+        self._tables: dict[str, RowsOfTable] = {}
 
-    def current(self, resource: Resource, key: Key) -> FrontRow | None:
-        """Returns the row under the key as the changes so far have left it.
+        # Of the last write
+        self._outcomes: list[Outcome] = []
 
-        None if there is none, if it was not looked up, or if the front end has another one than the
-        source.
-        """
-        given = self._given.get(resource.name)
-        if given is not None and key in given[1]:
-            return given[1][key].row
-        if key in self._tables[resource.name].refused:
-            return None
-        held = self._held.get(resource.name, {})
-        return held.get(key)
-
-    def published(self, resource: Resource, key: Key) -> bool:
-        """Returns whether subscribers have a row under the key, as far as it was looked up."""
-        refused = self._tables[resource.name].refused
-        if key in refused and not self.is_given(resource, key):
-            return bool(refused[key].told)
-        return self.current(resource, key) is not None
-
-    def put(self, resource: Resource, key: Key, written: Written) -> None:
-        """Gives the row under the key its new state."""
-        given = self._given.get(resource.name)
-        if given is None:
-            given = (resource, {})
-            self._given[resource.name] = given
-        given[1][key] = written
-
-    def is_given(self, resource: Resource, key: Key) -> bool:
-        """Returns whether the row under the key was given a new state that is not written yet."""
-        given = self._given.get(resource.name)
-        return given is not None and key in given[1]
+    def of(self, resource: Resource) -> RowsOfTable:
+        """Returns the rows of one table."""
+        name = resource.name
+        rows = self._tables.get(name)
+        if rows is None:
+            held = self._held.get(name, {})
+            rows = RowsOfTable(resource, held, self._states[name].refused)
+            self._tables[name] = rows
+        return rows
 
     def given(self) -> list[Given]:
         """Returns what was given and is not written."""
-        return list(self._given.values())
-
-    def untaken(self, resource: Resource) -> set[Key]:
-        """Returns the keys of which the front end's row is not what the changes have left."""
-        untaken = set(self._tables[resource.name].refused)
-        given = self._given.get(resource.name)
-        if given is not None:
-            untaken.update(given[1])
-        return untaken
+        found = []
+        for rows in self._tables.values():
+            if rows.given:
+                found.append((rows.resource, rows.given))
+        return found
 
     def look_up(self, resource: Resource, keys: Sequence[Key]) -> None:
         """Looks up the rows of the front end under these keys."""
         found = self._front.fetch(resource.target, keys)
-        held = self._held.setdefault(resource.name, {})
-        held.update(found)
+        self.of(resource).held.update(found)
 
     def forget(self, resource: Resource) -> None:
         """Forgets the rows that were looked up: the table is emptied."""
-        self._held.pop(resource.name, None)
+        self.of(resource).held.clear()
 
     def write(self, most: int) -> list[Outcome]:
         """Writes each table; the rows that it refuses are left out.
 
         A table that refuses rows gets its turn after the others: a child's parent may be there.
-        Raises RowRefused when one refuses more than `most`.
+        Raises RowRefused when one refuses more than `most`. A set that goes on afterwards has to
+        `note_written`.
         """
         given = self.given()
-        self._given = {}
+        for resource, _ in given:
+            self._tables[resource.name].given = {}
         outcomes = []
         later = []
         for resource, rows in given:
@@ -127,9 +150,19 @@ class Rows:
             if _refused(outcomes) == before:
                 break
 
-        for outcome in outcomes:
-            self._note_held(outcome)
+        self._outcomes = outcomes
         return outcomes
+
+    def note_written(self) -> None:
+        """Notes which rows the front end holds since the last write."""
+        for outcome in self._outcomes:
+            held = self.of(outcome.resource).held
+            for key, written in outcome.rows.items():
+                if written.row is None or key in outcome.refused:
+                    held.pop(key, None)
+                else:
+                    held[key] = written.row
+        self._outcomes = []
 
     def _once_more(self, outcome: Outcome, most: int) -> Outcome:
         """Tries refused rows again, now that all tables are written."""
@@ -148,15 +181,6 @@ class Rows:
         """Writes rows of one table and returns those that were refused, and why."""
         with TableWork(resource.name):
             return self._front.write(resource.target, rows, self._batch, most)
-
-    def _note_held(self, outcome: Outcome) -> None:
-        """Notes which rows the front end holds after a write."""
-        held = self._held.setdefault(outcome.resource.name, {})
-        for key, written in outcome.rows.items():
-            if written.row is None or key in outcome.refused:
-                held.pop(key, None)
-            else:
-                held[key] = written.row
 
 
 def _refused(outcomes: Sequence[Outcome]) -> int:

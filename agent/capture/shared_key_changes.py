@@ -4,21 +4,19 @@ The last event of each key tells which row is there at the commit: a row put ove
 update of the key, one that leaves its key to another gives no delete.
 """
 
-from agent.capture.events import Events
+from agent.capture.events import EventsOfTable
 from agent.capture.row_changes import known_values
 from agent.capture.shared_keys import KeyedRow, KeyOutcome, SharedKeys, shared
-from agent.capture.table_state import TableStates
 from agent.connectors.changes import Change
 from agent.front.base import Front
-from agent.resource import Binding, FrontRow, Resource
+from agent.resource import Binding, FrontRow
 from agent.values.rows import Key
 
 
 class SharedKeyChanges:
     """Applies changes of tables with a deferrable key, of which the log has whole rows."""
 
-    def __init__(self, front: Front, tables: TableStates) -> None:
-        self._tables = tables
+    def __init__(self, front: Front) -> None:
         self.keys = SharedKeys(front)
 
     def needed(
@@ -32,53 +30,41 @@ class SharedKeyChanges:
         keyed_rows = _keyed_rows(binding, change)
         return [keyed[0] for keyed in keyed_rows if keyed is not None]
 
-    def apply(self, events: Events, binding: Binding, change: Change) -> None:
+    def apply(self, events: EventsOfTable, binding: Binding, change: Change) -> None:
         """Writes the events of one change, and the rows that it leaves under its keys."""
-        resource = binding.resource
-        table = self._tables[resource.name]
+        resource = events.resource
+        table = events.table
         old, new = _keyed_rows(binding, change)
-        window = events.window(resource)
-        if window is not None:
-            window.remember_whole(old, new, change.size)
+        if events.window is not None:
+            events.window.remember_whole(old, new, change.size)
 
-        source = events.source(resource, change.position)
-        events.delete_respelled(resource, source)
+        source = events.source(change.position)
+        if events.respelled:
+            events.delete_respelled(source)
         old_row = None if old is None else shared(resource, old[1])
         new_row = None if new is None else shared(resource, new[1])
         moved = old_row is not None and new_row is not None
 
-        outcomes = self.keys.outcomes(events.rows, resource, old, new, table.holes)
+        outcomes = self.keys.outcomes(events.rows, old, new, table.holes)
         for outcome in outcomes:
-            table.fill_hole(outcome.key)
+            key = outcome.key
+            table.fill_hole(key)
             if outcome.lost:
-                events.note_hole(resource, outcome.key)
+                events.note_hole(key)
                 continue
-            other = _other_key(outcome.key, old, new) if moved else None
+            other = _other_key(key, old, new) if moved else None
             other_key = b"" if other is None else resource.kafka_key(other)
-            before = _before(events, resource, outcome, old_row)
+            before = _before(events, outcome, old_row)
             if outcome.row is None:
-                events.delete(
-                    resource,
-                    outcome.key,
-                    before=before,
-                    source=source,
-                    new_key=other_key,
-                )
-            elif _left(outcome.key, old, new):
+                events.delete(key, before=before, source=source, new_key=other_key)
+            elif _left(key, old, new):
                 # Another row remains under the key
-                events.put(
-                    resource,
-                    b"u",
-                    outcome.key,
-                    outcome.row,
-                    before=before,
-                    source=source,
-                )
+                events.put(b"u", key, outcome.row, before=before, source=source)
             else:
+                op = b"u" if outcome.published else b"c"
                 events.put(
-                    resource,
-                    b"u" if outcome.published else b"c",
-                    outcome.key,
+                    op,
+                    key,
                     outcome.row,
                     before=before,
                     source=source,
@@ -87,15 +73,14 @@ class SharedKeyChanges:
 
 
 def _before(
-    events: Events,
-    resource: Resource,
+    events: EventsOfTable,
     outcome: KeyOutcome,
     old_row: FrontRow | None,
 ) -> bytes:
     """Returns the row before as JSON: the change's own old row, or what the front end holds."""
     if outcome.same and outcome.published and old_row is not None:
-        return resource.row_json(old_row)
-    return events.before(resource, outcome.key)
+        return events.resource.row_json(old_row)
+    return events.before(outcome.key)
 
 
 def _other_key(

@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from agent.capture.rows import Rows
+from agent.capture.rows import RowsOfTable
 from agent.front.base import Front
 from agent.resource import FrontRow, Resource
 from agent.values.rows import Key, Row
@@ -142,8 +142,7 @@ class SharedKeys:
 
     def outcomes(
         self,
-        rows: Rows,
-        resource: Resource,
+        rows: RowsOfTable,
         old: KeyedRow | None,
         new: KeyedRow | None,
         holes: Collection[Key],
@@ -152,15 +151,16 @@ class SharedKeys:
 
         `holes`: keys whose rows must be read again.
         """
+        resource = rows.resource
         keys = [keyed[0] for keyed in (old, new) if keyed is not None]
         for key in dict.fromkeys(keys):
             leaving = row_at(key, old)
             arriving = row_at(key, new)
-            current = rows.current(resource, key)
+            current = rows.current(key)
             here = self._at(resource).get(key)
             if here is None:
                 unknown = key in holes
-                if current is None and rows.published(resource, key):
+                if current is None and rows.published(key):
                     unknown = True
                 if unknown and leaving is not None:
                     current = shared(resource, leaving)
@@ -168,7 +168,7 @@ class SharedKeys:
                 here = RowsAtKey(None if unknown else current, unknown=unknown)
                 self._at(resource)[key] = here
 
-            published = rows.published(resource, key)
+            published = rows.published(key)
             if leaving is not None and here.untouched and not resource.filtered:
                 # A subscriber may have a row that leaves, though the front end has none
                 published = True

@@ -299,7 +299,8 @@ class BatchWriter:
             flags |= _NEW_KEY
 
         head = _EVENT.pack(b"E", index, seq, flags, len(key), len(value), len(other))
-        self._add(b"".join((head, key, value, other)))
+        self._parts += (head, key, value, other)
+        self._size += len(head) + len(key) + len(value) + len(other)
         self.number += 1
         self.events += 1
         return self.number

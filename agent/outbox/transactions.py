@@ -41,10 +41,13 @@ class Transactions:
         self._events = 0
         self._counts.clear()
 
-    def place(self, collection: str) -> bytes | None:
-        """Writes `transaction` of the next event, which is one of a table (`schema.table`)."""
+    def place(self, collection: str) -> bytes:
+        """Writes `transaction` of the next event, which is one of a table (`schema.table`).
+
+        An event without a place has null.
+        """
         if self._begin is None:
-            return None
+            return b"null"
         orders = {
             "total_order": self._events + 1,
             "data_collection_order": self._counts[collection] + 1,

@@ -7,16 +7,11 @@ class Envelope:
     """The values of one table's events. What is the same for all is written once, a schema too."""
 
     def __init__(self, shell: Shell) -> None:
-        head, tail = (part.replace(b"%", b"%%") for part in shell)
-        self._form = (
-            head
-            + b'{"before":%b,"after":%b,"source":%b,"transaction":null,"op":"%b",'
-            + b'"ts_ms":%d,"ts_us":%d,"ts_ns":%d}'
-            + tail
-        )
-        self._placed = self._form.replace(
-            b'"transaction":null,"op":"%b"', b'"transaction":%b,"op":"%b"'
-        )
+        self._head = shell.head + b'{"before":'
+        self._tail = shell.tail
+        # What stands behind the operation, with the time at which events are processed
+        self._now_ns = -1
+        self._times = b""
 
     def value(
         self,
@@ -25,7 +20,7 @@ class Envelope:
         after: bytes,
         source: bytes,
         now_ns: int,
-        transaction: bytes | None = None,
+        transaction: bytes = b"null",
     ) -> bytes:
         """Writes the whole value of an event.
 
@@ -33,15 +28,27 @@ class Envelope:
         processing. `transaction`: the event's place in its source transaction as JSON, where
         somebody wants to know it.
         """
-        if transaction is not None:
-            return self._placed % (
+        if now_ns != self._now_ns:
+            self._now_ns = now_ns
+            self._times = self._written_times(now_ns)
+        return b"".join(
+            (
+                self._head,
                 before,
+                b',"after":',
                 after,
+                b',"source":',
                 source,
+                b',"transaction":',
                 transaction,
+                b',"op":"',
                 op,
-                now_ns // 1_000_000,
-                now_ns // 1000,
-                now_ns,
+                self._times,
             )
-        return self._form % (before, after, source, op, now_ns // 1_000_000, now_ns // 1000, now_ns)
+        )
+
+    def _written_times(self, now_ns: int) -> bytes:
+        """Writes the end of a value: it is the same for all events that are processed at once."""
+        ms = now_ns // 1_000_000
+        us = now_ns // 1_000
+        return b'","ts_ms":%d,"ts_us":%d,"ts_ns":%d}%b' % (ms, us, now_ns, self._tail)

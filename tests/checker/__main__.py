@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def configured(config: Path, source: str) -> tuple[list[SharedTable], str]:
-    """The shared tables and the slot."""
+    """Returns the shared tables and the slot."""
     try:
         return shared_tables(config, source), slot_of(config)
     except KeyError as error:
@@ -81,7 +81,7 @@ def configured(config: Path, source: str) -> tuple[list[SharedTable], str]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Returns the parser of the command line."""
     built = argparse.ArgumentParser(
         prog="python -m tests.checker",
         description=DESCRIPTION,
@@ -143,7 +143,10 @@ def _option(text: str) -> tuple[str, str]:
 
 
 def front(text: str) -> Front:
-    """A conninfo or URL is a server's, everything else a file, which must exist."""
+    """Returns the front end: a conninfo or URL is a server's, everything else a file.
+
+    The file must exist.
+    """
     if in_mariadb(text):
         return text
     if text.startswith(("postgresql://", "postgres://")) or (
@@ -158,7 +161,7 @@ def front(text: str) -> Front:
 def patient(
     places: Places, tables: list[SharedTable], journal: Path | None, wait: float
 ) -> Verdict:
-    """The comparison; a difference must last, for the last events may be on their way."""
+    """Compares; a difference must last, for the last events may be on their way."""
     deadline = time.monotonic() + wait
     while True:
         verdict = compare(places, tables, journal)

@@ -90,6 +90,6 @@ def _only(row: tuple[object, ...] | None) -> str:
 
 
 def lsn(text: str) -> int:
-    """A position of the log as a number."""
+    """Returns a position of the log as a number."""
     high, low = text.split("/")
     return (int(high, 16) << 32) + int(low, 16)

@@ -47,7 +47,7 @@ class CommitOrder:
 
 @contextmanager
 def watched(source: str, name: str) -> Iterator[CommitOrder]:
-    """With a publication and a slot of that name, dropped at the end."""
+    """Watches with a publication and a slot of that name, dropped at the end."""
     publication = sql.Identifier(name)
     with psycopg.connect(source, autocommit=True) as connection:
         connection.execute(

@@ -30,7 +30,7 @@ class Places(NamedTuple):
     def stored(
         self, table: SharedTable, types: Mapping[str, ValueType]
     ) -> dict[str, Iterator[tuple[Key, Row]]]:
-        """The rows of the two databases."""
+        """Returns the rows of the two databases."""
         return {
             "source": source_rows(self.source, table, types),
             "front end": front_rows(self.front, table, types),
@@ -39,7 +39,7 @@ class Places(NamedTuple):
     def whole(
         self, table: SharedTable, types: Mapping[str, ValueType], wanted: set[Key]
     ) -> dict[str, Mapping[Key, Row]]:
-        """The wanted rows of every side, read once more and kept whole."""
+        """Returns the wanted rows of every side, read once more and kept whole."""
         sides: dict[str, Mapping[Key, Row]] = {
             side: {key: row for key, row in rows if key in wanted}
             for side, rows in self.stored(table, types).items()
@@ -95,7 +95,7 @@ def compare(
 
 
 def is_ledger(table: SharedTable) -> bool:
-    """Whether the table is where the workload's transactions sign."""
+    """Tells whether the table is where the workload's transactions sign."""
     return tuple(table.columns) == LEDGER_COLUMNS
 
 
@@ -131,7 +131,7 @@ def _judge(
 def _difference(
     table: SharedTable, key: Key, sides: Mapping[str, Mapping[Key, Row]]
 ) -> tuple[str, str]:
-    """The column in which the sides differ first, and how."""
+    """Returns the column in which the sides differ first, and how."""
     rows = {side: found[key] for side, found in sides.items() if key in found}
     if len(rows) < len(sides):
         return "row", f"only in {', '.join(rows) or 'none at the second look'}"

@@ -38,7 +38,7 @@ def shared_tables(config: Path, source: str) -> list[SharedTable]:
 
 
 def slot_of(config: Path) -> str:
-    """The replication slot."""
+    """Returns the name of the replication slot."""
     settings = tomllib.loads(config.read_text(encoding="utf-8"))
     name = settings.get("name", config.stem)
     return str(settings["source"].get("slot") or f"sync_agent_{name}"[:63])

@@ -98,7 +98,10 @@ def _fetched(cursor: Any, statement: str) -> Rows:
 
 
 def in_snapshot(front: Front, *statements: str) -> list[Rows]:
-    """The rows of several queries in one read-only snapshot. Raises ERRORS."""
+    """Returns the rows of several queries in one read-only snapshot.
+
+    Raises ERRORS.
+    """
     if isinstance(front, Path):
         with closing(
             sqlite3.connect(f"file:{front}?mode=ro", uri=True, isolation_level=None)

@@ -25,7 +25,7 @@ HOSTILE = (
 
 
 def name(random: Random) -> str:
-    """A person's name, now and then a value that breaks careless code."""
+    """Returns a person's name, now and then a value that breaks careless code."""
     return (
         random.choice(HOSTILE)
         if random.random() < 0.15
@@ -34,17 +34,17 @@ def name(random: Random) -> str:
 
 
 def sometimes(make: Make) -> Make:
-    """The value, or NULL one time in seven."""
+    """Returns what makes the value, or NULL one time in seven."""
     return lambda random: None if random.random() < 0.15 else make(random)
 
 
 def one_of(*values: str) -> Make:
-    """One of these."""
+    """Returns what draws one of these."""
     return lambda random: random.choice(values)
 
 
 def number(random: Random) -> str:
-    """A number far beyond what a float keeps."""
+    """Returns a number far beyond what a float keeps."""
     if random.random() < 0.1:
         return random.choice(
             ("NaN", "0.000", "-0.10", "12345678901234567890123.45678900", "1e-20", "1e25")
@@ -53,12 +53,12 @@ def number(random: Random) -> str:
 
 
 def money(random: Random) -> str:
-    """An amount with two digits."""
+    """Returns an amount with two digits."""
     return f"{random.randint(-(10**9), 10**9)}.{random.randint(0, 99):02d}"
 
 
 def real(random: Random) -> str:
-    """A double, also an extreme one."""
+    """Returns a double, also an extreme one."""
     return (
         random.choice(("NaN", "Infinity", "-Infinity", "1e300", "5e-324", "0.1"))
         if random.random() < 0.2
@@ -67,7 +67,7 @@ def real(random: Random) -> str:
 
 
 def date(random: Random) -> str:
-    """A date, also one before Christ or of the far future."""
+    """Returns a date, also one before Christ or of the far future."""
     if random.random() < 0.1:
         return random.choice(
             ("infinity", "-infinity", "0044-03-15 BC", "12345-06-07", "0001-01-01", "9999-12-31")
@@ -76,7 +76,7 @@ def date(random: Random) -> str:
 
 
 def moment(random: Random) -> str:
-    """A date with a time of up to six digits after the second."""
+    """Returns a date with a time of up to six digits after the second."""
     base = date(random)
     if "inf" in base or "BC" in base:
         return base
@@ -85,7 +85,7 @@ def moment(random: Random) -> str:
 
 
 def zoned(random: Random) -> str:
-    """A moment with a time zone."""
+    """Returns a moment with a time zone."""
     base = moment(random)
     return (
         base
@@ -95,12 +95,12 @@ def zoned(random: Random) -> str:
 
 
 def binary(size: int) -> Make:
-    """Random bytes."""
+    """Returns what makes random bytes."""
     return lambda random: "\\x" + random.randbytes(random.randint(0, size)).hex()
 
 
 def document(random: Random) -> str:
-    """A JSON object with nested and hostile values."""
+    """Returns a JSON object with nested and hostile values."""
     return json.dumps(
         {
             "标签": random.choices(HOSTILE[2:-2], k=2),
@@ -112,22 +112,22 @@ def document(random: Random) -> str:
 
 
 def large(random: Random) -> str:
-    """A text that cannot be compressed."""
+    """Returns a text that cannot be compressed."""
     return "文" + base64.b64encode(random.randbytes(LARGE * 3 // 4)).decode()
 
 
 def identity(random: Random) -> str:
-    """A UUID."""
+    """Returns a UUID."""
     return str(uuid.UUID(int=random.getrandbits(128), version=4))
 
 
 def big_number(random: Random) -> str:
-    """A key of type bigint; large enough never to meet twice."""
+    """Returns a key of type bigint; it is large enough never to meet twice."""
     return str(random.getrandbits(62))
 
 
 def text_key(random: Random) -> str:
-    """A text key whose fellows differ by case, blanks or width only."""
+    """Returns a text key whose fellows differ by case, blanks or width only."""
     return (
         random.choice(("a", "A", "a ", "à", "ａ", "𠮷", "𠀀", "'", '"', "\\", "信", ""))
         + f"{random.getrandbits(48):x}"
@@ -164,5 +164,5 @@ HOSTILE_KEYS = tuple(stem + end for stem, end in product(KEYS, ("", " ", "  ", "
 
 
 def hostile_key(random: Random) -> str:
-    """One of few text keys that careless collations and escapes take for each other."""
+    """Returns one of few text keys that careless collations and escapes take for each other."""
     return random.choice(HOSTILE_KEYS)

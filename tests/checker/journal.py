@@ -57,13 +57,13 @@ class Journal:
         self.close()
 
     def intent(self, intent: Intent) -> None:
-        """Before anything of the transaction is sent."""
+        """Notes a transaction before anything of it is sent."""
         self._append(
             {"txn": intent.txn, "writer": intent.writer, "ops": intent.ops, "digest": intent.digest}
         )
 
     def outcome(self, txn: int, outcome: Outcome) -> None:
-        """When the transaction has ended, or its end got lost."""
+        """Notes that the transaction has ended, or that its end got lost."""
         self._append({"txn": txn, "outcome": outcome})
 
     def close(self) -> None:
@@ -77,7 +77,10 @@ class Journal:
             os.fsync(self._file.fileno())
 
     def _cut_torn_line(self) -> None:
-        """A writer killed in the middle of a line said nothing with it."""
+        """Cuts a torn last line.
+
+        A writer killed in the middle of a line said nothing with it.
+        """
         self._file.seek(0)
         self._file.truncate(self._file.read().rfind(b"\n") + 1)
 

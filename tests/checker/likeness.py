@@ -54,7 +54,7 @@ class Compared(NamedTuple):
     equals: sql.Composable  # the operator with its schema
 
     def same(self, one: sql.Composable, other: sql.Composable) -> sql.Composed:
-        """Whether two values, or texts of values, are equal."""
+        """Returns the condition that two values, or texts of values, are equal."""
         return sql.SQL("({}::{}{} {} {}::{})").format(
             one, self.type, self.collation, self.equals, other, self.type
         )
@@ -172,7 +172,10 @@ def condition(
 
 
 def connected(source: str) -> psycopg.Connection:
-    """A session at the source whose texts and names hang on nothing that somebody has set."""
+    """Returns a session at the source that does not depend on what somebody has set.
+
+    Its texts and names are always the same.
+    """
     connection = psycopg.connect(
         source, autocommit=True, options=f"{SESSION} -c search_path=pg_catalog"
     )
@@ -181,7 +184,7 @@ def connected(source: str) -> psycopg.Connection:
 
 
 def keys_of(source: str, front: Front, table: SharedTable, columns: Sequence[Compared]) -> Likeness:
-    """The keys of both sides; the key's columns are all of `columns`."""
+    """Compares the keys of both sides; the key's columns are all of `columns`."""
     with connected(source) as connection:
         query = sql.SQL("SELECT {} FROM {} WHERE {}").format(
             sql.SQL(", ").join(sql.Identifier(column.name) for column in columns),
@@ -251,7 +254,7 @@ def _pairs(
     unknown: Sequence[Key],
     known: Sequence[Key],
 ) -> list[tuple[Key, Key]]:
-    """Which keys are the same row, as the source has it."""
+    """Returns which keys are the same row, as the source has it."""
     names = [f"k{number}" for number in range(len(columns))]
 
     def texts(keys: Sequence[Key], alias: str) -> sql.Composed:

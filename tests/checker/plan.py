@@ -93,7 +93,7 @@ class Planner:
         }
 
     def plan(self) -> Plan:
-        """The next transaction."""
+        """Returns the next transaction."""
         kind = self._draw(self._kinds)
         if kind == "big":
             statements = list(self._big_one())
@@ -113,7 +113,7 @@ class Planner:
         return self._random.choices(kinds, weights=[WEIGHTS[kind] for kind in kinds])[0]
 
     def _some(self, first: str = "") -> list[Statement]:
-        """A few changes; one of the kind `first`, if given."""
+        """Returns a few changes; one of the kind `first`, if given."""
         kinds = [first or self._draw(self._changes)]
         kinds += [
             self._draw(self._changes)
@@ -128,7 +128,7 @@ class Planner:
     # ---- kinds of changes
 
     def _insert(self, table: UnitTable) -> Iterator[Statement]:
-        """A new row; an application that does not look first fails where the key exists."""
+        """Yields a new row; an application that does not look first fails where the key exists."""
         careful = sql.SQL(" ON CONFLICT DO NOTHING") if self._random.random() < 0.8 else sql.SQL("")
         statement, values = self._row(table)
         yield statement + careful, values
@@ -145,7 +145,7 @@ class Planner:
         )
 
     def _update(self, table: UnitTable) -> Iterator[Statement]:
-        """Some columns; large ones seldom, so that the log leaves them out."""
+        """Changes some columns; large ones seldom, so that the log leaves them out."""
         often = [
             column
             for column in table.values
@@ -270,17 +270,17 @@ def hot_keys(table: UnitTable) -> list[Key]:
 
 
 def relation(table: UnitTable) -> sql.Identifier:
-    """The table's name."""
+    """Returns the table's name."""
     return sql.Identifier(SCHEMA, table.name)
 
 
 def columns(names: Iterable[str]) -> sql.Composed:
-    """A list of columns."""
+    """Returns a list of columns."""
     return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
 def match(table: UnitTable) -> sql.Composed:
-    """The condition for one key."""
+    """Returns the condition for one key."""
     return sql.SQL(" AND ").join(
         sql.SQL("{} = %s").format(sql.Identifier(column)) for column in table.key
     )

@@ -42,7 +42,7 @@ class PrefixReader(Sampler):
         ] = {}  # by position: how many transactions, and which, as a hash
 
     def sample(self) -> None:
-        """One snapshot; while one of the tables is not live nothing is promised of it."""
+        """Takes one snapshot; while one of the tables is not live nothing is promised of it."""
         try:
             position, live, ledger, accounts = in_snapshot(self._front, *STATEMENTS)
         except ERRORS:

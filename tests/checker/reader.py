@@ -95,7 +95,7 @@ def _note(seen: Seen, message: Message) -> None:
 
 
 def _common(one: list[int], other: list[int]) -> int:
-    """How many they have in common from their beginning."""
+    """Returns how many they have in common from their beginning."""
     return next(
         (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
         min(len(one), len(other)),

@@ -54,7 +54,10 @@ class Event(NamedTuple):
 
     @classmethod
     def of(cls, message: Message, headers: Mapping[str, bytes]) -> "Event":
-        """What a record says. Raises KeyError, TypeError or ValueError for one that is no event."""
+        """Returns what a record says.
+
+        Raises KeyError, TypeError or ValueError for one that is no event.
+        """
         key, value = bytes(message.key() or b""), json.loads(message.value() or b"")
         source = value["source"]
         return cls(
@@ -111,7 +114,7 @@ class Replay:
         ] = {}  # (key, id) of the delete whose tombstone must come next
 
     def rows(self, topic: str) -> dict[Key, bytes]:
-        """The rows that stand at the end, as digests."""
+        """Returns the rows that stand at the end, as digests."""
         return {key: last.row for key, last in self.last[topic].items() if last.row is not None}
 
     def read(self, bootstrap: str, options: Mapping[str, str] | None = None) -> None:
@@ -121,7 +124,7 @@ class Replay:
         self.end()
 
     def take(self, message: Message) -> None:
-        """The next record of its partition."""
+        """Takes the next record of its partition."""
         topic, partition = str(message.topic()), message.partition() or 0
         table, headers = self._tables[topic], headers_of(message)
         key, value = bytes(message.key() or b""), message.value()
@@ -150,7 +153,7 @@ class Replay:
             self._owed[topic, partition] = key, headers["sync.id"]
 
     def end(self) -> None:
-        """There is no further record: what is owed is missing."""
+        """Ends the replay: there is no further record, and what is owed is missing."""
         for (topic, partition), (key, _) in self._owed.items():
             self._verdict.differs(
                 self._tables[topic],
@@ -222,7 +225,7 @@ class Replay:
         )
 
     def _apply(self, table: SharedTable, event: Event) -> None:
-        """The event's effect on its key, which must fit what the key held."""
+        """Applies the event to its key; it must fit what the key held."""
         types, last, op = self._types[table.topic], self.last[table.topic], event.op
         key = tuple(
             from_json(types[name], value)
@@ -274,7 +277,7 @@ class Replay:
     def _check_before(
         self, table: SharedTable, key: Key, event: Event, stood: bytes | None
     ) -> None:
-        """`before` is null, the key (of a delete), or the whole row as it stood."""
+        """Checks that `before` is null, the key (of a delete), or the whole row as it was."""
         before, op = event.before, event.op
         if before is None:
             right = op != "d"
@@ -307,7 +310,7 @@ class Replay:
 
 
 def headers_of(message: Message) -> dict[str, bytes]:
-    """The headers of a record."""
+    """Returns the headers of a record."""
     headers = message.headers() or []
     assert isinstance(headers, list)
     return {
@@ -316,7 +319,7 @@ def headers_of(message: Message) -> dict[str, bytes]:
 
 
 def read_committed(bootstrap: str) -> dict[str, Any]:
-    """Settings of a consumer that belongs to nobody and sees what is committed."""
+    """Returns settings of a consumer that belongs to nobody and sees what is committed."""
     return {
         "bootstrap.servers": bootstrap,
         "group.id": f"judge-{uuid.uuid4().hex}",

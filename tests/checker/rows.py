@@ -29,7 +29,7 @@ TYPE = """
 
 
 def column_types(source: str, table: SharedTable) -> dict[str, ValueType]:
-    """Type of each shared column (of a domain: its base type), by its new name."""
+    """Returns the type of each shared column by its new name; of a domain it is the base type."""
     query = sql.SQL("SELECT {} FROM {} LIMIT 0").format(
         _names(table.columns), sql.Identifier(table.schema, table.table)
     )
@@ -45,7 +45,7 @@ def column_types(source: str, table: SharedTable) -> dict[str, ValueType]:
 
 
 def value_type(connection: psycopg.Connection, oid: int) -> ValueType:
-    """A type of the source by its oid."""
+    """Returns a type of the source by its oid."""
     row = connection.execute(TYPE, [oid]).fetchone()
     assert row is not None
     delimiter, base, held = row
@@ -57,7 +57,7 @@ def value_type(connection: psycopg.Connection, oid: int) -> ValueType:
 def source_rows(
     source: str, table: SharedTable, types: Mapping[str, ValueType]
 ) -> Iterator[tuple[Key, Row]]:
-    """Every shared row of the source."""
+    """Yields every shared row of the source."""
     query = sql.SQL("SELECT {} FROM {} WHERE {}")
     return _postgres_rows(
         source,
@@ -72,7 +72,7 @@ def source_rows(
 def front_rows(
     front: Front, table: SharedTable, types: Mapping[str, ValueType]
 ) -> Iterator[tuple[Key, Row]]:
-    """Every row of the front end that is not marked as deleted."""
+    """Yields every row of the front end that is not marked as deleted."""
     if isinstance(front, Path):
         return _sqlite_rows(front, table, types)
     if in_mariadb(front):

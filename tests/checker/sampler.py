@@ -51,7 +51,7 @@ class Sampler(ABC):
 
     @abstractmethod
     def sample(self) -> None:
-        """One look: counts itself in `samples` or `skipped`, and tells `violation`."""
+        """Takes one sample: counts itself in `samples` or `skipped`, and tells `violation`."""
 
     def start(self) -> None:
         """Samples from now on."""

@@ -14,7 +14,7 @@ Front = Path | str
 
 
 def in_mariadb(front: Front) -> bool:
-    """Whether a front end is a MariaDB or MySQL database."""
+    """Tells whether a front end is a MariaDB or MySQL database."""
     return str(front).startswith(("mariadb://", "mysql://"))
 
 
@@ -47,5 +47,5 @@ class SharedTable(NamedTuple):
 
 
 def digest(row: Row) -> bytes:
-    """A row in canonical form, in eight bytes."""
+    """Returns a row in canonical form, in eight bytes."""
     return blake2b(repr(row).encode("utf-8", "surrogatepass"), digest_size=8).digest()

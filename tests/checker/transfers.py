@@ -45,7 +45,7 @@ def legs(txn: int) -> tuple[Leg, Leg]:
 
 
 def book(leg: Leg) -> Statement:
-    """The statement that does it."""
+    """Returns the statement that does it."""
     return sql.SQL(BOOK).format(relation(ACCOUNTS)), leg
 
 
@@ -57,7 +57,7 @@ class Balances:
         self._held: Counter[int] = Counter()
 
     def after(self, txns: Iterable[int]) -> dict[int, int]:
-        """The accounts that have been touched, by number."""
+        """Returns the accounts that have been touched, by number."""
         applied = frozenset(txns)
         for several, sign in ((applied - self._applied, 1), (self._applied - applied, -1)):
             for txn in several:

@@ -62,7 +62,7 @@ class UnitTable(NamedTuple):
         return [column for column in (*self.key, *self.values) if column not in self.secret]
 
     def judged(self, prefix: str, front_schema: str = "") -> SharedTable:
-        """The table as the judge takes it."""
+        """Returns the table as the judge takes it."""
         return SharedTable(
             topic=f"{prefix}.{self.resource}",
             schema=SCHEMA,
@@ -75,7 +75,7 @@ class UnitTable(NamedTuple):
         )
 
     def toml(self) -> str:
-        """The [[resource]] of the agent's configuration."""
+        """Returns the [[resource]] of the agent's configuration."""
         rename = ", ".join(f"{_quoted(old)} = {_quoted(new)}" for old, new in self.rename.items())
         columns = ", ".join(map(_quoted, self.shared))
         return (
@@ -313,7 +313,7 @@ def insert_many(conninfo: str, rows: int, first: int = 0, length: int = 40) -> N
 
 
 def insert_resident(connection: psycopg.Connection, number: int, name: str = "张三") -> None:
-    """One resident; a key below zero is never met by the random workload."""
+    """Inserts one resident; a key below zero is never met by the random workload."""
     statement = sql.SQL('INSERT INTO {}.{} ("编号", "姓名") VALUES (%s, %s)')
     connection.execute(
         statement.format(sql.Identifier(SCHEMA), sql.Identifier(RESIDENTS.name)), [number, name]

@@ -75,7 +75,10 @@ def in_texts(value: Any, zoned: bool) -> Any:
 
 
 def moment(text: str, zoned: bool) -> str:
-    """ISO 8601 of a date or time; years that have no four digits as expanded years."""
+    """Returns ISO 8601 of a date or time.
+
+    Years that have no four digits are expanded years.
+    """
     if text.endswith("infinity"):
         return text
     year_text, rest = text.removesuffix(" BC").split("-", 1)
@@ -86,7 +89,10 @@ def moment(text: str, zoned: bool) -> str:
 
 
 def _array(held: ValueType, text: str) -> Any:
-    """An array letter by letter, as tuples; the text itself where an index does not begin at 1."""
+    """Returns an array letter by letter, as tuples.
+
+    It is the text itself where an index does not begin at 1.
+    """
     if text.startswith("["):
         return text
     value, end = _dimension(held, text, 1)
@@ -96,7 +102,7 @@ def _array(held: ValueType, text: str) -> Any:
 
 
 def _dimension(held: ValueType, text: str, at: int) -> tuple[Any, int]:
-    """What stands after an opening brace, and the place behind the closing one."""
+    """Returns what stands after an opening brace, and the place behind the closing one."""
     found: list[Any] = []
     while text[at] != "}":
         if text[at] == "{":

@@ -63,6 +63,6 @@ class Verdict:
 
 
 def short(value: object) -> str:
-    """A value for the eye: cut where it is long."""
+    """Returns a value for the eye, cut where it is long."""
     text = repr(value)
     return text if len(text) <= LENGTH else f"{text[: LENGTH - 3]}... ({len(text)} characters)"

@@ -150,7 +150,7 @@ class Workload:
             return None
 
     def _transaction(self, connection: psycopg.Connection, writer: int, txn: int) -> None:
-        """One transaction with its two lines in the journal."""
+        """Runs one transaction with its two lines in the journal."""
         assert self._journal is not None
         plan = self._planners[writer].plan()
         intent = Intent(txn, writer, plan.ops, plan.digest)
@@ -191,5 +191,8 @@ class Workload:
 
 
 def _prepared(journal: Path, writer: int, txn: str) -> str:
-    """The name of a writer's prepared transaction, which no other workload on the server has."""
+    """Returns the name of a writer's prepared transaction.
+
+    No other workload on the server has it.
+    """
     return f"{sha256(str(journal).encode()).hexdigest()[:16]}/{writer}/{txn}"

@@ -47,7 +47,7 @@ class Writer:
         self._connection.close()
 
     def run(self, transactions: int) -> None:
-        """So many transactions."""
+        """Runs so many transactions."""
         for _ in range(transactions):
             self.transaction()
 
@@ -68,7 +68,7 @@ class Writer:
 
     @contextmanager
     def _transaction(self, undo: bool) -> Iterator[None]:
-        """A transaction, or a savepoint within one."""
+        """Runs a transaction, or a savepoint within one."""
         before = deepcopy(self._keys)
         with self._connection.transaction(force_rollback=undo):
             yield
@@ -93,7 +93,7 @@ class Writer:
     # ---- kinds of changes
 
     def _insert(self, table: UnitTable) -> None:
-        """New rows; a table with many loses as many."""
+        """Inserts new rows; a table with many loses as many."""
         keys = self._keys[table.name]
         for _ in range(self._random.choice((1, 1, 1, 5))):
             while len(keys) >= HOT:
@@ -110,7 +110,7 @@ class Writer:
         self._keys[table.name].append(key)
 
     def _update(self, table: UnitTable, key: Key | None = None) -> None:
-        """Some columns of one row; large values seldom, so that the log leaves them out."""
+        """Changes some columns of one row; large values seldom, so that the log leaves them out."""
         often = [
             column
             for column in table.values
@@ -140,7 +140,7 @@ class Writer:
         self._keys[table.name].remove(key)
 
     def _move(self, table: UnitTable, old: Key | None = None, new: Key | None = None) -> Key:
-        """The key of a row changes, alone or with other columns."""
+        """Changes the key of a row, alone or with other columns, and returns the new one."""
         old, new = old or self._any(table), new or self._new_key(table)
         changed: dict[str, Value] = dict(zip(table.key, new, strict=True))
         if self._random.random() < 0.5:
@@ -180,7 +180,7 @@ class Writer:
         self._move(table, aside, other)
 
     def _update_many(self, table: UnitTable) -> None:
-        """One statement for many rows."""
+        """Changes many rows with one statement."""
         column = self._random.choice(
             [column for column in table.values if column not in table.large]
         )
@@ -197,7 +197,7 @@ class Writer:
         )
 
     def _again(self, table: UnitTable) -> None:
-        """A row is changed, deleted and made again under the same key."""
+        """Changes and deletes a row, and makes it once more under the same key."""
         key = self._any(table)
         self._update(table, key)
         self._execute(

@@ -173,7 +173,7 @@ def long(until: float) -> bool:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Returns the command line."""
     built = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     built.add_argument(
         "--schedules", type=int, default=40, help="so many seeds against the product (default 40)"
@@ -255,7 +255,7 @@ def all_green(outcomes: list[Outcome]) -> bool:
 
 
 def product(real: Servers, schedules: list[Schedule]) -> list[Outcome]:
-    """Every schedule against the product, some at a time: most of a trial is waiting."""
+    """Runs every schedule on the product, some at a time: most of a trial is waiting."""
     outcomes = []
     with ThreadPoolExecutor(LANES) as lanes:
         for number, outcome in enumerate(
@@ -325,7 +325,7 @@ def planted(real: Servers, variants: Sequence[Bug], search: bool) -> bool:
 
 
 def caught(real: Servers, variant: Bug, known: catches.Catch | None) -> catches.Catch | None:
-    """How the planted bug was caught, None if it was not."""
+    """Returns how the planted bug was caught, None if it was not."""
     seeds = [known.seed] * ATTEMPTS if known else range(1, SEARCHED + 1)
     for count, seed in enumerate(seeds, 1):
         oracle, told = attempt(real, variant, Schedule.of(seed))
@@ -350,7 +350,7 @@ def attempt(real: Servers, variant: Bug, schedule: Schedule) -> tuple[str, str]:
 
 
 def origin(schedule: Schedule) -> tuple[str, str]:
-    """The name of a schedule, and the arguments that replay it."""
+    """Returns the name of a schedule, and the arguments that replay it."""
     seed = schedule.seed
     if (known := next((known for known in KEPT if known.schedule == schedule), None)) is not None:
         return known.name, f"--schedule {(SCHEDULES / f'{known.name}.json').relative_to(ROOT)}"
@@ -362,17 +362,17 @@ def origin(schedule: Schedule) -> tuple[str, str]:
 
 
 def name(schedule: Schedule) -> str:
-    """What a schedule is called."""
+    """Returns what a schedule is called."""
     return origin(schedule)[0]
 
 
 def evidence(schedule: Schedule) -> Path:
-    """Where the evidence of a schedule is kept."""
+    """Returns where the evidence of a schedule is kept."""
     return EVIDENCE / name(schedule)
 
 
 def kept_in(outcome: Outcome) -> str:
-    """What was found, where its evidence is, and how it is replayed."""
+    """Returns what was found, where its evidence is, and how it is replayed."""
     return (
         f"{outcome.what}\n      kept in {evidence(outcome.schedule)}; "
         f"replay: python -m tests.faults {origin(outcome.schedule)[1]}"
@@ -380,7 +380,7 @@ def kept_in(outcome: Outcome) -> str:
 
 
 def line(outcome: Outcome) -> str:
-    """How a trial ended, in one line."""
+    """Returns how a trial ended, in one line."""
     happens = " ".join(map(str, outcome.schedule.happenings))
     setting = f"{outcome.schedule.front:8} {outcome.schedule.client:12} {happens}"
     return f"{setting}  {outcome.seconds:.1f} s  {outcome.verdict}"

@@ -47,7 +47,7 @@ class Bug(NamedTuple):
         return f"planted_bug name={self.name}"
 
     def patched(self, file: str, text: str) -> str:
-        """The text of a file with this bug's edits. Raises PatchFailed."""
+        """Returns the text of a file with this bug's edits. Raises PatchFailed."""
         for edit in self.edits:
             if edit.file == file:
                 if text.count(edit.old) != 1:
@@ -295,7 +295,7 @@ BUGS: tuple[Bug, ...] = (
                 "capture/row_changes.py",
                 """\
         if hole and new_key is not None:
-            events.note_hole(resource, new_key)
+            events.note_hole(new_key)
 """,
                 "",
             ),
@@ -355,7 +355,7 @@ BUGS: tuple[Bug, ...] = (
             Edit(
                 "capture/row_changes.py",
                 "if old_key is not None and shared and (after is None or new_key != old_key):",
-                "if old_key is not None and shared and (new is None or new_key != old_key):",
+                "if old_key is not None and shared and (new_key is None or new_key != old_key):",
             ),
         ),
         "model",
@@ -479,5 +479,5 @@ BUGS: tuple[Bug, ...] = (
 
 
 def bug(name: str) -> Bug:
-    """The planted bug of that name."""
+    """Returns the planted bug of that name."""
     return next(bug for bug in BUGS if bug.name == name)

@@ -22,7 +22,7 @@ class Catch(NamedTuple):
 
 
 def load() -> dict[str, Catch]:
-    """What the last search has found, by bug."""
+    """Returns what the last search has found, by bug."""
     if not FILE.exists():
         return {}
     return {

@@ -16,7 +16,7 @@ from tests.services.postgres import PostgresServer
 
 @contextmanager
 def servers() -> Iterator[Servers]:
-    """A PostgreSQL and a Kafka, to which nothing happens."""
+    """Yields a PostgreSQL and a Kafka, to which nothing happens."""
     with PostgresServer.start(18) as postgres, KafkaBroker.start() as kafka:
         yield Servers(postgres, kafka)
 

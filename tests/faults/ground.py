@@ -41,7 +41,7 @@ PASSWORD = "password-canary-51c2"
 
 
 def secret(folder: Path, peer: str = "source") -> Path:
-    """The file of the password at a peer for an installation in `folder`."""
+    """Returns the file of the password at a peer for an installation in `folder`."""
     return folder / ("secret" if peer == "source" else f"secret-{peer}")
 
 
@@ -160,7 +160,7 @@ class Ground:
 
     @contextmanager
     def installed(self, schedule: Schedule, folder: Path) -> Iterator[Installation]:
-        """A fresh installation on these servers."""
+        """Yields a fresh installation on these servers."""
         deeds = {disturbance.deed for disturbance in schedule.disturbances}
         with ExitStack() as stack:
             self._take_servers(schedule.front, deeds, folder, stack)
@@ -240,7 +240,7 @@ class Ground:
     def _on_small_disk(
         self, kind: str, folder: Path, stack: ExitStack
     ) -> PostgresServer | MariaDbServer | None:
-        """A front end of its own whose disk can be full."""
+        """Returns a front end of its own whose disk can be full."""
         if kind == "mariadb":
             disk = self.disks["front"] = stack.enter_context(SmallDisk(ROOMY))
             return stack.enter_context(MariaDbServer.start(directory=disk.path / "server"))
@@ -271,7 +271,7 @@ def _fresh(server: PostgresServer | MariaDbServer) -> AbstractContextManager[str
 def _front_login(
     server: PostgresServer | MariaDbServer, front: str, port: int, name: str, folder: Path
 ) -> dict[str, object]:
-    """The settings of a role of its own with a password, which owns the database."""
+    """Returns the settings of a role of its own with a password, which owns the database."""
     file = secret(folder, "front")
     file.write_text(PASSWORD, encoding="utf-8")
     if isinstance(server, MariaDbServer):
@@ -293,7 +293,7 @@ def _front_login(
 
 
 def _through(front: str, port: int) -> str:
-    """The address with another port."""
+    """Returns the address with another port."""
     if front.startswith("mariadb://"):
         return make_url(front).set(port=port).render_as_string(hide_password=False)
     return make_conninfo(front, port=port)

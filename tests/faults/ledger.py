@@ -42,7 +42,7 @@ class Lot(NamedTuple):
 
     @classmethod
     def of(cls, kind: Kind, first: int, outcomes: Sequence[Outcome]) -> Self:
-        """A lot that has just been run."""
+        """Returns a lot that has just been run."""
         return cls(
             commit=_commit(),
             date=datetime.now(UTC).date().isoformat(),
@@ -62,7 +62,7 @@ class Lot(NamedTuple):
 
     @classmethod
     def of_worlds(cls, first: int, told: Sequence[Told]) -> Self:
-        """A lot of worlds; their faults are the processes that were killed."""
+        """Returns a lot of worlds; their faults are the processes that were killed."""
         return cls(
             commit=_commit(),
             date=datetime.now(UTC).date().isoformat(),
@@ -77,7 +77,7 @@ class Lot(NamedTuple):
 
 
 def load() -> list[Lot]:
-    """Every lot, in order."""
+    """Returns every lot, in order."""
     return (
         [Lot(**json.loads(line)) for line in FILE.read_text(encoding="utf-8").splitlines()]
         if FILE.exists()
@@ -102,7 +102,7 @@ def next_seed(kind: Kind) -> int:
 
 
 def table(lots: Sequence[Lot]) -> str:
-    """The lots summed up by commit and kind."""
+    """Returns the lots summed up by commit and kind."""
     titles = (
         "commit",
         "date",

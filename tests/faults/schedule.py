@@ -201,7 +201,7 @@ class Schedule(NamedTuple):
 
     @classmethod
     def loads(cls, text: str) -> Self:
-        """The schedule of a file."""
+        """Returns the schedule of a file."""
         fields = json.loads(text)
         fields.pop("found")
         things = {
@@ -244,7 +244,7 @@ class Kept(NamedTuple):
 
 
 def kept(folder: Path) -> tuple[Kept, ...]:
-    """The schedules kept in a folder, a file each."""
+    """Returns the schedules kept in a folder, a file each."""
     texts = {file.stem: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.json"))}
     return tuple(
         Kept(name, json.loads(text)["found"], Schedule.loads(text)) for name, text in texts.items()

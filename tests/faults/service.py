@@ -73,5 +73,5 @@ class ArmedAgent(Agent):
             os.close(self._file)
 
     def fired(self) -> list[str]:
-        """The places that have fired, in their order."""
+        """Returns the places that have fired, in their order."""
         return os.pread(self._file, 65536, 0).decode().split()

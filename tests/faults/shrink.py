@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def fails_often(fails: Callable[[], bool]) -> bool:
-    """Whether at least ENOUGH of RUNS fail; no run more than it takes to know."""
+    """Tells whether at least ENOUGH of RUNS fail; no run more than it takes to know."""
     failed = 0
     for run in range(RUNS):
         failed += fails()
@@ -87,7 +87,7 @@ def _only(schedule: Schedule, happenings: Sequence[Disturbance | Fault]) -> Sche
 
 
 def _simpler(schedule: Schedule) -> Iterator[Schedule]:
-    """The schedule with one number smaller, the boldest first."""
+    """Yields the schedule with one number smaller, the boldest first."""
     if schedule.stale:
         yield schedule._replace(stale=False)
     if schedule.rows:

@@ -292,7 +292,7 @@ def report(
 
 
 def by_minute(looks: list[Look], stage: str) -> list[float]:
-    """The most memory in each minute."""
+    """Returns the most memory in each minute."""
     minutes: dict[int, float] = {}
     for look in looks:
         if look.stage == stage:

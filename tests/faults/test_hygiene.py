@@ -53,7 +53,7 @@ class Stand(Agent):
 
 @pytest.fixture
 def place(database: str, tmp_path: Path) -> Installation:
-    """Where the service would be."""
+    """Returns where the service would be."""
     place = Installation(tmp_path, database, "nowhere:1", "careless")
     place.front_file.parent.mkdir(parents=True)
     place.log.write_text("starts\n")

@@ -123,7 +123,7 @@ def trial(servers: Servers, schedule: Schedule, evidence: Path, bug: Bug | None 
 def mixed_trial(
     ground: Ground, schedule: Schedule, evidence: Path, bug: Bug | None = None
 ) -> Outcome:
-    """The same for a schedule with disturbances."""
+    """Does the same for a schedule with disturbances."""
     fresh_evidence(evidence)
     with ground.installed(schedule, evidence) as place:
         return _run(place, schedule, evidence, bug, ground)
@@ -169,7 +169,7 @@ def _front(servers: Servers, schedule: Schedule) -> AbstractContextManager[str |
 
 
 def _installed(place: Installation, schedule: Schedule) -> Installation:
-    """The installation, with what stands on both sides before the agent runs."""
+    """Returns the installation, with what stands on both sides before the agent runs."""
     create_tables(place.source, place.tables)
     if schedule.rows:
         fill(place.source, schedule.seed, schedule.rows)
@@ -455,7 +455,7 @@ class _Standing(NamedTuple):
 
 
 def _standing(front: Front) -> _Standing:
-    """How far they are. Raises Found for a suspended table."""
+    """Returns how far they are. Raises Found for a suspended table."""
     ((number, published),) = at_front(
         front, "SELECT s.number, p.number FROM sync_agent_state s, sync_agent_published p"
     )

@@ -36,7 +36,7 @@ TYPES = {
 
 
 def target(name: str, columns: tuple[str, ...], key: tuple[int, ...], **more: object) -> Target:
-    """A front-end table with some of the columns of TYPES."""
+    """Returns a front-end table with some of the columns of TYPES."""
     listed = tuple(
         FrontColumn(c, *TYPES[c], builtin=True, not_null=i in key) for i, c in enumerate(columns)
     )
@@ -82,7 +82,7 @@ def postgres_url(database: str) -> str:
 
 
 def sqlalchemy_url(conninfo: str) -> str:
-    """The same database as SQLAlchemy names it."""
+    """Returns the same database as SQLAlchemy names it."""
     p = conninfo_to_dict(conninfo)
     return URL.create(
         "postgresql+psycopg",
@@ -108,7 +108,7 @@ def initialise(front: SqlFront) -> None:
 
 @pytest.fixture(params=["memory", "sqlite", "postgres", "mariadb"])
 def fronts(request: pytest.FixtureRequest, tmp_path: Path) -> Fronts:
-    """Each kind of front end, initialised."""
+    """Returns each kind of front end, initialised."""
     if request.param == "memory":
         durable = empty_store(
             {t.resource: "p" for t in TARGETS},
@@ -137,7 +137,7 @@ def fronts(request: pytest.FixtureRequest, tmp_path: Path) -> Fronts:
 
 @pytest.fixture
 def front(fronts: Fronts) -> Iterator[Front]:
-    """The front end, open."""
+    """Yields the front end, open."""
     opened = fronts.new()
     opened.open("nonce")
     yield opened
@@ -151,24 +151,24 @@ def progress(
     seqs: dict[str, tuple[int, int]] | None = None,
     transactions: tuple[int, ...] = (),
 ) -> Progress:
-    """What a front-end transaction moves."""
+    """Returns what a front-end transaction moves."""
     return Progress(
         position, 5, CommitMark(position, 9, 5), number, batch, seqs or {}, transactions
     )
 
 
 def put(row: FrontRow, seq: int = 1) -> Written:
-    """A row as an insert leaves it."""
+    """Returns a row as an insert leaves it."""
     return Written(row, "I", seq, 1_700_000_000_000_000)
 
 
 def gone(seq: int = 2) -> Written:
-    """A row as a delete leaves it."""
+    """Returns a row as a delete leaves it."""
     return Written(None, "D", seq, 1_700_000_000_000_000)
 
 
 def fetch(front: Front, one: Target, *keys: Key) -> dict[Key, FrontRow]:
-    """What stands under the keys, read in a transaction of its own."""
+    """Returns what stands under the keys, read in a transaction of its own."""
     front.begin()
     found = front.fetch(one, keys)
     front.rollback()
@@ -183,7 +183,7 @@ def write(front: Front, one: Target, rows: dict[Key, Written], position: str = "
 
 
 def remedy(error: BaseException) -> str:
-    """The statement that an error names for the owner of a front-end table."""
+    """Returns the statement that an error names for the owner of a front-end table."""
     text = str(error)
     assert text.endswith(";")
     return text[text.index("ALTER TABLE") :]

@@ -42,7 +42,7 @@ class Place(NamedTuple):
 
 @pytest.fixture(params=["sqlite", "postgres", "mariadb"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Each database, with the two tables as the agent makes them."""
+    """Returns each database, with the two tables as the agent makes them."""
     if request.param == "sqlite":
         path = tmp_path / "front.db"
 
@@ -76,7 +76,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 
 def opened(place: Place) -> SqlFront:
-    """The front end, open."""
+    """Returns the front end, open."""
     front = place.new()
     front.initialise(IDENTITY, {})
     front.open("nonce")
@@ -84,7 +84,7 @@ def opened(place: Place) -> SqlFront:
 
 
 def parts(place: Place, one: Target = TABLE) -> str:
-    """The fingerprint as it is stored."""
+    """Returns the fingerprint as it is stored."""
     return catalogue.stored(place.new().catalogue(one))
 
 

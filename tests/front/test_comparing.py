@@ -55,7 +55,7 @@ SMALL = st.floats(width=32) | st.sampled_from([*POWERS, -0.0, 999999.0, 1234567.
 
 @pytest.fixture
 def connection(database: str) -> Iterator[psycopg.Connection]:
-    """A session that writes values in the one text form."""
+    """Yields a session that writes values in the one text form."""
     with psycopg.connect(database, autocommit=True) as opened:
         for name, value in SESSION.items():
             opened.execute("select set_config(%s, %s, false)", (name, value))
@@ -195,14 +195,14 @@ def test_a_value_held_as_text_is_in_no_order(database: str, postgres_url: str) -
 
 
 def state_of(front: SqlFront) -> Stored:
-    """What the service finds at its next start."""
+    """Returns what the service finds at its next start."""
     stored = front.open("again")
     front.close()
     return stored
 
 
 def opened(fronts: Fronts) -> SqlFront:
-    """The front end on a database, open."""
+    """Returns the front end on a database, open."""
     front = fronts.new()
     assert isinstance(front, SqlFront)
     front.open("nonce")

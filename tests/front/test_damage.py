@@ -40,7 +40,7 @@ SUFFIXES = ("", "-wal", "-shm")
 
 
 def front_at(folder: Path) -> SqliteFront:
-    """A front end in that folder, not open."""
+    """Returns a front end in that folder, not open."""
     return SqliteFront(f"sqlite:///{folder}/front.db", 1.0, "unit")
 
 
@@ -83,7 +83,7 @@ class Writing:
         return self.front.path
 
     def image(self, folder: Path) -> Path:
-        """The files as a power failure would leave them now."""
+        """Returns the files as a power failure would leave them now."""
         folder.mkdir()
         for suffix in SUFFIXES:
             with suppress(FileNotFoundError):
@@ -93,7 +93,7 @@ class Writing:
 
 @pytest.fixture
 def writing(tmp_path: Path) -> Iterator[Writing]:
-    """A SQLite front end under work."""
+    """Yields a SQLite front end under work."""
     made = Writing(initialised(tmp_path / "front"))
     yield made
     made.front.close()
@@ -107,7 +107,7 @@ def content(folder: Path) -> list[object]:
 
 
 def opened(folder: Path) -> SqliteFront:
-    """The front end after a start of the service."""
+    """Returns the front end after a start of the service."""
     front = front_at(folder)
     front.open("again")
     return front
@@ -209,7 +209,7 @@ def test_files_that_are_joined_belong_together(
 
 
 def content_of(image: Path, scratch: Path) -> list[object]:
-    """What an image holds; it stays as it is."""
+    """Returns what an image holds; it stays as it is."""
     shutil.copytree(image, scratch)
     return content(scratch)
 

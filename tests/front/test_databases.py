@@ -49,7 +49,7 @@ NARROW = target("narrow", ("id", "名称", "amount"), (0,))
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
-    """A fresh SQLite database."""
+    """Returns a fresh SQLite database."""
     return f"sqlite:///{tmp_path}/front.db"
 
 
@@ -60,7 +60,7 @@ def sqlite(url: str, statement: str) -> list[tuple[object, ...]]:
 
 
 def database_name(conninfo: str) -> str:
-    """The name of the database."""
+    """Returns the name of the database."""
     return str(conninfo_to_dict(conninfo)["dbname"])
 
 
@@ -416,7 +416,7 @@ def test_any_row_round_trips(fronts: Fronts, row: tuple[str, *tuple[str | None, 
 
 @pytest.fixture
 def filled(fronts: Fronts) -> SqlFront:
-    """A front end with three batches: events 1-2, a heartbeat, event 3 (in two parts)."""
+    """Returns a front end with three batches: events 1-2, a heartbeat, event 3 (in two parts)."""
     if fronts.kind == "memory":
         pytest.fail("the reader reads SQL databases")
     front = fronts.new()

@@ -462,7 +462,7 @@ def test_the_outbox_is_weighed(front: Front) -> None:
 
 
 def reopened(fronts: Fronts) -> Stored:
-    """What another process finds, after the front was closed."""
+    """Returns what another process finds, after the front was closed."""
     again = fronts.new()
     stored = again.open("again")
     again.close()
@@ -526,7 +526,7 @@ def test_applied_transactions_are_forgotten_once_visible(fronts: Fronts, front: 
 
 
 def kept_xids(fronts: Fronts, front: Front) -> list[list[int]]:
-    """The applied transactions the front end still knows, by batch."""
+    """Returns the applied transactions the front end still knows, by batch."""
     if isinstance(front, MemoryFront):
         return [list(xids) for xids in front.durable.transactions]
     assert isinstance(front, SqlFront)

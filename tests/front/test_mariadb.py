@@ -52,7 +52,7 @@ BIN = "ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"
 
 @pytest.fixture
 def front(mariadb_url: str) -> MariaDbFront:
-    """An initialised front end, not open."""
+    """Returns an initialised front end, not open."""
     made = MariaDbFront(mariadb_url, None, 1.0, "unit")
     initialise(made)
     return made
@@ -67,7 +67,7 @@ def administrator(mariadb_server: MariaDbAddress, mariadb_database: str) -> str:
 
 
 def table(*columns: tuple[str, int, str], key: int = 1) -> Target:
-    """A table of these columns (name, type, its name), of which the first are the key."""
+    """Returns a table of these columns (name, type, its name), of which the first are the key."""
     listed = tuple(
         FrontColumn(name, oid, kind, builtin=True, not_null=i < key)
         for i, (name, oid, kind) in enumerate(columns)

@@ -49,7 +49,7 @@ ROWS = 20
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[MariaDbServer]:
-    """A server that writes statements to its binary log."""
+    """Yields a server that writes statements to its binary log."""
     own = MariaDbServer.start("--log-bin=log", "--server-id=1", "--binlog-format=STATEMENT")
     yield own
     own.close()
@@ -74,7 +74,7 @@ def globally(server: MariaDbServer, **values: str) -> Iterator[None]:
 
 @pytest.fixture
 def url(server: MariaDbServer) -> Iterator[str]:
-    """A fresh database in it."""
+    """Yields a fresh database in it."""
     with server.fresh_database() as database:
         yield database.replace("mariadb://", "mariadb+pymysql://", 1)
 

@@ -86,7 +86,7 @@ COLUMNS = [f"c{n}" for n in range(len(KINDS))]
 
 
 def keyed(*kinds: Kind, name: str = "natively") -> Target:
-    """A table whose key is these columns, with one more."""
+    """Returns a table whose key is these columns, with one more."""
     columns = [
         FrontColumn(f"k{i}", kind.oid, kind.name, builtin=True, not_null=True)
         for i, kind in enumerate(kinds)
@@ -120,7 +120,7 @@ class Held(NamedTuple):
     url: str  # for the judge
 
     def texts(self, kind: Kind, values: Sequence[str]) -> list[str]:
-        """The values as PostgreSQL writes them."""
+        """Returns the values as PostgreSQL writes them."""
         question = (
             f"SELECT v::{kind.name}::text FROM unnest(%s::text[]) WITH ORDINALITY AS t(v, n) "
             "ORDER BY n"
@@ -130,7 +130,7 @@ class Held(NamedTuple):
 
 @pytest.fixture(scope="module")
 def held(mariadb_server: MariaDbAddress, postgres18: PostgresAddress) -> Iterator[Held]:
-    """One front end for every example, as init makes it."""
+    """Yields one front end for every example, as init makes it."""
     options = " ".join(f"-c {name}={value.replace(' ', '')}" for name, value in SESSION.items())
     with (
         mariadb_server.fresh_database() as url,
@@ -194,7 +194,7 @@ def test_values_come_back_as_they_were(held: Held, row: tuple[str | None, ...]) 
 
 
 def declared_type(kind: Kind) -> str:
-    """The type of the column we make."""
+    """Returns the type of the column we make."""
     return column_type(WIDE, 1 + KINDS.index(kind)).lower()
 
 

@@ -55,7 +55,7 @@ def _large(target: Target, key: Key, row: FrontRow | None) -> str | None:
 
 
 def words(*ids: int) -> dict[Key, Written]:
-    """Rows of WORDS."""
+    """Returns rows of WORDS."""
     return {("w", str(n)): put(("w", str(n))) for n in ids}
 
 
@@ -252,7 +252,7 @@ SPELLED = {
 
 
 def spelled(name: str, soft: bool) -> Target:
-    """A table whose key is of such a type."""
+    """Returns a table whose key is of such a type."""
     type_name, oid, _, _ = SPELLED[name]
     columns = (
         FrontColumn("k", oid, type_name, builtin=True, not_null=True),

@@ -56,7 +56,7 @@ class Shared(NamedTuple):
 
 @pytest.fixture(params=["sqlite", "postgres", "mariadb"])
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Shared:
-    """An empty database, reached with just the rights that the handbook names."""
+    """Returns an empty database, reached with just the rights that the handbook names."""
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/front.db"
         return Shared("sqlite", url, lambda agent: SqliteFront(url, 5.0, agent))
@@ -68,7 +68,7 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Shared:
 
 
 def initialised(shared: Shared, agent: str, resource: str = "words") -> SqlFront:
-    """An agent's front end after `init --apply`."""
+    """Returns an agent's front end after `init --apply`."""
     front = shared.new(agent)
     front.initialise(IDENTITY | {"agent_name": agent}, {resource: f"{agent}.{resource}"})
     return front

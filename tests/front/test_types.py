@@ -89,7 +89,7 @@ class Scene(NamedTuple):
     types: dict[str, ValueType]
 
     def commit(self, *statements: sql.Composed) -> list[Change]:
-        """One transaction, applied to every front end."""
+        """Commits one transaction and applies it to every front end."""
         with self.business.connect() as application, application.transaction():
             application.execute("SET client_encoding = 'UTF8'")
             for statement in statements:
@@ -105,7 +105,7 @@ class Scene(NamedTuple):
         return [message for message in messages if isinstance(message, Change)]
 
     def page(self, keys: Sequence[Key]) -> list[bytes]:
-        """The rows under the keys as a page."""
+        """Returns the rows under the keys as a page."""
         token = f"page {next(NUMBERS)}"
         self.source.ask(
             Ask(token, "typed", self.resource.table, self.resource.columns, (), "", keys=keys)
@@ -173,7 +173,7 @@ class Scene(NamedTuple):
 
 
 def followed(front: SqlFront, place: Place, resource: Resource, create: str | None = None) -> Held:
-    """A front end whose table is live, made by the agent or by this statement."""
+    """Returns a front end whose table is live, made by the agent or by this statement."""
     front.initialise(IDENTITY, {resource.name: resource.topic})
     if create is None:
         front.create(resource.target)
@@ -244,7 +244,7 @@ def fronts(
 def scene(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Scene]:
-    """A source of each version; all front ends behind the newest."""
+    """Yields a source of each version; all front ends behind the newest."""
     folder = tmp_path_factory.mktemp("types")
     with ExitStack() as stack:
         business = PostgresBusiness(

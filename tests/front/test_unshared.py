@@ -27,7 +27,7 @@ Share = Callable[[Mapping[str, Sequence[str]]], Settings]
 
 @pytest.fixture(params=["sqlite", "postgres", "mariadb"])
 def front(request: pytest.FixtureRequest, tmp_path: Path) -> SqlFront:
-    """A front end whose agent may drop what it has made."""
+    """Returns a front end whose agent may drop what it has made."""
     if request.param == "sqlite":
         return SqliteFront(f"sqlite:///{tmp_path}/front.db", 5.0, "unit")
     url = request.getfixturevalue(f"{request.param}_url")
@@ -45,7 +45,7 @@ def front(request: pytest.FixtureRequest, tmp_path: Path) -> SqlFront:
 
 @pytest.fixture
 def share(front: SqlFront, tmp_path: Path) -> Share:
-    """Settings that share these columns of tables named like their resources."""
+    """Returns settings that share these columns of tables named like their resources."""
 
     def settings(tables: Mapping[str, Sequence[str]]) -> Settings:
         resources = [

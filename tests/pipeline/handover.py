@@ -1,7 +1,10 @@
-"""A source whose commits become visible late and in any order, and whose pages are read from what is visible: the hand-over's worst case.
+"""Stands for a source whose commits become visible late and in any order.
 
-The real capture loop, applier and reconciler run on it, on the front end in memory. Each `read` of the loop is one step of a seeded
-schedule: commits, late visibility, pieces of the stream, pages, crashes.
+Its pages are read from what is visible: this is the hand-over's worst case.
+
+The real capture loop, applier and reconciler run on it, on the front end in memory. Each `read` of
+the loop is one step of a seeded schedule: commits, late visibility, pieces of the stream, pages,
+crashes.
 """
 
 import random
@@ -46,7 +49,10 @@ class NeverEnds(AssertionError):
 
 
 class Clock:
-    """Stands for the module `time`: each look moves it on by as much, so that a seed does the same on every machine."""
+    """Stands for the module `time`.
+
+    Each call moves it on by as much, so that a seed does the same on every machine.
+    """
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -110,7 +116,10 @@ class LateSource(MemorySource):
             self._log(messages, statements)
 
     def _shuffle(self, free: list[int]) -> Statement:
-        """Rows exchange their keys, or pass them on; some are made, some deleted. Rows may share a key until the end of it."""
+        """Lets rows exchange their keys, or pass them on; some are made, some deleted.
+
+        Rows may share a key until the end of it.
+        """
         rnd = self.rnd
         olds = [
             key if key in self.rows else None for key in rnd.sample(free, rnd.randint(1, len(free)))
@@ -146,7 +155,10 @@ class LateSource(MemorySource):
         return (old, None, None) if rnd.random() < 0.25 else (old, old, part)
 
     def _messages(self, effect: Effect) -> Iterator[Change]:
-        """What the log has of it; with whole rows a row may go to its new key by way of any other."""
+        """Yields what the log has of it.
+
+        With whole rows a row may go to its new key by way of any other.
+        """
         old, new, value = effect
         relation = RELATIONS[self.table]
         full = relation.identity == "f"
@@ -332,7 +344,10 @@ class LateSource(MemorySource):
 
     @property
     def _done(self) -> bool:
-        """Whether the table is live and what was asked is answered (failed: a verify that met the table copying)."""
+        """Tells whether the table is live and what was asked is answered.
+
+        A verify that met the table copying has failed.
+        """
         asked = self.durable.requests.get("asked")
         state = self.durable.stored.resources[self.table].state
         return state == "suspended" or (
@@ -363,7 +378,11 @@ def _apply(rows: Rows, statement: Statement) -> None:
 
 
 class HandOver:
-    """One schedule, run to its end: the copy of a table, or (`asked`: verify, reconcile) the comparison of one that was always live and equal."""
+    """Runs one schedule to its end.
+
+    It is the copy of a table, or (`asked`: verify, reconcile) the comparison of one that was always
+    live and equal.
+    """
 
     def __init__(
         self,
@@ -381,10 +400,15 @@ class HandOver:
         self.flush = rnd.choice((1, 2, applier.FLUSH_MESSAGES))
         base = settings(max_event_bytes=2_000 if large else 1_000_000)
         only = [resource for resource in base.resource if resource.name == table]
+        bounds = {"max_rows": rnd.choice((1, 3, 100))}
+        window = {"window_bytes": rnd.choice((150, 400, 100_000))}
         self.settings = base.model_copy(
-            update={"resource": only, "front": base.front.model_copy(update={"max_rows": rnd.choice((1, 3, 100))}),
-                    "reconcile": base.reconcile.model_copy(update={"window_bytes": rnd.choice((150, 400, 100_000))})}
-        )  # fmt: skip
+            update={
+                "resource": only,
+                "front": base.front.model_copy(update=bounds),
+                "reconcile": base.reconcile.model_copy(update=window),
+            }
+        )
         self.durable = empty_store({table: f"p.{table}"}, [table])
         self.stale: dict[tuple[str, ...], tuple[str | None, ...]] = {
             (str(key),): (str(key), "open", f"stale{key}")
@@ -449,7 +473,10 @@ class HandOver:
         return self.durable.withheld.get(self.table, {})
 
     def subscriber(self) -> dict[tuple[str, ...], tuple[str | None, ...]]:
-        """The table of a subscriber who had what the front end had at the beginning; after a republish of one whose topic held other keys than that."""
+        """Returns the table of a subscriber who had what the front end had at the beginning.
+
+        After a republish it is one whose topic held other keys than that.
+        """
         rows: dict[tuple[str, ...], tuple[str | None, ...]] = {**self.stale, **self.unknown}
         anew = 2 if self.asked == "republish" else 1
         for event in [
@@ -477,7 +504,10 @@ class Ending(MemoryFront):
         return super().open(nonce)
 
     def requests(self) -> list[Request]:
-        """See Front.requests; a hand deletes the row `lost` once, when somebody asks for a verify."""
+        """See Front.requests.
+
+        A row `lost` is deleted once, when somebody asks for a verify.
+        """
         found = super().requests()
         if self.lost is not None and any(request.kind == "verify" for request in found):
             (self._open or self.durable).tables[found[0].resource].pop((str(self.lost),), None)

@@ -1,4 +1,7 @@
-"""A small source: two tables, transactions written by hand or at random, and what front end and topics must hold afterwards."""
+"""Defines a small source: two tables, transactions written by hand or at random.
+
+It knows what front end and topics must hold afterwards.
+"""
 
 from collections.abc import Iterable
 
@@ -77,7 +80,10 @@ RELATIONS = {
 
 
 def settings(**kafka: object) -> Settings:
-    """A resource of each kind; the filtered ones share rows in state open only; `hidden` is listed nowhere. Rows of the deferred ones may share a key."""
+    """Returns a resource of each kind; `hidden` is listed nowhere.
+
+    The filtered ones share rows in state open only. Rows of the deferred ones may share a key.
+    """
     resources = [
         ResourceSettings(name=name, table=f"app.{name}", columns=["id", "state", "big"])
         for name in RELATIONS
@@ -99,7 +105,10 @@ def settings(**kafka: object) -> Settings:
 def transaction(
     number: int, *changes: tuple[Relation, str, Row | None, Row | None] | Truncate
 ) -> list[Message]:
-    """One source transaction; `number` gives positions and xid. A change is (relation, op, old, new)."""
+    """Returns one source transaction; `number` gives positions and xid.
+
+    A change is (relation, op, old, new).
+    """
     lsn = number * 1000
     messages: list[Message] = [Begin(number, lsn + 900, number * 1_000_000)]
     for n, change in enumerate(changes):
@@ -167,7 +176,10 @@ class Bench:
 
 
 class StopWhenIdle(MemoryFront):
-    """Ends the capture once the log is worked off: after the commit that reaches its end, or when nothing new is left."""
+    """Ends the capture once the log is worked off.
+
+    That is after the commit that reaches its end, or when nothing new is left.
+    """
 
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench.durable)

@@ -47,7 +47,10 @@ def test_full_identity_gives_the_whole_row_before() -> None:
 
 @pytest.mark.parametrize("apart", [True, False])
 def test_unchanged_values_come_from_the_front_end(apart: bool) -> None:
-    """A value the log did not send is the one the front end has, also within one set of changes; never NULL."""
+    """A value the log did not send is the one the front end has, and never NULL.
+
+    It is so within one set of changes, too.
+    """
     insert = (PLAIN, "I", None, ("1", "a", "large", "x"))
     update = (PLAIN, "U", None, ("1", "b", UNCHANGED, "x"))
     move = (PLAIN, "U", ("1", None, None, None), ("2", "c", UNCHANGED, "x"))
@@ -67,7 +70,9 @@ def test_unchanged_values_come_from_the_front_end(apart: bool) -> None:
 
 
 def test_complete_gives_the_whole_row_before() -> None:
-    """With `before = "complete"` every u and d has what the front end held: in one set of changes or many, across a change of key, at a TRUNCATE.
+    """With `before = "complete"` every u and d has what the front end held.
+
+    It is so in one set of changes or many, across a change of key, and at a TRUNCATE.
 
     A row the front end does not have yet comes as a create.
     """
@@ -133,7 +138,11 @@ def test_complete_gives_the_whole_row_before() -> None:
 
 
 def test_begin_end_and_the_place_of_each_event() -> None:
-    """As Debezium counts; a transaction without events has neither; ids of events are those they have without it."""
+    """Events are counted as Debezium does.
+
+    A transaction without events has neither begin nor end; ids of events are those they have
+    without them.
+    """
     log = [
         transaction(
             1,
@@ -214,7 +223,10 @@ def counts(*tables: tuple[str, int]) -> list[dict[str, object]]:
 
 
 def test_a_key_change_is_a_delete_and_a_create() -> None:
-    """The old key gets d and tombstone with the new key in a header, the new key c with the old one."""
+    """The old key gets d and tombstone with the new key in a header.
+
+    The new key gets c with the old one.
+    """
     bench = Bench().run(
         [
             transaction(
@@ -232,7 +244,10 @@ def test_a_key_change_is_a_delete_and_a_create() -> None:
 
 
 def test_the_filter_makes_creates_and_deletes_of_updates() -> None:
-    """A row enters with c, leaves with d, is not seen outside; a change of its key crosses the filter the same way."""
+    """A row enters with c, leaves with d, and is not seen outside.
+
+    A change of its key crosses the filter the same way.
+    """
 
     def row(key: str, state: str) -> Row:
         return (key, state, "B", "x")
@@ -276,7 +291,10 @@ def test_the_filter_makes_creates_and_deletes_of_updates() -> None:
 
 
 def test_an_update_into_the_filter_without_its_values_is_a_hole() -> None:
-    """No row, no value: the key is noted to be read again and the table is no longer live; everything else goes on, the table's other rows too."""
+    """Without row and value the key is noted to be read again, and the table is no longer live.
+
+    Everything else goes on, the table's other rows too.
+    """
     bench = Bench().run(
         [
             transaction(1, (FILTERED, "I", None, ("1", "draft", "large", "x"))),
@@ -317,7 +335,11 @@ def test_an_incomplete_row_outside_the_filter_is_no_matter() -> None:
 
 
 def test_an_event_too_large_is_withheld_alone(caplog: pytest.LogCaptureFixture) -> None:
-    """Before it gets its number; the front end has the row, everything else goes on. What fits again is told as the topic must take it."""
+    """It is withheld before it gets its number.
+
+    The front end has the row, and everything else goes on. What fits again is published as the
+    topic must take it.
+    """
     large = "secret" * 500
     bench = Bench(max_event_bytes=2000).run(
         [
@@ -416,7 +438,10 @@ def test_the_publisher_has_a_table_suspended() -> None:
 
 
 def test_truncate_publishes_one_delete_per_row() -> None:
-    """In key order, tombstones included, and rows inserted before and after in the same transaction are told right."""
+    """Deletes come in key order, tombstones included.
+
+    Rows inserted before and after in the same transaction are published right.
+    """
     bench = Bench().run(
         [transaction(1, *[(PLAIN, "I", None, (str(n), "a", "B", "x")) for n in (3, 1, 2)])]
     )

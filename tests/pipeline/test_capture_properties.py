@@ -1,4 +1,7 @@
-"""Random transactions, crashes at random commits: front end, replayed topic and source are equal, each event once."""
+"""Tests random transactions with crashes at random commits.
+
+Front end, replayed topic and source are equal, and each event comes once.
+"""
 
 from unittest.mock import patch
 
@@ -74,7 +77,10 @@ def history(
 def rotated(
     table: Relation, rows: dict[str, tuple[str | None, ...]], first: int, by: int
 ) -> list[tuple[Relation, str, Row | None, Row | None]]:
-    """One statement that moves every row on by so many keys, in any order: two rows share a key until its end."""
+    """Returns one statement that moves every row on by so many keys, in any order.
+
+    Two rows share a key until its end.
+    """
     keys = sorted(rows)
     keys = keys[first % len(keys) :] + keys[: first % len(keys)] if keys else []
     moved = {key: str((int(key) + by - 1) % 4 + 1) for key in keys}
@@ -108,7 +114,10 @@ def replay(bench: Bench, name: str) -> dict[str, tuple[str | None, ...]]:
 
 
 class Crashing(StopWhenIdle):
-    """A front end whose process dies at the n-th commit: before it, or after it and before the source is told."""
+    """Is a front end whose process dies at the n-th commit.
+
+    It dies before it, or after it and before the source is told.
+    """
 
     def __init__(self, bench: Bench, crashes: dict[int, bool]) -> None:
         super().__init__(bench)
@@ -138,7 +147,10 @@ def test_equal_after_any_history(
     rows: int,
     flush: int,
 ) -> None:
-    """After any history and any crashes the front end and a subscriber hold what the source holds; every event once, numbers without a gap."""
+    """After any history and any crashes front end and subscriber hold what the source holds.
+
+    Every event comes once, with numbers without a gap.
+    """
     log, tables = history(steps)
     bench = Bench()
     bench.settings = bench.settings.model_copy(

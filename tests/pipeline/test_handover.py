@@ -1,4 +1,7 @@
-"""The hand-over on the real loop, applier and reconciler: whatever the schedule, front end and subscriber end equal to the source."""
+"""Tests the hand-over on the real loop, applier and reconciler.
+
+Whatever the schedule, front end and subscriber end equal to the source.
+"""
 
 import pytest
 
@@ -12,7 +15,10 @@ SCHEDULES = 1_500
 )
 @pytest.mark.parametrize("table", ["plain", "filtered", "deferred", "deferred_filtered"])
 def test_equal_after_any_schedule(table: str, ordered: bool) -> None:
-    """Late visibility, crashes, key moves, TRUNCATE, unchanged values, stale rows; rows that share a key until their transaction ends."""
+    """Late visibility, crashes, key moves, TRUNCATE, unchanged values and stale rows come.
+
+    Rows share a key until their transaction ends, too.
+    """
     for seed in range(SCHEDULES if table in ("plain", "filtered") else SCHEDULES // 5):
         hand_over = HandOver(seed, table, ordered).run()
         assert hand_over.durable.tables[table] == hand_over.expected(), f"seed {seed}: front end"
@@ -46,7 +52,10 @@ def test_an_equal_live_table_shows_no_difference(asked: str, table: str, ordered
 )
 @pytest.mark.parametrize("table", ["plain", "filtered", "deferred"])
 def test_a_new_generation_holds_every_row(table: str, ordered: bool) -> None:
-    """Whatever comes meanwhile: its events alone make the table, numbered from 1, and keys that only the topic had are deleted."""
+    """Whatever comes meanwhile, the events of the generation alone make the table.
+
+    They are numbered from 1, and keys that only the topic had are deleted.
+    """
     for seed in range(SCHEDULES // 10):
         hand_over = HandOver(seed, table, ordered, "republish").run()
         assert hand_over.durable.tables[table] == hand_over.subscriber() == hand_over.expected(), (
@@ -70,7 +79,10 @@ def test_a_new_generation_holds_every_row(table: str, ordered: bool) -> None:
     ],
 )
 def test_a_row_that_no_page_shows_is_missed_by_the_count(asked: str, table: str) -> None:
-    """A repair suspends the table, unless the stream has brought the row meanwhile; a verify says both numbers."""
+    """A repair suspends the table, unless the stream has brought the row meanwhile.
+
+    A verify reports both numbers.
+    """
     missed = 0
     for seed in range(SCHEDULES // 25):
         hand_over = HandOver(seed, table, seed % 2 == 0, asked, lost=3).run()
@@ -90,7 +102,10 @@ def test_a_row_that_no_page_shows_is_missed_by_the_count(asked: str, table: str)
 @pytest.mark.parametrize("table", ["plain", "filtered", "deferred"])
 @pytest.mark.parametrize("asked", ["", "retry", "republish"])
 def test_rows_too_large_for_kafka_are_withheld_alone(table: str, asked: str) -> None:
-    """The front end has every row; the subscriber has all but those, of which it has an older row, if any, and that only where it is on record."""
+    """The front end has every row, and the subscriber has all but those.
+
+    Of those it has an older row, if any, and that only where it is on record.
+    """
     withheld = 0
     for seed in range(SCHEDULES // 10):
         hand_over = HandOver(seed, table, seed % 2 == 0, asked, large=True).run()

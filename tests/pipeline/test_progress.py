@@ -1,4 +1,7 @@
-"""When capture counts as well again: past the place where its attempts failed, and not before, whatever else goes well meanwhile."""
+"""Tests when capture counts as well again.
+
+That is past the place where its attempts failed, and not before, whatever else succeeds meanwhile.
+"""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,7 @@
-"""A front end that refuses some rows, on the real loop, applier and reconciler: only these differ, each is noted, every event comes."""
+"""Tests a front end that refuses some rows, on the real loop, applier and reconciler.
+
+Only these differ, each is noted, and every event comes.
+"""
 
 import zlib
 from collections.abc import Iterable
@@ -33,7 +36,10 @@ def run(seed: int, table: str, asked: str) -> HandOver:
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("asked", ["", "verify", "reconcile", "retry", "republish"])
 def test_only_rows_that_are_noted_differ(table: str, asked: str) -> None:
-    """Whatever the schedule, the subscriber has what the source has, and the front end all of it but the rows noted."""
+    """Whatever the schedule, the subscriber has what the source has.
+
+    The front end has all of it but the rows noted.
+    """
     noted = 0
     for seed in range(SCHEDULES):
         hand_over = run(seed, table, asked)
@@ -60,7 +66,10 @@ def work(bench: Bench, log: Iterable[list[Message]], *refused: str) -> None:
 
 
 def test_a_refused_row_is_told_noted_and_healed() -> None:
-    """Others of its set are written; `before` is never the front end's older row; the next good change and a delete take the note away."""
+    """Others of its set are written, and `before` is never the front end's older row.
+
+    The next good change and a delete take the note away.
+    """
     bench = Bench(before="complete")
     rows = [(PLAIN, "I", None, (key, "good", "B", "x")) for key in "123"]
     work(bench, [transaction(1, *rows)])
@@ -79,7 +88,10 @@ def test_a_refused_row_is_told_noted_and_healed() -> None:
 
 
 def test_a_filtered_key_has_what_was_told() -> None:
-    """A refused row was told, so it gets its delete; a row that left the filter while it was refused gets none twice."""
+    """A refused row was published, so it gets its delete.
+
+    A row that left the filter while it was refused gets none twice.
+    """
     bench = Bench()
     shared, draft = ("1", "open", "B", "x"), ("1", "draft", "B", "x")
     work(bench, [transaction(1, (FILTERED, "I", None, shared))], "open")

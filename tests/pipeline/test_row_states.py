@@ -79,7 +79,10 @@ class Scheduled(MemoryStates):
 
 
 class Crashing(MemoryFront):
-    """A front end whose process dies at the n-th commit: before it, or after it and before the acknowledgement."""
+    """Is a front end whose process dies at the n-th commit.
+
+    It dies before it, or after it and before the acknowledgement.
+    """
 
     def __init__(self, desk: "Desk", crashes: dict[int, bool]) -> None:
         super().__init__(desk.durable)
@@ -158,7 +161,10 @@ class Desk:
         return rows
 
     def check(self) -> None:
-        """Front end and subscriber hold what the source holds, and no event tells what was known."""
+        """Asserts that front end and subscriber hold what the source holds.
+
+        No event tells what was known.
+        """
         for name in TABLES:
             assert self.durable.tables[name] == self.shared(name)
             rows: Rows = {}

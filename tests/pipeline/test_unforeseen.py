@@ -1,4 +1,7 @@
-"""An exception nobody foresaw: in the work of one table it suspends that table, in what all share it ends the service."""
+"""Tests an exception nobody foresaw.
+
+In the work of one table it suspends that table; in what all share it ends the service.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +36,9 @@ OTHER = (
 )
 LOG = [
     transaction(1, ONE, OTHER),
-    transaction(2, (PLAIN, "U", None, ("1", "paid", "B", "x")), (FULL, "D", ("7", "new", "B", "x"), None)),
+    transaction(
+        2, (PLAIN, "U", None, ("1", "paid", "B", "x")), (FULL, "D", ("7", "new", "B", "x"), None)
+    ),
 ]  # fmt: skip
 
 
@@ -55,7 +60,6 @@ def fails(of: Callable[..., object], table: str) -> Callable[..., Any]:
     ("where", "name"),
     [
         (Resource, "row_json"),  # an event
-        (Resource, "shared"),
         (Resource, "bind"),
         (MemoryFront, "write"),
         (MemoryFront, "check"),
@@ -65,7 +69,10 @@ def fails(of: Callable[..., object], table: str) -> Callable[..., Any]:
 def test_it_suspends_the_table_at_work(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: type, name: str
 ) -> None:
-    """In the middle of a source transaction: the other table has all of it; type and place are told, nothing of a row."""
+    """It happens in the middle of a source transaction, and the other table has all of it.
+
+    Type and place are reported, but nothing of a row.
+    """
     monkeypatch.setattr(where, name, fails(getattr(where, name), "plain"))
     bench = Bench().run(LOG)
     assert bench.durable.suspended == {"plain": "INTERNAL"}

@@ -54,7 +54,7 @@ class Unit:
                 connection.execute(statement.encode())
 
     def value(self, query: str) -> Any:
-        """One value."""
+        """Returns one value."""
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
             row = connection.execute(query.encode()).fetchone()
             return row[0] if row else None
@@ -82,7 +82,7 @@ class Unit:
         return subscription_of(self.settings)
 
     def check_source(self, stored: Callable[[], Resume] | None = None) -> list[Finding]:
-        """What `check` finds at the business database alone."""
+        """Returns what `check` finds at the business database alone."""
         return check_source(self.subscription, stored, self.settings.front.url).findings
 
     def initialise(self, admin_url: str | None = None, apply: bool = True) -> list[str]:
@@ -113,7 +113,7 @@ def english(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def unit(database: str, tmp_path: Path, kafka: KafkaAddress, topic_prefix: str) -> Unit:
-    """A unit with one empty table on PostgreSQL 18, and Kafka."""
+    """Returns a unit with one empty table on PostgreSQL 18, and Kafka."""
     unit = Unit(database, tmp_path, kafka.bootstrap, topic_prefix)
     unit.execute(TABLE)
     return unit
@@ -121,7 +121,7 @@ def unit(database: str, tmp_path: Path, kafka: KafkaAddress, topic_prefix: str) 
 
 @pytest.fixture
 def any_unit(any_database: str, tmp_path: Path, kafka: KafkaAddress, topic_prefix: str) -> Unit:
-    """A unit with one empty table on each PostgreSQL in turn, and Kafka."""
+    """Returns a unit with one empty table on each PostgreSQL in turn, and Kafka."""
     unit = Unit(any_database, tmp_path, kafka.bootstrap, topic_prefix)
     unit.execute(TABLE)
     return unit
@@ -135,5 +135,5 @@ def source(database: str, tmp_path: Path) -> Unit:
 
 @pytest.fixture
 def any_source(any_database: str, tmp_path: Path) -> Unit:
-    """A unit with an empty database and without Kafka, on each PostgreSQL in turn."""
+    """Returns a unit with an empty database and without Kafka, on each PostgreSQL in turn."""
     return Unit(any_database, tmp_path, NOWHERE, "source")

@@ -618,7 +618,7 @@ def test_a_kafka_user_whose_password_is_missing(unit: Unit) -> None:
 
 @pytest.fixture
 def taken() -> Iterator[str]:
-    """An address another program listens at."""
+    """Yields an address another program listens at."""
     with socket.create_server((HOST, 0)) as other:
         yield f"{HOST}:{other.getsockname()[1]}"
 

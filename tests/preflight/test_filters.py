@@ -26,7 +26,7 @@ HELD = {"name": "held", "table": "public.held", "columns": ["id"]}
 
 
 def holding(unit: Unit, *conditions: dict[str, Any], rows: int = 10) -> Unit:
-    """The unit shares a table of so many rows under these conditions, as its second resource."""
+    """Shares a table of so many rows under these conditions, as the second resource."""
     unit.execute(
         """create table if not exists "人员" (id int primary key, "姓名" text, secret text)""",
         "create schema app",
@@ -40,7 +40,7 @@ def holding(unit: Unit, *conditions: dict[str, Any], rows: int = 10) -> Unit:
 
 
 def tried(unit: Unit) -> list[Finding]:
-    """What the sample says."""
+    """Returns what the sample says."""
     with connect(unit.settings.source) as connection:
         return check_filters(connection, inspect(unit.subscription, connection).shareable)
 

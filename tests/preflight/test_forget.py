@@ -17,14 +17,14 @@ LATER = {"name": "later", "table": "public.later", "columns": ["id", "photo"]}
 
 
 def told(unit: Unit, capsys: pytest.CaptureFixture[str], name: str, apply: bool = False) -> str:
-    """What `forget` tells."""
+    """Returns what `forget` tells."""
     capsys.readouterr()
     assert app.forget(unit.settings, name, apply) == 0
     return capsys.readouterr().out
 
 
 def left_behind(unit: Unit) -> str:
-    """What `check` says is left, of all that it says of the front end."""
+    """Returns what `check` says is left, of all that it says of the front end."""
     front = FrontCheck(unit.settings)
     front.open()
     front.close()

@@ -473,7 +473,7 @@ def test_killed_between_slot_and_position_it_asks_for_the_slot_to_be_dropped(uni
 
 @pytest.fixture
 def role(unit: Unit) -> Iterator[str]:
-    """The name of a role that does not exist yet."""
+    """Yields the name of a role that does not exist yet."""
     name = f"{unit.settings.agent}_role"
     yield name
     unit.execute(

@@ -19,7 +19,7 @@ USER, PASSWORD = "agent_verified", "right"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[SecurePostgres]:
-    """A server with TLS and passwords."""
+    """Yields a server with TLS and passwords."""
     with SecurePostgres.start(15) as server:
         with psycopg.connect(server.dsn(), autocommit=True) as connection:
             connection.execute(f"CREATE ROLE {USER} LOGIN REPLICATION PASSWORD '{PASSWORD}'")
@@ -28,7 +28,7 @@ def server() -> Iterator[SecurePostgres]:
 
 @pytest.fixture
 def verified(server: SecurePostgres, tmp_path: Path) -> Unit:
-    """A unit whose agent verifies the server in full and logs in by password."""
+    """Returns a unit whose agent verifies the server in full and logs in by password."""
     server.show(server.certificates.server_file)
     unit = Unit(server.dsn(), tmp_path, NOWHERE, "source")
     (tmp_path / "password").write_text(PASSWORD)

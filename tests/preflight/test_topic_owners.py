@@ -40,7 +40,7 @@ def topic_of(unit: Unit) -> str:
 
 
 def taken(unit: Unit) -> list[str]:
-    """What `check` says of taken topics."""
+    """Returns what `check` says of taken topics."""
     findings = check(unit.settings)
     return [found.message for found in findings if found.code == "TOPIC_TAKEN"]
 

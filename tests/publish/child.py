@@ -1,4 +1,7 @@
-"""A publisher in a process of its own, for tests that kill it: `python -m tests.publish.child settings.json nonce`."""
+"""Runs a publisher in a process of its own, for tests that kill it.
+
+Call `python -m tests.publish.child settings.json nonce`.
+"""
 
 import logging
 import signal

@@ -58,7 +58,10 @@ class Judge:
         eventually(there, timeout, f"events {counts}")
 
     def verdict(self, expected: dict[str, list[tuple[str, int]]], timeout: float = 60) -> None:
-        """Every event once; seq gapless; order kept per partition; tombstones right after their delete; one partition per key."""
+        """Asserts that every event came once, with seq gapless and order kept per partition.
+
+        A tombstone comes right after its delete, and a key stays in one partition.
+        """
         self.wait_for({topic: len(events) for topic, events in expected.items()}, timeout)
         self.poll()
         for topic, events in expected.items():

@@ -1,4 +1,7 @@
-"""A front end for the publisher's tests: the agent's own tables in a SQLite file, filled as the capture process fills them."""
+"""Makes a front end for the publisher's tests.
+
+These are the agent's own tables in a SQLite file, filled as the capture process fills them.
+"""
 
 import json
 import random
@@ -105,7 +108,10 @@ class OutboxFront:
         return Reader(self._engines[-1], self.settings.agent)
 
     def clone(self, directory: Path, nonce: str) -> Settings:
-        """Copies the front end's file as a cloned machine would have it, opened there by a service of its own; its settings."""
+        """Copies the front end's file as a cloned machine would have it, and returns its settings.
+
+        It is opened there by a service of its own.
+        """
         directory.mkdir()
         url = f"sqlite:///{directory / 'front.db'}"
         with (
@@ -126,7 +132,10 @@ class OutboxFront:
             engine.dispose()
 
     def begin_anew(self, table: str) -> None:
-        """A new generation of a table's topic; what was expected of the old one is expected no more."""
+        """Begins a new generation of a table's topic.
+
+        What was expected of the old one is expected no more.
+        """
         topic = f"{self.settings.kafka.prefix}.{table}"
         self.generations[topic] += 1
         self.seqs[topic], self.expected[topic] = 0, []
@@ -138,7 +147,10 @@ class OutboxFront:
             )
 
     def published(self, number: int, event: str) -> None:
-        """The publisher's mark, with events that this object has not written and that are gone from the outbox."""
+        """Sets the publisher's mark.
+
+        Its events were not written by this object and are gone from the outbox.
+        """
         self._writer = BatchWriter(number, self._writer.batch)
         with self.engine.begin() as connection:
             connection.execute(update(self.own.published).values(number=number, event_id=event))

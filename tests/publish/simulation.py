@@ -1,7 +1,10 @@
-"""The publisher's recovery as a state machine: the real relay on the cluster in memory, one call at a time, in any order of calls and faults.
+"""Tests the publisher's recovery as a state machine.
 
-Each publisher is a thread that stops before each call that leaves it, until it is told to go on. So it can be killed anywhere, and an older one
-(a zombie: its machine stood still meanwhile) can go on anywhere beside its successor. Time is a number.
+The real relay runs on the cluster in memory, one call at a time, in any order of calls and faults.
+
+Each publisher is a thread that stops before each call that leaves it, until it is told to go on. So
+it can be killed anywhere, and an older one (a zombie: its machine stood still meanwhile) can go on
+anywhere beside its successor. Time is a number.
 """
 
 import shutil
@@ -38,7 +41,10 @@ class Killed(BaseException):
 
 
 class Process(Control):
-    """A publisher, and its line to a supervisor. It is started, and then stands before its first call."""
+    """Runs a publisher with its line to a supervisor.
+
+    It is started, and then stops before its first call.
+    """
 
     def begin(self, world: "StepWorld") -> None:
         """Starts it."""
@@ -153,7 +159,10 @@ class StepProducer(MemoryProducer):
             raise KafkaUnreachable(address="memory", reason="simulated")
 
     def arrives(self) -> None:
-        """A delayed commit reaches the cluster, which ends the transaction unless a younger producer has come in between."""
+        """Lets a delayed commit reach the cluster.
+
+        It ends the transaction unless a younger producer has come in between.
+        """
         if self._cluster.youngest[self._id] is self and self._transaction is not None:
             self._cluster.end(self._transaction, self._id, True)
             self._transaction = None
@@ -238,13 +247,16 @@ class StepWorld(World):
         )
 
     def expire(self) -> None:
-        """The cluster aborts a transaction that has been open for too long, and fences its producer."""
+        """Aborts a transaction that has been open for too long, and fences its producer."""
         if self.now - self.begun > TIMEOUT:
             MemoryProducer(self.cluster, self.front.agent)
 
 
 class Publishing(RuleBasedStateMachine):
-    """A front end that is written, a publisher that fails, its zombies; judged by what a read_committed consumer sees."""
+    """Writes a front end beside a publisher that fails, and its zombies.
+
+    It is judged by what a read_committed consumer sees.
+    """
 
     @initialize(bound=st.sampled_from([1, 2, 3, 8]))
     def installed(self, bound: int) -> None:
@@ -323,8 +335,13 @@ class Publishing(RuleBasedStateMachine):
     def publisher_is_started_anew(
         self, how: str, count: int, late: bool, settled: bool, seed: int
     ) -> None:
-        """By the same service, or with another one: on another machine while this one stands still. After so many of its calls what the one before
-        had under way, or has found since, comes to its end (`late`); that one had published everything, where it comes to it (`settled`)."""
+        """Starts a publisher by the same service, or by another one.
+
+        The other one is on another machine, while this one stands still.
+
+        After so many of its calls what the one before had under way, or has found since, comes to
+        its end (`late`). That one had published everything, where it comes to it (`settled`).
+        """
         if settled:
             self.go(self.current, ENDLESS)
         self.capture_commits(seed=seed, transactions=1, largest=3, heartbeat=False)
@@ -381,7 +398,10 @@ class Publishing(RuleBasedStateMachine):
         return self.living()[which % len(self.living())]
 
     def go(self, process: Process, count: int, how: How = "goes") -> None:
-        """So many steps. Raises Violated when it ends, but for one whose front end belongs to another."""
+        """Does so many steps.
+
+        Raises Violated when it ends, but not for a publisher whose front end belongs to another.
+        """
         for number in range(count):
             if process.alive and not (number and process.idle):
                 process.step(how)
@@ -412,7 +432,10 @@ class Publishing(RuleBasedStateMachine):
 
     @invariant()
     def consumers_see_each_event_once_and_in_order(self) -> None:
-        """A beginning of what was written, without gaps; what was visible stays; the state record says how far it reaches."""
+        """A consumer sees a beginning of what was written, without gaps.
+
+        What was visible stays, and the state record says how far it reaches.
+        """
         for topic, expected in self.world.front.expected.items():
             events = [
                 self.partition(topic, number, log)
@@ -445,7 +468,10 @@ class Publishing(RuleBasedStateMachine):
 
     @invariant()
     def source_transactions_are_whole_or_split_and_say_so(self) -> None:
-        """All or nothing of one that is not split; the parts of a split one are numbered from 1, and the last one says that it is."""
+        """A transaction that is not split is visible as a whole or not at all.
+
+        The parts of a split one are numbered from 1, and the last one says that it is.
+        """
         heads = [
             dict(record.headers)
             for log in self.seen.values()

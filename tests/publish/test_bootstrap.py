@@ -1,4 +1,7 @@
-"""Bootstrap servers that say nothing, refuse or are no brokers stand beside one that answers: both clients begin with that one, and it is told."""
+"""Tests bootstrap servers of which one answers; the others say nothing, refuse or are no brokers.
+
+Both clients begin with that one, and it is reported.
+"""
 
 import logging
 import os

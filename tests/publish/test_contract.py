@@ -1,4 +1,7 @@
-"""One suite for every implementation of the publisher's contract: the in-memory twin, and both clients with a real Kafka."""
+"""Tests the publisher's contract with one suite for every implementation.
+
+These are the in-memory twin, and both clients with a real Kafka.
+"""
 
 import time
 import uuid
@@ -128,7 +131,10 @@ def shows(case: Case, expected: dict[int, list[bytes]]) -> None:
 
 
 def test_visible_after_commit_and_in_order(case: Case) -> None:
-    """Nothing before the commit, everything after it, in the order of the sends; offsets and outstanding bytes tell the truth."""
+    """Nothing is visible before the commit, and everything after it, in the order of the sends.
+
+    Offsets and outstanding bytes are true.
+    """
     producer = case.open()
     producer.begin()
     case.write(producer, b"a", b"b", b"c")
@@ -231,7 +237,10 @@ def test_the_last_state_is_found_behind_many_others(case: Case) -> None:
 
 
 def test_topics_are_described_and_never_created(case: Case) -> None:
-    """Partitions, ends that count uncommitted records, None for a missing topic; another id after it was created again."""
+    """Topics have partitions and ends that count uncommitted records; a missing topic is None.
+
+    One that was created again has another id.
+    """
     producer = case.open()
     producer.begin()
     case.write(producer, b"a", b"b")

@@ -1,4 +1,7 @@
-"""Units: whole source transactions within the bounds, numbered parts beyond them, from any place on."""
+"""Tests units, from any place on.
+
+They are whole source transactions within the bounds, and numbered parts beyond them.
+"""
 
 import pytest
 from hypothesis import given
@@ -13,7 +16,11 @@ from agent.publish.grouping import Grouper, Pace, Unit
 def outbox(
     transactions: list[int], take_every: int = 1000, heartbeats: bool = False, bounded: bool = False
 ) -> list[Batch]:
-    """Batches with transactions of so many events each, taken after each `take_every` frames. `bounded`: every other one with records of begin and end."""
+    """Returns batches with transactions of so many events each.
+
+    A batch is taken after each `take_every` frames. `bounded`: every other transaction has records
+    of begin and end.
+    """
     writer, batches, frames = BatchWriter(0, 0), [], 0
 
     def framed() -> None:
@@ -131,7 +138,9 @@ def test_any_cut_any_resume(
     heartbeats: bool,
     bounded: bool,
 ) -> None:
-    """Published up to any unit, then resumed with other bounds: every event once and in order, whole where it fits, parts numbered 1.. with one last.
+    """Published up to any unit, then resumed with other bounds: every event comes once, in order.
+
+    A transaction is whole where it fits; its parts are numbered from 1, with one last.
 
     A record of the begin goes with the first part, one of the end with the last, once each.
     """
@@ -176,7 +185,10 @@ def test_any_cut_any_resume(
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(1, 7), st.integers(1, 6))
 def test_a_covered_batch_is_done(transactions: list[int], take_every: int, bound: int) -> None:
-    """After a unit, every event of the batches it covers is in it or before it, and the next event is not."""
+    """After a unit, every event of the batches it covers is in it or before it.
+
+    The next event is not.
+    """
     batches = outbox(transactions, take_every)
     number = 0
     for unit in units(batches, Grouper(0, 0, 0, pace(bound))):

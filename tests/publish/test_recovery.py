@@ -111,14 +111,20 @@ NOW = TopicDescription("id", 2, {0: 10, 1: 25}, {"max.message.bytes": "1048588"}
 
 
 def checked(before: TopicState | None, now: TopicDescription | None) -> TopicState:
-    """What the next record says of a topic, after event 40 and with generation 3 in the front end."""
+    """Returns what the next record says of a topic, after event 40.
+
+    The front end has generation 3.
+    """
     return check_topics(
         {} if before is None else {"t": before}, {"t": now}, {"t": Owner("table", 3)}, 40, 1_000_000
     )["t"]
 
 
 def test_topics_that_fit() -> None:
-    """Ends may have moved on; a topic added to the configuration has no entry yet; a broker may hide the limit."""
+    """Topics fit though their ends have moved on, and a broker may hide the limit.
+
+    A topic that was added to the configuration has no entry yet.
+    """
     assert checked(TOPIC, NOW) == TopicState("id", 1, 2, {0: 10, 1: 25})
     assert checked(None, NOW._replace(settings={})) == TopicState("id", 3, 2, {0: 10, 1: 25})
 
@@ -178,7 +184,10 @@ def test_goes_on_only_where_nothing_can_be_lost_or_repeated(
     held: int | None,
     kept: bool,
 ) -> None:
-    """Whatever was read: going on means mark <= record <= last with one history, and no other service at this epoch or above."""
+    """Whatever was read, going on means mark <= record <= last with one history.
+
+    There is no other service at this epoch or above.
+    """
     case = facts(
         {
             "number": record,

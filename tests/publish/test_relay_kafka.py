@@ -1,4 +1,7 @@
-"""The publisher against a real Kafka, with each client: killed, frozen, cloned, throttled; judged by another client that reads committed records."""
+"""Tests the publisher against a real Kafka, with each client: killed, frozen, cloned, throttled.
+
+It is judged by another client that reads committed records.
+"""
 
 import random
 import signal
@@ -25,7 +28,9 @@ from tests.services.kafka import KafkaBroker
 from tests.waiting import BUSY, PATIENCE, eventually, never
 
 FROZEN = 7.0  # seconds
-WAITING = 20  # batches in the outbox, at the most, so that the publisher is busy and never hopelessly behind
+# So many batches are in the outbox, at the most. So the publisher is busy and never hopelessly
+# behind.
+WAITING = 20
 
 
 class Publisher:
@@ -127,7 +132,9 @@ def site(
 
 @pytest.mark.slow
 def test_killed_many_times(site: Callable[..., Site]) -> None:
-    """12 kill -9 with much to do, half of them at any moment, half while it publishes for certain, with splits.
+    """It is killed 12 times with much to do.
+
+    Half of the kills come at any moment, half while it publishes for certain, with splits.
 
     Each event is there once, in order, seq gapless.
     """
@@ -166,7 +173,10 @@ def test_killed_many_times(site: Callable[..., Site]) -> None:
 
 @pytest.mark.slow
 def test_frozen_and_killed_broker(site: Callable[..., Site], kafka_broker: KafkaBroker) -> None:
-    """Frozen beyond every deadline, then killed and started again: the outbox grows meanwhile and is delivered once."""
+    """The broker is frozen beyond every deadline, then killed and started again.
+
+    The outbox grows meanwhile and is delivered once.
+    """
     here = site()
     here.publisher()
     here.front.write(workload(1, 50, 20))
@@ -198,7 +208,10 @@ def test_stops_at_once_while_the_broker_is_frozen(
 
 
 def test_a_clone_and_the_original(site: Callable[..., Site], tmp_path: Path) -> None:
-    """A copied front end started elsewhere: one of the two halts with DUPLICATE_AGENT, and no event is seen twice."""
+    """A copied front end is started elsewhere.
+
+    One of the two halts with DUPLICATE_AGENT, and no event is seen twice.
+    """
     here = site()
     original = here.publisher()
     here.front.write(workload(1, 50))
@@ -232,7 +245,11 @@ def delete(broker: KafkaBroker, topic: str) -> None:
 def test_harm_is_named(
     site: Callable[..., Site], kafka_broker: KafkaBroker, harm: str, running: bool
 ) -> None:
-    """Each harm halts the agent at the latest with the next transaction (running) or before it writes anything (stopped)."""
+    """Each harm halts the agent.
+
+    It halts at the latest with the next transaction (running) or before it writes anything
+    (stopped).
+    """
     here = site()
     publisher = here.publisher()
     here.front.write(workload(1, 50))
@@ -254,7 +271,10 @@ def test_harm_is_named(
 def test_a_harmed_topic_stops_its_table_alone(
     site: Callable[..., Site], kafka_broker: KafkaBroker, harm: str, running: bool
 ) -> None:
-    """Within a minute its table is to be suspended; the other goes on; a new generation goes to the topic as it is then."""
+    """Within a minute its table is to be suspended, and the other goes on.
+
+    A new generation goes to the topic as it is then.
+    """
     here = site()
     front, topic = here.front, f"{here.settings.kafka.prefix}.orders"
     publisher = here.publisher()
@@ -303,7 +323,10 @@ def test_a_harmed_topic_stops_its_table_alone(
 def test_a_topic_with_anothers_records_is_left_alone_until_it_is_taken_over(
     site: Callable[..., Site], kafka_broker: KafkaBroker
 ) -> None:
-    """Not one event goes into it; taken over, it begins above the other's generation, without gaps or doubles."""
+    """Not one event goes into it.
+
+    Taken over, it begins above the other's generation, without gaps or doubles.
+    """
     here = site()
     front, topic = here.front, f"{here.settings.kafka.prefix}.orders"
     theirs = KafkaProducer(bootstrap_servers=kafka_broker.bootstrap)
@@ -344,14 +367,20 @@ def test_a_topic_with_anothers_records_is_left_alone_until_it_is_taken_over(
 
 @pytest.fixture
 def unverified(kafka_broker: KafkaBroker) -> Iterator[None]:
-    """The broker takes records of a transaction its coordinator does not know of: so it looks where the coordinator lost an end."""
+    """Lets the broker take records of a transaction its coordinator does not know of.
+
+    The topics then look as they do where the coordinator has lost an end.
+    """
     kafka_broker.alter("transaction.partition.verification.enable", "false")
     yield
     kafka_broker.alter("transaction.partition.verification.enable", None)
 
 
 def leave_open(here: Site, records: Mapping[str, bytes], told: Mapping[str, bytes]) -> None:
-    """A transaction of the agent's with a record in each partition of these topics; it has ended, committed, but only the topics `told` know."""
+    """Leaves a transaction of the agent's with a record in each partition of these topics.
+
+    It has ended, committed, but only the topics `told` know.
+    """
     client = KafkaProducer(
         bootstrap_servers=here.settings.kafka.bootstrap_servers,
         transactional_id=here.front.agent,
@@ -390,7 +419,10 @@ def after_orders(here: Site) -> StateRecord:
 def test_a_transaction_that_lost_its_end_never_becomes_visible(
     site: Callable[..., Site], hanging: str
 ) -> None:
-    """Our next commit in the same partitions would show it (KAFKA-20734); the agent aborts it first, and says so."""
+    """Our next commit in the same partitions would show it (KAFKA-20734).
+
+    The agent aborts it first, and says so.
+    """
     here = site()
     publisher = here.publisher()
     here.front.write(workload(1, 50))
@@ -417,7 +449,10 @@ def test_a_transaction_that_lost_its_end_never_becomes_visible(
 def test_nothing_is_published_while_it_is_not_known_whether_a_transaction_was_committed(
     site: Callable[..., Site],
 ) -> None:
-    """Its state record hangs, its events do not: they may be visible. An administrator has to end it."""
+    """Its state record hangs, its events do not: they may be visible.
+
+    An administrator has to end it.
+    """
     here = site()
     publisher = here.publisher()
     here.front.write(workload(1, 50))
@@ -441,7 +476,10 @@ def test_nothing_is_published_while_it_is_not_known_whether_a_transaction_was_co
 def test_a_committed_transaction_that_lost_its_end_gets_it(
     site: Callable[..., Site], kafka_broker: KafkaBroker, hanging: str
 ) -> None:
-    """Its events are on record as published, or the front end knows that they are: they become visible, and nothing needs a person."""
+    """Its events are on record as published, or the front end knows that they are.
+
+    They become visible, and nothing needs a person.
+    """
     here = site()
     topic = f"{here.settings.kafka.prefix}.orders"
     publisher = here.publisher()
@@ -477,7 +515,10 @@ def test_a_committed_transaction_that_lost_its_end_gets_it(
 
 @pytest.mark.slow
 def test_a_slow_line_makes_progress(site: Callable[..., Site], kafka_broker: KafkaBroker) -> None:
-    """One source transaction of 600 kB over 60 kB/s with a time-out of 4 s: sent in parts that pass, then the line heals."""
+    """One source transaction of 600 kB goes over 60 kB/s with a time-out of 4 s.
+
+    It is sent in parts that pass, then the line heals.
+    """
     here = site(kafka_broker.proxied_bootstrap)
     here.publisher()
     here.front.write(workload(1, 5))

@@ -1,4 +1,7 @@
-"""The publisher on the in-memory twin: crashes, lost replies and fencing at every place, judged by what is visible."""
+"""Tests the publisher on the in-memory twin: crashes, lost replies and fencing at every place.
+
+It is judged by what is visible.
+"""
 
 import contextlib
 import threading
@@ -135,7 +138,10 @@ def test_publishes_marks_and_deletes(world: World, start: Callable[..., Running]
 def test_a_commit_that_was_answered_holds_though_its_ends_are_lost(
     world: World, start: Callable[..., Running], untold: list[str]
 ) -> None:
-    """The broker dies before the partitions are told (KAFKA-20734), and the front end's mark is written: nothing is sent twice, all becomes visible."""
+    """The broker dies before the partitions hear of it (KAFKA-20734), and the mark is written.
+
+    Nothing is sent twice, and all becomes visible.
+    """
     names = {"state": world.settings.state_topic, "orders": "p.orders", "items": "p.items"}
     with contextlib.closing(Control.alone("publish", "nonce-1")) as control:
         relay = world.relay(control)
@@ -157,7 +163,10 @@ def test_a_commit_that_was_answered_holds_though_its_ends_are_lost(
 def test_a_transaction_takes_what_stood_in_the_outbox_when_it_began(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Under steady load the first event must not wait for the last. It costs one query, however many batches wait."""
+    """Under steady load the first event must not wait for the last.
+
+    It costs one query, however many batches wait.
+    """
     send, outbox_was_read = MemoryProducer.send, 0
     with contextlib.closing(Control.alone("publish", "nonce-1")) as control:
         relay = world.relay(control)
@@ -198,7 +207,10 @@ def test_more_than_one_query_holds_is_still_one_transaction(world: World) -> Non
 
 
 def test_a_locked_front_end_is_marked_after_the_next_transaction(world: World) -> None:
-    """While changes keep coming the lock is rarely free: a mark that failed is tried again at once, or the outbox would only grow."""
+    """While changes keep coming the lock is rarely free.
+
+    A mark that failed is tried again at once, or the outbox would only grow.
+    """
     with contextlib.closing(Control.alone("publish", "nonce-1")) as control:
         relay = world.relay(control)
         relay.recover()
@@ -325,7 +337,10 @@ def test_exactly_once_whatever_fails(
     bound: int,
     restarts: int,
 ) -> None:
-    """Faults before and after each call, restarts between: each event once, seq gapless, each unsplit transaction visible as one."""
+    """Faults come before and after each call, and restarts between.
+
+    Each event comes once, seq is gapless, and each unsplit transaction is visible as one.
+    """
     world = World(tmp_path_factory.mktemp("relay"), transaction_events=bound)
     with pytest.MonkeyPatch.context() as monkeypatch:
         Faulty(monkeypatch, plan)
@@ -355,7 +370,10 @@ def test_the_front_end_belongs_to_another_service(
 def test_a_publisher_whose_outbox_another_service_has_emptied(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It stood still meanwhile. What it meets is a gap in the outbox, what it tells is who holds the front end."""
+    """It stood still meanwhile.
+
+    What it meets is a gap in the outbox; what it reports is who holds the front end.
+    """
 
     def wait(control: Control, seconds: float) -> None:
         if control.nonce == "nonce-2":
@@ -371,7 +389,10 @@ def test_a_publisher_whose_outbox_another_service_has_emptied(
 
 
 def test_a_late_mark_does_not_move_the_mark_back(world: World) -> None:
-    """A publisher stands still before it writes its mark; its successor has gone on, and its batches are gone: that one recovers all the same."""
+    """A publisher stands still before it writes its mark.
+
+    Its successor has gone on, and its batches are gone: the first one recovers all the same.
+    """
     with contextlib.closing(Control.alone("publish", "nonce-1")) as control:
         late = world.relay(control)
         late.recover()
@@ -405,7 +426,10 @@ def test_a_late_mark_does_not_move_the_mark_back(world: World) -> None:
 def test_a_late_mark_while_its_successor_recovers(
     world: World, monkeypatch: pytest.MonkeyPatch, question: str, turn: int
 ) -> None:
-    """After whatever the successor has asked the front end: the event that Kafka's record names is gone, and it goes on all the same."""
+    """It holds after whatever the successor has asked the front end.
+
+    The event that Kafka's record names is gone, and the publisher goes on all the same.
+    """
     with (
         contextlib.closing(Control.alone("publish", "nonce-1")) as control,
         contextlib.closing(Control.alone("publish", "nonce-2")) as other,
@@ -433,7 +457,10 @@ def test_a_late_mark_while_its_successor_recovers(
 
 
 def test_a_clone_is_halted(world: World, start: Callable[..., Running], tmp_path: Path) -> None:
-    """Two copies of one front end: the second claims a later epoch, the first is fenced, recovers, and halts."""
+    """There are two copies of one front end, and the second claims a later epoch.
+
+    The first is fenced, recovers, and halts.
+    """
     world.front.write(workload(1, 10))
     first = start()
     eventually(lambda: world.published() == world.front.expected, what="all published")
@@ -532,7 +559,10 @@ def test_a_harmed_topic_stops_its_table_alone(
     code: str,
     stopped: bool,
 ) -> None:
-    """Its events are passed over from a number that is on record, the others go on; a new generation of it is published to the topic as it is then."""
+    """Its events are passed over from a number that is on record, and the others go on.
+
+    A new generation of it is published to the topic as it is then.
+    """
     monkeypatch.setattr("agent.publish.topic_watch.CHECK_SECONDS", 0.1)
     monkeypatch.setattr("agent.publish.topic_watch.SUSPENSION_SECONDS", 0.1)
     monkeypatch.setattr("agent.publish.relay.IDLE_SECONDS", 0.1)
@@ -614,7 +644,10 @@ def test_a_new_generation_without_a_topic_is_lost_again(
 def test_a_table_that_left_the_configuration(
     world: World, start: Callable[..., Running], gone: bool
 ) -> None:
-    """What waits of it in the outbox is published as long as its topic stands, else passed over; it is on record when the table comes back."""
+    """What waits of it in the outbox is published as long as its topic exists, else passed over.
+
+    It is on record when the table comes back.
+    """
     world.front.write(workload(1, 20))
     running = start()
     eventually(lambda: world.published() == world.front.expected, what="all published")
@@ -690,7 +723,10 @@ def test_unknown_exceptions_are_retried_a_few_times(
 def test_a_slow_line_shrinks_the_transactions_until_they_pass(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More than 100 bytes per transaction never get through; one source transaction of 50 events does in the end, in parts."""
+    """More than 100 bytes per transaction never get through.
+
+    One source transaction of 50 events does in the end, in parts.
+    """
     world = World(tmp_path, transaction_timeout_seconds=2.0)
     request.addfinalizer(world.front.close)
     monkeypatch.setattr(Control, "retry", lambda self, error: None)
@@ -787,7 +823,10 @@ def test_what_was_aborted_is_nobodys(tmp_path: Path) -> None:
 
 
 def test_a_topic_is_recorded_before_its_first_event(tmp_path: Path) -> None:
-    """Else an end between its events and the record would lock this agent out of its own topic: a topic that left the configuration."""
+    """A topic that left the configuration must not lock this agent out later.
+
+    An end between its events and the record would do so.
+    """
     world = World(tmp_path / "world")
     world.front.write(workload(3, 20))
     world.settings = world.settings.model_copy(update={"resource": [world.settings.resource[0]]})

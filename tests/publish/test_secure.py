@@ -1,4 +1,7 @@
-"""TLS, login and rights at a real broker with both clients: what works with exactly the documented rights, and what each failure is called."""
+"""Tests TLS, login and rights at a real broker with both clients.
+
+It shows what works with exactly the documented rights, and what each failure is called.
+"""
 
 import time
 from collections.abc import Callable
@@ -22,7 +25,10 @@ CLIENTS = ["kafka-python", "librdkafka"]
 
 
 class Site:
-    """An agent's settings at the secure listener, and its topics; a user's rights are granted one by one."""
+    """Knows an agent's settings at the secure listener, and its topics.
+
+    A user's rights are granted one by one.
+    """
 
     def __init__(
         self,
@@ -135,23 +141,30 @@ def test_every_mechanism_with_exactly_the_documented_rights(
 WRONG: dict[str, tuple[Callable[[Site], Settings], type[AgentError], str, str, str]] = {
     "authority": (
         lambda site: site.with_settings(ca_file=site.broker.other_ca_file),
-        KafkaUnreachable, "TLS: certificate verify failed: .*(issuer|self.signed)", "KAFKA_TLS", "not signed by the authority in kafka.tls.ca_file",
+        KafkaUnreachable, "TLS: certificate verify failed: .*(issuer|self.signed)",
+        "KAFKA_TLS", "not signed by the authority in kafka.tls.ca_file",
     ),
     "expired": (
         lambda site: site.with_settings(site.broker.expired_bootstrap),
-        KafkaUnreachable, "TLS: certificate verify failed: certificate has expired", "KAFKA_TLS", "outside its time: certificate has expired",
+        KafkaUnreachable, "TLS: certificate verify failed: certificate has expired",
+        "KAFKA_TLS", "outside its time: certificate has expired",
     ),
     "host name": (
         lambda site: site.with_settings(site.broker.misnamed_bootstrap),
-        KafkaUnreachable, "TLS: certificate verify failed: IP address mismatch", "KAFKA_TLS", "for another host name than 127.0.0.1",
+        KafkaUnreachable, "TLS: certificate verify failed: IP address mismatch",
+        "KAFKA_TLS", "for another host name than 127.0.0.1",
     ),
     "no file": (
         lambda site: site.with_settings(ca_file="/nonexistent/ca.pem"),
-        KafkaUnreachable, "TLS: the files of kafka.tls cannot be read: No such file", "KAFKA_TLS", "The files of kafka.tls cannot be read: No such file",
+        KafkaUnreachable, "TLS: the files of kafka.tls cannot be read: No such file",
+        "KAFKA_TLS", "The files of kafka.tls cannot be read: No such file",
     ),
     "password": (
         lambda site: site.with_settings(password="wrong"),
-        LoginRefused, "refused the login of user-.*: login refused|refused the login of user-.*: SaslAuthenticationFailed", "KAFKA_LOGIN", "refused the login",
+        LoginRefused,
+        ("refused the login of user-.*: login refused|"
+        "refused the login of user-.*: SaslAuthenticationFailed"),
+        "KAFKA_LOGIN", "refused the login",
     ),
     "mechanism": (
         lambda site: Site.with_settings(site).model_copy(update={"kafka": _gssapi(site)}),
@@ -159,7 +172,8 @@ WRONG: dict[str, tuple[Callable[[Site], Settings], type[AgentError], str, str, s
     ),
     "no TLS there": (
         lambda site: site.with_settings(site.broker.bootstrap),
-        KafkaUnreachable, "TLS: the broker does not speak TLS", "KAFKA_TLS", "does not complete the TLS handshake",
+        KafkaUnreachable, "TLS: the broker does not speak TLS",
+        "KAFKA_TLS", "does not complete the TLS handshake",
     ),
 }  # fmt: skip
 
@@ -178,7 +192,10 @@ def _gssapi(site: Site) -> Any:
 def test_each_fault_on_the_way_has_a_name(
     site: Callable[..., Site], client: str, wrong: str
 ) -> None:
-    """At run time by class and text, in `check` by code and sentence; neither shows the password."""
+    """A fault is named by class and text at run time, by code and sentence in `check`.
+
+    Neither shows the password.
+    """
     change, kind, text, code, sentence = WRONG[wrong]
     here = site(client)
     here.allow()
@@ -217,7 +234,10 @@ REFUSED = {
 @pytest.mark.parametrize("left_out", REFUSED)
 @pytest.mark.parametrize("client", CLIENTS)
 def test_each_missing_right_is_named(site: Callable[..., Site], client: str, left_out: str) -> None:
-    """At run time the agent halts and says what was refused, `check` names right and resource and the command that grants it."""
+    """At run time the agent halts and says what was refused.
+
+    `check` names right and resource and the command that grants it.
+    """
     here = site(client)
     here.allow(left_out)
     text, sentence = (

@@ -1,4 +1,7 @@
-"""The publisher's recovery: each event once and in order, and all of them in the end, whatever dies or gets lost at whatever call."""
+"""Tests the publisher's recovery, whatever dies or gets lost at whatever call.
+
+Each event comes once and in order, and all of them in the end.
+"""
 
 from tests.publish.simulation import Publishing
 from tests.simulation import simulate

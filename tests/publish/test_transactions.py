@@ -16,7 +16,11 @@ from tests.waiting import eventually
 def test_begins_and_ends_are_as_visible_as_their_events(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """Each once and in order, over split transactions, lost replies and lost commits; a missing topic of theirs halts; switched off, they are left out."""
+    """Each record of begin and end comes once and in order.
+
+    That holds over split transactions, lost replies and lost commits. A missing topic of theirs
+    halts; switched off, they are left out.
+    """
     world = World(tmp_path, transaction_events=3, transactions=True)
     request.addfinalizer(world.front.close)
     topic = "p.transaction"
@@ -57,7 +61,10 @@ def test_begins_and_ends_are_as_visible_as_their_events(
 
 
 def test_an_abort_that_the_topic_was_not_told_of_shows_nothing_twice(tmp_path: Path) -> None:
-    """Only this topic lacks the end of the aborted attempt (KAFKA-20734): the next commit there must not show it."""
+    """Only this topic lacks the end of the aborted attempt (KAFKA-20734).
+
+    The next commit there must not show it.
+    """
     world = World(tmp_path, transactions=True)
     topic = "p.transaction"
     with contextlib.closing(Control.alone("publish", "nonce-1")) as control:

@@ -27,10 +27,10 @@ STATEMENTS = (
     'UPDATE "业务"."排队" SET "号" = "号" - 1 WHERE "号" < 100',
 )
 LATE = """BEGIN; SET CONSTRAINTS ALL DEFERRED;
-        INSERT INTO "业务"."排队" VALUES (50, 'new', 'why');
-        DELETE FROM "业务"."排队" WHERE "号" = 50 AND "姓名" <> 'new';
-        UPDATE "业务"."排队" SET "号" = 60 WHERE "号" = 50;
-        UPDATE "业务"."排队" SET "号" = 50 WHERE "号" = 60 AND "姓名" <> 'new'; COMMIT"""
+    INSERT INTO "业务"."排队" VALUES (50, 'new', 'why');
+    DELETE FROM "业务"."排队" WHERE "号" = 50 AND "姓名" <> 'new';
+    UPDATE "业务"."排队" SET "号" = 60 WHERE "号" = 50;
+    UPDATE "业务"."排队" SET "号" = 50 WHERE "号" = 60 AND "姓名" <> 'new'; COMMIT"""
 
 
 def test_no_row_is_lost_where_two_share_a_key(ground: Ground) -> None:

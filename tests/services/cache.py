@@ -38,5 +38,5 @@ def cached(name: str, what: str, fill: Callable[[Path], object]) -> Path:
 
 
 def say(line: str) -> None:
-    """Print progress."""
+    """Prints progress."""
     print(line, file=sys.stderr, flush=True)

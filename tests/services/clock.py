@@ -27,7 +27,7 @@ class Clock:
         self._file.write_bytes(bytes(8))
 
     def jump(self, seconds: int) -> None:
-        """From now on it is wrong by so much: at once for all."""
+        """Makes the clock wrong by so much from now on, at once for all."""
         with self._file.open("r+b", buffering=0) as file:
             os.pwrite(file.fileno(), struct.pack("<q", seconds), 0)
 

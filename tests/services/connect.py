@@ -75,7 +75,7 @@ class ConnectWorker:
         return self._process.log_tail(20_000)
 
     def check(self) -> None:
-        """Raise Hopeless when the worker has ended."""
+        """Raises Hopeless when the worker has ended."""
         self._process.check()
 
     def stop(self) -> None:

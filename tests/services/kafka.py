@@ -202,7 +202,7 @@ class KafkaBroker(KafkaAddress):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """A pause that ends whatever happens in it: others need the broker, too."""
+        """Pauses the broker, and resumes it whatever happens: others need the broker, too."""
         self.pause()
         try:
             yield

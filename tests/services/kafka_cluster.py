@@ -97,7 +97,7 @@ class KafkaCluster:
         self._workspace.close()
 
     def leader(self, topic: str, partition: int = 0) -> int:
-        """The node that leads a partition; waits while none does."""
+        """Returns the node that leads a partition; waits while none does."""
         return eventually(
             lambda: max(
                 0,

@@ -109,7 +109,7 @@ class MariaDbServer(MariaDbAddress):
         return server
 
     def _initialise(self) -> None:
-        """What mariadb-install-db does, which needs further packages."""
+        """Does what mariadb-install-db does, which needs further packages."""
         folder = next((folder for folder in FOLDERS if (folder / SYSTEM_TABLES[0]).is_file()), None)
         if folder is None:
             raise RuntimeError("MariaDB's system tables are not installed: run tests/install.sh")
@@ -171,7 +171,7 @@ def program() -> str:
 
 @contextmanager
 def connected(url: str | URL) -> Iterator[Any]:
-    """A connection of the tests' own, in autocommit mode."""
+    """Yields a connection of the tests' own, in autocommit mode."""
     address = make_url(url)
     connection = pymysql.connect(
         host=address.host, port=address.port or 3306, user=address.username,

@@ -79,7 +79,7 @@ class Pooler:
             _Line(client, self, parameters, None if self._mode == "transaction" else server).run()
 
     def _server(self, parameters: dict[str, str]) -> "_Server":
-        """A server process, the one used last first."""
+        """Returns a server process, the one used last first."""
         with self._lock:
             if self._mode == "transaction" and self._idle:
                 return self._idle.pop()
@@ -98,7 +98,7 @@ class _Server:
         self.socket.settimeout(_IDLE)
 
     def greeting(self) -> bytes:
-        """What a client hears after its login, with a key that is the pooler's own."""
+        """Returns what a client hears after its login, with a key that is the pooler's own."""
         parts = [_message(b"R", struct.pack(">I", 0))]
         for name in _TOLD:
             value = self._connection.info.parameter_status(name) or ""
@@ -127,7 +127,7 @@ class _Line:
         self._asked = self._copying = False
 
     def run(self) -> None:
-        """Until the client has gone."""
+        """Runs until the client has gone."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._client, selectors.EVENT_READ)
             while True:
@@ -167,7 +167,7 @@ class _Line:
 
 
 def _startup(client: socket.socket) -> dict[str, str]:
-    """The parameters of a client's start-up packet."""
+    """Returns the parameters of a client's start-up packet."""
     while True:
         (size,) = struct.unpack(">I", _exactly(client, 4))
         body = _exactly(client, size - 4)

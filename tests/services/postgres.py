@@ -233,7 +233,7 @@ class PostgresServer(PostgresAddress):
         run(["cp", "-a", self.data_directory, to])  # keeps the owner, which shutil does not
 
     def restore(self, source: Path) -> None:
-        """Replace the stopped server's data by a copy made before."""
+        """Replaces the stopped server's data by a copy made before."""
         assert not self.running, "stop the server first"
         shutil.rmtree(self.data_directory)
         run(["cp", "-a", source, self.data_directory])
@@ -309,7 +309,7 @@ class SecurePostgres(GuardedPostgres):
         self._settings |= {"ssl": "on", **self._shown(self.certificates.server_file)}
 
     def show(self, file: Path) -> None:
-        """Show another of the certificates to whoever connects from now on."""
+        """Shows another of the certificates to whoever connects from now on."""
         self.reload(self._shown(file))
 
     @staticmethod
@@ -390,7 +390,7 @@ def child_pids(pid: int) -> list[int]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process exists and is not a zombie."""
+    """Tells whether a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):

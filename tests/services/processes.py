@@ -198,7 +198,7 @@ class ServerProcess:
         return self._process.poll() is None
 
     def check(self) -> None:
-        """Raise Hopeless with the end of the log when the process has ended."""
+        """Raises Hopeless with the end of the log when the process has ended."""
         if not self.running:
             raise Hopeless(
                 f"{self._name} ended with {self._process.returncode}:\n{self.log_tail()}"
@@ -214,7 +214,7 @@ class ServerProcess:
             self._process.send_signal(number)
 
     def freeze(self) -> None:
-        """SIGSTOP, and wait until every thread stands."""
+        """Sends SIGSTOP, and waits until every thread stands."""
         self.send(signal.SIGSTOP)
         tasks = Path(f"/proc/{self.pid}/task")
         eventually(

@@ -62,16 +62,22 @@ class TcpProxy:
         self._call(self._listen())
 
     def throttle(self, bytes_per_second: float) -> None:
-        """Slow the direction client -> server down; what the kernel's buffers hold comes on top."""
+        """Slows the direction client -> server down.
+
+        What the kernel's buffers hold comes on top.
+        """
         self._set_rate(bytes_per_second)
 
     def black_hole(self) -> None:
-        """Accept and keep connections but forward nothing; what was held goes on after `heal`."""
+        """Accepts and keeps connections but forwards nothing.
+
+        What was held goes on after `heal`.
+        """
         self._loop.call_soon_threadsafe(self._open.clear)
         self._call(asyncio.sleep(0))
 
     def cut(self) -> None:
-        """Reset every connection; new ones pass as before."""
+        """Resets every connection; new ones pass as before."""
         self._call(self._reset_all())
 
     def cut_after(self, word: bytes) -> None:
@@ -94,12 +100,12 @@ class TcpProxy:
         self._call(self._half_close_all())
 
     def refuse(self) -> None:
-        """Reset every connection and refuse new ones."""
+        """Resets every connection and refuses new ones."""
         self._call(self._stop_listening())
         self.cut()
 
     def heal(self) -> None:
-        """Forward everything again at full speed."""
+        """Forwards everything again at full speed."""
         self._set_rate(None)
         self._last_word = b""
         self._loop.call_soon_threadsafe(self._open.set)
@@ -211,7 +217,7 @@ class TcpProxy:
             writer.write_eof()
 
     def _forwarded(self, line: "Line", data: bytes, up: bool) -> bytes:
-        """What of the bytes goes on; `up`: from the client to the server."""
+        """Returns what of the bytes goes on; `up`: from the client to the server."""
         return data
 
     def _chunk(self, throttled: bool) -> int:
@@ -239,7 +245,7 @@ class KafkaProxy(TcpProxy):
         super().__init__(upstream_host, upstream_port)
 
     def withhold(self, api_key: int) -> None:
-        """Lose the answers to this kind of request from now on, and nothing else."""
+        """Loses the answers to this kind of request from now on, and nothing else."""
         self._withheld = api_key
 
     def heal(self) -> None:
@@ -266,7 +272,7 @@ class KafkaProxy(TcpProxy):
 
 
 def _frames(held: bytearray, data: bytes) -> Iterator[bytes]:
-    """The frames that are whole now; the beginning of the next one is held."""
+    """Yields the frames that are whole now; the beginning of the next one is held."""
     held += data
     while len(held) >= 4 and len(held) >= (size := 4 + struct.unpack_from(">i", held)[0]):
         yield bytes(held[:size])

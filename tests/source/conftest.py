@@ -66,7 +66,7 @@ class PostgresBusiness:
         self._opened: list[PostgresSource] = []
 
     def connect(self) -> psycopg.Connection[Any]:
-        """A connection of the application."""
+        """Returns a connection of the application."""
         return psycopg.connect(self.conninfo, autocommit=True)
 
     def commit(self, *steps: str) -> None:
@@ -102,7 +102,7 @@ class PostgresBusiness:
                 connection.execute(statement.encode())
 
     def value(self, query: str, *parameters: object) -> Any:
-        """The first column of the first row, as the superuser sees it."""
+        """Returns the first column of the first row, as the superuser sees it."""
         with self.connect() as connection:
             row = connection.execute(query.encode(), parameters).fetchone()
         return None if row is None else row[0]
@@ -134,7 +134,7 @@ class PostgresBusiness:
         return self._name
 
     def settings(self, tables: tuple[str, ...] = ("public.orders",), **source: object) -> Settings:
-        """A configuration for this database; `source` replaces parts of [source]."""
+        """Returns a configuration for this database; `source` replaces parts of [source]."""
         given = conninfo_to_dict(self.conninfo)
         parts: dict[str, object] = {
             "host": given["host"], "port": int(given.get("port") or 5432),
@@ -202,14 +202,14 @@ class PostgresBusiness:
 
 @pytest.fixture
 def postgres_business(any_database: str, tmp_path: Path) -> Iterator[PostgresBusiness]:
-    """A database in PostgreSQL 15, then 18, with nothing in it."""
+    """Yields a database in PostgreSQL 15, then 18, with nothing in it."""
     business = PostgresBusiness(any_database, tmp_path)
     yield business
     business.close()
 
 
 def with_tables(business: PostgresBusiness) -> PostgresBusiness:
-    """The tables of TABLES, all published but `other`."""
+    """Returns the tables of TABLES, all published but `other`."""
     business.transaction(TABLES)
     business.publish("public.orders", 'public."订单 ""Q"""')
     return business
@@ -217,7 +217,7 @@ def with_tables(business: PostgresBusiness) -> PostgresBusiness:
 
 @pytest.fixture
 def published(postgres_business: PostgresBusiness) -> PostgresBusiness:
-    """A database with published tables in PostgreSQL 15, then 18."""
+    """Returns a database with published tables in PostgreSQL 15, then 18."""
     return with_tables(postgres_business)
 
 
@@ -323,7 +323,7 @@ class Kind(NamedTuple):
 
 @contextmanager
 def memory_kind(_request: pytest.FixtureRequest, _folder: Path) -> Iterator[Business]:
-    """The in-memory twin."""
+    """Yields the in-memory twin."""
     yield MemoryBusiness()
 
 
@@ -356,12 +356,12 @@ class CsvBusiness:
 
 @contextmanager
 def csv_kind(_request: pytest.FixtureRequest, folder: Path) -> Iterator[PagedBusiness]:
-    """The example of a source without a log."""
+    """Yields the example of a source without a log."""
     yield CsvBusiness(folder)
 
 
 def postgres_kind(server: str) -> Kind:
-    """A PostgreSQL server, by the name of its fixture."""
+    """Returns a PostgreSQL server, by the name of its fixture."""
 
     @contextmanager
     def make(request: pytest.FixtureRequest, folder: Path) -> Iterator[Business]:
@@ -385,21 +385,21 @@ KINDS = {
 
 @pytest.fixture(params=list(KINDS))
 def paged(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PagedBusiness]:
-    """Each kind of source in turn."""
+    """Yields each kind of source in turn."""
     with KINDS[request.param].make(request, tmp_path) as made:
         yield made
 
 
 @pytest.fixture(params=[name for name, kind in KINDS.items() if kind.log])
 def business(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Business]:
-    """Each kind of source that has a log in turn."""
+    """Yields each kind of source that has a log in turn."""
     with KINDS[request.param].make(request, tmp_path) as made:
         yield made
 
 
 @pytest.fixture(scope="module", params=[15, 18], ids=["postgres15", "postgres18"])
 def private_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
-    """A server that may be stopped, restored and configured; a test leaves it running."""
+    """Yields a server that may be stopped, restored and configured; a test leaves it running."""
     version: Version = request.param
     with PostgresServer.start(version) as server:
         yield server
@@ -409,7 +409,7 @@ def private_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def private(private_server: PostgresServer, tmp_path: Path) -> Iterator[PostgresBusiness]:
-    """A published database on the private server."""
+    """Yields a published database on the private server."""
     name = f"b{uuid.uuid4().hex[:12]}"
     with psycopg.connect(private_server.dsn(), autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

@@ -39,7 +39,7 @@ class PagedBusiness(Protocol):
         """Makes a source, closed when the test ends; it may be opened again and again."""
 
     def initial(self) -> Resume:
-        """What `init` would have stored before the first transaction."""
+        """Returns what `init` would have stored before the first transaction."""
 
     def analyse(self) -> None:
         """Brings the place's statistics up to date."""
@@ -55,7 +55,7 @@ class Business(PagedBusiness, Protocol):
         """
 
     def acknowledged(self) -> int:
-        """Up to where the server believes that everything is stored."""
+        """Returns up to where the server believes that everything is stored."""
 
     def beat(self, source: Source) -> None:
         """Makes the open source write a heartbeat."""
@@ -145,7 +145,7 @@ def transactions(messages: Sequence[Message]) -> list[Delivered]:
 
 
 def stored_after(stored: Resume, messages: Sequence[Message]) -> Resume:
-    """What a front end has stored that committed after the last of these messages."""
+    """Returns what a front end has stored that committed after the last of these messages."""
     for message in messages:
         if isinstance(message, Commit):
             stored = stored._replace(
@@ -163,12 +163,12 @@ NUMBERS = count()
 
 
 def table_of(source: Source) -> SourceTable:
-    """The table `orders`."""
+    """Returns the table `orders`."""
     return next(table for table in source.tables().values() if table.table == "orders")
 
 
 def asking(source: Source, **given: Any) -> Ask:
-    """Rows of `orders` to read."""
+    """Returns rows of `orders` to read."""
     table = table_of(source)
     return Ask(
         f"token {next(NUMBERS)}",
@@ -188,7 +188,7 @@ def page_of(source: Source, ask: Ask) -> tuple[Page, list[Message]]:
 
 
 def awaited(source: Source, ask: Ask) -> tuple[Page, list[Message]]:
-    """The page asked for."""
+    """Returns the page asked for."""
     high = HighPosition(ask.token)
     messages = read_until(source, lambda so_far: high in so_far and isinstance(so_far[-1], Commit))
     page = source.page()
@@ -198,5 +198,5 @@ def awaited(source: Source, ask: Ask) -> tuple[Page, list[Message]]:
 
 
 def rows_of(page: Page) -> list[tuple[str | None, ...]]:
-    """The page's rows."""
+    """Returns the page's rows."""
     return [row_of(line) for line in page.lines]

@@ -167,7 +167,7 @@ class Line:
         return SimpleNamespace(fetchone=lambda: (SENDER_TIMEOUT,))
 
     def get_copy_data(self, asynchronous: int) -> tuple[int, bytes]:
-        """The next message that was read."""
+        """Returns the next message that was read."""
         if self.closed:
             raise psycopg.OperationalError("closed")
         data = self._read.pop(0) if self._read else b""
@@ -325,7 +325,7 @@ class Acknowledging(RuleBasedStateMachine):
         return self.lines[-1]
 
     def described(self) -> Server:
-        """What the server says of itself."""
+        """Returns what the server says of itself."""
         return Server(
             "1", 1, self.server.end, False, True, self.server.confirmed, None, "reserved", ""
         )

@@ -33,7 +33,7 @@ from tests.waiting import eventually, never
 
 
 def commits(messages: list[Message]) -> int:
-    """How many transactions are complete."""
+    """Returns how many transactions are complete."""
     return sum(isinstance(message, Commit) for message in messages)
 
 

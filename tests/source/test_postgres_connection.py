@@ -39,7 +39,7 @@ MANY = "INSERT INTO orders SELECT n, repeat('x', 1000) FROM generate_series({}, 
 
 
 def active(business: PostgresBusiness) -> bool:
-    """Whether the slot is being read."""
+    """Tells whether the slot is being read."""
     return bool(
         business.value(
             "SELECT active FROM pg_replication_slots WHERE slot_name = %s", business.slot
@@ -166,7 +166,7 @@ def test_a_silent_front_end_ends_the_connection(published: PostgresBusiness) -> 
 
 @contextmanager
 def proxied(business: PostgresBusiness) -> Iterator[tuple[TcpProxy, Any]]:
-    """A source behind a proxy."""
+    """Yields a source behind a proxy."""
     settings = business.settings()
     with TcpProxy(HOST, settings.source.port) as proxy:
         yield proxy, business.source(business.settings(port=proxy.port))
@@ -214,7 +214,7 @@ def test_a_lost_connection_is_retried(published: PostgresBusiness, end: str) -> 
 
 
 def raised(read: Callable[[], Iterator[object]]) -> AgentError:
-    """The error that reading ends with."""
+    """Returns the error that reading ends with."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
@@ -321,7 +321,7 @@ PASSWORD, WRONG = "right-Zq81", "wrong-Zq82"
 def guarded_login(
     private_server: PostgresServer, private: PostgresBusiness, tmp_path: Path
 ) -> Iterator[PostgresBusiness]:
-    """A server that asks the role `locked` for its password."""
+    """Yields a server that asks the role `locked` for its password."""
     rules = private_server.data_directory / "pg_hba.conf"
     before = rules.read_text()
     rules.write_text(

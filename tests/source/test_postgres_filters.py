@@ -156,7 +156,7 @@ def sharing(business: PostgresBusiness, table: str, *conditions: dict[str, Any])
 
 
 def passing(source: PostgresSource, settings: Settings) -> Resource:
-    """The second resource compiled, as the service does."""
+    """Returns the second resource compiled, as the service does."""
     shared = settings.resource[1]
     table = source.tables()[PostgresSettings.place(shared.table)]
     return Resource(
@@ -165,7 +165,7 @@ def passing(source: PostgresSource, settings: Settings) -> Resource:
 
 
 def copied(connection: psycopg.Connection[Any], resource: Resource) -> list[Row]:
-    """The rows as a page has them."""
+    """Returns the rows as a page has them."""
     columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in resource.reading)
     name = sql.Identifier(resource.table.schema, resource.table.table)
     query = sql.SQL("COPY (SELECT {} FROM {} t ORDER BY id) TO STDOUT").format(columns, name)
@@ -246,7 +246,7 @@ def test_values_are_compared_as_values_of_the_column(
 
 
 def refused(business: PostgresBusiness, table: str, *conditions: dict[str, Any]) -> list[str]:
-    """The problems that the source names."""
+    """Returns the problems that the source names."""
     settings = sharing(business, table, *conditions)
     shared = settings.resource[1]
     with connect(settings.source) as connection:

@@ -72,7 +72,7 @@ def applied(
 
 
 def refused(business: PostgresBusiness, stored: Resume) -> AgentError:
-    """The error that `open` ends with."""
+    """Returns the error that `open` ends with."""
     with pytest.raises(AgentError) as caught:
         business.source().open(stored, silent_never)
     return caught.value
@@ -233,7 +233,7 @@ def copied(private_server: PostgresServer, private: PostgresBusiness, tmp_path: 
 
 
 def reaches(business: PostgresBusiness, position: int) -> bool:
-    """Whether the server's log has come past a position."""
+    """Tells whether the server's log has come past a position."""
     return position_number(business.value("SELECT pg_current_wal_flush_lsn()::text")) > position
 
 

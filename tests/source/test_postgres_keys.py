@@ -243,7 +243,7 @@ def prepared(business: PostgresBusiness) -> dict[str, SourceTable]:
 
 
 def page_of(reader: PageReader, ask: Ask) -> Page:
-    """The page; an error of its table ends the test at once."""
+    """Returns the page; an error of its table ends the test at once."""
 
     def come() -> Page | None:
         try:
@@ -258,7 +258,7 @@ def page_of(reader: PageReader, ask: Ask) -> Page:
 
 
 def keys(reader: PageReader, table: SourceTable) -> list[Key]:
-    """Every key of the table, page by page, as they come."""
+    """Returns every key of the table, page by page, as they come."""
     found: list[Key] = []
     while True:
         page = page_of(reader, asking(table, limit=7, after=found[-1] if found else None))

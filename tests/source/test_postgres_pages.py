@@ -31,7 +31,7 @@ READING = (
 
 @pytest.fixture
 def reader(published: PostgresBusiness) -> Iterator[PageReader]:
-    """A reader of the database's pages."""
+    """Yields a reader of the database's pages."""
     opened = PageReader(published.settings().source)
     yield opened
     opened.close()
@@ -40,13 +40,13 @@ def reader(published: PostgresBusiness) -> Iterator[PageReader]:
 def described(
     business: PostgresBusiness, name: str = "orders", schema: str = "public"
 ) -> SourceTable:
-    """The table as the catalogue has it now."""
+    """Returns the table as the catalogue has it now."""
     with connect(business.settings().source) as connection:
         return catalogue.tables(connection, [(schema, name)])[schema, name].table
 
 
 def asking(table: SourceTable, **given: Any) -> Ask:
-    """Rows of a table to read."""
+    """Returns rows of a table to read."""
     return Ask(
         f"token {next(NUMBERS)}",
         table.table,
@@ -59,7 +59,7 @@ def asking(table: SourceTable, **given: Any) -> Ask:
 
 
 def page_of(reader: PageReader, ask: Ask) -> Page:
-    """The page, once it is read."""
+    """Returns the page, once it is read."""
     reader.ask(ask)
     page = eventually(lambda: reader.page(0.1), what="the page is read")
     assert page is not None
@@ -68,7 +68,7 @@ def page_of(reader: PageReader, ask: Ask) -> Page:
 
 
 def refused(reader: PageReader, ask: Ask) -> AgentError:
-    """The error in its stead."""
+    """Returns the error in its stead."""
     reader.ask(ask)
 
     def come() -> AgentError | None:
@@ -84,7 +84,7 @@ def refused(reader: PageReader, ask: Ask) -> AgentError:
 
 
 def rows_of(page: Page) -> list[tuple[str | None, ...]]:
-    """The page's rows."""
+    """Returns the page's rows."""
     return [row_of(line) for line in page.lines]
 
 
@@ -368,7 +368,7 @@ def eventually_page(reader: PageReader) -> None:
 def fingerprint(
     business: PostgresBusiness, columns: Sequence[str] = ("id", "note"), name: str = "orders"
 ) -> Fingerprint:
-    """What the catalogue says of a table of which these columns matter."""
+    """Returns what the catalogue says of a table of which these columns matter."""
     with connect(business.settings().source) as connection:
         return fingerprints.fingerprints(connection, business.slot, {("public", name): columns})[
             "public", name

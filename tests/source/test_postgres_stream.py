@@ -23,7 +23,7 @@ LARGE = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 400) n)"
 
 
 def delivered(business: PostgresBusiness, *statements: str) -> Delivered:
-    """What the source makes of one transaction."""
+    """Returns what the source makes of one transaction."""
     source = business.source()
     source.open(business.initial(), silent_never)
     business.transaction(*statements)

@@ -107,7 +107,7 @@ class Unit(PostgresBusiness):
         return source
 
     def keys(self, table: str) -> set[str]:
-        """The keys of a front-end table."""
+        """Returns the keys of a front-end table."""
         return {str(key[0]) for key in self.durable.tables[table]}
 
 
@@ -140,7 +140,7 @@ class Watched(MemoryFront):
 
 @contextmanager
 def unit(server: PostgresAddress, folder: Path, encoding: str, *before: str) -> Iterator[Unit]:
-    """A unit in a database of this encoding."""
+    """Yields a unit in a database of this encoding."""
     with fresh_database(server, encoding) as conninfo:
         with psycopg.connect(conninfo) as connection:
             for statement in before:
@@ -152,7 +152,7 @@ def unit(server: PostgresAddress, folder: Path, encoding: str, *before: str) -> 
 
 
 def texts(durable: Durable) -> Sequence[str | None]:
-    """The values of the row that stands under 2."""
+    """Returns the values of the row that stands under 2."""
     return durable.tables[GOOD]["2",][1:]
 
 

@@ -32,7 +32,7 @@ from tests.source.conftest import PostgresBusiness
 
 
 def json_of(type_oid: int, text: str) -> bytes:
-    """A value as an event carries it."""
+    """Returns a value as an event carries it."""
     form = form_of(v.Type(type_oid))
     return orjson.dumps(text if form is None else form(text))
 
@@ -132,7 +132,7 @@ KINDS = [
 def reading(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[psycopg.Connection[Any]]:
-    """A connection that reads rows, as the source makes it."""
+    """Yields a connection that reads rows, as the source makes it."""
     server: PostgresAddress = request.getfixturevalue(request.param)
     with (
         fresh_database(server) as conninfo,
@@ -160,7 +160,7 @@ def outputs(connection: psycopg.Connection[Any], query: str) -> list[tuple[str |
 def server_texts(
     connection: psycopg.Connection[Any], type_name: str, given: Sequence[Any]
 ) -> list[str]:
-    """The server's texts of values of a type."""
+    """Returns the server's texts of values of a type."""
     rows = sql.SQL(", ").join(
         [sql.SQL("(({})::{})").format(sql.Literal(value), sql.SQL(type_name)) for value in given]
     )
@@ -272,7 +272,7 @@ TEXTS: dict[int, list[str]] = {
 
 @st.composite
 def near_misses(draw: st.DrawFn, kind: str) -> str:
-    """A text with up to two letters changed, left out or put in."""
+    """Returns a text with up to two letters changed, left out or put in."""
     oid, letters = SPELLED[kind]
     text = draw(
         st.sampled_from(TEXTS.get(oid, [""])) if oid in TEXTS else st.text(letters, max_size=8)

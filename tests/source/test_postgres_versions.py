@@ -29,7 +29,7 @@ NUMBERS = count(1)
 
 @pytest.fixture(scope="module", params=VERSIONS, ids=lambda version: f"postgres{version}")
 def conninfo(request: pytest.FixtureRequest) -> Iterator[str]:
-    """One database of each version for all tests, which have schemas of their own."""
+    """Yields one database of each version for all tests, which have schemas of their own."""
     server: PostgresAddress = request.getfixturevalue(f"postgres{request.param}")
     with fresh_database(server) as made:
         yield made
@@ -37,7 +37,7 @@ def conninfo(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def business(conninfo: str, tmp_path: Path) -> Iterator[PostgresBusiness]:
-    """The database, with an empty schema in front of the path."""
+    """Yields the database, with an empty schema in front of the path."""
     schema = f"s{next(NUMBERS)}"
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute(f"CREATE SCHEMA {schema}".encode())
@@ -76,7 +76,7 @@ class Following:
         return [one for one in transactions(self._come) if one.changes]
 
     def page(self, table: str) -> list[tuple[str | None, ...]]:
-        """All rows of a table as a page, in some order that stays."""
+        """Returns all rows of a table as a page, in some order that stays."""
         found = self.source.tables()[self.schema, table]
         self.source.ask(
             Ask(f"page {next(NUMBERS)}", table, found, found.columns, (), "", limit=1000)
@@ -93,12 +93,12 @@ class Following:
 
 
 def news(one: Delivered) -> list[Row | None]:
-    """The new rows of a transaction."""
+    """Returns the new rows of a transaction."""
     return [new for _, _, new in one.rows]
 
 
 def names(truncate: object) -> set[str]:
-    """The tables of a TRUNCATE."""
+    """Returns the tables of a TRUNCATE."""
     assert isinstance(truncate, Truncate)
     return {relation.table for relation in truncate.relations}
 

@@ -24,14 +24,14 @@ BEGIN, COMMIT, BEAT = Begin(1, 10, 0), Commit(1, 20, 0), Heartbeat(30, 0)
 
 
 def change(size: int = 10) -> Change:
-    """A row of that many bytes."""
+    """Returns a row of that many bytes."""
     return Change(TABLE, "I", None, (), False, 5, size)
 
 
 def rule_after(
     *messages: Message, now: float = 0.0, max_rows: int = 100, max_bytes: int = 10_000
 ) -> CommitRule:
-    """A rule that was told of these messages at one moment."""
+    """Returns a rule that was told of these messages at one moment."""
     rule = CommitRule(max_rows, max_bytes)
     for message in messages:
         rule.taken(message, now)

@@ -78,7 +78,7 @@ def read(schema: dict[str, Any], value: Any) -> Any:
 
 
 def decoded(data: bytes) -> Any:
-    """The payload of a record, read by its own schema."""
+    """Returns the payload of a record, read by its own schema."""
     # This parser refuses what BigDecimal takes
     record = orjson.loads(data.replace(b"-1e999", b'"-inf"').replace(b"1e999", b'"inf"'))
     assert set(record) == {"schema", "payload"}
@@ -132,7 +132,7 @@ def test_events_and_keys_fit(resource: Resource, op: bytes) -> None:
     transactions.begin(begin)
     value = decoded(
         resource.envelope.value(
-            op, before, after, source, 1, transactions.place("public.x") if op == b"u" else None
+            op, before, after, source, 1, transactions.place("public.x") if op == b"u" else b"null"
         )
     )
     names = [

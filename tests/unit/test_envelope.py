@@ -34,7 +34,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
 def shape(value: Any) -> Any:
-    """Names in order and types; the content is left out."""
+    """Returns names in order and types; the content is left out."""
     return (
         [(name, shape(inner)) for name, inner in value.items()]
         if isinstance(value, dict)

@@ -17,7 +17,7 @@ from agent.errors.unforeseen import OF_A_TABLE, SHARED
 
 
 def tree(kind: type[AgentError] = AgentError) -> Iterator[type[AgentError]]:
-    """Every class of the tree but AgentError itself."""
+    """Yields every class of the tree but AgentError itself."""
     for below in kind.__subclasses__():
         if below.__module__.startswith(errors.__name__):
             yield below
@@ -30,7 +30,7 @@ every_error = pytest.mark.parametrize("kind", LEAVES, ids=lambda kind: kind.__na
 
 
 def values(kind: type[AgentError]) -> dict[str, object]:
-    """A telling value for each name in the error's texts."""
+    """Returns a telling value for each name in the error's texts."""
     names = {
         name
         for text in (kind.summary, kind.hint)

@@ -113,7 +113,7 @@ class Logged(NamedTuple):
 
 
 def _log(steps: list[tuple[int, int, bool, int, int]], start: int, xid: int) -> list[Logged]:
-    """A log from the distances between its records."""
+    """Returns a log from the distances between its records."""
     log = []
     for gap, length, beats, time_us, changes in steps:
         start += gap
@@ -132,7 +132,7 @@ steps = st.lists(
 
 
 def sent(log: list[Logged], confirmed: int) -> Iterator[Message]:
-    """What a server sends that goes on at `confirmed`."""
+    """Yields what a server sends that goes on at `confirmed`."""
     for one in log:
         if one.start < confirmed:
             continue
@@ -151,7 +151,7 @@ def stop_points(log: list[Logged]) -> list[int]:
 
 
 def stored_at(log: list[Logged], position: int) -> Resume:
-    """What an agent has stored that applied everything up to `position`."""
+    """Returns what an agent has stored that applied everything up to `position`."""
     applied = [one for one in log if one.transaction and one.end <= position]
     mark = (
         CommitMark(position_text(applied[-1].end), applied[-1].transaction, applied[-1].time_us)
@@ -162,7 +162,7 @@ def stored_at(log: list[Logged], position: int) -> Resume:
 
 
 def accepted(log: list[Logged], stored: Resume, confirmed: int) -> list[Message]:
-    """What gets through."""
+    """Returns what gets through."""
     resumption = Resumption(stored, confirmed)
     return [message for message in sent(log, confirmed) if resumption.accept(message)]
 

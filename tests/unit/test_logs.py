@@ -23,7 +23,7 @@ METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
 def record(
     message: str, *args: object, name: str = "agent.capture.loop", at: float = 0.0
 ) -> logging.LogRecord:
-    """A line as the code logs it, at a time."""
+    """Returns a line as the code logs it, at a time."""
     made = logging.LogRecord(name, logging.INFO, "/code/pipeline.py", 7, message, args, None)
     made.created, made.msecs = at, at % 1 * 1000
     return made
@@ -82,7 +82,7 @@ def test_repeats_are_kept_back_and_counted() -> None:
 
 
 def calls() -> Iterator[tuple[str, str, int]]:
-    """Where the code logs, in which form, with how many values."""
+    """Yields where the code logs, in which form, with how many values."""
     for path in (ROOT / "agent").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not (

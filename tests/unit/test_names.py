@@ -47,7 +47,7 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def classes() -> dict[str, set[str]]:
-    """The members that each class of the agent names, by the name of the class."""
+    """Returns the members that each class of the agent names, by the name of the class."""
     found: dict[str, set[str]] = {}
     for path in CODE:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -62,7 +62,7 @@ CLASSES = classes()
 
 
 def missing(path: Path) -> Iterator[str]:
-    """The names in a file that lead nowhere."""
+    """Yields the names in a file that lead nowhere."""
     for line, text in texts(path):
         place = f"{path.relative_to(ROOT)}:{line}"
 
@@ -83,7 +83,7 @@ def missing(path: Path) -> Iterator[str]:
 
 
 def resolves(name: str) -> bool:
-    """Whether a dotted name is a module of the agent, or something in one."""
+    """Tells whether a dotted name is a module of the agent, or something in one."""
     parts = name.split(".")
     if parts[1] in _ENDINGS:
         return True

@@ -31,7 +31,7 @@ REMAINING = (
 
 
 def words(name: str) -> set[str]:
-    """The words of a name, in the singular and in lower case."""
+    """Returns the words of a name, in the singular and in lower case."""
     if name.startswith("__"):
         return set()
     parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
@@ -39,7 +39,7 @@ def words(name: str) -> set[str]:
 
 
 def names(tree: ast.AST) -> Iterator[str]:
-    """Every name in a module; texts that are one name, such as keys, among them."""
+    """Yields every name in a module; texts that are one name, such as keys, among them."""
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
@@ -53,7 +53,7 @@ def names(tree: ast.AST) -> Iterator[str]:
 
 
 def foreign(text: str) -> set[str]:
-    """The names in a module's text that are PostgreSQL's."""
+    """Returns the names in a module's text that are PostgreSQL's."""
     return {name for name in names(ast.parse(text)) if words(name) & TERMS}
 
 

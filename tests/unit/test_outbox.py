@@ -124,7 +124,7 @@ def written(
 
 
 def expected(history: Sequence[Transaction | Beat], number: int = 0) -> list[Frame]:
-    """The frames of a history that was never cut."""
+    """Returns the frames of a history that was never cut."""
     result: list[Frame] = []
     for entry in history:
         if isinstance(entry, Beat):
@@ -151,7 +151,7 @@ def expected(history: Sequence[Transaction | Beat], number: int = 0) -> list[Fra
 
 
 def read(batches: Sequence[Batch]) -> list[Frame]:
-    """All frames, without the BEGINs that only say where a batch goes on."""
+    """Returns all frames, without the BEGINs that only say where a batch goes on."""
     result: list[Frame] = []
     for batch in batches:
         for place, frame in enumerate(frames(batch)):

@@ -39,7 +39,7 @@ times = st.integers(0, 2**60)
 
 @st.composite
 def relations(draw: st.DrawFn) -> Relation:
-    """Any table as a stream may describe it."""
+    """Returns any table as a stream may describe it."""
     columns = draw(
         st.lists(
             st.builds(
@@ -59,12 +59,12 @@ def relations(draw: st.DrawFn) -> Relation:
 
 
 def rows(relation: Relation) -> st.SearchStrategy[Row]:
-    """Any row of a table."""
+    """Returns any row of a table."""
     return st.tuples(*[values for _ in relation.columns])
 
 
 def knowing(*known: Relation) -> Decoder:
-    """A decoder that has been told of these tables."""
+    """Returns a decoder that has been told of these tables."""
     decoder = Decoder()
     for relation in known:
         assert decoder.decode(encoder.relation(relation), 0) is None

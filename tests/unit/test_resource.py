@@ -36,7 +36,7 @@ def source_table(
     identity: str = "d",
     columns: dict[str, tuple[int, str]] | None = None,
 ) -> SourceTable:
-    """The table as the catalogue has it."""
+    """Returns the table as the catalogue has it."""
     listed = tuple(
         SourceColumn(name, oid, oid, text, True, name in key, "")
         for name, (oid, text) in (columns or COLUMNS).items()
@@ -45,7 +45,7 @@ def source_table(
 
 
 def relation(table: SourceTable, order: tuple[str, ...] | None = None) -> Relation:
-    """The table as the stream describes it."""
+    """Returns the table as the stream describes it."""
     names = order or tuple(column.name for column in table.columns)
     oids = {column.name: column.type_oid for column in table.columns}
     columns = tuple(
@@ -55,7 +55,7 @@ def relation(table: SourceTable, order: tuple[str, ...] | None = None) -> Relati
 
 
 def settings_of(**given: Any) -> Settings:
-    """Settings with one resource."""
+    """Returns settings with one resource."""
     kafka = {"bootstrap_servers": ["h:1"], "prefix": "unit", **given.pop("kafka", {})}
     resource = {"name": "person", "table": "public.Person 人", "columns": ["id", "name"], **given}
     return Settings.model_validate(
@@ -68,7 +68,7 @@ def settings_of(**given: Any) -> Settings:
 
 
 def resource_of(table: SourceTable | None = None, **given: Any) -> Resource:
-    """A resource on that table."""
+    """Returns a resource on that table."""
     settings = settings_of(**given)
     table = table or source_table()
     criteria = MemorySource({}).criteria(settings.resource[0], table)
@@ -77,18 +77,18 @@ def resource_of(table: SourceTable | None = None, **given: Any) -> Resource:
 
 
 def bound(table: SourceTable | None = None, **given: Any) -> Binding:
-    """A resource fitted to the stream."""
+    """Returns a resource fitted to the stream."""
     table = table or source_table()
     return resource_of(table, **given).bind(relation(table))
 
 
 def shared(binding: Binding, row: Row) -> Row:
-    """What of a stream row is shared."""
+    """Returns what of a stream row is shared."""
     return binding.resource.shared(binding.read(row))
 
 
 def passes(binding: Binding, row: Row, shared_before: bool = False) -> bool | None:
-    """Whether a stream row meets the filter."""
+    """Tells whether a stream row meets the filter."""
     return binding.resource.passes(binding.read(row), shared_before)
 
 
@@ -348,7 +348,7 @@ def test_a_table_that_lacks_what_is_configured(
 
 
 def changed(**columns: Column | None) -> Relation:
-    """The table in the stream with some columns replaced, or taken away."""
+    """Returns the table in the stream with some columns replaced, or taken away."""
     described = relation(source_table())
     kept = [columns.get(column.name, column) for column in described.columns]
     return described._replace(columns=tuple(column for column in kept if column is not None))

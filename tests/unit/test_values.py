@@ -17,7 +17,7 @@ from agent.values.forms import form as form_of
 
 
 def json_of(type_oid: int, text: str) -> bytes:
-    """A value as an event carries it."""
+    """Returns a value as an event carries it."""
     form = form_of(v.Type(type_oid))
     return orjson.dumps(text if form is None else form(text))
 

@@ -74,7 +74,7 @@ class Servers:
                 self.mariadb()
 
     def postgres(self, version: int) -> PostgresServer:
-        """The PostgreSQL of a version."""
+        """Returns the PostgreSQL of a version."""
         if version not in self._postgres:
             known: Version = version  # type: ignore[assignment]  # worlds draw no other
             limited = {"max_slot_wal_keep_size": "1GB"}
@@ -84,7 +84,7 @@ class Servers:
         return self._postgres[version]
 
     def mariadb(self) -> MariaDbAddress:
-        """The MariaDB."""
+        """Returns the MariaDB."""
         if self._mariadb is None:
             self._mariadb = self._everything.enter_context(mariadb())
         return self._mariadb
@@ -131,7 +131,7 @@ class Built(Installation):
         )
 
     def findings(self) -> list[dict[str, str]]:
-        """What `check` says, but for what is well; empty where it cannot say anything."""
+        """Returns what `check` says, but for what is well; empty where it cannot say anything."""
         done = self.command("check", "--json")
         try:
             told = json.loads(done.stdout)
@@ -164,7 +164,7 @@ class Built(Installation):
         ]
 
     def columns(self, names: Sequence[str]) -> list[Compared]:
-        """Columns as the source compares them."""
+        """Returns columns as the source compares them."""
         with connected(self.source) as connection:
             return compared(connection, self.world.schema, self.world.table, names)
 
@@ -280,7 +280,7 @@ class Built(Installation):
         self.run(*pattern.sub(lambda found: ours[found[0]], text).splitlines())
 
     def _listed(self) -> str:
-        """The columns that the agent reads."""
+        """Returns the columns that the agent reads."""
         tested = {one.column for one in self.world.filters}
         names = [
             _name(column.name)
@@ -416,7 +416,7 @@ def _deeds(deed: str, kind: str, table: str, column: str, part: str) -> list[str
 
 
 def _text(front: Front, key: int) -> str:
-    """A column that holds every text; `key`: of a key of so many columns."""
+    """Returns a column that holds every text; `key`: of a key of so many columns."""
     if isinstance(front, Path):
         return "text NOT NULL" if key else "text"
     if in_mariadb(front):
@@ -448,7 +448,7 @@ def built(servers: Servers, world: World, folder: Path, package: Path | None) ->
 def _sections(
     servers: Servers, world: World, source: str, front: str | None, stack: ExitStack
 ) -> dict[str, dict[str, object]]:
-    """Settings of the configuration: lines through proxies where parameters are dropped."""
+    """Returns settings of the configuration: lines through proxies where parameters are dropped."""
     found: dict[str, dict[str, object]] = {
         "kafka": {"client": world.client, "partitions": 2},
         "source": {"heartbeat_seconds": 0.5},
@@ -536,7 +536,7 @@ def _database(
 
 @contextmanager
 def _front(servers: Servers, world: World, name: str) -> Iterator[tuple[str | None, str]]:
-    """The front end as the agent's role has it, and as its administrator has it."""
+    """Yields the front end as the agent's role has it, and as its administrator has it."""
     if world.front == "sqlite":
         yield None, ""
     elif world.front == "mariadb":
@@ -551,7 +551,7 @@ def _front(servers: Servers, world: World, name: str) -> Iterator[tuple[str | No
 
 
 def _person(value: str | int | bool) -> str:
-    """A value of the configuration as PostgreSQL may be given it."""
+    """Returns a value of the configuration as PostgreSQL may be given it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -32,43 +32,43 @@ class Content:
         self.table = sql.Identifier(world.schema, world.table)
 
     def fill(self) -> list[sql.Composed]:
-        """The first rows, in a few statements."""
+        """Returns the first rows, in a few statements."""
         numbers = [self._new() for _ in range(self.world.rows)]
         return [self._insert(numbers[start : start + 500]) for start in range(0, len(numbers), 500)]
 
     def change(self) -> sql.Composed:
-        """One change, as an application would make it."""
+        """Returns one change, as an application would make it."""
         deed = self._random.choices(
             (self.insert, self.update, self.delete, self.move, self.respell), (4, 4, 1, 1, 2)
         )[0]
         return deed()
 
     def insert(self) -> sql.Composed:
-        """A new row."""
+        """Inserts a new row."""
         return self._insert([self._new()])
 
     def update(self) -> sql.Composed:
-        """Other values in some columns of a row: a large one that stays is not in the log."""
+        """Changes some columns of a row: a large value that stays is not in the log."""
         number, mark = self._any()
         others = self.world.columns[len(self.world.key) : -1]
         changed = self._random.sample(others, self._random.randint(1, len(others)))
         return self._set(number, mark, [(column, self._value(column)) for column in changed])
 
     def delete(self) -> sql.Composed:
-        """A row less."""
+        """Deletes a row."""
         number, mark = self._any()
         del self.marks[number]
         return sql.SQL("DELETE FROM {} WHERE note = {}").format(self.table, sql.Literal(mark))
 
     def move(self) -> sql.Composed:
-        """A row under another key."""
+        """Moves a row to another key."""
         number, mark = self._any()
         del self.marks[number]
         self._next += 1
         return self._set(self._next - 1, mark, self._key(self._next - 1))
 
     def respell(self) -> sql.Composed:
-        """A row under the same key, in another spelling where its types have one."""
+        """Writes the key of a row in another spelling where its types have one."""
         number, mark = self._any()
         if not self.spelled:
             return self._set(number, mark, self._key(number))
@@ -89,7 +89,7 @@ class Content:
         return number, self.marks[number]
 
     def _mark(self, number: int) -> str:
-        """The mark of a new version of a row."""
+        """Returns the mark of a new version of a row."""
         self._version += 1
         self.marks[number] = mark = f"{number}-{self._version}"
         return mark
@@ -134,10 +134,10 @@ class Content:
         return kind.key(random.randrange(min(kind.bounded, VALUES)))
 
     def typed(self, column: Column, text: str | None) -> sql.Composed:
-        """A value of a column."""
+        """Returns a value of a column."""
         return sql.SQL("{}::{}").format(sql.Literal(text), type_of(column, self.world.app))
 
 
 def type_of(column: Column, app: str) -> sql.Composed:
-    """The type of a column, without its collation."""
+    """Returns the type of a column, without its collation."""
     return sql.SQL(column.of.type.partition(" COLLATE ")[0]).format(app=sql.Identifier(app))

@@ -46,12 +46,12 @@ def mixed(number: int) -> str:
 
 
 def dotted(number: int) -> str:
-    """A path whose order by labels differs from that of its text."""
+    """Returns a path whose order by labels differs from that of its text."""
     return f"a{number % 7}.B{number % 3 or ''}.{number}"
 
 
 def longer(text: str) -> str:
-    """The same numbers with one more digit after the point."""
+    """Returns the same numbers with one more digit after the point."""
     return re.sub(r"(\d+\.\d+)", r"\g<1>0", text)
 
 
@@ -62,19 +62,19 @@ def days(text: str) -> str:
 
 
 def identity(number: int) -> str:
-    """A UUID that follows no order."""
+    """Returns a UUID that follows no order."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, str(number)))
 
 
 def moment(number: int) -> str:
-    """A moment, every eleventh long ago or far away."""
+    """Returns a moment, every eleventh long ago or far away."""
     if number % 11 == 0:
         return f"{number % 4000 + 1:04d}-03-04 05:06:07.{number:06d} BC"
     return f"{2000 + number % 60}-04-03 {number % 24:02d}:{number // 24 % 60:02d}:07.{number:06d}"
 
 
 def day(number: int) -> str:
-    """A date."""
+    """Returns a date."""
     return f"{1000 + number // 300:04d}-{number // 25 % 12 + 1:02d}-{number % 25 + 1:02d}"
 
 
@@ -180,5 +180,5 @@ BY_NAME = {kind.name: kind for kind in KINDS}
 
 
 def kinds(version: int, utf8: bool) -> Sequence[Kind]:
-    """What a server of a version offers in a database of an encoding."""
+    """Returns what a server of a version offers in a database of an encoding."""
     return [kind for kind in KINDS if version in kind.versions and (utf8 or not kind.utf8)]

@@ -81,12 +81,12 @@ def short() -> list[Told]:
 
 
 def name(world: World) -> str:
-    """What a world is called: its file's name where it is kept."""
+    """Returns what a world is called: its file's name where it is kept."""
     return next((one.name for one in kept() if one.world == world), f"world-{world.seed}")
 
 
 def replay(world: World) -> str:
-    """The arguments that run it again."""
+    """Returns the arguments that run it again."""
     file = FOLDER / f"{name(world)}.json"
     return (
         f"--world {file.relative_to(ROOT)}" if file.exists() else f"--worlds 1 --first {world.seed}"
@@ -113,7 +113,7 @@ def report(told: Told) -> str:
 
 
 def summary(told: Sequence[Told], left: int = 0) -> str:
-    """How many ended well, and in which way; and how many had no time."""
+    """Returns how many ended well, and in which way; and how many had no time."""
     refused = sum(bool(one.refused) for one in told if one.green)
     green = sum(one.green for one in told)
     more = f"; {left} are left for a long run" if left else ""
@@ -123,5 +123,5 @@ def summary(told: Sequence[Told], left: int = 0) -> str:
 
 
 def green(told: Sequence[Told]) -> bool:
-    """Whether the product has kept its promise in each."""
+    """Tells whether the product has kept its promise in each."""
     return all(one.green for one in told)

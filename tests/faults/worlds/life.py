@@ -256,7 +256,7 @@ class Life:
         return states[0] if states else "unknown", empty is not None
 
     def _status(self) -> tuple[dict[str, Any], bool]:
-        """The table, and whether nothing waits to be published."""
+        """Returns the table, and whether nothing waits to be published."""
         done = self.place.command("status", "--json")
         try:
             told = json.loads(done.stdout)
@@ -337,7 +337,7 @@ class Life:
             self._found("P3", f"{when}: {unknown} events carry rows that never were")
 
     def _refused(self) -> int:
-        """How many rows the product says that the front end refuses."""
+        """Returns how many rows the product says that the front end refuses."""
         if not self.world.made and not self.world.upon:
             return 0
         done = self.place.command("refused", RESOURCE, "--json")
@@ -424,6 +424,6 @@ class Writer:
 
 
 def _last(said: str) -> str:
-    """The last words of an output that say something."""
+    """Returns the last words of an output that say something."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     return " / ".join(lines[-2:])[-400:]

@@ -155,7 +155,7 @@ class World(NamedTuple):
 
     @classmethod
     def of(cls, seed: int) -> Self:
-        """The world of a seed."""
+        """Returns the world of a seed."""
         random = Random(f"world {seed}")
         odd = set(random.choices(list(ODD), list(ODD.values()), k=random.choice((1, 2, 2, 3))))
         version = random.choice(VERSIONS)
@@ -237,7 +237,7 @@ class World(NamedTuple):
         return frozenset(codes)
 
     def lines(self) -> list[str]:
-        """The world for the eye, a few lines."""
+        """Returns the world for the eye, a few lines."""
         key = ", ".join(f"{column.name!r} {column.kind}" for column in self.key_columns)
         rest = ", ".join(
             f"{column.name!r} {column.kind}{'' if column.shared else ' (not shared)'}"
@@ -289,7 +289,7 @@ class World(NamedTuple):
 
     @classmethod
     def loads(cls, text: str) -> Self:
-        """The world of a file."""
+        """Returns the world of a file."""
         fields: dict[str, Any] = json.loads(text)
         fields.pop("found")
         fields["columns"] = tuple(Column(**column) for column in fields["columns"])
@@ -317,7 +317,7 @@ class _Names:
         self._share = 0.7 if hostile else 0.0
 
     def next(self) -> str:
-        """The next name."""
+        """Returns the next name."""
         pool = self._hostile if self._random.random() < self._share else PLAIN
         free = [name for name in pool if name.casefold() not in self._taken]
         name = self._random.choice(free) if free else f"name_{len(self._taken)}"
@@ -348,7 +348,7 @@ def _key(random: Random, offered: Sequence[Kind], names: _Names) -> list[Column]
 def _filters(
     random: Random, columns: list[Column], offered: Sequence[Kind], names: _Names
 ) -> tuple[Filter, ...]:
-    """One condition or two, each on a column of its own, which stands before the note."""
+    """Returns one condition or two, each on a column of its own, which stands before the note."""
     found = []
     for _ in range(random.choices((1, 2), (3, 1))[0]):
         kind = random.choice([kind for kind in offered if kind.few])
@@ -389,7 +389,7 @@ FOLDER = Path(__file__).parent / "kept"
 
 
 def kept() -> tuple[Kept, ...]:
-    """The worlds that are kept, a file each."""
+    """Returns the worlds that are kept, a file each."""
     texts = {file.stem: file.read_text(encoding="utf-8") for file in sorted(FOLDER.glob("*.json"))}
     return tuple(
         Kept(name, json.loads(text)["found"], World.loads(text)) for name, text in texts.items()
