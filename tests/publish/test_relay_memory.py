@@ -101,6 +101,9 @@ def test_publishes_marks_and_deletes(world: World, start: Callable[..., Running]
     running.control.wake()
     eventually(lambda: world.published() == world.front.expected, what="all published")
     eventually(lambda: world.front.outbox_rows() == 0, what="the outbox is empty")
+    # Looked up once a second: a busy machine is seen while events still wait
+    gauges = running.control.gauges
+    eventually(lambda: gauges["agent_outbox_events"] == 0, what="the metrics say so")
     mark, state = world.front.reader().published(), world.state()
     assert (mark.number, mark.event_id, mark.position) == (
         state.number,
@@ -124,14 +127,8 @@ def test_publishes_marks_and_deletes(world: World, start: Callable[..., Running]
         and {name for name, _ in counted} == {"orders", "items"}
         and {op for _, op in counted} == set("cud")
     )
-    assert (
-        running.control.gauges["agent_connected/kafka"] == 0
-        and running.control.gauges["agent_outbox_events"] == 0
-    )
-    assert (
-        running.control.gauges["agent_last_commit_timestamp_seconds/published"]
-        == state.time_us / 1e6
-    )
+    assert (gauges["agent_connected/kafka"], gauges["agent_outbox_events"]) == (0, 0)
+    assert gauges["agent_last_commit_timestamp_seconds/published"] == state.time_us / 1e6
 
 
 @pytest.mark.parametrize("untold", [["state"], ["orders"], ["orders", "items", "state"]])
@@ -326,6 +323,7 @@ faults = st.lists(
 )
 
 
+@pytest.mark.no_cover
 @hypothesis_settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
