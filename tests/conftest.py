@@ -4,6 +4,7 @@ That is patience, the order of the files, and the fixtures of `tests/services/fi
 """
 
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,23 @@ from tests import waiting
 # tests/unit.txt leaves these out: what it names needs no service, nor the packages that start or
 # ask one.
 pytest_plugins = ["tests.services.fixtures"]
+
+TESTS = Path(__file__).parent
+# The files that take minutes, the longest first
+LONGEST = (
+    "test_end_to_end_kills.py",
+    "publish/test_relay_kafka.py",
+    "upgrade/test_migration.py",
+    "publish/test_relay_harm.py",
+    "test_demo.py",
+    "test_end_to_end_outages.py",
+    "reconcile/test_ways_back.py",
+    "reconcile/test_verify.py",
+    "reconcile/test_republish.py",
+    "reconcile/test_catalogue.py",
+    "reconcile/test_front_catalogue.py",
+    "test_situations.py",
+)
 
 waiting.on_a_busy_machine()
 
@@ -23,7 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     have nothing to do.
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    places = {TESTS / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (places.get(item.path, len(places)), item.path not in slow))
 
 
 @pytest.fixture
