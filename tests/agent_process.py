@@ -13,16 +13,19 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
+from unittest import mock
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from agent.cli.commands import execute
 from tests import waiting
 from tests.checker import Places, SharedTable, Verdict, compare
 from tests.checker.copies import Number
@@ -111,12 +114,24 @@ class Installation:
         """Makes the unit's tables and the configuration, and runs `init --apply`."""
         create_tables(self.source, self.tables)
         self.write_config()
-        self.init()
+        self.init_here()
         return self
 
     def init(self) -> str:
         """Runs `init --apply` as administrator and returns what it printed."""
         return self.command("init", "--apply", "--as", url(self.source)).stdout
+
+    def init_here(self) -> None:
+        """Runs `init --apply` as administrator in this process, which saves starting another."""
+        with (
+            mock.patch.dict(os.environ),  # the language is noted there
+            StringIO() as said,
+            redirect_stdout(said),
+            redirect_stderr(said),
+        ):
+            command = ["init", "--apply", "--as", url(self.source)]
+            code = execute(["-c", str(self.config), *command])
+            assert code == 0, f"init ended with {code}:\n{said.getvalue()}"
 
     def command(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
         """Runs a command of the agent to its end.
@@ -142,8 +157,8 @@ class Installation:
         assert isinstance(answer, dict)
         return answer
 
-    def start(self, covered: bool = True) -> "Agent":
-        """Starts the service."""
+    def start(self, covered: bool = False) -> "Agent":
+        """Starts the service; `covered`: see Agent."""
         return Agent(self.config, self.log, self.listen, covered)
 
     def applied(self, position: str = "") -> bool:
@@ -244,9 +259,14 @@ class Installation:
 
 
 class Agent:
-    """A running service, started with the object."""
+    """A running service, started with the object.
 
-    def __init__(self, config: Path, log: Path, listen: int, covered: bool = True) -> None:
+    `covered`: what its processes run through counts as covered. Only a process that ends by itself
+    or by `stop` leaves figures, and counting costs a third of its speed: so a service that the test
+    kills in the end, as leaving the context does, is not counted.
+    """
+
+    def __init__(self, config: Path, log: Path, listen: int, covered: bool = False) -> None:
         self._log = log
         self._listen = listen
         environment = {

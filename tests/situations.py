@@ -138,7 +138,7 @@ def _service(situation: Situation, place: Installation, stack: ExitStack) -> Ite
     """Yields the service of the situation, however it is by now."""
     if not situation.while_running:
         situation.bring(place, stack)
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         if situation.while_running:
             agent.wait_ready()
             situation.bring(place, stack)

@@ -124,7 +124,7 @@ def test_a_canary_is_never_heard(place: Installation) -> None:
     There are refused rows, a changed table, broken connections, a killed process, and differences.
     """
     said = Said(place)
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         agent.wait_ready()
         write(place, "好", "拒", "改")
         eventually(place.caught_up, 60, "the rows are published")

@@ -39,7 +39,7 @@ def place(database: str, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path)
 
 def work_and_stop(place: Installation, seed: int = 7) -> None:
     """Something is written and arrives; then the agent ends."""
-    with place.start() as agent, Writer(place.source, seed, place.tables) as writer:
+    with place.start(covered=True) as agent, Writer(place.source, seed, place.tables) as writer:
         agent.wait_ready()
         writer.run(15)
         verdict = place.verdict()
@@ -85,7 +85,7 @@ def insert(conninfo: str, *numbers: int) -> str:
 def assert_halts(place: Installation, code: str) -> None:
     """The agent ends with 78 and names the code, and nothing was written."""
     before = Written(place)
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         assert agent.wait() == HALTED, agent.log[-3000:]
         assert f" code={code} " in agent.log
     assert Written(place) == before
@@ -144,7 +144,7 @@ def test_a_state_topic_deleted_while_the_agent_runs(
     The event is not published; the front end has it.
     """
     before = Written(place)
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         agent.wait_ready()
         delete_state_topic(place, kafka)
         insert(place.source, -1)
@@ -195,7 +195,7 @@ def test_an_agent_cloned_while_it_runs(place: Installation, tmp_path: Path) -> N
         inserted = insert(place.source, -1)
         eventually(lambda: place.caught_up(inserted), 60, "the first one is at rest", 0.5)
         config, port = clone(place, tmp_path / "there")
-        with Agent(config, config.parent / "clone.log", port) as second:
+        with Agent(config, config.parent / "clone.log", port, covered=True) as second:
             assert second.wait() == HALTED, second.log[-3000:]
             assert " code=DUPLICATE_AGENT " in second.log, second.log[-3000:]
             assert "stage=publish" not in second.log
@@ -216,7 +216,7 @@ def test_an_agent_cloned_and_the_first_has_worked_since(
         first.wait_ready()
         insert(place.source, -1)
         eventually(place.applied, 60, "the first one has taken the change", 0.5)
-        with Agent(config, config.parent / "clone.log", port) as second:
+        with Agent(config, config.parent / "clone.log", port, covered=True) as second:
             assert second.wait() == HALTED, second.log[-3000:]
             assert " code=DUPLICATE_AGENT " in second.log, second.log[-3000:]
         copied = replace(place, directory=config.parent, listen=port)
@@ -241,7 +241,7 @@ def assert_goes_on(agent: Agent, place: Installation) -> None:
 def test_an_agent_cloned_and_the_clone_has_worked(place: Installation, tmp_path: Path) -> None:
     """SLOT_ADVANCED: what the clone has acknowledged the first one will never see."""
     config, port = clone(place, tmp_path / "there")
-    with Agent(config, config.parent / "agent.log", port) as second:
+    with Agent(config, config.parent / "agent.log", port, covered=True) as second:
         second.wait_ready()
         insert(place.source, -1)
         eventually(place.applied, 60, "the clone has taken the change", 0.5)

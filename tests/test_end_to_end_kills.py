@@ -83,7 +83,7 @@ def kill_and_write(place: Installation, random: Random, kills: int) -> Agent:
 
     Returns the agent that runs at the end.
     """
-    agent = place.start(covered=False).wait_ready()
+    agent = place.start().wait_ready()
     with (
         Writer(place.source, 1) as one,
         Writer(place.source, 2) as other,
@@ -103,7 +103,7 @@ def kill_and_write(place: Installation, random: Random, kills: int) -> Agent:
                     agent.kill9_child("publish")
                 case _:
                     agent.kill9()
-                    agent = place.start(covered=False)
+                    agent = place.start()
             if random.random() < 0.5:
                 agent.wait_ready()
             for session in written:
@@ -122,7 +122,7 @@ def test_a_huge_transaction_stays_within_300_megabytes(
     place = Installation(
         tmp_path, database, kafka.bootstrap, topic_prefix, tables=[RESIDENTS]
     ).install()
-    with place.start(covered=False) as agent:
+    with place.start() as agent:
         agent.wait_ready()
         insert_many(database, ROWS)
         eventually(place.caught_up, 60 + ROWS / 1000, "all events are published", 0.5)

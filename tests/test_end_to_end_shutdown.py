@@ -87,7 +87,7 @@ def test_sigterm_ends_the_agent_within_ten_seconds(kind: str, seed: int, scene: 
     It does so also with a peer that answers nothing and work that cannot be finished.
     """
     with (
-        scene.place.start() as agent,
+        scene.place.start(covered=True) as agent,
         Writer(scene.place.source, seed, scene.place.tables) as writer,
     ):
         agent.wait_ready()
@@ -108,7 +108,7 @@ def test_a_second_agent_on_the_same_front_end_leaves(scene: Scene) -> None:
     with scene.place.start() as first:
         first.wait_ready()
         with Agent(
-            with_another_port(scene.place), scene.place.directory / "second.log", 0
+            with_another_port(scene.place), scene.place.directory / "second.log", 0, covered=True
         ) as second:
             assert second.wait() == 75, second.log
             assert "ANOTHER_AGENT" in second.log

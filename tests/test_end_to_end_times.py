@@ -85,7 +85,7 @@ def test_a_server_is_back(which: str, ground: Ground, place: Installation) -> No
 )
 def test_sigterm_while_a_line_is_silent(peer: str, ground: Ground, place: Installation) -> None:
     """Each process ends by itself: none has to be killed."""
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         agent.wait_ready()
         ground.lines[peer].black_hole()
         try:

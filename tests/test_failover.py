@@ -43,7 +43,7 @@ def pair(place: Installation, primary: PostgresServer) -> Iterator[PostgresServe
 
 def goes_on(place: Installation, number: int) -> None:
     """The service takes up a further resident; no event is lost or told twice."""
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         agent.wait_ready()
         assert place.verdict(position=insert(place.source, number)).equal
         agent.stop()
@@ -84,7 +84,7 @@ def test_a_standby_takes_over_with_the_slot(
             tmp_path / "here", primary.dsn(), kafka.bootstrap, topic_prefix, tables=[RESIDENTS]
         ).install()
         with pair(place, primary) as standby:
-            with place.start() as agent:
+            with place.start(covered=True) as agent:
                 agent.wait_ready()
                 assert place.verdict(position=insert(place.source, 1)).equal
                 eventually(lambda: given(standby, place), 60, "the standby is given the slot", 0.2)

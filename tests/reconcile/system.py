@@ -239,5 +239,5 @@ class Ground(NamedTuple):
             sections=sections,
         )
         place.write_config()
-        place.init()
+        place.init_here()
         return place

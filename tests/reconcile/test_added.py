@@ -18,7 +18,7 @@ def test_rows_of_a_transaction_in_flight_are_not_lost(ground: Ground) -> None:
     place = ground.installed([INTEGERS], rows=100)
     create_tables(place.source, [TEXTS])
     fill(place.source, [TEXTS], 300)
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         wait_state(place, agent, "live")
         agent.stop()
     with psycopg.connect(place.source, application_name="月底结账") as application:

@@ -183,7 +183,7 @@ def test_a_publication_made_again_on_15(
         place = Ground(tmp_path / "agent", source, None, kafka.bootstrap, topic_prefix).installed(
             [INTEGERS, TEXTS], 100
         )
-        with place.start() as agent:
+        with place.start(covered=True) as agent:
             wait_state(place, agent, "live")
             equal(place)
             make_publication_again(place)
@@ -259,7 +259,7 @@ def test_partitions_that_come_and_go(
                 == [(rows,)]
             )
 
-        with place.start() as agent:
+        with place.start(covered=True) as agent:
             wait_state(place, agent, "live")
             equal(place)
             assert agent.log.count("reconcile_begins") == 1

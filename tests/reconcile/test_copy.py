@@ -36,7 +36,7 @@ def test_tables_of_every_key_are_copied_while_the_application_writes(each_ground
     with (
         # The ledger and the accounts are not among what it may empty
         Paced(place.source, 5, journal, 4, written, big=100, open_seconds=0.2) as workload,
-        place.start(covered=False) as agent,
+        place.start() as agent,
     ):
         until = copied(place, agent)
         enough = workload.transactions + WRITTEN
@@ -54,7 +54,7 @@ def test_a_row_is_read_once_and_then_known(ground: Ground) -> None:
     There is none for those it has when the copy is repeated.
     """
     place = ground.installed([INTEGERS, NUMERICS, PAIRS], ROWS)
-    with place.start(covered=False) as agent:
+    with place.start() as agent:
         wait_state(place, agent, "live")
         equal(place)
         before = operations_of_each(place)

@@ -48,7 +48,7 @@ def test_an_older_file_is_put_back(ground: Ground) -> None:
         agent.kill9()
     assert place.front_file.with_name("front.db-wal").stat().st_size > 0
     shutil.copy(backup, place.front_file)
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         halted(agent)
     assert "FRONT_DAMAGED" in place.command("check", expect=HALTED).stdout
     assert "FRONT_DAMAGED" in place.command("status", expect=UNKNOWN).stderr
@@ -57,7 +57,7 @@ def test_an_older_file_is_put_back(ground: Ground) -> None:
     for suffix in ("-wal", "-shm"):
         place.front_file.with_name(f"front.db{suffix}").unlink()
     place.command("rebind", "--after-restore")
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         wait_state(place, agent, "live")
         verified(place)
         equal(place)
@@ -69,7 +69,7 @@ def test_an_older_file_is_put_back(ground: Ground) -> None:
 def test_a_file_is_replaced_under_the_service(ground: Ground) -> None:
     """The service would write into a file that has no name any more: it halts."""
     place = ground.installed([TEXTS], rows=50)
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         wait_state(place, agent, "live")
         equal(place)
         backup = place.directory / "backup.db"

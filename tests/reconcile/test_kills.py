@@ -70,7 +70,7 @@ def test_a_copy_killed_three_times_copies_no_page_twice(ground: Ground) -> None:
     with Changes(place.source) as changes, ArmedAgent(place, KILLS) as agent:
         eventually(lambda: len(agent.fired()) == KILLS.count("kill"), 120, "three kills", 0.2)
         until = copied(place, agent)
-    with place.start(covered=False) as agent:
+    with place.start() as agent:
         equal(place, until=until)
         read = Counter(
             event.key_object["编号"] for _, event in events(place, INTEGERS) if event.op == "r"

@@ -49,7 +49,7 @@ def test_keys_keep_their_spelling(ground: Ground, postgres15: PostgresAddress) -
         source = place.source
         execute(source, """INSERT INTO "业务"."时长" VALUES ('24:00:00', 'a'), ('2 days', 'b')""")
         execute(source, """INSERT INTO "业务"."金额" VALUES (1.0, 'a'), (2.0, 'b')""")
-        with place.start() as agent:
+        with place.start(covered=True) as agent:
             wait_state(place, agent, "live")
             eventually(lambda: len(stands(place, AMOUNTS, "额")) == 2, what="the rows are there")
             at_front(front, "UPDATE sync_agent_resource SET state = 'suspended'")

@@ -42,7 +42,7 @@ def test_rows_too_large_for_kafka_wait_alone(ground: Ground) -> None:
     """
     place = ground.installed([INTEGERS, TEXTS], ROWS, kafka={"max_event_bytes": 20_000})
     topic = INTEGERS.judged(place.name).topic
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         until = copied(place, agent)
         execute(place.source, INSERT, LARGE, 1, 3)
         execute(place.source, INSERT, 10, 4, 9)
@@ -123,7 +123,7 @@ def test_a_front_end_restored_from_a_backup(ground: Ground) -> None:
     Every topic begins a new generation, with deletes of keys that only the topic has.
     """
     place = ground.installed([INTEGERS], before=numbered(1, ROWS))
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         copied(place, agent)
         agent.stop()
     backup = place.directory / "backup.db"
@@ -132,7 +132,7 @@ def test_a_front_end_restored_from_a_backup(ground: Ground) -> None:
         closing(sqlite3.connect(backup)) as copy,
     ):
         file.backup(copy)
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         agent.wait_ready()
         execute(place.source, INSERT, 10, 1001, 1050)
         execute(place.source, """DELETE FROM "业务"."整数" WHERE "编号" <= 40""")
@@ -145,7 +145,7 @@ def test_a_front_end_restored_from_a_backup(ground: Ground) -> None:
         closing(sqlite3.connect(place.front_file)) as file,
     ):
         copy.backup(file)
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         assert agent.wait() == 78
     said = place.command("rebind", "--after-restore").stdout
     assert "\n" in said

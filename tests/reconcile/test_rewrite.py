@@ -23,7 +23,7 @@ ROWS = 1_000
 def test_rows_rewritten_under_a_page_are_not_deleted(ground: Ground) -> None:
     """The page is empty and thrown away; the next one has the rows."""
     place = ground.installed([INTEGERS], before=numbered(1, ROWS))
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         wait_state(place, agent, "live")
         equal(place)
         agent.stop()

@@ -48,7 +48,7 @@ def assert_halted(agent: Agent, code: str) -> None:
 def test_a_slot_dropped_under_the_service(each_ground: Ground) -> None:
     """`init --apply` makes a new one; what was missed is found, and nothing else is published."""
     place = each_ground.installed([INTEGERS, TEXTS], rows=300, before=numbered(1, 100))
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         wait_state(place, agent, "live")
         equal(place)
         eventually(lambda: drop_slot(place), what="the slot is dropped", interval=0)
@@ -72,7 +72,7 @@ def test_a_lost_state_record(each_ground: Ground) -> None:
     On it every topic begins a new generation, and keys that only a topic has are deleted.
     """
     place = each_ground.installed([INTEGERS, TEXTS], rows=200, before=numbered(1, 100))
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         copied(place, agent)
         eventually(place.caught_up, 60, "all is published", 0.2)
         agent.stop()
@@ -82,7 +82,7 @@ def test_a_lost_state_record(each_ground: Ground) -> None:
     )
     execute(place.source, 'DELETE FROM "业务"."整数" WHERE "编号" BETWEEN 6 AND 9')
     numbered(101, 103)(place.source)
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         assert_halted(agent, "STATE_LOST")
     assert "rebind --after-restore" in agent.log
     place.command("rebind", "--after-restore")
@@ -103,17 +103,17 @@ def test_a_server_upgraded(ground: Ground) -> None:
     accept.
     """
     place = ground.installed([INTEGERS, TEXTS], rows=200)
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         wait_state(place, agent, "live")
         equal(place)
         agent.stop()
     before = operations(place, INTEGERS)
     knows(place.places.front, system_id="7000000000000000000")
     numbered(1, 3)(place.source)
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         assert_halted(agent, "SOURCE_REPLACED")
     place.command("rebind", "--after-upgrade")
-    with place.start() as agent:
+    with place.start(covered=True) as agent:
         wait_state(place, agent, "live")
         verified(place)
         equal(place)

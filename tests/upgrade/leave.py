@@ -78,7 +78,7 @@ def leave(kind: str, made: Path) -> None:
 
 def work(place: Installation, stack: ExitStack) -> list[str]:
     """Publishes some events and leaves some in the outbox. Returns the source as SQL."""
-    agent = place.install().start(covered=False)
+    agent = place.install().start()
     stack.callback(agent.kill9)
     agent.wait_ready()
     with psycopg.connect(place.source, autocommit=True) as connection:

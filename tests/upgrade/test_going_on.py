@@ -70,7 +70,7 @@ def test_an_agent_of_the_released_version_goes_on(
         checked = place.command("check", expect=EX_CONFIG).stdout
         assert "errors: 1," in checked, checked  # the test server sets no limit to its log
         assert "SLOT_LIMIT" in checked
-        with place.start(covered=False) as agent:
+        with place.start() as agent:
             agent.wait_ready()
             with psycopg.connect(source, autocommit=True) as connection:
                 for statement in NEWER:
@@ -80,7 +80,7 @@ def test_an_agent_of_the_released_version_goes_on(
             assert verdict.events == PUBLISHED + WAITING + FURTHER
             assert "reconcile_begins" not in agent.log
             agent.stop()
-        with place.start(covered=False) as agent:
+        with place.start() as agent:
             agent.wait_ready()
 
 
