@@ -37,7 +37,7 @@ PLACES: Final = (
     "after_ack_send",
     "before_kafka_begin",
     "mid_produce",  # between two events of a Kafka transaction
-    "after_flush",  # all events are stored, the state record is not sent
+    "before_state_record",  # all events are handed over, the state record is not
     "after_state_record",  # the state record is handed over too
     "before_kafka_commit",  # all is stored
     "after_kafka_commit",

@@ -1,7 +1,8 @@
 """Reports the publisher's numbers to the supervisor's metrics."""
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from agent.outbox.frames import OutboxEvent
 from agent.outbox.reader import Reader
@@ -30,7 +31,7 @@ class Gauges:
     def __init__(self, tables: Mapping[str, str], control: Control) -> None:
         self._control = control
         self._tables = tables
-        self._counters: dict[tuple[str, ...], int] = {}
+        self._counted: Counter[tuple[str, bytes]] = Counter()  # by topic and operation
         self._backlog_at = 0.0
 
     def connected(self, value: bool) -> None:
@@ -39,22 +40,23 @@ class Gauges:
 
     def begin(self) -> None:
         """Begins to count for a transaction."""
-        self._counters = {}
+        self._counted.clear()
 
-    def event(self, event: OutboxEvent) -> None:
-        """Counts an event that was handed over."""
-        tail = event.value[-_TAIL:]
-        at = tail.rfind(_OP) + len(_OP)
-        op = tail[at : at + 1].decode("ascii", "replace")
-        table = self._tables.get(event.topic, event.topic)
-        name = (EVENTS, "published", table, op)
-        self._counters[name] = self._counters.get(name, 0) + 1
+    def events(self, events: Iterable[OutboxEvent]) -> None:
+        """Counts events that were handed over."""
+        self._counted.update([(event.topic, _operation(event.value)) for event in events])
 
     def visible(self, time_us: int, seconds: float) -> None:
         """Reports a transaction that is visible; its last source commit was at `time_us`."""
+        counters: dict[tuple[str, ...], int] = {}
+        for (topic, operation), count in self._counted.items():
+            table = self._tables.get(topic, topic)
+            name = (EVENTS, "published", table, operation.decode("ascii", "replace"))
+            counters[name] = counters.get(name, 0) + count
+        self._counted.clear()
+
         self._control.observe(PUBLISH_DURATION, seconds)
-        self._control.beat({f"{LAST_COMMIT}/published": time_us / 1e6}, self._counters)
-        self._counters = {}
+        self._control.beat({f"{LAST_COMMIT}/published": time_us / 1e6}, counters)
 
     def backlog(self, reader: Reader, number: int) -> None:
         """Reports what waits after event `number`, looked up at most once a second.
@@ -68,3 +70,9 @@ class Gauges:
             self._control.beat(
                 {OUTBOX_EVENTS: backlog.events, OUTBOX_OLDEST: backlog.oldest_time_us / 1e6}
             )
+
+
+def _operation(value: bytes) -> bytes:
+    """Returns `op` of an event's envelope."""
+    at = value.rfind(_OP, max(0, len(value) - _TAIL)) + len(_OP)
+    return value[at : at + 1]

@@ -95,19 +95,24 @@ class Grouper:
         self._opening: OutboxBoundary | None = None  # of the transaction at hand
         self._closing: OutboxBoundary | None = None
 
-    def units(self, batch: Batch) -> Iterator[Unit]:
-        """Yields the units that this batch completes."""
+    def units(self, batch: Batch) -> list[Unit]:
+        """Returns the units that this batch completes."""
+        units = []
         for frame, covered in _covering(batch):
+            unit = None
             if isinstance(frame, OutboxEvent):
                 if frame.number > self._number:
-                    yield from self._event(frame, batch.batch - 1)
+                    unit = self._event(frame, batch.batch - 1)
             elif isinstance(frame, OutboxCommit):
-                yield from self._commit(frame, covered)
+                unit = self._commit(frame, covered)
                 self._opening = self._closing = None
             elif isinstance(frame, OutboxHeartbeat):
-                yield from self._sign(frame.position, frame.time_us, covered)
+                unit = self._sign(frame.position, frame.time_us, covered)
             elif isinstance(frame, OutboxBoundary):
                 self._boundary(frame)
+            if unit is not None:
+                units.append(unit)
+        return units
 
     def _boundary(self, frame: OutboxBoundary) -> None:
         if frame.opens:
@@ -115,15 +120,18 @@ class Grouper:
         else:
             self._closing = frame
 
-    def _event(self, event: OutboxEvent, covered: int) -> Iterator[Unit]:
+    def _event(self, event: OutboxEvent, covered: int) -> Unit | None:
         self._check(event)
+        size = event.size
+        unit = None
         full = len(self._events) >= self._pace.events
-        if self._events and (full or self._size + event.size > self._pace.bytes):
+        if self._events and (full or self._size + size > self._pace.bytes):
             self._part += 1
-            yield self._cut(False, 0, 0, covered)
+            unit = self._cut(False, 0, 0, covered)
         self._number = event.number
         self._events.append(event)
-        self._size += event.size
+        self._size += size
+        return unit
 
     def _check(self, event: OutboxEvent) -> None:
         if event.number != self._number + 1:
@@ -134,20 +142,21 @@ class Grouper:
             )
         self._resumed = False
 
-    def _commit(self, frame: OutboxCommit, covered: int) -> Iterator[Unit]:
+    def _commit(self, frame: OutboxCommit, covered: int) -> Unit | None:
         if not self._events:  # its events were published before, or it had none
-            yield from self._sign(frame.position, frame.time_us, covered)
-            return
+            return self._sign(frame.position, frame.time_us, covered)
         if self._part:
             self._part += 1
-        yield self._cut(True, frame.position, frame.time_us, covered)
+        unit = self._cut(True, frame.position, frame.time_us, covered)
         self._position = frame.position
         self._part = 0
+        return unit
 
-    def _sign(self, position: int, time_us: int, covered: int) -> Iterator[Unit]:
-        if position > self._position:
-            self._position = position
-            yield Unit([], 0, 0, True, position, time_us, covered)
+    def _sign(self, position: int, time_us: int, covered: int) -> Unit | None:
+        if position <= self._position:
+            return None
+        self._position = position
+        return Unit([], 0, 0, True, position, time_us, covered)
 
     def _cut(self, last: bool, position: int, time_us: int, covered: int) -> Unit:
         opening = self._opening if self._events[0].ordinal == 0 else None
@@ -171,10 +180,9 @@ def _covering(batch: Batch) -> Iterator[tuple[Frame, int]]:
 
     That is this batch with its last frame, and the one before until then.
     """
-    held: Frame | None = None
-    for frame in frames(batch):
-        if held is not None:
-            yield held, batch.batch - 1
-        held = frame
-    if held is not None:
-        yield held, batch.batch
+    before = batch.batch - 1
+    found = list(frames(batch))
+    for frame in found[:-1]:
+        yield frame, before
+    for frame in found[-1:]:
+        yield frame, batch.batch

@@ -4,6 +4,7 @@ So the platform's own producers and joins agree with ours.
 """
 
 from functools import lru_cache
+from struct import Struct
 
 _MASK = 0xFFFFFFFF
 _M = 0x5BD1E995
@@ -12,15 +13,22 @@ _M = 0x5BD1E995
 def murmur2(data: bytes) -> int:
     """Returns the 32-bit hash of Kafka's `Utils.murmur2`, as an unsigned number."""
     h = 0x9747B28C ^ len(data)
-    whole = len(data) & ~3
-    for i in range(0, whole, 4):
-        k = int.from_bytes(data[i : i + 4], "little") * _M & _MASK
-        k = (k ^ k >> 24) * _M & _MASK
-        h = h * _M & _MASK ^ k
-    if whole < len(data):
-        h = (h ^ int.from_bytes(data[whole:], "little")) * _M & _MASK
+    words = _words(len(data) // 4)
+    for word in words.unpack_from(data):
+        k = word * _M & _MASK
+        h = (h * _M ^ (k ^ k >> 24) * _M) & _MASK
+
+    rest = data[words.size :]
+    if rest:
+        h = (h ^ int.from_bytes(rest, "little")) * _M & _MASK
     h = (h ^ h >> 13) * _M & _MASK
     return h ^ h >> 15
+
+
+@lru_cache(maxsize=256)
+def _words(count: int) -> Struct:
+    """The layout of so many 32-bit words."""
+    return Struct(f"<{count}I")
 
 
 @lru_cache(maxsize=65536)

@@ -3,7 +3,8 @@
 The rules of the headers are those of docs/events.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from agent.connectors.position import position_text
@@ -60,36 +61,50 @@ class Records:
         self._topics.update(topics)
         self._lost = {name for name, topic in self._topics.items() if topic.lost}
 
-    def of(self, event: OutboxEvent, unit: Unit) -> list[KafkaRecord]:
-        """Returns the event, and after a delete its tombstone in the same partition.
+    def published(self, unit: Unit) -> list[OutboxEvent]:
+        """Returns the events of a unit without those of lost topics."""
+        if not self._lost:
+            return unit.events
+        return [event for event in unit.events if event.topic not in self._lost]
 
-        Returns nothing where the topic is lost. Every topic must have been checked (`unchecked`).
+    def of(self, unit: Unit) -> Iterator[KafkaRecord]:
+        """Yields the records of a unit: its begin, its events, its end.
+
+        A delete is followed by its tombstone in the same partition. Nothing goes to lost topics.
+        Every topic must have been checked (`unchecked`).
         """
-        if self._lost and event.topic in self._lost:
-            return []
-        count = self._topics[event.topic].partitions
-        place = partition(event.key, count)
-        identity = event.id(self._source_id).encode()
-        headers = [
-            ("sync.id", identity),
-            ("sync.seq", b"%d" % event.seq),
-            ("sync.generation", b"%d" % event.generation),
-            self._epoch,
-        ]
-        if unit.part:
-            headers += [
-                ("sync.part", b"%d" % unit.part),
-                ("sync.last", b"1" if unit.last else b"0"),
-            ]
-        if event.header:
-            headers.append(event.header)
-        record = KafkaRecord(event.topic, place, event.key, event.value, headers)
-        if not event.tombstone:
-            return [record]
-        return [record, KafkaRecord(event.topic, place, event.key, None, [("sync.of", identity)])]
+        yield from self._bounding(unit.opening)
+        common = self._common_headers(unit)
 
-    def bounding(self, boundary: OutboxBoundary | None) -> list[KafkaRecord]:
-        """Returns the record of a transaction's begin or end, if there is one and it is wanted.
+        for event in self.published(unit):
+            name, key = event.topic, event.key
+            number = partition(key, self._topics[name].partitions)
+            identity = event.id(self._source_id).encode()
+            headers = [
+                ("sync.id", identity),
+                ("sync.seq", b"%d" % event.seq),
+                _generation(event.generation),
+                *common,
+            ]
+            if event.header:
+                headers.append(event.header)
+
+            yield KafkaRecord(name, number, key, event.value, headers)
+            if event.tombstone:
+                yield KafkaRecord(name, number, key, None, [("sync.of", identity)])
+
+        yield from self._bounding(unit.closing)
+
+    def _common_headers(self, unit: Unit) -> Headers:
+        """The headers that all events of a unit have."""
+        if not unit.part:
+            return [self._epoch]
+        part = ("sync.part", b"%d" % unit.part)
+        last = ("sync.last", b"1" if unit.last else b"0")
+        return [self._epoch, part, last]
+
+    def _bounding(self, boundary: OutboxBoundary | None) -> list[KafkaRecord]:
+        """The record of a transaction's begin or end, if there is one and it is wanted.
 
         The topic of transactions has one partition.
         """
@@ -123,11 +138,16 @@ def _with_generations(topics: dict[str, TopicState], unit: Unit) -> dict[str, To
 
 
 def with_offsets(state: StateRecord, offsets: Mapping[tuple[str, int], int]) -> StateRecord:
-    """Returns the state with the ends known by now."""
-    topics = {}
-    for name, topic in state.topics.items():
-        ends = {}
-        for number, end in topic.offsets.items():
-            ends[number] = max(end, offsets.get((name, number), 0))
-        topics[name] = topic._replace(offsets=ends)
+    """Returns the state with these ends, where they are later than those it has."""
+    topics = dict(state.topics)
+    for (name, number), end in offsets.items():
+        topic = topics.get(name)
+        if topic is not None and end > topic.offsets.get(number, end):
+            topics[name] = topic._replace(offsets=topic.offsets | {number: end})
     return state._replace(topics=topics)
+
+
+@lru_cache(maxsize=1024)
+def _generation(generation: int) -> tuple[str, bytes]:
+    """The header of a generation, of which there are few."""
+    return "sync.generation", b"%d" % generation

@@ -16,6 +16,7 @@ from agent.outbox.reader import Published, Reader
 from agent.publish import hanging, recovery
 from agent.publish.base import Broker, Descriptions, Producer, Tick
 from agent.publish.clients import cluster
+from agent.publish.ends import Ends
 from agent.publish.gauges import Gauges
 from agent.publish.grouping import Grouper, Pace, Unit
 from agent.publish.records import Records, with_offsets
@@ -55,6 +56,7 @@ class Relay:
     state: StateRecord
     units: UnitReader
     records: Records
+    ends: Ends
 
     def __init__(
         self,
@@ -145,6 +147,7 @@ class Relay:
         self.records = Records(
             identity.source_id, identity.epoch, {}, self.topic_names.transactions
         )
+        self.ends = Ends()
         self.update_topics(topics)
         self.covered = self.reader.batch_of(before.number)
         grouper = Grouper(before.number, before.part, before.reached, self.pace)
@@ -283,6 +286,7 @@ class Relay:
             if not topic.lost:
                 for partition, end in topic.offsets.items():
                     self.producer.offsets[name, partition] = end
+                    self.ends.found((name, partition), end)
 
     # ---- one Kafka transaction ----
 
@@ -345,32 +349,44 @@ class Relay:
         bound = min(self.kafka.in_flight_bytes, self.pace.bytes)
         deadline = began + self.timeout * (0.5 if len(unit.events) > 1 else 0.8)
 
-        for record in self.records.bounding(unit.opening):
-            self.producer.send(*record)
-        for event in unit.events:
-            records = self.records.of(event, unit)
-            for record in records:
-                self.producer.send(*record)
-            if records:
-                self.gauges.event(event)
+        producer = self.producer
+        places = []
+        for record in self.records.of(unit):
+            producer.send(*record)
+            places.append((record.topic, record.partition))
             failpoints.hit("mid_produce")
-            if self.producer.outstanding > bound and not self.producer.drain(bound, deadline):
+            if producer.outstanding > bound and not producer.drain(bound, deadline):
                 raise SlowLine(events=len(unit.events), seconds=round(time.monotonic() - began, 1))
-        for record in self.records.bounding(unit.closing):
-            self.producer.send(*record)
+        self.ends.sent(places)
+        self.gauges.events(self.records.published(unit))
 
     def commit(self, state: StateRecord, began: float) -> None:
-        """Adds the state record once all is stored, and makes the transaction visible."""
-        self.wait_stored(state, began)
-        failpoints.hit("after_flush")
-        state = with_offsets(state, self.producer.offsets)
-        self.producer.send(self.topic_names.state, 0, state.agent.encode(), state.dumps(), [])
+        """Adds the state record, and makes the transaction visible once all is stored.
+
+        The record names the ends that are foreseen. Where an event was stored elsewhere, the right
+        record follows in the same transaction: the last one counts.
+        """
+        failpoints.hit("before_state_record")
+        known = with_offsets(state, self.producer.offsets)
+        foreseen = with_offsets(known, self.ends.foreseen())
+        self.send_state(foreseen)
         failpoints.hit("after_state_record")
         self.wait_stored(state, began)
+
+        stored = with_offsets(known, self.producer.offsets)
+        if stored != foreseen:
+            self.send_state(stored)
+            self.wait_stored(state, began)
+
         failpoints.hit("before_kafka_commit")
         self.producer.commit(began + self.timeout)
         failpoints.hit("after_kafka_commit")
-        self.state = state
+        self.ends.visible(self.producer.offsets)
+        self.state = stored
+
+    def send_state(self, state: StateRecord) -> None:
+        """Hands the state record over."""
+        self.producer.send(self.topic_names.state, 0, state.agent.encode(), state.dumps(), [])
 
     def wait_stored(self, state: StateRecord, began: float) -> None:
         """Waits until all that was sent is stored. Raises SlowLine."""

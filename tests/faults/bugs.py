@@ -137,13 +137,13 @@ BUGS: tuple[Bug, ...] = (
             Edit(
                 "publish/relay.py",
                 """\
-        failpoints.hit("after_flush")
-        state = with_offsets""",
+        failpoints.hit("before_state_record")
+        known = with_offsets""",
                 """\
         self.producer.commit(began + self.timeout)
         self.producer.begin()
-        failpoints.hit("after_flush")
-        state = with_offsets""",
+        failpoints.hit("before_state_record")
+        known = with_offsets""",
             ),
         ),
     ),
@@ -412,8 +412,8 @@ BUGS: tuple[Bug, ...] = (
         (
             Edit(
                 "publish/grouping.py",
-                "            yield held, batch.batch - 1\n",
-                "            yield held, batch.batch\n",
+                "        yield frame, before\n",
+                "        yield frame, batch.batch\n",
             ),
         ),
         "simulation",

@@ -1,6 +1,9 @@
 """The partitioner agrees with the Java client."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kafka.partitioner.default import murmur2 as reference
 
 from agent.publish.partition import murmur2, partition
 
@@ -26,3 +29,9 @@ def test_partition_is_positive_and_within_the_count() -> None:
     assert partition(b"21", 1000) == (-973932308 & 0x7FFFFFFF) % 1000
     assert {partition(b"%d" % number, 7) for number in range(200)} == set(range(7))
     assert partition(b"", 3) in range(3)
+
+
+@given(st.binary(max_size=300))
+def test_murmur2_of_kafka_python(data: bytes) -> None:
+    """The same for keys of every length."""
+    assert murmur2(data) == reference(data) & 0xFFFFFFFF

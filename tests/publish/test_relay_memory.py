@@ -203,6 +203,82 @@ def test_more_than_one_query_holds_is_still_one_transaction(world: World) -> Non
         relay.abandon()
 
 
+def test_the_state_record_goes_along_with_its_events(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the events end is foreseen: one record and one wait a transaction, and it is exact.
+
+    The markers of commits are counted, too.
+    """
+    drain, waits = MemoryProducer.drain, 0
+
+    def waited(producer: MemoryProducer, outstanding: int, deadline: float) -> bool:
+        nonlocal waits
+        waits += not outstanding
+        return drain(producer, outstanding, deadline)
+
+    monkeypatch.setattr(MemoryProducer, "drain", waited)
+    with contextlib.closing(Control.alone("publish", "nonce-1")) as control:
+        relay = world.relay(control)
+        relay.recover()
+        for seed in range(3):
+            world.front.write(workload(seed, 10))
+            records, waits = len(world.cluster.committed(world.settings.state_topic)[0]), 0
+            relay.publish()
+            assert waits == 1
+            assert len(world.cluster.committed(world.settings.state_topic)[0]) == records + 1
+            assert_exact(world)
+        relay.abandon()
+
+
+def test_ends_that_were_not_foreseen_are_put_right(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger writes into a topic: a second state record says where the events really end."""
+    send, drain, late = MemoryProducer.send, MemoryProducer.drain, {}
+
+    def sent(producer: MemoryProducer, topic: str, partition: int, *record: Any) -> None:
+        known = dict(producer.offsets)
+        send(producer, topic, partition, *record)
+        late[topic, partition] = producer.offsets[topic, partition]
+        producer.offsets = known
+
+    def drained(producer: MemoryProducer, outstanding: int, deadline: float) -> bool:
+        producer.offsets.update(late)
+        return drain(producer, outstanding, deadline)
+
+    monkeypatch.setattr(MemoryProducer, "send", sent)
+    monkeypatch.setattr(MemoryProducer, "drain", drained)
+    with contextlib.closing(Control.alone("publish", "nonce-1")) as control:
+        relay = world.relay(control)
+        relay.recover()
+        stranger = MemoryProducer(world.cluster, "stranger")
+        stranger.begin()
+        for partition in range(3):
+            stranger.send("p.orders", partition, b"", b"", [])
+        stranger.commit(0)
+        world.front.write([[("orders", number, "c") for number in range(20)]])
+        for records in (2, 1):
+            before = len(world.cluster.committed(world.settings.state_topic)[0])
+            relay.publish()
+            after = len(world.cluster.committed(world.settings.state_topic)[0])
+            assert after == before + records
+            assert_exact(world)
+            world.front.write([[("orders", number, "u") for number in range(20)]])
+        relay.abandon()
+
+
+def assert_exact(world: World) -> None:
+    """Checks that the state record names the end of each partition.
+
+    Only the marker of the commit stands behind it.
+    """
+    for topic, recorded in world.state().topics.items():
+        logs = world.cluster.topics[topic].logs
+        written = {number: len(log) - 1 for number, log in enumerate(logs) if log}
+        assert {number: recorded.offsets[number] for number in written} == written
+
+
 def test_a_locked_front_end_is_marked_after_the_next_transaction(world: World) -> None:
     """While changes keep coming the lock is rarely free.
 
