@@ -31,8 +31,8 @@ from agent.values.rows import UNCHANGED, Key, Row, Value
 FrontRow = tuple[str | None, ...]
 # A place in a row, and the condition that its value has to meet
 PlacedTest = tuple[int, Callable[[str | None], bool]]
-# A place in a row, and how its value is written in JSON
-PlacedForm = tuple[int, Form]
+# A name in JSON, and how the value is written there; None: as a string
+NamedForm = tuple[str, Form | None]
 
 
 class FrontColumn(NamedTuple):
@@ -149,20 +149,19 @@ class Resource:
 
     def _choose_format(self, value_format: str) -> None:
         """Chooses how keys and rows are written, in plain JSON or with a schema around it."""
-        self._forms: list[PlacedForm] = []
-        self._key_forms: list[PlacedForm] = []
         if value_format == "json-schema":
-            self._form(connect.form)
+            self._forms = self._formed(connect.form)
             key_schemas = self._key_schemas()
             self._key_shell = connect.key(self.topic, key_schemas)
             self.kafka_key = self._schema_key
             schemas = self._schemas()
             shell = connect.envelope(self.topic, schemas, self.origin.schema)
         else:
-            self._form(values.form)
+            self._forms = self._formed(values.form)
             self._key_shell = connect.PLAIN
             self.kafka_key = self.key_json
             shell = connect.PLAIN
+        self._key_forms = [self._forms[i] for i in self.key]
         self.envelope = Envelope(shell)
 
     def _target(self, settings: ResourceSettings) -> Target:
@@ -202,16 +201,13 @@ class Resource:
         ]
         return json.dumps(parts, ensure_ascii=False)
 
-    def _form(self, form_of: Callable[[Type], Form | None]) -> None:
-        """Notes the forms of the values that are no strings in JSON."""
-        for i, column in enumerate(self.columns):
+    def _formed(self, form_of: Callable[[Type], Form | None]) -> list[NamedForm]:
+        """Returns name and form of each shared column."""
+        forms = []
+        for name, column in zip(self._names, self.columns, strict=True):
             form = form_of(column.type)
-            if form is None:
-                continue
-            self._forms.append((i, form))
-            if i in self.key:
-                place = self.key.index(i)
-                self._key_forms.append((place, form))
+            forms.append((name, form))
+        return forms
 
     def _schemas(self) -> list[tuple[str, connect.Schema, bool]]:
         """Returns of each shared column its name and schema, and whether the key has it."""
@@ -295,14 +291,14 @@ class Resource:
 
     def row_json(self, row: FrontRow) -> bytes:
         """Writes a whole row as the envelope carries it."""
-        return _json(self._names, row, self._forms)
+        return _json(self._forms, row)
 
     def key_json(self, key: Key) -> bytes:
         """Writes the key as a compact JSON object of the key columns in key order.
 
         It is the Kafka key (`kafka_key`), too, unless that has a schema.
         """
-        return _json(self._key_names, key, self._key_forms)
+        return _json(self._key_forms, key)
 
     def _schema_key(self, key: Key) -> bytes:
         return self._key_shell.around(self.key_json(key))
@@ -333,21 +329,15 @@ class Resource:
         return tuple(parts)
 
 
-def _json(
-    names: Sequence[str],
-    values: Sequence[str | None],
-    forms: Sequence[PlacedForm],
-) -> bytes:
-    """Writes a JSON object; `forms` names only the values that are no strings.
+def _json(forms: Sequence[NamedForm], values: Sequence[str | None]) -> bytes:
+    """Writes a JSON object.
 
     These are the hottest lines of the product.
     """
-    formed: list[object] = list(values)
-    for i, form_of in forms:
-        text = values[i]
-        if text is not None:
-            formed[i] = form_of(text)
-    return orjson.dumps(dict(zip(names, formed, strict=True)))
+    formed: dict[str, object] = {}
+    for (name, form), text in zip(forms, values, strict=True):
+        formed[name] = text if form is None or text is None else form(text)
+    return orjson.dumps(formed)
 
 
 def _picker(indexes: Sequence[int]) -> Callable[[Sequence[Value]], tuple[Value, ...]]:

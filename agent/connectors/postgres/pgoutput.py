@@ -34,7 +34,10 @@ _COLUMN_TAIL = struct.Struct(">Ii")
 _MESSAGE = struct.Struct(">BQ")
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
+_TUPLE = struct.Struct(">BH")
 _NEW, _OLD = b"NO"
+# The kinds of a column's value
+_TEXT, _NULL, _UNCHANGED = b"tnu"
 
 
 class Form(Protocol):
@@ -125,9 +128,8 @@ class Decoder:
 
     def _insert(self, data: bytes, lsn: int) -> Change:
         relation = self._relation(data, 1, lsn)
-        return Change(
-            relation, "I", None, self._only_row(data, 5, relation, b"N", lsn), False, lsn, len(data)
-        )
+        row = self._only_row(data, 5, relation, b"N", lsn)
+        return Change(relation, "I", None, row, False, lsn, len(data))
 
     def _delete(self, data: bytes, lsn: int) -> Change:
         relation = self._relation(data, 1, lsn)
@@ -178,22 +180,24 @@ def row_of(
     data: bytes, offset: int, relation: Relation, kinds: bytes, _lsn: int
 ) -> tuple[Row, int]:
     """A tuple of one of these kinds at `offset` and the offset behind it."""
-    (count,) = _U16.unpack_from(data, offset + 1)
-    if data[offset] not in kinds or count != len(relation.columns):
+    kind, count = _TUPLE.unpack_from(data, offset)
+    if kind not in kinds or count != len(relation.columns):
         raise ValueError("not the tuple expected")
-    offset += 3
+
+    offset += _TUPLE.size
+    length_at = _U32.unpack_from
     values: list[Value] = []
     for _ in range(count):
         kind = data[offset]
         offset += 1
-        if kind == 116:  # t: text
-            (length,) = _U32.unpack_from(data, offset)
-            offset += 4
-            values.append(data[offset : offset + length].decode())
-            offset += length
-        elif kind == 110:  # n: NULL
+        if kind == _TEXT:
+            (length,) = length_at(data, offset)
+            start = offset + 4
+            offset = start + length
+            values.append(data[start:offset].decode())
+        elif kind == _NULL:
             values.append(None)
-        elif kind == 117:  # u: unchanged TOAST
+        elif kind == _UNCHANGED:
             values.append(UNCHANGED)
         else:
             raise ValueError("unknown column kind")

@@ -320,7 +320,8 @@ class PostgresSource:
             if isinstance(received, Shutdown):
                 message = self._last_heartbeat(received)
             else:
-                message = decode(received.payload, received.lsn)
+                position, data = received
+                message = decode(data, position)
             if message is not None and accept(message):
                 if isinstance(message, HighPosition):
                     self._delivered = message.token

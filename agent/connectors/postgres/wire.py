@@ -39,17 +39,15 @@ log = logging.getLogger(__name__)
 
 _EPOCH_US = 946_684_800_000_000
 _XLOG = struct.Struct(">cQQq")
+_DATA = ord("w")
 _KEEPALIVE = struct.Struct(">cQqB")
 _STATUS = struct.Struct(">cQQQqB")
 _TICK = 0.25  # seconds between looks at the timer
 _DRAIN = 256  # messages taken under one lock
 
 
-class WalData(NamedTuple):
-    """One message of the output plugin."""
-
-    lsn: int
-    payload: bytes
+# One message of the output plugin, and its position in the log. A plain tuple: there are many
+WalData = tuple[int, bytes]
 
 
 class Shutdown(NamedTuple):
@@ -119,9 +117,12 @@ class Wire:
         while True:
             payloads, ended = self._drain()
             for payload in payloads:
-                message = self._message(payload)
-                if message is not None:
-                    yield message
+                if payload[0] == _DATA:
+                    yield _XLOG.unpack_from(payload)[1], payload[_XLOG.size :]
+                    continue
+                shutdown = self._answered(payload)
+                if shutdown is not None:
+                    yield shutdown
             if ended:
                 raise self._end()
             if len(payloads) < _DRAIN:
@@ -164,9 +165,8 @@ class Wire:
                 raise self._gone(error) from None
         self._acknowledgement.heard(time.monotonic())
 
-    def _message(self, payload: bytes) -> WalData | Shutdown | None:
-        if payload[:1] == b"w":
-            return WalData(_XLOG.unpack_from(payload)[1], payload[_XLOG.size :])
+    def _answered(self, payload: bytes) -> Shutdown | None:
+        """Answers a keepalive; returns what it means if the server shuts down."""
         if payload[:1] != b"k":
             return None
         _, end, _, asked = _KEEPALIVE.unpack(payload)
