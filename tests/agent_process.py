@@ -123,33 +123,30 @@ class Installation:
 
     def init_here(self) -> None:
         """Runs `init --apply` as administrator in this process, which saves starting another."""
-        with (
-            mock.patch.dict(os.environ),  # the language is noted there
-            StringIO() as said,
-            redirect_stdout(said),
-            redirect_stderr(said),
-        ):
-            command = ["init", "--apply", "--as", url(self.source)]
-            code = execute(["-c", str(self.config), *command])
-            assert code == 0, f"init ended with {code}:\n{said.getvalue()}"
+        done = in_this_process(self.config, "init", "--apply", "--as", url(self.source))
+        assert done.returncode == 0, f"init ended with {done.returncode}:\n{done.stderr}"
 
     def command(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
         """Runs a command of the agent to its end.
 
         `status` may say in its exit code that something is not well.
         """
-        done = subprocess.run(
+        done = self.completed(*arguments)
+        accepted = (0, 1, 2) if arguments[0] == "status" and not expect else (expect,)
+        assert done.returncode in accepted, (
+            f"{arguments[0]} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        )
+        return done
+
+    def completed(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command as a process of its own."""
+        return subprocess.run(
             [*program(self.config), *arguments],
             capture_output=True,
             text=True,
             timeout=PATIENCE,
             check=False,
         )
-        accepted = (0, 1, 2) if arguments[0] == "status" and not expect else (expect,)
-        assert done.returncode in accepted, (
-            f"{arguments[0]} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
-        )
-        return done
 
     def status(self) -> dict[str, Any]:
         """What `status --json` says."""
@@ -385,6 +382,17 @@ def written(connection: psycopg.Connection) -> str:
 def program(config: Path) -> list[str]:
     """The agent's command line up to the command."""
     return [sys.executable, "-m", "agent", "-c", str(config)]
+
+
+def in_this_process(config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command of the agent in this process, which saves starting another."""
+    with (
+        mock.patch.dict(os.environ),  # the language is noted there
+        redirect_stdout(StringIO()) as out,
+        redirect_stderr(StringIO()) as errors,
+    ):
+        code = execute(["-c", str(config), *arguments])
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), errors.getvalue())
 
 
 def url(conninfo: str, scheme: str = "postgresql") -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from tests import waiting
-from tests.agent_process import LASTS, Agent, Installation, program
+from tests.agent_process import LASTS, Agent, Installation, in_this_process, program
 from tests.checker import compare
 from tests.checker.copies import Copies, Number
 from tests.checker.front import Rows, at_front
@@ -194,7 +194,14 @@ class Paced(Workload):
 
 
 class Place(Installation):
-    """An installation with a section of settings of its own for copies."""
+    """An installation with a section of settings of its own for copies.
+
+    Its commands run in the test's process: processes of their own are tested elsewhere.
+    """
+
+    def completed(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """See Installation.completed."""
+        return in_this_process(self.config, *arguments)
 
     def write_config(self) -> None:
         """See Installation.write_config."""
