@@ -29,7 +29,7 @@ MEMORY = 300_000_000
 @pytest.mark.parametrize(
     ("version", "front", "client", "kills"),
     [
-        (18, "sqlite", "kafka-python", 20),
+        (18, "sqlite", "kafka-python", 12),
         (15, "postgres", "kafka-python", 10),
         (18, "mariadb", "librdkafka", 10),
     ],

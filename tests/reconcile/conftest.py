@@ -16,15 +16,16 @@ HURRIED = Path(__file__).parent.parent / "hurried"
 
 @pytest.fixture
 def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The agent reads the catalogues every second instead of every ten.
+    """The agent reads the catalogues every second instead of every ten, the topics every other.
 
-    The test would wait for it otherwise.
+    The test would wait for it otherwise, for the topics half a minute.
 
     This is for tests that change one thing at a time: the agent may read between two changes that
     belong together, too.
     """
     monkeypatch.setenv("PYTHONPATH", str(HURRIED))
-    monkeypatch.setenv("SYNC_TEST_CONSTANTS", "agent.capture.loop._CATALOGUE=1.0")
+    constants = "agent.capture.loop._CATALOGUE=1.0 agent.publish.topic_watch.CHECK_SECONDS=2.0"
+    monkeypatch.setenv("SYNC_TEST_CONSTANTS", constants)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.reconcile.system import Ground, copied, equal, events
 from tests.reconcile.tables import INTEGERS, numbered
 from tests.waiting import eventually
 
-ROWS = 100_000
+ROWS = 40_000
 KILLS = "after_page_read:3:kill,before_page_merge:3:kill,after_page_merge:3:kill"
 # Rows changed in one transaction, seconds between two: 200 changes a second
 AT_ONCE, PACE = (

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+import pytest
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not re-exported for mypy
 
 from tests.agent_process import Installation
@@ -79,8 +80,9 @@ def administrator(place: Installation) -> Iterator[AdminClient]:
     yield AdminClient({"bootstrap.servers": place.bootstrap, "log_level": 0})
 
 
+@pytest.mark.usefixtures("looks_often")
 def test_a_lost_topic_is_published_anew(ground: Ground) -> None:
-    """Within a minute its table alone stands still.
+    """Once it is noticed, its table alone stands still.
 
     Once the topic is there again every row comes in a new generation, while changes go on.
     """
