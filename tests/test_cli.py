@@ -356,7 +356,7 @@ def front(config: Path) -> Settings:
             "version": VERSION,
             "epoch": 3,
             "initialised": 1,
-            "commit_xid": 7,
+            "commit_transaction": 7,
             "commit_time_us": time_us,
             "number": 50,
             "batch": 5,

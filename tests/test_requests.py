@@ -30,7 +30,7 @@ IDENTITY: dict[str, object] = {
     "agent_uuid": "u", "agent_name": "tax", "source_id": "s",
     "identity": {"system_id": "1", "timeline": 1, "slot": "s", "publication": ""}, "epoch": 0,
     "nonce": "", "initialised": 1, "position": "0/10", "position_time_us": 0, "commit_position": "",
-    "commit_xid": 0, "commit_time_us": 0, "number": 0, "batch": 0,
+    "commit_transaction": 0, "commit_time_us": 0, "number": 0, "batch": 0,
 }  # fmt: skip
 DIFFERENCES = [
     {"kind": "missing", "hash": "0123456789abcdef", "key": '{"id":7}'},

@@ -20,6 +20,7 @@ from cyclonedx.model.component import Component, ComponentScope, ComponentType
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
+from agent import __version__
 from tools.lock import PRODUCT, pins, shipped
 
 FILE = Path("build/sbom.cdx.json")
@@ -36,7 +37,7 @@ def bill() -> Bom:
     bom = Bom()
     bom.metadata.component = Component(
         name=PRODUCT,
-        version=metadata.version(PRODUCT),
+        version=__version__,
         type=ComponentType.APPLICATION,
         bom_ref=PRODUCT,
     )

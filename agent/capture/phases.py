@@ -477,8 +477,8 @@ def _compare_refused(
         kind = _kind(row, current)
         found.refused.setdefault(kind, []).append(key)
 
-    told = "" if row is None else digest(row)
-    if known.told == told:
+    published = "" if row is None else digest(row)
+    if known.published == published:
         found.silent[key] = row
     elif row is not None:
         found.republished[key] = row

@@ -76,8 +76,8 @@ class Refusals:
         else:
             since = before.since_us
 
-        told = "" if row is None else digest(row)
-        refused = Refused(code, since, told, shown.decode())
+        published = "" if row is None else digest(row)
+        refused = Refused(code, since, published, shown.decode())
         if refused != before:
             table.refuse(key, refused)
         if len(table.refused) > self.most:

@@ -71,5 +71,5 @@ class RowStates:
         refused = events.table.refused.get(key)
         if refused is None or key in events.rows.given:
             return False
-        told = "" if row is None else digest(row)
-        return refused.told == told
+        published = "" if row is None else digest(row)
+        return refused.published == published

@@ -63,7 +63,7 @@ class RowsOfTable:
         """Returns whether subscribers have a row under the key, as far as it was looked up."""
         known = self.refused.get(key)
         if known is not None and key not in self.given:
-            return bool(known.told)
+            return bool(known.published)
         return self.current(key) is not None
 
     def untaken(self) -> set[Key]:

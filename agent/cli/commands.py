@@ -61,6 +61,20 @@ class _Commands(click.Group):
         return command
 
 
+# Options of several commands
+_json_option = click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
+_allow_deletes_option = click.option(
+    "--allow-deletes",
+    is_flag=True,
+    help=translate("Delete however many rows the business database does not have."),
+)
+_show_keys_option = click.option(
+    "--show-keys",
+    is_flag=True,
+    help=translate("Show the keys of rows that differ instead of hashes of them."),
+)
+
+
 @click.group(
     cls=_Commands,
     help=translate("Keeps front-end tables and Kafka topics equal to a unit's business database."),
@@ -131,7 +145,7 @@ def init(config: Path, apply: bool, admin_url: str | None, take_over: tuple[str,
     )
 )
 @click.option("--all", "show_all", is_flag=True, help=translate("Show also what is ok."))
-@click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
+@_json_option
 @click.pass_obj
 def check(config: Path, show_all: bool, as_json: bool) -> int:
     """Exit 0 without error findings, else 78."""
@@ -144,7 +158,7 @@ def check(config: Path, show_all: bool, as_json: bool) -> int:
         "warning, 2: a table or the service stands, 3: unknown."
     )
 )
-@click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
+@_json_option
 @click.option("--summary", is_flag=True, help=translate("Show the last line only, for monitoring."))
 @click.pass_obj
 def status(config: Path, as_json: bool, summary: bool) -> int:
@@ -159,12 +173,8 @@ def status(config: Path, as_json: bool, summary: bool) -> int:
     )
 )
 @click.argument("resources", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
-@click.option(
-    "--show-keys",
-    is_flag=True,
-    help=translate("Show the keys of rows that differ instead of hashes of them."),
-)
+@_json_option
+@_show_keys_option
 @click.pass_obj
 def verify(config: Path, resources: tuple[str, ...], as_json: bool, show_keys: bool) -> int:
     """Without a name: every table."""
@@ -178,17 +188,9 @@ def verify(config: Path, resources: tuple[str, ...], as_json: bool, show_keys: b
     )
 )
 @click.argument("resources", nargs=-1)
-@click.option(
-    "--allow-deletes",
-    is_flag=True,
-    help=translate("Delete however many rows the business database does not have."),
-)
-@click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
-@click.option(
-    "--show-keys",
-    is_flag=True,
-    help=translate("Show the keys of rows that differ instead of hashes of them."),
-)
+@_allow_deletes_option
+@_json_option
+@_show_keys_option
 @click.pass_obj
 def reconcile(
     config: Path, resources: tuple[str, ...], allow_deletes: bool, as_json: bool, show_keys: bool
@@ -204,11 +206,7 @@ def reconcile(
     )
 )
 @click.argument("resource")
-@click.option(
-    "--allow-deletes",
-    is_flag=True,
-    help=translate("Delete however many rows the business database does not have."),
-)
+@_allow_deletes_option
 @click.pass_obj
 def resume(config: Path, resource: str, allow_deletes: bool) -> None:
     """Back through `copying`."""
@@ -235,7 +233,7 @@ def retry(config: Path, resource: str) -> int:
     )
 )
 @click.argument("resource")
-@click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
+@_json_option
 @click.option(
     "--show-keys",
     is_flag=True,
@@ -254,11 +252,7 @@ def refused(config: Path, resource: str, as_json: bool, show_keys: bool) -> None
     )
 )
 @click.argument("resource")
-@click.option(
-    "--allow-deletes",
-    is_flag=True,
-    help=translate("Delete however many rows the business database does not have."),
-)
+@_allow_deletes_option
 @click.pass_obj
 def republish(config: Path, resource: str, allow_deletes: bool) -> int:
     """For a topic that was lost or made anew, or a new subscriber."""

@@ -128,7 +128,7 @@ class Refused(NamedTuple):
     since_us: int
 
     # Digest of the row that was last published under this key; '' where subscribers have none
-    told: str
+    published: str
 
     # The key as events have it
     shown: str
@@ -237,8 +237,8 @@ class FrontTransaction(Protocol):
 
     Order: `open`, then any number of `begin` … `commit` or `rollback`, then `close`. All that is
     written between `begin` and `commit`, also by the two other protocols, is ONE database
-    transaction: rows, outbox, counters, position and xids (promise P2). Nobody else commits, but
-    for the methods that say so.
+    transaction: rows, outbox, counters, position and the numbers of applied transactions (promise
+    P2). Nobody else commits, but for the methods that say so.
 
     Errors: FrontUnreachable, FrontBusy, FrontFull and LoginRefused (retry); AnotherAgent,
     NotInitialised, FrontUnfit and FrontDamaged (halt). After any error the transaction is rolled

@@ -31,7 +31,7 @@ class Durable:
     copies: dict[str, Copy] = field(default_factory=dict)
     holes: dict[str, set[Key]] = field(default_factory=dict)
     fingerprints: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    occupants: dict[str, dict[Key, str]] = field(default_factory=dict)
+    shared_keys: dict[str, dict[Key, str]] = field(default_factory=dict)
     withheld: dict[str, dict[Key, bool]] = field(default_factory=dict)
     refused: dict[str, dict[Key, Refused]] = field(default_factory=dict)
     topic_keys: dict[str, list[str]] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Durable:
             copies=dict(self.copies),
             holes=deepcopy(self.holes),
             fingerprints=dict(self.fingerprints),
-            occupants=deepcopy(self.occupants),
+            shared_keys=deepcopy(self.shared_keys),
             withheld=deepcopy(self.withheld),
             refused=deepcopy(self.refused),
             topic_keys=deepcopy(self.topic_keys),
@@ -75,21 +75,19 @@ def empty_store(
     topics: Mapping[str, str],
     tables: Sequence[str],
     position: str = "0/0",
+    identity: Mapping[str, Any] | None = None,
 ) -> Durable:
-    """Makes a front end whose tables are live and empty: `topics` by resource, `tables` by name."""
+    """Makes a front end whose tables are live and empty: `topics` by resource, `tables` by name.
+
+    `identity`: what the source would have written at `init`.
+    """
     states = {}
     for name, topic in topics.items():
         states[name] = ResourceState("live", topic, generation=1, seq=0)
 
-    identity = {
-        "system_id": "1",
-        "timeline": 1,
-        "slot": "slot",
-        "publication": "",
-    }
     stored = Stored(
         "memory",
-        identity,
+        identity or {},
         epoch=0,
         position=position,
         position_time_us=time.time_ns() // 1000,

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Table, inspect, select
 from sqlalchemy.exc import DBAPIError
 
 from agent.errors import NewerVersion
+from agent.front.first_version import FIRST, with_identity
 from agent.front.schema import (
     SUFFIXES,
     VERSION,
@@ -17,12 +18,6 @@ from agent.front.schema import (
     table_name,
 )
 from agent.messages import mark, phrase
-
-# The setting in which `init` noted the publication before the identity had it.
-PUBLICATION = "source.publication"
-
-# The version of tables without a number
-FIRST = 1
 
 
 def former_tables(agent: str) -> AgentTables:
@@ -119,18 +114,12 @@ def state_row(connection: Connection, own: AgentTables) -> dict[str, Any] | None
     row = connection.execute(select(own.state)).mappings().one_or_none()
     if row is None:
         return None
-    values = dict(row)
+    values = {column.key: row[column] for column in own.state.columns}
     if own.version >= WITH_IDENTITY:
         return values
 
-    known = settings(connection, own)
-    identity = {
-        "system_id": values.pop("system_id"),
-        "timeline": values.pop("timeline"),
-        "slot": values.pop("slot"),
-        "publication": known.get(PUBLICATION, ""),
-    }
-    return {**values, "identity": json.dumps(identity), "token": ""}
+    rest, identity = with_identity(values, settings(connection, own))
+    return {**rest, "identity": json.dumps(identity), "token": ""}
 
 
 def settings(connection: Connection, own: AgentTables) -> dict[str, str]:

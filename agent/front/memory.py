@@ -283,12 +283,12 @@ class MemoryFront:
 
     def keep_shared_keys(self, resource: str, texts: Mapping[Key, str]) -> None:
         """See Front.keep_shared_keys."""
-        kept = self._transaction.occupants.setdefault(resource, {})
+        kept = self._transaction.shared_keys.setdefault(resource, {})
         kept.update(texts)
 
     def shared_keys(self, resource: str, keys: Collection[Key]) -> dict[Key, str]:
         """See Front.shared_keys."""
-        kept = self._transaction.occupants.get(resource, {})
+        kept = self._transaction.shared_keys.get(resource, {})
         found = {}
         for key in keys:
             text = kept.get(key)
@@ -298,7 +298,7 @@ class MemoryFront:
 
     def forget_shared_keys(self, resource: str) -> None:
         """See Front.forget_shared_keys."""
-        self._transaction.occupants.pop(resource, None)
+        self._transaction.shared_keys.pop(resource, None)
 
     def keep_fingerprint(self, resource: str, parts: Mapping[str, str]) -> None:
         """See Front.keep_fingerprint."""
@@ -369,7 +369,7 @@ class MemoryFront:
         durable.copies = done.copies
         durable.holes = done.holes
         durable.fingerprints = done.fingerprints
-        durable.occupants = done.occupants
+        durable.shared_keys = done.shared_keys
         durable.withheld = done.withheld
         durable.refused = done.refused
         durable.topic_keys = done.topic_keys

@@ -14,7 +14,8 @@ from typing import Protocol
 
 from sqlalchemy import Connection, Table, delete, insert, select, update
 
-from agent.front.layout import PUBLICATION, aside, copy_now, find, former_tables, state_row
+from agent.front.first_version import SOURCE_SETTING
+from agent.front.layout import aside, copy_now, find, former_tables, state_row
 from agent.front.schema import VERSION, WITH_IDENTITY, AgentTables, former_name, table_name
 
 # Batches of the outbox that are moved in one transaction, where tables cannot be renamed
@@ -98,7 +99,7 @@ def take_identity(connection: Connection, found: AgentTables, mover: Mover) -> N
     connection.execute(insert(state).values(**row, version=WITH_IDENTITY))
 
     known = own.settings
-    connection.execute(delete(known).where(known.c.name == PUBLICATION))
+    connection.execute(delete(known).where(known.c.name == SOURCE_SETTING))
 
     connection.execute(delete(old.state))
     mover.drop_emptied(connection, place)
@@ -143,7 +144,7 @@ def move_rows(connection: Connection, agent: str, suffixes: Sequence[str]) -> No
         if suffix == "outbox":
             _move_outbox(connection, target, source)
 
-        columns = [column.name for column in source.columns]
+        columns = source.columns.keys()
         rows = select(source)
         copied = insert(target).from_select(columns, rows)
         connection.execute(copied)
@@ -156,7 +157,7 @@ def _move_outbox(connection: Connection, target: Table, source: Table) -> None:
 
     One statement for gigabytes would outlast the session's patience.
     """
-    columns = [column.name for column in source.columns]
+    columns = source.columns.keys()
     batch = source.c.batch
     oldest = select(batch).distinct().order_by(batch).limit(_BATCHES)
 

@@ -162,7 +162,7 @@ class OwnTables(FrontConnection):
             "token": token,
             "position_time_us": time_us,
             "commit_position": "",
-            "commit_xid": 0,
+            "commit_transaction": 0,
             "commit_time_us": 0,
         }
         resources = self.own.resource

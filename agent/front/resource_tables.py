@@ -117,7 +117,7 @@ class ResourceTables(FrontConnection):
         rows = []
         for key, published in withheld.items():
             row = _keyed(resource, key)
-            row["told"] = int(published)
+            row["published"] = int(published)
             rows.append(row)
 
         changed = (*released, *withheld)
@@ -148,11 +148,11 @@ class ResourceTables(FrontConnection):
                 row["held"] = text
                 rows.append(row)
 
-        self._exchange(self.own.occupants, resource, texts, rows)
+        self._exchange(self.own.shared_keys, resource, texts, rows)
 
     def shared_keys(self, resource: str, keys: Collection[Key]) -> dict[Key, str]:
         """See ResourceStore.shared_keys."""
-        held = self.own.occupants
+        held = self.own.shared_keys
         digests = [_digest(key) for key in keys]
         mine = held.c.name == resource
         asked = held.c.digest.in_(digests)
@@ -166,7 +166,7 @@ class ResourceTables(FrontConnection):
 
     def forget_shared_keys(self, resource: str) -> None:
         """See ResourceStore.forget_shared_keys."""
-        held = self.own.occupants
+        held = self.own.shared_keys
         with self.guarded():
             self.connection.execute(delete(held).where(held.c.name == resource))
 

@@ -21,6 +21,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql
 
+from agent.front.first_version import source_columns
+
 _blob = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 _text = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
 
@@ -160,7 +162,7 @@ class AgentTables:
             Column("position_time_us", BigInteger, nullable=False),
             # End of the last applied commit; '' before the first
             Column("commit_position", String(40), nullable=False),
-            Column("commit_xid", BigInteger, nullable=False),
+            Column("commit_xid", BigInteger, key="commit_transaction", nullable=False),
             Column("commit_time_us", BigInteger, nullable=False),
             # Last event over all topics
             Column("number", BigInteger, nullable=False),
@@ -171,11 +173,7 @@ class AgentTables:
     def _source_columns(self) -> list[Column[Any]]:
         """What the state keeps for the source."""
         if self.version < WITH_IDENTITY:
-            return [
-                Column("system_id", String(40), nullable=False),
-                Column("timeline", BigInteger, nullable=False),
-                Column("slot", String(63), nullable=False),
-            ]
+            return source_columns()
         return [
             # Of this database's layout. Every later version has this column, too.
             Column("version", Integer, nullable=False),
@@ -275,16 +273,17 @@ class AgentTables:
         self.holes = self._per_key("hole")
 
         # Keys whose rows are too large for Kafka: the front-end table has them, the topic has not.
-        # `told` is 1 where the topic may hold an older row of the key.
-        self.withheld = self._per_key("withheld", Column("told", SmallInteger, nullable=False))
+        # `published` is 1 where the topic may hold an older row of the key.
+        published = Column("told", SmallInteger, key="published", nullable=False)
+        self.withheld = self._per_key("withheld", published)
 
         # Keys whose rows the front-end table refuses.
-        # `told` is the digest of the row that was published last, '' where there is none.
+        # `published` is the digest of the row that was published last, '' where there is none.
         self.refused = self._per_key(
             "refused",
             Column("code", String(200), nullable=False),
             Column("since_us", BigInteger, nullable=False),
-            Column("told", String(32), nullable=False),
+            Column("told", String(32), key="published", nullable=False),
             # The key as events have it
             Column("shown", _text, nullable=False),
         )
@@ -295,7 +294,7 @@ class AgentTables:
 
         # Rows that share a key until their source transaction is complete, `held` as JSON; empty
         # between transactions.
-        self.occupants = self._per_key("occupant", Column("held", _text, nullable=False))
+        self.shared_keys = self._per_key("occupant", Column("held", _text, nullable=False))
 
         # What the source's catalogue said of each table when it was last copied or compared
         # (connectors.base.Fingerprint as JSON).
@@ -327,6 +326,6 @@ class AgentTables:
         self.applied = self._table(
             "applied",
             Column("batch", BigInteger, primary_key=True, autoincrement=False),
-            # JSON array of 32-bit xids
-            Column("xids", _text, nullable=False),
+            # JSON array of their numbers
+            Column("xids", _text, key="transactions", nullable=False),
         )

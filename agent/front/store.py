@@ -164,7 +164,7 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
             fingerprints[name] = json.loads(parts)
 
         transactions: list[int] = []
-        for applied in connection.execute(select(own.applied.c.xids)).scalars():
+        for applied in connection.execute(select(own.applied.c.transactions)).scalars():
             transactions += json.loads(applied)
 
         holes: dict[str, set[Key]] = {name: set() for name in resources}
@@ -172,7 +172,7 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
             holes[name].add(key)
 
         withheld: dict[str, dict[Key, bool]] = {name: {} for name in resources}
-        for name, key, values in _keys_of(connection, own.withheld, resources, "told"):
+        for name, key, values in _keys_of(connection, own.withheld, resources, "published"):
             (published,) = values
             withheld[name][key] = bool(published)
 
@@ -188,7 +188,7 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
             position_time_us=state["position_time_us"],
             commit=CommitMark(
                 state["commit_position"],
-                state["commit_xid"],
+                state["commit_transaction"],
                 state["commit_time_us"],
             ),
             number=state["number"],
@@ -249,7 +249,7 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
         applied = self.own.applied
         with self.guarded():
             seen = []
-            rows = self.connection.execute(select(applied.c.batch, applied.c.xids))
+            rows = self.connection.execute(select(applied.c.batch, applied.c.transactions))
             for batch, text in rows:
                 transactions = json.loads(text)
                 if all(visible.sees(number) for number in transactions):
@@ -277,7 +277,7 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
                     token=progress.token,
                     position_time_us=progress.position_time_us,
                     commit_position=progress.commit.position,
-                    commit_xid=progress.commit.transaction,
+                    commit_transaction=progress.commit.transaction,
                     commit_time_us=progress.commit.time_us,
                     number=progress.number,
                     batch=progress.batch,
@@ -296,7 +296,7 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
             if progress.transactions:
                 numbers = json.dumps(list(progress.transactions))
                 applied = insert(self.own.applied)
-                self.connection.execute(applied.values(batch=progress.batch, xids=numbers))
+                self.connection.execute(applied.values(batch=progress.batch, transactions=numbers))
             failpoints.hit("before_front_commit")
 
             self.connection.commit()

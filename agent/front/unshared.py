@@ -182,7 +182,7 @@ def forget_rows(front: SqlFront, resource: str) -> None:
         own.withheld,
         own.refused,
         own.topic_keys,
-        own.occupants,
+        own.shared_keys,
         own.fingerprints,
         own.targets,
         own.written,

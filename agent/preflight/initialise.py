@@ -291,7 +291,7 @@ def _first_state(agent: str) -> dict[str, object]:
         "position": "",
         "position_time_us": 0,
         "commit_position": "",
-        "commit_xid": 0,
+        "commit_transaction": 0,
         "commit_time_us": 0,
         "number": 0,
         "batch": 0,

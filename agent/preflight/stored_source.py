@@ -10,7 +10,11 @@ from agent.front.store import SqlFront
 
 def resume_of(state: Mapping[str, Any]) -> Resume:
     """Returns where the source was left, from the state row."""
-    commit = CommitMark(state["commit_position"], state["commit_xid"], state["commit_time_us"])
+    commit = CommitMark(
+        state["commit_position"],
+        state["commit_transaction"],
+        state["commit_time_us"],
+    )
     return Resume(state["position"], commit, state["identity"], token=state["token"])
 
 

@@ -17,7 +17,7 @@ from agent.connectors.plain_origin import PlainOrigin
 from agent.connectors.position import position_number
 from agent.connectors.resume import Resume
 from agent.connectors.table import Criterion, SourceColumn, SourceTable, passing
-from agent.errors import SourceUnreachable
+from agent.errors import SourceUnreachable, ValueUnreadable
 from agent.values.column_types import TEXT
 from agent.values.lines import line_of
 
@@ -172,6 +172,12 @@ class CsvFolder:
 
     def _read(self, ask: Ask) -> Page:
         header, rows = self._content(ask.table.table)
+        for number, row in enumerate(rows.values(), 1):
+            if len(row) != len(header):
+                reason = f"row {number} has {len(row)} values, the first line has {len(header)}"
+                table = ask.table.table
+                raise ValueUnreadable(resource=ask.resource, table=table, reason=reason)
+
         if ask.counted is not None:
             total = 0
             for row in rows.values():
@@ -194,8 +200,9 @@ class CsvFolder:
     def _content(self, name: str) -> tuple[list[str], dict[str, list[str]]]:
         """Reads a file: its columns, and its rows by key."""
         with self._file(name).open(encoding="utf-8", newline="") as file:
-            header, *rows = csv.reader(file)
-        return header, {row[0]: row for row in rows}
+            header, *lines = csv.reader(file)
+        # An empty line is no row
+        return header, {row[0]: row for row in lines if row}
 
 
 def _column(name: str, key: bool) -> SourceColumn:

@@ -64,7 +64,7 @@ IDENTITY = {
     "source_id": "source",
     "identity": {"system_id": "1", "timeline": 1, "slot": "slot", "publication": ""}, "epoch": 0,
     "nonce": "", "initialised": 1, "position": "0/10", "position_time_us": 0, "commit_position": "",
-    "commit_xid": 0, "commit_time_us": 0, "number": 0, "batch": 0,
+    "commit_transaction": 0, "commit_time_us": 0, "number": 0, "batch": 0,
 }  # fmt: skip
 
 

@@ -533,7 +533,9 @@ def kept_xids(fronts: Fronts, front: Front) -> list[list[int]]:
     front.close()
     with front.engine.connect() as connection:
         rows = (
-            connection.execute(select(front.own.applied.c.xids).order_by(front.own.applied.c.batch))
+            connection.execute(
+                select(front.own.applied.c.transactions).order_by(front.own.applied.c.batch)
+            )
             .scalars()
             .all()
         )

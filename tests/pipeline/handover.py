@@ -33,7 +33,7 @@ from agent.outbox.frames import OutboxEvent, frames
 from agent.service.control import Control
 from agent.values.lines import line_of
 from agent.values.rows import UNCHANGED, Row
-from tests.pipeline.model import RELATIONS, catalogued, settings
+from tests.pipeline.model import IDENTITY, RELATIONS, catalogued, settings
 
 KEYS, PAGE, STEPS, ENDLESS = 8, 3, 60, 4000
 Rows = dict[int, tuple[str, str]]  # id -> state, big
@@ -409,7 +409,7 @@ class HandOver:
                 "reconcile": base.reconcile.model_copy(update=window),
             }
         )
-        self.durable = empty_store({table: f"p.{table}"}, [table])
+        self.durable = empty_store({table: f"p.{table}"}, [table], identity=IDENTITY)
         self.stale: dict[tuple[str, ...], tuple[str | None, ...]] = {
             (str(key),): (str(key), "open", f"stale{key}")
             for key in range(KEYS)

@@ -32,6 +32,9 @@ from agent.values.rows import Row
 
 COLUMNS = ("id", "state", "big", "hidden")
 
+# What `init` has stored of the source: the settings name one of PostgreSQL
+IDENTITY = {"system_id": "1", "timeline": 1, "slot": "slot", "publication": ""}
+
 
 def relation(table: str, identity: str = "d") -> Relation:
     """A table of four columns with the key id."""
@@ -134,7 +137,7 @@ class Bench:
             {("app", name): catalogued(name, RELATIONS[name].identity) for name in RELATIONS}
         )
         topics = {name: f"p.{name}" for name in RELATIONS}
-        self.durable: Durable = empty_store(topics, list(RELATIONS))
+        self.durable: Durable = empty_store(topics, list(RELATIONS), identity=IDENTITY)
         self.control: Control
 
     def run(self, log: Iterable[list[Message]] = ()) -> "Bench":

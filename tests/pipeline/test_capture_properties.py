@@ -161,7 +161,7 @@ def test_equal_after_any_history(
     bench.control.retry = lambda error: None  # type: ignore[method-assign]
     with patch.object(applier, "FLUSH_MESSAGES", flush):
         bench.capture(front)
-    assert not any(bench.durable.occupants.values())
+    assert not any(bench.durable.shared_keys.values())
     for name in RELATIONS:
         assert bench.table(name) == shared(name, tables[name])
         assert replay(bench, name) == shared(name, tables[name])

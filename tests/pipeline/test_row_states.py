@@ -114,7 +114,8 @@ class Desk:
         base = model.settings(**kafka)
         only = [resource for resource in base.resource if resource.name in TABLES]
         self.settings = base.model_copy(update={"resource": only})
-        self.durable = empty_store({name: f"p.{name}" for name in TABLES}, list(TABLES))
+        topics = {name: f"p.{name}" for name in TABLES}
+        self.durable = empty_store(topics, list(TABLES), identity=model.IDENTITY)
         self.ordered = False
         self.source = Scheduled(self, steps, seed)
         self.control: Control

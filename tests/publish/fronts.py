@@ -79,7 +79,7 @@ class OutboxFront:
             }
             row |= {
                 "commit_position": "",
-                "commit_xid": 0,
+                "commit_transaction": 0,
                 "commit_time_us": 0,
                 "number": 0,
                 "batch": 0,
