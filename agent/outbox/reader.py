@@ -250,11 +250,8 @@ class Reader:
     def backlog(self, number: int) -> Backlog:
         """Returns what the outbox holds after event `number`."""
         with self.connection() as connection:
-            newest, oldest = connection.execute(
-                select(
-                    func.max(self.own.outbox.c.last_number), func.min(self.own.outbox.c.time_us)
-                ).where(self.own.outbox.c.last_number > number)
-            ).one()
+            statement = _backlog(self.own.outbox)
+            newest, oldest = connection.execute(statement, {"number": number}).one()
         return Backlog(max(0, (newest or number) - number), oldest or 0)
 
     def waiting(self, after: int) -> Waiting:
@@ -390,6 +387,16 @@ class Reader:
             )
 
 
+# What the publisher asks all the time is made once: making a statement costs more than it does.
+
+
+@lru_cache(maxsize=1)
+def _backlog(outbox: Table) -> Select[int, int]:
+    """The last number and the oldest time of what waits after an event."""
+    later = outbox.c.last_number > bindparam("number")
+    return select(func.max(outbox.c.last_number), func.min(outbox.c.time_us)).where(later)
+
+
 def _columns(outbox: Table) -> _Rows:
     columns = outbox.c
     return select(columns.batch, columns.first_number, columns.last_number, columns.payload)
@@ -397,7 +404,7 @@ def _columns(outbox: Table) -> _Rows:
 
 @lru_cache(maxsize=1)
 def _rows_after(outbox: Table) -> _Rows:
-    """The first rows after a batch; made once, since the publisher asks all the time."""
+    """The first rows after a batch."""
     order = outbox.c.batch, outbox.c.part
     later = outbox.c.batch > bindparam("after")
     return _columns(outbox).where(later).order_by(*order).limit(_ROWS)
