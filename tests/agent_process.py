@@ -266,15 +266,10 @@ class Agent:
     def __init__(self, config: Path, log: Path, listen: int, covered: bool = False) -> None:
         self._log = log
         self._listen = listen
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if covered or not name.startswith("COV")
-        }
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [*program(config), "run"],
-                env=environment,
+                env=None if covered else uncovered(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -382,6 +377,11 @@ def written(connection: psycopg.Connection) -> str:
 def program(config: Path) -> list[str]:
     """The agent's command line up to the command."""
     return [sys.executable, "-m", "agent", "-c", str(config)]
+
+
+def uncovered() -> dict[str, str]:
+    """Returns the environment for a process that the coverage does not measure."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COV")}
 
 
 def in_this_process(config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,5 @@
 """The demonstration verifies, stays only when asked to, and leaves nothing behind."""
 
-import os
 import re
 import shutil
 import signal
@@ -18,7 +17,7 @@ import pytest
 
 from demo.play import Play
 from demo.screen import STEPS, Screen
-from tests.agent_process import Installation
+from tests.agent_process import Installation, uncovered
 from tests.checker import Verdict
 from tests.services.postgres import alive
 from tests.waiting import PATIENCE, eventually
@@ -50,9 +49,7 @@ def folder() -> Iterator[Path]:
 
 def start(folder: Path, *command: str) -> subprocess.Popen[str]:
     """The demo, its output in a pipe; `command` are Python's arguments."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("COV")
-    } | {"TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
+    environment = uncovered() | {"TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         [sys.executable, *command],
         env=environment,

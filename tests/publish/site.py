@@ -14,6 +14,7 @@ from typing import Any
 
 from agent.config import Settings
 from agent.publish import topics
+from tests.agent_process import uncovered
 from tests.publish.consumer import Judge
 from tests.publish.fronts import OutboxFront, settings_for
 from tests.waiting import PATIENCE, eventually
@@ -23,16 +24,19 @@ Sites = Callable[..., "Site"]
 
 
 class Publisher:
-    """A child process."""
+    """A child process. `covered`: what it runs through is measured, unless it is killed."""
 
-    def __init__(self, settings: Settings, nonce: str = "nonce-1") -> None:
+    def __init__(self, settings: Settings, nonce: str, covered: bool) -> None:
         file = Path(settings.state_directory) / "settings.json"
         file.write_text(settings.model_dump_json())
         self.log = Path(settings.state_directory) / "publisher.log"
         self._before = self.log.read_text().count("kafka_recovered") if self.log.exists() else 0
         with self.log.open("a") as log:
             command = [sys.executable, "-m", "tests.publish.child", str(file), nonce]
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+            environment = None if covered else uncovered()
+            self.process = subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+            )
 
     def wait_recovered(self) -> None:
         """Waits until it begins to publish."""
@@ -69,8 +73,9 @@ class Publisher:
 class Site:
     """A front end and its topics on a broker."""
 
-    def __init__(self, settings: Settings, admin: Settings) -> None:
+    def __init__(self, settings: Settings, admin: Settings, covered: bool) -> None:
         self.settings = settings
+        self._covered = covered
         self.front = OutboxFront(settings)
         topics.create_topics(admin.kafka, admin.topics, lambda line: None)
         topics.write_first_state(admin.kafka, admin.topics, self.front.agent, 0, "init")
@@ -79,7 +84,7 @@ class Site:
 
     def publisher(self, nonce: str = "nonce-1", settings: Settings | None = None) -> Publisher:
         """Starts one; it is killed at the end of the test."""
-        self.publishers.append(Publisher(settings or self.settings, nonce))
+        self.publishers.append(Publisher(settings or self.settings, nonce, self._covered))
         return self.publishers[-1]
 
     def verdict(self, timeout: float = 60) -> None:
@@ -95,18 +100,21 @@ class Site:
 
 
 @contextmanager
-def sites(client: str, bootstrap: str, prefix: str, path: Path) -> Iterator[Sites]:
+def sites(
+    client: str, bootstrap: str, prefix: str, path: Path, covered: bool = True
+) -> Iterator[Sites]:
     """Yields a function that makes a site with a client; it ends with the context.
 
     Its keyword arguments are settings of kafka. `bootstrap` is where the administrator makes the
-    topics; a site may reach the broker another way.
+    topics; a site may reach the broker another way. `covered`: see Publisher.
     """
     with ExitStack() as everything:
 
         def make(reached: str = "", **kafka: Any) -> Site:
             options: dict[str, Any] = {"client": client, "transaction_timeout_seconds": 4.0} | kafka
             admin = settings_for(bootstrap, prefix, path, **options)
-            site = Site(settings_for(reached or bootstrap, prefix, path, **options), admin)
+            settings = settings_for(reached or bootstrap, prefix, path, **options)
+            site = Site(settings, admin, covered)
             everything.callback(site.close)
             return site
 

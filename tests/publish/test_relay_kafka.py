@@ -26,7 +26,8 @@ def site(
     request: pytest.FixtureRequest, kafka_broker: KafkaBroker, topic_prefix: str, tmp_path: Path
 ) -> Iterator[Sites]:
     """Yields a function that makes the site, with each client in turn."""
-    with sites(request.param, kafka_broker.bootstrap, topic_prefix, tmp_path) as make:
+    client, bootstrap = request.param, kafka_broker.bootstrap
+    with sites(client, bootstrap, topic_prefix, tmp_path, covered=False) as make:
         yield make
 
 
