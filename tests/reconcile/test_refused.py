@@ -117,6 +117,7 @@ def test_a_refused_row_does_not_stand_its_table(
             eventually(lambda: len(refused(place)) == 1, what="a good change heals")
             assert place.command("retry", "people", expect=1)
             execute(front, """ALTER TABLE "人员" DROP CONSTRAINT clean""")
+            eventually(place.caught_up, what="the good change is published")
             told = operations(place, PEOPLE)
             place.command("retry", "people")
             assert refused(place) == [] and operations(place, PEOPLE) == told

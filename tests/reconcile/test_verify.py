@@ -98,6 +98,7 @@ def assert_found_and_repaired(place: Installation) -> None:
     with place.start() as agent:
         wait_state(place, agent, "live")
         verified(place)
+        eventually(place.caught_up, what="all events are published")
         wrong = {table.resource: damage(place, table) for table in place.tables}
         before = operations_of_each(place)
         shown = report(place, "verify", "--show-keys", expect=1)
@@ -179,6 +180,7 @@ def assert_equal_in_wider_columns(place: Installation) -> None:
     with place.start() as agent:
         wait_state(place, agent, "live")
         verified(place)
+        eventually(place.caught_up, what="all events are published")
         events = operations(place, INTEGERS) + operations(place, NUMERICS)
         place.command("reconcile")
         assert operations(place, INTEGERS) + operations(place, NUMERICS) == events
