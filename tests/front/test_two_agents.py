@@ -112,7 +112,7 @@ def taken_over(front: SqlFront) -> None:
     reader = Reader(front.engine, "unit")
     assert reader.published().number == 7
     assert reader.backlog(0).events == 60
-    assert reader.waiting(0).batches == [Batch(1, 1, 1, b"x")]
+    assert reader.waiting(0).batches[0] == Batch(1, 1, 1, b"x")
     front.close()
 
 
