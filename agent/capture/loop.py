@@ -8,6 +8,7 @@ else recovers.
 """
 
 import logging
+import math
 import time
 from typing import Literal
 
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 Step = Literal["open", "stream", "pages", "catalogues", "housekeeping"]
 _IDLE = 0.2  # seconds to wait for the first message, and between two times of housekeeping
 _ASK = 0.5  # seconds between looks for what commands ask
+_PRUNE = 10.0  # seconds after which the front end forgets source transactions that every page sees
 _CATALOGUE = 10.0  # seconds between looks at the catalogue of the source, and of the front end
 _UNSETTLED = 1.0  # the same while a copy waits for what such a look finds
 
@@ -80,6 +82,7 @@ class Capture:
         # When each is due again, in time.monotonic()
         self._housekeeping_at = 0.0
         self._requests_at = 0.0
+        self._prune_at = 0.0
         self._catalogues_at = 0.0
         self._front_catalogue_at = 0.0
 
@@ -133,7 +136,9 @@ class Capture:
         started = time.monotonic()
         progress = self._applier.progress()
         if self._visible is not None:
-            self._front.prune(self._visible)
+            if started >= self._prune_at:
+                self._prune_at = started + _PRUNE
+                self._front.prune(self._visible)
             self._reconciler.seen(self._visible)
             self._visible = None
         self._front.commit(progress)
@@ -179,9 +184,10 @@ class Capture:
             self._requests_at = now + _ASK
             requests = self._front.requests()
             new = any(not request.running for request in requests)
-            if new or now >= self._front_catalogue_at:
-                self._front_catalogue_at = now + _CATALOGUE
+            if new:
                 self._outdated = self._tables.front_moved() or self._outdated
+            elif now >= self._front_catalogue_at:
+                self._look_at_some_tables()
             if not self._outdated:
                 self._outdated = self._reconciler.asked(requests)
         if not self._outdated:
@@ -193,6 +199,16 @@ class Capture:
         self._reports.copies(self._applier.tables, reconciler.run, reconciler.rows)
         reconciler.rows.clear()
         return not self._outdated
+
+    def _look_at_some_tables(self) -> None:
+        """Looks at the front end's catalogue, at a few tables, for the stream waits meanwhile.
+
+        So many that each has its turn within `_CATALOGUE` seconds.
+        """
+        tables = max(len(self._tables.resources), 1)
+        count = math.ceil(tables * _ASK / _CATALOGUE)
+        self._front_catalogue_at += _CATALOGUE * count / tables
+        self._outdated = self._tables.front_moved(count) or self._outdated
 
     def _passed(self, step: Step) -> None:
         """Notes that a step has gone well.

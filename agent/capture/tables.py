@@ -51,6 +51,7 @@ class Tables:
         self._front = front
         self._fronts: dict[str, str] = {}  # by resource: the front end's catalogue
         self.resources = self._compile(stored)
+        self._next = 0  # the resource whose front-end table is looked at next
         self._release_removed(stored)
         self._filtered: set[str] = set()
         for resource in self.resources:
@@ -270,13 +271,19 @@ class Tables:
         log.warning("front_table_changed resource=%s parts=%s", name, parts)
         return altered
 
-    def front_moved(self) -> bool:
+    def front_moved(self, count: int | None = None) -> bool:
         """Looks at the front end's catalogue again: whether the tables must be opened anew.
 
         Then they are checked, too, and what moved is compared with what is stored. To be called
-        with no transaction open at the front end.
+        with no transaction open at the front end. `count`: only so many tables, in turn.
         """
-        for resource in self.resources:
+        resources = self.resources
+        if count is not None:
+            resources = resources[self._next : self._next + count]
+            self._next += count
+            if self._next >= len(self.resources):
+                self._next = 0
+        for resource in resources:
             try:
                 with TableWork(resource.name):
                     parts = self._front.catalogue(resource.target)

@@ -215,20 +215,9 @@ class ResourceTables(FrontConnection):
 
     def requests(self) -> list[Request]:
         """See ResourceStore.requests."""
-        asked = self.own.requests.c
-        columns = (
-            asked.id,
-            asked.kind,
-            asked.resource,
-            asked.allow_deletes,
-            asked.report,
-            asked.state,
-        )
-        unanswered = asked.state.in_(("asked", "running"))
-        oldest_first = select(*columns).where(unanswered).order_by(asked.asked_us)
-
         found = []
-        for number, kind, resource, allow_deletes, report, state in self.query(oldest_first):
+        rows = self.query(self.own.statements.unanswered)
+        for number, kind, resource, allow_deletes, report, state in rows:
             values = {}
             if kind == "suspend":
                 values = json.loads(report)

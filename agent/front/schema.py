@@ -6,6 +6,7 @@ See docs/decisions/own-tables.md. Whoever changes a table here raises VERSION an
 
 import hashlib
 from collections.abc import Collection, Mapping
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import (
@@ -22,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 
 from agent.front.first_version import source_columns
+from agent.front.statements import Statements
 
 _blob = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 _text = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
@@ -110,6 +112,17 @@ class AgentTables:
         self._add_outbox()
         self._add_copies()
         self._add_requests()
+
+    @cached_property
+    def statements(self) -> Statements:
+        """The statements that run again and again."""
+        return Statements(
+            self.state,
+            self.resource,
+            self.outbox,
+            self.applied,
+            self.requests,
+        )
 
     def _table(self, suffix: str, *columns: Column[Any]) -> Table:
         return Table(self._name(suffix), self.metadata, *columns, **_OPTIONS)

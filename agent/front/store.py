@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, delete, func, insert, inspect, select, update
+from sqlalchemy import Connection, Engine, Table, delete, func, inspect, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent import failpoints
@@ -236,7 +236,7 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
             }
             rows.append(row)
         with self.guarded():
-            self.connection.execute(insert(self.own.outbox), rows)
+            self.connection.execute(self.own.statements.add_batch, rows)
 
     def outbox_bytes(self) -> int:
         """See FrontTransaction.outbox_bytes."""
@@ -249,7 +249,7 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
         applied = self.own.applied
         with self.guarded():
             seen = []
-            rows = self.connection.execute(select(applied.c.batch, applied.c.transactions))
+            rows = self.connection.execute(self.own.statements.applied)
             for batch, text in rows:
                 transactions = json.loads(text)
                 if all(visible.sees(number) for number in transactions):
@@ -261,42 +261,36 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
     def commit(self, progress: Progress) -> None:
         """See FrontTransaction.commit."""
         failpoints.hit("before_ack_store")
-        state = self.own.state
-        resources = self.own.resource
+        statements = self.own.statements
         position, batch = self._at
+        of_before = {
+            "of_epoch": self.epoch,
+            "of_position": position,
+            "of_batch": batch,
+        }
+        now = {
+            "position": progress.position,
+            "token": progress.token,
+            "position_time_us": progress.position_time_us,
+            "commit_position": progress.commit.position,
+            "commit_transaction": progress.commit.transaction,
+            "commit_time_us": progress.commit.time_us,
+            "number": progress.number,
+            "batch": progress.batch,
+        }
         with self.guarded():
-            moved = self.connection.execute(
-                update(state)
-                .where(
-                    state.c.epoch == self.epoch,
-                    state.c.position == position,
-                    state.c.batch == batch,
-                )
-                .values(
-                    position=progress.position,
-                    token=progress.token,
-                    position_time_us=progress.position_time_us,
-                    commit_position=progress.commit.position,
-                    commit_transaction=progress.commit.transaction,
-                    commit_time_us=progress.commit.time_us,
-                    number=progress.number,
-                    batch=progress.batch,
-                )
-            )
+            moved = self.connection.execute(statements.move, of_before | now)
             if moved.rowcount != 1:
                 raise self._not_ours()
             failpoints.hit("after_position")
 
             for name, (seq, time_us) in progress.seqs.items():
-                self.connection.execute(
-                    update(resources)
-                    .where(resources.c.name == name)
-                    .values(seq=seq, event_time_us=time_us)
-                )
+                counter = {"of_name": name, "seq": seq, "event_time_us": time_us}
+                self.connection.execute(statements.count, counter)
             if progress.transactions:
                 numbers = json.dumps(list(progress.transactions))
-                applied = insert(self.own.applied)
-                self.connection.execute(applied.values(batch=progress.batch, transactions=numbers))
+                applied = {"batch": progress.batch, "transactions": numbers}
+                self.connection.execute(statements.add_applied, applied)
             failpoints.hit("before_front_commit")
 
             self.connection.commit()

@@ -5,7 +5,7 @@ A row that a trigger or rule changes is refused as well: rows are read back wher
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from sqlalchemy import Connection, Engine, func, select, sql
 from sqlalchemy.sql.elements import quoted_name
@@ -82,7 +82,12 @@ class TableRows(TableDefinitions):
 
     def catalogue(self, target: Target) -> Mapping[str, str]:
         """See FrontTables.catalogue."""
-        return self._catalogue_of(target).parts
+        with self.looking(target) as connection:
+            return self.read_catalogue(connection, target).parts
+
+    def looking(self, target: Target) -> AbstractContextManager[Connection]:
+        """Opens the connection for a look at the catalogue while the service runs."""
+        return self.reading(target)
 
     def hazards(self, target: Target) -> Sequence[Hazard]:
         """Returns what can change or refuse rows of a table that is fit."""

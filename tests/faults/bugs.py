@@ -108,24 +108,22 @@ BUGS: tuple[Bug, ...] = (
                 "front/store.py",
                 """\
         with self.guarded():
-            moved = self.connection.execute(
+            moved = self.connection.execute(statements.move, of_before | now)
 """,
                 """\
         with self.guarded():
+            state = self.own.state
             self.connection.execute(
                 update(state)
                 .where(state.c.epoch == self.epoch)
                 .values(number=progress.number, batch=progress.batch)
             )
-            batch = progress.batch
+            of_before["of_batch"] = progress.batch
             for name, (seq, time_us) in progress.seqs.items():
-                self.connection.execute(
-                    update(resources)
-                    .where(resources.c.name == name)
-                    .values(seq=seq, event_time_us=time_us)
-                )
+                counter = {"of_name": name, "seq": seq, "event_time_us": time_us}
+                self.connection.execute(statements.count, counter)
             self.connection.commit()
-            moved = self.connection.execute(
+            moved = self.connection.execute(statements.move, of_before | now)
 """,
             ),
         ),
@@ -155,11 +153,8 @@ BUGS: tuple[Bug, ...] = (
                 "front/store.py",
                 """\
             for name, (seq, time_us) in progress.seqs.items():
-                self.connection.execute(
-                    update(resources)
-                    .where(resources.c.name == name)
-                    .values(seq=seq, event_time_us=time_us)
-                )
+                counter = {"of_name": name, "seq": seq, "event_time_us": time_us}
+                self.connection.execute(statements.count, counter)
             if progress.transactions""",
                 """\
             if progress.transactions""",
@@ -172,11 +167,8 @@ BUGS: tuple[Bug, ...] = (
                 """\
             failpoints.hit("after_front_commit")
             for name, (seq, time_us) in progress.seqs.items():
-                self.connection.execute(
-                    update(resources)
-                    .where(resources.c.name == name)
-                    .values(seq=seq, event_time_us=time_us)
-                )
+                counter = {"of_name": name, "seq": seq, "event_time_us": time_us}
+                self.connection.execute(statements.count, counter)
             self.connection.commit()
 """,
             ),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from agent.config import PostgresSettings
-from agent.connectors.changes import Begin, Commit, Heartbeat, Message
+from agent.connectors.changes import Begin, Change, Commit, Heartbeat, Message
 from agent.connectors.position import position_number, position_text
 from agent.connectors.resume import Resume
 from agent.errors import (
@@ -180,6 +180,8 @@ class Resumption:
 
     def accept(self, message: Message) -> bool:
         """True if the message is new, False if it was applied before. Raises SourceForked."""
+        if isinstance(message, Change):
+            return not self._passing_over
         if isinstance(message, Begin):
             self._passing_over = message.commit_position < self._applied
             if not self._passing_over:

@@ -69,11 +69,6 @@ def branched_at(replication: psycopg.Connection[Any], server: Server, timeline: 
     return branch((told.get_value(0, 1) or b"").decode(errors="replace"), timeline)
 
 
-def snapshot(connection: psycopg.Connection[Any]) -> Snapshot:
-    """Asks what a new snapshot sees."""
-    return snapshot_of(str(_value(connection, "select pg_current_snapshot()::text")))
-
-
 def new_xid(connection: psycopg.Connection[Any]) -> int:
     """Asks for the xid of a transaction that begins now."""
     return int(_value(connection, "select pg_current_xact_id()::text"))
@@ -83,6 +78,24 @@ def written_bytes_past(connection: psycopg.Connection[Any], position: str) -> in
     """Asks for the bytes of log written past a position."""
     query = "select pg_wal_lsn_diff(pg_current_wal_lsn(), %s::pg_lsn)::int8"
     return int(_value(connection, query, position))
+
+
+def bytes_and_snapshot(
+    connection: psycopg.Connection[Any],
+    position: str,
+) -> tuple[int, Snapshot]:
+    """Asks for the bytes of log written past a position, and what a new snapshot sees.
+
+    One question for both: it is asked again and again.
+    """
+    query = (
+        "select pg_wal_lsn_diff(pg_current_wal_lsn(), %s::pg_lsn)::int8,"
+        " pg_current_snapshot()::text"
+    )
+    row = connection.execute(query, (position,)).fetchone()
+    assert row is not None, "a query without FROM has one row"
+    written, snapshot = row
+    return int(written), snapshot_of(str(snapshot))
 
 
 def slot_lag(connection: psycopg.Connection[Any], slot: str) -> tuple[Any, ...]:

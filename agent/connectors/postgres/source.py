@@ -373,8 +373,9 @@ class PostgresSource:
                 self._beat_at = now
                 time_us = time.time_ns() // 1000
                 server_state.heartbeat(self._connection, HEARTBEAT_PREFIX, str(time_us))
-            self._lag = self._written_bytes()
-            return server_state.snapshot(self._connection)
+            position = position_text(self._acknowledged)
+            self._lag, seen = server_state.bytes_and_snapshot(self._connection, position)
+            return seen
 
     def lag_bytes(self) -> int:
         """See Source.lag_bytes."""

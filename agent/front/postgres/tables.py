@@ -1,6 +1,7 @@
 """Front-end tables in PostgreSQL: names, types, place, and whether an existing one is fit."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
@@ -127,6 +128,24 @@ class PostgresTables(SqlFront):
             raise self.wrong(target, reason, remedy)
 
     # ---- an existing table
+
+    def looking(self, target: Target) -> AbstractContextManager[Connection]:
+        """See TableRows.looking.
+
+        That is the writing connection where nothing is open on it: a new one takes the server, and
+        us, much longer than the look.
+        """
+        if self._connection is None or self._connection.in_transaction():
+            return self.reading(target)
+        return self._looking_at(self._connection, target)
+
+    @contextmanager
+    def _looking_at(self, connection: Connection, target: Target) -> Iterator[Connection]:
+        with self.guarded(target):
+            try:
+                yield connection
+            finally:
+                connection.rollback()
 
     def read_catalogue(self, connection: Connection, target: Target) -> Catalogue:
         """See TableRows.read_catalogue."""

@@ -19,6 +19,12 @@ _CHECK = re.compile(r"\bCHECK\s*\(", re.IGNORECASE)
 
 _Row = tuple[Any, ...]
 
+# Of all tables in one question, for there may be many
+_FOREIGN_KEYS = (
+    "SELECT m.name, f.* FROM sqlite_master m JOIN pragma_foreign_key_list(m.name) f"
+    " WHERE m.type = 'table'"
+)
+
 
 class _Found(NamedTuple):
     """A table as rows of SQLite's catalogue."""
@@ -80,11 +86,6 @@ def _read(connection: Connection, table: str) -> _Found:
         elif kind == "trigger":
             triggers.append(row)
 
-    incoming: list[_Row] = []
-    for kind, name, *_ in schema:
-        if kind == "table" and not _same_name(name, table):
-            incoming += _references(connection, name, table)
-
     ((version,),) = _rows(connection, "PRAGMA schema_version")
     return _Found(
         tables=tables,
@@ -92,7 +93,7 @@ def _read(connection: Connection, table: str) -> _Found:
         columns=_rows(connection, f"PRAGMA table_xinfo({quoted})"),
         indexes=_unique_indexes(connection, table),
         outgoing=_rows(connection, f"PRAGMA foreign_key_list({quoted})"),
-        incoming=incoming,
+        incoming=_references(connection, table),
         version=version,
     )
 
@@ -108,14 +109,13 @@ def _unique_indexes(connection: Connection, table: str) -> list[_Row]:
     return found
 
 
-def _references(connection: Connection, holder: str, table: str) -> list[_Row]:
-    """Returns the foreign keys from one table to another, each with the name of the first."""
+def _references(connection: Connection, table: str) -> list[_Row]:
+    """Returns the foreign keys from other tables, each with the name of its own table."""
     found: list[_Row] = []
-    keys = _rows(connection, f"PRAGMA foreign_key_list({quote(holder)})")
-    for key in keys:
-        referred = key[2]
-        if _same_name(referred, table):
-            found.append((holder, *key))
+    for row in _rows(connection, _FOREIGN_KEYS):
+        holder, _, _, referred, *_ = row
+        if _same_name(referred, table) and not _same_name(holder, table):
+            found.append(row)
     return found
 
 

@@ -1,0 +1,50 @@
+"""The statements of the agent's own tables that run at each commit, or a few times a second.
+
+SQLAlchemy takes longer to make such a statement than the database to run it, so each is made once;
+the values come as parameters. A parameter that names a row begins with `of_`: the others are those
+of the columns that are written.
+"""
+
+from sqlalchemy import Table, bindparam, insert, select, update
+
+
+class Statements:
+    """The statements, made for the tables of one agent."""
+
+    def __init__(
+        self,
+        state: Table,
+        resource: Table,
+        outbox: Table,
+        applied: Table,
+        requests: Table,
+    ) -> None:
+        # Moves the position, where epoch, position and batch are the ones known
+        self.move = update(state).where(
+            state.c.epoch == bindparam("of_epoch"),
+            state.c.position == bindparam("of_position"),
+            state.c.batch == bindparam("of_batch"),
+        )
+
+        # Moves the counter of a resource
+        self.count = update(resource).where(resource.c.name == bindparam("of_name"))
+
+        # Adds parts of a batch
+        self.add_batch = insert(outbox)
+
+        # Adds the source transactions of a commit, and reads all
+        self.add_applied = insert(applied)
+        self.applied = select(applied.c.batch, applied.c.transactions)
+
+        # Reads what commands have asked and is not answered, oldest first
+        asked = requests.c
+        columns = (
+            asked.id,
+            asked.kind,
+            asked.resource,
+            asked.allow_deletes,
+            asked.report,
+            asked.state,
+        )
+        unanswered = asked.state.in_(("asked", "running"))
+        self.unanswered = select(*columns).where(unanswered).order_by(asked.asked_us)
