@@ -1,12 +1,14 @@
 """Sets what holds for all tests.
 
-That is patience, the order of the files, and the fixtures of `tests/services/fixtures.py`.
+That is patience, with hypothesis too, the order of the files, and the fixtures of
+`tests/services/fixtures.py`.
 """
 
 import uuid
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import waiting
 
@@ -32,6 +34,10 @@ LONGEST = (
 )
 
 waiting.on_a_busy_machine()
+
+# How long an example takes says how busy the machine is, and nothing of the code
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

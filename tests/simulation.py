@@ -35,7 +35,6 @@ def simulate(machine: type[RuleBasedStateMachine], runs: int, seed: int | None =
     settings = hypothesis.settings(
         max_examples=runs,
         stateful_step_count=STEPS,
-        deadline=None,
         database=None,
         derandomize=seed is None,
         phases=phases,

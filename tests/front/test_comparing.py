@@ -62,9 +62,7 @@ def connection(database: str) -> Iterator[psycopg.Connection]:
         yield opened
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(large=LARGE, small=SMALL)
 def test_sqlite_writes_floats_as_postgres_does(
     connection: psycopg.Connection, large: float, small: float
@@ -83,9 +81,7 @@ def test_sqlite_writes_floats_as_postgres_does(
     ] == list(row)
 
 
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=st.lists(st.none() | TEXTS | AWKWARD, min_size=1, max_size=4))
 def test_lines_are_the_servers_own(connection: psycopg.Connection, row: list[str | None]) -> None:
     """Rows of front ends without COPY are compared with the source's as lines."""

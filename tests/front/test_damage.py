@@ -152,7 +152,6 @@ def test_an_older_file_beside_a_newer_log_is_damage(writing: Writing, tmp_path: 
 @settings(
     max_examples=5,
     phases=[Phase.generate],
-    deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )

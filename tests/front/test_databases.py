@@ -388,9 +388,7 @@ NOT_NATIVE = {
 
 
 @pytest.mark.parametrize("fronts", ["sqlite", "postgres", "mariadb"], indirect=True)
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=ROWS)
 def test_any_row_round_trips(fronts: Fronts, row: tuple[str, *tuple[str | None, ...]]) -> None:
     """What is written is read back byte for byte, for values of every form.

@@ -444,7 +444,7 @@ def test_a_key_is_refused_rather_than_cut(front: MariaDbFront, key: str) -> None
     front.close()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     a=st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)),
     b=st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)),

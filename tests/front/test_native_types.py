@@ -159,7 +159,6 @@ def refused(text: str) -> bool:
 
 @settings(
     max_examples=60,
-    deadline=None,
     database=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
@@ -246,7 +245,6 @@ def test_native_keys(held: Held, kind: Kind) -> None:
 
     @settings(
         max_examples=4,
-        deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),

@@ -293,7 +293,6 @@ def inserted(scene: Scene, rows: Sequence[Sequence[str | None]]) -> dict[Key, Fr
 
 @settings(
     max_examples=15,
-    deadline=None,
     database=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),

@@ -134,7 +134,7 @@ class Crashing(StopWhenIdle):
             raise FrontUnreachable(reason="crash after commit")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     steps=STEPS,
     crashes=st.dictionaries(st.integers(1, 6), st.booleans()),

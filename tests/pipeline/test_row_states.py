@@ -242,7 +242,7 @@ def test_the_row_before_is_the_front_ends(before: str) -> None:
         assert found == [None, None, {"id": 1}]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps=EDITS, crashes=CRASHES, flush=FLUSH, seed=st.integers(0, 999))
 def test_equal_after_any_looks(
     steps: list[list[Edit]], crashes: dict[int, bool], flush: int, seed: int
@@ -252,7 +252,7 @@ def test_equal_after_any_looks(
         Desk(steps, seed).run(crashes).check()
 
 
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=75)
 @given(steps=EDITS, seed=st.integers(0, 999))
 def test_a_repeated_look_has_no_event(steps: list[list[Edit]], seed: int) -> None:
     """Every row is looked at again, with those that are no more."""
@@ -265,7 +265,7 @@ def test_a_repeated_look_has_no_event(steps: list[list[Edit]], seed: int) -> Non
     assert [desk.told(name) for name in TABLES] == before
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     rows=st.lists(st.builds(one, st.integers(1, 4), st.integers(1, 2))),
     steps=EDITS,

@@ -400,9 +400,7 @@ faults = st.lists(
 
 
 @pytest.mark.no_cover
-@hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plan=faults, seed=st.integers(0, 1000), bound=st.integers(1, 12), restarts=st.integers(0, 2))
 def test_exactly_once_whatever_fails(
     tmp_path_factory: pytest.TempPathFactory,

@@ -173,7 +173,6 @@ def server_texts(
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @settings(
     max_examples=15,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
@@ -191,7 +190,7 @@ def test_the_servers_text_becomes_the_documented_json(
             assert text_of(parsed, kind.oid) == text
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(days=st.lists(st.integers(-2_451_545, 2_145_031_948), min_size=1, max_size=40))
 def test_dates_of_any_year_are_expanded(reading: psycopg.Connection[Any], days: list[int]) -> None:
     """Year, month and day are as the server counts them.
@@ -224,7 +223,7 @@ def test_dates_of_any_year_are_expanded(reading: psycopg.Connection[Any], days: 
         assert text_of(f"{expected}T12:30:15.5Z", v.TIMESTAMPTZ) == zoned
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(cents=st.lists(st.integers(-(10**15), 10**15), min_size=1, max_size=40))
 def test_an_amount_is_told_from_its_json(
     reading: psycopg.Connection[Any], cents: list[int]
@@ -290,7 +289,6 @@ def near_misses(draw: st.DrawFn, kind: str) -> str:
 @pytest.mark.parametrize("kind", SPELLED)
 @settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())

@@ -513,7 +513,7 @@ def expected(before: Mapping[str, Rows], now: Mapping[str, Rows]) -> list[tuple[
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     looks=EDITS,
     crashes=st.dictionaries(st.integers(1, 6), st.booleans(), max_size=3),
