@@ -8,7 +8,6 @@ else recovers.
 """
 
 import logging
-import math
 import time
 from typing import Literal
 
@@ -187,7 +186,7 @@ class Capture:
             if new:
                 self._outdated = self._tables.front_moved() or self._outdated
             elif now >= self._front_catalogue_at:
-                self._look_at_some_tables()
+                self._look_at_some_tables(now)
             if not self._outdated:
                 self._outdated = self._reconciler.asked(requests)
         if not self._outdated:
@@ -200,14 +199,16 @@ class Capture:
         reconciler.rows.clear()
         return not self._outdated
 
-    def _look_at_some_tables(self) -> None:
-        """Looks at the front end's catalogue, at a few tables, for the stream waits meanwhile.
+    def _look_at_some_tables(self, now: float) -> None:
+        """Looks at the front end's catalogue, at the tables whose turn has come.
 
-        So many that each has its turn within `_CATALOGUE` seconds.
+        Each has one in `_CATALOGUE` seconds. Not all at once, for the stream waits meanwhile.
         """
         tables = max(len(self._tables.resources), 1)
-        count = math.ceil(tables * _ASK / _CATALOGUE)
-        self._front_catalogue_at += _CATALOGUE * count / tables
+        count = 0
+        while count < tables and self._front_catalogue_at <= now:
+            self._front_catalogue_at += _CATALOGUE / tables
+            count += 1
         self._outdated = self._tables.front_moved(count) or self._outdated
 
     def _passed(self, step: Step) -> None:
