@@ -43,9 +43,7 @@ class KafkaSettings(Model):
     ]
     client: Annotated[
         Literal["kafka-python", "librdkafka"],
-        Field(
-            description="Client that publishes; librdkafka is faster and needs the extra `fast`."
-        ),
+        Field(description="Client that publishes; librdkafka needs the extra `fast`."),
     ] = "kafka-python"
     tls: Annotated[TlsSettings | None, Field(description="TLS; absent: none.")] = None
     sasl: Annotated[SaslSettings | None, Field(description="Login; absent: none.")] = None
