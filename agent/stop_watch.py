@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
@@ -61,7 +61,7 @@ def answers_until_stopped(stop_fd: int) -> Iterator[None]:
     So no connection waits for an answer for more than that moment: the process ends in good order.
     """
     global _ends_at  # noqa: PLW0603 - the process has one end
-    over = threading.Event()
+    over, end = os.pipe()
     watch = threading.Thread(
         target=_watch, args=[os.dup(stop_fd), over], name="stop-watch", daemon=True
     )
@@ -69,28 +69,40 @@ def answers_until_stopped(stop_fd: int) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
+        os.close(end)
         watch.join()
         _ends_at = math.inf
 
 
-def _watch(stop_fd: int, over: threading.Event) -> None:
-    """Waits for the request to stop, then shuts the lines until `over`."""
-    global _ends_at  # noqa: PLW0603 - the process has one end
+def _watch(stop_fd: int, over: int) -> None:
+    """Waits for the request to stop, then shuts the lines until the other end of `over` is closed.
+
+    Both descriptors are closed in the end.
+    """
     try:
-        poll = select.poll()
-        poll.register(stop_fd, select.POLLIN)
-        while not over.is_set() and not poll.poll(_TICK * 1000):
-            pass
+        if over not in _readable([stop_fd, over]):
+            _shut_lines(over)
     finally:
         os.close(stop_fd)
+        os.close(over)
 
+
+def _shut_lines(over: int) -> None:
+    """Shuts the lines after a moment, again and again: one may have been opened meanwhile."""
+    global _ends_at  # noqa: PLW0603 - the process has one end
     _ends_at = time.monotonic() + _STOP_SECONDS
     wait = _STOP_SECONDS
-    while not over.wait(wait):
-        # Again and again: one may have been opened meanwhile
+    while not _readable([over], wait):
         wait = _TICK
         with _opening:
             lines = list(_open)
         for line in lines:
             line.shut()
+
+
+def _readable(fds: Sequence[int], seconds: float | None = None) -> set[int]:
+    """Returns which of the descriptors are readable, or have come to their end."""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return {fd for fd, _ in poll.poll(None if seconds is None else seconds * 1000)}
