@@ -5,7 +5,10 @@ the values come as parameters. A parameter that names a row begins with `of_`: t
 of the columns that are written.
 """
 
-from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy import Table, bindparam, func, insert, select, update
+
+# Rows of the outbox that are read with one question: 1 MiB each at the most
+OUTBOX_ROWS = 16
 
 
 class Statements:
@@ -32,13 +35,24 @@ class Statements:
         # Adds parts of a batch
         self.add_batch = insert(outbox)
 
+        # Reads rows of the outbox; the first ones after the batch `after`
+        held = outbox.c
+        columns = held.batch, held.first_number, held.last_number, held.payload
+        self.outbox = select(*columns).order_by(held.batch, held.part)
+        later = held.batch > bindparam("after")
+        self.outbox_after = self.outbox.where(later).limit(OUTBOX_ROWS)
+
+        # Reads the last number and the oldest time of what waits after event `number`
+        waits = held.last_number > bindparam("number")
+        self.backlog = select(func.max(held.last_number), func.min(held.time_us)).where(waits)
+
         # Adds the source transactions of a commit, and reads all
         self.add_applied = insert(applied)
         self.applied = select(applied.c.batch, applied.c.transactions)
 
         # Reads what commands have asked and is not answered, oldest first
         asked = requests.c
-        columns = (
+        request = (
             asked.id,
             asked.kind,
             asked.resource,
@@ -47,4 +61,4 @@ class Statements:
             asked.state,
         )
         unanswered = asked.state.in_(("asked", "running"))
-        self.unanswered = select(*columns).where(unanswered).order_by(asked.asked_us)
+        self.unanswered = select(*request).where(unanswered).order_by(asked.asked_us)

@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -18,9 +17,6 @@ from sqlalchemy import (
     Connection,
     Engine,
     Row,
-    Select,
-    Table,
-    bindparam,
     delete,
     func,
     insert,
@@ -36,13 +32,12 @@ from agent.front.corruption import corruption
 from agent.front.layout import copy_now, find
 from agent.front.schema import VERSION, AgentTables
 from agent.front.sqlite.file import note_damage
+from agent.front.statements import OUTBOX_ROWS
 from agent.messages import phrase
 from agent.outbox.frames import OutboxEvent, frames
 
 _AT_ONCE = 1000  # batches deleted with one mark
-_ROWS = 16  # of the outbox read with one query: 1 MiB each at the most
 _Row = Row[int, int, int, bytes]  # batch, first and last number, payload
-_Rows = Select[int, int, int, bytes]
 
 
 class Identity(NamedTuple):
@@ -250,7 +245,7 @@ class Reader:
     def backlog(self, number: int) -> Backlog:
         """Returns what the outbox holds after event `number`."""
         with self.connection() as connection:
-            statement = _backlog(self.own.outbox)
+            statement = self.own.statements.backlog
             newest, oldest = connection.execute(statement, {"number": number}).one()
         return Backlog(max(0, (newest or number) - number), oldest or 0)
 
@@ -259,17 +254,22 @@ class Reader:
 
         They are as many as a bounded number of rows holds, and at least one if there is one.
         """
-        outbox = self.own.outbox
+        statement = self.own.statements.outbox_after
         with self.connection() as connection:
-            rows = connection.execute(_rows_after(outbox), {"after": after}).all()
-            more = len(rows) == _ROWS
+            rows = connection.execute(statement, {"after": after}).all()
+            more = len(rows) == OUTBOX_ROWS
             if more:
-                rows = _whole(rows) or connection.execute(_rows_of(outbox, _batch(rows[0]))).all()
+                rows = _whole(rows) or self._rows_of(connection, _batch(rows[0]))
 
         batches = []
         for _, parts in groupby(rows, key=_batch):
             batches.append(_joined(list(parts)))
         return Waiting(batches, more)
+
+    def _rows_of(self, connection: Connection, batch: int) -> Sequence[_Row]:
+        """All rows of one batch."""
+        of_batch = self.own.outbox.c.batch == batch
+        return connection.execute(self.own.statements.outbox.where(of_batch)).all()
 
     def batch_of(self, number: int) -> int:
         """Returns the batch after which reading must start to meet event `number` + 1.
@@ -299,7 +299,7 @@ class Reader:
             ).scalar_one()
             if first is None:
                 return None
-            rows = connection.execute(_rows_of(self.own.outbox, first)).all()
+            rows = self._rows_of(connection, first)
         if not rows:  # deleted just now
             return None
         for frame in frames(_joined(rows)):
@@ -385,33 +385,6 @@ class Reader:
             connection.exec_driver_sql(
                 "SET SESSION innodb_lock_wait_timeout = 0, lock_wait_timeout = 0"
             )
-
-
-# What the publisher asks all the time is made once: making a statement costs more than it does.
-
-
-@lru_cache(maxsize=1)
-def _backlog(outbox: Table) -> Select[int, int]:
-    """The last number and the oldest time of what waits after an event."""
-    later = outbox.c.last_number > bindparam("number")
-    return select(func.max(outbox.c.last_number), func.min(outbox.c.time_us)).where(later)
-
-
-def _columns(outbox: Table) -> _Rows:
-    columns = outbox.c
-    return select(columns.batch, columns.first_number, columns.last_number, columns.payload)
-
-
-@lru_cache(maxsize=1)
-def _rows_after(outbox: Table) -> _Rows:
-    """The first rows after a batch."""
-    order = outbox.c.batch, outbox.c.part
-    later = outbox.c.batch > bindparam("after")
-    return _columns(outbox).where(later).order_by(*order).limit(_ROWS)
-
-
-def _rows_of(outbox: Table, batch: int) -> _Rows:
-    return _columns(outbox).where(outbox.c.batch == batch).order_by(outbox.c.part)
 
 
 def _batch(row: _Row) -> int:

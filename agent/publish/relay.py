@@ -367,13 +367,12 @@ class Relay:
         record follows in the same transaction: the last one counts.
         """
         failpoints.hit("before_state_record")
-        known = with_offsets(state, self.producer.offsets)
-        foreseen = with_offsets(known, self.ends.foreseen())
+        foreseen = with_offsets(state, self.producer.offsets | self.ends.foreseen())
         self.send_state(foreseen)
         failpoints.hit("after_state_record")
         self.wait_stored(state, began)
 
-        stored = with_offsets(known, self.producer.offsets)
+        stored = with_offsets(state, self.producer.offsets)
         if stored != foreseen:
             self.send_state(stored)
             self.wait_stored(state, began)

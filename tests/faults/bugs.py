@@ -136,12 +136,12 @@ BUGS: tuple[Bug, ...] = (
                 "publish/relay.py",
                 """\
         failpoints.hit("before_state_record")
-        known = with_offsets""",
+        foreseen = with_offsets""",
                 """\
         self.producer.commit(began + self.timeout)
         self.producer.begin()
         failpoints.hit("before_state_record")
-        known = with_offsets""",
+        foreseen = with_offsets""",
             ),
         ),
     ),

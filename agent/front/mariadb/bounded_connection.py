@@ -10,9 +10,6 @@ from pymysql.constants import CR
 
 from agent import stop_watch
 
-# Seconds that a server has to accept a connection
-_CONNECT_SECONDS = 5
-
 
 class BoundedConnection(pymysql.Connection):  # type: ignore[misc]  # the driver has no types
     """A connection whose line can be shut from another thread, its greeting included."""
@@ -34,7 +31,7 @@ def bounded(**named: Any) -> BoundedConnection:
 
     Such a process waits for no new connection either: that raises OperationalError.
     """
-    left = stop_watch.seconds_left()
-    if left <= 0:
+    seconds = stop_watch.seconds_to_connect()
+    if not seconds:
         raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, "the process is to stop")
-    return BoundedConnection(**named, connect_timeout=min(left, _CONNECT_SECONDS))
+    return BoundedConnection(**named, connect_timeout=seconds)
