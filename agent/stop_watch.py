@@ -13,6 +13,7 @@ from typing import Protocol
 
 _STOP_SECONDS = 3.0  # that a process which is asked to stop may still wait for answers
 _TICK = 0.25
+_CONNECT_SECONDS = 5.0  # that a server has to accept a connection
 
 
 class Line(Protocol):
@@ -36,13 +37,13 @@ def register(line: Line) -> None:
         _open.add(line)
 
 
-def seconds_left() -> float:
-    """Returns for how long an answer may be waited for: without end until a stop is asked for.
+def seconds_to_connect() -> float:
+    """Returns how long a server has to accept a connection, less once a stop is asked for.
 
-    Whoever opens a connection waits no longer than that for it, and opens none at 0. A connection
-    that is being opened has no line yet that could be shut.
+    At 0 no connection may be opened any more. One that is being opened has no line yet that could
+    be shut.
     """
-    return max(0.0, _ends_at - time.monotonic())
+    return min(_CONNECT_SECONDS, max(0.0, _ends_at - time.monotonic()))
 
 
 def shut_socket(fileno: int) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from agent.connectors.postgres import bounded_connection as to_postgres
 from agent.front.mariadb import bounded_connection as to_mariadb
-from agent.stop_watch import answers_until_stopped, seconds_left
+from agent.stop_watch import answers_until_stopped, seconds_to_connect
 from tests.services.processes import HOST
 from tests.waiting import BUSY
 
@@ -63,7 +63,7 @@ def test_a_server_that_does_not_greet(
     with pytest.raises(error):
         connect(silent)
     assert time.monotonic() - began < GRACE + BUSY
-    while seconds_left() > 0:
+    while seconds_to_connect() > 0:
         with pytest.raises(error):
             connect(silent)
     began = time.monotonic()

@@ -12,9 +12,6 @@ from psycopg.errors import _WaitTimeout
 
 from agent import stop_watch
 
-# Seconds that a server has to accept a connection; psycopg gives at least 2
-_CONNECT_SECONDS = 5
-
 
 class BoundedConnection(psycopg.Connection[Any]):
     """Closes itself and raises OperationalError after `patience` seconds without an answer."""
@@ -40,12 +37,13 @@ def bounded(patience: float, *arguments: Any, **named: Any) -> BoundedConnection
 
     Such a process waits for no new connection either: that raises OperationalError.
     """
-    left = stop_watch.seconds_left()
-    if left <= 0:
+    seconds = stop_watch.seconds_to_connect()
+    if not seconds:
         raise psycopg.OperationalError("the process is to stop")
 
-    seconds = math.ceil(min(left, _CONNECT_SECONDS))
-    connection = BoundedConnection.connect(*arguments, **named, connect_timeout=seconds)
+    # psycopg takes whole seconds, and gives at least 2
+    timeout = math.ceil(seconds)
+    connection = BoundedConnection.connect(*arguments, **named, connect_timeout=timeout)
     connection.patience = patience
     stop_watch.register(connection)
     return connection
