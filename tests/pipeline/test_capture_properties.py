@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from agent.capture import applier
 from agent.connectors.changes import Message, Relation
-from agent.errors import FrontUnreachable
-from agent.front.base import Progress
 from agent.values.rows import UNCHANGED, Row
+from tests.pipeline.crashing import CrashingFront
 from tests.pipeline.model import RELATIONS, Bench, StopWhenIdle, transaction
 
 STEPS = st.lists(
@@ -113,25 +112,12 @@ def replay(bench: Bench, name: str) -> dict[str, tuple[str | None, ...]]:
     return rows
 
 
-class Crashing(StopWhenIdle):
-    """Is a front end whose process dies at the n-th commit.
-
-    It dies before it, or after it and before the source is told.
-    """
+class Crashing(CrashingFront, StopWhenIdle):
+    """Is a front end that crashes, and ends the capture once the log is worked off."""
 
     def __init__(self, bench: Bench, crashes: dict[int, bool]) -> None:
         super().__init__(bench)
-        self.crashes, self.commits = crashes, 0
-
-    def commit(self, progress: Progress) -> None:
-        """Commits, or dies."""
-        self.commits += 1
-        after = self.crashes.get(self.commits)
-        if after is False:
-            raise FrontUnreachable(reason="crash before commit")
-        super().commit(progress)
-        if after:
-            raise FrontUnreachable(reason="crash after commit")
+        self.crashes = crashes
 
 
 @settings(max_examples=200)

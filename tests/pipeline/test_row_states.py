@@ -15,13 +15,12 @@ from agent.capture import loop as pipeline
 from agent.capture.loop import Capture
 from agent.connectors.changes import Message, RowState
 from agent.connectors.memory_states import MemoryStates
-from agent.errors import FrontUnreachable
-from agent.front.base import Copy, Progress, Stored
+from agent.front.base import Copy
 from agent.front.durable import empty_store
-from agent.front.memory import MemoryFront
 from agent.outbox.frames import OutboxEvent, frames
 from agent.service.control import Control
 from tests.pipeline import model
+from tests.pipeline.crashing import CrashingFront
 from tests.pipeline.model import catalogued
 
 TABLES = ("plain", "filtered")
@@ -78,31 +77,13 @@ class Scheduled(MemoryStates):
             self.desk.control.stop()
 
 
-class Crashing(MemoryFront):
-    """Is a front end whose process dies at the n-th commit.
-
-    It dies before it, or after it and before the acknowledgement.
-    """
+class Crashing(CrashingFront):
+    """Is a front end that crashes, with keys in the order that the test asks for."""
 
     def __init__(self, desk: "Desk", crashes: dict[int, bool]) -> None:
         super().__init__(desk.durable)
         self.ordered = desk.ordered
-        self.crashes, self.commits = crashes, 0
-
-    def open(self, nonce: str) -> Stored:
-        """See Front.open: the one before may have crashed."""
-        self.durable.holder = None
-        return super().open(nonce)
-
-    def commit(self, progress: Progress) -> None:
-        """Commits, or dies."""
-        self.commits += 1
-        after = self.crashes.get(self.commits)
-        if after is False:
-            raise FrontUnreachable(reason="crash before commit")
-        super().commit(progress)
-        if after:
-            raise FrontUnreachable(reason="crash after commit")
+        self.crashes = crashes
 
 
 class Desk:

@@ -27,13 +27,13 @@ from agent.connectors.memory_states import MemoryStates, Note
 from agent.connectors.position import position_number, position_text
 from agent.connectors.resume import CommitMark, Resume
 from agent.connectors.table import SourceColumn, SourceTable
-from agent.errors import FrontUnreachable, ValueUnreadable
-from agent.front.base import Copy, Progress, Stored
+from agent.errors import ValueUnreadable
+from agent.front.base import Copy
 from agent.front.durable import empty_store
-from agent.front.memory import MemoryFront
 from agent.outbox.frames import OutboxEvent, frames
 from agent.service.control import Control
 from agent.values.column_types import TEXT
+from tests.pipeline.crashing import CrashingFront
 from tests.source.reading import asking, rows_of, silent_never, stored_after, transactions
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "csv_folder.py"
@@ -231,28 +231,12 @@ def configured() -> Settings:
     )
 
 
-class Crashing(MemoryFront):
-    """A front end whose process dies at the n-th commit: before it, or right after it."""
+class Crashing(CrashingFront):
+    """The front end of a desk."""
 
     def __init__(self, desk: "Desk", crashes: Mapping[int, bool]) -> None:
         super().__init__(desk.durable)
-        self._crashes = crashes
-        self._commits = 0
-
-    def open(self, nonce: str) -> Stored:
-        """See Front.open: the one before may have crashed."""
-        self.durable.holder = None
-        return super().open(nonce)
-
-    def commit(self, progress: Progress) -> None:
-        """Commits, or dies."""
-        self._commits += 1
-        after = self._crashes.get(self._commits)
-        if after is False:
-            raise FrontUnreachable(reason="crash before commit")
-        super().commit(progress)
-        if after:
-            raise FrontUnreachable(reason="crash after commit")
+        self.crashes = crashes
 
 
 class Desk:
