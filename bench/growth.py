@@ -21,7 +21,7 @@ from pathlib import Path
 import psycopg
 
 from bench import latency, plots, reconcile
-from bench.processes import cpu, memory, most_memory, published
+from bench.processes import cpu_of, memory, most_memory, published
 from bench.table import COLUMNS, NAMES, TABLE, say
 from tests.agent_process import Agent, Installation
 from tests.checker.inputs import one_of
@@ -114,9 +114,9 @@ def columns(server: PostgresAddress, broker: KafkaAddress, size: int) -> Measure
     with installed(server, broker, [form]) as place, running(place) as agent:
         pids = [agent.pid, *agent.children().values()]
         insert(place, values, 0, WARM, WARM)
-        before, began = sum(map(cpu, pids)), time.monotonic()
+        before, began = cpu_of(pids), time.monotonic()
         insert(place, values, WARM, STREAMED, WARM + STREAMED)
-        seconds, used = time.monotonic() - began, sum(map(cpu, pids)) - before
+        seconds, used = time.monotonic() - began, cpu_of(pids) - before
     return {"events/s": STREAMED / seconds, "CPU µs per event": used / STREAMED * 1e6}
 
 
@@ -146,9 +146,9 @@ def tables(server: PostgresAddress, broker: KafkaAddress, size: int) -> Measured
         with running(place) as agent:
             seconds = time.monotonic() - began
             pids = [agent.pid, *agent.children().values()]
-            before = sum(map(cpu, pids))
+            before = cpu_of(pids)
             time.sleep(RESTING)
-            share = (sum(map(cpu, pids)) - before) / RESTING * 100
+            share = (cpu_of(pids) - before) / RESTING * 100
             held = sum(map(memory, pids))
     return {"seconds until live": seconds, "% of a core at rest": share, "MB": held}
 

@@ -7,12 +7,11 @@ import argparse
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.figures import Figure
-from bench.processes import cpu, memory
+from bench.processes import cpu_of, memory
 from bench.table import COLUMNS, NAMES, say
 from tests.agent_process import Installation
 from tests.checker.inputs import one_of
@@ -70,18 +69,13 @@ def run(
             eventually(place.caught_up, 120, "every table is live", 0.5)
             time.sleep(SETTLED)
             pids = [agent.pid, *agent.children().values()]
-            before = total(pids)
+            before = cpu_of(pids)
             time.sleep(seconds)
-            share = (total(pids) - before) / seconds * 100
+            share = (cpu_of(pids) - before) / seconds * 100
             used = sum(map(memory, pids))
             agent.stop()
     say(f"idle: {share:.2f} % of a core, {used:.0f} MB")
     return Found(share, used, count)
-
-
-def total(pids: Sequence[int]) -> float:
-    """Returns the seconds of CPU that these processes have used."""
-    return sum(map(cpu, pids))
 
 
 def table(found: Found) -> list[str]:

@@ -2,6 +2,7 @@
 
 import os
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.services.processes import HOST
@@ -13,6 +14,11 @@ def cpu(pid: int) -> float:
     """Returns the seconds of CPU that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+def cpu_of(pids: Iterable[int]) -> float:
+    """Returns the seconds of CPU that these processes have used."""
+    return sum(map(cpu, pids))
 
 
 def machine() -> float:

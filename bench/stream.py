@@ -18,7 +18,7 @@ import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +29,7 @@ from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # not 
 from bench import debezium, plots
 from bench.debezium import streams
 from bench.figures import Figure
-from bench.processes import cpu, machine, most_memory, published
+from bench.processes import cpu_of, machine, most_memory, published
 from bench.table import COLUMNS, TABLE, fill, say
 from tests.agent_process import Installation
 from tests.checker.unit import SCHEMA, create_tables
@@ -254,23 +254,18 @@ def timed(contestant: Agent | Debezium, warm: int, rows: int) -> Lap:
     """Starts it, feeds it until it is warm, then times it."""
     with contestant.running() as pids:
         feed(contestant, warm)
-        before, all_before, began = total(pids), machine(), time.monotonic()
+        before, all_before, began = cpu_of(pids), machine(), time.monotonic()
 
         feed(contestant, rows)
 
         seconds = time.monotonic() - began
-        used, all_used = total(pids) - before, machine() - all_before
+        used, all_used = cpu_of(pids) - before, machine() - all_before
         return Lap(
             rows / seconds,
             used / rows * 1e6,
             (all_used - used) / rows * 1e6,
             sum(map(most_memory, pids)),
         )
-
-
-def total(pids: Sequence[int]) -> float:
-    """Returns the seconds of CPU that these processes have used."""
-    return sum(map(cpu, pids))
 
 
 def feed(contestant: Agent | Debezium, rows: int) -> None:
