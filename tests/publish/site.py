@@ -75,12 +75,18 @@ class Site:
 
     def __init__(self, settings: Settings, admin: Settings, covered: bool) -> None:
         self.settings = settings
+        self._admin = admin
         self._covered = covered
         self.front = OutboxFront(settings)
         topics.create_topics(admin.kafka, admin.topics, lambda line: None)
-        topics.write_first_state(admin.kafka, admin.topics, self.front.agent, 0, "init")
+        topics.settled(self._write_first_state, PATIENCE)
         self.judge = Judge(admin.kafka.bootstrap_servers[0], *self.front.expected)
         self.publishers: list[Publisher] = []
+
+    def _write_first_state(self) -> None:
+        """Writes record 0, as `init` does, which repeats it while a new broker cannot answer."""
+        admin = self._admin
+        topics.write_first_state(admin.kafka, admin.topics, self.front.agent, 0, "init")
 
     def publisher(self, nonce: str = "nonce-1", settings: Settings | None = None) -> Publisher:
         """Starts one; it is killed at the end of the test."""
