@@ -9,8 +9,8 @@ import psycopg
 import pymysql
 import pytest
 
+from agent.connectors.dialects import bounded_pymysql as to_mariadb
 from agent.connectors.postgres import bounded_connection as to_postgres
-from agent.front.mariadb import bounded_connection as to_mariadb
 from agent.stop_watch import answers_until_stopped, seconds_to_connect
 from tests.services.processes import HOST
 from tests.waiting import BUSY

@@ -106,7 +106,7 @@ def mariadb_engine(
         named: dict[str, Any],
     ) -> Any:
         # Only the engine finds out whether the driver is installed
-        from agent.front.mariadb.bounded_connection import bounded  # noqa: PLC0415
+        from agent.connectors.dialects.bounded_pymysql import bounded  # noqa: PLC0415
 
         given = named if password is None else named | {"password": password()}
         return bounded(**given)

@@ -1,0 +1,115 @@
+"""Connections to a business database through SQLAlchemy, and the driver's errors as ours."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from agent.connectors.dialects.base import Dialect
+from agent.connectors.dialects.opening import dialect_of
+from agent.errors import (
+    AgentError,
+    LoginRefused,
+    ReadRefused,
+    SourceUnfit,
+    SourceUnreachable,
+    TableChanged,
+    ValueUnreadable,
+)
+from agent.messages import phrase
+
+
+class Database:
+    """A business database. Connections are opened here, and closed by whoever opens them."""
+
+    def __init__(
+        self,
+        url: str,
+        password: Callable[[], str] | None,
+        statement_seconds: float,
+    ) -> None:
+        """`statement_seconds`: no statement takes longer. Raises SourceUnfit."""
+        self._url = make_url(url)
+        dialect = dialect_of(self._url)
+        if dialect is None:
+            kind = self._url.get_backend_name()
+            raise SourceUnfit(reason=phrase("{kind} is no database it knows", kind=kind))
+        self.dialect: Dialect = dialect
+        self._password = password
+        self._seconds = statement_seconds
+        self._made: Engine | None = None
+
+    @property
+    def address(self) -> str:
+        """The database as users know it."""
+        return address_of(self._url)
+
+    def connect(self) -> Connection:
+        """Opens an autocommit connection. Raises what `guarded` does."""
+        if self._made is None:
+            self._made = self.dialect.engine(self._url, self._password, self._seconds)
+        with self.guarded():
+            return self._made.connect()
+
+    @contextmanager
+    def guarded(self, resource: str = "", table: str = "") -> Iterator[None]:
+        """Turns errors of the driver and of SQLAlchemy into ours, without values of rows.
+
+        Where `resource` and `table` name what is read, an error may concern that table alone.
+        Raises SourceUnreachable, LoginRefused, SourceUnfit; ReadRefused, TableChanged,
+        ValueUnreadable.
+        """
+        try:
+            yield
+        except (SQLAlchemyError, UnicodeError) as error:
+            cause = getattr(error, "orig", None) or error
+            lost = isinstance(error, DBAPIError) and error.connection_invalidated
+            raise self._ours(cause, resource, table, lost=lost) from None
+        except self._driver_errors as error:
+            raise self._ours(error, resource, table, lost=False) from None
+
+    @property
+    def _driver_errors(self) -> tuple[type[BaseException], ...]:
+        """The driver's own errors: some pass SQLAlchemy by while a connection is opened."""
+        if self._made is None:
+            return ()
+        found: Any = self._made.dialect.dbapi
+        return (found.Error,)
+
+    def _ours(
+        self,
+        error: BaseException,
+        resource: str,
+        table: str,
+        *,
+        lost: bool,
+    ) -> AgentError:
+        trouble = "unreachable" if lost else self.dialect.trouble(error)
+        code = self.dialect.code(error)
+        if trouble == "login":
+            return LoginRefused(
+                peer=phrase("the business database"),
+                user=self._url.username or "",
+                reason=code,
+            )
+        if trouble in ("unreachable", "busy"):
+            return SourceUnreachable(address=self.address, reason=code)
+        if resource and trouble == "denied":
+            return ReadRefused(resource=resource, table=table, reason=code)
+        if resource and trouble == "missing":
+            change = phrase("it cannot be read any more ({code})", code=code)
+            return TableChanged(resource=resource, table=table, change=change)
+        if resource and trouble == "value":
+            reason = phrase("{code} when its rows are read", code=code)
+            return ValueUnreadable(resource=resource, table=table, reason=reason)
+        return SourceUnfit(reason=code)
+
+
+def address_of(url: URL) -> str:
+    """Names a database by server and database, or by its file; never by user or password."""
+    if not url.host:
+        return url.database or ""
+    port = f":{url.port}" if url.port else ""
+    return f"{url.host}{port}/{url.database or ''}"

@@ -1,0 +1,1 @@
+"""What each database does in its own way when it is read through SQLAlchemy: a file each."""

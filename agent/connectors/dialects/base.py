@@ -1,0 +1,143 @@
+"""The contract of a dialect: what a database does in its own way when it is read.
+
+Statements are SQLAlchemy's, and so is the quoting of names. What is left to a dialect: how a
+session is opened, what a snapshot is, which canonical type a column has and how its values become
+canonical texts (`agent.values`), and what an error of the driver means.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from sqlalchemy import URL, ColumnElement, Connection, Engine, Select, create_engine, event
+from sqlalchemy.pool import NullPool
+from sqlalchemy.types import TypeEngine
+
+from agent.errors import SourceUnfit
+from agent.messages import phrase
+from agent.values.writing import Writer
+
+# What an error of the driver is about: the server is away or ends sessions; it refuses the login;
+# something is locked or takes too long; a right is missing; the table or a column is not there; a
+# value cannot be handed over; the session cannot be used as it must be
+Trouble = Literal["unreachable", "login", "busy", "denied", "missing", "value", "unfit"]
+
+
+def as_it_is(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Selects the column itself."""
+    return column
+
+
+class Kind(NamedTuple):
+    """How the values of a column are read, and given back to the database."""
+
+    oid: int  # the canonical type, see agent.values.column_types
+    name: str  # as PostgreSQL's format_type writes it, such as numeric(10,2)
+
+    # What the driver hands out -> canonical text. Raises ValueError, TypeError or ArithmeticError
+    # for a value that has none; NULL never comes here
+    write: Writer
+
+    # Canonical text of a value -> a parameter or expression that is equal to that value
+    bind: Callable[[str], Any]
+
+    # The expression that is selected for the column
+    select: Callable[[ColumnElement[Any]], ColumnElement[Any]] = as_it_is
+
+
+class Dialect(ABC):
+    """One kind of database. Knows no connection, no table and no setting."""
+
+    name: ClassVar[str]  # as users know it
+    extra: ClassVar[str] = ""  # of the Python package, which brings the driver
+
+    # Whether all tables can be read as they are at one moment
+    snapshots: ClassVar[bool] = True
+
+    # Whether (a, b) IN ((1, 2), (3, 4)) is understood, with what `Kind.bind` makes of texts
+    row_values: ClassVar[bool] = True
+
+    # ---- sessions
+
+    def engine(
+        self,
+        url: URL,
+        password: Callable[[], str] | None,
+        seconds: float,
+    ) -> Engine:
+        """Makes an engine of autocommit sessions in which no statement takes longer than `seconds`.
+
+        Times are read in UTC and texts in UTF-8. `password` is asked at each connection. Nothing is
+        connected yet, and no connection is kept. Raises SourceUnfit where there is no driver.
+        """
+        try:
+            engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        except ModuleNotFoundError:
+            reason = phrase(
+                "its driver is not installed: install the agent with the extra {extra}",
+                extra=self.extra,
+            )
+            raise SourceUnfit(reason=reason) from None
+
+        @event.listens_for(engine, "do_connect")
+        def connect(
+            _dialect: object,
+            _record: object,
+            arguments: list[Any],
+            named: dict[str, Any],
+        ) -> Any:
+            given = named if password is None else named | {"password": password()}
+            return self.connect(arguments, given, seconds)
+
+        # It comes first: SQLAlchemy asks a new session how it is
+        @event.listens_for(engine, "connect", insert=True)
+        def connected(connection: Any, _record: object) -> None:
+            self.settle(connection, seconds)
+
+        return engine
+
+    @abstractmethod
+    def connect(self, arguments: list[Any], named: Mapping[str, Any], seconds: float) -> Any:
+        """Opens a connection of the driver, with what SQLAlchemy gives for the URL.
+
+        The connection ends when the process is asked to stop (agent.stop_watch).
+        """
+
+    @abstractmethod
+    def settle(self, connection: Any, seconds: float) -> None:
+        """Gives a new connection of the driver its session settings."""
+
+    @abstractmethod
+    def snapshot(self, connection: Connection) -> AbstractContextManager[None]:
+        """Reads within one snapshot, which ends with the context; writes nothing.
+
+        The snapshot is taken at the beginning, before the first row is read.
+        """
+
+    # ---- columns and statements
+
+    @abstractmethod
+    def kind(self, declared: TypeEngine[Any], *, in_key: bool) -> Kind | None:
+        """Returns how a column of this type is read; None for a type that the agent cannot read.
+
+        In a key two equal values have one text, and the text gives back the value.
+        """
+
+    @abstractmethod
+    def full_scan(self, connection: Connection, statement: Select[Any]) -> bool | None:
+        """Tells whether a statement reads every row of its table; None where nobody can tell."""
+
+    @abstractmethod
+    def clock(self, connection: Connection) -> str:
+        """Returns the date and time that the server has now, in its own zone, without the zone."""
+
+    # ---- errors
+
+    @abstractmethod
+    def trouble(self, error: BaseException) -> Trouble:
+        """Tells what an error of the driver is about."""
+
+    @abstractmethod
+    def code(self, error: BaseException) -> str:
+        """Returns the error's code, which holds no value of a row."""

@@ -1,0 +1,204 @@
+"""MariaDB as a business database, and what MySQL has in common with it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from sqlalchemy import ColumnElement, Connection, Select, literal_column, types
+from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeEngine
+
+from agent.connectors.dialects import kinds
+from agent.connectors.dialects.base import Dialect, Kind, Trouble
+
+# Variables of a session that change what a statement reads. One that the server lacks is passed
+# over
+_SESSION: Mapping[str, str] = {
+    "time_zone": "'+00:00'",
+    "sql_mode": "'STRICT_ALL_TABLES'",
+    "sql_select_limit": "DEFAULT",
+    "sql_safe_updates": "0",
+    "system_versioning_asof": "DEFAULT",
+    "lock_wait_timeout": "20",
+    "innodb_lock_wait_timeout": "20",
+}
+_PATIENCE = 8  # seconds beyond the longest statement after which the line counts as dead
+
+_TROUBLES: Mapping[Trouble, tuple[int, ...]] = {
+    "login": (1044, 1045, 1049, 1698, 3118, 4151),
+    "denied": (1142, 1143, 1227, 1345, 1370),
+    "missing": (1051, 1054, 1146, 1356),
+    "busy": (1205, 1213, 1317, 1412, 1969, 3024, 3572),
+    "unreachable": (0, 1040, 1053, 1130, 1203, 1226, 1927, 2002, 2003, 2006, 2013, 2055, 4031),
+}
+
+
+class MariaDB(Dialect):
+    """See Dialect."""
+
+    name = "MariaDB"
+    extra = "mariadb"
+
+    # The variable that bounds a statement, and how many of its units a second has
+    bound: ClassVar[tuple[str, int]] = ("max_statement_time", 1)
+
+    # ---- sessions
+
+    def connect(self, arguments: list[Any], named: Mapping[str, Any], seconds: float) -> Any:
+        """See Dialect.connect."""
+        # Only the engine finds out whether the driver is installed
+        from agent.connectors.dialects.bounded_pymysql import bounded  # noqa: PLC0415
+
+        reach = {
+            "charset": "utf8mb4",
+            "read_timeout": seconds + _PATIENCE,
+            "write_timeout": seconds + _PATIENCE,
+        }
+        return bounded(**{**named, **reach})
+
+    def settle(self, connection: Any, seconds: float) -> None:
+        """See Dialect.settle."""
+        name, unit = self.bound
+        wanted = {**_SESSION, name: str(int(seconds * unit))}
+        with connection.cursor() as cursor:
+            listed = ", ".join(f"'{name}'" for name in wanted)
+            cursor.execute(f"SHOW SESSION VARIABLES WHERE variable_name IN ({listed})")
+            there = {str(name).lower() for name, _ in cursor.fetchall()}
+            assignments = [f"{name} = {wanted[name]}" for name in wanted if name in there]
+            cursor.execute(f"SET SESSION {', '.join(assignments)}")
+
+    @contextmanager
+    def snapshot(self, connection: Connection) -> Iterator[None]:
+        """See Dialect.snapshot: of tables in InnoDB; others are read as they are by then."""
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.exec_driver_sql("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        yield
+        connection.exec_driver_sql("ROLLBACK")
+
+    # ---- columns and statements
+
+    def kind(self, declared: TypeEngine[Any], *, in_key: bool) -> Kind | None:
+        """See Dialect.kind."""
+        if in_key and isinstance(declared, _NOT_IN_KEY):
+            return None
+        for declared_type, kind_of in _MADE:
+            if isinstance(declared, declared_type):
+                return kind_of(declared)
+        for declared_type, kind in _KINDS:
+            if isinstance(declared, declared_type):
+                return kind
+        return None
+
+    def full_scan(self, connection: Connection, statement: Select[Any]) -> bool | None:
+        """See Dialect.full_scan."""
+        bound = statement.compile(connection, compile_kwargs={"literal_binds": True})
+        plan = connection.exec_driver_sql(f"EXPLAIN {bound}").mappings().all()
+        return any(step["type"] == "ALL" for step in plan)
+
+    def clock(self, connection: Connection) -> str:
+        """See Dialect.clock."""
+        asked = "SELECT CONVERT_TZ(UTC_TIMESTAMP(6), '+00:00', @@global.time_zone)"
+        return kinds.moment(connection.exec_driver_sql(asked).scalar())
+
+    # ---- errors
+
+    def trouble(self, error: BaseException) -> Trouble:
+        """See Dialect.trouble."""
+        number = _number(error)
+        for trouble, numbers in _TROUBLES.items():
+            if number in numbers:
+                return trouble
+        return "value" if isinstance(error, UnicodeError) else "unfit"
+
+    def code(self, error: BaseException) -> str:
+        """See Dialect.code."""
+        return f"error {_number(error)}"
+
+
+def _number(error: BaseException) -> int:
+    """Returns the server's or the driver's number of an error; -1 where there is none."""
+    number = error.args[0] if error.args else -1
+    return number if isinstance(number, int) else -1
+
+
+# ---- columns
+
+_SIGNED = {
+    mysql.TINYINT: kinds.INT2,
+    mysql.SMALLINT: kinds.INT2,
+    mysql.MEDIUMINT: kinds.INT4,
+    mysql.INTEGER: kinds.INT4,
+    mysql.BIGINT: kinds.INT8,
+}
+_UNSIGNED = {
+    mysql.TINYINT: kinds.INT2,
+    mysql.SMALLINT: kinds.INT4,
+    mysql.MEDIUMINT: kinds.INT4,
+    mysql.INTEGER: kinds.INT8,
+    mysql.BIGINT: kinds.numeric(20, 0),
+}
+
+
+def _whole(declared: Any) -> Kind:
+    """Returns the kind of integers that holds all of this type: a boolean is a number here."""
+    found = _UNSIGNED if declared.unsigned else _SIGNED
+    return found[type(declared)]
+
+
+def _decimal(declared: Any) -> Kind:
+    """Returns the kind of a DECIMAL, which has 10 digits where none are given."""
+    return kinds.numeric(declared.precision or 10, declared.scale or 0)
+
+
+def _bits(declared: Any) -> Kind:
+    """Returns the kind of a bit, which is a boolean, or of several, which are a number."""
+    kind = kinds.BOOL if (declared.length or 1) == 1 else kinds.numeric(20, 0)
+    return kind._replace(select=_as_number)
+
+
+def _characters(declared: Any) -> Kind:
+    return kinds.varchar(declared.length)
+
+
+def _as_double(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return column.op("+")(literal_column("0e0"))
+
+
+def _as_number(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return column.op("+")(literal_column("0"))
+
+
+# Types with sizes or signs of their own
+_MADE: tuple[tuple[type[TypeEngine[Any]], Callable[[Any], Kind]], ...] = (
+    *[(declared_type, _whole) for declared_type in _SIGNED],
+    (mysql.DECIMAL, _decimal),
+    (mysql.NUMERIC, _decimal),
+    (mysql.BIT, _bits),
+    (mysql.CHAR, _characters),
+    (mysql.VARCHAR, _characters),
+)
+_KINDS: tuple[tuple[type[TypeEngine[Any]], Kind], ...] = (
+    # It is shown with six digits unless it is calculated with
+    (mysql.FLOAT, kinds.FLOAT4._replace(select=_as_double)),
+    (types.Float, kinds.FLOAT8),
+    (mysql.YEAR, kinds.INT2),
+    # The server keeps it in UTC, and gives it in the zone of the session
+    (mysql.TIMESTAMP, kinds.TIMESTAMPTZ),
+    (mysql.DATETIME, kinds.TIMESTAMP),
+    (types.Date, kinds.DATE),
+    (types.Time, kinds.TIME),
+    (types.JSON, kinds.JSON),
+    (types.Uuid, kinds.UUID),
+    (mysql.ENUM, kinds.TEXT),
+    (mysql.SET, kinds.TEXT),
+    (types.String, kinds.TEXT),
+    (types.BINARY, kinds.BYTEA),
+    (types.VARBINARY, kinds.BYTEA),
+    (types.LargeBinary, kinds.BYTEA),
+    (mysql.TINYBLOB, kinds.BYTEA),
+    (mysql.MEDIUMBLOB, kinds.BYTEA),
+    (mysql.LONGBLOB, kinds.BYTEA),
+)
+# A float of four bytes equals none of its texts. ENUM and SET have one order and are compared by
+# another
+_NOT_IN_KEY = (mysql.FLOAT, mysql.BIT, mysql.ENUM, mysql.SET)

@@ -1,0 +1,77 @@
+"""Databases of several kinds for the tests of what is read through SQLAlchemy."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import URL, Connection, create_engine, make_url, text
+from sqlalchemy.pool import NullPool
+
+from agent.connectors.database.session import Database
+from tests.services.fixtures import fresh_database
+
+KINDS = ("sqlite", "mariadb", "postgresql")
+
+
+class Place:
+    """A fresh database: its URL, and statements of the application."""
+
+    def __init__(self, kind: str, url: URL, owner: URL | None = None) -> None:
+        """`url` is the agent's, `owner` that of the application where it is another one."""
+        self.kind = kind
+        self.url = url
+        self._engine = create_engine(owner or url, poolclass=NullPool)
+
+    @property
+    def database(self) -> Database:
+        """The agent's way to it."""
+        return Database(self.url.render_as_string(hide_password=False), None, 20.0)
+
+    def execute(self, *statements: str) -> None:
+        """Runs the statements in one transaction and commits."""
+        with self._engine.begin() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
+    def insert(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Inserts rows, with parameters such as `:id`."""
+        with self._engine.begin() as connection:
+            connection.execute(text(statement), list(rows))
+
+    @contextmanager
+    def open(self) -> Iterator[Connection]:
+        """A connection of the application, in autocommit mode."""
+        with self._engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+@contextmanager
+def place_of(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Place]:
+    """Makes a database of this kind."""
+    if kind == "sqlite":
+        path = folder / "business.db"
+        url = URL.create("sqlite", database=str(path))
+        place = Place(kind, url)
+        place.execute("PRAGMA journal_mode = WAL")
+        yield place
+    elif kind == "mariadb":
+        server = request.getfixturevalue("mariadb_server")
+        with server.fresh_database() as address:
+            url = make_url(address).set(drivername="mariadb+pymysql")
+            yield Place(kind, url, url.set(username=server.url.username))
+    else:
+        server = request.getfixturevalue("postgres18")
+        with fresh_database(server) as conninfo:
+            given = conninfo_to_dict(conninfo)
+            url = URL.create(
+                "postgresql+psycopg",
+                str(given["user"]),
+                str(given["password"]) if given.get("password") else None,
+                str(given["host"]),
+                int(given.get("port") or 5432),
+                str(given["dbname"]),
+            )
+            yield Place(kind, url)

@@ -1,0 +1,339 @@
+"""Values of each database as canonical texts, and texts as the values they were read from."""
+
+import math
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from agent.connectors.database.catalogue import ReadTable, tables
+from agent.connectors.database.rows import RowReader
+from agent.errors import ValueUnreadable
+from agent.values.canonical import canonical
+from tests.source.databases import KINDS, Place, place_of
+
+PLACE = ("", "t")
+
+
+class Case(NamedTuple):
+    """A column as it is declared, and literals with the texts that they are read as."""
+
+    declared: str
+    values: Sequence[tuple[str, str]]
+
+
+NUMBER = "1234567890123456789012345678.0123456789"  # 38 digits
+
+CASES: dict[str, tuple[Case, ...]] = {
+    "sqlite": (
+        Case("INTEGER", [("-9223372036854775808", "-9223372036854775808"), ("7", "7")]),
+        Case("REAL", [("0.1", "0.1"), ("1e300", "1e+300"), ("5", "5")]),
+        Case("DECIMAL(10,2)", [("5", "5"), ("2.50", "2.5")]),
+        Case("BOOLEAN", [("1", "t"), ("0", "f")]),
+        Case("VARCHAR(20)", [("' 中文 '", " 中文 "), ("'12'", "12")]),
+        Case("TEXT", [("''", "")]),
+        Case("BLOB", [("x'00ff'", "\\x00ff")]),
+        Case("DATE", [("'2024-02-29'", "2024-02-29")]),
+        Case(
+            "DATETIME",
+            [
+                ("'2024-02-29 03:04:05.120'", "2024-02-29 03:04:05.12"),
+                ("'2024-02-29T03:04:05'", "2024-02-29 03:04:05"),
+            ],
+        ),
+        Case("TIME", [("'03:04:05'", "03:04:05")]),
+        Case("JSON", [("'{\"a\": 1}'", '{"a": 1}')]),
+    ),
+    "mariadb": (
+        Case("TINYINT(1)", [("1", "1"), ("-128", "-128")]),
+        Case("SMALLINT UNSIGNED", [("65535", "65535")]),
+        Case("MEDIUMINT", [("-8388608", "-8388608")]),
+        Case("INT UNSIGNED", [("4294967295", "4294967295")]),
+        Case("BIGINT", [("-9223372036854775808", "-9223372036854775808")]),
+        Case("BIGINT UNSIGNED", [("18446744073709551615", "18446744073709551615")]),
+        Case("DECIMAL(38,10)", [(NUMBER, NUMBER), ("-0.5", "-0.5000000000")]),
+        Case("DECIMAL", [("12", "12")]),
+        Case("FLOAT", [("0.1", "0.1"), ("16777216", "1.6777216e+07"), ("3.1415927", "3.1415927")]),
+        Case("DOUBLE", [("0.1", "0.1"), ("1e300", "1e+300")]),
+        Case("BIT(1)", [("b'1'", "t"), ("b'0'", "f")]),
+        Case("BIT(10)", [("b'1000000000'", "512")]),
+        Case("DATE", [("'2024-02-29'", "2024-02-29")]),
+        Case("DATETIME(3)", [("'2024-02-29 03:04:05.120'", "2024-02-29 03:04:05.12")]),
+        Case("DATETIME", [("'9999-12-31 23:59:59'", "9999-12-31 23:59:59")]),
+        Case("TIMESTAMP(6) NULL", [("'2024-02-29 03:04:05.000001'", "{utc}")]),
+        Case("TIME(6)", [("'23:59:59.5'", "23:59:59.5"), ("'00:00:00'", "00:00:00")]),
+        Case("YEAR", [("2024", "2024")]),
+        Case("CHAR(5)", [("'ab '", "ab"), ("'中'", "中")]),
+        Case("VARCHAR(20)", [("'ab '", "ab "), ("'𠀀'", "𠀀")]),
+        Case("LONGTEXT", [("'a\\nb\\tc'", "a\nb\tc")]),
+        Case("ENUM('x','y')", [("'y'", "y")]),
+        Case("SET('x','y')", [("'y,x'", "x,y")]),
+        Case("BINARY(3)", [("x'00ff'", "\\x00ff00")]),
+        Case("VARBINARY(9)", [("x'00ff'", "\\x00ff")]),
+        Case("LONGBLOB", [("x''", "\\x")]),
+        Case("JSON", [("'{\"a\": 1}'", '{"a": 1}')]),
+        Case(
+            "UUID",
+            [("'6ccd780c-baba-1026-9564-5b8c656024db'", "6ccd780c-baba-1026-9564-5b8c656024db")],
+        ),
+    ),
+    "postgresql": (
+        Case("boolean", [("true", "t"), ("false", "f")]),
+        Case("smallint", [("-5", "-5")]),
+        Case("bigint", [("9223372036854775807", "9223372036854775807")]),
+        Case("numeric(38,10)", [(NUMBER, NUMBER)]),
+        Case("numeric", [("'NaN'", "NaN"), ("1.50", "1.50")]),
+        Case("real", [("0.1", "0.1")]),
+        Case("double precision", [("'-Infinity'", "-Infinity"), ("1e300", "1e+300")]),
+        Case("date", [("'2024-02-29'", "2024-02-29"), ("'infinity'", "infinity")]),
+        Case("timestamp(3)", [("'2024-02-29 03:04:05.120'", "2024-02-29 03:04:05.12")]),
+        Case("timestamptz", [("'2024-02-29 03:04:05+08'", "2024-02-28 19:04:05+00")]),
+        Case("time", [("'24:00'", "24:00:00")]),
+        Case("timetz", [("'03:04:05+08'", "03:04:05+08")]),
+        Case("interval", [("'1 day 2 hours'", "P1DT2H")]),
+        Case("character(5)", [("'ab'", "ab   ")]),
+        Case("varchar(20)", [("'ab '", "ab ")]),
+        Case("text", [("E'a\\nb'", "a\nb")]),
+        Case("bytea", [("'\\x00ff'", "\\x00ff")]),
+        Case("json", [('\'{"b": 1, "a": 2}\'', '{"b": 1, "a": 2}')]),
+        Case("jsonb", [('\'{"b": 1, "a": 2}\'', '{"a": 2, "b": 1}')]),
+        Case(
+            "uuid",
+            [("'6ccd780c-baba-1026-9564-5b8c656024db'", "6ccd780c-baba-1026-9564-5b8c656024db")],
+        ),
+        Case("inet", [("'10.0.0.1'", "10.0.0.1")]),
+        Case("integer[]", [("'{1,2}'", "{1,2}")]),
+        Case("pg_catalog.pg_lsn", [("'0/1'", "0/1")]),
+        Case("mood", [("'happy'", "happy")]),
+        Case("positive", [("7", "7")]),
+    ),
+}
+BEFORE = {
+    "sqlite": (),
+    "mariadb": (),
+    "postgresql": (
+        "CREATE TYPE mood AS ENUM ('sad', 'happy')",
+        "CREATE DOMAIN positive AS integer CHECK (value > 0)",
+    ),
+}
+
+# Literals that are no value of their column's type
+REFUSED = {
+    "sqlite": (
+        ("INTEGER", "'seven'"),
+        ("DECIMAL(10,2)", "'many'"),
+        ("BOOLEAN", "2"),
+        ("DATE", "'29.02.2024'"),
+        ("DATETIME", "1709175845"),
+        ("DATETIME", "'2024-02-29T03:04:05Z'"),
+        ("TEXT", "x'00'"),
+        ("TEXT", "'a' || char(0)"),
+        ("BLOB", "'text'"),
+    ),
+    "mariadb": (
+        ("DATE", "'0000-00-00'"),
+        ("DATE", "'2024-00-10'"),
+        ("DATETIME", "'0000-00-00 00:00:00'"),
+        ("TIMESTAMP NULL", "'0000-00-00 00:00:00'"),
+        ("TIME", "'-00:00:01'"),
+        ("TIME", "'100:00:00'"),
+        ("TEXT", "x'00'"),
+    ),
+    "postgresql": (),
+}
+
+
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """A database of each kind in turn."""
+    with place_of(request.param, request, tmp_path) as made:
+        yield made
+
+
+def described(place: Place) -> ReadTable:
+    """The table `t`."""
+    database = place.database
+    with database.connect() as connection:
+        return tables(connection, database.dialect, {PLACE: ()})[PLACE]
+
+
+def read(place: Place, *columns: str) -> list[tuple[str | None, ...]]:
+    """Reads columns of the table `t`, in the order of its key."""
+    database, found = place.database, described(place)
+    reader = RowReader(database.dialect, "r", found, columns)
+    with (
+        database.connect() as connection,
+        database.guarded("r", "t"),
+        database.dialect.snapshot(connection),
+    ):
+        statement = reader.in_key_order(reader.select(), 1000)
+        return list(reader.rows(connection, statement))
+
+
+def test_every_type_is_read_as_canonical_text(place: Place) -> None:
+    """Whatever the session of the application writes, in one table of all types."""
+    place.execute(*BEFORE[place.kind])
+    cases = CASES[place.kind]
+    declared = ", ".join(f"c{number} {case.declared}" for number, case in enumerate(cases))
+    place.execute(f"CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, {declared})")
+
+    expected: dict[int, dict[str, str]] = {}
+    for number, case in enumerate(cases):
+        for row, (literal, written) in enumerate(case.values):
+            expected.setdefault(row, {})[f"c{number}"] = written
+            place.execute(*_upsert(place, row, f"c{number}", literal))
+
+    found = described(place)
+    assert not found.unreadable
+    columns = {column.name: column.type for column in found.table.columns}
+    names = [f"c{number}" for number in range(len(cases))]
+    for key, *texts in read(place, "id", *names):
+        for name, text in zip(names, texts, strict=True):
+            wanted = expected[int(str(key))].get(name)
+            if wanted == "{utc}":
+                assert text is not None
+                assert text.endswith(":04:05.000001+00")
+            else:
+                assert text == wanted, name
+            assert text is None or canonical(text, columns[name]), name
+
+
+def _upsert(place: Place, number: int, name: str, literal: str) -> list[str]:
+    ignore = {
+        "sqlite": "INSERT OR IGNORE INTO t (id) VALUES ({0})",
+        "mariadb": "INSERT IGNORE INTO t (id) VALUES ({0})",
+        "postgresql": "INSERT INTO t (id) VALUES ({0}) ON CONFLICT DO NOTHING",
+    }[place.kind]
+    update = f"UPDATE t SET {name} = {literal} WHERE id = {number}"
+    return [ignore.format(number), update]
+
+
+def test_what_is_no_value_of_its_type_is_refused_by_name(place: Place) -> None:
+    """Zero dates, durations, and what SQLite keeps in any column: the column is named."""
+    for number, (declared, literal) in enumerate(REFUSED[place.kind]):
+        place.execute(
+            "DROP TABLE IF EXISTS t",
+            f"CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v {declared})",
+            f"INSERT INTO t VALUES (1, {literal})",
+        )
+        with pytest.raises(ValueUnreadable, match="column v") as refused:
+            read(place, "id", "v")
+        assert literal.strip("'") not in refused.value.text(), number
+
+
+KEYS = {
+    "sqlite": ("INTEGER", "DECIMAL(10,2)", "VARCHAR(20)", "BLOB", "DATETIME"),
+    "mariadb": ("BIGINT", "DECIMAL(38,10)", "VARCHAR(20)", "VARBINARY(9)", "DATETIME(3)"),
+    "postgresql": ("bigint", "numeric(38,10)", "varchar(20)", "bytea", "timestamp(3)"),
+}
+
+
+def test_a_key_gives_back_the_row(place: Place) -> None:
+    """Of each type that keys have, alone and together."""
+    cases = {case.declared: case for case in CASES[place.kind]}
+    for declared in KEYS[place.kind]:
+        case = cases.get(declared, Case("", [("5", ""), ("7", "")]))
+        values = [literal for literal, _ in case.values]
+        rows = ", ".join(f"({literal}, {i})" for i, literal in enumerate(values))
+        place.execute(
+            "DROP TABLE IF EXISTS t",
+            f"CREATE TABLE t (k {declared} NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (k, n))",
+            f"INSERT INTO t VALUES {rows}",
+        )
+        database, found = place.database, described(place)
+        reader = RowReader(database.dialect, "r", found, ("k", "n"))
+        with (
+            database.connect() as connection,
+            database.guarded("r", "t"),
+            database.dialect.snapshot(connection),
+        ):
+            statement = reader.in_key_order(reader.select(), 100)
+            keys = [tuple(map(str, row)) for row in reader.rows(connection, statement)]
+            assert len(keys) == len(values)
+            for i, key in enumerate(keys):
+                assert list(reader.under(connection, [key])) == [key], declared
+                page = reader.page(connection, key, 100)
+                assert len(page.lines) == len(keys) - i - 1, declared
+            assert sorted(reader.under(connection, [*keys, ("?", "x")])) == sorted(keys)
+
+
+TYPES = {
+    "sqlite": {"n": "DECIMAL(38,10)", "f": "DOUBLE", "d": "DATETIME", "b": "BLOB", "s": "TEXT"},
+    "mariadb": {
+        "n": "DECIMAL(38,10)",
+        "f": "DOUBLE",
+        "d": "DATETIME(6)",
+        "b": "LONGBLOB",
+        "s": "LONGTEXT",
+    },
+    "postgresql": {
+        "n": "numeric(38,10)",
+        "f": "double precision",
+        "d": "timestamp",
+        "b": "bytea",
+        "s": "text",
+    },
+}
+NUMBERS = st.decimals(
+    min_value=-(10**27), max_value=10**27, places=10, allow_nan=False, allow_infinity=False
+)
+MOMENTS = st.datetimes(min_value=datetime(1000, 1, 1))  # noqa: DTZ001 - columns have no zone
+TEXTS = st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "n": NUMBERS,
+            "f": st.floats(allow_nan=False, allow_infinity=False),
+            "d": MOMENTS,
+            "b": st.binary(max_size=20),
+            "s": TEXTS,
+        }
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@settings(
+    max_examples=15,
+    deadline=None,
+    phases=(Phase.generate,),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(rows=ROWS)
+def test_any_value_comes_back(place: Place, rows: list[dict[str, Any]]) -> None:
+    """The text that is read is canonical, and gives the very value that was written."""
+    columns = TYPES[place.kind]
+    declared = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    place.execute(
+        "DROP TABLE IF EXISTS t",
+        f"CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, {declared})",
+    )
+    written = [{"id": i, **_native(place, row)} for i, row in enumerate(rows)]
+    place.insert("INSERT INTO t VALUES (:id, :n, :f, :d, :b, :s)", written)
+
+    kinds = {column.name: column.type for column in described(place).table.columns}
+    for row, texts in zip(rows, read(place, *columns), strict=True):
+        for name, text in zip(columns, texts, strict=True):
+            assert text is not None
+            assert canonical(text, kinds[name]), name
+        number, double, moment, octets, string = map(str, texts)
+        assert Decimal(number) == Decimal(str(_native(place, row)["n"]))
+        assert math.isclose(float(double), row["f"], rel_tol=0, abs_tol=0)
+        assert datetime.fromisoformat(moment.ljust(26, "0") if "." in moment else moment) - row[
+            "d"
+        ] == timedelta(0)
+        assert bytes.fromhex(octets[2:]) == row["b"]
+        assert string == row["s"]
+
+
+def _native(place: Place, row: dict[str, Any]) -> dict[str, Any]:
+    """Returns a row as SQLite can hold it: it has no decimals, and no dates."""
+    if place.kind != "sqlite":
+        return row
+    return {**row, "n": float(row["n"]), "d": row["d"].isoformat(" ")}
