@@ -13,13 +13,14 @@ have_java() {
 }
 
 parts=("$@")
-[[ $# -gt 0 ]] || parts=(postgres java mariadb maven openssl systemd)
+[[ $# -gt 0 ]] || parts=(postgres java mariadb firebird maven openssl systemd)
 
 for part in "${parts[@]}"; do
   case $part in
     postgres) have_postgres || [[ -n ${SYNC_TEST_PG15:-} ]] || missing+=(postgresql-15) ;;
     java) have_java || missing+=(openjdk-17-jre-headless) ;;
     mariadb) [[ -x /usr/sbin/mariadbd || -n ${SYNC_TEST_MARIADB:-} ]] || missing+=(mariadb-server-core) ;;
+    firebird) ldconfig -p | grep -q libtommath.so.1 || missing+=(libtommath1) ;; # what its Python package lacks
     maven) command -v mvn >/dev/null || missing+=(maven) ;;
     openssl) command -v openssl >/dev/null || missing+=(openssl) ;;
     systemd) command -v systemd-analyze >/dev/null || missing+=(systemd) ;;
@@ -35,7 +36,7 @@ fi
 line="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
 echo "install: missing: ${missing[*]}"
 if ! command -v apt-get >/dev/null; then
-  echo "install: no apt-get here; install these by hand: PostgreSQL 15, MariaDB, Java 17 or newer, Maven, openssl, systemd (of them what is missing)" >&2
+  echo "install: no apt-get here; install these by hand: PostgreSQL 15, MariaDB, libtommath, Java 17 or newer, Maven, openssl, systemd (of them what is missing)" >&2
   exit 1
 elif [[ $(id -u) -eq 0 ]]; then
   rights=()

@@ -1,8 +1,10 @@
 """The services of the tests do what the other tests rely on."""
 
 import json
+import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -14,9 +16,12 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # not re-exported for mypy
+from sqlalchemy import URL
 
-from tests.services import mariadb
+from tests.services import firebird, mariadb
 from tests.services.kafka import KafkaAddress, KafkaBroker
+from tests.services.mysql import MySqlServer
+from tests.services.mysql_files import Version
 from tests.services.noida import NoidaBroker
 from tests.services.postgres import PostgresAddress, PostgresServer
 from tests.services.processes import HOST, free_port, run
@@ -69,6 +74,49 @@ def test_a_mariadb_of_our_own_is_careless_and_leaves_nothing() -> None:
         ) == [("", "utf8mb4_general_ci", "CST")]
         ((directory,),) = mariadb.execute(server.url, "SELECT @@datadir")
     assert not Path(directory).exists()
+
+
+@pytest.mark.parametrize("version", [8, 9])
+def test_a_mysql_of_our_own_survives_a_kill(version: Version) -> None:
+    """What was committed is there again; `close` removes its files."""
+    with MySqlServer.start(version) as server, server.fresh_database() as url:
+        ((answer,),) = mariadb.execute(url, "SELECT version()")
+        assert answer.startswith(f"{version}.")
+        mariadb.execute(url, "CREATE TABLE kept (id int PRIMARY KEY)")
+        mariadb.execute(url, "INSERT INTO kept VALUES (1)")
+        server.kill9()
+        server.start_again()
+        assert mariadb.execute(url, "SELECT id FROM kept") == [(1,)]
+        ((directory,),) = mariadb.execute(server.url, "SELECT @@datadir")
+    assert not Path(directory).exists()
+
+
+def test_a_firebird_database_outlives_a_process_that_is_killed(firebird_database: URL) -> None:
+    """Two processes have it open at once, and one of them is killed within a transaction."""
+    firebird.execute(firebird_database, "CREATE TABLE kept (id int NOT NULL PRIMARY KEY)")
+    program = """
+import os
+import signal
+import sys
+
+from sqlalchemy import make_url
+
+from tests.services.firebird import connected, execute
+
+url = make_url(sys.argv[1])
+execute(url, "INSERT INTO kept VALUES (1)")
+with connected(url) as connection:
+    connection.cursor().execute("INSERT INTO kept VALUES (2)")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    with firebird.connected(firebird_database) as connection:
+        address = firebird_database.render_as_string(hide_password=False)
+        ended = subprocess.run([sys.executable, "-c", program, address], check=False)
+        assert ended.returncode == -signal.SIGKILL
+        with connection.cursor() as cursor:
+            assert cursor.execute("SELECT id FROM kept").fetchall() == [(1,)]
+            cursor.execute("INSERT INTO kept VALUES (2)")
+        connection.commit()
 
 
 def test_kafka_hides_an_aborted_transaction(kafka: KafkaAddress, topic_prefix: str) -> None:

@@ -27,7 +27,7 @@ def cached(name: str, what: str, fill: Callable[[Path], object]) -> Path:
     with (folder.parent / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
-            say(f"{what}: with Maven, once ...")
+            say(f"{what}, once ...")
             began = time.monotonic()
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()

@@ -6,14 +6,19 @@ A missing service fails the test, never skips it.
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
+from sqlalchemy import URL
 
+from tests.services.firebird import firebird
 from tests.services.kafka import KafkaAddress, KafkaBroker
 from tests.services.kafka import kafka as start_kafka
 from tests.services.mariadb import MariaDbAddress, mariadb
+from tests.services.mysql import MySqlAddress, mysql
+from tests.services.mysql_files import NotDistributed
 from tests.services.postgres import PostgresAddress, postgres
 from tests.waiting import eventually
 
@@ -86,6 +91,48 @@ def mariadb_server() -> Iterator[MariaDbAddress]:
 def mariadb_database(mariadb_server: MariaDbAddress) -> Iterator[str]:
     """The URL of a fresh database in MariaDB, of a role with the agent's rights in it."""
     with mariadb_server.fresh_database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mysql8_server() -> Iterator[MySqlAddress]:
+    """A MySQL 8.0, as old as units have it, for tests that need databases."""
+    with mysql(8) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mysql9_server() -> Iterator[MySqlAddress]:
+    """A MySQL 9.7 for tests that need databases.
+
+    Its packages are those of a distribution that changes daily: this one service may be missing.
+    """
+    try:
+        server = mysql(9)
+    except NotDistributed as error:
+        pytest.skip(f"MySQL 9.7 is not to be had from Debian: {error}")
+    with server:
+        yield server
+
+
+@pytest.fixture
+def mysql8_database(mysql8_server: MySqlAddress) -> Iterator[str]:
+    """The URL of a fresh database in MySQL 8.0, of a role with the agent's rights in it."""
+    with mysql8_server.fresh_database() as url:
+        yield url
+
+
+@pytest.fixture
+def mysql9_database(mysql9_server: MySqlAddress) -> Iterator[str]:
+    """The URL of a fresh database in MySQL 9.7, of a role with the agent's rights in it."""
+    with mysql9_server.fresh_database() as url:
+        yield url
+
+
+@pytest.fixture
+def firebird_database(tmp_path: Path) -> Iterator[URL]:
+    """The URL of a fresh database in Firebird 5, of its administrator."""
+    with firebird(tmp_path) as url:
         yield url
 
 

@@ -38,7 +38,9 @@ class Jars(NamedTuple):
     def path(self) -> Path:
         """The folder, filled on first use; safe when several processes want it at once."""
         return cached(
-            f"{self.folder}/libs", f"{self.title}, copying its jars ({self.size})", self._copy
+            f"{self.folder}/libs",
+            f"{self.title}, copying its jars with Maven ({self.size})",
+            self._copy,
         )
 
     def _copy(self, folder: Path) -> None:

@@ -37,16 +37,19 @@ OPTIONS = (
 # What a session of the tests' own must not take from the server's globals
 UNBOUND = (
     "SET SESSION sql_select_limit = 18446744073709551615, "
-    "max_join_size = 18446744073709551615, sql_safe_updates = 0, tx_read_only = 0"
+    "max_join_size = 18446744073709551615, sql_safe_updates = 0"
 )
+READ_WRITE = {"mariadb": "tx_read_only = 0", "mysql": "transaction_read_only = 0"}
 RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, TRIGGER"  # what docs/OPERATIONS.md grants
 
 
 class MariaDbAddress(Lent):
     """Where a server listens, as a URL of its administrator."""
 
+    DRIVER = "mariadb"  # of its URLs
+
     def __init__(self, url: str, close: Callable[[], None] = lambda: None) -> None:
-        self.url = make_url(url).set(drivername="mariadb")
+        self.url = make_url(url).set(drivername=self.DRIVER)
         super().__init__(close)
 
     @contextmanager
@@ -64,7 +67,7 @@ class MariaDbAddress(Lent):
             ):
                 connection.cursor().execute(statement)
         yield URL.create(
-            "mariadb", name, host=self.url.host, port=self.url.port, database=name
+            self.DRIVER, name, host=self.url.host, port=self.url.port, database=name
         ).render_as_string()
         execute(self.url, f"DROP USER {name}@'%'")
         execute(self.url, f"DROP DATABASE {name}")
@@ -173,10 +176,11 @@ def program() -> str:
 def connected(url: str | URL) -> Iterator[Any]:
     """Yields a connection of the tests' own, in autocommit mode."""
     address = make_url(url)
+    unbound = f"{UNBOUND}, {READ_WRITE[address.get_backend_name()]}"
     connection = pymysql.connect(
         host=address.host, port=address.port or 3306, user=address.username,
         password=address.password or "", database=address.database, autocommit=True,
-        charset="utf8mb4", init_command=UNBOUND,
+        charset="utf8mb4", init_command=unbound,
     )  # fmt: skip
     try:
         yield connection

