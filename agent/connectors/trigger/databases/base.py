@@ -1,0 +1,145 @@
+"""The contract of a trigger log: the table in which triggers note the keys of changed rows.
+
+A note is one row: (id, table, operation, key now, key before), and the time by the server's clock.
+
+    operation   key now   key before
+    ---------   -------   ----------
+    I insert    key
+    U update    key       key
+    D delete              key
+    T truncate
+
+A key is one text, the parts of which stand behind their lengths in characters: `2:42` `5:a:b,c`. So
+no part needs quoting, every database can write it, and its value never makes a statement fail. No
+column but those of the key is named: the application may add, drop and rename every other one.
+
+All statements are texts, made of names alone. Each is a transaction of its own.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from sqlalchemy import Connection
+
+# How a part of a key is written: as a text, or bytes in hexadecimal digits
+Form = Literal["text", "bytes"]
+Operation = Literal["I", "U", "D", "T"]
+
+LOG = "sync_agent_log"
+
+
+class KeyPart(NamedTuple):
+    """A column of a key."""
+
+    name: str
+    form: Form = "text"
+
+
+class LoggedTable(NamedTuple):
+    """A table whose changes are noted. `schema` is '' where the session's own is meant."""
+
+    schema: str
+    name: str
+    key: tuple[KeyPart, ...]
+
+    @property
+    def noted(self) -> str:
+        """Names the table in its notes, and in the settings."""
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+class TriggerLog(ABC):
+    """Writes the statements of one kind of database. Knows no connection and no setting.
+
+    `log` names the table of the notes, `schema` the schema of it, '' for the session's own.
+    """
+
+    # Whether a TRUNCATE is noted; else only a comparison finds it
+    notes_truncate: ClassVar[bool] = False
+
+    # Whether rows that a foreign key changes or deletes by a cascade are noted
+    notes_cascades: ClassVar[bool] = True
+
+    # Whether a row that REPLACE removes for another unique column is noted
+    notes_replaced: ClassVar[bool] = True
+
+    def __init__(self, log: str = LOG, schema: str = "") -> None:
+        self.log = log
+        self.schema = schema
+
+    # ---- statements
+
+    @abstractmethod
+    def create_log(self) -> list[str]:
+        """Makes the table of the notes."""
+
+    @abstractmethod
+    def drop_log(self) -> list[str]:
+        """Takes the table of the notes away."""
+
+    @abstractmethod
+    def create_triggers(self, table: LoggedTable) -> list[str]:
+        """Makes the triggers of a table."""
+
+    @abstractmethod
+    def drop_triggers(self, table: LoggedTable) -> list[str]:
+        """Takes the triggers of a table away; those that are missing are passed over."""
+
+    # ---- what is there
+
+    @abstractmethod
+    def installed(self, connection: Connection, table: LoggedTable) -> Mapping[str, str]:
+        """Returns the triggers of ours that a table has, by name, as the catalogue describes them.
+
+        One that does not fire is left out. Raises the errors of the driver.
+        """
+
+    @abstractmethod
+    def expected(self, table: LoggedTable) -> frozenset[str]:
+        """Returns the names of the triggers that a table needs."""
+
+    # ---- names
+
+    @abstractmethod
+    def quoted(self, name: str) -> str:
+        """Quotes a name as this database does."""
+
+    @property
+    def log_name(self) -> str:
+        """The table of the notes, as statements name it."""
+        return self.qualified(self.schema, self.log)
+
+    def qualified(self, schema: str, name: str) -> str:
+        """Quotes a name with its schema, where it has one."""
+        if not schema:
+            return self.quoted(name)
+        return f"{self.quoted(schema)}.{self.quoted(name)}"
+
+    def trigger(self, table: LoggedTable, what: str) -> str:
+        """Names a trigger of a table: alike for ever, and short enough for every database."""
+        place = f"{self.schema}\0{self.log}\0{table.schema}\0{table.name}"
+        return f"sync_agent_{sha256(place.encode()).hexdigest()[:10]}_{what}"
+
+
+def literal(text: str) -> str:
+    """Writes a text as a constant of standard SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def parts(key: str) -> tuple[str, ...]:
+    """Reads the parts of a noted key. Raises ValueError for a text that is none."""
+    found = []
+    while key:
+        size, colon, rest = key.partition(":")
+        if not colon or not size.isdecimal() or len(rest) < int(size):
+            raise ValueError("no key")
+        found.append(rest[: int(size)])
+        key = rest[int(size) :]
+    return tuple(found)
+
+
+def names(rows: Sequence[Any]) -> dict[str, str]:
+    """Returns rows of two texts as names and descriptions."""
+    return {str(name): str(text) for name, text in rows}

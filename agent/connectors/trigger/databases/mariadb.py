@@ -1,0 +1,108 @@
+"""The trigger log in MariaDB and MySQL.
+
+A trigger acts with the rights of the account that has made it: the application needs none. That
+account must not be dropped before its triggers are, or every change of their tables fails.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from sqlalchemy import Connection, text
+
+from agent.connectors.trigger.databases.base import KeyPart, LoggedTable, TriggerLog, names
+
+_EVENTS = {"insert": "INSERT", "update": "UPDATE", "delete": "DELETE"}
+
+_INSTALLED = text("""
+    SELECT trigger_name,
+           concat_ws(' ', event_manipulation, definer, sql_mode, action_statement)
+      FROM information_schema.triggers
+     WHERE event_object_schema = coalesce(nullif(:schema, ''), database())
+       AND event_object_table = :name AND trigger_name LIKE 'sync\\_agent\\_%'
+""")
+
+
+class MariaDbLog(TriggerLog):
+    """See TriggerLog."""
+
+    notes_cascades: ClassVar[bool] = False
+
+    def quoted(self, name: str) -> str:
+        """See TriggerLog.quoted."""
+        return "`" + name.replace("`", "``") + "`"
+
+    def create_log(self) -> list[str]:
+        """See TriggerLog.create_log."""
+        return [
+            f"""CREATE TABLE {self.log_name} (
+    id bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    source_table varchar(200) NOT NULL,
+    operation char(1) NOT NULL,
+    key_now text,
+    key_before text,
+    noted_at timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"""
+        ]
+
+    def drop_log(self) -> list[str]:
+        """See TriggerLog.drop_log."""
+        return [f"DROP TABLE IF EXISTS {self.log_name}"]
+
+    def create_triggers(self, table: LoggedTable) -> list[str]:
+        """See TriggerLog.create_triggers.
+
+        A trigger keeps the mode in which it was made: within ours no value makes it fail.
+        """
+        name = _literal(table.noted)
+        now, before = _key(self, "NEW", table.key), _key(self, "OLD", table.key)
+        insert = f"INSERT INTO {self.log_name} (source_table, operation"
+        bodies = {
+            "insert": f"{insert}, key_now) VALUES ({name}, 'I', {now})",
+            "update": f"{insert}, key_now, key_before) VALUES ({name}, 'U', {now}, {before})",
+            "delete": f"{insert}, key_before) VALUES ({name}, 'D', {before})",
+        }
+        place = self.qualified(table.schema, table.name)
+        made = ["SET SESSION sql_mode = ''"]
+        for what, body in bodies.items():
+            trigger = self.qualified(table.schema, self.trigger(table, what))
+            event = _EVENTS[what]
+            made.append(f"CREATE TRIGGER {trigger} AFTER {event} ON {place}\nFOR EACH ROW {body}")
+        return made
+
+    def drop_triggers(self, table: LoggedTable) -> list[str]:
+        """See TriggerLog.drop_triggers."""
+        made = []
+        for what in _EVENTS:
+            trigger = self.qualified(table.schema, self.trigger(table, what))
+            made.append(f"DROP TRIGGER IF EXISTS {trigger}")
+        return made
+
+    def installed(self, connection: Connection, table: LoggedTable) -> Mapping[str, str]:
+        """See TriggerLog.installed."""
+        asked = {"schema": table.schema, "name": table.name}
+        found = names(connection.execute(_INSTALLED, asked).all())
+        expected = self.expected(table)
+        return {name: described for name, described in found.items() if name in expected}
+
+    def expected(self, table: LoggedTable) -> frozenset[str]:
+        """See TriggerLog.expected."""
+        return frozenset(self.trigger(table, what) for what in _EVENTS)
+
+
+def _key(log: MariaDbLog, row: str, key: tuple[KeyPart, ...]) -> str:
+    """Writes a key. All parts have one character set, or the server would refuse to join them."""
+    written = []
+    for part in key:
+        column = f"{row}.{log.quoted(part.name)}"
+        if part.form == "bytes":
+            column = f"HEX({column})"
+        value = f"CONVERT({column} USING utf8mb4)"
+        written.append(f"CHAR_LENGTH({value}), ':', {value}")
+    return f"CONCAT({', '.join(written)})"
+
+
+def _literal(name: str) -> str:
+    """Writes a name as a constant: a backslash means in each mode what it is."""
+    if name.isascii() and "'" not in name and "\\" not in name:
+        return f"'{name}'"
+    return f"_utf8mb4 x'{name.encode().hex()}'"

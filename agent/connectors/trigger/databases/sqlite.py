@@ -1,0 +1,98 @@
+"""The trigger log in SQLite.
+
+Numbers of notes are never used twice, so that a delete that is repeated deletes no other note.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from sqlalchemy import Connection, text
+
+from agent.connectors.trigger.databases.base import (
+    KeyPart,
+    LoggedTable,
+    TriggerLog,
+    literal,
+    names,
+)
+
+_EVENTS = {"insert": "INSERT", "update": "UPDATE", "delete": "DELETE"}
+
+
+class SQLiteLog(TriggerLog):
+    """See TriggerLog."""
+
+    # Unless the application has set recursive_triggers in its session
+    notes_replaced: ClassVar[bool] = False
+
+    def quoted(self, name: str) -> str:
+        """See TriggerLog.quoted."""
+        return '"' + name.replace('"', '""') + '"'
+
+    def create_log(self) -> list[str]:
+        """See TriggerLog.create_log."""
+        return [
+            f"""CREATE TABLE {self.log_name} (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    source_table TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    key_now TEXT,
+    key_before TEXT,
+    noted_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))
+)"""
+        ]
+
+    def drop_log(self) -> list[str]:
+        """See TriggerLog.drop_log."""
+        return [f"DROP TABLE IF EXISTS {self.log_name}"]
+
+    def create_triggers(self, table: LoggedTable) -> list[str]:
+        """See TriggerLog.create_triggers: names within a trigger are of the table's own file."""
+        name = literal(table.noted)
+        now, before = _key(self, "NEW", table.key), _key(self, "OLD", table.key)
+        insert = f"INSERT INTO {self.quoted(self.log)} (source_table, operation"
+        bodies = {
+            "insert": f"{insert}, key_now) VALUES ({name}, 'I', {now})",
+            "update": f"{insert}, key_now, key_before) VALUES ({name}, 'U', {now}, {before})",
+            "delete": f"{insert}, key_before) VALUES ({name}, 'D', {before})",
+        }
+        made = []
+        for what, body in bodies.items():
+            trigger = self.qualified(table.schema, self.trigger(table, what))
+            made.append(
+                f"CREATE TRIGGER {trigger} AFTER {_EVENTS[what]} ON {self.quoted(table.name)}\n"
+                f"FOR EACH ROW BEGIN {body}; END"
+            )
+        return made
+
+    def drop_triggers(self, table: LoggedTable) -> list[str]:
+        """See TriggerLog.drop_triggers."""
+        made = []
+        for what in _EVENTS:
+            trigger = self.qualified(table.schema, self.trigger(table, what))
+            made.append(f"DROP TRIGGER IF EXISTS {trigger}")
+        return made
+
+    def installed(self, connection: Connection, table: LoggedTable) -> Mapping[str, str]:
+        """See TriggerLog.installed."""
+        schema = self.quoted(table.schema or "main")
+        asked = f"SELECT name, sql FROM {schema}.sqlite_master WHERE type = 'trigger'"
+        rows = connection.execute(text(f"{asked} AND tbl_name = :name"), {"name": table.name})
+        expected = self.expected(table)
+        found = names(rows.all())
+        return {name: described for name, described in found.items() if name in expected}
+
+    def expected(self, table: LoggedTable) -> frozenset[str]:
+        """See TriggerLog.expected."""
+        return frozenset(self.trigger(table, what) for what in _EVENTS)
+
+
+def _key(log: SQLiteLog, row: str, key: tuple[KeyPart, ...]) -> str:
+    written = []
+    for part in key:
+        column = f"{row}.{log.quoted(part.name)}"
+        value = f"CAST({column} AS TEXT)"
+        if part.form == "bytes":
+            value = f"hex({column})"
+        written.append(f"length({value}) || ':' || {value}")
+    return " || ".join(written)

@@ -1,0 +1,303 @@
+"""Triggers note what an application does, and no statement of it fails because of them."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from agent.connectors.trigger.databases.base import KeyPart, LoggedTable, parts
+from agent.connectors.trigger.databases.opening import trigger_log_of
+from tests.source.noting import CREATE_ORDERS, KINDS, ORDERS, Noting, keys, step
+from tests.waiting import eventually
+
+MYSQL = ("mariadb", "mysql")
+WRITERS, WRITES = 4, 25
+
+
+@pytest.fixture(params=list(KINDS))
+def noting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Noting]:
+    """Yields a database of each kind, with the table of the notes."""
+    make, server = KINDS[request.param]
+    with make(request, tmp_path, server) as made:
+        yield made
+
+
+def test_each_change_notes_its_keys(noting: Noting) -> None:
+    """Statements of one row and of several, key changes, and what is rolled back."""
+    noting.make()
+    noting.run(
+        "INSERT INTO orders (id, note) VALUES (1, 'a')",
+        "INSERT INTO orders (id) SELECT 2 FROM orders",
+        "UPDATE orders SET price = 5",
+        "UPDATE orders SET id = 3 WHERE id = 1",
+        "DELETE FROM orders",
+    )
+    one, two, three = keys(1, 2, 3)
+    found = noting.notes()
+    assert found[:2] == [("I", one, None), ("I", two, None)]
+    assert sorted(found[2:4]) == [("U", one, one), ("U", two, two)]
+    assert found[4] == ("U", three, one)
+    assert sorted(found[5:]) == [("D", None, two), ("D", None, three)]
+
+    noting.together(
+        "INSERT INTO orders (id) VALUES (4)",
+        "SAVEPOINT here",
+        "INSERT INTO orders (id) VALUES (5)",
+        "ROLLBACK TO SAVEPOINT here" if noting.backend != "firebird" else "ROLLBACK TO here",
+        "UPDATE orders SET id = 6 WHERE id = 4",
+    )
+    four, six = keys(4, 6)
+    assert noting.notes() == [("I", four, None), ("U", six, four)]
+
+
+def test_keys_of_several_parts_are_read_back(noting: Noting) -> None:
+    """Whatever stands in them."""
+    binary = {
+        "postgresql": "bytea",
+        "sqlite": "BLOB",
+        "firebird": "CHAR(3) CHARACTER SET OCTETS",
+    }.get(noting.backend, "binary(3)")
+    table = LoggedTable("", "parts", (KeyPart("n"), KeyPart("t"), KeyPart("b", "bytes")))
+    columns = f"n DECIMAL(10,2) NOT NULL, t VARCHAR(20) NOT NULL, b {binary} NOT NULL"
+    noting.make(table, f"CREATE TABLE parts ({columns}, note INT, PRIMARY KEY (n, t, b))")
+
+    octets = "x'00ff3a'" if noting.backend != "postgresql" else "'\\x00ff3a'"
+    for text in ("", "a:b", "it''s", "中文 3:x", "\"`'||'"):
+        spelled = text if "''" in text else text.replace("'", "''")
+        noting.run(f"INSERT INTO parts (n, t, b) VALUES (-1.5, '{spelled}', {octets})")
+        ((_, now, _),) = noting.notes()
+        assert now is not None
+        number, read, read_octets = parts(now)
+        assert float(number) == -1.5
+        assert read == spelled.replace("''", "'")
+        assert read_octets.lower() == "00ff3a"
+
+
+def test_every_column_but_the_key_may_be_altered(noting: Noting) -> None:
+    """Each time, the next changes are made and noted."""
+    noting.make()
+    rename = "ALTER TABLE orders RENAME COLUMN note TO remark"
+    alterations = ["ALTER TABLE orders ADD added INT", rename]
+    if noting.backend == "firebird":
+        alterations[1] = "ALTER TABLE orders ALTER COLUMN note TO remark"
+    if noting.backend == "mariadb":
+        # Its oldest releases know no RENAME COLUMN
+        alterations[1] = "ALTER TABLE orders CHANGE note remark VARCHAR(60)"
+    if noting.backend == "postgresql":
+        alterations.append("ALTER TABLE orders ALTER COLUMN remark TYPE text")
+    if noting.backend in MYSQL:
+        alterations.append("ALTER TABLE orders MODIFY remark VARCHAR(100), ENGINE=InnoDB")
+    drop = "ALTER TABLE orders DROP remark"
+    alterations += [drop if noting.backend != "sqlite" else drop.replace("DROP", "DROP COLUMN")]
+
+    for number, alteration in enumerate(alterations):
+        noting.administer(alteration)
+        noting.run(
+            f"INSERT INTO orders (id) VALUES ({number})",
+            f"UPDATE orders SET price = 1 WHERE id = {number}",
+            f"DELETE FROM orders WHERE id = {number}",
+        )
+        assert [operation for operation, _, _ in noting.notes()] == ["I", "U", "D"], alteration
+
+
+def test_an_upsert_notes_what_it_does(noting: Noting) -> None:
+    noting.make()
+    insert = "INSERT INTO orders (id, price) VALUES (1, 1)"
+    upsert = {
+        "postgresql": f"{insert} ON CONFLICT (id) DO UPDATE SET price = 2",
+        "sqlite": f"{insert} ON CONFLICT (id) DO UPDATE SET price = 2",
+        "firebird": "UPDATE OR INSERT INTO orders (id, price) VALUES (1, 2)",
+    }.get(noting.backend, f"{insert} ON DUPLICATE KEY UPDATE price = 2")
+    noting.run(insert, upsert)
+    (one,) = keys(1)
+    assert noting.notes() == [("I", one, None), ("U", one, one)]
+
+    if noting.backend in (*MYSQL, "sqlite"):
+        noting.run("REPLACE INTO orders (id, price) VALUES (1, 3)")
+        found = {now or before for _, now, before in noting.notes()}
+        assert found == {one}
+        assert noting.value("SELECT price FROM orders") == 3
+
+
+def test_what_is_not_noted_is_said(noting: Noting) -> None:
+    """TRUNCATE, cascades, rows that REPLACE removes: the log says of each whether it is noted."""
+    noting.make()
+    items = LoggedTable("", "items", (KeyPart("id"),))
+    reference = "order_id INT REFERENCES orders(id) ON DELETE CASCADE"
+    if noting.backend in MYSQL:
+        reference = "order_id INT, FOREIGN KEY (order_id) REFERENCES orders(id) ON DELETE CASCADE"
+    noting.make(items, f"CREATE TABLE items (id INT NOT NULL PRIMARY KEY, code INT, {reference})")
+    pragma = ["PRAGMA foreign_keys = ON"] if noting.backend == "sqlite" else []
+    noting.run("INSERT INTO orders (id) VALUES (1)", "INSERT INTO items VALUES (7, 1, 1)")
+    noting.notes()
+
+    noting.run(*pragma, "DELETE FROM orders")
+    noted = [before for operation, _, before in noting.notes() if operation == "D"]
+    assert (keys(7)[0] in noted) == noting.log.notes_cascades
+
+    if noting.backend in ("postgresql", *MYSQL):
+        noting.administer("TRUNCATE TABLE items")
+        noted_operations = [operation for operation, _, _ in noting.notes()]
+        assert noted_operations == (["T"] if noting.log.notes_truncate else [])
+
+    if noting.backend in (*MYSQL, "sqlite"):
+        noting.administer("CREATE UNIQUE INDEX by_code ON items (code)")
+        noting.run("INSERT INTO items (id, code) VALUES (1, 1)")
+        noting.notes()
+        noting.run("REPLACE INTO items (id, code) VALUES (2, 1)")
+        noted = [before for operation, _, before in noting.notes() if operation == "D"]
+        assert (keys(1)[0] in noted) == noting.log.notes_replaced
+
+
+def test_the_session_of_the_application_finds_its_own_last_number(noting: Noting) -> None:
+    """What a program asks for after an insert is not the number of a note."""
+    if noting.backend == "firebird":
+        pytest.skip("numbers are returned by the statement itself")
+    identity = {
+        "postgresql": "bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY",
+        "sqlite": "INTEGER PRIMARY KEY",
+    }.get(noting.backend, "bigint AUTO_INCREMENT PRIMARY KEY")
+    numbered = LoggedTable("", "numbered", (KeyPart("id"),))
+    noting.make(numbered, f"CREATE TABLE numbered (id {identity}, note INT)")
+    noting.make()
+    last = {"postgresql": "SELECT lastval()", "sqlite": "SELECT last_insert_rowid()"}
+    with noting.connect() as connection:
+        for _ in range(5):
+            step(connection, "INSERT INTO orders (id) VALUES (17)")
+            step(connection, "DELETE FROM orders")
+        result = connection.exec_driver_sql("INSERT INTO numbered (note) VALUES (1)")
+        if noting.backend in MYSQL:
+            assert result.lastrowid == 1
+        connection.commit()
+        asked = last.get(noting.backend, "SELECT last_insert_id()")
+        assert step(connection, asked) == 1
+        if noting.backend != "sqlite":
+            step(connection, "UPDATE numbered SET note = 2")
+            step(connection, "INSERT INTO orders (id) VALUES (18)")
+            assert step(connection, asked) == 1
+
+
+def test_a_log_that_is_there_is_left_alone(noting: Noting) -> None:
+    with pytest.raises(DBAPIError):
+        noting.administer(*noting.log.create_log())
+    noting.make()
+    noting.run("INSERT INTO orders (id) VALUES (1)")
+    assert len(noting.notes()) == 1
+
+
+def test_triggers_that_are_gone_are_missed(noting: Noting) -> None:
+    """A removal that is repeated passes; afterwards nothing is noted any more."""
+    noting.make()
+    with noting.engine.connect() as connection:
+        before = noting.log.installed(connection, ORDERS)
+        assert before.keys() == noting.log.expected(ORDERS)
+    noting.administer(*noting.log.drop_triggers(ORDERS))
+    noting.administer(*noting.log.drop_triggers(ORDERS))
+    with noting.engine.connect() as connection:
+        assert noting.log.installed(connection, ORDERS) == {}
+    noting.run("INSERT INTO orders (id) VALUES (1)")
+    assert noting.notes() == []
+
+    noting.administer(*noting.log.create_triggers(ORDERS))
+    with noting.engine.connect() as connection:
+        assert noting.log.installed(connection, ORDERS) == before
+    noting.administer(*noting.log.drop_triggers(ORDERS), *noting.log.drop_log())
+    noting.run("INSERT INTO orders (id) VALUES (2)")
+
+
+def test_writers_of_the_same_rows_do_not_fail(noting: Noting) -> None:
+    """Each commits what it would without triggers, while notes are read and deleted."""
+    noting.make()
+    noting.run("INSERT INTO orders (id, price) VALUES (1, 0)")
+    noting.notes()
+    failures: list[Exception] = []
+
+    def write() -> None:
+        try:
+            with noting.connect() as connection:
+                if noting.backend == "sqlite":
+                    step(connection, "PRAGMA busy_timeout = 60000")
+                for _ in range(WRITES):
+                    update(connection)
+        except DBAPIError as error:
+            failures.append(error)
+
+    def update(connection: Connection) -> None:
+        """Repeats what Firebird refuses by itself: the row has changed since the snapshot."""
+        while True:
+            try:
+                step(connection, "UPDATE orders SET price = price + 1 WHERE id = 1")
+                return
+            except DBAPIError as error:
+                if noting.backend != "firebird" or "update conflicts" not in str(error):
+                    raise
+                connection.rollback()
+
+    writers = [threading.Thread(target=write) for _ in range(WRITERS)]
+    for writer in writers:
+        writer.start()
+    found = 0
+    while any(writer.is_alive() for writer in writers):
+        found += _drained(noting)
+    found += _drained(noting)
+    assert failures == []
+    assert found == WRITERS * WRITES
+    assert noting.value("SELECT price FROM orders") == WRITERS * WRITES
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "mysql8", "mysql9"])
+def test_a_long_statement_keeps_nobody_waiting_for_the_log(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Numbers of notes are given without a lock that lasts as long as the statement."""
+    make, server = KINDS[kind]
+    with make(request, tmp_path, server) as noting, noting.engine.connect() as holder:
+        noting.make()
+        step(holder, "CREATE TABLE seeds (id INT PRIMARY KEY)")
+        step(holder, "INSERT INTO seeds VALUES (1), (2), (3)")
+        name = noting.url.database
+        step(holder, f"SELECT GET_LOCK('{name}', 1)")
+        bulk = f"SELECT id + 100 * IF(id = 2, GET_LOCK('{name}', 600), 1) FROM seeds ORDER BY id"
+        statement = f"INSERT INTO orders (id) {bulk}"
+        long = threading.Thread(target=noting.administer, args=(statement,))
+        long.start()
+
+        waiting = "SELECT count(*) FROM information_schema.processlist WHERE state = 'User lock'"
+        eventually(lambda: step(holder, waiting) == 1, what="the long statement has begun")
+        noting.run("SET SESSION innodb_lock_wait_timeout = 1", "INSERT INTO orders (id) VALUES (7)")
+        step(holder, f"SELECT RELEASE_LOCK('{name}')")
+        long.join()
+        assert len(noting.notes()) == 4
+
+
+def _drained(noting: Noting) -> int:
+    """Reads some notes and deletes exactly these; returns how many."""
+    with noting.engine.connect() as connection:
+        if noting.backend == "sqlite":
+            step(connection, "PRAGMA busy_timeout = 60000")
+        rows = connection.exec_driver_sql(f"SELECT id FROM {noting.log.log_name}").all()
+        connection.commit()
+        for (number,) in rows:
+            step(connection, f"DELETE FROM {noting.log.log_name} WHERE id = '{number}'")
+    return len(rows)
+
+
+@pytest.mark.parametrize("text", ["x", "1", "2:a", "1:ab", ":a", "-1:a", "一:a"])
+def test_a_text_that_is_no_key_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no key"):
+        parts(text)
+
+
+def test_the_statements_are_made_of_names_alone() -> None:
+    """The same names give the same statements, in which no column but the key stands."""
+    assert "note" in CREATE_ORDERS
+    for backend in ("postgresql", "mariadb", "mysql", "sqlite", "firebird"):
+        log = trigger_log_of(backend)
+        assert log is not None
+        made = "\n".join(log.create_triggers(ORDERS))
+        assert "price" not in made
+        assert made == "\n".join(log.create_triggers(ORDERS))
+    assert trigger_log_of("oracle") is None
