@@ -12,7 +12,7 @@ AgentError
 │   └── LoginRefused (waits up to 60 s between attempts)
 ├── Suspend .......... this table alone stops; the others go on
 │   ├── TableChanged, RowRefused, ReadRefused, ValueUnreadable, TooManyDeletes, RowsMiscounted
-│   ├── TableNotCaptured: TableUnpublished
+│   ├── TableNotCaptured: TableUnpublished, TriggersMissing
 │   ├── Internal (nobody foresaw it)
 │   ├── FrontTableWrong, FrontTableTaken
 │   └── TopicLost, TopicTaken, PartitionsChanged
@@ -93,6 +93,7 @@ from agent.errors.suspensions import (
     TooManyDeletes,
     TopicLost,
     TopicTaken,
+    TriggersMissing,
     ValueUnreadable,
 )
 from agent.errors.unforeseen import TableWork, unforeseen
@@ -162,6 +163,7 @@ __all__ = [
     "TopicLost",
     "TopicMissing",
     "TopicTaken",
+    "TriggersMissing",
     "ValueUnreadable",
     "stored",
     "unforeseen",

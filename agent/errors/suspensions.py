@@ -109,6 +109,17 @@ class TableUnpublished(TableNotCaptured):
     )
 
 
+class TriggersMissing(TableNotCaptured):
+    """Changes of the table are not noted, or not all of them."""
+
+    code = "TRIGGERS_MISSING"
+    summary = mark("{resource}: changes of table {table} are not noted: {reason}")
+    hint = mark(
+        "Run `sync-agent init --apply`, which makes the triggers that are missing, then "
+        "`sync-agent resume {resource}`: what was not noted is read again."
+    )
+
+
 class FrontTableWrong(Suspend):
     """A front-end table cannot hold the source's rows exactly."""
 

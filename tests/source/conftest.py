@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from agent.config import Settings
+from agent.config import ResourceSettings, Settings
 from agent.connectors.base import Source
 from agent.connectors.changes import (
     Begin,
@@ -24,15 +24,19 @@ from agent.connectors.changes import (
     Relation,
     Truncate,
 )
+from agent.connectors.database.session import Database
 from agent.connectors.memory import MemorySnapshot, MemorySource
 from agent.connectors.position import position_number, position_text
 from agent.connectors.postgres.source import PostgresSource
 from agent.connectors.resume import CommitMark, Resume
 from agent.connectors.table import SourceColumn, SourceTable
+from agent.connectors.trigger.source import Place, TriggerSource
 from agent.front.durable import empty_store
 from agent.values.column_types import INT4, TEXT
 from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresServer, Version
+from tests.source.noting import KINDS as NOTING
+from tests.source.noting import ORDERS, Noting
 from tests.source.reading import Business, PagedBusiness
 from tests.waiting import eventually
 
@@ -373,6 +377,53 @@ def postgres_kind(server: str) -> Kind:
     return Kind(make, log=True)
 
 
+class TriggerBusiness:
+    """A database in which triggers note changes; each test has its own."""
+
+    def __init__(self, noting: Noting) -> None:
+        self._noting = noting
+        noting.make(ORDERS, "CREATE TABLE orders (id INT NOT NULL PRIMARY KEY, note VARCHAR(50))")
+        resource = {"name": "orders", "table": "orders", "columns": ["id", "note"]}
+        place = Place(("", "orders"), ResourceSettings.model_validate(resource))
+        url = noting.url.render_as_string(hide_password=False)
+        database = Database(url, None, 20.0)
+        self._source = TriggerSource(database, noting.log, [place], "unit", interval=0.01)
+
+    def hold(self, *numbers: int) -> None:
+        """See PagedBusiness.hold."""
+        for number in numbers:
+            self._noting.run(f"INSERT INTO orders VALUES ({number}, 'order {number}')")
+
+    def source(self) -> Source:
+        """See PagedBusiness.source."""
+        return self._source
+
+    def initial(self) -> Resume:
+        """See PagedBusiness.initial."""
+        return Resume(position_text(100), CommitMark("", 0, 0), {})
+
+    def analyse(self) -> None:
+        """See PagedBusiness.analyse: rows are counted."""
+
+    def close(self) -> None:
+        """Closes the source."""
+        self._source.close()
+
+
+def trigger_kind(name: str) -> Kind:
+    """Returns a kind of database whose changes are noted, by its name in tests.source.noting."""
+
+    @contextmanager
+    def make(request: pytest.FixtureRequest, folder: Path) -> Iterator[PagedBusiness]:
+        noting, server = NOTING[name]
+        with noting(request, folder, server) as place:
+            made = TriggerBusiness(place)
+            yield made
+            made.close()
+
+    return Kind(make, log=False)
+
+
 # Another kind of source joins the contract suites by a line here and what makes its place.
 KINDS = {
     "memory": Kind(memory_kind, log=True),
@@ -380,6 +431,11 @@ KINDS = {
     "postgres14": postgres_kind("postgres14"),
     "postgres15": postgres_kind("postgres15"),
     "postgres18": postgres_kind("postgres18"),
+    "trigger-sqlite": trigger_kind("sqlite"),
+    "trigger-mariadb": trigger_kind("mariadb"),
+    "trigger-mysql8": trigger_kind("mysql8"),
+    "trigger-mysql9": trigger_kind("mysql9"),
+    "trigger-postgres": trigger_kind("postgres18"),
 }
 
 

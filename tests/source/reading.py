@@ -153,6 +153,7 @@ def stored_after(stored: Resume, messages: Sequence[Message]) -> Resume:
                 commit=CommitMark(
                     position_text(message.position), message.transaction, message.time_us
                 ),
+                token=message.token,
             )
         elif isinstance(message, Heartbeat) and message.position > position_number(stored.position):
             stored = stored._replace(position=position_text(message.position))

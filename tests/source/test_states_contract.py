@@ -1,11 +1,12 @@
 """The contract of sources that tell what rows are, not what has happened to them.
 
-There are two kinds. One delivers states in its stream: the in-memory twin, as a trigger log does.
-The other has nothing but pages: the example of docs/writing-a-source.md. Both go through the real
-capture, which compares them with the front end.
+There are two kinds. One delivers states in its stream: the trigger log, here on SQLite, and the
+twin in memory that works as it does. The other has nothing but pages: the example of
+docs/writing-a-source.md. Both go through the real capture, which compares them with the front end.
 """
 
 import random
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from runpy import run_path
@@ -23,10 +24,15 @@ from agent.capture.loop import Capture
 from agent.config import Settings
 from agent.connectors.base import Source
 from agent.connectors.changes import Commit, Message, RowState
+from agent.connectors.database.session import Database
 from agent.connectors.memory_states import MemoryStates, Note
 from agent.connectors.position import position_number, position_text
 from agent.connectors.resume import CommitMark, Resume
 from agent.connectors.table import SourceColumn, SourceTable
+from agent.connectors.trigger import source as sources
+from agent.connectors.trigger.databases.base import KeyPart, LoggedTable
+from agent.connectors.trigger.databases.opening import trigger_log_of
+from agent.connectors.trigger.source import TriggerSource
 from agent.errors import ValueUnreadable
 from agent.front.base import Copy
 from agent.front.durable import empty_store
@@ -47,6 +53,8 @@ Rows = dict[tuple[str, ...], tuple[str | None, ...]]
 
 class Place(Protocol):
     """A source of one kind, and the life of its tables, which have the columns id and note."""
+
+    schema: str
 
     @property
     def source(self) -> Source:
@@ -76,6 +84,8 @@ class Place(Protocol):
 
 class NotedPlace:
     """The twin that delivers states in its stream: a look is a note of each key there ever was."""
+
+    schema = SCHEMA
 
     def __init__(self, _folder: Path, seed: int = 0) -> None:
         self.source = Shuffling(seed)
@@ -112,14 +122,7 @@ class NotedPlace:
 
     def whole(self, table: str) -> tuple[Rows, list[Message]]:
         """See Place.whole."""
-        messages = list(self.source.read(0.0))
-        rows: Rows = {}
-        for message in messages:
-            if not isinstance(message, RowState) or message.relation.table != table:
-                continue
-            if message.row is not None:
-                rows[message.key] = tuple([str(value) for value in message.row])
-        return rows, messages
+        return stated(self.source, table)
 
 
 class Shuffling(MemoryStates):
@@ -151,6 +154,8 @@ class Shuffling(MemoryStates):
 
 class CsvPlace:
     """The example, which has pages only: a look is a copy of each table."""
+
+    schema = SCHEMA
 
     def __init__(self, folder: Path, seed: int = 0) -> None:
         self._folder = folder
@@ -204,7 +209,84 @@ class CsvPlace:
         (self._folder / f"{name}.csv").write_text(text, encoding="utf-8")
 
 
-KINDS: Mapping[str, Callable[[Path, int], Place]] = {"noted": NotedPlace, "csv": CsvPlace}
+class TriggerPlace:
+    """A database in SQLite with triggers: a look is a note of each key there ever was."""
+
+    schema = "main"
+
+    def __init__(self, folder: Path, seed: int = 0) -> None:
+        path = folder / "business.db"
+        self._business = sqlite3.connect(path, isolation_level=None)
+        self._keys: set[tuple[str, str]] = set()
+        log = trigger_log_of("sqlite")
+        assert log is not None
+        statements = log.create_log()
+        for name in NAMES:
+            statements.append(f"CREATE TABLE {name} (id TEXT NOT NULL PRIMARY KEY, note TEXT)")
+            table = LoggedTable(self.schema, name, (KeyPart("id"),))
+            statements += log.create_triggers(table)
+        for statement in statements:
+            self._business.execute(statement)
+
+        places = []
+        for resource in configured(self.schema).resource:
+            places.append(sources.Place((self.schema, resource.name), resource))
+        database = Database(f"sqlite:///{path}", None, 20.0)
+        self.source = TriggerSource(database, log, places, "p", interval=0.0)
+
+    def put(self, table: str, key: str, note: str) -> None:
+        """See Place.put."""
+        self._keys.add((table, key))
+        upsert = "ON CONFLICT (id) DO UPDATE SET note = excluded.note"
+        self._business.execute(f"INSERT INTO {table} VALUES (?, ?) {upsert}", (key, note))
+
+    def delete(self, table: str, key: str) -> None:
+        """See Place.delete."""
+        self._business.execute(f"DELETE FROM {table} WHERE id = ?", (key,))
+
+    def spoil(self, table: str, key: str) -> None:
+        """See Place.spoil: bytes in a column of texts."""
+        self.put(table, key, "")
+        self._business.execute(f"UPDATE {table} SET note = x'ff' WHERE id = ?", (key,))
+
+    def held(self, table: str) -> Rows:
+        """See Place.held."""
+        return {(row[0],): row for row in self._business.execute(f"SELECT id, note FROM {table}")}
+
+    def look(self) -> list[str]:
+        """See Place.look."""
+        for table, key in self._keys:
+            insert = "INSERT INTO sync_agent_log (source_table, operation, key_now)"
+            noted = (f"{self.schema}.{table}", f"{len(key)}:{key}")
+            self._business.execute(f"{insert} VALUES (?, 'U', ?)", noted)
+        return []
+
+    def idle(self) -> bool:
+        """See Place.idle."""
+        return self._business.execute("SELECT 1 FROM sync_agent_log").fetchone() is None
+
+    def whole(self, table: str) -> tuple[Rows, list[Message]]:
+        """See Place.whole."""
+        return stated(self.source, table)
+
+
+def stated(source: Source, table: str) -> tuple[Rows, list[Message]]:
+    """Reads a look: the rows of a table that it has shown, and all messages."""
+    messages = list(source.read(0.0))
+    rows: Rows = {}
+    for message in messages:
+        if not isinstance(message, RowState) or message.relation.table != table:
+            continue
+        if message.row is not None:
+            rows[message.key] = tuple([str(value) for value in message.row])
+    return rows, messages
+
+
+KINDS: Mapping[str, Callable[[Path, int], Place]] = {
+    "noted": NotedPlace,
+    "csv": CsvPlace,
+    "trigger": TriggerPlace,
+}
 
 
 def described(number: int, name: str) -> SourceTable:
@@ -215,11 +297,11 @@ def described(number: int, name: str) -> SourceTable:
     return SourceTable(number, SCHEMA, name, tuple(columns), ("id",), "d")
 
 
-def configured() -> Settings:
+def configured(schema: str) -> Settings:
     """Both tables are shared."""
     resources = []
     for name in NAMES:
-        resources.append({"name": name, "table": f"{SCHEMA}.{name}", "columns": ["id", "note"]})
+        resources.append({"name": name, "table": f"{schema}.{name}", "columns": ["id", "note"]})
     return Settings.model_validate(
         {
             "name": "unit",
@@ -265,7 +347,12 @@ class Desk:
 
         control.stopping = stopping  # type: ignore[method-assign]
         with patch.object(loop, "_IDLE", 0.0):
-            Capture(configured(), self.place.source, Crashing(self, crashes or {}), control).run()
+            Capture(
+                configured(self.place.schema),
+                self.place.source,
+                Crashing(self, crashes or {}),
+                control,
+            ).run()
         control.close()
 
         new = self.events()[self._seen :]

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from agent.connectors.trigger.databases.base import KeyPart, LoggedTable, parts
+from agent.connectors.trigger.databases.base import KeyPart, LoggedTable, digest, parts
 from agent.connectors.trigger.databases.opening import trigger_log_of
 from tests.source.noting import CREATE_ORDERS, KINDS, ORDERS, Noting, keys, step
 from tests.waiting import eventually
@@ -203,7 +203,10 @@ def test_triggers_that_are_gone_are_missed(noting: Noting) -> None:
 
     noting.administer(*noting.log.create_triggers(ORDERS))
     with noting.engine.connect() as connection:
-        assert noting.log.installed(connection, ORDERS) == before
+        after = noting.log.installed(connection, ORDERS)
+    assert after.keys() == before.keys()
+    if noting.backend in ("postgresql", *MYSQL):
+        assert digest(after) != digest(before), "others than before"
     noting.administer(*noting.log.drop_triggers(ORDERS), *noting.log.drop_log())
     noting.run("INSERT INTO orders (id) VALUES (2)")
 

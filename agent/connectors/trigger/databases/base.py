@@ -17,7 +17,8 @@ All statements are texts, made of names alone. Each is a transaction of its own.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -100,6 +101,22 @@ class TriggerLog(ABC):
     def expected(self, table: LoggedTable) -> frozenset[str]:
         """Returns the names of the triggers that a table needs."""
 
+    # ---- our own session
+
+    @contextmanager
+    def writing(self, connection: Connection) -> Iterator[None]:
+        """Commits what is written within the context as one transaction, or nothing of it.
+
+        The connection is one that commits each statement, and may be made to read only.
+        """
+        connection.exec_driver_sql("BEGIN")
+        try:
+            yield
+        except BaseException:
+            connection.exec_driver_sql("ROLLBACK")
+            raise
+        connection.exec_driver_sql("COMMIT")
+
     # ---- names
 
     @abstractmethod
@@ -138,6 +155,12 @@ def parts(key: str) -> tuple[str, ...]:
         found.append(rest[: int(size)])
         key = rest[int(size) :]
     return tuple(found)
+
+
+def digest(installed: Mapping[str, str]) -> str:
+    """Returns one text for the triggers of a table: another one where they were made anew."""
+    listed = [f"{name}\0{described}" for name, described in sorted(installed.items())]
+    return sha256("\0".join(listed).encode()).hexdigest()[:16]
 
 
 def names(rows: Sequence[Any]) -> dict[str, str]:

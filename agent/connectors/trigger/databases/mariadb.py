@@ -4,7 +4,8 @@ A trigger acts with the rights of the account that has made it: the application 
 account must not be dropped before its triggers are, or every change of their tables fails.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import ClassVar
 
 from sqlalchemy import Connection, text
@@ -15,7 +16,7 @@ _EVENTS = {"insert": "INSERT", "update": "UPDATE", "delete": "DELETE"}
 
 _INSTALLED = text("""
     SELECT trigger_name,
-           concat_ws(' ', event_manipulation, definer, sql_mode, action_statement)
+           concat_ws(' ', event_manipulation, definer, sql_mode, action_statement, created)
       FROM information_schema.triggers
      WHERE event_object_schema = coalesce(nullif(:schema, ''), database())
        AND event_object_table = :name AND trigger_name LIKE 'sync\\_agent\\_%'
@@ -83,6 +84,13 @@ class MariaDbLog(TriggerLog):
         found = names(connection.execute(_INSTALLED, asked).all())
         expected = self.expected(table)
         return {name: described for name, described in found.items() if name in expected}
+
+    @contextmanager
+    def writing(self, connection: Connection) -> Iterator[None]:
+        """See TriggerLog.writing: no gap between two notes is locked, a writer fills it."""
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        with super().writing(connection):
+            yield
 
     def expected(self, table: LoggedTable) -> frozenset[str]:
         """See TriggerLog.expected."""

@@ -22,7 +22,7 @@ from agent.connectors.trigger.databases.base import (
 _ROW, _TRUNCATE = "row", "all"
 
 _INSTALLED = text("""
-    SELECT t.tgname, pg_get_triggerdef(t.oid) || t.tgenabled::text || f.prosrc
+    SELECT t.tgname, concat(t.oid, t.tgenabled, pg_get_triggerdef(t.oid), f.prosrc)
       FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
      WHERE t.tgrelid = to_regclass(:place)
        AND t.tgname IN (:row, :all)

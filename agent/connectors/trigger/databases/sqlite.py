@@ -3,7 +3,8 @@
 Numbers of notes are never used twice, so that a delete that is repeated deletes no other note.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import ClassVar
 
 from sqlalchemy import Connection, text
@@ -81,6 +82,16 @@ class SQLiteLog(TriggerLog):
         expected = self.expected(table)
         found = names(rows.all())
         return {name: described for name, described in found.items() if name in expected}
+
+    @contextmanager
+    def writing(self, connection: Connection) -> Iterator[None]:
+        """See TriggerLog.writing: the one lock for writing is taken at once."""
+        connection.exec_driver_sql("PRAGMA query_only = OFF")
+        try:
+            with super().writing(connection):
+                yield
+        finally:
+            connection.exec_driver_sql("PRAGMA query_only = ON")
 
     def expected(self, table: LoggedTable) -> frozenset[str]:
         """See TriggerLog.expected."""

@@ -1,0 +1,97 @@
+"""Reads the keys of notes: a text of a trigger becomes the canonical text that a page has, too."""
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+
+from agent.connectors.database.catalogue import ReadTable
+from agent.connectors.dialects import kinds
+from agent.connectors.dialects.base import Kind
+from agent.connectors.trigger.databases.base import Form, KeyPart, LoggedTable, parts
+from agent.values import column_types as v
+from agent.values.rows import Key
+
+_TRUTHS = {"1": "t", "0": "f", "true": "t", "false": "f"}
+
+
+def _whole(text: str) -> str:
+    return str(int(text))
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
+def _octets(text: str) -> str:
+    return "\\x" + bytes.fromhex(text).hex()
+
+
+def _truth(text: str) -> str:
+    return _TRUTHS[text.lower()]
+
+
+# How a part of a key is read, by its canonical type. One that is missing here is written by a
+# database in a form that depends on the session, or equals no text
+_READ: Mapping[int, Callable[[str], str]] = {
+    v.INT2: _whole,
+    v.INT4: _whole,
+    v.INT8: _whole,
+    v.TEXT: _as_it_is,
+    v.VARCHAR: _as_it_is,
+    v.BPCHAR: _as_it_is,
+    v.BYTEA: _octets,
+    v.BOOL: _truth,
+    v.UUID: str.lower,
+}
+
+# What a database that writes the canonical text itself writes so in JSON, too
+_WRITTEN_AS_TEXT = (v.NUMERIC, v.DATE, v.TIMESTAMP)
+
+
+def logged(read: ReadTable) -> LoggedTable | None:
+    """Returns a table as its triggers are made; None where they cannot note its key."""
+    key = []
+    for name in read.table.key:
+        kind = read.kinds[name]
+        if _reader(kind) is None:
+            return None
+        form: Form = "bytes" if kind.oid == v.BYTEA else "text"
+        key.append(KeyPart(name, form))
+    if not key:
+        return None
+    return LoggedTable(read.table.schema, read.table.table, tuple(key))
+
+
+def key_reader(read: ReadTable) -> Callable[[str], Key]:
+    """Returns what reads the noted keys of a table, for one that `logged` gives.
+
+    It raises ValueError for a text that is no key of the table.
+    """
+    readers = []
+    for name in read.table.key:
+        reader = _reader(read.kinds[name])
+        assert reader is not None, "its triggers can note the key"
+        readers.append(reader)
+
+    def key(text: str) -> Key:
+        try:
+            pairs = zip(readers, parts(text), strict=True)
+            return tuple([reader(part) for reader, part in pairs])
+        except (KeyError, ArithmeticError) as error:
+            raise ValueError("no key") from error
+
+    return key
+
+
+def _reader(kind: Kind) -> Callable[[str], str] | None:
+    """Returns what reads a part of a key."""
+    if kind.write is kinds.text and kind.oid in _WRITTEN_AS_TEXT:
+        # JSON puts a letter between date and time
+        return lambda text: text.replace("T", " ")
+    if kind.oid == v.NUMERIC:
+        return lambda text: kind.write(Decimal(text))
+    if kind.oid == v.DATE:
+        return lambda text: kind.write(date.fromisoformat(text))
+    if kind.oid == v.TIMESTAMP:
+        return lambda text: kind.write(datetime.fromisoformat(text))
+    return _READ.get(kind.oid)

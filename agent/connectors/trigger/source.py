@@ -1,0 +1,351 @@
+"""A business database in which triggers note what changes.
+
+Changes are found by looking: once a second, or at once while there are more. A look delivers what
+each noted row is by then, as one transaction. When the front end has stored it, its notes are
+deleted; until then they are passed over by the next looks.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+from sqlalchemy import Connection
+
+from agent.config import ResourceSettings
+from agent.connectors.base import Ask, Fingerprint, Page
+from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Message
+from agent.connectors.database.catalogue import ReadTable, fingerprint, tables
+from agent.connectors.database.rows import Lines, RowReader
+from agent.connectors.database.session import Database
+from agent.connectors.plain_origin import PlainOrigin
+from agent.connectors.position import position_number
+from agent.connectors.resume import Resume
+from agent.connectors.table import Criterion, SourceTable, TableName
+from agent.connectors.trigger.databases.base import TriggerLog, digest
+from agent.connectors.trigger.keys import logged
+from agent.connectors.trigger.looks import Followed, Looker, followed
+from agent.connectors.trigger.notes import NotesTable
+from agent.errors import SourceUnreachable, TriggersMissing
+from agent.messages import phrase
+from agent.values.lines import line_of
+
+MOST_NOTES = 5000  # of one look
+_MOST_DELIVERED = 4 * MOST_NOTES  # that are not stored: then the front end is waited for
+_STEP = 8  # between positions: a transaction has one for its commit and one behind it
+
+
+class Place(NamedTuple):
+    """A shared table as the settings name it."""
+
+    name: TableName
+    resource: ResourceSettings
+
+
+class Look(NamedTuple):
+    """What was delivered and is not stored yet."""
+
+    position: int
+    notes: Sequence[Any]  # their ids
+
+
+class Looks:
+    """What a snapshot sees: every look up to one."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def sees(self, transaction: int) -> bool:
+        """See Visible.sees."""
+        return transaction <= self._number
+
+
+class TriggerSource:
+    """See Source."""
+
+    def __init__(
+        self,
+        database: Database,
+        log: TriggerLog,
+        places: Sequence[Place],
+        prefix: str,
+        interval: float = 1.0,
+        heartbeat: float = 10.0,
+    ) -> None:
+        """`interval`: seconds between looks; `prefix` is the one of the topics."""
+        self._database = database
+        self._log = log
+        self._notes = NotesTable(log)
+        self._places = places
+        self._prefix = prefix
+        self._interval = interval
+        self._heartbeat = heartbeat
+        self._connection: Connection | None = None
+        self._looker = Looker({})
+        self._catalogue: dict[TableName, ReadTable] = {}  # as it was last asked
+        self._position = 0
+        self._waiting: list[Message] = []
+        self._looks: list[Look] = []
+        self._delivered: set[Any] = set()  # the notes of these looks
+        self._look_at = 0.0
+        self._beat_at = 0.0
+        # Notes of TRUNCATE that are stored and not deleted
+        self._truncated: frozenset[str] = frozenset()
+        self._ask: Ask | None = None
+        self._page: Page | None = None
+
+    # ---- from one opening to the next
+
+    def open(self, resume: Resume, front_silent_since: Callable[[], float | None]) -> None:
+        """See Source.open. What was delivered and not stored is noted still."""
+        self.close()
+        self._position = position_number(resume.position)
+        self._truncated = frozenset(orjson.loads(resume.token)) if resume.token else frozenset()
+        self._connection = self._database.connect()
+        self._looker = Looker(self._followed(resume.suspended))
+        self._look_at = 0.0
+        self._beat_at = time.monotonic() + self._heartbeat
+
+    def _followed(self, suspended: Collection[str]) -> dict[str, Followed]:
+        """Returns the tables whose notes are read: those of others are deleted unread."""
+        found = {}
+        read_tables = self._read_tables()
+        for place in self._places:
+            read = read_tables.get(place.name)
+            if read is None or place.resource.name in suspended:
+                continue
+            table = logged(read)
+            made = followed(self._database.dialect, place.resource, read)
+            if table is not None and made is not None:
+                found[table.noted] = made
+        return found
+
+    def outdated(self) -> bool:
+        """See Source.outdated."""
+        return False
+
+    def close(self) -> None:
+        """See Source.close."""
+        self.withdraw()
+        self._waiting.clear()
+        self._looks.clear()
+        self._delivered.clear()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    # ---- the tables
+
+    def tables(self) -> dict[TableName, SourceTable]:
+        """See Source.tables."""
+        return {place: read.table for place, read in self._read_tables().items()}
+
+    def _read_tables(self) -> dict[TableName, ReadTable]:
+        keys: dict[TableName, Sequence[str]] = {place.name: () for place in self._places}
+        with self._database.guarded():
+            self._catalogue = tables(self._opened, self._database.dialect, keys)
+        return self._catalogue
+
+    def check_captured(self, resource: ResourceSettings) -> None:
+        """See Source.check_captured: every trigger has to be there."""
+        for place in self._places:
+            if place.resource.name == resource.name:
+                self._check_triggers(place)
+
+    def _check_triggers(self, place: Place) -> None:
+        read = self._read_tables().get(place.name)
+        if read is None:
+            return
+        table = logged(read)
+        missing = phrase("its triggers are missing or switched off")
+        if table is None:
+            missing = phrase("its key has a type that no trigger can note")
+        else:
+            with self._database.guarded():
+                there = self._log.installed(self._opened, table)
+            if self._log.expected(table) <= there.keys():
+                return
+        raise TriggersMissing(resource=place.resource.name, table=read.name, reason=missing)
+
+    def criteria(self, resource: ResourceSettings, table: SourceTable) -> tuple[Criterion, ...]:
+        """See Source.criteria: a value has one text."""
+        made = []
+        for condition in resource.filter:
+            if condition.is_null is not None:
+                made.append(Criterion(condition.column, condition.is_null))
+                continue
+            values = condition.is_in or condition.not_in or []
+            texts = frozenset(str(value) for value in values)
+            made.append(Criterion(condition.column, condition.is_in is not None, texts))
+        return tuple(made)
+
+    def origin(self, table: SourceTable) -> PlainOrigin:
+        """See Source.origin."""
+        address = self._database.address
+        return PlainOrigin("trigger", self._prefix, address, table.schema, table.table)
+
+    def estimate(self, table: SourceTable) -> int:
+        """See Source.estimate: the rows are counted."""
+        read = self._catalogue[table.schema, table.table]
+        reader = RowReader(self._database.dialect, "", read, read.table.key)
+        with self._database.guarded():
+            return reader.count(self._opened, ())
+
+    def fingerprints(self) -> dict[TableName, Fingerprint]:
+        """See Source.fingerprints: what other triggers noted may lack a change."""
+        found = {}
+        read_tables = self._read_tables()
+        for place in self._places:
+            read = read_tables.get(place.name)
+            if read is None:
+                continue
+            made = fingerprint(read, place.resource.needed_columns)
+            copy = {**made.copy, "triggers": self._described(read)}
+            found[place.name] = made._replace(copy=copy)
+        return found
+
+    def _described(self, read: ReadTable) -> str:
+        table = logged(read)
+        if table is None:
+            return ""
+        with self._database.guarded():
+            there = self._log.installed(self._opened, table)
+        return digest(there)
+
+    # ---- the stream
+
+    def read(self, timeout: float) -> Iterator[Message]:
+        """See Source.read."""
+        wait = self._look_at - time.monotonic()
+        if len(self._delivered) >= _MOST_DELIVERED:
+            wait = timeout
+        elif wait <= 0 or self._wanted:
+            self._take_look()
+        if not self._waiting:
+            time.sleep(max(0.0, min(timeout, wait)))
+        waiting, self._waiting = self._waiting, []
+        yield from waiting
+
+    @property
+    def _wanted(self) -> bool:
+        """Whether a page was asked for and is not read."""
+        return self._ask is not None and self._page is None
+
+    def _take_look(self) -> None:
+        """Reads notes, their rows, and the page that was asked for, in one snapshot."""
+        connection = self._opened
+        position = self._position + 1
+        page = None
+        with self._database.guarded(), self._database.dialect.snapshot(connection):
+            limit = MOST_NOTES + len(self._delivered)
+            found = self._notes.read(connection, limit)
+            notes = [note for note in found.notes if note.id not in self._delivered]
+            states = self._looker.messages(connection, notes, self._truncated, position)
+            messages = list(states)
+            # A page may show only what was delivered: while notes are left it has to wait
+            if self._wanted and found.complete:
+                page = self._read_page(connection)
+
+        if notes:
+            truncates = [str(note.id) for note in notes if note.operation == "T"]
+            self._truncated = self._truncated.union(truncates)
+            self._deliver(messages)
+            ids = [note.id for note in notes]
+            self._looks.append(Look(self._position, ids))
+            self._delivered.update(ids)
+        if page is not None:
+            self._page = page
+            self._deliver([HighPosition(page.token)])
+        pause = self._interval if found.complete else 0.0
+        self._look_at = time.monotonic() + pause
+
+    def _deliver(self, messages: Sequence[Message]) -> None:
+        """Makes a transaction of messages."""
+        begin = self._position + 1
+        self._position += _STEP
+        number = self._position // _STEP
+        time_us = time.time_ns() // 1000
+        self._waiting += [
+            Begin(number, begin, time_us),
+            *messages,
+            Commit(number, self._position, time_us, self._token),
+        ]
+
+    @property
+    def _token(self) -> str:
+        return orjson.dumps(sorted(self._truncated)).decode() if self._truncated else ""
+
+    def acknowledge(self, position: int) -> None:
+        """See Source.acknowledge: deletes the notes of the looks, and no others."""
+        stored = [look for look in self._looks if look.position <= position]
+        if not stored:
+            return
+        notes = [note for look in stored for note in look.notes]
+        connection = self._opened
+        with self._database.guarded(), self._log.writing(connection):
+            self._notes.delete(connection, notes)
+        self._looks = self._looks[len(stored) :]
+        self._delivered.difference_update(notes)
+        self._truncated = self._truncated.difference([str(note) for note in notes])
+
+    def housekeeping(self) -> Looks | None:
+        """See Source.housekeeping."""
+        if time.monotonic() < self._beat_at:
+            return None
+        self._beat_at = time.monotonic() + self._heartbeat
+        self._position += _STEP
+        beat = Heartbeat(self._position, time.time_ns() // 1000, self._token)
+        self._waiting.append(beat)
+        return Looks(self._position // _STEP)
+
+    def lag_bytes(self) -> int:
+        """See Source.lag_bytes: there is no log of bytes."""
+        return 0
+
+    # ---- pages
+
+    def barrier(self) -> str:
+        """See Source.barrier: what is not committed is not noted either."""
+        return ""
+
+    def ask(self, ask: Ask) -> None:
+        """See Source.ask: the rows are read with the next look."""
+        self._ask, self._page = ask, None
+
+    def page(self) -> Page | None:
+        """See Source.page."""
+        return self._page
+
+    def withdraw(self) -> None:
+        """See Source.withdraw."""
+        self._ask = self._page = None
+
+    def _read_page(self, connection: Connection) -> Page:
+        """Reads the rows asked for, or counts them: a look that is complete comes before them."""
+        ask = self._ask
+        assert ask is not None, "a page was asked for"
+        read = self._catalogue[ask.table.schema, ask.table.table]
+        names = [column.name for column in ask.columns]
+        reader = RowReader(self._database.dialect, ask.resource, read, names)
+        with self._database.guarded(ask.resource, read.name):
+            if ask.counted is not None:
+                total = reader.count(connection, ask.counted)
+                return Page(ask.token, [], ask.limit, more=False, total=total)
+            if ask.keys is not None:
+                lines = [line_of(row) for row in reader.under(connection, ask.keys)]
+                return Page(ask.token, lines, ask.limit, more=False)
+            found = reader.page(connection, ask.after, ask.limit)
+            return _page(ask, found)
+
+    @property
+    def _opened(self) -> Connection:
+        if self._connection is None:
+            reason = phrase("it was not opened")
+            raise SourceUnreachable(address=self._database.address, reason=reason)
+        return self._connection
+
+
+def _page(ask: Ask, found: Lines) -> Page:
+    more = found.cut or len(found.lines) == ask.limit
+    limit = len(found.lines) if found.cut else ask.limit
+    return Page(ask.token, found.lines, limit, more)
