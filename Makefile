@@ -61,6 +61,7 @@ test: ## all tests against real PostgreSQL 14 to 18, MariaDB and Apache Kafka
 	@tests/install.sh
 	@$(VENV)/bin/python -m tests.services.kafka_files
 	@$(VENV)/bin/python -m tests.services.postgres_files
+	@$(VENV)/bin/python -m tests.services.mysql_files
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov=agent --cov-branch --cov-report=term:skip-covered --cov-fail-under=90 --durations=40 --durations-min=15 $(ARGS)
 
 faults: ## kill -9 schedules against the real product, and planted bugs that must be caught, worlds of drawn schemas and settings; BUGS=search looks for the bugs' seeds afresh; LONG=1 BUDGET=80m: new schedules and worlds, into the ledger

