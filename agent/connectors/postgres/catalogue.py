@@ -106,16 +106,23 @@ _PUBLISHED = """
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where p.pubname = %s"""
 
-# A table and its partitions, however deep. These functions look at the catalogue as it is now, also
-# in a transaction with an older snapshot.
-TREE = (
-    "select %(oid)s::pg_catalog.oid as relid"
-    " union select relid"
-    " from pg_catalog.pg_partition_tree(%(oid)s::pg_catalog.oid::pg_catalog.regclass)"
-)
+
+def tree_of(oid: str) -> str:
+    """Returns the query of a table and its partitions, however deep.
+
+    `oid` is an expression. The functions look at the catalogue as it is now, also in a transaction
+    with an older snapshot.
+    """
+    return (
+        f"select {oid}::pg_catalog.oid as relid"
+        " union select relid"
+        f" from pg_catalog.pg_partition_tree({oid}::pg_catalog.oid::pg_catalog.regclass)"
+    )
+
+
 _ESTIMATE = f"""
     select coalesce(sum(greatest(c.reltuples, 0)), 0)::int8 from pg_catalog.pg_class c
-    where c.oid in ({TREE}) and c.relkind <> 'p'"""
+    where c.oid in ({tree_of("%(oid)s")}) and c.relkind <> 'p'"""
 
 
 class Index(NamedTuple):

@@ -1,14 +1,14 @@
 """What moves in the catalogue when rows may have changed without a row in the stream."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import psycopg
 from psycopg.rows import namedtuple_row
 
 from agent.connectors.base import Fingerprint
-from agent.connectors.postgres.catalogue import TREE
+from agent.connectors.postgres.catalogue import tree_of
 
 LEAVES = "leaves"  # the part of a fingerprint that names the partitions
 
@@ -36,13 +36,15 @@ _FINGERPRINTS = """
     where (n.nspname, c.relname) in (select * from unnest(%s::text[], %s::text[]))"""
 
 # Enum labels and composite attributes, however deep, of the types made by users (their oids begin
-# at 16384) in some columns of a table. '' where there are none.
+# at 16384) in some columns of each table; nothing of tables where there are none.
 _LABELS = """
-    with recursive used(oid) as (
-        select a.atttypid from pg_catalog.pg_attribute a
-        where a.attrelid = %s and a.attname = any(%s) and not a.attisdropped
+    with recursive used(relid, oid) as (
+        select a.attrelid, a.atttypid
+        from unnest(%s::oid[], %s::text[]) listed(relid, name)
+        join pg_catalog.pg_attribute a on a.attrelid = listed.relid and a.attname = listed.name
+        where not a.attisdropped
         union
-        select part from used join pg_catalog.pg_type t on t.oid = used.oid, lateral (
+        select used.relid, part from used join pg_catalog.pg_type t on t.oid = used.oid, lateral (
             values (t.typbasetype), (t.typelem), (
                 (select r.rngsubtype from pg_catalog.pg_range r
                  where t.oid in (r.rngtypid, r.rngmultitypid)))
@@ -51,22 +53,26 @@ _LABELS = """
             where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) p(part)
         where t.oid >= 16384
     )
-    select coalesce(md5(string_agg(line, ',' order by line)), '') from (
-        select e.oid || ':' || e.enumlabel
+    select relid::int8, md5(string_agg(line, ',' order by line)) from (
+        select used.relid, e.oid || ':' || e.enumlabel
         from used join pg_catalog.pg_enum e on e.enumtypid = used.oid
         union all
-        select a.attrelid || ':' || a.attnum || ':' || a.atttypid
+        select used.relid, a.attrelid || ':' || a.attnum || ':' || a.atttypid
         from used join pg_catalog.pg_type t on t.oid = used.oid
         join pg_catalog.pg_attribute a
             on a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
-    ) lines(line)"""
+    ) lines(relid, line) group by relid"""
 
-_STORAGE = f"""
+_FILES = """
     select pg_catalog.string_agg(
         pg_catalog.concat(
             relid::pg_catalog.oid, ':', coalesce(pg_catalog.pg_relation_filenode(relid), 0)),
         ',' order by relid::pg_catalog.oid)
-    from ({TREE}) t"""
+    from ({tree}) t"""
+_STORAGE = _FILES.format(tree=tree_of("%(oid)s"))
+_ALL_STORAGE = f"""
+    select listed.oid::pg_catalog.int8, ({_FILES.format(tree=tree_of("listed.oid"))})
+    from pg_catalog.unnest(%(oids)s::pg_catalog.oid[]) listed(oid)"""
 
 
 def fingerprints(
@@ -83,13 +89,16 @@ def fingerprints(
     with connection.cursor(row_factory=namedtuple_row) as cursor:
         rows: list[Any] = cursor.execute(_FINGERPRINTS, (publication, schemas, names)).fetchall()
 
+    # Files, which a rewrite moves; and how values of the users' own types are written, which ALTER
+    # TYPE may change
+    files = _all_storage(connection, [row.oid for row in rows])
+    labels = _labels(connection, {row.oid: listed[row.nspname, row.relname] for row in rows})
+
     found = {}
     for row in rows:
         name = row.nspname, row.relname
         ours, others = _divided(row.columns, listed[name])
-        # Files, which a rewrite moves; and how values of the users' own types are written, which
-        # ALTER TYPE may change
-        stored = storage(connection, row.oid) + _labels(connection, row.oid, listed[name])
+        stored = files[row.oid] + labels.get(row.oid, "")
         found[name] = Fingerprint(
             copy={
                 "publication": row.publication,
@@ -114,11 +123,23 @@ def storage(connection: psycopg.Connection[Any], oid: int) -> str:
     return str(row[0])
 
 
-def _labels(connection: psycopg.Connection[Any], oid: int, columns: Collection[str]) -> str:
-    """Tells how values of the users' own types are written in these columns of a table."""
-    row = connection.execute(_LABELS, (oid, list(columns))).fetchone()
-    assert row is not None, "an aggregate has one row"
-    return str(row[0])
+def _all_storage(connection: psycopg.Connection[Any], oids: Sequence[int]) -> dict[int, str]:
+    """Tells the same of many tables, by their oids, with one question."""
+    rows = connection.execute(_ALL_STORAGE.encode(), {"oids": list(oids)}).fetchall()
+    return {int(oid): str(files) for oid, files in rows}
+
+
+def _labels(
+    connection: psycopg.Connection[Any], listed: Mapping[int, Collection[str]]
+) -> dict[int, str]:
+    """Tells how values of the users' own types are written in these columns of tables, by oid."""
+    oids: list[int] = []
+    names: list[str] = []
+    for oid, columns in listed.items():
+        oids += [oid] * len(columns)
+        names += columns
+    rows = connection.execute(_LABELS, (oids, names)).fetchall()
+    return {int(oid): str(labels) for oid, labels in rows}
 
 
 def _divided(columns: Mapping[str, str], listed: Collection[str]) -> tuple[str, str]:

@@ -116,6 +116,19 @@ def look_at_files(path: Path) -> None:
         return
 
 
+def traits(path: Path) -> tuple[object, ...]:
+    """Returns what stays the same while `look_at_files` would find the same.
+
+    That is the file, to which only a checkpoint writes, and the beginning of its log, to which a
+    writer only appends.
+    """
+    with suppress(OSError):
+        status = path.stat()
+        file = status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return *file, size(beside(path, "-journal")), _header(beside(path, "-wal"))
+    return ()
+
+
 def _foreign(path: Path, other: Path) -> FrontDamaged:
     text = mark("{name} does not belong to {path}, which is older or another")
     return FrontDamaged(reason=phrase(text, name=other.name, path=path))

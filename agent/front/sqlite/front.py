@@ -5,10 +5,11 @@ the one that it wrote, and whether its pages have to be looked at.
 """
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, Select, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent.errors import AgentError, FrontDamaged, FrontUnreachable
@@ -51,6 +52,9 @@ class SqliteFront(SqliteRows):
 
         # The files that were opened
         self._opened_files: tuple[object, ...] = ()
+
+        # What the files were like when they were last found to belong together
+        self._traits: tuple[object, ...] = ()
 
         # The open transaction has a savepoint
         self._saved = False
@@ -134,6 +138,13 @@ class SqliteFront(SqliteRows):
         if self._mark is not None:
             self._mark += 1
 
+    def query(self, question: Select[Any], target: Target | None = None) -> Sequence[Any]:
+        """See FrontConnection.query. Here a transaction of the writer would take its lock."""
+        if self.connection.in_transaction():
+            return super().query(question, target)
+        with self.reading(target) as connection:
+            return connection.execute(question).all()
+
     # ---- damage
 
     def examine(self, connection: Connection, after_clean_end: bool = False) -> None:
@@ -213,7 +224,10 @@ class SqliteFront(SqliteRows):
                 path=self.path,
             )
             raise FrontDamaged(reason=reason)
-        sqlite_file.look_at_files(self.path)
+        traits = sqlite_file.traits(self.path)
+        if not traits or traits != self._traits:
+            sqlite_file.look_at_files(self.path)
+            self._traits = traits
         self._mark = mark
 
         log = sqlite_file.beside(self.path, "-wal")

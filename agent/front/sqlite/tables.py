@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, Engine, inspect
 
 from agent.front.catalogue import Catalogue
 from agent.front.sqlite import catalogue as sqlite_catalogue
@@ -30,8 +30,20 @@ class _Column(NamedTuple):
     place_in_key: int
 
 
+class _Looked(NamedTuple):
+    """What the catalogue said of a table, and the version of the schema that said it."""
+
+    target: Target
+    version: int
+    parts: Mapping[str, str]
+
+
 class SqliteTables(SqlFront):
     """Defines and checks front-end tables in SQLite."""
+
+    def __init__(self, engine: Engine, agent: str) -> None:
+        super().__init__(engine, agent)
+        self._looked: dict[str, _Looked] = {}  # by resource
 
     # ---- names and types
 
@@ -80,6 +92,16 @@ class SqliteTables(SqlFront):
     def read_catalogue(self, connection: Connection, target: Target) -> Catalogue:
         """See TableRows.read_catalogue."""
         return sqlite_catalogue.read(connection, target)
+
+    def catalogue(self, target: Target) -> Mapping[str, str]:
+        """See FrontTables.catalogue. Nothing has changed as long as the schema has its version."""
+        with self.reading(target) as connection:
+            version = int(connection.exec_driver_sql("PRAGMA schema_version").scalar_one())
+            looked = self._looked.get(target.resource)
+            if looked is None or looked.target is not target or looked.version != version:
+                parts = self.read_catalogue(connection, target).parts
+                looked = self._looked[target.resource] = _Looked(target, version, parts)
+        return looked.parts
 
     def check_shape(self, target: Target) -> None:
         """See TableRows.check_shape."""
