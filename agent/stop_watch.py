@@ -2,14 +2,15 @@
 
 import math
 import os
-import select
 import socket
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol
+
+from agent.descriptors import readable
 
 _STOP_SECONDS = 3.0  # that a process which is asked to stop may still wait for answers
 _TICK = 0.25
@@ -29,6 +30,7 @@ class Line(Protocol):
 _open: "weakref.WeakSet[Line]" = weakref.WeakSet()
 _opening = threading.Lock()
 _ends_at = math.inf  # when the lines are shut, by time.monotonic(); set by the request to stop
+_stop_fd: int | None = None  # readable once the process is asked to stop
 
 
 def register(line: Line) -> None:
@@ -55,13 +57,23 @@ def shut_socket(fileno: int) -> None:
         line.shutdown(socket.SHUT_RDWR)
 
 
+def wait(seconds: float, *fds: int) -> bool:
+    """Waits until a descriptor is readable, and no longer than until the process is to stop.
+
+    Returns whether one of them is. Without descriptors it sleeps.
+    """
+    stop = () if _stop_fd is None else (_stop_fd,)
+    return not readable(seconds, *fds, *stop).isdisjoint(fds)
+
+
 @contextmanager
 def answers_until_stopped(stop_fd: int) -> Iterator[None]:
     """Shuts every registered line a moment after `stop_fd` is readable, as long as it lasts.
 
     So no connection waits for an answer for more than that moment: the process ends in good order.
     """
-    global _ends_at  # noqa: PLW0603 - the process has one end
+    global _ends_at, _stop_fd  # noqa: PLW0603 - the process has one end
+    before, _stop_fd = _stop_fd, stop_fd
     over, end = os.pipe()
     watch = threading.Thread(
         target=_watch, args=[os.dup(stop_fd), over], name="stop-watch", daemon=True
@@ -73,6 +85,7 @@ def answers_until_stopped(stop_fd: int) -> Iterator[None]:
         os.close(end)
         watch.join()
         _ends_at = math.inf
+        _stop_fd = before
 
 
 def _watch(stop_fd: int, over: int) -> None:
@@ -81,7 +94,7 @@ def _watch(stop_fd: int, over: int) -> None:
     Both descriptors are closed in the end.
     """
     try:
-        if over not in _readable([stop_fd, over]):
+        if over not in readable(None, stop_fd, over):
             _shut_lines(over)
     finally:
         os.close(stop_fd)
@@ -93,17 +106,9 @@ def _shut_lines(over: int) -> None:
     global _ends_at  # noqa: PLW0603 - the process has one end
     _ends_at = time.monotonic() + _STOP_SECONDS
     wait = _STOP_SECONDS
-    while not _readable([over], wait):
+    while not readable(wait, over):
         wait = _TICK
         with _opening:
             lines = list(_open)
         for line in lines:
             line.shut()
-
-
-def _readable(fds: Sequence[int], seconds: float | None = None) -> set[int]:
-    """Returns which of the descriptors are readable, or have come to their end."""
-    poll = select.poll()
-    for fd in fds:
-        poll.register(fd, select.POLLIN)
-    return {fd for fd, _ in poll.poll(None if seconds is None else seconds * 1000)}

@@ -11,7 +11,7 @@ import pytest
 
 from agent.connectors.dialects import bounded_pymysql as to_mariadb
 from agent.connectors.postgres import bounded_connection as to_postgres
-from agent.stop_watch import answers_until_stopped, seconds_to_connect
+from agent.stop_watch import answers_until_stopped, seconds_to_connect, wait
 from tests.services.processes import HOST
 from tests.waiting import BUSY
 
@@ -40,6 +40,20 @@ def stop() -> Iterator[Callable[[], None]]:
     finally:
         os.close(read)
         os.close(write)
+
+
+def test_a_wait_ends_with_the_request_to_stop(stop: Callable[[], None]) -> None:
+    """What has arrived is found even then."""
+    read, write = os.pipe()
+    stop()
+    assert not wait(LONG, read)
+    os.write(write, b"!")
+    assert wait(LONG, read)
+    began = time.monotonic()
+    assert not wait(LONG)
+    assert time.monotonic() - began < LONG
+    os.close(read)
+    os.close(write)
 
 
 def postgres(port: int) -> None:

@@ -394,6 +394,40 @@ def test_beats_are_limited_and_lose_no_count(line: Line, monkeypatch: pytest.Mon
     assert beat["observations"] == {"agent_publish_duration_seconds": [0.5]}
 
 
+def test_only_news_are_sent_at_once(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without news there is a sign of life now and then; whoever waits knows when to beat."""
+    now = 1_000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    line.control.beat({"agent_source_lag_bytes": 7, "agent_snapshot_running": 0})
+    assert len(line.messages()) == 1
+
+    line.control.beat({"agent_source_lag_bytes": 7})
+    assert line.control.beat_at == now + 5
+    line.control.beat({"agent_source_lag_bytes": 8})
+    assert line.control.beat_at == now + 0.25
+    assert line.messages() == []
+
+    now = line.control.beat_at
+    line.control.beat({"agent_source_lag_bytes": 8})
+    (news,) = line.messages()
+    assert news["gauges"] == {"agent_source_lag_bytes": 8}
+    assert line.control.beat_at == now + 5
+
+    now = line.control.beat_at
+    line.control.beat()
+    (sign_of_life,) = line.messages()
+    assert sign_of_life["gauges"] == {}
+
+
+def test_a_wait_ends_no_later_for_news_and_sends_them(line: Line) -> None:
+    line.control.beat({"agent_source_lag_bytes": 7})
+    line.control.beat({"agent_source_lag_bytes": 8})
+    line.control.wait(0.5)
+    first, second = line.messages()
+    assert first["gauges"] == {"agent_source_lag_bytes": 7}
+    assert second["gauges"] == {"agent_source_lag_bytes": 8}
+
+
 def test_supervisor_that_does_not_read_blocks_nobody_and_misses_nothing(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,8 +35,10 @@ log = logging.getLogger(__name__)
 # Where an attempt may fail: opening all, the stream and its commits, pages and what commands ask,
 # the catalogues, the source's housekeeping
 Step = Literal["open", "stream", "pages", "catalogues", "housekeeping"]
-_IDLE = 0.2  # seconds to wait for the first message, and between two times of housekeeping
-_ASK = 0.5  # seconds between looks for what commands ask
+# Seconds between two times of housekeeping while messages come, and to wait for the first one while
+# a source transaction or a page is under way
+_IDLE = 0.2
+_ASK = 1.0  # seconds between looks for what commands ask
 _PRUNE = 10.0  # seconds after which the front end forgets source transactions that every page sees
 _CATALOGUE = 10.0  # seconds between looks at the catalogue of the source, and of the front end
 _UNSETTLED = 1.0  # the same while a copy waits for what such a look finds
@@ -106,7 +108,7 @@ class Capture:
         settings = self._settings.front
         rule = CommitRule(settings.max_rows, settings.max_bytes)
         while not self._control.stopping() and not self._outdated:
-            for message in self._source.read(_IDLE):
+            for message in self._source.read(self._seconds_to_rest(rule)):
                 if isinstance(message, HighPosition):
                     self._step = "pages"
                     self._reconciler.reached(message)
@@ -129,6 +131,13 @@ class Capture:
             self._outdated = self._source.outdated() or self._outdated
             if rule.clear and not self._outdated:
                 self._reconcile(time.monotonic())
+
+    def _seconds_to_rest(self, rule: CommitRule) -> float:
+        """Returns how long the source may wait for a message before anything else is due."""
+        if not rule.clear or self._reconciler.run is not None:
+            return _IDLE
+        due_at = min(self._requests_at, self._catalogues_at, self._control.beat_at)
+        return max(0.0, due_at - time.monotonic())
 
     def _commit(self, rule: CommitRule) -> None:
         """Makes rows, outbox and position durable together; only then the source may forget."""
@@ -155,7 +164,7 @@ class Capture:
         self._applier.counts.clear()
 
     def _housekeeping(self, now: float) -> None:
-        """Does what has to be done a few times a second, busy or not."""
+        """Does what has to be done from time to time, busy or not."""
         self._housekeeping_at = now + _IDLE
         if now >= self._catalogues_at:
             self._step = "catalogues"
@@ -279,6 +288,7 @@ class Capture:
         self._catalogues_at = time.monotonic() + self._patience()
         self._passed("open")
         self._step = "stream"
+        self._control.wake()  # for what an attempt has committed whose end nobody has seen
         self._reports.connected(source=True, front=True)
         log.info(
             "streaming position=%s epoch=%s tables=%s",

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from agent.cli.terminal import as_json
 from agent.config import ResourceSettings, ServiceSettings, Settings
@@ -27,6 +26,8 @@ from agent.service.last_end import LastEnd
 from agent.service.logs import log_to_stderr
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from agent.cli import requests
     from agent.connectors.setup import After
     from agent.findings import Finding
@@ -431,6 +432,8 @@ def _print_json(value: object) -> None:
     click.echo(as_json(value))
 
 
-def _console() -> Console:
+def _console() -> "Console":
     """Returns a console for standard output; into a file or pipe it does not wrap lines."""
+    from rich.console import Console
+
     return Console() if sys.stdout.isatty() else Console(width=240)

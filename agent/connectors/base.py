@@ -157,8 +157,9 @@ class Source(Protocol):
     def read(self, timeout: float) -> Iterator[Message]:
         """Delivers what waits in the receive buffer, and ends when nothing more waits.
 
-        Waits at most `timeout` seconds for the first message. Raises ValueUnreadable (suspend the
-        table) for a value that the server cannot hand over.
+        Waits at most `timeout` seconds for the first message, and no longer once the process is
+        asked to stop (`agent.stop_watch.wait`). Raises ValueUnreadable (suspend the table) for a
+        value that the server cannot hand over.
         """
 
     def acknowledge(self, position: int) -> None:
@@ -168,9 +169,9 @@ class Source(Protocol):
         """
 
     def housekeeping(self) -> Visible | None:
-        """Writes heartbeats when they are due; to be called several times a second.
+        """Writes heartbeats when they are due; to be called about once a second.
 
-        Returns, about once a second, what a new snapshot sees; else None.
+        Returns what a new snapshot sees, about once a second while there are changes; else None.
         """
 
     def lag_bytes(self) -> int:

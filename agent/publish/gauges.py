@@ -1,5 +1,6 @@
 """Reports the publisher's numbers to the supervisor's metrics."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -33,6 +34,7 @@ class Gauges:
         self._tables = tables
         self._counted: Counter[tuple[str, bytes]] = Counter()  # by topic and operation
         self._backlog_at = 0.0
+        self._moved = True  # something was published since the outbox was read
 
     def connected(self, value: bool) -> None:
         """Reports whether a producer is open and has claimed the state topic."""
@@ -54,9 +56,15 @@ class Gauges:
             name = (EVENTS, "published", table, operation.decode("ascii", "replace"))
             counters[name] = counters.get(name, 0) + count
         self._counted.clear()
+        self._moved = True
 
         self._control.observe(PUBLISH_DURATION, seconds)
         self._control.beat({f"{LAST_COMMIT}/published": time_us / 1e6}, counters)
+
+    @property
+    def due_at(self) -> float:
+        """The time, by time.monotonic(), of the next `backlog` that has news; inf for none."""
+        return self._backlog_at if self._moved else math.inf
 
     def backlog(self, reader: Reader, number: int) -> None:
         """Reports what waits after event `number`, looked up at most once a second.
@@ -66,6 +74,7 @@ class Gauges:
         now = time.monotonic()
         if now >= self._backlog_at:
             self._backlog_at = now + BACKLOG_SECONDS
+            self._moved = False
             backlog = reader.backlog(number)
             self._control.beat(
                 {OUTBOX_EVENTS: backlog.events, OUTBOX_OLDEST: backlog.oldest_time_us / 1e6}

@@ -29,7 +29,7 @@ from agent.service.control import Control
 from agent.stop_watch import answers_until_stopped
 
 RECOVERY_SECONDS = 20.0  # after which a recovery begins again
-IDLE_SECONDS = 1.0
+IDLE_SECONDS = 3.0  # after which the outbox is looked at, though nobody has said that more waits
 MARK_SECONDS = 1.0  # between two written marks
 _log = logging.getLogger(__name__)
 
@@ -222,7 +222,7 @@ class Relay:
         Afterwards come the mark, the topics and the gauges, when they are due.
         """
         if self.units.look() is None:
-            self.control.wait(IDLE_SECONDS)
+            self.control.wait(self.seconds_to_rest(time.monotonic()))
         else:
             self.transaction()
         self.unforeseen.forget()
@@ -235,14 +235,26 @@ class Relay:
             self.check_topics(now)
         self.control.went_well()
 
+    def seconds_to_rest(self, now: float) -> float:
+        """Returns how long to wait for capture before anything else is due."""
+        due_at = min(now + IDLE_SECONDS, self.topics.due_at, self.gauges.due_at)
+        if self.present_mark() != self.marked:
+            # An attempt that has found the front end's lock taken is made again after as long
+            due_at = min(due_at, self._mark_at if self._mark_at > now else now + MARK_SECONDS)
+        return max(0.0, due_at - now)
+
+    def present_mark(self) -> Published:
+        """Returns the mark that the front end should have."""
+        state = self.state
+        return Published(state.number, state.event, self.covered, state.position, state.time_us)
+
     def mark(self) -> bool:
         """Writes the published mark, so that the front end may delete those batches.
 
         Returns False if the front end's lock was not free: then it is due after the next
         transaction.
         """
-        state = self.state
-        mark = Published(state.number, state.event, self.covered, state.position, state.time_us)
+        mark = self.present_mark()
         if mark != self.marked:
             failpoints.hit("before_published_mark")
             if not self.reader.mark_published(mark):

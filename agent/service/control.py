@@ -14,7 +14,6 @@ import logging
 import math
 import os
 import random
-import select
 import signal
 import socket
 import time
@@ -22,14 +21,15 @@ from collections import defaultdict
 from collections.abc import Mapping
 from types import FrameType
 
+from agent.descriptors import readable
 from agent.errors import AgentError, Retry
 
 CONTROL_FD = "SYNC_AGENT_CONTROL"
 WAKE_FD = "SYNC_AGENT_WAKE"
 NONCE = "SYNC_AGENT_NONCE"
 
-_BEAT_SECONDS = 0.25
-_SIGN_OF_LIFE_SECONDS = 5.0  # while waiting; the supervisor takes a minute of silence for a hang
+_BEAT_SECONDS = 0.25  # between two beats while there is news
+_SIGN_OF_LIFE_SECONDS = 5.0  # without news; the supervisor takes a minute of silence for a hang
 _OBSERVATIONS = 1000  # kept between two beats
 # Between two lines of the log about the same error, in a long outage
 _LOG_AGAIN_SECONDS = 60.0
@@ -56,6 +56,7 @@ class Control:
         self.stage = stage
         self.nonce = nonce  # of the running service, the same in both children
         self.gauges: dict[str, float] = {}  # latest values
+        self._changed: dict[str, float] = {}  # those that have not been sent yet
         self.counters: dict[tuple[str, ...], int] = defaultdict(int)  # what has not been sent yet
         self._observations: dict[str, list[float]] = defaultdict(list)
         self._socket = sock
@@ -64,7 +65,7 @@ class Control:
         self._stopping = False
         self.said_ready = False
         self._unsent = b""
-        self._next_beat = 0.0
+        self._sent_at = -math.inf  # the last beat
         self._wait = 0.0  # back-off of the last retry
         # Codes of the present failures, and when each was logged last
         self._logged: dict[str, float] = {}
@@ -116,7 +117,7 @@ class Control:
     def stopping(self) -> bool:
         """Tells whether SIGTERM or SIGINT has come or the supervisor is gone; then for ever."""
         if not self._stopping:
-            self._stopping = bool(_readable(0, self.stop_fd))
+            self._stopping = bool(readable(0, self.stop_fd))
         return self._stopping
 
     def ready(self) -> None:
@@ -134,16 +135,26 @@ class Control:
     ) -> None:
         """Gives a sign of life with the latest gauges and the increments of counters.
 
-        It is sent at most four times a second and never waited for: what cannot be sent now is
-        added to the next one.
+        News are sent at most four times a second, and without news a sign of life every few
+        seconds: nothing is sent before `beat_at`. It is never waited for: what cannot be sent now
+        is added to the next one.
         """
-        self.gauges.update(gauges or {})
-        for name, increment in (counters or {}).items():
-            self.counters[name] += increment
+        for name, value in (gauges or {}).items():
+            if self.gauges.get(name) != value:
+                self.gauges[name] = self._changed[name] = value
+        for counter, increment in (counters or {}).items():
+            self.counters[counter] += increment
+
         now = time.monotonic()
-        if now >= self._next_beat:
-            self._next_beat = now + _BEAT_SECONDS
+        if now >= self.beat_at:
+            self._sent_at = now
             self._send_beat()
+
+    @property
+    def beat_at(self) -> float:
+        """The time, by time.monotonic(), from which on `beat` has something to send."""
+        news = self._unsent or self._changed or self.counters or self._observations
+        return self._sent_at + (_BEAT_SECONDS if news else _SIGN_OF_LIFE_SECONDS)
 
     def observe(self, name: str, value: float) -> None:
         """Adds an observation for a histogram; it goes with the next beat."""
@@ -162,11 +173,10 @@ class Control:
         fds = [self.stop_fd] if self._wake_read is None else [self.stop_fd, self._wake_read]
         while not self.stopping():
             self.beat()
-            left = deadline - time.monotonic()
-            readable = _readable(max(0.0, min(left, _SIGN_OF_LIFE_SECONDS)), *fds)
-            if self._wake_read in readable:
+            ready = self._await(deadline, *fds)
+            if self._wake_read in ready:
                 os.read(self._wake_read or 0, 65536)
-            if readable or left <= 0:
+            if ready or time.monotonic() >= deadline:
                 return
 
     def retry(self, error: Retry) -> None:
@@ -180,9 +190,14 @@ class Control:
         self.failed(error)
         jitter = random.uniform(0.6, 1.0)  # noqa: S311 - jitter needs no secrecy
         deadline = time.monotonic() + self._wait * jitter
-        while not self.stopping() and (left := deadline - time.monotonic()) > 0:
+        while not self.stopping() and time.monotonic() < deadline:
             self.beat()
-            _readable(min(left, _SIGN_OF_LIFE_SECONDS), self.stop_fd)
+            self._await(deadline, self.stop_fd)
+
+    def _await(self, deadline: float, *fds: int) -> set[int]:
+        """Waits for descriptors until the deadline, but no longer than until a beat is due."""
+        seconds = min(deadline, self.beat_at) - time.monotonic()
+        return readable(max(0.0, seconds), *fds)
 
     def failed(self, error: AgentError) -> None:
         """Reports what an attempt has failed with, or what ends the stage."""
@@ -235,11 +250,12 @@ class Control:
         if not self._unsent:
             beat = {
                 "beat": self.stage,
-                "gauges": self.gauges,
+                "gauges": self._changed,
                 "counters": {"/".join(name): value for name, value in self.counters.items()},
                 "observations": self._observations,
             }
             self._unsent = json.dumps(beat).encode() + b"\n"
+            self._changed.clear()
             self.counters.clear()
             self._observations.clear()
         self._send()
@@ -258,10 +274,3 @@ def die_with_parent() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _readable(seconds: float, *fds: int) -> set[int]:
-    poll = select.poll()
-    for fd in fds:
-        poll.register(fd, select.POLLIN)
-    return {fd for fd, _ in poll.poll(seconds * 1000)}

@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import socket
 import sys
 import threading
@@ -19,6 +20,7 @@ from typing import Any, Self
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from agent.descriptors import readable
 from agent.errors import AlreadyRunning, ListenRefused
 from agent.messages import system_reason
 from agent.reach import place
@@ -47,12 +49,7 @@ class HealthServer:
             if isinstance(error, OSError):
                 reason = system_reason(error)
             raise ListenRefused(address=listen, reason=reason) from None
-        self._thread = threading.Thread(
-            target=self._server.serve_forever,
-            kwargs={"poll_interval": 0.1},
-            name="health",
-            daemon=True,
-        )
+        self._thread = threading.Thread(target=self._serve, name="health", daemon=True)
 
     @property
     def port(self) -> int:
@@ -60,6 +57,7 @@ class HealthServer:
         return int(self._server.server_address[1])
 
     def __enter__(self) -> Self:
+        self._over, self._end = os.pipe()
         self._thread.start()
         return self
 
@@ -69,8 +67,18 @@ class HealthServer:
         error: BaseException | None,
         place: TracebackType | None,
     ) -> None:
-        self._server.shutdown()
+        os.close(self._end)
+        self._thread.join()
+        os.close(self._over)
         self._server.server_close()
+
+    def _serve(self) -> None:
+        """Answers until the other end of `_over` is closed.
+
+        `serve_forever` would look several times a second whether it shall end.
+        """
+        while self._over not in readable(None, self._over, self._server.fileno()):
+            self._server.handle_request()
 
     def _pages(self) -> dict[str, Callable[[], _Reply]]:
         return {

@@ -1,24 +1,19 @@
 """Holds all metrics of the agent, and what the running service knows of its stages.
 
-Each name stands in this place only. The supervisor feeds it from beats.
+Each name stands in this place only. The supervisor feeds it from beats. The children, which only
+need the names, do not load the library.
 """
 
 import platform
 import time
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
-
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-)
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent import __version__
 from agent.errors import AgentError, stored
+
+if TYPE_CHECKING:
+    from prometheus_client import Counter, Gauge
 
 STAGES = ("capture", "publish")  # the child processes
 PEERS = {"source": "capture", "frontend": "capture", "kafka": "publish"}  # who is connected to what
@@ -75,6 +70,13 @@ class Metrics:
     """
 
     def __init__(self, tables: Iterable[str]) -> None:
+        from prometheus_client import (
+            CollectorRegistry,
+            Histogram,
+            PlatformCollector,
+            ProcessCollector,
+        )
+
         self.registry = CollectorRegistry()
         self.connections = {peer: Connection(False, time.time()) for peer in PEERS}
         self.failures: dict[str, Failure | None] = dict.fromkeys(STAGES)
@@ -145,10 +147,14 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+    def _counter(self, name: str, text: str, *labels: str) -> "Counter":
+        from prometheus_client import Counter
+
         return Counter(name, text, labels, registry=self.registry)
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+    def _gauge(self, name: str, text: str, *labels: str) -> "Gauge":
+        from prometheus_client import Gauge
+
         return Gauge(name, text, labels, registry=self.registry)
 
     def _known(self, tables: tuple[str, ...]) -> None:

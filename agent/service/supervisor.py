@@ -25,7 +25,7 @@ from agent.service.metrics import ERRORS, RESTARTS, Metrics
 from agent.service.restarts import End, Kill, Restarts, Start
 
 _log = logging.getLogger(__name__)
-_LONGEST_SLEEP = 1.0  # so that health sees the loop turn
+_LONGEST_SLEEP = 5.0  # so that health sees the loop turn
 
 
 class Supervisor:

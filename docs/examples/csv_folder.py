@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from agent import stop_watch
 from agent.config import ResourceSettings
 from agent.connectors.base import Ask, Fingerprint, Page
 from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Message
@@ -123,7 +124,7 @@ class CsvFolder:
             self._page = self._read(self._ask)
             self._write_high_position(self._ask.token)
         if not self._waiting:
-            time.sleep(timeout)
+            stop_watch.wait(timeout)
         waiting, self._waiting = self._waiting, []
         yield from waiting
 

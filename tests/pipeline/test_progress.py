@@ -3,12 +3,15 @@
 That is past the place where its attempts failed, and not before, whatever else succeeds meanwhile.
 """
 
+import math
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from agent.capture import loop as pipeline
+from agent.capture.commit_rule import CommitRule
 from agent.capture.loop import Capture
 from agent.connectors.memory import MemorySnapshot
 from agent.errors import FrontBusy
@@ -85,3 +88,23 @@ def test_what_fails_again_and_again_is_not_well_in_between(
     told = [word for word in told if word != "ready"]
     assert told[told.index("failed") :] == [*["failed"] * FAILURES, "well"]
     assert bench.durable.stored.position
+
+
+def test_rests_until_something_is_due() -> None:
+    """What the source delivers ends each rest; else it lasts until a request is looked for."""
+    bench = Bench()
+    bench.control = control = Control.alone()
+    capture = Capture(bench.settings, bench.source, Fed(bench), control)
+    capture._open()
+    rule = CommitRule(10, 1_000)
+    assert capture._seconds_to_rest(rule) == 0.0
+
+    capture._requests_at = capture._catalogues_at = math.inf
+    longest = control.beat_at - time.monotonic()
+    assert 0 <= capture._seconds_to_rest(rule) <= longest
+    capture._requests_at = time.monotonic() - 1
+    assert capture._seconds_to_rest(rule) == 0.0
+
+    rule.taken(heartbeat(1)[0], 0.0)
+    assert capture._seconds_to_rest(rule) == pipeline._IDLE
+    control.close()

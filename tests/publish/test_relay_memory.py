@@ -4,6 +4,7 @@ It is judged by what is visible.
 """
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from agent.errors import (
 from agent.outbox.reader import Waiting
 from agent.publish.base import Headers
 from agent.publish.memory import MemoryProducer
+from agent.publish.relay import IDLE_SECONDS, MARK_SECONDS
 from agent.publish.state import loads
 from agent.publish.unforeseen import MOST
 from agent.service.control import Control
@@ -589,6 +591,30 @@ def lose_state_topic(world: World) -> None:
 def restore_front(world: World) -> None:
     """The state record of an event the outbox never had."""
     world.write_state(world.state()._replace(number=10_000, event="ff" * 16))
+
+
+def test_rests_until_something_is_due(world: World) -> None:
+    """Capture ends each rest; else it lasts until a look at the topics, the mark or the backlog."""
+    with contextlib.closing(Control.alone("publish", "nonce-1")) as control:
+        relay = world.relay(control)
+        relay.recover()
+        relay.abandon()
+
+        relay.topics.due_at = math.inf
+        relay.marked = relay.present_mark()
+        assert relay.seconds_to_rest(100.0) == IDLE_SECONDS
+        relay.topics.due_at = 102.5
+        assert relay.seconds_to_rest(100.0) == 2.5
+
+        relay.covered += 1
+        relay._mark_at = 100.5
+        assert relay.seconds_to_rest(100.0) == 0.5
+        # An attempt was made and has found the lock taken
+        relay._mark_at = 99.0
+        assert relay.seconds_to_rest(100.0) == MARK_SECONDS
+
+        relay.gauges.visible(0, 0.1)
+        assert relay.seconds_to_rest(relay.gauges.due_at) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from agent.connectors.postgres.acknowledgement import (
 
 INTERVAL = 20.0
 TICK = 0.25  # how often the timer is looked at
+MOMENT = 0.01  # by which the timer looks later than it could
 
 
 class Connection(RuleBasedStateMachine):
@@ -119,6 +120,36 @@ def test_a_silent_server_is_asked_before_it_is_given_up() -> None:
     machine.heard(now)
     assert not machine.give_up(None, now)
     assert machine.due(now) is None
+
+
+@given(
+    st.sampled_from([0.25, 2 / 3, 20.0]),
+    st.lists(st.floats(0.01, 12.0), max_size=30),
+    st.floats(0.0, 60.0),
+)
+def test_a_timer_that_sleeps_until_its_next_time_misses_nothing(
+    interval: float, gaps: list[float], silent_at: float
+) -> None:
+    """Whenever bytes come, and whenever the front end falls silent, which wakes nobody."""
+    machine = Acknowledgement(1, interval, 0.0)
+    arrivals = [sum(gaps[: number + 1]) for number in range(len(gaps))]
+    heard_at = updated_at = now = 0.0
+    front_silent_since = None
+    reason = ""
+    while not reason:
+        now = machine.next_time(front_silent_since) + MOMENT
+        while arrivals and arrivals[0] <= now:
+            heard_at = arrivals.pop(0)
+            machine.heard(heard_at)
+        front_silent_since = silent_at if silent_at <= now else None
+
+        reason = machine.give_up(front_silent_since, now)
+        if machine.due(now) is not None:
+            assert now - updated_at <= interval + 2 * MOMENT
+            updated_at = now
+        assert now - updated_at < interval + MOMENT
+    ends_at = min(silent_at + FRONT_SILENCE, heard_at + PEER_SILENCE)
+    assert ends_at < now <= ends_at + 2 * MOMENT
 
 
 @pytest.mark.parametrize("interval", [0.25, 2 / 3, 20.0])

@@ -66,11 +66,28 @@ class Acknowledgement:
     def due(self, now: float) -> Status | None:
         """The timer: an update if one is due."""
         silent = now - self._heard_at > ASK_AFTER
-        if now - self._sent_at >= (
-            min(self._interval, ASK_AFTER / 4) if silent else self._interval
-        ):
+        if now - self._sent_at >= self._between(silent):
             return self._send(now, ask=silent)
         return None
+
+    def next_time(self, front_silent_since: float | None) -> float:
+        """Returns the time up to which neither `due` nor `give_up` has anything to say.
+
+        That holds whatever happens meanwhile: a silence of the front end that begins now lasts for
+        longer than the time until the server is asked, and `next_time` is asked again then.
+        """
+        times = [
+            self._sent_at + self._interval,
+            max(self._sent_at + self._between(silent=True), self._heard_at + ASK_AFTER),
+            self._heard_at + PEER_SILENCE,
+        ]
+        if front_silent_since is not None:
+            times.append(front_silent_since + FRONT_SILENCE)
+        return min(times)
+
+    def _between(self, silent: bool) -> float:
+        """Returns the seconds between two status updates."""
+        return min(self._interval, ASK_AFTER / 4) if silent else self._interval
 
     def give_up(self, front_silent_since: float | None, now: float) -> str:
         """Tells why the connection must be ended, or ''.

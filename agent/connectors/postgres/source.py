@@ -46,7 +46,8 @@ from agent.messages import phrase
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY = 1.0  # seconds between looks at what a new snapshot sees
+# Seconds between looks at what a new snapshot sees; the same while nothing was received
+_LOOK_EVERY, _LOOK_IDLE = 1.0, 5.0
 _PAGE_SECONDS = 5.0  # from the high position in the stream until the page reader has its answer
 # Seconds beyond two wal_sender_timeouts in which a dead agent's connection may still hold the slot
 _ZOMBIE = 10.0
@@ -82,7 +83,8 @@ class PostgresSource:
         self._delivered = ""  # token of the last high position
 
         self._lag = 0
-        self._looked_at = 0.0
+        self._looked_at = -math.inf
+        self._received_any = True  # since the last look
         self._beat_at = -math.inf
         self._busy_since: float | None = None
 
@@ -294,7 +296,7 @@ class PostgresSource:
             found[name] = self._partitions.mark(name, now, written, self._acknowledged)
         if any(now.unsettled for now in found.values()):
             # What is acknowledged passes `written` with the next heartbeat
-            self._beat_at = 0.0
+            self._beat_at = -math.inf
         return found
 
     def _written_bytes(self) -> int:
@@ -323,6 +325,7 @@ class PostgresSource:
                 position, data = received
                 message = decode(data, position)
             if message is not None and accept(message):
+                self._received_any = True
                 if isinstance(message, HighPosition):
                     self._delivered = message.token
                 yield message
@@ -365,12 +368,16 @@ class PostgresSource:
     def housekeeping(self) -> Snapshot | None:
         """See Source.housekeeping."""
         now = time.monotonic()
-        if now - self._looked_at < _LOOK_EVERY:
+        beats = now >= self._beat_at
+        look_every = _LOOK_EVERY if self._received_any else _LOOK_IDLE
+        if not beats and now - self._looked_at < look_every:
             return None
+
         self._looked_at = now
+        self._received_any = False
         with guarded(self._settings.source):
-            if now - self._beat_at >= self._settings.source.heartbeat_seconds:
-                self._beat_at = now
+            if beats:
+                self._beat_at = now + self._settings.source.heartbeat_seconds
                 time_us = time.time_ns() // 1000
                 server_state.heartbeat(self._connection, HEARTBEAT_PREFIX, str(time_us))
             position = position_text(self._acknowledged)

@@ -20,6 +20,7 @@ import psycopg
 from psycopg.generators import execute
 from psycopg.pq import DiagnosticField, ExecStatus
 
+from agent import stop_watch
 from agent.connectors.position import position_text
 from agent.connectors.postgres.acknowledgement import Acknowledgement, Status
 from agent.connectors.postgres.sqlstates import is_passing
@@ -42,7 +43,8 @@ _XLOG = struct.Struct(">cQQq")
 _DATA = ord("w")
 _KEEPALIVE = struct.Struct(">cQqB")
 _STATUS = struct.Struct(">cQQQqB")
-_TICK = 0.25  # seconds between looks at the timer
+_SHORTEST = 0.01  # seconds between two looks of the timer
+_END = 0.5  # seconds for the timer to end
 _DRAIN = 256  # messages taken under one lock
 
 
@@ -126,10 +128,16 @@ class Wire:
             if ended:
                 raise self._end()
             if len(payloads) < _DRAIN:
-                if not self._poll.poll(0 if waited or payloads else int(timeout * 1000)):
+                if not self._arrives(0.0 if waited or payloads else timeout):
                     return
                 waited = True
                 self._consume()
+
+    def _arrives(self, timeout: float) -> bool:
+        """Whether bytes arrive in time. A process that is asked to stop waits no longer."""
+        if timeout > 0:
+            return stop_watch.wait(timeout, self._pgconn.socket)
+        return bool(self._poll.poll(0))
 
     def acknowledge(self, position: int) -> None:
         """`position` is durable in the front end."""
@@ -140,7 +148,7 @@ class Wire:
         """Ends timer and connection."""
         self._ended.set()
         if self._timer.is_alive():
-            self._timer.join(2 * _TICK)
+            self._timer.join(_END)
         with self._lock, suppress(psycopg.Error):
             self._connection.close()
 
@@ -197,7 +205,7 @@ class Wire:
 
         Ends the connection when it must not hold the server up.
         """
-        while not self._ended.wait(_TICK):
+        while not self._ended.wait(self._seconds_to_rest()):
             now = time.monotonic()
             # The owner is busy with the front end: what waits here shows that the server lives
             if self._unread.poll(0):
@@ -213,6 +221,11 @@ class Wire:
                     self._send(self._acknowledgement.due(now))
             except AgentError:
                 return  # the owner meets the same error at its next read
+
+    def _seconds_to_rest(self) -> float:
+        """The seconds until the timer may have something to do."""
+        due_at = self._acknowledgement.next_time(self._front_silent_since())
+        return max(_SHORTEST, due_at - time.monotonic())
 
     def _end(self) -> AgentError:
         """Why the server ended the stream."""
