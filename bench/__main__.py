@@ -32,7 +32,9 @@ def main() -> None:
     with postgres(18) as server, kafka() as broker:
         say(f"bench: {figures.machine()}")
         say("\nbench: idle")
-        resting = idle.run(server, broker, seconds=20 if quick else 60)
+        resting = []
+        for client in idle.CLIENTS[:1] if quick else idle.CLIENTS:
+            resting.append(idle.run(server, broker, 10, 20 if quick else 60, client))
         say("\nbench: latency")
         if quick:
             late = latency.run(

@@ -1,35 +1,54 @@
 """Measures what an agent uses while nothing happens.
 
-python -m bench.idle [--tables 10] [--seconds 60]
+python -m bench.idle [--tables 10] [--seconds 60] [--client librdkafka]
 """
 
 import argparse
 import tempfile
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.figures import Figure
-from bench.processes import cpu_of, memory
+from bench.processes import cpu, memory, wakes
 from bench.table import COLUMNS, NAMES, say
-from tests.agent_process import Installation
+from tests.agent_process import Installation, Lines
 from tests.checker.inputs import one_of
 from tests.checker.unit import UnitTable
 from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress, kafka
 from tests.services.postgres import PostgresAddress, postgres
-from tests.waiting import eventually
+from tests.waiting import eventually, on_a_busy_machine
 
+CLIENTS = ("kafka-python", "librdkafka")
 SETTLED = 15.0  # seconds after all tables are live
 
 
-class Found(NamedTuple):
-    """What the three processes use."""
+# As it is by default: the tests have it shorter
+SOURCE = {"heartbeat_seconds": 10.0}
+
+
+class Used(NamedTuple):
+    """What a process uses."""
 
     share: float  # percent of one core
+    wakes: float  # how often its threads wake up in a second
     memory: float  # MB
+
+
+class Found(NamedTuple):
+    """What the three processes use, by their names."""
+
+    client: str
     tables: int
+    processes: Mapping[str, Used]
+
+    @property
+    def total(self) -> Used:
+        """The sum."""
+        return Used(*map(sum, zip(*self.processes.values(), strict=True)))
 
 
 def main() -> None:
@@ -39,15 +58,23 @@ def main() -> None:
     )
     parser.add_argument("--tables", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--client", choices=CLIENTS, action="append")
     given = parser.parse_args()
+    on_a_busy_machine()
+    found = []
     with postgres(18) as server, kafka() as broker:
-        found = run(server, broker, given.tables, given.seconds)
+        for client in given.client or CLIENTS:
+            found.append(run(server, broker, given.tables, given.seconds, client))
     for line in table(found):
         say(line)
 
 
 def run(
-    server: PostgresAddress, broker: KafkaAddress, count: int = 10, seconds: float = 60.0
+    server: PostgresAddress,
+    broker: KafkaAddress,
+    count: int = 10,
+    seconds: float = 60.0,
+    client: str = CLIENTS[0],
 ) -> Found:
     """Starts an agent with empty tables and a front end in SQLite, and watches its processes."""
     tables = []
@@ -61,38 +88,66 @@ def run(
         fresh_database(server) as source,
     ):
         name = f"b{uuid.uuid4().hex[:8]}"
+        sections: dict[str, Lines] = {"source": SOURCE, "kafka": {"client": client}}
         place = Installation(
-            Path(directory), source, broker.bootstrap, name, tables=tuple(tables)
+            Path(directory),
+            source,
+            broker.bootstrap,
+            name,
+            tables=tuple(tables),
+            sections=sections,
         ).install()
-        with place.start(covered=False) as agent:
+        with place.start() as agent:
             agent.wait_ready()
             eventually(place.caught_up, 120, "every table is live", 0.5)
             time.sleep(SETTLED)
-            pids = [agent.pid, *agent.children().values()]
-            before = cpu_of(pids)
-            time.sleep(seconds)
-            share = (cpu_of(pids) - before) / seconds * 100
-            used = sum(map(memory, pids))
+            processes = watched({"supervisor": agent.pid, **agent.children()}, seconds)
             agent.stop()
-    say(f"idle: {share:.2f} % of a core, {used:.0f} MB")
-    return Found(share, used, count)
+    found = Found(client, count, processes)
+    share, woken, used = found.total
+    say(f"idle, {client}: {share:.2f} % of a core, {woken:.1f} wake-ups a second, {used:.0f} MB")
+    return found
 
 
-def table(found: Found) -> list[str]:
+def watched(pids: Mapping[str, int], seconds: float) -> dict[str, Used]:
+    """Watches processes for a while."""
+    cpu_before = {name: cpu(pid) for name, pid in pids.items()}
+    wakes_before = {name: wakes(pid) for name, pid in pids.items()}
+    began = time.monotonic()
+    time.sleep(seconds)
+    lasted = time.monotonic() - began
+
+    used = {}
+    for name, pid in pids.items():
+        share = (cpu(pid) - cpu_before[name]) / lasted * 100
+        woken = (wakes(pid) - wakes_before[name]) / lasted
+        used[name] = Used(share, woken, memory(pid))
+    return used
+
+
+def table(found: Sequence[Found]) -> list[str]:
     """Returns what was measured."""
-    return [
-        f"| three processes, {found.tables} tables, nothing to do | |",
-        "|---|---|",
-        f"| of a core | {found.share:.2f} % |",
-        f"| memory | {found.memory:.0f} MB |",
+    tables = found[0].tables
+    lines = [
+        f"| {tables} tables, nothing to do | of a core | wake-ups a second | memory (PSS) |",
+        "|---|---|---|---|",
     ]
+    for one in found:
+        for name, used in [("all", one.total), *one.processes.items()]:
+            share, woken, megabytes = used
+            lines.append(
+                f"| {one.client}, {name} | {share:.2f} % | {woken:.1f} | {megabytes:.0f} MB |"
+            )
+    return lines
 
 
-def figures(found: Found) -> list[Figure]:
+def figures(found: Sequence[Found]) -> list[Figure]:
     """Returns the figures: no ratios, but they hang little on the machine."""
+    first = found[0].total
     return [
-        Figure("idle: percent of a core", found.share, True),
-        Figure("idle: MB", found.memory, True),
+        Figure("idle: percent of a core", first.share, True),
+        Figure("idle: wake-ups a second", first.wakes, True),
+        Figure("idle: MB", first.memory, True),
     ]
 
 

@@ -3,6 +3,7 @@
 import os
 import urllib.request
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from tests.services.processes import HOST
@@ -29,19 +30,36 @@ def machine() -> float:
 
 def most_memory(pid: int) -> float:
     """Returns the most memory that a process has had, in MB."""
-    return _status(pid, "VmHWM:")
+    return _number(Path(f"/proc/{pid}/status"), "VmHWM:") / 1024
 
 
 def memory(pid: int) -> float:
-    """Returns the memory that a process has now, in MB."""
-    return _status(pid, "VmRSS:")
+    """Returns the memory that a process has now, in MB.
+
+    Of what it shares with other processes only its part counts (PSS), so that the figures of
+    several can be added.
+    """
+    return _number(Path(f"/proc/{pid}/smaps_rollup"), "Pss:") / 1024
 
 
-def _status(pid: int, name: str) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+def wakes(pid: int) -> int:
+    """Returns how often the threads of a process have waited for something: their wake-ups.
+
+    Threads that have ended are left out.
+    """
+    count = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # it has ended just now
+            count += _number(task / "status", "voluntary_ctxt_switches:")
+    return count
+
+
+def _number(file: Path, name: str) -> int:
+    """Returns the number in the line of a file that begins so; 0 where there is none."""
+    for line in file.read_text().splitlines():
         if line.startswith(name):
-            return int(line.split()[1]) / 1024
-    return 0.0
+            return int(line.split()[1])
+    return 0
 
 
 def published(port: int) -> float:
