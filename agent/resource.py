@@ -16,7 +16,7 @@ from agent.config import Condition, KafkaSettings, ResourceSettings
 from agent.config.resource import topic_of
 from agent.connectors.base import Origin
 from agent.connectors.changes import Relation
-from agent.connectors.table import Criterion, SourceTable, passing
+from agent.connectors.table import Criterion, SourceColumn, SourceTable, passing
 from agent.errors import TableChanged
 from agent.messages import phrase
 from agent.values import connect
@@ -31,8 +31,8 @@ from agent.values.rows import UNCHANGED, Key, Row, Value
 FrontRow = tuple[str | None, ...]
 # A place in a row, and the condition that its value has to meet
 PlacedTest = tuple[int, Callable[[str | None], bool]]
-# A name in JSON, and how the value is written there; None: as a string
-NamedForm = tuple[str, Form | None]
+# A place in a row or key, its name in JSON, and how the value is written there
+PlacedForm = tuple[int, str, Form]
 
 
 class FrontColumn(NamedTuple):
@@ -150,18 +150,20 @@ class Resource:
     def _choose_format(self, value_format: str) -> None:
         """Chooses how keys and rows are written, in plain JSON or with a schema around it."""
         if value_format == "json-schema":
-            self._forms = self._formed(connect.form)
+            form_of = connect.form
             key_schemas = self._key_schemas()
             self._key_shell = connect.key(self.topic, key_schemas)
             self.kafka_key = self._schema_key
             schemas = self._schemas()
             shell = connect.envelope(self.topic, schemas, self.origin.schema)
         else:
-            self._forms = self._formed(values.form)
+            form_of = values.form
             self._key_shell = connect.PLAIN
             self.kafka_key = self.key_json
             shell = connect.PLAIN
-        self._key_forms = [self._forms[i] for i in self.key]
+        self._forms = _placed(self._names, self.columns, form_of)
+        key_columns = [self.columns[i] for i in self.key]
+        self._key_forms = _placed(self._key_names, key_columns, form_of)
         self.envelope = Envelope(shell)
 
     def _target(self, settings: ResourceSettings) -> Target:
@@ -200,14 +202,6 @@ class Resource:
             self.target.name,
         ]
         return json.dumps(parts, ensure_ascii=False)
-
-    def _formed(self, form_of: Callable[[Type], Form | None]) -> list[NamedForm]:
-        """Returns name and form of each shared column."""
-        forms = []
-        for name, column in zip(self._names, self.columns, strict=True):
-            form = form_of(column.type)
-            forms.append((name, form))
-        return forms
 
     def _schemas(self) -> list[tuple[str, connect.Schema, bool]]:
         """Returns of each shared column its name and schema, and whether the key has it."""
@@ -291,14 +285,14 @@ class Resource:
 
     def row_json(self, row: FrontRow) -> bytes:
         """Writes a whole row as the envelope carries it."""
-        return _json(self._forms, row)
+        return _json(self._names, self._forms, row)
 
     def key_json(self, key: Key) -> bytes:
         """Writes the key as a compact JSON object of the key columns in key order.
 
         It is the Kafka key (`kafka_key`), too, unless that has a schema.
         """
-        return _json(self._key_forms, key)
+        return _json(self._key_names, self._key_forms, key)
 
     def _schema_key(self, key: Key) -> bytes:
         return self._key_shell.around(self.key_json(key))
@@ -329,14 +323,34 @@ class Resource:
         return tuple(parts)
 
 
-def _json(forms: Sequence[NamedForm], values: Sequence[str | None]) -> bytes:
-    """Writes a JSON object.
+def _placed(
+    names: Sequence[str],
+    columns: Sequence[SourceColumn],
+    form_of: Callable[[Type], Form | None],
+) -> list[PlacedForm]:
+    """Returns the forms of those columns that are not written as their text."""
+    forms = []
+    for i, column in enumerate(columns):
+        form = form_of(column.type)
+        if form is not None:
+            forms.append((i, names[i], form))
+    return forms
+
+
+def _json(
+    names: Sequence[str],
+    forms: Sequence[PlacedForm],
+    texts: Sequence[str | None],
+) -> bytes:
+    """Writes a JSON object of names and texts, in their forms where they have one.
 
     These are the hottest lines of the product.
     """
-    formed: dict[str, object] = {}
-    for (name, form), text in zip(forms, values, strict=True):
-        formed[name] = text if form is None or text is None else form(text)
+    formed: dict[str, object] = dict(zip(names, texts, strict=True))
+    for i, name, form in forms:
+        text = texts[i]
+        if text is not None:
+            formed[name] = form(text)
     return orjson.dumps(formed)
 
 

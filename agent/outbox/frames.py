@@ -20,22 +20,24 @@ import hashlib
 import struct
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import zstandard
 
 from agent.front.base import PART, Batch
 
 CHUNK = PART  # bytes of frames after which a batch is full
-_SMALL = 4096  # bytes up to which a batch is stored as it is
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # RFC 8878 section 3.1.1; no frame begins so
-_TOMBSTONE, _OLD_KEY, _NEW_KEY = 1, 2, 4
-_BEGIN = struct.Struct(">cIQqI")
-_TOPIC = struct.Struct(">cHIH")
-_EVENT = struct.Struct(">cHQBIII")
-_COMMIT = struct.Struct(">cQI")
-_HEARTBEAT = struct.Struct(">cQq")
-_BOUNDARY = struct.Struct(">cBII")
+_SMALL: Final = 4096  # bytes up to which a batch is stored as it is
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"  # RFC 8878 section 3.1.1; no frame begins so
+_TOMBSTONE: Final = 1
+_OLD_KEY: Final = 2
+_NEW_KEY: Final = 4
+_BEGIN: Final = struct.Struct(">cIQqI")
+_TOPIC: Final = struct.Struct(">cHIH")
+_EVENT: Final = struct.Struct(">cHQBIII")
+_COMMIT: Final = struct.Struct(">cQI")
+_HEARTBEAT: Final = struct.Struct(">cQq")
+_BOUNDARY: Final = struct.Struct(">cBII")
 
 
 class OutboxBegin(NamedTuple):

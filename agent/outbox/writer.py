@@ -9,7 +9,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from agent import failpoints
 from agent.config import KafkaSettings
@@ -23,10 +23,11 @@ from agent.values.rows import Key
 
 log = logging.getLogger(__name__)
 
-_HEADERS = 512  # bytes of an event's headers at the most, beside the other key of a key change
+# Bytes of an event's headers at the most, beside the other key of a key change
+_HEADERS: Final = 512
 
 # No row, as JSON has it
-NULL = b"null"
+NULL: Final = b"null"
 
 
 class Withheld(Protocol):

@@ -5,9 +5,10 @@ So the platform's own producers and joins agree with ours.
 
 from functools import lru_cache
 from struct import Struct
+from typing import Final
 
-_MASK = 0xFFFFFFFF
-_M = 0x5BD1E995
+_MASK: Final = 0xFFFFFFFF
+_M: Final = 0x5BD1E995
 
 
 def murmur2(data: bytes) -> int:

@@ -10,8 +10,7 @@ test compares our bytes with the client's own.
 """
 
 import time
-from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from kafka import KafkaProducer
 from kafka.producer.producer_batch import ProducerBatch
@@ -20,8 +19,8 @@ from kafka.structs import TopicPartition
 
 from agent.publish.base import Headers
 
-_VERSION = 2  # of the format
-_SHORT = 1 << 14  # numbers below are looked up
+_VERSION: Final = 2  # of the format
+_SHORT: Final = 1 << 14  # numbers below are looked up
 
 
 def varint(number: int) -> bytes:
@@ -35,13 +34,13 @@ def varint(number: int) -> bytes:
     return bytes(encoded)
 
 
-_VARINTS = [varint(number) for number in range(_SHORT)]
+_VARINTS: Final = [varint(number) for number in range(_SHORT)]
 
 # How a record begins: it has no attributes, and the time of its batch
-_BEGIN = b"\0" + varint(0)
+_BEGIN: Final = b"\0" + varint(0)
 
 # The length of a value that is missing
-_NULL = varint(-1)
+_NULL: Final = varint(-1)
 
 
 def _short(number: int) -> bytes:
@@ -49,10 +48,16 @@ def _short(number: int) -> bytes:
     return _VARINTS[number] if number < _SHORT else varint(number)
 
 
-@lru_cache(maxsize=256)
+# Names of headers as they are written; there are only a few
+_HEADER_NAMES: Final[dict[str, bytes]] = {}
+
+
 def _header_name(name: str) -> bytes:
-    encoded = name.encode()
-    return varint(len(encoded)) + encoded
+    written = _HEADER_NAMES.get(name)
+    if written is None:
+        encoded = name.encode()
+        written = _HEADER_NAMES[name] = varint(len(encoded)) + encoded
+    return written
 
 
 class RecordBatch:

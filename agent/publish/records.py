@@ -5,7 +5,6 @@ The rules of the headers are those of docs/events.md.
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import NamedTuple
 
 from agent.connectors.position import position_text
 from agent.outbox.frames import OutboxBoundary, OutboxEvent
@@ -14,15 +13,9 @@ from agent.publish.grouping import Unit
 from agent.publish.partition import partition
 from agent.publish.state import StateRecord, TopicState
 
-
-class KafkaRecord(NamedTuple):
-    """One record as `Producer.send` takes it."""
-
-    topic: str
-    partition: int
-    key: bytes
-    value: bytes | None
-    headers: Headers
+# One record as `Producer.send` takes it: topic, partition, key, value, headers.
+# A plain tuple is made many times faster than a named one.
+KafkaRecord = tuple[str, int, bytes, bytes | None, Headers]
 
 
 class Records:
@@ -89,9 +82,9 @@ class Records:
             if event.header:
                 headers.append(event.header)
 
-            yield KafkaRecord(name, number, key, event.value, headers)
+            yield name, number, key, event.value, headers
             if event.tombstone:
-                yield KafkaRecord(name, number, key, None, [("sync.of", identity)])
+                yield name, number, key, None, [("sync.of", identity)]
 
         yield from self._bounding(unit.closing)
 
@@ -111,7 +104,7 @@ class Records:
         topic = self._transaction_topic
         if boundary is None or topic is None:
             return []
-        return [KafkaRecord(topic, 0, boundary.key, boundary.value, [])]
+        return [(topic, 0, boundary.key, boundary.value, [])]
 
     def after(self, state: StateRecord, unit: Unit) -> StateRecord:
         """Returns the state once `unit` is published."""

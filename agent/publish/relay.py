@@ -363,9 +363,9 @@ class Relay:
 
         producer = self.producer
         places = []
-        for record in self.records.of(unit):
-            producer.send(*record)
-            places.append((record.topic, record.partition))
+        for topic, partition, key, value, headers in self.records.of(unit):
+            producer.send(topic, partition, key, value, headers)
+            places.append((topic, partition))
             failpoints.hit("mid_produce")
             if producer.outstanding > bound and not producer.drain(bound, deadline):
                 raise SlowLine(events=len(unit.events), seconds=round(time.monotonic() - began, 1))

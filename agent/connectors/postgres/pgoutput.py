@@ -28,16 +28,19 @@ _EPOCH_US: Final = 946_684_800_000_000  # 2000-01-01, PostgreSQL's epoch, in mic
 HEARTBEAT_PREFIX: Final = "unit-sync-agent"
 PAGE_PREFIX: Final = "unit-sync-agent.page"
 
-_BEGIN = struct.Struct(">QqI")
-_COMMIT = struct.Struct(">BQQq")
-_COLUMN_TAIL = struct.Struct(">Ii")
-_MESSAGE = struct.Struct(">BQ")
-_U16 = struct.Struct(">H")
-_U32 = struct.Struct(">I")
-_TUPLE = struct.Struct(">BH")
-_NEW, _OLD = b"NO"
+_BEGIN: Final = struct.Struct(">QqI")
+_COMMIT: Final = struct.Struct(">BQQq")
+_COLUMN_TAIL: Final = struct.Struct(">Ii")
+_MESSAGE: Final = struct.Struct(">BQ")
+_U16: Final = struct.Struct(">H")
+_U32: Final = struct.Struct(">I")
+_TUPLE: Final = struct.Struct(">BH")
+_NEW: Final = ord("N")
+_OLD: Final = ord("O")
 # The kinds of a column's value
-_TEXT, _NULL, _UNCHANGED = b"tnu"
+_TEXT: Final = ord("t")
+_NULL: Final = ord("n")
+_UNCHANGED: Final = ord("u")
 
 
 class Form(Protocol):
@@ -92,11 +95,14 @@ class Decoder:
                 return Commit(xid, end, time_us + _EPOCH_US)
             return self._rare(kind, data, lsn)
         except (struct.error, IndexError, ValueError):
-            # Bytes that end too early, go on too long or are no UTF-8; the errors may quote values
-            raise ProtocolViolated(
-                position=position_text(lsn),
-                what=phrase("a malformed message of type {kind!r}", kind=kind),
-            ) from None
+            # Bytes that end too early, go on too long or are no UTF-8
+            pass
+        # Raised out here, for the error above may quote values, and compiled code knows no
+        # `from None`: it would stay with this one as its context
+        raise ProtocolViolated(
+            position=position_text(lsn),
+            what=phrase("a malformed message of type {kind!r}", kind=kind),
+        )
 
     def _rare(self, kind: bytes, data: bytes, lsn: int) -> Message | None:
         if kind == b"R":
