@@ -18,6 +18,7 @@ from agent.service.metrics import (
 )
 
 BACKLOG_SECONDS = 1.0  # between two readings of the outbox
+BACKLOG_IDLE_SECONDS = 9.0  # longer while it does not move
 _OP = b'"op":"'
 # Bytes at the end of an envelope that hold `op`, after everything that comes from rows
 _TAIL = 160
@@ -34,7 +35,7 @@ class Gauges:
         self._tables = tables
         self._counted: Counter[tuple[str, bytes]] = Counter()  # by topic and operation
         self._backlog_at = 0.0
-        self._moved = True  # something was published since the outbox was read
+        self._moved = True  # the outbox may hold something else than when it was read
 
     def connected(self, value: bool) -> None:
         """Reports whether a producer is open and has claimed the state topic."""
@@ -56,10 +57,14 @@ class Gauges:
             name = (EVENTS, "published", table, operation.decode("ascii", "replace"))
             counters[name] = counters.get(name, 0) + count
         self._counted.clear()
-        self._moved = True
+        self.moved()
 
         self._control.observe(PUBLISH_DURATION, seconds)
         self._control.beat({f"{LAST_COMMIT}/published": time_us / 1e6}, counters)
+
+    def moved(self) -> None:
+        """Notes that the outbox has got more or less: there is news for `backlog`."""
+        self._moved = True
 
     @property
     def due_at(self) -> float:
@@ -69,10 +74,11 @@ class Gauges:
     def backlog(self, reader: Reader, number: int) -> None:
         """Reports what waits after event `number`, looked up at most once a second.
 
-        Raises FrontUnreachable.
+        It is looked up when the outbox has moved, and else every ten seconds. Raises
+        FrontUnreachable.
         """
         now = time.monotonic()
-        if now >= self._backlog_at:
+        if now >= min(self.due_at, self._backlog_at + BACKLOG_IDLE_SECONDS):
             self._backlog_at = now + BACKLOG_SECONDS
             self._moved = False
             backlog = reader.backlog(number)

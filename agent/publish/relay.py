@@ -222,7 +222,8 @@ class Relay:
         Afterwards come the mark, the topics and the gauges, when they are due.
         """
         if self.units.look() is None:
-            self.control.wait(self.seconds_to_rest(time.monotonic()))
+            if self.control.wait(self.seconds_to_rest(time.monotonic())):
+                self.gauges.moved()
         else:
             self.transaction()
         self.unforeseen.forget()

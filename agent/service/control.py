@@ -167,8 +167,8 @@ class Control:
             with contextlib.suppress(BlockingIOError):  # full: it is awake anyway
                 os.write(self._wake_write, b"w")
 
-    def wait(self, seconds: float) -> None:
-        """Waits until woken, stopped, or `seconds` have passed."""
+    def wait(self, seconds: float) -> bool:
+        """Waits until woken, stopped, or `seconds` have passed; returns whether it was woken."""
         deadline = time.monotonic() + seconds
         fds = [self.stop_fd] if self._wake_read is None else [self.stop_fd, self._wake_read]
         while not self.stopping():
@@ -176,8 +176,10 @@ class Control:
             ready = self._await(deadline, *fds)
             if self._wake_read in ready:
                 os.read(self._wake_read or 0, 65536)
-            if ready or time.monotonic() >= deadline:
-                return
+                return True
+            if time.monotonic() >= deadline:
+                return False
+        return False
 
     def retry(self, error: Retry) -> None:
         """Counts the error, then sleeps with back-off and jitter.

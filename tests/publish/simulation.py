@@ -108,11 +108,12 @@ class Process(Control):
         """It ends by a kill only."""
         return False
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> bool:
         """Nothing waits."""
         self.idle = True
         self.stands()
         self.idle = False
+        return True
 
     def retry(self, error: Retry) -> None:
         """Tries again at once."""

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agent.errors import AgentError, FrontDamaged, FrontUnreachable
 from agent.files import unusable
-from agent.front.base import Progress, Stored, Written
+from agent.front.base import Progress, Request, Stored, Written
 from agent.front.corruption import corruption
 from agent.front.schema import short
 from agent.front.sqlite import file as sqlite_file
@@ -50,6 +50,9 @@ class SqliteFront(SqliteRows):
         # The file and its mark as this process has found them sound
         self._sound: tuple[object, ...] = ()
 
+        # The version of the data in which nobody has asked for anything
+        self._unasked: int | None = None
+
         # The files that were opened
         self._opened_files: tuple[object, ...] = ()
 
@@ -83,6 +86,7 @@ class SqliteFront(SqliteRows):
     def open(self, nonce: str) -> Stored:
         """See FrontTransaction.open."""
         stored = super().open(nonce)
+        self._unasked = None
         try:
             with self.guarded():
                 connection = self.connection
@@ -144,6 +148,15 @@ class SqliteFront(SqliteRows):
             return super().query(question, target)
         with self.reading(target) as connection:
             return connection.execute(question).all()
+
+    def requests(self) -> list[Request]:
+        """See ResourceStore.requests. Only others ask: without a change of theirs is none new."""
+        version = self.version_of("data")
+        if self._unasked == version:
+            return []
+        found = super().requests()
+        self._unasked = None if found else version
+        return found
 
     # ---- damage
 

@@ -4,7 +4,7 @@ import sqlite3
 import string
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sqlalchemy import Connection, Engine, inspect
 
@@ -95,13 +95,22 @@ class SqliteTables(SqlFront):
 
     def catalogue(self, target: Target) -> Mapping[str, str]:
         """See FrontTables.catalogue. Nothing has changed as long as the schema has its version."""
-        with self.reading(target) as connection:
-            version = int(connection.exec_driver_sql("PRAGMA schema_version").scalar_one())
-            looked = self._looked.get(target.resource)
-            if looked is None or looked.target is not target or looked.version != version:
-                parts = self.read_catalogue(connection, target).parts
-                looked = self._looked[target.resource] = _Looked(target, version, parts)
+        if self._connection is None:
+            return super().catalogue(target)
+        version = self.version_of("schema")
+        looked = self._looked.get(target.resource)
+        if looked is None or looked.target is not target or looked.version != version:
+            parts = super().catalogue(target)
+            looked = self._looked[target.resource] = _Looked(target, version, parts)
         return looked.parts
+
+    def version_of(self, what: Literal["schema", "data"]) -> int:
+        """Returns the number that any change of the schema raises, or of others' to the data."""
+        with self.guarded():
+            driver = self.connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            (version,) = driver.execute(f"PRAGMA {what}_version").fetchone()
+        return int(version)
 
     def check_shape(self, target: Target) -> None:
         """See TableRows.check_shape."""
