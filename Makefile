@@ -12,20 +12,25 @@ LONG ?=
 BUDGET ?= 80m
 SECONDS ?= 60
 TARGET ?=
+INSTALL ?=
+COMPILED ?=
 QUICK ?=
 STORE ?=
 STAMP := $(VENV)/.installed
+COVERAGE := --cov=agent --cov-branch --cov-report=term:skip-covered --cov-fail-under=90
+# With COMPILED=1 the compiled modules are built once for each state of the source; coverage sees none of their lines
+RUN = $(if $(COMPILED),folder="$$($(VENV)/bin/python -m tests.services.companion)" && PYTHONPATH="$$folder" )$(VENV)/bin/python
 
 # Tests start the agent's processes many hundred times; none of them compiles it anew.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo unit test faults bench fuzz lint audit sbom messages lock clean
+.PHONY: help venv demo compiled unit test faults bench fuzz lint audit sbom messages lock clean
 
 help: ## list the targets
 	@echo "Targets (make <target>):"
 	@sed -n 's/^\([a-z]*\):.*## /  \1: /p' $(MAKEFILE_LIST)
-	@echo "Variables: VENV=folder  PYTHON=python3.x  ARGS='pytest options'  WORKERS=tests at a time  FRONT=sqlite|postgres|mariadb, CLIENT=kafka-python|librdkafka, KAFKA=host:port and KEEP=1 for the demo  BUGS=search|none, LONG=1 and BUDGET=80m for faults  QUICK=1 and STORE=1 for bench  SECONDS=60 and TARGET=name for fuzz"
+	@echo "Variables: VENV=folder  PYTHON=python3.x  ARGS='pytest options'  WORKERS=tests at a time  FRONT=sqlite|postgres|mariadb, CLIENT=kafka-python|librdkafka, KAFKA=host:port and KEEP=1 for the demo  INSTALL=folder of a Python environment for compiled  COMPILED=1 for unit and test  BUGS=search|none, LONG=1 and BUDGET=80m for faults  QUICK=1 and STORE=1 for bench  SECONDS=60 and TARGET=name for fuzz"
 
 venv: $(STAMP) ## the Python environment with everything locked in requirements.lock
 	@echo "venv: $(VENV) is up to date"
@@ -50,19 +55,28 @@ demo: ## show the agent at work with databases and a broker of its own
 	@$(if $(filter mariadb,$(FRONT)),tests/install.sh mariadb)
 	$(VENV)/bin/python -m demo --front $(FRONT) --client $(CLIENT) $(if $(KAFKA),--kafka $(KAFKA)) $(if $(KEEP),--keep)
 
+compiled: ## the wheel of compiled modules for this Python and processor, into dist/; INSTALL=folder puts it into that Python environment, too
+	@echo "compiled: dist/unit_sync_agent_compiled-*.whl (mypyc and the C compiler: a minute or two)"
+	@$(MAKE) --no-print-directory venv
+	@tests/install.sh compiler
+	$(VENV)/bin/python -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist ./compiled
+	@$(if $(INSTALL),$(INSTALL)/bin/python -m pip install --disable-pip-version-check --no-deps --no-index --find-links dist --force-reinstall unit-sync-agent-compiled)
+	@$(if $(INSTALL),$(INSTALL)/bin/python -c 'import agent; print("compiled: the agent there runs", agent.BUILD)')
+	@ls dist/unit_sync_agent_compiled-*.whl
+
 unit: ## the tests of logic alone (tests/unit.txt): no service is needed, less than a minute
 	@echo "unit: the tests that need no service"
 	@$(MAKE) --no-print-directory venv
-	$(VENV)/bin/python -m pytest -p no:tests.services.fixtures -n $(WORKERS) @tests/unit.txt $(ARGS)
+	$(RUN) -m pytest -p no:tests.services.fixtures -n $(WORKERS) @tests/unit.txt $(ARGS)
 
-test: ## all tests against real PostgreSQL 14 to 18, MariaDB and Apache Kafka
+test: ## all tests (COMPILED=1: on the compiled modules) against real PostgreSQL 14 to 18, MariaDB and Apache Kafka
 	@echo "test: all tests with coverage, against real PostgreSQL, MariaDB and Kafka"
 	@$(MAKE) --no-print-directory venv
 	@tests/install.sh
 	@$(VENV)/bin/python -m tests.services.kafka_files
 	@$(VENV)/bin/python -m tests.services.postgres_files
 	@$(VENV)/bin/python -m tests.services.mysql_files
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov=agent --cov-branch --cov-report=term:skip-covered --cov-fail-under=90 --durations=40 --durations-min=15 $(ARGS)
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(COMPILED),,$(COVERAGE)) --durations=40 --durations-min=15 $(ARGS)
 
 faults: ## kill -9 schedules against the real product, and planted bugs that must be caught, worlds of drawn schemas and settings; BUGS=search looks for the bugs' seeds afresh; LONG=1 BUDGET=80m: new schedules and worlds, into the ledger
 	@echo "faults: $(if $(LONG),new schedules for $(BUDGET),kill -9 at named places, planted bugs, and worlds (about 10 minutes)), on real PostgreSQL and Kafka"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from agent import BUILD
 from tests import waiting
 
 # tests/unit.txt leaves these out: what it names needs no service, nor the packages that start or
@@ -38,6 +39,11 @@ waiting.on_a_busy_machine()
 # How long an example takes says how busy the machine is, and nothing of the code
 settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")
+
+
+def pytest_report_header() -> str:
+    """Says which build is tested."""
+    return f"agent: {BUILD}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

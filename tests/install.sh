@@ -12,8 +12,15 @@ have_java() {
   [[ -n $version && $version -ge 17 ]]
 }
 
+# Of the Python that runs the tests; Debian has them in a package of their own
+have_headers() {
+  local python=${VENV:-.venv}/bin/python
+  [[ -x $python ]] || python=python3
+  [[ -e $("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h ]]
+}
+
 parts=("$@")
-[[ $# -gt 0 ]] || parts=(postgres java mariadb firebird maven openssl systemd)
+[[ $# -gt 0 ]] || parts=(postgres java mariadb firebird maven openssl systemd compiler)
 
 for part in "${parts[@]}"; do
   case $part in
@@ -24,7 +31,10 @@ for part in "${parts[@]}"; do
     maven) command -v mvn >/dev/null || missing+=(maven) ;;
     openssl) command -v openssl >/dev/null || missing+=(openssl) ;;
     systemd) command -v systemd-analyze >/dev/null || missing+=(systemd) ;;
-    compiler) command -v cc >/dev/null || missing+=(gcc libc6-dev) ;; # only for schedules with a wrong clock
+    compiler) # for compiled modules, and for schedules with a wrong clock
+      command -v cc >/dev/null || missing+=(gcc libc6-dev)
+      have_headers || missing+=(python3-dev)
+      ;;
   esac
 done
 
@@ -36,7 +46,7 @@ fi
 line="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
 echo "install: missing: ${missing[*]}"
 if ! command -v apt-get >/dev/null; then
-  echo "install: no apt-get here; install these by hand: PostgreSQL 15, MariaDB, libtommath, Java 17 or newer, Maven, openssl, systemd (of them what is missing)" >&2
+  echo "install: no apt-get here; install these by hand: PostgreSQL 15, MariaDB, libtommath, Java 17 or newer, Maven, openssl, systemd, a C compiler with the headers of Python (of them what is missing)" >&2
   exit 1
 elif [[ $(id -u) -eq 0 ]]; then
   rights=()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agent import BUILD, __version__
 from agent.cli.terminal import as_json
 from agent.config import ResourceSettings, ServiceSettings, Settings
 from agent.errors import EX_CONFIG, AgentError, ListenRefused, RequestRefused
@@ -47,6 +48,7 @@ def run(settings: Settings, config_path: Path) -> int:
     from agent.service.supervisor import Supervisor
 
     log_to_stderr(settings.service.log_level, settings.service.log_format)
+    _log_build()
     metrics = Metrics(resource.name for resource in settings.resource)
     # -P: no module from the current folder
     command = [
@@ -66,6 +68,14 @@ def run(settings: Settings, config_path: Path) -> int:
     except ListenRefused as error:
         last_end.note("", error)
         raise
+
+
+def _log_build() -> None:
+    """Logs what runs: version, and whether the modules of the hot path are compiled."""
+    modules = "compiled" if BUILD == "compiled" else "pure"
+    _log.info("service_started version=%s modules=%s", __version__, modules)
+    if BUILD not in ("pure", "compiled"):
+        _log.warning("compiled_modules_unused built_for=%s", BUILD)
 
 
 def is_child() -> bool:

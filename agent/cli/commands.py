@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from agent import __version__
+from agent import BUILD, __version__
 from agent.cli import app, bundled, terminal
 from agent.config import Settings, load
 from agent.config.display import effective, schema_text
@@ -61,6 +61,8 @@ class _Commands(click.Group):
         return command
 
 
+_BUILD = " (compiled)" if BUILD == "compiled" else ""
+
 # Options of several commands
 _json_option = click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
 _allow_deletes_option = click.option(
@@ -80,7 +82,7 @@ _show_keys_option = click.option(
     help=translate("Keeps front-end tables and Kafka topics equal to a unit's business database."),
 )
 @click.version_option(
-    __version__, message="%(prog)s %(version)s", help=translate("Show the version.")
+    __version__, message=f"%(prog)s %(version)s{_BUILD}", help=translate("Show the version.")
 )
 @click.option(
     "-c",

@@ -64,7 +64,8 @@ def _places(error: Exception) -> list[str]:
     """Where the exception passed through the agent's code, as module:line, the innermost last."""
     found = []
     for frame in traceback.extract_tb(error.__traceback__):
-        path = Path(frame.filename)
+        # Compiled code names its file from where the agent lies
+        path = _AGENT.parent / frame.filename
         if path.is_relative_to(_AGENT):
             found.append(f"{path.relative_to(_AGENT).as_posix()}:{frame.lineno}")
     return found

@@ -6,7 +6,7 @@ from agent.findings import Finding
 from agent.preflight.front_checks import FrontCheck
 from agent.preflight.kafka_checks import check_kafka
 from agent.preflight.resources import compiled
-from agent.preflight.service_checks import check_service
+from agent.preflight.service_checks import check_build, check_service
 
 
 def check(settings: Settings) -> list[Finding]:
@@ -19,7 +19,11 @@ def check(settings: Settings) -> list[Finding]:
         front.open()
         if front.misfit:
             # All else would be judged, and made, by the settings that are wrong
-            return [*front.findings, *check_service(settings.service.listen, settings.agent)]
+            return [
+                *front.findings,
+                *check_service(settings.service.listen, settings.agent),
+                *check_build(),
+            ]
         source = setup_of(settings).check(front.resume if front.stored else None)
         if source.tables is not None:
             front.tables(compiled(settings.resource, settings.kafka, source.tables))
@@ -32,4 +36,5 @@ def check(settings: Settings) -> list[Finding]:
         *front.findings,
         *check_kafka(settings.kafka, settings.topics, uuid, front.agent_uuid),
         *check_service(settings.service.listen, settings.agent),
+        *check_build(),
     ]

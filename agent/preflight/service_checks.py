@@ -3,12 +3,33 @@
 import ipaddress
 import socket
 
+from agent import BUILD
 from agent.findings import Finding, error, ok, warning
 from agent.messages import mark, system_reason, translate
 from agent.reach import place
 from agent.service.health import asked
 
 _SECONDS = 2.0
+
+
+def check_build() -> list[Finding]:
+    """Tells whether the compiled modules run, where they are installed."""
+    if BUILD == "pure":
+        return []
+    if BUILD == "compiled":
+        return [ok("COMPILED", mark("The compiled modules are in use"))]
+    built_for = mark("another Python")
+    if BUILD == "another source":
+        built_for = mark("another version of the agent")
+    message = mark(
+        "The compiled modules are not used: they were built for {what}; "
+        "the agent runs without them, only slower"
+    )
+    fix = mark(
+        "Install unit-sync-agent-compiled of this very release and Python, "
+        "or remove it: pip uninstall unit-sync-agent-compiled"
+    )
+    return [warning("COMPILED", message, translate(fix), what=translate(built_for))]
 
 
 def check_service(listen: str, agent: str) -> list[Finding]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agent import BUILD
 from agent.capture.reconciler import Reconciler
 from agent.capture.requests import Requests
 from agent.connectors.changes import Truncate
@@ -42,6 +43,10 @@ LOG = [
 ]  # fmt: skip
 
 
+# Compiled code does not look up the methods of its own classes
+replaceable = pytest.mark.skipif(BUILD == "compiled", reason="a compiled method is not replaced")
+
+
 def fails(of: Callable[..., object], table: str) -> Callable[..., Any]:
     """The function, which for one table meets what nobody foresaw."""
 
@@ -59,8 +64,8 @@ def fails(of: Callable[..., object], table: str) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("where", "name"),
     [
-        (Resource, "row_json"),  # an event
-        (Resource, "bind"),
+        pytest.param(Resource, "row_json", marks=replaceable),  # an event
+        pytest.param(Resource, "bind", marks=replaceable),
         (MemoryFront, "write"),
         (MemoryFront, "check"),
         (MemoryFront, "catalogue"),
@@ -139,6 +144,7 @@ def ended() -> Iterator[Bench]:
         bench.control.close()
 
 
+@replaceable
 def test_what_all_tables_share_halts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counters and outbox, the position: nobody may go on from there."""
 

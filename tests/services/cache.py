@@ -1,4 +1,4 @@
-"""Keeps programs that the tests download in the user's cache.
+"""Keeps what the tests download or build in the user's cache.
 
 It is filled once, safely when several processes want one at once.
 """

@@ -18,6 +18,14 @@ def test_the_wheel_takes_the_version_from_the_code() -> None:
     assert project["tool"]["hatch"]["version"]["path"] == "agent/__init__.py"
 
 
+def test_the_companion_and_the_agent_are_pinned_to_each_other() -> None:
+    agent = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    companion = tomllib.loads((ROOT / "compiled/pyproject.toml").read_text(encoding="utf-8"))
+    wanted = agent["project"]["optional-dependencies"]["compiled"]
+    assert wanted == [f"unit-sync-agent-compiled=={__version__}"]
+    assert companion["project"]["dependencies"] == [f"unit-sync-agent=={__version__}"]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_name_the_wheel_of_this_version(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The compiled modules do what the pure ones do."""
