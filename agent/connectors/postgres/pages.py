@@ -325,10 +325,11 @@ def _rollback(connection: psycopg.Connection[Any]) -> None:
 
 def _lines(connection: psycopg.Connection[Any], statement: sql.Composed) -> list[bytes]:
     """Reads the lines of a COPY. Raises _Oversized beyond MAX_BYTES."""
-    lines, room = [], MAX_BYTES
-    for line in copy_out(connection, statement.as_bytes(connection)):
-        lines.append(line)
-        room -= len(line)
+    lines: list[bytes] = []
+    room = MAX_BYTES
+    for received in copy_out(connection, statement.as_bytes(connection)):
+        lines += received
+        room -= sum(map(len, received))
         if room < 0 and len(lines) > 1:
             raise _Oversized(len(lines))
     return lines
