@@ -123,9 +123,8 @@ def check_reading(
             if ask.keys is None
             else page_statements.rows(ask, ask.keys)
         )
-        assert list(copy_out(owner, statement.as_bytes(owner))) == [
-            b"\t".join([b"5"] * len(columns))
-        ]
+        (lines,) = copy_out(owner, statement.as_bytes(owner))
+        assert lines == [b"\t".join([b"5"] * len(columns))]
     owner.execute("RESET ROLE")
 
 

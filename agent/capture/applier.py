@@ -50,8 +50,8 @@ FLUSH_BYTES = 1 << 20
 class Applier:
     """Takes the source's messages; `progress` ends a front-end transaction. Commits nothing.
 
-    A suspended table is passed over. `window`, when there is one, is given every change of its
-    table. Raises TableChanged and what the front raises. After an error the open transaction holds
+    A suspended table is passed over. `windows`, by resource, are given every change of their
+    tables. Raises TableChanged and what the front raises. After an error the open transaction holds
     half of a source transaction: the caller rolls back whole and starts with a new Applier.
     """
 
@@ -80,7 +80,7 @@ class Applier:
         self._time_us = stored.position_time_us
         self._commit = stored.commit
         self.counts = self._framing.counts  # (resource, op) -> events; the caller clears it
-        self.window: Window | None = None
+        self.windows: dict[str, Window] = {}
         self._row_changes = RowChanges(front, self.tables)
         self._row_states = RowStates()
         self._shared_key_changes = SharedKeyChanges(front)
@@ -202,7 +202,7 @@ class Applier:
         """Returns what takes the events of a set. `current`: its front-end rows."""
         self._framing.begin_set()
         rows = Rows(self._front, current, self._framing.next_batch, self.tables)
-        return Events(rows, self._framing, self.tables, self.window, respelled)
+        return Events(rows, self._framing, self.tables, self.windows, respelled)
 
     def _look_up(self, work: TableWork) -> Events:
         """Finds the front-end rows that the queued changes need."""
@@ -246,8 +246,8 @@ class Applier:
 
     def _counts(self, resource: Resource) -> bool:
         """Whether the rows of this table are being counted."""
-        window = self.window
-        return isinstance(window, Count) and window.resource == resource.name
+        window = self.windows.get(resource.name)
+        return isinstance(window, Count)
 
     def _write(self, rows: Rows) -> None:
         """Writes the rows that were given.
@@ -288,8 +288,8 @@ class Applier:
         self._framing.commit(commit)
         self._inside = False
         self._shared_keys.over()
-        if self.window is not None:
-            self.window.settle()
+        for window in self.windows.values():
+            window.settle()
 
         self._position = commit.position
         self._time_us = commit.time_us

@@ -142,8 +142,7 @@ class EventsOfTable:
 class Events:
     """The events of one set, table by table.
 
-    `rows` are the front-end rows of the set, `window` is the one that is open while it is worked
-    off, if there is one.
+    `rows` are its front-end rows, `windows` those that are open while it is worked off.
     """
 
     def __init__(
@@ -151,14 +150,17 @@ class Events:
         rows: Rows,
         framing: Framing,
         tables: TableStates,
-        window: Window | None,
+        windows: Mapping[str, Window],
         respelled: Mapping[str, Collection[Key]],
     ) -> None:
-        """`respelled`, by resource: keys of rows that stand under another spelling of a key."""
+        """`windows` and `respelled` are by resource.
+
+        Respelled are keys of rows that stand under another spelling of a key.
+        """
         self.rows = rows
         self._framing = framing
         self._states = tables
-        self._window = window
+        self._windows = windows
         self._respelled = respelled
         self._tables: dict[str, EventsOfTable] = {}
 
@@ -167,15 +169,12 @@ class Events:
         name = resource.name
         events = self._tables.get(name)
         if events is None:
-            window = self._window
-            if window is not None and window.resource != name:
-                window = None
             events = EventsOfTable(
                 resource,
                 self.rows.of(resource),
                 self._states[name],
                 self._framing.topic(resource),
-                window,
+                self._windows.get(name),
                 self._respelled.get(name, ()),
             )
             self._tables[name] = events

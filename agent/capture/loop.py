@@ -134,7 +134,7 @@ class Capture:
 
     def _seconds_to_rest(self, rule: CommitRule) -> float:
         """Returns how long the source may wait for a message before anything else is due."""
-        if not rule.clear or self._reconciler.run is not None:
+        if not rule.clear or self._reconciler.runs:
             return _IDLE
         due_at = min(self._requests_at, self._catalogues_at, self._control.beat_at)
         return max(0.0, due_at - time.monotonic())
@@ -182,7 +182,7 @@ class Capture:
         self._control.beat({metrics.SOURCE_LAG: self._source.lag_bytes()})
 
     def _reconcile(self, now: float) -> bool:
-        """Takes up what commands have asked, and sees to the next page.
+        """Takes up what commands have asked, and sees to the next pages.
 
         It is called between source transactions, with nothing open at the front end. False: the
         counters may be others by now, so nothing more may be written before all is opened again.
@@ -200,11 +200,11 @@ class Capture:
                 self._outdated = self._reconciler.asked(requests)
         if not self._outdated:
             self._reconciler.proceed()
-        if self._reconciler.run is None or self._reconciler.rows:
+        reconciler = self._reconciler
+        if not reconciler.runs or reconciler.rows:
             self._passed("pages")
         self._step = "stream"
-        reconciler = self._reconciler
-        self._reports.copies(self._applier.tables, reconciler.run, reconciler.rows)
+        self._reports.copies(self._applier.tables, reconciler.runs, reconciler.rows)
         reconciler.rows.clear()
         return not self._outdated
 

@@ -5,9 +5,11 @@
             ─▶ the stream delivers its high position
                 ─▶ merge: page and window against the front end
 
-One table at a time goes through the phases (`agent/capture/phases.py`). `Reconciler.proceed` is the
-loop, called between source transactions; `reached` merges inside the transaction that marks the
-page's end, so differences, their events and the mark become durable together.
+Tables go through the phases (`agent/capture/phases.py`) in the order of the configuration: a large
+one alone, small ones side by side. Their pages are read in one snapshot and have one high position,
+and each has a window of its own, all opened at the same moment. `Reconciler.proceed` is the loop,
+called between source transactions; `reached` merges inside the transaction that marks the pages'
+end, so differences, their events and the marks become durable together.
 
 Rules: docs/decisions/visibility-hand-over.md.
 """
@@ -37,16 +39,24 @@ log = logging.getLogger(__name__)
 
 _LEAST, _MOST = 100, 20_000  # rows of a page
 _SHORT, _LONG = 0.05, 0.2  # seconds of a merge: below, pages grow; above, they shrink
+_TABLES = 64  # whose pages are read in one snapshot at the most
 _FEW = 100  # rows that may be deleted whatever share they are
 _LAG = 16 << 20  # bytes of log the stream may be behind while pages are read
 _STARVED = 5.0  # seconds after which a page is read however far behind the stream is
 
 
+class _AskedPage(NamedTuple):
+    """The next page of one table."""
+
+    run: Run
+    window: Window  # the stream's changes since it was asked for
+
+
 class _Asked(NamedTuple):
-    """A page that was asked for."""
+    """Pages that were asked for together."""
 
     token: str
-    window: Window  # the stream's changes since then
+    pages: Sequence[_AskedPage]
 
 
 class Reconciler:
@@ -81,13 +91,17 @@ class Reconciler:
         self._runs = Runs(self._tables, resources, unsettled)
         self._requests = Requests(front, self._tables, self._runs, self._drop)
         self._asked: _Asked | None = None
+        # How many tables are asked for together: as many as are read and merged quickly
+        self._width = 1
+        # What the first pages wait for, of tables that begin before all is opened again
+        self._barrier = ""
         self._merged_at = time.monotonic()
         self.rows: Counter[str] = Counter()  # read, by resource; the caller clears it
 
     @property
-    def run(self) -> Run | None:
-        """The run at work."""
-        return self._runs.current
+    def runs(self) -> Sequence[Run]:
+        """The runs at work."""
+        return self._runs.at_work
 
     def applied(self, transactions: Collection[int]) -> None:
         """Notes source transactions that are in the front end for good."""
@@ -112,33 +126,32 @@ class Reconciler:
     # ---- the loop
 
     def proceed(self) -> None:
-        """Sees that a page is on its way while a table needs one.
+        """Sees that pages are on their way while tables need them.
 
         To be called between source transactions, after the front end's commit.
         """
         if self._asked is not None:
             self._source.page()  # raises what its reader has met
-            window = self._asked.window
-            if window.broken:
-                self._drop("the table was emptied, or a row lacks values")
-            elif window.overflown:
-                self._drop("too many changes came meanwhile")
-            else:
+            if not all(page.window.useless for page in self._asked.pages):
                 return
+            self._drop("none of them can be merged")
 
-        run = self._runs.next()
-        if run is None:
-            return
-        with TableWork(run.resource.name):
-            if run.copy.phase == COUNT and being_read(self._tables, run):
-                run.copy = run.copy._replace(phase=HOLES)  # and counted then
-            if self._calm(run):
-                if not run.copy.began_us:
-                    self._begin(run)
-                self._ask(run, run.copy.mark, self._unseen)
+        runs = self._runs.next(self._width)
+        if runs and self._calm(runs[0]):
+            for run in runs:
+                with TableWork(run.resource.name):
+                    self._prepare(run)
+            self._ask(runs, self._unseen)
+
+    def _prepare(self, run: Run) -> None:
+        """Prepares a run for its next page."""
+        if run.copy.phase == COUNT and being_read(self._tables, run):
+            run.copy = run.copy._replace(phase=HOLES)  # and counted then
+        if not run.copy.began_us:
+            self._begin(run)
 
     def _calm(self, run: Run) -> bool:
-        """Whether a page may be read now.
+        """Whether pages of such runs may be read now.
 
         The stream comes first, and Kafka must not be too far behind.
         """
@@ -158,7 +171,8 @@ class Reconciler:
         resource = run.resource
         barrier = run.copy.barrier
         if not barrier and not run.copy.followed:
-            barrier = self._source.barrier()
+            self._barrier = self._barrier or self._source.barrier()
+            barrier = self._barrier
         run.copy = run.copy._replace(
             began_us=time.time_ns() // 1000,
             barrier=barrier,
@@ -177,62 +191,76 @@ class Reconciler:
 
     def _ask(
         self,
-        run: Run,
-        after: Key | None,
+        runs: Sequence[Run],
         must_see: Collection[int],
+        after: Key | None = None,
     ) -> None:
-        """Opens a window and asks for rows that show everything before it."""
-        phase = self._phases.of(run)
-        window = phase.window(run, self._settings.window_bytes)
-        token = str(uuid.uuid4())
-        self._asked = _Asked(token, window)
-        self._applier.window = window
+        """Opens windows and asks for rows that show everything before them.
 
-        wanted = phase.wanted(run)
-        ask = Ask(
-            token,
-            run.resource.name,
-            run.resource.table,
-            wanted.columns,
-            frozenset(must_see),
-            run.copy.barrier,
-            after,
-            run.limit,
-            wanted.keys,
-            wanted.counted,
-        )
-        self._source.ask(ask)
+        `after`: of the only run, instead of its mark.
+        """
+        token = str(uuid.uuid4())
+        seen = frozenset(must_see)
+        room = self._settings.window_bytes // len(runs)
+        pages = []
+        asks = []
+        for run in runs:
+            phase = self._phases.of(run)
+            with TableWork(run.resource.name):
+                window = phase.window(run, room)
+            pages.append(_AskedPage(run, window))
+            wanted = phase.wanted(run)
+            ask = Ask(
+                token,
+                run.resource.name,
+                run.resource.table,
+                wanted.columns,
+                seen,
+                run.copy.barrier,
+                after or run.copy.mark,
+                run.limit,
+                wanted.keys,
+                wanted.counted,
+            )
+            asks.append(ask)
+
+        self._asked = _Asked(token, pages)
+        for page in pages:
+            self._applier.windows[page.run.resource.name] = page.window
+        first, *further = asks
+        self._source.ask(first._replace(further=further))
 
     def reached(self, high: HighPosition) -> None:
-        """Merges the page whose high position the stream has come to, if it still counts.
+        """Merges the pages whose high position the stream has come to, if they still count.
 
-        This is inside the source transaction that marks the page's end.
+        This is inside the source transaction that marks the pages' end.
         """
         asked = self._asked
-        run = self.run
-        if asked is None or asked.token != high.token or run is None:
+        if asked is None or asked.token != high.token:
             return
         page = self._source.page()
-        window = asked.window
-        # Now the front end holds, and the window has heard of, everything before
+        # Now the front end holds, and the windows have heard of, everything before
         self._applier.flush()
-
         if page is None:
             self._drop("it was not read in time")
-        elif window.broken or window.overflown:
-            self._drop("its changes could not be kept")
-        else:
-            self._close_window()
-            with TableWork(run.resource.name):
-                self._merged(run, window, page)
+            return
+
+        self._close_windows()
+        read = [page, *page.further]
+        self._read_on(asked, page)
+        began = time.monotonic()
+        for (run, window), found in zip(asked.pages, read, strict=False):
+            if window.useless:
+                _drop_page(run, window.useless)
+            else:
+                with TableWork(run.resource.name):
+                    self._merged(run, window, found)
+        self._merged_at = time.monotonic()
+        whole = len(read) == len(asked.pages) and not read[-1].more
+        self._width = _widened(len(read), whole, self._merged_at - began)
 
     def _merged(self, run: Run, window: Window, page: Page) -> None:
         """Merges a page and goes on to what comes after it."""
-        if self._reads_on(run, page):
-            last = last_key(run.resource, page)
-            must_see = self._unseen.union(self._applier.under_way)
-            self._ask(run, last, must_see)
-
         failpoints.hit("before_page_merge")
         began = time.monotonic()
         self._merge(run, window, page)
@@ -241,33 +269,36 @@ class Reconciler:
         else:
             self._advance(run, page)
         failpoints.hit("after_page_merge")
-        self._merged_at = time.monotonic()
-        seconds = self._merged_at - began
+        seconds = time.monotonic() - began
         run.limit = _paced(run.limit, page, seconds)
 
-    def _reads_on(self, run: Run, page: Page) -> bool:
-        """Whether the next page is read while this one is merged."""
-        if run.copy.phase != PAGES or not page.more:
-            return False
+    def _read_on(self, asked: _Asked, page: Page) -> None:
+        """Asks for the next page of a table that is read alone, before this one is merged."""
+        run, window = asked.pages[0]
+        alone = len(asked.pages) == 1 and not window.useless
+        if not alone or run.copy.phase != PAGES or not page.more:
+            return
         first = run.repair or not self._tables.copying
-        return first and self._calm(run)
+        if first and self._calm(run):
+            last = last_key(run.resource, page)
+            must_see = self._unseen.union(self._applier.under_way)
+            self._ask([run], must_see, last)
 
     def _drop(self, reason: str) -> None:
-        """Gives up the page that was asked for: the next one is smaller."""
-        self._source.withdraw()
-        self._close_window()
-        run = self.run
-        if run is not None:
-            log.info(
-                "page_dropped resource=%s rows=%d reason=%s",
-                run.resource.name,
-                run.limit,
-                reason,
-            )
-            run.limit = max(run.limit // 2, 1)
+        """Gives up the pages that were asked for: the next ones are fewer, and smaller.
 
-    def _close_window(self) -> None:
-        self._asked = self._applier.window = None
+        `reason`: of those whose windows would be of use.
+        """
+        self._source.withdraw()
+        if self._asked is not None:
+            for run, window in self._asked.pages:
+                _drop_page(run, window.useless or reason)
+        self._close_windows()
+        self._width = max(self._width // 2, 1)
+
+    def _close_windows(self) -> None:
+        self._asked = None
+        self._applier.windows.clear()
 
     # ---- one page against the front end
 
@@ -362,7 +393,7 @@ class Reconciler:
             run.request = None
             if not run.repair:  # nobody waits for it any more
                 self._drop("it was withdrawn")
-                self._runs.current = None
+                self._runs.end(run)
 
     def _finish(self, run: Run) -> None:
         """Ends a run: a table that was repaired is live."""
@@ -393,7 +424,7 @@ class Reconciler:
         if run.request is not None:
             self._front.answer(run.request.id, "done", run.report())
             run.request = None
-        self._runs.current = None
+        self._runs.end(run)
 
     def _verify_repair(self, run: Run) -> None:
         """Lets a verify find what still differs after a repair; it answers the request."""
@@ -406,6 +437,29 @@ class Reconciler:
         )
         self._runs.verify(verify, first=True)
         run.request = None
+
+
+def _drop_page(run: Run, reason: str) -> None:
+    """Gives up the page of one table: its next one is smaller."""
+    log.info(
+        "page_dropped resource=%s rows=%d reason=%s",
+        run.resource.name,
+        run.limit,
+        reason,
+    )
+    run.limit = max(run.limit // 2, 1)
+
+
+def _widened(tables: int, whole: bool, seconds: float) -> int:
+    """Returns how many tables are asked for next, by how long the merge of these took.
+
+    `whole`: all that were asked for have come, and the last of them to its end.
+    """
+    if seconds > _LONG:
+        return max(tables // 2, 1)
+    if whole:
+        return min(tables * 2, _TABLES)
+    return tables
 
 
 def _paced(limit: int, page: Page, seconds: float) -> int:

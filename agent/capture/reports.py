@@ -77,10 +77,10 @@ class Reports:
     def copies(
         self,
         tables: TableStates,
-        run: Run | None,
+        runs: Sequence[Run],
         rows: Counter[str],
     ) -> None:
-        """Reports states that have changed, rows read, and what is expected of the run at work."""
+        """Reports states that have changed, rows read, and what is expected of runs at work."""
         copying = set(tables.copying)
         changed = copying ^ self._copying
         for name in changed:
@@ -88,7 +88,7 @@ class Reports:
         self._copying = copying
 
         gauges: dict[str, float] = {metrics.COPYING: 0}
-        if run is not None:
+        for run in runs:
             gauges[metrics.COPYING] = int(run.repair)
             gauge = f"{metrics.COPY_ESTIMATE}/{run.resource.name}"
             gauges[gauge] = run.copy.estimate

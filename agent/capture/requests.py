@@ -21,7 +21,7 @@ class Requests:
         runs: Runs,
         drop: Callable[[str], None],
     ) -> None:
-        """`drop` gives up the page that was asked for, with a reason."""
+        """`drop` gives up the pages that were asked for, with a reason."""
         self._front = front
         self._tables = tables
         self._runs = runs
@@ -108,9 +108,10 @@ class Requests:
 
     def _start(self, request: Request, table: TableState) -> None:
         """Sends a table through the phases that was live, or had only some of its keys read."""
-        if self._runs.repairing(table.name) is not None:
+        run = self._runs.repairing(table.name)
+        if run is not None:
             self._drop("every row is compared instead")
-            self._runs.current = None
+            self._runs.end(run)
 
         retry = request.kind == "retry"
         copy = FOLLOWED._replace(

@@ -1,4 +1,4 @@
-"""Runs: one table each on its way through the phases, and which of them is next."""
+"""Runs: one table each on its way through the phases, and which of them are next."""
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
@@ -17,7 +17,7 @@ _SHOWN = 20  # differences that a report names
 _KINDS = ("missing", "different", "extra")
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """One table on its way through the phases: a repair (copy, reconcile), or a verify.
 
@@ -148,7 +148,10 @@ class Run:
 
 
 class Runs:
-    """The run at work and those that wait: copies first, in the order of the configuration."""
+    """The runs at work and those that wait: copies first, in the order of the configuration.
+
+    Those at work are all repairs or all verifies, no two of one table.
+    """
 
     def __init__(
         self,
@@ -160,7 +163,7 @@ class Runs:
         self._tables = tables
         self._resources = {resource.name: resource for resource in resources}
         self._unsettled = unsettled
-        self.current: Run | None = None
+        self.at_work: list[Run] = []
         self._verifies: list[Run] = []
         # By resource: what its copy is to answer, once it is its turn
         self._requests: dict[str, Request] = {}
@@ -170,18 +173,18 @@ class Runs:
         return self._resources.get(name)
 
     def repairing(self, name: str) -> Run | None:
-        """Returns the run at work if it repairs this table."""
-        run = self.current
-        if run is not None and run.repair and run.resource.name == name:
-            return run
+        """Returns the run at work that repairs this table."""
+        for run in self.at_work:
+            if run.repair and run.resource.name == name:
+                return run
         return None
 
     @property
     def requests(self) -> set[str]:
         """The ids of the requests that were taken up and are not answered."""
         ids = {request.id for request in self._requests.values()}
-        for run in (self.current, *self._verifies):
-            if run is not None and run.request is not None:
+        for run in (*self.at_work, *self._verifies):
+            if run.request is not None:
                 ids.add(run.request.id)
         return ids
 
@@ -200,32 +203,46 @@ class Runs:
         else:
             self._requests[name] = request
 
-    def next(self) -> Run | None:
-        """Makes the run to go on with the current one and returns it; None if there is none."""
-        self.current = self._next()
-        return self.current
+    def next(self, most: int) -> Sequence[Run]:
+        """Puts runs to work and returns those to go on with, at most so many."""
+        repairs = []
+        verifies = []
+        for run in self.at_work:
+            if not run.repair:
+                verifies.append(run)
+            elif self._tables[run.resource.name].copying:
+                repairs.append(run)
 
-    def _next(self) -> Run | None:
-        run = self.current
-        if run is not None and run.repair:
-            table = self._tables[run.resource.name]
-            if table.copying:
-                return run
+        self._join_copies(repairs, most)
+        if repairs:
+            self._verifies[:0] = verifies
+            self.at_work = repairs
+        else:
+            self._join_verifies(verifies, most)
+            self.at_work = verifies
+        return self.at_work[:most]
 
-        copying = self._first_copying()
-        if copying is not None:
-            if run is not None and not run.repair:
-                self.verify(run, first=True)
-            return copying
+    def end(self, run: Run) -> None:
+        """Takes a run from work: its table is through, or nobody wants it any more."""
+        self.at_work.remove(run)
 
-        if run is None and self._verifies:
-            return self._verifies.pop(0)
-        return run
-
-    def _first_copying(self) -> Run | None:
+    def _join_copies(self, repairs: list[Run], most: int) -> None:
+        """Begins runs of tables that are copying."""
+        repaired = {run.resource.name for run in repairs}
         for name, resource in self._resources.items():
+            if len(repairs) >= most:
+                return
             copy = self._tables[name].copy
-            if copy is not None and name not in self._unsettled:
+            if copy is not None and name not in repaired and name not in self._unsettled:
                 request = self._requests.pop(name, None)
-                return Run(resource, copy, request=request)
-        return None
+                repairs.append(Run(resource, copy, request=request))
+
+    def _join_verifies(self, verifies: list[Run], most: int) -> None:
+        """Takes up verifies that wait, in their order."""
+        verified = {run.resource.name for run in verifies}
+        while self._verifies and len(verifies) < most:
+            name = self._verifies[0].resource.name
+            if name in verified:
+                return
+            verified.add(name)
+            verifies.append(self._verifies.pop(0))

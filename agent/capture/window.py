@@ -45,6 +45,15 @@ class Window:
         """More bytes of changes came than the window may hold."""
         return self._room < 0
 
+    @property
+    def useless(self) -> str:
+        """Why its page is of no use; '' while it is of use."""
+        if self.broken:
+            return "the table was emptied, or a row lacks values"
+        if self.overflown:
+            return "too many changes came meanwhile"
+        return ""
+
     def remember(
         self,
         old: Key | None,

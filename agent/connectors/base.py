@@ -36,6 +36,10 @@ class Ask(NamedTuple):
     keys: Sequence[Key] | None = None
     counted: Sequence[Criterion] | None = None
 
+    # Pages of other tables, which may be read in the same snapshot: in this order, each once all
+    # before it have come to their ends. The token is the same. A source may leave them out.
+    further: Sequence["Ask"] = ()
+
 
 class Page(NamedTuple):
     """The rows, as lines of COPY text with the columns in the order of the `Ask`."""
@@ -52,6 +56,9 @@ class Page(NamedTuple):
 
     # The snapshot that counted them; None: it sees all that comes before the high position
     snapshot: Visible | None = None
+
+    # Of `Ask.further`: the first ones, as many as were read
+    further: Sequence["Page"] = ()
 
 
 class Fingerprint(NamedTuple):
@@ -189,9 +196,9 @@ class Source(Protocol):
     def ask(self, ask: Ask) -> None:
         """Starts reading rows beside the stream, in one snapshot that sees `must_see`.
 
-        The source waits for such a snapshot. It reads one page at a time: an earlier one that was
-        not taken is withdrawn. When the rows are read, a HighPosition is written in a transaction
-        of its own, and comes with the stream.
+        The source waits for such a snapshot. It does so for one `Ask` at a time: an earlier one
+        that was not taken is withdrawn. When the rows are read, those of further pages too, a
+        HighPosition is written in a transaction of its own, and comes with the stream.
         """
 
     def page(self) -> Page | None:

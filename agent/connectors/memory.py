@@ -111,10 +111,11 @@ class MemorySource:
         ask = self.asked
         if ask is None or self._page is not None:
             return
-        if self.snapshot is not None and not self.snapshot.serves(ask):
+        asks = (ask, *ask.further)
+        if self.snapshot is not None and not all(map(self.snapshot.serves, asks)):
             return
 
-        self._page = self._read(ask)
+        self._page = self._read_pages(ask)
         written = _end(self.log[-1]) if self.log else 0
         at = max(written, self.acknowledged) + 8
         number = at & 0xFFFFFFFF
@@ -125,8 +126,19 @@ class MemorySource:
         ]
         self.log.append(transaction)
 
+    def _read_pages(self, ask: Ask) -> Page:
+        """Reads the page that was asked for, and further ones until one has no end."""
+        first = page = self._read(ask)
+        further = []
+        for other in ask.further:
+            if page.more:
+                break
+            page = self._read(other)
+            further.append(page)
+        return first._replace(further=further)
+
     def _read(self, ask: Ask) -> Page:
-        """Reads the page, or counts the rows, that was asked for."""
+        """Reads one page, or counts the rows."""
         place = ask.table.schema, ask.table.table
         rows = self.held.get(place, {})
         if ask.counted is not None:

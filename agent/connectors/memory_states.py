@@ -8,6 +8,7 @@ forgotten when it is acknowledged, unless the row has changed again.
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from agent.connectors.base import Ask, Page
 from agent.connectors.changes import (
     Begin,
     Column,
@@ -156,14 +157,17 @@ class MemoryStates(MemorySource):
         )
 
     def _read_page(self) -> None:
-        """Reads the rows asked for. Where they are counted, the snapshot sees every look so far."""
-        ask = self.asked
-        if ask is None or self._page is not None:
-            return
-        page = self._page = self._read(ask)
-        if page.total is not None:
-            snapshot = MemorySnapshot(self._position // _STEP + 1)
-            self._page = page._replace(snapshot=snapshot)
+        """Reads the rows asked for, if nobody has yet."""
+        if self.asked is not None and self._page is None:
+            self._page = self._read_pages(self.asked)
+
+    def _read(self, ask: Ask) -> Page:
+        """Reads one page. Where rows are counted, the snapshot sees every look so far."""
+        page = super()._read(ask)
+        if page.total is None:
+            return page
+        snapshot = MemorySnapshot(self._position // _STEP + 1)
+        return page._replace(snapshot=snapshot)
 
     def _high_position(self) -> list[Message]:
         """Returns the messages after which everything that a page has seen was delivered."""

@@ -272,8 +272,54 @@ BUGS: tuple[Bug, ...] = (
             Edit(
                 "capture/loop.py",
                 "            if rule.clear and not self._outdated:\n",
-                "            clear = rule.clear or self._reconciler.run is not None\n"
+                "            clear = rule.clear or bool(self._reconciler.runs)\n"
                 "            if clear and not self._outdated:\n",
+            ),
+        ),
+        "model",
+    ),
+    Bug(
+        "windows_exchanged",
+        "of tables that are read together, the changes of all are remembered for the first one",
+        (
+            Edit(
+                "capture/reconciler.py",
+                """\
+            self._applier.windows[page.run.resource.name] = page.window
+""",
+                """\
+            counts = isinstance(page.window, Count) or isinstance(pages[0].window, Count)
+            window = page.window if counts else pages[0].window
+            self._applier.windows[page.run.resource.name] = window
+""",
+            ),
+        ),
+        "model",
+    ),
+    Bug(
+        "late_window",
+        "of tables that are read together, only the first has a window before the pages are read",
+        (
+            Edit(
+                "capture/reconciler.py",
+                """\
+            self._source.page()  # raises what its reader has met
+""",
+                """\
+            if self._source.page() is not None:
+                for late in self._asked.pages:
+                    self._applier.windows[late.run.resource.name] = late.window
+""",
+            ),
+            Edit(
+                "capture/reconciler.py",
+                """\
+        for page in pages:
+            self._applier.windows[page.run.resource.name] = page.window
+""",
+                """\
+        self._applier.windows[pages[0].run.resource.name] = pages[0].window
+""",
             ),
         ),
         "model",
@@ -315,7 +361,7 @@ BUGS: tuple[Bug, ...] = (
             Edit(  # so that it is only the mark: what came before is committed
                 "capture/loop.py",
                 "if rule.due(more_waits=True, now=now):",
-                "if rule.due(more_waits=self._reconciler.run is None, now=now):",
+                "if rule.due(more_waits=not self._reconciler.runs, now=now):",
             ),
         ),
     ),

@@ -4,7 +4,8 @@ Its pages are read from what is visible: this is the hand-over's worst case.
 
 The real capture loop, applier and reconciler run on it, on the front end in memory. Each `read` of
 the loop is one step of a seeded schedule: commits, late visibility, pieces of the stream, pages,
-crashes.
+crashes. There may be several tables: transactions change any of them, and their pages are read
+together.
 """
 
 import random
@@ -37,9 +38,11 @@ from tests.pipeline.model import IDENTITY, RELATIONS, catalogued, settings
 
 KEYS, PAGE, STEPS, ENDLESS = 8, 3, 60, 4000
 Rows = dict[int, tuple[str, str]]  # id -> state, big
+FrontRows = dict[tuple[str, ...], tuple[str | None, ...]]
 # Old key, new key, new state and big
 Effect = tuple[int | None, int | None, tuple[str, Any] | None]
 Statement = list[Effect]  # each of another row, all at once
+Done = tuple[str, Statement | None]  # what happened to a table; None: it was emptied
 TABLE = "plain"
 LOOK = 0.0001  # seconds between two looks at the clock
 
@@ -68,19 +71,28 @@ class Clock:
 
 
 class LateSource(MemorySource):
-    """See Source. `rows` is what the source holds; `visible` what a new snapshot sees."""
+    """See Source. `rows` is what the source holds; `visible` what a new snapshot sees.
 
-    def __init__(self, rnd: random.Random, control: Control, table: str, durable: Durable) -> None:
-        super().__init__({("app", table): catalogued(table, RELATIONS[table].identity)})
-        self.rnd, self.control, self.table, self.durable = rnd, control, table, durable
-        self.rows: Rows = {}
+    `tables`: somebody asks for something about the first one.
+    """
+
+    def __init__(
+        self, rnd: random.Random, control: Control, tables: Sequence[str], durable: Durable
+    ) -> None:
+        known = {}
+        for table in tables:
+            known["app", table] = catalogued(table, RELATIONS[table].identity)
+        super().__init__(known)
+        self.rnd, self.control, self.names, self.durable = rnd, control, tables, durable
+        self.rows: dict[str, Rows] = {table: {} for table in tables}
         self.seen: list[bool] = []  # whether the transaction of that number is visible
-        # Keys of transactions that are not visible yet: nobody else can change them
-        self.locked: set[int] = set()
-        self.effects: list[list[Statement] | None] = []  # by transaction; None: emptied
+        # Table and key, of transactions that are not visible yet: nobody else can change them
+        self.locked: set[tuple[str, int]] = set()
+        self.effects: list[list[Done]] = []  # by transaction
         self.rank = list(range(KEYS))
         rnd.shuffle(self.rank)
         self.ordered = False  # pages come in the order of numbers
+        self.together = 0  # pages that were read in the snapshot of another one
         self.steps = 0
         self.number = 0
         self.kind = ""  # what somebody asks for at a step
@@ -95,37 +107,47 @@ class LateSource(MemorySource):
 
     def commit(self) -> None:
         """One transaction of a few changes, or a TRUNCATE."""
-        rnd, relation = self.rnd, RELATIONS[self.table]
-        free = [key for key in range(KEYS) if key not in self.locked]
+        rnd = self.rnd
+        table = self._any_table()
+        free = self._free(table)
         if rnd.random() < 0.04 and len(free) == KEYS:
-            self.rows = {}
-            self._log([Truncate((relation,), self._lsn())], None)
+            self.rows[table] = {}
+            self._log([Truncate((RELATIONS[table],), self._lsn())], [(table, None)])
         elif free:
-            statements: list[Statement] = []
+            done: list[Done] = []
             messages: list[Message] = []
             for _ in range(rnd.choice((1, 1, 2, 3, 4))):
-                statements.append(
-                    self._shuffle(free)
-                    if relation.identity == "f" and rnd.random() < 0.5
-                    else [self._effect(self.rows, free)]
-                )
-                messages += (
-                    message for effect in statements[-1] for message in self._messages(effect)
-                )
-                _apply(self.rows, statements[-1])
-            self._log(messages, statements)
+                statement = self._statement(table, free)
+                for effect in statement:
+                    messages += self._messages(table, effect)
+                _apply(self.rows[table], statement)
+                done.append((table, statement))
+                table = self._any_table()
+                free = self._free(table)
+                if not free:
+                    break
+            self._log(messages, done)
 
-    def _shuffle(self, free: list[int]) -> Statement:
+    def _any_table(self) -> str:
+        return self.names[0] if len(self.names) == 1 else self.rnd.choice(self.names)
+
+    def _free(self, table: str) -> list[int]:
+        return [key for key in range(KEYS) if (table, key) not in self.locked]
+
+    def _statement(self, table: str, free: list[int]) -> Statement:
+        if RELATIONS[table].identity == "f" and self.rnd.random() < 0.5:
+            return self._shuffle(self.rows[table], free)
+        return [self._effect(self.rows[table], free)]
+
+    def _shuffle(self, rows: Rows, free: list[int]) -> Statement:
         """Lets rows exchange their keys, or pass them on; some are made, some deleted.
 
         Rows may share a key until the end of it.
         """
         rnd = self.rnd
-        olds = [
-            key if key in self.rows else None for key in rnd.sample(free, rnd.randint(1, len(free)))
-        ]
+        olds = [key if key in rows else None for key in rnd.sample(free, rnd.randint(1, len(free)))]
         moving = {key for key in olds if key is not None}
-        news = [key for key in free if key in moving or key not in self.rows]
+        news = [key for key in free if key in moving or key not in rows]
         rnd.shuffle(news)
         statement: Statement = []
         for old in olds:
@@ -154,13 +176,13 @@ class LateSource(MemorySource):
             return old, new, part
         return (old, None, None) if rnd.random() < 0.25 else (old, old, part)
 
-    def _messages(self, effect: Effect) -> Iterator[Change]:
+    def _messages(self, table: str, effect: Effect) -> Iterator[Change]:
         """Yields what the log has of it.
 
         With whole rows a row may go to its new key by way of any other.
         """
         old, new, value = effect
-        relation = RELATIONS[self.table]
+        relation = RELATIONS[table]
         full = relation.identity == "f"
         before: Row | None = (
             None
@@ -168,7 +190,7 @@ class LateSource(MemorySource):
             else (str(old), None, None, None)
         )
         if full and old is not None:
-            before = (str(old), *self.rows[old], "x")
+            before = (str(old), *self.rows[table][old], "x")
         after: Row | None = None if new is None or value is None else (str(new), *value, "x")
         if full and after is not None and self.rnd.random() < 0.2:
             detour = (str(self.rnd.randrange(KEYS)), *(after[1:] if before is None else before[1:]))
@@ -182,7 +204,7 @@ class LateSource(MemorySource):
     def _lsn(self) -> int:
         return (len(self.log) + 1) * 1000
 
-    def _log(self, messages: Sequence[Message], effects: list[Statement] | None) -> None:
+    def _log(self, messages: Sequence[Message], effects: list[Done]) -> None:
         number = len(self.log) + 1
         self.log.append(
             [
@@ -208,14 +230,15 @@ class LateSource(MemorySource):
                 )
             )
 
-    def visible(self) -> Rows:
+    def visible(self) -> dict[str, Rows]:
         """What a new snapshot sees."""
-        rows: Rows = {}
+        rows: dict[str, Rows] = {table: {} for table in self.names}
         for effects, seen in zip(self.effects, self.seen, strict=True):
-            if seen and effects is None:
-                rows.clear()
-            for statement in effects or () if seen else ():
-                _apply(rows, statement)
+            for table, statement in effects if seen else ():
+                if statement is None:
+                    rows[table].clear()
+                else:
+                    _apply(rows[table], statement)
         return rows
 
     def _snapshot(self) -> Snapshot:
@@ -229,7 +252,7 @@ class LateSource(MemorySource):
         self.steps += 1
         if self.steps == self.ask_at and self.kind:
             self.durable.requests["asked"] = (
-                Request("asked", self.kind, self.table, False),
+                Request("asked", self.kind, self.names[0], False),
                 "asked",
                 {},
             )
@@ -273,19 +296,25 @@ class LateSource(MemorySource):
         super().open(resume, front_silent_since)
 
     def _attempt(self) -> None:
-        """The page reader takes a snapshot; the page is read if it serves."""
+        """The page reader takes a snapshot; the pages are read if it serves."""
         ask = self.asked
-        if ask is None or self._page is not None or not self._snapshot().serves(ask):
+        if ask is None or self._page is not None:
             return
-        rows = self.visible()
+        if not all(map(self._snapshot().serves, (ask, *ask.further))):
+            return
+        self._page = self._read_pages(ask)
+        self.together += len(self._page.further)
+        self._log([HighPosition(ask.token)], [])
+
+    def _read(self, ask: Ask) -> Page:
+        """Reads one page, or counts the rows; see MemorySource."""
+        rows = self.visible()[ask.table.table]
         if ask.counted is not None:
             total = sum(
                 all(passing(one)(row[("state", "big").index(one.column)]) for one in ask.counted)
                 for row in rows.values()
             )
-            self._page = Page(ask.token, [], ask.limit, False, total, self._snapshot())
-            self._log([HighPosition(ask.token)], [])
-            return
+            return Page(ask.token, [], ask.limit, False, total, self._snapshot())
         rows.pop(-1 if self.lost is None else self.lost, None)
         order: Callable[[int], int] = (lambda key: key) if self.ordered else self.rank.__getitem__
         if ask.keys is not None:
@@ -306,8 +335,7 @@ class LateSource(MemorySource):
             )
             for key in keys
         ]
-        self._page = Page(ask.token, lines, ask.limit, more)
-        self._log([HighPosition(ask.token)], [])
+        return Page(ask.token, lines, ask.limit, more)
 
     def ask(self, ask: Ask) -> None:
         """See Source.ask."""
@@ -331,7 +359,7 @@ class LateSource(MemorySource):
 
     def estimate(self, table: SourceTable) -> int:
         """See Source.estimate."""
-        return len(self.rows)
+        return len(self.rows[table.table])
 
     def _stop_when_done(self) -> None:
         if (
@@ -344,29 +372,27 @@ class LateSource(MemorySource):
 
     @property
     def _done(self) -> bool:
-        """Tells whether the table is live and what was asked is answered.
+        """Tells whether the tables are live and what was asked is answered.
 
         A verify that met the table copying has failed.
         """
         asked = self.durable.requests.get("asked")
-        state = self.durable.stored.resources[self.table].state
-        return state == "suspended" or (
-            state == "live"
+        states = {self.durable.stored.resources[table].state for table in self.names}
+        return "suspended" in states or (
+            states == {"live"}
             and (not self.kind or (asked is not None and asked[1] in ("done", "failed")))
         )
 
 
-def touched(statements: list[Statement] | None) -> set[int]:
-    """The keys a transaction has changed."""
-    if statements is None:
-        return set(range(KEYS))
-    return {
-        key
-        for statement in statements
-        for old, new, _ in statement
-        for key in (old, new)
-        if key is not None
-    }
+def touched(effects: list[Done]) -> set[tuple[str, int]]:
+    """The tables and keys a transaction has changed."""
+    found: set[tuple[str, int]] = set()
+    for table, statement in effects:
+        if statement is None:
+            found.update((table, key) for key in range(KEYS))
+        for old, new, _ in statement or ():
+            found.update((table, key) for key in (old, new) if key is not None)
+    return found
 
 
 def _apply(rows: Rows, statement: Statement) -> None:
@@ -381,7 +407,7 @@ class HandOver:
     """Runs one schedule to its end.
 
     It is the copy of a table, or (`asked`: verify, reconcile) the comparison of one that was always
-    live and equal.
+    live and equal. `further` tables are copied beside it.
     """
 
     def __init__(
@@ -392,14 +418,16 @@ class HandOver:
         asked: str = "",
         large: bool = False,
         lost: int | None = None,
+        further: Sequence[str] = (),
     ) -> None:
+        tables = [table, *further]
         rnd = random.Random(seed)
         self.table = table
         self.asked = asked
         # Messages after which a set is worked off, also inside a transaction
         self.flush = rnd.choice((1, 2, applier.FLUSH_MESSAGES))
         base = settings(max_event_bytes=2_000 if large else 1_000_000)
-        only = [resource for resource in base.resource if resource.name == table]
+        only = [resource for resource in base.resource if resource.name in tables]
         bounds = {"max_rows": rnd.choice((1, 3, 100))}
         window = {"window_bytes": rnd.choice((150, 400, 100_000))}
         self.settings = base.model_copy(
@@ -409,24 +437,30 @@ class HandOver:
                 "reconcile": base.reconcile.model_copy(update=window),
             }
         )
-        self.durable = empty_store({table: f"p.{table}"}, [table], identity=IDENTITY)
-        self.stale: dict[tuple[str, ...], tuple[str | None, ...]] = {
-            (str(key),): (str(key), "open", f"stale{key}")
-            for key in range(KEYS)
-            if rnd.random() < 0.3 and not asked
-        }
-        self.durable.tables[table].update(self.stale)
+        topics = {name: f"p.{name}" for name in tables}
+        self.durable = empty_store(topics, tables, identity=IDENTITY)
+        self.stale: dict[str, FrontRows] = {}
+        for name in tables:
+            self.stale[name] = {
+                (str(key),): (str(key), "open", f"stale{key}")
+                for key in range(KEYS)
+                if rnd.random() < 0.3 and not asked
+            }
+            self.durable.tables[name].update(self.stale[name])
         if not asked:
-            states = {table: self.durable.stored.resources[table]._replace(state="copying")}
+            states = {
+                name: stored._replace(state="copying")
+                for name, stored in self.durable.stored.resources.items()
+            }
             self.durable.stored = self.durable.stored._replace(resources=states)
-            self.durable.copies[table] = Copy()
+            self.durable.copies.update({name: Copy() for name in tables})
         self.control = Control.alone()
         self.control.retry = lambda error: None  # type: ignore[method-assign]
-        self.source = LateSource(rnd, self.control, table, self.durable)
+        self.source = LateSource(rnd, self.control, tables, self.durable)
         self.source.kind, self.source.ask_at = asked, rnd.randint(10, 40)
         self.source.large = "x" * 3_000 if large else ""
         self.source.lost = lost
-        self.unknown: dict[tuple[str, ...], tuple[str | None, ...]] = (
+        self.unknown: FrontRows = (
             {}
             if asked != "republish"
             else {(str(key),): ("of", "old") for key in range(KEYS + 2) if rnd.random() < 0.4}
@@ -449,12 +483,13 @@ class HandOver:
         self.control.close()
         return self
 
-    def expected(self) -> dict[tuple[str, ...], tuple[str | None, ...]]:
-        """What front end and subscriber must hold."""
+    def expected(self, table: str = "") -> FrontRows:
+        """What front end and subscriber must hold of a table; without one, of the first."""
+        table = table or self.table
         return {
             (str(key),): (str(key), *row)
-            for key, row in self.source.rows.items()
-            if not self.table.endswith("filtered") or row[0] == "open"
+            for key, row in self.source.rows[table].items()
+            if not table.endswith("filtered") or row[0] == "open"
         }
 
     def report(self) -> dict[str, Any]:
@@ -472,18 +507,19 @@ class HandOver:
         """Keys the subscriber goes without; whether it may have an older row."""
         return self.durable.withheld.get(self.table, {})
 
-    def subscriber(self) -> dict[tuple[str, ...], tuple[str | None, ...]]:
+    def subscriber(self, table: str = "") -> FrontRows:
         """Returns the table of a subscriber who had what the front end had at the beginning.
 
         After a republish it is one whose topic held other keys than that.
         """
-        rows: dict[tuple[str, ...], tuple[str | None, ...]] = {**self.stale, **self.unknown}
+        table = table or self.table
+        rows: FrontRows = {**self.stale[table], **self.unknown}
         anew = 2 if self.asked == "republish" else 1
         for event in [
             f
             for batch in self.durable.outbox
             for f in frames(batch)
-            if isinstance(f, OutboxEvent) and f.generation == anew
+            if isinstance(f, OutboxEvent) and f.generation == anew and f.topic == f"p.{table}"
         ]:
             key, after = (str(orjson.loads(event.key)["id"]),), orjson.loads(event.value)["after"]
             if after is None:

@@ -9,6 +9,7 @@ from tests.pipeline.handover import HandOver
 
 # Of a table; the planted faults that the model has to find show within 200
 SCHEDULES = 600
+TOGETHER = ("plain", "filtered", "deferred")
 
 
 # Coverage triples the time of what runs in this process; the other tests here run the same code
@@ -27,6 +28,24 @@ def test_equal_after_any_schedule(table: str, ordered: bool) -> None:
         assert hand_over.durable.tables[table] == hand_over.expected(), f"seed {seed}: front end"
         assert hand_over.subscriber() == hand_over.expected(), f"seed {seed}: subscriber"
         assert hand_over.durable.suspended == {}, f"seed {seed}"
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize(
+    "ordered", [False, True], ids=["keys in an order of their own", "keys in the source's order"]
+)
+def test_tables_that_are_read_together_end_equal(ordered: bool) -> None:
+    """Transactions change several of them, and each has its own changes put on its own pages."""
+    together = 0
+    for seed in range(SCHEDULES // 4):
+        hand_over = HandOver(seed, TOGETHER[0], ordered, further=TOGETHER[1:]).run()
+        for table in TOGETHER:
+            expected = hand_over.expected(table)
+            assert hand_over.durable.tables[table] == expected, f"seed {seed}: front end, {table}"
+            assert hand_over.subscriber(table) == expected, f"seed {seed}: subscriber, {table}"
+        assert hand_over.durable.suspended == {}, f"seed {seed}"
+        together += hand_over.source.together
+    assert together > SCHEDULES // 4
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,38 @@ def test_rows_can_be_counted(paged: PagedBusiness) -> None:
     assert (page.total, page.lines, page.more) == (12, [], False)
 
 
+def test_further_pages_are_the_first_of_those_asked_for(paged: PagedBusiness) -> None:
+    """A source may leave them out; none follows a page that has no end. One high position ends all.
+
+    It may be the same table, with other columns, keys, or a count.
+    """
+    paged.hold(1, 2, 3)
+    source = paged.source()
+    source.open(paged.initial(), silent_never)
+    key, note = table_of(source).columns
+    further = [
+        asking(source, keys=[("2",)], columns=(note, key)),
+        asking(source, counted=()),
+        asking(source, limit=2),
+        asking(source, limit=10),
+    ]
+    first = asking(source, limit=10)
+    page, messages = page_of(source, first._replace(further=further))
+    found = list(page.further)
+    assert sorted(rows_of(page)) == [("1", "order 1"), ("2", "order 2"), ("3", "order 3")]
+    assert sum(isinstance(message, HighPosition) for message in messages) == 1
+
+    assert len(found) < len(further), "the third one has no end"
+    assert [rows_of(one) for one in found[:1]] == [[("order 2", "2")]][: len(found)]
+    assert [one.total for one in found[1:2]] == [3][: len(found[1:])]
+    assert [len(one.lines) for one in found[2:]] == [2][: len(found[2:])]
+    assert [one.more for one in found] == [False, False, True][: len(found)]
+
+    cut = asking(source, limit=2, further=[asking(source, limit=10)])
+    page, _ = page_of(source, cut)
+    assert (page.more, list(page.further)) == (True, [])
+
+
 def test_a_page_that_is_withdrawn_never_comes(paged: PagedBusiness) -> None:
     """Nor one that was replaced; a high position of theirs may still come, and says nothing."""
     paged.hold(1)

@@ -4,6 +4,7 @@ They are compared with what the server streams and copies.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -169,7 +170,8 @@ def copied(connection: psycopg.Connection[Any], resource: Resource) -> list[Row]
     columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in resource.reading)
     name = sql.Identifier(resource.table.schema, resource.table.table)
     query = sql.SQL("COPY (SELECT {} FROM {} t ORDER BY id) TO STDOUT").format(columns, name)
-    return [row_of(line) for line in copy_out(connection, query.as_bytes(connection))]
+    lines = chain.from_iterable(copy_out(connection, query.as_bytes(connection)))
+    return [row_of(line) for line in lines]
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from psycopg.pq import ExecStatus
 _PATIENCE = 60_000  # milliseconds without a byte after which the link counts as dead
 
 
-def copy_out(connection: psycopg.Connection[Any], statement: bytes) -> Iterator[bytes]:
-    """Yields the lines, without line end. Raises psycopg.Error.
+def copy_out(connection: psycopg.Connection[Any], statement: bytes) -> Iterator[list[bytes]]:
+    """Yields the lines, without line end, as many at once as have come. Raises psycopg.Error.
 
     A caller that stops early must give the connection up.
     """
@@ -27,14 +27,13 @@ def copy_out(connection: psycopg.Connection[Any], statement: bytes) -> Iterator[
     _await(pgconn, poll)
     result = pgconn.get_result()
     if result is not None and result.status == ExecStatus.COPY_OUT:
-        while True:
-            size, data = pgconn.get_copy_data(1)
-            if size > 0:
-                yield bytes(data)[:-1]
+        size = 0
+        while size >= 0:
+            lines, size = _received(pgconn)
+            if lines:
+                yield lines
             elif size == 0:
                 _more(pgconn, poll)
-            else:
-                break
         result = pgconn.get_result()
     while pgconn.get_result() is not None:
         pass
@@ -42,6 +41,17 @@ def copy_out(connection: psycopg.Connection[Any], statement: bytes) -> Iterator[
         if result is None:
             raise psycopg.OperationalError("the server did not answer")
         raise psycopg.errors.error_from_result(result)
+
+
+def _received(pgconn: Any) -> tuple[list[bytes], int]:
+    """Takes the lines that have come. 0: more will come; negative: these were the last."""
+    receive = pgconn.get_copy_data
+    lines = []
+    size, data = receive(1)
+    while size > 0:
+        lines.append(data[:-1].tobytes())
+        size, data = receive(1)
+    return lines, size
 
 
 def _await(pgconn: Any, poll: select.poll) -> None:

@@ -4,10 +4,15 @@ Rules (docs/decisions/visibility-hand-over.md): each page is read in one short s
 what the front end had applied when the page was asked for, else it is ended and another taken. The
 page is thrown away when the table was rewritten around it (its snapshot then reads nothing). The
 last statement writes the high position into the log.
+
+A snapshot goes on to further tables while what it reads is little. Where that fails, the first page
+is read alone: what is wrong with a table comes to light once its page is the first.
 """
 
 import logging
 import threading
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +28,7 @@ from agent.connectors.postgres.bounded_connection import BoundedConnection, shut
 from agent.connectors.postgres.copy_out import copy_out
 from agent.connectors.postgres.pgoutput import PAGE_PREFIX
 from agent.connectors.postgres.session import address, connect, guarded
-from agent.connectors.postgres.snapshot import snapshot_of
+from agent.connectors.postgres.snapshot import Snapshot, snapshot_of
 from agent.connectors.postgres.sqlstates import is_of_statement
 from agent.errors import (
     AgentError,
@@ -40,6 +45,8 @@ log = logging.getLogger(__name__)
 
 MAX_BYTES = 8 << 20  # of a page
 _SECONDS = 5  # that a page's snapshot may live
+# Seconds and bytes after which a snapshot goes on to no further table
+_LITTLE_SECONDS, _LITTLE_BYTES = 1.0, 1 << 20
 _FIRST_WAIT, _LONGEST_WAIT = 0.01, 1.0  # seconds between two snapshots
 # Counting takes one statement for the whole table, where a page is a few thousand rows: it may take
 # so many seconds. That is bounded, since its snapshot keeps VACUUM from removing dead rows; a table
@@ -128,6 +135,7 @@ class _Reading:
         self.page: Page | None = None
         self.error: AgentError | None = None
         self._ask, self._settings = ask, settings
+        self._further = ask.further
         self._ended = threading.Event()
         # So that `end` never meets a descriptor that is another's by now
         self._closing = threading.Lock()
@@ -173,7 +181,10 @@ class _Reading:
                 self.connection = None
 
     def _read(self, connection: psycopg.Connection[Any]) -> Page:
-        """Reads the page once a snapshot serves; a smaller one if it is too large or too slow."""
+        """Reads the pages once a snapshot serves.
+
+        The first one is alone if anything fails, then smaller if it is too large or too slow.
+        """
         limit, wait = self._ask.limit, _FIRST_WAIT
         while not self._ended.is_set():
             try:
@@ -181,7 +192,9 @@ class _Reading:
                 if page is not None:
                     return page
             except _Oversized as error:
-                limit = max(1, error.rows // 2)
+                if not self._further:
+                    limit = max(1, error.rows // 2)
+                self._further = ()
                 self._close()  # the rest of the page is on its way
                 connection = self._connect()
                 continue
@@ -192,6 +205,9 @@ class _Reading:
                     connection = self._anew(error)
                     continue
                 _rollback(connection)
+                if self._further:
+                    self._further = ()
+                    continue
                 if self._fewer_keys(connection, error):
                     continue
                 self._judge(error)
@@ -265,9 +281,9 @@ class _Reading:
         log.info("page_delayed resource=%s sqlstate=%s", self._ask.resource, sqlstate)
 
     def _attempt(self, connection: psycopg.Connection[Any], limit: int) -> Page | None:
-        """Reads the page in one snapshot; None where that does not serve."""
-        ask = self._ask
-        stored = fingerprints.storage(connection, ask.table.oid)
+        """Reads the pages in one snapshot; None where that does not serve."""
+        asks = [self._ask._replace(limit=limit), *self._further]
+        stored = [fingerprints.storage(connection, ask.table.oid) for ask in asks]
         connection.execute("begin isolation level repeatable read read only")
         failpoints.hit("before_page_snapshot")
 
@@ -275,48 +291,74 @@ class _Reading:
         if in_recovery:
             raise SourceNotPrimary(address=address(self._settings))
         snapshot = snapshot_of(text)
-        if not snapshot.serves(ask):
+        if not all(map(snapshot.serves, asks)):
             connection.execute("rollback")
             return None
         failpoints.hit("after_page_snapshot")
 
-        lines: list[bytes] = []
-        count = None
-        if ask.counted is not None:
-            count = self._counted(connection)
-        elif ask.keys is None:
-            lines = _lines(connection, statements.page(ask, limit))
-        elif ask.keys:
-            lines = _lines(connection, statements.rows(ask, ask.keys))
-        if fingerprints.storage(connection, ask.table.oid) != stored:
-            log.info("page_thrown_away resource=%s", ask.resource)
-            connection.execute("rollback")
-            return None
+        pages = _pages(connection, asks, snapshot)
+        for ask, files, _ in zip(asks, stored, pages, strict=False):
+            if fingerprints.storage(connection, ask.table.oid) != files:
+                log.info("page_thrown_away resource=%s", ask.resource)
+                connection.execute("rollback")
+                return None
 
         # It is only a mark; a standby that does not answer must not hold it
         connection.execute("set local synchronous_commit = local")
-        connection.execute(_HIGH_POSITION, (PAGE_PREFIX, ask.token))
+        connection.execute(_HIGH_POSITION, (PAGE_PREFIX, self._ask.token))
         connection.execute("commit")
         failpoints.hit("after_page_read")
-        more = ask.keys is None and count is None and len(lines) == limit
-        return Page(ask.token, lines, limit, more, count, snapshot)
+        first, *further = pages
+        return first._replace(further=further)
 
-    def _counted(self, connection: psycopg.Connection[Any]) -> int:
-        """Counts the rows that are shared, in this snapshot.
 
-        Whoever waits for the server waits for as long as the statement may take.
-        """
-        assert isinstance(connection, BoundedConnection)
-        usual = connection.patience
-        connection.execute(f"set local statement_timeout = '{_COUNT_SECONDS}s'")
-        try:
-            connection.patience = _COUNT_SECONDS + (usual or 0)
-            row = connection.execute(statements.count(self._ask).as_bytes(connection)).fetchone()
-        finally:
-            connection.patience = usual
-        connection.execute(f"set local statement_timeout = '{_SECONDS - 1}s'")
-        assert row is not None, "count(*) always answers"
-        return int(row[0])
+def _pages(
+    connection: psycopg.Connection[Any], asks: Sequence[Ask], snapshot: Snapshot
+) -> list[Page]:
+    """Reads the first page, and further ones while what was read is little and came to its end."""
+    until = time.monotonic() + _LITTLE_SECONDS
+    rows, room = asks[0].limit, _LITTLE_BYTES
+    pages: list[Page] = []
+    for ask in asks:
+        page = _page(connection, ask, snapshot)
+        pages.append(page)
+        rows -= len(page.lines)
+        room -= sum(map(len, page.lines))
+        if page.more or rows <= 0 or room <= 0 or time.monotonic() > until:
+            break
+    return pages
+
+
+def _page(connection: psycopg.Connection[Any], ask: Ask, snapshot: Snapshot) -> Page:
+    """Reads one page, or counts the rows, in the open snapshot."""
+    lines: list[bytes] = []
+    count = None
+    if ask.counted is not None:
+        count = _counted(connection, ask)
+    elif ask.keys is None:
+        lines = _lines(connection, statements.page(ask, ask.limit))
+    elif ask.keys:
+        lines = _lines(connection, statements.rows(ask, ask.keys))
+    more = ask.keys is None and count is None and len(lines) == ask.limit
+    return Page(ask.token, lines, ask.limit, more, count, snapshot)
+
+
+def _counted(connection: psycopg.Connection[Any], ask: Ask) -> int:
+    """Counts the rows that are shared, in this snapshot.
+
+    Whoever waits for the server waits for as long as the statement may take.
+    """
+    assert isinstance(connection, BoundedConnection)
+    usual = connection.patience
+    connection.execute(f"set local statement_timeout = '{_COUNT_SECONDS}s'")
+    try:
+        connection.patience = _COUNT_SECONDS + (usual or 0)
+        row = connection.execute(statements.count(ask).as_bytes(connection)).fetchone()
+    finally:
+        connection.patience = usual
+    connection.execute(f"set local statement_timeout = '{_SECONDS - 1}s'")
+    assert row is not None, "count(*) always answers"
+    return int(row[0])
 
 
 def _rollback(connection: psycopg.Connection[Any]) -> None:
@@ -325,10 +367,11 @@ def _rollback(connection: psycopg.Connection[Any]) -> None:
 
 def _lines(connection: psycopg.Connection[Any], statement: sql.Composed) -> list[bytes]:
     """Reads the lines of a COPY. Raises _Oversized beyond MAX_BYTES."""
-    lines, room = [], MAX_BYTES
-    for line in copy_out(connection, statement.as_bytes(connection)):
-        lines.append(line)
-        room -= len(line)
+    lines: list[bytes] = []
+    room = MAX_BYTES
+    for received in copy_out(connection, statement.as_bytes(connection)):
+        lines += received
+        room -= sum(map(len, received))
         if room < 0 and len(lines) > 1:
             raise _Oversized(len(lines))
     return lines

@@ -195,9 +195,11 @@ class PostgresRows(PostgresTables):
             f" WHERE true{past}{until}{live})"
             " TO STDOUT"
         )
+        lines: list[bytes] = []
         with self.cursor(target) as cursor:
-            copied = copy_out(cursor.connection, statement.encode())
-            return list(copied)
+            for received in copy_out(cursor.connection, statement.encode()):
+                lines += received
+        return lines
 
     # ---- writing
 
