@@ -85,7 +85,7 @@ class Resource:
         self.name = settings.name
         self.topic = topic_of(settings, kafka.prefix)
         self.table = table
-        self.collection = f"{table.schema}.{table.table}"
+        self.collection = f"{table.schema}.{table.table}" if table.schema else table.table
         self.origin = origin
         self.criteria = tuple(criteria)
         # `before` is the front end's row where the log has none
@@ -193,7 +193,7 @@ class Resource:
     def _shape(self, settings: ResourceSettings) -> str:
         """Returns what is stored of the configuration: rows are compared anew where it changes."""
         conditions = []
-        for condition, criterion in zip(settings.filter, self.criteria, strict=True):
+        for condition, criterion in zip(settings.conditions, self.criteria, strict=True):
             conditions.append(_stored(condition, criterion))
         parts = [
             settings.columns,
@@ -364,7 +364,7 @@ def _picker(indexes: Sequence[int]) -> Callable[[Sequence[Value]], tuple[Value, 
 
 def _tested(settings: ResourceSettings) -> list[str]:
     """Returns the columns that the filter tests, in the order of its conditions."""
-    return [condition.column for condition in settings.filter]
+    return [condition.column for condition in settings.conditions]
 
 
 def _stored(condition: Condition, criterion: Criterion) -> dict[str, object]:

@@ -20,6 +20,7 @@ from agent.errors import ConfigInvalid, SecretMissing
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "config" / "agent.example.toml"
+POLLING = ROOT / "config" / "polling.example.toml"
 SMALL = """
 [source]
 host = "127.0.0.1"
@@ -59,9 +60,24 @@ def replaced(old: str, new: str) -> str:
     return SMALL.replace(old, new)
 
 
-def uncommented() -> str:
+POLLED = """
+[source]
+type = "polling"
+url = "sqlite:////var/lib/business.db"
+[kafka]
+bootstrap_servers = ["127.0.0.1:9092"]
+prefix = "unit"
+[[resource]]
+name = "person"
+table = "person"
+columns = ["id", "name"]
+poll = { mode = "timestamp", column = "changed" }
+"""
+
+
+def uncommented(example: Path = EXAMPLE) -> str:
     return re.sub(
-        r"^# (?=(\w+ = |\[))", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE
+        r"^# (?=(\w+ = |\[))", "", example.read_text(encoding="utf-8"), flags=re.MULTILINE
     )
 
 
@@ -92,7 +108,7 @@ def test_small_file_gets_every_default(tmp_path: Path) -> None:
     """Name and derived names come from the file's stem."""
     settings = load(written(tmp_path, SMALL, "tax_office.toml"))
     assert settings.agent == "tax_office"
-    assert settings.source.slot == settings.source.publication == "sync_agent_tax_office"
+    assert settings.postgres.slot == settings.postgres.publication == "sync_agent_tax_office"
     assert settings.state_topic == "unit.sync-agent.tax_office"
     assert settings.front.url == "sqlite:////var/lib/unit-sync-agent/tax_office/front.db"
     assert settings.topic(settings.resource[0]) == "unit.person"
@@ -182,8 +198,52 @@ def test_example_loads_with_everything_uncommented(tmp_path: Path) -> None:
     assert all(value is not None for value in settings.resource[1].technical.model_dump().values())
 
 
+def test_polling_example_shows_the_defaults(tmp_path: Path) -> None:
+    """As it is, and with everything uncommented."""
+    plain = load(written(tmp_path, POLLING.read_text(encoding="utf-8"), "agent.toml"))
+    full = load(written(tmp_path, uncommented(POLLING), "agent.toml"))
+    assert plain.source == full.source
+    shown, default = full.resource[0].poll, plain.resource[0].poll
+    assert shown is not None
+    assert default is not None
+    assert shown.deleted is not None
+    assert shown.model_copy(update={"deleted": None, "compare": None}) == default
+
+
+def test_what_is_wrong_with_polling_is_told_at_once(tmp_path: Path) -> None:
+    text = POLLED.replace('url = "sqlite:////var/lib/business.db"', 'every = "5"\nslot = "s"')
+    text = text.replace('mode = "timestamp", column', 'mode = "compare", column')
+    found = "\n".join(problems(tmp_path, text))
+    assert 'source.url: missing; add url = "..."' in found
+    assert 'source.every: write a time such as "5s"' in found
+    assert "source.slot: unknown setting" in found
+    assert "poll.column" in found
+    assert "poll.compare" in found
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (POLLED.replace('poll = { mode = "timestamp", column = "changed" }', ""), "missing"),
+        (SMALL + 'poll = { mode = "sequence", column = "id" }', "take it out"),
+    ],
+)
+def test_a_table_is_polled_where_its_source_is(tmp_path: Path, text: str, told: str) -> None:
+    [problem] = problems(tmp_path, text)
+    assert "poll" in problem
+    assert told in problem
+
+
+def test_a_deleted_flag_is_a_condition(tmp_path: Path) -> None:
+    text = POLLED.replace('"changed" }', '"changed", deleted = { column = "gone", is_in = [1] } }')
+    settings = load(written(tmp_path, text))
+    [condition] = settings.resource[0].conditions
+    assert (condition.column, condition.not_in) == ("gone", [1])
+    assert settings.resource[0].needed_columns == ["id", "name", "gone"]
+
+
 def test_example_shows_every_key() -> None:
-    text = EXAMPLE.read_text(encoding="utf-8")
+    text = EXAMPLE.read_text(encoding="utf-8") + POLLING.read_text(encoding="utf-8")
     assert len(list(keys(Settings, set()))) > 50
     missing = [
         f"{model.__name__}.{key}"
@@ -293,7 +353,7 @@ columns = "id"
         ),
         (
             "resource[1].zzzz (line 24 and after): unknown setting; possible here: "
-            "name, table, columns, rename, filter, target, topic, delete, technical"
+            "name, table, columns, rename, filter, target, topic, delete, technical, poll"
         ),
         (
             "resource[2].columns (line 29 and after): "
@@ -626,7 +686,7 @@ def test_the_kind_of_source_may_be_left_out_or_have_its_older_name(
     tmp_path: Path, kind: str
 ) -> None:
     text = SMALL.replace("[source]", f"[source]\n{kind}")
-    assert load(written(tmp_path, text, "agent.toml")).source.slot == "sync_agent_agent"
+    assert load(written(tmp_path, text, "agent.toml")).postgres.slot == "sync_agent_agent"
 
 
 def test_a_source_table_without_schema_is_that_of_public(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_statements_are_those_of_init(page: Path, tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     subscription = subscription_of(settings)
     for statement in (
-        statements.role(settings.source.user),
+        statements.role(settings.postgres.user),
         *statements.grants(subscription),
         statements.create_publication(subscription, generated=False),
     ):
@@ -135,7 +135,7 @@ def test_every_table_of_the_agent_is_named_and_no_other(page: Path) -> None:
 @pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
 def test_the_first_table_loads_and_has_ten_lines(page: Path, tmp_path: Path) -> None:
     settings, text = first_table(page, tmp_path)
-    assert settings.source.slot == settings.source.publication == "sync_agent_agent"
+    assert settings.postgres.slot == settings.postgres.publication == "sync_agent_agent"
     assert settings.topic(settings.resource[0]) == "unit.person"
     assert len(text.splitlines()) == 10
 

@@ -136,7 +136,7 @@ def test_the_source_is_read_as_ever_whatever_its_database_says(
     Nothing of ours depends on a default.
     """
     unit = Unit(odd, tmp_path, NOWHERE, "odd")
-    with connect(unit.settings.source, replication) as connection:
+    with connect(unit.settings.postgres, replication) as connection:
         assert connection.execute(MOMENT).fetchone() == WRITTEN
         for name, value in session(bounds=not replication).items():
             shown = connection.execute(f"select current_setting('{name}')".encode()).fetchone()
@@ -154,10 +154,10 @@ def test_the_source_behind_a_session_pooler(odd: str, tmp_path: Path) -> None:
     """
     with Pooler(odd, "session") as pooler:
         unit = Unit(odd, tmp_path, NOWHERE, "odd").change(source={"port": pooler.port})
-        with connect(unit.settings.source) as connection:
+        with connect(unit.settings.postgres) as connection:
             assert connection.execute(MOMENT).fetchone() == WRITTEN
         with pytest.raises(SourceUnfit, match="pooler stands before it: give host and port"):
-            connect(unit.settings.source, replication=True)
+            connect(unit.settings.postgres, replication=True)
 
 
 def test_transaction_pooling_is_refused_and_leaves_no_setting_behind(
@@ -176,7 +176,7 @@ def test_transaction_pooling_is_refused_and_leaves_no_setting_behind(
             with pytest.raises(FrontUnfit, match="pool_mode = session"):
                 engine.connect()
             with pytest.raises(SourceUnfit, match="pool_mode = session"):
-                connect(unit.settings.source)
+                connect(unit.settings.postgres)
         other = make_conninfo(odd, host=pooler.host, port=pooler.port)
         with closing(psycopg.connect(other, autocommit=True)) as neighbour:
             now = settings_of(neighbour, ["search_path", "bytea_output", "row_security"])

@@ -123,6 +123,12 @@ class Reconciler:
         run = Run(resource, FOLLOWED, repair=False, rewritten=rewritten)
         self._runs.verify(run)
 
+    def compare(self, name: str) -> None:
+        """Compares every row of a table, and repairs what differs, unless that is under way."""
+        table = self._tables[name]
+        if self._runs.resource(name) is not None and not table.copying:
+            table.start_copy(FOLLOWED._replace(phase=PAGES, whole=True))
+
     # ---- the loop
 
     def proceed(self) -> None:
@@ -345,6 +351,9 @@ class Reconciler:
         assert page.total is not None, "rows were to be counted"
         name = run.resource.name
         source = page.total
+        if run.repair and not page.settled:
+            # Rows may have come or gone since they were compared
+            return
         front = window.expected(page.snapshot)
         run.counted = source, front
         # Rows refused before the window opened, and rows refused by now: either may be missing

@@ -51,7 +51,7 @@ def collect(settings: Settings) -> dict[str, Any]:
     tables = []
     for resource in settings.resource:
         name = resource.name
-        source = ".".join(settings.source.place(resource.table))
+        source = ".".join(filter(None, settings.source.place(resource.table)))
         row = {"topic": settings.topic(resource), **rows.get(name, {})}
         table = _table(resource, source, row, copies.get(name), lag)
         counts = {"withheld": withheld.get(name, 0), "refused": refused.get(name, 0)}

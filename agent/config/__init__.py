@@ -3,6 +3,7 @@
 from agent.config.front import FrontSettings, ReconcileSettings
 from agent.config.kafka import KafkaSettings, SaslSettings
 from agent.config.loading import load
+from agent.config.polling import PollingSettings, PollSettings
 from agent.config.postgres import PostgresSettings
 from agent.config.resource import Condition, ResourceSettings
 from agent.config.secret import Secret
@@ -15,6 +16,8 @@ __all__ = [
     "Condition",
     "FrontSettings",
     "KafkaSettings",
+    "PollSettings",
+    "PollingSettings",
     "PostgresSettings",
     "ReconcileSettings",
     "ResourceSettings",

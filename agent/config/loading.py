@@ -13,7 +13,7 @@ from agent.config.inconsistent import Inconsistent
 from agent.config.problems import Expectations, Place, Problem
 from agent.config.resource import ResourceSettings
 from agent.config.settings import Settings
-from agent.config.source import SourceSettings
+from agent.config.source import place_of
 from agent.config.uniqueness import doubles
 from agent.errors import ConfigInvalid
 from agent.messages import mark, system_reason, translate
@@ -143,7 +143,9 @@ def _doubles(data: dict[str, Any]) -> Iterator[Problem]:
     prefix = next((kafka.get("prefix") for kafka in _tables(data, "kafka")), None)
     url = next((front.get("url") for front in _tables(data, "front")), None)
     url = url if isinstance(url, str) else "sqlite:///"
-    for place, message, values in doubles(resources, SourceSettings.place, str(prefix), url):
+    for place, message, values in doubles(
+        resources, place_of(data.get("source")), str(prefix), url
+    ):
         yield Problem(place, translate(message, None, **values))
 
 

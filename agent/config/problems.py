@@ -25,6 +25,8 @@ PATTERNS = {
     r"^[A-Za-z0-9._-]{1,200}$": mark("a topic name: at most 200 letters, digits, dots, - and _"),
     r"^[A-Za-z0-9_-]{1,40}$": mark("a name of at most 40 letters, digits, - and _"),
     r"^\S+:\d+$": mark('"host:port"'),
+    r"^[1-9][0-9]{0,4}[smh]$": mark('a time such as "5s", "10m" or "2h"'),
+    r"^([01][0-9]|2[0-3]):[0-5][0-9]$": mark('a time of day such as "02:00"'),
     r"^[^.]+\.[^.]+$|^[^.]+$": mark(
         '"schema.table", in its exact spelling, without further quotes'
     ),
@@ -65,6 +67,10 @@ class Expectations:
         node, path = self._plain(self._schema), list[str | int]()
         for step in place:
             properties = node.get("properties", {})
+            kind = self._kind(node, step)
+            if kind is not None:
+                node = kind
+                continue
             if isinstance(step, int) and node.get("type") == "array":
                 node = node["items"]
             elif step in properties:
@@ -79,6 +85,15 @@ class Expectations:
             node = self._plain(node)
         return tuple(path), node
 
+    def _kind(self, node: Schema, step: str | int) -> Schema | None:
+        """Returns the branch of a union whose `type` is this, pydantic's mark for it."""
+        for branch in node.get("oneOf", ()):
+            kind = self._plain(branch)
+            types = kind["properties"]["type"]
+            if step in types.get("enum", [types.get("const")]):
+                return kind
+        return None
+
     def _plain(self, node: Schema) -> Schema:
         """Follows references and leaves out `or null`, which TOML cannot write."""
         while "$ref" in node or any(branch == {"type": "null"} for branch in node.get("anyOf", ())):
@@ -91,21 +106,17 @@ class Expectations:
 
     def problem(self, kind: str, place: Place) -> Problem:
         """The problem for one of pydantic's errors."""
+        _, parent = self.walk(place[:-1])
         place, node = self.walk(place)
         if kind == "extra_forbidden":
-            return Problem(place, self._unknown(place))
+            return Problem(place, _unknown(str(place[-1]), parent))
         if kind == "missing":
             return Problem(place, translate(MISSING, example=self._example(str(place[-1]), node)))
         return Problem(place, translate(EXPECTED, form=self.form(node)))
 
-    def _unknown(self, place: Place) -> str:
-        known = list(self.walk(place[:-1])[1].get("properties", {}))
-        near = difflib.get_close_matches(str(place[-1]), known, n=2, cutoff=0.6)
-        if near:
-            return translate(UNKNOWN_NEAR, near=", ".join(near))
-        return translate(UNKNOWN, known=", ".join(known))
-
     def _example(self, key: str, node: Schema) -> str:
+        if "oneOf" in node:
+            return f"[{key}]"
         match node.get("type"):
             case "object":
                 return f"[{key}]" if "password" not in key else f'{key} = {{ file = "..." }}'
@@ -158,6 +169,14 @@ class Expectations:
             if node.get("minLength")
             else translate(mark('text in "quotes"'))
         )
+
+
+def _unknown(key: str, parent: Schema) -> str:
+    known = list(parent.get("properties", {}))
+    near = difflib.get_close_matches(key, known, n=2, cutoff=0.6)
+    if near:
+        return translate(UNKNOWN_NEAR, near=", ".join(near))
+    return translate(UNKNOWN, known=", ".join(known))
 
 
 def _names() -> str:

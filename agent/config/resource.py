@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from agent.config.inconsistent import Contradiction, Inconsistent
 from agent.config.model import Model, TopicName
+from agent.config.polling import PollSettings
 from agent.messages import mark
 
 
@@ -107,6 +108,19 @@ class ResourceSettings(Model):
         TechnicalColumns, Field(description="Technical columns of the front-end table.")
     ] = TechnicalColumns()
 
+    poll: Annotated[
+        PollSettings | None,
+        Field(description='How the table is polled; only with source.type = "polling".'),
+    ] = None
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """The conditions that a row must meet: those of the filter, and that it is not deleted."""
+        if self.poll is None or self.poll.deleted is None:
+            return self.filter
+        deleted = self.poll.deleted
+        return [*self.filter, Condition(column=deleted.column, not_in=deleted.is_in)]
+
     @property
     def needed_columns(self) -> list[str]:
         """Source columns the agent reads: the shared ones, and those the filter tests.
@@ -114,7 +128,7 @@ class ResourceSettings(Model):
         The key is among the shared ones.
         """
         return list(
-            dict.fromkeys([*self.columns, *(condition.column for condition in self.filter)])
+            dict.fromkeys([*self.columns, *(condition.column for condition in self.conditions)])
         )
 
     @property

@@ -10,6 +10,8 @@ from agent.config.front import FrontSettings, ReconcileSettings
 from agent.config.inconsistent import Contradiction, Inconsistent
 from agent.config.kafka import KafkaSettings
 from agent.config.model import Identifier, Model
+from agent.config.polling import PollingSettings
+from agent.config.postgres import PostgresSettings
 from agent.config.resource import ResourceSettings, topic_of
 from agent.config.service import ServiceSettings
 from agent.config.source import SourceSettings
@@ -33,7 +35,7 @@ class Settings(Model):
     allow_env_secrets: Annotated[
         bool, Field(description="Allow { env = '...' } secrets (development only).")
     ] = False
-    source: SourceSettings
+    source: Annotated[SourceSettings, Field(description="The unit's business database.")]
     front: Annotated[
         FrontSettings,
         Field(default_factory=FrontSettings, validate_default=True),
@@ -67,6 +69,7 @@ class Settings(Model):
             *doubles(resources, self.source.place, self.kafka.prefix, url),
             *same_columns(resources, url),
             *self._taken(),
+            *self._polled(),
         ]
         if found:
             raise Inconsistent(found)
@@ -83,6 +86,29 @@ class Settings(Model):
                     ),
                     {},
                 )
+
+    def _polled(self) -> Iterator[Contradiction]:
+        """Yields what says how to poll a table that is not polled, and the other way round."""
+        polling = self.source.type == "polling"
+        for number, resource in enumerate(self.resource):
+            place = ("resource", number, "poll")
+            if polling and resource.poll is None:
+                text = mark('missing; source.type = "polling" needs [resource.poll] with a mode')
+                yield place, text, {}
+            elif not polling and resource.poll is not None:
+                yield place, mark('take it out, or set source.type = "polling"'), {}
+
+    @property
+    def postgres(self) -> PostgresSettings:
+        """The source, which is one in PostgreSQL."""
+        assert isinstance(self.source, PostgresSettings)
+        return self.source
+
+    @property
+    def polling(self) -> PollingSettings:
+        """The source, which is one that is polled."""
+        assert isinstance(self.source, PollingSettings)
+        return self.source
 
     @property
     def agent(self) -> str:

@@ -1,6 +1,37 @@
 """The kinds of sources that there are settings for, told apart by `type`."""
 
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final
+
+from pydantic import Discriminator, Tag
+
+from agent.config.polling import PollingSettings
 from agent.config.postgres import PostgresSettings
 
-# A second kind makes a union of them, with `type` as its discriminator
-SourceSettings = PostgresSettings
+_POSTGRES: Final = "postgresql"
+_POLLING: Final = "polling"
+
+Place = Callable[[str], tuple[str, str]]
+
+
+def _kind(source: Any) -> str:
+    """Returns the kind of source; files that name none are older than the second kind."""
+    kind = source.get("type") if isinstance(source, Mapping) else getattr(source, "type", "")
+    return _POLLING if kind == _POLLING else _POSTGRES
+
+
+SourceSettings = Annotated[
+    Annotated[PostgresSettings, Tag(_POSTGRES)] | Annotated[PollingSettings, Tag(_POLLING)],
+    Discriminator(_kind),
+]
+
+# By kind: the model that reads a source
+MODELS: Final[Mapping[str, type[PostgresSettings] | type[PollingSettings]]] = {
+    _POSTGRES: PostgresSettings,
+    _POLLING: PollingSettings,
+}
+
+
+def place_of(source: object) -> Place:
+    """Returns what reads a table's name, for a source whose settings may be wrong."""
+    return MODELS[_kind(source)].place

@@ -25,7 +25,7 @@ def doubles(
         reported: set[str] = set()
         used = {
             "name": resource.name,
-            "table": ".".join(place(resource.table)),
+            "table": ".".join(filter(None, place(resource.table))),
             "target": _front_table(resource, front_url),
             "topic": topic_of(resource, prefix),
         }

@@ -60,6 +60,10 @@ class Page(NamedTuple):
     # Of `Ask.further`: the first ones, as many as were read
     further: Sequence["Page"] = ()
 
+    # Whether the stream delivers every change that the number shows: it can be compared with the
+    # number of rows in the front end
+    settled: bool = True
+
 
 class Fingerprint(NamedTuple):
     """What the catalogue says of a table: named parts, ordered by what it means when one moves.
@@ -179,6 +183,12 @@ class Source(Protocol):
         """Writes heartbeats when they are due; to be called about once a second.
 
         Returns what a new snapshot sees, about once a second while there are changes; else None.
+        """
+
+    def comparisons(self) -> Sequence[str]:
+        """Returns the resources whose rows are all to be compared now, each once.
+
+        So a source finds what its stream does not show. To be called between transactions.
         """
 
     def lag_bytes(self) -> int:

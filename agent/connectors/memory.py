@@ -193,6 +193,10 @@ class MemorySource:
         """See Source.housekeeping."""
         return self.snapshot
 
+    def comparisons(self) -> Sequence[str]:
+        """See Source.comparisons: the stream shows everything."""
+        return ()
+
     def lag_bytes(self) -> int:
         """See Source.lag_bytes."""
         return 0

@@ -13,6 +13,11 @@ from agent.connectors.setup import Setup
 
 def open_source(settings: Settings) -> Source:
     """Makes the source that the capture process reads; nothing is connected yet."""
+    if settings.source.type == "polling":
+        from agent.connectors.polling.source import PollingSource
+
+        return PollingSource(settings)
+
     from agent.connectors.postgres.source import PostgresSource
 
     return PostgresSource(settings)
@@ -20,6 +25,11 @@ def open_source(settings: Settings) -> Source:
 
 def setup_of(settings: Settings) -> Setup:
     """Makes what the commands do at the source; nothing is connected yet."""
+    if settings.source.type == "polling":
+        from agent.connectors.polling.setup import PollingSetup
+
+        return PollingSetup(settings)
+
     from agent.connectors.postgres.setup.postgres import PostgresSetup
     from agent.connectors.postgres.setup.subscription import subscription_of
 
@@ -32,6 +42,12 @@ def check_identity(settings: SourceSettings, identity: Mapping[str, Any]) -> Non
     `identity` is what the source wrote then. Nothing is connected: a mistyped setting must not look
     like a loss.
     """
+    if settings.type == "polling":
+        from agent.connectors.polling import identity as of_polling
+
+        of_polling.check_settings(settings, identity)
+        return
+
     from agent.connectors.postgres.history import check_settings
 
     check_settings(settings, identity)

@@ -149,6 +149,10 @@ class CsvFolder:
         self._waiting.append(Heartbeat(self._position, time.time_ns() // 1000))
         return Everything()
 
+    def comparisons(self) -> Sequence[str]:
+        """See Source.comparisons: whoever runs the agent asks for them."""
+        return ()
+
     def lag_bytes(self) -> int:
         """See Source.lag_bytes: there is no log."""
         return 0

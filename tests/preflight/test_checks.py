@@ -133,7 +133,7 @@ def test_login_tls_and_network_are_told_apart(source: Unit) -> None:
         source.change(source=changes)
         return wrong(source.check_source())
 
-    user = source.settings.source.user
+    user = source.settings.postgres.user
     assert code(user="nobody_at_all") == {"SOURCE_LOGIN"}
     assert code(user=user, sslmode="require") == {"SOURCE_TLS"}
     assert code(sslmode="verify-full", sslrootcert="/nonexistent/ca.pem") == {"SOURCE_TLS"}
@@ -171,7 +171,7 @@ def test_a_password_file_that_is_missing(source: Unit) -> None:
     ],
 )
 def test_what_a_refused_connection_means(source: Unit, text: str, code: str) -> None:
-    finding = login.refused(source.settings.source, text)
+    finding = login.refused(source.settings.postgres, text)
     assert finding.code == code
     assert finding.fix
 
@@ -256,7 +256,7 @@ def test_what_bounds_a_slot_is_told_with_the_sql_that_changes_it(source: Unit) -
             connection.execute(statement.encode())
         eventually(lambda: bounds()[0].level == "ok", what="the limit holds")
 
-        slot = source.settings.source.slot
+        slot = source.settings.postgres.slot
         connection.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", (slot,))
         connection.execute("alter system set idle_replication_slot_timeout = '1s'")
         connection.execute("select pg_reload_conf()")
@@ -296,7 +296,7 @@ def test_what_bounds_a_slot_is_told_with_the_sql_that_changes_it(source: Unit) -
 
 
 def test_rights_and_attributes_that_are_missing(any_source: Unit) -> None:
-    role = f"role_{any_source.settings.source.database}"
+    role = f"role_{any_source.settings.postgres.database}"
     any_source.execute(TABLE, f'create role "{role}" login')
     any_source.change(source={"user": role}).share(PERSON)
     try:
@@ -313,7 +313,7 @@ def test_rights_and_attributes_that_are_missing(any_source: Unit) -> None:
 
 
 def test_a_schema_that_may_not_be_used(source: Unit) -> None:
-    role = f"role_{source.settings.source.database}"
+    role = f"role_{source.settings.postgres.database}"
     source.execute(
         "create schema hr",
         "create table hr.person (id int primary key)",
@@ -329,7 +329,7 @@ def test_a_schema_that_may_not_be_used(source: Unit) -> None:
 
 def test_a_publication_that_went_missing_is_an_error(unit: Unit) -> None:
     unit.initialise()
-    unit.execute(f"drop publication {unit.settings.source.publication}")
+    unit.execute(f"drop publication {unit.settings.postgres.publication}")
     unit.execute(find(check(unit.settings), "PUBLICATION_MISSING", "error").fix)
     assert wrong(check(unit.settings)) == set()
 
@@ -370,9 +370,9 @@ def test_a_transaction_that_would_hold_up_init(
 
 def test_a_slot_without_a_position_is_an_error(unit: Unit) -> None:
     unit.execute(
-        f"select pg_create_logical_replication_slot('{unit.settings.source.slot}', 'pgoutput')"
+        f"select pg_create_logical_replication_slot('{unit.settings.postgres.slot}', 'pgoutput')"
     )
-    dropping = statements.drop_slot(unit.settings.source.slot)
+    dropping = statements.drop_slot(unit.settings.postgres.slot)
     assert dropping in find(check(unit.settings), "SLOT", "error").message
     unit.execute(dropping)
     assert wrong(check(unit.settings)) == {"NOT_INITIALISED"}
@@ -380,7 +380,7 @@ def test_a_slot_without_a_position_is_an_error(unit: Unit) -> None:
 
 def test_a_slot_dropped_or_made_again_is_an_error(unit: Unit) -> None:
     unit.initialise()
-    slot = unit.settings.source.slot
+    slot = unit.settings.postgres.slot
     unit.execute(f"select pg_drop_replication_slot('{slot}')")
     assert wrong(check(unit.settings)) == {"SLOT_MISSING"}
     unit.execute(
@@ -403,7 +403,9 @@ def test_a_service_that_moves_on_while_it_is_checked_is_no_error(unit: Unit) -> 
         unit.execute("select pg_switch_wal()")
         end = unit.value("select pg_current_wal_lsn()::text")
         stated(unit, "state", position=end)
-        unit.execute(f"select pg_replication_slot_advance('{unit.settings.source.slot}', '{end}')")
+        unit.execute(
+            f"select pg_replication_slot_advance('{unit.settings.postgres.slot}', '{end}')"
+        )
 
     def state() -> Resume:
         moves_on()
@@ -418,9 +420,9 @@ def test_a_service_that_moves_on_while_it_is_checked_is_no_error(unit: Unit) -> 
 def test_a_slot_that_is_read_or_far_behind(unit: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
     unit.initialise()
     with closing(psycopg.connect(unit.conninfo, autocommit=True, replication="database")) as reader:
-        options = f"proto_version '1', publication_names '{unit.settings.source.publication}'"
+        options = f"proto_version '1', publication_names '{unit.settings.postgres.publication}'"
         reader.pgconn.exec_(
-            f"START_REPLICATION SLOT {unit.settings.source.slot} LOGICAL 0/0 ({options})".encode()
+            f"START_REPLICATION SLOT {unit.settings.postgres.slot} LOGICAL 0/0 ({options})".encode()
         )
         eventually(
             lambda: "being read" in find(check(unit.settings), "SLOT", "ok").message,

@@ -41,7 +41,7 @@ def holding(unit: Unit, *conditions: dict[str, Any], rows: int = 10) -> Unit:
 
 def tried(unit: Unit) -> list[Finding]:
     """Returns what the sample says."""
-    with connect(unit.settings.source) as connection:
+    with connect(unit.settings.postgres) as connection:
         return check_filters(connection, inspect(unit.subscription, connection).shareable)
 
 
@@ -116,7 +116,7 @@ def test_the_schema_of_a_type_is_granted(unit: Unit) -> None:
     init grants it that right, as check says.
     """
     holding(unit, {"column": "kind", "is_in": ["a"]})
-    admin = unit.settings.source
+    admin = unit.settings.postgres
     role = f"r_{unit.settings.agent}"
     url = f"postgresql://{admin.user}@{admin.host}:{admin.port}/{admin.database}"
     unit.change(source={"user": role})

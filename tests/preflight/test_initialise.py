@@ -73,11 +73,11 @@ def refused(unit: Unit, **arguments: Any) -> str:
 def test_everything_is_made_and_a_second_run_changes_nothing(any_unit: Unit) -> None:
     any_unit.initialise()
     first = state(any_unit)
-    source, made = any_unit.settings.source, first["identity"]
+    source, made = any_unit.settings.postgres, first["identity"]
     assert (first["initialised"], first["epoch"], made["slot"]) == (
         1,
         0,
-        any_unit.settings.source.slot,
+        any_unit.settings.postgres.slot,
     )
     assert first["position"] == any_unit.value(
         "select confirmed_flush_lsn::text from pg_replication_slots "
@@ -119,7 +119,7 @@ def test_the_first_state_record_is_of_this_agent(unit: Unit) -> None:
 
 def test_a_front_end_in_postgres(unit: Unit) -> None:
     unit.execute("create schema front")
-    source = unit.settings.source
+    source = unit.settings.postgres
     unit.change(
         front={
             "url": f"postgresql+psycopg://{source.user}@{source.host}:{source.port}/{source.database}"
@@ -188,11 +188,10 @@ def test_an_interrupt_that_comes_too_late_drops_the_slot(
 
 
 def test_a_slot_that_exists_already_is_refused_with_the_way_out(any_unit: Unit) -> None:
-    any_unit.execute(
-        f"select pg_create_logical_replication_slot('{any_unit.settings.source.slot}', 'pgoutput')"
-    )
+    name = any_unit.settings.postgres.slot
+    any_unit.execute(f"select pg_create_logical_replication_slot('{name}', 'pgoutput')")
     text = refused(any_unit)
-    fix = f"SELECT pg_drop_replication_slot('{any_unit.settings.source.slot}')"
+    fix = f"SELECT pg_drop_replication_slot('{any_unit.settings.postgres.slot}')"
     assert fix in text
     assert state(any_unit) == {}
     any_unit.execute(fix)
@@ -203,12 +202,12 @@ def test_a_slot_of_another_database_is_in_the_way_too(unit: Unit) -> None:
     with psycopg.connect(unit.conninfo, dbname="postgres", autocommit=True) as elsewhere:
         elsewhere.execute(
             "select pg_create_logical_replication_slot(%s, 'pgoutput')",
-            (unit.settings.source.slot,),
+            (unit.settings.postgres.slot,),
         )
         try:
             assert "pg_drop_replication_slot" in refused(unit)
         finally:
-            elsewhere.execute("select pg_drop_replication_slot(%s)", (unit.settings.source.slot,))
+            elsewhere.execute("select pg_drop_replication_slot(%s)", (unit.settings.postgres.slot,))
 
 
 def test_a_table_that_cannot_be_shared_is_refused_before_anything_is_made(any_unit: Unit) -> None:
@@ -222,14 +221,14 @@ def test_a_table_that_cannot_be_shared_is_refused_before_anything_is_made(any_un
 
 def test_an_existing_publication_is_judged_and_never_changed(any_unit: Unit) -> None:
     any_unit.execute(
-        f"""create publication {any_unit.settings.source.publication} for table "人员" (id)"""
+        f"""create publication {any_unit.settings.postgres.publication} for table "人员" (id)"""
     )
     text = refused(any_unit)
     assert "PUBLICATION_COLUMNS" in text
     assert any_unit.value("select prattrs is not null from pg_publication_rel") is True
-    any_unit.execute(f"drop publication {any_unit.settings.source.publication}")
+    any_unit.execute(f"drop publication {any_unit.settings.postgres.publication}")
     any_unit.execute(
-        f"create publication {any_unit.settings.source.publication} "
+        f"create publication {any_unit.settings.postgres.publication} "
         'for table "人员" with (publish_via_partition_root)'
     )
     assert any("exists and fits" in line for line in any_unit.initialise())
@@ -513,14 +512,14 @@ def test_the_statements_init_prints_are_enough(unit: Unit, role: str) -> None:
         if line.strip().startswith(("CREATE ROLE", "GRANT", "CREATE PUBLICATION"))
     ]
     assert len(printed) == 7
-    unit.execute(f"revoke connect on database {unit.settings.source.database} from public")
+    unit.execute(f"revoke connect on database {unit.settings.postgres.database} from public")
     unit.execute(*printed)
     unit.initialise()
     unit.execute("""insert into "人员" values (1, '张三', 'x')""")
     assert as_role(unit, role, """select id, "姓名" from "人员" """) == [(1, "张三")]
     assert as_role(unit, role, "select id, title from hr.post") == []
-    options = f"'proto_version', '1', 'publication_names', '{unit.settings.source.publication}'"
-    slot = unit.settings.source.slot
+    options = f"'proto_version', '1', 'publication_names', '{unit.settings.postgres.publication}'"
+    slot = unit.settings.postgres.slot
     peek = (
         f"select count(*) from pg_logical_slot_peek_binary_changes('{slot}', null, null, {options})"
     )
@@ -624,13 +623,13 @@ def test_the_plan_changes_nothing_and_shows_everything(any_unit: Unit) -> None:
     )
     text = "\n".join(any_unit.initialise(apply=False))
     assert (
-        f'CREATE PUBLICATION "{any_unit.settings.source.publication}" '
+        f'CREATE PUBLICATION "{any_unit.settings.postgres.publication}" '
         'FOR TABLE ONLY "public"."人员" WITH (publish_via_partition_root = true);' in text
     )
     assert 'CREATE TABLE "人员" (' in text
     assert f"--create --topic {any_unit.settings.state_topic} --partitions 1" in text
     assert f"sync_agent_{any_unit.settings.agent}_state" in text
-    assert any_unit.settings.source.slot in text
+    assert any_unit.settings.postgres.slot in text
     assert (any_unit.slots(), any_unit.value(PUBLICATION)) == (0, 0)
     assert not (any_unit.folder / "new").exists()
     assert not any(describe(any_unit.settings.kafka, any_unit.settings.topics).values())
@@ -661,8 +660,8 @@ def test_the_plan_after_init_shows_what_is_there(unit: Unit) -> None:
     own = ", ".join(AgentTables(settings.agent).metadata.tables)
     topics = (settings.topic(settings.resource[0]), settings.state_topic)
     for name in (
-        f"publication {settings.source.publication}",
-        settings.source.slot,
+        f"publication {settings.postgres.publication}",
+        settings.postgres.slot,
         own,
         "人员",
         *topics,

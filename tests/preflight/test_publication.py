@@ -123,11 +123,14 @@ def test_a_wrong_publication_is_repaired_by_the_sql_of_its_finding(
 ) -> None:
     any_source.share(NOTE).execute(*TABLES["plain"])
     any_source.execute(
-        *(statement.format(p=any_source.settings.source.publication) for statement in BROKEN[code])
+        *(
+            statement.format(p=any_source.settings.postgres.publication)
+            for statement in BROKEN[code]
+        )
     )
     if code != "PUBLICATION_ROOT":
         any_source.execute(
-            f"alter publication {any_source.settings.source.publication} "
+            f"alter publication {any_source.settings.postgres.publication} "
             "set (publish_via_partition_root = true)"
         )
     finding = only(inspect(any_source).publication, code)
@@ -139,7 +142,7 @@ def test_a_wrong_publication_is_repaired_by_the_sql_of_its_finding(
 def test_generated_columns_that_are_not_published_are_repaired(source: Unit) -> None:
     source.share(NOTE | {"columns": ["id", "g"]}).execute(*TABLES["stored generated"])
     source.execute(
-        f"create publication {source.settings.source.publication} "
+        f"create publication {source.settings.postgres.publication} "
         'for table "Note" with (publish_via_partition_root = true)'
     )
     source.execute(only(inspect(source).publication, "PUBLICATION_GENERATED").fix)
@@ -149,7 +152,7 @@ def test_generated_columns_that_are_not_published_are_repaired(source: Unit) -> 
 def test_a_publication_of_all_tables_works_with_a_warning(any_source: Unit) -> None:
     any_source.share(NOTE).execute(*TABLES["plain"])
     any_source.execute(
-        f"create publication {any_source.settings.source.publication} "
+        f"create publication {any_source.settings.postgres.publication} "
         "for all tables with (publish_via_partition_root = true)"
     )
     assert only(inspect(any_source).publication, "PUBLICATION_ALL_TABLES").level == "warning"

@@ -56,7 +56,7 @@ def test_verified_in_full(verified: Unit) -> None:
     """By name and by address."""
     for host in ("localhost", "127.0.0.1"):
         verified.change(source={"host": host})
-        with connect(verified.settings.source) as connection:
+        with connect(verified.settings.postgres) as connection:
             assert connection.execute(
                 "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
             ).fetchone() == (True,)
@@ -71,7 +71,7 @@ def test_each_fault_has_a_name(server: SecurePostgres, verified: Unit) -> None:
 
     def fault(kind: type[AgentError], text: str) -> str:
         with pytest.raises(kind, match=text) as caught:
-            connect(verified.settings.source)
+            connect(verified.settings.postgres)
         (sentence,) = told(verified)
         assert "wrong" not in str(caught.value) + sentence
         return sentence

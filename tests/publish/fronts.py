@@ -12,7 +12,13 @@ from pathlib import Path
 
 from sqlalchemy import Engine, Integer, func, insert, select, update
 
-from agent.config import FrontSettings, KafkaSettings, ResourceSettings, Settings, SourceSettings
+from agent.config import (
+    FrontSettings,
+    KafkaSettings,
+    PostgresSettings,
+    ResourceSettings,
+    Settings,
+)
 from agent.front.base import Batch
 from agent.front.schema import VERSION, AgentTables
 from agent.front.sqlite.session import sqlite_engine
@@ -34,7 +40,7 @@ def settings_for(
     return Settings(
         name="unit1",
         state_directory=str(directory),
-        source=SourceSettings(host="localhost", database="biz", user="agent"),
+        source=PostgresSettings(host="localhost", database="biz", user="agent"),
         front=FrontSettings(url=f"sqlite:///{directory / 'front.db'}"),
         kafka=KafkaSettings.model_validate(
             {"bootstrap_servers": [bootstrap], "prefix": prefix, **kafka}

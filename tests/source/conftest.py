@@ -35,6 +35,7 @@ from agent.front.durable import empty_store
 from agent.values.column_types import INT4, TEXT
 from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresServer, Version
+from tests.source.databases import PolledBusiness, place_of
 from tests.source.noting import KINDS as NOTING
 from tests.source.noting import ORDERS, Noting
 from tests.source.reading import Business, PagedBusiness
@@ -424,10 +425,24 @@ def trigger_kind(name: str) -> Kind:
     return Kind(make, log=False)
 
 
+def polled_kind(database: str) -> Kind:
+    """Returns a database that is polled."""
+
+    @contextmanager
+    def make(request: pytest.FixtureRequest, folder: Path) -> Iterator[PagedBusiness]:
+        with place_of(database, request, folder) as place:
+            yield PolledBusiness(place)
+
+    return Kind(make, log=False)
+
+
 # Another kind of source joins the contract suites by a line here and what makes its place.
 KINDS = {
     "memory": Kind(memory_kind, log=True),
     "csv": Kind(csv_kind, log=False),
+    "polled sqlite": polled_kind("sqlite"),
+    "polled mariadb": polled_kind("mariadb"),
+    "polled postgresql": polled_kind("postgresql"),
     "postgres14": postgres_kind("postgres14"),
     "postgres15": postgres_kind("postgres15"),
     "postgres18": postgres_kind("postgres18"),

@@ -10,8 +10,13 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import URL, Connection, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
+from agent.connectors.base import Source
 from agent.connectors.database.session import Database
+from agent.connectors.polling.source import PollingSource
+from agent.connectors.position import position_text
+from agent.connectors.resume import CommitMark, Resume
 from tests.services.fixtures import fresh_database
+from tests.source.polled import polling_settings
 
 KINDS = ("sqlite", "mariadb", "postgresql")
 
@@ -75,3 +80,35 @@ def place_of(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterato
                 str(given["dbname"]),
             )
             yield Place(kind, url)
+
+
+class PolledBusiness:
+    """See PagedBusiness: a table that is compared alone, so that looks deliver nothing."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        place.execute("CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, note VARCHAR(40))")
+        resource = {
+            "name": "orders",
+            "table": "orders",
+            "columns": ["id", "note"],
+            "poll": {"mode": "compare", "compare": "02:00"},
+        }
+        url = place.url.render_as_string(hide_password=False)
+        self._source = PollingSource(polling_settings(url, resource))
+
+    def hold(self, *numbers: int) -> None:
+        """See PagedBusiness.hold."""
+        for number in numbers:
+            self._place.execute(f"INSERT INTO orders VALUES ({number}, 'order {number}')")
+
+    def source(self) -> Source:
+        """See PagedBusiness.source."""
+        return self._source
+
+    def initial(self) -> Resume:
+        """See PagedBusiness.initial."""
+        return Resume(position_text(100), CommitMark("", 0, 0), {})
+
+    def analyse(self) -> None:
+        """See PagedBusiness.analyse: rows are counted."""

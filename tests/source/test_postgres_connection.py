@@ -168,7 +168,7 @@ def test_a_silent_front_end_ends_the_connection(published: PostgresBusiness) -> 
 def proxied(business: PostgresBusiness) -> Iterator[tuple[TcpProxy, Any]]:
     """Yields a source behind a proxy."""
     settings = business.settings()
-    with TcpProxy(HOST, settings.source.port) as proxy:
+    with TcpProxy(HOST, settings.postgres.port) as proxy:
         yield proxy, business.source(business.settings(port=proxy.port))
 
 
@@ -283,7 +283,7 @@ def test_a_slot_lost_between_check_and_start(
     """START_REPLICATION's refusal has the same names as the check's."""
     holder = published.source()
     holder.open(published.initial(), silent_never)
-    connection = connect(published.settings().source, replication=True)
+    connection = connect(published.settings().postgres, replication=True)
     wire = Wire(connection, Acknowledgement(0, 20.0, time.monotonic()), silent_never, "here")
     with pytest.raises(error):
         wire.start(slot or published.slot, published.slot)

@@ -212,7 +212,7 @@ def test_values_are_compared_as_values_of_the_column(
     relation = next(message.relation for message in messages if isinstance(message, Change))
     changes = [message.new for message in messages if isinstance(message, Change)]
     wrong: list[str] = []
-    with connect(base.source) as connection:
+    with connect(base.postgres) as connection:
         for i, kind in enumerate(KINDS):
             settings = sharing(business, "app.typed", {"column": f"c{i}", wanted: kind.written})
             source._settings = settings
@@ -251,7 +251,7 @@ def refused(business: PostgresBusiness, table: str, *conditions: dict[str, Any])
     """Returns the problems that the source names."""
     settings = sharing(business, table, *conditions)
     shared = settings.resource[1]
-    with connect(settings.source) as connection:
+    with connect(settings.postgres) as connection:
         name = PostgresSettings.place(shared.table)
         source = PostgresSource(settings)
         source._side = connection
@@ -296,7 +296,7 @@ def test_types_whose_equal_values_are_written_in_several_ways(business: Postgres
     ]
     tests = [{"column": f"c{i}", "is_null": True} for i in range(len(SEVERAL))]
     settings = sharing(business, "app.several", *tests)
-    with connect(settings.source) as connection:
+    with connect(settings.postgres) as connection:
         source = PostgresSource(settings)
         source._side = connection
         assert passing(source, settings).passes(("1", *[None] * len(SEVERAL)), False) is True
@@ -328,7 +328,7 @@ def test_a_type_that_the_role_may_not_name(business: PostgresBusiness) -> None:
         settings = sharing(business, "app.typed", {"column": "c29", "not_in": ["public"]})
         shared = settings.resource[1]
         try:
-            with connect(settings.source) as connection:
+            with connect(settings.postgres) as connection:
                 source = PostgresSource(settings)
                 source._side = connection
                 table = source.tables()["app", "typed"]

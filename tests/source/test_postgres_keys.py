@@ -273,7 +273,7 @@ def test_every_key_comes_once(postgres_business: PostgresBusiness, search_path: 
     tables = prepared(postgres_business)
     database = str(postgres_business.value("SELECT current_database()"))
     postgres_business.transaction(f'ALTER DATABASE "{database}" SET search_path = {search_path}')
-    reader = PageReader(postgres_business.settings().source)
+    reader = PageReader(postgres_business.settings().postgres)
     wrong = {}
     for name, table in tables.items():
         found = keys(reader, table)
@@ -322,7 +322,7 @@ def test_those_are_counted_that_the_row_function_keeps(
     """The same text on both sides, NULL and a composite value of NULLs told apart."""
     postgres_business.transaction(*FILTERED.split(";"))
     table = described(postgres_business, "kept")
-    reader = PageReader(postgres_business.settings().source)
+    reader = PageReader(postgres_business.settings().postgres)
     rows = rows_of(page_of(reader, asking(table, limit=100)))
     places = [column.name for column in table.columns]
     for name, criteria in FILTERS.items():

@@ -32,7 +32,7 @@ READING = (
 @pytest.fixture
 def reader(published: PostgresBusiness) -> Iterator[PageReader]:
     """Yields a reader of the database's pages."""
-    opened = PageReader(published.settings().source)
+    opened = PageReader(published.settings().postgres)
     yield opened
     opened.close()
 
@@ -41,7 +41,7 @@ def described(
     business: PostgresBusiness, name: str = "orders", schema: str = "public"
 ) -> SourceTable:
     """Returns the table as the catalogue has it now."""
-    with connect(business.settings().source) as connection:
+    with connect(business.settings().postgres) as connection:
         return catalogue.tables(connection, [(schema, name)])[schema, name].table
 
 
@@ -229,7 +229,7 @@ def test_rows_that_may_not_be_read_are_named(published: PostgresBusiness) -> Non
     published.commit("I1")
     role = f"{published.slot}_reader"
     published.transaction(f"CREATE ROLE {role} LOGIN")
-    reader, table = PageReader(published.settings(user=role).source), described(published)
+    reader, table = PageReader(published.settings(user=role).postgres), described(published)
     error = refused(reader, asking(table, limit=10))
     assert isinstance(error, ReadRefused)
     assert (error.resource, "public.orders" in error.text("en")) == ("orders", True)
@@ -369,7 +369,7 @@ def fingerprint(
     business: PostgresBusiness, columns: Sequence[str] = ("id", "note"), name: str = "orders"
 ) -> Fingerprint:
     """Returns what the catalogue says of a table of which these columns matter."""
-    with connect(business.settings().source) as connection:
+    with connect(business.settings().postgres) as connection:
         return fingerprints.fingerprints(connection, business.slot, {("public", name): columns})[
             "public", name
         ]
@@ -488,7 +488,7 @@ def test_estimates_count_partitions_and_know_nothing_of_a_new_table(
         "CREATE TABLE high PARTITION OF parts FOR VALUES FROM (10) TO (1000)",
     )
     oid = described(published, "parts").oid
-    with connect(published.settings().source) as connection:
+    with connect(published.settings().postgres) as connection:
         assert catalogue.estimate(connection, oid) == 0
         published.transaction(
             "INSERT INTO parts SELECT generate_series(0, 499)", "ANALYZE parts, low, high"

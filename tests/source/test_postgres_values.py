@@ -137,7 +137,7 @@ def reading(
     with (
         fresh_database(server) as conninfo,
         connect(
-            PostgresBusiness(conninfo, tmp_path_factory.mktemp("values")).settings().source
+            PostgresBusiness(conninfo, tmp_path_factory.mktemp("values")).settings().postgres
         ) as connection,
     ):
         yield connection

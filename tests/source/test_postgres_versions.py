@@ -236,7 +236,7 @@ def test_a_prepared_transaction_comes_when_it_is_committed(business: PostgresBus
     assert xid is not None
     business.transaction("INSERT INTO prepared VALUES (3)")
     assert following.page("prepared") == [("3",)]
-    with connect(business.settings().source) as session:
+    with connect(business.settings().postgres) as session:
         snapshot = eventually(following.source.housekeeping, what="a snapshot is taken")
         assert snapshot is not None
         assert not snapshot.sees(xid[0])

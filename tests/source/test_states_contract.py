@@ -40,7 +40,8 @@ from agent.outbox.frames import OutboxEvent, frames
 from agent.service.control import Control
 from agent.values.column_types import TEXT
 from tests.pipeline.crashing import CrashingFront
-from tests.source.reading import asking, rows_of, silent_never, stored_after, transactions
+from tests.source.polled import PolledFile
+from tests.source.reading import asking, rows_of, silent_never, stored_after, table_of, transactions
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "csv_folder.py"
 SCHEMA = "files"
@@ -59,6 +60,14 @@ class Place(Protocol):
     @property
     def source(self) -> Source:
         """The one source, which may be opened again and again."""
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration that shares both tables."""
+
+    @property
+    def identity(self) -> Mapping[str, object]:
+        """What `init` would have stored of the source."""
 
     def put(self, table: str, key: str, note: str) -> None:
         """Inserts or changes a row."""
@@ -86,8 +95,10 @@ class NotedPlace:
     """The twin that delivers states in its stream: a look is a note of each key there ever was."""
 
     schema = SCHEMA
+    identity = IDENTITY
 
     def __init__(self, _folder: Path, seed: int = 0) -> None:
+        self.settings = configured(SCHEMA)
         self.source = Shuffling(seed)
         self._keys: set[Note] = set()
 
@@ -156,8 +167,10 @@ class CsvPlace:
     """The example, which has pages only: a look is a copy of each table."""
 
     schema = SCHEMA
+    identity = IDENTITY
 
     def __init__(self, folder: Path, seed: int = 0) -> None:
+        self.settings = configured(SCHEMA)
         self._folder = folder
         self._rows: dict[str, dict[str, list[str]]] = {name: {} for name in NAMES}
         self._random = random.Random(seed)
@@ -213,6 +226,7 @@ class TriggerPlace:
     """A database in SQLite with triggers: a look is a note of each key there ever was."""
 
     schema = "main"
+    identity = IDENTITY
 
     def __init__(self, folder: Path, seed: int = 0) -> None:
         path = folder / "business.db"
@@ -229,7 +243,8 @@ class TriggerPlace:
             self._business.execute(statement)
 
         places = []
-        for resource in configured(self.schema).resource:
+        self.settings = configured(self.schema)
+        for resource in self.settings.resource:
             places.append(sources.Place((self.schema, resource.name), resource))
         database = Database(f"sqlite:///{path}", None, 20.0)
         self.source = TriggerSource(database, log, places, "p", interval=0.0)
@@ -282,10 +297,59 @@ def stated(source: Source, table: str) -> tuple[Rows, list[Message]]:
     return rows, messages
 
 
+class PolledPlace:
+    """A database that is polled: a look at it, and a copy of each table that has lost rows."""
+
+    schema = ""
+
+    def __init__(self, folder: Path, _seed: int = 0) -> None:
+        self._file = PolledFile(folder, NAMES)
+        self.settings = self._file.settings
+        self.identity = self._file.identity
+        self.source = self._file.source
+
+    def put(self, table: str, key: str, note: str) -> None:
+        """See Place.put."""
+        self._file.put(table, key, note)
+
+    def delete(self, table: str, key: str) -> None:
+        """See Place.delete."""
+        self._file.delete(table, key)
+
+    def spoil(self, table: str, key: str) -> None:
+        """See Place.spoil: a text of bytes is none."""
+        self._file.put(table, key, b"spoilt")
+
+    def held(self, table: str) -> Rows:
+        """See Place.held."""
+        return {(row[0],): row for row in self._file.rows(table)}
+
+    def look(self) -> list[str]:
+        """See Place.look."""
+        self.source.look_again()
+        names = sorted(self._file.deleted)
+        self._file.deleted.clear()
+        return names
+
+    def idle(self) -> bool:
+        """See Place.idle."""
+        return self.source.idle
+
+    def whole(self, table: str) -> tuple[Rows, list[Message]]:
+        """See Place.whole."""
+        shared = table_of(self.source).columns[:2]
+        self.source.ask(asking(self.source, limit=100, columns=shared))
+        messages = list(self.source.read(0.0))
+        page = self.source.page()
+        assert page is not None
+        return {(str(row[0]),): row for row in rows_of(page)}, messages
+
+
 KINDS: Mapping[str, Callable[[Path, int], Place]] = {
     "noted": NotedPlace,
     "csv": CsvPlace,
     "trigger": TriggerPlace,
+    "polled": PolledPlace,
 }
 
 
@@ -327,7 +391,7 @@ class Desk:
     def __init__(self, place: Place) -> None:
         self.place = place
         topics = {name: f"p.{name}" for name in NAMES}
-        self.durable = empty_store(topics, NAMES, position_text(100), IDENTITY)
+        self.durable = empty_store(topics, NAMES, position_text(100), dict(place.identity))
         self._seen = 0
 
     def look(self, crashes: Mapping[int, bool] | None = None) -> list[tuple[str, str, str]]:
@@ -347,12 +411,8 @@ class Desk:
 
         control.stopping = stopping  # type: ignore[method-assign]
         with patch.object(loop, "_IDLE", 0.0):
-            Capture(
-                configured(self.place.schema),
-                self.place.source,
-                Crashing(self, crashes or {}),
-                control,
-            ).run()
+            front = Crashing(self, crashes or {})
+            Capture(self.place.settings, self.place.source, front, control).run()
         control.close()
 
         new = self.events()[self._seen :]

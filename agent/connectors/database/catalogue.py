@@ -23,6 +23,8 @@ class ReadTable(NamedTuple):
 
     table: SourceTable
     kinds: Mapping[str, Kind]  # by column
+    # The kinds of those columns whose values have one text each, as they would be in a key
+    exact: Mapping[str, Kind]
     unreadable: Mapping[str, str]  # columns of types that the agent cannot read, with these types
     relation: Relation  # the table as the stream describes it: its rows have all these columns
 
@@ -70,10 +72,14 @@ def _described(
 
     columns = []
     kinds = {}
+    exact = {}
     unreadable = {}
     for column in described:
         column_name = str(column["name"])
-        kind = dialect.kind(column["type"], in_key=column_name in key)
+        as_key = dialect.kind(column["type"], in_key=True)
+        kind = as_key if column_name in key else dialect.kind(column["type"], in_key=False)
+        if as_key is not None:
+            exact[column_name] = as_key
         if kind is None:
             unreadable[column_name] = _type_name(column["type"])
             continue
@@ -83,7 +89,7 @@ def _described(
     if unreadable.keys() & set(key):
         key = ()
     table = SourceTable(number, schema, name, tuple(columns), key, _IDENTITY)
-    return ReadTable(table, kinds, unreadable, _relation(table))
+    return ReadTable(table, kinds, exact, unreadable, _relation(table))
 
 
 def _key(

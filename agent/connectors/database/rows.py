@@ -27,7 +27,7 @@ from agent.connectors.database.catalogue import ReadTable
 from agent.connectors.dialects.base import Dialect
 from agent.connectors.table import Criterion, passing
 from agent.errors import ValueUnreadable
-from agent.messages import phrase
+from agent.messages import mark, phrase
 from agent.values.canonical import canonical
 from agent.values.lines import line_of
 from agent.values.rows import Key
@@ -61,19 +61,24 @@ class RowReader:
         resource: str,
         read: ReadTable,
         columns: Sequence[str],
+        exact: Sequence[str] = (),
     ) -> None:
+        """`exact`: columns that are read behind the others, in texts that give the values back."""
         self._dialect = dialect
         self._resource = resource
         self._read = read
         self._names = list(columns)
-        self._writers: list[Writer] = [read.kinds[name].write for name in columns]
+        self._kinds = [read.kinds[name] for name in columns]
+        self._kinds += [read.exact[name] for name in exact]
+        self._names += exact
+        self._writers: list[Writer] = [kind.write for kind in self._kinds]
         # A key in which a part is NULL names no row
         self._filled = [i for i, name in enumerate(columns) if name in read.table.key]
 
         schema = read.table.schema or None
         every: list[ColumnClause[Any]] = [column(name) for name in read.kinds]
-        self._table = table(read.table.table, *every, schema=schema)
-        self._key = [self._table.c[name] for name in read.table.key]
+        self.table = table(read.table.table, *every, schema=schema)
+        self.key = [self.table.c[name] for name in read.table.key]
         types = {column.name: column.type for column in read.table.columns}
         self._key_types = [types[name] for name in read.table.key]
 
@@ -81,7 +86,7 @@ class RowReader:
 
     def column(self, name: str) -> ColumnElement[Any]:
         """Returns a column, to be compared with what `value` makes of a text."""
-        found: ColumnElement[Any] = self._table.c[name]
+        found: ColumnElement[Any] = self.table.c[name]
         return found
 
     def value(self, name: str, text: str) -> Any:
@@ -91,25 +96,25 @@ class RowReader:
     def select(self) -> Select[Any]:
         """Returns the statement that reads the columns of every row, for `rows`."""
         listed = []
-        for name in self._names:
-            listed.append(self._read.kinds[name].select(self.column(name)))
-        return select(*listed).select_from(self._table)
+        for name, kind in zip(self._names, self._kinds, strict=True):
+            listed.append(kind.select(self.column(name)))
+        return select(*listed).select_from(self.table)
 
     def in_key_order(self, statement: Select[Any], limit: int) -> Select[Any]:
         """Returns the statement cut after so many rows, in the order of the key."""
-        return statement.order_by(*self._key).limit(limit)
+        return statement.order_by(*self.key).limit(limit)
 
     def after(self, key: Key) -> ColumnElement[bool]:
         """Returns the condition that a row's key comes behind this one."""
-        values = self._key_values(key)
-        return behind(list(zip(self._key, values, strict=True)))
+        values = self.key_values(key)
+        return behind(list(zip(self.key, values, strict=True)))
 
     def equal(self, key: Key) -> ColumnElement[bool]:
         """Returns the condition that a row has this key."""
-        values = self._key_values(key)
-        return and_(*[part == value for part, value in zip(self._key, values, strict=True)])
+        values = self.key_values(key)
+        return and_(*[part == value for part, value in zip(self.key, values, strict=True)])
 
-    def _key_values(self, key: Key) -> list[Any]:
+    def key_values(self, key: Key) -> list[Any]:
         """Returns a key as values."""
         pairs = zip(self._read.table.key, key, strict=True)
         return [self.value(name, text) for name, text in pairs]
@@ -158,17 +163,17 @@ class RowReader:
         for key in keys:
             pairs = zip(self._key_types, key, strict=True)
             if all(canonical(text, declared) for declared, text in pairs):
-                found.append(self._key_values(key))
+                found.append(self.key_values(key))
         return found
 
     def _among(self, keys: Sequence[Sequence[Any]]) -> ColumnElement[bool]:
-        if len(self._key) == 1:
-            return self._key[0].in_([values[0] for values in keys])
+        if len(self.key) == 1:
+            return self.key[0].in_([values[0] for values in keys])
         if self._dialect.row_values:
-            return tuple_(*self._key).in_([tuple(values) for values in keys])
+            return tuple_(*self.key).in_([tuple(values) for values in keys])
         each = []
         for values in keys:
-            pairs = zip(self._key, values, strict=True)
+            pairs = zip(self.key, values, strict=True)
             each.append(and_(*[part == value for part, value in pairs]))
         return or_(false(), *each)
 
@@ -179,7 +184,7 @@ class RowReader:
         for one.
         """
         if not criteria:
-            statement = select(func.count(literal_column("1"))).select_from(self._table)
+            statement = select(func.count(literal_column("1"))).select_from(self.table)
             return int(connection.execute(statement).scalar() or 0)
 
         names = [criterion.column for criterion in criteria]
@@ -207,14 +212,13 @@ class RowReader:
 
     def _unreadable(self, row: Sequence[Any]) -> ValueUnreadable:
         """Names the first column whose value has no text of its type."""
-        for name, write, value in zip(self._names, self._writers, row, strict=True):
+        for name, kind, value in zip(self._names, self._kinds, row, strict=True):
             try:
                 if value is not None:
-                    write(value)
+                    kind.write(value)
             except _UNFIT:
-                kind = self._read.kinds[name].name
-                text = phrase("column {name} holds a value that is no {type}", name=name, type=kind)
-                return self._error(text)
+                text = mark("column {name} holds a value that is no {type}")
+                return self._error(phrase(text, name=name, type=kind.name))
         raise AssertionError("one of the values has no text")
 
     def _error(self, reason: str) -> ValueUnreadable:

@@ -42,6 +42,11 @@ class Database:
         self._made: Engine | None = None
 
     @property
+    def name(self) -> str:
+        """The name of the database on its server, or of its file."""
+        return (self._url.database or "").rpartition("/")[2]
+
+    @property
     def address(self) -> str:
         """The database as users know it."""
         return address_of(self._url)
@@ -67,16 +72,17 @@ class Database:
             cause = getattr(error, "orig", None) or error
             lost = isinstance(error, DBAPIError) and error.connection_invalidated
             raise self._ours(cause, resource, table, lost=lost) from None
-        except self._driver_errors as error:
+        except self.driver_error as error:
             raise self._ours(error, resource, table, lost=False) from None
 
     @property
-    def _driver_errors(self) -> tuple[type[BaseException], ...]:
+    def driver_error(self) -> type[Exception]:
         """The driver's own errors: some pass SQLAlchemy by while a connection is opened."""
         if self._made is None:
-            return ()
+            return SQLAlchemyError
         found: Any = self._made.dialect.dbapi
-        return (found.Error,)
+        error: type[Exception] = found.Error
+        return error
 
     def _ours(
         self,

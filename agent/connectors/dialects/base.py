@@ -129,8 +129,11 @@ class Dialect(ABC):
         """Tells whether a statement reads every row of its table; None where nobody can tell."""
 
     @abstractmethod
-    def clock(self, connection: Connection) -> str:
-        """Returns the date and time that the server has now, in its own zone, without the zone."""
+    def clock(self, connection: Connection, *, utc: bool) -> str:
+        """Returns the date and time of the server's clock, in UTC or in its own zone.
+
+        The text is ISO 8601, without the zone.
+        """
 
     # ---- errors
 

@@ -95,9 +95,10 @@ class MariaDB(Dialect):
         plan = connection.exec_driver_sql(f"EXPLAIN {bound}").mappings().all()
         return any(step["type"] == "ALL" for step in plan)
 
-    def clock(self, connection: Connection) -> str:
+    def clock(self, connection: Connection, *, utc: bool) -> str:
         """See Dialect.clock."""
-        asked = "SELECT CONVERT_TZ(UTC_TIMESTAMP(6), '+00:00', @@global.time_zone)"
+        zone = "'+00:00'" if utc else "@@global.time_zone"
+        asked = f"SELECT CONVERT_TZ(UTC_TIMESTAMP(6), '+00:00', {zone})"
         return kinds.moment(connection.exec_driver_sql(asked).scalar())
 
     # ---- errors

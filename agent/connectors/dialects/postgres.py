@@ -106,12 +106,12 @@ class PostgreSQL(Dialect):
             connection.exec_driver_sql("ROLLBACK")
         return any("Seq Scan" in str(step) for step in plan)
 
-    def clock(self, connection: Connection) -> str:
+    def clock(self, connection: Connection, *, utc: bool) -> str:
         """See Dialect.clock."""
-        asked = (
-            "SELECT (clock_timestamp() AT TIME ZONE (SELECT reset_val FROM pg_catalog.pg_settings "
-            "WHERE name = 'TimeZone'))::text"
-        )
+        zone = "(SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'TimeZone')"
+        if utc:
+            zone = "'UTC'"
+        asked = f"SELECT (pg_catalog.clock_timestamp() AT TIME ZONE {zone})::text"
         return str(connection.exec_driver_sql(asked).scalar())
 
     # ---- errors

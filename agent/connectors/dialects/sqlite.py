@@ -77,9 +77,15 @@ class SQLite(Dialect):
         steps = [str(step[-1]) for step in plan]
         return any(step.startswith("SCAN") and "INDEX" not in step for step in steps)
 
-    def clock(self, connection: Connection) -> str:
-        """See Dialect.clock: it is this host's."""
-        asked = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now', 'localtime')"
+    def clock(self, connection: Connection, *, utc: bool) -> str:
+        """See Dialect.clock: it is this host's. Of its zone nothing is known: the later one counts.
+
+        Programs write either UTC, as CURRENT_TIMESTAMP is, or the host's own time.
+        """
+        asked = (
+            "SELECT max(strftime('%Y-%m-%d %H:%M:%f', 'now'), "
+            "strftime('%Y-%m-%d %H:%M:%f', 'now', 'localtime'))"
+        )
         return str(connection.exec_driver_sql(asked).scalar())
 
     # ---- errors

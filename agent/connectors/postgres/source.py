@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -78,7 +78,7 @@ class PostgresSource:
         self._unreadable = 0
         self._stuck = False
 
-        self._pages = PageReader(settings.source)
+        self._pages = PageReader(settings.postgres)
         self._asked = ""  # token of the last page asked for
         self._delivered = ""  # token of the last high position
 
@@ -93,7 +93,7 @@ class PostgresSource:
     def open(self, resume: Resume, front_silent_since: Callable[[], float | None]) -> None:
         """See Source.open."""
         self.close()
-        settings = self._settings.source
+        settings = self._settings.postgres
         slot = Identity(**resume.identity).slot
         position = position_number(resume.position)
         around = self._unreadable > 0 and self._unreadable >= position
@@ -150,13 +150,13 @@ class PostgresSource:
 
     def _place(self, resource: ResourceSettings) -> TableName:
         """Returns schema and name of a resource's table."""
-        return self._settings.source.place(resource.table)
+        return self._settings.postgres.place(resource.table)
 
     @property
     def _connection(self) -> psycopg.Connection[Any]:
         if self._side is None:
             raise SourceUnreachable(
-                address=address(self._settings.source),
+                address=address(self._settings.postgres),
                 reason=phrase("not connected"),
             )
         return self._side
@@ -194,7 +194,7 @@ class PostgresSource:
         A slot that stays in use for longer than a dead agent's connection lives is another agent's.
         """
         try:
-            check_server(server, resume, address(self._settings.source))
+            check_server(server, resume, address(self._settings.postgres))
         except SlotBusy as error:
             now = time.monotonic()
             self._busy_since = self._busy_since or now
@@ -205,7 +205,7 @@ class PostgresSource:
         self._busy_since = None
 
     def _published(self, resume: Resume) -> catalogue.Publication:
-        name = self._settings.source.publication
+        name = self._settings.postgres.publication
         publication = catalogue.publication(self._connection, name)
         if publication is None:
             identity = Identity(**resume.identity)
@@ -225,7 +225,7 @@ class PostgresSource:
     def tables(self) -> dict[TableName, SourceTable]:
         """See Source.tables."""
         names = [self._place(resource) for resource in self._settings.resource]
-        with guarded(self._settings.source):
+        with guarded(self._settings.postgres):
             found = catalogue.tables(self._connection, names)
         return {name: entry.table for name, entry in found.items()}
 
@@ -234,7 +234,7 @@ class PostgresSource:
         settings = self._settings
         return PostgresOrigin(
             settings.kafka.prefix,
-            settings.source.database,
+            settings.postgres.database,
             table.schema,
             table.table,
         )
@@ -246,7 +246,7 @@ class PostgresSource:
         if reason:
             raise TableUnpublished(
                 resource=resource.name,
-                publication=self._settings.source.publication,
+                publication=self._settings.postgres.publication,
                 table=resource.table,
                 reason=reason,
             )
@@ -267,7 +267,7 @@ class PostgresSource:
     def criteria(self, resource: ResourceSettings, table: SourceTable) -> tuple[Criterion, ...]:
         """See Source.criteria."""
         number = self._settings.resource.index(resource)
-        with guarded(self._settings.source):
+        with guarded(self._settings.postgres):
             made, problems = filters.criteria(self._connection, number, resource, table)
         if problems:
             raise invalid(self._settings.agent, problems)
@@ -275,12 +275,12 @@ class PostgresSource:
 
     def estimate(self, table: SourceTable) -> int:
         """See Source.estimate."""
-        with guarded(self._settings.source):
+        with guarded(self._settings.postgres):
             return catalogue.estimate(self._connection, table.oid)
 
     def fingerprints(self) -> dict[TableName, Fingerprint]:
         """See Source.fingerprints."""
-        settings = self._settings.source
+        settings = self._settings.postgres
         listed = {}
         for resource in self._settings.resource:
             place = self._place(resource)
@@ -312,7 +312,7 @@ class PostgresSource:
         resumption = self._resumption
         if wire is None or resumption is None:
             raise SourceUnreachable(
-                address=address(self._settings.source),
+                address=address(self._settings.postgres),
                 reason=phrase("not connected"),
             )
         decode = self._decoder.decode
@@ -375,14 +375,18 @@ class PostgresSource:
 
         self._looked_at = now
         self._received_any = False
-        with guarded(self._settings.source):
+        with guarded(self._settings.postgres):
             if beats:
-                self._beat_at = now + self._settings.source.heartbeat_seconds
+                self._beat_at = now + self._settings.postgres.heartbeat_seconds
                 time_us = time.time_ns() // 1000
                 server_state.heartbeat(self._connection, HEARTBEAT_PREFIX, str(time_us))
             position = position_text(self._acknowledged)
             self._lag, seen = server_state.bytes_and_snapshot(self._connection, position)
             return seen
+
+    def comparisons(self) -> Sequence[str]:
+        """See Source.comparisons: the log shows everything."""
+        return ()
 
     def lag_bytes(self) -> int:
         """See Source.lag_bytes."""
@@ -392,7 +396,7 @@ class PostgresSource:
 
     def barrier(self) -> str:
         """See Source.barrier: the id of a transaction that begins now."""
-        with guarded(self._settings.source):
+        with guarded(self._settings.postgres):
             return str(server_state.new_xid(self._connection))
 
     def ask(self, ask: Ask) -> None:

@@ -298,6 +298,10 @@ class TriggerSource:
         self._waiting.append(beat)
         return Looks(self._position // _STEP)
 
+    def comparisons(self) -> Sequence[str]:
+        """See Source.comparisons: each change is noted."""
+        return ()
+
     def lag_bytes(self) -> int:
         """See Source.lag_bytes: there is no log of bytes."""
         return 0

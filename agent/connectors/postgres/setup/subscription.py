@@ -30,4 +30,4 @@ class Subscription(NamedTuple):
 
 def subscription_of(settings: Settings) -> Subscription:
     """Takes what concerns the business database out of the settings."""
-    return Subscription(settings.agent, settings.source, settings.resource)
+    return Subscription(settings.agent, settings.postgres, settings.resource)

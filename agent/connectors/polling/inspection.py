@@ -1,0 +1,144 @@
+"""Judges for `init` and `check` a database that is polled, and each shared table."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from agent.config import ResourceSettings, Settings
+from agent.config.loading import invalid
+from agent.config.problems import Problem
+from agent.connectors.database import catalogue, filters
+from agent.connectors.database.catalogue import ReadTable
+from agent.connectors.database.rows import RowReader
+from agent.connectors.database.session import Database
+from agent.connectors.polling import tables as polled
+from agent.connectors.polling.looks import TableLooks
+from agent.connectors.setup import Shareable
+from agent.errors import AgentError
+from agent.findings import Finding, error, errors, failed, ok, warning
+from agent.messages import mark, translate
+
+_UNINDEXED = mark(
+    "{resource}: every look reads the whole table {table}: column {column} has no index that it "
+    "can use"
+)
+
+
+class Inspection(NamedTuple):
+    """What was found, and the tables that can be shared."""
+
+    findings: list[Finding]
+    tables: dict[str, Shareable]
+
+
+def inspect(settings: Settings, database: Database) -> Inspection:
+    """Asks the database for every shared table. Raises the errors of the connection."""
+    findings: list[Finding] = []
+    shareable: dict[str, Shareable] = {}
+    connection = database.connect()
+    try:
+        text = mark("the business database at {address} answers ({kind})")
+        kind = database.dialect.name
+        findings.append(ok("SOURCE_OK", text, address=database.address, kind=kind))
+        with database.guarded():
+            found = catalogue.tables(connection, database.dialect, polled.keys_of(settings))
+
+        problems: list[Problem] = []
+        for number, resource in enumerate(settings.resource):
+            read = found.get(settings.source.place(resource.table))
+            of_table = list(_judged(database, connection, resource, read))
+            findings += of_table
+            if read is None or errors(of_table):
+                continue
+            made, wrong = filters.criteria(number, resource, read.table)
+            problems += wrong
+            shareable[resource.name] = Shareable(read.table, made)
+        if problems:
+            findings.append(failed(invalid(settings.agent, problems)))
+    finally:
+        connection.close()
+    return Inspection(findings, shareable)
+
+
+def _judged(
+    database: Database,
+    connection: Connection,
+    resource: ResourceSettings,
+    read: ReadTable | None,
+) -> Iterator[Finding]:
+    """Yields what stands against polling a table; one ok finding where nothing does."""
+    names = {"resource": resource.name, "table": resource.table}
+    if read is None:
+        fix = mark(
+            "Correct table of this [[resource]] (exact spelling, schema.table), "
+            "or create the table."
+        )
+        text = mark("{resource}: the source table {table} does not exist")
+        yield error("TABLE_MISSING", text, translate(fix), **names)
+        return
+
+    found = list(_columns(resource, read, names))
+    yield from found
+    if found:
+        return
+    try:
+        yield from _read(database, connection, resource, read, names)
+    except AgentError as cause:
+        yield failed(cause)
+        return
+    text = mark("{resource}: table {table} can be polled, its key is ({key})")
+    yield ok("TABLE_OK", text, **names, key=", ".join(read.table.key))
+
+
+def _columns(
+    resource: ResourceSettings,
+    read: ReadTable,
+    names: dict[str, str],
+) -> Iterator[Finding]:
+    """Yields what is wrong with columns and key."""
+    reason = polled.unfit(resource, read)
+    if reason:
+        text = mark("{resource}: table {table} cannot be polled: {reason}")
+        yield error("TABLE_UNFIT", text, **names, reason=reason)
+        return
+    missing = [name for name in polled.needed(resource) if name not in read.kinds]
+    if missing:
+        text = mark("{resource}: table {table} has no column {columns}")
+        yield error("COLUMN_MISSING", text, **names, columns=", ".join(missing))
+    if not read.table.key:
+        text = mark("{resource}: table {table} has no usable key")
+        fix = mark("Give the table a primary key, or name key columns in [resource.poll] key.")
+        yield error("KEY_MISSING", text, translate(fix), **names)
+    unlisted = [name for name in read.table.key if name not in resource.columns]
+    if unlisted:
+        text = mark("{resource}: key column {columns} is not listed in columns")
+        yield error("KEY_UNLISTED", text, **names, columns=", ".join(unlisted))
+
+
+def _read(
+    database: Database,
+    connection: Connection,
+    resource: ResourceSettings,
+    read: ReadTable,
+    names: dict[str, str],
+) -> Iterator[Finding]:
+    """Reads one row, and lets the database explain a look. Raises what reading does."""
+    dialect = database.dialect
+    reader = RowReader(dialect, resource.name, read, polled.needed(resource))
+    with database.guarded(resource.name, read.name), dialect.snapshot(connection):
+        reader.page(connection, None, 1)
+    poll = resource.poll
+    if poll is None or poll.column is None:
+        return
+
+    looks = TableLooks(dialect, resource, read)
+    with database.guarded(resource.name, read.name):
+        scanned = dialect.full_scan(connection, looks.statement)
+    if scanned:
+        quote = connection.dialect.identifier_preparer.quote
+        listed = ", ".join(quote(name) for name in (poll.column, *read.table.key))
+        index = quote(f"{read.table.table}_{poll.column}"[:60])
+        table = ".".join(quote(part) for part in (read.table.schema, read.table.table) if part)
+        statement = f"CREATE INDEX {index} ON {table} ({listed});"
+        yield warning("CURSOR_UNINDEXED", _UNINDEXED, statement, **names, column=poll.column)

@@ -1,0 +1,196 @@
+"""Looks at one table: finds the rows that may have changed since the last one.
+
+A look reads, in the order of cursor column and key, what lies between the overlap before the last
+look's end and the largest value of now. Rows that have no value there are read at each look. It is
+cut after so many rows; the next part goes on behind the last row, whose value others may share.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Select, func, select
+
+from agent.config import PollSettings, ResourceSettings
+from agent.connectors.changes import Column, Relation
+from agent.connectors.database.catalogue import ReadTable
+from agent.connectors.database.rows import RowReader, Texts, behind
+from agent.connectors.dialects.base import Dialect
+from agent.connectors.polling.cursors import Cursor, earlier_moment, earlier_number
+from agent.errors import ValueUnreadable
+from agent.messages import phrase
+from agent.values import column_types as v
+from agent.values.rows import Key
+
+ROWS = 10_000  # of a part
+_BYTES = 8 << 20  # of a part, about
+_REMEMBERED = 200_000  # rows of the last look
+
+
+class Found(NamedTuple):
+    """A row that may have changed."""
+
+    key: Key
+    row: Texts
+    size: int
+
+
+class Part(NamedTuple):
+    """What one part of a look has found, and where the next one goes on."""
+
+    rows: list[Found]
+    cursor: Cursor
+    complete: bool
+
+
+class TableLooks:
+    """The looks at one table, from one opening of the source to the next."""
+
+    def __init__(self, dialect: Dialect, resource: ResourceSettings, read: ReadTable) -> None:
+        """The table has all columns that are needed, and a cursor column that can be compared."""
+        poll = resource.poll
+        assert poll is not None
+        assert poll.column is not None
+        self.resource = resource.name
+        self._dialect = dialect
+        self._poll: PollSettings = poll
+        self._column = poll.column
+        self._read = read
+        self._kind = read.exact[self._column]
+        names = resource.needed_columns
+        self._reader = RowReader(dialect, resource.name, read, names, exact=(self._column,))
+        self._key = [names.index(name) for name in read.table.key]
+        self.relation = _relation(read, names)
+
+        # Digests of the rows that the last look has read, and that this one has
+        self._before: set[bytes] = set()
+        self._now: set[bytes] = set()
+
+    def forget(self) -> None:
+        """Forgets what was read, so that the next look delivers all that it reads."""
+        self._before.clear()
+        self._now.clear()
+
+    def look(self, connection: Connection, cursor: Cursor | None) -> Part:
+        """Reads the next part in the present snapshot.
+
+        `cursor` is None before the first look: that reads nothing, since the rows of today are
+        copied. Raises ValueUnreadable.
+        """
+        if cursor is None:
+            return Part([], Cursor(self._largest(connection)), complete=True)
+        if cursor.after is None:
+            cursor = cursor._replace(to=self._largest(connection))
+
+        rows: list[Found] = []
+        room = _BYTES
+        for taken, texts in enumerate(self._changed(connection, cursor), 1):
+            row, value = texts[:-1], texts[-1]
+            key = tuple([str(row[i]) for i in self._key])
+            size = sum(map(len, filter(None, row)))
+            room -= size
+            if self._is_new(row):
+                rows.append(Found(key, row, size))
+            if taken == ROWS or room < 0:
+                return Part(rows, cursor._replace(after=(value, *key)), complete=False)
+
+        self._before, self._now = self._now, set()
+        return Part(rows, Cursor(cursor.to), complete=True)
+
+    def _is_new(self, row: Texts) -> bool:
+        """Returns whether the last look has not read the same row, which was delivered then."""
+        digest = hashlib.blake2b(repr(row).encode(), digest_size=16).digest()
+        if len(self._now) >= _REMEMBERED:
+            self._now.clear()
+        self._now.add(digest)
+        return digest not in self._before
+
+    # ---- statements
+
+    @property
+    def statement(self) -> Select[Any]:
+        """The statement of a look, to be explained: it should use an index."""
+        column = self._reader.column(self._column)
+        return self._ordered(self._reader.select().where(column > self._value(self._sample)))
+
+    @property
+    def _sample(self) -> str:
+        """Any value of the column's type."""
+        if self._poll.mode == "sequence":
+            return "0"
+        if self._kind.oid == v.DATE:
+            return "2000-01-01"
+        zone = "+00" if self._kind.oid == v.TIMESTAMPTZ else ""
+        return f"2000-01-01 00:00:00{zone}"
+
+    def _value(self, text: str) -> Any:
+        return self._kind.bind(text)
+
+    def _ordered(self, statement: Select[Any]) -> Select[Any]:
+        column = self._reader.column(self._column)
+        return statement.order_by(column, *self._reader.key).limit(ROWS + 1)
+
+    def _changed(self, connection: Connection, cursor: Cursor) -> Iterator[Texts]:
+        """Reads the rows without a value, then those with one, behind the last row read."""
+        column = self._reader.column(self._column)
+        after = cursor.after
+        if after is None or after[0] is None:
+            statement = self._reader.select().where(column.is_(None))
+            if after is not None:
+                statement = statement.where(self._reader.after(_key_of(after)))
+            yield from self._reader.rows(connection, self._reader.in_key_order(statement, ROWS + 1))
+            after = None
+        if cursor.to is None:
+            return
+
+        statement = self._reader.select().where(column <= self._value(cursor.to))
+        if after is not None:
+            statement = statement.where(self._behind(after))
+        elif cursor.at is not None:
+            lowest = self._lowest(connection, cursor.at)
+            if lowest is not None:
+                statement = statement.where(column >= self._value(lowest))
+        yield from self._reader.rows(connection, self._ordered(statement))
+
+    def _behind(self, after: Sequence[str | None]) -> ColumnElement[bool]:
+        column = self._reader.column(self._column)
+        values = self._reader.key_values(_key_of(after))
+        parts = zip(self._reader.key, values, strict=True)
+        return behind([(column, self._value(str(after[0]))), *parts])
+
+    def _lowest(self, connection: Connection, at: str) -> str | None:
+        """Returns the value from which on a look reads; None: from the first one on."""
+        if self._poll.mode == "sequence":
+            return earlier_number(at, self._poll.overlap)
+        utc = self._kind.oid == v.TIMESTAMPTZ
+        now = self._dialect.clock(connection, utc=utc)
+        return earlier_moment(at, self._kind, self._poll.overlap, now)
+
+    def _largest(self, connection: Connection) -> str | None:
+        """Returns the largest value of the column; None where no row has one."""
+        largest = func.max(self._reader.column(self._column))
+        statement = select(self._kind.select(largest))
+        value = connection.execute(statement.select_from(self._reader.table)).scalar()
+        try:
+            return None if value is None else self._kind.write(value)
+        except (ValueError, TypeError, ArithmeticError):
+            reason = phrase(
+                "column {name} holds a value that is no {type}",
+                name=self._column,
+                type=self._kind.name,
+            )
+            raise ValueUnreadable(
+                resource=self.resource, table=self._read.name, reason=reason
+            ) from None
+
+
+def _key_of(after: Sequence[str | None]) -> Key:
+    """Returns the key of the last row that was read."""
+    return tuple([str(part) for part in after[1:]])
+
+
+def _relation(read: ReadTable, names: Sequence[str]) -> Relation:
+    """Describes the rows that looks deliver."""
+    types = {column.name: column.type_oid for column in read.table.columns}
+    columns = [Column(name, types[name], -1, name in read.table.key) for name in names]
+    return read.relation._replace(columns=tuple(columns))

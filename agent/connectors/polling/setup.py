@@ -1,0 +1,128 @@
+"""What the commands do at a database that is polled: nothing is made there, everything is asked."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from agent.config import Settings
+from agent.connectors.polling import tables as polled
+from agent.connectors.polling.identity import identity_of
+from agent.connectors.polling.inspection import Inspection, inspect
+from agent.connectors.position import position_text
+from agent.connectors.resume import Resume
+from agent.connectors.setup import (
+    After,
+    Checked,
+    Plan,
+    Preparation,
+    Rebound,
+    Shareables,
+    Start,
+    Status,
+    Tell,
+)
+from agent.errors import AgentError, InitRefused
+from agent.findings import Finding, errors, failed, listing
+from agent.messages import mark, phrase, translate
+
+_FIRST = 1  # position before the first look
+
+
+class PollingPreparation:
+    """See Preparation."""
+
+    lost = False
+
+    def __init__(self, tables: Shareables, identity: Mapping[str, Any]) -> None:
+        self.tables = tables
+        self.identity = identity
+
+    def finish(self) -> None:
+        """See Preparation.finish: nothing is made at the source."""
+
+
+class PollingSetup:
+    """See Setup."""
+
+    administered = False
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._source = settings.polling
+        self._database = polled.database_of(self._source)
+
+    @property
+    def address(self) -> str:
+        """See Setup.address."""
+        return self._database.address
+
+    def _inspect(self) -> Inspection:
+        return inspect(self._settings, self._database)
+
+    def plan(self, admin_url: str | None) -> Plan:
+        """See Setup.plan."""
+        text = mark("   nothing is made in the business database: it is only read")
+        lines = [translate(text)]
+        try:
+            found = self._inspect()
+        except AgentError as cause:
+            text = mark("   it cannot be asked yet: {reason}")
+            return Plan([*lines, translate(text, reason=cause.text())], None)
+        wrong = errors(found.findings)
+        if wrong:
+            text = mark("   to be repaired first:{findings}")
+            return Plan([*lines, translate(text, findings=listing(wrong))], None)
+        return Plan(lines, found.tables)
+
+    def check(self, stored: Callable[[], Resume] | None) -> Checked:
+        """See Setup.check."""
+        try:
+            found = self._inspect()
+        except AgentError as cause:
+            return Checked([failed(cause)], None)
+        findings: list[Finding] = found.findings
+        return Checked(findings, None if errors(findings) else found.tables)
+
+    @contextmanager
+    def prepare(
+        self, tell: Tell, admin_url: str | None, before: Resume | None
+    ) -> Iterator[Preparation]:
+        """See Setup.prepare."""
+        found = self._inspect()
+        wrong = errors(found.findings)
+        if wrong:
+            text = mark("the business database is not ready:{findings}")
+            raise InitRefused(reason=phrase(text, findings=listing(wrong)))
+        identity = identity_of(self._source) if before is None else before.identity
+        yield PollingPreparation(found.tables, identity)
+
+    @contextmanager
+    def start(self, tell: Tell, before: Resume | None) -> Iterator[Start]:
+        """See Setup.start."""
+        position = position_text(_FIRST) if before is None else before.position
+        yield self._start(position)
+        tell(translate(mark("The service looks at the tables as soon as it is started")))
+
+    def rebind(self, before: Resume, after: After) -> Rebound:
+        """See Setup.rebind: every table is compared, whatever has happened."""
+        self._inspect()
+        text = mark("Bound to the database at {address}; the service reads every table again")
+        told = translate(text, address=self.address)
+        return Rebound(self._start(before.position), proven=False, told=told)
+
+    def _start(self, position: str) -> Start:
+        identity = identity_of(self._source)
+        time_us = time.time_ns() // 1000
+        return Start(position, time_us, identity, f"polling/{self.address}")
+
+    def status(self, barriers: Sequence[str]) -> Status:
+        """See Setup.status."""
+        self._database.connect().close()
+        every = self._source.every
+        text = mark("looks at its tables every {every}")
+        return Status({"every": every}, translate(text, every=every), None)
+
+    def unknown(self) -> Mapping[str, Any]:
+        """See Setup.unknown."""
+        return {"every": self._source.every}

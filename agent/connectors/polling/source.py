@@ -1,0 +1,330 @@
+"""A database that is polled, as a source of states: joins looks, pages and catalogue into `Source`.
+
+A look is one transaction: the rows of all tables that may have changed since the last one, as they
+are in one snapshot. The cursors behind it are its token, so they become durable with the rows. Each
+page is read in a snapshot of its own, behind a look at its table in the same one: what was
+delivered before the page's high position is never newer than the page.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from agent import failpoints, stop_watch
+from agent.config import ResourceSettings, Settings
+from agent.config.loading import invalid
+from agent.config.polling import seconds
+from agent.connectors.base import Ask, Fingerprint, Page
+from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Message, RowState
+from agent.connectors.database import catalogue, filters
+from agent.connectors.database.catalogue import ReadTable
+from agent.connectors.database.rows import RowReader
+from agent.connectors.plain_origin import PlainOrigin
+from agent.connectors.polling import tables as polled
+from agent.connectors.polling.cursors import Cursor, Token, read_token, token_text
+from agent.connectors.polling.looks import Found, TableLooks
+from agent.connectors.polling.schedule import Schedule
+from agent.connectors.position import position_number
+from agent.connectors.resume import Resume
+from agent.connectors.table import Criterion, SourceTable, TableName
+from agent.errors import SourceUnreachable, TableChanged
+from agent.messages import phrase
+from agent.values.lines import line_of
+
+HEARTBEAT_SECONDS = 10.0
+_SEEN_SECONDS = 1.0  # between two reports of what a new snapshot sees
+
+
+class Everything:
+    """A snapshot is always later than what was delivered: it sees every transaction."""
+
+    def sees(self, transaction: int) -> bool:
+        """See Visible.sees."""
+        return True
+
+
+class PollingSource:
+    """See Source. One connection reads, in one thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._source = settings.polling
+        self._every = seconds(self._source.every)
+        self._database = polled.database_of(self._source)
+        self._connection: Connection | None = None
+
+        self._tables: dict[TableName, ReadTable] = {}
+        self._looks: dict[str, TableLooks] = {}
+        self._cursors: dict[str, Cursor] = {}
+        times = {}
+        for resource in settings.resource:
+            if resource.poll is not None and resource.poll.compare is not None:
+                times[resource.name] = resource.poll.compare
+        self._schedule = Schedule(times)
+        self._suspended: frozenset[str] = frozenset()
+
+        self._position = 0
+        self._waiting: list[Message] = []
+        self._ask: Ask | None = None
+        self._page: Page | None = None
+
+        # When each is due again, in time.monotonic()
+        self._look_at = 0.0
+        self._beat_at = 0.0
+        self._seen_at = 0.0
+
+    # ---- from one opening to the next
+
+    def open(self, resume: Resume, front_silent_since: Callable[[], float | None]) -> None:
+        """See Source.open: what was delivered and is not stored is found again by the next look."""
+        self.close()
+        token = read_token(resume.token)
+        self._position = position_number(resume.position)
+        self._suspended = frozenset(resume.suspended)
+        self._connection = self._database.connect()
+        self._schedule.open(token.compared, datetime.now().astimezone())
+
+        self._read_catalogue()
+        self._cursors = {}
+        self._looks = {}
+        for resource in self._settings.resource:
+            self._open_table(resource, token)
+        now = time.monotonic()
+        self._look_at = now
+        self._beat_at = now + HEARTBEAT_SECONDS
+
+    def _open_table(self, resource: ResourceSettings, token: Token) -> None:
+        """Makes the looks at a table; one that cannot be looked at is reported as not captured."""
+        read = self._tables.get(self._place(resource))
+        if read is None or polled.unfit(resource, read):
+            # Its cursor stays, for the time when it is mended
+            if resource.name in token.cursors:
+                self._cursors[resource.name] = token.cursors[resource.name]
+            return
+        if not polled.has_looks(resource):
+            return
+        self._looks[resource.name] = TableLooks(self._database.dialect, resource, read)
+        if resource.name in token.cursors:
+            self._cursors[resource.name] = token.cursors[resource.name]
+
+    def outdated(self) -> bool:
+        """See Source.outdated: columns that are new or gone show in the fingerprints."""
+        return False
+
+    def close(self) -> None:
+        """See Source.close."""
+        self.withdraw()
+        self._waiting.clear()
+        if self._connection is not None:
+            with suppress(SQLAlchemyError, self._database.driver_error):
+                self._connection.close()
+            self._connection = None
+
+    @property
+    def _open(self) -> Connection:
+        if self._connection is None:
+            reason = phrase("not connected")
+            raise SourceUnreachable(address=self._database.address, reason=reason)
+        return self._connection
+
+    # ---- the tables
+
+    def _place(self, resource: ResourceSettings) -> TableName:
+        return self._source.place(resource.table)
+
+    def _read_catalogue(self) -> dict[TableName, ReadTable]:
+        keys = polled.keys_of(self._settings)
+        with self._database.guarded():
+            self._tables = catalogue.tables(self._open, self._database.dialect, keys)
+        return self._tables
+
+    def tables(self) -> dict[TableName, SourceTable]:
+        """See Source.tables."""
+        return {place: read.table for place, read in self._tables.items()}
+
+    def check_captured(self, resource: ResourceSettings) -> None:
+        """See Source.check_captured."""
+        reason = polled.unfit(resource, self._tables[self._place(resource)])
+        if reason:
+            raise TableChanged(resource=resource.name, table=resource.table, change=reason)
+
+    def criteria(self, resource: ResourceSettings, table: SourceTable) -> tuple[Criterion, ...]:
+        """See Source.criteria."""
+        number = self._settings.resource.index(resource)
+        made, problems = filters.criteria(number, resource, table)
+        if problems:
+            raise invalid(self._settings.agent, problems)
+        return made
+
+    def origin(self, table: SourceTable) -> PlainOrigin:
+        """See Source.origin."""
+        prefix = self._settings.kafka.prefix
+        name = self._database.name
+        return PlainOrigin("polling", prefix, name, table.schema, table.table)
+
+    def estimate(self, table: SourceTable) -> int:
+        """See Source.estimate: the rows are counted, for few databases have statistics."""
+        read = self._tables[table.schema, table.table]
+        reader = RowReader(self._database.dialect, "", read, table.key)
+        with self._database.guarded():
+            return reader.count(self._open, ())
+
+    def fingerprints(self) -> dict[TableName, Fingerprint]:
+        """See Source.fingerprints: what is read of a table, and how it is polled."""
+        tables = self._read_catalogue()
+        found = {}
+        for resource in self._settings.resource:
+            place = self._place(resource)
+            if place in tables:
+                found[place] = polled.fingerprint(resource, tables[place])
+        return found
+
+    def comparisons(self) -> Sequence[str]:
+        """See Source.comparisons."""
+        due = self._schedule.due(datetime.now().astimezone())
+        return [name for name in due if name not in self._suspended]
+
+    # ---- the stream
+
+    def read(self, timeout: float) -> Iterator[Message]:
+        """See Source.read."""
+        connection = self._open
+        if self._ask is not None and self._page is None:
+            messages = self._read_page(connection, self._ask)
+        elif time.monotonic() >= self._look_at:
+            messages = self._look(connection)
+        else:
+            messages = []
+            wait = max(0.0, self._look_at - time.monotonic())
+            if not self._waiting:
+                stop_watch.wait(min(timeout, wait))
+        messages += self._waiting
+        self._waiting = []
+        yield from messages
+
+    def _look(self, connection: Connection) -> list[Message]:
+        """Looks at every table in one snapshot. One that is not read whole is looked at again."""
+        looks = [one for name, one in self._looks.items() if name not in self._suspended]
+        self._look_at = time.monotonic() + self._every
+        if not looks:
+            return []
+        with self._database.guarded(), self._database.dialect.snapshot(connection):
+            messages, complete = self._parts(connection, looks)
+        if not complete:
+            self._look_at = time.monotonic()
+        failpoints.hit("after_look")
+        return messages
+
+    def _parts(
+        self,
+        connection: Connection,
+        looks: Sequence[TableLooks],
+    ) -> tuple[list[Message], bool]:
+        """Reads the next part of each table: the transaction of all, and whether it is all."""
+        states: list[Message] = []
+        moved = False
+        complete = True
+        for one in looks:
+            before = self._cursors.get(one.resource)
+            with self._database.guarded(one.resource, one.relation.table):
+                part = one.look(connection, before)
+            self._cursors[one.resource] = part.cursor
+            moved = moved or before is None or not part.complete
+            complete = complete and part.complete
+            states += [self._state(one, found) for found in part.rows]
+        if not states and not moved:
+            return [], complete
+        return self._transaction(states), complete
+
+    def _state(self, one: TableLooks, found: Found) -> RowState:
+        return RowState(one.relation, found.key, found.row, self._position + 1, found.size)
+
+    def _transaction(self, messages: Sequence[Message]) -> list[Message]:
+        """Makes a transaction of its own, and moves the position behind it."""
+        time_us = time.time_ns() // 1000
+        begin = self._position + 1
+        self._position += 2
+        number = begin & 0xFFFFFFFF
+        return [
+            Begin(number, begin, time_us),
+            *messages,
+            Commit(number, self._position, time_us, self._token),
+        ]
+
+    @property
+    def _token(self) -> str:
+        return token_text(Token(self._cursors, self._schedule.compared))
+
+    def acknowledge(self, position: int) -> None:
+        """See Source.acknowledge: nothing is kept at the source."""
+
+    def housekeeping(self) -> Everything | None:
+        """See Source.housekeeping."""
+        now = time.monotonic()
+        if now < self._seen_at:
+            return None
+        self._seen_at = now + _SEEN_SECONDS
+        if now >= self._beat_at:
+            self._beat_at = now + HEARTBEAT_SECONDS
+            self._position += 1
+            beat = Heartbeat(self._position, time.time_ns() // 1000, self._token)
+            self._waiting.append(beat)
+        return Everything()
+
+    def lag_bytes(self) -> int:
+        """See Source.lag_bytes: there is no log."""
+        return 0
+
+    # ---- pages
+
+    def barrier(self) -> str:
+        """See Source.barrier: what is committed later is found by a look."""
+        return ""
+
+    def ask(self, ask: Ask) -> None:
+        """See Source.ask: the rows are read with the stream."""
+        self._ask, self._page = ask, None
+
+    def page(self) -> Page | None:
+        """See Source.page."""
+        return self._page
+
+    def withdraw(self) -> None:
+        """See Source.withdraw."""
+        self._ask = self._page = None
+
+    def _read_page(self, connection: Connection, ask: Ask) -> list[Message]:
+        """Looks at the table, and reads the page in the same snapshot."""
+        read = self._tables[ask.table.schema, ask.table.table]
+        looks = self._looks.get(ask.resource)
+        names = [column.name for column in ask.columns]
+        reader = RowReader(self._database.dialect, ask.resource, read, names)
+        guarded = self._database.guarded(ask.resource, read.name)
+        with guarded, self._database.dialect.snapshot(connection):
+            messages: list[Message] = []
+            if looks is not None:
+                messages, _ = self._parts(connection, [looks])
+                # What the page shows may be written over what was delivered
+                looks.forget()
+            self._page = _page(connection, reader, ask)
+        failpoints.hit("after_page_read")
+        return [*messages, *self._transaction([HighPosition(ask.token)])]
+
+
+def _page(connection: Connection, reader: RowReader, ask: Ask) -> Page:
+    """Reads or counts what was asked for."""
+    if ask.counted is not None:
+        total = reader.count(connection, ask.counted)
+        # Rows that were deleted since their page are still in the front end
+        return Page(ask.token, [], ask.limit, more=False, total=total, settled=False)
+    if ask.keys is None:
+        read = reader.page(connection, ask.after, ask.limit)
+        limit = len(read.lines) if read.cut else ask.limit
+        more = len(read.lines) == limit
+        return Page(ask.token, read.lines, limit, more)
+    lines = [line_of(texts) for texts in reader.under(connection, ask.keys)]
+    return Page(ask.token, lines, ask.limit, more=False)

@@ -1,0 +1,81 @@
+"""What polling needs of a table: its key, the columns that are read, and the cursor column."""
+
+from collections.abc import Sequence
+
+from agent.config import PollingSettings, ResourceSettings, Settings
+from agent.connectors.base import Fingerprint
+from agent.connectors.database.catalogue import ReadTable
+from agent.connectors.database.catalogue import fingerprint as of_columns
+from agent.connectors.database.session import Database
+from agent.connectors.table import TableName
+from agent.messages import phrase
+from agent.values import column_types as v
+
+_NUMBERS = (v.INT2, v.INT4, v.INT8, v.NUMERIC)
+# Texts in ISO 8601 have the order of time: so some databases keep it
+_MOMENTS = (v.DATE, v.TIMESTAMP, v.TIMESTAMPTZ, v.TEXT, v.VARCHAR)
+
+
+def database_of(source: PollingSettings) -> Database:
+    """Makes the way to the business database; nothing is connected yet."""
+    password = source.password
+    read = None if password is None else lambda: password.read("source.password")
+    return Database(source.url, read, source.statement_seconds)
+
+
+def keys_of(settings: Settings) -> dict[TableName, Sequence[str]]:
+    """Returns the configured tables, each with its configured key, () for the table's own."""
+    keys: dict[TableName, Sequence[str]] = {}
+    for resource in settings.resource:
+        poll = resource.poll
+        keys[settings.source.place(resource.table)] = () if poll is None else poll.key
+    return keys
+
+
+def has_looks(resource: ResourceSettings) -> bool:
+    """Returns whether changed rows are looked for, or found by comparison alone."""
+    return resource.poll is not None and resource.poll.column is not None
+
+
+def needed(resource: ResourceSettings) -> list[str]:
+    """Returns the columns that are read."""
+    names = resource.needed_columns
+    if resource.poll is not None and resource.poll.column is not None:
+        names = list(dict.fromkeys([*names, resource.poll.column]))
+    return names
+
+
+def unfit(resource: ResourceSettings, read: ReadTable) -> str:
+    """Tells why the table cannot be polled as configured; '' where it can."""
+    for name in needed(resource):
+        if name in read.unreadable:
+            declared = read.unreadable[name]
+            return phrase(
+                "column {name} has type {type}, which the agent does not read",
+                name=name,
+                type=declared,
+            )
+    poll = resource.poll
+    if poll is None or poll.column is None:
+        return ""
+
+    if poll.column not in read.kinds:
+        return phrase("column {names} does not exist", names=poll.column)
+    kind = read.exact.get(poll.column)
+    fitting = _NUMBERS if poll.mode == "sequence" else _MOMENTS
+    if kind is None or kind.oid not in fitting:
+        return phrase("column {name} does not fit mode = {mode}", name=poll.column, mode=poll.mode)
+    return ""
+
+
+def fingerprint(resource: ResourceSettings, read: ReadTable) -> Fingerprint:
+    """Returns what must not change unseen: with another cursor column, rows may have been missed.
+
+    The table is copied then.
+    """
+    found = of_columns(read, needed(resource))
+    poll = resource.poll
+    if poll is None or poll.column is None:
+        return found
+    parts = {**found.copy, "poll": f"{poll.mode} {poll.column}"}
+    return found._replace(copy=parts)
