@@ -7,10 +7,12 @@ deleted; until then they are passed over by the next looks.
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from agent.config import ResourceSettings
 from agent.connectors.base import Ask, Fingerprint, Page
@@ -132,7 +134,8 @@ class TriggerSource:
         self._delivered.clear()
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.close()
+            with suppress(SQLAlchemyError):
+                connection.close()
 
     # ---- the tables
 
@@ -297,6 +300,10 @@ class TriggerSource:
         beat = Heartbeat(self._position, time.time_ns() // 1000, self._token)
         self._waiting.append(beat)
         return Looks(self._position // _STEP)
+
+    def comparisons(self) -> Sequence[str]:
+        """See Source.comparisons: nothing has to be compared by the clock."""
+        return ()
 
     def lag_bytes(self) -> int:
         """See Source.lag_bytes: there is no log of bytes."""
