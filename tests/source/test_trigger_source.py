@@ -1,10 +1,11 @@
 """What a trigger log promises beside the contract: nothing that was noted is lost."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, delete
 
 from agent.config import ResourceSettings
 from agent.connectors.changes import Commit, HighPosition, Message, RowState, Truncate
@@ -13,6 +14,7 @@ from agent.connectors.position import position_number, position_text
 from agent.connectors.resume import CommitMark, Resume
 from agent.connectors.trigger import source as sources
 from agent.connectors.trigger.databases.base import KeyPart, LoggedTable
+from agent.connectors.trigger.notes import NotesTable
 from agent.connectors.trigger.source import Place, TriggerSource
 from agent.errors import TriggersMissing, ValueUnreadable
 from tests.source.noting import KINDS, ORDERS, Noting
@@ -40,12 +42,17 @@ def source(noting: Noting) -> Iterator[TriggerSource]:
     made.close()
 
 
-def following(noting: Noting, table: LoggedTable, columns: Sequence[str]) -> TriggerSource:
+def following(
+    noting: Noting,
+    table: LoggedTable,
+    columns: Sequence[str],
+    kind: type[TriggerSource] = TriggerSource,
+) -> TriggerSource:
     """Returns a source that shares one table."""
     described = {"name": table.name, "table": table.name, "columns": list(columns)}
     place = Place(("", table.name), ResourceSettings.model_validate(described))
     url = noting.url.render_as_string(hide_password=False)
-    return TriggerSource(Database(url, None, 20.0), noting.log, [place], "unit", interval=0.0)
+    return kind(Database(url, None, 20.0), noting.log, [place], "unit", interval=0.0)
 
 
 def looked(source: TriggerSource) -> dict[str, tuple[Any, ...] | None]:
@@ -56,10 +63,15 @@ def looked(source: TriggerSource) -> dict[str, tuple[Any, ...] | None]:
 def stored(source: TriggerSource) -> list[Message]:
     """Returns the messages of one look, and has them stored."""
     messages = list(source.read(0.0))
-    positions = [message.position for message in messages if isinstance(message, Commit)]
-    if positions:
-        source.acknowledge(max(positions))
+    acknowledge(source, messages)
     return messages
+
+
+def acknowledge(source: TriggerSource, messages: Sequence[Message]) -> None:
+    """Has what was delivered stored."""
+    for message in messages:
+        if isinstance(message, Commit):
+            source.acknowledge(message.position)
 
 
 def states(messages: Sequence[Message]) -> dict[str, tuple[Any, ...] | None]:
@@ -83,8 +95,10 @@ def test_what_is_committed_late_is_not_lost(noting: Noting, source: TriggerSourc
     with noting.connect() as late:
         late.exec_driver_sql("INSERT INTO orders (id) VALUES (1)")
         noting.run("INSERT INTO orders (id) VALUES (2)")
-        assert looked(source) == {"2": ("2", None, None)}
+        messages = list(source.read(0.0))
+        assert states(messages) == {"2": ("2", None, None)}
         late.commit()
+    acknowledge(source, messages)
     assert looked(source) == {"1": ("1", None, None)}
     assert waiting(noting) == 0
 
@@ -200,3 +214,50 @@ def test_two_spellings_of_one_key_are_two_keys(
         noting.run("UPDATE names SET id = 'A'")
         assert looked(made) == {"a": None, "A": ("A", "1")}
         made.close()
+
+
+# ---- planted bugs: the tests above find them
+
+
+class ForgetsEarly(TriggerSource):
+    """Deletes notes when they are delivered, not when they are stored."""
+
+    def read(self, timeout: float) -> Iterator[Message]:
+        """See Source.read."""
+        messages = list(super().read(timeout))
+        for message in messages:
+            if isinstance(message, Commit):
+                self.acknowledge(message.position)
+        yield from messages
+
+
+class ByBound(NotesTable):
+    """Deletes every note up to the last one that was read."""
+
+    def delete(self, connection: Connection, ids: Collection[Any]) -> None:
+        """See NotesTable.delete."""
+        connection.execute(delete(self._table).where(self._table.c.id <= max(ids)))
+
+
+def test_notes_that_are_deleted_before_the_commit_are_missed(
+    noting: Noting, source: TriggerSource
+) -> None:
+    early = following(noting, ORDERS, COLUMNS, ForgetsEarly)
+    early.open(INITIAL, silent_never)
+    with pytest.raises(AssertionError):
+        test_notes_stay_until_the_front_end_has_them(noting, early)
+    early.close()
+
+
+def test_notes_that_are_deleted_up_to_a_bound_are_missed(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    make, server = KINDS["mariadb"]
+    with make(request, tmp_path, server) as noting:
+        noting.make()
+        bounded = following(noting, ORDERS, COLUMNS)
+        bounded._notes = ByBound(noting.log)
+        bounded.open(INITIAL, silent_never)
+        with pytest.raises(AssertionError):
+            test_what_is_committed_late_is_not_lost(noting, bounded)
+        bounded.close()

@@ -7,10 +7,12 @@ deleted; until then they are passed over by the next looks.
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from agent.config import ResourceSettings
 from agent.connectors.base import Ask, Fingerprint, Page
@@ -132,7 +134,8 @@ class TriggerSource:
         self._delivered.clear()
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.close()
+            with suppress(SQLAlchemyError):
+                connection.close()
 
     # ---- the tables
 
