@@ -61,7 +61,7 @@ compiled: ## the wheel of compiled modules for this Python and processor, into d
 	@tests/install.sh compiler
 	$(VENV)/bin/python -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist ./compiled
 	@$(if $(INSTALL),$(INSTALL)/bin/python -m pip install --disable-pip-version-check --no-deps --no-index --find-links dist --force-reinstall unit-sync-agent-compiled)
-	@$(if $(INSTALL),$(INSTALL)/bin/python -c 'import agent; print("compiled: the agent there runs", agent.BUILD)')
+	@$(if $(INSTALL),$(INSTALL)/bin/python -P -c 'import agent; print("compiled: the agent there runs", agent.BUILD)')
 	@ls dist/unit_sync_agent_compiled-*.whl
 
 unit: ## the tests of logic alone (tests/unit.txt): no service is needed, less than a minute
