@@ -21,6 +21,7 @@ from agent.errors import ConfigInvalid, SecretMissing
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "config" / "agent.example.toml"
 POLLING = ROOT / "config" / "polling.example.toml"
+TRIGGER = ROOT / "config" / "trigger.example.toml"
 SMALL = """
 [source]
 host = "127.0.0.1"
@@ -210,6 +211,20 @@ def test_polling_example_shows_the_defaults(tmp_path: Path) -> None:
     assert shown.model_copy(update={"deleted": None, "compare": None}) == default
 
 
+def test_trigger_example_shows_the_defaults(tmp_path: Path) -> None:
+    """As it is, and with everything uncommented."""
+    plain = load(written(tmp_path, TRIGGER.read_text(encoding="utf-8"), "agent.toml"))
+    full = load(written(tmp_path, uncommented(TRIGGER), "agent.toml"))
+    assert plain.source == full.source
+    assert plain.source.model_dump().keys() == plain.source.model_fields_set | {
+        "log_table",
+        "log_schema",
+        "look_seconds",
+        "statement_seconds",
+        "warn_rows",
+    }
+
+
 def test_what_is_wrong_with_polling_is_told_at_once(tmp_path: Path) -> None:
     text = POLLED.replace('url = "sqlite:////var/lib/business.db"', 'every = "5"\nslot = "s"')
     text = text.replace('mode = "timestamp", column', 'mode = "compare", column')
@@ -243,7 +258,8 @@ def test_a_deleted_flag_is_a_condition(tmp_path: Path) -> None:
 
 
 def test_example_shows_every_key() -> None:
-    text = EXAMPLE.read_text(encoding="utf-8") + POLLING.read_text(encoding="utf-8")
+    examples = (EXAMPLE, POLLING, TRIGGER)
+    text = "".join([example.read_text(encoding="utf-8") for example in examples])
     assert len(list(keys(Settings, set()))) > 50
     missing = [
         f"{model.__name__}.{key}"

@@ -11,6 +11,7 @@ from agent.config.service import ServiceSettings
 from agent.config.settings import Settings
 from agent.config.source import SourceSettings
 from agent.config.topics import Topics
+from agent.config.trigger import TriggerSettings
 
 __all__ = [
     "Condition",
@@ -27,5 +28,6 @@ __all__ = [
     "Settings",
     "SourceSettings",
     "Topics",
+    "TriggerSettings",
     "load",
 ]

@@ -16,6 +16,7 @@ from agent.config.resource import ResourceSettings, topic_of
 from agent.config.service import ServiceSettings
 from agent.config.source import SourceSettings
 from agent.config.topics import Topics
+from agent.config.trigger import TriggerSettings
 from agent.config.uniqueness import doubles, same_columns
 from agent.messages import mark
 
@@ -108,6 +109,12 @@ class Settings(Model):
     def polling(self) -> PollingSettings:
         """The source, which is one that is polled."""
         assert isinstance(self.source, PollingSettings)
+        return self.source
+
+    @property
+    def trigger(self) -> TriggerSettings:
+        """The source, which is one with a trigger log."""
+        assert isinstance(self.source, TriggerSettings)
         return self.source
 
     @property

@@ -7,9 +7,11 @@ from pydantic import Discriminator, Tag
 
 from agent.config.polling import PollingSettings
 from agent.config.postgres import PostgresSettings
+from agent.config.trigger import TriggerSettings
 
 _POSTGRES: Final = "postgresql"
 _POLLING: Final = "polling"
+_TRIGGER: Final = "trigger"
 
 Place = Callable[[str], tuple[str, str]]
 
@@ -17,18 +19,22 @@ Place = Callable[[str], tuple[str, str]]
 def _kind(source: Any) -> str:
     """Returns the kind of source; files that name none are older than the second kind."""
     kind = source.get("type") if isinstance(source, Mapping) else getattr(source, "type", "")
-    return _POLLING if kind == _POLLING else _POSTGRES
+    return str(kind) if kind in (_POLLING, _TRIGGER) else _POSTGRES
 
 
 SourceSettings = Annotated[
-    Annotated[PostgresSettings, Tag(_POSTGRES)] | Annotated[PollingSettings, Tag(_POLLING)],
+    Annotated[PostgresSettings, Tag(_POSTGRES)]
+    | Annotated[PollingSettings, Tag(_POLLING)]
+    | Annotated[TriggerSettings, Tag(_TRIGGER)],
     Discriminator(_kind),
 ]
 
 # By kind: the model that reads a source
-MODELS: Final[Mapping[str, type[PostgresSettings] | type[PollingSettings]]] = {
+Model = type[PostgresSettings] | type[PollingSettings] | type[TriggerSettings]
+MODELS: Final[Mapping[str, Model]] = {
     _POSTGRES: PostgresSettings,
     _POLLING: PollingSettings,
+    _TRIGGER: TriggerSettings,
 }
 
 

@@ -18,6 +18,11 @@ def open_source(settings: Settings) -> Source:
 
         return PollingSource(settings)
 
+    if settings.source.type == "trigger":
+        from agent.connectors.trigger.assembly import trigger_source
+
+        return trigger_source(settings)
+
     from agent.connectors.postgres.source import PostgresSource
 
     return PostgresSource(settings)
@@ -29,6 +34,11 @@ def setup_of(settings: Settings) -> Setup:
         from agent.connectors.polling.setup import PollingSetup
 
         return PollingSetup(settings)
+
+    if settings.source.type == "trigger":
+        from agent.connectors.trigger.assembly import trigger_setup
+
+        return trigger_setup(settings)
 
     from agent.connectors.postgres.setup.postgres import PostgresSetup
     from agent.connectors.postgres.setup.subscription import subscription_of
@@ -46,6 +56,12 @@ def check_identity(settings: SourceSettings, identity: Mapping[str, Any]) -> Non
         from agent.connectors.polling import identity as of_polling
 
         of_polling.check_settings(settings, identity)
+        return
+
+    if settings.type == "trigger":
+        from agent.connectors.trigger import identity as of_trigger
+
+        of_trigger.check_settings(settings, identity)
         return
 
     from agent.connectors.postgres.history import check_settings

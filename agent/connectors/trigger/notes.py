@@ -40,6 +40,11 @@ class Backlog(NamedTuple):
     notes: int
     oldest: Any  # when the first of them was written, by the server's clock; None: there is none
 
+    @property
+    def since(self) -> str:
+        """Tells the time of the oldest note; '' where there is none."""
+        return "" if self.oldest is None else str(self.oldest)
+
 
 class NotesTable:
     """The table of the notes. Within `Database.guarded`."""

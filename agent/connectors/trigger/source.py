@@ -14,9 +14,12 @@ import orjson
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from agent import stop_watch
 from agent.config import ResourceSettings
+from agent.config.loading import invalid
 from agent.connectors.base import Ask, Fingerprint, Page
 from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Message
+from agent.connectors.database import filters
 from agent.connectors.database.catalogue import ReadTable, fingerprint, tables
 from agent.connectors.database.rows import Lines, RowReader
 from agent.connectors.database.session import Database
@@ -73,8 +76,10 @@ class TriggerSource:
         prefix: str,
         interval: float = 1.0,
         heartbeat: float = 10.0,
+        agent: str = "agent",
     ) -> None:
         """`interval`: seconds between looks; `prefix` is the one of the topics."""
+        self._agent = agent
         self._database = database
         self._log = log
         self._notes = NotesTable(log)
@@ -134,7 +139,7 @@ class TriggerSource:
         self._delivered.clear()
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(SQLAlchemyError):
+            with suppress(SQLAlchemyError, self._database.driver_error):
                 connection.close()
 
     # ---- the tables
@@ -171,21 +176,17 @@ class TriggerSource:
         raise TriggersMissing(resource=place.resource.name, table=read.name, reason=missing)
 
     def criteria(self, resource: ResourceSettings, table: SourceTable) -> tuple[Criterion, ...]:
-        """See Source.criteria: a value has one text."""
-        made = []
-        for condition in resource.filter:
-            if condition.is_null is not None:
-                made.append(Criterion(condition.column, condition.is_null))
-                continue
-            values = condition.is_in or condition.not_in or []
-            texts = frozenset(str(value) for value in values)
-            made.append(Criterion(condition.column, condition.is_in is not None, texts))
-        return tuple(made)
+        """See Source.criteria."""
+        number = [place.resource.name for place in self._places].index(resource.name)
+        made, problems = filters.criteria(number, resource, table)
+        if problems:
+            raise invalid(self._agent, problems)
+        return made
 
     def origin(self, table: SourceTable) -> PlainOrigin:
         """See Source.origin."""
-        address = self._database.address
-        return PlainOrigin("trigger", self._prefix, address, table.schema, table.table)
+        name = self._database.name
+        return PlainOrigin("trigger", self._prefix, name, table.schema, table.table)
 
     def estimate(self, table: SourceTable) -> int:
         """See Source.estimate: the rows are counted."""
@@ -225,7 +226,7 @@ class TriggerSource:
         elif wait <= 0 or self._wanted:
             self._take_look()
         if not self._waiting:
-            time.sleep(max(0.0, min(timeout, wait)))
+            stop_watch.wait(max(0.0, min(timeout, wait)))
         waiting, self._waiting = self._waiting, []
         yield from waiting
 

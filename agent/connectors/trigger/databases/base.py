@@ -88,7 +88,15 @@ class TriggerLog(ABC):
     def drop_triggers(self, table: LoggedTable) -> list[str]:
         """Takes the triggers of a table away; those that are missing are passed over."""
 
+    def grants(self, account: str) -> list[str]:
+        """Lets an account read and delete notes; [] where the database knows no rights."""
+        return [f"GRANT SELECT, DELETE ON {self.log_name} TO {account}"]
+
     # ---- what is there
+
+    def account(self, connection: Connection) -> str:
+        """Returns the account of a connection, as `grants` names it."""
+        return str(connection.exec_driver_sql("SELECT quote_ident(current_user)").scalar())
 
     @abstractmethod
     def installed(self, connection: Connection, table: LoggedTable) -> Mapping[str, str]:

@@ -75,6 +75,11 @@ END"""
         drop = literal(f"DROP TRIGGER {self.quoted(trigger)}")
         return [f"EXECUTE BLOCK AS BEGIN IF (EXISTS({there})) THEN EXECUTE STATEMENT {drop}; END"]
 
+    def account(self, connection: Connection) -> str:
+        """See TriggerLog.account."""
+        found = connection.exec_driver_sql("SELECT CURRENT_USER FROM rdb$database").scalar()
+        return f"USER {self.quoted(str(found).strip())}"
+
     def installed(self, connection: Connection, table: LoggedTable) -> Mapping[str, str]:
         """See TriggerLog.installed."""
         asked = {

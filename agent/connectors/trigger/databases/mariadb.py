@@ -78,6 +78,12 @@ class MariaDbLog(TriggerLog):
             made.append(f"DROP TRIGGER IF EXISTS {trigger}")
         return made
 
+    def account(self, connection: Connection) -> str:
+        """See TriggerLog.account: user and host."""
+        found = str(connection.exec_driver_sql("SELECT current_user()").scalar())
+        user, _, host = found.rpartition("@")
+        return f"{self.quoted(user)}@{self.quoted(host)}"
+
     def installed(self, connection: Connection, table: LoggedTable) -> Mapping[str, str]:
         """See TriggerLog.installed."""
         asked = {"schema": table.schema, "name": table.name}

@@ -74,6 +74,14 @@ class SQLiteLog(TriggerLog):
             made.append(f"DROP TRIGGER IF EXISTS {trigger}")
         return made
 
+    def grants(self, account: str) -> list[str]:
+        """See TriggerLog.grants: who may write the file may do everything."""
+        return []
+
+    def account(self, connection: Connection) -> str:
+        """See TriggerLog.account."""
+        return ""
+
     def installed(self, connection: Connection, table: LoggedTable) -> Mapping[str, str]:
         """See TriggerLog.installed."""
         schema = self.quoted(table.schema or "main")

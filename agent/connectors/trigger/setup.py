@@ -1,0 +1,232 @@
+"""What the commands do at a database with a trigger log: its table and triggers are made there."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from agent.config import ResourceSettings, Settings
+from agent.config.loading import invalid
+from agent.connectors.database import filters
+from agent.connectors.database.session import Database
+from agent.connectors.position import position_text
+from agent.connectors.resume import Resume
+from agent.connectors.setup import (
+    After,
+    Checked,
+    Plan,
+    Preparation,
+    Rebound,
+    Shareable,
+    Shareables,
+    Start,
+    Status,
+    Tell,
+)
+from agent.connectors.table import TableName
+from agent.connectors.trigger.databases.base import TriggerLog
+from agent.connectors.trigger.identity import identity_of
+from agent.connectors.trigger.inspection import Inspection, inspected
+from agent.connectors.trigger.notes import Backlog, NotesTable
+from agent.connectors.trigger.statements import account, execute
+from agent.errors import AgentError, InitRefused
+from agent.findings import Finding, error, errors, failed, listing
+from agent.messages import mark, phrase, translate
+
+# Names what holds the password of --as in the environment
+ADMINISTRATOR_PASSWORD = "SYNC_AGENT_ADMIN_PASSWORD"  # noqa: S105 - the name of a variable
+
+_FIRST = 1  # position before the first look
+
+
+class TriggerPreparation:
+    """See Preparation. Acts as the administrator where there is one, else as the agent."""
+
+    lost = False
+
+    def __init__(
+        self,
+        tables: Shareables,
+        identity: Mapping[str, Any],
+        statements: Sequence[str],
+        run: Callable[[Sequence[str]], None],
+    ) -> None:
+        """`statements` make what is missing, `run` executes them."""
+        self.tables = tables
+        self.identity = identity
+        self._statements = statements
+        self._run = run
+
+    def finish(self) -> None:
+        """See Preparation.finish: the triggers are older than the first copy."""
+        if self._statements:
+            self._run(self._statements)
+
+
+class TriggerSetup:
+    """See Setup."""
+
+    administered = True
+
+    def __init__(self, settings: Settings, database: Database, log: TriggerLog) -> None:
+        self._settings = settings
+        self._source = settings.trigger
+        self._database = database
+        self._log = log
+
+    @property
+    def address(self) -> str:
+        """See Setup.address."""
+        return self._database.address
+
+    @property
+    def _places(self) -> dict[TableName, ResourceSettings]:
+        found = {}
+        for resource in self._settings.resource:
+            found[self._source.place(resource.table)] = resource
+        return found
+
+    def _inspect(self) -> Inspection:
+        return inspected(self._database, self._log, self._places)
+
+    def _shareables(self, found: Inspection) -> dict[str, Shareable]:
+        """Returns the tables that can be shared. Raises ConfigInvalid for a wrong filter."""
+        made = {}
+        problems = []
+        for number, resource in enumerate(self._settings.resource):
+            judged = found.judged.get(resource.name)
+            if judged is None:
+                continue
+            table = judged.read.table
+            criteria, wrong = filters.criteria(number, resource, table)
+            problems += wrong
+            made[resource.name] = Shareable(table, criteria)
+        if problems:
+            raise invalid(self._settings.agent, problems)
+        return made
+
+    def missing(self, found: Inspection) -> list[str]:
+        """Returns the statements that make what is missing."""
+        statements = [] if found.log else self._log.create_log()
+        for judged in found.judged.values():
+            if not judged.complete:
+                # Some of them may be there, switched off or changed
+                statements += self._log.drop_triggers(judged.table)
+                statements += self._log.create_triggers(judged.table)
+        return statements
+
+    # ---- init
+
+    def plan(self, admin_url: str | None) -> Plan:
+        """See Setup.plan."""
+        try:
+            found = self._inspect()
+        except AgentError as cause:
+            text = mark("   it cannot be asked yet: {reason}")
+            return Plan([translate(text, reason=cause.text())], None)
+        wrong = errors(found.findings)
+        if wrong:
+            text = mark("   to be repaired first:{findings}")
+            return Plan([translate(text, findings=listing(wrong))], None)
+
+        lines = []
+        for statement in self.missing(found):
+            lines += [f"   {line}" for line in f"{statement};".splitlines()]
+        if not lines:
+            text = mark("   table {log} and the triggers of every shared table: there")
+            lines.append(translate(text, log=self._log.log))
+        return Plan(lines, self._shareables(found))
+
+    @contextmanager
+    def prepare(
+        self, tell: Tell, admin_url: str | None, before: Resume | None
+    ) -> Iterator[Preparation]:
+        """See Setup.prepare."""
+        found = self._inspect()
+        wrong = errors(found.findings)
+        if wrong:
+            text = mark("the business database is not ready:{findings}")
+            raise InitRefused(reason=phrase(text, findings=listing(wrong)))
+
+        def run(statements: Sequence[str]) -> None:
+            administrator = self._administrator(admin_url)
+            made = [*statements, *self._grants(admin_url)]
+            execute(administrator, self._log, made, tell)
+
+        identity = identity_of(self._source) if before is None else before.identity
+        tables = self._shareables(found)
+        yield TriggerPreparation(tables, identity, self.missing(found), run)
+
+    def _administrator(self, admin_url: str | None) -> Database:
+        """Returns the way to the database for whoever makes the triggers."""
+        if admin_url is None:
+            return self._database
+        password = os.environ.get(ADMINISTRATOR_PASSWORD)
+        read = None if password is None else lambda: password
+        return Database(admin_url, read, self._source.statement_seconds)
+
+    def _grants(self, admin_url: str | None) -> list[str]:
+        """Returns what lets the agent read a log that somebody else has made."""
+        if admin_url is None:
+            return []
+        return self._log.grants(account(self._database, self._log))
+
+    @contextmanager
+    def start(self, tell: Tell, before: Resume | None) -> Iterator[Start]:
+        """See Setup.start."""
+        yield self._start(position_text(_FIRST) if before is None else before.position)
+        tell(translate(mark("Changes are noted from now on; the service copies what is there")))
+
+    def _start(self, position: str) -> Start:
+        identity = identity_of(self._source)
+        return Start(position, time.time_ns() // 1000, identity, f"trigger/{self.address}")
+
+    def rebind(self, before: Resume, after: After) -> Rebound:
+        """See Setup.rebind: every table is compared, whatever has happened."""
+        self._inspect()
+        text = mark("Bound to the database at {address}; the service reads every table again")
+        told = translate(text, address=self.address)
+        return Rebound(self._start(before.position), proven=False, told=told)
+
+    # ---- check and status
+
+    def check(self, stored: Callable[[], Resume] | None) -> Checked:
+        """See Setup.check."""
+        try:
+            found = self._inspect()
+            findings = [*found.findings, *self._judged_log(found)]
+            tables = None if errors(found.findings) else self._shareables(found)
+        except AgentError as cause:
+            return Checked([failed(cause)], None)
+        return Checked(findings, tables)
+
+    def _judged_log(self, found: Inspection) -> Iterator[Finding]:
+        """Yields what is missing of the log, or how much waits in it."""
+        statements = self.missing(found)
+        if statements:
+            text = mark("triggers, or the table of their notes, are missing or switched off")
+            fix = "\n".join([f"{statement};" for statement in statements])
+            yield error("TRIGGERS_MISSING", text, fix)
+        if not found.log:
+            return
+        backlog = self._backlog()
+        text = mark("{notes} notes wait in {log}, the oldest since {oldest}")
+        many = backlog.notes > self._source.warn_rows
+        told = translate(text, None, notes=backlog.notes, log=self._log.log, oldest=backlog.since)
+        yield Finding("LOG_SIZE", "warning" if many else "ok", told)
+
+    def _backlog(self) -> Backlog:
+        with self._database.connect() as connection, self._database.guarded():
+            return NotesTable(self._log).backlog(connection)
+
+    def status(self, barriers: Sequence[str]) -> Status:
+        """See Setup.status."""
+        backlog = self._backlog()
+        text = mark("{notes} noted changes wait in {log}")
+        told = translate(text, notes=backlog.notes, log=self._log.log)
+        return Status({"notes": backlog.notes, "oldest_note": backlog.since}, told, None)
+
+    def unknown(self) -> Mapping[str, Any]:
+        """See Setup.unknown."""
+        return {"notes": None, "oldest_note": ""}

@@ -1,0 +1,129 @@
+"""What `init`, `check` and `status` do at a database with a trigger log."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config import Settings
+from agent.connectors.opening import check_identity, open_source, setup_of
+from agent.connectors.position import position_text
+from agent.connectors.resume import CommitMark, Resume
+from agent.connectors.setup import Setup
+from agent.connectors.trigger.source import TriggerSource
+from agent.errors import FrontReplaced, InitRefused
+from tests.source.noting import CREATE_ORDERS, KINDS, ORDERS, Noting
+from tests.source.reading import silent_never
+
+
+@pytest.fixture(params=["sqlite", "mariadb", "mysql9", "postgres18"])
+def noting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Noting]:
+    """Yields a database of each kind, with a table of the application and no log."""
+    make, server = KINDS[request.param]
+    with make(request, tmp_path, server) as made:
+        made.administer(*made.log.drop_log(), CREATE_ORDERS)
+        yield made
+
+
+def configured(noting: Noting, **resource: Any) -> Settings:
+    """Returns a configuration that shares the table `orders`."""
+    shared = {"name": "orders", "table": "orders", "columns": ["id", "note"], **resource}
+    url = noting.url.render_as_string(hide_password=False)
+    return Settings.model_validate(
+        {
+            "name": "unit",
+            "source": {"type": "trigger", "url": url},
+            "kafka": {"bootstrap_servers": ["nowhere:1"], "prefix": "p"},
+            "resource": [shared],
+        }
+    )
+
+
+def prepared(setup: Setup, before: Resume | None = None) -> list[str]:
+    """Does what `init --apply` does at the source; returns what it tells."""
+    told: list[str] = []
+    with setup.prepare(told.append, None, before) as source:
+        assert set(source.tables) == {"orders"}
+        source.finish()
+    with setup.start(told.append, before):
+        pass
+    return told
+
+
+def codes(setup: Setup) -> dict[str, str]:
+    """Returns what `check` finds: level by code."""
+    return {finding.code: finding.level for finding in setup.check(None).findings}
+
+
+def test_init_makes_log_and_triggers_once(noting: Noting) -> None:
+    """`check` names the statements until then; afterwards changes are noted."""
+    setup = setup_of(configured(noting))
+    planned = "\n".join(setup.plan(None).lines)
+    assert "CREATE TABLE" in planned
+    assert planned.count("CREATE TRIGGER") == len(noting.log.expected(ORDERS))
+    assert codes(setup)["TRIGGERS_MISSING"] == "error"
+
+    assert any("CREATE TRIGGER" in line for line in prepared(setup))
+    assert codes(setup) == {"SOURCE_OK": "ok", "LOG_SIZE": "ok"}
+    assert not [line for line in prepared(setup) if "CREATE" in line]
+    assert "CREATE" not in "\n".join(setup.plan(None).lines)
+
+    noting.administer("INSERT INTO orders (id) VALUES (1)")
+    assert setup.status(()).values["notes"] == 1
+
+
+def test_triggers_that_are_gone_are_made_again(noting: Noting) -> None:
+    setup = setup_of(configured(noting))
+    prepared(setup)
+    noting.administer(*noting.log.drop_triggers(ORDERS))
+    assert codes(setup)["TRIGGERS_MISSING"] == "error"
+    prepared(setup)
+    assert "TRIGGERS_MISSING" not in codes(setup)
+
+
+def test_what_is_not_noted_is_warned_of(noting: Noting) -> None:
+    """A foreign key that changes rows by itself; another unique column under REPLACE."""
+    noting.administer("CREATE TABLE parents (id INT NOT NULL PRIMARY KEY)")
+    foreign = "FOREIGN KEY (parent) REFERENCES parents(id) ON DELETE CASCADE"
+    columns = f"id INT NOT NULL PRIMARY KEY, code INT UNIQUE, parent INT, {foreign}"
+    noting.administer(f"CREATE TABLE children ({columns})")
+    shared = {"name": "orders", "table": "children", "columns": ["id", "code"]}
+    found = codes(setup_of(configured(noting, **shared)))
+    assert ("CASCADE_UNNOTED" in found) != noting.log.notes_cascades
+    assert ("REPLACE_UNNOTED" in found) != noting.log.notes_replaced
+
+
+@pytest.mark.parametrize(
+    ("resource", "code"),
+    [
+        ({"table": "nowhere"}, "TABLE_MISSING"),
+        ({"columns": ["id", "nothing"]}, "COLUMN_MISSING"),
+        ({"columns": ["note"]}, "KEY_UNLISTED"),
+    ],
+)
+def test_a_table_that_cannot_be_followed_is_refused(
+    noting: Noting, resource: dict[str, Any], code: str
+) -> None:
+    setup = setup_of(configured(noting, **resource))
+    assert codes(setup)[code] == "error"
+    with pytest.raises(InitRefused, match=code):
+        prepared(setup)
+
+
+def test_another_database_is_not_followed(noting: Noting) -> None:
+    """The configuration opens what `init` has stored, and no other."""
+    settings = configured(noting)
+    setup = setup_of(settings)
+    prepared(setup)
+    with setup.start(print, None) as start:
+        check_identity(settings.source, start.identity)
+        with pytest.raises(FrontReplaced):
+            check_identity(settings.source, {**start.identity, "address": "elsewhere"})
+
+    source = open_source(settings)
+    assert isinstance(source, TriggerSource)
+    source.open(Resume(start.position, CommitMark("", 0, 0), start.identity), silent_never)
+    assert list(source.read(0.0)) == []
+    source.close()
+    assert start.position == position_text(1)
