@@ -1,6 +1,5 @@
 """Tables as the database's own catalogue has them, asked through SQLAlchemy's inspector."""
 
-import logging
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,8 +11,6 @@ from agent.connectors.base import Fingerprint
 from agent.connectors.changes import Column, Relation
 from agent.connectors.dialects.base import Dialect, Kind
 from agent.connectors.table import SourceColumn, SourceTable, TableName
-
-log = logging.getLogger(__name__)
 
 _IDENTITY = "d"  # a row is named by its key
 
@@ -52,7 +49,7 @@ def tables(
         try:
             found[place] = _described(inspector, dialect, number, place, key)
         except NoSuchTableError:
-            log.debug("table_missing schema=%s table=%s", *place)
+            continue
     return found
 
 

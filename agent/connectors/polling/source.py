@@ -216,7 +216,6 @@ class PollingSource:
             messages, complete = self._parts(connection, looks)
         if not complete:
             self._look_at = time.monotonic()
-        failpoints.hit("after_look")
         return messages
 
     def _parts(
