@@ -48,7 +48,6 @@ def run(settings: Settings, config_path: Path) -> int:
     from agent.service.supervisor import Supervisor
 
     log_to_stderr(settings.service.log_level, settings.service.log_format)
-    _log_build()
     metrics = Metrics(resource.name for resource in settings.resource)
     # -P: no module from the current folder
     command = [
@@ -64,6 +63,7 @@ def run(settings: Settings, config_path: Path) -> int:
     commands = {stage: [*command, stage] for stage in STAGES}
     try:
         with HealthServer(settings.service.listen, settings.agent, metrics):
+            _log_build()
             return Supervisor(commands, str(uuid.uuid4()), metrics, restarts, last_end).run()
     except ListenRefused as error:
         last_end.note("", error)
