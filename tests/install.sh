@@ -12,6 +12,8 @@ have_java() {
   [[ -n $version && $version -ge 17 ]]
 }
 
+have_library() { ldconfig -p | grep -q "$1"; }
+
 # Of the Python that runs the tests; Debian has them in a package of their own
 have_headers() {
   local python=${VENV:-.venv}/bin/python
@@ -27,7 +29,10 @@ for part in "${parts[@]}"; do
     postgres) have_postgres || [[ -n ${SYNC_TEST_PG15:-} ]] || missing+=(postgresql-15) ;;
     java) have_java || missing+=(openjdk-17-jre-headless) ;;
     mariadb) [[ -x /usr/sbin/mariadbd || -n ${SYNC_TEST_MARIADB:-} ]] || missing+=(mariadb-server-core) ;;
-    firebird) ldconfig -p | grep -q libtommath.so.1 || missing+=(libtommath1) ;; # what its Python package lacks
+    firebird) # what its Python package lacks, or hides from its own plugins
+      have_library libtommath.so.1 || missing+=(libtommath1)
+      have_library libtomcrypt.so.1 || missing+=(libtomcrypt1)
+      ;;
     maven) command -v mvn >/dev/null || missing+=(maven) ;;
     openssl) command -v openssl >/dev/null || missing+=(openssl) ;;
     systemd) command -v systemd-analyze >/dev/null || missing+=(systemd) ;;
@@ -46,7 +51,7 @@ fi
 line="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
 echo "install: missing: ${missing[*]}"
 if ! command -v apt-get >/dev/null; then
-  echo "install: no apt-get here; install these by hand: PostgreSQL 15, MariaDB, libtommath, Java 17 or newer, Maven, openssl, systemd, a C compiler with the headers of Python (of them what is missing)" >&2
+  echo "install: no apt-get here; install these by hand: PostgreSQL 15, MariaDB, libtommath, libtomcrypt, Java 17 or newer, Maven, openssl, systemd, a C compiler with the headers of Python (of them what is missing)" >&2
   exit 1
 elif [[ $(id -u) -eq 0 ]]; then
   rights=()
