@@ -367,10 +367,10 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "transaction_in_two",
-        "rows are committed every twenty messages, be it within a source transaction; "
+        "rows are committed every three messages, be it within a source transaction; "
         "outbox and position come with the last of them",
         (
-            Edit("capture/applier.py", "FLUSH_MESSAGES = 4_000", "FLUSH_MESSAGES = 20"),
+            Edit("capture/applier.py", "FLUSH_MESSAGES = 4_000", "FLUSH_MESSAGES = 3"),
             Edit(
                 "capture/applier.py",
                 """\
