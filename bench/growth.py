@@ -20,9 +20,9 @@ from pathlib import Path
 
 import psycopg
 
-from bench import latency, plots, reconcile
-from bench.processes import cpu_of, memory, most_memory, published
-from bench.table import COLUMNS, NAMES, TABLE, say
+from bench import idle, latency, plots, reconcile
+from bench.processes import cpu_of, most_memory, published
+from bench.table import TABLE, say
 from tests.agent_process import Agent, Installation
 from tests.checker.inputs import one_of
 from tests.checker.unit import UnitTable
@@ -32,7 +32,7 @@ from tests.services.postgres import PostgresAddress, postgres
 from tests.waiting import eventually
 
 LONGEST = 3600.0  # seconds that anything may take
-RESTING = 20.0  # seconds over which an idle agent is watched
+RESTING = 30.0  # seconds over which an idle agent is watched
 STREAMED = 20_000  # rows of a stream
 WARM = 5_000
 TRANSACTION = 100  # rows
@@ -137,20 +137,14 @@ def insert(place: Installation, values: str, first: int, count: int, wanted: int
 
 def tables(server: PostgresAddress, broker: KafkaAddress, size: int) -> Measured:
     """Starts an agent with so many empty tables, and watches it at rest."""
-    forms = []
-    for number in range(size):
-        values = {name: one_of("") for name in NAMES}
-        forms.append(UnitTable(f"t{number}", f"t{number}", COLUMNS, {"id": one_of("1")}, values))
-    with installed(server, broker, forms) as place:
-        began = time.monotonic()
-        with running(place) as agent:
-            seconds = time.monotonic() - began
-            pids = [agent.pid, *agent.children().values()]
-            before = cpu_of(pids)
-            time.sleep(RESTING)
-            share = (cpu_of(pids) - before) / RESTING * 100
-            held = sum(map(memory, pids))
-    return {"seconds until live": seconds, "% of a core at rest": share, "MB": held}
+    found = idle.run(server, broker, size, RESTING)
+    used = found.total
+    return {
+        "seconds until live": found.live,
+        "wake-ups a second at rest": used.wakes,
+        "% of a core at rest": used.share,
+        "MB": used.memory,
+    }
 
 
 def agents(server: PostgresAddress, broker: KafkaAddress, size: int) -> Measured:

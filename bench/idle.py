@@ -43,6 +43,7 @@ class Found(NamedTuple):
 
     client: str
     tables: int
+    live: float  # seconds from the start until all tables are live
     processes: Mapping[str, Used]
 
     @property
@@ -97,13 +98,15 @@ def run(
             tables=tuple(tables),
             sections=sections,
         ).install()
+        began = time.monotonic()
         with place.start() as agent:
             agent.wait_ready()
-            eventually(place.caught_up, 120, "every table is live", 0.5)
+            eventually(place.caught_up, 120, "every table is live", 0.2)
+            live = time.monotonic() - began
             time.sleep(SETTLED)
             processes = watched({"supervisor": agent.pid, **agent.children()}, seconds)
             agent.stop()
-    found = Found(client, count, processes)
+    found = Found(client, count, live, processes)
     share, woken, used = found.total
     say(f"idle, {client}: {share:.2f} % of a core, {woken:.1f} wake-ups a second, {used:.0f} MB")
     return found
