@@ -1,5 +1,6 @@
 """The agent's settings: models, reading the file, secrets by reference."""
 
+from agent.config.database import DatabaseSettings
 from agent.config.front import FrontSettings, ReconcileSettings
 from agent.config.kafka import KafkaSettings, SaslSettings
 from agent.config.loading import load
@@ -15,6 +16,7 @@ from agent.config.trigger import TriggerSettings
 
 __all__ = [
     "Condition",
+    "DatabaseSettings",
     "FrontSettings",
     "KafkaSettings",
     "PollSettings",

@@ -5,9 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from agent.config.database import DatabaseSettings
 from agent.config.inconsistent import Contradiction, Inconsistent
 from agent.config.model import Model
-from agent.config.secret import Secret
 from agent.messages import mark
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -21,41 +21,13 @@ def seconds(period: str) -> float:
     return float(int(period[:-1]) * _UNITS[period[-1]])
 
 
-class PollingSettings(Model):
+class PollingSettings(DatabaseSettings):
     """The unit's business database, read by statements through SQLAlchemy."""
 
     type: Annotated[Literal["polling"], Field(description="Kind of source.")]
-    url: Annotated[
-        str,
-        Field(
-            min_length=1,
-            description="SQLAlchemy URL without password: sqlite:////folder/business.db, "
-            "mariadb+pymysql://user@host/db, mysql+pymysql://user@host/db or "
-            "postgresql+psycopg://user@host/db.",
-        ),
-    ]
-    password: Annotated[Secret | None, Field(description="Where the password is.")] = None
     every: Annotated[
         Period, Field(description="Time from one look at the tables to the next: 5s, 10m, 2h.")
     ] = "5s"
-    statement_seconds: Annotated[
-        float,
-        Field(
-            gt=0,
-            le=3600,
-            description="Seconds after which a statement at the business database is given up.",
-        ),
-    ] = 20.0
-
-    def named(self, agent: str) -> Self:
-        """Fills in what comes from the agent's name: nothing here does."""
-        return self
-
-    @staticmethod
-    def place(table: str) -> tuple[str, str]:
-        """Reads a table of the configuration as schema, '' for the session's own, and name."""
-        schema, _, name = table.rpartition(".")
-        return schema, name
 
 
 class DeletedFlag(Model):

@@ -6,7 +6,7 @@ Each kind is loaded where it is used, so that a process holds only the driver th
 from collections.abc import Mapping
 from typing import Any
 
-from agent.config import Settings, SourceSettings
+from agent.config import DatabaseSettings, Settings, SourceSettings
 from agent.connectors.base import Source
 from agent.connectors.setup import Setup
 
@@ -52,16 +52,10 @@ def check_identity(settings: SourceSettings, identity: Mapping[str, Any]) -> Non
     `identity` is what the source wrote then. Nothing is connected: a mistyped setting must not look
     like a loss.
     """
-    if settings.type == "polling":
-        from agent.connectors.polling import identity as of_polling
+    if isinstance(settings, DatabaseSettings):
+        from agent.connectors.database import identity as of_database
 
-        of_polling.check_settings(settings, identity)
-        return
-
-    if settings.type == "trigger":
-        from agent.connectors.trigger import identity as of_trigger
-
-        of_trigger.check_settings(settings, identity)
+        of_database.check_settings(settings, identity)
         return
 
     from agent.connectors.postgres.history import check_settings

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from agent.config import Settings
 from agent.connectors.changes import Message
-from agent.connectors.polling.identity import identity_of
+from agent.connectors.database.identity import identity_of
 from agent.connectors.polling.source import PollingSource
 from agent.connectors.position import position_number
 from agent.connectors.resume import Resume

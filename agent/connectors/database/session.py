@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from agent.config import DatabaseSettings
 from agent.connectors.dialects.base import Dialect
 from agent.connectors.dialects.opening import dialect_of
 from agent.errors import (
@@ -111,6 +112,13 @@ class Database:
             reason = phrase("{code} when its rows are read", code=code)
             return ValueUnreadable(resource=resource, table=table, reason=reason)
         return SourceUnfit(reason=code)
+
+
+def database_of(settings: DatabaseSettings) -> Database:
+    """Makes the way to the business database; nothing is connected yet. Raises SourceUnfit."""
+    password = settings.password
+    read = None if password is None else lambda: password.read("source.password")
+    return Database(settings.url, read, settings.statement_seconds)
 
 
 def address_of(url: URL) -> str:

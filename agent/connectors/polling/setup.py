@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from agent.config import Settings
-from agent.connectors.polling import tables as polled
-from agent.connectors.polling.identity import identity_of
+from agent.connectors.database.identity import identity_of
+from agent.connectors.database.session import database_of
 from agent.connectors.polling.inspection import Inspection, inspect
 from agent.connectors.position import position_text
 from agent.connectors.resume import Resume
@@ -50,7 +50,7 @@ class PollingSetup:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._source = settings.polling
-        self._database = polled.database_of(self._source)
+        self._database = database_of(self._source)
 
     @property
     def address(self) -> str:

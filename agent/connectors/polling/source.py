@@ -23,6 +23,7 @@ from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Mes
 from agent.connectors.database import catalogue, filters
 from agent.connectors.database.catalogue import ReadTable
 from agent.connectors.database.rows import RowReader
+from agent.connectors.database.session import database_of
 from agent.connectors.plain_origin import PlainOrigin
 from agent.connectors.polling import tables as polled
 from agent.connectors.polling.cursors import Cursor, Token, read_token, token_text
@@ -54,7 +55,7 @@ class PollingSource:
         self._settings = settings
         self._source = settings.polling
         self._every = seconds(self._source.every)
-        self._database = polled.database_of(self._source)
+        self._database = database_of(self._source)
         self._connection: Connection | None = None
 
         self._tables: dict[TableName, ReadTable] = {}

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from agent.config import PollingSettings, ResourceSettings, Settings
+from agent.config import ResourceSettings, Settings
 from agent.connectors.base import Fingerprint
 from agent.connectors.database.catalogue import ReadTable
 from agent.connectors.database.catalogue import fingerprint as of_columns
-from agent.connectors.database.session import Database
 from agent.connectors.table import TableName
 from agent.messages import phrase
 from agent.values import column_types as v
@@ -14,13 +13,6 @@ from agent.values import column_types as v
 _NUMBERS = (v.INT2, v.INT4, v.INT8, v.NUMERIC)
 # Texts in ISO 8601 have the order of time: so some databases keep it
 _MOMENTS = (v.DATE, v.TIMESTAMP, v.TIMESTAMPTZ, v.TEXT, v.VARCHAR)
-
-
-def database_of(source: PollingSettings) -> Database:
-    """Makes the way to the business database; nothing is connected yet."""
-    password = source.password
-    read = None if password is None else lambda: password.read("source.password")
-    return Database(source.url, read, source.statement_seconds)
 
 
 def keys_of(settings: Settings) -> dict[TableName, Sequence[str]]:

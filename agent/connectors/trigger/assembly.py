@@ -3,7 +3,7 @@
 from sqlalchemy import make_url
 
 from agent.config import Settings
-from agent.connectors.database.session import Database
+from agent.connectors.database.session import Database, database_of
 from agent.connectors.trigger.databases.base import TriggerLog
 from agent.connectors.trigger.databases.opening import trigger_log_of
 from agent.connectors.trigger.setup import TriggerSetup
@@ -36,9 +36,7 @@ def trigger_setup(settings: Settings) -> TriggerSetup:
 
 def _parts(settings: Settings) -> tuple[Database, TriggerLog]:
     source = settings.trigger
-    password = source.password
-    read = None if password is None else lambda: password.read("source.password")
-    database = Database(source.url, read, source.statement_seconds)
+    database = database_of(source)
     backend = make_url(source.url).get_backend_name()
     log = trigger_log_of(backend, source.log_table, source.log_schema)
     if log is None:

@@ -9,6 +9,7 @@ from typing import Any
 from agent.config import ResourceSettings, Settings
 from agent.config.loading import invalid
 from agent.connectors.database import filters
+from agent.connectors.database.identity import identity_of
 from agent.connectors.database.session import Database
 from agent.connectors.position import position_text
 from agent.connectors.resume import Resume
@@ -26,7 +27,6 @@ from agent.connectors.setup import (
 )
 from agent.connectors.table import TableName
 from agent.connectors.trigger.databases.base import TriggerLog
-from agent.connectors.trigger.identity import identity_of
 from agent.connectors.trigger.inspection import Inspection, inspected
 from agent.connectors.trigger.notes import Backlog, NotesTable
 from agent.connectors.trigger.statements import account, execute

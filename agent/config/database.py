@@ -1,0 +1,41 @@
+"""Settings that every business database has which is read through SQLAlchemy."""
+
+from typing import Annotated, Self
+
+from pydantic import Field
+
+from agent.config.model import Model
+from agent.config.secret import Secret
+
+
+class DatabaseSettings(Model):
+    """How a business database is reached, and how its tables are named."""
+
+    url: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="SQLAlchemy URL without password: sqlite:////folder/business.db, "
+            "mariadb+pymysql://user@host/db, mysql+pymysql://user@host/db or "
+            "postgresql+psycopg://user@host/db.",
+        ),
+    ]
+    password: Annotated[Secret | None, Field(description="Where the password is.")] = None
+    statement_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=3600,
+            description="Seconds after which a statement at the business database is given up.",
+        ),
+    ] = 20.0
+
+    def named(self, agent: str) -> Self:
+        """Fills in what comes from the agent's name: nothing here does."""
+        return self
+
+    @staticmethod
+    def place(table: str) -> tuple[str, str]:
+        """Reads a table of the configuration as schema, '' for the session's own, and name."""
+        schema, _, name = table.rpartition(".")
+        return schema, name
