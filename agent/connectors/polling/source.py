@@ -22,6 +22,7 @@ from agent.connectors.base import Ask, Fingerprint, Page
 from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Message, RowState
 from agent.connectors.database import catalogue, filters
 from agent.connectors.database.catalogue import ReadTable
+from agent.connectors.database.pages import read_page
 from agent.connectors.database.rows import RowReader
 from agent.connectors.database.session import database_of
 from agent.connectors.plain_origin import PlainOrigin
@@ -34,7 +35,6 @@ from agent.connectors.resume import Resume
 from agent.connectors.table import Criterion, SourceTable, TableName
 from agent.errors import SourceUnreachable, TableChanged
 from agent.messages import phrase
-from agent.values.lines import line_of
 
 HEARTBEAT_SECONDS = 10.0
 _SEEN_SECONDS = 1.0  # between two reports of what a new snapshot sees
@@ -310,21 +310,7 @@ class PollingSource:
                 messages, _ = self._parts(connection, [looks])
                 # What the page shows may be written over what was delivered
                 looks.forget()
-            self._page = _page(connection, reader, ask)
+            # Rows that were deleted since their page are still in the front end
+            self._page = read_page(connection, reader, ask)._replace(settled=False)
         failpoints.hit("after_page_read")
         return [*messages, *self._transaction([HighPosition(ask.token)])]
-
-
-def _page(connection: Connection, reader: RowReader, ask: Ask) -> Page:
-    """Reads or counts what was asked for."""
-    if ask.counted is not None:
-        total = reader.count(connection, ask.counted)
-        # Rows that were deleted since their page are still in the front end
-        return Page(ask.token, [], ask.limit, more=False, total=total, settled=False)
-    if ask.keys is None:
-        read = reader.page(connection, ask.after, ask.limit)
-        limit = len(read.lines) if read.cut else ask.limit
-        more = len(read.lines) == limit
-        return Page(ask.token, read.lines, limit, more)
-    lines = [line_of(texts) for texts in reader.under(connection, ask.keys)]
-    return Page(ask.token, lines, ask.limit, more=False)

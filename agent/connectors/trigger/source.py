@@ -21,7 +21,8 @@ from agent.connectors.base import Ask, Fingerprint, Page
 from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Message
 from agent.connectors.database import filters
 from agent.connectors.database.catalogue import ReadTable, fingerprint, tables
-from agent.connectors.database.rows import Lines, RowReader
+from agent.connectors.database.pages import read_page
+from agent.connectors.database.rows import RowReader
 from agent.connectors.database.session import Database
 from agent.connectors.plain_origin import PlainOrigin
 from agent.connectors.position import position_number
@@ -33,7 +34,6 @@ from agent.connectors.trigger.looks import Followed, Looker, followed
 from agent.connectors.trigger.notes import NotesTable
 from agent.errors import SourceUnreachable, TriggersMissing
 from agent.messages import phrase
-from agent.values.lines import line_of
 
 MOST_NOTES = 5000  # of one look
 _MOST_DELIVERED = 4 * MOST_NOTES  # that are not stored: then the front end is waited for
@@ -336,14 +336,7 @@ class TriggerSource:
         names = [column.name for column in ask.columns]
         reader = RowReader(self._database.dialect, ask.resource, read, names)
         with self._database.guarded(ask.resource, read.name):
-            if ask.counted is not None:
-                total = reader.count(connection, ask.counted)
-                return Page(ask.token, [], ask.limit, more=False, total=total)
-            if ask.keys is not None:
-                lines = [line_of(row) for row in reader.under(connection, ask.keys)]
-                return Page(ask.token, lines, ask.limit, more=False)
-            found = reader.page(connection, ask.after, ask.limit)
-            return _page(ask, found)
+            return read_page(connection, reader, ask)
 
     @property
     def _opened(self) -> Connection:
@@ -351,9 +344,3 @@ class TriggerSource:
             reason = phrase("it was not opened")
             raise SourceUnreachable(address=self._database.address, reason=reason)
         return self._connection
-
-
-def _page(ask: Ask, found: Lines) -> Page:
-    more = found.cut or len(found.lines) == ask.limit
-    limit = len(found.lines) if found.cut else ask.limit
-    return Page(ask.token, found.lines, limit, more)
