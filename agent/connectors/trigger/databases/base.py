@@ -76,9 +76,9 @@ class TriggerLog(ABC):
     def create_log(self) -> list[str]:
         """Makes the table of the notes."""
 
-    @abstractmethod
     def drop_log(self) -> list[str]:
-        """Takes the table of the notes away."""
+        """Takes the table of the notes away, where it is there."""
+        return [f"DROP TABLE IF EXISTS {self.log_name}"]
 
     @abstractmethod
     def create_triggers(self, table: LoggedTable) -> list[str]:
@@ -146,6 +146,48 @@ class TriggerLog(ABC):
         """Names a trigger of a table: alike for ever, and short enough for every database."""
         place = f"{self.schema}\0{self.log}\0{table.schema}\0{table.name}"
         return f"sync_agent_{sha256(place.encode()).hexdigest()[:10]}_{what}"
+
+
+class TriggerPerEvent(TriggerLog):
+    """The log of a database in which inserts, updates and deletes have a trigger each."""
+
+    EVENTS: ClassVar[Mapping[str, str]] = {
+        "insert": "INSERT",
+        "update": "UPDATE",
+        "delete": "DELETE",
+    }
+
+    def drop_triggers(self, table: LoggedTable) -> list[str]:
+        """See TriggerLog.drop_triggers."""
+        made = []
+        for what in self.EVENTS:
+            trigger = self.qualified(table.schema, self.trigger(table, what))
+            made.append(f"DROP TRIGGER IF EXISTS {trigger}")
+        return made
+
+    def expected(self, table: LoggedTable) -> frozenset[str]:
+        """See TriggerLog.expected."""
+        return frozenset(self.trigger(table, what) for what in self.EVENTS)
+
+    def ours(self, table: LoggedTable, rows: Sequence[Any]) -> dict[str, str]:
+        """Returns those of a table's triggers that are ours, from names and descriptions."""
+        expected = self.expected(table)
+        return {name: described for name, described in names(rows).items() if name in expected}
+
+
+def note_statements(log: str, table: str, now: str, before: str) -> dict[str, str]:
+    """Returns the statements that write notes within triggers: insert, update, delete, truncate.
+
+    `log` is the quoted name of the log; the table's name, the key now and the key before are
+    expressions.
+    """
+    into = f"INSERT INTO {log} (source_table, operation"
+    return {
+        "insert": f"{into}, key_now) VALUES ({table}, 'I', {now})",
+        "update": f"{into}, key_now, key_before) VALUES ({table}, 'U', {now}, {before})",
+        "delete": f"{into}, key_before) VALUES ({table}, 'D', {before})",
+        "truncate": f"{into}) VALUES ({table}, 'T')",
+    }
 
 
 def literal(text: str) -> str:

@@ -13,6 +13,7 @@ from agent.connectors.trigger.databases.base import (
     TriggerLog,
     literal,
     names,
+    note_statements,
 )
 
 _LONGEST_KEY = 4000  # characters; the largest page holds keys of 4096 bytes
@@ -55,16 +56,16 @@ class FirebirdLog(TriggerLog):
         name = literal(table.noted)
         now, before = _key(self, "NEW", table.key), _key(self, "OLD", table.key)
         trigger = self.quoted(self.trigger(table, _WHAT))
-        insert = f"INSERT INTO {self.log_name} (source_table, operation"
+        notes = note_statements(self.log_name, name, now, before)
         body = f"""CREATE TRIGGER {trigger} FOR {self.quoted(table.name)}
 AFTER INSERT OR UPDATE OR DELETE POSITION 32000 AS
 BEGIN
     IF (INSERTING) THEN
-        {insert}, key_now) VALUES ({name}, 'I', {now});
+        {notes["insert"]};
     ELSE IF (UPDATING) THEN
-        {insert}, key_now, key_before) VALUES ({name}, 'U', {now}, {before});
+        {notes["update"]};
     ELSE
-        {insert}, key_before) VALUES ({name}, 'D', {before});
+        {notes["delete"]};
 END"""
         return [body, f"GRANT INSERT ON {self.log_name} TO TRIGGER {trigger}"]
 

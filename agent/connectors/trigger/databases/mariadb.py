@@ -10,9 +10,12 @@ from typing import ClassVar
 
 from sqlalchemy import Connection, text
 
-from agent.connectors.trigger.databases.base import KeyPart, LoggedTable, TriggerLog, names
-
-_EVENTS = {"insert": "INSERT", "update": "UPDATE", "delete": "DELETE"}
+from agent.connectors.trigger.databases.base import (
+    KeyPart,
+    LoggedTable,
+    TriggerPerEvent,
+    note_statements,
+)
 
 _INSTALLED = text("""
     SELECT trigger_name,
@@ -23,7 +26,7 @@ _INSTALLED = text("""
 """)
 
 
-class MariaDbLog(TriggerLog):
+class MariaDbLog(TriggerPerEvent):
     """See TriggerLog."""
 
     notes_cascades: ClassVar[bool] = False
@@ -45,10 +48,6 @@ class MariaDbLog(TriggerLog):
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"""
         ]
 
-    def drop_log(self) -> list[str]:
-        """See TriggerLog.drop_log."""
-        return [f"DROP TABLE IF EXISTS {self.log_name}"]
-
     def create_triggers(self, table: LoggedTable) -> list[str]:
         """See TriggerLog.create_triggers.
 
@@ -56,26 +55,13 @@ class MariaDbLog(TriggerLog):
         """
         name = _literal(table.noted)
         now, before = _key(self, "NEW", table.key), _key(self, "OLD", table.key)
-        insert = f"INSERT INTO {self.log_name} (source_table, operation"
-        bodies = {
-            "insert": f"{insert}, key_now) VALUES ({name}, 'I', {now})",
-            "update": f"{insert}, key_now, key_before) VALUES ({name}, 'U', {now}, {before})",
-            "delete": f"{insert}, key_before) VALUES ({name}, 'D', {before})",
-        }
+        notes = note_statements(self.log_name, name, now, before)
         place = self.qualified(table.schema, table.name)
         made = ["SET SESSION sql_mode = ''"]
-        for what, body in bodies.items():
+        for what, event in self.EVENTS.items():
             trigger = self.qualified(table.schema, self.trigger(table, what))
-            event = _EVENTS[what]
+            body = notes[what]
             made.append(f"CREATE TRIGGER {trigger} AFTER {event} ON {place}\nFOR EACH ROW {body}")
-        return made
-
-    def drop_triggers(self, table: LoggedTable) -> list[str]:
-        """See TriggerLog.drop_triggers."""
-        made = []
-        for what in _EVENTS:
-            trigger = self.qualified(table.schema, self.trigger(table, what))
-            made.append(f"DROP TRIGGER IF EXISTS {trigger}")
         return made
 
     def account(self, connection: Connection) -> str:
@@ -87,9 +73,7 @@ class MariaDbLog(TriggerLog):
     def installed(self, connection: Connection, table: LoggedTable) -> Mapping[str, str]:
         """See TriggerLog.installed."""
         asked = {"schema": table.schema, "name": table.name}
-        found = names(connection.execute(_INSTALLED, asked).all())
-        expected = self.expected(table)
-        return {name: described for name, described in found.items() if name in expected}
+        return self.ours(table, connection.execute(_INSTALLED, asked).all())
 
     @contextmanager
     def writing(self, connection: Connection) -> Iterator[None]:
@@ -97,10 +81,6 @@ class MariaDbLog(TriggerLog):
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         with super().writing(connection):
             yield
-
-    def expected(self, table: LoggedTable) -> frozenset[str]:
-        """See TriggerLog.expected."""
-        return frozenset(self.trigger(table, what) for what in _EVENTS)
 
 
 def _key(log: MariaDbLog, row: str, key: tuple[KeyPart, ...]) -> str:

@@ -17,6 +17,7 @@ from agent.connectors.trigger.databases.base import (
     TriggerLog,
     literal,
     names,
+    note_statements,
 )
 
 _ROW, _TRUNCATE = "row", "all"
@@ -57,10 +58,6 @@ class PostgresLog(TriggerLog):
             f"CREATE INDEX ON {self.log_name} (source_table) WHERE operation = 'T'",
         ]
 
-    def drop_log(self) -> list[str]:
-        """See TriggerLog.drop_log."""
-        return [f"DROP TABLE IF EXISTS {self.log_name}"]
-
     def create_triggers(self, table: LoggedTable) -> list[str]:
         """See TriggerLog.create_triggers.
 
@@ -88,17 +85,17 @@ FOR EACH {level} EXECUTE FUNCTION {function}()"""
     def _body(self, table: LoggedTable) -> str:
         name = literal(table.noted)
         now, before = _key(self, "NEW", table.key), _key(self, "OLD", table.key)
-        insert = f"INSERT INTO {self.log_name} (source_table, operation"
+        notes = note_statements(self.log_name, name, now, before)
         return f"""
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        {insert}, key_now) VALUES ({name}, 'I', {now});
+        {notes["insert"]};
     ELSIF TG_OP = 'UPDATE' THEN
-        {insert}, key_now, key_before) VALUES ({name}, 'U', {now}, {before});
+        {notes["update"]};
     ELSIF TG_OP = 'DELETE' THEN
-        {insert}, key_before) VALUES ({name}, 'D', {before});
+        {notes["delete"]};
     ELSE
-        {insert}) VALUES ({name}, 'T');
+        {notes["truncate"]};
     END IF;
     RETURN NULL;
 END

@@ -12,15 +12,13 @@ from sqlalchemy import Connection, text
 from agent.connectors.trigger.databases.base import (
     KeyPart,
     LoggedTable,
-    TriggerLog,
+    TriggerPerEvent,
     literal,
-    names,
+    note_statements,
 )
 
-_EVENTS = {"insert": "INSERT", "update": "UPDATE", "delete": "DELETE"}
 
-
-class SQLiteLog(TriggerLog):
+class SQLiteLog(TriggerPerEvent):
     """See TriggerLog."""
 
     # Unless the application has set recursive_triggers in its session
@@ -43,35 +41,19 @@ class SQLiteLog(TriggerLog):
 )"""
         ]
 
-    def drop_log(self) -> list[str]:
-        """See TriggerLog.drop_log."""
-        return [f"DROP TABLE IF EXISTS {self.log_name}"]
-
     def create_triggers(self, table: LoggedTable) -> list[str]:
         """See TriggerLog.create_triggers: names within a trigger are of the table's own file."""
         name = literal(table.noted)
         now, before = _key(self, "NEW", table.key), _key(self, "OLD", table.key)
-        insert = f"INSERT INTO {self.quoted(self.log)} (source_table, operation"
-        bodies = {
-            "insert": f"{insert}, key_now) VALUES ({name}, 'I', {now})",
-            "update": f"{insert}, key_now, key_before) VALUES ({name}, 'U', {now}, {before})",
-            "delete": f"{insert}, key_before) VALUES ({name}, 'D', {before})",
-        }
+        notes = note_statements(self.quoted(self.log), name, now, before)
         made = []
-        for what, body in bodies.items():
+        for what, event in self.EVENTS.items():
             trigger = self.qualified(table.schema, self.trigger(table, what))
+            body = notes[what]
             made.append(
-                f"CREATE TRIGGER {trigger} AFTER {_EVENTS[what]} ON {self.quoted(table.name)}\n"
+                f"CREATE TRIGGER {trigger} AFTER {event} ON {self.quoted(table.name)}\n"
                 f"FOR EACH ROW BEGIN {body}; END"
             )
-        return made
-
-    def drop_triggers(self, table: LoggedTable) -> list[str]:
-        """See TriggerLog.drop_triggers."""
-        made = []
-        for what in _EVENTS:
-            trigger = self.qualified(table.schema, self.trigger(table, what))
-            made.append(f"DROP TRIGGER IF EXISTS {trigger}")
         return made
 
     def grants(self, account: str) -> list[str]:
@@ -87,9 +69,7 @@ class SQLiteLog(TriggerLog):
         schema = self.quoted(table.schema or "main")
         asked = f"SELECT name, sql FROM {schema}.sqlite_master WHERE type = 'trigger'"
         rows = connection.execute(text(f"{asked} AND tbl_name = :name"), {"name": table.name})
-        expected = self.expected(table)
-        found = names(rows.all())
-        return {name: described for name, described in found.items() if name in expected}
+        return self.ours(table, rows.all())
 
     @contextmanager
     def writing(self, connection: Connection) -> Iterator[None]:
@@ -100,10 +80,6 @@ class SQLiteLog(TriggerLog):
                 yield
         finally:
             connection.exec_driver_sql("PRAGMA query_only = ON")
-
-    def expected(self, table: LoggedTable) -> frozenset[str]:
-        """See TriggerLog.expected."""
-        return frozenset(self.trigger(table, what) for what in _EVENTS)
 
 
 def _key(log: SQLiteLog, row: str, key: tuple[KeyPart, ...]) -> str:
