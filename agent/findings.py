@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from agent.errors import AgentError
-from agent.messages import translate
+from agent.messages import mark, translate
 
 Level = Literal["ok", "warning", "error"]
 
@@ -56,3 +56,8 @@ def listing(findings: Iterable[Finding]) -> str:
         lines.append(f"  {finding.code}: {finding.message}")
         lines += [f"      {line}" for line in finding.fix.splitlines()]
     return "\n" + "\n".join(lines)
+
+
+def to_repair(findings: Iterable[Finding]) -> str:
+    """Says in a plan of `init` what has to be repaired before it can be carried out."""
+    return translate(mark("   to be repaired first:{findings}"), findings=listing(findings))

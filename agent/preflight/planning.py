@@ -13,7 +13,7 @@ from agent.connectors.opening import setup_of
 from agent.connectors.setup import Tell
 from agent.errors import AgentError
 from agent.files import is_there
-from agent.findings import failed, listing
+from agent.findings import failed, to_repair
 from agent.front.opening import front_of
 from agent.front.store import SqlFront
 from agent.messages import mark, system_reason, translate
@@ -81,8 +81,7 @@ def _tell_shared(resources: Sequence[Resource], front: SqlFront, answers: bool, 
 
 def _tell_error(error: AgentError, tell: Tell) -> None:
     """Tells what `init --apply` would refuse."""
-    text = mark("   to be repaired first:{findings}")
-    tell(translate(text, findings=listing([failed(error)])))
+    tell(to_repair([failed(error)]))
 
 
 def _tell_own(file: Path | None, front: SqlFront, tell: Tell) -> bool:

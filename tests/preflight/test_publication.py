@@ -8,6 +8,7 @@ import pytest
 
 from agent.connectors.postgres.setup import inspection, preparation
 from agent.connectors.postgres.setup.inspection import Inspection
+from agent.connectors.readiness import refuse
 from tests.preflight.conftest import Unit
 from tests.preflight.test_table_checks import NOTE, codes, inspect, only
 
@@ -71,7 +72,7 @@ def publish(unit: Unit) -> Inspection:
     """Makes init's publication for the unit."""
     with psycopg.connect(unit.conninfo, autocommit=True) as connection:
         found = inspection.inspect(unit.subscription, connection)
-        preparation.refuse(found.tables)
+        refuse(found.tables)
         preparation.make_publication(unit.subscription, connection, found, unit.told.append)
         return inspection.inspect(unit.subscription, connection)
 

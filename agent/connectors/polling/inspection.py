@@ -10,6 +10,7 @@ from agent.config.loading import invalid
 from agent.config.problems import Problem
 from agent.connectors.database import catalogue, filters
 from agent.connectors.database.catalogue import ReadTable
+from agent.connectors.database.judging import missing_table, names_of, unlisted_key
 from agent.connectors.database.rows import RowReader
 from agent.connectors.database.session import Database
 from agent.connectors.polling import tables as polled
@@ -68,15 +69,10 @@ def _judged(
     read: ReadTable | None,
 ) -> Iterator[Finding]:
     """Yields what stands against polling a table; one ok finding where nothing does."""
-    names = {"resource": resource.name, "table": resource.table}
     if read is None:
-        fix = mark(
-            "Correct table of this [[resource]] (exact spelling, schema.table), "
-            "or create the table."
-        )
-        text = mark("{resource}: the source table {table} does not exist")
-        yield error("TABLE_MISSING", text, translate(fix), **names)
+        yield missing_table(resource)
         return
+    names = names_of(resource)
 
     found = list(_columns(resource, read, names))
     yield from found
@@ -110,10 +106,7 @@ def _columns(
         text = mark("{resource}: table {table} has no usable key")
         fix = mark("Give the table a primary key, or name key columns in [resource.poll] key.")
         yield error("KEY_MISSING", text, translate(fix), **names)
-    unlisted = [name for name in read.table.key if name not in resource.columns]
-    if unlisted:
-        text = mark("{resource}: key column {columns} is not listed in columns")
-        yield error("KEY_UNLISTED", text, **names, columns=", ".join(unlisted))
+    yield from unlisted_key(resource, read)
 
 
 def _read(

@@ -10,6 +10,7 @@ from agent.connectors.database.identity import identity_of
 from agent.connectors.database.session import database_of
 from agent.connectors.polling.inspection import Inspection, inspect
 from agent.connectors.position import position_text
+from agent.connectors.readiness import not_asked, refuse
 from agent.connectors.resume import Resume
 from agent.connectors.setup import (
     After,
@@ -22,9 +23,9 @@ from agent.connectors.setup import (
     Status,
     Tell,
 )
-from agent.errors import AgentError, InitRefused
-from agent.findings import Finding, errors, failed, listing
-from agent.messages import mark, phrase, translate
+from agent.errors import AgentError
+from agent.findings import Finding, errors, failed, to_repair
+from agent.messages import mark, translate
 
 _FIRST = 1  # position before the first look
 
@@ -67,12 +68,10 @@ class PollingSetup:
         try:
             found = self._inspect()
         except AgentError as cause:
-            text = mark("   it cannot be asked yet: {reason}")
-            return Plan([*lines, translate(text, reason=cause.text())], None)
+            return Plan([*lines, not_asked(cause.text())], None)
         wrong = errors(found.findings)
         if wrong:
-            text = mark("   to be repaired first:{findings}")
-            return Plan([*lines, translate(text, findings=listing(wrong))], None)
+            return Plan([*lines, to_repair(wrong)], None)
         return Plan(lines, found.tables)
 
     def check(self, stored: Callable[[], Resume] | None) -> Checked:
@@ -90,10 +89,7 @@ class PollingSetup:
     ) -> Iterator[Preparation]:
         """See Setup.prepare."""
         found = self._inspect()
-        wrong = errors(found.findings)
-        if wrong:
-            text = mark("the business database is not ready:{findings}")
-            raise InitRefused(reason=phrase(text, findings=listing(wrong)))
+        refuse(found.findings)
         identity = identity_of(self._source) if before is None else before.identity
         yield PollingPreparation(found.tables, identity)
 

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Inspector, inspect
 
 from agent.config import ResourceSettings
 from agent.connectors.database.catalogue import ReadTable, tables
+from agent.connectors.database.judging import missing_table, names_of, unlisted_key
 from agent.connectors.database.session import Database
 from agent.connectors.table import TableName
 from agent.connectors.trigger.databases.base import LoggedTable, TriggerLog
@@ -75,15 +76,10 @@ def _inspected(
 
 def _wrong(resource: ResourceSettings, read: ReadTable | None) -> Iterator[Finding]:
     """Yields what stands against following a table."""
-    names = {"resource": resource.name, "table": resource.table}
     if read is None:
-        text = mark("{resource}: the source table {table} does not exist")
-        fix = mark(
-            "Correct table of this [[resource]] (exact spelling, schema.table), "
-            "or create the table."
-        )
-        yield error("TABLE_MISSING", text, translate(fix), **names)
+        yield missing_table(resource)
         return
+    names = names_of(resource)
     missing = [name for name in resource.needed_columns if name not in read.kinds]
     if missing:
         text = mark("{resource}: table {table} has no column {columns} that the agent can read")
@@ -92,10 +88,7 @@ def _wrong(resource: ResourceSettings, read: ReadTable | None) -> Iterator[Findi
         text = mark("{resource}: table {table} has no key that a trigger can note")
         fix = mark("Give the table a primary key of numbers, texts, bytes, dates or UUIDs.")
         yield error("KEY_MISSING", text, translate(fix), **names)
-    unlisted = [name for name in read.table.key if name not in resource.columns]
-    if unlisted:
-        text = mark("{resource}: key column {columns} is not listed in columns")
-        yield error("KEY_UNLISTED", text, **names, columns=", ".join(unlisted))
+    yield from unlisted_key(resource, read)
 
 
 def _unnoted(
@@ -105,7 +98,7 @@ def _unnoted(
     table: LoggedTable,
 ) -> Iterator[Finding]:
     """Yields what changes rows of a table without a note of it."""
-    names = {"resource": resource.name, "table": resource.table}
+    names = names_of(resource)
     schema = table.schema or None
     if not log.notes_cascades:
         for key in inspector.get_foreign_keys(table.name, schema=schema):

@@ -12,6 +12,7 @@ from agent.connectors.database import filters
 from agent.connectors.database.identity import identity_of
 from agent.connectors.database.session import Database
 from agent.connectors.position import position_text
+from agent.connectors.readiness import not_asked, refuse
 from agent.connectors.resume import Resume
 from agent.connectors.setup import (
     After,
@@ -30,9 +31,9 @@ from agent.connectors.trigger.databases.base import TriggerLog
 from agent.connectors.trigger.inspection import Inspection, inspected
 from agent.connectors.trigger.notes import Backlog, NotesTable
 from agent.connectors.trigger.statements import account, execute
-from agent.errors import AgentError, InitRefused
-from agent.findings import Finding, error, errors, failed, listing
-from agent.messages import mark, phrase, translate
+from agent.errors import AgentError
+from agent.findings import Finding, error, errors, failed, to_repair
+from agent.messages import mark, translate
 
 # Names what holds the password of --as in the environment
 ADMINISTRATOR_PASSWORD = "SYNC_AGENT_ADMIN_PASSWORD"  # noqa: S105 - the name of a variable
@@ -123,12 +124,10 @@ class TriggerSetup:
         try:
             found = self._inspect()
         except AgentError as cause:
-            text = mark("   it cannot be asked yet: {reason}")
-            return Plan([translate(text, reason=cause.text())], None)
+            return Plan([not_asked(cause.text())], None)
         wrong = errors(found.findings)
         if wrong:
-            text = mark("   to be repaired first:{findings}")
-            return Plan([translate(text, findings=listing(wrong))], None)
+            return Plan([to_repair(wrong)], None)
 
         lines = []
         for statement in self.missing(found):
@@ -144,10 +143,7 @@ class TriggerSetup:
     ) -> Iterator[Preparation]:
         """See Setup.prepare."""
         found = self._inspect()
-        wrong = errors(found.findings)
-        if wrong:
-            text = mark("the business database is not ready:{findings}")
-            raise InitRefused(reason=phrase(text, findings=listing(wrong)))
+        refuse(found.findings)
 
         def run(statements: Sequence[str]) -> None:
             administrator = self._administrator(admin_url)

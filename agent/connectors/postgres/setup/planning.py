@@ -10,9 +10,10 @@ from agent.connectors.postgres.setup.administrator import administrator
 from agent.connectors.postgres.setup.inspection import Inspection, inspect, inspect_server
 from agent.connectors.postgres.setup.preparation import check_replication, connected
 from agent.connectors.postgres.setup.subscription import Subscription
+from agent.connectors.readiness import not_asked
 from agent.connectors.setup import Plan
 from agent.errors import AgentError
-from agent.findings import Finding, errors, listing
+from agent.findings import Finding, errors, to_repair
 from agent.messages import mark, translate
 
 
@@ -31,8 +32,7 @@ def plan(subscription: Subscription, admin_url: str | None) -> Plan:
     inspected = answer.inspected
     lines: list[str] = []
     if inspected is None:
-        text = mark("   it cannot be asked yet: {reason}")
-        lines.append(translate(text, reason=answer.reason))
+        lines.append(not_asked(answer.reason))
     lines += [f"   {line}" for line in _owner(subscription, inspected)]
 
     wrong = errors(answer.server)
@@ -40,8 +40,7 @@ def plan(subscription: Subscription, admin_url: str | None) -> Plan:
         wrong += errors([*inspected.tables, *inspected.publication])
     if wrong:
         once = dict.fromkeys(wrong)
-        text = mark("   to be repaired first:{findings}")
-        lines.append(translate(text, findings=listing(once)))
+        lines.append(to_repair(once))
 
     text = mark("   replication slot {slot} (plugin pgoutput), made with the right REPLICATION")
     if answer.slot:

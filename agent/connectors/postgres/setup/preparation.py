@@ -19,21 +19,14 @@ from agent.connectors.postgres.setup import facts, publication, statements
 from agent.connectors.postgres.setup.inspection import Inspection, inspect, inspect_server
 from agent.connectors.postgres.setup.server import no_replication
 from agent.connectors.postgres.setup.subscription import Subscription
+from agent.connectors.readiness import refuse
 from agent.connectors.resume import Resume
 from agent.connectors.setup import Shareables, Tell
 from agent.errors import InitRefused
-from agent.findings import Finding, errors, listing
+from agent.findings import Finding, errors
 from agent.messages import mark, phrase, translate
 
 Connection = psycopg.Connection[Any]
-
-
-def refuse(findings: list[Finding]) -> None:
-    """Raises InitRefused with every error among the findings and what fixes it."""
-    wrong = errors(findings)
-    if wrong:
-        text = mark("the business database is not ready:{findings}")
-        raise InitRefused(reason=phrase(text, findings=listing(wrong)))
 
 
 @contextmanager

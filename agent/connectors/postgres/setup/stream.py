@@ -10,9 +10,10 @@ from agent.connectors.postgres import server_state, slot
 from agent.connectors.postgres.history import Server
 from agent.connectors.postgres.session import connect
 from agent.connectors.postgres.setup import facts, statements
-from agent.connectors.postgres.setup.preparation import connected, refuse
+from agent.connectors.postgres.setup.preparation import connected
 from agent.connectors.postgres.setup.server import no_slot
 from agent.connectors.postgres.setup.subscription import Subscription
+from agent.connectors.readiness import refuse
 from agent.connectors.setup import Start, Tell
 from agent.errors import InitRefused
 from agent.messages import mark, phrase, translate
