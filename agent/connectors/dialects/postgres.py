@@ -20,20 +20,12 @@ from sqlalchemy.types import TypeEngine
 
 from agent.connectors.dialects import kinds
 from agent.connectors.dialects.base import Dialect, Kind, Trouble
+from agent.connectors.postgres.sqlstates import refuses_login
 from agent.values import column_types as v
 from agent.values.canonical import SESSION
 
 _PATIENCE = 8.0  # seconds beyond the longest statement after which the line counts as dead
 
-# What libpq says of a login, for which it has no SQLSTATE
-_REFUSED = (
-    "authentication failed",
-    "no password supplied",
-    "no pg_hba.conf entry",
-    "pg_hba.conf rejects",
-    "is not permitted to log in",
-    "does not exist",
-)
 _TROUBLES: Mapping[Trouble, tuple[str, ...]] = {
     "login": ("28",),
     "denied": ("42501",),
@@ -120,8 +112,7 @@ class PostgreSQL(Dialect):
         """See Dialect.trouble."""
         state = _state(error)
         if not state and type(error).__name__ == "OperationalError":
-            refused = any(sign in str(error) for sign in _REFUSED)
-            return "login" if refused else "unreachable"
+            return "login" if refuses_login(str(error)) else "unreachable"
         for trouble, states in _TROUBLES.items():
             if state.startswith(states):
                 return trouble

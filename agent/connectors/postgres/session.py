@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 from agent.config import PostgresSettings
 from agent.connectors.postgres.bounded_connection import bounded
 from agent.connectors.postgres.session_settings import MEANING, Unfit, settle
-from agent.connectors.postgres.sqlstates import is_passing
+from agent.connectors.postgres.sqlstates import is_passing, refuses_login
 from agent.errors import AgentError, LoginRefused, SourceUnfit, SourceUnreachable
 from agent.messages import mark, phrase
 from agent.tls import Refusal, Trust, asked
@@ -24,14 +24,6 @@ _SSL_REQUEST = (
     b"\x00\x00\x00\x08\x04\xd2\x16\x2f"  # the protocol's question whether the server speaks TLS
 )
 _UNVERIFIED = ("certificate verify failed", "does not match host name")
-_REFUSED = (
-    "authentication failed",
-    "no password supplied",
-    "no pg_hba.conf entry",
-    "pg_hba.conf rejects",
-    "is not permitted to log in",
-    "does not exist",
-)
 
 
 def address(settings: PostgresSettings) -> str:
@@ -144,7 +136,7 @@ def _ours(error: psycopg.Error, settings: PostgresSettings) -> AgentError:
             return SourceUnfit(reason=reason)
         return SourceUnreachable(address=address(settings), reason=reason)
     message = str(error).strip()
-    if any(sign in message for sign in _REFUSED):
+    if refuses_login(message):
         return LoginRefused(
             peer=phrase("the business database"),
             user=settings.user,

@@ -4,6 +4,8 @@ They are told apart by class and, where a class is mixed, by code. A code that t
 answer: it never means that the server does not answer, but for those with which it ends a
 connection. What is not listed concerns the statement, and so the table that the statement was for:
 values, constraints, rights, and whatever a trigger raises.
+
+A login that is refused has no SQLSTATE in libpq: there its text tells.
 """
 
 CLASSES = {
@@ -39,6 +41,20 @@ CODES = {
     "57P04": "away",  # the database was dropped
     "57P05": "away",  # the session was idle too long
 }
+# What libpq says of a login
+_REFUSALS = (
+    "authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "pg_hba.conf rejects",
+    "is not permitted to log in",
+    "does not exist",
+)
+
+
+def refuses_login(message: str) -> bool:
+    """Whether libpq says in an error without SQLSTATE that the server refuses the login."""
+    return any(sign in message for sign in _REFUSALS)
 
 
 def is_passing(sqlstate: str) -> bool:
