@@ -73,31 +73,69 @@ class MariaDbAddress(Lent):
         execute(self.url, f"DROP DATABASE {name}")
 
 
-class MariaDbServer(MariaDbAddress):
-    """Runs a server of our own on loopback.
+class OwnServer(MariaDbAddress):
+    """Runs a server on loopback by a command, on the directory of a workspace.
 
     `close` removes everything but a directory that was named.
     """
 
-    def __init__(self, *options: str, directory: Path | None = None) -> None:
-        self._owner = server_owner()
-        self._workspace = Workspace("mariadb", directory, self._owner)
-        self._program = program()
-        self.port = port = free_port()
-        super().__init__(f"mariadb://root@{HOST}:{port}/mysql")
+    def __init__(self, port: int, workspace: Workspace, owner: int | None = None) -> None:
+        """`owner`: the user who runs it; None for the one who runs the tests."""
+        super().__init__(f"{self.DRIVER}://root@{HOST}:{port}/mysql")
+        self.port = port
+        self._workspace = workspace
+        self._owner = owner
         self._process: ServerProcess | None = None
+        self._command: list[str | Path] = []
+        self._listen = [
+            f"--port={port}",
+            f"--bind-address={HOST}",
+            f"--socket={workspace.path / 's'}",
+            f"--pid-file={workspace.path / 'pid'}",
+        ]
+
+    def start_again(self) -> None:
+        """Starts the stopped server on its old directory and port and waits until it answers."""
+        process = ServerProcess(
+            [*self._command, *self._listen],
+            log=self._workspace.path / "server.log",
+            death=signal.SIGKILL,
+            owner=self._owner,
+            env={"LC_ALL": "C", "TZ": "Asia/Shanghai", "PATH": PROGRAMS},
+        )
+        self._process = process
+
+        def answers() -> bool:
+            process.check()
+            return bool(execute(self.url, "SELECT 1"))
+
+        eventually(answers, 60, f"{self.DRIVER} answers")
+
+    def kill9(self) -> None:
+        """Kills it, as a crash of the machine would."""
+        if self._process is not None:
+            self._process.kill()
+
+    def close(self) -> None:
+        """Stops at once and removes the directory."""
+        self.kill9()
+        self._workspace.close()
+
+
+class MariaDbServer(OwnServer):
+    """Runs a MariaDB of our own."""
+
+    def __init__(self, *options: str, directory: Path | None = None) -> None:
+        owner = server_owner()
+        super().__init__(free_port(), Workspace("mariadb", directory, owner), owner)
+        self._program = program()
         self._options = [
             *OPTIONS,
             f"--datadir={self._workspace.path / 'data'}",
             f"--tmpdir={self._workspace.path}",
             *options,
         ]
-        self._listen = [
-            f"--port={port}",
-            f"--bind-address={HOST}",
-            f"--socket={self._workspace.path / 's'}",
-            f"--pid-file={self._workspace.path / 'pid'}",
-        ]
+        self._command = [self._program, *self._options]
 
     @classmethod
     def start(cls, *options: str, directory: Path | None = None) -> Self:
@@ -126,33 +164,6 @@ class MariaDbServer(MariaDbAddress):
             self._owner,
             self._workspace.path,
         )
-
-    def start_again(self) -> None:
-        """Starts the stopped server on its old directory and port and waits until it answers."""
-        process = ServerProcess(
-            [self._program, *self._options, *self._listen],
-            log=self._workspace.path / "server.log",
-            death=signal.SIGKILL,
-            owner=self._owner,
-            env={"LC_ALL": "C", "TZ": "Asia/Shanghai", "PATH": PROGRAMS},
-        )
-        self._process = process
-
-        def answers() -> bool:
-            process.check()
-            return bool(execute(self.url, "SELECT 1"))
-
-        eventually(answers, 60, "MariaDB answers")
-
-    def kill9(self) -> None:
-        """Kills it, as a crash of the machine would."""
-        if self._process is not None:
-            self._process.kill()
-
-    def close(self) -> None:
-        """Stops at once and removes the directory."""
-        self.kill9()
-        self._workspace.close()
 
 
 def mariadb() -> MariaDbAddress:

@@ -2,14 +2,12 @@
 
 import os
 import shutil
-import signal
 from pathlib import Path
 from typing import Self
 
-from tests.services.mariadb import MariaDbAddress, execute
+from tests.services.mariadb import MariaDbAddress, OwnServer
 from tests.services.mysql_files import Version, mysql_files
-from tests.services.processes import HOST, ServerProcess, Workspace, free_port, run
-from tests.waiting import eventually
+from tests.services.processes import Workspace, free_port, run
 
 
 class MySqlAddress(MariaDbAddress):
@@ -18,29 +16,19 @@ class MySqlAddress(MariaDbAddress):
     DRIVER = "mysql+pymysql"
 
 
-class MySqlServer(MySqlAddress):
-    """Runs a server of our own on loopback.
-
-    `close` removes everything but a directory that was named.
-    """
+class MySqlServer(OwnServer, MySqlAddress):
+    """Runs a MySQL of our own."""
 
     def __init__(self, version: Version, *options: str, directory: Path | None = None) -> None:
         files = mysql_files(version)
-        self._workspace = Workspace(f"mysql{version}", directory)
-        self.port = port = free_port()
-        super().__init__(f"{self.DRIVER}://root@{HOST}:{port}/mysql")
-        self._process: ServerProcess | None = None
-        self._data = self._workspace.path / "data"
-        run(["cp", "-a", files.data, self._data])
+        super().__init__(free_port(), Workspace(f"mysql{version}", directory))
+        data = self._workspace.path / "data"
+        run(["cp", "-a", files.data, data])
 
         self._command = [
             *files.command,
-            f"--datadir={self._data}",
+            f"--datadir={data}",
             f"--tmpdir={self._workspace.path}",
-            f"--port={port}",
-            f"--bind-address={HOST}",
-            f"--socket={self._workspace.path / 's'}",
-            f"--pid-file={self._workspace.path / 'pid'}",
             "--innodb-flush-log-at-trx-commit=2",
             "--skip-name-resolve",
             *options,
@@ -59,32 +47,6 @@ class MySqlServer(MySqlAddress):
             server.close()
             raise
         return server
-
-    def start_again(self) -> None:
-        """Starts the stopped server on its old directory and port and waits until it answers."""
-        process = ServerProcess(
-            self._command,
-            log=self._workspace.path / "server.log",
-            death=signal.SIGKILL,
-            env={"LC_ALL": "C", "TZ": "Asia/Shanghai"},
-        )
-        self._process = process
-
-        def answers() -> bool:
-            process.check()
-            return bool(execute(self.url, "SELECT 1"))
-
-        eventually(answers, 60, "MySQL answers")
-
-    def kill9(self) -> None:
-        """Kills it, as a crash of the machine would."""
-        if self._process is not None:
-            self._process.kill()
-
-    def close(self) -> None:
-        """Stops at once and removes the directory."""
-        self.kill9()
-        self._workspace.close()
 
 
 def mysql(version: Version) -> MySqlAddress:
