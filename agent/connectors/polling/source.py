@@ -8,33 +8,25 @@ delivered before the page's high position is never newer than the page.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from datetime import datetime
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from agent import failpoints, stop_watch
 from agent.config import ResourceSettings, Settings
-from agent.config.loading import invalid
 from agent.config.polling import seconds
-from agent.connectors.base import Ask, Fingerprint, Page
+from agent.connectors.base import Ask, Fingerprint
 from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Message, RowState
-from agent.connectors.database import catalogue, filters
-from agent.connectors.database.catalogue import ReadTable
-from agent.connectors.database.pages import read_page
-from agent.connectors.database.rows import RowReader
 from agent.connectors.database.session import database_of
-from agent.connectors.plain_origin import PlainOrigin
+from agent.connectors.database.source import DatabaseSource
 from agent.connectors.polling import tables as polled
 from agent.connectors.polling.cursors import Cursor, Token, read_token, token_text
 from agent.connectors.polling.looks import Found, TableLooks
 from agent.connectors.polling.schedule import Schedule
 from agent.connectors.position import position_number
 from agent.connectors.resume import Resume
-from agent.connectors.table import Criterion, SourceTable, TableName
-from agent.errors import SourceUnreachable, TableChanged
-from agent.messages import phrase
+from agent.connectors.table import SourceTable, TableName
+from agent.errors import TableChanged
 
 HEARTBEAT_SECONDS = 10.0
 _SEEN_SECONDS = 1.0  # between two reports of what a new snapshot sees
@@ -48,17 +40,23 @@ class Everything:
         return True
 
 
-class PollingSource:
+class PollingSource(DatabaseSource):
     """See Source. One connection reads, in one thread."""
 
+    connector = "polling"
+
     def __init__(self, settings: Settings) -> None:
+        super().__init__(
+            database_of(settings.polling),
+            polled.keys_of(settings),
+            settings.resource,
+            settings.agent,
+            settings.kafka.prefix,
+        )
         self._settings = settings
         self._source = settings.polling
         self._every = seconds(self._source.every)
-        self._database = database_of(self._source)
-        self._connection: Connection | None = None
 
-        self._tables: dict[TableName, ReadTable] = {}
         self._looks: dict[str, TableLooks] = {}
         self._cursors: dict[str, Cursor] = {}
         times = {}
@@ -70,8 +68,6 @@ class PollingSource:
 
         self._position = 0
         self._waiting: list[Message] = []
-        self._ask: Ask | None = None
-        self._page: Page | None = None
 
         # When each is due again, in time.monotonic()
         self._look_at = 0.0
@@ -86,7 +82,7 @@ class PollingSource:
         token = read_token(resume.token)
         self._position = position_number(resume.position)
         self._suspended = frozenset(resume.suspended)
-        self._connection = self._database.connect()
+        self._connect()
         self._schedule.open(token.compared, datetime.now().astimezone())
 
         self._read_catalogue()
@@ -112,36 +108,15 @@ class PollingSource:
         if resource.name in token.cursors:
             self._cursors[resource.name] = token.cursors[resource.name]
 
-    def outdated(self) -> bool:
-        """See Source.outdated: columns that are new or gone show in the fingerprints."""
-        return False
-
     def close(self) -> None:
         """See Source.close."""
-        self.withdraw()
         self._waiting.clear()
-        if self._connection is not None:
-            with suppress(SQLAlchemyError, self._database.driver_error):
-                self._connection.close()
-            self._connection = None
-
-    @property
-    def _open(self) -> Connection:
-        if self._connection is None:
-            reason = phrase("not connected")
-            raise SourceUnreachable(address=self._database.address, reason=reason)
-        return self._connection
+        self._disconnect()
 
     # ---- the tables
 
     def _place(self, resource: ResourceSettings) -> TableName:
         return self._source.place(resource.table)
-
-    def _read_catalogue(self) -> dict[TableName, ReadTable]:
-        keys = polled.keys_of(self._settings)
-        with self._database.guarded():
-            self._tables = catalogue.tables(self._open, self._database.dialect, keys)
-        return self._tables
 
     def tables(self) -> dict[TableName, SourceTable]:
         """See Source.tables."""
@@ -152,27 +127,6 @@ class PollingSource:
         reason = polled.unfit(resource, self._tables[self._place(resource)])
         if reason:
             raise TableChanged(resource=resource.name, table=resource.table, change=reason)
-
-    def criteria(self, resource: ResourceSettings, table: SourceTable) -> tuple[Criterion, ...]:
-        """See Source.criteria."""
-        number = self._settings.resource.index(resource)
-        made, problems = filters.criteria(number, resource, table)
-        if problems:
-            raise invalid(self._settings.agent, problems)
-        return made
-
-    def origin(self, table: SourceTable) -> PlainOrigin:
-        """See Source.origin."""
-        prefix = self._settings.kafka.prefix
-        name = self._database.name
-        return PlainOrigin("polling", prefix, name, table.schema, table.table)
-
-    def estimate(self, table: SourceTable) -> int:
-        """See Source.estimate: the rows are counted, for few databases have statistics."""
-        read = self._tables[table.schema, table.table]
-        reader = RowReader(self._database.dialect, "", read, table.key)
-        with self._database.guarded():
-            return reader.count(self._open, ())
 
     def fingerprints(self) -> dict[TableName, Fingerprint]:
         """See Source.fingerprints: what is read of a table, and how it is polled."""
@@ -193,9 +147,10 @@ class PollingSource:
 
     def read(self, timeout: float) -> Iterator[Message]:
         """See Source.read."""
-        connection = self._open
-        if self._ask is not None and self._page is None:
-            messages = self._read_page(connection, self._ask)
+        connection = self._opened
+        ask = self._wanted
+        if ask is not None:
+            messages = self._read_page(connection, ask)
         elif time.monotonic() >= self._look_at:
             messages = self._look(connection)
         else:
@@ -275,42 +230,18 @@ class PollingSource:
             self._waiting.append(beat)
         return Everything()
 
-    def lag_bytes(self) -> int:
-        """See Source.lag_bytes: there is no log."""
-        return 0
-
     # ---- pages
-
-    def barrier(self) -> str:
-        """See Source.barrier: what is committed later is found by a look."""
-        return ""
-
-    def ask(self, ask: Ask) -> None:
-        """See Source.ask: the rows are read with the stream."""
-        self._ask, self._page = ask, None
-
-    def page(self) -> Page | None:
-        """See Source.page."""
-        return self._page
-
-    def withdraw(self) -> None:
-        """See Source.withdraw."""
-        self._ask = self._page = None
 
     def _read_page(self, connection: Connection, ask: Ask) -> list[Message]:
         """Looks at the table, and reads the page in the same snapshot."""
-        read = self._tables[ask.table.schema, ask.table.table]
         looks = self._looks.get(ask.resource)
-        names = [column.name for column in ask.columns]
-        reader = RowReader(self._database.dialect, ask.resource, read, names)
-        guarded = self._database.guarded(ask.resource, read.name)
-        with guarded, self._database.dialect.snapshot(connection):
-            messages: list[Message] = []
+        messages: list[Message] = []
+        with self._database.guarded(), self._database.dialect.snapshot(connection):
             if looks is not None:
                 messages, _ = self._parts(connection, [looks])
                 # What the page shows may be written over what was delivered
                 looks.forget()
             # Rows that were deleted since their page are still in the front end
-            self._page = read_page(connection, reader, ask)._replace(settled=False)
+            self._page = self._read(connection, ask)._replace(settled=False)
         failpoints.hit("after_page_read")
         return [*messages, *self._transaction([HighPosition(ask.token)])]

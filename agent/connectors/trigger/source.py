@@ -7,32 +7,25 @@ deleted; until then they are passed over by the next looks.
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from agent import stop_watch
 from agent.config import ResourceSettings
-from agent.config.loading import invalid
-from agent.connectors.base import Ask, Fingerprint, Page
+from agent.connectors.base import Fingerprint
 from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Message
-from agent.connectors.database import filters
-from agent.connectors.database.catalogue import ReadTable, fingerprint, tables
-from agent.connectors.database.pages import read_page
-from agent.connectors.database.rows import RowReader
+from agent.connectors.database.catalogue import ReadTable, fingerprint
 from agent.connectors.database.session import Database
-from agent.connectors.plain_origin import PlainOrigin
+from agent.connectors.database.source import DatabaseSource
 from agent.connectors.position import position_number
 from agent.connectors.resume import Resume
-from agent.connectors.table import Criterion, SourceTable, TableName
+from agent.connectors.table import SourceTable, TableName
 from agent.connectors.trigger.databases.base import TriggerLog, digest
 from agent.connectors.trigger.keys import logged
 from agent.connectors.trigger.looks import Followed, Looker, followed
 from agent.connectors.trigger.notes import NotesTable
-from agent.errors import SourceUnreachable, TriggersMissing
+from agent.errors import TriggersMissing
 from agent.messages import phrase
 
 MOST_NOTES = 5000  # of one look
@@ -65,8 +58,10 @@ class Looks:
         return transaction <= self._number
 
 
-class TriggerSource:
+class TriggerSource(DatabaseSource):
     """See Source."""
+
+    connector = "trigger"
 
     def __init__(
         self,
@@ -79,17 +74,19 @@ class TriggerSource:
         agent: str = "agent",
     ) -> None:
         """`interval`: seconds between looks; `prefix` is the one of the topics."""
-        self._agent = agent
-        self._database = database
+        super().__init__(
+            database,
+            {place.name: () for place in places},
+            [place.resource for place in places],
+            agent,
+            prefix,
+        )
         self._log = log
         self._notes = NotesTable(log)
         self._places = places
-        self._prefix = prefix
         self._interval = interval
         self._heartbeat = heartbeat
-        self._connection: Connection | None = None
         self._looker = Looker({})
-        self._catalogue: dict[TableName, ReadTable] = {}  # as it was last asked
         self._position = 0
         self._waiting: list[Message] = []
         self._looks: list[Look] = []
@@ -98,8 +95,6 @@ class TriggerSource:
         self._beat_at = 0.0
         # Notes of TRUNCATE that are stored and not deleted
         self._truncated: frozenset[str] = frozenset()
-        self._ask: Ask | None = None
-        self._page: Page | None = None
 
     # ---- from one opening to the next
 
@@ -108,7 +103,7 @@ class TriggerSource:
         self.close()
         self._position = position_number(resume.position)
         self._truncated = frozenset(orjson.loads(resume.token)) if resume.token else frozenset()
-        self._connection = self._database.connect()
+        self._connect()
         self._looker = Looker(self._followed(resume.suspended))
         self._look_at = 0.0
         self._beat_at = time.monotonic() + self._heartbeat
@@ -116,7 +111,7 @@ class TriggerSource:
     def _followed(self, suspended: Collection[str]) -> dict[str, Followed]:
         """Returns the tables whose notes are read: those of others are deleted unread."""
         found = {}
-        read_tables = self._read_tables()
+        read_tables = self._read_catalogue()
         for place in self._places:
             read = read_tables.get(place.name)
             if read is None or place.resource.name in suspended:
@@ -127,32 +122,18 @@ class TriggerSource:
                 found[table.noted] = made
         return found
 
-    def outdated(self) -> bool:
-        """See Source.outdated."""
-        return False
-
     def close(self) -> None:
         """See Source.close."""
-        self.withdraw()
         self._waiting.clear()
         self._looks.clear()
         self._delivered.clear()
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(SQLAlchemyError, self._database.driver_error):
-                connection.close()
+        self._disconnect()
 
     # ---- the tables
 
     def tables(self) -> dict[TableName, SourceTable]:
         """See Source.tables."""
-        return {place: read.table for place, read in self._read_tables().items()}
-
-    def _read_tables(self) -> dict[TableName, ReadTable]:
-        keys: dict[TableName, Sequence[str]] = {place.name: () for place in self._places}
-        with self._database.guarded():
-            self._catalogue = tables(self._opened, self._database.dialect, keys)
-        return self._catalogue
+        return {place: read.table for place, read in self._read_catalogue().items()}
 
     def check_captured(self, resource: ResourceSettings) -> None:
         """See Source.check_captured: every trigger has to be there."""
@@ -161,7 +142,7 @@ class TriggerSource:
                 self._check_triggers(place)
 
     def _check_triggers(self, place: Place) -> None:
-        read = self._read_tables().get(place.name)
+        read = self._tables.get(place.name)
         if read is None:
             return
         table = logged(read)
@@ -175,30 +156,10 @@ class TriggerSource:
                 return
         raise TriggersMissing(resource=place.resource.name, table=read.name, reason=missing)
 
-    def criteria(self, resource: ResourceSettings, table: SourceTable) -> tuple[Criterion, ...]:
-        """See Source.criteria."""
-        number = [place.resource.name for place in self._places].index(resource.name)
-        made, problems = filters.criteria(number, resource, table)
-        if problems:
-            raise invalid(self._agent, problems)
-        return made
-
-    def origin(self, table: SourceTable) -> PlainOrigin:
-        """See Source.origin."""
-        name = self._database.name
-        return PlainOrigin("trigger", self._prefix, name, table.schema, table.table)
-
-    def estimate(self, table: SourceTable) -> int:
-        """See Source.estimate: the rows are counted."""
-        read = self._catalogue[table.schema, table.table]
-        reader = RowReader(self._database.dialect, "", read, read.table.key)
-        with self._database.guarded():
-            return reader.count(self._opened, ())
-
     def fingerprints(self) -> dict[TableName, Fingerprint]:
         """See Source.fingerprints: what other triggers noted may lack a change."""
         found = {}
-        read_tables = self._read_tables()
+        read_tables = self._read_catalogue()
         for place in self._places:
             read = read_tables.get(place.name)
             if read is None:
@@ -223,17 +184,12 @@ class TriggerSource:
         wait = self._look_at - time.monotonic()
         if len(self._delivered) >= _MOST_DELIVERED:
             wait = timeout
-        elif wait <= 0 or self._wanted:
+        elif wait <= 0 or self._wanted is not None:
             self._take_look()
         if not self._waiting:
             stop_watch.wait(max(0.0, min(timeout, wait)))
         waiting, self._waiting = self._waiting, []
         yield from waiting
-
-    @property
-    def _wanted(self) -> bool:
-        """Whether a page was asked for and is not read."""
-        return self._ask is not None and self._page is None
 
     def _take_look(self) -> None:
         """Reads notes, their rows, and the page that was asked for, in one snapshot."""
@@ -247,8 +203,9 @@ class TriggerSource:
             states = self._looker.messages(connection, notes, self._truncated, position)
             messages = list(states)
             # A page may show only what was delivered: while notes are left it has to wait
-            if self._wanted and found.complete:
-                page = self._read_page(connection)
+            ask = self._wanted
+            if ask is not None and found.complete:
+                page = self._read(connection, ask)
 
         if notes:
             truncates = [str(note.id) for note in notes if note.operation == "T"]
@@ -305,42 +262,3 @@ class TriggerSource:
     def comparisons(self) -> Sequence[str]:
         """See Source.comparisons: each change is noted."""
         return ()
-
-    def lag_bytes(self) -> int:
-        """See Source.lag_bytes: there is no log of bytes."""
-        return 0
-
-    # ---- pages
-
-    def barrier(self) -> str:
-        """See Source.barrier: what is not committed is not noted either."""
-        return ""
-
-    def ask(self, ask: Ask) -> None:
-        """See Source.ask: the rows are read with the next look."""
-        self._ask, self._page = ask, None
-
-    def page(self) -> Page | None:
-        """See Source.page."""
-        return self._page
-
-    def withdraw(self) -> None:
-        """See Source.withdraw."""
-        self._ask = self._page = None
-
-    def _read_page(self, connection: Connection) -> Page:
-        """Reads the rows asked for, or counts them: a look that is complete comes before them."""
-        ask = self._ask
-        assert ask is not None, "a page was asked for"
-        read = self._catalogue[ask.table.schema, ask.table.table]
-        names = [column.name for column in ask.columns]
-        reader = RowReader(self._database.dialect, ask.resource, read, names)
-        with self._database.guarded(ask.resource, read.name):
-            return read_page(connection, reader, ask)
-
-    @property
-    def _opened(self) -> Connection:
-        if self._connection is None:
-            reason = phrase("it was not opened")
-            raise SourceUnreachable(address=self._database.address, reason=reason)
-        return self._connection
