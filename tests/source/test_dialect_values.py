@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -323,7 +322,9 @@ def test_any_value_comes_back(place: Place, rows: list[dict[str, Any]]) -> None:
             assert text is not None
             assert canonical(text, kinds[name]), name
         number, double, moment, octets, string = map(str, texts)
-        assert Decimal(number) == Decimal(str(_native(place, row)["n"]))
+        # SQLite keeps a real number as an integer where both are equal, so `1e18` has two texts.
+        wanted = _native(place, row)["n"]
+        assert type(wanted)(number) == wanted
         assert math.isclose(float(double), row["f"], rel_tol=0, abs_tol=0)
         assert datetime.fromisoformat(moment.ljust(26, "0") if "." in moment else moment) - row[
             "d"
