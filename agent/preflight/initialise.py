@@ -1,7 +1,7 @@
 """Makes for `init --apply` all that the service needs; goes on where an earlier run stopped."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
 from sqlalchemy import Connection, delete
@@ -40,8 +40,11 @@ def initialise(
     `admin_url`: an administrator's way to the source, for what only its owner may do.
     `take_over`: topics with another agent's records that are to be this one's.
 
+    Beside the running service only what is new in the configuration is made, which the service
+    does not know yet; for anything else it raises AlreadyRunning.
+
     Raises InitRefused, FrontTableWrong, FrontTableTaken, TopicTaken, FrontReplaced, AnotherAgent,
-    the errors of connections, and those of the topics.
+    AlreadyRunning, the errors of connections, and those of the topics.
     """
     if admin_url is not None and not setup_of(settings).administered:
         text = mark("--as: a source of this kind is not prepared by an administrator")
@@ -49,17 +52,36 @@ def initialise(
     if not apply:
         planning.tell_plan(settings, admin_url, tell)
         return
-    with locked(settings.front, settings.agent, settings.service.listen) as front:
+    with ExitStack() as stack:
+        running = None
+        try:
+            front = stack.enter_context(
+                locked(settings.front, settings.agent, settings.service.listen)
+            )
+        except AlreadyRunning as error:
+            running = error
+            front = stack.enter_context(_beside_the_service(settings.front, settings.agent))
+
         for resource in settings.resource:
             front.check_configured(resource)
         stored = front.stored_state()
         if stored is not None:
             init_settings.check(settings, stored, *front.noted())
-        run = _Init(settings, front, admin_url, tell, take_over)
+        run = _Init(settings, front, admin_url, tell, take_over, running)
         if stored is not None and stored["initialised"]:
             run.complete(stored)
         else:
             run.first()
+
+
+@contextmanager
+def _beside_the_service(settings: FrontSettings, agent: str) -> Iterator[SqlFront]:
+    """Opens the front end whose lock the agent's own service has."""
+    front = open_front(settings, agent)
+    try:
+        yield front
+    finally:
+        front.engine.dispose()
 
 
 @contextmanager
@@ -113,7 +135,10 @@ class _Init:
         admin_url: str | None,
         tell: Tell,
         take_over: Collection[str],
+        running: AlreadyRunning | None,
     ) -> None:
+        """`running`: what to raise for all that cannot be done beside the running service."""
+        self._running = running
         self._settings = settings
         self._front = front
         self._admin_url = admin_url
@@ -126,6 +151,7 @@ class _Init:
 
         What comes last is the stream of the source, and its position in one transaction.
         """
+        self._needs_the_lock()
         settings, front, tell = self._settings, self._front, self._tell
         with self._setup.prepare(tell, self._admin_url, None) as source:
             resources = compiled(settings.resource, settings.kafka, source.tables)
@@ -156,14 +182,20 @@ class _Init:
         What is there stays.
         """
         settings, front, tell = self._settings, self._front, self._tell
+        if self._take_over:
+            self._needs_the_lock()
         text = mark("This agent is initialised already: only what is missing is made")
         tell(translate(text))
         rows = Reader(front.engine, front.agent).resources()
         self._check_topics(rows)
         before = resume_of(stored)
         with self._setup.prepare(tell, self._admin_url, before) as source:
+            if source.lost:
+                self._needs_the_lock()
             resources = compiled(settings.resource, settings.kafka, source.tables)
-            self._check_tables(resources)
+            missing = self._check_tables(resources)
+            if not rows.keys().isdisjoint(missing):
+                self._needs_the_lock()
             topics = existing(settings.kafka, settings.topics)
             made = self._make_tables(resources)
             front.copy_again([name for name in made if name in rows])
@@ -171,7 +203,8 @@ class _Init:
             source.finish()
             front.initialise({}, {resource.name: resource.topic for resource in resources})
             front.note_settings(init_settings.noted(settings.kafka.prefix), replace=False)
-            complete_identity(front, before, source.identity)
+            if self._running is None:
+                complete_identity(front, before, source.identity)
             self._claim_topics(stored)
             lost = source.lost
 
@@ -179,6 +212,11 @@ class _Init:
         self._tell_added([resource.name for resource in resources if resource.name not in rows])
         if lost:
             self._start_anew(before)
+
+    def _needs_the_lock(self) -> None:
+        """Raises AlreadyRunning where the service has it."""
+        if self._running is not None:
+            raise self._running
 
     def _start_anew(self, before: Resume) -> None:
         """Begins another stream after a lost one.
@@ -201,10 +239,16 @@ class _Init:
             before = rows[resource.name]["topic"]
             raise InitRefused(reason=phrase(reason, name=resource.name, before=before, now=now))
 
-    def _check_tables(self, resources: Sequence[Resource]) -> None:
-        """Raises FrontTableWrong, FrontTableTaken before anything is made in the front end."""
+    def _check_tables(self, resources: Sequence[Resource]) -> list[str]:
+        """Returns the resources whose front-end tables are missing, before anything is made there.
+
+        Raises FrontTableWrong, FrontTableTaken.
+        """
+        missing = []
         for resource in resources:
-            standing(self._front, resource.target)
+            if not standing(self._front, resource.target):
+                missing.append(resource.name)
+        return missing
 
     def _make_state(self, resources: Sequence[Resource]) -> Mapping[str, object]:
         """Makes the agent's tables and its identity; returns the state row.
@@ -270,6 +314,10 @@ class _Init:
             text = mark(
                 "Added: {names}; the service copies what they hold as soon as it is started again"
             )
+            if self._running is not None:
+                text = mark(
+                    "Added: {names}; `systemctl reload` (SIGHUP) makes the service copy their rows"
+                )
             self._tell(translate(text, names=", ".join(names)))
 
     def _warn(self, message: str, fix: str) -> None:

@@ -262,15 +262,31 @@ def test_a_running_agent_is_not_disturbed(unit: Unit) -> None:
             unit.initialise()
         listen, agent = unit.settings.service.listen, unit.settings.agent
         with HealthServer(listen, agent, Metrics(["person"])):
-            for command in (
-                unit.initialise,
-                lambda: rebind(unit.settings, unit.told.append, "upgrade"),
-            ):
-                with pytest.raises(AlreadyRunning) as running:
-                    command()
-                assert f"systemctl stop sync-agent@{agent}" in running.value.advice("en")
+            with pytest.raises(AlreadyRunning) as running:
+                rebind(unit.settings, unit.told.append, "upgrade")
+            assert f"systemctl stop sync-agent@{agent}" in running.value.advice("en")
     finally:
         front.close()
+
+
+def test_beside_the_running_service_only_what_is_new_is_made(unit: Unit) -> None:
+    """What the service works with is nobody else's: a lost front-end table needs it stopped."""
+    unit.change(service={"listen": f"{HOST}:{free_port()}"})
+    with HealthServer(unit.settings.service.listen, unit.settings.agent, Metrics(["person"])):
+        unit.initialise()
+        unit.execute("create table later (id int primary key)")
+        unit.share(PERSON, {"name": "later", "table": "public.later", "columns": ["id"]})
+        held = open_front(unit.settings.front, unit.settings.agent)
+        held.open("nonce")
+        try:
+            assert any("systemctl reload" in line for line in unit.initialise())
+            assert states(unit) == {"person": "copying", "later": "copying"}
+            with held.engine.begin() as connection:
+                connection.exec_driver_sql("DROP TABLE later")
+            with pytest.raises(AlreadyRunning):
+                unit.initialise()
+        finally:
+            held.close()
 
 
 def test_a_table_added_later_is_made_and_copied(unit: Unit) -> None:
