@@ -154,9 +154,9 @@ class Installation:
         assert isinstance(answer, dict)
         return answer
 
-    def start(self, covered: bool = False) -> "Agent":
-        """Starts the service; `covered`: see Agent."""
-        return Agent(self.config, self.log, self.listen, covered)
+    def start(self, covered: bool = False, inside: Sequence[str] = ()) -> "Agent":
+        """Starts the service; `covered` and `inside`: see Agent."""
+        return Agent(self.config, self.log, self.listen, covered, inside)
 
     def applied(self, position: str = "") -> bool:
         """Tells whether the front end has everything up to a position, and the source knows it.
@@ -261,14 +261,22 @@ class Agent:
     `covered`: what its processes run through counts as covered. Only a process that ends by itself
     or by `stop` leaves figures, and counting costs a third of its speed: so a service that the test
     kills in the end, as leaving the context does, is not counted.
+    `inside`: a command line that runs the one that is appended to it, in its own process.
     """
 
-    def __init__(self, config: Path, log: Path, listen: int, covered: bool = False) -> None:
+    def __init__(
+        self,
+        config: Path,
+        log: Path,
+        listen: int,
+        covered: bool = False,
+        inside: Sequence[str] = (),
+    ) -> None:
         self._log = log
         self._listen = listen
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*program(config), "run"],
+                [*inside, *program(config), "run"],
                 env=None if covered else uncovered(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -342,6 +350,10 @@ class Agent:
         pid = self.child(stage)
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: not alive(pid), what=f"{stage} is gone")
+
+    def reload(self) -> None:
+        """Has the service take up its configuration, as `systemctl reload` does."""
+        self._process.send_signal(signal.SIGHUP)
 
     def kill9(self) -> None:
         """Kills the supervisor and waits until nothing of the service is left."""

@@ -14,6 +14,7 @@ from agent.errors import SlotMissing
 from agent.service.control import Control
 from agent.service.last_end import LastEnd
 from agent.service.metrics import Metrics
+from agent.service.notify import Notifier
 from agent.service.restarts import Restarts
 from agent.service.supervisor import Supervisor
 
@@ -26,7 +27,15 @@ def supervisor(folder: Path, capture: str, publish: str, silence: str, grace: st
     command = [sys.executable, "-m", "tests.stand_in", "child", str(folder)]
     commands = {stage: [*command, stage, behaviour] for stage, behaviour in behaviours.items()}
     restarts = Restarts(list(commands), silence=float(silence), grace=float(grace))
-    code = Supervisor(commands, "nonce-1", metrics, restarts, LastEnd(folder)).run()
+    code = Supervisor(
+        commands,
+        "nonce-1",
+        metrics,
+        restarts,
+        LastEnd(folder),
+        Notifier.from_environment(),
+        lambda: not (folder / "wrong-configuration").exists(),
+    ).run()
     (folder / "metrics").write_bytes(generate_latest(metrics.registry))
     return code
 

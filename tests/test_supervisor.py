@@ -23,6 +23,7 @@ from agent.messages import phrase
 from agent.service.control import CONTROL_FD, NONCE, WAKE_FD, Control
 from agent.service.last_end import LastEnd
 from agent.service.restarts import End, Kill, Restarts, Start
+from tests.services.systemd import Systemd
 from tests.waiting import PATIENCE, eventually
 
 ROOT = Path(__file__).parent.parent
@@ -228,6 +229,47 @@ def test_second_signal_kills_at_once(run: Run) -> None:
     assert (code, seconds < GRACE) == (0, True)
 
 
+def test_reload_starts_both_anew_and_is_no_restart(run: Run) -> None:
+    """They end by themselves; the supervisor stays, and no attempt has failed."""
+    service = run()
+    service.both_run()
+    before = {stage: service.pids(stage)[0] for stage in ("capture", "publish")}
+    service.process.send_signal(signal.SIGHUP)
+    eventually(lambda: len(service.pids("publish")) == 2, what="the publisher is a new one")
+    for stage, pid in before.items():
+        assert len(service.pids(stage)) == 2
+        assert (service.folder / f"{stage}.ended").exists()
+        assert not alive(pid)
+    second = service.log().rindex("child_started stage=publish")
+    assert service.log().rindex("child_ready stage=capture") < second
+    assert service.end()[0] == 0
+    assert service.metric('agent_process_restarts_total{stage="capture"} 0.0')
+
+
+def test_reload_of_a_wrong_configuration_leaves_all_as_it_was(run: Run, systemd: Systemd) -> None:
+    service = run()
+    service.both_run()
+    (service.folder / "wrong-configuration").touch()
+    service.process.send_signal(signal.SIGHUP)
+    systemd.hear("RELOADING=1", "READY=1")
+    assert [len(service.pids(stage)) for stage in ("capture", "publish")] == [1, 1]
+    assert service.end()[0] == 0
+
+
+def test_systemd_hears_how_the_service_is(run: Run, systemd: Systemd) -> None:
+    """Its watchdog is fed, and the children do not believe that the messages are theirs."""
+    service = run()
+    systemd.hear("EXTEND_TIMEOUT_USEC=60000000", "READY=1", "STATUS=not connected yet: ")
+    systemd.hear("WATCHDOG=1")
+    for stage in ("capture", "publish"):
+        environment = Path(f"/proc/{service.pids(stage)[0]}/environ").read_bytes()
+        assert b"NOTIFY_SOCKET" not in environment
+    service.process.send_signal(signal.SIGHUP)
+    systemd.hear("RELOADING=1", "MONOTONIC_USEC=", "READY=1")
+    assert service.end()[0] == 0
+    systemd.hear("STOPPING=1")
+
+
 def test_silent_child_is_killed_and_comes_back(run: Run) -> None:
     service = run("silent", silence=2)
     service.log_has(
@@ -335,6 +377,51 @@ def test_halt_ends_with_its_code_whatever_the_other_says() -> None:
     assert rules.due(5) == [Kill("capture", signal.SIGTERM, "publish_exited_78")]
     rules.ended("capture", 75, 6)
     assert rules.due(6) == [End(78)]
+
+
+def test_reload_waits_for_the_first_stage_again() -> None:
+    rules = started()
+    rules.reload(10)
+    asked = [Kill(stage, signal.SIGTERM, "reload") for stage in ("capture", "publish")]
+    assert rules.due(10) == asked
+    rules.ended("publish", 0, 11)
+    assert rules.due(11) == []
+    rules.ended("capture", 0, 12)
+    assert rules.due(12) == [Start("capture", 1)]
+    rules.ready("capture", 13)
+    assert rules.due(13) == [Start("publish", 1)]
+
+
+def test_reload_starts_a_stage_that_ends_later_than_the_first_is_ready() -> None:
+    rules = started()
+    rules.reload(10)
+    rules.due(10)
+    rules.ended("capture", 0, 11)
+    rules.due(11)
+    rules.ready("capture", 12)
+    rules.ended("publish", 0, 13)
+    assert rules.due(13) == [Start("publish", 1)]
+
+
+def test_reload_kills_what_does_not_end_and_yields_to_a_stop() -> None:
+    rules = started()
+    rules.reload(10)
+    rules.due(10)
+    assert rules.due(17.9) == []
+    assert [kill.number for kill in rules.due(18) if isinstance(kill, Kill)] == [signal.SIGKILL] * 2
+    stuck = rules.is_stuck
+    for stage in ("capture", "publish"):
+        rules.ended(stage, -9, 19)
+    assert (stuck, rules.is_stuck) == (True, False)
+
+    rules = started()
+    rules.reload(10)
+    rules.stop(11)
+    rules.reload(12)
+    rules.due(12)
+    for stage in ("capture", "publish"):
+        rules.ended(stage, 0, 13)
+    assert rules.due(13) == [End(0)]
 
 
 def test_halt_while_the_other_waits_for_its_restart() -> None:

@@ -18,7 +18,7 @@ import click
 
 from agent import BUILD, __version__
 from agent.cli.terminal import as_json
-from agent.config import ResourceSettings, ServiceSettings, Settings
+from agent.config import ResourceSettings, ServiceSettings, Settings, load
 from agent.errors import EX_CONFIG, AgentError, ListenRefused, RequestRefused
 from agent.files import denied
 from agent.messages import mark, translate
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from agent.cli import requests
     from agent.connectors.setup import After
     from agent.findings import Finding
+    from agent.service.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 _SILENCE = 60.0  # seconds without a sign of life after which a child counts as hanging
@@ -44,6 +45,7 @@ def run(settings: Settings, config_path: Path) -> int:
     """Supervises capture and publisher until a signal ends it; returns the exit code."""
     from agent.service.health import HealthServer
     from agent.service.metrics import STAGES, Metrics
+    from agent.service.notify import Notifier
     from agent.service.restarts import Restarts
     from agent.service.supervisor import Supervisor
 
@@ -61,13 +63,52 @@ def run(settings: Settings, config_path: Path) -> int:
     restarts = Restarts(STAGES, silence=max(_SILENCE, settings.front.lock_wait_seconds + 30))
     last_end = LastEnd(settings.directory)
     commands = {stage: [*command, stage] for stage in STAGES}
+    notifier = Notifier.from_environment()
     try:
         with HealthServer(settings.service.listen, settings.agent, metrics):
             _log_build()
-            return Supervisor(commands, str(uuid.uuid4()), metrics, restarts, last_end).run()
+            supervisor = Supervisor(
+                commands,
+                str(uuid.uuid4()),
+                metrics,
+                restarts,
+                last_end,
+                notifier,
+                # In a terminal SIGHUP says that the terminal was closed
+                None if sys.stdin.isatty() else lambda: _reload(settings, config_path, metrics),
+            )
+            return supervisor.run()
     except ListenRefused as error:
         last_end.note("", error)
         raise
+
+
+def _reload(running: Settings, config_path: Path, metrics: "Metrics") -> bool:
+    """Reads the configuration again for the running service; returns whether it can be used.
+
+    The processes that are started from now on read it themselves. What the supervisor holds as
+    long as it runs cannot change: who the agent is, where its files are, and its address.
+    """
+    try:
+        new = load(config_path)
+    except AgentError as error:
+        _log.error("reload_refused code=%s error=%s", error.code, error.text("en"))
+        return False
+
+    fixed = {
+        "name": (running.agent, new.agent),
+        "state_directory": (running.state_directory, new.state_directory),
+        "service.listen": (running.service.listen, new.service.listen),
+    }
+    changed = [name for name, (before, after) in fixed.items() if before != after]
+    if changed:
+        _log.error("reload_refused needs=%s settings=%s", "restart", ",".join(changed))
+        return False
+
+    metrics.set_tables(resource.name for resource in new.resource)
+    log_to_stderr(new.service.log_level, new.service.log_format)
+    _log.info("reload_begins tables=%d", len(new.resource))
+    return True
 
 
 def _log_build() -> None:

@@ -81,6 +81,7 @@ class Metrics:
         self.connections = {peer: Connection(False, time.time()) for peer in PEERS}
         self.failures: dict[str, Failure | None] = dict.fromkeys(STAGES)
         self.turned = time.monotonic()  # last turn of the supervisor's loop
+        self.states: dict[str, str] = {}  # of each table, '' as long as nobody has reported one
         self._counters = {
             EVENTS: self._counter(EVENTS, "Events that passed the stage.", "stage", "table", "op"),
             ERRORS: self._counter(ERRORS, "Errors by code.", "stage", "kind"),
@@ -143,7 +144,8 @@ class Metrics:
                 registry=self.registry,
             ),
         }
-        self._known(tuple(tables))
+        self._known()
+        self.set_tables(tables)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
@@ -157,19 +159,30 @@ class Metrics:
 
         return Gauge(name, text, labels, registry=self.registry)
 
-    def _known(self, tables: tuple[str, ...]) -> None:
+    def set_tables(self, tables: Iterable[str]) -> None:
+        """Shows these tables and no others, each with every known label set."""
+        names = tuple(tables)
+        for gone in self.states.keys() - set(names):
+            for metric in (*self._counters.values(), *self._gauges.values()):
+                metric.remove_by_labels({"table": gone})
+        self.states = {name: self.states.get(name, "") for name in names}
+        for name in names:
+            self._know_table(name)
+
+    def _know_table(self, table: str) -> None:
+        for operation in OPERATIONS:
+            for stage in EVENT_STAGES:
+                self._counters[EVENTS].labels(stage, table, operation)
+        self._counters[COPIED].labels(table)
+        self._gauges[COPY_ESTIMATE].labels(table)
+        self._gauges[WITHHELD].labels(table)
+        self._gauges[REFUSED].labels(table)
+        for state in TABLE_STATES:
+            self._gauges[TABLE_STATE].labels(table, state)
+
+    def _known(self) -> None:
         build = self._gauge("agent_build_info", "Version of the agent.", "version", "python")
         build.labels(__version__, platform.python_version()).set(1)
-        for table in tables:
-            for operation in OPERATIONS:
-                for stage in EVENT_STAGES:
-                    self._counters[EVENTS].labels(stage, table, operation)
-            self._counters[COPIED].labels(table)
-            self._gauges[COPY_ESTIMATE].labels(table)
-            self._gauges[WITHHELD].labels(table)
-            self._gauges[REFUSED].labels(table)
-            for state in TABLE_STATES:
-                self._gauges[TABLE_STATE].labels(table, state)
         for stage in STAGES:
             self._counters[RESTARTS].labels(stage)
             self._gauges[FAILING_SINCE].labels(stage)
@@ -205,6 +218,8 @@ class Metrics:
         (gauge.labels(*labels) if labels else gauge).set(value)
         if metric == CONNECTED and self.connections[labels[0]].connected != bool(value):
             self.connections[labels[0]] = Connection(bool(value), time.time())
+        if metric == TABLE_STATE and value and labels[0] in self.states:
+            self.states[labels[0]] = labels[1]
 
     def count(self, name: str, increment: int = 1) -> None:
         """Adds to one counter."""

@@ -43,6 +43,7 @@ class State(Enum):
     HELD = "held"  # waits for the first stage's word that it is ready
     DUE = "due"  # is started at `time`
     RUNNING = "running"  # hangs when it is silent until `time`
+    RENEWING = "renewing"  # has been asked to end and is started again; is killed at `time`
     ENDING = "ending"  # has been asked to end; is killed at `time`
     KILLED = "killed"
     ENDED = "ended"
@@ -68,16 +69,18 @@ class Restarts:
     - Exit status 78 or 75 of one ends the service with that code: the others get SIGTERM, and
       SIGKILL when their grace is over.
     - A process that has given no sign of life for `silence` seconds is killed and started again.
+    - `reload` ends all in good order and starts them again, the later ones once the first is ready.
     - `stop` ends all with 0; a second `stop` kills at once.
 
-    Report what happened (`beat`, `ready`, `ended`, `stop`), then carry out what `due` returns;
-    nothing is due before `next_time`.
+    Report what happened (`beat`, `ready`, `ended`, `reload`, `stop`), then carry out what `due`
+    returns; nothing is due before `next_time`.
     """
 
     FIRST_WAIT, LONGEST_WAIT, LONG_LIFE = 0.2, 3.0, 30.0
 
     def __init__(self, stages: Sequence[str], silence: float = 60.0, grace: float = 8.0) -> None:
         self._first = stages[0]
+        self._first_is_ready = False  # since the service began, or was asked to reload
         self._stages = {stage: _Stage(State.HELD) for stage in stages}
         self._silence, self._grace = silence, grace
         self._code: int | None = None  # set: the service is ending
@@ -90,6 +93,7 @@ class Restarts:
     def ready(self, stage: str, now: float) -> None:
         """Notes that a stage works."""
         if stage == self._first:
+            self._first_is_ready = True
             for other in self._stages.values():
                 if other.state is State.HELD:
                     other.enter(State.DUE, now)
@@ -108,6 +112,9 @@ class Restarts:
         # It has ended before it was asked to
         self._pending = [kill for kill in self._pending if kill.stage != name]
         if self._code is None and status not in (EX_CONFIG, EX_TEMPFAIL):
+            if stage.state is State.RENEWING:
+                self._renew(name, stage, now)
+                return
             long_life = now - stage.started >= self.LONG_LIFE
             if long_life or not stage.back_off:
                 stage.back_off = self.FIRST_WAIT
@@ -118,6 +125,29 @@ class Restarts:
         stage.enter(State.ENDED)
         if self._code is None:
             self._end(status, now, f"{name}_exited_{status}")
+
+    def reload(self, now: float) -> None:
+        """Has every process end in good order and begin again; nothing where the service ends."""
+        if self._code is not None:
+            return
+        self._first_is_ready = False
+        for name, stage in self._stages.items():
+            if stage.state is State.RUNNING:
+                self._pending.append(Kill(name, signal.SIGTERM, "reload"))
+                stage.enter(State.RENEWING, now + self._grace)
+
+    def _renew(self, name: str, stage: _Stage, now: float) -> None:
+        """Starts a process again that has ended for a reload: it is no failed attempt."""
+        stage.attempt, stage.back_off = 0, 0.0
+        if name == self._first or self._first_is_ready:
+            stage.enter(State.DUE, now)
+        else:
+            stage.enter(State.HELD)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Tells whether a process has been killed and still has not ended."""
+        return any(stage.state is State.KILLED for stage in self._stages.values())
 
     def stop(self, now: float) -> None:
         """Ends the service; the second call ends it at once."""
@@ -134,6 +164,8 @@ class Restarts:
             if stage.state is State.RUNNING:
                 self._pending.append(Kill(name, signal.SIGTERM, reason))
                 stage.enter(State.ENDING, now + self._grace)
+            elif stage.state is State.RENEWING:  # it has been asked already
+                stage.enter(State.ENDING, stage.time)
             elif stage.state in (State.HELD, State.DUE):
                 stage.enter(State.ENDED)
 
@@ -160,7 +192,7 @@ class Restarts:
                 stage.started = now
                 stage.enter(State.RUNNING, now + self._silence)
                 actions.append(Start(name, stage.attempt))
-            elif stage.state in (State.RUNNING, State.ENDING):
+            elif stage.state in (State.RUNNING, State.RENEWING, State.ENDING):
                 reason = "silent" if stage.state is State.RUNNING else "still_alive"
                 stage.enter(State.KILLED)
                 actions.append(Kill(name, signal.SIGKILL, reason))

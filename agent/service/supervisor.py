@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -22,9 +22,12 @@ from agent.messages import Phrase, phrase, plain
 from agent.service.control import CONTROL_FD, NONCE, WAKE_FD
 from agent.service.last_end import LastEnd
 from agent.service.metrics import ERRORS, RESTARTS, Metrics
+from agent.service.notify import Notifier
 from agent.service.restarts import End, Kill, Restarts, Start
+from agent.service.summary import summary
 
 _log = logging.getLogger(__name__)
+_ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # SIGHUP reloads where that is possible
 _LONGEST_SLEEP = 5.0  # so that health sees the loop turn
 
 
@@ -43,12 +46,21 @@ class Supervisor:
         metrics: Metrics,
         restarts: Restarts,
         last_end: LastEnd | None = None,
+        notifier: Notifier | None = None,
+        reload: Callable[[], bool] | None = None,
     ) -> None:
+        """Takes, besides, whom to tell how the service is, and what SIGHUP does.
+
+        `reload` reads the configuration again and tells whether it can be used. Without it, SIGHUP
+        ends the service: its terminal is gone.
+        """
         self._commands = commands
         self._nonce = nonce
         self._metrics = metrics
         self._restarts = restarts
         self._last_end = last_end
+        self._notifier = notifier or Notifier()
+        self._reload = reload
         self._halted = ""  # the stage that ends the service
         self._at_work: set[str] = set()  # stages that have made progress
         self._silent: set[str] = set()  # stages that were killed for want of a sign of life
@@ -78,13 +90,20 @@ class Supervisor:
 
     def _turn(self) -> None:
         self._metrics.turn()
+        self._notifier.status(summary(self._metrics))
+        if not self._restarts.is_stuck:
+            self._notifier.alive(time.monotonic())
         for action in self._restarts.due(time.monotonic()):
             match action:
                 case Start(stage, attempt):
                     self._start(stage, attempt)
                 case Kill(stage, number, reason):
-                    _log.warning(
-                        "child_signalled stage=%s signal=%s reason=%s", stage, number.name, reason
+                    _log.log(
+                        logging.WARNING if number is signal.SIGKILL else logging.INFO,
+                        "child_signalled stage=%s signal=%s reason=%s",
+                        stage,
+                        number.name,
+                        reason,
                     )
                     self._children[stage].send_signal(number)
                     if reason == "silent":
@@ -107,7 +126,7 @@ class Supervisor:
         stack.callback(os.close, read)
         stack.callback(os.close, write)
         stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(write, warn_on_full_buffer=False))
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        for number in (*_ENDS, signal.SIGCHLD):
             before = signal.signal(number, self._on_signal)
             stack.callback(signal.signal, number, before)
         self._signal_pipe = read
@@ -118,9 +137,20 @@ class Supervisor:
 
     def _take_signals(self) -> None:
         for number in os.read(self._signal_pipe, 4096):
-            if number in (signal.SIGTERM, signal.SIGINT):
+            if number == signal.SIGHUP and self._reload is not None:
+                self._take_up_configuration(self._reload)
+            elif number in _ENDS:
                 _log.info("service_stopping signal=%s", signal.Signals(number).name)
+                self._notifier.stopping()
                 self._restarts.stop(time.monotonic())
+
+    def _take_up_configuration(self, reload: Callable[[], bool]) -> None:
+        """Has both stages begin again with the configuration as it is now, if it can be used."""
+        self._notifier.reloading()
+        if reload():
+            self._restarts.reload(time.monotonic())
+        else:
+            self._notifier.ready()
 
     # ---- children ----
 
@@ -164,6 +194,8 @@ class Supervisor:
         match message:
             case {"ready": _}:
                 self._restarts.ready(stage, time.monotonic())
+                if stage == next(iter(self._commands)):
+                    self._notifier.ready()
                 _log.info("child_ready stage=%s", stage)
             case {"failed": {"code": str(code), "values": dict(values)}}:
                 self._metrics.failed(stage, code, values)

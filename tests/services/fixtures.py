@@ -19,6 +19,7 @@ from tests.services.kafka import kafka as start_kafka
 from tests.services.mariadb import MariaDbAddress, mariadb
 from tests.services.mysql import MySqlAddress, mysql
 from tests.services.postgres import PostgresAddress, postgres
+from tests.services.systemd import Systemd
 from tests.waiting import eventually
 
 
@@ -126,6 +127,15 @@ def firebird_database(tmp_path: Path) -> Iterator[URL]:
     """The URL of a fresh database in Firebird 5, of its administrator."""
     with firebird(tmp_path) as url:
         yield url
+
+
+@pytest.fixture
+def systemd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd]:
+    """What the services that the test starts tell how they are; they do so each second."""
+    with Systemd.listening() as listening:
+        monkeypatch.setenv("NOTIFY_SOCKET", str(listening.path))
+        monkeypatch.setenv("WATCHDOG_USEC", "2000000")
+        yield listening
 
 
 @pytest.fixture(scope="session")
