@@ -237,6 +237,23 @@ def test_what_is_wrong_with_polling_is_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("poll", "place", "told"),
+    [
+        ('mode = "flag", column = "taken"', "poll.pending", "not taken yet"),
+        ('mode = "flag", pending = [0]', "poll.column", "changed rows"),
+        ('mode = "flag", column = "f", pending = [0], write_back = true', "poll.done", "taken"),
+        ('mode = "flag", column = "f", pending = [0], done = 0', "poll.done", "has this value"),
+        ('mode = "sequence", column = "n", done = 1', "poll.done", "take it out"),
+    ],
+)
+def test_wrong_flags_are_told(tmp_path: Path, poll: str, place: str, told: str) -> None:
+    text = POLLED.replace('mode = "timestamp", column = "changed"', poll)
+    [problem] = problems(tmp_path, text)
+    assert place in problem
+    assert told in problem
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         (POLLED.replace('poll = { mode = "timestamp", column = "changed" }', ""), "missing"),

@@ -44,10 +44,11 @@ class PollSettings(Model):
     """How one table is polled."""
 
     mode: Annotated[
-        Literal["timestamp", "sequence", "compare"],
+        Literal["timestamp", "sequence", "flag", "compare"],
         Field(
             description="timestamp: rows are found by the time of their last change; "
             "sequence: by a number that only rises, for tables to which rows are only added; "
+            "flag: by a mark that the application gives to each row it has changed; "
             "compare: by comparison alone."
         ),
     ]
@@ -55,9 +56,24 @@ class PollSettings(Model):
         str | None,
         Field(
             min_length=1,
-            description="Column of the time or number; it need not be shared. It needs an index.",
+            description="Column of the time, the number or the flag; it need not be shared. "
+            "It needs an index.",
         ),
     ] = None
+    pending: list[str | int | bool] = Field(
+        [], description="For flag: values of the flag that say that a row was not taken yet."
+    )
+    done: Annotated[
+        str | int | bool | None,
+        Field(
+            description="For flag with write_back: the value that says that a row was taken.",
+        ),
+    ] = None
+    write_back: bool = Field(
+        False,
+        description="Whether the agent sets the flag of a row to `done` once the row is in the "
+        "front end, unless it was changed meanwhile. Else the application resets its flags.",
+    )
     overlap: Annotated[
         float,
         Field(
@@ -81,6 +97,11 @@ class PollSettings(Model):
         ),
     ] = None
 
+    @property
+    def flags(self) -> list[str | int | bool]:
+        """The configured values of the flag."""
+        return self.pending if self.done is None else [*self.pending, self.done]
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         found = list(self._contradictions())
@@ -96,3 +117,17 @@ class PollSettings(Model):
                 yield ("compare",), mark('mode = "compare" needs a time of day here'), {}
         elif self.column is None:
             yield ("column",), mark("name the column by which changed rows are found"), {}
+        if self.mode == "flag":
+            yield from self._wrong_flags()
+            return
+        for name in ("pending", "done", "write_back"):
+            if getattr(self, name) not in ([], None, False):
+                yield (name,), mark('take it out: only mode = "flag" has it'), {}
+
+    def _wrong_flags(self) -> Iterator[Contradiction]:
+        if not self.pending:
+            yield ("pending",), mark("name the values that say that a row was not taken yet"), {}
+        if self.write_back and self.done is None:
+            yield ("done",), mark("name the value that says that a row was taken"), {}
+        if self.done in self.pending:
+            yield ("done",), mark("a row cannot be taken and not taken: pending has this value"), {}

@@ -11,7 +11,8 @@ AgentError
 │   ├── SourceBusy: SlotBusy
 │   └── LoginRefused (waits up to 60 s between attempts)
 ├── Suspend .......... this table alone stops; the others go on
-│   ├── TableChanged, RowRefused, ReadRefused, ValueUnreadable, TooManyDeletes, RowsMiscounted
+│   ├── TableChanged, RowRefused, ReadRefused, WriteBackRefused, ValueUnreadable
+│   ├── TooManyDeletes, RowsMiscounted
 │   ├── TableNotCaptured: TableUnpublished, TriggersMissing
 │   ├── Internal (nobody foresaw it)
 │   ├── FrontTableWrong, FrontTableTaken
@@ -95,6 +96,7 @@ from agent.errors.suspensions import (
     TopicTaken,
     TriggersMissing,
     ValueUnreadable,
+    WriteBackRefused,
 )
 from agent.errors.unforeseen import TableWork, unforeseen
 
@@ -165,6 +167,7 @@ __all__ = [
     "TopicTaken",
     "TriggersMissing",
     "ValueUnreadable",
+    "WriteBackRefused",
     "stored",
     "unforeseen",
 ]

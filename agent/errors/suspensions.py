@@ -17,6 +17,20 @@ class ReadRefused(Suspend):
     )
 
 
+class WriteBackRefused(Suspend):
+    """The business database does not let the agent mark rows of the table as taken."""
+
+    code = "WRITE_BACK_REFUSED"
+    summary = mark(
+        "{resource}: the business database does not let the agent set the flag in table {table}: "
+        "{reason}"
+    )
+    hint = mark(
+        "Run `sync-agent check`: it prints the GRANT that the agent needs. Then `sync-agent resume "
+        "{resource}`."
+    )
+
+
 class ValueUnreadable(Suspend):
     """The business database raises an error where it is to hand over a value of the table."""
 

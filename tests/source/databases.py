@@ -28,7 +28,8 @@ class Place:
         """`url` is the agent's, `owner` that of the application where it is another one."""
         self.kind = kind
         self.url = url
-        self._engine = create_engine(owner or url, poolclass=NullPool)
+        self.owner = owner or url
+        self._engine = create_engine(self.owner, poolclass=NullPool)
 
     @property
     def database(self) -> Database:

@@ -1,6 +1,5 @@
 """What looks find: equal timestamps, late commits, clocks set back, rows without a timestamp."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,48 +7,26 @@ from unittest.mock import patch
 
 import pytest
 
-from agent.connectors.changes import Commit, RowState
 from agent.connectors.polling import looks
-from agent.connectors.polling.source import PollingSource
-from agent.connectors.position import position_number, position_text
-from agent.connectors.resume import CommitMark, Resume
+from agent.connectors.position import position_number
 from tests.source.databases import KINDS, Place, place_of
-from tests.source.polled import polling_settings
-from tests.source.reading import silent_never, transactions
+from tests.source.looking import Follower
 
 TIMES = {"sqlite": "DATETIME", "mariadb": "DATETIME(3)", "postgresql": "timestamp(3)"}
 NOON = "2024-05-01 12:00:00"
 
 
-class Follower:
-    """A polled table `t`, and a front end that holds what looks have delivered."""
+class Polled(Follower):
+    """A table whose rows have a time and a number."""
 
     def __init__(self, place: Place, **poll: Any) -> None:
-        self.place = place
-        number = poll.get("mode") == "sequence"
-        column = "n" if number else "changed"
-        self.resource = {
-            "name": "r",
-            "table": "t",
-            "columns": ["id", "note"],
-            "poll": {"mode": "timestamp", "column": column, **poll},
-        }
+        column = "n" if poll.get("mode") == "sequence" else "changed"
         place.execute(
             f"CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, note VARCHAR(20), "
             f"changed {TIMES[place.kind]} NULL, n INTEGER)",
             "CREATE INDEX t_changed ON t (changed, id)",
         )
-        self.rows: dict[str, str | None] = {}
-        self.delivered = 0
-        self.stored = Resume(position_text(100), CommitMark("", 0, 0), {})
-        self.source = self.opened()
-
-    def opened(self) -> PollingSource:
-        """Opens the source at what is stored."""
-        url = self.place.url.render_as_string(hide_password=False)
-        source = PollingSource(polling_settings(url, self.resource, every="1h"))
-        source.open(self.stored, silent_never)
-        return source
+        super().__init__(place, {"mode": "timestamp", "column": column, **poll})
 
     def put(self, number: int, note: str, changed: str | None) -> None:
         """Inserts or changes a row, with any time of change."""
@@ -58,34 +35,6 @@ class Follower:
             f"DELETE FROM t WHERE id = {number}",
             f"INSERT INTO t VALUES ({number}, '{note}', {moment}, {number})",
         )
-
-    def look(self, stored: bool = True) -> int:
-        """Looks until all is read; returns how many rows were delivered."""
-        before = self.delivered
-        self.source._look_at = 0.0
-        while self.source._look_at <= time.monotonic():
-            self.take(stored=stored)
-        return self.delivered - before
-
-    def take(self, stored: bool = True) -> None:
-        """Takes one part of a look."""
-        messages = list(self.source.read(0.0))
-        transactions(messages)
-        for message in messages:
-            if isinstance(message, RowState):
-                assert message.row is not None
-                self.delivered += 1
-                if stored:
-                    self.rows[message.key[0]] = str(message.row[1])
-            elif isinstance(message, Commit) and stored:
-                position = position_text(message.position)
-                self.stored = self.stored._replace(position=position, token=message.token)
-
-    def held(self) -> dict[str, str | None]:
-        """What the table holds."""
-        with self.place.open() as connection:
-            found = connection.exec_driver_sql("SELECT id, note FROM t").all()
-        return {str(key): note for key, note in found}
 
 
 @pytest.fixture(params=KINDS)
@@ -96,22 +45,22 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 
 @pytest.fixture
-def follower(place: Place) -> Iterator[Follower]:
+def follower(place: Place) -> Iterator[Polled]:
     """A table that has one row, at which the first look was."""
-    made = Follower(place)
+    made = Polled(place)
     made.put(0, "first", NOON)
     made.look()
     yield made
     made.source.close()
 
 
-def test_the_first_look_leaves_the_rows_to_the_copy(follower: Follower) -> None:
+def test_the_first_look_leaves_the_rows_to_the_copy(follower: Polled) -> None:
     """It only notes up to where there are rows."""
     assert follower.delivered == 0
     assert position_number(follower.stored.position) > 100
 
 
-def test_equal_times_across_the_border_of_parts(follower: Follower) -> None:
+def test_equal_times_across_the_border_of_parts(follower: Polled) -> None:
     """Each row comes once, whatever the size of a part; the next look delivers none again."""
     for number in range(1, 24):
         follower.put(number, f"note {number}", "2024-05-01 12:00:01")
@@ -121,7 +70,7 @@ def test_equal_times_across_the_border_of_parts(follower: Follower) -> None:
     assert follower.rows == follower.held()
 
 
-def test_what_is_committed_late_is_found_within_the_overlap(follower: Follower) -> None:
+def test_what_is_committed_late_is_found_within_the_overlap(follower: Polled) -> None:
     """A row whose time lies before the last look's end, by less than the overlap."""
     follower.put(1, "later", "2024-05-01 12:10:00")
     follower.look()
@@ -130,7 +79,7 @@ def test_what_is_committed_late_is_found_within_the_overlap(follower: Follower) 
     assert follower.rows["2"] == "late"
 
 
-def test_a_change_within_one_tick_of_the_clock_is_found(follower: Follower) -> None:
+def test_a_change_within_one_tick_of_the_clock_is_found(follower: Polled) -> None:
     """The row has the same time as before, and another content."""
     follower.put(1, "one", "2024-05-01 12:10:00")
     follower.look()
@@ -139,7 +88,7 @@ def test_a_change_within_one_tick_of_the_clock_is_found(follower: Follower) -> N
     assert follower.rows["1"] == "two"
 
 
-def test_rows_without_a_time_are_read_at_each_look(follower: Follower) -> None:
+def test_rows_without_a_time_are_read_at_each_look(follower: Polled) -> None:
     """In parts, too."""
     for number in range(1, 10):
         follower.put(number, "one", None)
@@ -150,7 +99,7 @@ def test_rows_without_a_time_are_read_at_each_look(follower: Follower) -> None:
     assert follower.rows == follower.held()
 
 
-def test_a_time_far_ahead_hides_nothing(follower: Follower) -> None:
+def test_a_time_far_ahead_hides_nothing(follower: Polled) -> None:
     """As a clock that was set back does: the cursor never passes the database's own clock."""
     follower.put(1, "ahead", "2199-01-01 00:00:00")
     follower.look()
@@ -162,7 +111,7 @@ def test_a_time_far_ahead_hides_nothing(follower: Follower) -> None:
     assert follower.look() == 0
 
 
-def test_what_is_not_stored_comes_again(follower: Follower) -> None:
+def test_what_is_not_stored_comes_again(follower: Polled) -> None:
     """The cursor is stored with the rows, so a crash loses neither."""
     follower.put(1, "one", "2024-05-01 12:10:00")
     assert follower.look(stored=False) == 2
@@ -177,7 +126,7 @@ def test_what_is_not_stored_comes_again(follower: Follower) -> None:
     assert follower.rows == follower.held()
 
 
-def test_a_part_goes_on_after_a_crash(follower: Follower) -> None:
+def test_a_part_goes_on_after_a_crash(follower: Polled) -> None:
     """Behind the last row that is stored."""
     for number in range(1, 10):
         follower.put(number, "one", "2024-05-01 12:10:00")
@@ -193,7 +142,7 @@ def test_a_part_goes_on_after_a_crash(follower: Follower) -> None:
 
 def test_a_sequence_finds_rows_that_are_added(place: Place) -> None:
     """Also those whose number was given out earlier and committed later."""
-    follower = Follower(place, mode="sequence", overlap=3)
+    follower = Polled(place, mode="sequence", overlap=3)
     follower.put(1, "one", None)
     follower.look()
     follower.put(7, "seven", None)

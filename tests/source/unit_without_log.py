@@ -95,7 +95,8 @@ class Unit:
                 now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:23]
                 amount = self._random.randrange(1000)
                 values = f"({key}, '持证人 {amount}', {amount}, '{now}')"
-                statements.append(f"INSERT INTO permit VALUES {values}")
+                columns = "(id, holder, amount, changed)"
+                statements.append(f"INSERT INTO permit {columns} VALUES {values}")
             self._place.execute(*statements)
 
     @property

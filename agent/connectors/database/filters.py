@@ -19,7 +19,7 @@ _BOOLEANS = {True: "t", "true": "t", False: "f", "false": "f"}
 _WRITTEN = (v.DATE, v.TIME, v.TIMESTAMP, v.TIMESTAMPTZ, v.UUID)
 
 
-class _Unfit(Exception):
+class Unfit(Exception):
     """The value is none of the column's type."""
 
 
@@ -51,7 +51,7 @@ def criteria(
             continue
         try:
             texts = frozenset(_texts(condition, column.type, spelling))
-        except _Unfit:
+        except Unfit:
             problems.append(_problem(number, resource, place, mark(
                 "a value is none of the type of column {column}"
             )))  # fmt: skip
@@ -82,23 +82,23 @@ def _spelling(declared: Type) -> Spelling | None:
 
 def _texts(condition: Condition, declared: Type, spelling: Spelling) -> Iterator[str]:
     for value in condition.is_in or condition.not_in or ():
-        yield plainest(_text(value, declared), spelling)
+        yield plainest(text_of(value, declared), spelling)
 
 
-def _text(value: object, declared: Type) -> str:
-    """Returns a configured value as the text of a type."""
+def text_of(value: object, declared: Type) -> str:
+    """Returns a configured value as the text of a type. Raises Unfit."""
     if declared.oid == v.BOOL:
         found = _BOOLEANS.get(value)
         if found is None:
-            raise _Unfit
+            raise Unfit
         return str(found)
     if isinstance(value, bool):
-        raise _Unfit
+        raise Unfit
     if declared.oid in _NUMBERS:
         return _number(str(value), declared)
     text = str(value)
     if declared.oid in _WRITTEN and not canonical(text, declared):
-        raise _Unfit
+        raise Unfit
     return text
 
 
@@ -106,10 +106,10 @@ def _number(text: str, declared: Type) -> str:
     try:
         number = Decimal(text)
     except InvalidOperation:
-        raise _Unfit from None
+        raise Unfit from None
     if not number.is_finite():
-        raise _Unfit
+        raise Unfit
     written = format(number, "f")
     if declared.oid != v.NUMERIC and not canonical(written, declared):
-        raise _Unfit
+        raise Unfit
     return written

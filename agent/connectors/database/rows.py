@@ -148,11 +148,26 @@ class RowReader:
 
         Where the database takes two spellings of a key for one, a row comes as it is spelled there.
         """
+        for chosen in self.among(keys):
+            yield from self.rows(connection, self.select().where(chosen))
+
+    def locked(self, connection: Connection, keys: Sequence[Key]) -> Iterator[Texts]:
+        """Reads rows as `under` does, and keeps others from changing them.
+
+        It is done within `Dialect.writing`. Rows that somebody else is changing are left out: they
+        are not waited for.
+        """
+        for chosen in self.among(keys):
+            statement = self.select().where(chosen)
+            locking = statement.with_for_update(key_share=True, skip_locked=True)
+            yield from self.rows(connection, locking)
+
+    def among(self, keys: Sequence[Key]) -> Iterator[ColumnElement[bool]]:
+        """Yields conditions that a row has one of these keys, each for some of the keys."""
         for begin in range(0, len(keys), _KEYS):
             possible = self._possible(keys[begin : begin + _KEYS])
             if possible:
-                statement = self.select().where(self._among(possible))
-                yield from self.rows(connection, statement)
+                yield self._among(possible)
 
     def _possible(self, keys: Sequence[Key]) -> list[list[Any]]:
         """Returns the keys that a row can have, as values.

@@ -48,6 +48,11 @@ class Database:
         return (self._url.database or "").rpartition("/")[2]
 
     @property
+    def user(self) -> str:
+        """The user as whom the agent logs in; '' where there is none."""
+        return self._url.username or ""
+
+    @property
     def address(self) -> str:
         """The database as users know it."""
         return address_of(self._url)
@@ -98,7 +103,7 @@ class Database:
         if trouble == "login":
             return LoginRefused(
                 peer=phrase("the business database"),
-                user=self._url.username or "",
+                user=self.user,
                 reason=code,
             )
         if trouble in ("unreachable", "busy"):

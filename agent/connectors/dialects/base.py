@@ -6,8 +6,8 @@ canonical texts (`agent.values`), and what an error of the driver means.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from sqlalchemy import URL, ColumnElement, Connection, Engine, Select, create_engine, event
@@ -114,6 +114,21 @@ class Dialect(ABC):
 
         The snapshot is taken at the beginning, before the first row is read.
         """
+
+    # Begins a transaction that writes, and reads rows as they are by then
+    begin_writing: ClassVar[tuple[str, ...]] = ("BEGIN",)
+
+    @contextmanager
+    def writing(self, connection: Connection) -> Iterator[None]:
+        """Commits what is written within the context as one transaction, or nothing of it."""
+        for statement in self.begin_writing:
+            connection.exec_driver_sql(statement)
+        try:
+            yield
+        except BaseException:
+            connection.exec_driver_sql("ROLLBACK")
+            raise
+        connection.exec_driver_sql("COMMIT")
 
     # ---- columns and statements
 

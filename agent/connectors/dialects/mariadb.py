@@ -39,6 +39,11 @@ class MariaDB(Dialect):
     name = "MariaDB"
     extra = "mariadb"
 
+    begin_writing = (
+        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        "START TRANSACTION READ WRITE",
+    )
+
     # The variable that bounds a statement, and how many of its units a second has
     bound: ClassVar[tuple[str, int]] = ("max_statement_time", 1)
 

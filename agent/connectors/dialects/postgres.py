@@ -42,6 +42,7 @@ class PostgreSQL(Dialect):
     name = "PostgreSQL"
     extra = "binary"
     row_values = False  # values are expressions
+    begin_writing = ("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",)
 
     # ---- sessions
 

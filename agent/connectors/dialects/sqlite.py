@@ -21,7 +21,7 @@ from agent.values.json_text import is_json
 from agent.values.writing import decimal_text, uuid_text
 
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT)
-_DENIED = (sqlite3.SQLITE_AUTH, sqlite3.SQLITE_PERM)
+_DENIED = (sqlite3.SQLITE_AUTH, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY)
 _LOST = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL)
 _MISSING = re.compile(r"no such (table|column)")
 
@@ -30,6 +30,7 @@ class SQLite(Dialect):
     """See Dialect."""
 
     name = "SQLite"
+    begin_writing = ("BEGIN IMMEDIATE",)
 
     # ---- sessions
 
@@ -58,6 +59,16 @@ class SQLite(Dialect):
             yield
         finally:
             _end(connection)
+
+    @contextmanager
+    def writing(self, connection: Connection) -> Iterator[None]:
+        """See Dialect.writing."""
+        connection.exec_driver_sql("PRAGMA query_only = OFF")
+        try:
+            with super().writing(connection):
+                yield
+        finally:
+            connection.exec_driver_sql("PRAGMA query_only = ON")
 
     # ---- columns and statements
 

@@ -14,9 +14,10 @@ from agent.connectors.database.judging import missing_table, names_of, unlisted_
 from agent.connectors.database.rows import RowReader
 from agent.connectors.database.session import Database
 from agent.connectors.polling import tables as polled
-from agent.connectors.polling.looks import TableLooks
+from agent.connectors.polling.flags import FlagLooks
+from agent.connectors.polling.modes import looks_of
 from agent.connectors.setup import Shareable
-from agent.errors import AgentError
+from agent.errors import AgentError, WriteBackRefused
 from agent.findings import Finding, error, errors, failed, ok, warning
 from agent.messages import mark, translate
 
@@ -125,13 +126,23 @@ def _read(
     if poll is None or poll.column is None:
         return
 
-    looks = TableLooks(dialect, resource, read)
+    looks = looks_of(database, resource, read)
     with database.guarded(resource.name, read.name):
         scanned = dialect.full_scan(connection, looks.statement)
+    quote = connection.dialect.identifier_preparer.quote
+    table = ".".join(quote(part) for part in (read.table.schema, read.table.table) if part)
     if scanned:
-        quote = connection.dialect.identifier_preparer.quote
         listed = ", ".join(quote(name) for name in (poll.column, *read.table.key))
         index = quote(f"{read.table.table}_{poll.column}"[:60])
-        table = ".".join(quote(part) for part in (read.table.schema, read.table.table) if part)
         statement = f"CREATE INDEX {index} ON {table} ({listed});"
         yield warning("CURSOR_UNINDEXED", _UNINDEXED, statement, **names, column=poll.column)
+
+    if isinstance(looks, FlagLooks) and poll.write_back:
+        try:
+            looks.try_write_back(connection)
+        except WriteBackRefused as cause:
+            fix = translate(mark("Let the agent's user write the file, and its folder."))
+            if database.user:
+                account = quote(database.user)
+                fix = f"GRANT SELECT, UPDATE ({quote(poll.column)}) ON {table} TO {account};"
+            yield Finding(cause.code, "error", cause.text(), fix)

@@ -1,11 +1,13 @@
 """Looks at one table: finds the rows that may have changed since the last one.
 
-A look reads, in the order of cursor column and key, what lies between the overlap before the last
-look's end and the largest value of now. Rows that have no value there are read at each look. It is
-cut after so many rows; the next part goes on behind the last row, whose value others may share.
+A look by time or number reads, in the order of this column and the key, what lies between the
+overlap before the last look's end and the largest value of now. Rows that have no value there are
+read at each look. It is cut after so many rows; the next part goes on behind the last row, whose
+value others may share.
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -43,11 +45,17 @@ class Part(NamedTuple):
     complete: bool
 
 
-class TableLooks:
+class Looks(ABC):
     """The looks at one table, from one opening of the source to the next."""
 
-    def __init__(self, dialect: Dialect, resource: ResourceSettings, read: ReadTable) -> None:
-        """The table has all columns that are needed, and a cursor column that can be compared."""
+    def __init__(
+        self,
+        dialect: Dialect,
+        resource: ResourceSettings,
+        read: ReadTable,
+        reader: RowReader,
+    ) -> None:
+        """`reader` reads the columns that are needed, and behind them the column of the looks."""
         poll = resource.poll
         assert poll is not None
         assert poll.column is not None
@@ -56,9 +64,8 @@ class TableLooks:
         self._poll: PollSettings = poll
         self._column = poll.column
         self._read = read
-        self._kind = read.exact[self._column]
+        self._reader = reader
         names = resource.needed_columns
-        self._reader = RowReader(dialect, resource.name, read, names, exact=(self._column,))
         self._key = [names.index(name) for name in read.table.key]
         self.relation = _relation(read, names)
 
@@ -71,6 +78,23 @@ class TableLooks:
         self._before.clear()
         self._now.clear()
 
+    @abstractmethod
+    def delivered(self, position: int) -> None:
+        """Notes that the front end has stored the last part once it has stored `position`."""
+
+    @abstractmethod
+    def superseded(self) -> None:
+        """Notes that the front end may come to hold other rows than those that were delivered."""
+
+    @abstractmethod
+    def stored(self, connection: Connection, position: int) -> None:
+        """Does what is due at the source once the front end has stored `position`.
+
+        Raises WriteBackRefused.
+        """
+
+    # ---- reading
+
     def look(self, connection: Connection, cursor: Cursor | None) -> Part:
         """Reads the next part in the present snapshot.
 
@@ -78,9 +102,9 @@ class TableLooks:
         copied. Raises ValueUnreadable.
         """
         if cursor is None:
-            return Part([], Cursor(self._largest(connection)), complete=True)
+            return Part([], Cursor(self._end(connection)), complete=True)
         if cursor.after is None:
-            cursor = cursor._replace(to=self._largest(connection))
+            cursor = cursor._replace(to=self._end(connection))
 
         rows: list[Found] = []
         room = _BYTES
@@ -89,7 +113,7 @@ class TableLooks:
             key = tuple([str(row[i]) for i in self._key])
             size = sum(map(len, filter(None, row)))
             room -= size
-            if self._is_new(row):
+            if self._is_new(key, texts):
                 rows.append(Found(key, row, size))
             if taken == ROWS or room < 0:
                 return Part(rows, cursor._replace(after=(value, *key)), complete=False)
@@ -97,19 +121,57 @@ class TableLooks:
         self._before, self._now = self._now, set()
         return Part(rows, Cursor(cursor.to), complete=True)
 
-    def _is_new(self, row: Texts) -> bool:
+    def _is_new(self, key: Key, texts: Texts) -> bool:
         """Returns whether the last look has not read the same row, which was delivered then."""
-        digest = hashlib.blake2b(repr(row).encode(), digest_size=16).digest()
+        found = digest(texts)
         if len(self._now) >= _REMEMBERED:
             self._now.clear()
-        self._now.add(digest)
-        return digest not in self._before
+        self._now.add(found)
+        return found not in self._before
 
-    # ---- statements
+    @property
+    @abstractmethod
+    def statement(self) -> Select[Any]:
+        """The statement of a look, to be explained: it should use an index."""
+
+    @abstractmethod
+    def _end(self, connection: Connection) -> str | None:
+        """Returns up to which value the look reads that begins now; None: there is no such end."""
+
+    @abstractmethod
+    def _changed(self, connection: Connection, cursor: Cursor) -> Iterator[Texts]:
+        """Reads the rows of the look, behind the last row read; one more than a part may have."""
+
+
+def digest(texts: Texts) -> bytes:
+    """Returns what stands for a row where rows are remembered."""
+    return hashlib.blake2b(repr(texts).encode(), digest_size=16).digest()
+
+
+class CursorLooks(Looks):
+    """Looks by the time or the number of a row's last change."""
+
+    def __init__(self, dialect: Dialect, resource: ResourceSettings, read: ReadTable) -> None:
+        """The table has all columns that are needed, and a cursor column that can be compared."""
+        assert resource.poll is not None
+        column = str(resource.poll.column)
+        names = resource.needed_columns
+        reader = RowReader(dialect, resource.name, read, names, exact=(column,))
+        super().__init__(dialect, resource, read, reader)
+        self._kind = read.exact[column]
+
+    def delivered(self, position: int) -> None:
+        """See Looks: nothing depends on it."""
+
+    def superseded(self) -> None:
+        """See Looks: nothing depends on it."""
+
+    def stored(self, connection: Connection, position: int) -> None:
+        """See Looks: nothing is written."""
 
     @property
     def statement(self) -> Select[Any]:
-        """The statement of a look, to be explained: it should use an index."""
+        """See Looks.statement."""
         column = self._reader.column(self._column)
         return self._ordered(self._reader.select().where(column > self._value(self._sample)))
 
@@ -131,7 +193,7 @@ class TableLooks:
         return statement.order_by(column, *self._reader.key).limit(ROWS + 1)
 
     def _changed(self, connection: Connection, cursor: Cursor) -> Iterator[Texts]:
-        """Reads the rows without a value, then those with one, behind the last row read."""
+        """See Looks: reads the rows without a value, then those with one."""
         column = self._reader.column(self._column)
         after = cursor.after
         if after is None or after[0] is None:
@@ -166,8 +228,8 @@ class TableLooks:
         now = self._dialect.clock(connection, utc=utc)
         return earlier_moment(at, self._kind, self._poll.overlap, now)
 
-    def _largest(self, connection: Connection) -> str | None:
-        """Returns the largest value of the column; None where no row has one."""
+    def _end(self, connection: Connection) -> str | None:
+        """See Looks: the largest value of the column; None where no row has one."""
         largest = func.max(self._reader.column(self._column))
         statement = select(self._kind.select(largest))
         value = connection.execute(statement.select_from(self._reader.table)).scalar()

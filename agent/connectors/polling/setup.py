@@ -63,8 +63,7 @@ class PollingSetup:
 
     def plan(self, admin_url: str | None) -> Plan:
         """See Setup.plan."""
-        text = mark("   nothing is made in the business database: it is only read")
-        lines = [translate(text)]
+        lines = list(self._writes())
         try:
             found = self._inspect()
         except AgentError as cause:
@@ -73,6 +72,23 @@ class PollingSetup:
         if wrong:
             return Plan([*lines, to_repair(wrong)], None)
         return Plan(lines, found.tables)
+
+    def _writes(self) -> Iterator[str]:
+        """Yields what will be written to the business database, a line for each table."""
+        nothing = True
+        for resource in self._settings.resource:
+            poll = resource.poll
+            if poll is None or not poll.write_back:
+                continue
+            nothing = False
+            text = mark(
+                "   business database: column {column} of table {table} is set to {done} in each "
+                "row that was taken"
+            )
+            yield translate(text, column=poll.column, table=resource.table, done=poll.done)
+        if nothing:
+            text = mark("   nothing is made in the business database: it is only read")
+            yield translate(text)
 
     def check(self, stored: Callable[[], Resume] | None) -> Checked:
         """See Setup.check."""

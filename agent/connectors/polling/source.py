@@ -21,7 +21,8 @@ from agent.connectors.database.session import database_of
 from agent.connectors.database.source import DatabaseSource
 from agent.connectors.polling import tables as polled
 from agent.connectors.polling.cursors import Cursor, Token, read_token, token_text
-from agent.connectors.polling.looks import Found, TableLooks
+from agent.connectors.polling.looks import Found, Looks
+from agent.connectors.polling.modes import looks_of
 from agent.connectors.polling.schedule import Schedule
 from agent.connectors.position import position_number
 from agent.connectors.resume import Resume
@@ -57,7 +58,7 @@ class PollingSource(DatabaseSource):
         self._source = settings.polling
         self._every = seconds(self._source.every)
 
-        self._looks: dict[str, TableLooks] = {}
+        self._looks: dict[str, Looks] = {}
         self._cursors: dict[str, Cursor] = {}
         times = {}
         for resource in settings.resource:
@@ -104,7 +105,7 @@ class PollingSource(DatabaseSource):
             return
         if not polled.has_looks(resource):
             return
-        self._looks[resource.name] = TableLooks(self._database.dialect, resource, read)
+        self._looks[resource.name] = looks_of(self._database, resource, read)
         if resource.name in token.cursors:
             self._cursors[resource.name] = token.cursors[resource.name]
 
@@ -177,7 +178,7 @@ class PollingSource(DatabaseSource):
     def _parts(
         self,
         connection: Connection,
-        looks: Sequence[TableLooks],
+        looks: Sequence[Looks],
     ) -> tuple[list[Message], bool]:
         """Reads the next part of each table: the transaction of all, and whether it is all."""
         states: list[Message] = []
@@ -193,9 +194,12 @@ class PollingSource(DatabaseSource):
             states += [self._state(one, found) for found in part.rows]
         if not states and not moved:
             return [], complete
-        return self._transaction(states), complete
+        messages = self._transaction(states)
+        for one in looks:
+            one.delivered(self._position)
+        return messages, complete
 
-    def _state(self, one: TableLooks, found: Found) -> RowState:
+    def _state(self, one: Looks, found: Found) -> RowState:
         return RowState(one.relation, found.key, found.row, self._position + 1, found.size)
 
     def _transaction(self, messages: Sequence[Message]) -> list[Message]:
@@ -215,7 +219,9 @@ class PollingSource(DatabaseSource):
         return token_text(Token(self._cursors, self._schedule.compared))
 
     def acknowledge(self, position: int) -> None:
-        """See Source.acknowledge: nothing is kept at the source."""
+        """See Source.acknowledge: rows may be marked as taken."""
+        for one in self._looks.values():
+            one.stored(self._opened, position)
 
     def housekeeping(self) -> Everything | None:
         """See Source.housekeeping."""
@@ -238,6 +244,8 @@ class PollingSource(DatabaseSource):
         messages: list[Message] = []
         with self._database.guarded(), self._database.dialect.snapshot(connection):
             if looks is not None:
+                # And what it showed before is no longer what the front end will hold
+                looks.superseded()
                 messages, _ = self._parts(connection, [looks])
                 # What the page shows may be written over what was delivered
                 looks.forget()

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from agent.config import ResourceSettings, Settings
+from agent.config import PollSettings, ResourceSettings, Settings
 from agent.connectors.base import Fingerprint
 from agent.connectors.database.catalogue import ReadTable
 from agent.connectors.database.catalogue import fingerprint as of_columns
+from agent.connectors.database.filters import Unfit, text_of
 from agent.connectors.table import TableName
 from agent.messages import phrase
 from agent.values import column_types as v
@@ -13,6 +14,7 @@ from agent.values import column_types as v
 _NUMBERS = (v.INT2, v.INT4, v.INT8, v.NUMERIC)
 # Texts in ISO 8601 have the order of time: so some databases keep it
 _MOMENTS = (v.DATE, v.TIMESTAMP, v.TIMESTAMPTZ, v.TEXT, v.VARCHAR)
+_FLAGS = (v.BOOL, *_NUMBERS, v.TEXT, v.VARCHAR, v.BPCHAR)
 
 
 def keys_of(settings: Settings) -> dict[TableName, Sequence[str]]:
@@ -53,11 +55,34 @@ def unfit(resource: ResourceSettings, read: ReadTable) -> str:
 
     if poll.column not in read.kinds:
         return phrase("column {names} does not exist", names=poll.column)
-    kind = read.exact.get(poll.column)
-    fitting = _NUMBERS if poll.mode == "sequence" else _MOMENTS
-    if kind is None or kind.oid not in fitting:
+    fits = _is_flag(poll, read) if poll.mode == "flag" else _is_cursor(poll, read)
+    if not fits:
         return phrase("column {name} does not fit mode = {mode}", name=poll.column, mode=poll.mode)
+    if poll.mode == "flag" and not _holds(poll, read):
+        return phrase("a value of pending or done is none of column {name}", name=poll.column)
     return ""
+
+
+def _is_cursor(poll: PollSettings, read: ReadTable) -> bool:
+    """Tells whether looks can go by the values of the column."""
+    kind = read.exact.get(str(poll.column))
+    fitting = _NUMBERS if poll.mode == "sequence" else _MOMENTS
+    return kind is not None and kind.oid in fitting
+
+
+def _is_flag(poll: PollSettings, read: ReadTable) -> bool:
+    return read.kinds[str(poll.column)].oid in _FLAGS
+
+
+def _holds(poll: PollSettings, read: ReadTable) -> bool:
+    """Tells whether the flag can have the values that are configured."""
+    declared = {column.name: column.type for column in read.table.columns}
+    try:
+        for value in poll.flags:
+            text_of(value, declared[str(poll.column)])
+    except Unfit:
+        return False
+    return True
 
 
 def fingerprint(resource: ResourceSettings, read: ReadTable) -> Fingerprint:
