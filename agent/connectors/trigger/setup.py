@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from agent.connectors.setup import (
     Plan,
     Preparation,
     Rebound,
+    Removal,
     Shareable,
     Shareables,
     Start,
@@ -27,7 +28,7 @@ from agent.connectors.setup import (
     Tell,
 )
 from agent.connectors.table import TableName
-from agent.connectors.trigger.databases.base import TriggerLog
+from agent.connectors.trigger.databases.base import LoggedTable, TriggerLog
 from agent.connectors.trigger.inspection import Inspection, inspected
 from agent.connectors.trigger.notes import Backlog, NotesTable
 from agent.connectors.trigger.statements import account, execute
@@ -49,12 +50,14 @@ class TriggerPreparation:
     def __init__(
         self,
         tables: Shareables,
+        missed: Collection[str],
         identity: Mapping[str, Any],
         statements: Sequence[str],
         run: Callable[[Sequence[str]], None],
     ) -> None:
         """`statements` make what is missing, `run` executes them."""
         self.tables = tables
+        self.missed = missed
         self.identity = identity
         self._statements = statements
         self._run = run
@@ -152,7 +155,11 @@ class TriggerSetup:
 
         identity = identity_of(self._source) if before is None else before.identity
         tables = self._shareables(found)
-        yield TriggerPreparation(tables, identity, self.missing(found), run)
+        missed = [name for name, judged in found.judged.items() if not judged.complete]
+        if not found.log:
+            # With the log went the notes of every table
+            missed = list(found.judged)
+        yield TriggerPreparation(tables, missed, identity, self.missing(found), run)
 
     def _administrator(self, admin_url: str | None) -> Database:
         """Returns the way to the database for whoever makes the triggers."""
@@ -184,6 +191,22 @@ class TriggerSetup:
         text = mark("Bound to the database at {address}; the service reads every table again")
         told = translate(text, address=self.address)
         return Rebound(self._start(before.position), proven=False, told=told)
+
+    # ---- remove-source
+
+    def removal(self, admin_url: str | None) -> Removal:
+        """See Setup.removal: the notes go last, without which a trigger fails."""
+        return Removal(self._drops(self._administrator(admin_url)))
+
+    def _drops(self, administrator: Database) -> list[str]:
+        tables = [LoggedTable(schema, name, ()) for schema, name in self._places]
+        with administrator.connect() as connection, administrator.guarded():
+            return self._log.removal(connection, tables)
+
+    def remove(self, tell: Tell, admin_url: str | None) -> None:
+        """See Setup.remove."""
+        administrator = self._administrator(admin_url)
+        execute(administrator, self._log, self._drops(administrator), tell)
 
     # ---- check and status
 
