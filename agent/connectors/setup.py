@@ -74,6 +74,8 @@ class Status(NamedTuple):
     # Why the stream cannot go on: a code and a sentence; None where it can
     trouble: tuple[str, str] | None
     waits: Sequence[Wait] = ()
+    # What somebody should see to, though the stream goes on: a code and a sentence
+    concern: tuple[str, str] | None = None
 
 
 class Removal(NamedTuple):

@@ -150,6 +150,26 @@ def test_the_log_of_another_agent_stays(noting: Noting) -> None:
     assert setup_of(other).status(()).values["notes"] == 1
 
 
+def test_a_long_log_is_a_concern_and_a_missing_one_a_trouble(noting: Noting) -> None:
+    settings = configured(noting)
+    source = {**settings.model_dump(exclude_unset=True)["source"], "warn_rows": 1}
+    setup = setup_of(Settings.model_validate({**settings.model_dump(), "source": source}))
+    prepared(setup)
+    noting.administer("INSERT INTO orders (id) VALUES (1)")
+    assert setup.status(()).concern is None
+    noting.administer("INSERT INTO orders (id) VALUES (2)", "INSERT INTO orders (id) VALUES (3)")
+    concern = setup.status(()).concern
+    assert concern is not None
+    assert concern[0] == "LOG_SIZE"
+    assert "> 1 notes wait" in concern[1]
+    assert codes(setup)["LOG_SIZE"] == "warning"
+
+    setup.remove(print, None)
+    trouble = setup.status(()).trouble
+    assert trouble is not None
+    assert trouble[0] == "TRIGGER_LOG_MISSING"
+
+
 @pytest.mark.parametrize("noting", ["mariadb"], indirect=True)  # others have no such right
 def test_what_an_account_cannot_see_keeps_its_log(noting: Noting) -> None:
     """A trigger without the table of its notes would make the application's statements fail."""

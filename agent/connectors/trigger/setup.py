@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from sqlalchemy import Connection
+
 from agent.config import ResourceSettings, Settings
 from agent.config.loading import invalid
 from agent.connectors.database import filters
@@ -32,8 +34,8 @@ from agent.connectors.trigger.databases.base import LoggedTable, TriggerLog
 from agent.connectors.trigger.inspection import Inspection, inspected
 from agent.connectors.trigger.notes import Backlog, NotesTable
 from agent.connectors.trigger.statements import account, execute
-from agent.errors import AgentError
-from agent.findings import Finding, error, errors, failed, to_repair
+from agent.errors import AgentError, TriggerLogMissing
+from agent.findings import Finding, Level, error, errors, failed, to_repair
 from agent.messages import mark, translate
 
 # Names what holds the password of --as in the environment
@@ -229,23 +231,35 @@ class TriggerSetup:
             yield error("TRIGGERS_MISSING", text, fix)
         if not found.log:
             return
-        backlog = self._backlog()
-        text = mark("{notes} notes wait in {log}, the oldest since {oldest}")
-        many = backlog.notes > self._source.warn_rows
-        told = translate(text, None, notes=backlog.notes, log=self._log.log, oldest=backlog.since)
-        yield Finding("LOG_SIZE", "warning" if many else "ok", told)
-
-    def _backlog(self) -> Backlog:
         with self._database.connect() as connection, self._database.guarded():
-            return NotesTable(self._log).backlog(connection)
+            backlog = self._backlog(connection)
+        level: Level = "warning" if backlog.notes > self._source.warn_rows else "ok"
+        yield Finding("LOG_SIZE", level, self._told(backlog))
+
+    def _backlog(self, connection: Connection) -> Backlog:
+        counted = max(self._source.warn_rows, self._source.max_rows or 0)
+        return NotesTable(self._log).backlog(connection, counted)
+
+    def _told(self, backlog: Backlog) -> str:
+        text = mark("{notes} notes wait in {log}, the oldest since {oldest}")
+        return translate(text, None, notes=backlog.number, log=self._log.log, oldest=backlog.since)
 
     def status(self, barriers: Sequence[str]) -> Status:
         """See Setup.status."""
-        backlog = self._backlog()
-        text = mark("{notes} noted changes wait in {log}")
-        told = translate(text, notes=backlog.notes, log=self._log.log)
-        return Status({"notes": backlog.notes, "oldest_note": backlog.since}, told, None)
+        with self._database.connect() as connection, self._database.guarded():
+            if not self._log.exists(connection):
+                missing = TriggerLogMissing(log=self._log.log)
+                return Status(self.unknown(), missing.text(), (missing.code, missing.text()))
+            backlog = self._backlog(connection)
+        told = self._told(backlog)
+        many = backlog.notes > self._source.warn_rows
+        return Status(
+            {"notes": backlog.notes, "oldest_note": backlog.since},
+            told,
+            None,
+            concern=("LOG_SIZE", told) if many else None,
+        )
 
     def unknown(self) -> Mapping[str, Any]:
         """See Setup.unknown."""
-        return {"notes": None, "oldest_note": ""}
+        return {"notes": None, "oldest_note": "-"}

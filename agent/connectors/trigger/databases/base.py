@@ -77,6 +77,10 @@ class TriggerLog(ABC):
     def create_log(self) -> list[str]:
         """Makes the table of the notes."""
 
+    def exists(self, connection: Connection) -> bool:
+        """Tells whether the table of the notes is there."""
+        return inspect(connection).has_table(self.log, schema=self.schema or None)
+
     def drop_log(self) -> list[str]:
         """Takes the table of the notes away, where it is there."""
         return [f"DROP TABLE IF EXISTS {self.log_name}"]
@@ -97,8 +101,7 @@ class TriggerLog(ABC):
         Raises the errors of the driver.
         """
         found = self.drop_found(connection)
-        has_log = inspect(connection).has_table(self.log, schema=self.schema or None)
-        if not has_log:
+        if not self.exists(connection):
             return found
         drops = []
         for table in tables:
