@@ -609,6 +609,11 @@ def table(**values: object) -> dict[str, object]:
             ["SLOT_MISSING"],
         ),
         (
+            {"source": {"reachable": True, "trouble": None, "concern": ("LOG_SIZE", "many")}},
+            "warning",
+            ["LOG_SIZE"],
+        ),
+        (
             {"service": {"running": False, "ready": False, "checks": {}}, "lag_seconds": 61.0},
             "critical",
             ["SERVICE_NOT_RUNNING", "BEHIND"],

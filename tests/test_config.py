@@ -215,13 +215,15 @@ def test_trigger_example_shows_the_defaults(tmp_path: Path) -> None:
     """As it is, and with everything uncommented."""
     plain = load(written(tmp_path, TRIGGER.read_text(encoding="utf-8"), "agent.toml"))
     full = load(written(tmp_path, uncommented(TRIGGER), "agent.toml"))
-    assert plain.source == full.source
+    assert full.trigger.max_rows
+    assert plain.source == full.source.model_copy(update={"max_rows": None})
     assert plain.source.model_dump().keys() == plain.source.model_fields_set | {
         "log_table",
         "log_schema",
         "look_seconds",
         "statement_seconds",
         "warn_rows",
+        "max_rows",
     }
 
 

@@ -63,6 +63,8 @@ def test_every_known_label_set_is_there_at_zero(metrics: Metrics) -> None:
         'agent_snapshot_estimated_rows{table="person"} 0.0',
         'agent_stage_failing_since_timestamp_seconds{stage="publish"} 0.0',
         "agent_source_lag_bytes 0.0",
+        "agent_trigger_log_notes 0.0",
+        "agent_trigger_log_oldest_timestamp_seconds 0.0",
         "agent_outbox_events 0.0",
         "agent_outbox_oldest_timestamp_seconds 0.0",
         "agent_publish_duration_seconds_count 0.0",

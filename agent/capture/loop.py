@@ -97,6 +97,7 @@ class Capture:
                 self._failed.add(self._step)
                 self._reports.connected(source=False, front=False)
                 self._close()
+                self._source.unattended()
                 self._control.retry(error)
             except Suspend as error:
                 self._suspend(error)
@@ -179,7 +180,8 @@ class Capture:
             self._visible = visible
             self._passed("housekeeping")
         self._step = "stream"
-        self._control.beat({metrics.SOURCE_LAG: self._source.lag_bytes()})
+        lag = {metrics.SOURCE_LAG: self._source.lag_bytes()}
+        self._control.beat({**lag, **self._source.gauges()})
 
     def _reconcile(self, now: float) -> bool:
         """Takes up what commands have asked, and sees to the next pages.

@@ -366,6 +366,13 @@ def forget(settings: Settings, name: str, apply: bool) -> int:
     return forgetting.forget(settings, name, apply, _console().out)
 
 
+def remove_source(settings: Settings, apply: bool, admin_url: str | None) -> None:
+    """Tells what of the agent is in the business database; with `apply` takes it away."""
+    from agent.preflight import removing
+
+    removing.remove_source(settings, apply, admin_url, _console().out)
+
+
 def _done(answer: "requests.Answer") -> dict[str, Any]:
     """The report of what was asked. Raises RequestRefused where it could not be done."""
     from agent.cli import comparison

@@ -29,7 +29,7 @@ from agent.service.last_end import LastEnd
 PATIENCE = 2.0  # seconds for each peer
 T = TypeVar("T")
 # What is shown of the source beside the data of `status --json`
-_TEXTS = ("text", "trouble")
+_TEXTS = ("text", "trouble", "concern")
 
 
 def collect(settings: Settings) -> dict[str, Any]:
@@ -212,6 +212,7 @@ def _source(setup: Setup, barriers: list[str]) -> dict[str, Any]:
             **_described(answer),
             "text": None,
             "trouble": None,
+            "concern": None,
         }
     return {
         "reachable": True,
@@ -220,6 +221,7 @@ def _source(setup: Setup, barriers: list[str]) -> dict[str, Any]:
         **_described(None),
         "text": answer.text,
         "trouble": answer.trouble,
+        "concern": answer.concern,
     }
 
 

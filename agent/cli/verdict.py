@@ -183,6 +183,9 @@ def _source(status: Mapping[str, Any]) -> Iterator[Problem]:
     elif source["trouble"]:
         code, text = source["trouble"]
         yield Problem(code, "critical", text)
+    elif source.get("concern"):
+        code, text = source["concern"]
+        yield Problem(code, "warning", text)
 
 
 def _lag(status: Mapping[str, Any]) -> Iterator[Problem]:

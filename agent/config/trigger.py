@@ -27,3 +27,12 @@ class TriggerSettings(DatabaseSettings):
         int,
         Field(gt=0, description="Waiting notes of which check and status warn."),
     ] = 1_000_000
+    max_rows: Annotated[
+        int | None,
+        Field(
+            gt=0,
+            description="Waiting notes above which the running agent takes triggers and notes "
+            "away, to spare the business database, and halts; after `init --apply` every table is "
+            "copied. Default: notes are kept, however many there are.",
+        ),
+    ] = None

@@ -194,6 +194,15 @@ class Source(Protocol):
     def lag_bytes(self) -> int:
         """Returns the bytes of log past the acknowledged position, as last asked of the server."""
 
+    def gauges(self) -> Mapping[str, float]:
+        """Returns the metrics of this kind of source (`agent.service.metrics`), as last known."""
+
+    def unattended(self) -> None:
+        """Bounds what the server keeps for the agent, where the source has a bound for it.
+
+        To be called between attempts to open all: the front end may be away for long. Never raises.
+        """
+
     # ---- pages
 
     def barrier(self) -> str:

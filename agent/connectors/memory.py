@@ -1,6 +1,6 @@
 """A source in memory: a twin for tests and models that keeps the contract of `Source`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from agent.config import Condition, ResourceSettings
@@ -200,6 +200,13 @@ class MemorySource:
     def lag_bytes(self) -> int:
         """See Source.lag_bytes."""
         return 0
+
+    def gauges(self) -> Mapping[str, float]:
+        """See Source.gauges."""
+        return {}
+
+    def unattended(self) -> None:
+        """See Source.unattended: nothing is kept."""
 
     def close(self) -> None:
         """See Source.close."""

@@ -1,6 +1,6 @@
 """The contract of what `init`, `check`, `rebind` and `status` do at a source."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -74,6 +74,16 @@ class Status(NamedTuple):
     # Why the stream cannot go on: a code and a sentence; None where it can
     trouble: tuple[str, str] | None
     waits: Sequence[Wait] = ()
+    # What somebody should see to, though the stream goes on: a code and a sentence
+    concern: tuple[str, str] | None = None
+
+
+class Removal(NamedTuple):
+    """What takes everything of the agent out of a source."""
+
+    statements: Sequence[str]  # to be run in this order, each as a transaction of its own
+    # Sentences: what stays there, and why
+    stays: Sequence[str] = ()
 
 
 class Preparation(Protocol):
@@ -89,6 +99,13 @@ class Preparation(Protocol):
     def identity(self) -> Mapping[str, Any]:
         """What an earlier `init` has stored, with what its version had not noted; {} before one."""
 
+    @property
+    def missed(self) -> Collection[str]:
+        """The resources of which changes may have been missed: what noted them was not there.
+
+        Each is copied again. To be asked before `finish`.
+        """
+
     def finish(self) -> None:
         """Makes what the stream reads from, where it is missing.
 
@@ -101,11 +118,12 @@ class Setup(Protocol):
     """Everything that the commands do at one kind of source.
 
     The caller shows what it is told and stores what it is handed; it reads none of it. Nothing at
-    the source is changed but by `prepare`, `start` and `rebind`, and each can be repeated.
+    the source is changed but by `prepare`, `start`, `rebind` and `remove`; each can be repeated.
     All raise the errors of the source's connections, but `check`, to which they are findings.
     """
 
-    administered: bool  # whether `plan` and `prepare` can act as an administrator
+    # Whether `plan`, `prepare`, `removal` and `remove` can act as an administrator
+    administered: bool
 
     @property
     def address(self) -> str:
@@ -146,6 +164,19 @@ class Setup(Protocol):
 
         Raises InitRefused where there is nothing to accept, and what tells that something else
         has happened, or that the stream is lost or somebody else's.
+        """
+
+    def removal(self, admin_url: str | None) -> Removal:
+        """Asks what of the agent is at the source; changes nothing.
+
+        It is asked as the administrator where a URL is given.
+        """
+
+    def remove(self, tell: Tell, admin_url: str | None) -> None:
+        """Takes away what `removal` names, in an order in which the application goes on meanwhile.
+
+        The service does not run. Raises InitRefused where somebody else uses it, or a right is
+        missing: what was taken away until then is gone.
         """
 
     def status(self, barriers: Sequence[str]) -> Status:

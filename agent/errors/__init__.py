@@ -19,7 +19,7 @@ AgentError
 │   └── TopicLost, TopicTaken, PartitionsChanged
 └── Halt ............. the agent exits 78 and systemd leaves it down
     ├── ConfigInvalid, SecretMissing, FileRefused, ListenRefused, NotInitialised, InitRefused
-    ├── SlotMissing, SlotLost, SlotAdvanced
+    ├── SlotMissing, SlotLost, SlotAdvanced, TriggerLogMissing
     ├── SourceForked, SourceReplaced, SourcePromoted, SourceNotPrimary
     ├── PublicationWrong, ProtocolViolated
     ├── FrontReplaced, FrontDamaged, NewerVersion
@@ -62,6 +62,7 @@ from agent.errors.halts import (
     StateLost,
     TopicLimit,
     TopicMissing,
+    TriggerLogMissing,
 )
 from agent.errors.kinds import EX_CONFIG, EX_TEMPFAIL, AgentError, Directive, Halt, Retry, Suspend
 from agent.errors.retries import (
@@ -165,6 +166,7 @@ __all__ = [
     "TopicLost",
     "TopicMissing",
     "TopicTaken",
+    "TriggerLogMissing",
     "TriggersMissing",
     "ValueUnreadable",
     "WriteBackRefused",

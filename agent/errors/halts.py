@@ -64,6 +64,17 @@ class InitRefused(Halt):
     )
 
 
+class TriggerLogMissing(Halt):
+    """The table in which triggers note changes is not there: notes that waited are lost."""
+
+    code = "TRIGGER_LOG_MISSING"
+    summary = mark("The business database has no table {log}, in which triggers note changes")
+    hint = mark(
+        "Changes that were noted there are lost. `sync-agent init --apply` makes table and "
+        "triggers, and has every table copied."
+    )
+
+
 class SlotMissing(Halt):
     """The replication slot does not exist."""
 

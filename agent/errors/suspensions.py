@@ -129,8 +129,8 @@ class TriggersMissing(TableNotCaptured):
     code = "TRIGGERS_MISSING"
     summary = mark("{resource}: changes of table {table} are not noted: {reason}")
     hint = mark(
-        "Run `sync-agent init --apply`, which makes the triggers that are missing, then "
-        "`sync-agent resume {resource}`: what was not noted is read again."
+        "Stop the service and run `sync-agent init --apply`, which makes the triggers that are "
+        "missing: what was not noted is read again."
     )
 
 

@@ -46,9 +46,7 @@ def initialise(
     Raises InitRefused, FrontTableWrong, FrontTableTaken, TopicTaken, FrontReplaced, AnotherAgent,
     AlreadyRunning, the errors of connections, and those of the topics.
     """
-    if admin_url is not None and not setup_of(settings).administered:
-        text = mark("--as: a source of this kind is not prepared by an administrator")
-        raise InitRefused(reason=phrase(text))
+    check_administrator(setup_of(settings), admin_url)
     if not apply:
         planning.tell_plan(settings, admin_url, tell)
         return
@@ -72,6 +70,13 @@ def initialise(
             run.complete(stored)
         else:
             run.first()
+
+
+def check_administrator(setup: Setup, admin_url: str | None) -> None:
+    """Raises InitRefused where an administrator is named and the source needs none."""
+    if admin_url is not None and not setup.administered:
+        text = mark("--as: a source of this kind is not prepared by an administrator")
+        raise InitRefused(reason=phrase(text))
 
 
 @contextmanager
@@ -198,7 +203,7 @@ class _Init:
                 self._needs_the_lock()
             topics = existing(settings.kafka, settings.topics)
             made = self._make_tables(resources)
-            front.copy_again([name for name in made if name in rows])
+            front.copy_again([name for name in {*made, *source.missed} if name in rows])
             create_topics(settings.kafka, settings.topics, tell, topics)
             source.finish()
             front.initialise({}, {resource.name: resource.topic for resource in resources})

@@ -24,6 +24,8 @@ RESTARTS = "agent_process_restarts_total"  # stage; counted by the supervisor
 # stage; commit time of the newest event or heartbeat past it, so lag = time() - x
 LAST_COMMIT = "agent_last_commit_timestamp_seconds"
 SOURCE_LAG = "agent_source_lag_bytes"
+LOG_NOTES = "agent_trigger_log_notes"
+LOG_OLDEST = "agent_trigger_log_oldest_timestamp_seconds"  # 0: nothing waits
 OUTBOX_EVENTS = "agent_outbox_events"
 OUTBOX_OLDEST = "agent_outbox_oldest_timestamp_seconds"  # 0: nothing waits
 PUBLISH_DURATION = "agent_publish_duration_seconds"
@@ -97,6 +99,13 @@ class Metrics:
                 "stage",
             ),
             SOURCE_LAG: self._gauge(SOURCE_LAG, "Log the source holds for the agent."),
+            LOG_NOTES: self._gauge(
+                LOG_NOTES, "Notes of triggers in the business database that wait for the agent."
+            ),
+            LOG_OLDEST: self._gauge(
+                LOG_OLDEST,
+                "When the oldest note that waits was written; 0 when none does.",
+            ),
             OUTBOX_EVENTS: self._gauge(OUTBOX_EVENTS, "Events in the outbox that wait for Kafka."),
             OUTBOX_OLDEST: self._gauge(
                 OUTBOX_OLDEST,

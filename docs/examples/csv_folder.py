@@ -7,7 +7,7 @@ pages, and compared with the front end's.
 
 import csv
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from agent import stop_watch
@@ -156,6 +156,13 @@ class CsvFolder:
     def lag_bytes(self) -> int:
         """See Source.lag_bytes: there is no log."""
         return 0
+
+    def gauges(self) -> Mapping[str, float]:
+        """See Source.gauges."""
+        return {}
+
+    def unattended(self) -> None:
+        """See Source.unattended: nothing is kept."""
 
     # ---- pages
 

@@ -12,7 +12,7 @@ from agent.connectors.position import position_text
 from agent.connectors.resume import CommitMark, Resume
 from agent.connectors.setup import Setup
 from agent.connectors.trigger.source import TriggerSource
-from agent.errors import FrontReplaced, InitRefused
+from agent.errors import FrontReplaced, InitRefused, SourceUnfit
 from tests.source.noting import CREATE_ORDERS, KINDS, ORDERS, Noting
 from tests.source.reading import silent_never
 
@@ -73,13 +73,123 @@ def test_init_makes_log_and_triggers_once(noting: Noting) -> None:
     assert setup.status(()).values["notes"] == 1
 
 
+def missed(setup: Setup) -> list[str]:
+    """Returns the resources that `init --apply` would have copied again."""
+    with setup.prepare(print, None, None) as source:
+        return list(source.missed)
+
+
 def test_triggers_that_are_gone_are_made_again(noting: Noting) -> None:
+    """What was changed meanwhile nobody knows: the table is copied again."""
     setup = setup_of(configured(noting))
     prepared(setup)
+    assert missed(setup) == []
     noting.administer(*noting.log.drop_triggers(ORDERS))
     assert codes(setup)["TRIGGERS_MISSING"] == "error"
+    assert missed(setup) == ["orders"]
     prepared(setup)
     assert "TRIGGERS_MISSING" not in codes(setup)
+
+
+def objects(noting: Noting) -> list[str]:
+    """Returns everything of ours that the catalogue of the database names."""
+    prefix = "'sync%agent%'"
+    tables = f"information_schema.tables WHERE table_name LIKE {prefix}"
+    triggers = f"information_schema.triggers WHERE trigger_name LIKE {prefix}"
+    asked = f"SELECT table_name FROM {tables} UNION SELECT trigger_name FROM {triggers}"
+    if noting.backend == "postgresql":
+        asked += f" UNION SELECT proname FROM pg_proc WHERE proname LIKE {prefix}"
+    elif noting.backend == "sqlite":
+        asked = f"SELECT name FROM sqlite_master WHERE name LIKE {prefix}"
+    else:
+        asked = asked.replace(" WHERE", " WHERE table_schema = database() AND", 1)
+        asked = asked.replace("triggers WHERE", "triggers WHERE trigger_schema = database() AND")
+    with noting.engine.connect() as connection:
+        return list(connection.exec_driver_sql(asked.replace("%", "%%")).scalars())
+
+
+def test_removal_leaves_nothing_of_ours(noting: Noting) -> None:
+    """Nor triggers of tables that are shared no more; the application goes on."""
+    others = "CREATE TABLE others (id INT NOT NULL PRIMARY KEY, note VARCHAR(9))"
+    noting.administer(others)
+    prepared(setup_of(configured(noting)))
+    both = setup_of(configured(noting, table="others"))
+    prepared(both)
+    noting.administer("ALTER TABLE others RENAME TO renamed")
+    assert len(objects(noting)) > 2 * len(noting.log.expected(ORDERS))
+
+    setup = setup_of(configured(noting))
+    planned = setup.removal(None).statements
+    assert len(planned) == len(dict.fromkeys(planned))
+    assert planned[-1:] == noting.log.drop_log()
+    assert objects(noting)
+    told: list[str] = []
+    setup.remove(told.append, None)
+    assert len(told) == len(planned)
+    assert objects(noting) == []
+    assert setup.removal(None).statements == []
+    setup.remove(told.append, None)
+    noting.administer("INSERT INTO orders (id) VALUES (1)", "INSERT INTO renamed (id) VALUES (1)")
+
+    assert missed(setup) == ["orders"]
+    prepared(setup)
+    noting.administer("INSERT INTO orders (id) VALUES (2)")
+    assert setup.status(()).values["notes"] == 1
+
+
+def test_the_log_of_another_agent_stays(noting: Noting) -> None:
+    """Each has triggers of its own, and takes away no other."""
+    one = configured(noting)
+    source = {**one.model_dump(exclude_unset=True)["source"], "log_table": "other_log"}
+    other = Settings.model_validate({**one.model_dump(exclude_unset=True), "source": source})
+    for settings in (one, other):
+        prepared(setup_of(settings))
+    setup_of(one).remove(print, None)
+    assert codes(setup_of(other)) == {"SOURCE_OK": "ok", "LOG_SIZE": "ok"}
+    noting.administer("INSERT INTO orders (id) VALUES (1)")
+    assert setup_of(other).status(()).values["notes"] == 1
+
+
+def test_a_long_log_is_a_concern_and_a_missing_one_a_trouble(noting: Noting) -> None:
+    settings = configured(noting)
+    source = {**settings.model_dump(exclude_unset=True)["source"], "warn_rows": 1}
+    setup = setup_of(Settings.model_validate({**settings.model_dump(), "source": source}))
+    prepared(setup)
+    noting.administer("INSERT INTO orders (id) VALUES (1)")
+    assert setup.status(()).concern is None
+    noting.administer("INSERT INTO orders (id) VALUES (2)", "INSERT INTO orders (id) VALUES (3)")
+    concern = setup.status(()).concern
+    assert concern is not None
+    assert concern[0] == "LOG_SIZE"
+    assert "> 1 notes wait" in concern[1]
+    assert codes(setup)["LOG_SIZE"] == "warning"
+
+    setup.remove(print, None)
+    trouble = setup.status(()).trouble
+    assert trouble is not None
+    assert trouble[0] == "TRIGGER_LOG_MISSING"
+
+
+@pytest.mark.parametrize("noting", ["mariadb"], indirect=True)  # others have no such right
+def test_what_an_account_cannot_see_keeps_its_log(noting: Noting) -> None:
+    """A trigger without the table of its notes would make the application's statements fail."""
+    prepared(setup_of(configured(noting)))
+    user = "remover"
+    name = noting.url.database
+    noting.administer(
+        f"CREATE USER {user}@'%' IDENTIFIED BY ''",
+        f"GRANT SELECT, DROP ON {name}.sync_agent_log TO {user}@'%'",
+        f"GRANT SELECT ON {name}.orders TO {user}@'%'",
+    )
+    blind = configured(noting).model_dump(exclude_unset=True)
+    url = noting.url.set(username=user).render_as_string(hide_password=False)
+    blind["source"]["url"] = url
+    try:
+        with pytest.raises(SourceUnfit):
+            setup_of(Settings.model_validate(blind)).remove(print, None)
+    finally:
+        noting.administer(f"DROP USER {user}@'%'")
+    noting.administer("INSERT INTO orders (id) VALUES (1)")
 
 
 def test_what_is_not_noted_is_warned_of(noting: Noting) -> None:

@@ -1,6 +1,8 @@
 """What a trigger log promises beside the contract: nothing that was noted is lost."""
 
+import time
 from collections.abc import Collection, Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,17 @@ from agent.connectors.position import position_number, position_text
 from agent.connectors.resume import CommitMark, Resume
 from agent.connectors.trigger import source as sources
 from agent.connectors.trigger.databases.base import KeyPart, LoggedTable
+from agent.connectors.trigger.guard import Bounds
 from agent.connectors.trigger.notes import NotesTable
 from agent.connectors.trigger.source import Place, TriggerSource
-from agent.errors import TriggersMissing, ValueUnreadable
+from agent.errors import TriggerLogMissing, TriggersMissing, ValueUnreadable
+from agent.service.metrics import LOG_NOTES, LOG_OLDEST
 from tests.source.noting import KINDS, ORDERS, Noting
 from tests.source.reading import asking, page_of, silent_never, stored_after
 
 INITIAL = Resume(position_text(100), CommitMark("", 0, 0), {})
 COLUMNS = ["id", "note", "price"]
+CLOCKS = 600  # seconds between the clocks of this process and of a server, at the most
 
 
 @pytest.fixture(params=["sqlite", "mariadb", "postgres18"])
@@ -215,6 +220,97 @@ def test_two_spellings_of_one_key_are_two_keys(
         noting.run("UPDATE names SET id = 'A'")
         assert looked(made) == {"a": None, "A": ("A", "1")}
         made.close()
+
+
+def test_what_waits_is_measured(
+    noting: Noting, source: TriggerSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what a look has read, or by a count where it has not read all."""
+    assert set(source.gauges().values()) == {0}
+    before = time.time() - CLOCKS
+    noting.run("INSERT INTO orders (id) VALUES (1)", "INSERT INTO orders (id) VALUES (2)")
+    messages = list(source.read(0.0))
+    assert source.gauges()[LOG_NOTES] == 2
+    assert before < source.gauges()[LOG_OLDEST] < time.time() + CLOCKS
+    acknowledge(source, messages)
+    list(source.read(0.0))
+    assert set(source.gauges().values()) == {0}
+
+    monkeypatch.setattr(sources, "MOST_NOTES", 1)
+    noting.run(*[f"INSERT INTO orders (id) VALUES ({number})" for number in range(3, 6)])
+    list(source.read(0.0))
+    source.housekeeping()
+    assert source.gauges()[LOG_NOTES] == 3
+    assert before < source.gauges()[LOG_OLDEST] < time.time() + CLOCKS
+
+
+def bounded(noting: Noting, most: int) -> TriggerSource:
+    """Returns a source that keeps no more notes than that."""
+    described = {"name": "orders", "table": "orders", "columns": COLUMNS}
+    url = noting.url.render_as_string(hide_password=False)
+    return TriggerSource(
+        Database(url, None, 20.0),
+        noting.log,
+        [Place(("", "orders"), ResourceSettings.model_validate(described))],
+        "unit",
+        interval=0.0,
+        bounds=Bounds(1, most),
+    )
+
+
+def test_too_many_notes_are_given_up_where_that_is_wanted(
+    noting: Noting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Triggers and notes are gone, and the application goes on; so is the next opening."""
+    monkeypatch.setattr(sources, "MOST_NOTES", 1)
+    source = bounded(noting, 3)
+    source.open(INITIAL, silent_never)
+    noting.run(*[f"INSERT INTO orders (id) VALUES ({number})" for number in range(4)])
+    list(source.read(0.0))
+    with pytest.raises(TriggerLogMissing):
+        source.housekeeping()
+    assert "trigger_log_given_up notes=> 3 max_rows=3" in caplog.text
+    source.close()
+    noting.run("INSERT INTO orders (id) VALUES (9)")
+    with pytest.raises(TriggerLogMissing):
+        source.open(INITIAL, silent_never)
+    source.close()
+    noting.administer(*noting.log.create_log())
+
+
+def test_notes_are_bounded_while_nobody_reads(
+    noting: Noting, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As long as the front end is away; a server that is away, too, is passed over."""
+    caplog.set_level("INFO")
+    noting.run(*[f"INSERT INTO orders (id) VALUES ({number})" for number in range(4)])
+    bounded(noting, 4).unattended()
+    assert waiting(noting) == 4
+    bounded(noting, 3).unattended()
+    assert "trigger_log_given_up" in caplog.text
+    bounded(noting, 3).unattended()
+    assert "trigger_log_not_counted" in caplog.text
+    noting.administer(*noting.log.create_log())
+
+
+@pytest.mark.parametrize("noting", ["mariadb"], indirect=True)  # others have no such right
+def test_notes_stay_where_the_triggers_cannot_be_dropped(
+    noting: Noting, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For want of a right: the notes are not dropped without their triggers."""
+    name = noting.url.database
+    grant = f"GRANT SELECT, DROP ON {name}.{noting.log.log} TO watcher@'%'"
+    noting.administer("CREATE USER watcher@'%' IDENTIFIED BY ''", grant)
+    noting.run("INSERT INTO orders (id) VALUES (1)", "INSERT INTO orders (id) VALUES (2)")
+    watched = copy(noting)
+    watched.url = noting.url.set(username="watcher")
+    try:
+        bounded(watched, 1).unattended()
+    finally:
+        noting.administer("DROP USER watcher@'%'")
+    assert "trigger_log_kept" in caplog.text
+    noting.run("INSERT INTO orders (id) VALUES (3)")
+    assert waiting(noting) == 3
 
 
 # ---- planted bugs: the tests above find them

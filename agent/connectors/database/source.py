@@ -106,6 +106,13 @@ class DatabaseSource:
         """See Source.lag_bytes: there is no log of bytes."""
         return 0
 
+    def gauges(self) -> Mapping[str, float]:
+        """See Source.gauges."""
+        return {}
+
+    def unattended(self) -> None:
+        """See Source.unattended."""
+
     # ---- pages
 
     def barrier(self) -> str:

@@ -18,6 +18,7 @@ from agent.connectors.setup import (
     Plan,
     Preparation,
     Rebound,
+    Removal,
     Shareables,
     Start,
     Status,
@@ -34,6 +35,7 @@ class PollingPreparation:
     """See Preparation."""
 
     lost = False
+    missed = ()
 
     def __init__(self, tables: Shareables, identity: Mapping[str, Any]) -> None:
         self.tables = tables
@@ -122,6 +124,14 @@ class PollingSetup:
         text = mark("Bound to the database at {address}; the service reads every table again")
         told = translate(text, address=self.address)
         return Rebound(self._start(before.position), proven=False, told=told)
+
+    def removal(self, admin_url: str | None) -> Removal:
+        """See Setup.removal."""
+        text = mark("nothing was made in the business database: it is only read")
+        return Removal([], [translate(text)])
+
+    def remove(self, tell: Tell, admin_url: str | None) -> None:
+        """See Setup.remove: there is nothing."""
 
     def _start(self, position: str) -> Start:
         identity = identity_of(self._source)

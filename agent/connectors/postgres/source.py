@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -391,6 +391,13 @@ class PostgresSource:
     def lag_bytes(self) -> int:
         """See Source.lag_bytes."""
         return self._lag
+
+    def gauges(self) -> Mapping[str, float]:
+        """See Source.gauges."""
+        return {}
+
+    def unattended(self) -> None:
+        """See Source.unattended: the server itself bounds its log."""
 
     # ---- pages
 

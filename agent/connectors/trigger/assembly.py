@@ -6,6 +6,7 @@ from agent.config import Settings
 from agent.connectors.database.session import Database, database_of
 from agent.connectors.trigger.databases.base import TriggerLog
 from agent.connectors.trigger.databases.opening import trigger_log_of
+from agent.connectors.trigger.guard import Bounds
 from agent.connectors.trigger.setup import TriggerSetup
 from agent.connectors.trigger.source import Place, TriggerSource
 from agent.errors import SourceUnfit
@@ -26,6 +27,7 @@ def trigger_source(settings: Settings) -> TriggerSource:
         settings.kafka.prefix,
         source.look_seconds,
         agent=settings.agent,
+        bounds=Bounds(source.warn_rows, source.max_rows),
     )
 
 

@@ -70,8 +70,7 @@ def _inspected(
         complete = log.expected(table) <= log.installed(connection, table).keys()
         judged[resource.name] = Judged(read, table, complete)
         findings += _unnoted(inspector, log, resource, table)
-    there = inspector.has_table(log.log, schema=log.schema or None)
-    return Inspection(findings, judged, there)
+    return Inspection(findings, judged, log.exists(connection))
 
 
 def _wrong(resource: ResourceSettings, read: ReadTable | None) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """Reads and deletes the notes that triggers have written."""
 
 from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnClause, Connection, Select, column, delete, func, select, table
@@ -18,6 +19,7 @@ class Note(NamedTuple):
     operation: str
     key_now: str | None
     key_before: str | None
+    noted_at: Any  # by the server's clock, as the driver gives it
 
     @property
     def keys(self) -> Iterator[str]:
@@ -39,11 +41,31 @@ class Backlog(NamedTuple):
 
     notes: int
     oldest: Any  # when the first of them was written, by the server's clock; None: there is none
+    more: bool = False  # than were counted
+
+    @property
+    def number(self) -> str:
+        """Tells the number of notes."""
+        return f"> {self.notes - 1}" if self.more else str(self.notes)
 
     @property
     def since(self) -> str:
-        """Tells the time of the oldest note; '' where there is none."""
-        return "" if self.oldest is None else str(self.oldest)
+        """Tells the time of the oldest note; '-' where there is none."""
+        return "-" if self.oldest is None else str(self.oldest)
+
+    @property
+    def oldest_time(self) -> float:
+        """The time of the oldest note in seconds since 1970; 0 where there is none."""
+        moment = self.oldest
+        if moment is None:
+            return 0.0
+        if isinstance(moment, str):
+            moment = datetime.fromisoformat(moment)
+        if moment.tzinfo is None:
+            # Sessions of the agent are in UTC
+            moment = moment.replace(tzinfo=UTC)
+        seconds: float = moment.timestamp()
+        return seconds
 
 
 class NotesTable:
@@ -69,7 +91,7 @@ class NotesTable:
         return Notes([*found, *noted], len(noted) < limit)
 
     def _all(self) -> Select[Any]:
-        return select(*list(self._table.c)[:-1])
+        return select(*self._table.c)
 
     def _found(self, connection: Connection, statement: Select[Any]) -> list[Note]:
         return [Note(*row) for row in connection.execute(statement)]
@@ -81,8 +103,9 @@ class NotesTable:
             some = listed[begin : begin + _DELETED]
             connection.execute(delete(self._table).where(self._table.c.id.in_(some)))
 
-    def backlog(self, connection: Connection) -> Backlog:
-        """Counts the notes."""
-        asked = select(func.count(self._table.c.id), func.min(self._table.c.noted_at))
+    def backlog(self, connection: Connection, counted: int) -> Backlog:
+        """Counts the notes, one more than `counted` at the most."""
+        some = select(self._table.c.noted_at).limit(counted + 1).subquery()
+        asked = select(func.count(some.c.noted_at), func.min(some.c.noted_at))
         count, oldest = connection.execute(asked).one()
-        return Backlog(int(count), oldest)
+        return Backlog(int(count), oldest, count > counted)

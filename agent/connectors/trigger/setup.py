@@ -2,9 +2,11 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+from sqlalchemy import Connection
 
 from agent.config import ResourceSettings, Settings
 from agent.config.loading import invalid
@@ -20,6 +22,7 @@ from agent.connectors.setup import (
     Plan,
     Preparation,
     Rebound,
+    Removal,
     Shareable,
     Shareables,
     Start,
@@ -27,12 +30,12 @@ from agent.connectors.setup import (
     Tell,
 )
 from agent.connectors.table import TableName
-from agent.connectors.trigger.databases.base import TriggerLog
+from agent.connectors.trigger.databases.base import LoggedTable, TriggerLog
 from agent.connectors.trigger.inspection import Inspection, inspected
 from agent.connectors.trigger.notes import Backlog, NotesTable
 from agent.connectors.trigger.statements import account, execute
-from agent.errors import AgentError
-from agent.findings import Finding, error, errors, failed, to_repair
+from agent.errors import AgentError, TriggerLogMissing
+from agent.findings import Finding, Level, error, errors, failed, to_repair
 from agent.messages import mark, translate
 
 # Names what holds the password of --as in the environment
@@ -49,12 +52,14 @@ class TriggerPreparation:
     def __init__(
         self,
         tables: Shareables,
+        missed: Collection[str],
         identity: Mapping[str, Any],
         statements: Sequence[str],
         run: Callable[[Sequence[str]], None],
     ) -> None:
         """`statements` make what is missing, `run` executes them."""
         self.tables = tables
+        self.missed = missed
         self.identity = identity
         self._statements = statements
         self._run = run
@@ -152,7 +157,11 @@ class TriggerSetup:
 
         identity = identity_of(self._source) if before is None else before.identity
         tables = self._shareables(found)
-        yield TriggerPreparation(tables, identity, self.missing(found), run)
+        missed = [name for name, judged in found.judged.items() if not judged.complete]
+        if not found.log:
+            # With the log went the notes of every table
+            missed = list(found.judged)
+        yield TriggerPreparation(tables, missed, identity, self.missing(found), run)
 
     def _administrator(self, admin_url: str | None) -> Database:
         """Returns the way to the database for whoever makes the triggers."""
@@ -185,6 +194,22 @@ class TriggerSetup:
         told = translate(text, address=self.address)
         return Rebound(self._start(before.position), proven=False, told=told)
 
+    # ---- remove-source
+
+    def removal(self, admin_url: str | None) -> Removal:
+        """See Setup.removal: the notes go last, without which a trigger fails."""
+        return Removal(self._drops(self._administrator(admin_url)))
+
+    def _drops(self, administrator: Database) -> list[str]:
+        tables = [LoggedTable(schema, name, ()) for schema, name in self._places]
+        with administrator.connect() as connection, administrator.guarded():
+            return self._log.removal(connection, tables)
+
+    def remove(self, tell: Tell, admin_url: str | None) -> None:
+        """See Setup.remove."""
+        administrator = self._administrator(admin_url)
+        execute(administrator, self._log, self._drops(administrator), tell)
+
     # ---- check and status
 
     def check(self, stored: Callable[[], Resume] | None) -> Checked:
@@ -206,23 +231,35 @@ class TriggerSetup:
             yield error("TRIGGERS_MISSING", text, fix)
         if not found.log:
             return
-        backlog = self._backlog()
-        text = mark("{notes} notes wait in {log}, the oldest since {oldest}")
-        many = backlog.notes > self._source.warn_rows
-        told = translate(text, None, notes=backlog.notes, log=self._log.log, oldest=backlog.since)
-        yield Finding("LOG_SIZE", "warning" if many else "ok", told)
-
-    def _backlog(self) -> Backlog:
         with self._database.connect() as connection, self._database.guarded():
-            return NotesTable(self._log).backlog(connection)
+            backlog = self._backlog(connection)
+        level: Level = "warning" if backlog.notes > self._source.warn_rows else "ok"
+        yield Finding("LOG_SIZE", level, self._told(backlog))
+
+    def _backlog(self, connection: Connection) -> Backlog:
+        counted = max(self._source.warn_rows, self._source.max_rows or 0)
+        return NotesTable(self._log).backlog(connection, counted)
+
+    def _told(self, backlog: Backlog) -> str:
+        text = mark("{notes} notes wait in {log}, the oldest since {oldest}")
+        return translate(text, None, notes=backlog.number, log=self._log.log, oldest=backlog.since)
 
     def status(self, barriers: Sequence[str]) -> Status:
         """See Setup.status."""
-        backlog = self._backlog()
-        text = mark("{notes} noted changes wait in {log}")
-        told = translate(text, notes=backlog.notes, log=self._log.log)
-        return Status({"notes": backlog.notes, "oldest_note": backlog.since}, told, None)
+        with self._database.connect() as connection, self._database.guarded():
+            if not self._log.exists(connection):
+                missing = TriggerLogMissing(log=self._log.log)
+                return Status(self.unknown(), missing.text(), (missing.code, missing.text()))
+            backlog = self._backlog(connection)
+        told = self._told(backlog)
+        many = backlog.notes > self._source.warn_rows
+        return Status(
+            {"notes": backlog.notes, "oldest_note": backlog.since},
+            told,
+            None,
+            concern=("LOG_SIZE", told) if many else None,
+        )
 
     def unknown(self) -> Mapping[str, Any]:
         """See Setup.unknown."""
-        return {"notes": None, "oldest_note": ""}
+        return {"notes": None, "oldest_note": "-"}

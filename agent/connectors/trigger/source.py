@@ -6,7 +6,7 @@ deleted; until then they are passed over by the next looks.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -21,11 +21,12 @@ from agent.connectors.database.source import DatabaseSource
 from agent.connectors.position import position_number
 from agent.connectors.resume import Resume
 from agent.connectors.table import SourceTable, TableName
-from agent.connectors.trigger.databases.base import TriggerLog, digest
+from agent.connectors.trigger.databases.base import LoggedTable, TriggerLog, digest
+from agent.connectors.trigger.guard import KEPT, Bounds, Guard
 from agent.connectors.trigger.keys import logged
 from agent.connectors.trigger.looks import Followed, Looker, followed
 from agent.connectors.trigger.notes import NotesTable
-from agent.errors import TriggersMissing
+from agent.errors import TriggerLogMissing, TriggersMissing
 from agent.messages import phrase
 
 MOST_NOTES = 5000  # of one look
@@ -72,6 +73,7 @@ class TriggerSource(DatabaseSource):
         interval: float = 1.0,
         heartbeat: float = 10.0,
         agent: str = "agent",
+        bounds: Bounds = KEPT,
     ) -> None:
         """`interval`: seconds between looks; `prefix` is the one of the topics."""
         super().__init__(
@@ -84,6 +86,9 @@ class TriggerSource(DatabaseSource):
         self._log = log
         self._notes = NotesTable(log)
         self._places = places
+        named = [LoggedTable(*place.name, ()) for place in places]
+        self._guard = Guard(database, log, named, bounds)
+        self._complete = True  # the last look has seen every note
         self._interval = interval
         self._heartbeat = heartbeat
         self._looker = Looker({})
@@ -104,9 +109,16 @@ class TriggerSource(DatabaseSource):
         self._position = position_number(resume.position)
         self._truncated = frozenset(orjson.loads(resume.token)) if resume.token else frozenset()
         self._connect()
+        self._check_log()
         self._looker = Looker(self._followed(resume.suspended))
         self._look_at = 0.0
         self._beat_at = time.monotonic() + self._heartbeat
+
+    def _check_log(self) -> None:
+        """Raises TriggerLogMissing where the table of the notes is not there."""
+        with self._database.guarded():
+            if not self._log.exists(self._opened):
+                raise TriggerLogMissing(log=self._log.log)
 
     def _followed(self, suspended: Collection[str]) -> dict[str, Followed]:
         """Returns the tables whose notes are read: those of others are deleted unread."""
@@ -207,6 +219,9 @@ class TriggerSource(DatabaseSource):
             if ask is not None and found.complete:
                 page = self._read(connection, ask)
 
+        self._complete = found.complete
+        if found.complete:
+            self._guard.all_seen(found.notes)
         if notes:
             truncates = [str(note.id) for note in notes if note.operation == "T"]
             self._truncated = self._truncated.union(truncates)
@@ -251,6 +266,8 @@ class TriggerSource(DatabaseSource):
 
     def housekeeping(self) -> Looks | None:
         """See Source.housekeeping."""
+        if not self._complete:
+            self._guard.count(self._opened)
         if time.monotonic() < self._beat_at:
             return None
         self._beat_at = time.monotonic() + self._heartbeat
@@ -258,6 +275,14 @@ class TriggerSource(DatabaseSource):
         beat = Heartbeat(self._position, time.time_ns() // 1000, self._token)
         self._waiting.append(beat)
         return Looks(self._position // _STEP)
+
+    def gauges(self) -> Mapping[str, float]:
+        """See Source.gauges."""
+        return self._guard.gauges
+
+    def unattended(self) -> None:
+        """See Source.unattended: notes gather as long as the front end cannot be written."""
+        self._guard.count_alone()
 
     def comparisons(self) -> Sequence[str]:
         """See Source.comparisons: each change is noted."""

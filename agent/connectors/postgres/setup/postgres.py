@@ -6,7 +6,14 @@ from typing import Any
 
 from agent.connectors.postgres.history import Identity
 from agent.connectors.postgres.session import address
-from agent.connectors.postgres.setup import checks, planning, rebinding, status, stream
+from agent.connectors.postgres.setup import (
+    checks,
+    planning,
+    rebinding,
+    removal,
+    status,
+    stream,
+)
 from agent.connectors.postgres.setup.administrator import administrator
 from agent.connectors.postgres.setup.preparation import (
     PostgresPreparation,
@@ -15,7 +22,17 @@ from agent.connectors.postgres.setup.preparation import (
 )
 from agent.connectors.postgres.setup.subscription import Subscription
 from agent.connectors.resume import Resume
-from agent.connectors.setup import After, Checked, Plan, Preparation, Rebound, Start, Status, Tell
+from agent.connectors.setup import (
+    After,
+    Checked,
+    Plan,
+    Preparation,
+    Rebound,
+    Removal,
+    Start,
+    Status,
+    Tell,
+)
 from agent.messages import mark, translate
 
 
@@ -81,6 +98,14 @@ class PostgresSetup:
     def rebind(self, before: Resume, after: After) -> Rebound:
         """See Setup.rebind."""
         return rebinding.rebind(self._subscription, before, after)
+
+    def removal(self, admin_url: str | None) -> Removal:
+        """See Setup.removal."""
+        return removal.removal(self._subscription, admin_url)
+
+    def remove(self, tell: Tell, admin_url: str | None) -> None:
+        """See Setup.remove."""
+        removal.remove(self._subscription, tell, admin_url)
 
     def status(self, barriers: Sequence[str]) -> Status:
         """See Setup.status."""

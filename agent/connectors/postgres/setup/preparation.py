@@ -1,6 +1,6 @@
 """Makes for `init --apply` what has to be there before the stream: role, grants, publication."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -68,6 +68,11 @@ class PostgresPreparation:
         return self._inspected.shareable
 
     @property
+    def missed(self) -> Collection[str]:
+        """See Preparation: the slot keeps the log, and one that is lost concerns every table."""
+        return ()
+
+    @property
     def identity(self) -> Mapping[str, Any]:
         """See Preparation: version 0.1.0 did not note the publication."""
         if self._before is None:
@@ -114,10 +119,10 @@ def prepare_role(settings: PostgresSettings, administrator: Connection | None, t
             password, settings.user.encode(), b"scram-sha-256"
         ).decode()
     statement = statements.role(settings.user, exists, verifier)
-    _run(administrator, statement, tell, shown=statements.role(settings.user, exists))
+    run(administrator, statement, tell, shown=statements.role(settings.user, exists))
 
 
-def _run(connection: Connection, statement: str, tell: Tell, shown: str = "") -> None:
+def run(connection: Connection, statement: str, tell: Tell, shown: str = "") -> None:
     """Runs a statement and tells it; `shown` in its place where it must not be told itself."""
     shown = shown or statement
     try:
@@ -143,7 +148,7 @@ def inspect_and_grant(
     if inspected.published is not None:
         missing = publication.missing(subscription, inspected.published)
         if missing:
-            _run(administrator or side, statements.add_tables(subscription, missing), tell)
+            run(administrator or side, statements.add_tables(subscription, missing), tell)
             inspected = inspect(subscription, side)
     _refuse_other_server_of(administrator, side)
     if inspected.invalid is not None:
@@ -183,10 +188,10 @@ def _grant(
     subscription: Subscription, administrator: Connection, inspected: Inspection, tell: Tell
 ) -> None:
     for statement in statements.grants(subscription, inspected.key_schemas):
-        _run(administrator, statement, tell)
+        run(administrator, statement, tell)
     for finding in inspected.rights:
         if finding.code == "RIGHT_TYPE_SCHEMA":
-            _run(administrator, finding.fix.rstrip(";"), tell)
+            run(administrator, finding.fix.rstrip(";"), tell)
 
 
 def check_replication(settings: PostgresSettings, side: Connection) -> list[Finding]:
@@ -219,4 +224,4 @@ def make_publication(
     subscription: Subscription, connection: Connection, inspected: Inspection, tell: Tell
 ) -> None:
     """Makes the publication for the shared tables."""
-    _run(connection, statements.create_publication(subscription, inspected.generated), tell)
+    run(connection, statements.create_publication(subscription, inspected.generated), tell)

@@ -21,6 +21,7 @@ _CREATE_PUBLICATION = "CREATE PUBLICATION {publication} FOR TABLE {tables} WITH 
 _ADD_TABLES = "ALTER PUBLICATION {publication} ADD TABLE {tables}"
 _SET_TABLES = "ALTER PUBLICATION {publication} SET TABLE {tables}"
 _SET_OPTIONS = "ALTER PUBLICATION {publication} SET ({options})"
+_DROP_PUBLICATION = "DROP PUBLICATION {publication}"
 _DROP_SLOT = "SELECT pg_drop_replication_slot({slot})"
 VIA_ROOT = "publish_via_partition_root = true"
 ALL_OPERATIONS = "publish = 'insert, update, delete, truncate'"
@@ -148,6 +149,11 @@ def set_tables(subscription: Subscription) -> str:
 def set_options(subscription: Subscription, option: str) -> str:
     """Sets one option of the publication."""
     return statement(_SET_OPTIONS, publication=subscription.publication, options=sql.SQL(option))
+
+
+def drop_publication(name: str) -> str:
+    """Drops the publication."""
+    return statement(_DROP_PUBLICATION, publication=name)
 
 
 def drop_slot(slot: str) -> str:

@@ -17,18 +17,19 @@ All statements are texts, made of names alone. Each is a transaction of its own.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
 # How a part of a key is written: as a text, or bytes in hexadecimal digits
 Form = Literal["text", "bytes"]
 Operation = Literal["I", "U", "D", "T"]
 
 LOG = "sync_agent_log"
+PREFIX = "sync_agent_"  # of the names of triggers and functions
 
 
 class KeyPart(NamedTuple):
@@ -76,6 +77,10 @@ class TriggerLog(ABC):
     def create_log(self) -> list[str]:
         """Makes the table of the notes."""
 
+    def exists(self, connection: Connection) -> bool:
+        """Tells whether the table of the notes is there."""
+        return inspect(connection).has_table(self.log, schema=self.schema or None)
+
     def drop_log(self) -> list[str]:
         """Takes the table of the notes away, where it is there."""
         return [f"DROP TABLE IF EXISTS {self.log_name}"]
@@ -87,6 +92,21 @@ class TriggerLog(ABC):
     @abstractmethod
     def drop_triggers(self, table: LoggedTable) -> list[str]:
         """Takes the triggers of a table away; those that are missing are passed over."""
+
+    def removal(self, connection: Connection, tables: Iterable[LoggedTable]) -> list[str]:
+        """Takes triggers and notes away, the notes last; [] where there is neither.
+
+        `tables` are those whose triggers are dropped even where the account cannot see them: it is
+        refused then, before the notes are dropped, without which a trigger fails.
+        Raises the errors of the driver.
+        """
+        found = self.drop_found(connection)
+        if not self.exists(connection):
+            return found
+        drops = []
+        for table in tables:
+            drops += self.drop_triggers(table)
+        return [*dict.fromkeys([*drops, *found]), *self.drop_log()]
 
     def grants(self, account: str) -> list[str]:
         """Lets an account read and delete notes; [] where the database knows no rights."""
@@ -104,6 +124,18 @@ class TriggerLog(ABC):
 
         One that does not fire is left out. Raises the errors of the driver.
         """
+
+    @abstractmethod
+    def drop_found(self, connection: Connection) -> list[str]:
+        """Returns what drops every trigger that writes into this log, whosever table it is of.
+
+        Tables may have been taken out of the configuration, or renamed. Raises the errors of the
+        driver.
+        """
+
+    def writes(self, body: str) -> bool:
+        """Tells whether a trigger with this body writes into this log."""
+        return f"INSERT INTO {self.log_name} (source_table, " in body
 
     @abstractmethod
     def expected(self, table: LoggedTable) -> frozenset[str]:
@@ -145,7 +177,7 @@ class TriggerLog(ABC):
     def trigger(self, table: LoggedTable, what: str) -> str:
         """Names a trigger of a table: alike for ever, and short enough for every database."""
         place = f"{self.schema}\0{self.log}\0{table.schema}\0{table.name}"
-        return f"sync_agent_{sha256(place.encode()).hexdigest()[:10]}_{what}"
+        return f"{PREFIX}{sha256(place.encode()).hexdigest()[:10]}_{what}"
 
 
 class TriggerPerEvent(TriggerLog):

@@ -25,6 +25,12 @@ _INSTALLED = text("""
      WHERE rdb$relation_name = :place AND rdb$trigger_name = :name AND rdb$trigger_inactive = 0
 """)
 
+_FOUND = """
+    SELECT TRIM(rdb$trigger_name), rdb$trigger_source
+      FROM rdb$triggers
+     WHERE rdb$trigger_name STARTING WITH 'SYNC_AGENT_'
+"""
+
 
 class FirebirdLog(TriggerLog):
     """See TriggerLog."""
@@ -71,10 +77,12 @@ END"""
 
     def drop_triggers(self, table: LoggedTable) -> list[str]:
         """See TriggerLog.drop_triggers."""
-        trigger = _catalogued(self.trigger(table, _WHAT))
+        return [self._drop(_catalogued(self.trigger(table, _WHAT)))]
+
+    def _drop(self, trigger: str) -> str:
         there = f"SELECT 1 FROM rdb$triggers WHERE rdb$trigger_name = {literal(trigger)}"
         drop = literal(f"DROP TRIGGER {self.quoted(trigger)}")
-        return [f"EXECUTE BLOCK AS BEGIN IF (EXISTS({there})) THEN EXECUTE STATEMENT {drop}; END"]
+        return f"EXECUTE BLOCK AS BEGIN IF (EXISTS({there})) THEN EXECUTE STATEMENT {drop}; END"
 
     def account(self, connection: Connection) -> str:
         """See TriggerLog.account."""
@@ -88,6 +96,14 @@ END"""
             "name": _catalogued(self.trigger(table, _WHAT)),
         }
         return names(connection.execute(_INSTALLED, asked).all())
+
+    def drop_found(self, connection: Connection) -> list[str]:
+        """See TriggerLog.drop_found."""
+        found = []
+        for name, body in connection.exec_driver_sql(_FOUND).all():
+            if self.writes(body):
+                found.append(self._drop(name))
+        return found
 
     def expected(self, table: LoggedTable) -> frozenset[str]:
         """See TriggerLog.expected."""

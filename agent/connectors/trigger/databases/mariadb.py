@@ -25,6 +25,14 @@ _INSTALLED = text("""
        AND event_object_table = :name AND trigger_name LIKE 'sync\\_agent\\_%'
 """)
 
+# In another schema than the session's, a name without one means another log
+_FOUND = text("""
+    SELECT trigger_schema, trigger_schema = database(), trigger_name, action_statement
+      FROM information_schema.triggers
+     WHERE trigger_name LIKE 'sync\\_agent\\_%'
+       AND (:schema <> '' OR trigger_schema = database())
+""")
+
 
 class MariaDbLog(TriggerPerEvent):
     """See TriggerLog."""
@@ -74,6 +82,16 @@ class MariaDbLog(TriggerPerEvent):
         """See TriggerLog.installed."""
         asked = {"schema": table.schema, "name": table.name}
         return self.ours(table, connection.execute(_INSTALLED, asked).all())
+
+    def drop_found(self, connection: Connection) -> list[str]:
+        """See TriggerLog.drop_found: those of tables on which the account may make triggers."""
+        found = []
+        rows = connection.execute(_FOUND, {"schema": self.schema}).all()
+        for schema, own, name, body in rows:
+            if self.writes(body):
+                trigger = self.qualified("" if own else schema, name)
+                found.append(f"DROP TRIGGER IF EXISTS {trigger}")
+        return found
 
     @contextmanager
     def writing(self, connection: Connection) -> Iterator[None]:

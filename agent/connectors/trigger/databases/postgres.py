@@ -30,6 +30,12 @@ _INSTALLED = text("""
        AND t.tgenabled IN ('A', 'O')
 """)
 
+_FOUND = text("""
+    SELECT f.proname, f.prosrc
+      FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace
+     WHERE n.nspname = :schema AND f.proname LIKE 'sync\\_agent\\_%'
+""")
+
 
 class PostgresLog(TriggerLog):
     """See TriggerLog."""
@@ -103,7 +109,7 @@ END
 
     def drop_triggers(self, table: LoggedTable) -> list[str]:
         """See TriggerLog.drop_triggers: with the function goes what calls it."""
-        return [f"DROP FUNCTION IF EXISTS {self._function(table)}() CASCADE"]
+        return [_drop_function(self._function(table))]
 
     def installed(self, connection: Connection, table: LoggedTable) -> Mapping[str, str]:
         """See TriggerLog.installed."""
@@ -114,12 +120,24 @@ END
         }
         return names(connection.execute(_INSTALLED, asked).all())
 
+    def drop_found(self, connection: Connection) -> list[str]:
+        """See TriggerLog.drop_found."""
+        found = []
+        for name, body in connection.execute(_FOUND, {"schema": self.schema}).all():
+            if self.writes(body):
+                found.append(_drop_function(self.qualified(self.schema, name)))
+        return found
+
     def expected(self, table: LoggedTable) -> frozenset[str]:
         """See TriggerLog.expected."""
         return frozenset([self.trigger(table, _ROW), self.trigger(table, _TRUNCATE)])
 
     def _function(self, table: LoggedTable) -> str:
         return self.qualified(self.schema, self.trigger(table, "note"))
+
+
+def _drop_function(function: str) -> str:
+    return f"DROP FUNCTION IF EXISTS {function}() CASCADE"
 
 
 def _key(log: PostgresLog, row: str, key: tuple[KeyPart, ...]) -> str:

@@ -10,6 +10,7 @@ from typing import ClassVar
 from sqlalchemy import Connection, text
 
 from agent.connectors.trigger.databases.base import (
+    PREFIX,
     KeyPart,
     LoggedTable,
     TriggerPerEvent,
@@ -70,6 +71,20 @@ class SQLiteLog(TriggerPerEvent):
         asked = f"SELECT name, sql FROM {schema}.sqlite_master WHERE type = 'trigger'"
         rows = connection.execute(text(f"{asked} AND tbl_name = :name"), {"name": table.name})
         return self.ours(table, rows.all())
+
+    def drop_found(self, connection: Connection) -> list[str]:
+        """See TriggerLog.drop_found."""
+        schema = self.quoted(self.schema or "main")
+        asked = f"SELECT name, sql FROM {schema}.sqlite_master WHERE type = 'trigger'"
+        found = []
+        for name, body in connection.exec_driver_sql(asked).all():
+            if name.startswith(PREFIX) and self.writes(body):
+                found.append(f"DROP TRIGGER IF EXISTS {self.qualified(self.schema, name)}")
+        return found
+
+    def writes(self, body: str) -> bool:
+        """See TriggerLog.writes: a trigger knows no other file than its own."""
+        return f"INSERT INTO {self.quoted(self.log)} (source_table, " in body
 
     @contextmanager
     def writing(self, connection: Connection) -> Iterator[None]:

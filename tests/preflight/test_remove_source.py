@@ -1,0 +1,72 @@
+"""Tests `sync-agent remove-source` at a PostgreSQL business database: slot and publication."""
+
+from contextlib import closing
+
+import psycopg
+import pytest
+
+from agent.cli import app
+from agent.connectors.opening import setup_of
+from agent.errors import AnotherAgent, InitRefused
+from agent.front.opening import open_front
+from tests.preflight.conftest import Unit
+from tests.waiting import eventually
+
+
+def told(unit: Unit, capsys: pytest.CaptureFixture[str], apply: bool = False) -> str:
+    """Returns what `remove-source` tells."""
+    capsys.readouterr()
+    app.remove_source(unit.settings, apply, None)
+    return capsys.readouterr().out
+
+
+def publications(unit: Unit) -> int:
+    """Publications of the business database."""
+    return int(unit.value("select count(*) from pg_publication"))
+
+
+def test_slot_and_publication_are_named_and_taken_away(
+    unit: Unit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While the service holds the front end, or somebody reads the slot, nothing is done."""
+    unit.initialise()
+    slot, publication = unit.subscription.slot, unit.subscription.publication
+    plan = told(unit, capsys)
+    assert f"SELECT pg_drop_replication_slot('{slot}');" in plan
+    assert f'DROP PUBLICATION "{publication}";' in plan
+    front = open_front(unit.settings.front, unit.settings.agent)
+    front.open("nonce")
+    with pytest.raises(AnotherAgent):
+        app.remove_source(unit.settings, apply=True, admin_url=None)
+    front.close()
+
+    stream = f"START_REPLICATION SLOT {slot} LOGICAL 0/0"
+    options = f"(proto_version '1', publication_names '{publication}')"
+    with closing(psycopg.connect(f"{unit.conninfo} replication=database")) as reader:
+        reader.pgconn.exec_(f"{stream} {options}".encode())
+        with pytest.raises(InitRefused, match="is being read"):
+            app.remove_source(unit.settings, apply=True, admin_url=None)
+    eventually(lambda: not unit.value("select active from pg_replication_slots"), what="it is free")
+    assert (unit.slots(), publications(unit)) == (1, 1)
+
+    done = told(unit, capsys, apply=True)
+    assert "Nothing of this agent is in the business database" in done
+    assert (unit.slots(), publications(unit)) == (0, 0)
+    assert "Nothing of this agent" in told(unit, capsys)
+    assert unit.initialise()
+    assert (unit.slots(), publications(unit)) == (1, 1)
+
+
+def test_a_missing_right_is_told_with_the_statement(source: Unit) -> None:
+    """What was made by an administrator is taken away by one."""
+    name = source.subscription.publication
+    source.execute(f'create publication "{name}"', "create role blind_remover login replication")
+    administrator = source.settings.postgres.user
+    source.change(source={"user": "blind_remover"})
+    with pytest.raises(InitRefused, match="DROP PUBLICATION"):
+        setup_of(source.settings).remove(print, None)
+    address = source.settings.postgres
+    url = f"postgresql://{administrator}@{address.host}:{address.port}/{address.database}"
+    setup_of(source.settings).remove(print, url)
+    assert publications(source) == 0
+    source.execute("drop role blind_remover")
