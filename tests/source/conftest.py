@@ -442,6 +442,8 @@ KINDS = {
     "csv": Kind(csv_kind, log=False),
     "polled sqlite": polled_kind("sqlite"),
     "polled mariadb": polled_kind("mariadb"),
+    "polled mysql8": polled_kind("mysql8"),
+    "polled mysql9": polled_kind("mysql9"),
     "polled postgresql": polled_kind("postgresql"),
     "postgres14": postgres_kind("postgres14"),
     "postgres15": postgres_kind("postgres15"),

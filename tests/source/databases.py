@@ -19,6 +19,7 @@ from tests.services.fixtures import fresh_database
 from tests.source.polled import polling_settings
 
 KINDS = ("sqlite", "mariadb", "postgresql")
+MYSQL = ("mysql8", "mysql9")
 
 
 class Place:
@@ -27,6 +28,7 @@ class Place:
     def __init__(self, kind: str, url: URL, owner: URL | None = None) -> None:
         """`url` is the agent's, `owner` that of the application where it is another one."""
         self.kind = kind
+        self.backend = url.get_backend_name()
         self.url = url
         self.owner = owner or url
         self._engine = create_engine(self.owner, poolclass=NullPool)
@@ -67,6 +69,11 @@ def place_of(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterato
         server = request.getfixturevalue("mariadb_server")
         with server.fresh_database() as address:
             url = make_url(address).set(drivername="mariadb+pymysql")
+            yield Place(kind, url, url.set(username=server.url.username))
+    elif kind in MYSQL:
+        server = request.getfixturevalue(f"{kind}_server")
+        with server.fresh_database() as address:
+            url = make_url(address)
             yield Place(kind, url, url.set(username=server.url.username))
     else:
         server = request.getfixturevalue("postgres18")

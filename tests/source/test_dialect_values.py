@@ -14,7 +14,7 @@ from agent.connectors.database.catalogue import ReadTable, tables
 from agent.connectors.database.rows import RowReader
 from agent.errors import ValueUnreadable
 from agent.values.canonical import canonical
-from tests.source.databases import KINDS, Place, place_of
+from tests.source.databases import KINDS, MYSQL, Place, place_of
 
 PLACE = ("", "t")
 
@@ -27,6 +27,8 @@ class Case(NamedTuple):
 
 
 NUMBER = "1234567890123456789012345678.0123456789"  # 38 digits
+
+UUID = "6ccd780c-baba-1026-9564-5b8c656024db"
 
 CASES: dict[str, tuple[Case, ...]] = {
     "sqlite": (
@@ -76,10 +78,6 @@ CASES: dict[str, tuple[Case, ...]] = {
         Case("VARBINARY(9)", [("x'00ff'", "\\x00ff")]),
         Case("LONGBLOB", [("x''", "\\x")]),
         Case("JSON", [("'{\"a\": 1}'", '{"a": 1}')]),
-        Case(
-            "UUID",
-            [("'6ccd780c-baba-1026-9564-5b8c656024db'", "6ccd780c-baba-1026-9564-5b8c656024db")],
-        ),
     ),
     "postgresql": (
         Case("boolean", [("true", "t"), ("false", "f")]),
@@ -101,10 +99,7 @@ CASES: dict[str, tuple[Case, ...]] = {
         Case("bytea", [("'\\x00ff'", "\\x00ff")]),
         Case("json", [('\'{"b": 1, "a": 2}\'', '{"b": 1, "a": 2}')]),
         Case("jsonb", [('\'{"b": 1, "a": 2}\'', '{"a": 2, "b": 1}')]),
-        Case(
-            "uuid",
-            [("'6ccd780c-baba-1026-9564-5b8c656024db'", "6ccd780c-baba-1026-9564-5b8c656024db")],
-        ),
+        Case("uuid", [(f"'{UUID}'", UUID)]),
         Case("inet", [("'10.0.0.1'", "10.0.0.1")]),
         Case("integer[]", [("'{1,2}'", "{1,2}")]),
         Case("pg_catalog.pg_lsn", [("'0/1'", "0/1")]),
@@ -112,9 +107,14 @@ CASES: dict[str, tuple[Case, ...]] = {
         Case("positive", [("7", "7")]),
     ),
 }
+# What MySQL has in common with MariaDB stands there
+CASES["mysql"] = CASES["mariadb"]
+CASES["mariadb"] += (Case("UUID", [(f"'{UUID}'", UUID)]),)
+
 BEFORE = {
     "sqlite": (),
     "mariadb": (),
+    "mysql": (),
     "postgresql": (
         "CREATE TYPE mood AS ENUM ('sad', 'happy')",
         "CREATE DOMAIN positive AS integer CHECK (value > 0)",
@@ -145,9 +145,13 @@ REFUSED = {
     ),
     "postgresql": (),
 }
+REFUSED["mysql"] = REFUSED["mariadb"]
+
+# Lets the application write them
+LOOSE = {"mysql": ("SET SESSION sql_mode = ''",)}
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, *MYSQL])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A database of each kind in turn."""
     with place_of(request.param, request, tmp_path) as made:
@@ -176,8 +180,8 @@ def read(place: Place, *columns: str) -> list[tuple[str | None, ...]]:
 
 def test_every_type_is_read_as_canonical_text(place: Place) -> None:
     """Whatever the session of the application writes, in one table of all types."""
-    place.execute(*BEFORE[place.kind])
-    cases = CASES[place.kind]
+    place.execute(*BEFORE[place.backend])
+    cases = CASES[place.backend]
     declared = ", ".join(f"c{number} {case.declared}" for number, case in enumerate(cases))
     place.execute(f"CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, {declared})")
 
@@ -206,16 +210,18 @@ def _upsert(place: Place, number: int, name: str, literal: str) -> list[str]:
     ignore = {
         "sqlite": "INSERT OR IGNORE INTO t (id) VALUES ({0})",
         "mariadb": "INSERT IGNORE INTO t (id) VALUES ({0})",
+        "mysql": "INSERT IGNORE INTO t (id) VALUES ({0})",
         "postgresql": "INSERT INTO t (id) VALUES ({0}) ON CONFLICT DO NOTHING",
-    }[place.kind]
+    }[place.backend]
     update = f"UPDATE t SET {name} = {literal} WHERE id = {number}"
     return [ignore.format(number), update]
 
 
 def test_what_is_no_value_of_its_type_is_refused_by_name(place: Place) -> None:
     """Zero dates, durations, and what SQLite keeps in any column: the column is named."""
-    for number, (declared, literal) in enumerate(REFUSED[place.kind]):
+    for number, (declared, literal) in enumerate(REFUSED[place.backend]):
         place.execute(
+            *LOOSE.get(place.backend, ()),
             "DROP TABLE IF EXISTS t",
             f"CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v {declared})",
             f"INSERT INTO t VALUES (1, {literal})",
@@ -230,12 +236,13 @@ KEYS = {
     "mariadb": ("BIGINT", "DECIMAL(38,10)", "VARCHAR(20)", "VARBINARY(9)", "DATETIME(3)"),
     "postgresql": ("bigint", "numeric(38,10)", "varchar(20)", "bytea", "timestamp(3)"),
 }
+KEYS["mysql"] = KEYS["mariadb"]
 
 
 def test_a_key_gives_back_the_row(place: Place) -> None:
     """Of each type that keys have, alone and together."""
-    cases = {case.declared: case for case in CASES[place.kind]}
-    for declared in KEYS[place.kind]:
+    cases = {case.declared: case for case in CASES[place.backend]}
+    for declared in KEYS[place.backend]:
         case = cases.get(declared, Case("", [("5", ""), ("7", "")]))
         values = [literal for literal, _ in case.values]
         rows = ", ".join(f"({literal}, {i})" for i, literal in enumerate(values))
@@ -278,6 +285,7 @@ TYPES = {
         "s": "text",
     },
 }
+TYPES["mysql"] = TYPES["mariadb"]
 NUMBERS = st.decimals(
     min_value=-(10**27), max_value=10**27, places=10, allow_nan=False, allow_infinity=False
 )
@@ -307,7 +315,7 @@ ROWS = st.lists(
 @given(rows=ROWS)
 def test_any_value_comes_back(place: Place, rows: list[dict[str, Any]]) -> None:
     """The text that is read is canonical, and gives the very value that was written."""
-    columns = TYPES[place.kind]
+    columns = TYPES[place.backend]
     declared = ", ".join(f"{name} {kind}" for name, kind in columns.items())
     place.execute(
         "DROP TABLE IF EXISTS t",
@@ -335,6 +343,6 @@ def test_any_value_comes_back(place: Place, rows: list[dict[str, Any]]) -> None:
 
 def _native(place: Place, row: dict[str, Any]) -> dict[str, Any]:
     """Returns a row as SQLite can hold it: it has no decimals, and no dates."""
-    if place.kind != "sqlite":
+    if place.backend != "sqlite":
         return row
     return {**row, "n": float(row["n"]), "d": row["d"].isoformat(" ")}
