@@ -1,21 +1,25 @@
-"""What a demonstration is made of: the kind of front end, the Kafka client, and the broker."""
+"""What a demonstration is made of: the unit, the kind of front end, the client, the broker."""
 
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
 import psycopg
 
+from demo.postgres import PostgresUnit
+from demo.unit import Unit
 from tests.agent_process import Installation, url
 from tests.services.mariadb import MariaDbServer
 from tests.services.postgres import PostgresServer
 
 FRONTS = {"sqlite": "SQLite", "postgres": "PostgreSQL", "mariadb": "MariaDB"}
+SOURCES: Mapping[str, Callable[[], Unit]] = {"postgresql": PostgresUnit}
 CLIENTS = ("kafka-python", "librdkafka")
 DATABASE = "exchange"
 
 
 class Parts(NamedTuple):
-    """Holds the choice: one of FRONTS, one of CLIENTS, and a broker.
+    """Holds the choice: one of FRONTS, one of CLIENTS, a broker, and one of SOURCES.
 
     The broker is there already; None stands for an embedded one.
     """
@@ -23,13 +27,18 @@ class Parts(NamedTuple):
     front: str = "sqlite"
     client: str = "kafka-python"
     kafka: str | None = None
+    source: str = "postgresql"
 
     @property
     def front_end(self) -> str:
         """The front end as its makers write it."""
         return FRONTS[self.front]
 
-    def front_database(self, everything: ExitStack, source: PostgresServer) -> str | None:
+    def unit(self) -> Unit:
+        """Returns the unit; nothing is started yet."""
+        return SOURCES[self.source]()
+
+    def front_database(self, everything: ExitStack) -> str | None:
         """Returns the address of a fresh front-end database, which ends with the stack.
 
         None stands for a SQLite file, which the agent makes.
@@ -40,9 +49,10 @@ class Parts(NamedTuple):
             )
         if self.front == "sqlite":
             return None
-        with psycopg.connect(source.dsn(), autocommit=True) as connection:
+        server = everything.enter_context(PostgresServer.start(18))
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {DATABASE}".encode())
-        return source.dsn(DATABASE)
+        return server.dsn(DATABASE)
 
     def shell(self, place: Installation) -> str:
         """Returns how to look into the front end."""

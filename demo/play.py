@@ -11,20 +11,18 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psycopg
 from confluent_kafka.admin import AdminClient
 
+from demo.damage import DAMAGE, damage
 from demo.parts import PLAINEST, Parts
-from demo.rows import ADDED, DAMAGE, EVERY_TABLE, damage, fill
 from demo.screen import Counts, Screen, Step, Workload
-from tests.agent_process import Agent, Installation, url
+from demo.unit import shared_rows
+from tests.agent_process import Agent, Installation
 from tests.checker import Verdict
 from tests.checker.copies import Copies
 from tests.checker.front import ERRORS, at_front
-from tests.checker.unit import SCHEMA, TABLES, create_tables, insert_many
 from tests.checker.writer import Writer
 from tests.services.noida import NoidaBroker
-from tests.services.postgres import PostgresServer
 from tests.services.processes import HOST, Workspace
 from tests.waiting import eventually
 
@@ -32,7 +30,6 @@ SESSIONS, TRANSACTIONS = 2, 1000  # of each session
 ROWS = 12_000  # of the largest table, before the agent comes
 BIG = 12_000  # rows of the one big transaction: more than a Kafka transaction takes
 PATIENCE = 90.0  # seconds for what is left when the writers are done
-DATABASE = "business"
 LOG_LINES = 30
 BREATH = 0.005  # seconds between transactions of a session
 # Seconds between transactions of the session that writes while damage is done and repaired.
@@ -63,8 +60,9 @@ class Play:
         self._transactions, self._big, self._rows = transactions, big, rows
         self._everything = everything
         self._parts = parts
+        self._unit = parts.unit()
+        self._every = (*self._unit.tables, self._unit.added)
         self._place: Installation | None = None
-        self._server: PostgresServer | None = None
         self._agent: Agent | None = None
         self._copies = Copies(Path("nowhere"))
         self._there: dict[str, int] = {}  # rows before the agent comes, by resource
@@ -77,7 +75,8 @@ class Play:
         """
         self._screen.title(
             "数据同步代理演示 · the sync agent at work",
-            f"business database 业务库 → front-end tables 前置库表 ({self._parts.front_end}) "
+            f"business database 业务库{self._unit.way} → "
+            f"front-end tables 前置库表 ({self._parts.front_end}) "
             f"→ Kafka 交换平台 ({self._parts.client})",
         )
         try:
@@ -92,15 +91,14 @@ class Play:
         return 0
 
     def _steps(self) -> Verdict:
-        server = self._business_database()
-        self._place = place = self._installation(server, self._broker())
+        self._business_database()
+        bootstrap = self._broker()
         with self._screen.step("init --apply", "初始化") as step:
+            self._place = place = self._installation(bootstrap)
             place.write_config()
             place.init()
-            step.note = (
-                "role, publication, replication slot, "
-                f"{len(TABLES)} front-end tables, {len(TABLES) + 1} topics"
-            )
+            tables = len(place.tables)
+            step.note = f"{self._unit.prepared}, {tables} front-end tables, {tables + 1} topics"
         self._check(place)
         copies = self._copies = Copies(place.places.front)
         copies.look()
@@ -113,16 +111,7 @@ class Play:
         ) as workload:
             self._work(place, workload)
         with self._screen.step("Catching up", "等待追平") as step:
-            shown(
-                step,
-                lambda: eventually(
-                    lambda: not copies.look() and verified(place) and place.caught_up(),
-                    PATIENCE,
-                    "all is published",
-                ),
-                lambda: str(self._progress(place)),
-            )
-            step.note = "every table is live; all that was committed is stored and published"
+            self._catch_up(place, step)
         with self._background(place) as session:
             self._damage_and_repair(place)
         with self._screen.step("Independent comparison", "独立比对") as step:
@@ -146,23 +135,12 @@ class Play:
         """Compares independently."""
         return place.judge(self._copies.until)
 
-    def _business_database(self) -> PostgresServer:
+    def _business_database(self) -> None:
         with self._screen.step("Business database", "业务库") as step:
-            self._server = server = self._everything.enter_context(
-                PostgresServer.start(18, {"max_slot_wal_keep_size": "2GB"})
-            )
-            with psycopg.connect(server.dsn(), autocommit=True) as connection:
-                connection.execute(f"CREATE DATABASE {DATABASE}".encode())
-                version = connection.info.server_version
-            create_tables(server.dsn(DATABASE), EVERY_TABLE)
-            self._there = fill(server.dsn(DATABASE), self._rows)
-            tables = "、".join(table.name for table in EVERY_TABLE)
-            number = f"{version // 10000}.{version % 10000}"
-            step.note = (
-                f"PostgreSQL {number}, schema {SCHEMA}: {tables}, "
-                f"{sum(self._there.values()):,} rows"
-            )
-        return server
+            self._there = shared_rows(self._unit, self._rows)
+            what = self._unit.open(self._everything, self._there)
+            tables = "、".join(table.name for table in self._every)
+            step.note = f"{what}: {tables}, {sum(self._there.values()):,} rows"
 
     def _broker(self) -> str:
         with self._screen.step("Kafka", "消息平台") as step:
@@ -173,19 +151,13 @@ class Play:
             step.note = f"embedded broker (for demonstration only) at {broker.bootstrap}"
             return broker.bootstrap
 
-    def _installation(self, server: PostgresServer, bootstrap: str) -> Installation:
+    def _installation(self, bootstrap: str) -> Installation:
         workspace = Workspace("demo")
         self._everything.callback(workspace.close)
         name = f"demo_{uuid.uuid4().hex[:8]}" if self._parts.kafka else "demo"
-        front = self._parts.front_database(self._everything, server)
-        place = Installation(
-            workspace.path,
-            server.dsn(DATABASE),
-            bootstrap,
-            name,
-            front=front,
-            sections={"kafka": {"client": self._parts.client}},
-        )
+        front = self._parts.front_database(self._everything)
+        sections = {"kafka": {"client": self._parts.client}}
+        place = self._unit.place(workspace.path, bootstrap, name, front, sections)
         if self._parts.kafka:
             self._everything.callback(delete_topics, place)
         return place
@@ -212,7 +184,7 @@ class Play:
         whole = SESSIONS * self._transactions
         with ExitStack() as stack:
             writers = [
-                stack.enter_context(Writer(place.source, seed, EVERY_TABLE))
+                stack.enter_context(Writer(self._unit.database, seed, self._every))
                 for seed in range(SESSIONS)
             ]
             sessions = stack.enter_context(ThreadPoolExecutor(SESSIONS + 1))
@@ -262,27 +234,45 @@ class Play:
         """
         if self._agent is not None:
             self._agent.stop()
-        place.tables = EVERY_TABLE
+        place.tables = self._every
         place.write_config()
         place.init()
         workload.happened(
-            f"table {ADDED.name} added: [[resource]], init --apply, restart; "
+            f"table {self._unit.added.name} added: [[resource]], init --apply, restart; "
             "its rows are copied 运行中新增一张表并复制"
         )
         return True
 
     def _big_one(self, place: Installation, workload: Workload) -> bool:
-        insert_many(place.source, self._big, first=self._rows)
+        self._unit.insert_many(self._big, self._rows)
         workload.happened(f"one transaction of {self._big:,} rows 大事务")
         return False
 
+    def _catch_up(self, place: Installation, step: Step) -> None:
+        """Waits until everything that was committed is stored and published."""
+
+        def copied() -> bool:
+            return not self._copies.look() and verified(place)
+
+        def told() -> str:
+            return under_way(place) or str(self._progress(place))
+
+        shown(step, lambda: eventually(copied, PATIENCE, "every table is live"), told)
+        rest = shown(step, lambda: self._unit.find_rest(place), told)
+        shown(step, lambda: eventually(place.caught_up, PATIENCE, "all is published"), told)
+        step.note = f"every table is live; {rest}all that was committed is stored and published"
+
     @contextmanager
     def _background(self, place: Installation) -> Iterator[Writer]:
-        """Runs a session that goes on writing, not so fast."""
+        """Runs a session that goes on writing, not so fast.
+
+        Deletes that only a comparison finds would be differences beside the damage.
+        """
+        deletes = self._unit.streams_deletes
         stop = threading.Event()
         with (
             ThreadPoolExecutor(1) as sessions,
-            Writer(place.source, SESSIONS, EVERY_TABLE) as writer,
+            Writer(self._unit.database, SESSIONS, self._every, deletes) as writer,
         ):
             session = sessions.submit(write, writer, 1_000_000, stop, PAUSE)
             try:
@@ -316,19 +306,19 @@ class Play:
             )
             reports = json.loads(done.stdout)
             step.note = note
-        self._tell_differences(reports)
+        self._show_differences(reports)
         found = {
             report["resource"]: (report["missing"], report["different"], report["extra"])
             for report in reports
         }
         wanted = {
             table.resource: DAMAGE[table.resource][1] if table.resource in DAMAGE else (0, 0, 0)
-            for table in EVERY_TABLE
+            for table in self._every
         }
         if found != wanted:
             raise AssertionError(f"{command} found {found}, the damage was {wanted}")
 
-    def _tell_differences(self, reports: list[dict[str, Any]]) -> None:
+    def _show_differences(self, reports: list[dict[str, Any]]) -> None:
         for report in reports:
             counts = (
                 f"{report['rows']:,} rows, {report['missing']} missing 缺失, "
@@ -385,7 +375,7 @@ class Play:
             "status 状态": f"{agent} -c {place.config} status",
             "metrics 监控": f"curl http://{HOST}:{place.listen}/metrics",
             "readiness 就绪": f"curl http://{HOST}:{place.listen}/-/ready",
-            "business database 业务库": f"psql {url(place.source)}",
+            "business database 业务库": self._unit.shell(),
             "front end 前置库": self._parts.shell(place),
             "topics 主题": (
                 f"{', '.join(table.topic for table in place.judged)} at {place.bootstrap}"

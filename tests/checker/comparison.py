@@ -11,7 +11,7 @@ from tests.checker.copies import Number
 from tests.checker.journal import LEDGER_COLUMNS, read_journal, settle
 from tests.checker.replay import Replay
 from tests.checker.rows import column_types, front_rows, source_rows
-from tests.checker.table import Front, Key, Row, SharedTable, digest
+from tests.checker.table import Database, Front, Key, Row, SharedTable, digest
 from tests.checker.values import ValueType
 from tests.checker.verdict import SHOWN, Verdict, short
 
@@ -22,7 +22,7 @@ ORACLES = {"front end": "O1", "topic": "O3"}  # who says that a side equals the 
 class Places(NamedTuple):
     """Where the sides are."""
 
-    source: str  # a conninfo that may read the shared tables
+    source: Database  # who connects may read the shared tables
     front: Front
     bootstrap: str | None  # None: the topics are left out
     consumer: Mapping[str, str] = {}  # further options of the Kafka client: TLS, login

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from psycopg import sql
 
 from tests.checker.inputs import Value
-from tests.checker.unit import RESIDENTS, SCHEMA, Key, UnitTable
+from tests.checker.unit import RESIDENTS, Key, UnitTable
 
 Statement = tuple[sql.Composed, Sequence[Value | int]]
 
@@ -271,7 +271,7 @@ def hot_keys(table: UnitTable) -> list[Key]:
 
 def relation(table: UnitTable) -> sql.Identifier:
     """Returns the table's name."""
-    return sql.Identifier(SCHEMA, table.name)
+    return sql.Identifier(*filter(None, (table.schema, table.name)))
 
 
 def columns(names: Iterable[str]) -> sql.Composed:

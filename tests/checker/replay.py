@@ -25,6 +25,7 @@ from tests.checker.table import Key, Row, SharedTable, digest
 from tests.checker.values import ValueType, from_json
 from tests.checker.verdict import Verdict
 
+WITHOUT_LOG = ("polling", "trigger")  # sources whose events have no place in a log
 SILENCE = 30.0  # seconds without a record or an end after which reading the topics fails
 
 
@@ -45,12 +46,21 @@ class Event(NamedTuple):
     generation: int
     seq: int
     epoch: int  # of the agent's run
-    commit: int  # where the source transaction before this one ended
-    lsn: int | None  # None: the row was read, not streamed
+    logged: bool  # the source has a log
+    read: bool  # by a copy or a repair, not streamed
+    commit: int  # where the source transaction before this one ended; 0: there is no log
+    lsn: int | None  # None: the row was read, or there is no log
     source: tuple[str, str]  # schema and table
     op: str
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None
+
+    def repeats(self, before: Last | None, now: Last) -> bool:
+        """Tells whether a look tells again what its key holds already.
+
+        A log may: it has updates that change nothing.
+        """
+        return not self.logged and not self.read and before is not None and before.row == now.row
 
     @classmethod
     def of(cls, message: Message, headers: Mapping[str, bytes]) -> "Event":
@@ -60,6 +70,12 @@ class Event(NamedTuple):
         """
         key, value = bytes(message.key() or b""), json.loads(message.value() or b"")
         source = value["source"]
+        read = source["snapshot"] == "incremental"
+        logged = source["connector"] not in WITHOUT_LOG
+        commit, lsn = 0, None
+        if logged:
+            commit = int(json.loads(source["sequence"])[0])
+            lsn = None if read else int(source["lsn"])
         return cls(
             partition=message.partition() or 0,
             key=key,
@@ -68,8 +84,10 @@ class Event(NamedTuple):
             generation=int(headers["sync.generation"]),
             seq=int(headers["sync.seq"]),
             epoch=int(headers["sync.epoch"]),
-            commit=int(json.loads(source["sequence"])[0]),
-            lsn=None if source["snapshot"] == "incremental" else int(source["lsn"]),
+            logged=logged,
+            read=read,
+            commit=commit,
+            lsn=lsn,
             source=(source["schema"], source["table"]),
             op=value["op"],
             before=None if value["before"] is None else dict(value["before"]),
@@ -246,19 +264,19 @@ class Replay:
                 "O5",
             )
         stands = before is not None and before.row is not None
-        if event.lsn is None:
+        if event.read:
             self._copied[table.topic] = max(
                 self._copied.get(table.topic, (0, 0)), (event.generation, event.seq)
             )
-        if op not in (("r", "u", "d") if event.lsn is None else ("c", "u", "d")):
+        if op not in (("r", "u", "d") if event.read else ("c", "u", "d")):
             self._verdict.differs(
                 table,
                 key,
                 "op",
-                f"{op} of a row that was {'read' if event.lsn is None else 'streamed'}",
+                f"{op} of a row that was {'read' if event.read else 'streamed'}",
                 "O3",
             )
-        elif event.lsn is not None and stands != (op in "ud"):
+        elif not event.read and stands != (op in "ud"):
             self._misfit(
                 table,
                 event,
@@ -269,6 +287,8 @@ class Replay:
         self._check_before(table, key, event, before.row if before is not None else None)
         row = self._row(table, key, event.after or {}) if op != "d" else None
         last[key] = Last(event.partition, None if row is None else digest(row))
+        if event.repeats(before, last[key]):
+            self._duplicate(table, event, "after", "row")
         if key in self._wanted:
             self.kept.pop(key, None)
             if row is not None:

@@ -1,7 +1,7 @@
-"""Rows of the source and of any front end, in the forms events carry."""
+"""Rows of a source and of a front end of any kind, in the forms events carry."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from psycopg import sql
 from psycopg.types.string import TextLoader
 from pymysql.cursors import SSCursor
 
-from tests.checker.table import Front, Key, Row, SharedTable, in_mariadb
-from tests.checker.values import TIMESTAMPTZ, ValueType, form, in_texts
+from tests.checker.table import Database, Front, Key, Row, SharedTable, in_mariadb
+from tests.checker.values import DECLARED, TIMESTAMPTZ, ValueType, form, in_texts
 from tests.services.mariadb import connected
 
 SESSION = (
@@ -28,8 +28,10 @@ TYPE = """
     WHERE t.oid = %s"""
 
 
-def column_types(source: str, table: SharedTable) -> dict[str, ValueType]:
+def column_types(source: Database, table: SharedTable) -> dict[str, ValueType]:
     """Returns the type of each shared column by its new name; of a domain it is the base type."""
+    if isinstance(source, Path):
+        return _declared_types(source, table)
     query = sql.SQL("SELECT {} FROM {} LIMIT 0").format(
         _names(table.columns), sql.Identifier(table.schema, table.table)
     )
@@ -44,6 +46,18 @@ def column_types(source: str, table: SharedTable) -> dict[str, ValueType]:
         )
 
 
+def _declared_types(file: Path, table: SharedTable) -> dict[str, ValueType]:
+    """Returns the types that the columns of a SQLite table are declared with."""
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+        listed = connection.execute("SELECT name, type FROM pragma_table_info(?)", [table.table])
+        declared = dict(listed.fetchall())
+    types = {}
+    for column, name in table.columns.items():
+        word = declared[column].partition("(")[0]
+        types[name] = ValueType(DECLARED[word])
+    return types
+
+
 def value_type(connection: psycopg.Connection, oid: int) -> ValueType:
     """Returns a type of the source by its oid."""
     row = connection.execute(TYPE, [oid]).fetchone()
@@ -55,40 +69,40 @@ def value_type(connection: psycopg.Connection, oid: int) -> ValueType:
 
 
 def source_rows(
-    source: str, table: SharedTable, types: Mapping[str, ValueType]
+    source: Database, table: SharedTable, types: Mapping[str, ValueType]
 ) -> Iterator[tuple[Key, Row]]:
     """Yields every shared row of the source."""
-    query = sql.SQL("SELECT {} FROM {} WHERE {}")
-    return _postgres_rows(
-        source,
-        table,
-        types,
-        query.format(
-            _names(table.columns), sql.Identifier(table.schema, table.table), table.condition
-        ),
-    )
+    places = [table.schema, table.table] if table.schema else [table.table]
+    return _rows(source, table, types, _query(table.columns, places, table.condition))
 
 
 def front_rows(
     front: Front, table: SharedTable, types: Mapping[str, ValueType]
 ) -> Iterator[tuple[Key, Row]]:
     """Yields every row of the front end that is not marked as deleted."""
-    if isinstance(front, Path):
-        return _sqlite_rows(front, table, types)
-    if in_mariadb(front):
-        return _mariadb_rows(front, table, types)
+    places = [table.front] if isinstance(front, Path) else table.front.split(".")
+    live: sql.Composable = sql.SQL("true")
+    if table.deleted:
+        live = sql.SQL("{} = 0").format(sql.Identifier(table.deleted))
+    return _rows(front, table, types, _query(table.names, places, live))
+
+
+def _query(
+    columns: Iterable[str], places: Sequence[str], condition: sql.Composable
+) -> sql.Composed:
+    """Returns the statement that reads columns; every database understands it."""
     query = sql.SQL("SELECT {} FROM {} WHERE {}")
-    live = (
-        sql.SQL("{} = 0").format(sql.Identifier(table.deleted))
-        if table.deleted
-        else sql.SQL("true")
-    )
-    return _postgres_rows(
-        front,
-        table,
-        types,
-        query.format(_names(table.names), sql.Identifier(*table.front.split(".")), live),
-    )
+    return query.format(_names(columns), sql.Identifier(*places), condition)
+
+
+def _rows(
+    database: Database, table: SharedTable, types: Mapping[str, ValueType], query: sql.Composed
+) -> Iterator[tuple[Key, Row]]:
+    if isinstance(database, Path):
+        return _sqlite_rows(database, table, types, query)
+    if in_mariadb(database):
+        return _mariadb_rows(database, table, types, query)
+    return _postgres_rows(database, table, types, query)
 
 
 def _postgres_rows(
@@ -102,26 +116,18 @@ def _postgres_rows(
 
 
 def _sqlite_rows(
-    path: Path, table: SharedTable, types: Mapping[str, ValueType]
+    path: Path, table: SharedTable, types: Mapping[str, ValueType], query: sql.Composed
 ) -> Iterator[tuple[Key, Row]]:
-    condition = f"{_quoted(table.deleted)} = 0" if table.deleted else "true"
-    columns = ", ".join(map(_quoted, table.names))
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        yield from _formed(
-            table,
-            types,
-            connection.execute(f"SELECT {columns} FROM {_quoted(table.front)} WHERE {condition}"),
-        )
+        yield from _formed(table, types, connection.execute(query.as_string(None)))
 
 
 def _mariadb_rows(
-    url: str, table: SharedTable, types: Mapping[str, ValueType]
+    url: str, table: SharedTable, types: Mapping[str, ValueType], query: sql.Composed
 ) -> Iterator[tuple[Key, Row]]:
-    condition = f"{_quoted(table.deleted, '`')} = 0" if table.deleted else "true"
-    columns = ", ".join(_quoted(name, "`") for name in table.names)
-    name = ".".join(_quoted(part, "`") for part in table.front.split("."))
     with connected(url) as connection, connection.cursor(SSCursor) as cursor:
-        cursor.execute(f"SELECT {columns} FROM {name} WHERE {condition}")
+        cursor.execute("SET sql_mode = 'ANSI'")
+        cursor.execute(query.as_string(None))
         zoned = [types[name].oid == TIMESTAMPTZ for name in table.names]
         rows = (tuple(map(in_texts, row, zoned)) for row in cursor)
         yield from _formed(table, types, rows)
@@ -148,7 +154,3 @@ def as_texts(connection: psycopg.Connection) -> None:
 
 def _names(names: Iterable[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, names))
-
-
-def _quoted(name: str, mark: str = '"') -> str:
-    return mark + name.replace(mark, mark * 2) + mark

@@ -10,12 +10,13 @@ from psycopg import sql
 Row = tuple[Any, ...]  # shared columns in order, in the form an event carries
 Key = tuple[Any, ...]
 # A SQLite file, the conninfo of a PostgreSQL database, or a URL mariadb://user@host:port/database
-Front = Path | str
+Database = Path | str
+Front = Database
 
 
-def in_mariadb(front: Front) -> bool:
-    """Tells whether a front end is a MariaDB or MySQL database."""
-    return str(front).startswith(("mariadb://", "mysql://"))
+def in_mariadb(database: Database) -> bool:
+    """Tells whether a database is one of MariaDB or MySQL."""
+    return str(database).startswith(("mariadb://", "mysql://"))
 
 
 class SharedTable(NamedTuple):

@@ -38,7 +38,7 @@ class UnitTable(NamedTuple):
     """A table of the unit: how it is made, how its values are made, and how it is shared."""
 
     resource: str
-    name: str  # within SCHEMA
+    name: str  # within its schema
     ddl: LiteralString  # columns and what follows, without CREATE TABLE
     key: Mapping[str, Make]  # a new key each time, unique together
     values: Mapping[str, Make]
@@ -55,6 +55,7 @@ class UnitTable(NamedTuple):
     before: LiteralString = ""  # statements before the table is made
     further: LiteralString = ""  # statements after it is made
     deferrable: bool = False  # rows may share a key until their statement ends
+    schema: str = SCHEMA  # '': the database has none
 
     @property
     def shared(self) -> list[str]:
@@ -65,7 +66,7 @@ class UnitTable(NamedTuple):
         """Returns the table as the judge takes it."""
         return SharedTable(
             topic=f"{prefix}.{self.resource}",
-            schema=SCHEMA,
+            schema=self.schema,
             table=self.name,
             columns={column: self.rename.get(column, column) for column in self.shared},
             key=tuple(self.key),
@@ -78,8 +79,9 @@ class UnitTable(NamedTuple):
         """Returns the [[resource]] of the agent's configuration."""
         rename = ", ".join(f"{_quoted(old)} = {_quoted(new)}" for old, new in self.rename.items())
         columns = ", ".join(map(_quoted, self.shared))
+        place = f"{self.schema}.{self.name}" if self.schema else self.name
         return (
-            f'[[resource]]\nname = "{self.resource}"\ntable = {_quoted(f"{SCHEMA}.{self.name}")}\n'
+            f'[[resource]]\nname = "{self.resource}"\ntable = {_quoted(place)}\n'
             f"columns = [{columns}]\nrename = {{ {rename} }}\n{self.settings}"
         )
 

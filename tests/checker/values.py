@@ -7,6 +7,19 @@ from typing import Any, NamedTuple
 
 BOOL, BYTEA, MONEY, DATE, TIMESTAMP, TIMESTAMPTZ, TIMETZ = 16, 17, 790, 1082, 1114, 1184, 1266
 INTEGERS, FLOATS, TIMES = (20, 21, 23, 26), (700, 701), (DATE, TIMESTAMP, TIMESTAMPTZ)
+NUMERIC = 1700
+# By the word with which SQLite declares a column
+DECLARED = {
+    "BIGINT": 20,
+    "INTEGER": 20,
+    "TEXT": 25,
+    "VARCHAR": 25,
+    "DECIMAL": NUMERIC,
+    "REAL": 701,
+    "BOOLEAN": BOOL,
+    "DATE": DATE,
+    "DATETIME": TIMESTAMP,
+}
 TRUTH = {"t": True, "f": False, 1: True, 0: False}
 
 
@@ -42,6 +55,8 @@ def _form(kind: ValueType, value: Any) -> Any:  # noqa: PLR0911 - one for each t
     if oid in FLOATS:
         # Neither SQLite nor JSON numbers need keep the sign of zero
         return value if value in ("NaN", "Infinity", "-Infinity") else float(value) + 0.0
+    if oid == NUMERIC and isinstance(value, int | float):
+        return f"{Decimal(repr(value)):f}"  # a source in SQLite keeps them so
     if oid == BYTEA:
         data = bytes.fromhex(value.removeprefix("\\x")) if isinstance(value, str) else value
         return b64encode(data).decode() if isinstance(data, bytes) else value

@@ -3,18 +3,19 @@
 So none of its transactions can fail.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from random import Random
 from types import TracebackType
 from typing import Self
 
-import psycopg
 from psycopg import sql
 
 from tests.checker.inputs import Value
 from tests.checker.plan import columns, match, relation
+from tests.checker.session import session_of
+from tests.checker.table import Database
 from tests.checker.unit import TABLES, Key, UnitTable
 
 HOT = 150  # rows a writer keeps in each table: few, so that they meet often
@@ -26,10 +27,18 @@ class Writer:
     It changes only rows it has made itself.
     """
 
-    def __init__(self, conninfo: str, seed: int, tables: Sequence[UnitTable] = TABLES) -> None:
+    def __init__(
+        self,
+        database: Database,
+        seed: int,
+        tables: Sequence[UnitTable] = TABLES,
+        deletes: bool = True,
+    ) -> None:
+        """`deletes`: rows go and keys change, too."""
         self._random = Random(seed)
-        self._connection = psycopg.connect(conninfo, autocommit=True)
+        self._session = session_of(database)
         self._tables = tables
+        self._deletes = deletes
         # Rows of ours that exist
         self._keys: dict[str, list[Key]] = {table.name: [] for table in tables}
         self.transactions = 0
@@ -44,7 +53,7 @@ class Writer:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self._connection.close()
+        self._session.close()
 
     def run(self, transactions: int) -> None:
         """Runs so many transactions."""
@@ -70,7 +79,7 @@ class Writer:
     def _transaction(self, undo: bool) -> Iterator[None]:
         """Runs a transaction, or a savepoint within one."""
         before = deepcopy(self._keys)
-        with self._connection.transaction(force_rollback=undo):
+        with self._session.transaction(undo):
             yield
         if undo:
             self._keys = before
@@ -78,16 +87,15 @@ class Writer:
     def _changes(self) -> None:
         for _ in range(self._random.choices((1, 3, 8), weights=(60, 30, 10))[0]):
             table = self._random.choice(self._tables)
-            kinds = (
-                self._insert,
-                self._update,
-                self._delete,
-                self._move,
-                self._swap,
-                self._update_many,
-                self._again,
-            )
-            kind = self._random.choices(kinds, weights=(35, 35, 8, 6, 3, 6, 3))[0]
+            kinds: dict[Callable[[UnitTable], object], int] = {
+                self._insert: 35,
+                self._update: 35,
+                self._update_many: 6,
+                self._again: 3,
+            }
+            if self._deletes:
+                kinds |= {self._delete: 8, self._move: 6, self._swap: 3}
+            kind = self._random.choices(list(kinds), weights=list(kinds.values()))[0]
             kind(table) if len(self._keys[table.name]) > 3 else self._insert(table)
 
     # ---- kinds of changes
@@ -96,7 +104,7 @@ class Writer:
         """Inserts new rows; a table with many loses as many."""
         keys = self._keys[table.name]
         for _ in range(self._random.choice((1, 1, 1, 5))):
-            while len(keys) >= HOT:
+            while self._deletes and len(keys) >= HOT:
                 self._delete(table)
             self._insert_row(table, self._new_key(table))
 
@@ -185,12 +193,9 @@ class Writer:
             [column for column in table.values if column not in table.large]
         )
         keys = self._random.sample(self._keys[table.name], min(20, len(self._keys[table.name])))
-        rows = sql.SQL(", ").join(
-            [sql.SQL("({})").format(sql.SQL(", ").join([sql.Placeholder()] * len(table.key)))]
-            * len(keys)
-        )
-        statement = sql.SQL("UPDATE {} SET {} = %s WHERE ({}) IN ({})").format(
-            relation(table), sql.Identifier(column), columns(table.key), rows
+        any_of_them = sql.SQL(" OR ").join([sql.SQL("({})").format(match(table))] * len(keys))
+        statement = sql.SQL("UPDATE {} SET {} = %s WHERE {}").format(
+            relation(table), sql.Identifier(column), any_of_them
         )
         self._execute(
             statement, [table.values[column](self._random), *(part for key in keys for part in key)]
@@ -216,4 +221,4 @@ class Writer:
         return tuple(make(self._random) or "" for make in table.key.values())
 
     def _execute(self, statement: sql.Composed, values: Sequence[Value]) -> None:
-        self.changes += self._connection.execute(statement, values).rowcount
+        self.changes += self._session.execute(statement, values)

@@ -1,17 +1,17 @@
-"""Holds what the demonstration's tables have before the agent comes.
+"""A unit with PostgreSQL, whose log the agent reads."""
 
-It holds the table that is added later, and the damage done by hand, too.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 
 import psycopg
 
-from tests.checker.front import at_front
+from demo.unit import DATABASE
+from tests.agent_process import Installation, Lines, url
 from tests.checker.inputs import big_number, name, sometimes, text_key
 from tests.checker.plan import relation
-from tests.checker.table import Front
-from tests.checker.unit import TABLES, UnitTable
+from tests.checker.unit import SCHEMA, TABLES, UnitTable, create_tables, insert_many
+from tests.services.postgres import PostgresServer
 
 # Shared only while the demonstration runs; until then its rows and changes are nobody's business.
 ADDED = UnitTable(
@@ -21,8 +21,6 @@ ADDED = UnitTable(
     {"证号": big_number},
     {"持证人": sometimes(name), "发证机关": sometimes(name), "备注": sometimes(text_key)},
 )
-EVERY_TABLE = (*TABLES, ADDED)
-
 # Statements that fill a table with so many rows; their keys are met by none of the random workload.
 FILLING: Mapping[str, str] = {
     "居民": """
@@ -103,45 +101,68 @@ FILLING: Mapping[str, str] = {
             '第' || n || '号'
         FROM generate_series(1, %s) n""",
 }
-SHARES: Mapping[str, float] = {  # of the rows of the largest table
-    "居民": 1.0, "订单明细": 0.3, 'Audit"Log': 0.1, "文书": 0.03, "企业": 0.2, "户籍": 0.2,
-    "测量": 0.05, "许可证": 0.2,
-}  # fmt: skip
-
-# By resource: what is done to the front end, and what `verify` must find afterwards (missing,
-# different, extra).
-DAMAGE: Mapping[str, tuple[str, tuple[int, int, int]]] = {
-    "residents": ('DELETE FROM "居民" WHERE "编号" BETWEEN -7 AND -1', (7, 0, 0)),
-    "enterprises": (
-        """UPDATE "企业" SET "名称" = '被人改动' WHERE "统一社会信用代码"
-        BETWEEN '913200000000000004' AND '913200000000000009'""",
-        (0, 5, 0),
-    ),
-    "documents": (
-        """INSERT INTO "文书" ("文书号", "标题", "版次")
-        VALUES (-900001, '伪造', 1), (-900002, '伪造', 1), (-900003, '伪造', 1)""",
-        (0, 0, 3),
-    ),
-}
 
 
-def fill(source: str, rows: int) -> dict[str, int]:
-    """Fills the tables, the largest with `rows` rows; returns how many each has, by resource."""
-    counts = {table.resource: int(rows * SHARES[table.name]) for table in EVERY_TABLE}
-    with psycopg.connect(source) as connection:
-        for table in EVERY_TABLE:
-            statement = (
-                FILLING[table.name]
-                .replace("%", "%%")
-                .replace("%%s", "%s")
-                .format(relation(table).as_string())
-            )
-            connection.execute(statement.encode(), [counts[table.resource]])
-    return counts
+class PostgresUnit:
+    """See Unit."""
 
+    way = ""
+    tables: Sequence[UnitTable] = TABLES
+    added = ADDED
+    prepared = "role, publication, replication slot"
+    streams_deletes = True
 
-def damage(front: Front) -> None:
-    """Changes the front end by hand, as somebody may do."""
-    for resource, (statement, found) in DAMAGE.items():
-        changed = at_front(front, statement)
-        assert changed == [(sum(found),)], f"{resource}: {changed}"
+    def __init__(self) -> None:
+        self._database = "not started"
+
+    @property
+    def database(self) -> str:
+        """See Unit.database."""
+        return self._database
+
+    def open(self, everything: ExitStack, rows: Mapping[str, int]) -> str:
+        """See Unit.open."""
+        server = everything.enter_context(
+            PostgresServer.start(18, {"max_slot_wal_keep_size": "2GB"})
+        )
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {DATABASE}".encode())
+            version = connection.info.server_version
+        self._database = server.dsn(DATABASE)
+        every = (*self.tables, self.added)
+        create_tables(self._database, every)
+        with psycopg.connect(self._database) as connection:
+            for table in every:
+                statement = (
+                    FILLING[table.name]
+                    .replace("%", "%%")
+                    .replace("%%s", "%s")
+                    .format(relation(table).as_string())
+                )
+                connection.execute(statement.encode(), [rows[table.resource]])
+        return f"PostgreSQL {version // 10000}.{version % 10000}, schema {SCHEMA}"
+
+    def place(
+        self,
+        directory: Path,
+        bootstrap: str,
+        name: str,
+        front: str | None,
+        sections: Mapping[str, Lines],
+    ) -> Installation:
+        """See Unit.place."""
+        return Installation(
+            directory, self._database, bootstrap, name, self.tables, front, sections=sections
+        )
+
+    def insert_many(self, rows: int, first: int) -> None:
+        """See Unit.insert_many."""
+        insert_many(self._database, rows, first=first)
+
+    def find_rest(self, place: Installation) -> str:
+        """See Unit.find_rest: the log has everything."""
+        return ""
+
+    def shell(self) -> str:
+        """See Unit.shell."""
+        return f"psql {url(self._database)}"
