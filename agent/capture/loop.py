@@ -180,6 +180,9 @@ class Capture:
             self._passed("housekeeping")
         self._step = "stream"
         self._control.beat({metrics.SOURCE_LAG: self._source.lag_bytes()})
+        kept = self._source.kept_log()
+        if kept is not None:
+            self._reports.kept_log(kept)
 
     def _reconcile(self, now: float) -> bool:
         """Takes up what commands have asked, and sees to the next pages.
@@ -208,6 +211,8 @@ class Capture:
         self._step = "stream"
         self._reports.copies(self._applier.tables, reconciler.runs, reconciler.rows)
         reconciler.rows.clear()
+        self._reports.compared(reconciler.compared)
+        reconciler.compared.clear()
         return not self._outdated
 
     def _look_at_some_tables(self, now: float) -> None:

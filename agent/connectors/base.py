@@ -107,6 +107,23 @@ class Origin(Protocol):
         """Writes the block of a row that was read and not streamed, within `begin`."""
 
 
+class KeptLog(NamedTuple):
+    """The log that the source keeps until the agent has read it."""
+
+    # reserved, extended, unreserved or lost, as PostgreSQL's wal_status
+    status: str
+
+    bytes: int
+
+    # How many more may be written before the source gives the log up; infinity: as many as there is
+    # room for
+    safe_bytes: float
+
+    # Since when (Unix time, by the agent's clock) the oldest transaction that has written has been
+    # seen at work; 0: none is
+    transaction_since: float
+
+
 class Source(Protocol):
     """Delivers committed transactions in commit order: Begin, changes, Commit each.
 
@@ -193,6 +210,12 @@ class Source(Protocol):
 
     def lag_bytes(self) -> int:
         """Returns the bytes of log past the acknowledged position, as last asked of the server."""
+
+    def kept_log(self) -> KeptLog | None:
+        """Returns the log that is kept for the agent, as last asked of the server.
+
+        None: the source keeps none, or was not asked yet.
+        """
 
     # ---- pages
 

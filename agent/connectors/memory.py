@@ -201,6 +201,9 @@ class MemorySource:
         """See Source.lag_bytes."""
         return 0
 
+    def kept_log(self) -> None:
+        """See Source.kept_log: there is no log."""
+
     def close(self) -> None:
         """See Source.close."""
         self.withdraw()

@@ -157,6 +157,9 @@ class CsvFolder:
         """See Source.lag_bytes: there is no log."""
         return 0
 
+    def kept_log(self) -> None:
+        """See Source.kept_log: there is no log."""
+
     # ---- pages
 
     def barrier(self) -> str:

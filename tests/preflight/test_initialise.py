@@ -261,7 +261,7 @@ def test_a_running_agent_is_not_disturbed(unit: Unit) -> None:
         with pytest.raises(AnotherAgent):
             unit.initialise()
         listen, agent = unit.settings.service.listen, unit.settings.agent
-        with HealthServer(listen, agent, Metrics(["person"])):
+        with HealthServer(listen, agent, Metrics("tax", ["person"])):
             for command in (
                 unit.initialise,
                 lambda: rebind(unit.settings, unit.told.append, "upgrade"),

@@ -3,6 +3,7 @@
 That is large rows, identities, names, and savepoints.
 """
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -283,6 +284,11 @@ def test_what_a_new_snapshot_sees_and_the_lag(published: PostgresBusiness) -> No
         published.transaction("INSERT INTO orders SELECT n FROM generate_series(1, 20000) n")
         (got,) = read_commits(source, 1)
         snapshot = eventually(source.housekeeping, what="a snapshot is taken")
+        kept = source.kept_log()
+    assert kept is not None
+    assert (kept.status, kept.safe_bytes > 0) == ("reserved", True)
+    assert kept.bytes > 20000 * 30
+    assert 0 < kept.transaction_since <= time.time()
     assert in_progress is not None
     assert snapshot is not None
     assert snapshot.sees(got.transaction)

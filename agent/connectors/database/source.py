@@ -106,6 +106,9 @@ class DatabaseSource:
         """See Source.lag_bytes: there is no log of bytes."""
         return 0
 
+    def kept_log(self) -> None:
+        """See Source.kept_log: there is no log."""
+
     # ---- pages
 
     def barrier(self) -> str:

@@ -1,5 +1,6 @@
 """What the agent asks of the server itself, and its one writing: who it is, slot, log, snapshot."""
 
+import math
 from typing import Any
 
 import psycopg
@@ -96,6 +97,22 @@ def bytes_and_snapshot(
     assert row is not None, "a query without FROM has one row"
     written, snapshot = row
     return int(written), snapshot_of(str(snapshot))
+
+
+def kept_log(connection: psycopg.Connection[Any], slot: str) -> tuple[str, int, float]:
+    """Asks for the slot's wal_status, the bytes of log it retains, and those it may retain yet.
+
+    Infinity stands for no limit.
+    """
+    query = (
+        "select coalesce(wal_status, ''),"
+        " coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::int8,"
+        " coalesce(safe_wal_size::float8, 'infinity')"
+        " from pg_replication_slots where slot_name = %s"
+    )
+    row = connection.execute(query, (slot,)).fetchone()
+    status, retained, safe = row or ("", 0, math.inf)
+    return str(status), int(retained), float(safe)
 
 
 def slot_lag(connection: psycopg.Connection[Any], slot: str) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ import psycopg
 
 from agent.config import ResourceSettings, Settings
 from agent.config.loading import invalid
-from agent.connectors.base import Ask, Fingerprint, Page
+from agent.connectors.base import Ask, Fingerprint, KeptLog, Page
 from agent.connectors.changes import Heartbeat, HighPosition, Message
 from agent.connectors.position import position_number, position_text
 from agent.connectors.postgres import catalogue, filters, fingerprints, server_state
@@ -29,7 +29,7 @@ from agent.connectors.postgres.pages import PageReader
 from agent.connectors.postgres.partitions import FOLLOWS_SINCE, Partitions
 from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX, Decoder
 from agent.connectors.postgres.session import address, connect, guarded
-from agent.connectors.postgres.snapshot import Snapshot
+from agent.connectors.postgres.snapshot import OldestTransaction, Snapshot
 from agent.connectors.postgres.unreadable import OPTION, ServerForm
 from agent.connectors.postgres.wire import Shutdown, WalData, Wire
 from agent.connectors.resume import Resume
@@ -83,6 +83,8 @@ class PostgresSource:
         self._delivered = ""  # token of the last high position
 
         self._lag = 0
+        self._kept: KeptLog | None = None
+        self._transactions = OldestTransaction()
         self._looked_at = -math.inf
         self._received_any = True  # since the last look
         self._beat_at = -math.inf
@@ -382,6 +384,10 @@ class PostgresSource:
                 server_state.heartbeat(self._connection, HEARTBEAT_PREFIX, str(time_us))
             position = position_text(self._acknowledged)
             self._lag, seen = server_state.bytes_and_snapshot(self._connection, position)
+            self._transactions.seen(seen, time.time())
+            if beats:
+                kept = server_state.kept_log(self._connection, self._settings.postgres.slot)
+                self._kept = KeptLog(*kept, self._transactions.since)
             return seen
 
     def comparisons(self) -> Sequence[str]:
@@ -391,6 +397,10 @@ class PostgresSource:
     def lag_bytes(self) -> int:
         """See Source.lag_bytes."""
         return self._lag
+
+    def kept_log(self) -> KeptLog | None:
+        """See Source.kept_log."""
+        return self._kept
 
     # ---- pages
 
