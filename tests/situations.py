@@ -172,13 +172,13 @@ def assert_stage(situation: Situation, stage: Stage, place: Installation) -> str
     assert failing["reason"]
     assert failing["hint"]
     page = eventually(
-        lambda: metrics_with(place, f'agent_stage_error_info{{code="{situation.code}"'),
+        lambda: metrics_with(place, f',code="{situation.code}"'),
         what="the metrics name the code",
     )
     assert page is not None
     assert re.search(rf'^agent_stage_error_info{{.*stage="{stage}"}} 1\.0$', page, re.MULTILINE)
     assert re.search(
-        rf'^agent_stage_failing_since_timestamp_seconds{{stage="{stage}"}} [1-9]',
+        rf'^agent_stage_failing_since_timestamp_seconds{{.*stage="{stage}"}} [1-9]',
         page,
         re.MULTILINE,
     )

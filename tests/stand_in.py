@@ -22,7 +22,7 @@ from agent.service.supervisor import Supervisor
 def supervisor(folder: Path, capture: str, publish: str, silence: str, grace: str) -> int:
     """Supervises two children with the behaviours named; leaves its metrics in the folder."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    metrics = Metrics(["person"])
+    metrics = Metrics("tax", ["person"])
     behaviours = {"capture": capture, "publish": publish}
     command = [sys.executable, "-m", "tests.stand_in", "child", str(folder)]
     commands = {stage: [*command, stage, behaviour] for stage, behaviour in behaviours.items()}
@@ -54,7 +54,7 @@ def _steady(folder: Path, control: Control) -> int:
     control.ready()
     peer = "kafka" if control.stage == "publish" else "source"
     control.beat(
-        {f"agent_connected/{peer}": 1}, {("agent_events_total", "captured", "person", "c"): 1}
+        {f"agent_connected/{peer}": 1}, {("agent_events_total", "applied", "person", "c"): 1}
     )
     control.went_well()
     while not control.stopping():

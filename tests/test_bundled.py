@@ -56,6 +56,7 @@ def test_the_wheel_holds_all_that_an_installation_needs(unpacked: Path) -> None:
         "README.md",
         "constraints.txt",
         "config/agent.example.toml",
+        "deploy/prometheus/alerts.yml",
         "deploy/systemd/sync-agent@.service",
         "docs/OPERATIONS.md",
         "docs/OPERATIONS.zh-CN.md",
@@ -85,6 +86,8 @@ def test_the_wheel_prints_configuration_unit_and_runbook(unpacked: Path) -> None
         ("OPERATIONS", "zh_CN", "# 运维手册\n"),
         ("OPERATIONS", "en", "# Operations\n"),
         ("events.md", "zh_CN", "# "),
+        ("AgentDown", "en", "### AgentDown\n\nCritical. "),
+        ("AgentDown", "zh_CN", "### AgentDown\n\n严重。"),
     ],
 )
 def test_a_page_is_found_by_path_name_and_language(

@@ -459,7 +459,7 @@ def test_status_as_a_table(
 def test_status_of_a_running_service(front: Settings) -> None:
     """Seen by the service's own endpoint; another agent on that port does not count."""
     for agent, running in (("tax", True), ("other", False)):
-        metrics = Metrics([])
+        metrics = Metrics("tax", [])
         with HealthServer("127.0.0.1:0", agent, metrics) as server:
             settings = front.model_copy(
                 update={
@@ -491,7 +491,7 @@ def test_status_says_what_a_stage_fails_with(
 
     This is said where the front end cannot be read, and to monitors, too.
     """
-    metrics = Metrics([])
+    metrics = Metrics("tax", [])
     for peer in PEERS:
         metrics.gauge(f"{CONNECTED}/{peer}", 1)
     with HealthServer("127.0.0.1:0", "tax", metrics) as server:

@@ -112,6 +112,7 @@ def test_small_file_gets_every_default(tmp_path: Path) -> None:
     assert settings.postgres.slot == settings.postgres.publication == "sync_agent_tax_office"
     assert settings.state_topic == "unit.sync-agent.tax_office"
     assert settings.front.url == "sqlite:////var/lib/unit-sync-agent/tax_office/front.db"
+    assert settings.front.folder == Path("/var/lib/unit-sync-agent/tax_office")
     assert settings.topic(settings.resource[0]) == "unit.person"
     assert settings.kafka.transaction_events == 10_000
 

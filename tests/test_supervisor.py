@@ -122,8 +122,9 @@ def test_signal_ends_the_service_cleanly(run: Run, number: signal.Signals) -> No
         == "nonce-1"
     )
     assert f"service_stopping signal={number.name}" in service.log()
-    assert service.metric('agent_events_total{op="c",stage="captured",table="person"} 2.0')
-    assert service.metric('agent_connected{peer="kafka"} 0.0')
+    labels = 'agent="tax",op="c",stage="applied",table="person"'
+    assert service.metric(f"agent_events_total{{{labels}}} 2.0")
+    assert service.metric('agent_connected{agent="tax",peer="kafka"} 0.0')
 
 
 def test_publisher_waits_for_the_first_capture_that_is_ready(run: Run) -> None:
@@ -144,8 +145,8 @@ def test_killed_child_comes_back_and_the_other_stays(run: Run, stage: str) -> No
     assert len(service.pids(other)) == 1
     assert alive(service.pids(other)[0])
     assert service.end()[0] == 0
-    assert service.metric(f'agent_process_restarts_total{{stage="{stage}"}} 1.0')
-    assert service.metric(f'agent_errors_total{{kind="INTERNAL",stage="{stage}"}} 1.0')
+    assert service.metric(f'agent_process_restarts_total{{agent="tax",stage="{stage}"}} 1.0')
+    assert service.metric(f'agent_errors_total{{agent="tax",kind="INTERNAL",stage="{stage}"}} 1.0')
 
 
 def test_wake_pipe_survives_restarts(run: Run) -> None:
@@ -209,7 +210,8 @@ def test_a_child_that_crashes_is_a_failure_until_there_is_progress(
     end = LastEnd(tmp_path).read()
     assert end is not None
     assert (end.stage, end.error.code) == ("capture", "SLOT_MISSING")
-    assert service.metric('agent_stage_error_info{code="SLOT_MISSING",stage="capture"} 1.0')
+    labels = 'agent="tax",code="SLOT_MISSING",stage="capture"'
+    assert service.metric(f"agent_stage_error_info{{{labels}}} 1.0")
 
 
 def test_deaf_children_are_killed_when_their_grace_is_over(run: Run) -> None:
@@ -468,7 +470,7 @@ def line() -> Iterator[Line]:
 
 
 def test_beats_are_limited_and_lose_no_count(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    counter = ("agent_events_total", "captured", "person", "c")
+    counter = ("agent_events_total", "applied", "person", "c")
     for number in range(1000):
         line.control.beat({"agent_source_lag_bytes": number}, {counter: 1})
     line.control.observe("agent_publish_duration_seconds", 0.5)
@@ -476,7 +478,7 @@ def test_beats_are_limited_and_lose_no_count(line: Line, monkeypatch: pytest.Mon
     monkeypatch.setattr("time.monotonic", lambda: math.inf)
     line.control.beat()
     (beat,) = line.messages()
-    assert beat["counters"] == {"agent_events_total/captured/person/c": 999}
+    assert beat["counters"] == {"agent_events_total/applied/person/c": 999}
     assert beat["gauges"] == {"agent_source_lag_bytes": 999}
     assert beat["observations"] == {"agent_publish_duration_seconds": [0.5]}
 
@@ -523,7 +525,7 @@ def test_supervisor_that_does_not_read_blocks_nobody_and_misses_nothing(
     When it is read again every count arrives, also of the beat that was cut in two.
     """
     monkeypatch.setattr("agent.service.control._BEAT_SECONDS", 0.0)
-    counter = ("agent_events_total", "captured", "person", "c")
+    counter = ("agent_events_total", "applied", "person", "c")
     for _ in range(20):
         line.control.beat({f"agent_{number}": 0 for number in range(20_000)}, {counter: 1})
     received = line.received()

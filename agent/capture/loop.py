@@ -210,6 +210,8 @@ class Capture:
         self._step = "stream"
         self._reports.copies(self._applier.tables, reconciler.runs, reconciler.rows)
         reconciler.rows.clear()
+        self._reports.compared(reconciler.compared)
+        reconciler.compared.clear()
         return not self._outdated
 
     def _look_at_some_tables(self, now: float) -> None:

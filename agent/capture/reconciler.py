@@ -96,7 +96,10 @@ class Reconciler:
         # What the first pages wait for, of tables that begin before all is opened again
         self._barrier = ""
         self._merged_at = time.monotonic()
-        self.rows: Counter[str] = Counter()  # read, by resource; the caller clears it
+        # What the caller reports and clears, by resource: rows read; where every row was compared,
+        # how many differ still
+        self.rows: Counter[str] = Counter()
+        self.compared: dict[str, int] = {}
 
     @property
     def runs(self) -> Sequence[Run]:
@@ -430,6 +433,8 @@ class Reconciler:
             if run.unequal:
                 table.move(FOLLOWED)
 
+        if copy.whole:
+            self.compared[table.name] = run.left
         if run.request is not None:
             self._front.answer(run.request.id, "done", run.report())
             run.request = None

@@ -1,5 +1,6 @@
 """Reports to the supervisor how capture goes: the gauges and counts of the metrics."""
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -21,6 +22,7 @@ class Reports:
         self._names = names
         self._control = control
         self._copying: set[str] = set()  # as it was last reported
+        self._read: set[str] = set()  # tables at work, as they were last reported
 
     def connected(self, *, source: bool, front: bool) -> None:
         """Reports which peers are connected."""
@@ -70,9 +72,17 @@ class Reports:
         for stage in _STAGES:
             gauge = f"{metrics.LAST_COMMIT}/{stage}"
             gauges[gauge] = seconds
-            for (name, op), number in events.items():
-                counts[metrics.EVENTS, stage, name, op] = number
+        for (name, op), number in events.items():
+            counts[metrics.EVENTS, "applied", name, op] = number
         self._control.beat(gauges, counts)
+
+    def compared(self, differences: Mapping[str, int]) -> None:
+        """Reports tables of which every row was compared just now, and how many rows differ."""
+        gauges: dict[str, float] = {}
+        for name, number in differences.items():
+            gauges[f"{metrics.VERIFIED}/{name}"] = time.time()
+            gauges[f"{metrics.DIFFERENCES}/{name}"] = number
+        self._control.beat(gauges)
 
     def copies(
         self,
@@ -88,10 +98,14 @@ class Reports:
         self._copying = copying
 
         gauges: dict[str, float] = {metrics.COPYING: 0}
+        estimates = {run.resource.name: run.copy.estimate for run in runs}
+        for name in self._read - estimates.keys():
+            gauges[f"{metrics.COPY_ESTIMATE}/{name}"] = 0
+        for name, estimate in estimates.items():
+            gauges[f"{metrics.COPY_ESTIMATE}/{name}"] = estimate
+        self._read = set(estimates)
         for run in runs:
             gauges[metrics.COPYING] = int(run.repair)
-            gauge = f"{metrics.COPY_ESTIMATE}/{run.resource.name}"
-            gauges[gauge] = run.copy.estimate
 
         counts: Counts = {}
         for name, number in rows.items():

@@ -73,6 +73,13 @@ class Run:
         source, front = self.counted or (0, 0)
         return abs(source - front) > self.tolerance
 
+    @property
+    def left(self) -> int:
+        """How many rows differ still: none after a repair, all that were found by a verify."""
+        if self.repair:
+            return 0
+        return self.differences or int(self.miscounted)
+
     def report(self) -> dict[str, Any]:
         """Returns what a command is answered."""
         copy = self.copy
@@ -92,11 +99,10 @@ class Run:
         }
         if self.repaired is None:
             return report
-        left = self.differences or int(self.miscounted)
         return {
             **report,
             **self.repaired,
-            "left": left,
+            "left": self.left,
             "refused": self.refused,
         }
 

@@ -44,13 +44,19 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 def run(settings: Settings, config_path: Path) -> int:
     """Supervises capture and publisher until a signal ends it; returns the exit code."""
     from agent.service.health import HealthServer
+    from agent.service.kept_gauges import KeptGauges
     from agent.service.metrics import STAGES, Metrics
     from agent.service.notify import Notifier
     from agent.service.restarts import Restarts
     from agent.service.supervisor import Supervisor
 
     log_to_stderr(settings.service.log_level, settings.service.log_format)
-    metrics = Metrics(resource.name for resource in settings.resource)
+    metrics = Metrics(
+        settings.agent,
+        [resource.name for resource in settings.resource],
+        settings.front.folder,
+        KeptGauges(settings.directory),
+    )
     # -P: no module from the current folder
     command = [
         sys.executable,

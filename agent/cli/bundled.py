@@ -19,7 +19,7 @@ _PATTERNS = (
     "LICENSE",
     "constraints.txt",
     "config/*",
-    "deploy/systemd/*",
+    "deploy/**/*",
     "docs/**/*.md",
 )
 
@@ -44,10 +44,11 @@ def text(name: str) -> str:
 def find(wanted: str) -> str | None:
     """Returns the text somebody asks for; None where there is no such text.
 
-    `wanted` is a path of `names`, the last part of one, or an error code, which gives its runbook.
+    `wanted` is a path of `names`, the last part of one, or an error code or alert, which gives its
+    runbook.
     Where a page exists in both languages and `wanted` names neither, it is the user's.
     """
-    if re.fullmatch(r"[A-Z][A-Z_]+", wanted) and (section := runbook(wanted)) is not None:
+    if re.fullmatch(r"[A-Z][A-Z_]+|Agent\w+", wanted) and (section := runbook(wanted)) is not None:
         return section
     for name in names():
         if wanted in (name, Path(name).name):
@@ -59,7 +60,7 @@ def find(wanted: str) -> str | None:
 
 
 def runbook(code: str) -> str | None:
-    """What the user's runbook says of an error code, with its heading; None where it has none."""
+    """What the user's runbook says of an error code or alert, with its heading; None: nothing."""
     page = text(_in_language(RUNBOOK))
     found = re.search(rf"^### {code}\n.*?(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
     return found[0].rstrip() + "\n" if found else None

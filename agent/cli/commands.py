@@ -361,7 +361,7 @@ def example_config() -> None:
 @commands.command(
     help=translate(
         "Print a document that came with the program: a path or name of the list, "
-        "or an error code for its runbook. An existing folder: write them all there."
+        "or an error code or alert for its runbook. An existing folder: write them all there."
     )
 )
 @click.argument("path", required=False)

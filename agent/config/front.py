@@ -66,6 +66,14 @@ class FrontSettings(Model):
         default = f"sqlite:///{directory / 'front.db'}"
         return self.model_copy(update={"url": self.url or default})
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder of a SQLite front end; None for a database server."""
+        scheme, _, path = self.url.partition(":///")
+        if scheme.partition("+")[0] != "sqlite":
+            return None
+        return Path(path.partition("?")[0]).parent
+
 
 class ReconcileSettings(Model):
     """Copying, verifying and repairing tables beside the stream."""

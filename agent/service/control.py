@@ -2,7 +2,7 @@
 
 Beats go upwards, the stop goes downwards, and capture wakes the publisher. A beat is one JSON line.
 Names in it are those of `agent.service.metrics`, labels appended with `/`: gauges
-`agent_connected/source`, counters ("agent_events_total", "captured", "orders", "c"). Other lines
+`agent_connected/source`, counters ("agent_events_total", "applied", "orders", "c"). Other lines
 report at once that the stage is ready, that an attempt has failed, and that it has made progress.
 """
 

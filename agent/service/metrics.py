@@ -4,21 +4,25 @@ Each name stands in this place only. The supervisor feeds it from beats. The chi
 need the names, do not load the library.
 """
 
+import math
+import os
 import platform
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent import __version__
 from agent.errors import AgentError, stored
 
 if TYPE_CHECKING:
-    from prometheus_client import Counter, Gauge
+    from agent.service.kept_gauges import KeptGauges
 
 STAGES = ("capture", "publish")  # the child processes
 PEERS = {"source": "capture", "frontend": "capture", "kafka": "publish"}  # who is connected to what
 
-EVENTS = "agent_events_total"  # stage captured|applied|published, table, op
+BUILD = "agent_build_info"  # version, python
+EVENTS = "agent_events_total"  # stage applied|published, table, op
 ERRORS = "agent_errors_total"  # stage, kind (the error's code)
 RESTARTS = "agent_process_restarts_total"  # stage; counted by the supervisor
 # stage; commit time of the newest event or heartbeat past it, so lag = time() - x
@@ -30,23 +34,79 @@ OUTBOX_EVENTS = "agent_outbox_events"
 OUTBOX_OLDEST = "agent_outbox_oldest_timestamp_seconds"  # 0: nothing waits
 PUBLISH_DURATION = "agent_publish_duration_seconds"
 CONNECTED = "agent_connected"  # peer
-TABLE_STATE = "agent_table_state"  # table, state
+TABLE_STATE = "agent_table_state"  # table, state; there only for the state that the table is in
 COPYING = "agent_snapshot_running"
 COPIED = "agent_snapshot_rows_total"  # table
-WITHHELD = "agent_withheld_rows"  # table
+WITHHELD = "agent_withheld_rows"  # table; there only while a row is withheld
 FRONT_LOG = "agent_front_wal_bytes"  # of SQLite; 0 elsewhere
-REFUSED = "agent_refused_rows"  # table
+FRONT_FREE = "agent_front_free_bytes"  # of SQLite's disk; NaN elsewhere
+REFUSED = "agent_refused_rows"  # table; there only while a row is refused
 STAGE_ERROR = (
     "agent_stage_error_info"  # stage, code; there only while the stage fails with that code
 )
 FAILING_SINCE = "agent_stage_failing_since_timestamp_seconds"  # stage; 0: it makes progress
-COPY_ESTIMATE = (
-    "agent_snapshot_estimated_rows"  # table; by the source's statistics when the copy began
-)
+# table; by the source's statistics when the copy began; there only while the table is read
+COPY_ESTIMATE = "agent_snapshot_estimated_rows"
+VERIFIED = "agent_verify_timestamp_seconds"  # table; 0: it was never compared whole
+DIFFERENCES = "agent_verify_differences"  # table; what that comparison found and nobody repaired
+LOG_STATUS = "agent_source_log_status"  # status; there only for the one it has
+LOG_RETAINED = "agent_source_log_retained_bytes"
+LOG_SAFE = "agent_source_log_safe_bytes"  # +Inf: no limit; NaN: no log is kept
+OLDEST_TRANSACTION = "agent_source_oldest_transaction_timestamp_seconds"  # 0: none runs
+MEMORY = "agent_process_resident_memory_bytes"  # stage; 0: the process does not run
 
-EVENT_STAGES = ("captured", "applied", "published")
+EVENT_STAGES = ("applied", "published")
+COMMIT_STAGES = ("captured", "applied", "published")
 OPERATIONS = ("c", "u", "d", "r")
 TABLE_STATES = ("live", "copying", "suspended")
+LOG_STATUSES = ("reserved", "extended", "unreserved", "lost")
+
+# A series of these is there only while its value is not 0. A table has few series so: an agent with
+# 150 tables has less than 2,000.
+_SPARSE = {TABLE_STATE, WITHHELD, REFUSED, COPY_ESTIMATE, LOG_STATUS}
+# These outlive the service, so that a restart does not look like a table that was never compared
+_KEPT = {VERIFIED, DIFFERENCES}
+# What each metric says, and its labels
+_COUNTERS: Mapping[str, tuple[str, ...]] = {
+    EVENTS: ("Events that passed the stage.", "stage", "table", "op"),
+    ERRORS: ("Errors by code.", "stage", "kind"),
+    RESTARTS: ("Restarts of a child process.", "stage"),
+    COPIED: ("Rows read from the source to copy or verify the table.", "table"),
+}
+_GAUGES: Mapping[str, tuple[str, ...]] = {
+    BUILD: ("Version of the agent.", "version", "python"),
+    LAST_COMMIT: ("Source commit time of the newest event or heartbeat past the stage.", "stage"),
+    SOURCE_LAG: ("Log the source holds for the agent.",),
+    LOG_NOTES: ("Notes of triggers in the business database that wait for the agent.",),
+    LOG_OLDEST: ("When the oldest note that waits was written; 0 when none does.",),
+    OUTBOX_EVENTS: ("Events in the outbox that wait for Kafka.",),
+    OUTBOX_OLDEST: ("Source commit time of the oldest event that waits; 0 when none does.",),
+    CONNECTED: ("1 while the peer is connected.", "peer"),
+    COPYING: ("1 while a table is copied.",),
+    COPY_ESTIMATE: ("Rows the source's statistics promised when the copy began.", "table"),
+    WITHHELD: ("Rows too large for Kafka: the front end has them, the topic has not.", "table"),
+    FRONT_LOG: ("Bytes of the SQLite front end's -wal, which grows as long as somebody reads.",),
+    FRONT_FREE: ("Bytes free on the disk of the SQLite front end; NaN for another one.",),
+    VERIFIED: ("When all rows of the table were last compared; 0: never.", "table"),
+    DIFFERENCES: ("Rows that differed then and were not repaired.", "table"),
+    LOG_STATUS: ("1 for the state of the log that the source keeps for the agent.", "status"),
+    LOG_RETAINED: ("Log that the source retains for the agent.",),
+    LOG_SAFE: ("Log that may still be written before the source gives up what it retains.",),
+    OLDEST_TRANSACTION: (
+        "Since when the source's oldest writing transaction has been seen; 0: none runs.",
+    ),
+    MEMORY: ("Resident memory of a child process.", "stage"),
+    REFUSED: (
+        "Rows that the front-end table refuses: the topic has them, the table has not.",
+        "table",
+    ),
+    TABLE_STATE: ("1 for the state the table is in.", "table", "state"),
+    STAGE_ERROR: ("1 while the stage fails, with the code of its last error.", "stage", "code"),
+    FAILING_SINCE: (
+        "First failed attempt since the stage last made progress; 0 while it does.",
+        "stage",
+    ),
+}
 _DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -66,85 +126,50 @@ class Failure(NamedTuple):
 
 
 class Metrics:
-    """The registry, with every known label set at 0 from the start.
+    """The registry, with known label sets at 0 from the start.
 
     It is updated by one thread and read by the server's.
     """
 
-    def __init__(self, tables: Iterable[str]) -> None:
+    def __init__(
+        self,
+        agent: str,
+        tables: Iterable[str],
+        front_folder: Path | None = None,
+        kept: "KeptGauges | None" = None,
+    ) -> None:
+        """Makes the metrics of the agent of this name.
+
+        `front_folder` is where a SQLite front end lies, `kept` what the last service has left.
+        """
         from prometheus_client import (
             CollectorRegistry,
+            Counter,
+            Gauge,
             Histogram,
             PlatformCollector,
             ProcessCollector,
+            disable_created_metrics,
         )
 
+        from agent.service.labelled import Labelled
+
+        # They would double the series of every counter
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
+        self._kept = kept
+        self._pids: dict[str, int] = {}  # of the stages that run
         self.connections = {peer: Connection(False, time.time()) for peer in PEERS}
         self.failures: dict[str, Failure | None] = dict.fromkeys(STAGES)
         self.turned = time.monotonic()  # last turn of the supervisor's loop
         self.states: dict[str, str] = {}  # of each table, '' as long as nobody has reported one
-        self._counters = {
-            EVENTS: self._counter(EVENTS, "Events that passed the stage.", "stage", "table", "op"),
-            ERRORS: self._counter(ERRORS, "Errors by code.", "stage", "kind"),
-            RESTARTS: self._counter(RESTARTS, "Restarts of a child process.", "stage"),
-            COPIED: self._counter(
-                COPIED, "Rows read from the source to copy or verify the table.", "table"
-            ),
-        }
-        self._gauges = {
-            LAST_COMMIT: self._gauge(
-                LAST_COMMIT,
-                "Source commit time of the newest event or heartbeat past the stage.",
-                "stage",
-            ),
-            SOURCE_LAG: self._gauge(SOURCE_LAG, "Log the source holds for the agent."),
-            LOG_NOTES: self._gauge(
-                LOG_NOTES, "Notes of triggers in the business database that wait for the agent."
-            ),
-            LOG_OLDEST: self._gauge(
-                LOG_OLDEST,
-                "When the oldest note that waits was written; 0 when none does.",
-            ),
-            OUTBOX_EVENTS: self._gauge(OUTBOX_EVENTS, "Events in the outbox that wait for Kafka."),
-            OUTBOX_OLDEST: self._gauge(
-                OUTBOX_OLDEST,
-                "Source commit time of the oldest event that waits; 0 when none does.",
-            ),
-            CONNECTED: self._gauge(CONNECTED, "1 while the peer is connected.", "peer"),
-            COPYING: self._gauge(COPYING, "1 while a table is copied."),
-            COPY_ESTIMATE: self._gauge(
-                COPY_ESTIMATE, "Rows the source's statistics promised when the copy began.", "table"
-            ),
-            WITHHELD: self._gauge(
-                WITHHELD,
-                "Rows too large for Kafka: the front end has them, the topic has not.",
-                "table",
-            ),
-            FRONT_LOG: self._gauge(
-                FRONT_LOG,
-                "Bytes of the SQLite front end's -wal, which grows as long as somebody reads.",
-            ),
-            REFUSED: self._gauge(
-                REFUSED,
-                "Rows that the front-end table refuses: the topic has them, the table has not.",
-                "table",
-            ),
-            TABLE_STATE: self._gauge(
-                TABLE_STATE, "1 for the state the table is in.", "table", "state"
-            ),
-            STAGE_ERROR: self._gauge(
-                STAGE_ERROR,
-                "1 while the stage fails, with the code of its last error.",
-                "stage",
-                "code",
-            ),
-            FAILING_SINCE: self._gauge(
-                FAILING_SINCE,
-                "First failed attempt since the stage last made progress; 0 while it does.",
-                "stage",
-            ),
-        }
+        self._lasting: dict[str, float] = {}
+        self._counters = {}
+        for name, (text, *labels) in _COUNTERS.items():
+            self._counters[name] = Counter(name, text, labels, registry=self.registry)
+        self._gauges = {}
+        for name, (text, *labels) in _GAUGES.items():
+            self._gauges[name] = Gauge(name, text, labels, registry=self.registry)
         self._histograms = {
             PUBLISH_DURATION: Histogram(
                 PUBLISH_DURATION,
@@ -155,52 +180,58 @@ class Metrics:
         }
         self._known()
         self.set_tables(tables)
+        self._measured(front_folder)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
-    def _counter(self, name: str, text: str, *labels: str) -> "Counter":
-        from prometheus_client import Counter
-
-        return Counter(name, text, labels, registry=self.registry)
-
-    def _gauge(self, name: str, text: str, *labels: str) -> "Gauge":
-        from prometheus_client import Gauge
-
-        return Gauge(name, text, labels, registry=self.registry)
+        every = self.registry
+        self.registry = CollectorRegistry()
+        self.registry.register(Labelled(every, {"agent": agent}))
 
     def set_tables(self, tables: Iterable[str]) -> None:
-        """Shows these tables and no others, each with every known label set."""
-        names = tuple(tables)
-        for gone in self.states.keys() - set(names):
+        """Shows these tables and no others."""
+        names = set(tables)
+        for gone in self.states.keys() - names:
             for metric in (*self._counters.values(), *self._gauges.values()):
                 metric.remove_by_labels({"table": gone})
-        self.states = {name: self.states.get(name, "") for name in names}
-        for name in names:
-            self._know_table(name)
-
-    def _know_table(self, table: str) -> None:
-        for operation in OPERATIONS:
-            for stage in EVENT_STAGES:
-                self._counters[EVENTS].labels(stage, table, operation)
-        self._counters[COPIED].labels(table)
-        self._gauges[COPY_ESTIMATE].labels(table)
-        self._gauges[WITHHELD].labels(table)
-        self._gauges[REFUSED].labels(table)
-        for state in TABLE_STATES:
-            self._gauges[TABLE_STATE].labels(table, state)
+        new = sorted(names - self.states.keys())
+        self.states = {name: self.states.get(name, "") for name in sorted(names)}
+        for table in new:
+            for operation in OPERATIONS:
+                for stage in EVENT_STAGES:
+                    self._counters[EVENTS].labels(stage, table, operation)
+            self._counters[COPIED].labels(table)
+            for name in _KEPT:
+                self._gauges[name].labels(table)
+        self._restore(new)
 
     def _known(self) -> None:
-        build = self._gauge("agent_build_info", "Version of the agent.", "version", "python")
-        build.labels(__version__, platform.python_version()).set(1)
+        self._gauges[BUILD].labels(__version__, platform.python_version()).set(1)
         for stage in STAGES:
             self._counters[RESTARTS].labels(stage)
             self._gauges[FAILING_SINCE].labels(stage)
             for code in sorted(_codes(AgentError)):
                 self._counters[ERRORS].labels(stage, code)
-        for stage in EVENT_STAGES:
+        for stage in COMMIT_STAGES:
             self._gauges[LAST_COMMIT].labels(stage)
         for peer in PEERS:
             self._gauges[CONNECTED].labels(peer)
+        self._gauges[LOG_SAFE].set(math.nan)
+
+    def _restore(self, tables: Iterable[str]) -> None:
+        """Sets the gauges that the last service has left, of tables that are still there."""
+        found = {} if self._kept is None else self._kept.read()
+        for name in sorted(_KEPT):
+            for table in tables:
+                gauge = f"{name}/{table}"
+                if gauge in found:
+                    self.gauge(gauge, found[gauge])
+
+    def _measured(self, front_folder: Path | None) -> None:
+        """Sets up what is measured whenever somebody asks for the metrics."""
+        self._gauges[FRONT_FREE].set_function(lambda: _free(front_folder))
+        for stage in STAGES:
+            self._gauges[MEMORY].labels(stage).set_function(_memory_of(self._pids, stage))
 
     def beat(
         self,
@@ -212,8 +243,11 @@ class Metrics:
 
         Raises KeyError for a name that is not listed above.
         """
+        lasting = dict(self._lasting)
         for name, value in gauges.items():
             self.gauge(name, value)
+        if self._kept is not None and self._lasting != lasting:
+            self._kept.write(self._lasting)
         for name, increment in counters.items():
             self.count(name, increment)
         for name, values in observations.items():
@@ -224,7 +258,12 @@ class Metrics:
         """Sets one gauge."""
         metric, *labels = name.split("/")
         gauge = self._gauges[metric]
+        if metric in _SPARSE and not value:
+            gauge.remove(*labels)
+            return
         (gauge.labels(*labels) if labels else gauge).set(value)
+        if metric in _KEPT:
+            self._lasting[name] = value
         if metric == CONNECTED and self.connections[labels[0]].connected != bool(value):
             self.connections[labels[0]] = Connection(bool(value), time.time())
         if metric == TABLE_STATE and value and labels[0] in self.states:
@@ -260,8 +299,13 @@ class Metrics:
             self.gauge(f"{FAILING_SINCE}/{stage}", 0)
         return before
 
-    def disconnected(self, stage: str) -> None:
+    def started(self, stage: str, pid: int) -> None:
+        """Notes that a child has started."""
+        self._pids[stage] = pid
+
+    def ended(self, stage: str) -> None:
         """Notes that a child has ended: its peers are no longer connected."""
+        self._pids.pop(stage, None)
         for peer, owner in PEERS.items():
             if owner == stage:
                 self.gauge(f"{CONNECTED}/{peer}", 0)
@@ -269,6 +313,30 @@ class Metrics:
     def turn(self) -> None:
         """Notes that the supervisor's loop is alive."""
         self.turned = time.monotonic()
+
+
+def _free(folder: Path | None) -> float:
+    """Returns the bytes that the agent may still write in a folder; NaN where nobody can tell."""
+    if folder is None:
+        return math.nan
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return math.nan
+    return disk.f_bavail * disk.f_frsize
+
+
+def _memory_of(pids: Mapping[str, int], stage: str) -> Callable[[], float]:
+    """Returns what measures the memory of the process that runs a stage; 0 while none does."""
+
+    def measure() -> float:
+        try:
+            pages = Path(f"/proc/{pids[stage]}/statm").read_text(encoding="ascii").split()[1]
+        except (KeyError, OSError, IndexError):
+            return 0
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    return measure
 
 
 def _codes(error: type[AgentError]) -> set[str]:

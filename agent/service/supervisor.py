@@ -172,6 +172,7 @@ class Supervisor:
         ours.setblocking(False)
         self._children[stage], self._sockets[stage], self._received[stage] = child, ours, b""
         self._selector.register(ours, selectors.EVENT_READ, stage)
+        self._metrics.started(stage, child.pid)
         if attempt > 1:
             self._metrics.count(f"{RESTARTS}/{stage}")
         _log.info("child_started stage=%s pid=%d attempt=%d", stage, child.pid, attempt)
@@ -242,7 +243,7 @@ class Supervisor:
             self._receive_rest(stage)
             del self._children[stage]
             self._sockets.pop(stage).close()
-            self._metrics.disconnected(stage)
+            self._metrics.ended(stage)
             self._note_end(stage, status)
             _log.log(
                 logging.INFO if status == 0 else logging.WARNING,

@@ -98,7 +98,7 @@ def key(data: bytes) -> None:
 
 @cache
 def _server() -> HealthServer:
-    server = HealthServer("127.0.0.1:0", "fuzz", Metrics(["t"]))
+    server = HealthServer("127.0.0.1:0", "fuzz", Metrics("fuzz", ["t"]))
     server.__enter__()
     return server
 

@@ -638,7 +638,7 @@ def test_a_listen_address_held_by_this_very_agent(source: Unit) -> None:
     for agent, level in ((source.settings.agent, "ok"), ("other", "error")):
         listen = f"{HOST}:{free_port()}"
         source.change(service={"listen": listen})
-        with HealthServer(listen, agent, Metrics([])):
+        with HealthServer(listen, agent, Metrics("tax", [])):
             find(service_checks.check_service(listen, source.settings.agent), "LISTEN", level)
 
 

@@ -261,7 +261,7 @@ def test_a_running_agent_is_not_disturbed(unit: Unit) -> None:
         with pytest.raises(AnotherAgent):
             unit.initialise()
         listen, agent = unit.settings.service.listen, unit.settings.agent
-        with HealthServer(listen, agent, Metrics(["person"])):
+        with HealthServer(listen, agent, Metrics("tax", ["person"])):
             with pytest.raises(AlreadyRunning) as running:
                 rebind(unit.settings, unit.told.append, "upgrade")
             assert f"systemctl stop sync-agent@{agent}" in running.value.advice("en")
@@ -272,7 +272,9 @@ def test_a_running_agent_is_not_disturbed(unit: Unit) -> None:
 def test_beside_the_running_service_only_what_is_new_is_made(unit: Unit) -> None:
     """What the service works with is nobody else's: a lost front-end table needs it stopped."""
     unit.change(service={"listen": f"{HOST}:{free_port()}"})
-    with HealthServer(unit.settings.service.listen, unit.settings.agent, Metrics(["person"])):
+    with HealthServer(
+        unit.settings.service.listen, unit.settings.agent, Metrics("tax", ["person"])
+    ):
         unit.initialise()
         unit.execute("create table later (id int primary key)")
         unit.share(PERSON, {"name": "later", "table": "public.later", "columns": ["id"]})

@@ -3,6 +3,7 @@
 That is large rows, identities, names, and savepoints.
 """
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -283,6 +284,11 @@ def test_what_a_new_snapshot_sees_and_the_lag(published: PostgresBusiness) -> No
         published.transaction("INSERT INTO orders SELECT n FROM generate_series(1, 20000) n")
         (got,) = read_commits(source, 1)
         snapshot = eventually(source.housekeeping, what="a snapshot is taken")
+        gauges = source.gauges()
+    assert gauges["agent_source_log_status/reserved"] == 1
+    assert gauges["agent_source_log_safe_bytes"] > 0
+    assert gauges["agent_source_log_retained_bytes"] > 20000 * 30
+    assert 0 < gauges["agent_source_oldest_transaction_timestamp_seconds"] <= time.time()
     assert in_progress is not None
     assert snapshot is not None
     assert snapshot.sees(got.transaction)

@@ -31,7 +31,7 @@ SUPERVISOR = """
 from agent.service.health import HealthServer
 from agent.service.metrics import Metrics
 from agent.service.supervisor import Supervisor
-Metrics(["person"])
+Metrics("unit", ["person"])
 """
 CAPTURE = """
 from agent.capture import loop

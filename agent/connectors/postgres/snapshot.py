@@ -31,6 +31,26 @@ class Snapshot(NamedTuple):
         return past_barrier and all(self.sees(xid) for xid in ask.must_see)
 
 
+class OldestTransaction:
+    """Remembers since when the oldest running transaction has been seen, snapshot by snapshot.
+
+    So no right is needed: the server tells when a session's transaction began to its own role only.
+    Transactions that have written nothing are not seen; they keep no log.
+    """
+
+    def __init__(self) -> None:
+        self._xmin = 0
+        self.since = 0.0  # Unix time; 0: none runs
+
+    def seen(self, snapshot: Snapshot, now: float) -> None:
+        """Takes a new snapshot up."""
+        if snapshot.xmin >= snapshot.xmax:
+            self.since = 0.0
+        elif snapshot.xmin != self._xmin or not self.since:
+            self.since = now
+        self._xmin = snapshot.xmin
+
+
 def snapshot_of(text: str) -> Snapshot:
     """Reads a pg_snapshot as the server writes it: `xmin:xmax:in progress`."""
     xmin, xmax, running = text.split(":")

@@ -24,12 +24,13 @@ from agent.connectors.postgres.history import (
     check_server,
     other_publication,
 )
+from agent.connectors.postgres.kept_log import kept_log
 from agent.connectors.postgres.origin import PostgresOrigin
 from agent.connectors.postgres.pages import PageReader
 from agent.connectors.postgres.partitions import FOLLOWS_SINCE, Partitions
 from agent.connectors.postgres.pgoutput import HEARTBEAT_PREFIX, Decoder
 from agent.connectors.postgres.session import address, connect, guarded
-from agent.connectors.postgres.snapshot import Snapshot
+from agent.connectors.postgres.snapshot import OldestTransaction, Snapshot
 from agent.connectors.postgres.unreadable import OPTION, ServerForm
 from agent.connectors.postgres.wire import Shutdown, WalData, Wire
 from agent.connectors.resume import Resume
@@ -43,6 +44,7 @@ from agent.errors import (
     TableUnpublished,
 )
 from agent.messages import phrase
+from agent.service import metrics
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +85,8 @@ class PostgresSource:
         self._delivered = ""  # token of the last high position
 
         self._lag = 0
+        self._gauges: Mapping[str, float] = {}
+        self._transactions = OldestTransaction()
         self._looked_at = -math.inf
         self._received_any = True  # since the last look
         self._beat_at = -math.inf
@@ -382,6 +386,11 @@ class PostgresSource:
                 server_state.heartbeat(self._connection, HEARTBEAT_PREFIX, str(time_us))
             position = position_text(self._acknowledged)
             self._lag, seen = server_state.bytes_and_snapshot(self._connection, position)
+            self._transactions.seen(seen, time.time())
+            if beats:
+                kept = kept_log(self._connection, self._settings.postgres.slot)
+                oldest = {metrics.OLDEST_TRANSACTION: self._transactions.since}
+                self._gauges = {**kept.gauges(), **oldest}
             return seen
 
     def comparisons(self) -> Sequence[str]:
@@ -393,8 +402,8 @@ class PostgresSource:
         return self._lag
 
     def gauges(self) -> Mapping[str, float]:
-        """See Source.gauges."""
-        return {}
+        """See Source.gauges: what the slot keeps."""
+        return self._gauges
 
     def unattended(self) -> None:
         """See Source.unattended: the server itself bounds its log."""

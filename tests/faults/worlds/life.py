@@ -250,9 +250,9 @@ class Life:
         except OSError:
             return "unknown", False
         states = re.findall(
-            r'^agent_table_state\{state="(\w+)",table="drawn"\} 1', text, re.MULTILINE
+            r'^agent_table_state\{.*state="(\w+)",table="drawn"\} 1', text, re.MULTILINE
         )
-        empty = re.search(r"^agent_outbox_events 0\.0$", text, re.MULTILINE)
+        empty = re.search(r"^agent_outbox_events\{.*\} 0\.0$", text, re.MULTILINE)
         return states[0] if states else "unknown", empty is not None
 
     def _status(self) -> tuple[dict[str, Any], bool]:

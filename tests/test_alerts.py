@@ -1,0 +1,68 @@
+"""Tests the alerts for Prometheus: each fires, keeps silent and clears, and has its runbook."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from prometheus_client import generate_latest
+
+from agent.service.metrics import Metrics
+from tests.test_docs import ROOT, RUNBOOKS, headings
+
+FOLDER = ROOT / "deploy" / "prometheus"
+RULES = FOLDER / "alerts.yml"
+ALERTS = re.findall(r"^ +- alert: (\w+)$", RULES.read_text(encoding="utf-8"), re.MULTILINE)
+ANNOTATIONS = ("summary", "description", "summary_zh", "description_zh", "runbook_url")
+
+
+def promtool(*arguments: str) -> None:
+    done = subprocess.run(
+        ["promtool", *arguments],
+        cwd=FOLDER,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_files_are_right_for_prometheus() -> None:
+    promtool("check", "rules", RULES.name)
+    promtool("check", "config", "prometheus.yml")
+
+
+def test_each_alert_fires_keeps_silent_and_clears() -> None:
+    """The cases stand in alerts_test.yml, one for each alert."""
+    promtool("test", "rules", "alerts_test.yml")
+    cases = (FOLDER / "alerts_test.yml").read_text(encoding="utf-8")
+    assert re.findall(r"^  - name: (\w+)", cases, re.MULTILINE) == ALERTS
+
+
+@pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.name)
+def test_each_alert_has_its_runbook_and_no_other_has(page: Path) -> None:
+    found = [text for _, text in headings(page) if re.fullmatch(r"Agent[A-Z]\w+", text)]
+    assert found == ALERTS
+
+
+def test_each_alert_says_what_it_means_in_both_languages() -> None:
+    for name, rule in rules().items():
+        for annotation in ANNOTATIONS:
+            assert f"          {annotation}: " in rule, (name, annotation)
+        assert rule.rstrip().endswith(f"OPERATIONS.html#{name.lower()}")
+        assert re.search(r"^ +severity: (warning|critical)$", rule, re.MULTILINE)
+        assert re.search(r"^        for: [1-9]\d*[mh]$", rule, re.MULTILINE)
+
+
+def test_alerts_name_metrics_that_exist() -> None:
+    page = generate_latest(Metrics("tax", ["person"]).registry).decode()
+    known = set(re.findall(r"^# TYPE (\w+)", page, re.MULTILINE))
+    named = set(re.findall(r"\bagent_[a-z_]+", RULES.read_text(encoding="utf-8")))
+    assert named <= known
+
+
+def rules() -> dict[str, str]:
+    """Returns the text of each rule by its name."""
+    text = RULES.read_text(encoding="utf-8")
+    pieces = re.split(r"^ +- alert: (\w+)\n", text, flags=re.MULTILINE)[1:]
+    return dict(zip(pieces[::2], pieces[1::2], strict=True))
