@@ -245,7 +245,7 @@ def test_reload_starts_both_anew_and_is_no_restart(run: Run) -> None:
     second = service.log().rindex("child_started stage=publish")
     assert service.log().rindex("child_ready stage=capture") < second
     assert service.end()[0] == 0
-    assert service.metric('agent_process_restarts_total{stage="capture"} 0.0')
+    assert service.metric('agent_process_restarts_total{agent="tax",stage="capture"} 0.0')
 
 
 def test_reload_of_a_wrong_configuration_leaves_all_as_it_was(run: Run, systemd: Systemd) -> None:

@@ -63,6 +63,7 @@ class Supervisor:
         self._reload = reload
         self._halted = ""  # the stage that ends the service
         self._at_work: set[str] = set()  # stages that have made progress
+        self._asked: set[str] = set()  # stages that were asked to end
         self._silent: set[str] = set()  # stages that were killed for want of a sign of life
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._sockets: dict[str, socket.socket] = {}
@@ -106,6 +107,8 @@ class Supervisor:
                         reason,
                     )
                     self._children[stage].send_signal(number)
+                    if number is signal.SIGTERM:
+                        self._asked.add(stage)
                     if reason == "silent":
                         self._silent.add(stage)
                 case End(code):
@@ -256,7 +259,10 @@ class Supervisor:
 
     def _note_end(self, stage: str, status: int) -> None:
         """Notes what the end of a child means for its stage, and why the service has ended."""
-        if status == 0:
+        was_asked = stage in self._asked
+        self._asked.discard(stage)
+        # One that has just begun does not handle the signal yet
+        if status == 0 or (was_asked and status == -signal.SIGTERM):
             return
         if status not in (EX_CONFIG, EX_TEMPFAIL):
             self._metrics.count(f"{ERRORS}/{stage}/{AgentError.code}")
