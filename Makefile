@@ -13,6 +13,8 @@ BUDGET ?= 80m
 SECONDS ?= 60
 TARGET ?=
 INSTALL ?=
+ARCHITECTURE ?=
+OWN_PYTHON ?=
 COMPILED ?=
 QUICK ?=
 STORE ?=
@@ -25,12 +27,12 @@ RUN = $(if $(COMPILED),folder="$$($(VENV)/bin/python -m tests.services.companion
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo compiled unit test faults bench fuzz lint audit sbom messages lock clean
+.PHONY: help venv demo compiled archive unit test faults bench fuzz lint audit sbom messages lock clean
 
 help: ## list the targets
 	@echo "Targets (make <target>):"
 	@sed -n 's/^\([a-z]*\):.*## /  \1: /p' $(MAKEFILE_LIST)
-	@echo "Variables: VENV=folder  PYTHON=python3.x  ARGS='pytest options'  WORKERS=tests at a time  FRONT=sqlite|postgres|mariadb, CLIENT=kafka-python|librdkafka, KAFKA=host:port and KEEP=1 for the demo  INSTALL=folder of a Python environment for compiled  COMPILED=1 for unit and test  BUGS=search|none, LONG=1 and BUDGET=80m for faults  QUICK=1 and STORE=1 for bench  SECONDS=60 and TARGET=name for fuzz"
+	@echo "Variables: VENV=folder  PYTHON=python3.x  ARGS='pytest options'  WORKERS=tests at a time  FRONT=sqlite|postgres|mariadb, CLIENT=kafka-python|librdkafka, KAFKA=host:port and KEEP=1 for the demo  INSTALL=folder of a Python environment for compiled  ARCHITECTURE=x86_64|aarch64 and OWN_PYTHON=file for archive  COMPILED=1 for unit and test  BUGS=search|none, LONG=1 and BUDGET=80m for faults  QUICK=1 and STORE=1 for bench  SECONDS=60 and TARGET=name for fuzz"
 
 venv: $(STAMP) ## the Python environment with everything locked in requirements.lock
 	@echo "venv: $(VENV) is up to date"
@@ -63,6 +65,11 @@ compiled: ## the wheel of compiled modules for this Python and processor, into d
 	@$(if $(INSTALL),$(INSTALL)/bin/python -m pip install --disable-pip-version-check --no-deps --no-index --find-links dist --force-reinstall unit-sync-agent-compiled)
 	@$(if $(INSTALL),$(INSTALL)/bin/python -P -c 'import agent; print("compiled: the agent there runs", agent.BUILD)')
 	@ls dist/unit_sync_agent_compiled-*.whl
+
+archive: ## all that a host without network needs, with install.sh, as dist/unit-sync-agent-*-linux-*.tar.gz; ARCHITECTURE=aarch64 for another processor, OWN_PYTHON=file brings a Python along
+	@echo "archive: wheels, hashes, licences and install.sh (about a minute)"
+	@$(MAKE) --no-print-directory venv
+	$(VENV)/bin/python -m tools.archive $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE)) $(if $(OWN_PYTHON),--python $(OWN_PYTHON))
 
 unit: ## the tests of logic alone (tests/unit.txt): no service is needed, less than a minute
 	@echo "unit: the tests that need no service"

@@ -107,11 +107,16 @@ def _library(package: str, name: str, version: str, hashes: list[HashType]) -> C
     )
 
 
+def text(made: Bom) -> str:
+    """Returns a bill as JSON."""
+    return str(JsonV1Dot6(made).output_as_string(indent=2))
+
+
 def main() -> int:
     """Runs the command."""
     made = bill()
     FILE.parent.mkdir(exist_ok=True)
-    FILE.write_text(JsonV1Dot6(made).output_as_string(indent=2), encoding="utf-8")
+    FILE.write_text(text(made), encoding="utf-8")
     native = sum(len(package.components) for package in made.components)
     print(
         f"sbom: {FILE} lists {len(made.components)} packages "
