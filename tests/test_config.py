@@ -257,6 +257,22 @@ def test_wrong_flags_are_told(tmp_path: Path, poll: str, place: str, told: str) 
 
 
 @pytest.mark.parametrize(
+    ("lines", "place", "told"),
+    [
+        ('every = "5s"\ncron = "* * * * *"', "source.every", "take out"),
+        ('cron = "* * * * 1"', "source.cron", "as names"),
+        ('cron = "daily"', "source.cron", "cron expression"),
+        ('quiet = ["08:00-08:00"]', "source.quiet[0]", "another time"),
+        ('quiet = ["08:00"]', "source.quiet[0]", "hours of the day"),
+    ],
+)
+def test_wrong_times_are_told(tmp_path: Path, lines: str, place: str, told: str) -> None:
+    [problem] = problems(tmp_path, POLLED.replace("[kafka]", f"{lines}\n[kafka]"))
+    assert place in problem
+    assert told in problem
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         (POLLED.replace('poll = { mode = "timestamp", column = "changed" }', ""), "missing"),
