@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from agent.config import Settings, load
 from agent.config.display import effective, schema_text
+from agent.config.polling import PollingSettings
 from agent.config.problems import PATTERNS
 from agent.config.secret import Secret
 from agent.errors import ConfigInvalid, SecretMissing
@@ -204,7 +205,9 @@ def test_polling_example_shows_the_defaults(tmp_path: Path) -> None:
     """As it is, and with everything uncommented."""
     plain = load(written(tmp_path, POLLING.read_text(encoding="utf-8"), "agent.toml"))
     full = load(written(tmp_path, uncommented(POLLING), "agent.toml"))
-    assert plain.source == full.source
+    assert isinstance(full.source, PollingSettings)
+    assert full.source.rows_per_second is not None
+    assert full.source.model_copy(update={"rows_per_second": None}) == plain.source
     shown, default = full.resource[0].poll, plain.resource[0].poll
     assert shown is not None
     assert default is not None

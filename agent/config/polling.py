@@ -36,6 +36,15 @@ class PollingSettings(DatabaseSettings):
         "08:30-11:30, 22:00-06:00.",
     )
 
+    rows_per_second: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="How many rows are read in a second at the most, by looks, copies and "
+            "comparisons together.",
+        ),
+    ] = None
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         found = list(self._contradictions())

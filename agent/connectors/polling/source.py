@@ -8,7 +8,7 @@ delivered before the page's high position is never newer than the page.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -22,8 +22,10 @@ from agent.connectors.database.session import database_of
 from agent.connectors.database.source import DatabaseSource
 from agent.connectors.polling import tables as polled
 from agent.connectors.polling.cursors import Cursor, Token, read_token, token_text
-from agent.connectors.polling.looks import Found, Looks
+from agent.connectors.polling.looks import ROWS, Found, Looks
+from agent.connectors.polling.measures import Measures
 from agent.connectors.polling.modes import looks_of
+from agent.connectors.polling.pace import Pace
 from agent.connectors.polling.schedule import Comparisons, LookTimes, quiet_seconds, wall_clock
 from agent.connectors.position import position_number
 from agent.connectors.resume import Resume
@@ -65,6 +67,8 @@ class PollingSource(DatabaseSource):
         self._clock = clock
         self._every = seconds(self._source.every)
         self._look_times: LookTimes | None = None
+        self._pace = Pace(self._source.rows_per_second)
+        self._measures = Measures()
 
         self._looks: dict[str, Looks] = {}
         self._cursors: dict[str, Cursor] = {}
@@ -177,7 +181,9 @@ class PollingSource(DatabaseSource):
 
     def _rest(self) -> float:
         """Returns for how many seconds no table is to be read."""
-        return quiet_seconds(self._source.quiet, self._clock())
+        quiet = quiet_seconds(self._source.quiet, self._clock())
+        self._measures.quiet(quiet > 0)
+        return max(quiet, self._pace.rest())
 
     def _look_due(self) -> bool:
         if time.monotonic() >= self._look_at:
@@ -196,8 +202,10 @@ class PollingSource(DatabaseSource):
         self._look_at = time.monotonic() + every
         if not looks:
             return []
+        begun = time.monotonic()
         with self._database.guarded(), self._database.dialect.snapshot(connection):
             messages, complete = self._parts(connection, looks)
+        self._measures.look(time.monotonic() - begun, complete=complete)
         if not complete:
             self._look_at = time.monotonic()
         return messages
@@ -213,8 +221,11 @@ class PollingSource(DatabaseSource):
         complete = True
         for one in looks:
             before = self._cursors.get(one.resource)
+            now = time.time()
             with self._database.guarded(one.resource, one.relation.table):
-                part = one.look(connection, before)
+                part = one.look(connection, before, self._pace.limit(ROWS))
+            self._pace.read(part.read)
+            self._measures.part(one.resource, part.read, now, complete=part.complete)
             self._cursors[one.resource] = part.cursor
             moved = moved or before is None or not part.complete
             complete = complete and part.complete
@@ -263,6 +274,14 @@ class PollingSource(DatabaseSource):
             self._waiting.append(beat)
         return Everything()
 
+    def gauges(self) -> Mapping[str, float]:
+        """See Source.gauges."""
+        return self._measures.gauges
+
+    def counts(self) -> Mapping[tuple[str, ...], int]:
+        """See Source.counts."""
+        return self._measures.counts()
+
     # ---- pages
 
     def _read_page(self, connection: Connection, ask: Ask) -> list[Message]:
@@ -277,6 +296,12 @@ class PollingSource(DatabaseSource):
                 # What the page shows may be written over what was delivered
                 looks.forget()
             # Rows that were deleted since their page are still in the front end
-            self._page = self._read(connection, ask)._replace(settled=False)
+            page = self._read(connection, ask._replace(limit=self._pace.limit(ask.limit)))
+            self._page = page._replace(settled=False)
+        rows = len(page.lines)
+        if ask.counted:
+            # Conditions are tested here, so that rows are read
+            rows += page.total or 0
+        self._pace.read(rows)
         failpoints.hit("after_page_read")
         return [*messages, *self._transaction([HighPosition(ask.token)])]
