@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from agent.config import Settings, load
 from agent.config.display import effective, schema_text
+from agent.config.polling import PollingSettings
 from agent.config.problems import PATTERNS
 from agent.config.secret import Secret
 from agent.errors import ConfigInvalid, SecretMissing
@@ -204,7 +205,9 @@ def test_polling_example_shows_the_defaults(tmp_path: Path) -> None:
     """As it is, and with everything uncommented."""
     plain = load(written(tmp_path, POLLING.read_text(encoding="utf-8"), "agent.toml"))
     full = load(written(tmp_path, uncommented(POLLING), "agent.toml"))
-    assert plain.source == full.source
+    assert isinstance(full.source, PollingSettings)
+    assert full.source.rows_per_second is not None
+    assert full.source.model_copy(update={"rows_per_second": None}) == plain.source
     shown, default = full.resource[0].poll, plain.resource[0].poll
     assert shown is not None
     assert default is not None
@@ -252,6 +255,22 @@ def test_what_is_wrong_with_polling_is_told_at_once(tmp_path: Path) -> None:
 def test_wrong_flags_are_told(tmp_path: Path, poll: str, place: str, told: str) -> None:
     text = POLLED.replace('mode = "timestamp", column = "changed"', poll)
     [problem] = problems(tmp_path, text)
+    assert place in problem
+    assert told in problem
+
+
+@pytest.mark.parametrize(
+    ("lines", "place", "told"),
+    [
+        ('every = "5s"\ncron = "* * * * *"', "source.every", "take out"),
+        ('cron = "* * * * 1"', "source.cron", "as names"),
+        ('cron = "daily"', "source.cron", "cron expression"),
+        ('quiet = ["08:00-08:00"]', "source.quiet[0]", "another time"),
+        ('quiet = ["08:00"]', "source.quiet[0]", "hours of the day"),
+    ],
+)
+def test_wrong_times_are_told(tmp_path: Path, lines: str, place: str, told: str) -> None:
+    [problem] = problems(tmp_path, POLLED.replace("[kafka]", f"{lines}\n[kafka]"))
     assert place in problem
     assert told in problem
 

@@ -181,7 +181,7 @@ class Capture:
             self._passed("housekeeping")
         self._step = "stream"
         lag = {metrics.SOURCE_LAG: self._source.lag_bytes()}
-        self._control.beat({**lag, **self._source.gauges()})
+        self._control.beat({**lag, **self._source.gauges()}, self._source.counts())
 
     def _reconcile(self, now: float) -> bool:
         """Takes up what commands have asked, and sees to the next pages.

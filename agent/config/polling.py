@@ -8,17 +8,12 @@ from pydantic import Field, model_validator
 from agent.config.database import DatabaseSettings
 from agent.config.inconsistent import Contradiction, Inconsistent
 from agent.config.model import Model
+from agent.config.times import Cron, Hours, Period, TimeOrCron, times_of
 from agent.messages import mark
 
-_UNITS = {"s": 1, "m": 60, "h": 3600}
-
-Period = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}[smh]$")]
-TimeOfDay = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
-
-
-def seconds(period: str) -> float:
-    """Reads a period such as `5s`, `10m` or `2h`."""
-    return float(int(period[:-1]) * _UNITS[period[-1]])
+_NO_CRON = mark(
+    "write five fields that have a moment, days of the week as names: */5 8-18 * * mon-fri"
+)
 
 
 class PollingSettings(DatabaseSettings):
@@ -28,6 +23,53 @@ class PollingSettings(DatabaseSettings):
     every: Annotated[
         Period, Field(description="Time from one look at the tables to the next: 5s, 10m, 2h.")
     ] = "5s"
+    cron: Annotated[
+        Cron | None,
+        Field(
+            description="Times of the looks by this host's clock, instead of every: minute, hour, "
+            "day, month and day of the week, such as */5 8-18 * * mon-fri."
+        ),
+    ] = None
+    quiet: list[Hours] = Field(
+        [],
+        description="Hours of the day, by this host's clock, in which no table is read: "
+        "08:30-11:30, 22:00-06:00.",
+    )
+
+    rows_per_second: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="How many rows are read in a second at the most, by looks, copies and "
+            "comparisons together.",
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        found = list(self._contradictions())
+        if found:
+            raise Inconsistent(found)
+        return self
+
+    def _contradictions(self) -> Iterator[Contradiction]:
+        if self.cron is not None:
+            if "every" in self.model_fields_set:
+                yield ("every",), mark("take out every or cron: one of them tells the times"), {}
+            if not _is_cron(self.cron):
+                yield ("cron",), _NO_CRON, {}
+        for number, hours in enumerate(self.quiet):
+            begin, end = hours.split("-")
+            if begin == end:
+                yield ("quiet", number), mark("let the quiet hours end at another time"), {}
+
+
+def _is_cron(text: str) -> bool:
+    try:
+        times_of(text)
+    except ValueError:
+        return False
+    return True
 
 
 class DeletedFlag(Model):
@@ -90,10 +132,10 @@ class PollSettings(Model):
         Field(description="Column that marks a row as deleted: its front-end row is deleted."),
     ] = None
     compare: Annotated[
-        TimeOfDay | None,
+        TimeOrCron | None,
         Field(
-            description="Time of day, by this host's clock, at which every row is compared: "
-            "finds deletes and what no look has shown."
+            description="Time of day, by this host's clock, at which every row is compared, or a "
+            "cron expression: finds deletes and what no look has shown."
         ),
     ] = None
 
@@ -110,6 +152,8 @@ class PollSettings(Model):
         return self
 
     def _contradictions(self) -> Iterator[Contradiction]:
+        if self.compare is not None and not _is_cron(self.compare):
+            yield ("compare",), _NO_CRON, {}
         if self.mode == "compare":
             if self.column is not None:
                 yield ("column",), mark('take it out: mode = "compare" reads no column'), {}

@@ -26,7 +26,13 @@ PATTERNS = {
     r"^[A-Za-z0-9_-]{1,40}$": mark("a name of at most 40 letters, digits, - and _"),
     r"^\S+:\d+$": mark('"host:port"'),
     r"^[1-9][0-9]{0,4}[smh]$": mark('a time such as "5s", "10m" or "2h"'),
-    r"^([01][0-9]|2[0-3]):[0-5][0-9]$": mark('a time of day such as "02:00"'),
+    r"^\S+( \S+){4}$": mark('a cron expression such as "*/5 8-18 * * mon-fri"'),
+    r"^(([01][0-9]|2[0-3]):[0-5][0-9]|\S+( \S+){4})$": mark(
+        'a time of day such as "02:00", or a cron expression such as "0 2 * * sat,sun"'
+    ),
+    r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$": mark(
+        'hours of the day such as "08:30-11:30"'
+    ),
     r"^[^.]+\.[^.]+$|^[^.]+$": mark(
         '"schema.table", in its exact spelling, without further quotes'
     ),

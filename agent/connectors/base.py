@@ -197,6 +197,12 @@ class Source(Protocol):
     def gauges(self) -> Mapping[str, float]:
         """Returns the metrics of this kind of source (`agent.service.metrics`), as last known."""
 
+    def counts(self) -> Mapping[tuple[str, ...], int]:
+        """Returns by how much counters of this kind of source have risen since the last call.
+
+        Each is a metric and its labels.
+        """
+
     def unattended(self) -> None:
         """Bounds what the server keeps for the agent, where the source has a bound for it.
 

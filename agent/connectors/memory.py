@@ -205,6 +205,10 @@ class MemorySource:
         """See Source.gauges."""
         return {}
 
+    def counts(self) -> Mapping[tuple[str, ...], int]:
+        """See Source.counts."""
+        return {}
+
     def unattended(self) -> None:
         """See Source.unattended: nothing is kept."""
 

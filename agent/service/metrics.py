@@ -30,6 +30,12 @@ LAST_COMMIT = "agent_last_commit_timestamp_seconds"
 SOURCE_LAG = "agent_source_lag_bytes"
 LOG_NOTES = "agent_trigger_log_notes"
 LOG_OLDEST = "agent_trigger_log_oldest_timestamp_seconds"  # 0: nothing waits
+POLL_LOOKS = "agent_poll_looks_total"
+POLL_ROWS = "agent_poll_rows_total"  # table
+POLL_SECONDS = "agent_poll_look_duration_seconds"
+# table; when the last look began that has read everything: what was committed before is known
+POLL_COMPLETE = "agent_poll_complete_timestamp_seconds"
+POLL_QUIET = "agent_poll_quiet"
 OUTBOX_EVENTS = "agent_outbox_events"
 OUTBOX_OLDEST = "agent_outbox_oldest_timestamp_seconds"  # 0: nothing waits
 PUBLISH_DURATION = "agent_publish_duration_seconds"
@@ -71,6 +77,8 @@ _COUNTERS: Mapping[str, tuple[str, ...]] = {
     EVENTS: ("Events that passed the stage.", "stage", "table", "op"),
     ERRORS: ("Errors by code.", "stage", "kind"),
     RESTARTS: ("Restarts of a child process.", "stage"),
+    POLL_LOOKS: ("Looks at the tables of a business database that is polled.",),
+    POLL_ROWS: ("Rows that these looks have read.", "table"),
     COPIED: ("Rows read from the source to copy or verify the table.", "table"),
 }
 _GAUGES: Mapping[str, tuple[str, ...]] = {
@@ -79,6 +87,9 @@ _GAUGES: Mapping[str, tuple[str, ...]] = {
     SOURCE_LAG: ("Log the source holds for the agent.",),
     LOG_NOTES: ("Notes of triggers in the business database that wait for the agent.",),
     LOG_OLDEST: ("When the oldest note that waits was written; 0 when none does.",),
+    POLL_SECONDS: ("Seconds that the last look at all tables took.",),
+    POLL_COMPLETE: ("When the last look began that has read all there was.", "table"),
+    POLL_QUIET: ("1 in quiet hours, in which no table is read.",),
     OUTBOX_EVENTS: ("Events in the outbox that wait for Kafka.",),
     OUTBOX_OLDEST: ("Source commit time of the oldest event that waits; 0 when none does.",),
     CONNECTED: ("1 while the peer is connected.", "peer"),

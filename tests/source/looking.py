@@ -2,10 +2,13 @@
 
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from agent.config import Settings
+from agent.connectors.base import Ask
 from agent.connectors.changes import Commit, RowState
+from agent.connectors.polling.schedule import wall_clock
 from agent.connectors.polling.source import PollingSource
 from agent.connectors.position import position_number, position_text
 from agent.connectors.resume import CommitMark, Resume
@@ -21,7 +24,8 @@ class Follower:
         """The table is there, with the columns `id` and `note`. `source`: settings of it."""
         self.place = place
         self._resource = {"name": "r", "table": "t", "columns": ["id", "note"], "poll": dict(poll)}
-        self._source = {"every": "1h", **source}
+        self._source = source or {"every": "1h"}
+        self.now: datetime | None = None  # what the clock shows; None: it is this host's
         self.rows: dict[str, str | None] = {}
         self.delivered = 0
         self.stored = Resume(position_text(100), CommitMark("", 0, 0), {})
@@ -33,9 +37,13 @@ class Follower:
         url = self.place.url.render_as_string(hide_password=False)
         return polling_settings(url, self._resource, **self._source)
 
+    def clock(self) -> datetime:
+        """What the source takes for the time."""
+        return self.now or wall_clock()
+
     def opened(self) -> PollingSource:
         """Opens the source at what is stored."""
-        source = PollingSource(self.settings)
+        source = PollingSource(self.settings, self.clock)
         source.open(self.stored, silent_never)
         return source
 
@@ -67,6 +75,12 @@ class Follower:
             elif isinstance(message, Commit) and stored:
                 position = position_text(message.position)
                 self.stored = self.stored._replace(position=position, token=message.token)
+
+    def ask(self, limit: int, **given: Any) -> None:
+        """Asks for a page of the table."""
+        [table] = self.source.tables().values()
+        ask = Ask("token", "r", table, table.columns, (), "", limit=limit, **given)
+        self.source.ask(ask)
 
     def acknowledge(self) -> None:
         """Tells the source what is stored."""

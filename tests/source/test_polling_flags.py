@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 
-from agent.connectors.polling import looks
+from agent.connectors.polling import source
 from agent.connectors.polling.inspection import inspect
 from agent.connectors.position import position_number
 from agent.errors import WriteBackRefused
@@ -63,7 +63,7 @@ def follower(place: Place) -> Iterator[Flagged]:
 def test_each_pending_row_comes_once_and_is_marked(follower: Flagged) -> None:
     """In parts, too; and nothing comes when nothing is pending."""
     follower.insert(*range(1, 10))
-    with patch.object(looks, "ROWS", 4):
+    with patch.object(source, "ROWS", 4):
         assert follower.look() == 9
     assert set(follower.flags().values()) == {"Y"}
 

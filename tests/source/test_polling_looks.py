@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import pytest
 
-from agent.connectors.polling import looks
+from agent.connectors.polling import source
 from agent.connectors.position import position_number
 from tests.source.databases import KINDS, Place, place_of
 from tests.source.looking import Follower
@@ -64,7 +64,7 @@ def test_equal_times_across_the_border_of_parts(follower: Polled) -> None:
     """Each row comes once, whatever the size of a part; the next look delivers none again."""
     for number in range(1, 24):
         follower.put(number, f"note {number}", "2024-05-01 12:00:01")
-    with patch.object(looks, "ROWS", 7):
+    with patch.object(source, "ROWS", 7):
         assert follower.look() == 24
         assert follower.look() == 0
     assert follower.rows == follower.held()
@@ -92,7 +92,7 @@ def test_rows_without_a_time_are_read_at_each_look(follower: Polled) -> None:
     """In parts, too."""
     for number in range(1, 10):
         follower.put(number, "one", None)
-    with patch.object(looks, "ROWS", 4):
+    with patch.object(source, "ROWS", 4):
         assert follower.look() == 10
         follower.put(5, "two", None)
         assert follower.look() == 1
@@ -130,7 +130,7 @@ def test_a_part_goes_on_after_a_crash(follower: Polled) -> None:
     """Behind the last row that is stored."""
     for number in range(1, 10):
         follower.put(number, "one", "2024-05-01 12:10:00")
-    with patch.object(looks, "ROWS", 4):
+    with patch.object(source, "ROWS", 4):
         follower.source._look_at = 0.0
         follower.take()
         follower.source.close()

@@ -110,6 +110,10 @@ class DatabaseSource:
         """See Source.gauges."""
         return {}
 
+    def counts(self) -> Mapping[tuple[str, ...], int]:
+        """See Source.counts."""
+        return {}
+
     def unattended(self) -> None:
         """See Source.unattended."""
 

@@ -23,7 +23,7 @@ from agent.connectors.database.filters import text_of
 from agent.connectors.database.rows import RowReader, Texts
 from agent.connectors.database.session import Database
 from agent.connectors.polling.cursors import Cursor
-from agent.connectors.polling.looks import ROWS, Looks, digest
+from agent.connectors.polling.looks import Looks, digest
 from agent.errors import ReadRefused, SourceUnfit, WriteBackRefused
 from agent.values.rows import Key
 
@@ -72,13 +72,13 @@ class FlagLooks(Looks):
         """See Looks: the flag alone tells which rows are read."""
         return None
 
-    def _changed(self, connection: Connection, cursor: Cursor) -> Iterator[Texts]:
+    def _changed(self, connection: Connection, cursor: Cursor, most: int) -> Iterator[Texts]:
         """See Looks."""
         statement = self._reader.select().where(self._pending)
         if cursor.after is not None:
             _, *key = cursor.after
             statement = statement.where(self._reader.after(tuple(map(str, key))))
-        yield from self._reader.rows(connection, self._reader.in_key_order(statement, ROWS + 1))
+        yield from self._reader.rows(connection, self._reader.in_key_order(statement, most))
 
     def _is_new(self, key: Key, texts: Texts) -> bool:
         """See Looks: with write-back, each row that is read is delivered, to be marked then."""

@@ -40,9 +40,10 @@ class Found(NamedTuple):
 class Part(NamedTuple):
     """What one part of a look has found, and where the next one goes on."""
 
-    rows: list[Found]
+    rows: list[Found]  # to be delivered: the others are as the last look has delivered them
     cursor: Cursor
     complete: bool
+    read: int = 0  # how many rows were read
 
 
 class Looks(ABC):
@@ -95,8 +96,8 @@ class Looks(ABC):
 
     # ---- reading
 
-    def look(self, connection: Connection, cursor: Cursor | None) -> Part:
-        """Reads the next part in the present snapshot.
+    def look(self, connection: Connection, cursor: Cursor | None, most: int) -> Part:
+        """Reads the next part in the present snapshot, of so many rows at the most.
 
         `cursor` is None before the first look: that reads nothing, since the rows of today are
         copied. Raises ValueUnreadable.
@@ -107,19 +108,21 @@ class Looks(ABC):
             cursor = cursor._replace(to=self._end(connection))
 
         rows: list[Found] = []
+        taken = 0
         room = _BYTES
-        for taken, texts in enumerate(self._changed(connection, cursor), 1):
+        for texts in self._changed(connection, cursor, most):
+            taken += 1
             row, value = texts[:-1], texts[-1]
             key = tuple([str(row[i]) for i in self._key])
             size = sum(map(len, filter(None, row)))
             room -= size
             if self._is_new(key, texts):
                 rows.append(Found(key, row, size))
-            if taken == ROWS or room < 0:
-                return Part(rows, cursor._replace(after=(value, *key)), complete=False)
+            if taken == most or room < 0:
+                return Part(rows, cursor._replace(after=(value, *key)), complete=False, read=taken)
 
         self._before, self._now = self._now, set()
-        return Part(rows, Cursor(cursor.to), complete=True)
+        return Part(rows, Cursor(cursor.to), complete=True, read=taken)
 
     def _is_new(self, key: Key, texts: Texts) -> bool:
         """Returns whether the last look has not read the same row, which was delivered then."""
@@ -139,8 +142,8 @@ class Looks(ABC):
         """Returns up to which value the look reads that begins now; None: there is no such end."""
 
     @abstractmethod
-    def _changed(self, connection: Connection, cursor: Cursor) -> Iterator[Texts]:
-        """Reads the rows of the look, behind the last row read; one more than a part may have."""
+    def _changed(self, connection: Connection, cursor: Cursor, most: int) -> Iterator[Texts]:
+        """Reads the rows of the look, behind the last row read; not many more than `most`."""
 
 
 def digest(texts: Texts) -> bytes:
@@ -173,7 +176,8 @@ class CursorLooks(Looks):
     def statement(self) -> Select[Any]:
         """See Looks.statement."""
         column = self._reader.column(self._column)
-        return self._ordered(self._reader.select().where(column > self._value(self._sample)))
+        statement = self._reader.select().where(column > self._value(self._sample))
+        return self._ordered(statement, ROWS)
 
     @property
     def _sample(self) -> str:
@@ -188,11 +192,11 @@ class CursorLooks(Looks):
     def _value(self, text: str) -> Any:
         return self._kind.bind(text)
 
-    def _ordered(self, statement: Select[Any]) -> Select[Any]:
+    def _ordered(self, statement: Select[Any], limit: int) -> Select[Any]:
         column = self._reader.column(self._column)
-        return statement.order_by(column, *self._reader.key).limit(ROWS + 1)
+        return statement.order_by(column, *self._reader.key).limit(limit)
 
-    def _changed(self, connection: Connection, cursor: Cursor) -> Iterator[Texts]:
+    def _changed(self, connection: Connection, cursor: Cursor, most: int) -> Iterator[Texts]:
         """See Looks: reads the rows without a value, then those with one."""
         column = self._reader.column(self._column)
         after = cursor.after
@@ -200,7 +204,7 @@ class CursorLooks(Looks):
             statement = self._reader.select().where(column.is_(None))
             if after is not None:
                 statement = statement.where(self._reader.after(_key_of(after)))
-            yield from self._reader.rows(connection, self._reader.in_key_order(statement, ROWS + 1))
+            yield from self._reader.rows(connection, self._reader.in_key_order(statement, most))
             after = None
         if cursor.to is None:
             return
@@ -212,7 +216,7 @@ class CursorLooks(Looks):
             lowest = self._lowest(connection, cursor.at)
             if lowest is not None:
                 statement = statement.where(column >= self._value(lowest))
-        yield from self._reader.rows(connection, self._ordered(statement))
+        yield from self._reader.rows(connection, self._ordered(statement, most))
 
     def _behind(self, after: Sequence[str | None]) -> ColumnElement[bool]:
         column = self._reader.column(self._column)

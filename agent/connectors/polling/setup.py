@@ -3,12 +3,15 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from agent.config import Settings
+from agent.config.times import quiet_until
 from agent.connectors.database.identity import identity_of
 from agent.connectors.database.session import database_of
 from agent.connectors.polling.inspection import Inspection, inspect
+from agent.connectors.polling.schedule import wall_clock
 from agent.connectors.position import position_text
 from agent.connectors.readiness import not_asked, refuse
 from agent.connectors.resume import Resume
@@ -50,7 +53,13 @@ class PollingSetup:
 
     administered = False
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], datetime] = wall_clock,
+    ) -> None:
+        """`clock` is what the quiet hours are compared with."""
+        self._clock = clock
         self._settings = settings
         self._source = settings.polling
         self._database = database_of(self._source)
@@ -141,10 +150,33 @@ class PollingSetup:
     def status(self, barriers: Sequence[str]) -> Status:
         """See Setup.status."""
         self._database.connect().close()
-        every = self._source.every
-        text = mark("looks at its tables every {every}")
-        return Status({"every": every}, translate(text, every=every), None)
+        return Status(self._times(), "; ".join(self._sentences()), None)
+
+    def _sentences(self) -> Iterator[str]:
+        """Yields when tables are read, and whether they are read now."""
+        source = self._source
+        if source.cron is None:
+            yield translate(mark("looks at its tables every {every}"), every=source.every)
+        else:
+            yield translate(mark("looks at its tables by {cron}"), cron=source.cron)
+        if source.quiet:
+            text = mark("reads none during {hours}")
+            yield translate(text, hours=", ".join(source.quiet))
+        until = quiet_until(source.quiet, self._clock())
+        if until is not None:
+            text = mark("quiet until {time}")
+            yield translate(text, time=until.strftime("%H:%M"))
+
+    def _times(self) -> dict[str, Any]:
+        source = self._source
+        until = quiet_until(source.quiet, self._clock())
+        return {
+            "every": source.every if source.cron is None else "",
+            "cron": source.cron or "",
+            "quiet": source.quiet,
+            "quiet_until": "" if until is None else until.strftime("%H:%M"),
+        }
 
     def unknown(self) -> Mapping[str, Any]:
         """See Setup.unknown."""
-        return {"every": self._source.every}
+        return self._times()

@@ -6,24 +6,27 @@ page is read in a snapshot of its own, behind a look at its table in the same on
 delivered before the page's high position is never newer than the page.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
 
 from agent import failpoints, stop_watch
 from agent.config import ResourceSettings, Settings
-from agent.config.polling import seconds
+from agent.config.times import seconds
 from agent.connectors.base import Ask, Fingerprint
 from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Message, RowState
 from agent.connectors.database.session import database_of
 from agent.connectors.database.source import DatabaseSource
 from agent.connectors.polling import tables as polled
 from agent.connectors.polling.cursors import Cursor, Token, read_token, token_text
-from agent.connectors.polling.looks import Found, Looks
+from agent.connectors.polling.looks import ROWS, Found, Looks
+from agent.connectors.polling.measures import Measures
 from agent.connectors.polling.modes import looks_of
-from agent.connectors.polling.schedule import Schedule
+from agent.connectors.polling.pace import Pace
+from agent.connectors.polling.schedule import Comparisons, LookTimes, quiet_seconds, wall_clock
 from agent.connectors.position import position_number
 from agent.connectors.resume import Resume
 from agent.connectors.table import SourceTable, TableName
@@ -46,7 +49,12 @@ class PollingSource(DatabaseSource):
 
     connector = "polling"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], datetime] = wall_clock,
+    ) -> None:
+        """`clock` is what the times of the settings are compared with."""
         super().__init__(
             database_of(settings.polling),
             polled.keys_of(settings),
@@ -56,7 +64,11 @@ class PollingSource(DatabaseSource):
         )
         self._settings = settings
         self._source = settings.polling
+        self._clock = clock
         self._every = seconds(self._source.every)
+        self._look_times: LookTimes | None = None
+        self._pace = Pace(self._source.rows_per_second)
+        self._measures = Measures()
 
         self._looks: dict[str, Looks] = {}
         self._cursors: dict[str, Cursor] = {}
@@ -64,7 +76,7 @@ class PollingSource(DatabaseSource):
         for resource in settings.resource:
             if resource.poll is not None and resource.poll.compare is not None:
                 times[resource.name] = resource.poll.compare
-        self._schedule = Schedule(times)
+        self._comparisons = Comparisons(times)
         self._suspended: frozenset[str] = frozenset()
 
         self._position = 0
@@ -84,13 +96,15 @@ class PollingSource(DatabaseSource):
         self._position = position_number(resume.position)
         self._suspended = frozenset(resume.suspended)
         self._connect()
-        self._schedule.open(token.compared, datetime.now().astimezone())
+        self._comparisons.open(token.compared, self._clock())
 
         self._read_catalogue()
         self._cursors = {}
         self._looks = {}
         for resource in self._settings.resource:
             self._open_table(resource, token)
+        if self._source.cron is not None:
+            self._look_times = LookTimes(self._source.cron, self._clock())
         now = time.monotonic()
         self._look_at = now
         self._beat_at = now + HEARTBEAT_SECONDS
@@ -140,8 +154,11 @@ class PollingSource(DatabaseSource):
         return found
 
     def comparisons(self) -> Sequence[str]:
-        """See Source.comparisons."""
-        due = self._schedule.due(datetime.now().astimezone())
+        """See Source.comparisons: what comes due in quiet hours is due when they are over."""
+        now = self._clock()
+        if quiet_seconds(self._source.quiet, now):
+            return []
+        due = self._comparisons.due(now)
         return [name for name in due if name not in self._suspended]
 
     # ---- the stream
@@ -150,27 +167,45 @@ class PollingSource(DatabaseSource):
         """See Source.read."""
         connection = self._opened
         ask = self._wanted
-        if ask is not None:
+        messages = []
+        wait = self._rest()
+        if not wait and ask is not None:
             messages = self._read_page(connection, ask)
-        elif time.monotonic() >= self._look_at:
+        elif not wait and self._look_due():
             messages = self._look(connection)
-        else:
-            messages = []
-            wait = max(0.0, self._look_at - time.monotonic())
-            if not self._waiting:
-                stop_watch.wait(min(timeout, wait))
+        elif not self._waiting:
+            stop_watch.wait(min(timeout, wait or self._seconds_to_look()))
         messages += self._waiting
         self._waiting = []
         yield from messages
 
+    def _rest(self) -> float:
+        """Returns for how many seconds no table is to be read."""
+        quiet = quiet_seconds(self._source.quiet, self._clock())
+        self._measures.quiet(quiet > 0)
+        return max(quiet, self._pace.rest())
+
+    def _look_due(self) -> bool:
+        if time.monotonic() >= self._look_at:
+            return True
+        return self._look_times is not None and self._look_times.due(self._clock())
+
+    def _seconds_to_look(self) -> float:
+        if self._look_times is not None:
+            return self._look_times.seconds(self._clock())
+        return max(0.0, self._look_at - time.monotonic())
+
     def _look(self, connection: Connection) -> list[Message]:
         """Looks at every table in one snapshot. One that is not read whole is looked at again."""
         looks = [one for name, one in self._looks.items() if name not in self._suspended]
-        self._look_at = time.monotonic() + self._every
+        every = self._every if self._look_times is None else math.inf
+        self._look_at = time.monotonic() + every
         if not looks:
             return []
+        begun = time.monotonic()
         with self._database.guarded(), self._database.dialect.snapshot(connection):
             messages, complete = self._parts(connection, looks)
+        self._measures.look(time.monotonic() - begun, complete=complete)
         if not complete:
             self._look_at = time.monotonic()
         return messages
@@ -186,8 +221,11 @@ class PollingSource(DatabaseSource):
         complete = True
         for one in looks:
             before = self._cursors.get(one.resource)
+            now = time.time()
             with self._database.guarded(one.resource, one.relation.table):
-                part = one.look(connection, before)
+                part = one.look(connection, before, self._pace.limit(ROWS))
+            self._pace.read(part.read)
+            self._measures.part(one.resource, part.read, now, complete=part.complete)
             self._cursors[one.resource] = part.cursor
             moved = moved or before is None or not part.complete
             complete = complete and part.complete
@@ -216,7 +254,7 @@ class PollingSource(DatabaseSource):
 
     @property
     def _token(self) -> str:
-        return token_text(Token(self._cursors, self._schedule.compared))
+        return token_text(Token(self._cursors, self._comparisons.compared))
 
     def acknowledge(self, position: int) -> None:
         """See Source.acknowledge: rows may be marked as taken."""
@@ -236,6 +274,14 @@ class PollingSource(DatabaseSource):
             self._waiting.append(beat)
         return Everything()
 
+    def gauges(self) -> Mapping[str, float]:
+        """See Source.gauges."""
+        return self._measures.gauges
+
+    def counts(self) -> Mapping[tuple[str, ...], int]:
+        """See Source.counts."""
+        return self._measures.counts()
+
     # ---- pages
 
     def _read_page(self, connection: Connection, ask: Ask) -> list[Message]:
@@ -250,6 +296,12 @@ class PollingSource(DatabaseSource):
                 # What the page shows may be written over what was delivered
                 looks.forget()
             # Rows that were deleted since their page are still in the front end
-            self._page = self._read(connection, ask)._replace(settled=False)
+            page = self._read(connection, ask._replace(limit=self._pace.limit(ask.limit)))
+            self._page = page._replace(settled=False)
+        rows = len(page.lines)
+        if ask.counted:
+            # Conditions are tested here, so that rows are read
+            rows += page.total or 0
+        self._pace.read(rows)
         failpoints.hit("after_page_read")
         return [*messages, *self._transaction([HighPosition(ask.token)])]

@@ -405,6 +405,10 @@ class PostgresSource:
         """See Source.gauges: what the slot keeps."""
         return self._gauges
 
+    def counts(self) -> Mapping[tuple[str, ...], int]:
+        """See Source.counts."""
+        return {}
+
     def unattended(self) -> None:
         """See Source.unattended: the server itself bounds its log."""
 
