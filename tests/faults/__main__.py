@@ -95,7 +95,18 @@ def short(given: argparse.Namespace, named: Sequence[Bug]) -> bool:
         green = all_green(outcomes)
         if given.bugs != "none":
             green = planted(real, BUGS, given.bugs == "search") and worlds.caught() and green
+    green = stated() and green
     return worlds.green(worlds.short()) and green
+
+
+def stated() -> bool:
+    """Runs state sources of the product (tests/faults/states.py), a batch in each lane."""
+    batches = range(1, LANES + 1)
+    with ThreadPoolExecutor(LANES) as lanes:
+        ended = list(lanes.map(lambda seed: batch("states", seed, EVIDENCE / "states"), batches))
+    for one in ended:
+        say(f"batch {one.seed} of {one.verdict}")
+    return not any(one.oracle for one in ended)
 
 
 def replayed(file: Path, variant: Bug | None) -> bool:

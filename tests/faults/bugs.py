@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-Tier = Literal["real", "model", "simulation"]
+Tier = Literal["real", "model", "simulation", "states"]
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -512,6 +512,113 @@ BUGS: tuple[Bug, ...] = (
             Edit("outbox/frames.py", "import struct\n", "import struct\nimport time\n"),
         ),
         "simulation",
+    ),
+    Bug(
+        "cursor_before_rows",
+        "with the first part of a look, polling stores the cursor of the whole look",
+        (
+            Edit(
+                "connectors/polling/cursors.py",
+                "        kept = cursor._asdict()\n",
+                "        kept = Cursor(cursor.to or cursor.at)._asdict()\n",
+            ),
+            Edit(
+                "connectors/polling/cursors.py",
+                '        cursors[name]["at"] = cursor.at\n',
+                '        cursors[name]["at"] = kept["at"]\n',
+            ),
+        ),
+        "states",
+    ),
+    Bug(
+        "overlap_left_out",
+        "a look begins where the last one has ended: what was committed late is passed over",
+        (
+            Edit(
+                "connectors/polling/looks.py",
+                "            lowest = self._lowest(connection, cursor.at)\n",
+                "            lowest = cursor.at\n",
+            ),
+        ),
+        "states",
+    ),
+    Bug(
+        "equal_times_split",
+        "a look that is cut goes on behind the time of its last row, which others may share",
+        (
+            Edit(
+                "connectors/polling/looks.py",
+                "        return behind([(column, self._value(str(after[0]))), *parts])\n",
+                "        return column > self._value(str(after[0]))\n",
+            ),
+        ),
+        "states",
+    ),
+    Bug(
+        "delivered_taken_for_stored",
+        "polling remembers the rows that it has delivered when the front end has lost them",
+        (
+            Edit(
+                "connectors/polling/source.py",
+                "        self._looks = {}\n        for",
+                "        for",
+            ),
+            Edit(
+                "connectors/polling/source.py",
+                "self._looks[resource.name] = TableLooks(",
+                "self._looks[resource.name] = self._looks.get(resource.name) or TableLooks(",
+            ),
+        ),
+        "states",
+    ),
+    Bug(
+        "notes_deleted_early",
+        "notes of triggers are deleted when they are delivered, before the front end has the rows",
+        (
+            Edit(
+                "connectors/trigger/source.py",
+                "            self._delivered.update(ids)\n",
+                "            self._delivered.update(ids)\n"
+                "            self.acknowledge(self._position)\n",
+            ),
+        ),
+        "states",
+    ),
+    Bug(
+        "notes_deleted_unread",
+        "with the notes that the front end has, those that were written meanwhile are deleted",
+        (
+            Edit(
+                "connectors/trigger/notes.py",
+                "delete(self._table).where(self._table.c.id.in_(some))",
+                "delete(self._table)",
+            ),
+        ),
+        "states",
+    ),
+    Bug(
+        "key_before_passed_over",
+        "of a key that changes, the row under the old one is not looked up",
+        (
+            Edit(
+                "connectors/trigger/notes.py",
+                "        for key in (self.key_now, self.key_before):\n",
+                "        for key in (self.key_now or self.key_before,):\n",
+            ),
+        ),
+        "states",
+    ),
+    Bug(
+        "deletes_of_an_incomplete_page",
+        "what a page does not show is deleted, though the page was cut before it",
+        (
+            Edit(
+                "capture/phases.py",
+                "        last = last_key(resource, page) if page.more else None\n",
+                "        last = None\n",
+            ),
+        ),
+        "states",
     ),
 )
 

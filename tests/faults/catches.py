@@ -9,7 +9,12 @@ from tests.faults.bugs import BUGS, ROOT, Bug
 
 FILE = ROOT / "tests" / "faults" / "catches.json"
 PAGE = ROOT / "docs" / "RELIABILITY.md"
-TIERS = {"real": "real servers", "model": "the model", "simulation": "the simulation"}
+TIERS = {
+    "real": "real servers",
+    "model": "the model",
+    "simulation": "the simulation",
+    "states": "state sources",
+}
 _TABLE = re.compile(r"^\| planted bug .*\n(?:\|.*\n)*", re.MULTILINE)
 
 
