@@ -11,7 +11,19 @@ from packaging.utils import canonicalize_name
 
 LOCK = Path(__file__).parent.parent / "requirements.lock"
 PRODUCT = "unit-sync-agent"
-EXTRAS = ("", "binary", "fast", "mariadb")  # what a user may install; the others are for developers
+# What a user may install; the others are for developers
+EXTRAS = (
+    "",
+    "binary",
+    "dm",
+    "fast",
+    "kingbase",
+    "mariadb",
+    "mssql",
+    "opengauss",
+    "oracle",
+    "psycopg2",
+)
 _PIN = re.compile(
     r"^([a-z0-9.-]+)==(\S+)[^\n]*\\\n((?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE
 )

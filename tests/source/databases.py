@@ -20,6 +20,13 @@ from tests.source.polled import polling_settings
 
 KINDS = ("sqlite", "mariadb", "postgresql")
 MYSQL = ("mysql8", "mysql9")
+# PostgreSQL through another driver, or through SQLAlchemy's dialects of its kin
+DRIVERS = {
+    "postgresql": "postgresql+psycopg",
+    "psycopg2": "postgresql+psycopg2",
+    "kingbase": "kingbase",
+    "opengauss": "opengauss",
+}
 
 
 class Place:
@@ -28,7 +35,8 @@ class Place:
     def __init__(self, kind: str, url: URL, owner: URL | None = None) -> None:
         """`url` is the agent's, `owner` that of the application where it is another one."""
         self.kind = kind
-        self.backend = url.get_backend_name()
+        # Whose types it has
+        self.family = "postgresql" if kind in DRIVERS else url.get_backend_name()
         self.url = url
         self.owner = owner or url
         self._engine = create_engine(self.owner, poolclass=NullPool)
@@ -80,14 +88,14 @@ def place_of(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterato
         with fresh_database(server) as conninfo:
             given = conninfo_to_dict(conninfo)
             url = URL.create(
-                "postgresql+psycopg",
+                DRIVERS[kind],
                 str(given["user"]),
                 str(given["password"]) if given.get("password") else None,
                 str(given["host"]),
                 int(given.get("port") or 5432),
                 str(given["dbname"]),
             )
-            yield Place(kind, url)
+            yield Place(kind, url, url.set(drivername=DRIVERS["postgresql"]))
 
 
 class PolledBusiness:

@@ -14,7 +14,7 @@ from agent.connectors.database.catalogue import ReadTable, tables
 from agent.connectors.database.rows import RowReader
 from agent.errors import ValueUnreadable
 from agent.values.canonical import canonical
-from tests.source.databases import KINDS, MYSQL, Place, place_of
+from tests.source.databases import DRIVERS, KINDS, MYSQL, Place, place_of
 
 PLACE = ("", "t")
 
@@ -151,7 +151,7 @@ REFUSED["mysql"] = REFUSED["mariadb"]
 LOOSE = {"mysql": ("SET SESSION sql_mode = ''",)}
 
 
-@pytest.fixture(params=[*KINDS, *MYSQL])
+@pytest.fixture(params=dict.fromkeys([*KINDS, *MYSQL, *DRIVERS]))
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A database of each kind in turn."""
     with place_of(request.param, request, tmp_path) as made:
@@ -180,8 +180,8 @@ def read(place: Place, *columns: str) -> list[tuple[str | None, ...]]:
 
 def test_every_type_is_read_as_canonical_text(place: Place) -> None:
     """Whatever the session of the application writes, in one table of all types."""
-    place.execute(*BEFORE[place.backend])
-    cases = CASES[place.backend]
+    place.execute(*BEFORE[place.family])
+    cases = CASES[place.family]
     declared = ", ".join(f"c{number} {case.declared}" for number, case in enumerate(cases))
     place.execute(f"CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, {declared})")
 
@@ -212,16 +212,16 @@ def _upsert(place: Place, number: int, name: str, literal: str) -> list[str]:
         "mariadb": "INSERT IGNORE INTO t (id) VALUES ({0})",
         "mysql": "INSERT IGNORE INTO t (id) VALUES ({0})",
         "postgresql": "INSERT INTO t (id) VALUES ({0}) ON CONFLICT DO NOTHING",
-    }[place.backend]
+    }[place.family]
     update = f"UPDATE t SET {name} = {literal} WHERE id = {number}"
     return [ignore.format(number), update]
 
 
 def test_what_is_no_value_of_its_type_is_refused_by_name(place: Place) -> None:
     """Zero dates, durations, and what SQLite keeps in any column: the column is named."""
-    for number, (declared, literal) in enumerate(REFUSED[place.backend]):
+    for number, (declared, literal) in enumerate(REFUSED[place.family]):
         place.execute(
-            *LOOSE.get(place.backend, ()),
+            *LOOSE.get(place.family, ()),
             "DROP TABLE IF EXISTS t",
             f"CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v {declared})",
             f"INSERT INTO t VALUES (1, {literal})",
@@ -241,8 +241,8 @@ KEYS["mysql"] = KEYS["mariadb"]
 
 def test_a_key_gives_back_the_row(place: Place) -> None:
     """Of each type that keys have, alone and together."""
-    cases = {case.declared: case for case in CASES[place.backend]}
-    for declared in KEYS[place.backend]:
+    cases = {case.declared: case for case in CASES[place.family]}
+    for declared in KEYS[place.family]:
         case = cases.get(declared, Case("", [("5", ""), ("7", "")]))
         values = [literal for literal, _ in case.values]
         rows = ", ".join(f"({literal}, {i})" for i, literal in enumerate(values))
@@ -315,7 +315,7 @@ ROWS = st.lists(
 @given(rows=ROWS)
 def test_any_value_comes_back(place: Place, rows: list[dict[str, Any]]) -> None:
     """The text that is read is canonical, and gives the very value that was written."""
-    columns = TYPES[place.backend]
+    columns = TYPES[place.family]
     declared = ", ".join(f"{name} {kind}" for name, kind in columns.items())
     place.execute(
         "DROP TABLE IF EXISTS t",
@@ -343,6 +343,6 @@ def test_any_value_comes_back(place: Place, rows: list[dict[str, Any]]) -> None:
 
 def _native(place: Place, row: dict[str, Any]) -> dict[str, Any]:
     """Returns a row as SQLite can hold it: it has no decimals, and no dates."""
-    if place.backend != "sqlite":
+    if place.family != "sqlite":
         return row
     return {**row, "n": float(row["n"]), "d": row["d"].isoformat(" ")}

@@ -18,6 +18,7 @@ TERMS = {"lsn", "xid", "slot", "publication", "psycopg"}
 # Where PostgreSQL is at home, and the codes and errors that users know
 HOME = (
     "agent/config/postgres.py",
+    "agent/connectors/dialects/",
     "agent/connectors/postgres/",
     "agent/errors/",
     "agent/front/first_version.py",

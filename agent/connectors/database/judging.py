@@ -4,8 +4,23 @@ from collections.abc import Iterator
 
 from agent.config import ResourceSettings
 from agent.connectors.database.catalogue import ReadTable
-from agent.findings import Finding, error
+from agent.connectors.database.session import Database
+from agent.findings import Finding, error, ok, warning
 from agent.messages import mark, translate
+
+
+def answers(database: Database) -> Iterator[Finding]:
+    """Yields that the database answers, and what is not known about its kind."""
+    kind = database.dialect.name
+    text = mark("the business database at {address} answers ({kind})")
+    yield ok("SOURCE_OK", text, address=database.address, kind=kind)
+    if not database.dialect.tried:
+        text = mark("nobody has tried the agent with a real server of {kind} yet")
+        fix = mark(
+            "Try it with `sync-agent selftest --url URL` on a database for tests, "
+            "and send its report to the project."
+        )
+        yield warning("SOURCE_UNTRIED", text, translate(fix), kind=kind)
 
 
 def names_of(resource: ResourceSettings) -> dict[str, str]:

@@ -131,4 +131,5 @@ def address_of(url: URL) -> str:
     if not url.host:
         return url.database or ""
     port = f":{url.port}" if url.port else ""
-    return f"{url.host}{port}/{url.database or ''}"
+    name = url.database or url.query.get("service_name", "")
+    return f"{url.host}{port}/{name}"

@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from sqlalchemy import URL, ColumnElement, Connection, Engine, Select, create_engine, event
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    create_engine,
+    event,
+    inspect,
+)
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeEngine
 
@@ -51,6 +60,9 @@ class Dialect(ABC):
 
     name: ClassVar[str]  # as users know it
     extra: ClassVar[str] = ""  # of the Python package, which brings the driver
+
+    # Whether somebody has tried it on a real server of this kind
+    tried: ClassVar[bool] = True
 
     # Whether all tables can be read as they are at one moment
     snapshots: ClassVar[bool] = True
@@ -139,9 +151,21 @@ class Dialect(ABC):
         In a key two equal values have one text, and the text gives back the value.
         """
 
-    @abstractmethod
     def full_scan(self, connection: Connection, statement: Select[Any]) -> bool | None:
-        """Tells whether a statement reads every row of its table; None where nobody can tell."""
+        """Tells whether a statement reads every row of its table; None where nobody can tell.
+
+        Where the database is not asked for its plan, the catalogue tells whether an index or the
+        primary key begins with the column that the statement compares.
+        """
+        compared = getattr(statement.whereclause, "left", None)
+        if compared is None:
+            return None
+        read: Any = statement.get_final_froms()[0]
+        asked = {"table_name": read.name, "schema": read.schema}
+        inspector = inspect(connection)
+        indexed: list[Any] = [index["column_names"] for index in inspector.get_indexes(**asked)]
+        indexed.append(inspector.get_pk_constraint(**asked)["constrained_columns"])
+        return all(columns[:1] != [compared.name] for columns in indexed)
 
     @abstractmethod
     def clock(self, connection: Connection, *, utc: bool) -> str:

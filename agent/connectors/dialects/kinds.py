@@ -16,6 +16,7 @@ from agent.values.json_text import is_json, json_text
 
 _DAY = timedelta(days=1)
 _ZONE = "+00"
+_MICROSECONDS = 6  # digits
 
 _float8_text = float_writer(FLOAT8_DIGITS)
 
@@ -112,6 +113,26 @@ def json(value: Any) -> str:
     return found
 
 
+# ---- values that the database itself writes as texts
+
+
+def from_text(kind: Kind, parse: Callable[[str], Any]) -> Kind:
+    """Returns a kind whose values are read as texts. A value that is none is written as it is."""
+
+    def write(value: Any) -> str:
+        return kind.write(parse(value) if isinstance(value, str) else value)
+
+    return kind._replace(write=write)
+
+
+def moment_of(text: str) -> datetime:
+    """Reads a date and time, such as 2024-02-29 03:04:05.120000000. Nothing is cut off."""
+    whole, _, digits = text.strip().partition(".")
+    if digits[_MICROSECONDS:].strip("0"):
+        raise ValueError("finer than a microsecond")
+    return datetime.fromisoformat(f"{whole}.{digits[:_MICROSECONDS]:0<6}")
+
+
 # ---- the way back
 
 
@@ -123,6 +144,19 @@ def bytes_of(canonical: str) -> bytes:
 def unzoned(canonical: str) -> str:
     """Returns a date and time in UTC without its zone."""
     return canonical.removesuffix(_ZONE)
+
+
+def padded(canonical: str) -> str | None:
+    """Returns a date and time with six digits of a second and without a zone.
+
+    None for one that only PostgreSQL has, such as infinity or a year before 1.
+    """
+    whole, _, digits = unzoned(canonical).partition(".")
+    try:
+        datetime.fromisoformat(whole)
+    except ValueError:
+        return None
+    return f"{whole}.{digits:0<6}"
 
 
 # ---- kinds

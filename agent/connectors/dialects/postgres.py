@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -24,7 +24,7 @@ from agent.connectors.postgres.sqlstates import refuses_login
 from agent.values import column_types as v
 from agent.values.canonical import SESSION
 
-_PATIENCE = 8.0  # seconds beyond the longest statement after which the line counts as dead
+PATIENCE = 8.0  # seconds beyond the longest statement after which the line counts as dead
 
 _TROUBLES: Mapping[Trouble, tuple[str, ...]] = {
     "login": ("28",),
@@ -44,6 +44,9 @@ class PostgreSQL(Dialect):
     row_values = False  # values are expressions
     begin_writing = ("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",)
 
+    # Where the driver's errors have their SQLSTATE
+    state: ClassVar[str] = "sqlstate"
+
     # ---- sessions
 
     def connect(self, arguments: list[Any], named: Mapping[str, Any], seconds: float) -> Any:
@@ -52,18 +55,11 @@ class PostgreSQL(Dialect):
 
         reach = {"application_name": "unit-sync-agent", "client_encoding": "UTF8"}
         given = {**named, **reach, "autocommit": True}
-        return bounded(seconds + _PATIENCE, *arguments, **given)
+        return bounded(seconds + PATIENCE, *arguments, **given)
 
     def settle(self, connection: Any, seconds: float) -> None:
         """See Dialect.settle."""
-        milliseconds = f"{int(seconds * 1000)}ms"
-        wanted = {
-            **SESSION,
-            "statement_timeout": milliseconds,
-            "lock_timeout": milliseconds,
-            "row_security": "off",
-        }
-        for name, value in wanted.items():
+        for name, value in session_settings(seconds).items():
             connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
 
     @contextmanager
@@ -111,7 +107,7 @@ class PostgreSQL(Dialect):
 
     def trouble(self, error: BaseException) -> Trouble:
         """See Dialect.trouble."""
-        state = _state(error)
+        state = self._state(error)
         if not state and type(error).__name__ == "OperationalError":
             return "login" if refuses_login(str(error)) else "unreachable"
         for trouble, states in _TROUBLES.items():
@@ -121,11 +117,22 @@ class PostgreSQL(Dialect):
 
     def code(self, error: BaseException) -> str:
         """See Dialect.code."""
-        return f"SQLSTATE {_state(error)}" if _state(error) else type(error).__name__
+        state = self._state(error)
+        return f"SQLSTATE {state}" if state else type(error).__name__
+
+    def _state(self, error: BaseException) -> str:
+        return getattr(error, self.state, None) or ""
 
 
-def _state(error: BaseException) -> str:
-    return getattr(error, "sqlstate", None) or ""
+def session_settings(seconds: float) -> dict[str, str]:
+    """Returns the settings of a session in which no statement takes longer than `seconds`."""
+    milliseconds = f"{int(seconds * 1000)}ms"
+    return {
+        **SESSION,
+        "statement_timeout": milliseconds,
+        "lock_timeout": milliseconds,
+        "row_security": "off",
+    }
 
 
 # ---- columns

@@ -10,7 +10,7 @@ from agent.config.loading import invalid
 from agent.config.problems import Problem
 from agent.connectors.database import catalogue, filters
 from agent.connectors.database.catalogue import ReadTable
-from agent.connectors.database.judging import missing_table, names_of, unlisted_key
+from agent.connectors.database.judging import answers, missing_table, names_of, unlisted_key
 from agent.connectors.database.rows import RowReader
 from agent.connectors.database.session import Database
 from agent.connectors.polling import tables as polled
@@ -40,9 +40,7 @@ def inspect(settings: Settings, database: Database) -> Inspection:
     shareable: dict[str, Shareable] = {}
     connection = database.connect()
     try:
-        text = mark("the business database at {address} answers ({kind})")
-        kind = database.dialect.name
-        findings.append(ok("SOURCE_OK", text, address=database.address, kind=kind))
+        findings += answers(database)
         with database.guarded():
             found = catalogue.tables(connection, database.dialect, polled.keys_of(settings))
 

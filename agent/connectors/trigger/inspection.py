@@ -7,12 +7,12 @@ from sqlalchemy import Connection, Inspector, inspect
 
 from agent.config import ResourceSettings
 from agent.connectors.database.catalogue import ReadTable, tables
-from agent.connectors.database.judging import missing_table, names_of, unlisted_key
+from agent.connectors.database.judging import answers, missing_table, names_of, unlisted_key
 from agent.connectors.database.session import Database
 from agent.connectors.table import TableName
 from agent.connectors.trigger.databases.base import LoggedTable, TriggerLog
 from agent.connectors.trigger.keys import logged
-from agent.findings import Finding, error, ok, warning
+from agent.findings import Finding, error, warning
 from agent.messages import mark, translate
 
 _QUIET = (None, "NO ACTION", "RESTRICT")  # a foreign key that changes no row by itself
@@ -54,9 +54,7 @@ def _inspected(
     log: TriggerLog,
     places: Mapping[TableName, ResourceSettings],
 ) -> Inspection:
-    text = mark("the business database at {address} answers ({kind})")
-    address, kind = database.address, database.dialect.name
-    findings = [ok("SOURCE_OK", text, address=address, kind=kind)]
+    findings = list(answers(database))
     inspector = inspect(connection)
     read_tables = tables(connection, database.dialect, dict.fromkeys(places, ()))
     judged = {}

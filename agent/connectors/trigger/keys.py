@@ -44,6 +44,17 @@ _READ: Mapping[int, Callable[[str], str]] = {
     v.UUID: str.lower,
 }
 
+# What a trigger may have to write in a way of its own
+_FORMS: Mapping[int, Form] = {
+    v.BYTEA: "bytes",
+    v.INT2: "number",
+    v.INT4: "number",
+    v.INT8: "number",
+    v.NUMERIC: "number",
+    v.DATE: "date",
+    v.TIMESTAMP: "moment",
+}
+
 # What a database that writes the canonical text itself writes so in JSON, too
 _WRITTEN_AS_TEXT = (v.NUMERIC, v.DATE, v.TIMESTAMP)
 
@@ -55,8 +66,7 @@ def logged(read: ReadTable) -> LoggedTable | None:
         kind = read.kinds[name]
         if _reader(kind) is None:
             return None
-        form: Form = "bytes" if kind.oid == v.BYTEA else "text"
-        key.append(KeyPart(name, form))
+        key.append(KeyPart(name, _FORMS.get(kind.oid, "text")))
     if not key:
         return None
     return LoggedTable(read.table.schema, read.table.table, tuple(key))

@@ -24,8 +24,9 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from sqlalchemy import Connection, inspect
 
-# How a part of a key is written: as a text, or bytes in hexadecimal digits
-Form = Literal["text", "bytes"]
+# What a part of a key is, where it matters how it is written: bytes in hexadecimal digits, and
+# where a session's settings change the texts of numbers and times, these as ISO 8601 has them
+Form = Literal["text", "bytes", "number", "date", "moment"]
 Operation = Literal["I", "U", "D", "T"]
 
 LOG = "sync_agent_log"

@@ -1,6 +1,28 @@
 """Finds how a database notes changes: the only place that knows them all."""
 
+from importlib import import_module
+from typing import NamedTuple
+
 from agent.connectors.trigger.databases.base import LOG, TriggerLog
+
+
+class _Place(NamedTuple):
+    module: str
+    name: str
+
+
+_LOGS = {
+    "postgresql": _Place("postgres", "PostgresLog"),
+    "kingbase": _Place("postgres_kin", "PostgresKinLog"),
+    "opengauss": _Place("postgres_kin", "PostgresKinLog"),
+    "mariadb": _Place("mariadb", "MariaDbLog"),
+    "mysql": _Place("mariadb", "MariaDbLog"),
+    "sqlite": _Place("sqlite", "SQLiteLog"),
+    "firebird": _Place("firebird", "FirebirdLog"),
+    "oracle": _Place("oracle", "OracleLog"),
+    "dm": _Place("dm", "DmLog"),
+    "mssql": _Place("mssql", "MssqlLog"),
+}
 
 
 def trigger_log_of(backend: str, log: str = LOG, schema: str = "") -> TriggerLog | None:
@@ -8,21 +30,9 @@ def trigger_log_of(backend: str, log: str = LOG, schema: str = "") -> TriggerLog
 
     None for one in which the agent makes no triggers.
     """
-    match backend:
-        case "postgresql":
-            from agent.connectors.trigger.databases.postgres import PostgresLog
-
-            return PostgresLog(log, schema)
-        case "mariadb" | "mysql":
-            from agent.connectors.trigger.databases.mariadb import MariaDbLog
-
-            return MariaDbLog(log, schema)
-        case "sqlite":
-            from agent.connectors.trigger.databases.sqlite import SQLiteLog
-
-            return SQLiteLog(log, schema)
-        case "firebird":
-            from agent.connectors.trigger.databases.firebird import FirebirdLog
-
-            return FirebirdLog(log, schema)
-    return None
+    place = _LOGS.get(backend)
+    if place is None:
+        return None
+    module = import_module(f"agent.connectors.trigger.databases.{place.module}")
+    made: TriggerLog = getattr(module, place.name)(log, schema)
+    return made

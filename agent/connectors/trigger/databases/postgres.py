@@ -42,6 +42,10 @@ class PostgresLog(TriggerLog):
 
     notes_truncate: ClassVar[bool] = True
 
+    # What fills in the identity of a note, and how a trigger calls its function
+    identity: ClassVar[str] = "id uuid DEFAULT gen_random_uuid() PRIMARY KEY"
+    calls: ClassVar[str] = "EXECUTE FUNCTION"
+
     def __init__(self, log: str = LOG, schema: str = "") -> None:
         """The function has no search path of a session: it names the schema of the log."""
         super().__init__(log, schema or "public")
@@ -54,7 +58,7 @@ class PostgresLog(TriggerLog):
         """See TriggerLog.create_log. An index finds the few notes of TRUNCATE."""
         return [
             f"""CREATE TABLE {self.log_name} (
-    id uuid DEFAULT gen_random_uuid() PRIMARY KEY,
+    {self.identity},
     source_table text NOT NULL,
     operation text NOT NULL,
     key_now text,
@@ -83,14 +87,14 @@ AS $sync_agent${self._body(table)}$sync_agent$""",
             trigger = self.quoted(self.trigger(table, what))
             made.append(
                 f"""CREATE TRIGGER {trigger} AFTER {event} ON {place}
-FOR EACH {level} EXECUTE FUNCTION {function}()"""
+FOR EACH {level} {self.calls} {function}()"""
             )
             made.append(f"ALTER TABLE {place} ENABLE ALWAYS TRIGGER {trigger}")
         return made
 
     def _body(self, table: LoggedTable) -> str:
         name = literal(table.noted)
-        now, before = _key(self, "NEW", table.key), _key(self, "OLD", table.key)
+        now, before = self._key("NEW", table.key), self._key("OLD", table.key)
         notes = note_statements(self.log_name, name, now, before)
         return f"""
 BEGIN
@@ -135,18 +139,20 @@ END
     def _function(self, table: LoggedTable) -> str:
         return self.qualified(self.schema, self.trigger(table, "note"))
 
+    def _key(self, row: str, key: tuple[KeyPart, ...]) -> str:
+        """Writes a key."""
+        written = []
+        for part in key:
+            value = self._value(f"{row}.{self.quoted(part.name)}", part)
+            written.append(f"pg_catalog.length({value}) || ':' || {value}")
+        return " || ".join(written)
+
+    def _value(self, column: str, part: KeyPart) -> str:
+        """Writes a part. JSON has dates in one form, whatever the session's form of them is."""
+        if part.form == "bytes":
+            return f"pg_catalog.encode({column}, 'hex')"
+        return f"(pg_catalog.to_json({column}) #>> '{{}}')"
+
 
 def _drop_function(function: str) -> str:
     return f"DROP FUNCTION IF EXISTS {function}() CASCADE"
-
-
-def _key(log: PostgresLog, row: str, key: tuple[KeyPart, ...]) -> str:
-    """Writes a key. JSON has dates in one form, whatever the session's form of them is."""
-    written = []
-    for part in key:
-        column = f"{row}.{log.quoted(part.name)}"
-        value = f"(pg_catalog.to_json({column}) #>> '{{}}')"
-        if part.form == "bytes":
-            value = f"pg_catalog.encode({column}, 'hex')"
-        written.append(f"pg_catalog.length({value}) || ':' || {value}")
-    return " || ".join(written)
