@@ -1,6 +1,6 @@
 """Starts the demonstration; whatever ends it, nothing stays behind.
 
-Call `python -m demo [--front kind] [--client name] [--kafka host:port] [--keep]`.
+Call `python -m demo [--source kind] [--front kind] [--client name] [--kafka host:port] [--keep]`.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import tempfile
 from contextlib import ExitStack, suppress
 from types import FrameType
 
-from demo.parts import CLIENTS, FRONTS, Parts
+from demo.parts import CLIENTS, FRONTS, SOURCES, Parts
 from demo.play import Play
 from demo.screen import Screen
 from tests.services.postgres import child_pids
@@ -37,6 +37,13 @@ def main() -> int:
         "the demo's topics are deleted at the end",
     )
     parser.add_argument(
+        "--source",
+        choices=SOURCES,
+        default="postgresql",
+        help="how the agent reads the business database: the log of PostgreSQL (postgresql), "
+        "or a SQLite file that is polled or has a trigger log",
+    )
+    parser.add_argument(
         "--front", choices=FRONTS, default="sqlite", help="kind of the front-end database (sqlite)"
     )
     parser.add_argument(
@@ -58,9 +65,8 @@ def main() -> int:
     with ExitStack() as everything:
         try:
             everything.enter_context(folder_of_all())
-            play = Play(
-                Screen(), everything, Parts(arguments.front, arguments.client, arguments.kafka)
-            )
+            parts = Parts(arguments.front, arguments.client, arguments.kafka, arguments.source)
+            play = Play(Screen(), everything, parts)
             code = play.perform(stays=arguments.keep)
             if arguments.keep and code == 0:
                 wait_for_end()

@@ -7,13 +7,18 @@ from typing import NamedTuple
 import psycopg
 
 from demo.postgres import PostgresUnit
+from demo.states import NotedUnit, PolledUnit
 from demo.unit import Unit
 from tests.agent_process import Installation, url
 from tests.services.mariadb import MariaDbServer
 from tests.services.postgres import PostgresServer
 
 FRONTS = {"sqlite": "SQLite", "postgres": "PostgreSQL", "mariadb": "MariaDB"}
-SOURCES: Mapping[str, Callable[[], Unit]] = {"postgresql": PostgresUnit}
+SOURCES: Mapping[str, Callable[[], Unit]] = {
+    "postgresql": PostgresUnit,
+    "polling": PolledUnit,
+    "trigger": NotedUnit,
+}
 CLIENTS = ("kafka-python", "librdkafka")
 DATABASE = "exchange"
 

@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from demo.damage import DAMAGE, damage
 from demo.parts import PLAINEST, Parts
 from demo.screen import Counts, Screen, Step, Workload
-from demo.unit import shared_rows
+from demo.unit import PATIENCE, shared_rows
 from tests.agent_process import Agent, Installation
 from tests.checker import Verdict
 from tests.checker.copies import Copies
@@ -29,7 +29,6 @@ from tests.waiting import eventually
 SESSIONS, TRANSACTIONS = 2, 1000  # of each session
 ROWS = 12_000  # of the largest table, before the agent comes
 BIG = 12_000  # rows of the one big transaction: more than a Kafka transaction takes
-PATIENCE = 90.0  # seconds for what is left when the writers are done
 LOG_LINES = 30
 BREATH = 0.005  # seconds between transactions of a session
 # Seconds between transactions of the session that writes while damage is done and repaired.
@@ -175,6 +174,13 @@ class Play:
         self._agent = self._everything.enter_context(place.start())
         return self._agent
 
+    def _writer(self, seed: int) -> Writer:
+        """Opens a session of the business database.
+
+        Deletes that only a comparison finds would be differences beside the damage.
+        """
+        return Writer(self._unit.database, seed, self._every, self._unit.streams_deletes)
+
     def _work(self, place: Installation, workload: Workload) -> None:
         """Lets sessions write while the tables are copied.
 
@@ -183,10 +189,7 @@ class Play:
         stop = threading.Event()
         whole = SESSIONS * self._transactions
         with ExitStack() as stack:
-            writers = [
-                stack.enter_context(Writer(self._unit.database, seed, self._every))
-                for seed in range(SESSIONS)
-            ]
+            writers = [stack.enter_context(self._writer(seed)) for seed in range(SESSIONS)]
             sessions = stack.enter_context(ThreadPoolExecutor(SESSIONS + 1))
             stack.callback(stop.set)
             running = {
@@ -258,21 +261,17 @@ class Play:
             return under_way(place) or str(self._progress(place))
 
         shown(step, lambda: eventually(copied, PATIENCE, "every table is live"), told)
-        rest = shown(step, lambda: self._unit.find_rest(place), told)
+        found = shown(step, lambda: self._unit.show_deletes(place), told)
         shown(step, lambda: eventually(place.caught_up, PATIENCE, "all is published"), told)
-        step.note = f"every table is live; {rest}all that was committed is stored and published"
+        step.note = f"every table is live; {found}all that was committed is stored and published"
 
     @contextmanager
     def _background(self, place: Installation) -> Iterator[Writer]:
-        """Runs a session that goes on writing, not so fast.
-
-        Deletes that only a comparison finds would be differences beside the damage.
-        """
-        deletes = self._unit.streams_deletes
+        """Runs a session that goes on writing, not so fast."""
         stop = threading.Event()
         with (
             ThreadPoolExecutor(1) as sessions,
-            Writer(self._unit.database, SESSIONS, self._every, deletes) as writer,
+            self._writer(SESSIONS) as writer,
         ):
             session = sessions.submit(write, writer, 1_000_000, stop, PAUSE)
             try:

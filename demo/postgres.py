@@ -159,8 +159,8 @@ class PostgresUnit:
         """See Unit.insert_many."""
         insert_many(self._database, rows, first=first)
 
-    def find_rest(self, place: Installation) -> str:
-        """See Unit.find_rest: the log has everything."""
+    def show_deletes(self, place: Installation) -> str:
+        """See Unit.show_deletes: there were some all the time."""
         return ""
 
     def shell(self) -> str:

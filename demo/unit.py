@@ -10,6 +10,7 @@ from tests.checker.table import Database
 from tests.checker.unit import UnitTable
 
 DATABASE = "business"
+PATIENCE = 300.0  # seconds for what is left when the writers are done, on a busy machine
 SHARES: Mapping[str, float] = {  # of the rows of the largest table
     "居民": 1.0, "订单明细": 0.3, 'Audit"Log': 0.1, "文书": 0.03, "企业": 0.2, "户籍": 0.2,
     "测量": 0.05, "许可证": 0.2,
@@ -26,7 +27,7 @@ class Unit(Protocol):
     tables: Sequence[UnitTable]  # shared from the beginning on
     added: UnitTable  # shared only while the demonstration runs
     prepared: str  # what `init` makes in the business database
-    streams_deletes: bool  # else a comparison finds them
+    streams_deletes: bool  # else a comparison finds them, and the workload deletes nothing
 
     @property
     def database(self) -> Database:
@@ -51,8 +52,11 @@ class Unit(Protocol):
     def insert_many(self, rows: int, first: int) -> None:
         """Inserts so many residents in one transaction, with keys below -`first`."""
 
-    def find_rest(self, place: Installation) -> str:
-        """Finds what the stream does not show; returns in words what it was, '' for nothing."""
+    def show_deletes(self, place: Installation) -> str:
+        """Deletes rows and has them found, where the workload deletes none.
+
+        Every table is live. Returns in words what was found.
+        """
 
     def shell(self) -> str:
         """Returns how to look into the database."""

@@ -238,16 +238,20 @@ class Installation:
             "\n".join([*lines, "", *(table.toml() for table in self.tables)]), encoding="utf-8"
         )
 
-    def _section(self, name: str) -> dict[str, object]:
+    def source_settings(self) -> Lines:
+        """Returns the settings of the source."""
         given = conninfo_to_dict(self.source)
+        return {
+            "host": given["host"],
+            "port": int(str(given["port"])),
+            "database": given["dbname"],
+            "user": self.name,
+            "heartbeat_seconds": 1.0,
+        }
+
+    def _section(self, name: str) -> dict[str, object]:
         own: dict[str, dict[str, object]] = {
-            "source": {
-                "host": given["host"],
-                "port": int(str(given["port"])),
-                "database": given["dbname"],
-                "user": self.name,
-                "heartbeat_seconds": 1.0,
-            },
+            "source": dict(self.source_settings()),
             "front": _front(self.front) if self.front else {},
             "kafka": {"bootstrap_servers": [self.bootstrap], "prefix": self.name},
             "service": {"listen": f"{HOST}:{self.listen}"},

@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
+from demo.parts import Parts
 from demo.play import Play
 from demo.screen import STEPS, Screen
 from tests.agent_process import Installation, uncovered
 from tests.checker import Verdict
+from tests.services.noida import NoidaBroker
 from tests.services.postgres import alive
 from tests.waiting import PATIENCE, eventually
 
@@ -118,6 +120,31 @@ def test_the_demo_stays_until_it_is_told_to_go(folder: Path) -> None:
     assert_nothing_is_left(folder)
 
 
+@pytest.fixture(scope="module")
+def bootstrap() -> Iterator[str]:
+    """Yields the address of a broker for demonstrations that are played in this process."""
+    with NoidaBroker.start() as broker:
+        yield broker.bootstrap
+
+
+def played(kind: type[Play], bootstrap: str, source: str) -> int:
+    """Plays a small demonstration over a source without a log, and returns its exit code."""
+    with ExitStack() as everything:
+        parts = Parts(kafka=bootstrap, source=source)
+        return kind(Screen(), everything, parts, **SMALL).perform(stays=False)
+
+
+def test_deletes_that_no_look_shows_are_found(
+    bootstrap: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The demo over a database that is polled verifies, too, and says what its comparison found."""
+    code = played(Play, bootstrap, "polling")
+    output = capsys.readouterr().out
+    assert code == 0, output
+    assert VERIFIED.fullmatch(output.splitlines()[-1]), output
+    assert "70 rows deleted since were found by comparison" in output
+
+
 class Tampered(Play):
     """A demonstration in which somebody takes one row from the front end before the comparison."""
 
@@ -135,15 +162,14 @@ class Tampered(Play):
 
 
 def test_a_missing_row_is_found(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    bootstrap: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A verification that cannot fail is worthless.
 
-    The result is not zero, and the difference is named.
+    The result is not zero, and the difference is named. It is played over a trigger log.
     """
     monkeypatch.setattr("tests.agent_process.LASTS", 0.5)  # it lasts
-    with ExitStack() as everything:
-        assert Tampered(Screen(), everything, **SMALL).perform(stays=False) == 1
+    assert played(Tampered, bootstrap, "trigger") == 1
     output = capsys.readouterr().out
     assert "VERIFIED" not in output
     assert "1 missing" in output

@@ -4,6 +4,8 @@ That holds whatever the names and values are.
 """
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -11,11 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import __version__
+from agent.connectors.base import Origin
 from agent.connectors.changes import Begin
+from agent.connectors.plain_origin import PlainOrigin
+from agent.connectors.polling.source import PollingSource
 from agent.connectors.position import position_number, position_text
 from agent.connectors.postgres.origin import PostgresOrigin
+from agent.connectors.table import SourceTable
 from agent.values.connect import PLAIN
 from agent.values.envelope import Envelope
+from tests.source.polled import polling_settings
 
 # Debezium's PostgreSQL value with schemas disabled. `transaction` is null unless a connector
 # provides transaction metadata.
@@ -28,6 +35,7 @@ SAMPLE = json.loads(r"""
  "transaction":null,
  "op":"u","ts_ms":1465584025523,"ts_us":1465584025523514,"ts_ns":1465584025523514964}
 """)
+EVENTS = Path(__file__).parents[2] / "docs" / "events.md"
 BEGIN = Begin(556, 24023200, 1559033904863769)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -73,6 +81,41 @@ def test_source_changes_with_the_transaction() -> None:
     assert (first["txId"], first["lsn"]) == (556, 5)
     assert again == {**first, "lsn": 6, "sequence": '["1","6"]'}
     assert (second["txId"], second["ts_us"], second["ts_ns"]) == (557, 0, 0)
+
+
+def test_a_source_without_a_log_has_the_block_of_the_page() -> None:
+    """The names, their order and their types are those of the page; the place in a log is not."""
+    page = EVENTS.read_text(encoding="utf-8").partition("## Sources without a log")[2]
+    found = re.search(r"```json\n(.*?)```", page, re.DOTALL)
+    assert found is not None
+    shown = {**json.loads(found[1]), "version": __version__}
+
+    origin = PlainOrigin("polling", "unit", "business", "", "permit")
+    begin = Begin(5, 6, shown["ts_us"])
+    streamed, read = orjson.loads(origin.source(begin, 4, 6)), orjson.loads(origin.read(begin, 4))
+    assert list(streamed.items()) == list(shown.items())
+    assert list(read.items()) == list({**shown, "snapshot": "incremental"}.items())
+    assert [field["field"] for field in origin.schema["fields"]] == list(shown)
+
+
+def test_a_file_is_named_and_the_schema_is_the_configured_one() -> None:
+    """The folder of a SQLite file is nobody's business."""
+    resource = {
+        "name": "permit",
+        "table": "main.permit",
+        "columns": ["id"],
+        "poll": {"mode": "compare", "compare": "02:00"},
+    }
+    source = PollingSource(polling_settings("sqlite:////srv/secret/business.db", resource))
+    table = SourceTable(1, "main", "permit", (), (), "d")
+    origin: Origin = source.origin(table)
+    block = orjson.loads(origin.source(BEGIN, 1, 2))
+    assert [block[name] for name in ("connector", "db", "schema", "table")] == [
+        "polling",
+        "business.db",
+        "main",
+        "permit",
+    ]
 
 
 @given(
