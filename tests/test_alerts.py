@@ -1,4 +1,7 @@
-"""Tests the alerts for Prometheus: each fires, keeps silent and clears, and has its runbook."""
+"""Tests the alerts for Prometheus: each fires, keeps silent and clears, and has its runbook.
+
+What they name is looked up in a live agent by tests/test_end_to_end_alerts.py.
+"""
 
 import re
 import subprocess
@@ -9,6 +12,7 @@ from prometheus_client import generate_latest
 
 from agent.service.metrics import Metrics
 from tests.test_docs import ROOT, RUNBOOKS, headings
+from tools import dashboard
 
 FOLDER = ROOT / "deploy" / "prometheus"
 RULES = FOLDER / "alerts.yml"
@@ -54,10 +58,16 @@ def test_each_alert_says_what_it_means_in_both_languages() -> None:
         assert re.search(r"^        for: [1-9]\d*[mh]$", rule, re.MULTILINE)
 
 
-def test_alerts_name_metrics_that_exist() -> None:
+def test_the_dashboard_is_what_the_script_makes() -> None:
+    """Give `python -m tools.dashboard` after a change."""
+    assert dashboard.PATH.read_text(encoding="utf-8") == dashboard.text()
+
+
+def test_alerts_and_panels_name_metrics_that_exist() -> None:
     page = generate_latest(Metrics("tax", ["person"]).registry).decode()
     known = set(re.findall(r"^# TYPE (\w+)", page, re.MULTILINE))
-    named = set(re.findall(r"\bagent_[a-z_]+", RULES.read_text(encoding="utf-8")))
+    text = RULES.read_text(encoding="utf-8") + dashboard.text().replace("_bucket", "")
+    named = set(re.findall(r"\bagent_[a-z_]+", text))
     assert named <= known
 
 

@@ -56,7 +56,7 @@ class Unit:
         self._kafka = kafka
         self._topic = f"{prefix}.permit"
         self._folder = folder
-        self._port = free_port()
+        self.port = free_port()
         self._random = random.Random(1)
         self.config = folder / "unit.toml"
         text = CONFIG.format(
@@ -67,7 +67,7 @@ class Unit:
             kafka=kafka.bootstrap,
             prefix=prefix,
             host=HOST,
-            port=self._port,
+            port=self.port,
         )
         self.config.write_text(text, encoding="utf-8")
         place.execute(
@@ -84,7 +84,7 @@ class Unit:
 
     def start(self) -> Agent:
         """Starts the service."""
-        return Agent(self.config, self._folder / "agent.log", self._port)
+        return Agent(self.config, self._folder / "agent.log", self.port)
 
     def write(self, changes: int) -> None:
         """Inserts, updates and deletes rows of a few keys."""

@@ -97,7 +97,7 @@ def _columns(
         text = mark("{resource}: table {table} cannot be polled: {reason}")
         yield error("TABLE_UNFIT", text, **names, reason=reason)
         return
-    missing = [name for name in polled.needed(resource) if name not in read.kinds]
+    missing = polled.missing(resource, read)
     if missing:
         text = mark("{resource}: table {table} has no column {columns}")
         yield error("COLUMN_MISSING", text, **names, columns=", ".join(missing))

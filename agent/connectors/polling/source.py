@@ -110,9 +110,9 @@ class PollingSource(DatabaseSource):
         self._beat_at = now + HEARTBEAT_SECONDS
 
     def _open_table(self, resource: ResourceSettings, token: Token) -> None:
-        """Makes the looks at a table; one that cannot be looked at is reported as not captured."""
+        """Makes the looks at a table, unless they cannot be made: then the table is suspended."""
         read = self._tables.get(self._place(resource))
-        if read is None or polled.unfit(resource, read):
+        if read is None or polled.missing(resource, read) or polled.unfit(resource, read):
             # Its cursor stays, for the time when it is mended
             if resource.name in token.cursors:
                 self._cursors[resource.name] = token.cursors[resource.name]

@@ -39,6 +39,11 @@ def needed(resource: ResourceSettings) -> list[str]:
     return names
 
 
+def missing(resource: ResourceSettings, read: ReadTable) -> list[str]:
+    """Returns the columns that are to be read and do not exist."""
+    return [name for name in needed(resource) if name not in read.kinds]
+
+
 def unfit(resource: ResourceSettings, read: ReadTable) -> str:
     """Tells why the table cannot be polled as configured; '' where it can."""
     for name in needed(resource):
