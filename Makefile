@@ -67,10 +67,10 @@ compiled: ## the wheel of compiled modules for this Python and processor, into d
 	@$(if $(INSTALL),$(INSTALL)/bin/python -P -c 'import agent; print("compiled: the agent there runs", agent.BUILD)')
 	@ls dist/unit_sync_agent_compiled-*.whl
 
-archive: ## all that a host without network needs, with install.sh, as dist/unit-sync-agent-*-linux-*.tar.gz; ARCHITECTURE=aarch64 for another processor, OWN_PYTHON=file brings a Python along
+archive: ## all that a host without network needs, with install.sh, as dist/unit-sync-agent-*-linux-*.tar.gz; ARCHITECTURE=aarch64 for another processor, OWN_PYTHON=file brings a Python along, ARGS="--driver oracle" a driver
 	@echo "archive: wheels, hashes, licences and install.sh (about a minute)"
 	@$(MAKE) --no-print-directory venv
-	$(VENV)/bin/python -m tools.archive $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE)) $(if $(OWN_PYTHON),--python $(OWN_PYTHON))
+	$(VENV)/bin/python -m tools.archive $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE)) $(if $(OWN_PYTHON),--python $(OWN_PYTHON)) $(ARGS)
 
 unit: ## the tests of logic alone (tests/unit.txt): no service is needed, less than a minute
 	@echo "unit: the tests that need no service"

@@ -16,6 +16,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -24,9 +25,11 @@ from cyclonedx.model.bom import Bom
 from packaging.markers import Marker
 
 from tools import bill
-from tools.lock import LOCK, PRODUCT, locked_lines, pins, shipped
+from tools.lock import EXTRAS, LOCK, PRODUCT, locked_lines, pins, shipped
 
 ROOT = LOCK.parent
+# What every archive holds; drivers of other business databases are added by name
+CORE = ("", "binary", "fast", "mariadb")
 ARCHITECTURES = ("x86_64", "aarch64")
 # Of the oldest C library first: Kylin V10 and openEuler 20.03 have 2.28
 _GLIBC = ("manylinux_2_28", "manylinux_2_17", "manylinux2014", "manylinux1")
@@ -39,6 +42,7 @@ _NATIVE = {
     "libcom_err": "MIT",
     "libcrypt": "LGPL-2.1-or-later",
     "libcrypto": "Apache-2.0",
+    "libdmdpi": "LicenseRef-Dameng",
     "libgssapi_krb5": "MIT",
     "libk5crypto": "MIT",
     "libkeyutils": "LGPL-2.1-or-later",
@@ -46,9 +50,12 @@ _NATIVE = {
     "libkrb5support": "MIT",
     "liblber": "OLDAP-2.8",
     "libldap": "OLDAP-2.8",
+    "libpcre": "BSD-3-Clause",
+    "libpcre2-8": "BSD-3-Clause",
     "libpq": "PostgreSQL",
     "librdkafka": "BSD-2-Clause",
     "libsasl2": "BSD-3-Clause-Attribution",
+    "libselinux": "LicenseRef-Public-Domain",
     "libssl": "Apache-2.0",
     "zstd": "BSD-3-Clause",
 }
@@ -90,9 +97,9 @@ def target_of(architecture: str, own_python: Path | None) -> Target:
     return Target(architecture, found[1])
 
 
-def requirements(target: Target) -> str:
+def requirements(target: Target, extras: Iterable[str] = CORE) -> str:
     """Returns what an installation holds beside the product, each with the hashes of the lock."""
-    needed = shipped()
+    needed = shipped(extras)
     lines = locked_lines()
     found = []
     for pin in pins():
@@ -104,10 +111,10 @@ def requirements(target: Target) -> str:
     return "".join(found)
 
 
-def add_dependencies(folder: Path, target: Target) -> None:
+def add_dependencies(folder: Path, target: Target, extras: Iterable[str] = CORE) -> None:
     """Puts the wheels of all that the product needs into a folder."""
     wanted = folder / "requirements.txt"
-    wanted.write_text(requirements(target), encoding="utf-8")
+    wanted.write_text(requirements(target, extras), encoding="utf-8")
 
     platforms = []
     for glibc in _GLIBC:
@@ -155,12 +162,12 @@ def add_licences(folder: Path) -> None:
         (place / "SAID").write_text(said, encoding="utf-8")
 
 
-def native_licences(made: Bom) -> str:
+def native_licences(made: Bom, extras: Iterable[str] = CORE) -> str:
     """Returns a line for each native library inside the packages of an installation.
 
     Raises SystemExit for one whose licence nobody has looked up.
     """
-    needed = shipped()
+    needed = shipped(extras)
     lines = set()
     for package in made.components:
         if package.name not in needed:
@@ -207,20 +214,26 @@ def pack(folder: Path, archive: Path) -> None:
             packed.add(path, name, recursive=False, filter=plain)
 
 
-def build(out: Path, architecture: str, own_python: Path | None = None) -> Path:
-    """Makes the archive and returns where it is."""
+def build(
+    out: Path,
+    architecture: str,
+    own_python: Path | None = None,
+    drivers: Iterable[str] = (),
+) -> Path:
+    """Makes the archive and returns where it is; `drivers` are extras of other databases."""
     target = target_of(architecture, own_python)
+    extras = (*CORE, *drivers)
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "new"
         folder.mkdir()
         _say(f"wheels for Python {target.python} on {architecture} (half a minute) ...")
-        add_dependencies(folder, target)
+        add_dependencies(folder, target, extras)
         version = add_product(folder, target, ROOT)
 
         _say("licences, bill of materials, hashes ...")
         add_licences(folder)
         made = bill.bill()
-        (folder / "licences/NATIVE").write_text(native_licences(made), encoding="utf-8")
+        (folder / "licences/NATIVE").write_text(native_licences(made, extras), encoding="utf-8")
         (folder / "sbom.cdx.json").write_text(bill.text(made), encoding="utf-8")
         shutil.copytree(ROOT / "deploy", folder / "deploy")
         (folder / "deploy/archive/install.sh").rename(folder / "install.sh")
@@ -252,9 +265,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="archive", description=__doc__)
     parser.add_argument("--architecture", choices=ARCHITECTURES, default=platform.machine())
     parser.add_argument("--python", type=Path, help="an install_only archive of a Python")
+    parser.add_argument(
+        "--driver",
+        action="append",
+        choices=sorted({*EXTRAS} - {*CORE}),
+        default=[],
+        help="adds the driver of a business database; repeatable",
+    )
     parser.add_argument("--out", type=Path, default=Path("dist"))
     arguments = parser.parse_args()
-    archive = build(arguments.out, arguments.architecture, arguments.python)
+    archive = build(arguments.out, arguments.architecture, arguments.python, arguments.driver)
     _say(f"{archive} ({archive.stat().st_size / 1e6:.0f} MB)")
 
 

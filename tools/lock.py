@@ -1,6 +1,7 @@
 """The packages of requirements.lock, and which of them an installation of the product holds."""
 
 import re
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -57,10 +58,10 @@ def locked_lines(lock: Path = LOCK) -> dict[str, str]:
     return {name: name + rest for name, rest in found}
 
 
-def shipped() -> set[str]:
+def shipped(extras: Iterable[str] = EXTRAS) -> set[str]:
     """Returns the names of the installed packages the product needs, however indirectly."""
     names: set[str] = set()
-    waiting = [(PRODUCT, extra) for extra in EXTRAS]
+    waiting = [(PRODUCT, extra) for extra in extras]
     seen = set(waiting)
     while waiting:
         name, extra = waiting.pop()

@@ -25,7 +25,7 @@ _MEMBER = re.compile(r"`([A-Z]\w+)\.([a-z_]\w*)(?:\(\))?`")
 # Names of files that a reader makes, or that belong to a tool or to somebody else's documents.
 _OTHERS = {"conftest.py"}
 # What follows "agent." in the names of files.
-_ENDINGS = {"toml", "log", "example", "schema", "fish"}
+_ENDINGS = {"toml", "log", "example", "schema", "fish", "service", "timer"}
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
