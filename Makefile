@@ -28,7 +28,7 @@ RUN = $(if $(COMPILED),folder="$$($(VENV)/bin/python -m tests.services.companion
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo compiled archive unit test faults bench fuzz lint audit sbom messages lock clean
+.PHONY: help venv demo compiled archive packages unit test faults bench fuzz lint audit sbom messages lock clean
 
 help: ## list the targets
 	@echo "Targets (make <target>):"
@@ -71,6 +71,11 @@ archive: ## all that a host without network needs, with install.sh, as dist/unit
 	@echo "archive: wheels, hashes, licences and install.sh (about a minute)"
 	@$(MAKE) --no-print-directory venv
 	$(VENV)/bin/python -m tools.archive $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE)) $(if $(OWN_PYTHON),--python $(OWN_PYTHON)) $(ARGS)
+
+packages: ## .deb and .rpm of the archives in dist/, which install with the archive's own install.sh
+	@echo "packages: dist/unit-sync-agent-*.deb and .rpm"
+	@$(MAKE) --no-print-directory venv
+	$(VENV)/bin/python -m tools.packages
 
 unit: ## the tests of logic alone (tests/unit.txt): no service is needed, less than a minute
 	@echo "unit: the tests that need no service"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import archive
+from tools import archive, packages
 from tools.lock import LOCK
 
 ROOT = LOCK.parent
@@ -87,8 +87,10 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     packed = archive.build(folder, platform.machine())
     with tarfile.open(packed) as files:
         files.extractall(folder, filter="data")
-    packed.unlink()
-    (only,) = folder.iterdir()
+    for package in packages.build(packed, folder):
+        package.rename(folder / f"package{package.suffix}")
+    packed.rename(folder / "packed")
+    (only,) = folder.glob("unit-sync-agent-*")
     only.rename(folder / "new")
     derive(folder, OLD, "")
     derive(folder, BROKEN, "raise SystemExit(70)\n")
@@ -222,6 +224,16 @@ columns = ["id"]
     for path in (HOME, CONFIG, "/var/lib/unit-sync-agent"):
         assert not host.exists(path)
     assert "unit-sync-agent" not in host.run("cat", "/etc/passwd")
+
+
+@pytest.mark.skipif(shutil.which("dpkg") is None, reason="the host has no packages of Debian")
+def test_a_package_installs_and_removes_in_the_same_way(host: Host) -> None:
+    host.run("dpkg", "-i", "/mnt/package.deb")
+    assert host.run("sync-agent", "--version").startswith("sync-agent ")
+    host.run("dpkg", "-r", "unit-sync-agent")
+    for path in (HOME, "/usr/bin/sync-agent", "/usr/lib/unit-sync-agent"):
+        assert not host.exists(path)
+    assert host.exists(CONFIG / "agent.toml")
 
 
 def test_an_archive_of_its_own_python_fits_the_processor() -> None:
