@@ -565,8 +565,20 @@ BUGS: tuple[Bug, ...] = (
             ),
             Edit(
                 "connectors/polling/source.py",
-                "self._looks[resource.name] = TableLooks(",
-                "self._looks[resource.name] = self._looks.get(resource.name) or TableLooks(",
+                "self._looks[resource.name] = looks_of(",
+                "self._looks[resource.name] = self._looks.get(resource.name) or looks_of(",
+            ),
+        ),
+        "states",
+    ),
+    Bug(
+        "flag_of_a_changed_row",
+        "a row is marked as taken though the application has changed it since it was read",
+        (
+            Edit(
+                "connectors/polling/flags.py",
+                "            if stored.get(key) == digest(texts):\n",
+                "            if key in stored:\n",
             ),
         ),
         "states",
