@@ -572,6 +572,18 @@ BUGS: tuple[Bug, ...] = (
         "states",
     ),
     Bug(
+        "flag_of_a_changed_row",
+        "a row is marked as taken though the application has changed it since it was read",
+        (
+            Edit(
+                "connectors/polling/flags.py",
+                "            if stored.get(key) == digest(texts):\n",
+                "            if key in stored:\n",
+            ),
+        ),
+        "states",
+    ),
+    Bug(
         "notes_deleted_early",
         "notes of triggers are deleted when they are delivered, before the front end has the rows",
         (

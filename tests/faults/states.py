@@ -41,15 +41,28 @@ from agent.outbox.frames import OutboxEvent, frames
 from agent.service.control import Control
 from tests.source.polled import WatchedSource
 
-Kind = Literal["polling", "trigger"]
+Kind = Literal["trigger", "timestamp", "flag"]
 Rows = dict[str, str]  # note by key
+
+KINDS: tuple[Kind, ...] = ("trigger", "timestamp", "flag")
 
 SEEDS = 40  # in one batch
 ROUNDS = 5  # of changes in one run
-TURNS = 400  # of the loop, after which it counts as stuck
+TURNS = 5000  # of the loop, after which it counts as stuck
+MEANWHILE = 0.15  # how probable it is that the application writes while capture is at a place
 OVERLAP = 5  # seconds; no transaction is committed later than that
 PART = 3  # rows of a part of a look
 PAGE_BYTES = 12  # of a page
+POLLS = {
+    "timestamp": {"mode": "timestamp", "column": "changed", "overlap": OVERLAP},
+    "flag": {
+        "mode": "flag",
+        "column": "pending",
+        "pending": [1],
+        "done": 0,
+        "write_back": True,
+    },
+}
 NAME = "orders"
 KEYS = range(16)
 # Where capture may die, and where the application may write meanwhile
@@ -76,18 +89,18 @@ class Business:
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = OFF")
-        columns = "id INTEGER NOT NULL PRIMARY KEY, note TEXT, changed DATETIME"
+        columns = "id INTEGER NOT NULL PRIMARY KEY, note TEXT, changed DATETIME, pending INT"
         self._connection.execute(f"CREATE TABLE {NAME} ({columns})")
         resource: dict[str, Any] = {"name": NAME, "table": NAME, "columns": ["id", "note"]}
-        pace: dict[str, Any] = {"look_seconds": 0.001}
-        if kind == "polling":
-            pace = {}
-            poll = {"mode": "timestamp", "column": "changed", "overlap": OVERLAP}
-            resource["poll"] = poll
+        source: dict[str, Any] = {"type": "polling", "url": f"sqlite:///{path}"}
+        if kind == "trigger":
+            source = {**source, "type": kind, "look_seconds": 0.001}
+        else:
+            resource["poll"] = POLLS[kind]
         self.settings = Settings.model_validate(
             {
                 "name": "unit",
-                "source": {"type": kind, "url": f"sqlite:///{path}", **pace},
+                "source": source,
                 "kafka": {"bootstrap_servers": ["nowhere:1"], "prefix": "p"},
                 "reconcile": {"max_delete_share": 1},
                 "resource": [resource],
@@ -136,13 +149,13 @@ class Business:
         if drawn < 0.15:
             self._connection.execute(f"DELETE FROM {NAME} WHERE id = ?", (key,))
         elif drawn < 0.25:
-            statement = f"UPDATE OR IGNORE {NAME} SET id = ?, changed = ? WHERE id = ?"
+            statement = f"UPDATE OR IGNORE {NAME} SET id = ?, changed = ?, pending = 1 WHERE id = ?"
             self._connection.execute(statement, (other, changed, key))
         else:
-            upsert = "ON CONFLICT (id) DO UPDATE SET note = excluded.note, changed = ?3"
+            changes = "note = excluded.note, changed = excluded.changed, pending = 1"
             note = f"note {self._random.randrange(1000)}"
-            insert = f"INSERT INTO {NAME} VALUES (?1, ?2, ?3) {upsert}"
-            self._connection.execute(insert, (key, note, changed))
+            insert = f"INSERT INTO {NAME} VALUES (?, ?, ?, 1) ON CONFLICT (id) DO UPDATE"
+            self._connection.execute(f"{insert} SET {changes}", (key, note, changed))
 
 
 class Killed(BaseException):
@@ -199,7 +212,7 @@ class Run:
 
     def __init__(self, seed: int, folder: Path) -> None:
         self._random = Random(seed)
-        self._kind: Kind = "polling" if seed % 2 else "trigger"
+        self._kind: Kind = KINDS[seed % len(KINDS)]
         self._business = Business(self._kind, folder, self._random)
         settings = self._business.settings
         with setup_of(settings).prepare(lambda _: None, None, None) as source:
@@ -207,7 +220,7 @@ class Run:
             identity = dict(source.identity)
         self._durable = empty_store({NAME: f"p.{NAME}"}, [NAME], position_text(100), identity)
         self._dies_in = 0  # passages of a place; 0: it does not
-        self._writes = 0.0  # how probable it is at a place
+        self._writes = 0  # of the application, at places of this life
 
     def run(self) -> str:
         """Lives through everything; returns the oracles that speak against the agent."""
@@ -218,11 +231,11 @@ class Run:
             for _ in range(self._random.choice((0, 1, 3, 8))):
                 self._business.write()
             self._dies_in = self._random.choice((0, *range(1, 25)))
-            self._writes = self._random.choice((0.0, 0.1))
+            self._writes = self._random.choice((0, 6))
             self._capture()
 
         self._dies_in = 0
-        self._writes = 0.0
+        self._writes = 0
         self._capture()
         found = self._judge()
         self._business.close()
@@ -282,7 +295,8 @@ class Run:
         """Is where the capture passes a place: the application writes, or the process ends."""
         if place not in PLACES:
             return
-        if self._random.random() < self._writes:
+        if self._writes and self._random.random() < MEANWHILE:
+            self._writes -= 1
             self._business.write()
         self._dies_in -= 1
         if self._dies_in == 0:
