@@ -16,8 +16,8 @@ class DatabaseSettings(Model):
         Field(
             min_length=1,
             description="SQLAlchemy URL without password: sqlite:////folder/business.db, "
-            "mariadb+pymysql://user@host/db, mysql+pymysql://user@host/db or "
-            "postgresql+psycopg://user@host/db.",
+            "mariadb+pymysql://user@host/db, mysql+pymysql://user@host/db, "
+            "postgresql+psycopg://user@host/db; others: docs/types.md.",
         ),
     ]
     password: Annotated[Secret | None, Field(description="Where the password is.")] = None

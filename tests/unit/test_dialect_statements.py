@@ -21,17 +21,15 @@ from sqlalchemy.types import TypeEngine
 from agent.connectors.changes import Relation
 from agent.connectors.database.catalogue import ReadTable
 from agent.connectors.database.rows import RowReader
-from agent.connectors.database.session import Database, address_of
+from agent.connectors.database.session import address_of
 from agent.connectors.dialects.base import Dialect, Kind
 from agent.connectors.dialects.opening import dialect_of
 from agent.connectors.table import SourceColumn, SourceTable
 from agent.connectors.trigger.databases.base import KeyPart, LoggedTable
 from agent.connectors.trigger.databases.opening import trigger_log_of
 from agent.connectors.trigger.keys import key_reader, logged
-from agent.errors import SourceUnreachable
 from agent.values.canonical import canonical
 from agent.values.column_types import Type
-from tests.services.processes import free_port
 
 # Some of their types have no annotations
 oracle: Any = oracle_module
@@ -396,16 +394,6 @@ def details(code: int, full_code: str = "") -> SimpleNamespace:
 )
 def test_errors_of_the_drivers(name: str, error: Exception, trouble: str, code: str) -> None:
     assert (dialect(name).trouble(error), dialect(name).code(error)) == (trouble, code)
-
-
-@pytest.mark.parametrize("name", sorted(URLS))
-def test_a_server_that_is_not_there(name: str) -> None:
-    """Each driver takes what it is given, and its error is known."""
-    port = free_port()
-    url = make_url(URLS[name]).set(host="127.0.0.1", port=port)
-    database = Database(url.render_as_string(), lambda: "secret", 5.0)
-    with pytest.raises(SourceUnreachable, match=f"127.0.0.1:{port}"):
-        database.connect()
 
 
 def test_an_address_tells_service_and_database_apart() -> None:

@@ -6,7 +6,7 @@ canonical texts (`agent.values`), and what an error of the driver means.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -55,6 +55,14 @@ class Kind(NamedTuple):
     select: Callable[[ColumnElement[Any]], ColumnElement[Any]] = as_it_is
 
 
+class Sample(NamedTuple):
+    """A value for `sync-agent selftest`."""
+
+    declared: str  # the type of its column
+    literal: str  # the value in the database's own SQL
+    text: str  # the canonical text as which it is read
+
+
 class Dialect(ABC):
     """One kind of database. Knows no connection, no table and no setting."""
 
@@ -69,6 +77,10 @@ class Dialect(ABC):
 
     # Whether (a, b) IN ((1, 2), (3, 4)) is understood, with what `Kind.bind` makes of texts
     row_values: ClassVar[bool] = True
+
+    # For the self-test: values of every type, the type of a date and time, and how one is written
+    samples: ClassVar[Sequence[Sample]] = ()
+    moment: ClassVar[tuple[str, str]] = ("TIMESTAMP", "TIMESTAMP '{}'")
 
     # ---- sessions
 

@@ -7,7 +7,7 @@ that the server writes, so that nothing depends on the driver's own types.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
@@ -20,7 +20,7 @@ from sqlalchemy.types import TypeEngine
 
 from agent import stop_watch
 from agent.connectors.dialects import kinds
-from agent.connectors.dialects.base import Dialect, Kind, Trouble
+from agent.connectors.dialects.base import Dialect, Kind, Sample, Trouble
 from agent.connectors.dialects.transactions import committed, rolled_back
 
 _TROUBLES: Mapping[Trouble, tuple[int, ...]] = {
@@ -31,12 +31,50 @@ _TROUBLES: Mapping[Trouble, tuple[int, ...]] = {
     "unreachable": (-6001, -6007, -6010, -70019, -70025, -70026, -70028),
 }
 
+# For the self-test
+_SAMPLES: Sequence[Sample] = (
+    Sample("BIT", "1", "t"),
+    Sample("TINYINT", "-7", "-7"),
+    Sample("SMALLINT", "-7", "-7"),
+    Sample("INT", "7", "7"),
+    Sample("BIGINT", "-9223372036854775808", "-9223372036854775808"),
+    Sample(
+        "DEC(38,10)",
+        "1234567890123456789012345678.0123456789",
+        "1234567890123456789012345678.0123456789",
+    ),
+    Sample(
+        "NUMBER(38)",
+        "99999999999999999999999999999999999999",
+        "99999999999999999999999999999999999999",
+    ),
+    Sample("REAL", "0.1", "0.1"),
+    Sample("DOUBLE", "1E300", "1e+300"),
+    Sample("DATE", "DATE '2024-02-29'", "2024-02-29"),
+    Sample("TIME", "TIME '03:04:05'", "03:04:05"),
+    Sample("TIMESTAMP(6)", "TIMESTAMP '2024-02-29 03:04:05.12'", "2024-02-29 03:04:05.12"),
+    Sample("DATETIME(6)", "TIMESTAMP '2024-02-29 03:04:05.12'", "2024-02-29 03:04:05.12"),
+    Sample(
+        "TIMESTAMP(6) WITH TIME ZONE",
+        "TIMESTAMP '2024-02-29 03:04:05.12 +08:00'",
+        "2024-02-28 19:04:05.12+00",
+    ),
+    Sample("CHAR(3)", "'Y'", "Y  "),
+    Sample("VARCHAR(20)", "'中文 '", "中文 "),
+    Sample("CLOB", "'中文'", "中文"),
+    Sample("TEXT", "'中文'", "中文"),
+    Sample("VARBINARY(9)", "0x00FF", "\\x00ff"),
+    Sample("BLOB", "0x00FF", "\\x00ff"),
+)
+
 
 class DM8(Dialect):
     """See Dialect. Names without capitals are those that DM8 keeps in capitals."""
 
     name = "DM8"
     extra = "dm"
+    samples = _SAMPLES
+    moment = ("TIMESTAMP(3)", "TIMESTAMP '{}'")
     tried = False
     row_values = False
 

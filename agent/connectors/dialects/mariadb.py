@@ -1,6 +1,6 @@
 """MariaDB as a business database, and what MySQL has in common with it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -9,7 +9,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeEngine
 
 from agent.connectors.dialects import kinds
-from agent.connectors.dialects.base import Dialect, Kind, Trouble
+from agent.connectors.dialects.base import Dialect, Kind, Sample, Trouble
 
 # Variables of a session that change what a statement reads. One that the server lacks is passed
 # over
@@ -32,12 +32,47 @@ _TROUBLES: Mapping[Trouble, tuple[int, ...]] = {
     "unreachable": (0, 1040, 1053, 1130, 1203, 1226, 1927, 2002, 2003, 2006, 2013, 2055, 4031),
 }
 
+# For the self-test
+SAMPLES: Sequence[Sample] = (
+    Sample("TINYINT(1)", "1", "1"),
+    Sample("SMALLINT UNSIGNED", "65535", "65535"),
+    Sample("INT", "-2147483648", "-2147483648"),
+    Sample("BIGINT UNSIGNED", "18446744073709551615", "18446744073709551615"),
+    Sample(
+        "DECIMAL(38,10)",
+        "1234567890123456789012345678.0123456789",
+        "1234567890123456789012345678.0123456789",
+    ),
+    Sample("FLOAT", "0.1", "0.1"),
+    Sample("DOUBLE", "1e300", "1e+300"),
+    Sample("BIT(1)", "b'1'", "t"),
+    Sample("BIT(10)", "b'1000000000'", "512"),
+    Sample("DATE", "'2024-02-29'", "2024-02-29"),
+    Sample("DATETIME(3)", "'2024-02-29 03:04:05.120'", "2024-02-29 03:04:05.12"),
+    Sample("TIMESTAMP(6) NULL", "'2024-02-29 03:04:05.000001'", "2024-02-29 03:04:05.000001+00"),
+    Sample("TIME(6)", "'23:59:59.5'", "23:59:59.5"),
+    Sample("YEAR", "2024", "2024"),
+    Sample("CHAR(5)", "'中'", "中"),
+    Sample("VARCHAR(20) CHARACTER SET utf8mb4", "'𠀀 '", "𠀀 "),
+    Sample("LONGTEXT", "'a\\nb'", "a\nb"),
+    Sample("ENUM('x','y')", "'y'", "y"),
+    Sample("SET('x','y')", "'y,x'", "x,y"),
+    Sample("BINARY(3)", "x'00ff'", "\\x00ff00"),
+    Sample("VARBINARY(9)", "x'00ff'", "\\x00ff"),
+    Sample("LONGBLOB", "x''", "\\x"),
+    Sample("JSON", "'{\"a\": 1}'", '{"a": 1}'),
+)
+_UUID = "6ccd780c-baba-1026-9564-5b8c656024db"
+_UUID_SAMPLE = Sample("UUID", f"'{_UUID}'", _UUID)
+
 
 class MariaDB(Dialect):
     """See Dialect."""
 
     name = "MariaDB"
     extra = "mariadb"
+    samples: ClassVar[Sequence[Sample]] = (*SAMPLES, _UUID_SAMPLE)
+    moment = ("DATETIME(3)", "'{}'")
 
     begin_writing = (
         "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",

@@ -5,7 +5,7 @@ Not tried on a real server.
 Decimals and times are read as texts that the server writes: the driver's types have fewer digits.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, time
 from decimal import Decimal
@@ -20,7 +20,7 @@ from sqlalchemy.types import TypeEngine
 
 from agent import stop_watch
 from agent.connectors.dialects import kinds
-from agent.connectors.dialects.base import Dialect, Kind, Trouble
+from agent.connectors.dialects.base import Dialect, Kind, Sample, Trouble
 
 _TROUBLES: Mapping[Trouble, tuple[int, ...]] = {
     "login": (4060, 18452, 18456, 18470, 18486, 18487, 18488),
@@ -33,12 +33,54 @@ _TROUBLES: Mapping[Trouble, tuple[int, ...]] = {
 _ISO = 121  # the style of CONVERT for texts such as 2024-02-29 03:04:05.1200000
 _MICROSECONDS = 6  # digits
 
+# For the self-test
+_SAMPLES: Sequence[Sample] = (
+    Sample("bit", "1", "t"),
+    Sample("tinyint", "255", "255"),
+    Sample("smallint", "-7", "-7"),
+    Sample("int", "7", "7"),
+    Sample("bigint", "-9223372036854775808", "-9223372036854775808"),
+    Sample(
+        "decimal(38,10)",
+        "1234567890123456789012345678.0123456789",
+        "1234567890123456789012345678.0123456789",
+    ),
+    Sample("money", "-0.5", "-0.5000"),
+    Sample("smallmoney", "1.2345", "1.2345"),
+    Sample("float", "1e300", "1e+300"),
+    Sample("real", "0.1", "0.1"),
+    Sample("date", "'2024-02-29'", "2024-02-29"),
+    Sample("time(3)", "'23:59:59.5'", "23:59:59.5"),
+    Sample("datetime", "'2024-02-29T03:04:05.120'", "2024-02-29 03:04:05.12"),
+    Sample("smalldatetime", "'2024-02-29T03:04:00'", "2024-02-29 03:04:00"),
+    Sample("datetime2(3)", "'2024-02-29T03:04:05.120'", "2024-02-29 03:04:05.12"),
+    Sample("datetime2(7)", "'2024-02-29T03:04:05.1234567'", "2024-02-29 03:04:05.1234567"),
+    Sample("datetimeoffset(3)", "'2024-02-29T03:04:05.120+08:00'", "2024-02-28 19:04:05.12+00"),
+    Sample("char(3)", "'Y'", "Y  "),
+    Sample("nchar(3)", "N'中'", "中  "),
+    Sample("varchar(20)", "'ab '", "ab "),
+    Sample("nvarchar(20)", "N'𠀀中文'", "𠀀中文"),
+    Sample("nvarchar(max)", "N'中文'", "中文"),
+    Sample("ntext", "N'中文'", "中文"),
+    Sample("xml", "N'<a>中</a>'", "<a>中</a>"),
+    Sample("binary(3)", "0x00FF", "\\x00ff00"),
+    Sample("varbinary(9)", "0x00FF", "\\x00ff"),
+    Sample("image", "0x00FF", "\\x00ff"),
+    Sample(
+        "uniqueidentifier",
+        "'6ccd780c-baba-1026-9564-5b8c656024db'",
+        "6ccd780c-baba-1026-9564-5b8c656024db",
+    ),
+)
+
 
 class SQLServer(Dialect):
     """See Dialect."""
 
     name = "SQL Server"
     extra = "mssql"
+    samples = _SAMPLES
+    moment = ("datetime2(3)", "CONVERT(datetime2(3), '{}', 121)")
     tried = False
     row_values = False
 

@@ -6,7 +6,7 @@ An empty string is NULL there, as the server keeps it. Numbers and times are rea
 server writes, so that nothing depends on the driver's own types.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from typing import Any
@@ -17,7 +17,7 @@ from sqlalchemy.types import TypeEngine
 
 from agent import stop_watch
 from agent.connectors.dialects import kinds
-from agent.connectors.dialects.base import Dialect, Kind, Trouble
+from agent.connectors.dialects.base import Dialect, Kind, Sample, Trouble
 from agent.connectors.dialects.transactions import committed, rolled_back
 
 _SETTINGS = """
@@ -40,12 +40,56 @@ _DRIVER: Mapping[Trouble, tuple[str, ...]] = {
     "unreachable": ("DPY-1001", "DPY-4011", "DPY-6000", "DPY-6005"),
 }
 
+# For the self-test
+_SAMPLES: Sequence[Sample] = (
+    Sample("NUMBER(1)", "1", "1"),
+    Sample("NUMBER(18)", "-7", "-7"),
+    Sample(
+        "NUMBER(38,10)",
+        "1234567890123456789012345678.0123456789",
+        "1234567890123456789012345678.0123456789",
+    ),
+    Sample("NUMBER", "1E-40", "0.0000000000000000000000000000000000000001"),
+    Sample(
+        "INTEGER",
+        "99999999999999999999999999999999999999",
+        "99999999999999999999999999999999999999",
+    ),
+    Sample("FLOAT", "0.1", "0.1"),
+    Sample("BINARY_FLOAT", "0.1", "0.1"),
+    Sample("BINARY_DOUBLE", "1E300", "1e+300"),
+    Sample(
+        "DATE", "TO_DATE('2024-02-29 03:04:05', 'YYYY-MM-DD HH24:MI:SS')", "2024-02-29 03:04:05"
+    ),
+    Sample("TIMESTAMP(6)", "TIMESTAMP '2024-02-29 03:04:05.12'", "2024-02-29 03:04:05.12"),
+    Sample(
+        "TIMESTAMP(6) WITH TIME ZONE",
+        "TIMESTAMP '2024-02-29 03:04:05.12 +08:00'",
+        "2024-02-28 19:04:05.12+00",
+    ),
+    Sample(
+        "TIMESTAMP(6) WITH LOCAL TIME ZONE",
+        "TIMESTAMP '2024-02-29 03:04:05.12 +08:00'",
+        "2024-02-28 19:04:05.12+00",
+    ),
+    Sample("CHAR(3)", "'Y'", "Y  "),
+    Sample("NCHAR(3)", "UNISTR('\\4E2D')", "中  "),
+    Sample("VARCHAR2(20)", "'中文 '", "中文 "),
+    Sample("NVARCHAR2(20)", "UNISTR('\\4E2D\\6587')", "中文"),
+    Sample("CLOB", "'中文'", "中文"),
+    Sample("NCLOB", "UNISTR('\\4E2D')", "中"),
+    Sample("RAW(9)", "HEXTORAW('00FF')", "\\x00ff"),
+    Sample("BLOB", "HEXTORAW('00FF')", "\\x00ff"),
+)
+
 
 class Oracle(Dialect):
     """See Dialect. Names without capitals are those that Oracle keeps in capitals."""
 
     name = "Oracle"
     extra = "oracle"
+    samples = _SAMPLES
+    moment = ("DATE", "TO_DATE('{}', 'YYYY-MM-DD HH24:MI:SS')")
     tried = False
 
     # ---- sessions

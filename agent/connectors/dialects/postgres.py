@@ -1,6 +1,6 @@
 """PostgreSQL as a business database that is read by statements: the server writes the texts."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
 from agent.connectors.dialects import kinds
-from agent.connectors.dialects.base import Dialect, Kind, Trouble
+from agent.connectors.dialects.base import Dialect, Kind, Sample, Trouble
 from agent.connectors.postgres.sqlstates import refuses_login
 from agent.values import column_types as v
 from agent.values.canonical import SESSION
@@ -35,12 +35,42 @@ _TROUBLES: Mapping[Trouble, tuple[str, ...]] = {
     "value": ("22", "XX001"),
 }
 
+# For the self-test
+_SAMPLES: Sequence[Sample] = (
+    Sample("boolean", "true", "t"),
+    Sample("smallint", "-5", "-5"),
+    Sample("integer", "7", "7"),
+    Sample("bigint", "9223372036854775807", "9223372036854775807"),
+    Sample(
+        "numeric(38,10)",
+        "1234567890123456789012345678.0123456789",
+        "1234567890123456789012345678.0123456789",
+    ),
+    Sample("numeric", "1.50", "1.50"),
+    Sample("real", "0.1", "0.1"),
+    Sample("double precision", "1e300", "1e+300"),
+    Sample("date", "'2024-02-29'", "2024-02-29"),
+    Sample("timestamp(3)", "'2024-02-29 03:04:05.120'", "2024-02-29 03:04:05.12"),
+    Sample("timestamp with time zone", "'2024-02-29 03:04:05+08'", "2024-02-28 19:04:05+00"),
+    Sample("time", "'03:04:05.5'", "03:04:05.5"),
+    Sample("interval", "'1 day 2 hours'", "P1DT2H"),
+    Sample("character(5)", "'ab'", "ab   "),
+    Sample("varchar(20)", "'中文 '", "中文 "),
+    Sample("text", "'a''b'", "a'b"),
+    Sample("bytea", "decode('00ff', 'hex')", "\\x00ff"),
+    Sample("json", "'{\"a\": 1}'", '{"a": 1}'),
+    Sample(
+        "uuid", "'6ccd780c-baba-1026-9564-5b8c656024db'", "6ccd780c-baba-1026-9564-5b8c656024db"
+    ),
+)
+
 
 class PostgreSQL(Dialect):
     """See Dialect."""
 
     name = "PostgreSQL"
     extra = "binary"
+    samples = _SAMPLES
     row_values = False  # values are expressions
     begin_writing = ("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",)
 

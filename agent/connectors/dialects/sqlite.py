@@ -5,7 +5,7 @@ What does not fit the declared type is refused: nothing is converted.
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time
 from pathlib import Path
@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Select, types
 from sqlalchemy.types import TypeEngine
 
 from agent.connectors.dialects import kinds
-from agent.connectors.dialects.base import Dialect, Kind, Trouble
+from agent.connectors.dialects.base import Dialect, Kind, Sample, Trouble
 from agent.values.json_text import is_json
 from agent.values.writing import decimal_text, uuid_text
 
@@ -25,11 +25,28 @@ _DENIED = (sqlite3.SQLITE_AUTH, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY)
 _LOST = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL)
 _MISSING = re.compile(r"no such (table|column)")
 
+# For the self-test
+_SAMPLES: Sequence[Sample] = (
+    Sample("INTEGER", "-9223372036854775808", "-9223372036854775808"),
+    Sample("REAL", "0.1", "0.1"),
+    Sample("DECIMAL(10,2)", "2.50", "2.5"),
+    Sample("BOOLEAN", "1", "t"),
+    Sample("VARCHAR(20)", "' 中文 '", " 中文 "),
+    Sample("TEXT", "''", ""),
+    Sample("BLOB", "x'00ff'", "\\x00ff"),
+    Sample("DATE", "'2024-02-29'", "2024-02-29"),
+    Sample("DATETIME", "'2024-02-29 03:04:05.120'", "2024-02-29 03:04:05.12"),
+    Sample("TIME", "'03:04:05'", "03:04:05"),
+    Sample("JSON", "'{\"a\": 1}'", '{"a": 1}'),
+)
+
 
 class SQLite(Dialect):
     """See Dialect."""
 
     name = "SQLite"
+    samples = _SAMPLES
+    moment = ("DATETIME", "'{}'")
     begin_writing = ("BEGIN IMMEDIATE",)
 
     # ---- sessions
