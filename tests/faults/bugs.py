@@ -565,8 +565,8 @@ BUGS: tuple[Bug, ...] = (
             ),
             Edit(
                 "connectors/polling/source.py",
-                "self._looks[resource.name] = TableLooks(",
-                "self._looks[resource.name] = self._looks.get(resource.name) or TableLooks(",
+                "self._looks[resource.name] = looks_of(",
+                "self._looks[resource.name] = self._looks.get(resource.name) or looks_of(",
             ),
         ),
         "states",
