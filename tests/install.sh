@@ -36,8 +36,9 @@ for part in "${parts[@]}"; do
     maven) command -v mvn >/dev/null || missing+=(maven) ;;
     openssl) command -v openssl >/dev/null || missing+=(openssl) ;;
     systemd) command -v systemd-analyze >/dev/null || missing+=(systemd) ;;
-    prometheus) # and promtool
-      command -v promtool >/dev/null && command -v prometheus >/dev/null || missing+=(prometheus)
+    prometheus) # promtool and amtool come with them
+      command -v prometheus >/dev/null || missing+=(prometheus)
+      command -v amtool >/dev/null || missing+=(prometheus-alertmanager)
       ;;
     compiler) # for compiled modules, and for schedules with a wrong clock
       command -v cc >/dev/null || missing+=(gcc libc6-dev)
@@ -54,7 +55,7 @@ fi
 line="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
 echo "install: missing: ${missing[*]}"
 if ! command -v apt-get >/dev/null; then
-  echo "install: no apt-get here; install these by hand: PostgreSQL 15, MariaDB, libtommath, libtomcrypt, Java 17 or newer, Maven, openssl, systemd, Prometheus, a C compiler with the headers of Python (of them what is missing)" >&2
+  echo "install: no apt-get here; install these by hand: PostgreSQL 15, MariaDB, libtommath, libtomcrypt, Java 17 or newer, Maven, openssl, systemd, Prometheus and its Alertmanager, a C compiler with the headers of Python (of them what is missing)" >&2
   exit 1
 elif [[ $(id -u) -eq 0 ]]; then
   rights=()

@@ -20,15 +20,34 @@ ALERTS = re.findall(r"^ +- alert: (\w+)$", RULES.read_text(encoding="utf-8"), re
 ANNOTATIONS = ("summary", "description", "summary_zh", "description_zh", "runbook_url")
 
 
+RECEIVERS = ROOT / "deploy" / "alertmanager"
+
+# What Alertmanager has to tell
+ALERT = """{
+  "status": "firing",
+  "commonLabels": {"unit": "tax-office"},
+  "alerts": [{
+    "status": "firing",
+    "startsAt": "2026-11-30T02:00:00Z",
+    "labels": {"alertname": "AgentDown", "severity": "critical", "unit": "tax-office"},
+    "annotations": {"summary_zh": "没有响应", "summary": "does not answer"}
+  }]
+}"""
+
+
 def promtool(*arguments: str) -> None:
-    done = subprocess.run(
-        ["promtool", *arguments],
-        cwd=FOLDER,
-        text=True,
-        capture_output=True,
-        check=False,
-    )
+    completed(FOLDER, "promtool", *arguments)
+
+
+def amtool(*arguments: str) -> str:
+    return completed(RECEIVERS, "amtool", *arguments)
+
+
+def completed(folder: Path, *command: str) -> str:
+    """Runs a program in a folder, which has to succeed; returns what it says."""
+    done = subprocess.run(command, cwd=folder, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def test_the_files_are_right_for_prometheus() -> None:
@@ -69,6 +88,24 @@ def test_alerts_and_panels_name_metrics_that_exist() -> None:
     text = RULES.read_text(encoding="utf-8") + dashboard.text().replace("_bucket", "")
     named = set(re.findall(r"\bagent_[a-z_]+", text))
     assert named <= known
+
+
+def test_the_examples_are_right_for_alertmanager(tmp_path: Path) -> None:
+    """Critical alerts go to those on duty as well; the message has both languages."""
+    amtool("check-config", "alertmanager.yml")
+    route = ["config", "routes", "test", "--config.file=alertmanager.yml"]
+    assert amtool(*route, "severity=critical").strip() == "wecom,dingtalk,mail"
+    assert amtool(*route, "severity=warning").strip() == "mail"
+
+    data = tmp_path / "alert.json"
+    data.write_text(ALERT, encoding="utf-8")
+    template = ["template", "render", "--template.glob=sync-agent.tmpl", f"--template.data={data}"]
+    title = amtool(*template, '--template.text={{ template "sync-agent.title" . }}')
+    assert title.strip() == "告警 tax-office: 没有响应"
+    message = amtool(*template, '--template.text={{ template "sync-agent.message" . }}')
+    assert message.startswith("[严重 critical] tax-office 2026-11-30 ")
+    assert "- does not answer\n" in message
+    assert "sync-agent docs AgentDown" in message
 
 
 def rules() -> dict[str, str]:

@@ -5,12 +5,15 @@ deploy/prometheus with times of seconds in place of minutes, for nobody would wa
 """
 
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.agent_process import in_this_process
 from tests.services.kafka import KafkaAddress, KafkaBroker
 from tests.services.prometheus import Prometheus
 from tests.source.databases import Place, place_of
@@ -94,7 +97,7 @@ def selectors(prometheus: Prometheus) -> set[str]:
 
 
 def test_outages_set_off_their_alert_which_clears_afterwards(
-    unit: Unit, place: Place, kafka_broker: KafkaBroker
+    unit: Unit, place: Place, kafka_broker: KafkaBroker, tmp_path: Path
 ) -> None:
     unit.write(20)
     unit.command("init", "--apply")
@@ -121,6 +124,13 @@ def test_outages_set_off_their_alert_which_clears_afterwards(
         wait_for(prometheus, "AgentTableSuspended")
         place.execute("ALTER TABLE permit RENAME COLUMN sum TO amount")
         unit.command("resume", "permit")
+        wait_for(prometheus)
+
+        with closing(sqlite3.connect(tmp_path / "unit" / "front.db")) as front, front:
+            front.execute("UPDATE permit SET holder = 'somebody else'")
+        assert in_this_process(unit.config, "verify", "permit").returncode == 1
+        wait_for(prometheus, "AgentVerifyDifferences")
+        unit.command("reconcile", "permit")
         wait_for(prometheus)
 
         unseen = set()

@@ -148,6 +148,14 @@ PANELS = (
         "Where nothing more may be written, the server throws the log away.",
     ),
     Panel(
+        "Notes of triggers that wait · 待读取的触发器记录",
+        "timeseries",
+        12,
+        "short",
+        (Query("agent_trigger_log_notes{$A}", "{{agent}}"),),
+        "In the business database, of an agent that reads a trigger log.",
+    ),
+    Panel(
         "Disk of the front end · 前置库磁盘",
         "timeseries",
         12,
