@@ -58,14 +58,7 @@ def run(settings: Settings, config_path: Path) -> int:
         KeptGauges(settings.directory),
     )
     # -P: no module from the current folder
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "agent",
-        "-c",
-        str(config_path.absolute()),
-    ]
+    command = [sys.executable, "-P", "-m", "agent", "-c", str(config_path.absolute())]
     restarts = Restarts(STAGES, silence=max(_SILENCE, settings.front.lock_wait_seconds + 30))
     last_end = LastEnd(settings.directory)
     commands = {stage: [*command, stage] for stage in STAGES}
