@@ -36,6 +36,10 @@ class Ask(NamedTuple):
     keys: Sequence[Key] | None = None
     counted: Sequence[Criterion] | None = None
 
+    # The number is of use only if the stream delivers every change that it shows: a source that
+    # cannot tell so leaves it out, and need not count
+    settled: bool = False
+
     # Pages of other tables, which may be read in the same snapshot: in this order, each once all
     # before it have come to their ends. The token is the same. A source may leave them out.
     further: Sequence["Ask"] = ()
@@ -52,17 +56,13 @@ class Page(NamedTuple):
     limit: int
 
     more: bool  # rows may follow
-    total: int | None = None  # how many rows there are, where they were to be counted
+    total: int | None = None  # how many rows there are, where they were counted
 
     # The snapshot that counted them; None: it sees all that comes before the high position
     snapshot: Visible | None = None
 
     # Of `Ask.further`: the first ones, as many as were read
     further: Sequence["Page"] = ()
-
-    # Whether the stream delivers every change that the number shows: it can be compared with the
-    # number of rows in the front end
-    settled: bool = True
 
 
 class Fingerprint(NamedTuple):

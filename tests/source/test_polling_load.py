@@ -95,6 +95,21 @@ def test_looks_and_pages_keep_the_pace(follower: Follower) -> None:
     assert source.page() is None
 
 
+def test_a_comparison_counts_no_rows(follower: Follower) -> None:
+    """Rows may go unseen while pages are read, so that a number would prove nothing."""
+    follower.source._pace = Pace(None)
+    follower.ask(100, counted=(), settled=True)
+    follower.take()
+    page = follower.source.page()
+    assert page is not None
+    assert page.total is None
+    follower.ask(100, counted=())
+    follower.take()
+    page = follower.source.page()
+    assert page is not None
+    assert page.total == 12
+
+
 def test_two_connections_at_the_most(follower: Follower) -> None:
     """The service has one; a command has another one while it runs."""
     open_now: set[int] = set()

@@ -186,6 +186,13 @@ class Dialect(ABC):
         The text is ISO 8601, without the zone.
         """
 
+    def estimate(self, connection: Connection, schema: str, table: str) -> int | None:
+        """Returns how many rows a table has by the server's statistics; None: there are none.
+
+        `schema` is '' for the session's own.
+        """
+        return None
+
     # ---- errors
 
     @abstractmethod

@@ -133,6 +133,17 @@ class PostgreSQL(Dialect):
         asked = f"SELECT (pg_catalog.clock_timestamp() AT TIME ZONE {zone})::text"
         return str(connection.exec_driver_sql(asked).scalar())
 
+    def estimate(self, connection: Connection, schema: str, table: str) -> int | None:
+        """See Dialect.estimate."""
+        quote = connection.dialect.identifier_preparer.quote_identifier
+        name = ".".join([quote(part) for part in (schema, table) if part])
+        asked = (
+            "SELECT reltuples::bigint FROM pg_catalog.pg_class "
+            "WHERE oid = pg_catalog.to_regclass(%s) AND reltuples >= 0"
+        )
+        found = connection.exec_driver_sql(asked, (name,)).scalar()
+        return None if found is None else int(found)
+
     # ---- errors
 
     def trouble(self, error: BaseException) -> Trouble:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from agent import failpoints, stop_watch
 from agent.config import ResourceSettings, Settings
 from agent.config.times import seconds
-from agent.connectors.base import Ask, Fingerprint
+from agent.connectors.base import Ask, Fingerprint, Page
 from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Message, RowState
 from agent.connectors.database.session import database_of
 from agent.connectors.database.source import DatabaseSource
@@ -295,9 +295,12 @@ class PollingSource(DatabaseSource):
                 messages, _ = self._parts(connection, [looks])
                 # What the page shows may be written over what was delivered
                 looks.forget()
-            # Rows that were deleted since their page are still in the front end
-            page = self._read(connection, ask._replace(limit=self._pace.limit(ask.limit)))
-            self._page = page._replace(settled=False)
+            if ask.counted is not None and ask.settled:
+                # Rows that were deleted since their page are still in the front end
+                page = Page(ask.token, [], ask.limit, more=False)
+            else:
+                page = self._read(connection, ask._replace(limit=self._pace.limit(ask.limit)))
+            self._page = page
         rows = len(page.lines)
         if ask.counted:
             # Conditions are tested here, so that rows are read
