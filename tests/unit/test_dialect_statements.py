@@ -151,6 +151,22 @@ def test_a_page_of_dm() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("oracle", "FROM permit WHERE permit.id = :id_1 FOR UPDATE SKIP LOCKED"),
+        ("mssql", "FROM permit WITH (UPDLOCK, ROWLOCK, READPAST) WHERE permit.id = :id_1"),
+        ("dm", "FROM permit WHERE permit.id = ? FOR UPDATE SKIP LOCKED"),
+        ("opengauss", "FOR NO KEY UPDATE SKIP LOCKED"),
+    ],
+)
+def test_rows_are_locked_before_their_flag_is_set(name: str, read: str) -> None:
+    """Those that the application is changing are left out."""
+    found = table(name, ("id",), id=types.INTEGER())
+    reader = RowReader(dialect(name), "r", found, ["id"])
+    assert compiled(name, reader.locking(reader.equal(("7",)))).endswith(read)
+
+
 @pytest.mark.parametrize("name", ["kingbase", "opengauss"])
 def test_a_page_of_postgresqls_kin(name: str) -> None:
     read = table(name, ("id",), id=postgresql.NUMERIC(38, 10), at=postgresql.TIMESTAMP())

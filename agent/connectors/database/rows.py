@@ -158,9 +158,11 @@ class RowReader:
         are not waited for.
         """
         for chosen in self.among(keys):
-            statement = self.select().where(chosen)
-            locking = statement.with_for_update(key_share=True, skip_locked=True)
-            yield from self.rows(connection, locking)
+            yield from self.rows(connection, self.locking(chosen))
+
+    def locking(self, chosen: ColumnElement[bool]) -> Select[Any]:
+        """Returns the statement that reads and locks the rows which meet a condition."""
+        return self._dialect.locking(self.select().where(chosen), self.table)
 
     def among(self, keys: Sequence[Key]) -> Iterator[ColumnElement[bool]]:
         """Yields conditions that a row has one of these keys, each for some of the keys."""

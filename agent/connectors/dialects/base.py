@@ -16,6 +16,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Select,
+    TableClause,
     create_engine,
     event,
     inspect,
@@ -153,6 +154,13 @@ class Dialect(ABC):
             connection.exec_driver_sql("ROLLBACK")
             raise
         connection.exec_driver_sql("COMMIT")
+
+    def locking(self, statement: Select[Any], table: TableClause) -> Select[Any]:
+        """Returns a statement on a table that locks the rows it reads, within `writing`.
+
+        Rows that somebody else has locked are left out, where the database can do so.
+        """
+        return statement.with_for_update(key_share=True, skip_locked=True)
 
     # ---- columns and statements
 

@@ -12,7 +12,17 @@ from decimal import Decimal
 from math import ceil
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, String, func, literal, null, types
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    String,
+    TableClause,
+    func,
+    literal,
+    null,
+    types,
+)
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects import mssql
 from sqlalchemy.sql.expression import literal_column
@@ -133,6 +143,10 @@ class SQLServer(Dialect):
             connection.exec_driver_sql("IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION")
             raise
         connection.exec_driver_sql("COMMIT TRANSACTION")
+
+    def locking(self, statement: Select[Any], table: TableClause) -> Select[Any]:
+        """See Dialect.locking: there is no FOR UPDATE."""
+        return statement.with_hint(table, "WITH (UPDLOCK, ROWLOCK, READPAST)", "mssql")
 
     # ---- columns and statements
 

@@ -140,8 +140,7 @@ class FlagLooks(Looks):
         Raises WriteBackRefused.
         """
         with self._writing(connection):
-            reading = self._reader.select().where(false())
-            connection.execute(reading.with_for_update(key_share=True)).close()
+            connection.execute(self._reader.locking(false())).close()
             connection.execute(self._marking.where(false()))
 
     @property
