@@ -105,6 +105,9 @@ class PollSettings(Model):
     pending: list[str | int | bool] = Field(
         [], description="For flag: values of the flag that say that a row was not taken yet."
     )
+    pending_null: bool = Field(
+        False, description="For flag: whether a row without a flag (NULL) was not taken yet, too."
+    )
     done: Annotated[
         str | int | bool | None,
         Field(
@@ -164,12 +167,12 @@ class PollSettings(Model):
         if self.mode == "flag":
             yield from self._wrong_flags()
             return
-        for name in ("pending", "done", "write_back"):
+        for name in ("pending", "pending_null", "done", "write_back"):
             if getattr(self, name) not in ([], None, False):
                 yield (name,), mark('take it out: only mode = "flag" has it'), {}
 
     def _wrong_flags(self) -> Iterator[Contradiction]:
-        if not self.pending:
+        if not self.pending and not self.pending_null:
             yield ("pending",), mark("name the values that say that a row was not taken yet"), {}
         if self.write_back and self.done is None:
             yield ("done",), mark("name the value that says that a row was taken"), {}

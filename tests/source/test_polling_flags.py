@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -20,13 +21,13 @@ FLAG = {"mode": "flag", "column": "taken", "pending": ["N", "U"], "done": "Y"}
 class Flagged(Follower):
     """A table whose rows have a flag: N for a new row, U for one that was changed, Y when taken."""
 
-    def __init__(self, place: Place, *, write_back: bool) -> None:
+    def __init__(self, place: Place, *, write_back: bool, **poll: Any) -> None:
         place.execute(
             "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, note VARCHAR(20), other INTEGER, "
-            "taken CHAR(1) DEFAULT 'N' NOT NULL)",
+            "taken CHAR(1) DEFAULT 'N')",
             "CREATE INDEX t_taken ON t (taken, id)",
         )
-        super().__init__(place, {**FLAG, "write_back": write_back})
+        super().__init__(place, {**FLAG, "write_back": write_back, **poll})
 
     def insert(self, *numbers: int) -> None:
         """Inserts rows."""
@@ -168,6 +169,20 @@ def test_without_write_back_nothing_is_written(place: Place) -> None:
     assert follower.look() == 1
     assert follower.rows == follower.held()
     assert follower.flags() == {1: "U", 2: "Y"}
+    follower.source.close()
+
+
+@pytest.mark.parametrize("values", [["N"], []])
+def test_rows_without_a_flag_may_be_pending(place: Place, values: list[str]) -> None:
+    """Beside those with one, or alone."""
+    follower = Flagged(place, write_back=True, pending=values, pending_null=True)
+    follower.look()
+    follower.insert(1, 2, 3)
+    follower.place.execute("UPDATE t SET taken = NULL WHERE id < 3")
+    with patch.object(source, "ROWS", 1):
+        assert follower.look() == 2 + len(values)
+    assert follower.flags() == {1: "Y", 2: "Y", 3: "Y" if values else "N"}
+    assert "CURSOR_UNINDEXED" not in found_in(follower)
     follower.source.close()
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, Update, false, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Update, false, or_, select, update
 
 from agent.config import ResourceSettings
 from agent.connectors.database.catalogue import ReadTable
@@ -49,8 +49,13 @@ class FlagLooks(Looks):
         super().__init__(database.dialect, resource, read, reader)
         self._database = database
         self._flag = reader.column(column)
+        conditions: list[ColumnElement[bool]] = []
         values = [self._value(value) for value in self._poll.pending]
-        self._pending = self._flag.in_(values)
+        if values:
+            conditions.append(self._flag.in_(values))
+        if self._poll.pending_null:
+            conditions.append(self._flag.is_(None))
+        self._pending = or_(*conditions)
 
         # Of the part that was read last, by key: digests, and the rows before it
         self._part: dict[Key, bytes] = {}
