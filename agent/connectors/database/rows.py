@@ -184,7 +184,8 @@ class RowReader:
     def _among(self, keys: Sequence[Sequence[Any]]) -> ColumnElement[bool]:
         if len(self.key) == 1:
             return self.key[0].in_([values[0] for values in keys])
-        if self._dialect.row_values:
+        # A text in an encoding of its own is an expression
+        if self._dialect.row_values and not self._dialect.encoding:
             return tuple_(*self.key).in_([tuple(values) for values in keys])
         each = []
         for values in keys:

@@ -15,11 +15,13 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    Inspector,
     Select,
     create_engine,
     event,
     inspect,
 )
+from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeEngine
 
@@ -38,6 +40,13 @@ def as_it_is(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return column
 
 
+class Stored(NamedTuple):
+    """How a text is stored."""
+
+    encoding: str  # of its bytes, as Python names it
+    octets: Callable[[ColumnElement[Any]], ColumnElement[Any]]  # selects its bytes
+
+
 class Kind(NamedTuple):
     """How the values of a column are read, and given back to the database."""
 
@@ -53,6 +62,9 @@ class Kind(NamedTuple):
 
     # The expression that is selected for the column
     select: Callable[[ColumnElement[Any]], ColumnElement[Any]] = as_it_is
+
+    # Of a text whose bytes the database does not test; None where it does
+    stored: Stored | None = None
 
 
 class Sample(NamedTuple):
@@ -77,6 +89,11 @@ class Dialect(ABC):
 
     # Whether (a, b) IN ((1, 2), (3, 4)) is understood, with what `Kind.bind` makes of texts
     row_values: ClassVar[bool] = True
+
+    # Whether texts can be read as bytes that are in another encoding than the database says, and
+    # which one that is; '': the one that it says
+    recodes: ClassVar[bool] = False
+    encoding: str = ""
 
     # For the self-test: values of every type, the type of a date and time, and how one is written
     samples: ClassVar[Sequence[Sample]] = ()
@@ -155,6 +172,10 @@ class Dialect(ABC):
         connection.exec_driver_sql("COMMIT")
 
     # ---- columns and statements
+
+    def columns(self, inspector: Inspector, schema: str, name: str) -> list[ReflectedColumn]:
+        """Returns the columns of a table as the catalogue has them."""
+        return inspector.get_columns(name, schema=schema or None)
 
     @abstractmethod
     def kind(self, declared: TypeEngine[Any], *, in_key: bool) -> Kind | None:

@@ -7,7 +7,13 @@ from sqlalchemy import Connection, Inspector, inspect
 
 from agent.config import ResourceSettings
 from agent.connectors.database.catalogue import ReadTable, tables
-from agent.connectors.database.judging import answers, missing_table, names_of, unlisted_key
+from agent.connectors.database.judging import (
+    answers,
+    misread_texts,
+    missing_table,
+    names_of,
+    unlisted_key,
+)
 from agent.connectors.database.session import Database
 from agent.connectors.table import TableName
 from agent.connectors.trigger.databases.base import LoggedTable, TriggerLog
@@ -67,6 +73,7 @@ def _inspected(
             continue
         complete = log.expected(table) <= log.installed(connection, table).keys()
         judged[resource.name] = Judged(read, table, complete)
+        findings += misread_texts(database, connection, resource, read)
         findings += _unnoted(inspector, log, resource, table)
     return Inspection(findings, judged, log.exists(connection))
 
