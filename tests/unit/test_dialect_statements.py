@@ -359,6 +359,22 @@ def test_a_moment_that_the_database_cannot_have_equals_none(name: str) -> None:
         assert compiled(name, kind.bind(text)) == "NULL"
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("oracle", "FROM permit WHERE permit.id = :id_1 FOR UPDATE SKIP LOCKED"),
+        ("mssql", "FROM permit WITH (UPDLOCK, ROWLOCK, READPAST) WHERE permit.id = :id_1"),
+        ("dm", "FROM permit WHERE permit.id = ? FOR UPDATE SKIP LOCKED"),
+    ],
+)
+def test_rows_are_locked_before_their_flag_is_set(name: str, expected: str) -> None:
+    """Rows that somebody else is changing are left out, and nobody is waited for."""
+    declared = {"oracle": oracle.NUMBER(10, 0), "dm": types.INTEGER(), "mssql": mssql.INTEGER()}
+    reader = RowReader(dialect(name), "r", table(name, ("id",), id=declared[name]), ["id"])
+    statement = reader.select().where(reader.equal(("7",)))
+    assert compiled(name, dialect(name).locking(statement)).endswith(expected)
+
+
 def failure(*arguments: object) -> Exception:
     """An error of a driver."""
     return Exception(*arguments)

@@ -159,8 +159,7 @@ class RowReader:
         """
         for chosen in self.among(keys):
             statement = self.select().where(chosen)
-            locking = statement.with_for_update(key_share=True, skip_locked=True)
-            yield from self.rows(connection, locking)
+            yield from self.rows(connection, self._dialect.locking(statement))
 
     def among(self, keys: Sequence[Key]) -> Iterator[ColumnElement[bool]]:
         """Yields conditions that a row has one of these keys, each for some of the keys."""

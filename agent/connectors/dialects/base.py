@@ -200,6 +200,13 @@ class Dialect(ABC):
         indexed.append(inspector.get_pk_constraint(**asked)["constrained_columns"])
         return all(columns[:1] != [compared.name] for columns in indexed)
 
+    def locking(self, statement: Select[Any]) -> Select[Any]:
+        """Returns a statement that locks the rows it reads; those that others lock it leaves out.
+
+        It is one of a single table, within `writing`.
+        """
+        return statement.with_for_update(key_share=True, skip_locked=True)
+
     @abstractmethod
     def clock(self, connection: Connection, *, utc: bool) -> str:
         """Returns the date and time of the server's clock, in UTC or in its own zone.

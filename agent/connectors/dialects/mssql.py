@@ -12,7 +12,7 @@ from decimal import Decimal
 from math import ceil
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, String, func, literal, null, types
+from sqlalchemy import ColumnElement, Connection, Select, String, func, literal, null, types
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects import mssql
 from sqlalchemy.sql.expression import literal_column
@@ -149,6 +149,11 @@ class SQLServer(Dialect):
             if isinstance(declared, declared_type):
                 return kind
         return None
+
+    def locking(self, statement: Select[Any]) -> Select[Any]:
+        """See Dialect.locking: it is said of the table."""
+        (read,) = statement.get_final_froms()
+        return statement.with_hint(read, "WITH (UPDLOCK, ROWLOCK, READPAST)")
 
     def clock(self, connection: Connection, *, utc: bool) -> str:
         """See Dialect.clock."""

@@ -101,9 +101,11 @@ def _unnoted(
     resource: ResourceSettings,
     table: LoggedTable,
 ) -> Iterator[Finding]:
-    """Yields what changes rows of a table without a note of it."""
+    """Yields what changes rows of a table without a note of it, or cannot be done with triggers."""
     names = names_of(resource)
     schema = table.schema or None
+    if log.refused:
+        yield warning("STATEMENTS_REFUSED", log.refused, **names)
     if not log.notes_cascades:
         for key in inspector.get_foreign_keys(table.name, schema=schema):
             options = key.get("options", {})
