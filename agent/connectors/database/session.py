@@ -53,7 +53,7 @@ class Database:
     @property
     def name(self) -> str:
         """The name of the database on its server, or of its file."""
-        return (self._url.database or "").rpartition("/")[2]
+        return _name_of(self._url).rpartition("/")[2]
 
     @property
     def user(self) -> str:
@@ -139,5 +139,9 @@ def address_of(url: URL) -> str:
     if not url.host:
         return url.database or ""
     port = f":{url.port}" if url.port else ""
-    name = url.database or url.query.get("service_name", "")
-    return f"{url.host}{port}/{name}"
+    return f"{url.host}{port}/{_name_of(url)}"
+
+
+def _name_of(url: URL) -> str:
+    """Returns the name of a database; where a server has services, that of the service."""
+    return url.database or str(url.query.get("service_name", ""))
