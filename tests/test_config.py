@@ -226,6 +226,7 @@ def test_trigger_example_shows_the_defaults(tmp_path: Path) -> None:
         "log_schema",
         "look_seconds",
         "statement_seconds",
+        "encoding",
         "warn_rows",
         "max_rows",
     }

@@ -2,10 +2,12 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from agent.config.inconsistent import Inconsistent
 from agent.config.model import Model
 from agent.config.secret import Secret
+from agent.messages import mark
 
 
 class DatabaseSettings(Model):
@@ -29,6 +31,27 @@ class DatabaseSettings(Model):
             description="Seconds after which a statement at the business database is given up.",
         ),
     ] = 20.0
+
+    encoding: Annotated[
+        str,
+        Field(
+            description="Encoding of texts that the database holds in columns declared otherwise, "
+            'such as "gbk"; default: as declared. Of SQLite, of columns declared latin1 or ascii '
+            "in MariaDB and MySQL, of CHAR and VARCHAR2 in Oracle.",
+        ),
+    ] = ""
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, encoding: str) -> str:
+        """Refuses what is no encoding of texts."""
+        if not encoding:
+            return ""
+        try:
+            b"a".decode(encoding)
+        except (LookupError, ValueError):
+            raise Inconsistent([((), mark("no encoding of texts has this name"), {})]) from None
+        return encoding
 
     def named(self, agent: str) -> Self:
         """Fills in what comes from the agent's name: nothing here does."""

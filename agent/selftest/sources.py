@@ -12,7 +12,7 @@ from agent.connectors.resume import CommitMark, Resume
 from agent.messages import mark, translate
 from agent.selftest.report import Failed
 
-PATIENCE = 20.0  # seconds within which a change has to be found
+PATIENCE = 30.0  # seconds within which a change has to be found
 _WAIT = 0.1
 
 

@@ -3,9 +3,11 @@
 What a real server makes of them is another matter: `sync-agent selftest` tells.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -590,3 +592,25 @@ def test_values_that_drivers_give_are_written_too() -> None:
     assert moment.write(datetime(2024, 2, 29)) == "2024-02-29 00:00:00"  # noqa: DTZ001
     assert number.write(Decimal("1.5")) == "1.50"
     assert day.write(date(2024, 2, 29)) == "2024-02-29"
+
+
+TABLE = Path(__file__).parents[2] / "docs" / "types.md"
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:////x", "mariadb://u@h/d", "postgresql://u@h/d", *URLS.values()]
+)
+def test_the_documents_say_what_becomes_of_each_type(url: str) -> None:
+    """Of each that the self-test tries, by its name before the sizes."""
+    found = dialect_of(make_url(url))
+    assert found is not None
+    assert found.samples
+    rows = []
+    for line in TABLE.read_text(encoding="utf-8").splitlines():
+        cells = line.split("|")
+        same = {"KingbaseES": "PostgreSQL", "openGauss": "PostgreSQL"}.get(found.name, found.name)
+        if len(cells) > 4 and cells[1].strip() == same:
+            rows.append(cells[2].lower())
+    for sample in found.samples:
+        name = sample.declared.lower().partition("(")[0].split(" ")[0]
+        assert any(name in re.findall(r"[a-z_0-9]+", row) for row in rows), sample.declared

@@ -64,7 +64,7 @@ def _described(
     with warnings.catch_warnings():
         # Of types that SQLAlchemy does not know; the dialect says what becomes of them
         warnings.simplefilter("ignore", SAWarning)
-        described = inspector.get_columns(name, schema=schema or None)
+        described = dialect.columns(inspector, schema, name)
     key = tuple(key) or _key(inspector, place, described)
 
     columns = []

@@ -2,11 +2,16 @@
 
 from collections.abc import Iterator
 
+from sqlalchemy import Connection, select
+
 from agent.config import ResourceSettings
 from agent.connectors.database.catalogue import ReadTable
+from agent.connectors.database.rows import RowReader
 from agent.connectors.database.session import Database
 from agent.findings import Finding, error, ok, warning
 from agent.messages import mark, translate
+
+_LOOKED_AT = 1000  # rows of a table
 
 
 def answers(database: Database) -> Iterator[Finding]:
@@ -44,3 +49,46 @@ def unlisted_key(resource: ResourceSettings, read: ReadTable) -> Iterator[Findin
         text = mark("{resource}: key column {columns} is not listed in columns")
         names = names_of(resource)
         yield error("KEY_UNLISTED", text, **names, columns=", ".join(unlisted))
+
+
+def misread_texts(
+    database: Database,
+    connection: Connection,
+    resource: ResourceSettings,
+    read: ReadTable,
+) -> Iterator[Finding]:
+    """Yields which columns hold bytes that are no text, as far as some rows show it."""
+    stored = {}
+    for name in resource.needed_columns:
+        kind = read.kinds.get(name)
+        if kind is not None and kind.stored is not None:
+            stored[name] = kind.stored
+    if not stored:
+        return
+
+    table = RowReader(database.dialect, resource.name, read, read.table.key)
+    octets = [how.octets(table.column(name)) for name, how in stored.items()]
+    statement = select(*octets).select_from(table.table).limit(_LOOKED_AT)
+    with database.guarded(resource.name, read.name):
+        rows = connection.execute(statement).all()
+    for number, (name, how) in enumerate(stored.items()):
+        wrong = sum(not _decodes(row[number], how.encoding) for row in rows)
+        if wrong:
+            text = mark(
+                "{resource}: column {column} of table {table} holds bytes that are no text in "
+                "{encoding}, in {wrong} of {rows} rows looked at"
+            )
+            fix = mark(
+                "Set source.encoding to the encoding in which the application writes its texts, "
+                "such as gbk, or have the rows corrected."
+            )
+            asked = {"column": name, "encoding": how.encoding, "wrong": wrong, "rows": len(rows)}
+            yield error("TEXT_UNREADABLE", text, translate(fix), **names_of(resource), **asked)
+
+
+def _decodes(octets: bytes | None, encoding: str) -> bool:
+    try:
+        (octets or b"").decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True

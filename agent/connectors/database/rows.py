@@ -162,7 +162,7 @@ class RowReader:
 
     def locking(self, chosen: ColumnElement[bool]) -> Select[Any]:
         """Returns the statement that reads and locks the rows which meet a condition."""
-        return self._dialect.locking(self.select().where(chosen), self.table)
+        return self._dialect.locking(self.select().where(chosen))
 
     def among(self, keys: Sequence[Key]) -> Iterator[ColumnElement[bool]]:
         """Yields conditions that a row has one of these keys, each for some of the keys."""
@@ -186,7 +186,8 @@ class RowReader:
     def _among(self, keys: Sequence[Sequence[Any]]) -> ColumnElement[bool]:
         if len(self.key) == 1:
             return self.key[0].in_([values[0] for values in keys])
-        if self._dialect.row_values:
+        # A text in an encoding of its own is an expression
+        if self._dialect.row_values and not self._dialect.encoding:
             return tuple_(*self.key).in_([tuple(values) for values in keys])
         each = []
         for values in keys:

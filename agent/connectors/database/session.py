@@ -30,13 +30,21 @@ class Database:
         url: str,
         password: Callable[[], str] | None,
         statement_seconds: float,
+        encoding: str = "",
     ) -> None:
-        """`statement_seconds`: no statement takes longer. Raises SourceUnfit."""
+        """`statement_seconds`: no statement takes longer. Raises SourceUnfit.
+
+        `encoding`: of texts in columns that are declared otherwise; '': there are none.
+        """
         self._url = make_url(url)
         dialect = dialect_of(self._url)
         if dialect is None:
             kind = self._url.get_backend_name()
             raise SourceUnfit(reason=phrase("{kind} is no database it knows", kind=kind))
+        if encoding and not dialect.recodes:
+            reason = phrase("{kind} has no texts in another encoding", kind=dialect.name)
+            raise SourceUnfit(reason=reason)
+        dialect.encoding = encoding
         self.dialect: Dialect = dialect
         self._password = password
         self._seconds = statement_seconds
@@ -45,7 +53,7 @@ class Database:
     @property
     def name(self) -> str:
         """The name of the database on its server, or of its file."""
-        return (self._url.database or "").rpartition("/")[2]
+        return _name_of(self._url).rpartition("/")[2]
 
     @property
     def user(self) -> str:
@@ -123,7 +131,7 @@ def database_of(settings: DatabaseSettings) -> Database:
     """Makes the way to the business database; nothing is connected yet. Raises SourceUnfit."""
     password = settings.password
     read = None if password is None else lambda: password.read("source.password")
-    return Database(settings.url, read, settings.statement_seconds)
+    return Database(settings.url, read, settings.statement_seconds, settings.encoding)
 
 
 def address_of(url: URL) -> str:
@@ -131,5 +139,9 @@ def address_of(url: URL) -> str:
     if not url.host:
         return url.database or ""
     port = f":{url.port}" if url.port else ""
-    name = url.database or url.query.get("service_name", "")
-    return f"{url.host}{port}/{name}"
+    return f"{url.host}{port}/{_name_of(url)}"
+
+
+def _name_of(url: URL) -> str:
+    """Returns the name of a database; where a server has services, that of the service."""
+    return url.database or str(url.query.get("service_name", ""))

@@ -15,12 +15,13 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    Inspector,
     Select,
-    TableClause,
     create_engine,
     event,
     inspect,
 )
+from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeEngine
 
@@ -39,6 +40,13 @@ def as_it_is(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return column
 
 
+class Stored(NamedTuple):
+    """How a text is stored."""
+
+    encoding: str  # of its bytes, as Python names it
+    octets: Callable[[ColumnElement[Any]], ColumnElement[Any]]  # selects its bytes
+
+
 class Kind(NamedTuple):
     """How the values of a column are read, and given back to the database."""
 
@@ -54,6 +62,9 @@ class Kind(NamedTuple):
 
     # The expression that is selected for the column
     select: Callable[[ColumnElement[Any]], ColumnElement[Any]] = as_it_is
+
+    # Of a text whose bytes the database does not test; None where it does
+    stored: Stored | None = None
 
 
 class Sample(NamedTuple):
@@ -78,6 +89,11 @@ class Dialect(ABC):
 
     # Whether (a, b) IN ((1, 2), (3, 4)) is understood, with what `Kind.bind` makes of texts
     row_values: ClassVar[bool] = True
+
+    # Whether texts can be read as bytes that are in another encoding than the database says, and
+    # which one that is; '': the one that it says
+    recodes: ClassVar[bool] = False
+    encoding: str = ""
 
     # For the self-test: values of every type, the type of a date and time, and how one is written
     samples: ClassVar[Sequence[Sample]] = ()
@@ -155,14 +171,11 @@ class Dialect(ABC):
             raise
         connection.exec_driver_sql("COMMIT")
 
-    def locking(self, statement: Select[Any], table: TableClause) -> Select[Any]:
-        """Returns a statement on a table that locks the rows it reads, within `writing`.
-
-        Rows that somebody else has locked are left out, where the database can do so.
-        """
-        return statement.with_for_update(key_share=True, skip_locked=True)
-
     # ---- columns and statements
+
+    def columns(self, inspector: Inspector, schema: str, name: str) -> list[ReflectedColumn]:
+        """Returns the columns of a table as the catalogue has them."""
+        return inspector.get_columns(name, schema=schema or None)
 
     @abstractmethod
     def kind(self, declared: TypeEngine[Any], *, in_key: bool) -> Kind | None:
@@ -186,6 +199,13 @@ class Dialect(ABC):
         indexed: list[Any] = [index["column_names"] for index in inspector.get_indexes(**asked)]
         indexed.append(inspector.get_pk_constraint(**asked)["constrained_columns"])
         return all(columns[:1] != [compared.name] for columns in indexed)
+
+    def locking(self, statement: Select[Any]) -> Select[Any]:
+        """Returns a statement that locks the rows it reads; those that others lock it leaves out.
+
+        It is one of a single table, within `writing`.
+        """
+        return statement.with_for_update(key_share=True, skip_locked=True)
 
     @abstractmethod
     def clock(self, connection: Connection, *, utc: bool) -> str:

@@ -4,12 +4,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from sqlalchemy import ColumnElement, Connection, Select, literal_column, types
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Inspector,
+    Select,
+    cast,
+    func,
+    literal,
+    literal_column,
+    text,
+    types,
+)
 from sqlalchemy.dialects import mysql
+from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.types import TypeEngine
 
 from agent.connectors.dialects import kinds
 from agent.connectors.dialects.base import Dialect, Kind, Sample, Trouble
+from agent.connectors.dialects.encodings import encoded
 
 # Variables of a session that change what a statement reads. One that the server lacks is passed
 # over
@@ -72,6 +85,7 @@ class MariaDB(Dialect):
 
     name = "MariaDB"
     extra = "mariadb"
+    recodes = True
     samples: ClassVar[Sequence[Sample]] = (*SAMPLES, _UUID_SAMPLE)
     moment = ("DATETIME(3)", "'{}'")
 
@@ -122,13 +136,26 @@ class MariaDB(Dialect):
         """See Dialect.kind."""
         if in_key and isinstance(declared, _NOT_IN_KEY):
             return None
-        for declared_type, kind_of in _MADE:
-            if isinstance(declared, declared_type):
-                return kind_of(declared)
-        for declared_type, kind in _KINDS:
-            if isinstance(declared, declared_type):
-                return kind
-        return None
+        kind = _kind(declared)
+        if kind is None or getattr(declared, "charset", None) not in self._misdeclared:
+            return kind
+        return encoded(kind, self.encoding, _octets, _text_of)
+
+    @property
+    def _misdeclared(self) -> tuple[str, ...]:
+        """Names of character sets in which texts of another encoding are."""
+        return _EVERY_BYTE if self.encoding else ()
+
+    def columns(self, inspector: Inspector, schema: str, name: str) -> list[ReflectedColumn]:
+        """See Dialect.columns. What the table does not say of a column is its character set."""
+        found = super().columns(inspector, schema, name)
+        if self.encoding:
+            bind: Any = inspector.bind
+            sets = dict(bind.execute(_CHARACTER_SETS, {"schema": schema, "name": name}).all())
+            for column in found:
+                if hasattr(column["type"], "charset"):
+                    column["type"].charset = sets.get(column["name"])
+        return found
 
     def full_scan(self, connection: Connection, statement: Select[Any]) -> bool | None:
         """See Dialect.full_scan."""
@@ -173,6 +200,33 @@ def _number(error: BaseException) -> int:
 
 
 # ---- columns
+
+# In which each byte is a letter, so that none is refused
+_EVERY_BYTE = ("latin1", "ascii")
+_CHARACTER_SETS = text("""
+    SELECT column_name, character_set_name FROM information_schema.columns
+     WHERE table_schema = COALESCE(NULLIF(:schema, ''), DATABASE()) AND table_name = :name
+""")
+
+
+def _octets(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return cast(column, types.BINARY)
+
+
+def _text_of(octets: bytes) -> ColumnElement[Any]:
+    stored = literal(octets, types.LargeBinary).op("USING")(literal_column("latin1"))
+    return func.convert(stored)
+
+
+def _kind(declared: TypeEngine[Any]) -> Kind | None:
+    for declared_type, kind_of in _MADE:
+        if isinstance(declared, declared_type):
+            return kind_of(declared)
+    for declared_type, kind in _KINDS:
+        if isinstance(declared, declared_type):
+            return kind
+    return None
+
 
 _SIGNED = {
     mysql.TINYINT: kinds.INT2,

@@ -12,17 +12,7 @@ from decimal import Decimal
 from math import ceil
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Select,
-    String,
-    TableClause,
-    func,
-    literal,
-    null,
-    types,
-)
+from sqlalchemy import ColumnElement, Connection, Select, String, func, literal, null, types
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects import mssql
 from sqlalchemy.sql.expression import literal_column
@@ -144,10 +134,6 @@ class SQLServer(Dialect):
             raise
         connection.exec_driver_sql("COMMIT TRANSACTION")
 
-    def locking(self, statement: Select[Any], table: TableClause) -> Select[Any]:
-        """See Dialect.locking: there is no FOR UPDATE."""
-        return statement.with_hint(table, "WITH (UPDLOCK, ROWLOCK, READPAST)", "mssql")
-
     # ---- columns and statements
 
     def kind(self, declared: TypeEngine[Any], *, in_key: bool) -> Kind | None:
@@ -163,6 +149,11 @@ class SQLServer(Dialect):
             if isinstance(declared, declared_type):
                 return kind
         return None
+
+    def locking(self, statement: Select[Any]) -> Select[Any]:
+        """See Dialect.locking: it is said of the table."""
+        (read,) = statement.get_final_froms()
+        return statement.with_hint(read, "WITH (UPDLOCK, ROWLOCK, READPAST)")
 
     def clock(self, connection: Connection, *, utc: bool) -> str:
         """See Dialect.clock."""

@@ -16,3 +16,6 @@ class OpenGauss(PostgresByPsycopg2):
     extra = "opengauss"
     tried = False
     further: ClassVar[Mapping[str, str]] = {"lockwait_timeout": "20s"}  # it has no lock_timeout
+
+    # Of its own build of psycopg2
+    unknown: ClassVar[frozenset[str]] = frozenset({"tcp_user_timeout"})

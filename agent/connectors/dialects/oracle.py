@@ -18,6 +18,7 @@ from sqlalchemy.types import TypeEngine
 from agent import stop_watch
 from agent.connectors.dialects import kinds
 from agent.connectors.dialects.base import Dialect, Kind, Sample, Trouble
+from agent.connectors.dialects.encodings import encoded
 from agent.connectors.dialects.transactions import committed, rolled_back
 
 _SETTINGS = """
@@ -91,6 +92,7 @@ class Oracle(Dialect):
     samples = _SAMPLES
     moment = ("DATE", "TO_DATE('{}', 'YYYY-MM-DD HH24:MI:SS')")
     tried = False
+    recodes = True
 
     # ---- sessions
 
@@ -141,6 +143,8 @@ class Oracle(Dialect):
         """See Dialect.kind."""
         if isinstance(declared, _UNREAD) or (in_key and isinstance(declared, _NOT_IN_KEY)):
             return None
+        if self.encoding and isinstance(declared, types.CHAR | types.VARCHAR):
+            return encoded(_characters(declared), self.encoding, _octets, _text_of)
         for declared_type, kind_of in _MADE:
             if isinstance(declared, declared_type):
                 return kind_of(declared)
@@ -258,6 +262,14 @@ def _timestamp(declared: Any) -> Kind:
 
 
 # ---- texts
+
+
+def _octets(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.utl_raw.cast_to_raw(column)
+
+
+def _text_of(octets: bytes) -> ColumnElement[Any]:
+    return func.utl_raw.cast_to_varchar2(octets)
 
 
 def _characters(declared: Any) -> Kind:

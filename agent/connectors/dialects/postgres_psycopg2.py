@@ -1,7 +1,7 @@
 """PostgreSQL through psycopg2, for a unit whose driver that is, and what is built on it."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
@@ -27,11 +27,14 @@ class PostgresByPsycopg2(PostgreSQL):
     # What this server's sessions need besides
     further: ClassVar[Mapping[str, str]] = {}
 
+    # Options of a connection that some build of the driver does not know
+    unknown: ClassVar[frozenset[str]] = frozenset()
+
     def connect(self, arguments: list[Any], named: Mapping[str, Any], seconds: float) -> Any:
         """See Dialect.connect."""
         import psycopg2  # noqa: PLC0415 - only the engine finds out whether it is installed
 
-        return bounded(psycopg2, seconds, named)
+        return bounded(psycopg2, seconds, named, self.unknown)
 
     def settle(self, connection: Any, seconds: float) -> None:
         """See Dialect.settle."""
@@ -60,7 +63,12 @@ class PostgresByPsycopg2(PostgreSQL):
             yield
 
 
-def bounded(driver: Any, seconds: float, named: Mapping[str, Any]) -> Any:
+def bounded(
+    driver: Any,
+    seconds: float,
+    named: Mapping[str, Any],
+    unknown: Collection[str] = (),
+) -> Any:
     """Connects as `driver.connect` does; a process that is asked to stop shuts the connection.
 
     A server that does not answer is given up a little later than its longest statement.
@@ -83,6 +91,7 @@ def bounded(driver: Any, seconds: float, named: Mapping[str, Any]) -> Any:
         "keepalives_idle": math.ceil(seconds + PATIENCE),
         "tcp_user_timeout": math.ceil((seconds + PATIENCE) * 1000),
     }
-    connection = driver.connect(**named, **reach, connection_factory=BoundedConnection)
+    known = {name: value for name, value in reach.items() if name not in unknown}
+    connection = driver.connect(**named, **known, connection_factory=BoundedConnection)
     stop_watch.register(connection)
     return connection

@@ -12,11 +12,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Select, types
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Select,
+    Text,
+    cast,
+    literal,
+    types,
+)
 from sqlalchemy.types import TypeEngine
 
 from agent.connectors.dialects import kinds
-from agent.connectors.dialects.base import Dialect, Kind, Sample, Trouble
+from agent.connectors.dialects.base import Dialect, Kind, Sample, Stored, Trouble
+from agent.connectors.dialects.encodings import encoded
 from agent.values.json_text import is_json
 from agent.values.writing import decimal_text, uuid_text
 
@@ -45,6 +55,7 @@ class SQLite(Dialect):
     """See Dialect."""
 
     name = "SQLite"
+    recodes = True
     samples = _SAMPLES
     moment = ("DATETIME", "'{}'")
     begin_writing = ("BEGIN IMMEDIATE",)
@@ -95,8 +106,16 @@ class SQLite(Dialect):
             return None
         for declared_type, kind, key_kind in _KINDS:
             if isinstance(declared, declared_type):
-                return key_kind if in_key else kind
+                return self._stored(key_kind if in_key else kind)
         return None
+
+    def _stored(self, kind: Kind) -> Kind:
+        """Returns a kind of texts with their encoding: the library tests no byte."""
+        if kind.write is not kinds.text:
+            return kind
+        if not self.encoding:
+            return kind._replace(stored=Stored("utf-8", _octets))
+        return encoded(kind, self.encoding, _octets, _text_of)
 
     def full_scan(self, connection: Connection, statement: Select[Any]) -> bool | None:
         """See Dialect.full_scan."""
@@ -151,6 +170,14 @@ def _end(connection: Connection) -> None:
 
 
 # ---- values
+
+
+def _octets(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return cast(column, LargeBinary)
+
+
+def _text_of(octets: bytes) -> ColumnElement[Any]:
+    return cast(literal(octets, LargeBinary), Text)
 
 
 def _written_date(value: Any) -> str:

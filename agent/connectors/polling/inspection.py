@@ -10,7 +10,13 @@ from agent.config.loading import invalid
 from agent.config.problems import Problem
 from agent.connectors.database import catalogue, filters
 from agent.connectors.database.catalogue import ReadTable
-from agent.connectors.database.judging import answers, missing_table, names_of, unlisted_key
+from agent.connectors.database.judging import (
+    answers,
+    misread_texts,
+    missing_table,
+    names_of,
+    unlisted_key,
+)
 from agent.connectors.database.rows import RowReader
 from agent.connectors.database.session import Database
 from agent.connectors.polling import tables as polled
@@ -78,6 +84,10 @@ def _judged(
     if found:
         return
     try:
+        misread = list(misread_texts(database, connection, resource, read))
+        yield from misread
+        if misread:
+            return
         yield from _read(database, connection, resource, read, names)
     except AgentError as cause:
         yield failed(cause)

@@ -7,7 +7,13 @@ from sqlalchemy import Connection, Inspector, inspect
 
 from agent.config import ResourceSettings
 from agent.connectors.database.catalogue import ReadTable, tables
-from agent.connectors.database.judging import answers, missing_table, names_of, unlisted_key
+from agent.connectors.database.judging import (
+    answers,
+    misread_texts,
+    missing_table,
+    names_of,
+    unlisted_key,
+)
 from agent.connectors.database.session import Database
 from agent.connectors.table import TableName
 from agent.connectors.trigger.databases.base import LoggedTable, TriggerLog
@@ -67,6 +73,7 @@ def _inspected(
             continue
         complete = log.expected(table) <= log.installed(connection, table).keys()
         judged[resource.name] = Judged(read, table, complete)
+        findings += misread_texts(database, connection, resource, read)
         findings += _unnoted(inspector, log, resource, table)
     return Inspection(findings, judged, log.exists(connection))
 
@@ -94,9 +101,11 @@ def _unnoted(
     resource: ResourceSettings,
     table: LoggedTable,
 ) -> Iterator[Finding]:
-    """Yields what changes rows of a table without a note of it."""
+    """Yields what changes rows of a table without a note of it, or cannot be done with triggers."""
     names = names_of(resource)
     schema = table.schema or None
+    if log.refused:
+        yield warning("STATEMENTS_REFUSED", log.refused, **names)
     if not log.notes_cascades:
         for key in inspector.get_foreign_keys(table.name, schema=schema):
             options = key.get("options", {})

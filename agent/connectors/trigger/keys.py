@@ -44,6 +44,8 @@ _READ: Mapping[int, Callable[[str], str]] = {
     v.UUID: str.lower,
 }
 
+_TEXTS = (v.TEXT, v.VARCHAR, v.BPCHAR)
+
 # What a trigger may have to write in a way of its own
 _FORMS: Mapping[int, Form] = {
     v.BYTEA: "bytes",
@@ -104,4 +106,7 @@ def _reader(kind: Kind) -> Callable[[str], str] | None:
         return lambda text: kind.write(date.fromisoformat(text))
     if kind.oid == v.TIMESTAMP:
         return lambda text: kind.write(datetime.fromisoformat(text))
+    if kind.oid in _TEXTS and kind.write is not kinds.text:
+        # The database would note its bytes as letters of another encoding
+        return None
     return _READ.get(kind.oid)

@@ -169,7 +169,7 @@ class TriggerSetup:
             return self._database
         password = os.environ.get(ADMINISTRATOR_PASSWORD)
         read = None if password is None else lambda: password
-        return Database(admin_url, read, self._source.statement_seconds)
+        return Database(admin_url, read, self._source.statement_seconds, self._source.encoding)
 
     def _grants(self, admin_url: str | None) -> list[str]:
         """Returns what lets the agent read a log that somebody else has made."""

@@ -68,6 +68,9 @@ class TriggerLog(ABC):
     # Whether a row that REPLACE removes for another unique column is noted
     notes_replaced: ClassVar[bool] = True
 
+    # Catalogue message: which statements the database refuses for a table that has triggers
+    refused: ClassVar[str] = ""
+
     def __init__(self, log: str = LOG, schema: str = "") -> None:
         self.log = log
         self.schema = schema

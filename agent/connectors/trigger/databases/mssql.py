@@ -17,6 +17,7 @@ from typing import ClassVar
 from sqlalchemy import Connection, text
 
 from agent.connectors.trigger.databases.base import KeyPart, LoggedTable, TriggerLog, literal, names
+from agent.messages import mark
 
 _WHAT = "note"
 # A collation in which a character is one, however many units it has
@@ -40,6 +41,11 @@ class MssqlLog(TriggerLog):
 
     # TRUNCATE and bulk loads fire no trigger
     notes_truncate: ClassVar[bool] = False
+
+    refused: ClassVar[str] = mark(
+        "{resource}: once table {table} has triggers, the server refuses statements that have "
+        "OUTPUT without INTO, such as Entity Framework Core 7 and later writes: poll such a table"
+    )
 
     def quoted(self, name: str) -> str:
         """See TriggerLog.quoted."""
