@@ -107,10 +107,14 @@ class Unit:
         return {key: (holder, amount) for key, holder, amount in found}
 
     @property
+    def front_file(self) -> Path:
+        """The front end."""
+        return self._folder / "unit" / "front.db"
+
+    @property
     def front(self) -> Rows:
         """The front-end table."""
-        path = self._folder / "unit" / "front.db"
-        with closing(sqlite3.connect(path)) as connection:
+        with closing(sqlite3.connect(self.front_file)) as connection:
             found = connection.execute("SELECT id, holder, amount FROM permit")
             return {key: (holder, amount) for key, holder, amount in found}
 
@@ -149,7 +153,11 @@ def check_equal_whatever_dies(unit: Unit, at_the_end: Callable[[], object]) -> N
         eventually(lambda: unit.front == unit.business, what="the front end equals the source")
         unit.command("verify", "permit")
         agent.stop()
+    check_events(unit)
 
+
+def check_events(unit: Unit) -> None:
+    """Checks that the events give the rows of the business database, and that each tells some."""
     rows: Rows = {}
     for key, op, after in unit.events():
         before = rows.pop(key, None)

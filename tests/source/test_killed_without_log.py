@@ -1,0 +1,87 @@
+"""Kills capture and publisher with kill -9 at every failpoint that they pass without a log.
+
+A source that has no log makes no snapshot of its own for a page. All other places are the same.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from agent.failpoints import PLACES
+from tests.agent_process import OUTBOX
+from tests.checker.front import at_front
+from tests.services.kafka import KafkaAddress
+from tests.source.databases import place_of
+from tests.source.forking import Stages
+from tests.source.unit_without_log import Unit, check_events
+from tests.waiting import eventually
+
+# Only PostgreSQL's source makes a snapshot of its own for each page
+OF_A_SNAPSHOT = ["before_page_snapshot", "after_page_snapshot"]
+OF_A_PAGE = ["before_page_merge", "after_page_merge"]
+READ = "after_page_read"  # a trigger log reads its page with a look
+# With an overlap a look would find what the one before it has lost
+BY_TIME = 'poll = { mode = "timestamp", column = "changed", overlap = 0 }'
+
+
+def places(first: str, last: str) -> list[str]:
+    """Returns the places from one to another."""
+    return list(PLACES[PLACES.index(first) : PLACES.index(last) + 1])
+
+
+@pytest.mark.parametrize(
+    ("source", "resource", "of_a_page", "compares"),
+    [
+        ('type = "polling"\nevery = "1s"', BY_TIME, [READ, *OF_A_PAGE], True),
+        ('type = "trigger"\nlook_seconds = 0.1', "", OF_A_PAGE, False),
+    ],
+    ids=["polling", "trigger"],
+)
+def test_equal_after_a_kill_at_every_place(
+    request: pytest.FixtureRequest,
+    kafka: KafkaAddress,
+    topic_prefix: str,
+    tmp_path: Path,
+    source: str,
+    resource: str,
+    of_a_page: list[str],
+    compares: bool,
+) -> None:
+    """Rows, notes and events are there once, whatever of them was stored at the kill.
+
+    `compares`: deletes are found by a comparison alone.
+    """
+    captured = places("after_read_begin", "after_ack_send")
+    published = places("before_kafka_begin", "before_published_mark")
+    assert [*captured, *published, *OF_A_SNAPSHOT, READ, *OF_A_PAGE] == list(PLACES)
+
+    with place_of("sqlite", request, tmp_path) as place:
+        unit = Unit(place, kafka, topic_prefix, tmp_path, source, resource)
+        unit.write(30)
+        unit.command("init", "--apply")
+        with Stages(unit.config, tmp_path / "stages.log") as stages:
+
+            def catch_up() -> None:
+                with stages.running("capture"):
+                    shared = unit.business.items()
+                    eventually(lambda: shared <= unit.front.items(), what="every row is there")
+                    if compares:
+                        unit.command("reconcile", "permit")
+                    eventually(lambda: unit.front == unit.business, what="both sides are equal")
+
+            for name in of_a_page:
+                stages.killed_at("capture", name)
+                unit.write(5)
+            catch_up()
+            for name in captured:
+                unit.write(5)
+                stages.killed_at("capture", name)
+            catch_up()
+
+            for name in published:
+                stages.killed_at("publish", name)
+                unit.write(5)
+                catch_up()
+            with stages.running("publish"):
+                eventually(lambda: at_front(unit.front_file, OUTBOX) == [(1,)], what="all is there")
+        check_events(unit)
