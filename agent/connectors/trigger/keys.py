@@ -18,10 +18,6 @@ def _whole(text: str) -> str:
     return str(int(text))
 
 
-def _as_it_is(text: str) -> str:
-    return text
-
-
 def _octets(text: str) -> str:
     return "\\x" + bytes.fromhex(text).hex()
 
@@ -30,15 +26,14 @@ def _truth(text: str) -> str:
     return _TRUTHS[text.lower()]
 
 
+_TEXTS = (v.TEXT, v.VARCHAR, v.BPCHAR)
+
 # How a part of a key is read, by its canonical type. One that is missing here is written by a
 # database in a form that depends on the session, or equals no text
 _READ: Mapping[int, Callable[[str], str]] = {
     v.INT2: _whole,
     v.INT4: _whole,
     v.INT8: _whole,
-    v.TEXT: _as_it_is,
-    v.VARCHAR: _as_it_is,
-    v.BPCHAR: _as_it_is,
     v.BYTEA: _octets,
     v.BOOL: _truth,
     v.UUID: str.lower,
@@ -89,7 +84,7 @@ def key_reader(read: ReadTable) -> Callable[[str], Key]:
         try:
             pairs = zip(readers, parts(text), strict=True)
             return tuple([reader(part) for reader, part in pairs])
-        except (KeyError, ArithmeticError) as error:
+        except (KeyError, TypeError, ArithmeticError) as error:
             raise ValueError("no key") from error
 
     return key
@@ -100,6 +95,8 @@ def _reader(kind: Kind) -> Callable[[str], str] | None:
     if kind.write is kinds.text and kind.oid in _WRITTEN_AS_TEXT:
         # JSON puts a letter between date and time
         return lambda text: text.replace("T", " ")
+    if kind.oid in _TEXTS:
+        return kind.write
     if kind.oid == v.NUMERIC:
         return lambda text: kind.write(Decimal(text))
     if kind.oid == v.DATE:
