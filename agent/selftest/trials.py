@@ -279,7 +279,7 @@ class Trials:
         self._execute(log, statements)
 
     def _execute(self, log: TriggerLog, statements: list[str]) -> None:
-        execute(self._database, log, statements, lambda _told: None)
+        execute(self._database, statements, lambda _told: None)
 
 
 def _resource(table: str) -> dict[str, Any]:

@@ -431,7 +431,9 @@ def polled_kind(database: str) -> Kind:
     @contextmanager
     def make(request: pytest.FixtureRequest, folder: Path) -> Iterator[PagedBusiness]:
         with place_of(database, request, folder) as place:
-            yield PolledBusiness(place)
+            made = PolledBusiness(place)
+            yield made
+            made.source().close()
 
     return Kind(make, log=False)
 
@@ -445,6 +447,7 @@ KINDS = {
     "polled mysql8": polled_kind("mysql8"),
     "polled mysql9": polled_kind("mysql9"),
     "polled postgresql": polled_kind("postgresql"),
+    "polled firebird": polled_kind("firebird"),
     "postgres14": postgres_kind("postgres14"),
     "postgres15": postgres_kind("postgres15"),
     "postgres18": postgres_kind("postgres18"),
@@ -453,6 +456,7 @@ KINDS = {
     "trigger-mysql8": trigger_kind("mysql8"),
     "trigger-mysql9": trigger_kind("mysql9"),
     "trigger-postgres": trigger_kind("postgres18"),
+    "trigger-firebird": trigger_kind("firebird"),
 }
 
 

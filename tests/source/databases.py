@@ -16,6 +16,7 @@ from agent.connectors.database.session import Database
 from agent.connectors.polling.source import PollingSource
 from agent.connectors.position import position_text
 from agent.connectors.resume import CommitMark, Resume
+from tests.services.firebird import firebird
 from tests.services.fixtures import fresh_database
 from tests.source.polled import polling_settings
 
@@ -50,10 +51,23 @@ class Place:
         return Database(self.url.render_as_string(hide_password=False), None, 20.0)
 
     def execute(self, *statements: str) -> None:
-        """Runs the statements in one transaction and commits."""
-        with self._engine.begin() as connection:
+        """Runs the statements in one transaction and commits; in Firebird each in its own."""
+        with self._engine.connect() as connection:
             for statement in statements:
-                connection.exec_driver_sql(statement)
+                connection.exec_driver_sql(self._spelled(statement))
+                if self.kind == "firebird":
+                    # A table that was made is there after the commit
+                    connection.commit()
+            connection.commit()
+
+    def _spelled(self, statement: str) -> str:
+        """Returns a statement as Firebird knows it: there is no IF EXISTS."""
+        begin, found, name = statement.partition("DROP TABLE IF EXISTS ")
+        if self.kind != "firebird" or begin or not found:
+            return statement
+        there = f"SELECT 1 FROM rdb$relations WHERE rdb$relation_name = '{name.upper()}'"
+        drop = f"EXECUTE STATEMENT 'DROP TABLE {name}'"
+        return f"EXECUTE BLOCK AS BEGIN IF (EXISTS({there})) THEN {drop}; END"
 
     def insert(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Inserts rows, with parameters such as `:id`."""
@@ -81,6 +95,9 @@ def place_of(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterato
         with server.fresh_database() as address:
             url = make_url(address).set(drivername="mariadb+pymysql")
             yield Place(kind, url, url.set(username=server.url.username))
+    elif kind == "firebird":
+        with firebird(folder) as url:
+            yield Place(kind, url)
     elif kind in MYSQL:
         server = request.getfixturevalue(f"{kind}_server")
         with server.fresh_database() as address:

@@ -29,7 +29,7 @@ COLUMNS = ["id", "note", "price"]
 CLOCKS = 600  # seconds between the clocks of this process and of a server, at the most
 
 
-@pytest.fixture(params=["sqlite", "mariadb", "postgres18"])
+@pytest.fixture(params=["sqlite", "mariadb", "postgres18", "firebird"])
 def noting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Noting]:
     """Yields a database of each kind that differs, with the table `orders`."""
     make, server = KINDS[request.param]
@@ -93,7 +93,7 @@ def waiting(noting: Noting) -> int:
     return int(noting.value(f"SELECT count(*) FROM {noting.log.log_name}"))
 
 
-@pytest.mark.parametrize("noting", ["mariadb", "postgres18"], indirect=True)
+@pytest.mark.parametrize("noting", ["mariadb", "postgres18", "firebird"], indirect=True)
 def test_what_is_committed_late_is_not_lost(noting: Noting, source: TriggerSource) -> None:
     """Notes are deleted by their own ids: one may become visible after those that follow it.
 

@@ -487,12 +487,10 @@ def test_a_snapshot_is_a_transaction_that_ends(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["oracle", "dm", "mssql"])
 def test_notes_are_deleted_in_a_transaction(name: str) -> None:
-    log = trigger_log_of(name)
-    assert log is not None
     for failing, last in ((False, "COMMIT"), (True, "ROLLBACK")):
         noted: Any = Noted()
         try:
-            with log.writing(noted):
+            with dialect(name).writing(noted):
                 noted.exec_driver_sql("DELETE")
                 if failing:
                     raise LookupError

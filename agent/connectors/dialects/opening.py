@@ -27,6 +27,7 @@ _DIALECTS = {
     "opengauss": _Place("opengauss", "OpenGauss"),
     "oracle": _Place("oracle", "Oracle"),
     "mssql": _Place("mssql", "SQLServer"),
+    "firebird": _Place("firebird", "Firebird"),
     "dm": _Place("dm", "DM8"),
 }
 

@@ -92,7 +92,7 @@ class Guard:
             with self._database.guarded():
                 statements = self._log.removal(connection, self._tables)
             for statement in statements:
-                with self._database.guarded(), self._log.writing(connection):
+                with self._database.guarded(), self._database.dialect.writing(connection):
                     run(connection, statement)
         except AgentError as error:
             _log.error(

@@ -18,10 +18,6 @@ def _whole(text: str) -> str:
     return str(int(text))
 
 
-def _as_it_is(text: str) -> str:
-    return text
-
-
 def _octets(text: str) -> str:
     return "\\x" + bytes.fromhex(text).hex()
 
@@ -36,9 +32,6 @@ _READ: Mapping[int, Callable[[str], str]] = {
     v.INT2: _whole,
     v.INT4: _whole,
     v.INT8: _whole,
-    v.TEXT: _as_it_is,
-    v.VARCHAR: _as_it_is,
-    v.BPCHAR: _as_it_is,
     v.BYTEA: _octets,
     v.BOOL: _truth,
     v.UUID: str.lower,
@@ -89,7 +82,7 @@ def key_reader(read: ReadTable) -> Callable[[str], Key]:
         try:
             pairs = zip(readers, parts(text), strict=True)
             return tuple([reader(part) for reader, part in pairs])
-        except (KeyError, ArithmeticError) as error:
+        except (KeyError, TypeError, ArithmeticError) as error:
             raise ValueError("no key") from error
 
     return key
@@ -100,13 +93,13 @@ def _reader(kind: Kind) -> Callable[[str], str] | None:
     if kind.write is kinds.text and kind.oid in _WRITTEN_AS_TEXT:
         # JSON puts a letter between date and time
         return lambda text: text.replace("T", " ")
+    if kind.oid in _TEXTS:
+        # Of other writers the database would note bytes as letters of another encoding
+        return kind.write if kind.write in (kinds.text, kinds.unpadded) else None
     if kind.oid == v.NUMERIC:
         return lambda text: kind.write(Decimal(text))
     if kind.oid == v.DATE:
         return lambda text: kind.write(date.fromisoformat(text))
     if kind.oid == v.TIMESTAMP:
         return lambda text: kind.write(datetime.fromisoformat(text))
-    if kind.oid in _TEXTS and kind.write is not kinds.text:
-        # The database would note its bytes as letters of another encoding
-        return None
     return _READ.get(kind.oid)

@@ -153,7 +153,7 @@ class TriggerSetup:
         def run(statements: Sequence[str]) -> None:
             administrator = self._administrator(admin_url)
             made = [*statements, *self._grants(admin_url)]
-            execute(administrator, self._log, made, tell)
+            execute(administrator, made, tell)
 
         identity = identity_of(self._source) if before is None else before.identity
         tables = self._shareables(found)
@@ -208,7 +208,7 @@ class TriggerSetup:
     def remove(self, tell: Tell, admin_url: str | None) -> None:
         """See Setup.remove."""
         administrator = self._administrator(admin_url)
-        execute(administrator, self._log, self._drops(administrator), tell)
+        execute(administrator, self._drops(administrator), tell)
 
     # ---- check and status
 

@@ -258,7 +258,7 @@ class TriggerSource(DatabaseSource):
             return
         notes = [note for look in stored for note in look.notes]
         connection = self._opened
-        with self._database.guarded(), self._log.writing(connection):
+        with self._database.guarded(), self._database.dialect.writing(connection):
             self._notes.delete(connection, notes)
         self._looks = self._looks[len(stored) :]
         self._delivered.difference_update(notes)

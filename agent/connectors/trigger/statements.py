@@ -14,7 +14,6 @@ _PERCENT = ("format", "pyformat")  # drivers to which a percent sign means a par
 
 def execute(
     database: Database,
-    log: TriggerLog,
     statements: Sequence[str],
     tell: Tell,
 ) -> None:
@@ -25,7 +24,7 @@ def execute(
     connection = database.connect()
     try:
         for statement in statements:
-            with database.guarded(), log.writing(connection):
+            with database.guarded(), database.dialect.writing(connection):
                 run(connection, statement)
             tell(translate(mark("Business database: {statement}"), statement=statement))
     finally:

@@ -17,8 +17,7 @@ All statements are texts, made of names alone. Each is a transaction of its own.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -144,22 +143,6 @@ class TriggerLog(ABC):
     @abstractmethod
     def expected(self, table: LoggedTable) -> frozenset[str]:
         """Returns the names of the triggers that a table needs."""
-
-    # ---- our own session
-
-    @contextmanager
-    def writing(self, connection: Connection) -> Iterator[None]:
-        """Commits what is written within the context as one transaction, or nothing of it.
-
-        The connection is one that commits each statement, and may be made to read only.
-        """
-        connection.exec_driver_sql("BEGIN")
-        try:
-            yield
-        except BaseException:
-            connection.exec_driver_sql("ROLLBACK")
-            raise
-        connection.exec_driver_sql("COMMIT")
 
     # ---- names
 

@@ -14,7 +14,6 @@ class DmLog(OracleLog):
     text_type = "VARCHAR"
     time_type = "TIMESTAMP(6) DEFAULT SYSTIMESTAMP"
     length = "CHAR_LENGTH"
-    mode = "autoCommit"
 
     def _value(self, column: str, part: KeyPart) -> str:
         if part.form == "date":

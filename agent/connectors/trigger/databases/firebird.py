@@ -49,7 +49,7 @@ class FirebirdLog(TriggerLog):
     operation CHAR(1) NOT NULL,
     key_now {key},
     key_before {key},
-    noted_at TIMESTAMP DEFAULT LOCALTIMESTAMP NOT NULL
+    noted_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL
 )"""
         ]
 

@@ -4,8 +4,7 @@ A trigger acts with the rights of the account that has made it: the application 
 account must not be dropped before its triggers are, or every change of their tables fails.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import ClassVar
 
 from sqlalchemy import Connection, text
@@ -92,13 +91,6 @@ class MariaDbLog(TriggerPerEvent):
                 trigger = self.qualified("" if own else schema, name)
                 found.append(f"DROP TRIGGER IF EXISTS {trigger}")
         return found
-
-    @contextmanager
-    def writing(self, connection: Connection) -> Iterator[None]:
-        """See TriggerLog.writing: no gap between two notes is locked, a writer fills it."""
-        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        with super().writing(connection):
-            yield
 
 
 def _key(log: MariaDbLog, row: str, key: tuple[KeyPart, ...]) -> str:

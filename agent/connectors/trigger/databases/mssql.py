@@ -10,8 +10,7 @@ A statement with OUTPUT and without INTO is refused by the server for a table th
 whatever they do: who uses such statements cannot have a trigger log.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import ClassVar
 
 from sqlalchemy import Connection, text
@@ -113,17 +112,6 @@ END"""
             if self.writes(body):
                 found.append(self._drop(self.qualified(schema, name)))
         return found
-
-    @contextmanager
-    def writing(self, connection: Connection) -> Iterator[None]:
-        """See TriggerLog.writing: a bare BEGIN would be the beginning of a block."""
-        connection.exec_driver_sql("BEGIN TRANSACTION")
-        try:
-            yield
-        except BaseException:
-            connection.exec_driver_sql("IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION")
-            raise
-        connection.exec_driver_sql("COMMIT TRANSACTION")
 
     def account(self, connection: Connection) -> str:
         """See TriggerLog.account."""

@@ -7,13 +7,11 @@ are noted in the national character set, which holds every letter. A key of more
 characters is noted in part: its table is suspended then, and no statement of the application fails.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import ClassVar
 
 from sqlalchemy import Connection, text
 
-from agent.connectors.dialects.transactions import committed
 from agent.connectors.trigger.databases.base import (
     KeyPart,
     LoggedTable,
@@ -49,7 +47,6 @@ class OracleLog(TriggerLog):
     text_type: ClassVar[str] = "NVARCHAR2"
     time_type: ClassVar[str] = "TIMESTAMP(6) DEFAULT SYSTIMESTAMP"
     length: ClassVar[str] = "LENGTH4"  # in whole characters
-    mode: ClassVar[str] = "autocommit"  # of the driver's connection
 
     def quoted(self, name: str) -> str:
         """See TriggerLog.quoted: a name without capitals was written without quotes."""
@@ -135,12 +132,6 @@ END;"""
             if self.writes(str(body)):
                 found.append(self._drop(name))
         return found
-
-    @contextmanager
-    def writing(self, connection: Connection) -> Iterator[None]:
-        """See TriggerLog.writing: a transaction begins with its first statement."""
-        with committed(connection, self.mode):
-            yield
 
     def _key(self, row: str, key: tuple[KeyPart, ...]) -> str:
         """Writes a key. No setting of the application's session changes what is written."""

@@ -3,8 +3,7 @@
 Numbers of notes are never used twice, so that a delete that is repeated deletes no other note.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import ClassVar
 
 from sqlalchemy import Connection, text
@@ -85,16 +84,6 @@ class SQLiteLog(TriggerPerEvent):
     def writes(self, body: str) -> bool:
         """See TriggerLog.writes: a trigger knows no other file than its own."""
         return f"INSERT INTO {self.quoted(self.log)} (source_table, " in body
-
-    @contextmanager
-    def writing(self, connection: Connection) -> Iterator[None]:
-        """See TriggerLog.writing: the one lock for writing is taken at once."""
-        connection.exec_driver_sql("PRAGMA query_only = OFF")
-        try:
-            with super().writing(connection):
-                yield
-        finally:
-            connection.exec_driver_sql("PRAGMA query_only = ON")
 
 
 def _key(log: SQLiteLog, row: str, key: tuple[KeyPart, ...]) -> str:
