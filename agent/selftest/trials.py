@@ -225,7 +225,7 @@ class Trials:
         if noted is None:
             raise Failed(translate(mark("a trigger cannot note the key")))
         self._noted = noted
-        self._execute(log, [*log.create_log(), *log.create_triggers(noted)])
+        self._execute([*log.create_log(), *log.create_triggers(noted)])
 
         resource = ResourceSettings.model_validate(_resource(table))
         place = Place(("", table), resource)
@@ -276,9 +276,9 @@ class Trials:
                 statements = log.removal(connection, tables)
         finally:
             connection.close()
-        self._execute(log, statements)
+        self._execute(statements)
 
-    def _execute(self, log: TriggerLog, statements: list[str]) -> None:
+    def _execute(self, statements: list[str]) -> None:
         execute(self._database, statements, lambda _told: None)
 
 

@@ -55,15 +55,21 @@ class Place:
         with self._engine.connect() as connection:
             for statement in statements:
                 connection.exec_driver_sql(self._spelled(statement))
-                if self.kind == "firebird":
+                if self.kind == "firebird" and not statement.startswith(("INSERT", "DELETE")):
                     # A table that was made is there after the commit
                     connection.commit()
             connection.commit()
 
     def _spelled(self, statement: str) -> str:
-        """Returns a statement as Firebird knows it: there is no IF EXISTS."""
+        """Returns a statement as Firebird knows it: no IF EXISTS, and one row of VALUES."""
+        if self.kind != "firebird":
+            return statement
+        insert, found, rows = statement.partition(" VALUES (")
+        if found and "), (" in rows:
+            listed = rows.removesuffix(")").split("), (")
+            return insert + " UNION ALL".join(f" SELECT {row} FROM rdb$database" for row in listed)
         begin, found, name = statement.partition("DROP TABLE IF EXISTS ")
-        if self.kind != "firebird" or begin or not found:
+        if begin or not found:
             return statement
         there = f"SELECT 1 FROM rdb$relations WHERE rdb$relation_name = '{name.upper()}'"
         drop = f"EXECUTE STATEMENT 'DROP TABLE {name}'"
@@ -76,9 +82,18 @@ class Place:
 
     @contextmanager
     def open(self) -> Iterator[Connection]:
-        """A connection of the application, in autocommit mode."""
+        """A connection of the application, in autocommit mode where the driver has one."""
         with self._engine.connect() as connection:
+            if self.kind == "firebird":
+                yield connection
+                return
             yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection of the application, in a transaction that is rolled back in the end."""
+        with self._engine.connect() as connection:
+            yield connection
 
 
 @contextmanager

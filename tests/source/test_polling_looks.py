@@ -12,7 +12,12 @@ from agent.connectors.position import position_number
 from tests.source.databases import KINDS, Place, place_of
 from tests.source.looking import Follower
 
-TIMES = {"sqlite": "DATETIME", "mariadb": "DATETIME(3)", "postgresql": "timestamp(3)"}
+TIMES = {
+    "sqlite": "DATETIME",
+    "mariadb": "DATETIME(3)",
+    "postgresql": "timestamp(3)",
+    "firebird": "TIMESTAMP",
+}
 NOON = "2024-05-01 12:00:00"
 
 
@@ -23,7 +28,7 @@ class Polled(Follower):
         column = "n" if poll.get("mode") == "sequence" else "changed"
         place.execute(
             f"CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, note VARCHAR(20), "
-            f"changed {TIMES[place.kind]} NULL, n INTEGER)",
+            f"changed {TIMES[place.kind]}, n INTEGER)",
             "CREATE INDEX t_changed ON t (changed, id)",
         )
         super().__init__(place, {"mode": "timestamp", "column": column, **poll})
@@ -37,7 +42,7 @@ class Polled(Follower):
         )
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, "firebird"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A database of each kind in turn."""
     with place_of(request.param, request, tmp_path) as made:

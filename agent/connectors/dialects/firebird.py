@@ -27,11 +27,12 @@ _STATES: Mapping[Trouble, tuple[str, ...]] = {
     "unreachable": ("08", "57"),
     "value": ("22",),
 }
+_UNREACHABLE = 335544721
 _CODES: Mapping[Trouble, tuple[int, ...]] = {
     "denied": (335544352, 335545030),
     "missing": (335544580, 335544578),
     "busy": (335544336, 335544345, 335544510, 335545131, 335544794),
-    "unreachable": (335544344, 335544721, 335544741, 335544856),
+    "unreachable": (335544344, _UNREACHABLE, 335544741, 335544856),
 }
 
 
@@ -63,7 +64,8 @@ class Firebird(Dialect):
         from firebird import driver  # noqa: PLC0415
 
         if not stop_watch.seconds_to_connect():
-            raise driver.OperationalError("the process is to stop")
+            # SQLAlchemy's dialect reads the codes of each error
+            raise driver.OperationalError("the process is to stop", gds_codes=(_UNREACHABLE,))
         connection = driver.connect(*arguments, **{**named, "charset": "UTF8"})
         stop_watch.register(_Line(connection))
         return connection
