@@ -230,13 +230,9 @@ def _characters(declared: Any) -> Kind:
     return kinds.varchar(declared.length)._replace(bind=_TEXT_OF)
 
 
-def _unpadded(value: Any) -> str:
-    return kinds.text(value).rstrip(" ")
-
-
 def _padded(declared: Any) -> Kind:
     """Returns the kind of a CHAR: its blanks at the end are no part of the value."""
-    return kinds.varchar(declared.length)._replace(write=_unpadded, bind=_TEXT_OF)
+    return kinds.varchar(declared.length)._replace(write=kinds.unpadded, bind=_TEXT_OF)
 
 
 def _time_of_day(value: Any) -> str:

@@ -33,6 +33,11 @@ def text(value: Any) -> str:
     return value
 
 
+def unpadded(value: Any) -> str:
+    """Writes a text of a fixed length: blanks at its end are no part of the value."""
+    return text(value).rstrip(" ")
+
+
 def whole_number(value: Any) -> str:
     """Writes an integer."""
     if not isinstance(value, int):

@@ -26,8 +26,6 @@ def _truth(text: str) -> str:
     return _TRUTHS[text.lower()]
 
 
-_TEXTS = (v.TEXT, v.VARCHAR, v.BPCHAR)
-
 # How a part of a key is read, by its canonical type. One that is missing here is written by a
 # database in a form that depends on the session, or equals no text
 _READ: Mapping[int, Callable[[str], str]] = {
@@ -39,12 +37,7 @@ _READ: Mapping[int, Callable[[str], str]] = {
     v.UUID: str.lower,
 }
 
-# Whose value the kind of the column writes
-_PARSED: Mapping[int, Callable[[str], object]] = {
-    v.NUMERIC: Decimal,
-    v.DATE: date.fromisoformat,
-    v.TIMESTAMP: datetime.fromisoformat,
-}
+_TEXTS = (v.TEXT, v.VARCHAR, v.BPCHAR)
 
 # What a trigger may have to write in a way of its own
 _FORMS: Mapping[int, Form] = {
@@ -96,16 +89,17 @@ def key_reader(read: ReadTable) -> Callable[[str], Key]:
 
 
 def _reader(kind: Kind) -> Callable[[str], str] | None:
-    """Returns what reads a part of a key; None where no trigger can note it."""
+    """Returns what reads a part of a key."""
     if kind.write is kinds.text and kind.oid in _WRITTEN_AS_TEXT:
         # JSON puts a letter between date and time
         return lambda text: text.replace("T", " ")
     if kind.oid in _TEXTS:
-        # The database would note its bytes as letters of another encoding
-        is_decoded = kind.stored is not None and kind.write is not kinds.text
-        return None if is_decoded else kind.write
-
-    parse = _PARSED.get(kind.oid)
-    if parse is not None:
-        return lambda text: kind.write(parse(text))
+        # Of other writers the database would note bytes as letters of another encoding
+        return kind.write if kind.write in (kinds.text, kinds.unpadded) else None
+    if kind.oid == v.NUMERIC:
+        return lambda text: kind.write(Decimal(text))
+    if kind.oid == v.DATE:
+        return lambda text: kind.write(date.fromisoformat(text))
+    if kind.oid == v.TIMESTAMP:
+        return lambda text: kind.write(datetime.fromisoformat(text))
     return _READ.get(kind.oid)
