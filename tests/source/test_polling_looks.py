@@ -8,6 +8,8 @@ from unittest.mock import patch
 import pytest
 
 from agent.connectors.polling import source
+from agent.connectors.polling.cursors import Standstill
+from agent.connectors.polling.looks import CursorLooks
 from agent.connectors.position import position_number
 from tests.source.databases import KINDS, Place, place_of
 from tests.source.looking import Follower
@@ -82,6 +84,32 @@ def test_what_is_committed_late_is_found_within_the_overlap(follower: Polled) ->
     follower.put(2, "late", "2024-05-01 12:09:01")
     assert follower.look() == 1
     assert follower.rows["2"] == "late"
+
+
+def test_what_rests_is_read_no_more(follower: Polled) -> None:
+    """Once a late commit is out of the question; the rows of a whole minute stay in question."""
+    now = 0.0
+    [looks] = follower.source._looks.values()
+    assert isinstance(looks, CursorLooks)
+    looks.standstill = Standstill(lambda: now)
+    follower.put(1, "loaded", "2024-05-01 12:10:01")
+    follower.look()
+    follower.look()
+    now = 60.0
+    follower.put(2, "late", "2024-05-01 12:10:00")
+    assert follower.look() == 1
+    now = 61.5
+    follower.put(3, "too late", "2024-05-01 12:10:01")
+    assert follower.look() == 0
+    follower.put(4, "new", "2024-05-01 12:11:00")
+    assert follower.look() == 1
+    now = 200.0
+    follower.put(5, "in the same minute", "2024-05-01 12:11:00")
+    follower.look()
+    now = 400.0
+    follower.put(6, "in the same minute", "2024-05-01 12:11:00")
+    follower.look()
+    assert follower.rows == follower.held()
 
 
 def test_a_change_within_one_tick_of_the_clock_is_found(follower: Polled) -> None:

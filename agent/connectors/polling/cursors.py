@@ -6,7 +6,8 @@ back: never from this host's clock.
 """
 
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
@@ -68,6 +69,51 @@ def token_text(token: Token) -> str:
 def earlier_number(text: str, overlap: float) -> str:
     """Returns a whole number that lies `overlap` below a number."""
     return str(math.floor(Decimal(text) - Decimal(overlap)))
+
+
+class Standstill:
+    """For how long the largest value of a column has been the same.
+
+    A row may come late with an earlier value, but not for ever: not once the overlap has passed
+    since the value was first seen. The duration is counted by a clock that nobody sets.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._value: str | None = None
+        self._since = 0.0
+
+    def seconds(self, value: str, *, is_ahead: bool) -> float:
+        """Returns the seconds for which the value has been the largest one.
+
+        One that is ahead of the database's clock does not stand yet.
+        """
+        now = self._clock()
+        if value != self._value or is_ahead:
+            self._value, self._since = value, now
+        return now - self._since
+
+
+def is_ahead(text: str, now: str) -> bool:
+    """Tells whether a moment lies in the future of the database's clock, or cannot be compared."""
+    try:
+        moment = datetime.fromisoformat(text)
+        present = datetime.fromisoformat(now).replace(tzinfo=moment.tzinfo)
+    except (ValueError, OverflowError):
+        return True
+    return moment > present
+
+
+def may_be_rounded(text: str) -> bool:
+    """Tells whether a moment may be one of a column that holds dates, hours or minutes only.
+
+    Rows of the same moment may come in it for as long.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return True
+    return moment.second == 0 and moment.microsecond == 0
 
 
 def earlier_moment(text: str, kind: Kind, overlap: float, now: str) -> str | None:

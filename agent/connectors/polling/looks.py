@@ -1,9 +1,10 @@
 """Looks at one table: finds the rows that may have changed since the last one.
 
 A look by time or number reads, in the order of this column and the key, what lies between the
-overlap before the last look's end and the largest value of now. Rows that have no value there are
-read at each look. It is cut after so many rows; the next part goes on behind the last row, whose
-value others may share.
+overlap before the last look's end and the largest value of now. Once that end has been the same for
+longer than the overlap, it reads what lies behind it only: a table that was loaded at once and
+rests is not read again and again. Rows that have no value there are read at each look. It is cut
+after so many rows; the next part goes on behind the last row, whose value others may share.
 """
 
 import hashlib
@@ -18,7 +19,14 @@ from agent.connectors.changes import Column, Relation
 from agent.connectors.database.catalogue import ReadTable
 from agent.connectors.database.rows import RowReader, Texts, behind
 from agent.connectors.dialects.base import Dialect
-from agent.connectors.polling.cursors import Cursor, earlier_moment, earlier_number
+from agent.connectors.polling.cursors import (
+    Cursor,
+    Standstill,
+    earlier_moment,
+    earlier_number,
+    is_ahead,
+    may_be_rounded,
+)
 from agent.errors import ValueUnreadable
 from agent.messages import phrase
 from agent.values import column_types as v
@@ -26,6 +34,7 @@ from agent.values.rows import Key
 
 ROWS = 10_000  # of a part
 _BYTES = 8 << 20  # of a part, about
+_ROUNDED = 1.0  # seconds: what a time may be rounded to that is not on a whole minute
 _REMEMBERED = 200_000  # rows of the last look
 
 
@@ -162,6 +171,7 @@ class CursorLooks(Looks):
         reader = RowReader(dialect, resource.name, read, names, exact=(column,))
         super().__init__(dialect, resource, read, reader)
         self._kind = read.exact[column]
+        self.standstill = Standstill()
 
     def delivered(self, position: int) -> None:
         """See Looks: nothing depends on it."""
@@ -213,9 +223,9 @@ class CursorLooks(Looks):
         if after is not None:
             statement = statement.where(self._behind(after))
         elif cursor.at is not None:
-            lowest = self._lowest(connection, cursor.at)
-            if lowest is not None:
-                statement = statement.where(column >= self._value(lowest))
+            begin = self._begin(connection, cursor.at)
+            if begin is not None:
+                statement = statement.where(begin)
         yield from self._reader.rows(connection, self._ordered(statement, most))
 
     def _behind(self, after: Sequence[str | None]) -> ColumnElement[bool]:
@@ -224,13 +234,25 @@ class CursorLooks(Looks):
         parts = zip(self._reader.key, values, strict=True)
         return behind([(column, self._value(str(after[0]))), *parts])
 
-    def _lowest(self, connection: Connection, at: str) -> str | None:
-        """Returns the value from which on a look reads; None: from the first one on."""
+    def _begin(self, connection: Connection, at: str) -> ColumnElement[bool] | None:
+        """Returns the condition from which value on a look reads; None: from the first one on."""
+        column = self._reader.column(self._column)
+        begin: ColumnElement[bool]
         if self._poll.mode == "sequence":
-            return earlier_number(at, self._poll.overlap)
-        utc = self._kind.oid == v.TIMESTAMPTZ
-        now = self._dialect.clock(connection, utc=utc)
-        return earlier_moment(at, self._kind, self._poll.overlap, now)
+            begin = column >= self._value(earlier_number(at, self._poll.overlap))
+            return begin
+
+        now = self._dialect.clock(connection, utc=self._kind.oid == v.TIMESTAMPTZ)
+        stands = self.standstill.seconds(at, is_ahead=is_ahead(at, now))
+        if stands > self._poll.overlap + _ROUNDED and not may_be_rounded(at):
+            begin = column > self._value(at)
+            return begin
+
+        lowest = earlier_moment(at, self._kind, self._poll.overlap, now)
+        if lowest is None:
+            return None
+        begin = column >= self._value(lowest)
+        return begin
 
     def _end(self, connection: Connection) -> str | None:
         """See Looks: the largest value of the column; None where no row has one."""
