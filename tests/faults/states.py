@@ -29,7 +29,7 @@ from agent.connectors.base import Source
 from agent.connectors.changes import Message
 from agent.connectors.database import rows as row_pages
 from agent.connectors.opening import open_source, setup_of
-from agent.connectors.polling import looks
+from agent.connectors.polling import source as polled_looks
 from agent.connectors.position import position_text
 from agent.connectors.resume import Resume
 from agent.connectors.trigger import source as trigger_looks
@@ -368,7 +368,7 @@ def small() -> Iterator[None]:
     with (
         patch.object(loop, "_IDLE", 0.0),
         patch.object(loop, "_ASK", 0.0),
-        patch.object(looks, "ROWS", PART),
+        patch.object(polled_looks, "ROWS", PART),
         patch.object(trigger_looks, "MOST_NOTES", PART),
         patch.object(row_pages, "PAGE_BYTES", PAGE_BYTES),
     ):

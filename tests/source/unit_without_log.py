@@ -17,7 +17,7 @@ from tests.services.processes import HOST, free_port
 from tests.source.databases import Place
 from tests.waiting import eventually
 
-TIMES = {"sqlite": "DATETIME", "mariadb": "DATETIME(3)"}
+TIMES = {"sqlite": "DATETIME", "mariadb": "DATETIME(3)", "firebird": "TIMESTAMP"}
 CONFIG = """
 name = "unit"
 state_directory = "{folder}"

@@ -5,6 +5,7 @@ write, statements run in a transaction that only reads, sees what is committed a
 hinders no garbage collection: as long as the session lasts.
 """
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import time
@@ -53,9 +54,10 @@ class Firebird(Dialect):
     ) -> Engine:
         """See Dialect.engine."""
         engine = super().engine(url, password, seconds)
-        # What the driver has not: `settle` does it
         made: Any = engine.dialect
+        # What the driver has not: `settle` does the one, and closing is the other
         made.set_isolation_level = _as_it_is
+        made.do_terminate = made.do_close
         return engine
 
     def connect(self, arguments: list[Any], named: Mapping[str, Any], seconds: float) -> Any:
@@ -67,7 +69,9 @@ class Firebird(Dialect):
             # SQLAlchemy's dialect reads the codes of each error
             raise driver.OperationalError("the process is to stop", gds_codes=(_UNREACHABLE,))
         connection = driver.connect(*arguments, **{**named, "charset": "UTF8"})
-        stop_watch.register(_Line(connection))
+        # What nobody holds is forgotten there
+        connection.line = _Line(connection)
+        stop_watch.register(connection.line)
         return connection
 
     def settle(self, connection: Any, seconds: float) -> None:
@@ -148,10 +152,10 @@ class Firebird(Dialect):
 
 
 class _Line:
-    """See agent.stop_watch.Line: what a session waits for is given up."""
+    """See agent.stop_watch.Line: the statement that runs is given up."""
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection
+        self._connection: Callable[[], Any] = weakref.ref(connection)
 
     def shut(self) -> None:
         """See agent.stop_watch.Line."""
@@ -160,7 +164,8 @@ class _Line:
 
         with suppress(Error, AttributeError):
             # The driver has no public way to it
-            self._connection._att.cancel_operation(CancelType.ABORT)  # noqa: SLF001
+            attachment = self._connection()._att  # noqa: SLF001
+            attachment.cancel_operation(CancelType.RAISE)
 
 
 def _as_it_is(connection: Any, level: str) -> None:
