@@ -35,7 +35,9 @@ def left(place: Place) -> list[str]:
     return [name for name in names if name != "sqlite_sequence"]
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "mysql8", *DRIVERS.keys() & {"kingbase"}])
+@pytest.mark.parametrize(
+    "kind", dict.fromkeys([*KINDS, "mysql8", "firebird", *DRIVERS.keys() & {"kingbase"}])
+)
 def test_everything_passes_and_is_removed(
     kind: str,
     request: pytest.FixtureRequest,

@@ -402,7 +402,12 @@ def details(code: int, full_code: str = "") -> SimpleNamespace:
         ("mssql", failure((229, b"...")), "denied", "error 229"),
         ("mssql", failure((1222, b"...")), "busy", "error 1222"),
         ("mssql", failure((20009, b"...")), "unreachable", "error 20009"),
-        ("mssql", failure((3952, b"...")), "unfit", "error 3952"),
+        (
+            "mssql",
+            failure((3952, b"...")),
+            "unfit",
+            "error 3952 (ALLOW_SNAPSHOT_ISOLATION is off)",
+        ),
         ("mssql", failure("text"), "unfit", "error -1"),
         ("dm", failure(details(-2501)), "login", "error -2501"),
         ("dm", failure(details(-2106)), "missing", "error -2106"),
@@ -596,7 +601,8 @@ TABLE = Path(__file__).parents[2] / "docs" / "types.md"
 
 
 @pytest.mark.parametrize(
-    "url", ["sqlite:////x", "mariadb://u@h/d", "postgresql://u@h/d", *URLS.values()]
+    "url",
+    ["sqlite:////x", "mariadb://u@h/d", "postgresql://u@h/d", "firebird://u@h/d", *URLS.values()],
 )
 def test_the_documents_say_what_becomes_of_each_type(url: str) -> None:
     """Of each that the self-test tries, by its name before the sizes."""

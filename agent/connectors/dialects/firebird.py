@@ -6,7 +6,7 @@ hinders no garbage collection: as long as the session lasts.
 """
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import time
 from typing import Any
@@ -16,7 +16,7 @@ from sqlalchemy.types import TypeEngine
 
 from agent import stop_watch
 from agent.connectors.dialects import kinds
-from agent.connectors.dialects.base import Dialect, Kind, Trouble
+from agent.connectors.dialects.base import Dialect, Kind, Sample, Trouble
 
 _LOCK_SECONDS = 20
 
@@ -36,12 +36,46 @@ _CODES: Mapping[Trouble, tuple[int, ...]] = {
     "unreachable": (335544344, _UNREACHABLE, 335544741, 335544856),
 }
 
+# For the self-test
+_SAMPLES: Sequence[Sample] = (
+    Sample("SMALLINT", "-5", "-5"),
+    Sample("INTEGER", "7", "7"),
+    Sample("BIGINT", "-9223372036854775808", "-9223372036854775808"),
+    Sample(
+        "INT128", "99999999999999999999999999999999999999", "99999999999999999999999999999999999999"
+    ),
+    Sample(
+        "NUMERIC(38,10)",
+        "1234567890123456789012345678.0123456789",
+        "1234567890123456789012345678.0123456789",
+    ),
+    Sample("DECIMAL(10,2)", "-0.5", "-0.50"),
+    Sample("DECFLOAT(34)", "0.1", "0.1"),
+    Sample("BOOLEAN", "TRUE", "t"),
+    Sample("FLOAT", "0.1", "0.1"),
+    Sample("DOUBLE PRECISION", "1e300", "1e+300"),
+    Sample("DATE", "DATE '2024-02-29'", "2024-02-29"),
+    Sample("TIME", "TIME '23:59:59.5'", "23:59:59.5"),
+    Sample("TIMESTAMP", "TIMESTAMP '2024-02-29 03:04:05.12'", "2024-02-29 03:04:05.12"),
+    Sample(
+        "TIMESTAMP WITH TIME ZONE",
+        "TIMESTAMP '2024-02-29 03:04:05 +08:00'",
+        "2024-02-28 19:04:05+00",
+    ),
+    Sample("CHAR(5) CHARACTER SET UTF8", "'中'", "中"),
+    Sample("VARCHAR(20) CHARACTER SET UTF8", "'中文 '", "中文 "),
+    Sample("BLOB SUB_TYPE TEXT CHARACTER SET UTF8", "'中文'", "中文"),
+    Sample("VARCHAR(9) CHARACTER SET OCTETS", "x'00ff'", "\\x00ff"),
+    Sample("BLOB", "x'00ff'", "\\x00ff"),
+)
+
 
 class Firebird(Dialect):
     """See Dialect. Names without capitals are those that Firebird keeps in capitals."""
 
     name = "Firebird"
     extra = "firebird"
+    samples = _SAMPLES
     row_values = False
 
     # ---- sessions

@@ -30,6 +30,7 @@ _TROUBLES: Mapping[Trouble, tuple[int, ...]] = {
     "unreachable": (921, 922, 952, 6005, 17142, 20002, 20004, 20006, 20009, 20017, 20047),
     "value": (241, 242, 8115),
 }
+_NO_SNAPSHOTS = 3952
 _ISO = 121  # the style of CONVERT for texts such as 2024-02-29 03:04:05.1200000
 _MICROSECONDS = 6  # digits
 
@@ -173,7 +174,10 @@ class SQLServer(Dialect):
 
     def code(self, error: BaseException) -> str:
         """See Dialect.code."""
-        return f"error {_number(error)}"
+        number = _number(error)
+        if number == _NO_SNAPSHOTS:
+            return f"error {number} (ALLOW_SNAPSHOT_ISOLATION is off)"
+        return f"error {number}"
 
 
 def _number(error: BaseException) -> int:
