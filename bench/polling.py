@@ -79,7 +79,7 @@ def measured(name: str, url: URL, rows: int, every: int, seconds: float) -> Foun
     source = PollingSource(polling_settings(address, resource, every=f"{every}s"))
     source.open(RESUME, lambda: None)
     try:
-        look(source, every)
+        look(source, every + 1.0)
         # The looks within the overlap read every row
         while source.counts().get((POLL_ROWS, TABLE), 0):
             look(source, every + 1.0)

@@ -536,8 +536,8 @@ BUGS: tuple[Bug, ...] = (
         (
             Edit(
                 "connectors/polling/looks.py",
-                "            lowest = self._lowest(connection, cursor.at)\n",
-                "            lowest = cursor.at\n",
+                "        lowest = earlier_moment(at, self._kind, self._poll.overlap, now)\n",
+                "        lowest = at\n",
             ),
         ),
         "states",
