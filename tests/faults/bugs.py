@@ -548,8 +548,8 @@ BUGS: tuple[Bug, ...] = (
         (
             Edit(
                 "connectors/polling/looks.py",
-                "        return behind([(column, self._value(str(after[0]))), *parts])\n",
-                "        return column > self._value(str(after[0]))\n",
+                "self._reader.behind([(column, self._value(str(after[0]))), *parts])",
+                "column > self._value(str(after[0]))",
             ),
         ),
         "states",

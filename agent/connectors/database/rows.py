@@ -107,7 +107,18 @@ class RowReader:
     def after(self, key: Key) -> ColumnElement[bool]:
         """Returns the condition that a row's key comes behind this one."""
         values = self.key_values(key)
-        return behind(list(zip(self.key, values, strict=True)))
+        return self.behind(list(zip(self.key, values, strict=True)))
+
+    def behind(self, parts: Sequence[tuple[ColumnElement[Any], Any]]) -> ColumnElement[bool]:
+        """Returns the condition that a row comes behind these values, in the order of the columns.
+
+        It is written so that the database uses an index for all of it, if it can.
+        """
+        if not self._dialect.seeks_rows or len(parts) == 1:
+            return _behind(parts)
+        columns, values = zip(*parts, strict=True)
+        behind: ColumnElement[bool] = tuple_(*columns) > tuple_(*values)
+        return behind
 
     def equal(self, key: Key) -> ColumnElement[bool]:
         """Returns the condition that a row has this key."""
@@ -243,8 +254,8 @@ class RowReader:
         return ValueUnreadable(resource=self._resource, table=self._read.name, reason=reason)
 
 
-def behind(parts: Sequence[tuple[ColumnElement[Any], Any]]) -> ColumnElement[bool]:
-    """Returns the condition that a row comes behind these values, in the order of the columns.
+def _behind(parts: Sequence[tuple[ColumnElement[Any], Any]]) -> ColumnElement[bool]:
+    """Returns the same condition for a database whose indexes know nothing of rows of values.
 
     `a >= 1 AND (a > 1 OR (a = 1 AND b > 2))`: the first part lets an index be used everywhere.
     """
@@ -252,5 +263,5 @@ def behind(parts: Sequence[tuple[ColumnElement[Any], Any]]) -> ColumnElement[boo
     after: ColumnElement[bool] = first > value
     if not rest:
         return after
-    tied = and_(first == value, behind(rest))
+    tied = and_(first == value, _behind(rest))
     return and_(first >= value, or_(after, tied))

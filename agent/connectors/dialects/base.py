@@ -90,6 +90,9 @@ class Dialect(ABC):
     # Whether (a, b) IN ((1, 2), (3, 4)) is understood, with what `Kind.bind` makes of texts
     row_values: ClassVar[bool] = True
 
+    # Whether an index is used for all of (a, b) > (1, 2), and not for `a > 1 OR (a = 1 AND b > 2)`
+    seeks_rows: ClassVar[bool] = False
+
     # Whether texts can be read as bytes that are in another encoding than the database says, and
     # which one that is; '': the one that it says
     recodes: ClassVar[bool] = False

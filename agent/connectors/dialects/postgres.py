@@ -72,6 +72,7 @@ class PostgreSQL(Dialect):
     extra = "binary"
     samples = _SAMPLES
     row_values = False  # values are expressions
+    seeks_rows = True
     begin_writing = ("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",)
 
     # Where the driver's errors have their SQLSTATE

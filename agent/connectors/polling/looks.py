@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select
 from agent.config import PollSettings, ResourceSettings
 from agent.connectors.changes import Column, Relation
 from agent.connectors.database.catalogue import ReadTable
-from agent.connectors.database.rows import RowReader, Texts, behind
+from agent.connectors.database.rows import RowReader, Texts
 from agent.connectors.dialects.base import Dialect
 from agent.connectors.polling.cursors import (
     Cursor,
@@ -232,7 +232,7 @@ class CursorLooks(Looks):
         column = self._reader.column(self._column)
         values = self._reader.key_values(_key_of(after))
         parts = zip(self._reader.key, values, strict=True)
-        return behind([(column, self._value(str(after[0]))), *parts])
+        return self._reader.behind([(column, self._value(str(after[0]))), *parts])
 
     def _begin(self, connection: Connection, at: str) -> ColumnElement[bool] | None:
         """Returns the condition from which value on a look reads; None: from the first one on."""
