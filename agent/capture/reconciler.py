@@ -334,8 +334,14 @@ class Reconciler:
             self._applier.repair(resource, found, seen, free=free)
 
     def _guard(self, run: Run) -> None:
-        """Raises TooManyDeletes before a wrong source or filter empties the front end."""
+        """Raises TooManyDeletes before a wrong source or filter empties the front end.
+
+        Of a front-end table that was empty, all that goes now has come from this source since: rows
+        that a look has shown, and that were deleted before their page was read.
+        """
         copy = run.copy
+        if not copy.front_rows:
+            return
         share = int(copy.front_rows * self._settings.max_delete_share)
         limit = max(_FEW, share)
         if copy.extra > limit and not copy.allow_deletes:

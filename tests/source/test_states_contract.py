@@ -18,11 +18,12 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 
 from agent.capture import loop
 from agent.capture.loop import Capture
 from agent.config import Settings
-from agent.connectors.base import Source
+from agent.connectors.base import Ask, Source
 from agent.connectors.changes import Commit, Message, RowState
 from agent.connectors.database.session import Database
 from agent.connectors.memory_states import MemoryStates, Note
@@ -551,6 +552,34 @@ def test_a_row_that_cannot_be_read_is_told_by_its_table(place: Place) -> None:
 
 
 # ---- with the front end
+
+
+def test_rows_that_come_and_go_during_the_first_copy_are_no_danger(tmp_path: Path) -> None:
+    """However many there are: the front end was empty before."""
+    place = PolledPlace(tmp_path)
+    source = place.source
+    read_page = source._read_page
+    keys = [f"{number}" for number in range(150)]
+
+    def read_busy_page(connection: Connection, ask: Ask) -> list[Message]:
+        """Reads a page behind a look at rows that are gone by then."""
+        messages = source._look(connection)
+        while keys:
+            for key in keys:
+                place.put("orders", key, "short of life")
+            messages += source._look(connection)
+            for key in keys:
+                place.delete("orders", key)
+            keys.clear()
+        return [*messages, *read_page(connection, ask)]
+
+    desk = Desk(place)
+    with patch.object(source, "_read_page", read_busy_page):
+        events = desk.look()
+    place.source.close()
+    operations = [op for _, op, _ in events]
+    assert (operations.count("c"), operations.count("d")) == (150, 150)
+    desk.check()
 
 
 def test_a_row_that_is_new_changed_or_gone_has_its_event(desk: Desk) -> None:
