@@ -60,7 +60,8 @@ def results(
 
     def batch(tier: Tier, seed: int, folder: Path, bug: Bug | None = None) -> Batch:
         tried.append((seed, bug.name if bug else ""))
-        return Batch(tier, seed, "" if bug and bug.name == missed else "O4")
+        found = bug is not None and bug.name != missed
+        return Batch(tier, seed, "O4" if found else "")
 
     monkeypatch.setattr(faults, "trial", trial)
     monkeypatch.setattr(faults, "batch", batch)

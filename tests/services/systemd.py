@@ -31,11 +31,14 @@ class Systemd:
     def messages(self) -> list[str]:
         """Returns all messages sent so far that nobody has read."""
         found = []
-        while True:
-            try:
-                found.append(self.socket.recv(65536, socket.MSG_DONTWAIT).decode())
-            except BlockingIOError:
-                return found
+        self.socket.setblocking(False)
+        try:
+            while True:
+                found.append(self.socket.recv(65536).decode())
+        except BlockingIOError:
+            return found
+        finally:
+            self.socket.settimeout(PATIENCE)
 
     def hear(self, *beginnings: str) -> None:
         """Waits for lines that begin so, in this order; others may come in between."""

@@ -305,4 +305,4 @@ def test_the_statements_are_made_of_names_alone() -> None:
         made = "\n".join(log.create_triggers(ORDERS))
         assert "price" not in made
         assert made == "\n".join(log.create_triggers(ORDERS))
-    assert trigger_log_of("oracle") is None
+    assert trigger_log_of("access") is None
