@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ mount --bind {1} {0}/root/mnt
 echo mounted
 exec sleep infinity
 """
+# And the Python that the archive was made with, where the host has no other of its version
+PATH = f"/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{sys.base_prefix}/bin"
 # Notes what it is told; every agent of the host counts as running
 SYSTEMCTL = '#!/bin/sh\necho "$@" >> /run/systemctl\n'
 
@@ -67,7 +70,7 @@ class Host:
         entered = ["nsenter", "--target", str(self._pid), "--mount", "--net"]
         done = subprocess.run(
             [*entered, "chroot", str(self._root), *command],
-            env={"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", **variables},
+            env={"PATH": PATH, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
