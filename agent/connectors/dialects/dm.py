@@ -22,6 +22,7 @@ from agent import stop_watch
 from agent.connectors.dialects import kinds
 from agent.connectors.dialects.base import Dialect, Kind, Sample, Trouble
 from agent.connectors.dialects.transactions import committed, rolled_back
+from agent.connectors.dialects.troubles import listed, unlisted
 
 _TROUBLES: Mapping[Trouble, tuple[int, ...]] = {
     "login": (-2501, -2502, -2503, -2508, -2510),
@@ -148,11 +149,7 @@ class DM8(Dialect):
 
     def trouble(self, error: BaseException) -> Trouble:
         """See Dialect.trouble."""
-        number = _number(error)
-        for trouble, numbers in _TROUBLES.items():
-            if number in numbers:
-                return trouble
-        return "value" if isinstance(error, UnicodeError) else "unfit"
+        return listed(_TROUBLES, _number(error)) or unlisted(error)
 
     def code(self, error: BaseException) -> str:
         """See Dialect.code."""

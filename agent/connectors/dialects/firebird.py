@@ -17,6 +17,7 @@ from sqlalchemy.types import TypeEngine
 from agent import stop_watch
 from agent.connectors.dialects import kinds
 from agent.connectors.dialects.base import Dialect, Kind, Sample, Trouble
+from agent.connectors.dialects.troubles import unlisted
 
 _LOCK_SECONDS = 20
 
@@ -177,7 +178,7 @@ class Firebird(Dialect):
         for trouble, states in _STATES.items():
             if state.startswith(states):
                 return trouble
-        return "value" if isinstance(error, UnicodeError) else "unfit"
+        return unlisted(error)
 
     def code(self, error: BaseException) -> str:
         """See Dialect.code."""

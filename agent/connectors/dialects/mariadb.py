@@ -23,6 +23,7 @@ from sqlalchemy.types import TypeEngine
 from agent.connectors.dialects import kinds
 from agent.connectors.dialects.base import Dialect, Kind, Sample, Trouble
 from agent.connectors.dialects.encodings import encoded
+from agent.connectors.dialects.troubles import listed, unlisted
 
 # Variables of a session that change what a statement reads. One that the server lacks is passed
 # over
@@ -182,11 +183,7 @@ class MariaDB(Dialect):
 
     def trouble(self, error: BaseException) -> Trouble:
         """See Dialect.trouble."""
-        number = _number(error)
-        for trouble, numbers in _TROUBLES.items():
-            if number in numbers:
-                return trouble
-        return "value" if isinstance(error, UnicodeError) else "unfit"
+        return listed(_TROUBLES, _number(error)) or unlisted(error)
 
     def code(self, error: BaseException) -> str:
         """See Dialect.code."""

@@ -21,6 +21,7 @@ from sqlalchemy.types import TypeEngine
 from agent import stop_watch
 from agent.connectors.dialects import kinds
 from agent.connectors.dialects.base import Dialect, Kind, Sample, Trouble
+from agent.connectors.dialects.troubles import listed, unlisted
 
 _TROUBLES: Mapping[Trouble, tuple[int, ...]] = {
     "login": (4060, 18452, 18456, 18470, 18486, 18487, 18488),
@@ -166,11 +167,7 @@ class SQLServer(Dialect):
 
     def trouble(self, error: BaseException) -> Trouble:
         """See Dialect.trouble."""
-        number = _number(error)
-        for trouble, numbers in _TROUBLES.items():
-            if number in numbers:
-                return trouble
-        return "value" if isinstance(error, UnicodeError) else "unfit"
+        return listed(_TROUBLES, _number(error)) or unlisted(error)
 
     def code(self, error: BaseException) -> str:
         """See Dialect.code."""

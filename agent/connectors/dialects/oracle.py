@@ -20,6 +20,7 @@ from agent.connectors.dialects import kinds
 from agent.connectors.dialects.base import Dialect, Kind, Sample, Trouble
 from agent.connectors.dialects.encodings import encoded
 from agent.connectors.dialects.transactions import committed, rolled_back
+from agent.connectors.dialects.troubles import listed, unlisted
 
 _SETTINGS = """
     ALTER SESSION SET TIME_ZONE = '+00:00' NLS_NUMERIC_CHARACTERS = '.,'
@@ -163,14 +164,8 @@ class Oracle(Dialect):
 
     def trouble(self, error: BaseException) -> Trouble:
         """See Dialect.trouble."""
-        number, code = _number(error), self.code(error)
-        for trouble, numbers in _TROUBLES.items():
-            if number in numbers:
-                return trouble
-        for trouble, codes in _DRIVER.items():
-            if code in codes:
-                return trouble
-        return "value" if isinstance(error, UnicodeError) else "unfit"
+        by_number = listed(_TROUBLES, _number(error))
+        return by_number or listed(_DRIVER, self.code(error)) or unlisted(error)
 
     def code(self, error: BaseException) -> str:
         """See Dialect.code."""
