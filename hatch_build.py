@@ -1,5 +1,6 @@
 """Compiles the translations when a wheel or an editable install is built."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,5 +19,16 @@ class Translations(BuildHookInterface):  # type: ignore[type-arg]
         for source in Path(self.root, "agent", "locale").glob("*/LC_MESSAGES/*.po"):
             with source.open("rb") as text:
                 catalogue = read_po(text)
-            with source.with_suffix(".mo").open("wb") as compiled:
-                write_mo(compiled, catalogue)
+            compiled = BytesIO()
+            write_mo(compiled, catalogue)
+            _replace(source.with_suffix(".mo"), compiled.getvalue())
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Makes `file` hold `content`. A program that reads it meanwhile finds one or the other."""
+    if file.exists() and file.read_bytes() == content:
+        return
+
+    new = file.with_suffix(".new")
+    new.write_bytes(content)
+    new.replace(file)

@@ -49,8 +49,14 @@ def installed(site: Path, *arguments: str, lang: str = "en") -> subprocess.Compl
     )
 
 
+def said_by(ended: subprocess.CompletedProcess[str]) -> str:
+    """Returns what the command printed, and fails with its errors when it did not succeed."""
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
 def test_the_wheel_holds_all_that_an_installation_needs(unpacked: Path) -> None:
-    listed = installed(unpacked, "docs", "--list").stdout.split()
+    listed = said_by(installed(unpacked, "docs", "--list")).split()
     assert listed == bundled.names()
     assert {
         "README.md",
@@ -67,11 +73,11 @@ def test_the_wheel_holds_all_that_an_installation_needs(unpacked: Path) -> None:
 
 
 def test_the_wheel_prints_configuration_unit_and_runbook(unpacked: Path) -> None:
-    example = installed(unpacked, "example-config").stdout
+    example = said_by(installed(unpacked, "example-config"))
     assert tomllib.loads(example) == tomllib.loads(
         (ROOT / "config/agent.example.toml").read_text(encoding="utf-8")
     )
-    unit = installed(unpacked, "docs", "sync-agent@.service").stdout
+    unit = said_by(installed(unpacked, "docs", "sync-agent@.service"))
     assert "ExecStart=/usr/bin/sync-agent" in unit
     assert installed(unpacked, "docs", "SLOT_LOST").stdout.startswith("### SLOT_LOST\n\nHalt. ")
     chinese = installed(unpacked, "docs", "SLOT_LOST", lang="zh_CN").stdout
@@ -159,7 +165,7 @@ def test_the_words_of_the_command_line_are_chinese(
 ) -> None:
     monkeypatch.setenv("SYNC_AGENT_LANG", "zh_CN")
     if arguments == ["--help"]:  # the language of the help is the one the program was started in
-        shown = installed(ROOT, *arguments, lang="zh_CN").stdout
+        shown = said_by(installed(ROOT, *arguments, lang="zh_CN"))
     else:
         execute(arguments)
         captured = capsys.readouterr()

@@ -82,7 +82,7 @@ def test_each_change_of_the_source_makes_it_another(tmp_path: Path, change: str)
 
 def test_documents_of_an_installed_agent_are_no_source(tmp_path: Path) -> None:
     copy = tmp_path / "agent"
-    shutil.copytree(AGENT, copy)
+    shutil.copytree(AGENT, copy, ignore=shutil.ignore_patterns("__pycache__"))
     examples = copy / "share" / "docs"
     examples.mkdir(parents=True)
     (examples / "example.py").touch()
