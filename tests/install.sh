@@ -22,7 +22,7 @@ have_headers() {
 }
 
 parts=("$@")
-[[ $# -gt 0 ]] || parts=(postgres java mariadb firebird maven openssl systemd prometheus compiler)
+[[ $# -gt 0 ]] || parts=(postgres java mariadb firebird maven openssl systemd debian prometheus compiler)
 
 for part in "${parts[@]}"; do
   case $part in
@@ -36,6 +36,10 @@ for part in "${parts[@]}"; do
     maven) command -v mvn >/dev/null || missing+=(maven) ;;
     openssl) command -v openssl >/dev/null || missing+=(openssl) ;;
     systemd) command -v systemd-analyze >/dev/null || missing+=(systemd) ;;
+    debian) # a clean host, with a systemd of its own
+      command -v debootstrap >/dev/null || missing+=(debootstrap)
+      command -v systemd-nspawn >/dev/null || missing+=(systemd-container)
+      ;;
     prometheus) # promtool and amtool come with them
       command -v prometheus >/dev/null || missing+=(prometheus)
       command -v amtool >/dev/null || missing+=(prometheus-alertmanager)
@@ -55,7 +59,7 @@ fi
 line="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
 echo "install: missing: ${missing[*]}"
 if ! command -v apt-get >/dev/null; then
-  echo "install: no apt-get here; install these by hand: PostgreSQL 15, MariaDB, libtommath, libtomcrypt, Java 17 or newer, Maven, openssl, systemd, Prometheus and its Alertmanager, a C compiler with the headers of Python (of them what is missing)" >&2
+  echo "install: no apt-get here; install these by hand: PostgreSQL 15, MariaDB, libtommath, libtomcrypt, Java 17 or newer, Maven, openssl, systemd with systemd-nspawn, debootstrap, Prometheus and its Alertmanager, a C compiler with the headers of Python (of them what is missing)" >&2
   exit 1
 elif [[ $(id -u) -eq 0 ]]; then
   rights=()

@@ -80,7 +80,7 @@ def test_systemd_hears_from_the_service_and_reloads_it() -> None:
     unit = settings()
     assert unit["Type"] == "notify"
     assert int(unit["WatchdogSec"]) >= 120
-    assert unit["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    assert unit["ExecReload"] == '/bin/sh -c "kill -HUP $MAINPID"'
 
 
 def test_outages_never_end_the_service_and_halts_do() -> None:

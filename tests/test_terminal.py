@@ -3,8 +3,10 @@
 There is never INTERNAL, and never a traceback.
 """
 
+import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
 import tomllib
@@ -172,3 +174,31 @@ def test_a_mark_at_the_head_of_configuration_and_password(config: Path) -> None:
     password = config.with_name("password")
     password.write_text("geheim\r\n", encoding="utf-8-sig")
     assert Secret(file=str(password)).read("source.password") == "geheim"
+
+
+def test_an_administrator_is_asked_for_the_password_at_a_terminal(
+    config: Path, tmp_path: Path
+) -> None:
+    """It is not shown while it is typed, nor in the error that follows."""
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [*PROGRAM, "-c", str(config), "init", "--as", "postgresql://owner@127.0.0.1:1/business"],
+        cwd=ROOT,
+        env={**os.environ, "SYNC_AGENT_LANG": "en", "HOME": str(tmp_path)},
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        start_new_session=True,
+    ) as process:
+        os.close(follower)
+        shown = b""
+        while b"Password of owner" not in shown:
+            shown += os.read(leader, 4096)
+        os.write(leader, b"un:hidden\n")
+        with contextlib.suppress(OSError):  # the terminal is gone with the process
+            while more := os.read(leader, 4096):
+                shown += more
+    assert process.returncode == 0, shown
+    assert b"--as: the connection fails" in shown
+    assert b"hidden" not in shown
+    os.close(leader)

@@ -14,6 +14,7 @@ import click
 
 from agent import BUILD, __version__
 from agent.cli import app, bundled, terminal
+from agent.cli.administrator import administrator_option
 from agent.config import Settings, load
 from agent.config.display import effective, schema_text
 from agent.errors import AgentError
@@ -77,28 +78,6 @@ _show_keys_option = click.option(
 )
 
 
-_administrator_option = click.option(
-    "--as",
-    "admin_url",
-    metavar="URL",
-    help=translate(
-        "Administrator's connection to the business database, postgresql://user@host/database; "
-        "its password comes from PGPASSWORD or ~/.pgpass."
-    ),
-)
-
-
-def _check_administrator(url: str | None) -> None:
-    """Raises click's usage error for a URL with a password."""
-    if url is not None and urlsplit(url).password is not None:
-        raise click.UsageError(
-            translate(
-                "--as: no password on the command line, where every user of this host can read it: "
-                "use PGPASSWORD or ~/.pgpass."
-            )
-        )
-
-
 @click.group(
     cls=_Commands,
     help=translate("Keeps front-end tables and Kafka topics equal to a unit's business database."),
@@ -131,7 +110,7 @@ def run(config: Path) -> int:
 
 @commands.command(help=translate("Show what the agent needs on all sides; with --apply make it."))
 @click.option("--apply", is_flag=True, help=translate("Make what is missing."))
-@_administrator_option
+@administrator_option
 @click.option(
     "--take-over",
     "take_over",
@@ -145,7 +124,6 @@ def run(config: Path) -> int:
 @click.pass_obj
 def init(config: Path, apply: bool, admin_url: str | None, take_over: tuple[str, ...]) -> None:
     """Shows or makes what is needed."""
-    _check_administrator(admin_url)
     app.init(_settings(config), apply, admin_url, take_over)
 
 
@@ -330,11 +308,10 @@ def rebind(config: Path, after_upgrade: bool, after_failover: bool, after_restor
     ),
 )
 @click.option("--apply", is_flag=True, help=translate("Take it away."))
-@_administrator_option
+@administrator_option
 @click.pass_obj
 def remove_source(config: Path, apply: bool, admin_url: str | None) -> None:
     """Leaves front end and topics as they are."""
-    _check_administrator(admin_url)
     app.remove_source(_settings(config), apply, admin_url)
 
 

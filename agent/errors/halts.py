@@ -55,13 +55,11 @@ class NotInitialised(Halt):
 
 
 class InitRefused(Halt):
-    """`init --apply` will not go on."""
+    """`init --apply`, `rebind` or `remove-source` will not go on."""
 
     code = "INIT_REFUSED"
-    summary = mark("init stops: {reason}")
-    hint = mark(
-        "Fix what is named and run `sync-agent init --apply` again; it goes on where it stopped."
-    )
+    summary = mark("Not done: {reason}")
+    hint = mark("Fix what is named and give the same command again; it goes on where it stopped.")
 
 
 class TriggerLogMissing(Halt):

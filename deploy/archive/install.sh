@@ -5,6 +5,8 @@
 #   sudo ./install.sh rollback     go back to the version before the last upgrade
 #   sudo ./install.sh uninstall    remove the program; configuration and state stay
 #   sudo ./install.sh uninstall --purge   remove them, too, and what the agent made in the databases
+#   sudo ./install.sh uninstall --purge --as postgresql://postgres@host/business
+#                                  the same as an administrator of the business database
 #
 # A version lives in a folder of its own, /opt/unit-sync-agent/VERSION; the link `current` names the
 # one that runs. So an upgrade is one step, and so is the way back.
@@ -228,21 +230,22 @@ rollback() {
 }
 
 # Shows, then removes, what each agent made in its business database. A step that fails stops it all.
+# Arguments: none, or --as URL.
 purge_databases() {
   for name in $(names); do
     say "What agent $name has made in its business database:" "同步代理 $name 在其业务库中创建的内容："
-    runuser -u "$user" -- "$program" -c "$config/$name.toml" remove-source
+    runuser -u "$user" -- "$program" -c "$config/$name.toml" remove-source "$@"
   done
   if [ "${CONFIRM:-}" != yes ]; then
-    say "Remove all this, the configuration and the state for good? Type yes:" \
-      "确定永久删除以上内容、配置和状态吗？请输入 yes："
+    say "Remove all this, the configuration and the state, with a SQLite front end that lies there, for good? Type yes:" \
+      "确定永久删除以上内容、配置和状态（包括其中的 SQLite 前置库）吗？请输入 yes："
     read -r answer
     [ "$answer" = yes ] || fail "nothing was removed" "未删除任何内容"
   fi
   for name in $(names); do
-    runuser -u "$user" -- "$program" -c "$config/$name.toml" remove-source --apply ||
-      fail "remove-source failed for $name: mend the cause and give the command again, or let the database's owner run what it printed and remove $config/$name.toml" \
-        "对 $name 执行 remove-source 失败：请消除原因后再次执行；或由数据库所有者执行所显示的语句，再删除 $config/$name.toml"
+    runuser -u "$user" -- "$program" -c "$config/$name.toml" remove-source --apply "$@" ||
+      fail "remove-source failed for $name: mend the cause and give the command again. Where a right is missing, add: --as postgresql://ADMINISTRATOR@HOST/DATABASE; or let the database's owner run what it printed and remove $config/$name.toml" \
+        "对 $name 执行 remove-source 失败：请消除原因后再次执行。缺少权限时加上：--as postgresql://管理员@主机/数据库；或由数据库所有者执行所显示的语句，再删除 $config/$name.toml"
   done
 }
 
@@ -250,10 +253,18 @@ uninstall() {
   running=$(active)
   # shellcheck disable=SC2086
   each stop $running
-  if [ "${1:-}" = --purge ]; then purge_databases; fi
+  purge=no
+  if [ "${1:-}" = --purge ]; then
+    purge=yes
+    shift
+    purge_databases "$@"
+  fi
   if systemd_runs; then
     for name in $(names); do
-      systemctl disable --quiet "sync-agent@$name" "sync-agent-verify@$name.timer" 2>/dev/null || true
+      systemctl disable --quiet --now "sync-agent@$name" "sync-agent-verify@$name.timer" 2>/dev/null || true
+      if [ "$purge" = yes ]; then # when the timer last came
+        systemctl clean --what=state "sync-agent-verify@$name.timer" 2>/dev/null || true
+      fi
     done
   fi
   for unit in sync-agent@.service sync-agent-verify@.service sync-agent-verify@.timer; do
@@ -262,11 +273,11 @@ uninstall() {
   if systemd_runs; then systemctl daemon-reload; fi
   rm -f "$program"
   rm -rf "$home"
-  if [ "${1:-}" = --purge ]; then
+  if [ "$purge" = yes ]; then
     rm -rf "$config" "$state"
     if id "$user" >/dev/null 2>&1; then userdel "$user"; fi
-    say "Removed, with configuration and state. Front-end tables and topics stay: they are their owners'." \
-      "已删除，包括配置和状态。前置库表和主题仍在：由其所有者处理。"
+    say "Removed, with configuration and state. Topics stay, and front-end tables in a database server: they are their owners'." \
+      "已删除，包括配置和状态。主题以及数据库服务器中的前置库表仍在：由其所有者处理。"
     return
   fi
   say "Removed. Configuration ($config) and state ($state) stay; so do the slot or triggers in the business database." \
@@ -279,6 +290,9 @@ need_root "$@"
 case "${1:-install}" in
   install) install_or_upgrade ;;
   rollback) rollback ;;
-  uninstall) uninstall "${2:-}" ;;
-  *) fail "unknown command $1: install, rollback or uninstall [--purge]" "未知命令 $1：可用 install、rollback、uninstall [--purge]" ;;
+  uninstall)
+    shift
+    uninstall "$@"
+    ;;
+  *) fail "unknown command $1: install, rollback or uninstall [--purge [--as URL]]" "未知命令 $1：可用 install、rollback、uninstall [--purge [--as URL]]" ;;
 esac

@@ -1,5 +1,6 @@
 """Tests `sync-agent remove-source` at a PostgreSQL business database: slot and publication."""
 
+from collections.abc import Iterator
 from contextlib import closing
 
 import psycopg
@@ -7,9 +8,10 @@ import pytest
 
 from agent.cli import app
 from agent.connectors.opening import setup_of
+from agent.connectors.postgres.setup import statements
 from agent.errors import AnotherAgent, InitRefused
 from agent.front.opening import open_front
-from tests.preflight.conftest import Unit
+from tests.preflight.conftest import TABLE, Unit
 from tests.waiting import eventually
 
 
@@ -68,5 +70,66 @@ def test_a_missing_right_is_told_with_the_statement(source: Unit) -> None:
     address = source.settings.postgres
     url = f"postgresql://{administrator}@{address.host}:{address.port}/{address.database}"
     setup_of(source.settings).remove(print, url)
-    assert publications(source) == 0
-    source.execute("drop role blind_remover")
+    assert (publications(source), roles(source)) == (0, 0)
+
+
+@pytest.fixture
+def reader(any_source: Unit) -> Iterator[Unit]:
+    """A source that `init --apply --as` has prepared, but for the slot, with a role of its own."""
+    unit = any_source
+    unit.execute(TABLE)
+    names = unit.subscription
+    user = f"reader_{names.source.database}"
+    unit.change(source={"user": user})
+    for statement in (
+        statements.role(user),
+        *statements.grants(unit.subscription),
+        statements.create_publication(unit.subscription, generated=False),
+    ):
+        unit.execute(statement)
+    yield unit
+    unit.execute("drop table if exists further", f'drop table if exists "{user}"')
+    if unit.value(f"select count(*) from pg_roles where rolname = '{user}'"):
+        unit.execute(f'drop owned by "{user}" cascade', f'drop role "{user}"')
+
+
+def removed(unit: Unit) -> list[str]:
+    """Runs `remove-source --apply --as`; returns what it says of the role that stays."""
+    address = unit.settings.postgres
+    url = f"postgresql://postgres@{address.host}:{address.port}/{address.database}"
+    setup = setup_of(unit.settings)
+    setup.remove(print, url)
+    return list(setup.removal(url).stays)
+
+
+def roles(unit: Unit) -> int:
+    """Counts the agent's role."""
+    user = unit.settings.postgres.user
+    return int(unit.value(f"select count(*) from pg_roles where rolname = '{user}'"))
+
+
+def test_a_role_of_the_agent_alone_goes_with_its_rights(reader: Unit) -> None:
+    assert removed(reader) == []
+    assert (roles(reader), publications(reader)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("use", "reason"),
+    [
+        ('create table further (a int); grant select on further to "{user}"', "may something"),
+        ('grant select on pg_catalog.pg_authid to "{user}"', "may something"),
+        ('create table "{user}" (a int); alter table "{user}" owner to "{user}"', "owns"),
+        ('grant pg_monitor to "{user}"', "may something"),
+        ('alter role "{user}" superuser', "administers"),
+    ],
+)
+def test_a_role_that_somebody_else_may_use_stays(reader: Unit, use: str, reason: str) -> None:
+    """Nothing is taken from it."""
+    user = reader.settings.postgres.user
+    reader.execute(*use.format(user=user).split("; "))
+    (stays,) = removed(reader)
+    assert reason in stays
+    assert publications(reader) == 0
+    table = reader.subscription.resources[0].table
+    may = f"select has_column_privilege('{user}', '{table}', 'id', 'select')"
+    assert reader.value(may)

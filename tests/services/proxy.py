@@ -36,12 +36,16 @@ class Line:
 class TcpProxy:
     """Forwards 127.0.0.1:`port` to an upstream server.
 
-    It connects to the server only when a client comes.
+    It connects to the server only when a client comes. A `listener` that is given may lie in
+    another network namespace; it is closed with the proxy, and `heal` cannot open it again.
     """
 
-    def __init__(self, upstream_host: str, upstream_port: int) -> None:
+    def __init__(
+        self, upstream_host: str, upstream_port: int, listener: socket.socket | None = None
+    ) -> None:
         self.host = HOST
-        self.port = free_port()
+        self.port = free_port() if listener is None else listener.getsockname()[1]
+        self._listener = listener
         self._upstream = (upstream_host, upstream_port)
         self._rate: float | None = (
             None  # bytes a second from clients to the server, all connections together
@@ -137,7 +141,14 @@ class TcpProxy:
         self._rate, self._line_free = rate, 0.0
 
     async def _listen(self) -> None:
-        if self._server is None:
+        if self._server is not None:
+            return
+
+        if self._listener is not None:
+            self._server = await asyncio.start_server(
+                self._accept, sock=self._listener, limit=CHUNK
+            )
+        else:
             self._server = await asyncio.start_server(
                 self._accept, self.host, self.port, limit=CHUNK
             )

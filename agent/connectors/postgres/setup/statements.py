@@ -23,6 +23,8 @@ _SET_TABLES = "ALTER PUBLICATION {publication} SET TABLE {tables}"
 _SET_OPTIONS = "ALTER PUBLICATION {publication} SET ({options})"
 _DROP_PUBLICATION = "DROP PUBLICATION {publication}"
 _DROP_SLOT = "SELECT pg_drop_replication_slot({slot})"
+_DROP_RIGHTS = "DROP OWNED BY {role}"
+_DROP_ROLE = "DROP ROLE {role}"
 VIA_ROOT = "publish_via_partition_root = true"
 ALL_OPERATIONS = "publish = 'insert, update, delete, truncate'"
 GENERATED = "publish_generated_columns = stored"
@@ -159,3 +161,8 @@ def drop_publication(name: str) -> str:
 def drop_slot(slot: str) -> str:
     """Drops the replication slot."""
     return statement(_DROP_SLOT, slot=sql.Literal(slot))
+
+
+def drop_role(user: str) -> list[str]:
+    """Takes all rights in this database from the role, which must own nothing, and drops it."""
+    return [statement(_DROP_RIGHTS, role=user), statement(_DROP_ROLE, role=user)]
