@@ -74,9 +74,14 @@ PLACES = (
     "after_rows",
     "before_ack_send",
     "after_ack_send",
+    "after_page_read",
     "before_page_merge",
     "after_page_merge",
+    "after_look_read",
+    "before_mark_commit",
 )
+# There the agent has the database for itself: SQLite lets nobody else write meanwhile
+HELD = ("before_mark_commit",)
 
 
 class Business:
@@ -295,7 +300,8 @@ class Run:
         """Is where the capture passes a place: the application writes, or the process ends."""
         if place not in PLACES:
             return
-        if self._writes and self._random.random() < MEANWHILE:
+        free = place not in HELD
+        if free and self._writes and self._random.random() < MEANWHILE:
             self._writes -= 1
             self._business.write()
         self._dies_in -= 1

@@ -72,8 +72,9 @@ class Unit:
         self.config.write_text(text, encoding="utf-8")
         place.execute(
             "CREATE TABLE permit (id INTEGER NOT NULL PRIMARY KEY, holder VARCHAR(40), "
-            f"amount INTEGER, changed {TIMES[place.kind]})",
+            f"amount INTEGER, changed {TIMES[place.kind]}, pending INTEGER DEFAULT 1)",
             "CREATE INDEX permit_changed ON permit (changed, id)",
+            "CREATE INDEX permit_pending ON permit (pending, id)",
         )
 
     def command(self, *arguments: str) -> str:

@@ -206,6 +206,7 @@ class PollingSource(DatabaseSource):
         with self._database.guarded(), self._database.dialect.snapshot(connection):
             messages, complete = self._parts(connection, looks)
         self._measures.look(time.monotonic() - begun, complete=complete)
+        failpoints.hit("after_look_read")
         if not complete:
             self._look_at = time.monotonic()
         return messages

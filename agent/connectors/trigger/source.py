@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from agent import stop_watch
+from agent import failpoints, stop_watch
 from agent.config import ResourceSettings
 from agent.connectors.base import Fingerprint
 from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Message
@@ -218,6 +218,7 @@ class TriggerSource(DatabaseSource):
             ask = self._wanted
             if ask is not None and found.complete:
                 page = self._read(connection, ask)
+        failpoints.hit("after_look_read")
 
         self._complete = found.complete
         if found.complete:
@@ -230,6 +231,7 @@ class TriggerSource(DatabaseSource):
             self._looks.append(Look(self._position, ids))
             self._delivered.update(ids)
         if page is not None:
+            failpoints.hit("after_page_read")
             self._page = page
             self._deliver([HighPosition(page.token)])
         pause = self._interval if found.complete else 0.0
@@ -260,6 +262,7 @@ class TriggerSource(DatabaseSource):
         connection = self._opened
         with self._database.guarded(), self._database.dialect.writing(connection):
             self._notes.delete(connection, notes)
+            failpoints.hit("before_mark_commit")
         self._looks = self._looks[len(stored) :]
         self._delivered.difference_update(notes)
         self._truncated = self._truncated.difference([str(note) for note in notes])
