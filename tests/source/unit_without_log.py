@@ -17,7 +17,12 @@ from tests.services.processes import HOST, free_port
 from tests.source.databases import Place
 from tests.waiting import eventually
 
-TIMES = {"sqlite": "DATETIME", "mariadb": "DATETIME(3)", "firebird": "TIMESTAMP"}
+TIMES = {
+    "sqlite": "DATETIME",
+    "mariadb": "DATETIME(3)",
+    "postgresql": "TIMESTAMP(3)",
+    "firebird": "TIMESTAMP",
+}
 CONFIG = """
 name = "unit"
 state_directory = "{folder}"
