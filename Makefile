@@ -33,7 +33,7 @@ export PYTHONDONTWRITEBYTECODE :=
 help: ## list the targets
 	@echo "Targets (make <target>):"
 	@sed -n 's/^\([a-z]*\):.*## /  \1: /p' $(MAKEFILE_LIST)
-	@echo "Variables: VENV=folder  PYTHON=python3.x  ARGS='pytest options'  WORKERS=tests at a time  SOURCE=postgresql|polling|trigger, FRONT=sqlite|postgres|mariadb, CLIENT=kafka-python|librdkafka, KAFKA=host:port and KEEP=1 for the demo  INSTALL=folder of a Python environment for compiled  ARCHITECTURE=x86_64|aarch64 and OWN_PYTHON=file for archive  COMPILED=1 for unit and test  BUGS=search|none, LONG=1 and BUDGET=80m for faults  QUICK=1 and STORE=1 for bench  SECONDS=60 and TARGET=name for fuzz"
+	@echo "Variables: VENV=folder  PYTHON=python3.x  ARGS='pytest options'  WORKERS=tests at a time  SOURCE=postgresql|polling|trigger, FRONT=sqlite|postgres|mariadb, CLIENT=kafka-python|librdkafka, KAFKA=host:port and KEEP=1 for the demo  INSTALL=folder of a Python environment for compiled  ARCHITECTURE=x86_64|aarch64 and OWN_PYTHON=file for archive  COMPILED=1 for unit and test  BUGS=search|none, LONG=1 and BUDGET=80m, or HOT=minutes, for faults  QUICK=1 and STORE=1 for bench  SECONDS=60 and TARGET=name for fuzz"
 
 venv: $(STAMP) ## the Python environment with everything locked in requirements.lock
 	@echo "venv: $(VENV) is up to date"
@@ -91,13 +91,13 @@ test: ## all tests (COMPILED=1: on the compiled modules) against real PostgreSQL
 	@$(VENV)/bin/python -m tests.services.mysql_files
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(COMPILED),,$(COVERAGE)) --durations=40 --durations-min=15 $(ARGS)
 
-faults: ## kill -9 schedules against the real product, and planted bugs that must be caught, worlds of drawn schemas and settings; BUGS=search looks for the bugs' seeds afresh; LONG=1 BUDGET=80m: new schedules and worlds, into the ledger
-	@echo "faults: $(if $(LONG),new schedules for $(BUDGET),kill -9 at named places, planted bugs, and worlds (about 10 minutes)), on real PostgreSQL and Kafka"
+faults: ## kill -9 schedules against the real product, and planted bugs that must be caught, worlds of drawn schemas and settings; BUGS=search looks for the bugs' seeds afresh; LONG=1 BUDGET=80m: new schedules and worlds, into the ledger; HOT=10: so many minutes of hot rows over a trigger log
+	@echo "faults: $(if $(HOT),hot rows over a trigger log for $(HOT) minutes on PostgreSQL and on MariaDB,$(if $(LONG),new schedules for $(BUDGET),kill -9 at named places, planted bugs, and worlds (about 10 minutes))), on real PostgreSQL and Kafka"
 	@$(MAKE) --no-print-directory venv
 	@tests/install.sh
 	@$(if $(LONG),tests/install.sh compiler)
 	@$(VENV)/bin/python -m tests.services.kafka_files
-	$(VENV)/bin/python -m tests.faults $(if $(LONG),--budget $(BUDGET:m=),--bugs $(BUGS)) $(ARGS)
+	$(VENV)/bin/python -m $(if $(HOT),tests.faults.hot --minutes $(HOT),tests.faults $(if $(LONG),--budget $(BUDGET:m=),--bugs $(BUGS))) $(ARGS)
 
 bench: ## latency, throughput, copy and idle against Debezium and bare parts (a quarter of an hour); QUICK=1: three minutes; STORE=1 keeps ratios, plots and tables
 	@echo "bench: $(if $(QUICK),about three minutes,about a quarter of an hour), on real PostgreSQL, Kafka and Kafka Connect"

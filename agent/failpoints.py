@@ -49,6 +49,11 @@ PLACES: Final = (
     "before_page_merge",  # the stream has delivered it
     "after_page_merge",  # rows, events and mark are written, not committed
 )
+# Those that only a source of states passes
+OF_STATES: Final = (
+    "after_look_read",  # a look's snapshot is over, nothing of it is delivered
+    "before_mark_commit",  # notes are deleted or flags set there, not committed
+)
 
 
 class FailpointReached(Exception):
@@ -71,7 +76,11 @@ def _parse(setting: str, fired: frozenset[str]) -> dict[str, _Armed]:
     armed = {}
     for entry in filter(None, setting.split(",")):
         name, hit, action = entry.split(":")
-        if name not in PLACES or action.split("=")[0] not in ("kill", "raise", "stall"):
+        if name not in (*PLACES, *OF_STATES) or action.split("=")[0] not in (
+            "kill",
+            "raise",
+            "stall",
+        ):
             raise ValueError(f"{SETTING}: {entry}")
         if name not in fired:
             armed[name] = _Armed(int(hit), action)

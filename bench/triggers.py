@@ -2,9 +2,10 @@
 
     python -m bench.triggers [--rounds 60]
 
-Two tables are equal but for the triggers. One writer with durable commits changes a few rows of
-one, then of the other, and so on: what else the machine does meanwhile falls on both. Told is the
-median of the rounds' ratios. The notes are deleted between the rounds, as the agent does it.
+Tables are equal but for the triggers. One writer with durable commits changes a few rows of one,
+then of the other, and so on: what else the machine does meanwhile falls on all. Told is the median
+of the rounds' ratios. The notes are deleted between the rounds, as the agent does it. In PostgreSQL
+a third table has triggers that are called for each row, as partitions have.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from tests.services.postgres import postgres
 ROWS = 20_000  # of a table
 COLUMNS = "id integer NOT NULL PRIMARY KEY, name varchar(60), amount integer"
 DURABLE = ("--innodb-flush-log-at-trx-commit=1", "--debug-no-sync=0")  # unlike in the tests
-PLAIN, NOTED = "plain_rows", "noted_rows"
+PLAIN, NOTED, BY_ROW = "plain_rows", "noted_rows", "noted_by_row"
 
 
 class Kind(NamedTuple):
@@ -98,8 +99,12 @@ def measured(name: str, url: URL, rounds: int) -> list[Found]:
     log = trigger_log_of(url.get_backend_name())
     assert log is not None
     with opened(url) as connection:
-        make(connection, log)
-        return [compared(connection, log, name, kind, rounds) for kind in KINDS]
+        noted = [NOTED, BY_ROW] if url.get_backend_name() == "postgresql" else [NOTED]
+        make(connection, log, noted)
+        found = []
+        for kind in KINDS:
+            found += compared(connection, log, name, kind, rounds, noted)
+        return found
 
 
 @contextmanager
@@ -112,16 +117,18 @@ def opened(url: URL) -> Iterator[Connection]:
         yield connection
 
 
-def make(connection: Connection, log: TriggerLog) -> None:
-    """Makes both tables, their rows, and the triggers of one."""
+def make(connection: Connection, log: TriggerLog, noted: Sequence[str]) -> None:
+    """Makes the tables, their rows, and the triggers of those whose changes are noted."""
     statements = log.create_log()
-    for name in (PLAIN, NOTED):
+    for name in (PLAIN, *noted):
         statements.append(f"CREATE TABLE {name} ({COLUMNS})")
         for first in range(0, ROWS, 1000):
             numbers = range(first, first + 1000)
             rows = ", ".join(f"({number}, 'name of {number}', 0)" for number in numbers)
             statements.append(f"INSERT INTO {name} VALUES {rows}")
-    statements += log.create_triggers(LoggedTable("", NOTED, (KeyPart("id"),)))
+    for name in noted:
+        logged = LoggedTable("", name, (KeyPart("id", "number"),), by_row=name == BY_ROW)
+        statements += log.create_triggers(logged)
     for statement in statements:
         connection.exec_driver_sql(statement)
         connection.commit()
@@ -133,25 +140,32 @@ def compared(
     database: str,
     kind: Kind,
     rounds: int,
-) -> Found:
-    """Measures one kind of transaction on both tables in turn."""
-    taken: dict[str, list[float]] = {PLAIN: [], NOTED: []}
+    noted: Sequence[str],
+) -> list[Found]:
+    """Measures one kind of transaction on all tables in turn."""
+    names = [PLAIN, *noted]
+    taken: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds + 1):
-        # Whoever comes first in a round comes second in the next one
-        order = (PLAIN, NOTED) if number % 2 else (NOTED, PLAIN)
-        for name in order:
+        # Whoever comes first in a round comes last in the next one
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
             taken[name].append(written(connection, name, kind, number))
         connection.exec_driver_sql(f"DELETE FROM {log.log_name}")
         connection.commit()
-    plain, noted = taken[PLAIN][1:], taken[NOTED][1:]  # the first round warms up
-    ratios = [after / before for before, after in zip(plain, noted, strict=True)]
-    return Found(
-        database,
-        kind.name,
-        statistics.median(plain),
-        statistics.median(noted),
-        statistics.median(ratios),
-    )
+    plain = taken[PLAIN][1:]  # the first round warms up
+    found = []
+    for name in noted:
+        ratios = [after / before for before, after in zip(plain, taken[name][1:], strict=True)]
+        found.append(
+            Found(
+                f"{database}, by row" if name == BY_ROW else database,
+                kind.name,
+                statistics.median(plain),
+                statistics.median(taken[name][1:]),
+                statistics.median(ratios),
+            )
+        )
+    return found
 
 
 def written(connection: Connection, name: str, kind: Kind, number: int) -> float:

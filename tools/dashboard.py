@@ -148,6 +148,14 @@ PANELS = (
         "Where nothing more may be written, the server throws the log away.",
     ),
     Panel(
+        "Age of the last look that has read all · 上次完整轮询距今",
+        "timeseries",
+        12,
+        "s",
+        (Query("time() - agent_poll_complete_timestamp_seconds{$A}", "{{agent}} {{table}}"),),
+        "Of each table of a polled database. In quiet hours it grows.",
+    ),
+    Panel(
         "Notes of triggers that wait · 待读取的触发器记录",
         "timeseries",
         12,

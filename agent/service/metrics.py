@@ -35,6 +35,9 @@ POLL_ROWS = "agent_poll_rows_total"  # table
 POLL_SECONDS = "agent_poll_look_duration_seconds"
 # table; when the last look began that has read everything: what was committed before is known
 POLL_COMPLETE = "agent_poll_complete_timestamp_seconds"
+# table; when the next look should have begun that reads everything, never in quiet hours; there
+# only for tables that are looked at
+POLL_DUE = "agent_poll_due_timestamp_seconds"
 POLL_QUIET = "agent_poll_quiet"
 OUTBOX_EVENTS = "agent_outbox_events"
 OUTBOX_OLDEST = "agent_outbox_oldest_timestamp_seconds"  # 0: nothing waits
@@ -69,7 +72,7 @@ LOG_STATUSES = ("reserved", "extended", "unreserved", "lost")
 
 # A series of these is there only while its value is not 0. A table has few series so: an agent with
 # 150 tables has less than 2,000.
-_SPARSE = {TABLE_STATE, WITHHELD, REFUSED, COPY_ESTIMATE, LOG_STATUS}
+_SPARSE = {TABLE_STATE, WITHHELD, REFUSED, COPY_ESTIMATE, LOG_STATUS, POLL_DUE}
 # These outlive the service, so that a restart does not look like a table that was never compared
 _KEPT = {VERIFIED, DIFFERENCES}
 # What each metric says, and its labels
@@ -89,6 +92,7 @@ _GAUGES: Mapping[str, tuple[str, ...]] = {
     LOG_OLDEST: ("When the oldest note that waits was written; 0 when none does.",),
     POLL_SECONDS: ("Seconds that the last look at all tables took.",),
     POLL_COMPLETE: ("When the last look began that has read all there was.", "table"),
+    POLL_DUE: ("When the next look is due that reads all there is; not in quiet hours.", "table"),
     POLL_QUIET: ("1 in quiet hours, in which no table is read.",),
     OUTBOX_EVENTS: ("Events in the outbox that wait for Kafka.",),
     OUTBOX_OLDEST: ("Source commit time of the oldest event that waits; 0 when none does.",),

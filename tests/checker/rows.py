@@ -32,8 +32,11 @@ def column_types(source: Database, table: SharedTable) -> dict[str, ValueType]:
     """Returns the type of each shared column by its new name; of a domain it is the base type."""
     if isinstance(source, Path):
         return _declared_types(source, table)
+    if in_mariadb(source):
+        return _types(table, _described(source, table))
+    places = [table.schema, table.table] if table.schema else [table.table]
     query = sql.SQL("SELECT {} FROM {} LIMIT 0").format(
-        _names(table.columns), sql.Identifier(table.schema, table.table)
+        _names(table.columns), sql.Identifier(*places)
     )
     with psycopg.connect(source) as connection:
         description = connection.execute(query).description or []
@@ -50,7 +53,22 @@ def _declared_types(file: Path, table: SharedTable) -> dict[str, ValueType]:
     """Returns the types that the columns of a SQLite table are declared with."""
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
         listed = connection.execute("SELECT name, type FROM pragma_table_info(?)", [table.table])
-        declared = dict(listed.fetchall())
+        return _types(table, dict(listed.fetchall()))
+
+
+def _described(url: str, table: SharedTable) -> dict[str, str]:
+    """Returns the types of a table in MariaDB by its columns."""
+    listed = (
+        "SELECT column_name, upper(data_type) FROM information_schema.columns "
+        "WHERE table_schema = database() AND table_name = %s"
+    )
+    with connected(url) as connection, connection.cursor() as cursor:
+        cursor.execute(listed, [table.table])
+        return dict(cursor.fetchall())
+
+
+def _types(table: SharedTable, declared: Mapping[str, str]) -> dict[str, ValueType]:
+    """Returns types by new names, from the words of the columns' types."""
     types = {}
     for column, name in table.columns.items():
         word = declared[column].partition("(")[0]

@@ -12,6 +12,7 @@ NUMERIC = 1700
 DECLARED = {
     "BIGINT": 20,
     "INTEGER": 20,
+    "INT": 20,
     "TEXT": 25,
     "VARCHAR": 25,
     "DECIMAL": NUMERIC,

@@ -621,6 +621,42 @@ BUGS: tuple[Bug, ...] = (
         "states",
     ),
     Bug(
+        "pace_of_pages_alone",
+        "the rows that looks read count for nothing against the rows per second",
+        (
+            Edit(
+                "connectors/polling/source.py",
+                "            self._pace.read(part.read)\n",
+                "",
+            ),
+        ),
+        "states",
+    ),
+    Bug(
+        "second_reckoned_from_its_begin",
+        "of several readings in a row, the rest after the last one alone is kept",
+        (
+            Edit(
+                "connectors/polling/pace.py",
+                "            begin = max(self._monotonic(), self._rest_until)\n",
+                "            begin = self._monotonic()\n",
+            ),
+        ),
+        "states",
+    ),
+    Bug(
+        "look_in_quiet_hours",
+        "quiet hours keep comparisons and copies waiting, but not looks",
+        (
+            Edit(
+                "connectors/polling/source.py",
+                "        elif not wait and self._look_due():\n",
+                "        elif not self._pace.rest() and self._look_due():\n",
+            ),
+        ),
+        "states",
+    ),
+    Bug(
         "deletes_of_an_incomplete_page",
         "what a page does not show is deleted, though the page was cut before it",
         (

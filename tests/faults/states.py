@@ -2,8 +2,9 @@
 
 The real capture loop reads a polled database, or a trigger log, into the front end in memory. It
 is killed, or meets an error, at drawn failpoints, and the application writes there, too. An
-exception that nobody catches stands for the kill: all that is not durable is thrown away. One
-schedule is a batch of SEEDS seeds: `python -m tests.faults.states BATCH`.
+exception that nobody catches stands for the kill: all that is not durable is thrown away. A polled
+database has quiet hours and a pace, by a clock of the run. One schedule is a batch of SEEDS seeds:
+`python -m tests.faults.states BATCH`.
 """
 
 import json
@@ -12,6 +13,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -28,6 +30,7 @@ from agent.config import Settings
 from agent.connectors.base import Source
 from agent.connectors.changes import Message
 from agent.connectors.database import rows as row_pages
+from agent.connectors.database.rows import RowReader, Texts
 from agent.connectors.opening import open_source, setup_of
 from agent.connectors.polling import source as polled_looks
 from agent.connectors.position import position_text
@@ -63,6 +66,9 @@ POLLS = {
         "write_back": True,
     },
 }
+RATE = 4  # rows per second
+TURN = 0.25  # seconds that pass with each reading
+RESTS = 5.0  # ... with each one in quiet hours
 NAME = "orders"
 KEYS = range(16)
 # Where capture may die, and where the application may write meanwhile
@@ -74,9 +80,14 @@ PLACES = (
     "after_rows",
     "before_ack_send",
     "after_ack_send",
+    "after_page_read",
     "before_page_merge",
     "after_page_merge",
+    "after_look_read",
+    "before_mark_commit",
 )
+# There the agent has the database for itself: SQLite lets nobody else write meanwhile
+HELD = ("before_mark_commit",)
 
 
 class Business:
@@ -97,6 +108,7 @@ class Business:
             source = {**source, "type": kind, "look_seconds": 0.001}
         else:
             resource["poll"] = POLLS[kind]
+            source |= {"rows_per_second": RATE, "quiet": list(Hours.QUIET)}
         self.settings = Settings.model_validate(
             {
                 "name": "unit",
@@ -175,18 +187,80 @@ class Surviving(MemoryFront):
         return super().open(nonce)
 
 
+class Hours:
+    """The time of a run, every second minute of which is quiet, and who reads too much in it."""
+
+    QUIET = tuple([f"00:{minute:02d}-00:{minute + 1:02d}" for minute in range(1, 59, 2)])
+
+    def __init__(self, seconds: float) -> None:
+        """`seconds` have passed when the run begins: the first quiet minute is near."""
+        self._seconds = seconds
+        self._read = 0  # rows
+        self._owed = 0.0  # rows for which no time has passed since they were read
+        self.found: set[str] = set()
+
+    def clock(self) -> datetime:
+        """Returns what the wall clock shows: in the first hour of a day."""
+        return datetime(2024, 1, 1) + timedelta(seconds=self._seconds % 3600)  # noqa: DTZ001
+
+    def monotonic(self) -> float:
+        """Returns the seconds that have passed."""
+        return self._seconds
+
+    @property
+    def _quiet(self) -> bool:
+        return self.clock().minute % 2 == 1 and self.clock().minute < 59
+
+    def begin(self) -> None:
+        """Is called when a process begins to read: it knows nothing of the one before."""
+        self._owed = 0.0
+
+    def count(self, rows: Iterator[Texts]) -> Iterator[Texts]:
+        """Counts rows that are read from the business database."""
+        for row in rows:
+            self._read += 1
+            yield row
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Lets time pass, and judges what is read within: at once a look and a page, no more."""
+        passed = RESTS if self._quiet else TURN
+        self._seconds += passed
+        self._owed = max(0.0, self._owed - passed * RATE)
+        before = self._read
+        try:
+            yield
+        finally:
+            read = self._read - before
+            self._owed += read
+            if self._owed > 2 * RATE:
+                self.found.add("pace")
+            if read and self._quiet:
+                self.found.add("quiet")
+
+
 class Polled(WatchedSource):
     """A polled source that looks all the time, and knows how often it has seen all."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, hours: Hours) -> None:
         super().__init__(settings)
+        self._hours = hours
+        self._clock = hours.clock
+        self._pace._monotonic = hours.monotonic
         self._every = 0.0
         self._whole = 0  # looks that came to their end since the opening
 
     def open(self, resume: Resume, front_silent_since: Callable[[], float | None]) -> None:
         """See Source.open."""
         super().open(resume, front_silent_since)
+        self._hours.begin()
         self._whole = 0
+
+    def read(self, timeout: float) -> Iterator[Message]:
+        """See Source.read."""
+        with self._hours.reading():
+            messages = list(super().read(timeout))
+        yield from messages
 
     def _look(self, connection: Connection) -> list[Message]:
         messages = super()._look(connection)
@@ -221,6 +295,7 @@ class Run:
         self._durable = empty_store({NAME: f"p.{NAME}"}, [NAME], position_text(100), identity)
         self._dies_in = 0  # passages of a place; 0: it does not
         self._writes = 0  # of the application, at places of this life
+        self._hours = Hours(self._random.uniform(30, 60))
 
     def run(self) -> str:
         """Lives through everything; returns the oracles that speak against the agent."""
@@ -272,7 +347,10 @@ class Run:
         # As databases that order keys alike: a page is compared with the rows of the same range
         front.ordered = True
         try:
-            with patch.object(failpoints, "hit", self._passed):
+            with (
+                patch.object(failpoints, "hit", self._passed),
+                patch.object(RowReader, "rows", self._rows),
+            ):
                 Capture(self._business.settings, source, front, control).run()
         finally:
             source.close()
@@ -282,7 +360,17 @@ class Run:
         settings = self._business.settings
         if self._kind == "trigger":
             return open_source(settings)
-        return Polled(settings)
+        return Polled(settings, self._hours)
+
+    @property
+    def _rows(self) -> Callable[..., Iterator[Texts]]:
+        """Reads rows as the product does, and counts them."""
+        product = RowReader.rows
+
+        def rows(reader: RowReader, connection: Connection, statement: Any) -> Iterator[Texts]:
+            return self._hours.count(product(reader, connection, statement))
+
+        return rows
 
     def _idle(self, source: Source) -> bool:
         """Returns whether the front end has all that there is to look at."""
@@ -295,7 +383,8 @@ class Run:
         """Is where the capture passes a place: the application writes, or the process ends."""
         if place not in PLACES:
             return
-        if self._writes and self._random.random() < MEANWHILE:
+        free = place not in HELD
+        if free and self._writes and self._random.random() < MEANWHILE:
             self._writes -= 1
             self._business.write()
         self._dies_in -= 1
@@ -312,7 +401,7 @@ class Run:
         if suspended:
             return {f"halt {code}" for code in suspended}
 
-        found = set()
+        found = set(self._hours.found)
         source, front = self._business.rows, self._front_rows
         # What polling cannot see is found by the comparison: rows that are gone
         if source.items() - front.items() or (self._kind == "trigger" and source != front):

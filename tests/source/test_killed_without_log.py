@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.failpoints import PLACES
+from agent.failpoints import OF_STATES, PLACES
 from tests.agent_process import OUTBOX
 from tests.checker.front import at_front
 from tests.services.kafka import KafkaAddress
@@ -18,10 +18,11 @@ from tests.waiting import eventually
 
 # Only PostgreSQL's source makes a snapshot of its own for each page
 OF_A_SNAPSHOT = ["before_page_snapshot", "after_page_snapshot"]
-OF_A_PAGE = ["before_page_merge", "after_page_merge"]
-READ = "after_page_read"  # a trigger log reads its page with a look
+OF_A_PAGE = ["after_page_read", "before_page_merge", "after_page_merge"]
+MARKED = "before_mark_commit"  # where something is written to the source
 # With an overlap a look would find what the one before it has lost
 BY_TIME = 'poll = { mode = "timestamp", column = "changed", overlap = 0 }'
+BY_FLAG = 'poll = { mode = "flag", column = "pending", pending = [1], done = 0, write_back = true }'
 
 
 def places(first: str, last: str) -> list[str]:
@@ -30,12 +31,13 @@ def places(first: str, last: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("source", "resource", "of_a_page", "compares"),
+    ("source", "resource", "compares"),
     [
-        ('type = "polling"\nevery = "1s"', BY_TIME, [READ, *OF_A_PAGE], True),
-        ('type = "trigger"\nlook_seconds = 0.1', "", OF_A_PAGE, False),
+        ('type = "polling"\nevery = "1s"', BY_TIME, True),
+        ('type = "polling"\nevery = "1s"', BY_FLAG, True),
+        ('type = "trigger"\nlook_seconds = 0.1', "", False),
     ],
-    ids=["polling", "trigger"],
+    ids=["polling", "flags", "trigger"],
 )
 def test_equal_after_a_kill_at_every_place(
     request: pytest.FixtureRequest,
@@ -44,7 +46,6 @@ def test_equal_after_a_kill_at_every_place(
     tmp_path: Path,
     source: str,
     resource: str,
-    of_a_page: list[str],
     compares: bool,
 ) -> None:
     """Rows, notes and events are there once, whatever of them was stored at the kill.
@@ -53,7 +54,8 @@ def test_equal_after_a_kill_at_every_place(
     """
     captured = places("after_read_begin", "after_ack_send")
     published = places("before_kafka_begin", "before_published_mark")
-    assert [*captured, *published, *OF_A_SNAPSHOT, READ, *OF_A_PAGE] == list(PLACES)
+    assert [*captured, *published, *OF_A_SNAPSHOT, *OF_A_PAGE] == list(PLACES)
+    captured += [place for place in OF_STATES if place != MARKED or resource != BY_TIME]
 
     with place_of("sqlite", request, tmp_path) as place:
         unit = Unit(place, kafka, topic_prefix, tmp_path, source, resource)
@@ -69,7 +71,7 @@ def test_equal_after_a_kill_at_every_place(
                         unit.command("reconcile", "permit")
                     eventually(lambda: unit.front == unit.business, what="both sides are equal")
 
-            for name in of_a_page:
+            for name in OF_A_PAGE:
                 stages.killed_at("capture", name)
                 unit.write(5)
             catch_up()

@@ -15,6 +15,7 @@ from agent.connectors.polling.setup import PollingSetup
 from agent.service import metrics
 from tests.source.databases import Place, place_of
 from tests.source.looking import Follower
+from tests.source.reading import silent_never
 
 
 class Seconds:
@@ -156,6 +157,25 @@ def test_looks_are_measured(follower: Follower) -> None:
     assert gauges[metrics.POLL_QUIET] == 0
     assert gauges[metrics.POLL_SECONDS] > 0
     assert gauges[f"{metrics.POLL_COMPLETE}/r"] >= before
+
+
+def test_the_next_look_is_due_by_the_interval(follower: Follower) -> None:
+    """Also where the last one has not read all: then it is late. None is due at a suspended one."""
+    name = f"{metrics.POLL_DUE}/r"
+    before = time.time()
+    follower.look()
+    due = follower.source.gauges()[name]
+    assert before + 3600 <= due <= time.time() + 3600
+
+    follower.source._pace = Pace(5, Seconds())
+    follower.source._look_at = 0.0
+    follower.take()
+    assert follower.source.gauges()[name] == due
+
+    follower.source.open(follower.stored._replace(suspended=["r"]), silent_never)
+    assert follower.source.gauges()[name] == 0
+    follower.source.open(follower.stored, silent_never)
+    assert before <= follower.source.gauges()[name] <= time.time()
 
 
 def test_a_look_in_parts_counts_once(follower: Follower) -> None:

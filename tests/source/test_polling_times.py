@@ -1,5 +1,6 @@
 """When tables are looked at, compared and left alone: by a clock that the tests set."""
 
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from agent.config.times import next_time, quiet_until, times_of
 from agent.connectors.polling.schedule import Comparisons, LookTimes
 from agent.connectors.polling.setup import PollingSetup
+from agent.service import metrics
 from tests.source.databases import Place, place_of
 from tests.source.looking import Follower
 
@@ -148,6 +150,35 @@ def test_looks_come_by_cron(place: Place) -> None:
         follower.now = at(now)
         follower.take()
         assert follower.delivered == delivered
+    follower.source.close()
+
+
+@pytest.mark.parametrize(
+    ("source", "now", "minutes"),
+    [
+        ({"every": "1m"}, "12:00", 1),
+        ({"every": "1m"}, "12:29", 91),
+        ({"every": "1m", "quiet": ["12:30-14:00", "14:00-15:00"]}, "12:29", 151),
+        ({"cron": "*/30 * * * *"}, "11:45", 15),
+        ({"cron": "*/30 * * * *"}, "12:10", 110),
+    ],
+)
+def test_no_look_is_due_in_quiet_hours(
+    place: Place, source: dict[str, Any], now: str, minutes: int
+) -> None:
+    """Neither by the interval nor by the clock; what was due as they began is due as they end."""
+    follower = follower_of(place, **{"quiet": ["12:30-14:00"], **source})
+    name = f"{metrics.POLL_DUE}/r"
+    follower.now = at(now)
+    follower.crash()
+    begun = time.time()
+    follower.look()
+    due = follower.source.gauges()[name]
+    assert begun <= due - minutes * 60 <= time.time()
+
+    follower.now = at("13:00")
+    follower.take()
+    assert follower.source.gauges()[name] >= max(due, time.time() + 59 * 60)
     follower.source.close()
 
 

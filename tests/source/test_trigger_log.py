@@ -1,20 +1,24 @@
 """Triggers note what an application does, and no statement of it fails because of them."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from agent.connectors.trigger.databases.base import KeyPart, LoggedTable, digest, parts
 from agent.connectors.trigger.databases.opening import trigger_log_of
+from tests.services.fixtures import fresh_database
 from tests.source.noting import CREATE_ORDERS, KINDS, ORDERS, Noting, keys, step
 from tests.waiting import eventually
 
 MYSQL = ("mariadb", "mysql")
 WRITERS, WRITES = 4, 25
+Note = tuple[str, str | None, str | None]  # operation, key now, key before
 
 
 @pytest.fixture(params=list(KINDS))
@@ -36,7 +40,7 @@ def test_each_change_notes_its_keys(noting: Noting) -> None:
         "DELETE FROM orders",
     )
     one, two, three = keys(1, 2, 3)
-    found = noting.notes()
+    found = of_one_key(noting.notes())
     assert found[:2] == [("I", one, None), ("I", two, None)]
     assert sorted(found[2:4]) == [("U", one, one), ("U", two, two)]
     assert found[4] == ("U", three, one)
@@ -51,6 +55,178 @@ def test_each_change_notes_its_keys(noting: Noting) -> None:
     )
     four, six = keys(4, 6)
     assert noting.notes() == [("I", four, None), ("U", six, four)]
+
+
+@pytest.mark.parametrize("noting", ["postgres14", "postgres18"], indirect=True)
+def test_the_keys_of_a_statement_are_a_few_notes(noting: Noting) -> None:
+    """Also where a statement changes keys, changes nothing, or is several ones in one."""
+    noting.make()
+    count = 250
+    numbers = range(1, count + 1)
+    one_more = [number + 1 for number in numbers]
+    noting.run(f"INSERT INTO orders (id) SELECT generate_series(1, {count})")
+    notes = noting.notes()
+    assert len(notes) == 3
+    assert noted(notes) == {"I": (set(numbers), set())}
+
+    noting.run("UPDATE orders SET price = 1", "UPDATE orders SET price = 2 WHERE id > 150")
+    notes = noting.notes()
+    assert len(notes) == 4
+    assert noted(notes) == {"U": (set(numbers), set())}
+
+    noting.administer("ALTER TABLE orders DROP CONSTRAINT orders_pkey")
+    noting.run("UPDATE orders SET id = id + 1")
+    assert noted(noting.notes()) == {"U": (set(one_more), set(numbers))}
+    noting.run("UPDATE orders SET id = id - 1 WHERE id <= 3", "DELETE FROM orders WHERE id < 0")
+    assert noted(noting.notes()) == {"U": ({1, 2}, {2, 3})}
+
+    noting.run(
+        "WITH gone AS (DELETE FROM orders WHERE id > 3 RETURNING id), "
+        "made AS (INSERT INTO orders SELECT id + 1000 FROM gone WHERE id > 200 RETURNING id) "
+        "UPDATE orders SET price = 4 WHERE id = 1"
+    )
+    deleted, inserted = set(range(4, count + 2)), set(range(1201, 1000 + count + 2))
+    assert noted(noting.notes()) == {
+        "D": (set(), deleted),
+        "I": (inserted, set()),
+        "U": ({1}, set()),
+    }
+
+
+def noted(notes: Sequence[Note]) -> dict[str, tuple[set[int], set[int]]]:
+    """Returns the keys now and before by operation. A key must not come twice in a note."""
+    found: dict[str, tuple[set[int], set[int]]] = {}
+    for operation, now, before in notes:
+        both = found.setdefault(operation, (set(), set()))
+        for text, those in zip((now, before), both, strict=True):
+            listed = parts(text or "")
+            assert len(listed) == len(set(listed))
+            those.update(map(int, listed))
+    return found
+
+
+@pytest.mark.parametrize("noting", ["postgres14", "postgres18"], indirect=True)
+def test_rows_that_no_statement_of_the_table_changes_are_noted_one_by_one(noting: Noting) -> None:
+    """A partition may be written by itself, and a partitioned table writes into its partitions.
+
+    A table that becomes a partition is found to lack its triggers.
+    """
+    noting.administer("CREATE TABLE areas (id INT NOT NULL PRIMARY KEY) PARTITION BY RANGE (id)")
+    low = "CREATE TABLE low PARTITION OF areas FOR VALUES FROM (0) TO (100)"
+    high = "CREATE TABLE high (id INT NOT NULL PRIMARY KEY)"
+    noting.administer(low, high)
+    tables = {}
+    for name in ("areas", "low", "high"):
+        with noting.engine.connect() as connection:
+            tables[name] = noting.log.seen(connection, LoggedTable("", name, (KeyPart("id"),)))
+        noting.administer(*noting.log.create_triggers(tables[name]))
+    assert [table.by_row for table in tables.values()] == [True, True, False]
+    assert lacking(noting, tables.values()) == []
+
+    noting.administer("INSERT INTO areas VALUES (1), (2)", "UPDATE low SET id = 3 WHERE id = 1")
+    one, two, three = keys(1, 2, 3)
+    of_both = [("I", one, None)] * 2 + [("I", two, None)] * 2 + [("U", three, one)] * 2
+    assert sorted(noting.notes()) == of_both
+
+    noting.administer("ALTER TABLE areas ATTACH PARTITION high FOR VALUES FROM (100) TO (200)")
+    assert lacking(noting, tables.values()) == ["high"]
+    with noting.engine.connect() as connection:
+        now = noting.log.seen(connection, tables["high"])
+    noting.administer(*noting.log.drop_triggers(now), *noting.log.create_triggers(now))
+    assert lacking(noting, [now]) == []
+    noting.administer("INSERT INTO areas VALUES (100)")
+    (new,) = keys(100)
+    assert noting.notes() == [("I", new, None)] * 2
+
+
+def lacking(noting: Noting, tables: Iterable[LoggedTable]) -> list[str]:
+    """Returns the tables whose triggers do not note everything."""
+    found = []
+    for table in tables:
+        with noting.engine.connect() as connection:
+            if not noting.log.complete(table, noting.log.installed(connection, table)):
+                found.append(table.name)
+    return found
+
+
+@pytest.mark.parametrize("noting", ["postgres18"], indirect=True)
+def test_what_a_subscription_writes_is_noted(
+    noting: Noting, request: pytest.FixtureRequest
+) -> None:
+    """It fires triggers of rows alone: a table that is subscribed later is found to lack them."""
+    noting.make()
+    slot = f"{noting.url.database}_slot"
+    with (
+        fresh_database(request.getfixturevalue("postgres18")) as publisher,
+        psycopg.connect(publisher, autocommit=True) as there,
+    ):
+        there.execute(CREATE_ORDERS)
+        there.execute("CREATE PUBLICATION all_orders FOR TABLE orders")
+        there.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [slot])
+        options = f"create_slot = false, slot_name = '{slot}', copy_data = false"
+        noting.administer(
+            f"CREATE SUBSCRIPTION {slot} CONNECTION '{publisher}' "
+            f"PUBLICATION all_orders WITH ({options})"
+        )
+        assert lacking(noting, [ORDERS]) == ["orders"]
+        with noting.engine.connect() as connection:
+            now = noting.log.seen(connection, ORDERS)
+        noting.administer(*noting.log.drop_triggers(now), *noting.log.create_triggers(now))
+        assert lacking(noting, [now]) == []
+
+        there.execute("INSERT INTO orders (id) VALUES (1)")
+        (one,) = keys(1)
+        eventually(lambda: noting.notes() == [("I", one, None)], what="the note is there")
+        noting.administer(
+            f"ALTER SUBSCRIPTION {slot} DISABLE",
+            f"ALTER SUBSCRIPTION {slot} SET (slot_name = NONE)",
+            f"DROP SUBSCRIPTION {slot}",
+        )
+        active = "SELECT active FROM pg_replication_slots WHERE slot_name = %s"
+        eventually(
+            lambda: there.execute(active, [slot]).fetchone() == (False,), what="nobody reads"
+        )
+        there.execute("SELECT pg_drop_replication_slot(%s)", [slot])
+
+
+@pytest.mark.parametrize("noting", ["postgres18"], indirect=True)
+def test_triggers_of_an_older_version_stay(noting: Noting) -> None:
+    """They were called for each row: that notes all there is to note."""
+    noting.administer(CREATE_ORDERS)
+    noting.administer(*noting.log.create_triggers(ORDERS._replace(by_row=True)))
+    assert lacking(noting, [ORDERS]) == []
+
+
+@pytest.mark.parametrize("noting", ["postgres14", "postgres18"], indirect=True)
+def test_a_session_that_knows_the_table_as_it_was_goes_on(noting: Noting) -> None:
+    """Its statements were planned before columns came and went, whatever these are called."""
+    noting.make()
+    with noting.connect() as session:
+        for number, alteration in enumerate(
+            (
+                "ADD keys int DEFAULT 1, ADD key_now text, ADD noted text, ADD part int",
+                "ADD r int, ADD s int, ADD name text, ADD operation text",
+                "DROP note",
+                "RENAME price TO key_before",
+                "ALTER key_before TYPE bigint",
+            )
+        ):
+            step(session, f"INSERT INTO orders (id) VALUES ({number})")
+            noting.administer(f"ALTER TABLE orders {alteration}")
+            step(session, "INSERT INTO orders (id) SELECT generate_series(1000, 1200)")
+            step(session, "UPDATE orders SET id = id WHERE id < 100")
+            step(session, "DELETE FROM orders WHERE id >= 100")
+    assert {operation for operation, _, _ in noting.notes()} == {"I", "U", "D"}
+
+
+def of_one_key(notes: Sequence[Note]) -> list[Note]:
+    """Returns notes as a trigger of rows writes them. A note of several keys has them in a row."""
+    found: list[Note] = []
+    for operation, now, before in notes:
+        other = before or now if operation == "U" else before
+        for new, old in zip_longest(keys(*parts(now or "")), keys(*parts(other or ""))):
+            found.append((operation, new, old))
+    return found
 
 
 def test_keys_of_several_parts_are_read_back(noting: Noting) -> None:
@@ -113,7 +289,7 @@ def test_an_upsert_notes_what_it_does(noting: Noting) -> None:
     }.get(noting.backend, f"{insert} ON DUPLICATE KEY UPDATE price = 2")
     noting.run(insert, upsert)
     (one,) = keys(1)
-    assert noting.notes() == [("I", one, None), ("U", one, one)]
+    assert of_one_key(noting.notes()) == [("I", one, None), ("U", one, one)]
 
     if noting.backend in (*MYSQL, "sqlite"):
         noting.run("REPLACE INTO orders (id, price) VALUES (1, 3)")

@@ -205,6 +205,20 @@ def test_a_truncate_comes_once(noting: Noting, source: TriggerSource) -> None:
     assert waiting(noting) == 0
 
 
+@pytest.mark.parametrize("noting", ["postgres18"], indirect=True)  # others have a key in a note
+def test_notes_of_many_keys_are_read_a_few_at_a_time(
+    noting: Noting, source: TriggerSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page has to wait until all of them are delivered."""
+    monkeypatch.setattr(sources, "MOST_TEXT", 500)
+    noting.run("INSERT INTO orders (id) SELECT generate_series(1, 450)")
+    assert waiting(noting) == 5
+    page, messages = page_of(source, asking(source, limit=1000))
+    assert len(page.lines) == 450
+    assert states(messages).keys() == {str(number) for number in range(1, 451)}
+    assert [isinstance(message, Commit) for message in messages].count(True) > 3
+
+
 def test_two_spellings_of_one_key_are_two_keys(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -17,7 +17,12 @@ from tests.services.processes import HOST, free_port
 from tests.source.databases import Place
 from tests.waiting import eventually
 
-TIMES = {"sqlite": "DATETIME", "mariadb": "DATETIME(3)", "firebird": "TIMESTAMP"}
+TIMES = {
+    "sqlite": "DATETIME",
+    "mariadb": "DATETIME(3)",
+    "postgresql": "TIMESTAMP(3)",
+    "firebird": "TIMESTAMP",
+}
 CONFIG = """
 name = "unit"
 state_directory = "{folder}"
@@ -72,8 +77,9 @@ class Unit:
         self.config.write_text(text, encoding="utf-8")
         place.execute(
             "CREATE TABLE permit (id INTEGER NOT NULL PRIMARY KEY, holder VARCHAR(40), "
-            f"amount INTEGER, changed {TIMES[place.kind]})",
+            f"amount INTEGER, changed {TIMES[place.kind]}, pending INTEGER DEFAULT 1)",
             "CREATE INDEX permit_changed ON permit (changed, id)",
+            "CREATE INDEX permit_pending ON permit (pending, id)",
         )
 
     def command(self, *arguments: str) -> str:

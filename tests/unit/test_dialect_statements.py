@@ -29,7 +29,7 @@ from agent.connectors.dialects.opening import dialect_of
 from agent.connectors.table import SourceColumn, SourceTable
 from agent.connectors.trigger.databases.base import KeyPart, LoggedTable
 from agent.connectors.trigger.databases.opening import trigger_log_of
-from agent.connectors.trigger.keys import key_reader, logged
+from agent.connectors.trigger.keys import keys_reader, logged
 from agent.values.canonical import canonical
 from agent.values.column_types import Type
 
@@ -581,7 +581,11 @@ def test_what_a_trigger_notes_is_read_as_the_pages_key() -> None:
     assert made is not None
     assert [part.form for part in made.key] == ["number", "moment"]
     day = "2024-02-29 03:04:05.000000"
-    assert key_reader(read)(f"3:1.526:{day}") == ("1.50", "2024-02-29 03:04:05")
+    key = ("1.50", "2024-02-29 03:04:05")
+    assert keys_reader(read)(f"3:1.526:{day}") == [key]
+    assert keys_reader(read)(2 * f"3:1.526:{day}") == [key, key]
+    with pytest.raises(ValueError, match="argument 2"):
+        keys_reader(read)(f"3:1.526:{day}3:1.5")
 
 
 def test_values_that_drivers_give_are_written_too() -> None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, Update, false, or_, select, update
 
+from agent import failpoints
 from agent.config import ResourceSettings
 from agent.connectors.database.catalogue import ReadTable
 from agent.connectors.database.filters import text_of
@@ -122,6 +123,7 @@ class FlagLooks(Looks):
         for begin in range(0, len(keys), _LOCKED):
             with self._writing(connection):
                 self._mark(connection, keys[begin : begin + _LOCKED], stored)
+                failpoints.hit("before_mark_commit")
         for key in keys:
             del self._delivered[key]
 

@@ -33,9 +33,26 @@ class Measures:
             self._counts[metrics.POLL_LOOKS,] += 1
             self._seconds = 0.0
 
-    def quiet(self, quiet: bool) -> None:
-        """Notes whether there are quiet hours."""
-        self.gauges[metrics.POLL_QUIET] = int(quiet)
+    def watch(self, resource: str, now: float, *, looks: bool) -> None:
+        """Notes that a table is looked at from now on, or that it is not."""
+        name = f"{metrics.POLL_DUE}/{resource}"
+        if not looks:
+            self.gauges[name] = 0
+        elif not self.gauges.get(name):
+            self.gauges[name] = now
+
+    def due(self, resource: str, moment: float) -> None:
+        """Notes when the next look at a table is due, after one that has read everything."""
+        self.gauges[f"{metrics.POLL_DUE}/{resource}"] = moment
+
+    def quiet(self, until: float | None) -> None:
+        """Notes until when there are quiet hours; no look is due before. None: there are none."""
+        self.gauges[metrics.POLL_QUIET] = int(until is not None)
+        if until is None:
+            return
+        for name, moment in self.gauges.items():
+            if name.startswith(metrics.POLL_DUE) and moment:
+                self.gauges[name] = max(moment, until)
 
     def counts(self) -> Mapping[tuple[str, ...], int]:
         """Returns what was counted since the last call."""

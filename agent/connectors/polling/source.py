@@ -9,7 +9,7 @@ delivered before the page's high position is never newer than the page.
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -105,6 +105,8 @@ class PollingSource(DatabaseSource):
             self._open_table(resource, token)
         if self._source.cron is not None:
             self._look_times = LookTimes(self._source.cron, self._clock())
+        for name in self._looks:
+            self._measures.watch(name, time.time(), looks=name not in self._suspended)
         now = time.monotonic()
         self._look_at = now
         self._beat_at = now + HEARTBEAT_SECONDS
@@ -182,7 +184,7 @@ class PollingSource(DatabaseSource):
     def _rest(self) -> float:
         """Returns for how many seconds no table is to be read."""
         quiet = quiet_seconds(self._source.quiet, self._clock())
-        self._measures.quiet(quiet > 0)
+        self._measures.quiet(time.time() + quiet if quiet else None)
         return max(quiet, self._pace.rest())
 
     def _look_due(self) -> bool:
@@ -195,6 +197,16 @@ class PollingSource(DatabaseSource):
             return self._look_times.seconds(self._clock())
         return max(0.0, self._look_at - time.monotonic())
 
+    def _seconds_between(self) -> float:
+        """Returns the seconds from a look to the next one, which quiet hours put off."""
+        wait = self._every
+        if self._look_times is not None:
+            wait = self._look_times.seconds(self._clock())
+        now = self._clock()
+        for _ in self._source.quiet:  # one may follow another
+            wait += quiet_seconds(self._source.quiet, now + timedelta(seconds=wait))
+        return wait
+
     def _look(self, connection: Connection) -> list[Message]:
         """Looks at every table in one snapshot. One that is not read whole is looked at again."""
         looks = [one for name, one in self._looks.items() if name not in self._suspended]
@@ -206,6 +218,7 @@ class PollingSource(DatabaseSource):
         with self._database.guarded(), self._database.dialect.snapshot(connection):
             messages, complete = self._parts(connection, looks)
         self._measures.look(time.monotonic() - begun, complete=complete)
+        failpoints.hit("after_look_read")
         if not complete:
             self._look_at = time.monotonic()
         return messages
@@ -226,6 +239,8 @@ class PollingSource(DatabaseSource):
                 part = one.look(connection, before, self._pace.limit(ROWS))
             self._pace.read(part.read)
             self._measures.part(one.resource, part.read, now, complete=part.complete)
+            if part.complete:
+                self._measures.due(one.resource, now + self._seconds_between())
             self._cursors[one.resource] = part.cursor
             moved = moved or before is None or not part.complete
             complete = complete and part.complete

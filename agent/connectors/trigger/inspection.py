@@ -71,7 +71,8 @@ def _inspected(
         table = None if read is None or wrong else logged(read)
         if read is None or table is None:
             continue
-        complete = log.expected(table) <= log.installed(connection, table).keys()
+        table = log.seen(connection, table)
+        complete = log.complete(table, log.installed(connection, table))
         judged[resource.name] = Judged(read, table, complete)
         findings += misread_texts(database, connection, resource, read)
         findings += _unnoted(inspector, log, resource, table)

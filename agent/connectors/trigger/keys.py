@@ -67,10 +67,10 @@ def logged(read: ReadTable) -> LoggedTable | None:
     return LoggedTable(read.table.schema, read.table.table, tuple(key))
 
 
-def key_reader(read: ReadTable) -> Callable[[str], Key]:
-    """Returns what reads the noted keys of a table, for one that `logged` gives.
+def keys_reader(read: ReadTable) -> Callable[[str], list[Key]]:
+    """Returns what reads the keys of a note, for a table that `logged` gives.
 
-    It raises ValueError for a text that is no key of the table.
+    It raises ValueError for a text that is made of other keys than the table's.
     """
     readers = []
     for name in read.table.key:
@@ -78,14 +78,18 @@ def key_reader(read: ReadTable) -> Callable[[str], Key]:
         assert reader is not None, "its triggers can note the key"
         readers.append(reader)
 
-    def key(text: str) -> Key:
+    def keys(text: str) -> list[Key]:
+        found = []
+        listed = parts(text)
         try:
-            pairs = zip(readers, parts(text), strict=True)
-            return tuple([reader(part) for reader, part in pairs])
+            for begin in range(0, len(listed), len(readers)):
+                pairs = zip(readers, listed[begin : begin + len(readers)], strict=True)
+                found.append(tuple([reader(part) for reader, part in pairs]))
         except (KeyError, TypeError, ArithmeticError) as error:
             raise ValueError("no key") from error
+        return found
 
-    return key
+    return keys
 
 
 def _reader(kind: Kind) -> Callable[[str], str] | None:

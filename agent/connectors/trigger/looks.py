@@ -15,7 +15,7 @@ from agent.connectors.changes import Message, Relation, RowState, Truncate
 from agent.connectors.database.catalogue import ReadTable
 from agent.connectors.database.rows import RowReader
 from agent.connectors.dialects.base import Dialect
-from agent.connectors.trigger.keys import key_reader, logged
+from agent.connectors.trigger.keys import keys_reader, logged
 from agent.connectors.trigger.notes import Note
 from agent.errors import ValueUnreadable
 from agent.messages import phrase
@@ -30,7 +30,7 @@ class Followed(NamedTuple):
     relation: Relation  # the columns that are read
     key: tuple[int, ...]  # their places among these
     reader: RowReader
-    key_of: Callable[[str], Key]
+    keys_of: Callable[[str], list[Key]]
 
 
 def followed(dialect: Dialect, resource: ResourceSettings, read: ReadTable) -> Followed | None:
@@ -48,7 +48,7 @@ def followed(dialect: Dialect, resource: ResourceSettings, read: ReadTable) -> F
         read.relation._replace(columns=tuple(columns)),
         tuple([names.index(name) for name in read.table.key]),
         RowReader(dialect, resource.name, read, names),
-        key_reader(read),
+        keys_reader(read),
     )
 
 
@@ -105,7 +105,7 @@ def _states(
 def _keys(table: Followed, texts: Collection[str]) -> Iterator[Key]:
     for text in texts:
         try:
-            yield table.key_of(text)
+            yield from table.keys_of(text)
         except ValueError:
             reason = phrase("a noted key is none of the table's")
             raise ValueUnreadable(

@@ -12,7 +12,7 @@ _DELETED = 500  # notes by one statement
 
 
 class Note(NamedTuple):
-    """What a trigger has noted of one row, or of a TRUNCATE."""
+    """What a trigger has noted of a row, of several ones of a statement, or of a TRUNCATE."""
 
     id: Any  # as the driver gives it, to be handed back
     table: str
@@ -23,10 +23,22 @@ class Note(NamedTuple):
 
     @property
     def keys(self) -> Iterator[str]:
-        """The keys of which the rows may have changed."""
+        """The texts with the keys of which the rows may have changed."""
         for key in (self.key_now, self.key_before):
             if key is not None:
                 yield key
+
+
+def first_notes(notes: Sequence[Note], most: int) -> list[Note]:
+    """Returns the first of these notes, whose keys have about so many characters in all."""
+    taken = []
+    room = most
+    for note in notes:
+        if room <= 0:
+            break
+        taken.append(note)
+        room -= sum(map(len, note.keys))
+    return taken
 
 
 class Notes(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from agent import stop_watch
+from agent import failpoints, stop_watch
 from agent.config import ResourceSettings
 from agent.connectors.base import Fingerprint
 from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Message
@@ -25,11 +25,12 @@ from agent.connectors.trigger.databases.base import LoggedTable, TriggerLog, dig
 from agent.connectors.trigger.guard import KEPT, Bounds, Guard
 from agent.connectors.trigger.keys import logged
 from agent.connectors.trigger.looks import Followed, Looker, followed
-from agent.connectors.trigger.notes import NotesTable
+from agent.connectors.trigger.notes import NotesTable, first_notes
 from agent.errors import TriggerLogMissing, TriggersMissing
 from agent.messages import phrase
 
 MOST_NOTES = 5000  # of one look
+MOST_TEXT = 200_000  # characters of their keys, about
 _MOST_DELIVERED = 4 * MOST_NOTES  # that are not stored: then the front end is waited for
 _STEP = 8  # between positions: a transaction has one for its commit and one behind it
 
@@ -164,7 +165,7 @@ class TriggerSource(DatabaseSource):
         else:
             with self._database.guarded():
                 there = self._log.installed(self._opened, table)
-            if self._log.expected(table) <= there.keys():
+            if self._log.complete(table, there):
                 return
         raise TriggersMissing(resource=place.resource.name, table=read.name, reason=missing)
 
@@ -211,16 +212,19 @@ class TriggerSource(DatabaseSource):
         with self._database.guarded(), self._database.dialect.snapshot(connection):
             limit = MOST_NOTES + len(self._delivered)
             found = self._notes.read(connection, limit)
-            notes = [note for note in found.notes if note.id not in self._delivered]
+            left = [note for note in found.notes if note.id not in self._delivered]
+            notes = first_notes(left, MOST_TEXT)
+            complete = found.complete and len(notes) == len(left)
             states = self._looker.messages(connection, notes, self._truncated, position)
             messages = list(states)
             # A page may show only what was delivered: while notes are left it has to wait
             ask = self._wanted
-            if ask is not None and found.complete:
+            if ask is not None and complete:
                 page = self._read(connection, ask)
+        failpoints.hit("after_look_read")
 
-        self._complete = found.complete
-        if found.complete:
+        self._complete = complete
+        if complete:
             self._guard.all_seen(found.notes)
         if notes:
             truncates = [str(note.id) for note in notes if note.operation == "T"]
@@ -230,9 +234,10 @@ class TriggerSource(DatabaseSource):
             self._looks.append(Look(self._position, ids))
             self._delivered.update(ids)
         if page is not None:
+            failpoints.hit("after_page_read")
             self._page = page
             self._deliver([HighPosition(page.token)])
-        pause = self._interval if found.complete else 0.0
+        pause = self._interval if complete else 0.0
         self._look_at = time.monotonic() + pause
 
     def _deliver(self, messages: Sequence[Message]) -> None:
@@ -260,6 +265,7 @@ class TriggerSource(DatabaseSource):
         connection = self._opened
         with self._database.guarded(), self._database.dialect.writing(connection):
             self._notes.delete(connection, notes)
+            failpoints.hit("before_mark_commit")
         self._looks = self._looks[len(stored) :]
         self._delivered.difference_update(notes)
         self._truncated = self._truncated.difference([str(note) for note in notes])

@@ -5,19 +5,21 @@ A note is one row: (id, table, operation, key now, key before), and the time by 
     operation   key now   key before
     ---------   -------   ----------
     I insert    key
-    U update    key       key
+    U update    key       key, where it is another one
     D delete              key
     T truncate
 
 A key is one text, the parts of which stand behind their lengths in characters: `2:42` `5:a:b,c`. So
 no part needs quoting, every database can write it, and its value never makes a statement fail. No
 column but those of the key is named: the application may add, drop and rename every other one.
+A database whose triggers see all rows of a statement may write several keys into one note, one
+behind the other.
 
 All statements are texts, made of names alone. Each is a transaction of its own.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -45,6 +47,7 @@ class LoggedTable(NamedTuple):
     schema: str
     name: str
     key: tuple[KeyPart, ...]
+    by_row: bool = False  # triggers of statements would not see all its changes
 
     @property
     def noted(self) -> str:
@@ -128,6 +131,13 @@ class TriggerLog(ABC):
         One that does not fire is left out. Raises the errors of the driver.
         """
 
+    def seen(self, connection: Connection, table: LoggedTable) -> LoggedTable:
+        """Returns the table with what the catalogue says of how its changes can be noted.
+
+        Raises the errors of the driver.
+        """
+        return table
+
     @abstractmethod
     def drop_found(self, connection: Connection) -> list[str]:
         """Returns what drops every trigger that writes into this log, whosever table it is of.
@@ -142,7 +152,11 @@ class TriggerLog(ABC):
 
     @abstractmethod
     def expected(self, table: LoggedTable) -> frozenset[str]:
-        """Returns the names of the triggers that a table needs."""
+        """Returns the names of the triggers that a table is given."""
+
+    def complete(self, table: LoggedTable, installed: Collection[str]) -> bool:
+        """Tells whether triggers of these names note every change of a table."""
+        return self.expected(table) <= set(installed)
 
     # ---- names
 

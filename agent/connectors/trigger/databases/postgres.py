@@ -1,11 +1,13 @@
 """The trigger log in PostgreSQL.
 
 One function of each table writes its notes, with the rights of whoever has made it: the application
-needs none. The identity of a note is no sequence's number, for `lastval()` of the application's
+needs none. It is called for each statement and sees its rows as a table, for that costs a statement
+of many rows much less. Where triggers of statements would miss some changes it is called for each
+row. The identity of a note is no sequence's number, for `lastval()` of the application's
 session must stay what the application has made it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 from sqlalchemy import Connection, text
@@ -22,12 +24,30 @@ from agent.connectors.trigger.databases.base import (
 
 _ROW, _TRUNCATE = "row", "all"
 
-_INSTALLED = text("""
+# What a statement's trigger sees, by its event
+_TABLES = {
+    "insert": "NEW TABLE AS sync_agent_new",
+    "update": "OLD TABLE AS sync_agent_old NEW TABLE AS sync_agent_new",
+    "delete": "OLD TABLE AS sync_agent_old",
+}
+_NOTED = 100  # keys of one note, at the most
+
+# Tables of which a statement or a subscription can change rows without their statements' triggers:
+# what is in a hierarchy, and what is replicated into
+_BY_ROW = """(
+    SELECT c.relkind <> 'r'
+        OR EXISTS (SELECT FROM pg_inherits h WHERE c.oid IN (h.inhrelid, h.inhparent))
+        OR EXISTS (SELECT FROM pg_subscription_rel s WHERE s.srrelid = c.oid)
+      FROM pg_class c WHERE c.oid = to_regclass(:place)
+)"""
+
+_INSTALLED = text(f"""
     SELECT t.tgname, concat(t.oid, t.tgenabled, pg_get_triggerdef(t.oid), f.prosrc)
       FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
      WHERE t.tgrelid = to_regclass(:place)
-       AND t.tgname IN (:row, :all)
+       AND t.tgname IN (:row, :all, :insert, :update, :delete)
        AND t.tgenabled IN ('A', 'O')
+       AND (coalesce(t.tgoldtable, t.tgnewtable) IS NULL OR NOT {_BY_ROW})
 """)
 
 _FOUND = text("""
@@ -45,6 +65,9 @@ class PostgresLog(TriggerLog):
     # What fills in the identity of a note, and how a trigger calls its function
     identity: ClassVar[str] = "id uuid DEFAULT gen_random_uuid() PRIMARY KEY"
     calls: ClassVar[str] = "EXECUTE FUNCTION"
+
+    # Whether triggers of statements can see the rows of their statement
+    by_statement: ClassVar[bool] = True
 
     def __init__(self, log: str = LOG, schema: str = "") -> None:
         """The function has no search path of a session: it names the schema of the log."""
@@ -74,25 +97,83 @@ class PostgresLog(TriggerLog):
         They fire for rows that a subscription or a restore writes, too.
         """
         place = self.qualified(table.schema, table.name)
+        by_row = self._by_row(table)
         function = self._function(table)
         made = [
             f"""CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $sync_agent${self._body(table)}$sync_agent$""",
+AS $sync_agent${self._row_body(table) if by_row else self._body(table)}$sync_agent$""",
             # Whoever may make triggers could else write notes of rows that are none of his
             f"REVOKE ALL ON FUNCTION {function}() FROM PUBLIC",
         ]
-        fired = {_ROW: ("INSERT OR UPDATE OR DELETE", "ROW"), _TRUNCATE: ("TRUNCATE", "STATEMENT")}
-        for what, (event, level) in fired.items():
+        fired = {_TRUNCATE: ("TRUNCATE", "FOR EACH STATEMENT")}
+        if by_row:
+            fired[_ROW] = ("INSERT OR UPDATE OR DELETE", "FOR EACH ROW")
+        else:
+            for what, tables in _TABLES.items():
+                fired[what] = (what.upper(), f"REFERENCING {tables} FOR EACH STATEMENT")
+        for what, (event, when) in fired.items():
             trigger = self.quoted(self.trigger(table, what))
             made.append(
                 f"""CREATE TRIGGER {trigger} AFTER {event} ON {place}
-FOR EACH {level} {self.calls} {function}()"""
+{when} {self.calls} {function}()"""
             )
             made.append(f"ALTER TABLE {place} ENABLE ALWAYS TRIGGER {trigger}")
         return made
 
+    def _by_row(self, table: LoggedTable) -> bool:
+        return table.by_row or not self.by_statement
+
     def _body(self, table: LoggedTable) -> str:
+        """Writes the function that is called for each statement.
+
+        No name but the key's is one of the application's columns: another one could be a variable's
+        name, too. The keys of a few rows are one note. Those of many are divided among several.
+        """
+        name = literal(table.noted)
+        into = f"INSERT INTO {self.log_name} (source_table, operation"
+        key = self._key("r", table.key)
+        new, old = "sync_agent_new", "sync_agent_old"
+        return f"""
+DECLARE
+    keys integer;
+    key_now text;
+    key_before text;
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        {into}) VALUES ({name}, 'T');
+    ELSIF TG_OP = 'INSERT' THEN
+        SELECT count(*), string_agg(s.noted, '') INTO keys, key_now FROM {_few(key, new)};
+        IF keys > {_NOTED} THEN
+            {into}, key_now) SELECT {name}, 'I', n.noted FROM {_parts(key, new)} n;
+        ELSIF keys > 0 THEN
+            {into}, key_now) VALUES ({name}, 'I', key_now);
+        END IF;
+    ELSIF TG_OP = 'DELETE' THEN
+        SELECT count(*), string_agg(s.noted, '') INTO keys, key_before FROM {_few(key, old)};
+        IF keys > {_NOTED} THEN
+            {into}, key_before) SELECT {name}, 'D', o.noted FROM {_parts(key, old)} o;
+        ELSIF keys > 0 THEN
+            {into}, key_before) VALUES ({name}, 'D', key_before);
+        END IF;
+    ELSE
+        SELECT count(*), string_agg(s.noted, '') INTO keys, key_now FROM {_few(key, new)};
+        IF keys > {_NOTED} THEN
+            {into}, key_now, key_before)
+            SELECT {name}, 'U', n.noted, nullif(o.noted, n.noted)
+              FROM {_parts(key, new)} n FULL JOIN {_parts(key, old)} o ON o.part = n.part;
+        ELSIF keys > 0 THEN
+            SELECT string_agg(s.noted, '') INTO key_before FROM {_few(key, old)};
+            {into}, key_now, key_before)
+            VALUES ({name}, 'U', key_now, nullif(key_before, key_now));
+        END IF;
+    END IF;
+    RETURN NULL;
+END
+"""
+
+    def _row_body(self, table: LoggedTable) -> str:
+        """Writes the function that is called for each row."""
         name = literal(table.noted)
         now, before = self._key("NEW", table.key), self._key("OLD", table.key)
         notes = note_statements(self.log_name, name, now, before)
@@ -119,9 +200,9 @@ END
         """See TriggerLog.installed."""
         asked = {
             "place": self.qualified(table.schema, table.name),
-            _ROW: self.trigger(table, _ROW),
-            _TRUNCATE: self.trigger(table, _TRUNCATE),
         }
+        for what in (_ROW, _TRUNCATE, *_TABLES):
+            asked[what] = self.trigger(table, what)
         return names(connection.execute(_INSTALLED, asked).all())
 
     def drop_found(self, connection: Connection) -> list[str]:
@@ -134,7 +215,21 @@ END
 
     def expected(self, table: LoggedTable) -> frozenset[str]:
         """See TriggerLog.expected."""
-        return frozenset([self.trigger(table, _ROW), self.trigger(table, _TRUNCATE)])
+        changes = [_ROW] if self._by_row(table) else list(_TABLES)
+        return frozenset([self.trigger(table, what) for what in (_TRUNCATE, *changes)])
+
+    def complete(self, table: LoggedTable, installed: Collection[str]) -> bool:
+        """See TriggerLog.complete: triggers of rows note all, as older versions have made them."""
+        by_row = self.expected(table._replace(by_row=True))
+        return super().complete(table, installed) or by_row <= set(installed)
+
+    def seen(self, connection: Connection, table: LoggedTable) -> LoggedTable:
+        """See TriggerLog.seen."""
+        if not self.by_statement:
+            return table
+        asked = {"place": self.qualified(table.schema, table.name)}
+        by_row = connection.execute(text(f"SELECT {_BY_ROW}"), asked).scalar()
+        return table._replace(by_row=bool(by_row))
 
     def _function(self, table: LoggedTable) -> str:
         return self.qualified(self.schema, self.trigger(table, "note"))
@@ -149,9 +244,25 @@ END
 
     def _value(self, column: str, part: KeyPart) -> str:
         """Writes a part. JSON has dates in one form, whatever the session's form of them is."""
+        if part.form == "number":
+            return f"{column}::text"
         if part.form == "bytes":
             return f"pg_catalog.encode({column}, 'hex')"
         return f"(pg_catalog.to_json({column}) #>> '{{}}')"
+
+
+def _few(key: str, rows: str) -> str:
+    """Returns the keys of rows, one more than a note may have at the most."""
+    return f"(SELECT {key} AS noted FROM {rows} r LIMIT {_NOTED + 1}) s"
+
+
+def _parts(key: str, rows: str) -> str:
+    """Returns the keys of rows, divided among notes."""
+    part = f"(row_number() OVER () - 1) / {_NOTED}"
+    return f"""(
+                SELECT string_agg(s.noted, '') AS noted, s.part
+                  FROM (SELECT {key} AS noted, {part} AS part FROM {rows} r) s
+                 GROUP BY s.part)"""
 
 
 def _drop_function(function: str) -> str:

@@ -28,6 +28,7 @@ class PostgresKinLog(PostgresLog):
     # No constraint: two notes of one identity do no harm, they are deleted together
     identity = f"id text NOT NULL DEFAULT {_RANDOM}"
     calls = "EXECUTE PROCEDURE"
+    by_statement = False
 
     def create_log(self) -> list[str]:
         """See TriggerLog.create_log. An index finds the notes that are deleted."""
