@@ -13,7 +13,14 @@ from urllib.parse import urlsplit
 import click
 
 from agent import BUILD, __version__
-from agent.cli import app, bundled, terminal
+from agent.cli import app, bundled, setup_commands, terminal
+from agent.cli.options import (
+    administrator_option,
+    allow_deletes_option,
+    check_administrator,
+    json_option,
+    show_keys_option,
+)
 from agent.config import Settings, load
 from agent.config.display import effective, schema_text
 from agent.errors import AgentError
@@ -63,41 +70,6 @@ class _Commands(click.Group):
 
 _BUILD = " (compiled)" if BUILD == "compiled" else ""
 
-# Options of several commands
-_json_option = click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
-_allow_deletes_option = click.option(
-    "--allow-deletes",
-    is_flag=True,
-    help=translate("Delete however many rows the business database does not have."),
-)
-_show_keys_option = click.option(
-    "--show-keys",
-    is_flag=True,
-    help=translate("Show the keys of rows that differ instead of hashes of them."),
-)
-
-
-_administrator_option = click.option(
-    "--as",
-    "admin_url",
-    metavar="URL",
-    help=translate(
-        "Administrator's connection to the business database, postgresql://user@host/database; "
-        "its password comes from PGPASSWORD or ~/.pgpass."
-    ),
-)
-
-
-def _check_administrator(url: str | None) -> None:
-    """Raises click's usage error for a URL with a password."""
-    if url is not None and urlsplit(url).password is not None:
-        raise click.UsageError(
-            translate(
-                "--as: no password on the command line, where every user of this host can read it: "
-                "use PGPASSWORD or ~/.pgpass."
-            )
-        )
-
 
 @click.group(
     cls=_Commands,
@@ -131,7 +103,7 @@ def run(config: Path) -> int:
 
 @commands.command(help=translate("Show what the agent needs on all sides; with --apply make it."))
 @click.option("--apply", is_flag=True, help=translate("Make what is missing."))
-@_administrator_option
+@administrator_option
 @click.option(
     "--take-over",
     "take_over",
@@ -145,7 +117,7 @@ def run(config: Path) -> int:
 @click.pass_obj
 def init(config: Path, apply: bool, admin_url: str | None, take_over: tuple[str, ...]) -> None:
     """Shows or makes what is needed."""
-    _check_administrator(admin_url)
+    check_administrator(admin_url)
     app.init(_settings(config), apply, admin_url, take_over)
 
 
@@ -155,7 +127,7 @@ def init(config: Path, apply: bool, admin_url: str | None, take_over: tuple[str,
     )
 )
 @click.option("--all", "show_all", is_flag=True, help=translate("Show also what is ok."))
-@_json_option
+@json_option
 @click.pass_obj
 def check(config: Path, show_all: bool, as_json: bool) -> int:
     """Exit 0 without error findings, else 78."""
@@ -168,7 +140,7 @@ def check(config: Path, show_all: bool, as_json: bool) -> int:
         "warning, 2: a table or the service stands, 3: unknown."
     )
 )
-@_json_option
+@json_option
 @click.option("--summary", is_flag=True, help=translate("Show the last line only, for monitoring."))
 @click.pass_obj
 def status(config: Path, as_json: bool, summary: bool) -> int:
@@ -183,8 +155,8 @@ def status(config: Path, as_json: bool, summary: bool) -> int:
     )
 )
 @click.argument("resources", nargs=-1)
-@_json_option
-@_show_keys_option
+@json_option
+@show_keys_option
 @click.pass_obj
 def verify(config: Path, resources: tuple[str, ...], as_json: bool, show_keys: bool) -> int:
     """Without a name: every table."""
@@ -198,9 +170,9 @@ def verify(config: Path, resources: tuple[str, ...], as_json: bool, show_keys: b
     )
 )
 @click.argument("resources", nargs=-1)
-@_allow_deletes_option
-@_json_option
-@_show_keys_option
+@allow_deletes_option
+@json_option
+@show_keys_option
 @click.pass_obj
 def reconcile(
     config: Path, resources: tuple[str, ...], allow_deletes: bool, as_json: bool, show_keys: bool
@@ -216,7 +188,7 @@ def reconcile(
     )
 )
 @click.argument("resource")
-@_allow_deletes_option
+@allow_deletes_option
 @click.pass_obj
 def resume(config: Path, resource: str, allow_deletes: bool) -> None:
     """Back through `copying`."""
@@ -243,7 +215,7 @@ def retry(config: Path, resource: str) -> int:
     )
 )
 @click.argument("resource")
-@_json_option
+@json_option
 @click.option(
     "--show-keys",
     is_flag=True,
@@ -262,7 +234,7 @@ def refused(config: Path, resource: str, as_json: bool, show_keys: bool) -> None
     )
 )
 @click.argument("resource")
-@_allow_deletes_option
+@allow_deletes_option
 @click.pass_obj
 def republish(config: Path, resource: str, allow_deletes: bool) -> int:
     """For a topic that was lost or made anew, or a new subscriber."""
@@ -330,11 +302,11 @@ def rebind(config: Path, after_upgrade: bool, after_failover: bool, after_restor
     ),
 )
 @click.option("--apply", is_flag=True, help=translate("Take it away."))
-@_administrator_option
+@administrator_option
 @click.pass_obj
 def remove_source(config: Path, apply: bool, admin_url: str | None) -> None:
     """Leaves front end and topics as they are."""
-    _check_administrator(admin_url)
+    check_administrator(admin_url)
     app.remove_source(_settings(config), apply, admin_url)
 
 
@@ -372,6 +344,9 @@ def selftest(url: str, report: Path) -> int:
     from agent.cli.selftest import try_database  # noqa: PLC0415 - loads SQLAlchemy
 
     return try_database(url, report)
+
+
+commands.add_command(setup_commands.tables)
 
 
 @commands.command("show-config", help=translate("Show the settings in effect, secrets hidden."))
