@@ -15,8 +15,8 @@ from agent.connectors.database.rows import RowReader
 from agent.connectors.database.session import Database
 from agent.connectors.dialects.base import Kind
 from agent.connectors.discovery import Cursor, FoundColumn, FoundTable, Wanted
-from agent.connectors.table import TableName
-from agent.errors import AgentError
+from agent.connectors.table import SourceTable, TableName
+from agent.errors import AgentError, ReadRefused, TableChanged
 from agent.findings import Finding, errors, failed
 
 # Yields what stands against sharing a table as configured, in the way that its changes are found
@@ -84,12 +84,31 @@ class DatabaseDiscovery:
             if chosen and not name.lower().startswith(OWN):
                 places[place] = view
 
-        keys: dict[TableName, Sequence[str]] = dict.fromkeys(places, ())
-        read = catalogue.tables(connection, self._database.dialect, keys)
         found = []
-        for place, table in sorted(read.items()):
-            found.append(self._found(connection, inspector, table, view=places[place]))
+        for place in sorted(places):
+            table = self._one(connection, inspector, place, view=places[place])
+            if table is not None:
+                found.append(table)
         return found
+
+    def _one(
+        self, connection: Connection, inspector: Inspector, place: TableName, *, view: bool
+    ) -> FoundTable | None:
+        """Returns one table; None where it was dropped meanwhile.
+
+        What may not be described, as a view without the right to see its statement, is named.
+        """
+        schema, name = place
+        table = SourceTable(0, schema, name, (), (), "d")
+        found = FoundTable(schema, name, (), table, view=view)
+        try:
+            with self._database.guarded(name, found.full_name):
+                read = catalogue.tables(connection, self._database.dialect, {place: ()})
+                if place not in read:
+                    return None
+                return self._found(connection, inspector, read[place], view=view)
+        except (ReadRefused, TableChanged) as cause:
+            return found._replace(obstacles=(failed(cause),))
 
     def _places(self, inspector: Inspector) -> Iterator[tuple[TableName, bool]]:
         """Yields every table by schema and name, and whether it is a view.
