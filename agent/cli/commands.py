@@ -14,6 +14,7 @@ import click
 
 from agent import BUILD, __version__
 from agent.cli import app, bundled, setup_commands, terminal
+from agent.cli.configured import DEFAULT_CONFIG, settings_of
 from agent.cli.options import (
     administrator_option,
     allow_deletes_option,
@@ -21,34 +22,15 @@ from agent.cli.options import (
     json_option,
     show_keys_option,
 )
-from agent.config import Settings, load
+from agent.config import load
 from agent.config.display import effective, schema_text
 from agent.errors import AgentError
-from agent.files import act_as_owner
 from agent.messages import mark, teach_libraries, translate
 
 if TYPE_CHECKING:
     from agent.connectors.setup import After
 
 _EXIT_UNKNOWN = 3  # of `status`, as Nagios plugins have it
-DEFAULT_CONFIG = "/etc/unit-sync-agent/agent.toml"
-
-
-def _settings(config: Path) -> Settings:
-    """Loads the settings.
-
-    Root acts as the agent's user from here on, so that no file comes to belong to root by accident.
-    """
-    settings = load(config)
-    folders = [Path(settings.state_directory), settings.directory]
-    if settings.front.url.startswith("sqlite:///"):
-        folders.append(Path(settings.front.url.removeprefix("sqlite:///")).parent)
-    user = act_as_owner(*folders)
-    if user is None:
-        return settings
-    text = mark("root acts as user {user}, whom the agent's files belong to")
-    click.echo(translate(text, user=user), err=True)
-    return load(config)  # as that user can read it
 
 
 class _Commands(click.Group):
@@ -98,7 +80,7 @@ def commands(context: click.Context, config: Path) -> None:
 @click.pass_obj
 def run(config: Path) -> int:
     """The service; its exit code goes to systemd."""
-    return app.run(_settings(config), config)
+    return app.run(settings_of(config), config)
 
 
 @commands.command(help=translate("Show what the agent needs on all sides; with --apply make it."))
@@ -118,7 +100,7 @@ def run(config: Path) -> int:
 def init(config: Path, apply: bool, admin_url: str | None, take_over: tuple[str, ...]) -> None:
     """Shows or makes what is needed."""
     check_administrator(admin_url)
-    app.init(_settings(config), apply, admin_url, take_over)
+    app.init(settings_of(config), apply, admin_url, take_over)
 
 
 @commands.command(
@@ -131,7 +113,7 @@ def init(config: Path, apply: bool, admin_url: str | None, take_over: tuple[str,
 @click.pass_obj
 def check(config: Path, show_all: bool, as_json: bool) -> int:
     """Exit 0 without error findings, else 78."""
-    return app.check(_settings(config), as_json, show_all)
+    return app.check(settings_of(config), as_json, show_all)
 
 
 @commands.command(
@@ -145,7 +127,7 @@ def check(config: Path, show_all: bool, as_json: bool) -> int:
 @click.pass_obj
 def status(config: Path, as_json: bool, summary: bool) -> int:
     """Reads the front end; the service need not run."""
-    return app.status(lambda: _settings(config), as_json, summary)
+    return app.status(lambda: settings_of(config), as_json, summary)
 
 
 @commands.command(
@@ -160,7 +142,7 @@ def status(config: Path, as_json: bool, summary: bool) -> int:
 @click.pass_obj
 def verify(config: Path, resources: tuple[str, ...], as_json: bool, show_keys: bool) -> int:
     """Without a name: every table."""
-    return app.verify(_settings(config), "verify", resources, False, as_json, show_keys)
+    return app.verify(settings_of(config), "verify", resources, False, as_json, show_keys)
 
 
 @commands.command(
@@ -178,7 +160,9 @@ def reconcile(
     config: Path, resources: tuple[str, ...], allow_deletes: bool, as_json: bool, show_keys: bool
 ) -> int:
     """Without a name: every table."""
-    return app.verify(_settings(config), "reconcile", resources, allow_deletes, as_json, show_keys)
+    return app.verify(
+        settings_of(config), "reconcile", resources, allow_deletes, as_json, show_keys
+    )
 
 
 @commands.command(
@@ -192,7 +176,7 @@ def reconcile(
 @click.pass_obj
 def resume(config: Path, resource: str, allow_deletes: bool) -> None:
     """Back through `copying`."""
-    app.resume(_settings(config), resource, allow_deletes)
+    app.resume(settings_of(config), resource, allow_deletes)
 
 
 @commands.command(
@@ -205,7 +189,7 @@ def resume(config: Path, resource: str, allow_deletes: bool) -> None:
 @click.pass_obj
 def retry(config: Path, resource: str) -> int:
     """Exit 1 if some still are."""
-    return app.retry(_settings(config), resource)
+    return app.retry(settings_of(config), resource)
 
 
 @commands.command(
@@ -224,7 +208,7 @@ def retry(config: Path, resource: str) -> int:
 @click.pass_obj
 def refused(config: Path, resource: str, as_json: bool, show_keys: bool) -> None:
     """Reads the front end."""
-    app.refused(_settings(config), resource, as_json, show_keys)
+    app.refused(settings_of(config), resource, as_json, show_keys)
 
 
 @commands.command(
@@ -238,7 +222,7 @@ def refused(config: Path, resource: str, as_json: bool, show_keys: bool) -> None
 @click.pass_obj
 def republish(config: Path, resource: str, allow_deletes: bool) -> int:
     """For a topic that was lost or made anew, or a new subscriber."""
-    return app.republish(_settings(config), resource, allow_deletes)
+    return app.republish(settings_of(config), resource, allow_deletes)
 
 
 @commands.command(
@@ -252,7 +236,7 @@ def republish(config: Path, resource: str, allow_deletes: bool) -> int:
 @click.pass_obj
 def forget(config: Path, resource: str, apply: bool) -> int:
     """Exit 1 if its owner has to take something away."""
-    return app.forget(_settings(config), resource, apply)
+    return app.forget(settings_of(config), resource, apply)
 
 
 @commands.command(
@@ -291,7 +275,7 @@ def rebind(config: Path, after_upgrade: bool, after_failover: bool, after_restor
         after = "upgrade"
     elif after_failover:
         after = "failover"
-    app.rebind(_settings(config), after)
+    app.rebind(settings_of(config), after)
 
 
 @commands.command(
@@ -307,7 +291,7 @@ def rebind(config: Path, after_upgrade: bool, after_failover: bool, after_restor
 def remove_source(config: Path, apply: bool, admin_url: str | None) -> None:
     """Leaves front end and topics as they are."""
     check_administrator(admin_url)
-    app.remove_source(_settings(config), apply, admin_url)
+    app.remove_source(settings_of(config), apply, admin_url)
 
 
 @commands.command(
@@ -346,6 +330,7 @@ def selftest(url: str, report: Path) -> int:
     return try_database(url, report)
 
 
+commands.add_command(setup_commands.setup)
 commands.add_command(setup_commands.tables)
 
 
@@ -403,7 +388,7 @@ def version() -> None:
 def capture(config: Path) -> int:
     """Child of the supervisor."""
     _only_as_child()
-    return app.capture(_settings(config))
+    return app.capture(settings_of(config))
 
 
 @commands.command(hidden=True)
@@ -411,7 +396,7 @@ def capture(config: Path) -> int:
 def publish(config: Path) -> int:
     """Child of the supervisor."""
     _only_as_child()
-    return app.publish(_settings(config))
+    return app.publish(settings_of(config))
 
 
 def _only_as_child() -> None:

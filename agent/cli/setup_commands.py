@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from agent.cli.configured import settings_of
 from agent.cli.options import administrator_option, check_administrator, json_option
 from agent.messages import translate
 
@@ -37,3 +38,53 @@ def tables(
     from agent.cli.tables import show_tables  # noqa: PLC0415 - loads drivers
 
     return show_tables(config, patterns, admin_url, as_toml=as_toml, as_json=as_json)
+
+
+@click.command(
+    help=translate(
+        "Write a first configuration: asks for the business database, its tables, front end and "
+        "Kafka, shows what will be published, and writes nothing before all is answered. "
+        "Exit 0: written, 2: an answer is missing or wrong."
+    )
+)
+@click.option(
+    "--answers",
+    "answers_file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help=translate(
+        "File of answers, in the form of a configuration; `tables` in it are patterns such as "
+        "'public.*'."
+    ),
+)
+@click.option(
+    "--set",
+    "options",
+    metavar="PLACE=VALUE",
+    multiple=True,
+    help=translate("One answer, such as source.host=db1 or tables='public.*'; repeatable."),
+)
+@click.option("--yes", "defaults", is_flag=True, help=translate("Take every default unasked."))
+@click.option("--overwrite", is_flag=True, help=translate("Replace files that are there."))
+@administrator_option
+@click.pass_obj
+def setup(
+    config: Path,
+    answers_file: Path | None,
+    options: tuple[str, ...],
+    defaults: bool,
+    overwrite: bool,
+    admin_url: str | None,
+) -> int:
+    """On a terminal, or without one where every question is answered beforehand."""
+    check_administrator(admin_url)
+    from agent.cli.setup import set_up  # noqa: PLC0415 - loads drivers
+
+    return set_up(
+        config,
+        answers_file,
+        options,
+        admin_url,
+        lambda: settings_of(config),
+        defaults=defaults,
+        overwrite=overwrite,
+    )

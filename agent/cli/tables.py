@@ -18,7 +18,7 @@ from agent.messages import mark, translate
 from agent.setup.blocks import block, both
 from agent.setup.listing import listing, plain
 from agent.setup.patterns import matching
-from agent.setup.proposals import Proposal, Proposals
+from agent.setup.proposals import Proposal, Proposals, fitted
 
 
 def show_tables(
@@ -52,10 +52,8 @@ def show_tables(
         return 1
 
     resources = _resources(data)
-    proposals = Proposals(
-        settings.front.url, polled=settings.source.type == "polling", resources=resources
-    )
-    made = [proposals.of(table) for table in found]
+    proposals = Proposals(polled=settings.source.type == "polling", resources=resources)
+    made = fitted([proposals.of(table) for table in found], settings.front.url, resources)
     if as_toml:
         click.echo(_blocks(settings, made, resources), nl=False)
     elif as_json:

@@ -37,46 +37,27 @@ class Proposal(NamedTuple):
 
 
 class Proposals:
-    """Makes proposals that fit together, and the resources that are there already.
+    """Makes proposals, with names that no other one and no configured resource has."""
 
-    `front_url` decides which names of tables and columns are the same.
-    """
-
-    def __init__(
-        self, front_url: str, *, polled: bool, resources: Iterable[Mapping[str, Any]] = ()
-    ) -> None:
-        kind = front_names.kind_of(front_url)
+    def __init__(self, *, polled: bool, resources: Iterable[Mapping[str, Any]] = ()) -> None:
+        """`resources` are configured already."""
         self._polled = polled
-        self._fold_table = front_names.table_fold(kind)
-        self._fold_column = front_names.column_fold(kind)
-        self._names: list[str] = []
-        self._targets: set[str] = set()
-        for resource in resources:
-            self._names.append(str(resource.get("name", "")))
-            table = str(resource.get("target") or resource.get("table", ""))
-            self._targets.add(self._fold_table(table.rpartition(".")[2]))
+        self._names = [str(resource.get("name", "")) for resource in resources]
 
-    def of(self, found: FoundTable, *, shared: Iterable[str] = ()) -> Proposal:
-        """Returns the proposal for a table; `shared` are columns that are shared in any case."""
+    def of(self, found: FoundTable) -> Proposal:
+        """Returns the proposal for a table."""
         comments = {column.name: column.comment for column in found.readable}
-        all_guesses = personal.guesses(comments)
-        chosen = set(shared)
-        key_guesses = {}
-        guessed = {}
-        for name, kind in all_guesses.items():
-            if name in found.key:
-                key_guesses[name] = kind
-            elif name not in chosen:
-                guessed[name] = kind
+        guesses = personal.guesses(comments)
+        in_key = {name: kind for name, kind in guesses.items() if name in found.key}
+        guessed = {name: kind for name, kind in guesses.items() if name not in in_key}
 
         columns = [column.name for column in found.readable if column.name not in guessed]
-        settings = self._settings(found, columns)
         return Proposal(
             found,
-            settings,
+            self._settings(found, columns),
             guessed,
             [column for column in found.columns if column.column is None],
-            key_guesses,
+            in_key,
             [*_unnamable(found), *found.obstacles],
         )
 
@@ -88,13 +69,6 @@ class Proposals:
             "table": found.full_name,
             "columns": list(columns),
         }
-
-        rename = self._renamed(columns)
-        if rename:
-            settings["rename"] = rename
-        target = self._target(found.name, name)
-        if target != found.name:
-            settings["target"] = target
         if self._polled:
             settings["poll"] = proposed_poll(found)
             if not found.key:
@@ -102,20 +76,58 @@ class Proposals:
                 settings["poll"]["key"] = []
         return settings
 
+
+class Fitting:
+    """Fits resources to a front end, for which several names may be one."""
+
+    def __init__(self, front_url: str, resources: Iterable[Mapping[str, Any]] = ()) -> None:
+        """`resources` are configured already."""
+        kind = front_names.kind_of(front_url)
+        self._fold_table = front_names.table_fold(kind)
+        self._fold_column = front_names.column_fold(kind)
+        self._targets: set[str] = set()
+        for resource in resources:
+            table = str(resource.get("target") or resource.get("table", ""))
+            self._targets.add(self._folded(table))
+
+    def fitted(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the settings of a resource with new names where it needs them."""
+        made: dict[str, Any] = {
+            "name": settings["name"],
+            "table": settings["table"],
+            "columns": settings["columns"],
+        }
+        rename = {**renamed(settings["columns"], self._fold_column), **settings.get("rename", {})}
+        if rename:
+            made["rename"] = rename
+
+        table = settings["table"].rpartition(".")[2]
+        target = settings.get("target") or self._target(table, settings["name"])
+        self._targets.add(self._folded(target))
+        if target != table:
+            made["target"] = target
+        return {**made, **{name: settings[name] for name in settings if name not in made}}
+
     def _target(self, table: str, name: str) -> str:
         """Returns a name for the front-end table: the source table's own unless it is taken."""
-        target = table
-        if self._is_target(table):
-            target = unused(name, self._is_target, _LONGEST)
-        self._targets.add(self._fold_table(target))
-        return target
+        return unused(name, self._is_target, _LONGEST) if self._is_target(table) else table
 
     def _is_target(self, table: str) -> bool:
-        return self._fold_table(table) in self._targets
+        return self._folded(table) in self._targets
 
-    def _renamed(self, columns: Sequence[str]) -> dict[str, str]:
-        """Returns new names for columns whose names are one for the front end."""
-        return renamed(columns, self._fold_column)
+    def _folded(self, table: str) -> str:
+        return self._fold_table(table.rpartition(".")[2])
+
+
+def fitted(
+    proposals: Iterable[Proposal], front_url: str, resources: Iterable[Mapping[str, Any]] = ()
+) -> list[Proposal]:
+    """Returns proposals that fit to a front end, together and with what is configured already."""
+    fitting = Fitting(front_url, resources)
+    made = []
+    for proposal in proposals:
+        made.append(proposal._replace(settings=fitting.fitted(proposal.settings)))
+    return made
 
 
 def renamed(columns: Sequence[str], fold: Callable[[str], str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from agent.findings import error
 from agent.setup.blocks import block, one_line, size_text
 from agent.setup.names import resource_name, taken_by
 from agent.setup.patterns import matching, split
-from agent.setup.proposals import Proposals
+from agent.setup.proposals import Proposals, fitted
 from tests.setup.found import column, found, names, tables
 
 POSTGRES = '[source]\nhost = "h"\ndatabase = "d"\nuser = "u"\n'
@@ -29,8 +29,9 @@ FRONTS = (
 
 
 def blocks(listed: list[FoundTable], front: str, *, polled: bool) -> str:
-    proposals = Proposals(front, polled=polled)
-    return "\n".join([block(proposals.of(table)) for table in listed])
+    proposals = Proposals(polled=polled)
+    made = fitted([proposals.of(table) for table in listed], front)
+    return "\n".join([block(proposal) for proposal in made])
 
 
 def settings(text: str) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def test_blocks_of_any_tables_load(listed: list[FoundTable], front: str, polled:
 
 def proposed(table: FoundTable) -> bool:
     """Whether nothing has to be decided before the table is shared."""
-    return Proposals(FRONTS[0], polled=False).of(table).ready
+    return Proposals(polled=False).of(table).ready
 
 
 @given(tables(), st.sampled_from(FRONTS))
@@ -125,9 +126,10 @@ def test_names_that_would_meet_are_told_apart() -> None:
 
 def test_tables_that_are_configured_already_keep_their_names() -> None:
     resources = [{"name": "person", "table": "public.citizen", "target": "people"}]
-    proposals = Proposals(FRONTS[0], polled=False, resources=resources)
-    person = proposals.of(found("person", [column("id")], ["id"])).settings
-    people = proposals.of(found("people", [column("id")], ["id"])).settings
+    proposals = Proposals(polled=False, resources=resources)
+    listed = [found(name, [column("id")], ["id"]) for name in ("person", "people")]
+    made = fitted([proposals.of(table) for table in listed], FRONTS[0], resources)
+    person, people = [proposal.settings for proposal in made]
     assert (person["name"], person.get("target")) == ("public_person", None)
     assert (people["name"], people["target"]) == ("people", "people_2")
 
@@ -180,12 +182,12 @@ def test_how_changes_are_found(
     found_columns: list[Any], key: list[str], poll: dict[str, Any]
 ) -> None:
     table = found("permit", found_columns, key)
-    assert Proposals(FRONTS[0], polled=True).of(table).settings["poll"] == poll
+    assert Proposals(polled=True).of(table).settings["poll"] == poll
 
 
 def test_a_number_finds_the_rows_of_a_table_to_which_rows_are_added() -> None:
     columns = [column("id")._replace(cursor="sequence"), column("what")]
-    proposals = Proposals(FRONTS[0], polled=True)
+    proposals = Proposals(polled=True)
     log = proposals.of(found("op_log", columns, ["id"])).settings["poll"]
     assert log == {"mode": "sequence", "column": "id", "compare": "02:00"}
     # Rows of others are changed, too
