@@ -108,6 +108,15 @@ def _agent_user(folders: tuple[Path, ...]) -> tuple[int, int, Path] | None:
     return entry.pw_uid, entry.pw_gid, folders[0]
 
 
+def agent_account(*folders: Path) -> tuple[int, int] | None:
+    """Returns user and group to whom files of the agent belong that root makes; None: root's own.
+
+    See `act_as_owner`.
+    """
+    found = _agent_user(folders)
+    return None if found is None else found[:2]
+
+
 def _groups(uid: int, gid: int) -> list[int]:
     try:
         entry = pwd.getpwuid(uid)

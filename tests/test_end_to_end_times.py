@@ -103,7 +103,7 @@ def test_a_dead_agent_holds_up_no_consumer(place: Installation) -> None:
     stored = "before_kafka_commit"
     topics = [table.topic for table in place.judged]
     # The first commits hold no events: a claim, and what was found of topics not seen before.
-    commits = len(topics) + 5
+    commits = len(topics) + 10
     consumer = Consumer(read_committed(place.bootstrap))
     raw = Consumer(read_committed(place.bootstrap) | {"isolation.level": "read_uncommitted"})
     places = [TopicPartition(topic, partition) for topic in topics for partition in range(2)]
@@ -115,11 +115,9 @@ def test_a_dead_agent_holds_up_no_consumer(place: Installation) -> None:
             if consumer.get_watermark_offsets(place, 10) != raw.get_watermark_offsets(place, 10)
         ]
 
-    try:
-        with (
-            ArmedAgent(place, f"{stored}:{commits}:stall=60") as agent,
-            Writer(place.source, 7, place.tables) as writer,
-        ):
+    def killed_within_one(writer: Writer) -> bool:
+        """Kills an agent while all of a transaction is stored; tells whether it holds events."""
+        with ArmedAgent(place, f"{stored}:{commits}:stall=60") as agent:
             agent.wait_ready()
 
             def stalled() -> bool:
@@ -127,8 +125,13 @@ def test_a_dead_agent_holds_up_no_consumer(place: Installation) -> None:
                 return stored in agent.fired()
 
             eventually(stalled, 30, "all of a transaction is stored")
-            eventually(held, 30, "a transaction with events is open")
             agent.kill9()
+        return bool(held())
+
+    try:
+        with Writer(place.source, 7, place.tables) as writer:
+            # On a busy machine the agent may have begun anew, and claimed its topics again
+            assert any(killed_within_one(writer) for _ in range(5))
         began = time.monotonic()
         eventually(lambda: not held(), FREE + BUSY, "the transaction is ended", 0.5)
         assert time.monotonic() - began < FREE + BUSY

@@ -194,7 +194,7 @@ def init(
     """Tells what the agent needs on the source, the front end and Kafka; with `apply` makes it."""
     from agent.preflight.initialise import initialise
 
-    initialise(settings, apply, admin_url, _console().out, take_over)
+    initialise(settings, apply, admin_url, console().out, take_over)
 
 
 def rebind(settings: Settings, after: "After") -> None:
@@ -204,7 +204,7 @@ def rebind(settings: Settings, after: "After") -> None:
     """
     from agent.preflight import rebinding
 
-    rebinding.rebind(settings, _console().out, after)
+    rebinding.rebind(settings, console().out, after)
 
 
 def verify(
@@ -234,7 +234,7 @@ def verify(
     if as_json:
         _print_json(reports)
     else:
-        _console().print(comparison.render(reports))
+        console().print(comparison.render(reports))
     if any(report["state"] != "compared" for report in reports):
         return 2
     right = comparison.equal if kind == "verify" else comparison.repaired
@@ -244,7 +244,7 @@ def verify(
 def resume(settings: Settings, name: str, allow_deletes: bool) -> None:
     """Has the running service take up a suspended table again."""
     _one_done(settings, "resume", name, allow_deletes)
-    _console().out(
+    console().out(
         translate(
             mark(
                 "{resource} goes on: it is compared with the business database and then live; "
@@ -262,7 +262,7 @@ def retry(settings: Settings, name: str) -> int:
     """
     report = _one_done(settings, "retry", name, allow_deletes=False)
     if report["withheld"]:
-        _console().out(
+        console().out(
             translate(
                 mark("{resource}: {count} rows are still too large for Kafka"),
                 resource=name,
@@ -270,11 +270,11 @@ def retry(settings: Settings, name: str) -> int:
             )
         )
     else:
-        _console().out(translate(mark("{resource}: no row is withheld any more"), resource=name))
+        console().out(translate(mark("{resource}: no row is withheld any more"), resource=name))
     refused = report.get("refused", 0)
     if refused:
         text = mark("{resource}: the front-end table still refuses {count} rows")
-        _console().out(translate(text, resource=name, count=refused))
+        console().out(translate(text, resource=name, count=refused))
     return int(report["withheld"] > 0 or refused > 0)
 
 
@@ -304,9 +304,9 @@ def refused(settings: Settings, name: str, as_json: bool, show_keys: bool) -> No
     if as_json:
         _print_json(rows)
     elif rows:
-        _console().print(comparison.render_refusals(rows))
+        console().print(comparison.render_refusals(rows))
     else:
-        _console().out(
+        console().out(
             translate(mark("{resource}: the front-end table refuses no row"), resource=name)
         )
 
@@ -330,7 +330,7 @@ def republish(settings: Settings, name: str, allow_deletes: bool) -> int:
             topic = republishing.topic(kafka, topics, settings.resource, name, reader)
             records = collect(kafka, topics.state, name, topic, reader).records
             text = mark("Topic {topic}: {count} records read for the keys it holds")
-            _console().out(translate(text, topic=topic, count=records))
+            console().out(translate(text, topic=topic, count=records))
 
             listen = settings.service.listen
             with comparison.shown([name], hidden=False) as progress:
@@ -347,7 +347,7 @@ def republish(settings: Settings, name: str, allow_deletes: bool) -> int:
             )
             if republishing.taken_by_kafka(name, reader):
                 text = mark("{resource}: {rows} rows published in a new generation of the topic")
-            _console().out(translate(text, resource=name, rows=rows))
+            console().out(translate(text, resource=name, rows=rows))
     except republishing.Suspended as stopped:
         click.echo(stopped.error.full_text(), err=True)
         return 1
@@ -362,14 +362,14 @@ def forget(settings: Settings, name: str, apply: bool) -> int:
     from agent.preflight import forgetting
 
     _among([name], forgetting.known(settings.front, settings.topics))
-    return forgetting.forget(settings, name, apply, _console().out)
+    return forgetting.forget(settings, name, apply, console().out)
 
 
 def remove_source(settings: Settings, apply: bool, admin_url: str | None) -> None:
     """Tells what of the agent is in the business database; with `apply` takes it away."""
     from agent.preflight import removing
 
-    removing.remove_source(settings, apply, admin_url, _console().out)
+    removing.remove_source(settings, apply, admin_url, console().out)
 
 
 def _done(answer: "requests.Answer") -> dict[str, Any]:
@@ -413,21 +413,21 @@ def check(settings: Settings, as_json: bool, show_all: bool) -> int:
     else:
         for level in ("error", "warning", "ok"):
             if level != "ok" or show_all:
-                _show([finding for finding in findings if finding.level == level])
+                show_findings([finding for finding in findings if finding.level == level])
         click.echo(_summary([finding.level for finding in findings], show_all))
     return EX_CONFIG if any(finding.level == "error" for finding in findings) else 0
 
 
-def _show(findings: "Sequence[Finding]") -> None:
+def show_findings(findings: "Sequence[Finding]") -> None:
     """Each finding on a line, and below it what fixes it."""
-    console = _console()
+    out = console()
     for finding in findings:
         word = translate(_LEVELS[finding.level])
-        console.print(f"[{_STYLES[finding.level]}]{word}[/] ", end="")
-        console.out(f"{finding.code}: {finding.message}", highlight=False)
+        out.print(f"[{_STYLES[finding.level]}]{word}[/] ", end="")
+        out.out(f"{finding.code}: {finding.message}", highlight=False)
         if finding.fix:
             lines = (f"    {line}" for line in finding.fix.splitlines())
-            console.out("\n".join(lines), highlight=False)
+            out.out("\n".join(lines), highlight=False)
 
 
 def _summary(levels: Sequence[str], show_all: bool) -> str:
@@ -459,7 +459,7 @@ def status(load_settings: Callable[[], Settings], as_json: bool, summary: bool) 
         _print_json(reports.plain(collected) | verdict.plain(found))
     else:
         if not summary:
-            _console().print(status_text.render(collected))
+            console().print(status_text.render(collected))
         click.echo(verdict.line(found, len(collected["tables"])))
     return verdict.EXIT_CODES[verdict.level(found)]
 
@@ -479,7 +479,7 @@ def _unknown(problem: Exception, known: dict[str, Any], as_json: bool, summary: 
         click.echo(verdict.line(found, 0))
     else:
         for lines in status_text.trouble(known) if known else ():
-            _console().print(lines)
+            console().print(lines)
     click.echo(error.full_text(), err=True)
     return verdict.EXIT_CODES["unknown"]
 
@@ -489,7 +489,7 @@ def _print_json(value: object) -> None:
     click.echo(as_json(value))
 
 
-def _console() -> "Console":
+def console() -> "Console":
     """Returns a console for standard output; into a file or pipe it does not wrap lines."""
     from rich.console import Console
 

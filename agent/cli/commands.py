@@ -13,36 +13,19 @@ from urllib.parse import urlsplit
 import click
 
 from agent import BUILD, __version__
-from agent.cli import app, bundled, terminal
+from agent.cli import app, bundled, setup_commands, terminal
 from agent.cli.administrator import administrator_option
-from agent.config import Settings, load
+from agent.cli.configured import DEFAULT_CONFIG, settings_of
+from agent.cli.options import allow_deletes_option, json_option, show_keys_option
+from agent.config import load
 from agent.config.display import effective, schema_text
 from agent.errors import AgentError
-from agent.files import act_as_owner
 from agent.messages import mark, teach_libraries, translate
 
 if TYPE_CHECKING:
     from agent.connectors.setup import After
 
 _EXIT_UNKNOWN = 3  # of `status`, as Nagios plugins have it
-DEFAULT_CONFIG = "/etc/unit-sync-agent/agent.toml"
-
-
-def _settings(config: Path) -> Settings:
-    """Loads the settings.
-
-    Root acts as the agent's user from here on, so that no file comes to belong to root by accident.
-    """
-    settings = load(config)
-    folders = [Path(settings.state_directory), settings.directory]
-    if settings.front.url.startswith("sqlite:///"):
-        folders.append(Path(settings.front.url.removeprefix("sqlite:///")).parent)
-    user = act_as_owner(*folders)
-    if user is None:
-        return settings
-    text = mark("root acts as user {user}, whom the agent's files belong to")
-    click.echo(translate(text, user=user), err=True)
-    return load(config)  # as that user can read it
 
 
 class _Commands(click.Group):
@@ -63,19 +46,6 @@ class _Commands(click.Group):
 
 
 _BUILD = " (compiled)" if BUILD == "compiled" else ""
-
-# Options of several commands
-_json_option = click.option("--json", "as_json", is_flag=True, help=translate("Machine-readable."))
-_allow_deletes_option = click.option(
-    "--allow-deletes",
-    is_flag=True,
-    help=translate("Delete however many rows the business database does not have."),
-)
-_show_keys_option = click.option(
-    "--show-keys",
-    is_flag=True,
-    help=translate("Show the keys of rows that differ instead of hashes of them."),
-)
 
 
 @click.group(
@@ -105,7 +75,7 @@ def commands(context: click.Context, config: Path) -> None:
 @click.pass_obj
 def run(config: Path) -> int:
     """The service; its exit code goes to systemd."""
-    return app.run(_settings(config), config)
+    return app.run(settings_of(config), config)
 
 
 @commands.command(help=translate("Show what the agent needs on all sides; with --apply make it."))
@@ -124,7 +94,7 @@ def run(config: Path) -> int:
 @click.pass_obj
 def init(config: Path, apply: bool, admin_url: str | None, take_over: tuple[str, ...]) -> None:
     """Shows or makes what is needed."""
-    app.init(_settings(config), apply, admin_url, take_over)
+    app.init(settings_of(config), apply, admin_url, take_over)
 
 
 @commands.command(
@@ -133,11 +103,11 @@ def init(config: Path, apply: bool, admin_url: str | None, take_over: tuple[str,
     )
 )
 @click.option("--all", "show_all", is_flag=True, help=translate("Show also what is ok."))
-@_json_option
+@json_option
 @click.pass_obj
 def check(config: Path, show_all: bool, as_json: bool) -> int:
     """Exit 0 without error findings, else 78."""
-    return app.check(_settings(config), as_json, show_all)
+    return app.check(settings_of(config), as_json, show_all)
 
 
 @commands.command(
@@ -146,12 +116,12 @@ def check(config: Path, show_all: bool, as_json: bool) -> int:
         "warning, 2: a table or the service stands, 3: unknown."
     )
 )
-@_json_option
+@json_option
 @click.option("--summary", is_flag=True, help=translate("Show the last line only, for monitoring."))
 @click.pass_obj
 def status(config: Path, as_json: bool, summary: bool) -> int:
     """Reads the front end; the service need not run."""
-    return app.status(lambda: _settings(config), as_json, summary)
+    return app.status(lambda: settings_of(config), as_json, summary)
 
 
 @commands.command(
@@ -161,12 +131,12 @@ def status(config: Path, as_json: bool, summary: bool) -> int:
     )
 )
 @click.argument("resources", nargs=-1)
-@_json_option
-@_show_keys_option
+@json_option
+@show_keys_option
 @click.pass_obj
 def verify(config: Path, resources: tuple[str, ...], as_json: bool, show_keys: bool) -> int:
     """Without a name: every table."""
-    return app.verify(_settings(config), "verify", resources, False, as_json, show_keys)
+    return app.verify(settings_of(config), "verify", resources, False, as_json, show_keys)
 
 
 @commands.command(
@@ -176,15 +146,17 @@ def verify(config: Path, resources: tuple[str, ...], as_json: bool, show_keys: b
     )
 )
 @click.argument("resources", nargs=-1)
-@_allow_deletes_option
-@_json_option
-@_show_keys_option
+@allow_deletes_option
+@json_option
+@show_keys_option
 @click.pass_obj
 def reconcile(
     config: Path, resources: tuple[str, ...], allow_deletes: bool, as_json: bool, show_keys: bool
 ) -> int:
     """Without a name: every table."""
-    return app.verify(_settings(config), "reconcile", resources, allow_deletes, as_json, show_keys)
+    return app.verify(
+        settings_of(config), "reconcile", resources, allow_deletes, as_json, show_keys
+    )
 
 
 @commands.command(
@@ -194,11 +166,11 @@ def reconcile(
     )
 )
 @click.argument("resource")
-@_allow_deletes_option
+@allow_deletes_option
 @click.pass_obj
 def resume(config: Path, resource: str, allow_deletes: bool) -> None:
     """Back through `copying`."""
-    app.resume(_settings(config), resource, allow_deletes)
+    app.resume(settings_of(config), resource, allow_deletes)
 
 
 @commands.command(
@@ -211,7 +183,7 @@ def resume(config: Path, resource: str, allow_deletes: bool) -> None:
 @click.pass_obj
 def retry(config: Path, resource: str) -> int:
     """Exit 1 if some still are."""
-    return app.retry(_settings(config), resource)
+    return app.retry(settings_of(config), resource)
 
 
 @commands.command(
@@ -221,7 +193,7 @@ def retry(config: Path, resource: str) -> int:
     )
 )
 @click.argument("resource")
-@_json_option
+@json_option
 @click.option(
     "--show-keys",
     is_flag=True,
@@ -230,7 +202,7 @@ def retry(config: Path, resource: str) -> int:
 @click.pass_obj
 def refused(config: Path, resource: str, as_json: bool, show_keys: bool) -> None:
     """Reads the front end."""
-    app.refused(_settings(config), resource, as_json, show_keys)
+    app.refused(settings_of(config), resource, as_json, show_keys)
 
 
 @commands.command(
@@ -240,11 +212,11 @@ def refused(config: Path, resource: str, as_json: bool, show_keys: bool) -> None
     )
 )
 @click.argument("resource")
-@_allow_deletes_option
+@allow_deletes_option
 @click.pass_obj
 def republish(config: Path, resource: str, allow_deletes: bool) -> int:
     """For a topic that was lost or made anew, or a new subscriber."""
-    return app.republish(_settings(config), resource, allow_deletes)
+    return app.republish(settings_of(config), resource, allow_deletes)
 
 
 @commands.command(
@@ -258,7 +230,7 @@ def republish(config: Path, resource: str, allow_deletes: bool) -> int:
 @click.pass_obj
 def forget(config: Path, resource: str, apply: bool) -> int:
     """Exit 1 if its owner has to take something away."""
-    return app.forget(_settings(config), resource, apply)
+    return app.forget(settings_of(config), resource, apply)
 
 
 @commands.command(
@@ -297,7 +269,7 @@ def rebind(config: Path, after_upgrade: bool, after_failover: bool, after_restor
         after = "upgrade"
     elif after_failover:
         after = "failover"
-    app.rebind(_settings(config), after)
+    app.rebind(settings_of(config), after)
 
 
 @commands.command(
@@ -312,7 +284,7 @@ def rebind(config: Path, after_upgrade: bool, after_failover: bool, after_restor
 @click.pass_obj
 def remove_source(config: Path, apply: bool, admin_url: str | None) -> None:
     """Leaves front end and topics as they are."""
-    app.remove_source(_settings(config), apply, admin_url)
+    app.remove_source(settings_of(config), apply, admin_url)
 
 
 @commands.command(
@@ -349,6 +321,10 @@ def selftest(url: str, report: Path) -> int:
     from agent.cli.selftest import try_database  # noqa: PLC0415 - loads SQLAlchemy
 
     return try_database(url, report)
+
+
+commands.add_command(setup_commands.setup)
+commands.add_command(setup_commands.tables)
 
 
 @commands.command("show-config", help=translate("Show the settings in effect, secrets hidden."))
@@ -405,7 +381,7 @@ def version() -> None:
 def capture(config: Path) -> int:
     """Child of the supervisor."""
     _only_as_child()
-    return app.capture(_settings(config))
+    return app.capture(settings_of(config))
 
 
 @commands.command(hidden=True)
@@ -413,7 +389,7 @@ def capture(config: Path) -> int:
 def publish(config: Path) -> int:
     """Child of the supervisor."""
     _only_as_child()
-    return app.publish(_settings(config))
+    return app.publish(settings_of(config))
 
 
 def _only_as_child() -> None:

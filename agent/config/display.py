@@ -1,13 +1,11 @@
 """Shows the settings as they are in effect, and their JSON Schema for editors."""
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from agent.config.settings import Settings
-
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+from agent.config.toml import toml_key, toml_value
 
 
 def effective(settings: Settings) -> str:
@@ -25,13 +23,13 @@ def effective(settings: Settings) -> str:
             lines += [
                 "",
                 f"[{key}]",
-                *(f"{_key(name)} = {_value(item)}" for name, item in value.items()),
+                *(f"{toml_key(name)} = {toml_value(item)}" for name, item in value.items()),
             ]
     for table in resources:
         lines += [
             "",
             "[[resource]]",
-            *(f"{_key(name)} = {_value(item)}" for name, item in table.items()),
+            *(f"{toml_key(name)} = {toml_value(item)}" for name, item in table.items()),
         ]
     return "\n".join(lines) + "\n"
 
@@ -72,26 +70,7 @@ def schema_text() -> str:
 
 def _scalars(data: Mapping[str, Any]) -> list[str]:
     return [
-        f"{_key(name)} = {_value(item)}"
+        f"{toml_key(name)} = {toml_value(item)}"
         for name, item in data.items()
         if not isinstance(item, Mapping)
     ]
-
-
-def _key(name: str) -> str:
-    return name if _BARE_KEY.fullmatch(name) else json.dumps(name, ensure_ascii=False)
-
-
-def _value(value: object) -> str:
-    if isinstance(value, Mapping):
-        return (
-            "{ "
-            + ", ".join(f"{_key(name)} = {_value(item)}" for name, item in value.items())
-            + " }"
-            if value
-            else "{}"
-        )
-    if isinstance(value, list):
-        return "[" + ", ".join(_value(item) for item in value) + "]"
-    # JSON's texts, numbers and booleans are TOML's too
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -29,26 +29,47 @@ def load(path: Path) -> Settings:
     Raises ConfigInvalid with every problem found; none of the texts holds a value of the file.
     """
     text = _read(path)
+    data = parsed(path, text)
+    settings, problems = judged(data)
+    if settings is None or problems:
+        raise invalid(path, problems, _headers(text)) from None
+    return settings
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Returns what stands in a file, right or wrong, its `name` filled in.
+
+    Raises ConfigInvalid for a file that cannot be read, or is no TOML.
+    """
+    return parsed(path, _read(path))
+
+
+def parsed(path: Path, text: str) -> dict[str, Any]:
+    """Returns the data of a configuration's text, its `name` filled in from the path if it can be.
+
+    Raises ConfigInvalid for a text that is no TOML.
+    """
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise invalid(path, [_syntax(error)]) from None
+    if "name" not in data and _AGENT_NAME.fullmatch(path.stem):
+        data["name"] = path.stem
+    return data
+
+
+def judged(data: dict[str, Any]) -> tuple[Settings | None, list[Problem]]:
+    """Returns the settings of a configuration's data, and every problem of them.
+
+    None where they are no settings. They can be used only where there is no problem.
+    """
     problems: list[Problem] = []
     if "name" not in data:
-        if _AGENT_NAME.fullmatch(path.stem):
-            data["name"] = path.stem
-        else:
-            problems.append(
-                Problem(
-                    ("name",),
-                    translate(
-                        mark(
-                            "missing, and the file's name is none: add name = "
-                            '"...", lower-case letters, digits and _'
-                        )
-                    ),
-                )
-            )
+        text = mark(
+            "missing, and the file's name is none: add name = "
+            '"...", lower-case letters, digits and _'
+        )
+        problems.append(Problem(("name",), translate(text)))
     settings = None
     try:
         settings = Settings.model_validate(data)
@@ -58,9 +79,7 @@ def load(path: Path) -> Settings:
     problems += _secrets(data)
     problems += _front_url(data)
     problems += _client(data)
-    if settings is None or problems:
-        raise invalid(path, problems, _headers(text)) from None
-    return settings
+    return settings, problems
 
 
 def _read(path: Path) -> str:

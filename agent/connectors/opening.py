@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.config import DatabaseSettings, Settings, SourceSettings
 from agent.connectors.base import Source
+from agent.connectors.discovery import Discovery
 from agent.connectors.setup import Setup
 
 
@@ -44,6 +45,26 @@ def setup_of(settings: Settings) -> Setup:
     from agent.connectors.postgres.setup.subscription import subscription_of
 
     return PostgresSetup(subscription_of(settings), settings.front.url)
+
+
+def discovery_of(source: SourceSettings, admin_url: str | None) -> Discovery:
+    """Makes what looks for tables in a source; nothing is connected yet. Raises SourceUnfit.
+
+    It looks as the administrator where a URL is given.
+    """
+    if source.type == "polling":
+        from agent.connectors.polling.assembly import polling_discovery
+
+        return polling_discovery(source, admin_url)
+
+    if source.type == "trigger":
+        from agent.connectors.trigger.assembly import trigger_discovery
+
+        return trigger_discovery(source, admin_url)
+
+    from agent.connectors.postgres.setup.discovery import PostgresDiscovery
+
+    return PostgresDiscovery(source, admin_url)
 
 
 def check_identity(settings: SourceSettings, identity: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ AgentError
     ├── PublicationWrong, ProtocolViolated
     ├── FrontReplaced, FrontDamaged, NewerVersion
     ├── StateLost, StateAhead, StateBehind, DuplicateAgent, TopicMissing, TopicLimit, KafkaRefused
+    ├── AnswerMissing, AnswerWrong, SetupRefused (2): of `setup`, which writes nothing then
     ├── ServiceAway (75), RequestRefused (1): of commands that ask the running service
     ├── AlreadyRunning (exits 75: the agent's own service runs)
     └── AnotherAgent (exits 75: another process holds this front end)
@@ -35,6 +36,8 @@ counts and server addresses.
 from agent.errors.halts import (
     AlreadyRunning,
     AnotherAgent,
+    AnswerMissing,
+    AnswerWrong,
     ConfigInvalid,
     DuplicateAgent,
     FileRefused,
@@ -50,6 +53,7 @@ from agent.errors.halts import (
     RequestRefused,
     SecretMissing,
     ServiceAway,
+    SetupRefused,
     SlotAdvanced,
     SlotLost,
     SlotMissing,
@@ -107,6 +111,8 @@ __all__ = [
     "AgentError",
     "AlreadyRunning",
     "AnotherAgent",
+    "AnswerMissing",
+    "AnswerWrong",
     "ClockWrong",
     "ConfigInvalid",
     "Directive",
@@ -140,6 +146,7 @@ __all__ = [
     "RowsMiscounted",
     "SecretMissing",
     "ServiceAway",
+    "SetupRefused",
     "SlotAdvanced",
     "SlotBusy",
     "SlotLost",

@@ -62,6 +62,36 @@ class InitRefused(Halt):
     hint = mark("Fix what is named and give the same command again; it goes on where it stopped.")
 
 
+class AnswerMissing(Halt):
+    """`setup` has a question, and nobody to ask."""
+
+    code = "ANSWER_MISSING"
+    exit_code = 2
+    summary = mark("setup has no answer to {question}, and no terminal to ask it on")
+    hint = mark(
+        "Nothing was written. Put the answer into the file of --answers, or give it with "
+        "`--set {question}=...`; --yes takes every default there is."
+    )
+
+
+class AnswerWrong(Halt):
+    """An answer that was given to `setup` cannot be used."""
+
+    code = "ANSWER_WRONG"
+    exit_code = 2
+    summary = mark("setup cannot use the answer to {question}: {reason}")
+    hint = mark("Nothing was written. Correct the answer, and run the command again.")
+
+
+class SetupRefused(Halt):
+    """`setup` cannot write where it is to write."""
+
+    code = "SETUP_REFUSED"
+    exit_code = 2
+    summary = mark("setup writes nothing: {reason}")
+    hint = mark("Nothing was changed. Do what is named, and run the command again.")
+
+
 class TriggerLogMissing(Halt):
     """The table in which triggers note changes is not there: notes that waited are lost."""
 

@@ -4,8 +4,7 @@ import os
 import time
 from collections.abc import Callable
 
-from agent.connectors.database.session import Database
-from agent.connectors.trigger.setup import ADMINISTRATOR_PASSWORD
+from agent.connectors.database.session import ADMINISTRATOR_PASSWORD, Database
 from agent.messages import mark, translate
 from agent.selftest.report import Report, Step, about, told
 from agent.selftest.scratch import Scratch

@@ -8,13 +8,13 @@ from sqlalchemy import make_url
 
 from agent.config import ResourceSettings
 from agent.connectors.database.rows import RowReader
+from agent.connectors.database.session import ADMINISTRATOR_PASSWORD
 from agent.connectors.dialects.base import Sample
 from agent.connectors.polling.source import PollingSource
 from agent.connectors.trigger.databases.base import LoggedTable, TriggerLog
 from agent.connectors.trigger.databases.opening import trigger_log_of
 from agent.connectors.trigger.keys import logged
 from agent.connectors.trigger.notes import NotesTable
-from agent.connectors.trigger.setup import ADMINISTRATOR_PASSWORD
 from agent.connectors.trigger.source import Place, TriggerSource
 from agent.connectors.trigger.statements import execute
 from agent.messages import mark, translate

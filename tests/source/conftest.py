@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from runpy import run_path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import psycopg
 import pytest
@@ -55,6 +55,27 @@ STATEMENTS = {
     "D": "DELETE FROM orders WHERE id = {0}",
     "T": "TRUNCATE orders",
 }  # fmt: skip
+
+
+class ReleasedSource(PostgresSource):
+    """Is closed when the server knows it, too: a busy one keeps the slot for a moment."""
+
+    def __init__(self, settings: Settings, reader: Callable[[], int | None]) -> None:
+        super().__init__(settings)
+        self._reader = reader
+        self._process: int | None = None
+
+    def open(self, resume: Resume, silent_since: Callable[[], float | None]) -> None:
+        """See Source.open."""
+        super().open(resume, silent_since)
+        self._process = self._reader()
+
+    def close(self) -> None:
+        """See Source.close."""
+        super().close()
+        process, self._process = self._process, None
+        if process is not None:
+            eventually(lambda: self._reader() != process, what="the server lets go of the slot")
 
 
 class PostgresBusiness:
@@ -163,9 +184,16 @@ class PostgresBusiness:
 
     def source(self, settings: Settings | None = None) -> PostgresSource:
         """See Business.source."""
-        source = PostgresSource(settings or self.settings())
+        source = ReleasedSource(settings or self.settings(), self._reader)
         self._opened.append(source)
         return source
+
+    def _reader(self) -> int | None:
+        """Returns the server's process that reads the slot."""
+        with suppress(psycopg.Error):
+            query = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s"
+            return cast("int | None", self.value(query, self._name))
+        return None
 
     def initial(self) -> Resume:
         """See Business.initial."""

@@ -7,12 +7,12 @@ from sqlalchemy import create_engine, inspect, make_url
 from sqlalchemy.pool import NullPool
 
 from agent.cli.commands import execute
+from agent.connectors.database.session import ADMINISTRATOR_PASSWORD
 from agent.connectors.dialects.base import Sample
 from agent.connectors.dialects.mariadb import MariaDB
 from agent.connectors.dialects.opening import dialect_of
 from agent.connectors.dialects.sqlite import SQLite
 from agent.connectors.trigger.databases.sqlite import SQLiteLog
-from agent.connectors.trigger.setup import ADMINISTRATOR_PASSWORD
 from tests.source.databases import DRIVERS, KINDS, Place, place_of
 
 

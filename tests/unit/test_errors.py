@@ -77,6 +77,9 @@ def test_each_error_has_its_own_text_and_a_directive(kind: type[AgentError]) -> 
         errors.AnotherAgent: 75,
         errors.ServiceAway: 75,
         errors.RequestRefused: 1,
+        errors.AnswerMissing: 2,
+        errors.AnswerWrong: 2,
+        errors.SetupRefused: 2,
     }
     assert kind.exit_code == others.get(kind, 78)
 

@@ -78,7 +78,7 @@ def _described(
         if as_key is not None:
             exact[column_name] = as_key
         if kind is None:
-            unreadable[column_name] = _type_name(column["type"])
+            unreadable[column_name] = type_name(column["type"])
             continue
         kinds[column_name] = kind
         columns.append(_column(column_name, kind, nullable=column["nullable"]))
@@ -133,7 +133,7 @@ def _relation(table: SourceTable) -> Relation:
     return Relation(table.oid, table.schema, table.table, _IDENTITY, tuple(columns))
 
 
-def _type_name(declared: object) -> str:
+def type_name(declared: object) -> str:
     """Names a type as the database writes it, as far as SQLAlchemy can."""
     try:
         return str(declared)

@@ -1,5 +1,6 @@
 """Connections to a business database through SQLAlchemy, and the driver's errors as ours."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,9 @@ from agent.errors import (
     ValueUnreadable,
 )
 from agent.messages import phrase
+
+# Names what holds the password of --as in the environment
+ADMINISTRATOR_PASSWORD = "SYNC_AGENT_ADMIN_PASSWORD"  # noqa: S105 - the name of a variable
 
 
 class Database:
@@ -132,6 +136,18 @@ def database_of(settings: DatabaseSettings) -> Database:
     password = settings.password
     read = None if password is None else lambda: password.read("source.password")
     return Database(settings.url, read, settings.statement_seconds, settings.encoding)
+
+
+def administered(settings: DatabaseSettings, admin_url: str | None) -> Database:
+    """Makes the way to the business database as an administrator, else as the agent.
+
+    The administrator's password is the one in the environment. Raises SourceUnfit.
+    """
+    if admin_url is None:
+        return database_of(settings)
+    password = os.environ.get(ADMINISTRATOR_PASSWORD)
+    read = None if password is None else lambda: password
+    return Database(admin_url, read, settings.statement_seconds, settings.encoding)
 
 
 def address_of(url: URL) -> str:

@@ -224,6 +224,13 @@ class Dialect(ABC):
         """
         return None
 
+    def size(self, connection: Connection, schema: str, table: str) -> int | None:
+        """Returns how many bytes a table takes; None where the database does not say.
+
+        `schema` is '' for the session's own.
+        """
+        return None
+
     # ---- errors
 
     @abstractmethod

@@ -179,6 +179,15 @@ class MariaDB(Dialect):
         found = connection.exec_driver_sql(asked, (schema, table)).scalar()
         return None if found is None else int(found)
 
+    def size(self, connection: Connection, schema: str, table: str) -> int | None:
+        """See Dialect.size."""
+        asked = (
+            "SELECT data_length + index_length FROM information_schema.tables "
+            "WHERE table_schema = COALESCE(NULLIF(%s, ''), DATABASE()) AND table_name = %s"
+        )
+        found = connection.exec_driver_sql(asked, (schema, table)).scalar()
+        return None if found is None else int(found)
+
     # ---- errors
 
     def trouble(self, error: BaseException) -> Trouble:

@@ -136,14 +136,16 @@ class PostgreSQL(Dialect):
 
     def estimate(self, connection: Connection, schema: str, table: str) -> int | None:
         """See Dialect.estimate."""
-        quote = connection.dialect.identifier_preparer.quote_identifier
-        name = ".".join([quote(part) for part in (schema, table) if part])
         asked = (
             "SELECT reltuples::bigint FROM pg_catalog.pg_class "
             "WHERE oid = pg_catalog.to_regclass(%s) AND reltuples >= 0"
         )
-        found = connection.exec_driver_sql(asked, (name,)).scalar()
-        return None if found is None else int(found)
+        return _number_of(connection, asked, schema, table)
+
+    def size(self, connection: Connection, schema: str, table: str) -> int | None:
+        """See Dialect.size."""
+        asked = "SELECT pg_catalog.pg_table_size(pg_catalog.to_regclass(%s))"
+        return _number_of(connection, asked, schema, table)
 
     # ---- errors
 
@@ -164,6 +166,14 @@ class PostgreSQL(Dialect):
 
     def _state(self, error: BaseException) -> str:
         return getattr(error, self.state, None) or ""
+
+
+def _number_of(connection: Connection, asked: str, schema: str, table: str) -> int | None:
+    """Asks for a number that concerns a table, which is the statement's one parameter."""
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    name = ".".join([quote(part) for part in (schema, table) if part])
+    found = connection.exec_driver_sql(asked, (name,)).scalar()
+    return None if found is None else int(found)
 
 
 def session_settings(seconds: float) -> dict[str, str]:

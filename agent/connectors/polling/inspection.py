@@ -79,7 +79,7 @@ def _judged(
         return
     names = names_of(resource)
 
-    found = list(_columns(resource, read, names))
+    found = list(judged_columns(resource, read))
     yield from found
     if found:
         return
@@ -96,12 +96,9 @@ def _judged(
     yield ok("TABLE_OK", text, **names, key=", ".join(read.table.key))
 
 
-def _columns(
-    resource: ResourceSettings,
-    read: ReadTable,
-    names: dict[str, str],
-) -> Iterator[Finding]:
+def judged_columns(resource: ResourceSettings, read: ReadTable) -> Iterator[Finding]:
     """Yields what is wrong with columns and key."""
+    names = names_of(resource)
     reason = polled.unfit(resource, read)
     if reason:
         text = mark("{resource}: table {table} cannot be polled: {reason}")

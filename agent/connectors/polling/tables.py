@@ -7,6 +7,8 @@ from agent.connectors.base import Fingerprint
 from agent.connectors.database.catalogue import ReadTable
 from agent.connectors.database.catalogue import fingerprint as of_columns
 from agent.connectors.database.filters import Unfit, text_of
+from agent.connectors.dialects.base import Kind
+from agent.connectors.discovery import Cursor
 from agent.connectors.table import TableName
 from agent.messages import phrase
 from agent.values import column_types as v
@@ -73,6 +75,13 @@ def _is_cursor(poll: PollSettings, read: ReadTable) -> bool:
     kind = read.exact.get(str(poll.column))
     fitting = _NUMBERS if poll.mode == "sequence" else _MOMENTS
     return kind is not None and kind.oid in fitting
+
+
+def cursor_of(kind: Kind) -> Cursor:
+    """Tells by which kind of cursor a column of this kind could show the changed rows."""
+    if kind.oid in _NUMBERS:
+        return "sequence"
+    return "timestamp" if kind.oid in _MOMENTS else ""
 
 
 def _is_flag(poll: PollSettings, read: ReadTable) -> bool:

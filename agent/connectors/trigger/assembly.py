@@ -2,11 +2,13 @@
 
 from sqlalchemy import make_url
 
-from agent.config import Settings
-from agent.connectors.database.session import Database, database_of
+from agent.config import Settings, TriggerSettings
+from agent.connectors.database.discovery import DatabaseDiscovery
+from agent.connectors.database.session import Database, administered, database_of
 from agent.connectors.trigger.databases.base import TriggerLog
 from agent.connectors.trigger.databases.opening import trigger_log_of
 from agent.connectors.trigger.guard import Bounds
+from agent.connectors.trigger.inspection import judged_table
 from agent.connectors.trigger.setup import TriggerSetup
 from agent.connectors.trigger.source import Place, TriggerSource
 from agent.errors import SourceUnfit
@@ -34,6 +36,11 @@ def trigger_source(settings: Settings) -> TriggerSource:
 def trigger_setup(settings: Settings) -> TriggerSetup:
     """Makes what the commands do at the source; nothing is connected yet. Raises SourceUnfit."""
     return TriggerSetup(settings, *_parts(settings))
+
+
+def trigger_discovery(source: TriggerSettings, admin_url: str | None) -> DatabaseDiscovery:
+    """Makes what looks for tables; nothing is connected yet. Raises SourceUnfit."""
+    return DatabaseDiscovery(administered(source, admin_url), judged_table)
 
 
 def _parts(settings: Settings) -> tuple[Database, TriggerLog]:

@@ -66,7 +66,7 @@ def _inspected(
     judged = {}
     for place, resource in places.items():
         read = read_tables.get(place)
-        wrong = list(_wrong(resource, read))
+        wrong = list(judged_table(resource, read))
         findings += wrong
         table = None if read is None or wrong else logged(read)
         if read is None or table is None:
@@ -79,7 +79,7 @@ def _inspected(
     return Inspection(findings, judged, log.exists(connection))
 
 
-def _wrong(resource: ResourceSettings, read: ReadTable | None) -> Iterator[Finding]:
+def judged_table(resource: ResourceSettings, read: ReadTable | None) -> Iterator[Finding]:
     """Yields what stands against following a table."""
     if read is None:
         yield missing_table(resource)

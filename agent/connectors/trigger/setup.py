@@ -1,6 +1,5 @@
 """What the commands do at a database with a trigger log: its table and triggers are made there."""
 
-import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from agent.config import ResourceSettings, Settings
 from agent.config.loading import invalid
 from agent.connectors.database import filters
 from agent.connectors.database.identity import identity_of
-from agent.connectors.database.session import Database
+from agent.connectors.database.session import Database, administered
 from agent.connectors.position import position_text
 from agent.connectors.readiness import not_asked, refuse
 from agent.connectors.resume import Resume
@@ -37,9 +36,6 @@ from agent.connectors.trigger.statements import account, execute
 from agent.errors import AgentError, TriggerLogMissing
 from agent.findings import Finding, Level, error, errors, failed, to_repair
 from agent.messages import mark, translate
-
-# Names what holds the password of --as in the environment
-ADMINISTRATOR_PASSWORD = "SYNC_AGENT_ADMIN_PASSWORD"  # noqa: S105 - the name of a variable
 
 _FIRST = 1  # position before the first look
 
@@ -167,9 +163,7 @@ class TriggerSetup:
         """Returns the way to the database for whoever makes the triggers."""
         if admin_url is None:
             return self._database
-        password = os.environ.get(ADMINISTRATOR_PASSWORD)
-        read = None if password is None else lambda: password
-        return Database(admin_url, read, self._source.statement_seconds, self._source.encoding)
+        return administered(self._source, admin_url)
 
     def _grants(self, admin_url: str | None) -> list[str]:
         """Returns what lets the agent read a log that somebody else has made."""

@@ -1,0 +1,1 @@
+"""Helps to write a first configuration: what a source has, what may be shared, what is asked."""
