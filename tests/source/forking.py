@@ -32,6 +32,8 @@ def main() -> None:
     """Runs what it is told to, until stdin ends."""
     settings = load(Path(sys.argv[1]))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    # A stage may be told to end before it can be told
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     for line in sys.stdin:
         stage, place = line.split()
         pid = os.fork()
@@ -47,6 +49,7 @@ def work(settings: Settings, stage: str, place: str) -> None:
     die_with_parent()
     control = Control.alone(stage, NONCE)
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     if place != NOWHERE:
         failpoints.armed.update(failpoints._parse(f"{place}:1:kill", frozenset()))
     code = 1

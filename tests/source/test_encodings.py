@@ -125,6 +125,29 @@ def test_a_check_without_an_encoding(place: Place) -> None:
     expected = ["TEXT_UNREADABLE"] * 2 if place.family == "sqlite" else []
     assert codes == expected
 
+    suspect = [finding for finding in found if finding.code == "TEXT_SUSPECT"]
+    if place.family == "sqlite":
+        assert suspect == []
+        return
+    for finding, column in zip(suspect, ("k", "note"), strict=True):
+        assert finding.level == "warning"
+        assert f"column {column} of table t" in finding.message
+        assert 'encoding = "gbk"' in finding.fix
+        assert "ÖÐÎÄ" not in finding.message
+    log = trigger_log_of(place.url.get_backend_name())
+    assert log is not None
+    (resource,) = settings(place, "").resource
+    codes = [
+        one.code for one in inspected(database(place, ""), log, {("", "t"): resource}).findings
+    ]
+    assert codes.count("TEXT_SUSPECT") == 2
+
+    place.execute("DELETE FROM t")
+    for number, name in enumerate(("Müller", "Straße", "François", "Noël", "CRÉÉE", "Jõeäär")):
+        insert(place, number, name.encode("latin-1"))
+    found = inspect(settings(place, ""), database(place, "")).findings
+    assert "TEXT_SUSPECT" not in [finding.code for finding in found]
+
 
 def test_a_trigger_notes_no_key_in_another_encoding(place: Place) -> None:
     """Its note would be another text than the page's."""

@@ -55,6 +55,9 @@ def test_equal_after_a_kill_at_every_place(
     captured = places("after_read_begin", "after_ack_send")
     published = places("before_kafka_begin", "before_published_mark")
     assert [*captured, *published, *OF_A_SNAPSHOT, *OF_A_PAGE] == list(PLACES)
+    if resource == BY_FLAG:
+        # What is published is the same as with other looks
+        published = []
     captured += [place for place in OF_STATES if place != MARKED or resource != BY_TIME]
 
     with place_of("sqlite", request, tmp_path) as place:

@@ -91,6 +91,23 @@ def test_triggers_that_are_gone_are_made_again(noting: Noting) -> None:
     assert "TRIGGERS_MISSING" not in codes(setup)
 
 
+@pytest.mark.parametrize("noting", ["postgres18"], indirect=True)
+def test_a_table_that_becomes_a_partition_is_given_other_triggers(noting: Noting) -> None:
+    """Its statements would not see what is written through the table above it."""
+    prepared(setup_of(configured(noting)))
+    noting.administer(
+        "CREATE TABLE every (LIKE orders INCLUDING ALL) PARTITION BY RANGE (id)",
+        "ALTER TABLE every ATTACH PARTITION orders FOR VALUES FROM (0) TO (100)",
+    )
+    setup = setup_of(configured(noting))
+    assert codes(setup)["TRIGGERS_MISSING"] == "error"
+    assert missed(setup) == ["orders"]
+    prepared(setup)
+    assert "TRIGGERS_MISSING" not in codes(setup)
+    noting.administer("INSERT INTO every (id) VALUES (1), (2)")
+    assert len(noting.notes()) == 2
+
+
 def objects(noting: Noting) -> list[str]:
     """Returns everything of ours that the catalogue of the database names."""
     prefix = "'sync%agent%'"

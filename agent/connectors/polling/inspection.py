@@ -15,6 +15,7 @@ from agent.connectors.database.judging import (
     misread_texts,
     missing_table,
     names_of,
+    suspect_texts,
     unlisted_key,
 )
 from agent.connectors.database.rows import RowReader
@@ -88,6 +89,7 @@ def _judged(
         yield from misread
         if misread:
             return
+        yield from suspect_texts(database, connection, resource, read)
         yield from _read(database, connection, resource, read, names)
     except AgentError as cause:
         yield failed(cause)

@@ -12,6 +12,7 @@ from agent.connectors.database.judging import (
     misread_texts,
     missing_table,
     names_of,
+    suspect_texts,
     unlisted_key,
 )
 from agent.connectors.database.session import Database
@@ -75,6 +76,7 @@ def _inspected(
         complete = log.complete(table, log.installed(connection, table))
         judged[resource.name] = Judged(read, table, complete)
         findings += misread_texts(database, connection, resource, read)
+        findings += suspect_texts(database, connection, resource, read)
         findings += _unnoted(inspector, log, resource, table)
     return Inspection(findings, judged, log.exists(connection))
 
