@@ -16,6 +16,7 @@ from agent import BUILD, __version__
 from agent.cli import app, bundled, setup_commands, terminal
 from agent.cli.administrator import administrator_option
 from agent.cli.configured import DEFAULT_CONFIG, settings_of
+from agent.cli.doctor import doctor
 from agent.cli.options import allow_deletes_option, json_option, show_keys_option
 from agent.config import load
 from agent.config.display import effective, schema_text
@@ -323,6 +324,7 @@ def selftest(url: str, report: Path) -> int:
     return try_database(url, report)
 
 
+commands.add_command(doctor)
 commands.add_command(setup_commands.setup)
 commands.add_command(setup_commands.tables)
 
