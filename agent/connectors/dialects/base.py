@@ -197,6 +197,13 @@ class Dialect(ABC):
         In a key two equal values have one text, and the text gives back the value.
         """
 
+    def type_name(self, declared: TypeEngine[Any]) -> str:
+        """Names a type that the agent cannot read, as the database writes it."""
+        try:
+            return str(declared)
+        except Exception:  # noqa: BLE001 - a type of a dialect may have no name
+            return type(declared).__name__
+
     def full_scan(self, connection: Connection, statement: Select[Any]) -> bool | None:
         """Tells whether a statement reads every row of its table; None where nobody can tell.
 

@@ -147,6 +147,8 @@ class Oracle(Dialect):
         """See Dialect.kind."""
         if isinstance(declared, _UNREAD) or (in_key and isinstance(declared, _NOT_IN_KEY)):
             return None
+        if self._misdeclared(declared):
+            return None
         if self.encoding and isinstance(declared, types.CHAR | types.VARCHAR):
             return encoded(_characters(declared), self.encoding, _octets, _text_of)
         for declared_type, kind_of in _MADE:
@@ -156,6 +158,15 @@ class Oracle(Dialect):
             if isinstance(declared, declared_type):
                 return kind
         return None
+
+    def _misdeclared(self, declared: TypeEngine[Any]) -> bool:
+        """Tells whether this is a long text in another encoding: no statement gives its bytes."""
+        return bool(self.encoding) and isinstance(declared, types.CLOB)
+
+    def type_name(self, declared: TypeEngine[Any]) -> str:
+        """See Dialect.type_name."""
+        name = super().type_name(declared)
+        return f"{name} in {self.encoding}" if self._misdeclared(declared) else name
 
     def clock(self, connection: Connection, *, utc: bool) -> str:
         """See Dialect.clock."""
