@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from agent.config import Settings
+from agent.connectors.database.session import ADMINISTRATOR_PASSWORD
 from agent.connectors.opening import open_source, setup_of
 from agent.connectors.setup import Setup
-from agent.connectors.trigger.setup import ADMINISTRATOR_PASSWORD
 from agent.selftest.sources import await_condition, await_state, opened, settle
 from tests.agent_process import uncovered
 from tests.checker.front import Rows, at_front
