@@ -5,6 +5,7 @@ ARGS ?=
 WORKERS ?= 3
 KAFKA ?=
 SOURCE ?= postgresql
+BUSINESS ?=
 FRONT ?= sqlite
 CLIENT ?= kafka-python
 KEEP ?=
@@ -33,7 +34,7 @@ export PYTHONDONTWRITEBYTECODE :=
 help: ## list the targets
 	@echo "Targets (make <target>):"
 	@sed -n 's/^\([a-z]*\):.*## /  \1: /p' $(MAKEFILE_LIST)
-	@echo "Variables: VENV=folder  PYTHON=python3.x  ARGS='pytest options'  WORKERS=tests at a time  SOURCE=postgresql|polling|trigger, FRONT=sqlite|postgres|mariadb, CLIENT=kafka-python|librdkafka, KAFKA=host:port and KEEP=1 for the demo  INSTALL=folder of a Python environment for compiled  ARCHITECTURE=x86_64|aarch64 and OWN_PYTHON=file for archive  COMPILED=1 for unit and test  BUGS=search|none, LONG=1 and BUDGET=80m, or HOT=minutes, for faults  QUICK=1 and STORE=1 for bench  SECONDS=60 and TARGET=name for fuzz"
+	@echo "Variables: VENV=folder  PYTHON=python3.x  ARGS='pytest options'  WORKERS=tests at a time  SOURCE=postgresql|polling|trigger, BUSINESS=sqlite|mariadb (with SOURCE=polling|trigger), FRONT=sqlite|postgres|mariadb, CLIENT=kafka-python|librdkafka, KAFKA=host:port and KEEP=1 for the demo  INSTALL=folder of a Python environment for compiled  ARCHITECTURE=x86_64|aarch64 and OWN_PYTHON=file for archive  COMPILED=1 for unit and test  BUGS=search|none, LONG=1 and BUDGET=80m, or HOT=minutes, for faults  QUICK=1 and STORE=1 for bench  SECONDS=60 and TARGET=name for fuzz"
 
 venv: $(STAMP) ## the Python environment with everything locked in requirements.lock
 	@echo "venv: $(VENV) is up to date"
@@ -55,8 +56,8 @@ $(STAMP): requirements.lock pyproject.toml
 demo: ## show the agent at work with databases and a broker of its own
 	@echo "demo: the agent between two fresh databases and a broker"
 	@$(MAKE) --no-print-directory venv
-	@$(if $(filter mariadb,$(FRONT)),tests/install.sh mariadb)
-	$(VENV)/bin/python -m demo --source $(SOURCE) --front $(FRONT) --client $(CLIENT) $(if $(KAFKA),--kafka $(KAFKA)) $(if $(KEEP),--keep)
+	@$(if $(filter mariadb,$(FRONT) $(BUSINESS)),tests/install.sh mariadb)
+	$(VENV)/bin/python -m demo --source $(SOURCE) $(if $(BUSINESS),--business $(BUSINESS)) --front $(FRONT) --client $(CLIENT) $(if $(KAFKA),--kafka $(KAFKA)) $(if $(KEEP),--keep)
 
 compiled: ## the wheel of compiled modules for this Python and processor, into dist/; INSTALL=folder puts it into that Python environment, too
 	@echo "compiled: dist/unit_sync_agent_compiled-*.whl (mypyc and the C compiler: a minute or two)"

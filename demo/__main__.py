@@ -1,6 +1,7 @@
 """Starts the demonstration; whatever ends it, nothing stays behind.
 
-Call `python -m demo [--source kind] [--front kind] [--client name] [--kafka host:port] [--keep]`.
+Call `python -m demo [--source kind] [--business kind] [--front kind] [--client name]
+[--kafka host:port] [--keep]`.
 """
 
 import argparse
@@ -11,7 +12,8 @@ import tempfile
 from contextlib import ExitStack, suppress
 from types import FrameType
 
-from demo.parts import CLIENTS, FRONTS, SOURCES, Parts
+from demo.businesses import BUSINESSES
+from demo.parts import CLIENTS, FRONTS, LOGS, SOURCES, Parts
 from demo.play import Play
 from demo.screen import Screen
 from tests.services.postgres import child_pids
@@ -41,7 +43,12 @@ def main() -> int:
         choices=SOURCES,
         default="postgresql",
         help="how the agent reads the business database: the log of PostgreSQL (postgresql), "
-        "or a SQLite file that is polled or has a trigger log",
+        "or another one that is polled or has a trigger log",
+    )
+    parser.add_argument(
+        "--business",
+        choices=BUSINESSES,
+        help="the business database of --source polling and trigger (sqlite)",
     )
     parser.add_argument(
         "--front", choices=FRONTS, default="sqlite", help="kind of the front-end database (sqlite)"
@@ -58,6 +65,8 @@ def main() -> int:
         help="leave everything running until Ctrl-C, and say where to look",
     )
     arguments = parser.parse_args()
+    if arguments.business and arguments.source in LOGS:
+        parser.error("--business: is for --source polling and trigger; the log is PostgreSQL's")
     for number in ENDINGS:
         signal.signal(number, leave)
     # What loses its parent comes to us, so that `sweep` finds it
@@ -65,7 +74,13 @@ def main() -> int:
     with ExitStack() as everything:
         try:
             everything.enter_context(folder_of_all())
-            parts = Parts(arguments.front, arguments.client, arguments.kafka, arguments.source)
+            parts = Parts(
+                arguments.front,
+                arguments.client,
+                arguments.kafka,
+                arguments.source,
+                arguments.business or "sqlite",
+            )
             play = Play(Screen(), everything, parts)
             code = play.perform(stays=arguments.keep)
             if arguments.keep and code == 0:

@@ -1,38 +1,39 @@
 """What a demonstration is made of: the unit, the kind of front end, the client, the broker."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
 import psycopg
 
+from demo.businesses import BUSINESSES
 from demo.postgres import PostgresUnit
-from demo.states import NotedUnit, PolledUnit
+from demo.states import NotedUnit, PolledUnit, StatesUnit
 from demo.unit import Unit
 from tests.agent_process import Installation, url
 from tests.services.mariadb import MariaDbServer
 from tests.services.postgres import PostgresServer
 
 FRONTS = {"sqlite": "SQLite", "postgres": "PostgreSQL", "mariadb": "MariaDB"}
-SOURCES: Mapping[str, Callable[[], Unit]] = {
-    "postgresql": PostgresUnit,
-    "polling": PolledUnit,
-    "trigger": NotedUnit,
-}
+LOGS = ("postgresql",)  # sources that have a database of their own
+STATES: Mapping[str, type[StatesUnit]] = {"polling": PolledUnit, "trigger": NotedUnit}
+SOURCES = (*LOGS, *STATES)
 CLIENTS = ("kafka-python", "librdkafka")
 DATABASE = "exchange"
 
 
 class Parts(NamedTuple):
-    """Holds the choice: one of FRONTS, one of CLIENTS, a broker, and one of SOURCES.
+    """Holds the choice: one of FRONTS, one of CLIENTS, a broker, one of SOURCES and of BUSINESSES.
 
-    The broker is there already; None stands for an embedded one.
+    The broker is there already; None stands for an embedded one. The business database is that of
+    the sources in STATES.
     """
 
     front: str = "sqlite"
     client: str = "kafka-python"
     kafka: str | None = None
     source: str = "postgresql"
+    business: str = "sqlite"
 
     @property
     def front_end(self) -> str:
@@ -41,7 +42,9 @@ class Parts(NamedTuple):
 
     def unit(self) -> Unit:
         """Returns the unit; nothing is started yet."""
-        return SOURCES[self.source]()
+        if self.source in LOGS:
+            return PostgresUnit()
+        return STATES[self.source](BUSINESSES[self.business]())
 
     def front_database(self, everything: ExitStack) -> str | None:
         """Returns the address of a fresh front-end database, which ends with the stack.

@@ -1,32 +1,21 @@
 """Units whose database has no log that the agent may read: it looks at what rows are by now."""
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
-from psycopg import sql
-
 from demo import plain
+from demo.businesses import Business
 from demo.plain import CHANGED, HELD, LONG_AGO, Row
-from demo.unit import DATABASE, PATIENCE
+from demo.unit import PATIENCE
 from tests.agent_process import Installation, Lines
 from tests.checker import Places, compare
-from tests.checker.plan import columns, relation
+from tests.checker.table import Database
 from tests.checker.unit import RESIDENTS, UnitTable
-from tests.services.processes import Workspace
 from tests.waiting import eventually
-
-NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
-KEEPS_TIME = f"""
-    CREATE TRIGGER "{{name}}_改" AFTER UPDATE ON "{{name}}" WHEN new."{CHANGED}" = old."{CHANGED}"
-    BEGIN
-        UPDATE "{{name}}" SET "{CHANGED}" = {NOW} WHERE {{key}};
-    END"""
-
 
 # By resource: what an application deletes, which no look shows
 DELETES: Mapping[str, str] = {
@@ -36,16 +25,18 @@ DELETES: Mapping[str, str] = {
 
 
 class StatesInstallation(Installation):
-    """See Installation. `source` is a SQLite file, and nobody asks how far a log is read."""
+    """See Installation. Nobody asks how far a log is read."""
+
+    business: Business
 
     @property
     def places(self) -> Places:
         """See Installation.places."""
-        return super().places._replace(source=Path(self.source))
+        return super().places._replace(source=self.business.database)
 
     def source_settings(self) -> Lines:
         """See Installation.source_settings: `sections` have the others."""
-        return {"url": f"sqlite:///{self.source}"}
+        return {"url": self.business.url}
 
     def init(self) -> str:
         """See Installation.init: the agent's own account makes everything."""
@@ -57,35 +48,35 @@ class StatesInstallation(Installation):
 
 
 class StatesUnit:
-    """See Unit. The database is a SQLite file."""
+    """See Unit. The business database is one that has no log for the agent."""
 
-    way: str
+    found: ClassVar[str]  # how changes are found
     tables: Sequence[UnitTable] = plain.TABLES
     added = plain.ADDED
     prepared: str
     streams_deletes: bool
     settings: ClassVar[Lines]  # of [source]
 
-    def __init__(self) -> None:
-        self._file = Path("nowhere")
+    def __init__(self, business: Business) -> None:
+        self._business = business
 
     @property
-    def database(self) -> Path:
+    def way(self) -> str:
+        """See Unit.way."""
+        return f" ({self._business.name}, {self.found})"
+
+    @property
+    def database(self) -> Database:
         """See Unit.database."""
-        return self._file
+        return self._business.database
 
     def open(self, everything: ExitStack, rows: Mapping[str, int]) -> str:
         """See Unit.open."""
-        workspace = Workspace("unit")
-        everything.callback(workspace.close)
-        self._file = workspace.path / f"{DATABASE}.db"
-        with closing(sqlite3.connect(self._file)) as connection, connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            for table in (*self.tables, self.added):
-                for statement in statements(table):
-                    connection.execute(statement)
-                insert(connection, table, held(table, rows[table.resource]))
-        return f"SQLite {sqlite3.sqlite_version}"
+        every = (*self.tables, self.added)
+        what = self._business.open(everything, every)
+        for table in every:
+            self._business.insert(table, held(table, rows[table.resource]))
+        return what
 
     def place(
         self,
@@ -97,15 +88,17 @@ class StatesUnit:
     ) -> Installation:
         """See Unit.place."""
         given = {**sections, "source": self.settings}
-        return StatesInstallation(
-            directory, str(self._file), bootstrap, name, self.tables, front, sections=given
+        source = str(self._business.database)
+        place = StatesInstallation(
+            directory, source, bootstrap, name, self.tables, front, sections=given
         )
+        place.business = self._business
+        return place
 
     def insert_many(self, rows: int, first: int) -> None:
         """See Unit.insert_many."""
         made = map(HELD[RESIDENTS.resource], range(first + 1, first + rows + 1))
-        with closing(sqlite3.connect(self._file, timeout=60)) as connection, connection:
-            insert(connection, self.tables[0], made)
+        self._business.insert(self.tables[0], made)
 
     def show_deletes(self, place: Installation) -> str:
         """See Unit.show_deletes: there were some all the time."""
@@ -113,7 +106,7 @@ class StatesUnit:
 
     def shell(self) -> str:
         """See Unit.shell."""
-        return f"sqlite3 {self._file}"
+        return self._business.shell()
 
 
 def polled(table: UnitTable) -> UnitTable:
@@ -126,7 +119,7 @@ def polled(table: UnitTable) -> UnitTable:
 class PolledUnit(StatesUnit):
     """See Unit. Looks find new and changed rows, a comparison finds the deleted ones."""
 
-    way = " (SQLite, polling 轮询)"
+    found = "polling 轮询"
     tables: Sequence[UnitTable] = tuple(map(polled, plain.TABLES))
     added = polled(plain.ADDED)
     prepared = "nothing in the business database"
@@ -137,9 +130,8 @@ class PolledUnit(StatesUnit):
         """See Unit.show_deletes: a comparison must find these deletes, and nothing else."""
         eventually(place.applied, PATIENCE, "looks have found what was added and changed")
         deleted = {}
-        with closing(sqlite3.connect(self._file, timeout=60)) as connection, connection:
-            for resource, statement in DELETES.items():
-                deleted[resource] = connection.execute(statement).rowcount
+        for resource, statement in DELETES.items():
+            deleted[resource] = self._business.execute(statement)
 
         reports = json.loads(place.command("reconcile", "--json").stdout)
         found = {}
@@ -156,36 +148,13 @@ class PolledUnit(StatesUnit):
 class NotedUnit(StatesUnit):
     """See Unit. Triggers note the key of each row that changes."""
 
-    way = " (SQLite, trigger log 触发器日志)"
+    found = "trigger log 触发器日志"
     prepared = "a table of notes and the triggers"
     streams_deletes = True
     settings: ClassVar[Lines] = {"type": "trigger", "look_seconds": 0.5}
-
-
-def statements(table: UnitTable) -> Iterable[str]:
-    """Yields what makes the table, and has the database keep the time of each row's last change."""
-    name = relation(table).as_string()
-    changed = f'"{CHANGED}" DATETIME NOT NULL DEFAULT ({NOW})'
-    yield f"CREATE TABLE {name}" + table.ddl.replace("{changed}", changed)
-    listed = columns([CHANGED, *table.key]).as_string()
-    yield f'CREATE INDEX "{table.name}_按时间" ON {name} ({listed})'
-    same = [f'"{column}" = new."{column}"' for column in table.key]
-    yield KEEPS_TIME.format(name=table.name, key=" AND ".join(same))
 
 
 def held(table: UnitTable, rows: int) -> Iterable[Row]:
     """Yields the rows that the table holds; they were changed long ago."""
     for n in range(1, rows + 1):
         yield {**HELD[table.resource](n), CHANGED: str(LONG_AGO + timedelta(minutes=n))}
-
-
-def insert(connection: sqlite3.Connection, table: UnitTable, rows: Iterable[Row]) -> None:
-    """Inserts rows that have the same columns."""
-    every = list(rows)
-    if not every:
-        return
-    places = sql.SQL(", ").join([sql.SQL("?")] * len(every[0]))
-    statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
-        relation(table), columns(every[0]), places
-    )
-    connection.executemany(statement.as_string(), [list(row.values()) for row in every])

@@ -23,11 +23,14 @@ class Unit(Protocol):
     All of them have residents, enterprises and documents: damage is done to these.
     """
 
-    way: str  # how changes are found, for the head; '': in the log
     tables: Sequence[UnitTable]  # shared from the beginning on
     added: UnitTable  # shared only while the demonstration runs
     prepared: str  # what `init` makes in the business database
     streams_deletes: bool  # else a comparison finds them, and the workload deletes nothing
+
+    @property
+    def way(self) -> str:
+        """How changes are found, for the head; '': in the log."""
 
     @property
     def database(self) -> Database:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from demo.__main__ import main
 from demo.parts import Parts
 from demo.play import Play
 from demo.screen import STEPS, Screen
@@ -127,20 +128,25 @@ def bootstrap() -> Iterator[str]:
         yield broker.bootstrap
 
 
-def played(kind: type[Play], bootstrap: str, source: str) -> int:
+def played(kind: type[Play], bootstrap: str, source: str, business: str) -> int:
     """Plays a small demonstration over a source without a log, and returns its exit code."""
     with ExitStack() as everything:
-        parts = Parts(kafka=bootstrap, source=source)
+        parts = Parts(kafka=bootstrap, source=source, business=business)
         return kind(Screen(), everything, parts, **SMALL).perform(stays=False)
 
 
 def test_deletes_that_no_look_shows_are_found(
     bootstrap: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The demo over a database that is polled verifies, too, and says what its comparison found."""
-    code = played(Play, bootstrap, "polling")
+    """The demo over a database that is polled verifies, too, and says what its comparison found.
+
+    The database is MariaDB, at which the agent has the rights of the documents.
+    """
+    code = played(Play, bootstrap, "polling", "mariadb")
     output = capsys.readouterr().out
     assert code == 0, output
+    assert "(MariaDB, polling" in output
+    assert " 0 warnings" in output
     assert VERIFIED.fullmatch(output.splitlines()[-1]), output
     assert "70 rows deleted since were found by comparison" in output
 
@@ -166,14 +172,25 @@ def test_a_missing_row_is_found(
 ) -> None:
     """A verification that cannot fail is worthless.
 
-    The result is not zero, and the difference is named. It is played over a trigger log.
+    The result is not zero, and the difference is named. It is played over a trigger log in SQLite.
     """
     monkeypatch.setattr("tests.agent_process.LASTS", 0.5)  # it lasts
-    assert played(Tampered, bootstrap, "trigger") == 1
+    assert played(Tampered, bootstrap, "trigger", "sqlite") == 1
     output = capsys.readouterr().out
     assert "VERIFIED" not in output
     assert "1 missing" in output
     assert "only in source, topic" in output, output
+
+
+def test_a_business_database_that_does_not_fit(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log is read in PostgreSQL alone: nothing is started."""
+    monkeypatch.setattr("sys.argv", ["demo", "--business", "mariadb"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "--business" in capsys.readouterr().err
 
 
 def test_ctrl_c_leaves_nothing_behind(folder: Path) -> None:

@@ -7,12 +7,12 @@ import pytest
 
 from tests.services.kafka import KafkaAddress
 from tests.source.databases import place_of
-from tests.source.unit_without_log import TIMES, Unit, check_equal_whatever_dies
+from tests.source.unit_without_log import Unit, check_equal_whatever_dies
 
 SOURCE = 'type = "trigger"\nlook_seconds = 0.2'
 
 
-@pytest.fixture(params=list(TIMES))
+@pytest.fixture(params=["sqlite", "mariadb", "postgresql", "firebird"])
 def unit(
     request: pytest.FixtureRequest, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
 ) -> Iterator[Unit]:

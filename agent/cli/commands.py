@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from resource import RLIMIT_CORE, setrlimit
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import click
 
@@ -18,6 +17,7 @@ from agent.cli.administrator import administrator_option
 from agent.cli.configured import DEFAULT_CONFIG, settings_of
 from agent.cli.doctor import doctor
 from agent.cli.options import allow_deletes_option, json_option, show_keys_option
+from agent.cli.selftest import selftest
 from agent.config import load
 from agent.config.display import effective, schema_text
 from agent.errors import AgentError
@@ -288,40 +288,7 @@ def remove_source(config: Path, apply: bool, admin_url: str | None) -> None:
     app.remove_source(settings_of(config), apply, admin_url)
 
 
-@commands.command(
-    help=translate(
-        "Try the agent on a database for tests, with tables of its own that it removes in the end. "
-        "Writes a report without names of servers or users. Needs no configuration. "
-        "Exit 1 if something has failed."
-    )
-)
-@click.option(
-    "--url",
-    required=True,
-    help=translate(
-        "SQLAlchemy URL of the database, without password; the user may make tables and triggers. "
-        "Its password comes from SYNC_AGENT_ADMIN_PASSWORD."
-    ),
-)
-@click.option(
-    "--report",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("sync-agent-selftest.txt"),
-    show_default=True,
-    help=translate("File of the report."),
-)
-def selftest(url: str, report: Path) -> int:
-    """Neither front end nor Kafka takes part."""
-    if urlsplit(url).password is not None:
-        raise click.UsageError(
-            translate(
-                "--url: no password on the command line, where every user of this host can read "
-                "it: use SYNC_AGENT_ADMIN_PASSWORD."
-            )
-        )
-    from agent.cli.selftest import try_database  # noqa: PLC0415 - loads SQLAlchemy
-
-    return try_database(url, report)
+commands.add_command(selftest)
 
 
 commands.add_command(doctor)

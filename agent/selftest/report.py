@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from agent import BUILD, __version__
 from agent.errors import AgentError
-from agent.messages import mark, translate
+from agent.messages import Phrase, mark, translate
 
 _PASSED, _FAILED = mark("passed"), mark("FAILED")
 
@@ -28,13 +28,15 @@ class Step(NamedTuple):
     title: str  # in the user's language
     seconds: float
     rows: int  # that were written or read
+    statements: int  # that the server was given
     failure: str = ""  # '' where it has passed
 
     @property
     def line(self) -> str:
         """Tells it in one line, and why it failed."""
         state = translate(_FAILED if self.failure else _PASSED)
-        cost = translate(mark("{seconds:.2f} s, {rows} rows"), seconds=self.seconds, rows=self.rows)
+        said = mark("{seconds:.2f} s, {rows} rows, {statements} statements")
+        cost = translate(said, seconds=self.seconds, rows=self.rows, statements=self.statements)
         told = f"{state:<8}{self.title} ({cost})"
         return f"{told}\n        {self.failure}" if self.failure else told
 
@@ -44,11 +46,13 @@ class Report(NamedTuple):
 
     about: Sequence[str]  # versions
     steps: Sequence[Step]
+    interrupted: bool = False  # the rest was not tried
+    left: Sequence[str] = ()  # statements that take away what is left; they name a schema
 
     @property
     def passed(self) -> bool:
-        """Whether nothing has failed."""
-        return not any(step.failure for step in self.steps)
+        """Whether everything was tried, and nothing has failed."""
+        return not self.interrupted and not any(step.failure for step in self.steps)
 
     @property
     def text(self) -> str:
@@ -56,11 +60,25 @@ class Report(NamedTuple):
         failed = sum(1 for step in self.steps if step.failure)
         seconds = sum(step.seconds for step in self.steps)
         rows = sum(step.rows for step in self.steps)
-        said = mark("{passed} passed, {failed} failed, in {seconds:.1f} s with {rows} rows")
-        sums = translate(
-            said, passed=len(self.steps) - failed, failed=failed, seconds=seconds, rows=rows
+        said = mark(
+            "{passed} passed, {failed} failed, in {seconds:.1f} s with {rows} rows and "
+            "{statements} statements"
         )
-        return "\n".join([*self.about, "", *[step.line for step in self.steps], "", sums]) + "\n"
+        sums = translate(
+            said,
+            passed=len(self.steps) - failed,
+            failed=failed,
+            seconds=seconds,
+            rows=rows,
+            statements=sum(step.statements for step in self.steps),
+        )
+        lines = [*self.about, "", *[step.line for step in self.steps], "", sums]
+        if self.interrupted:
+            lines.append(translate(mark("interrupted: what would have come next was not tried")))
+        if self.left:
+            text = mark("{number} statements are needed to take away what is left")
+            lines.append(translate(text, number=len(self.left)))
+        return "\n".join(lines) + "\n"
 
 
 def about(kind: str, connection: Connection | None) -> list[str]:
@@ -90,7 +108,16 @@ def told(error: Exception) -> str:
     if isinstance(error, Failed):
         return str(error)
     if isinstance(error, AgentError):
-        reason = error.plain_values().get("reason") or error.plain_values().get("change") or ""
+        reason = error.values.get("reason") or error.values.get("change") or ""
+        if isinstance(reason, Phrase):
+            reason = translate(reason.message, None, **reason.values)
         return f"{error.code}: {reason}"
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}, {place.name}:{place.lineno}"
+
+
+def expect(found: object, expected: object) -> None:
+    """Raises Failed where something else was found."""
+    if found != expected:
+        said = mark("found {found}, expected {expected}")
+        raise Failed(translate(said, found=found, expected=expected))

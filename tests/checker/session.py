@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,7 +10,8 @@ import psycopg
 from psycopg import sql
 
 from tests.checker.inputs import Value
-from tests.checker.table import Database
+from tests.checker.table import Database, in_mariadb
+from tests.services.mariadb import connected
 
 BUSY_SECONDS = 60.0  # a writer of SQLite waits so long for another one
 
@@ -32,6 +33,8 @@ def session_of(database: Database) -> Session:
     """Opens a session."""
     if isinstance(database, Path):
         return SQLiteSession(database)
+    if in_mariadb(database):
+        return MariaDbSession(database)
     return PostgresSession(database)
 
 
@@ -80,6 +83,41 @@ class SQLiteSession:
         self._connection.close()
 
 
+class MariaDbSession:
+    """See Session. It may be used in another thread than the one that has opened it."""
+
+    def __init__(self, url: str) -> None:
+        self._stack = ExitStack()
+        connection = self._stack.enter_context(connected(url))
+        self._cursor = self._stack.enter_context(connection.cursor())
+        self._within = False
+        # Sessions that change only rows of their own do not wait for gaps between rows
+        for setting in (
+            "sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES'",
+            "SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        ):
+            self._cursor.execute(f"SET {setting}")
+
+    @contextmanager
+    def transaction(self, undo: bool) -> Iterator[None]:
+        """See Session.transaction."""
+        within = self._within
+        self._within = True
+        try:
+            with bracketed(self._cursor.execute, "BEGIN", within=within, undo=undo):
+                yield
+        finally:
+            self._within = within
+
+    def execute(self, statement: sql.Composed, values: Sequence[Value]) -> int:
+        """See Session.execute."""
+        return int(self._cursor.execute(statement.as_string(), values))
+
+    def close(self) -> None:
+        """See Session.close."""
+        self._stack.close()
+
+
 @contextmanager
 def bracketed(
     execute: Callable[[str], object], begin: str, *, within: bool, undo: bool
@@ -87,7 +125,7 @@ def bracketed(
     """Runs a transaction that `begin` begins, or a savepoint where one is under way."""
     commit, rollback = "COMMIT", "ROLLBACK"
     if within:
-        begin, commit, rollback = "SAVEPOINT undo", "RELEASE undo", "ROLLBACK TO undo"
+        begin, commit, rollback = "SAVEPOINT s", "RELEASE SAVEPOINT s", "ROLLBACK TO SAVEPOINT s"
     execute(begin)
     try:
         yield

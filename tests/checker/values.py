@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 BOOL, BYTEA, MONEY, DATE, TIMESTAMP, TIMESTAMPTZ, TIMETZ = 16, 17, 790, 1082, 1114, 1184, 1266
 INTEGERS, FLOATS, TIMES = (20, 21, 23, 26), (700, 701), (DATE, TIMESTAMP, TIMESTAMPTZ)
 NUMERIC = 1700
-# By the word with which SQLite declares a column
+# By the word with which SQLite or MariaDB declares a column
 DECLARED = {
+    "TINYINT": 21,
+    "DOUBLE": 701,
     "BIGINT": 20,
     "INTEGER": 20,
     "INT": 20,

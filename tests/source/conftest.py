@@ -475,6 +475,7 @@ KINDS = {
     "polled mysql8": polled_kind("mysql8"),
     "polled mysql9": polled_kind("mysql9"),
     "polled postgresql": polled_kind("postgresql"),
+    "polled psycopg2": polled_kind("psycopg2"),
     "polled firebird": polled_kind("firebird"),
     "postgres14": postgres_kind("postgres14"),
     "postgres15": postgres_kind("postgres15"),

@@ -165,5 +165,5 @@ class PolledBusiness:
         """See PagedBusiness.analyse: in Firebird the rows are counted."""
         if self._place.kind == "firebird":
             return
-        plain = self._place.kind in ("sqlite", "postgresql")
+        plain = self._place.family in ("sqlite", "postgresql")
         self._place.execute("ANALYZE" if plain else "ANALYZE TABLE orders")

@@ -15,7 +15,7 @@ from agent.connectors.polling.inspection import inspect
 from agent.connectors.trigger.databases.opening import trigger_log_of
 from agent.connectors.trigger.inspection import inspected
 from agent.connectors.trigger.keys import logged
-from agent.errors import SourceUnfit, ValueUnreadable
+from agent.errors import ValueUnreadable
 from tests.source.databases import Place, place_of
 from tests.source.polled import polling_settings
 
@@ -93,6 +93,17 @@ def test_texts_and_keys_are_those_of_the_application(place: Place) -> None:
     assert sorted(read(place, [*keys, ("𠀀", "1"), ("中文", "7")])) == expected
 
 
+def test_a_long_text_is_read_whole(place: Place) -> None:
+    """Of more than what a single call of the driver, or a short text of the database, holds."""
+    long = "中文字符" * 8000
+    insert_long = f"UPDATE t SET note = x'{long.encode('gbk').hex()}' WHERE n = 1"
+    if place.family == "sqlite":
+        insert_long = insert_long.replace("x'", "CAST(x'").replace("' WHERE", "' AS TEXT) WHERE")
+    place.execute(insert_long)
+    (found,) = read(place, [(NAMES[1], "1")])
+    assert found[2] == long
+
+
 def test_pages_go_on_behind_a_key(place: Place) -> None:
     made = database(place)
     with made.connect() as connection, made.guarded("r", "t"), made.dialect.snapshot(connection):
@@ -161,11 +172,6 @@ def test_a_trigger_notes_no_key_in_another_encoding(place: Place) -> None:
     (resource,) = settings(place, "gbk").resource
     codes = [one.code for one in inspected(made, log, {("", "t"): resource}).findings]
     assert "KEY_MISSING" in codes
-
-
-def test_other_databases_have_no_such_texts() -> None:
-    with pytest.raises(SourceUnfit, match="no texts in another encoding"):
-        Database("postgresql+psycopg://u@h/db", None, 20.0, "gbk")
 
 
 def test_an_encoding_is_one_of_texts() -> None:

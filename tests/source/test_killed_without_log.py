@@ -30,20 +30,35 @@ def places(first: str, last: str) -> list[str]:
     return list(PLACES[PLACES.index(first) : PLACES.index(last) + 1])
 
 
+POLLING = 'type = "polling"\nevery = "1s"'
+TRIGGER = 'type = "trigger"\nlook_seconds = 0.1'
+
+
+# Each way of finding changes, and each kind of database, at least once: what differs between
+# databases is tried for each way by the contracts
 @pytest.mark.parametrize(
-    ("source", "resource", "compares"),
+    ("kind", "source", "resource", "compares"),
     [
-        ('type = "polling"\nevery = "1s"', BY_TIME, True),
-        ('type = "polling"\nevery = "1s"', BY_FLAG, True),
-        ('type = "trigger"\nlook_seconds = 0.1', "", False),
+        ("sqlite", POLLING, BY_TIME, True),
+        ("psycopg2", POLLING, BY_TIME, True),
+        ("mariadb", POLLING, BY_FLAG, True),
+        ("firebird", TRIGGER, "", False),
+        ("mysql8", TRIGGER, "", False),
     ],
-    ids=["polling", "flags", "trigger"],
+    ids=[
+        "polling sqlite",
+        "polling psycopg2",
+        "flags mariadb",
+        "trigger firebird",
+        "trigger mysql8",
+    ],
 )
 def test_equal_after_a_kill_at_every_place(
     request: pytest.FixtureRequest,
     kafka: KafkaAddress,
     topic_prefix: str,
     tmp_path: Path,
+    kind: str,
     source: str,
     resource: str,
     compares: bool,
@@ -60,7 +75,7 @@ def test_equal_after_a_kill_at_every_place(
         published = []
     captured += [place for place in OF_STATES if place != MARKED or resource != BY_TIME]
 
-    with place_of("sqlite", request, tmp_path) as place:
+    with place_of(kind, request, tmp_path) as place:
         unit = Unit(place, kafka, topic_prefix, tmp_path, source, resource)
         unit.write(30)
         unit.command("init", "--apply")

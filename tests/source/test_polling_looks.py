@@ -9,6 +9,7 @@ import pytest
 
 from agent.connectors.polling import source
 from agent.connectors.polling.cursors import Standstill
+from agent.connectors.polling.inspection import inspect
 from agent.connectors.polling.looks import CursorLooks
 from agent.connectors.position import position_number
 from tests.source.databases import KINDS, Place, place_of
@@ -65,6 +66,22 @@ def test_the_first_look_leaves_the_rows_to_the_copy(follower: Polled) -> None:
     """It only notes up to where there are rows."""
     assert follower.delivered == 0
     assert position_number(follower.stored.position) > 100
+
+
+def test_check_asks_for_no_index_that_is_there(place: Place) -> None:
+    """Of a table that was filled at once, so that the database would read all of it by now."""
+    follower = Polled(place)
+    rows = [{"id": n, "note": "loaded", "n": n} for n in range(1500)]
+    statement = f"INSERT INTO t (id, note, changed, n) VALUES (:id, :note, '{NOON}', :n)"
+    place.insert(statement, rows)
+    codes = [one.code for one in inspect(follower.settings, place.database).findings]
+    assert "TABLE_OK" in codes
+    assert "CURSOR_UNINDEXED" not in codes
+
+    follower.source.close()
+    place.execute("DROP INDEX t_changed" + " ON t" * (place.kind == "mariadb"))
+    codes = [one.code for one in inspect(follower.settings, place.database).findings]
+    assert "CURSOR_UNINDEXED" in codes
 
 
 def test_equal_times_across_the_border_of_parts(follower: Polled) -> None:

@@ -20,7 +20,9 @@ from tests.waiting import eventually
 TIMES = {
     "sqlite": "DATETIME",
     "mariadb": "DATETIME(3)",
+    "mysql8": "DATETIME(3)",
     "postgresql": "TIMESTAMP(3)",
+    "psycopg2": "TIMESTAMP(3)",
     "firebird": "TIMESTAMP",
 }
 CONFIG = """

@@ -20,16 +20,19 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import psycopg2
 from sqlalchemy.types import TypeEngine
 
+from agent.config import ResourceSettings
 from agent.connectors.changes import Relation
-from agent.connectors.database.catalogue import ReadTable
+from agent.connectors.database.catalogue import ReadTable, _described
 from agent.connectors.database.rows import RowReader
-from agent.connectors.database.session import address_of
+from agent.connectors.database.session import Database, address_of
 from agent.connectors.dialects.base import Dialect, Kind
 from agent.connectors.dialects.opening import dialect_of
+from agent.connectors.polling.tables import unfit
 from agent.connectors.table import SourceColumn, SourceTable
 from agent.connectors.trigger.databases.base import KeyPart, LoggedTable
 from agent.connectors.trigger.databases.opening import trigger_log_of
 from agent.connectors.trigger.keys import keys_reader, logged
+from agent.errors import SourceUnfit
 from agent.values.canonical import canonical
 from agent.values.column_types import Type
 
@@ -604,6 +607,36 @@ def test_values_that_drivers_give_are_written_too() -> None:
 TABLE = Path(__file__).parents[2] / "docs" / "types.md"
 
 
+# Which no statement writes, or which need a newer server than the documents speak of
+UNTRIED = {"ROWVERSION", "TIMESTAMP", "BOOLEAN"}
+
+
+def documented(kind: str, *, read: bool = False) -> list[str]:
+    """The columns of a kind of database that the table names; with `read` those not refused."""
+    same = {"KingbaseES": "PostgreSQL", "openGauss": "PostgreSQL"}.get(kind, kind)
+    rows = []
+    for line in TABLE.read_text(encoding="utf-8").splitlines():
+        cells = line.split("|")
+        if len(cells) > 4 and cells[1].strip() == same and not (read and "always" in cells[4]):
+            rows.append(cells[2])
+    return rows
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:////x", "mariadb://u@h/d", "firebird://u@h/d", *URLS.values()]
+)
+def test_the_self_test_tries_each_type_of_the_documents(url: str) -> None:
+    """Of those that are written in capitals, each word of a type's name."""
+    found = dialect_of(make_url(url))
+    assert found is not None
+    tried = set()
+    for sample in found.samples:
+        tried.update(re.findall(r"\w+", sample.declared.upper()))
+    for row in documented(found.name, read=True):
+        named = set(re.findall(r"[A-Z][A-Z0-9_]+", row))
+        assert named - tried <= UNTRIED, row
+
+
 @pytest.mark.parametrize(
     "url",
     ["sqlite:////x", "mariadb://u@h/d", "postgresql://u@h/d", "firebird://u@h/d", *URLS.values()],
@@ -613,12 +646,38 @@ def test_the_documents_say_what_becomes_of_each_type(url: str) -> None:
     found = dialect_of(make_url(url))
     assert found is not None
     assert found.samples
-    rows = []
-    for line in TABLE.read_text(encoding="utf-8").splitlines():
-        cells = line.split("|")
-        same = {"KingbaseES": "PostgreSQL", "openGauss": "PostgreSQL"}.get(found.name, found.name)
-        if len(cells) > 4 and cells[1].strip() == same:
-            rows.append(cells[2].lower())
+    rows = [columns.lower() for columns in documented(found.name)]
     for sample in found.samples:
         name = sample.declared.lower().partition("(")[0].split(" ")[0]
         assert any(name in re.findall(r"[a-z_0-9]+", row) for row in rows), sample.declared
+
+
+def test_long_texts_of_oracle_in_another_encoding_are_refused_by_name() -> None:
+    """A CLOB has its database's character set, an NCLOB one of its own."""
+    oracle = dialect_of(make_url(URLS["oracle"]))
+    assert oracle is not None
+    declared: list[TypeEngine[Any]] = [types.CLOB(), oracle_module.NCLOB(), types.VARCHAR(20)]
+    assert all(oracle.kind(one, in_key=False) for one in declared)
+
+    oracle.encoding = "gbk"
+    refused = [oracle.kind(one, in_key=False) is None for one in declared]
+    assert refused == [True, False, False]
+
+    columns = [{"name": "id", "type": types.INTEGER(), "nullable": False}]
+    columns += [{"name": "note", "type": types.CLOB(), "nullable": True}]
+    inspector: Any = SimpleNamespace(
+        get_columns=lambda *_, **__: columns,
+        get_pk_constraint=lambda *_, **__: {"constrained_columns": ["id"]},
+    )
+    read = _described(inspector, oracle, 1, ("", "permit"), ())
+    resource = ResourceSettings.model_validate(
+        {"name": "permit", "table": "permit", "columns": ["id", "note"]}
+    )
+    assert "column note has type CLOB in gbk" in str(unfit(resource, read))
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "firebird", "mssql", "dm", "kingbase", "opengauss"])
+def test_an_encoding_is_refused_where_no_text_has_one(kind: str) -> None:
+    """Rather than passed over: the texts would be wrong."""
+    with pytest.raises(SourceUnfit, match="no texts in another encoding"):
+        Database(URLS.get(kind, f"{kind}://u@h/d"), None, 20.0, "gbk")

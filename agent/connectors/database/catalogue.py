@@ -78,7 +78,7 @@ def _described(
         if as_key is not None:
             exact[column_name] = as_key
         if kind is None:
-            unreadable[column_name] = type_name(column["type"])
+            unreadable[column_name] = dialect.type_name(column["type"])
             continue
         kinds[column_name] = kind
         columns.append(_column(column_name, kind, nullable=column["nullable"]))
@@ -131,14 +131,6 @@ def _relation(table: SourceTable) -> Relation:
         in_key = column.name in table.key
         columns.append(Column(column.name, column.type_oid, -1, in_key))
     return Relation(table.oid, table.schema, table.table, _IDENTITY, tuple(columns))
-
-
-def type_name(declared: object) -> str:
-    """Names a type as the database writes it, as far as SQLAlchemy can."""
-    try:
-        return str(declared)
-    except Exception:  # noqa: BLE001 - a type of a dialect may have no name
-        return type(declared).__name__
 
 
 def fingerprint(read: ReadTable, columns: Iterable[str]) -> Fingerprint:

@@ -161,7 +161,7 @@ class DatabaseDiscovery:
             cursor = self._cursor_of(read.exact[name])
         return FoundColumn(
             name,
-            catalogue.type_name(described["type"]),
+            self._database.dialect.type_name(described["type"]),
             described.get("comment") or "",
             readable.get(name),
             cursor,

@@ -73,6 +73,14 @@ class Sample(NamedTuple):
     declared: str  # the type of its column
     literal: str  # the value in the database's own SQL
     text: str  # the canonical text as which it is read
+    since: tuple[int, ...] = ()  # the first version of the server that has the type
+
+
+class Recoded(NamedTuple):
+    """A column for `sync-agent selftest` that takes bytes of any encoding for a text."""
+
+    declared: str  # the type of the column
+    literal: str  # a text in the database's own SQL; {hex} stands for its bytes
 
 
 class Dialect(ABC):
@@ -98,8 +106,10 @@ class Dialect(ABC):
     recodes: ClassVar[bool] = False
     encoding: str = ""
 
-    # For the self-test: values of every type, the type of a date and time, and how one is written
+    # For the self-test: values of every type; columns that take texts in another encoding, of which
+    # the first is fit for a key; the type of a date and time, and how one is written
     samples: ClassVar[Sequence[Sample]] = ()
+    recoded: ClassVar[Sequence[Recoded]] = ()
     moment: ClassVar[tuple[str, str]] = ("TIMESTAMP", "TIMESTAMP '{}'")
 
     # ---- sessions
@@ -186,6 +196,13 @@ class Dialect(ABC):
 
         In a key two equal values have one text, and the text gives back the value.
         """
+
+    def type_name(self, declared: TypeEngine[Any]) -> str:
+        """Names a type that the agent cannot read, as the database writes it."""
+        try:
+            return str(declared)
+        except Exception:  # noqa: BLE001 - a type of a dialect may have no name
+            return type(declared).__name__
 
     def full_scan(self, connection: Connection, statement: Select[Any]) -> bool | None:
         """Tells whether a statement reads every row of its table; None where nobody can tell.

@@ -49,7 +49,10 @@ _SAMPLES: Sequence[Sample] = (
         "99999999999999999999999999999999999999",
         "99999999999999999999999999999999999999",
     ),
+    Sample("DECIMAL(10,2)", "-0.5", "-0.50"),
+    Sample("NUMERIC(10,2)", "2.5", "2.50"),
     Sample("REAL", "0.1", "0.1"),
+    Sample("FLOAT", "0.1", "0.1"),
     Sample("DOUBLE", "1E300", "1e+300"),
     Sample("DATE", "DATE '2024-02-29'", "2024-02-29"),
     Sample("TIME", "TIME '03:04:05'", "03:04:05"),
@@ -60,12 +63,20 @@ _SAMPLES: Sequence[Sample] = (
         "TIMESTAMP '2024-02-29 03:04:05.12 +08:00'",
         "2024-02-28 19:04:05.12+00",
     ),
+    Sample(
+        "TIMESTAMP(6) WITH LOCAL TIME ZONE",
+        "TIMESTAMP '2024-02-29 03:04:05.12 +08:00'",
+        "2024-02-28 19:04:05.12+00",
+    ),
     Sample("CHAR(3)", "'Y'", "Y  "),
     Sample("VARCHAR(20)", "'中文 '", "中文 "),
+    Sample("VARCHAR2(20)", "'中文 '", "中文 "),
     Sample("CLOB", "'中文'", "中文"),
     Sample("TEXT", "'中文'", "中文"),
+    Sample("BINARY(3)", "0x00FF01", "\\x00ff01"),
     Sample("VARBINARY(9)", "0x00FF", "\\x00ff"),
     Sample("BLOB", "0x00FF", "\\x00ff"),
+    Sample("IMAGE", "0x00FF", "\\x00ff"),
 )
 
 

@@ -66,6 +66,7 @@ _SAMPLES: Sequence[Sample] = (
     Sample("CHAR(5) CHARACTER SET UTF8", "'中'", "中"),
     Sample("VARCHAR(20) CHARACTER SET UTF8", "'中文 '", "中文 "),
     Sample("BLOB SUB_TYPE TEXT CHARACTER SET UTF8", "'中文'", "中文"),
+    Sample("CHAR(2) CHARACTER SET OCTETS", "x'00ff'", "\\x00ff"),
     Sample("VARCHAR(9) CHARACTER SET OCTETS", "x'00ff'", "\\x00ff"),
     Sample("BLOB", "x'00ff'", "\\x00ff"),
 )

@@ -21,7 +21,7 @@ from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.types import TypeEngine
 
 from agent.connectors.dialects import kinds
-from agent.connectors.dialects.base import Dialect, Kind, Sample, Trouble
+from agent.connectors.dialects.base import Dialect, Kind, Recoded, Sample, Trouble
 from agent.connectors.dialects.encodings import encoded
 from agent.connectors.dialects.troubles import listed, unlisted
 
@@ -50,6 +50,8 @@ _TROUBLES: Mapping[Trouble, tuple[int, ...]] = {
 # For the self-test
 SAMPLES: Sequence[Sample] = (
     Sample("TINYINT(1)", "1", "1"),
+    Sample("MEDIUMINT", "-8388608", "-8388608"),
+    Sample("BIGINT", "-9223372036854775808", "-9223372036854775808"),
     Sample("SMALLINT UNSIGNED", "65535", "65535"),
     Sample("INT", "-2147483648", "-2147483648"),
     Sample("BIGINT UNSIGNED", "18446744073709551615", "18446744073709551615"),
@@ -69,13 +71,19 @@ SAMPLES: Sequence[Sample] = (
     Sample("YEAR", "2024", "2024"),
     Sample("CHAR(5)", "'中'", "中"),
     Sample("VARCHAR(20) CHARACTER SET utf8mb4", "'𠀀 '", "𠀀 "),
+    Sample("TEXT", "''", ""),
     Sample("LONGTEXT", "'a\\nb'", "a\nb"),
     Sample("ENUM('x','y')", "'y'", "y"),
     Sample("SET('x','y')", "'y,x'", "x,y"),
     Sample("BINARY(3)", "x'00ff'", "\\x00ff00"),
     Sample("VARBINARY(9)", "x'00ff'", "\\x00ff"),
+    Sample("BLOB", "x'00ff'", "\\x00ff"),
     Sample("LONGBLOB", "x''", "\\x"),
     Sample("JSON", "'{\"a\": 1}'", '{"a": 1}'),
+)
+RECODED = (
+    Recoded("VARCHAR(40) CHARACTER SET latin1", "x'{hex}'"),
+    Recoded("LONGTEXT CHARACTER SET latin1", "x'{hex}'"),
 )
 _UUID = "6ccd780c-baba-1026-9564-5b8c656024db"
 _UUID_SAMPLE = Sample("UUID", f"'{_UUID}'", _UUID)
@@ -88,6 +96,7 @@ class MariaDB(Dialect):
     extra = "mariadb"
     recodes = True
     samples: ClassVar[Sequence[Sample]] = (*SAMPLES, _UUID_SAMPLE)
+    recoded = RECODED
     moment = ("DATETIME(3)", "'{}'")
 
     begin_writing = (
@@ -159,10 +168,14 @@ class MariaDB(Dialect):
         return found
 
     def full_scan(self, connection: Connection, statement: Select[Any]) -> bool | None:
-        """See Dialect.full_scan."""
+        """See Dialect.full_scan.
+
+        An index may be there and not be used: where most rows are asked for, as of a table that was
+        filled at once.
+        """
         bound = statement.compile(connection, compile_kwargs={"literal_binds": True})
         plan = connection.exec_driver_sql(f"EXPLAIN {bound}").mappings().all()
-        return any(step["type"] == "ALL" for step in plan)
+        return any(step["type"] == "ALL" and not step["possible_keys"] for step in plan)
 
     def clock(self, connection: Connection, *, utc: bool) -> str:
         """See Dialect.clock."""

@@ -17,7 +17,7 @@ from sqlalchemy.types import TypeEngine
 
 from agent import stop_watch
 from agent.connectors.dialects import kinds
-from agent.connectors.dialects.base import Dialect, Kind, Sample, Trouble
+from agent.connectors.dialects.base import Dialect, Kind, Recoded, Sample, Trouble
 from agent.connectors.dialects.encodings import encoded
 from agent.connectors.dialects.transactions import committed, rolled_back
 from agent.connectors.dialects.troubles import listed, unlisted
@@ -82,7 +82,9 @@ _SAMPLES: Sequence[Sample] = (
     Sample("NCLOB", "UNISTR('\\4E2D')", "中"),
     Sample("RAW(9)", "HEXTORAW('00FF')", "\\x00ff"),
     Sample("BLOB", "HEXTORAW('00FF')", "\\x00ff"),
+    Sample("JSON", "JSON('{\"a\":1}')", '{"a":1}', since=(21,)),
 )
+_RECODED = (Recoded("VARCHAR2(40)", "UTL_RAW.CAST_TO_VARCHAR2(HEXTORAW('{hex}'))"),)
 
 
 class Oracle(Dialect):
@@ -91,6 +93,7 @@ class Oracle(Dialect):
     name = "Oracle"
     extra = "oracle"
     samples = _SAMPLES
+    recoded = _RECODED
     moment = ("DATE", "TO_DATE('{}', 'YYYY-MM-DD HH24:MI:SS')")
     tried = False
     recodes = True
@@ -144,6 +147,8 @@ class Oracle(Dialect):
         """See Dialect.kind."""
         if isinstance(declared, _UNREAD) or (in_key and isinstance(declared, _NOT_IN_KEY)):
             return None
+        if self._misdeclared(declared):
+            return None
         if self.encoding and isinstance(declared, types.CHAR | types.VARCHAR):
             return encoded(_characters(declared), self.encoding, _octets, _text_of)
         for declared_type, kind_of in _MADE:
@@ -153,6 +158,15 @@ class Oracle(Dialect):
             if isinstance(declared, declared_type):
                 return kind
         return None
+
+    def _misdeclared(self, declared: TypeEngine[Any]) -> bool:
+        """Tells whether this is a long text in another encoding: no statement gives its bytes."""
+        return bool(self.encoding) and isinstance(declared, types.CLOB)
+
+    def type_name(self, declared: TypeEngine[Any]) -> str:
+        """See Dialect.type_name."""
+        name = super().type_name(declared)
+        return f"{name} in {self.encoding}" if self._misdeclared(declared) else name
 
     def clock(self, connection: Connection, *, utc: bool) -> str:
         """See Dialect.clock."""

@@ -5,7 +5,7 @@ What does not fit the declared type is refused: nothing is converted.
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time
 from pathlib import Path
@@ -13,8 +13,10 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import (
+    URL,
     ColumnElement,
     Connection,
+    Engine,
     LargeBinary,
     Select,
     Text,
@@ -25,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from agent.connectors.dialects import kinds
-from agent.connectors.dialects.base import Dialect, Kind, Sample, Stored, Trouble
+from agent.connectors.dialects.base import Dialect, Kind, Recoded, Sample, Stored, Trouble
 from agent.connectors.dialects.encodings import encoded
 from agent.values.json_text import is_json
 from agent.values.writing import decimal_text, uuid_text
@@ -36,6 +38,7 @@ _LOST = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL)
 _MISSING = re.compile(r"no such (table|column)")
 
 # For the self-test
+_A_UUID = "6ccd780c-baba-1026-9564-5b8c656024db"
 _SAMPLES: Sequence[Sample] = (
     Sample("INTEGER", "-9223372036854775808", "-9223372036854775808"),
     Sample("REAL", "0.1", "0.1"),
@@ -45,10 +48,15 @@ _SAMPLES: Sequence[Sample] = (
     Sample("TEXT", "''", ""),
     Sample("BLOB", "x'00ff'", "\\x00ff"),
     Sample("DATE", "'2024-02-29'", "2024-02-29"),
+    Sample("NUMERIC", "-1", "-1"),
+    Sample("TIMESTAMP", "'2024-02-29T03:04:05'", "2024-02-29 03:04:05"),
     Sample("DATETIME", "'2024-02-29 03:04:05.120'", "2024-02-29 03:04:05.12"),
     Sample("TIME", "'03:04:05'", "03:04:05"),
     Sample("JSON", "'{\"a\": 1}'", '{"a": 1}'),
+    Sample("UUID", f"'{_A_UUID}'", _A_UUID),
 )
+_OF_BYTES = "CAST(x'{hex}' AS TEXT)"
+_RECODED = (Recoded("VARCHAR(40)", _OF_BYTES), Recoded("TEXT", _OF_BYTES))
 
 
 class SQLite(Dialect):
@@ -57,10 +65,23 @@ class SQLite(Dialect):
     name = "SQLite"
     recodes = True
     samples = _SAMPLES
+    recoded = _RECODED
     moment = ("DATETIME", "'{}'")
     begin_writing = ("BEGIN IMMEDIATE",)
 
     # ---- sessions
+
+    def engine(
+        self,
+        url: URL,
+        password: Callable[[], str] | None,
+        seconds: float,
+    ) -> Engine:
+        """See Dialect.engine. SQLAlchemy takes a UUID for a number, as it does with every name."""
+        engine = super().engine(url, password, seconds)
+        made: Any = engine.dialect
+        made.ischema_names = {**made.ischema_names, "UUID": types.Uuid}
+        return engine
 
     def connect(self, arguments: list[Any], named: Mapping[str, Any], seconds: float) -> Any:
         """See Dialect.connect. A file that is not there is never created."""
