@@ -8,7 +8,7 @@ from agent.connectors.discovery import Discovery, FoundTable
 from agent.connectors.setup import Shareable
 from agent.errors import AgentError, AnswerMissing
 from agent.findings import Finding, failed
-from agent.messages import mark, translate
+from agent.messages import mark, phrase, translate
 from agent.setup.blocks import one_line
 from agent.setup.cursors import COMPARED_AT
 from agent.setup.dialogue import Dialogue, Question, Refused, filled, refused_for
@@ -176,8 +176,8 @@ class Tables:
     def _insist(self, proposal: Proposal, given: Mapping[str, Any]) -> None:
         """Raises AnswerMissing where nobody has said which columns of a table are shared."""
         if "columns" not in given and not self._dialogue.asks_each:
-            place = f"[[resource]] table = {proposal.found.full_name}, columns"
-            raise AnswerMissing(question=place)
+            text = mark("the columns of {table}, as [[resource]]")
+            raise AnswerMissing(question=phrase(text, table=proposal.found.full_name))
 
     def _check_columns(self, proposal: Proposal, columns: Any) -> None:
         known = {column.name for column in proposal.found.readable}
@@ -195,7 +195,7 @@ class Tables:
         found = proposal.found
         proposed = list(proposal.settings["columns"])
         text = mark("{table}: shared are {columns}")
-        shared = ", ".join([one_line(name) for name in proposed])
+        shared = ", ".join(_described(found, proposed))
         self._dialogue.show(translate(text, table=found.full_name, columns=shared))
         if proposal.personal_key:
             text = mark("  its key seems to hold personal data, and is in every event: {columns}")
@@ -254,6 +254,16 @@ def shareable(settings: Settings, proposals: Sequence[Proposal]) -> dict[str, Sh
             table = table._replace(key=tuple(resource.poll.key))
         found[resource.name] = Shareable(table, None)
     return found
+
+
+def _described(found: FoundTable, names: Sequence[str]) -> list[str]:
+    """Returns columns with their comments, where they have one."""
+    comments = {column.name: column.comment for column in found.columns}
+    described = []
+    for name in names:
+        comment = one_line(comments.get(name, ""))
+        described.append(f"{one_line(name)} ({comment})" if comment else one_line(name))
+    return described
 
 
 def _kinds(guesses: Mapping[str, str]) -> str:
