@@ -98,7 +98,7 @@ class Tables:
         chosen = [one for one in proposals if self._place_of(one) in self._given]
         asked = self._dialogue.asks_each and not self._given
         if asked or self._dialogue.given("choose") is not None:
-            read = self._dialogue.ask(question, lambda text: self._read(text, proposals))
+            read = self._read(self._dialogue.ask(question, split), proposals)
         else:
             read = [one for one in proposals if one.ready]
         chosen += [one for one in read if one not in chosen]
@@ -116,17 +116,15 @@ class Tables:
         details = refused_for(place, findings).reason
         return Refused(place, f"{reason}\n{details}".rstrip())
 
-    def _read(self, text: str, proposals: Sequence[Proposal]) -> list[Proposal]:
-        """Reads which tables somebody chooses. Raises ValueError."""
+    def _read(self, parts: Sequence[Any], proposals: Sequence[Proposal]) -> list[Proposal]:
+        """Reads which tables somebody chooses. Raises Refused."""
         chosen: list[Proposal] = []
-        for part in split(text):
-            fitting = self._meant(part, proposals)
-            if not fitting:
+        for part in parts:
+            fitting = self._meant(str(part), proposals)
+            if not fitting and part != _ALL:
                 said = mark("{part} is none of these tables")
-                raise ValueError(translate(said, part=part))
+                raise Refused("choose", translate(said, part=part))
             chosen += [one for one in fitting if one not in chosen]
-        if not chosen:
-            raise ValueError(translate(mark("Something has to stand here.")))
         return chosen
 
     def _meant(self, part: str, proposals: Sequence[Proposal]) -> list[Proposal]:

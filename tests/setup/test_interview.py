@@ -301,6 +301,27 @@ def test_a_person_is_asked_and_asked_again(business: Path, tmp_path: Path) -> No
     assert CANARY not in person.shown
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["resource=[{table = 'nowhere', columns = ['id']}]"],
+        ["resource=[{table = 'person', columns = ['nothing']}]"],
+        ["tables=note"],
+    ],
+)
+def test_what_nobody_can_answer_ends_it(business: Path, tmp_path: Path, options: list[str]) -> None:
+    """On a terminal, too: there is no question whose answer would change it."""
+    base = [f"source.url=sqlite:///{business}", "source.type=polling"]
+    with pytest.raises(AnswerWrong):
+        interview(
+            tmp_path / "agent.toml",
+            Person(),
+            read_answers(None, [*base, *options]),
+            interactive=True,
+            defaults=True,
+        )
+
+
 def test_a_table_whose_key_is_personal_is_shared_by_choice_only(
     business: Path, tmp_path: Path
 ) -> None:
@@ -384,6 +405,22 @@ def test_files_of_root_belong_to_the_service(tmp_path: Path) -> None:
     of_secret, of_config = secret.stat(), config.stat()
     assert (of_secret.st_uid, of_config.st_uid, of_config.st_gid) == owners
     assert (of_secret.st_mode & 0o777, of_config.st_mode & 0o777) == (0o600, 0o640)
+
+
+def test_ten_events_are_shown(business: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(business)) as connection:
+        for number in range(3, 30):
+            connection.execute("INSERT INTO person (id) VALUES (?)", (number,))
+        connection.commit()
+    person = Person()
+    options = given(business, choose=["person", "cit*"])
+    interview(tmp_path / "agent.toml", person, options, interactive=False, defaults=True)
+    # The other table is empty
+    assert person.shown.count('"op": "r"') == 5
+    assert "310105.citizen: the table is empty" in person.shown
+    person = Person()
+    interview(tmp_path / "agent.toml", person, given(business), interactive=False, defaults=True)
+    assert person.shown.count('"op": "r"') == 10
 
 
 def test_names_are_shown_as_they_are(business: Path, tmp_path: Path) -> None:
