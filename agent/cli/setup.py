@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
+from sqlalchemy import make_url
 
 from agent.cli import app, bundled
 from agent.cli.configured import DEFAULT_CONFIG
@@ -98,7 +99,9 @@ def _next(settings: Settings, config: Path, admin_url: str | None) -> str:
     command += " init --apply"
     text = mark("Next: `{command}`, then `sync-agent check`, and start the service.")
     if admin_url is not None:
-        command += f" --as {shlex.quote(admin_url)}"
+        # A password that was asked for is in it
+        shown = make_url(admin_url).set(password=None).render_as_string()
+        command += f" --as {shlex.quote(shown)}"
     elif setup_of(settings).administered:
         text = mark(
             "Next: let the owner of the business database run the statements of 1, then give "

@@ -70,7 +70,7 @@ class AnswerMissing(Halt):
     summary = mark("setup has no answer to {question}, and no terminal to ask it on")
     hint = mark(
         "Nothing was written. Put the answer into the file of --answers, or give it with "
-        "`--set {question}=...`; --yes takes every default there is."
+        "`--set PLACE=VALUE`; --yes takes every default there is."
     )
 
 

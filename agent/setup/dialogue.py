@@ -71,6 +71,7 @@ class Dialogue:
         self.defaults = defaults
         self._terminal = terminal
         self._refused: set[str] = set()
+        self._questions = 0  # that somebody was asked
         # What was typed before, as the default when it is asked again
         self._typed: dict[str, str] = {}
 
@@ -122,6 +123,7 @@ class Dialogue:
 
     def _asked(self, question: Question, parse: Callable[[str], T]) -> T:
         default = self._before(question.place) or question.default
+        self._questions += 1
         while True:
             text = self._terminal.ask(question.text, default, hidden=question.hidden)
             try:
@@ -143,13 +145,15 @@ class Dialogue:
     def settled(self, step: Callable[[], T]) -> T:
         """Returns what a step of questions yields; what is refused is asked again.
 
-        Raises AnswerWrong where nobody can be asked.
+        Raises AnswerWrong where nobody can be asked, or there is nothing to ask.
         """
         while True:
+            questions = self._questions
             try:
                 return step()
             except Refused as refused:
-                if not self.interactive:
+                unasked = self._questions == questions and refused.place in self._refused
+                if not self.interactive or unasked:
                     raise AnswerWrong(question=refused.place, reason=refused.reason) from None
                 text = mark("This cannot be used:")
                 self.show(f"{translate(text)}\n{refused.reason}\n")

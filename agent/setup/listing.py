@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from agent.connectors.discovery import FoundTable
 from agent.findings import Finding
@@ -37,7 +38,9 @@ def listing(proposals: Sequence[Proposal], *, numbered: bool = False) -> Table:
             one_line(found.comment),
             _undecided(proposal),
         ]
-        table.add_row(*([str(number), *cells] if numbered else cells))
+        shown = [str(number), *cells] if numbered else cells
+        # Names of tables are no markup
+        table.add_row(*[Text(cell) for cell in shown])
     return table
 
 

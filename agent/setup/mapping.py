@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from agent.config import Settings
 from agent.errors import AgentError
@@ -39,18 +40,20 @@ def type_mapping(
 
 def _of_resource(front: SqlFront, proposal: Proposal, resource: Resource) -> Table:
     title = f"{proposal.found.full_name} → {resource.target.name}, {resource.topic}"
-    table = Table(*[translate(heading) for heading in _HEADINGS], title=one_line(title))
+    table = Table(*[translate(heading) for heading in _HEADINGS], title=Text(one_line(title)))
     declared = {column.name: column.declared for column in proposal.found.columns}
     for index, column in enumerate(resource.columns):
         new = resource.target.columns[index].name
         name = column.name if new == column.name else f"{column.name} → {new}"
-        table.add_row(
+        cells = [
             one_line(name),
             one_line(declared[column.name]),
             column.base_type,
             _front_type(front, resource, index),
             _schema(resource, index),
-        )
+        ]
+        # Names of columns are no markup
+        table.add_row(*[Text(cell) for cell in cells])
     return table
 
 

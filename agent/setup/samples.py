@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
 from typing import Any, NamedTuple
 
 import orjson
@@ -29,19 +30,25 @@ class Sample(NamedTuple):
 def sample_events(
     discovery: Discovery, proposals: Sequence[Proposal], resources: Sequence[Resource]
 ) -> Iterator[Sample]:
-    """Yields events as the first copy would publish them, at most EVENTS, of every table some."""
-    share = max(1, EVENTS // max(1, len(resources)))
-    pairs = list(zip(proposals, resources, strict=True))
-    for proposal, resource in pairs[:EVENTS]:
+    """Yields events as the first copy would publish them, of the tables in their order.
+
+    They are EVENTS where there are as many rows.
+    """
+    share = ceil(EVENTS / len(resources))
+    left = EVENTS
+    for proposal, resource in zip(proposals, resources, strict=True):
+        if not left:
+            return
         try:
             rows = discovery.rows(
-                proposal.found, [column.name for column in resource.columns], share
+                proposal.found, [column.name for column in resource.columns], min(share, left)
             )
         except AgentError as cause:
             yield Sample(resource.topic, reason=f"{cause.code}: {cause.text()}")
             continue
         if not rows:
             yield Sample(resource.topic, reason=translate(mark("the table is empty")))
+        left -= len(rows)
         for row in rows:
             yield _event(resource, row)
 

@@ -8,6 +8,7 @@ import copy
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from secrets import token_urlsafe
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +16,9 @@ from agent.messages import mark, translate
 from agent.setup.dialogue import Dialogue, Question, Refused, filled, one_of
 
 NONE = "none"
+
+_WAYS = ("type", "new", "file", "credential", NONE)
+_BYTES = 24  # of a password that is made
 
 
 class Secrets:
@@ -54,7 +58,7 @@ class Secrets:
         default = "file" if is_filled(file) else NONE
         if dialogue.asks_each and default == NONE:
             default = "type"
-        how = dialogue.ask(_where(place, user, default), one_of("type", "file", "credential", NONE))
+        how = dialogue.ask(_where(place, user, default), one_of(*_WAYS))
         if how == NONE:
             return None
         if how == "credential":
@@ -62,13 +66,15 @@ class Secrets:
             name = dialogue.ask(Question(f"{place}.credential", text, f"{peer}-password"), filled)
             return {"credential": name}
 
+        written = how in ("type", "new")
         text = translate(mark("File that holds it"))
-        if how == "type":
+        if written:
             text = translate(mark("File to write it into, which the service alone can read"))
         named = dialogue.ask(Question(f"{place}.file", text, str(file)), filled)
         path = Path(named).absolute()
-        if how == "type":
-            self._type(dialogue, place, path, user)
+        if written:
+            self._refuse(place, path)
+            self._keep(path, self._new(dialogue, place, user, how))
         return {"file": str(path)}
 
     def _file(self, peer: str) -> Path:
@@ -76,15 +82,20 @@ class Secrets:
         name = f"{peer}.password" if self._agent == "agent" else f"{self._agent}.{peer}.password"
         return self._folder / name
 
-    def _type(self, dialogue: Dialogue, place: str, path: Path, user: str) -> None:
+    def _refuse(self, place: str, path: Path) -> None:
+        """Raises Refused where a password cannot be written into a file."""
         if is_filled(path) and not self._overwrite:
             text = mark("{path} is there already: answer `file` to use it, or name another one")
             raise Refused(place, translate(text, path=path))
         if not path.parent.is_dir():
             raise Refused(place, translate(mark("{path}: there is no such folder"), path=path))
+
+    def _new(self, dialogue: Dialogue, place: str, user: str, how: str) -> str:
+        """Returns a password: a made one, which nobody has to know, or what somebody types."""
+        if how == "new":
+            return token_urlsafe(_BYTES)
         text = translate(mark("Password of {user} (not shown)"), user=user)
-        question = Question(f"{place}.typed", text, hidden=True)
-        self._keep(path, dialogue.ask(question, filled))
+        return dialogue.ask(Question(f"{place}.typed", text, hidden=True), filled)
 
     def _keep(self, path: Path, password: str) -> None:
         descriptor = os.memfd_create("password", os.MFD_CLOEXEC)
@@ -109,8 +120,9 @@ class Secrets:
 
 def _where(place: str, user: str, default: str) -> Question:
     text = mark(
-        "Password of {user}: type (typed now, kept in a file), file (one that is there), "
-        "credential (systemd), none (login without one)"
+        "Password of {user}: type (typed now, kept in a file), new (made now, for a role that "
+        "`init --apply --as` makes), file (one that is there), credential (systemd), none (login "
+        "without one)"
     )
     return Question(place, translate(text, user=user), default)
 

@@ -47,6 +47,8 @@ class Sections:
         self._secrets = secrets
         self._data = data
         self._admin_url = admin_url
+        # Sections of which something that nobody asks for was given, and is wrong
+        self._wrong: set[str] = set()
 
     # ---- the source
 
@@ -192,7 +194,7 @@ class Sections:
         self._try_peer("kafka", lambda: errors(check_kafka(settings.kafka, settings.topics, "")))
 
     def _kafka_tls(self, section: dict[str, Any]) -> None:
-        if isinstance(section.get("tls"), Mapping):
+        if isinstance(self._dialogue.given("kafka.tls"), Mapping):
             return
         section.pop("tls", None)
         text = mark("TLS to the brokers: none, system (its authorities), or a file of authorities")
@@ -203,7 +205,7 @@ class Sections:
             section["tls"] = {"ca_file": answer}
 
     def _kafka_login(self, section: dict[str, Any]) -> None:
-        if isinstance(section.get("sasl"), Mapping):
+        if isinstance(self._dialogue.given("kafka.sasl"), Mapping):
             return
         section.pop("sasl", None)
         text = mark("User at the brokers; none: no login")
@@ -226,10 +228,8 @@ class Sections:
     # ---- what all of them need
 
     def _given(self, name: str) -> dict[str, Any]:
-        """Returns what was given of a section, unless it was refused."""
-        if self._dialogue.given(name) is None:
-            return {}
-        return self._dialogue.answers.section(name)
+        """Returns what was given of a section, unless a setting of it is wrong."""
+        return {} if name in self._wrong else self._dialogue.answers.section(name)
 
     def _put(self, name: str, section: dict[str, Any]) -> None:
         self._data.pop(name, None)
@@ -271,6 +271,7 @@ class Sections:
         """Returns the settings so far. Raises Refused for a section that is wrong."""
         settings, problems = draft(self._secrets.live(self._data), sections)
         if settings is None:
+            self._wrong.add(name)
             lines = dict.fromkeys([problem.line({}) for problem in problems])
             raise Refused(name, "\n".join(lines))
         return settings

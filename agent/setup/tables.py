@@ -8,7 +8,7 @@ from agent.connectors.discovery import Discovery, FoundTable
 from agent.connectors.setup import Shareable
 from agent.errors import AgentError, AnswerMissing
 from agent.findings import Finding, failed
-from agent.messages import mark, translate
+from agent.messages import mark, phrase, translate
 from agent.setup.blocks import one_line
 from agent.setup.cursors import COMPARED_AT
 from agent.setup.dialogue import Dialogue, Question, Refused, filled, refused_for
@@ -98,7 +98,7 @@ class Tables:
         chosen = [one for one in proposals if self._place_of(one) in self._given]
         asked = self._dialogue.asks_each and not self._given
         if asked or self._dialogue.given("choose") is not None:
-            read = self._dialogue.ask(question, lambda text: self._read(text, proposals))
+            read = self._read(self._dialogue.ask(question, split), proposals)
         else:
             read = [one for one in proposals if one.ready]
         chosen += [one for one in read if one not in chosen]
@@ -116,17 +116,15 @@ class Tables:
         details = refused_for(place, findings).reason
         return Refused(place, f"{reason}\n{details}".rstrip())
 
-    def _read(self, text: str, proposals: Sequence[Proposal]) -> list[Proposal]:
-        """Reads which tables somebody chooses. Raises ValueError."""
+    def _read(self, parts: Sequence[Any], proposals: Sequence[Proposal]) -> list[Proposal]:
+        """Reads which tables somebody chooses. Raises Refused."""
         chosen: list[Proposal] = []
-        for part in split(text):
-            fitting = self._meant(part, proposals)
-            if not fitting:
+        for part in parts:
+            fitting = self._meant(str(part), proposals)
+            if not fitting and part != _ALL:
                 said = mark("{part} is none of these tables")
-                raise ValueError(translate(said, part=part))
+                raise Refused("choose", translate(said, part=part))
             chosen += [one for one in fitting if one not in chosen]
-        if not chosen:
-            raise ValueError(translate(mark("Something has to stand here.")))
         return chosen
 
     def _meant(self, part: str, proposals: Sequence[Proposal]) -> list[Proposal]:
@@ -176,8 +174,8 @@ class Tables:
     def _insist(self, proposal: Proposal, given: Mapping[str, Any]) -> None:
         """Raises AnswerMissing where nobody has said which columns of a table are shared."""
         if "columns" not in given and not self._dialogue.asks_each:
-            place = f"[[resource]] table = {proposal.found.full_name}, columns"
-            raise AnswerMissing(question=place)
+            text = mark("the columns of {table}, as [[resource]]")
+            raise AnswerMissing(question=phrase(text, table=proposal.found.full_name))
 
     def _check_columns(self, proposal: Proposal, columns: Any) -> None:
         known = {column.name for column in proposal.found.readable}
@@ -195,7 +193,7 @@ class Tables:
         found = proposal.found
         proposed = list(proposal.settings["columns"])
         text = mark("{table}: shared are {columns}")
-        shared = ", ".join([one_line(name) for name in proposed])
+        shared = ", ".join(_described(found, proposed))
         self._dialogue.show(translate(text, table=found.full_name, columns=shared))
         if proposal.personal_key:
             text = mark("  its key seems to hold personal data, and is in every event: {columns}")
@@ -254,6 +252,16 @@ def shareable(settings: Settings, proposals: Sequence[Proposal]) -> dict[str, Sh
             table = table._replace(key=tuple(resource.poll.key))
         found[resource.name] = Shareable(table, None)
     return found
+
+
+def _described(found: FoundTable, names: Sequence[str]) -> list[str]:
+    """Returns columns with their comments, where they have one."""
+    comments = {column.name: column.comment for column in found.columns}
+    described = []
+    for name in names:
+        comment = one_line(comments.get(name, ""))
+        described.append(f"{one_line(name)} ({comment})" if comment else one_line(name))
+    return described
 
 
 def _kinds(guesses: Mapping[str, str]) -> str:

@@ -177,8 +177,8 @@ install_or_upgrade() {
     put_example
     # shellcheck disable=SC2086
     each start $running
-    say "Installed: sync-agent $VERSION. Next: edit $config/agent.toml, then \`sync-agent -c $config/agent.toml init\`." \
-      "已安装 sync-agent $VERSION。下一步：编辑 $config/agent.toml，然后执行 \`sync-agent -c $config/agent.toml init\`。"
+    say "Installed: sync-agent $VERSION. Next: edit $config/agent.toml, or answer \`sync-agent setup\`, then \`sync-agent -c $config/agent.toml init\`." \
+      "已安装 sync-agent $VERSION。下一步：编辑 $config/agent.toml，或执行 \`sync-agent setup\` 以问答方式生成，然后执行 \`sync-agent -c $config/agent.toml init\`。"
     return
   fi
 

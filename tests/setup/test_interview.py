@@ -1,6 +1,7 @@
 """Tests the questions: what is asked, what is asked again, and that nothing is written early."""
 
 import json
+import os
 import sqlite3
 import tomllib
 from collections.abc import Sequence
@@ -151,7 +152,7 @@ def test_an_answer_that_is_missing_is_named(
 def test_nobody_but_a_person_or_the_answers_says_which_columns_are_shared(
     business: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(AnswerMissing, match=r"table = person, columns"):
+    with pytest.raises(AnswerMissing, match="the columns of person"):
         interview(tmp_path / "agent.toml", Person(), given(business), interactive=False)
 
 
@@ -300,6 +301,27 @@ def test_a_person_is_asked_and_asked_again(business: Path, tmp_path: Path) -> No
     assert CANARY not in person.shown
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["resource=[{table = 'nowhere', columns = ['id']}]"],
+        ["resource=[{table = 'person', columns = ['nothing']}]"],
+        ["tables=note"],
+    ],
+)
+def test_what_nobody_can_answer_ends_it(business: Path, tmp_path: Path, options: list[str]) -> None:
+    """On a terminal, too: there is no question whose answer would change it."""
+    base = [f"source.url=sqlite:///{business}", "source.type=polling"]
+    with pytest.raises(AnswerWrong):
+        interview(
+            tmp_path / "agent.toml",
+            Person(),
+            read_answers(None, [*base, *options]),
+            interactive=True,
+            defaults=True,
+        )
+
+
 def test_a_table_whose_key_is_personal_is_shared_by_choice_only(
     business: Path, tmp_path: Path
 ) -> None:
@@ -326,6 +348,14 @@ def test_a_typed_password_is_in_its_file_alone(tmp_path: Path) -> None:
         assert secrets.typed == {tmp_path / "source.password": "geheim"}
     assert not in_memory.exists()
     assert "geheim" not in person.shown
+
+    # One that nobody has to know, for a role that is still to be made
+    with Secrets(tmp_path, "tax", overwrite=False) as secrets:
+        made = Answers({"source": {"password": "new"}})
+        quiet = Dialogue(made, Person(), interactive=False, defaults=True)
+        found = secrets.ask(quiet, "source.password", "source", "sync_agent")
+        assert found == {"file": str(tmp_path / "tax.source.password")}
+        assert len(secrets.typed[tmp_path / "tax.source.password"]) >= 32
 
     write([NewFile(tmp_path / "source.password", "geheim\n", secret=True)], [])
     assert (tmp_path / "source.password").stat().st_mode & 0o777 == 0o600
@@ -359,6 +389,48 @@ def test_a_configuration_that_somebody_wrote_is_not_replaced(tmp_path: Path) -> 
     refuse_target(config, example, overwrite=True)
     with pytest.raises(SetupRefused, match="no folder"):
         refuse_target(tmp_path / "nowhere" / "agent.toml", example, overwrite=False)
+
+
+def test_files_of_root_belong_to_the_service(tmp_path: Path) -> None:
+    """The service owns its password, and reads the configuration by its group."""
+    state = tmp_path / "state"
+    state.mkdir()
+    me, service = os.geteuid(), 65534
+    if me == 0:
+        os.chown(state, service, service)
+    owners = (service, 0, service) if me == 0 else (me, me, os.getegid())
+
+    secret, config = tmp_path / "source.password", tmp_path / "agent.toml"
+    write([NewFile(secret, "a", secret=True), NewFile(config, "b", secret=False)], [state])
+    of_secret, of_config = secret.stat(), config.stat()
+    assert (of_secret.st_uid, of_config.st_uid, of_config.st_gid) == owners
+    assert (of_secret.st_mode & 0o777, of_config.st_mode & 0o777) == (0o600, 0o640)
+
+
+def test_ten_events_are_shown(business: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(business)) as connection:
+        for number in range(3, 30):
+            connection.execute("INSERT INTO person (id) VALUES (?)", (number,))
+        connection.commit()
+    person = Person()
+    options = given(business, choose=["person", "cit*"])
+    interview(tmp_path / "agent.toml", person, options, interactive=False, defaults=True)
+    # The other table is empty
+    assert person.shown.count('"op": "r"') == 5
+    assert "310105.citizen: the table is empty" in person.shown
+    person = Person()
+    interview(tmp_path / "agent.toml", person, given(business), interactive=False, defaults=True)
+    assert person.shown.count('"op": "r"') == 10
+
+
+def test_names_are_shown_as_they_are(business: Path, tmp_path: Path) -> None:
+    """Also those that a program of terminals would take for markup."""
+    with closing(sqlite3.connect(business)) as connection:
+        connection.execute('CREATE TABLE "[red]x" ("[bold]y" INTEGER PRIMARY KEY)')
+    person = Person()
+    interview(tmp_path / "agent.toml", person, given(business), interactive=False, defaults=True)
+    assert "[red]x → [red]x, 310105.red_x" in person.shown
+    assert "[bold]y" in person.shown
 
 
 def test_options_are_values_of_toml_or_texts() -> None:
