@@ -81,7 +81,7 @@ def test_passwords_and_values_in_filters_are_left_out(config: Path, tmp_path: Pa
     assert "public.person" in shown
     assert "of a row" not in shown
     assert "hidden" not in "".join(found.values())
-    assert "KAFKA_UNREACHABLE" in found["check.json"]
+    assert "SOURCE_NETWORK" in found["check.json"]
 
 
 def test_a_wrong_configuration_is_part_of_what_is_told(
