@@ -106,6 +106,28 @@ def noted(notes: Sequence[Note]) -> dict[str, tuple[set[int], set[int]]]:
 
 
 @pytest.mark.parametrize("noting", ["postgres14", "postgres18"], indirect=True)
+def test_a_bound_of_temporary_files_fails_no_statement(noting: Noting) -> None:
+    """What a statement's triggers see would lie in such files: triggers of rows need none.
+
+    A bound that is set afterwards makes nobody believe that triggers are missing.
+    """
+    noting.make()
+    database = noting.engine.url.database
+    noting.administer(f'ALTER DATABASE "{database}" SET temp_file_limit = 64')
+    assert lacking(noting, [ORDERS]) == []
+    with noting.engine.connect() as connection:
+        now = noting.log.seen(connection, ORDERS)
+    assert now.by_row
+    noting.administer(*noting.log.drop_triggers(ORDERS), *noting.log.create_triggers(now))
+    noting.run(
+        "INSERT INTO orders (id, note) SELECT n, repeat('a', 50) FROM generate_series(1, 60000) n"
+    )
+    # What the test reads is larger, too
+    noting.administer(f'ALTER DATABASE "{database}" RESET temp_file_limit')
+    assert len(noting.notes()) == 60000
+
+
+@pytest.mark.parametrize("noting", ["postgres14", "postgres18"], indirect=True)
 def test_rows_that_no_statement_of_the_table_changes_are_noted_one_by_one(noting: Noting) -> None:
     """A partition may be written by itself, and a partitioned table writes into its partitions.
 
