@@ -46,7 +46,7 @@ class Flagged(Follower):
         return {int(number): flag for number, flag in found}
 
 
-@pytest.fixture(params=[*KINDS, "firebird"])
+@pytest.fixture(params=[*KINDS, "psycopg2", "mysql8", "firebird"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A database of each kind in turn."""
     with place_of(request.param, request, tmp_path) as made:
@@ -196,7 +196,9 @@ def test_check_tries_the_write_back(follower: Flagged) -> None:
     found = found_in(follower)
     assert {finding.level for finding in found.values()} == {"ok"}
     assert follower.flags() == {1: "N"}
-    follower.place.execute("DROP INDEX t_taken" + " ON t" * (follower.place.kind == "mariadb"))
+    follower.place.execute(
+        "DROP INDEX t_taken" + " ON t" * (follower.place.kind in ("mariadb", "mysql8"))
+    )
     assert "(taken, id)" in found_in(follower)["CURSOR_UNINDEXED"].fix
 
 

@@ -18,7 +18,9 @@ from tests.source.looking import Follower
 TIMES = {
     "sqlite": "DATETIME",
     "mariadb": "DATETIME(3)",
+    "mysql8": "DATETIME(3)",
     "postgresql": "timestamp(3)",
+    "psycopg2": "timestamp(3)",
     "firebird": "TIMESTAMP",
 }
 NOON = "2024-05-01 12:00:00"
@@ -45,7 +47,7 @@ class Polled(Follower):
         )
 
 
-@pytest.fixture(params=[*KINDS, "firebird"])
+@pytest.fixture(params=[*KINDS, "psycopg2", "mysql8", "firebird"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A database of each kind in turn."""
     with place_of(request.param, request, tmp_path) as made:
@@ -79,7 +81,7 @@ def test_check_asks_for_no_index_that_is_there(place: Place) -> None:
     assert "CURSOR_UNINDEXED" not in codes
 
     follower.source.close()
-    place.execute("DROP INDEX t_changed" + " ON t" * (place.kind == "mariadb"))
+    place.execute("DROP INDEX t_changed" + " ON t" * (place.kind in ("mariadb", "mysql8")))
     codes = [one.code for one in inspect(follower.settings, place.database).findings]
     assert "CURSOR_UNINDEXED" in codes
 

@@ -29,7 +29,7 @@ COLUMNS = ["id", "note", "price"]
 CLOCKS = 600  # seconds between the clocks of this process and of a server, at the most
 
 
-@pytest.fixture(params=["sqlite", "mariadb", "postgres18", "firebird"])
+@pytest.fixture(params=["sqlite", "mariadb", "mysql8", "postgres18", "firebird"])
 def noting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Noting]:
     """Yields a database of each kind that differs, with the table `orders`."""
     make, server = KINDS[request.param]
