@@ -23,6 +23,13 @@ from agent.service.metrics import Metrics
 ROOT = Path(__file__).parent.parent
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
 RUNBOOKS = (ROOT / "docs" / "OPERATIONS.md", ROOT / "docs" / "OPERATIONS.zh-CN.md")
+# One page each to hand over
+FOR_THE_DBA = (ROOT / "docs" / "for-the-dba.md", ROOT / "docs" / "for-the-dba.zh-CN.md")
+FOR_THE_PLATFORM = (
+    ROOT / "docs" / "for-the-platform.md",
+    ROOT / "docs" / "for-the-platform.zh-CN.md",
+)
+PAIRS = (READMES, RUNBOOKS, FOR_THE_DBA, FOR_THE_PLATFORM)
 PAGES = (
     *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
@@ -114,6 +121,23 @@ def test_statements_are_those_of_init(page: Path, tmp_path: Path) -> None:
         assert f"--config {key}={value}" in text
 
 
+@pytest.mark.parametrize("page", FOR_THE_DBA, ids=lambda page: page.name)
+def test_the_administrator_is_told_the_statements_of_init(page: Path, tmp_path: Path) -> None:
+    """They are those that make what the agent needs, and those that take it away."""
+    settings, _ = first_table(READMES[0], tmp_path)
+    subscription = subscription_of(settings)
+    text = page.read_text(encoding="utf-8")
+    for statement in (
+        statements.role(settings.postgres.user),
+        *statements.grants(subscription),
+        statements.create_publication(subscription, generated=False),
+        statements.drop_slot(subscription.slot),
+        statements.drop_publication(subscription.publication),
+        *statements.drop_role(settings.postgres.user),
+    ):
+        assert f"\n{statement};\n" in text
+
+
 @pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.name)
 def test_every_command_is_explained(page: Path) -> None:
     explained = set(
@@ -140,7 +164,7 @@ def test_the_first_table_loads_and_has_ten_lines(page: Path, tmp_path: Path) -> 
     assert len(text.splitlines()) == 10
 
 
-@pytest.mark.parametrize("pages", [READMES, RUNBOOKS], ids=["README", "OPERATIONS"])
+@pytest.mark.parametrize("pages", PAIRS, ids=lambda pages: pages[0].stem)
 def test_both_languages_have_the_same_shape(pages: tuple[Path, Path]) -> None:
     english, chinese = pages
     assert [level for level, _ in headings(english)] == [level for level, _ in headings(chinese)]
@@ -158,7 +182,7 @@ def test_both_languages_have_the_same_shape(pages: tuple[Path, Path]) -> None:
 
 def test_both_languages_have_the_same_commands() -> None:
     """Word for word, without comments."""
-    for pages in (READMES, RUNBOOKS):
+    for pages in PAIRS:
         shells = [
             [
                 _commands(text)
