@@ -172,12 +172,18 @@ def test_installed_without_network_and_removed(host: Host) -> None:
     assert {"sync-agent@.service", "sync-agent-verify@.service", "sync-agent-verify@.timer"} <= set(
         units
     )
+    assert host.run("cat", "/usr/share/man/man1/sync-agent.1").startswith(".TH SYNC-AGENT 1")
     shown = host.run("runuser", "-u", "unit-sync-agent", "--", "sync-agent", "docs", "--list")
     assert "docs/OPERATIONS.zh-CN.md" in shown
 
     told = host.run(str(HOME / "current/install.sh"), "uninstall", LANG="zh_CN.UTF-8")
     assert "已删除" in told
-    for path in (HOME, "/usr/bin/sync-agent", "/etc/systemd/system/sync-agent@.service"):
+    for path in (
+        HOME,
+        "/usr/bin/sync-agent",
+        "/usr/share/man/man1/sync-agent.1",
+        "/etc/systemd/system/sync-agent@.service",
+    ):
         assert not host.exists(path)
     assert host.exists(CONFIG / "agent.toml")
 

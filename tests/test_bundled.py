@@ -15,6 +15,7 @@ import pytest
 from agent import __version__
 from agent.cli import bundled
 from agent.cli.commands import execute
+from tools import manual
 from tools.constraints import CONSTRAINTS, constraints
 from tools.lock import pins, shipped
 
@@ -129,6 +130,13 @@ def test_constraints_are_the_lock_without_tools_and_hashes() -> None:
     locked = {pin.name: pin.version for pin in pins()}
     lines = [line.split(" ;")[0] for line in text.splitlines() if not line.startswith("#")]
     assert dict(line.split("==") for line in lines) == {name: locked[name] for name in shipped()}
+
+
+@pytest.mark.parametrize("language", list(manual.PAGES))
+def test_the_manual_pages_are_what_the_commands_say(language: str) -> None:
+    """Give `python -m tools.manual` after a change."""
+    kept = (manual.FOLDER / manual.PAGES[language]).read_text(encoding="utf-8")
+    assert kept == manual.made(language)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

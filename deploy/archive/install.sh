@@ -18,6 +18,7 @@ config=/etc/unit-sync-agent
 state=/var/lib/unit-sync-agent
 units=/etc/systemd/system
 program=/usr/bin/sync-agent
+manual=/usr/share/man
 user=unit-sync-agent
 
 case "${SYNC_AGENT_LANG:-${LC_ALL:-${LC_MESSAGES:-${LANG:-}}}}" in
@@ -118,6 +119,14 @@ put_units() {
   if systemd_runs; then systemctl daemon-reload; fi
 }
 
+# Where the host has manual pages; they are those of the version that is current.
+put_manual() {
+  for page in man1/sync-agent.1 zh_CN/man1/sync-agent.1; do
+    [ -d "$(dirname "$manual/$page")" ] || continue
+    ln -sfn "$home/current/deploy/man/$page" "$manual/$page"
+  done
+}
+
 put_example() {
   [ -z "$(names)" ] || return 0
   "$program" example-config >"$config/agent.toml"
@@ -174,6 +183,7 @@ install_or_upgrade() {
     make_version
     switch_to "$VERSION"
     put_units
+    put_manual
     put_example
     # shellcheck disable=SC2086
     each start $running
@@ -206,6 +216,7 @@ install_or_upgrade() {
     fi
   done
   put_units
+  put_manual
   # shellcheck disable=SC2086
   each start $running
   say "Upgraded from $before to $VERSION. The way back: $home/current/install.sh rollback" \
@@ -271,7 +282,7 @@ uninstall() {
     rm -f "$units/$unit"
   done
   if systemd_runs; then systemctl daemon-reload; fi
-  rm -f "$program"
+  rm -f "$program" "$manual/man1/sync-agent.1" "$manual/zh_CN/man1/sync-agent.1"
   rm -rf "$home"
   if [ "$purge" = yes ]; then
     rm -rf "$config" "$state"
