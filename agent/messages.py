@@ -9,7 +9,9 @@ user's language where users read it, also after it was stored and read again (`p
 import gettext
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Self
@@ -26,12 +28,32 @@ def mark(message: str) -> str:
     return message
 
 
+# The language of whoever is answered now; '' outside of `speaking`
+_spoken: ContextVar[str] = ContextVar("spoken", default="")
+
+
+@contextmanager
+def speaking(lang: str) -> Iterator[None]:
+    """Has this thread translate into a language, `zh_CN` or `en`, until the end of the block.
+
+    So a service answers each user in the language that this user asks for.
+    """
+    before = _spoken.set(lang)
+    try:
+        yield
+    finally:
+        _spoken.reset(before)
+
+
 def language() -> str:
     """Returns the user's language, `zh_CN` or `en`.
 
-    SYNC_AGENT_LANG counts first, then the locale variables in POSIX order. It is English, too,
-    where the terminal cannot show Chinese.
+    What `speaking` says counts first, then SYNC_AGENT_LANG, then the locale variables in POSIX
+    order. It is English, too, where the terminal cannot show Chinese.
     """
+    spoken = _spoken.get()
+    if spoken:
+        return spoken
     for name in ("SYNC_AGENT_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
         value = os.environ.get(name, "")
         if value:

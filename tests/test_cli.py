@@ -18,7 +18,7 @@ from sqlalchemy import create_engine, insert
 from sqlalchemy.engine import make_url
 
 from agent import __version__
-from agent.cli import app, comparison, status, status_text, verdict
+from agent.cli import app, comparison, status, status_text
 from agent.cli.commands import execute
 from agent.cli.requests import Answer
 from agent.config import Settings, load
@@ -27,6 +27,7 @@ from agent.connectors.postgres.setup import status as slot_status
 from agent.errors import AnotherAgent, LoginRefused, NotInitialised, SlotAdvanced
 from agent.front.schema import VERSION, AgentTables
 from agent.messages import phrase
+from agent.service import verdict
 from agent.service.health import HealthServer
 from agent.service.last_end import LastEnd
 from agent.service.metrics import CONNECTED, PEERS, Metrics

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from agent.cli.commands import commands
-from agent.cli.verdict import EXIT_CODES
 from agent.config import Settings, load
 from agent.connectors.postgres.setup import statements
 from agent.connectors.postgres.setup.subscription import subscription_of
@@ -19,6 +18,7 @@ from agent.errors import AgentError
 from agent.front.schema import AgentTables
 from agent.publish.topics import STATE_SETTINGS
 from agent.service.metrics import Metrics
+from agent.service.verdict import EXIT_CODES
 
 ROOT = Path(__file__).parent.parent
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
@@ -276,8 +276,8 @@ def test_modules_named_in_the_docs_exist() -> None:
 
 @pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.name)
 def test_what_monitors_are_told_is_explained(page: Path) -> None:
-    """Exit code, level and codes of `status`, as `agent.cli.verdict` has them."""
-    source = (ROOT / "agent" / "cli" / "verdict.py").read_text(encoding="utf-8")
+    """Exit code, level and codes of `status`, as `agent.service.verdict` has them."""
+    source = (ROOT / "agent" / "service" / "verdict.py").read_text(encoding="utf-8")
     codes = set(re.findall(r'Problem\(\s*"([A-Z_]+)"', source))
     rows = re.findall(
         r"^\| (\d) \|([^|]*)\|([^|]*)\|$", page.read_text(encoding="utf-8"), re.MULTILINE

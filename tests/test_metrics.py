@@ -232,6 +232,15 @@ def test_a_stage_that_fails_is_told_from_the_first_attempt_on(
     assert f"\n{names.STAGE_ERROR}{{" not in page
 
 
+def test_a_table_that_is_no_longer_shared_has_no_series(metrics: Metrics) -> None:
+    metrics.gauge(f"{names.TABLE_STATE}/permit/live", 1)
+    metrics.set_tables(["person"])
+    page = text(metrics)
+    assert 'table="permit"' not in page
+    assert 'table="person"' in page
+    assert 'agent_connected{peer="source"} 0.0' in page
+
+
 def test_metrics_page(server: HealthServer, metrics: Metrics) -> None:
     metrics.count(f"{names.RESTARTS}/publish")
     status, body = get(server, "/metrics")

@@ -1,5 +1,6 @@
 """Reports to the supervisor how capture goes: the gauges and counts of the metrics."""
 
+import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -36,8 +37,12 @@ class Reports:
         """Reports the state of each table that is configured and stored."""
         for name in self._names:
             resource = stored.resources.get(name)
-            if resource is not None:
-                self._state(name, resource.state)
+            if resource is None:
+                continue
+            self._state(name, resource.state)
+            if resource.code:
+                values = json.loads(resource.details)
+                self._control.suspended(name, resource.code, values)
 
     def _state(self, name: str, state: str) -> None:
         gauges = {}

@@ -22,6 +22,7 @@ from agent.config import ResourceSettings, ServiceSettings, Settings, load
 from agent.errors import EX_CONFIG, AgentError, ListenRefused, RequestRefused
 from agent.files import denied
 from agent.messages import mark, translate
+from agent.service import verdict
 from agent.service.control import CONTROL_FD, Control
 from agent.service.last_end import LastEnd
 from agent.service.logs import log_to_stderr
@@ -43,6 +44,8 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 def run(settings: Settings, config_path: Path) -> int:
     """Supervises capture and publisher until a signal ends it; returns the exit code."""
+    from agent.cli import bundled
+    from agent.page.site import Site
     from agent.service.health import HealthServer
     from agent.service.kept_gauges import KeptGauges
     from agent.service.metrics import STAGES, Metrics
@@ -64,7 +67,8 @@ def run(settings: Settings, config_path: Path) -> int:
     commands = {stage: [*command, stage] for stage in STAGES}
     notifier = Notifier.from_environment()
     try:
-        with HealthServer(settings.service.listen, settings.agent, metrics):
+        site = Site(settings.agent, metrics, bundled.runbook)
+        with HealthServer(settings.service.listen, settings.agent, metrics, site.answer):
             _log_build()
             supervisor = Supervisor(
                 commands,
@@ -441,9 +445,9 @@ def _summary(levels: Sequence[str], show_all: bool) -> str:
 
 
 def status(load_settings: Callable[[], Settings], as_json: bool, summary: bool) -> int:
-    """Prints where the agent stands; returns the exit code of its level (`agent.cli.verdict`)."""
+    """Prints where the agent stands; returns the exit code of its level (`verdict`)."""
     from agent.cli import status as reports
-    from agent.cli import status_text, verdict
+    from agent.cli import status_text
 
     settings = None
     try:
@@ -469,7 +473,7 @@ def _unknown(problem: Exception, known: dict[str, Any], as_json: bool, summary: 
 
     `known` is what is known all the same (`agent.cli.status.without_front`).
     """
-    from agent.cli import status_text, verdict
+    from agent.cli import status_text
 
     error = problem if isinstance(problem, AgentError) else unexpected(problem)
     found = verdict.unknown(error, known)

@@ -10,9 +10,9 @@ from rich.text import Text
 
 from agent.cli.comparison import STATES
 from agent.cli.status import PATIENCE
-from agent.cli.verdict import failing, peers_away
 from agent.front.sqlite.file import LOG_LARGE
 from agent.messages import mark, translate
+from agent.service.verdict import failing, peers_away
 
 _STYLES = {"live": "green", "copying": "yellow"}
 _HEADINGS = (

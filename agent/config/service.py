@@ -12,7 +12,10 @@ class ServiceSettings(Model):
 
     listen: Annotated[
         str,
-        Field(pattern=r"^\S+:\d+$", description="Address of /metrics, /-/healthy and /-/ready."),
+        Field(
+            pattern=r"^\S+:\d+$",
+            description="Address of the status page, /metrics, /-/healthy and /-/ready.",
+        ),
     ] = "127.0.0.1:9187"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="What is logged.")

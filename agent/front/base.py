@@ -27,6 +27,9 @@ class ResourceState(NamedTuple):
     topic: str
     generation: int
     seq: int
+    # Why it is suspended: the error's code, and as JSON what fills its sentence
+    code: str = ""
+    details: str = "{}"
 
 
 # The phases of a copy

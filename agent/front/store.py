@@ -153,6 +153,8 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
                 row["topic"],
                 row["generation"],
                 row["seq"],
+                row["code"],
+                row["details"],
             )
 
         copies = {}

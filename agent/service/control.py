@@ -206,6 +206,11 @@ class Control:
         self._well = False
         self._report({"failed": {"code": error.code, "values": error.plain_values()}})
 
+    def suspended(self, resource: str, code: str, values: Mapping[str, object]) -> None:
+        """Reports why a table is suspended, as the front end has it stored."""
+        cause = {"resource": resource, "code": code, "values": values}
+        self._report({"suspended": cause})
+
     def went_well(self) -> None:
         """Reports progress past the place where the stage failed.
 

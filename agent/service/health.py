@@ -1,6 +1,7 @@
 """Serves HTTP for operations.
 
 /metrics; /-/healthy: the supervisor lives; /-/ready: all peers are connected and no stage fails.
+Pages for people come from outside (`agent.page`).
 """
 
 import json
@@ -9,14 +10,15 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from email.message import Message
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -28,7 +30,19 @@ from agent.service.metrics import Failure, Metrics
 
 LONGEST_TURN = 15.0  # seconds without a turn of the supervisor's loop before it counts as dead
 _PATIENCE = 2.0  # seconds for another service to say whose it is
-_Reply = tuple[HTTPStatus, str, bytes]
+
+
+class Reply(NamedTuple):
+    """What a request is answered."""
+
+    status: HTTPStatus
+    kind: str  # the media type
+    body: bytes
+    headers: Mapping[str, str] = {}  # further ones
+
+
+# Answers a path and the request's headers; None: there is no such page
+Answer = Callable[[str, Message], Reply | None]
 
 
 class HealthServer:
@@ -38,10 +52,13 @@ class HealthServer:
     has it.
     """
 
-    def __init__(self, listen: str, agent: str, metrics: Metrics) -> None:
+    def __init__(
+        self, listen: str, agent: str, metrics: Metrics, others: Answer | None = None
+    ) -> None:
+        """Takes the address. `others` answers the paths that are not for monitors."""
         self._agent, self._metrics = agent, metrics
         try:
-            self._server = _Server(place(listen), self._pages())
+            self._server = _Server(place(listen), self._pages(), others)
         except (OSError, OverflowError) as error:
             if asked(listen, agent, _PATIENCE) is not None:
                 raise AlreadyRunning(agent=agent, address=listen) from None
@@ -80,23 +97,23 @@ class HealthServer:
         while self._over not in readable(None, self._over, self._server.fileno()):
             self._server.handle_request()
 
-    def _pages(self) -> dict[str, Callable[[], _Reply]]:
+    def _pages(self) -> dict[str, Callable[[], Reply]]:
         return {
             "/metrics": self._metrics_page,
             "/-/healthy": self._healthy,
             "/-/ready": self._ready,
         }
 
-    def _metrics_page(self) -> _Reply:
-        return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self._metrics.registry)
+    def _metrics_page(self) -> Reply:
+        return Reply(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self._metrics.registry))
 
-    def _healthy(self) -> _Reply:
+    def _healthy(self) -> Reply:
         silent = time.monotonic() - self._metrics.turned
         lives = silent < LONGEST_TURN
         checks = {"supervisor": {"ok": lives, "silent_seconds": round(silent, 3)}}
         return self._json(lives, {"checks": checks})
 
-    def _ready(self) -> _Reply:
+    def _ready(self) -> Reply:
         peers = dict(self._metrics.connections)
         failures = dict(self._metrics.failures)
         checks = {
@@ -108,11 +125,11 @@ class HealthServer:
         well = connected and not any(failures.values())
         return self._json(well, {"checks": checks, "stages": stages})
 
-    def _json(self, well: bool, content: dict[str, object]) -> _Reply:
+    def _json(self, well: bool, content: dict[str, object]) -> Reply:
         status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
         body = {"agent": self._agent, "ok": well, **content}
         text = json.dumps(body, ensure_ascii=False, default=str)
-        return status, "application/json", text.encode() + b"\n"
+        return Reply(status, "application/json", text.encode() + b"\n")
 
 
 def _stage(failure: Failure | None) -> dict[str, object]:
@@ -142,8 +159,10 @@ class _Server(ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True  # past connections in TIME_WAIT do not count as an address in use
 
-    def __init__(self, address: tuple[str, int], pages: dict[str, Callable[[], _Reply]]) -> None:
-        self.pages = pages
+    def __init__(
+        self, address: tuple[str, int], pages: dict[str, Callable[[], Reply]], others: Answer | None
+    ) -> None:
+        self.pages, self.others = pages, others
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
@@ -154,8 +173,8 @@ class _Server(ThreadingTCPServer):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
-def _not_found() -> _Reply:
-    return HTTPStatus.NOT_FOUND, "text/plain", b"see /metrics, /-/healthy, /-/ready\n"
+def _not_found() -> Reply:
+    return Reply(HTTPStatus.NOT_FOUND, "text/plain", b"see /metrics, /-/healthy, /-/ready\n")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -164,14 +183,22 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server = self.server
         assert isinstance(server, _Server)
-        page = server.pages.get(self.path.partition("?")[0], _not_found)
-        status, kind, body = page()
+        page = server.pages.get(self.path.partition("?")[0])
+        reply = None
+        if page is not None:
+            reply = page()
+        elif server.others is not None:
+            reply = server.others(self.path, self.headers)
+        if reply is None:
+            reply = _not_found()
 
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_response(reply.status)
+        self.send_header("Content-Type", reply.kind)
+        self.send_header("Content-Length", str(len(reply.body)))
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(reply.body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
         """Requests are not logged."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from agent import __version__
 from agent.errors import AgentError, stored
+from agent.service.events_today import EventsToday
 
 if TYPE_CHECKING:
     from agent.service.kept_gauges import KeptGauges
@@ -76,7 +77,7 @@ _SPARSE = {TABLE_STATE, WITHHELD, REFUSED, COPY_ESTIMATE, LOG_STATUS, POLL_DUE}
 # These outlive the service, so that a restart does not look like a table that was never compared
 _KEPT = {VERIFIED, DIFFERENCES}
 # What each metric says, and its labels
-_COUNTERS: Mapping[str, tuple[str, ...]] = {
+_COUNTERS: dict[str, tuple[str, ...]] = {
     EVENTS: ("Events that passed the stage.", "stage", "table", "op"),
     ERRORS: ("Errors by code.", "stage", "kind"),
     RESTARTS: ("Restarts of a child process.", "stage"),
@@ -84,7 +85,7 @@ _COUNTERS: Mapping[str, tuple[str, ...]] = {
     POLL_ROWS: ("Rows that these looks have read.", "table"),
     COPIED: ("Rows read from the source to copy or verify the table.", "table"),
 }
-_GAUGES: Mapping[str, tuple[str, ...]] = {
+_GAUGES: dict[str, tuple[str, ...]] = {
     BUILD: ("Version of the agent.", "version", "python"),
     LAST_COMMIT: ("Source commit time of the newest event or heartbeat past the stage.", "stage"),
     SOURCE_LAG: ("Log the source holds for the agent.",),
@@ -122,6 +123,7 @@ _GAUGES: Mapping[str, tuple[str, ...]] = {
         "stage",
     ),
 }
+_LABELS = {name: labels for name, (_, *labels) in (_COUNTERS | _GAUGES).items()}
 _DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -138,6 +140,13 @@ class Failure(NamedTuple):
     error: AgentError  # the last one
     since: float  # Unix time of the first attempt
     attempts: int
+
+
+class Suspension(NamedTuple):
+    """Why a table stands still."""
+
+    error: AgentError
+    since: float  # Unix time from which on this service has known it
 
 
 class Metrics:
@@ -178,6 +187,9 @@ class Metrics:
         self.failures: dict[str, Failure | None] = dict.fromkeys(STAGES)
         self.turned = time.monotonic()  # last turn of the supervisor's loop
         self.states: dict[str, str] = {}  # of each table, '' as long as nobody has reported one
+        self.suspensions: dict[str, Suspension] = {}  # of suspended tables
+        self.today = EventsToday()
+        self.values: dict[str, float] = {}  # gauges by name and labels, as `gauge` was given them
         self._lasting: dict[str, float] = {}
         self._counters = {}
         for name, (text, *labels) in _COUNTERS.items():
@@ -207,8 +219,13 @@ class Metrics:
         """Shows these tables and no others."""
         names = set(tables)
         for gone in self.states.keys() - names:
-            for metric in (*self._counters.values(), *self._gauges.values()):
-                metric.remove_by_labels({"table": gone})
+            for name, metric in (*self._counters.items(), *self._gauges.items()):
+                # The library refuses to look for a label that a metric has not
+                if "table" in _LABELS[name]:
+                    metric.remove_by_labels({"table": gone})
+            self.suspensions.pop(gone, None)
+            self.today.forget(gone)
+            self._drop_values(gone)
         new = sorted(names - self.states.keys())
         self.states = {name: self.states.get(name, "") for name in sorted(names)}
         for table in new:
@@ -219,6 +236,12 @@ class Metrics:
             for name in _KEPT:
                 self._gauges[name].labels(table)
         self._restore(new)
+
+    def _drop_values(self, table: str) -> None:
+        for name in list(self.values):
+            metric, *labels = name.split("/")
+            if labels[:1] == [table] and "table" in _LABELS[metric]:
+                del self.values[name]
 
     def _known(self) -> None:
         self._gauges[BUILD].labels(__version__, platform.python_version()).set(1)
@@ -273,6 +296,7 @@ class Metrics:
         """Sets one gauge."""
         metric, *labels = name.split("/")
         gauge = self._gauges[metric]
+        self.values[name] = value
         if metric in _SPARSE and not value:
             gauge.remove(*labels)
             return
@@ -283,11 +307,27 @@ class Metrics:
             self.connections[labels[0]] = Connection(bool(value), time.time())
         if metric == TABLE_STATE and value and labels[0] in self.states:
             self.states[labels[0]] = labels[1]
+            if labels[1] != "suspended":
+                self.suspensions.pop(labels[0], None)
 
     def count(self, name: str, increment: int = 1) -> None:
         """Adds to one counter."""
         metric, *labels = name.split("/")
         self._counters[metric].labels(*labels).inc(increment)
+        if metric == EVENTS and labels[0] == "applied":
+            self.today.add(labels[1], labels[2], increment, time.time())
+
+    def suspended(self, table: str, code: str, values: Mapping[str, object]) -> None:
+        """Notes why a table is suspended."""
+        before = self.suspensions.get(table)
+        try:
+            error = stored(code, dict(values))
+        except (KeyError, TypeError):  # another version has stored it
+            error = AgentError(detail=code)
+        since = time.time()
+        if before is not None and before.error.code == error.code:
+            since = before.since
+        self.suspensions[table] = Suspension(error, since)
 
     def failed(self, stage: str, code: str, values: Mapping[str, object]) -> Failure:
         """Notes a failed attempt of a stage; returns the run of failures that it belongs to."""

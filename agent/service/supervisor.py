@@ -203,6 +203,8 @@ class Supervisor:
                 _log.info("child_ready stage=%s", stage)
             case {"failed": {"code": str(code), "values": dict(values)}}:
                 self._metrics.failed(stage, code, values)
+            case {"suspended": {"resource": str(name), "code": str(code), "values": dict(values)}}:
+                self._metrics.suspended(name, code, values)
             case {"well": _}:
                 self._well(stage)
             case _:
