@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -22,7 +23,7 @@ from tests.agent_process import Installation, in_this_process, program, url
 from tests.services.kafka import KafkaAddress
 from tests.services.processes import HOST
 from tests.source.databases import place_of
-from tests.waiting import PATIENCE, eventually
+from tests.waiting import eventually
 
 CANARY = "canary-310101199001010000"
 SCHEMA = f"""
@@ -213,7 +214,7 @@ class Screen:
                 self._seen = found + len(said)
             return found >= 0
 
-        eventually(shown, PATIENCE, f"the screen shows {said}", 0.01)
+        eventually(shown, what=f"the screen shows {said}", interval=0.01)
 
     def answer(self, question: str, keys: str) -> None:
         """Waits for a question, and answers it with Enter."""
@@ -229,7 +230,7 @@ class Screen:
             self._read()
             return self._process.poll() is not None
 
-        eventually(ended, PATIENCE, "setup has ended")
+        eventually(ended, what="setup has ended")
         self._read()
         return self._process.returncode
 
@@ -242,7 +243,11 @@ class Screen:
 
 
 def _take_terminal() -> None:
-    """Makes the pseudo-terminal that of the new session, so that Ctrl-C comes as a signal."""
+    """Makes the pseudo-terminal that of the new session, so that Ctrl-C comes as a signal.
+
+    Whoever runs the tests may ignore that signal, as shells let what they start behind themselves.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
