@@ -22,7 +22,7 @@ from agent.cli import app, comparison, status, status_text
 from agent.cli.commands import execute
 from agent.cli.requests import Answer
 from agent.config import Settings, load
-from agent.connectors.postgres import server_state
+from agent.connectors.postgres.kept_log import KeptLog
 from agent.connectors.postgres.setup import status as slot_status
 from agent.errors import AnotherAgent, LoginRefused, NotInitialised, SlotAdvanced
 from agent.front.schema import VERSION, AgentTables
@@ -554,23 +554,62 @@ def test_status_says_why_the_service_has_ended(
     assert "SLOT_ADVANCED" not in run(capsys, config, "status")[1]
 
 
+KEPT = KeptLog("reserved", 8192, 2.0**30, 4096, -1, active=True)
+
+
 @pytest.mark.parametrize(
     ("slot", "expected"),
     [
-        ((4096, True), "replication slot sync_agent_tax is 4,096 bytes behind"),
-        ((), "replication slot sync_agent_tax does not exist"),
+        (KEPT, "replication slot sync_agent_tax is 4,096 bytes behind"),
+        (None, "replication slot sync_agent_tax does not exist"),
     ],
 )
 def test_status_of_the_slot(
-    front: Settings, monkeypatch: pytest.MonkeyPatch, slot: tuple[int, ...], expected: str
+    front: Settings, monkeypatch: pytest.MonkeyPatch, slot: KeptLog | None, expected: str
 ) -> None:
     @contextmanager
     def connected(_settings: object) -> Iterator[None]:
         yield None
 
     monkeypatch.setattr(slot_status, "connect", connected)
-    monkeypatch.setattr(server_state, "slot_lag", lambda _connection, _name: slot)
+    monkeypatch.setattr(slot_status, "kept_log", lambda _connection, _name: slot)
     assert expected in shown(status.collect(front))
+
+
+@pytest.mark.parametrize(
+    ("most", "configured", "large"),
+    [
+        (-1, None, False),
+        (0, None, False),
+        (10 << 20, None, True),
+        (18 << 20, None, False),
+        (-1, 9 << 20, False),
+        (-1, 8 << 20, True),
+        (10 << 20, 9 << 20, False),
+    ],
+)
+def test_status_warns_of_kept_log(
+    front: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    configured: int | None,
+    large: bool,
+) -> None:
+    """By default above half of what the server lets a slot keep; else above the configured size."""
+
+    @contextmanager
+    def connected(_settings: object) -> Iterator[None]:
+        yield None
+
+    kept = KEPT._replace(bytes=9 << 20, most_bytes=most)
+    monkeypatch.setattr(slot_status, "connect", connected)
+    monkeypatch.setattr(slot_status, "kept_log", lambda _connection, _name: kept)
+    source = front.postgres.model_copy(update={"warn_log_bytes": configured})
+    found = status.collect(front.model_copy(update={"source": source}))
+    assert found["source"]["retained_bytes"] == 9 << 20
+    texts = {problem.code: problem.text for problem in verdict.problems(found)}
+    assert ("LOG_RETAINED" in texts) == large
+    assert not large or "keeps 9 MB of log" in texts["LOG_RETAINED"]
 
 
 def test_status_before_init(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

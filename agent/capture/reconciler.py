@@ -162,11 +162,13 @@ class Reconciler:
     def _calm(self, run: Run) -> bool:
         """Whether pages of such runs may be read now.
 
-        The stream comes first, and Kafka must not be too far behind.
+        The stream comes first, and Kafka must not be too far behind. Log that a long transaction
+        holds back is no reason to wait: it goes when that ends, whatever is copied.
         """
-        lagging = self._source.lag_bytes() > _LAG
-        if lagging and time.monotonic() - self._merged_at < _STARVED:
-            return False
+        if self._source.lag_bytes() > _LAG:
+            starved = time.monotonic() - self._merged_at >= _STARVED
+            if self._source.log_large() or not starved:
+                return False
         if not run.repair:
             return True
         return self._front.outbox_bytes() <= self._settings.max_outbox_bytes

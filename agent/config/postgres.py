@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from agent.config.model import Identifier, Model
+from agent.config.model import Identifier, Model, Positive
 from agent.config.secret import Secret
 
 _LONGEST = 63  # characters of a name in PostgreSQL
@@ -63,6 +63,14 @@ class PostgresSettings(Model):
             description="How often a sign of life is written to the log (no table is touched).",
         ),
     ] = 10.0
+    warn_log_bytes: Annotated[
+        Positive | None,
+        Field(
+            description="Log kept for the slot, in bytes, above which check, status and log warn, "
+            "and copies wait while the stream is behind. "
+            "Default: half of the server's max_slot_wal_keep_size, where that is set.",
+        ),
+    ] = None
 
     def named(self, agent: str) -> Self:
         """Fills in the names of slot and publication that are not configured."""

@@ -194,6 +194,12 @@ class Source(Protocol):
     def lag_bytes(self) -> int:
         """Returns the bytes of log past the acknowledged position, as last asked of the server."""
 
+    def log_large(self) -> bool:
+        """Tells whether the server keeps more log for the agent than its owner wants.
+
+        While the stream is behind then, no page is read beside it.
+        """
+
     def gauges(self) -> Mapping[str, float]:
         """Returns the metrics of this kind of source (`agent.service.metrics`), as last known."""
 

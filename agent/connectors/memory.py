@@ -201,6 +201,10 @@ class MemorySource:
         """See Source.lag_bytes."""
         return 0
 
+    def log_large(self) -> bool:
+        """See Source.log_large."""
+        return False
+
     def gauges(self) -> Mapping[str, float]:
         """See Source.gauges."""
         return {}

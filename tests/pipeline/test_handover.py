@@ -5,6 +5,8 @@ Whatever the schedule, front end and subscriber end equal to the source.
 
 import pytest
 
+from agent.capture import reconciler
+from agent.connectors.base import Ask
 from tests.pipeline.handover import HandOver
 
 # Of a table; the planted faults that the model has to find show within 200
@@ -46,6 +48,26 @@ def test_tables_that_are_read_together_end_equal(ordered: bool) -> None:
         assert hand_over.durable.suspended == {}, f"seed {seed}"
         together += hand_over.source.together
     assert together > SCHEDULES // 4
+
+
+def test_no_page_is_read_while_much_log_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the stream is behind: that alone holds a copy up for a while only."""
+    hand_over = HandOver(0, "plain", ordered=False)
+    source = hand_over.source
+    asked: list[int] = []
+    ask = source.ask
+
+    def counted(wanted: Ask) -> None:
+        asked.append(source.steps)
+        ask(wanted)
+
+    monkeypatch.setattr(source, "ask", counted)
+    monkeypatch.setattr(source, "log_large", lambda: source.steps < 40)
+    monkeypatch.setattr(source, "lag_bytes", lambda: 1 << 30)
+    monkeypatch.setattr(reconciler, "_STARVED", 0.0)
+    hand_over.run()
+    assert asked[0] >= 40
+    assert hand_over.durable.tables["plain"] == hand_over.expected()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from agent.capture.reports import Reports
-from agent.connectors.postgres.kept_log import KeptLog
+from agent.connectors.postgres.kept_log import NOTHING
 from agent.connectors.postgres.snapshot import OldestTransaction, snapshot_of
 from agent.service.control import Control
 from agent.service.metrics import Metrics
@@ -39,9 +39,9 @@ def reported() -> Iterator[Reported]:
 
 def test_the_log_that_a_slot_keeps(reported: Reported) -> None:
     """A status that is no longer the slot's has no series any more."""
-    reported.control.beat(KeptLog("extended", 7, 9.0).gauges())
+    reported.control.beat(NOTHING._replace(status="extended", bytes=7, safe_bytes=9.0).gauges())
     assert reported.series("agent_source_log_status") == {'status="extended"': 1}
-    reported.control.beat(KeptLog("reserved", 8, math.inf).gauges())
+    reported.control.beat(NOTHING._replace(status="reserved", bytes=8).gauges())
     assert reported.series("agent_source_log_status") == {'status="reserved"': 1}
     assert reported.series("agent_source_log_retained_bytes") == {"": 8}
     assert reported.series("agent_source_log_safe_bytes") == {"": math.inf}

@@ -303,6 +303,26 @@ def test_what_a_new_snapshot_sees_and_the_lag(published: PostgresBusiness) -> No
     )
 
 
+def test_kept_log_is_warned_of_once_an_hour(
+    published: PostgresBusiness, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Above the bound, in the log; and pages of copies wait."""
+    quiet = published.source(published.settings(warn_log_bytes=1 << 40))
+    quiet.open(published.initial(), silent_never)
+    assert quiet.housekeeping() is not None
+    assert not quiet.log_large()
+    quiet.close()
+    assert "source_log_large" not in caplog.text
+
+    source = published.source(published.settings(warn_log_bytes=1, heartbeat_seconds=0.01))
+    source.open(published.initial(), silent_never)
+    for _ in range(3):
+        eventually(lambda: source.housekeeping() is not None, what="the server is asked")
+    assert source.log_large()
+    (warned,) = [text for text in caplog.messages if text.startswith("source_log_large")]
+    assert " bound=1 " in warned
+
+
 def test_heartbeats_are_written_when_due(published: PostgresBusiness) -> None:
     """Every `heartbeat_seconds`, not more often; no table is touched."""
     source = published.source(published.settings(heartbeat_seconds=1.5))

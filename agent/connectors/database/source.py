@@ -110,6 +110,10 @@ class DatabaseSource:
         """See Source.lag_bytes: there is no log of bytes."""
         return 0
 
+    def log_large(self) -> bool:
+        """See Source.log_large."""
+        return False
+
     def gauges(self) -> Mapping[str, float]:
         """See Source.gauges."""
         return {}

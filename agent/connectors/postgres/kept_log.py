@@ -8,6 +8,14 @@ import psycopg
 
 from agent.service import metrics
 
+_QUERY = """
+    select coalesce(wal_status, '') as status,
+           coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::int8 as bytes,
+           coalesce(safe_wal_size::float8, 'infinity') as safe,
+           coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn), 0)::int8 as unread,
+           pg_size_bytes(current_setting('max_slot_wal_keep_size')) as most, active
+    from pg_catalog.pg_replication_slots where slot_name = %s"""
+
 
 class KeptLog(NamedTuple):
     """What a slot keeps until the agent has read it."""
@@ -15,6 +23,9 @@ class KeptLog(NamedTuple):
     status: str  # wal_status: reserved, extended, unreserved or lost
     bytes: int
     safe_bytes: float  # how many more may be written before it is given up; infinity: no limit
+    unread_bytes: int  # of them past what the agent has confirmed
+    most_bytes: int  # max_slot_wal_keep_size; negative: no limit
+    active: bool  # somebody reads the slot
 
     def gauges(self) -> Mapping[str, float]:
         """Returns the metrics of it."""
@@ -26,15 +37,25 @@ class KeptLog(NamedTuple):
             found[f"{metrics.LOG_STATUS}/{status}"] = status == self.status
         return found
 
+    def warned_of(self, configured: int | None) -> int | None:
+        """Returns the bytes above which somebody should know of it; None: however many.
 
-def kept_log(connection: psycopg.Connection[Any], slot: str) -> KeptLog:
-    """Asks for the log that a slot keeps."""
-    query = (
-        "select coalesce(wal_status, ''),"
-        " coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::int8,"
-        " coalesce(safe_wal_size::float8, 'infinity')"
-        " from pg_replication_slots where slot_name = %s"
-    )
-    row = connection.execute(query, (slot,)).fetchone()
-    status, retained, safe = row or ("", 0, math.inf)
-    return KeptLog(str(status), int(retained), float(safe))
+        Without a `configured` bound that is half of what the server lets a slot keep.
+        """
+        if configured is None and self.most_bytes > 0:
+            return self.most_bytes // 2
+        return configured
+
+    def large(self, configured: int | None) -> bool:
+        """Tells whether more is kept than that."""
+        bound = self.warned_of(configured)
+        return bound is not None and self.bytes > bound
+
+
+NOTHING = KeptLog("", 0, math.inf, 0, -1, active=False)
+
+
+def kept_log(connection: psycopg.Connection[Any], slot: str) -> KeptLog | None:
+    """Asks for the log that a slot keeps; None where there is no such slot."""
+    row = connection.execute(_QUERY, (slot,)).fetchone()
+    return None if row is None else KeptLog(*row)

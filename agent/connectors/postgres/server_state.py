@@ -98,18 +98,6 @@ def bytes_and_snapshot(
     return int(written), snapshot_of(str(snapshot))
 
 
-def slot_lag(connection: psycopg.Connection[Any], slot: str) -> tuple[Any, ...]:
-    """Asks for the bytes of log past what the slot has confirmed, and whether somebody reads it.
-
-    Returns () where there is no such slot.
-    """
-    query = (
-        "select pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::int8, active"
-        " from pg_replication_slots where slot_name = %s"
-    )
-    return connection.execute(query, (slot,)).fetchone() or ()
-
-
 def sender_timeout(connection: psycopg.Connection[Any]) -> float:
     """Asks for wal_sender_timeout in seconds; an hour stands for none."""
     query = "select setting::float8 / 1000 from pg_settings where name = 'wal_sender_timeout'"

@@ -24,7 +24,7 @@ from agent.connectors.postgres.history import (
     check_server,
     other_publication,
 )
-from agent.connectors.postgres.kept_log import kept_log
+from agent.connectors.postgres.log_guard import LogGuard
 from agent.connectors.postgres.origin import PostgresOrigin
 from agent.connectors.postgres.pages import PageReader
 from agent.connectors.postgres.partitions import FOLLOWS_SINCE, Partitions
@@ -85,7 +85,7 @@ class PostgresSource:
         self._delivered = ""  # token of the last high position
 
         self._lag = 0
-        self._gauges: Mapping[str, float] = {}
+        self._guard = LogGuard(settings.postgres)
         self._transactions = OldestTransaction()
         self._looked_at = -math.inf
         self._received_any = True  # since the last look
@@ -388,9 +388,7 @@ class PostgresSource:
             self._lag, seen = server_state.bytes_and_snapshot(self._connection, position)
             self._transactions.seen(seen, time.time())
             if beats:
-                kept = kept_log(self._connection, self._settings.postgres.slot)
-                oldest = {metrics.OLDEST_TRANSACTION: self._transactions.since}
-                self._gauges = {**kept.gauges(), **oldest}
+                self._guard.look(self._connection, now)
             return seen
 
     def comparisons(self) -> Sequence[str]:
@@ -401,9 +399,13 @@ class PostgresSource:
         """See Source.lag_bytes."""
         return self._lag
 
+    def log_large(self) -> bool:
+        """See Source.log_large."""
+        return self._guard.large
+
     def gauges(self) -> Mapping[str, float]:
         """See Source.gauges: what the slot keeps."""
-        return self._gauges
+        return {**self._guard.gauges, metrics.OLDEST_TRANSACTION: self._transactions.since}
 
     def counts(self) -> Mapping[tuple[str, ...], int]:
         """See Source.counts."""

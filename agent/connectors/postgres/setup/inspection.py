@@ -15,7 +15,12 @@ from agent.connectors.postgres.catalogue import Catalogued, Publication
 from agent.connectors.postgres.setup import facts, statements, tables
 from agent.connectors.postgres.setup.publication import check_publication
 from agent.connectors.postgres.setup.rights import check_rights
-from agent.connectors.postgres.setup.server import check_idle, check_limit, check_server
+from agent.connectors.postgres.setup.server import (
+    check_idle,
+    check_limit,
+    check_server,
+    check_warned,
+)
 from agent.connectors.postgres.setup.subscription import Subscription
 from agent.connectors.setup import Shareable
 from agent.connectors.table import Criterion
@@ -53,7 +58,12 @@ def inspect_server(subscription: Subscription, connection: Connection) -> list[F
     """Judges the server itself; while there is no slot, it must have room for one."""
     server = facts.server(connection)
     first = facts.slot(connection, subscription.slot) is None
-    return [*check_server(server, first), check_limit(server), *check_idle(server)]
+    return [
+        *check_server(server, first),
+        check_limit(server),
+        check_warned(server, subscription.source.warn_log_bytes),
+        *check_idle(server),
+    ]
 
 
 def inspect(subscription: Subscription, connection: Connection) -> Inspection:

@@ -55,6 +55,31 @@ def check_limit(server: Any) -> Finding:
     )
 
 
+def check_warned(server: Any, configured: int | None) -> Finding:
+    """Tells above how much kept log the agent warns, and whether the server lets it come to that.
+
+    `configured`: source.warn_log_bytes.
+    """
+    most = server.slot_keep_mb << 20
+    if configured is None:
+        if most <= 0:
+            message = mark("No source.warn_log_bytes: check and status do not warn of kept log")
+            return ok("LOG_RETAINED", message)
+        configured = most // 2
+    if 0 <= most <= configured:
+        message = mark(
+            "source.warn_log_bytes is {bound} MB, max_slot_wal_keep_size only {size} MB: "
+            "the server gives up the slot before anything warns"
+        )
+        fix = translate(mark("Set source.warn_log_bytes to half of it, or leave it out."))
+        return warning("LOG_RETAINED", message, fix, bound=configured >> 20, size=most >> 20)
+    message = mark(
+        "Above {bound} MB of kept log, status and the service's log warn, "
+        "and copies wait while the stream is behind"
+    )
+    return ok("LOG_RETAINED", message, bound=configured >> 20)
+
+
 def check_idle(server: Any) -> list[Finding]:
     """Warns where the server gives up a slot for its age alone (PostgreSQL 18)."""
     if not server.slot_idle:
