@@ -58,7 +58,7 @@ class Proposals:
             guessed,
             [column for column in found.columns if column.column is None],
             in_key,
-            [*_unnamable(found), *found.obstacles],
+            [*_unnamable(found), *_nothing_left(found, columns), *found.obstacles],
         )
 
     def _settings(self, found: FoundTable, columns: Sequence[str]) -> dict[str, Any]:
@@ -157,3 +157,12 @@ def _unnamable(found: FoundTable) -> list[Finding]:
         text = mark("table {table} has no column that the agent can read")
         return [error("COLUMN_MISSING", text, table=found.full_name)]
     return []
+
+
+def _nothing_left(found: FoundTable, columns: Sequence[str]) -> list[Finding]:
+    """Says that no column is proposed, for all that can be read seem to hold personal data."""
+    if columns or not found.readable:
+        return []
+    text = mark("table {table}: every column that the agent can read seems to hold personal data")
+    fix = mark("Write into `columns` what may be shared.")
+    return [error("COLUMN_MISSING", text, translate(fix), table=found.full_name)]

@@ -112,6 +112,14 @@ def test_what_has_to_be_decided_is_a_comment_that_says_what_to_do() -> None:
     assert "#   sfzh: identity card" in text
 
 
+def test_a_table_of_personal_data_alone_is_a_comment() -> None:
+    """Here its key cannot be read."""
+    columns = [column("id", readable=False), column("phone", "手机")]
+    text = block(Proposals(polled=True).of(found("contact", columns)))
+    assert all(line.startswith("#") for line in text.splitlines())
+    assert "seems to hold personal data" in text
+
+
 def test_names_that_would_meet_are_told_apart() -> None:
     listed = [
         found("person", [column("id"), column("ID")], ["id"]),
