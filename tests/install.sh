@@ -22,7 +22,7 @@ have_headers() {
 }
 
 parts=("$@")
-[[ $# -gt 0 ]] || parts=(postgres java mariadb firebird maven openssl systemd debian prometheus compiler)
+[[ $# -gt 0 ]] || parts=(postgres java mariadb firebird maven openssl systemd debian prometheus chromium compiler)
 
 for part in "${parts[@]}"; do
   case $part in
@@ -44,6 +44,9 @@ for part in "${parts[@]}"; do
       command -v prometheus >/dev/null || missing+=(prometheus)
       command -v amtool >/dev/null || missing+=(prometheus-alertmanager)
       ;;
+    chromium) # looks at the status page; it needs a font for Chinese
+      command -v chromium >/dev/null || missing+=(chromium fonts-noto-cjk)
+      ;;
     compiler) # for compiled modules, and for schedules with a wrong clock
       command -v cc >/dev/null || missing+=(gcc libc6-dev)
       have_headers || missing+=(python3-dev)
@@ -59,7 +62,7 @@ fi
 line="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
 echo "install: missing: ${missing[*]}"
 if ! command -v apt-get >/dev/null; then
-  echo "install: no apt-get here; install these by hand: PostgreSQL 15, MariaDB, libtommath, libtomcrypt, Java 17 or newer, Maven, openssl, systemd with systemd-nspawn, debootstrap, Prometheus and its Alertmanager, a C compiler with the headers of Python (of them what is missing)" >&2
+  echo "install: no apt-get here; install these by hand: PostgreSQL 15, MariaDB, libtommath, libtomcrypt, Java 17 or newer, Maven, openssl, systemd with systemd-nspawn, debootstrap, Prometheus and its Alertmanager, Chromium with a font for Chinese, a C compiler with the headers of Python (of them what is missing)" >&2
   exit 1
 elif [[ $(id -u) -eq 0 ]]; then
   rights=()

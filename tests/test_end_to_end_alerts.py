@@ -1,11 +1,14 @@
 """A real Prometheus watches the whole agent: alerts and panels find what they name.
 
-Outages set off the right alert, and no other; it clears when they are over. The rules are those of
-deploy/prometheus with times of seconds in place of minutes, for nobody would wait for these.
+Outages set off the right alert, and no other; it clears when they are over. The status page names
+the same cause. The rules are those of deploy/prometheus with times of seconds in place of minutes,
+for nobody would wait for these.
 """
 
+import html
 import re
 import sqlite3
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,11 +18,12 @@ import pytest
 
 from tests.agent_process import in_this_process
 from tests.services.kafka import KafkaAddress, KafkaBroker
+from tests.services.processes import HOST
 from tests.services.prometheus import Prometheus
 from tests.source.databases import Place, place_of
 from tests.source.unit_without_log import Unit
 from tests.test_alerts import RULES
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 from tools.dashboard import PANELS
 
 SOURCE = 'type = "polling"\nevery = "1s"'
@@ -74,6 +78,23 @@ def wait_for(prometheus: Prometheus, *alerts: str) -> None:
     eventually(fire, 60, f"{alerts or 'nothing'} fires")
 
 
+def page(unit: Unit, path: str = "/en") -> str:
+    """Returns the status page."""
+    with urllib.request.urlopen(f"http://{HOST}:{unit.port}{path}", timeout=PATIENCE) as answer:
+        return html.unescape(answer.read().decode())
+
+
+def shows(unit: Unit, *texts: str) -> None:
+    """Waits until the status page says all this."""
+
+    def says() -> bool:
+        content = page(unit)
+        assert [text for text in texts if text not in content] == []
+        return True
+
+    eventually(says, 60, f"the page says {texts}")
+
+
 def failing(prometheus: Prometheus, code: str) -> dict[str, Any] | None:
     """Returns the alert that fires for a stage that fails with this code."""
     for alert in prometheus.alerts():
@@ -105,12 +126,18 @@ def test_outages_set_off_their_alert_which_clears_afterwards(
         agent.wait_ready()
         eventually(lambda: prometheus.query("agent_verify_timestamp_seconds > 0"), what="a proof")
         wait_for(prometheus)
+        shows(unit, "OK: 1 tables are live, everything is connected", "nothing waits for Kafka")
+        unit.write(1)
+        shows(unit, ">●</span> flows")
+        assert "<dt>events today</dt><dd>0</dd>" not in page(unit)
 
         kafka_broker.proxy.refuse()
         try:
             # SLOW_LINE may come first
             alert = eventually(lambda: failing(prometheus, "KAFKA_UNREACHABLE"), 60, "it fires")
             wait_for(prometheus, "AgentStageFailing")
+            shows(unit, "KAFKA_UNREACHABLE: ", "/en/runbook/KAFKA_UNREACHABLE", "away since")
+            assert "KAFKA_UNREACHABLE" in page(unit, "/zh/runbook/KAFKA_UNREACHABLE")
         finally:
             kafka_broker.proxy.heal()
         assert alert is not None
@@ -122,9 +149,12 @@ def test_outages_set_off_their_alert_which_clears_afterwards(
 
         place.execute("ALTER TABLE permit RENAME COLUMN amount TO sum")
         wait_for(prometheus, "AgentTableSuspended")
+        shows(unit, "permit is suspended (TABLE_CHANGED): ", "sync-agent resume permit")
         place.execute("ALTER TABLE permit RENAME COLUMN sum TO amount")
         unit.command("resume", "permit")
         wait_for(prometheus)
+        shows(unit, "OK: 1 tables are live")
+        assert "TABLE_CHANGED" not in page(unit)
 
         with closing(sqlite3.connect(tmp_path / "unit" / "front.db")) as front, front:
             front.execute("UPDATE permit SET holder = 'somebody else'")

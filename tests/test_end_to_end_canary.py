@@ -87,7 +87,7 @@ class Said:
         self.texts: dict[str, str] = {}
 
     def listen(self, agent: Agent, when: str) -> None:
-        """Hears metrics, health, and command lines and environments of all its processes.
+        """Hears metrics, health, page, and command lines and environments of all its processes.
 
         None of the processes may dump core.
         """
@@ -95,6 +95,10 @@ class Said:
             f"http://{HOST}:{self.place.listen}/metrics", timeout=5
         ) as answer:  # loopback
             self.texts[f"metrics {when}"] = answer.read().decode()
+        for path in ("en", "zh"):
+            address = f"http://{HOST}:{self.place.listen}/{path}"
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                self.texts[f"page {path} {when}"] = answer.read().decode()
         self.texts[f"health {when}"] = json.dumps(
             asked(f"{HOST}:{self.place.listen}", self.place.name, 5)
         )

@@ -8,7 +8,7 @@ from agent.cli import bundled
 from agent.messages import phrase
 from agent.page.site import Site
 from agent.service import metrics as names
-from agent.service.metrics import Metrics
+from agent.service.metrics import Connection, Metrics
 
 HOSTILE = '<script onload="x">&\'`{time}'
 
@@ -39,12 +39,15 @@ def bad_day(tables: Sequence[str]) -> Metrics:
     metrics = good_day(tables)
     metrics.gauge(f"{names.CONNECTED}/kafka", 0)
     values = {"peer": phrase("Kafka"), "user": "sync", "reason": "no"}
-    metrics.failed("publish", "LOGIN_REFUSED", values)
+    failure = metrics.failed("publish", "LOGIN_REFUSED", values)
+    since = time.time() - 1234
+    metrics.failures["publish"] = failure._replace(since=since, attempts=57)
+    metrics.connections["kafka"] = Connection(False, since)
     metrics.gauge(names.OUTBOX_EVENTS, 12_345)
     metrics.gauge(names.OUTBOX_OLDEST, time.time() - 600)
 
     suspended, compared, refused = tables[:3]
-    cause = {"resource": suspended, "topic": "t", "reason": "2"}
+    cause = {"resource": suspended, "topic": "t", "reason": phrase("it was deleted")}
     metrics.suspended(suspended, "TOPIC_LOST", cause)
     metrics.gauge(f"{names.TABLE_STATE}/{suspended}/live", 0)
     metrics.gauge(f"{names.TABLE_STATE}/{suspended}/suspended", 1)

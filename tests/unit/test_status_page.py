@@ -77,7 +77,7 @@ def test_a_bad_day() -> None:
     content = page(bad_day(tables_of(150)))
     seen = Text(content).text
     for text in (
-        "CRITICAL: the publisher has failed 1 times in a row: LOGIN_REFUSED",
+        "CRITICAL: the publisher has failed 57 times in a row: LOGIN_REFUSED",
         "→ Put the right password",
         "the service runs, but is not connected: kafka",
         f"{HOSTILE} is suspended (TOPIC_LOST)",
