@@ -10,22 +10,24 @@ from agent.messages import Phrase, mark, phrase
 
 Connection = psycopg.Connection[Any]
 
-# Whether the role is more than the agent's: what else it owns or may, in this database or another
+# Whether the role is more than the agent's: what else it owns or may, in this database or another.
+# Rights on what `init` knows are the agent's own ('a'), ownership ('o') is so of the publication
+# alone: what a role owns is dropped with it.
 _USES = """
     with role as (select oid, rolname, rolsuper from pg_catalog.pg_roles where rolname = %(role)s),
-    known (class, object) as (
-        select 'pg_catalog.pg_database'::regclass, oid from pg_catalog.pg_database
+    known (kind, class, object) as (
+        select 'a', 'pg_catalog.pg_database'::regclass, oid from pg_catalog.pg_database
         where datname = current_database()
         union all
-        select 'pg_catalog.pg_publication'::regclass, oid from pg_catalog.pg_publication
+        select 'o', 'pg_catalog.pg_publication'::regclass, oid from pg_catalog.pg_publication
         where pubname = %(publication)s
         union all
-        select 'pg_catalog.pg_class'::regclass, c.oid
+        select 'a', 'pg_catalog.pg_class'::regclass, c.oid
         from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
         where (n.nspname, c.relname) in
               (select * from unnest(%(schemas)s::text[], %(tables)s::text[]))
         union all
-        select 'pg_catalog.pg_namespace'::regclass, oid from pg_catalog.pg_namespace
+        select 'a', 'pg_catalog.pg_namespace'::regclass, oid from pg_catalog.pg_namespace
     )
     select role.rolsuper or role.rolname = current_user,
            exists (select from pg_catalog.pg_auth_members m
@@ -36,7 +38,8 @@ _USES = """
                      and (d.dbid not in (0, (select oid from pg_catalog.pg_database
                                              where datname = current_database()))
                           or not exists (select from known
-                                         where (class, object) = (d.classid, d.objid)))),
+                                         where (kind, class, object)
+                                             = (d.deptype, d.classid, d.objid)))),
            (select min(slot_name::text) from pg_catalog.pg_replication_slots
             where plugin = 'pgoutput' and slot_name <> %(slot)s)
     from role"""
