@@ -6,7 +6,6 @@ That is logs, metrics, reports, error texts, and what the system shows of its pr
 import json
 import os
 import re
-import tarfile
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from psycopg import sql
 
 from agent.service.health import asked
 from tests.agent_process import Agent, Installation
+from tests.bundles import texts_in
 from tests.checker.front import at_front
 from tests.checker.inputs import CANARY, name
 from tests.checker.unit import SCHEMA, UnitTable
@@ -118,17 +118,6 @@ class Said:
         return done.stdout
 
 
-def files_of(archive: Path) -> dict[str, str]:
-    """Returns the texts in a support bundle, by their names in it."""
-    found = {}
-    with tarfile.open(archive) as packed:
-        for member in packed:
-            file = packed.extractfile(member)
-            assert file is not None
-            found[member.name] = file.read().decode()
-    return found
-
-
 def listed(place: Installation) -> str:
     """The refused rows, as JSON."""
     return place.command("refused", "refused", "--json").stdout
@@ -178,7 +167,7 @@ def test_a_canary_is_never_heard(place: Installation) -> None:
         said.command("init")
         archive = place.directory / "bundle.tar.gz"
         said.command("doctor", "--output", str(archive))
-        said.texts |= files_of(archive)
+        said.texts |= texts_in(archive)
         agent.stop()
     said.texts["log"] = agent.log
     assert report[0]["different"] == 2

@@ -50,6 +50,7 @@ def run(settings: Settings, config_path: Path) -> int:
     from agent.service.kept_gauges import KeptGauges
     from agent.service.metrics import STAGES, Metrics
     from agent.service.notify import Notifier
+    from agent.service.program import program
     from agent.service.restarts import Restarts
     from agent.service.supervisor import Supervisor
 
@@ -60,11 +61,9 @@ def run(settings: Settings, config_path: Path) -> int:
         settings.front.folder,
         KeptGauges(settings.directory),
     )
-    # -P: no module from the current folder
-    command = [sys.executable, "-P", "-m", "agent", "-c", str(config_path.absolute())]
     restarts = Restarts(STAGES, silence=max(_SILENCE, settings.front.lock_wait_seconds + 30))
     last_end = LastEnd(settings.directory)
-    commands = {stage: [*command, stage] for stage in STAGES}
+    commands = {stage: [*program(config_path), stage] for stage in STAGES}
     notifier = Notifier.from_environment()
     try:
         site = Site(settings.agent, metrics, bundled.runbook)

@@ -209,13 +209,23 @@ def asked(listen: str, agent: str, patience: float) -> dict[str, Any] | None:
 
     None when none answers within `patience` seconds (of each byte).
     """
+    try:
+        answer = json.loads(page(listen, "/-/ready", patience))
+    except (OSError, OverflowError, ValueError, HTTPException):
+        return None
+    return answer if isinstance(answer, dict) and answer.get("agent") == agent else None
+
+
+def page(listen: str, path: str, patience: float) -> bytes:
+    """Returns a page of the service at an address, whatever its status says.
+
+    Raises OSError, OverflowError and HTTPException where none answers within `patience` seconds (of
+    each byte).
+    """
     host, port = place(listen)
     connection = HTTPConnection(host, port, timeout=patience)
     try:
-        connection.request("GET", "/-/ready")
-        answer = json.loads(connection.getresponse().read())
-    except (OSError, OverflowError, ValueError, HTTPException):
-        return None
+        connection.request("GET", path)
+        return connection.getresponse().read()
     finally:
         connection.close()
-    return answer if isinstance(answer, dict) and answer.get("agent") == agent else None

@@ -12,7 +12,6 @@ import stat
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
@@ -20,9 +19,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.config import Settings
+from agent.service.health import page
+from agent.service.program import program
 
 PATIENCE = 120.0  # seconds for each command
-_ASKED = 10.0  # seconds for each page of the service
+_ASKED = 10.0  # seconds for each byte of a page of the service
 _LOG_LINES = 20_000
 _LOG_DAYS = 3
 _FILTER = re.compile(r"^(filter = ).+$", re.MULTILINE)
@@ -31,7 +32,7 @@ _KEPT = ("last-end.json", "last-verify.json")
 
 
 class Part(NamedTuple):
-    """One file of the bundle. `collect` returns its text; it may raise OSError."""
+    """One file of the bundle. `collect` returns its text; it may raise what it likes."""
 
     file: str
     collect: Callable[[], str]
@@ -52,8 +53,8 @@ def parts(config: Path, settings: Settings | None) -> list[Part]:
     name, listen = config.stem, settings.service.listen
     return [
         *found,
-        Part("metrics.txt", lambda: _page(listen, "/metrics")),
-        Part("ready.json", lambda: _page(listen, "/-/ready")),
+        Part("metrics.txt", lambda: page(listen, "/metrics", _ASKED).decode()),
+        Part("ready.json", lambda: page(listen, "/-/ready", _ASKED).decode()),
         Part("unit.txt", lambda: _unit(name)),
         Part("log.txt", lambda: _log(name)),
         Part("files.txt", lambda: _files(config, settings)),
@@ -65,29 +66,12 @@ def parts(config: Path, settings: Settings | None) -> list[Part]:
 
 def _agent(config: Path, *arguments: str) -> str:
     """Has the agent say something in English, as a process of its own: it may hang or break."""
-    command = [sys.executable, "-m", "agent", "-c", str(config), *arguments]
-    return _said(command, SYNC_AGENT_LANG="en")
+    return _said([*program(config), *arguments], SYNC_AGENT_LANG="en")
 
 
 def _configuration(config: Path) -> str:
     """Returns the settings in effect without the values in filters, which could be a row's."""
     return _FILTER.sub(r'\1"(left out)"', _agent(config, "show-config"))
-
-
-def _page(listen: str, path: str) -> str:
-    """Returns a page of the running service, whatever its status."""
-    opener = urllib.request.build_opener(_AnyStatus())
-    with opener.open(f"http://{listen}{path}", timeout=_ASKED) as answer:
-        text: str = answer.read().decode()
-    return text
-
-
-class _AnyStatus(urllib.request.HTTPErrorProcessor):
-    """Takes an answer of any status for an answer."""
-
-    def http_response(self, request: object, response: object) -> object:
-        """See HTTPErrorProcessor."""
-        return response
 
 
 # ---- systemd

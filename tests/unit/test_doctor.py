@@ -1,7 +1,6 @@
 """Tests the support bundle where nothing runs: what is missing is said, and the rest is there."""
 
 import stat
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from agent.cli.commands import execute
 from agent.config import load
 from agent.support.bundle import CONTENTS, pack
 from agent.support.parts import Part, parts
+from tests.bundles import texts_in
 
 CONFIG = """
 state_directory = "{folder}"
@@ -34,17 +34,6 @@ filter = [{ column = "district", is_in = ["of a row]"] }]
 """
 
 
-def texts(archive: Path) -> dict[str, str]:
-    """Returns what is in a bundle, without the name of its folder."""
-    found = {}
-    with tarfile.open(archive) as packed:
-        for member in packed:
-            file = packed.extractfile(member)
-            assert file is not None
-            found[member.name.partition("/")[2]] = file.read().decode()
-    return found
-
-
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "agent.toml"
@@ -64,7 +53,7 @@ def test_a_part_that_fails_is_named_and_the_others_are_there(tmp_path: Path) -> 
     assert pack(target, made, said.append) == ["b.txt"]
     assert said == ["a.txt", "b.txt"]
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
-    found = texts(target)
+    found = texts_in(target)
     assert found["a.txt"] == "all is well"
     assert "b.txt: not collected: OSError\n" in found[CONTENTS]
     assert "value" not in found[CONTENTS]
@@ -75,13 +64,25 @@ def test_passwords_and_values_in_filters_are_left_out(config: Path, tmp_path: Pa
     target = tmp_path / "bundle.tar.gz"
     missing = pack(target, parts(config, load(config)), lambda part: None)
     assert missing == ["metrics.txt", "ready.json"]
-    found = texts(target)
+    found = texts_in(target)
     shown = found["configuration.toml"]
     assert 'filter = "(left out)"' in shown
     assert "public.person" in shown
     assert "of a row" not in shown
     assert "hidden" not in "".join(found.values())
     assert "SOURCE_NETWORK" in found["check.json"]
+
+
+def test_no_module_of_the_current_folder_is_run(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root gives the command in a folder that may be anybody's."""
+    foreign = tmp_path / "agent"
+    foreign.mkdir()
+    (foreign / "__init__.py").write_text("raise SystemExit('foreign')")
+    monkeypatch.chdir(tmp_path)
+    made = {part.file: part for part in parts(config, load(config))}
+    assert "public.person" in made["configuration.toml"].collect()
 
 
 def test_a_wrong_configuration_is_part_of_what_is_told(
@@ -91,7 +92,7 @@ def test_a_wrong_configuration_is_part_of_what_is_told(
     target = tmp_path / "bundle.tar.gz"
     assert execute(["-c", str(config), "doctor", "--output", str(target)]) == 0
     assert "CONFIG_INVALID" in capsys.readouterr().err
-    assert "CONFIG_INVALID" in texts(target)["status.json"]
+    assert "CONFIG_INVALID" in texts_in(target)["status.json"]
 
 
 def test_no_file_is_replaced(
