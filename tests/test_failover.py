@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from agent.connectors.postgres.kept_log import kept_log
 from tests.agent_process import Installation, knows, written
 from tests.checker.front import at_front
 from tests.checker.replay import messages
@@ -66,6 +67,11 @@ def given(standby: PostgresServer, place: Installation) -> bool:
 def promoted(place: Installation, primary: PostgresServer, standby: PostgresServer) -> None:
     """The primary is gone, and the configuration names the standby."""
     eventually(lambda: given(standby, place), 60, "the standby has the slot")
+    with psycopg.connect(standby.dsn()) as connection:
+        # What `status` asks is answered by a server in recovery, too
+        kept = kept_log(connection, place.slot)
+        assert kept is not None
+        assert kept.unread_bytes >= 0
     primary.kill9()
     standby.promote()
     place.source = standby.dsn()

@@ -8,13 +8,17 @@ import psycopg
 
 from agent.service import metrics
 
+# A standby writes no log of its own: its end is what has been replayed
 _QUERY = """
     select coalesce(wal_status, '') as status,
-           coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::int8 as bytes,
+           coalesce(pg_wal_lsn_diff(wal.last, restart_lsn), 0)::int8 as bytes,
            coalesce(safe_wal_size::float8, 'infinity') as safe,
-           coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn), 0)::int8 as unread,
+           coalesce(pg_wal_lsn_diff(wal.last, confirmed_flush_lsn), 0)::int8 as unread,
            pg_size_bytes(current_setting('max_slot_wal_keep_size')) as most, active
-    from pg_catalog.pg_replication_slots where slot_name = %s"""
+    from pg_catalog.pg_replication_slots,
+         (select case when pg_is_in_recovery() then pg_last_wal_replay_lsn()
+                      else pg_current_wal_lsn() end as last) wal
+    where slot_name = %s"""
 
 
 class KeptLog(NamedTuple):
