@@ -7,7 +7,8 @@ from agent.config.loading import judged
 from agent.config.problems import Problem
 from agent.config.settings import Settings
 
-_ALONE = ("name", "state_directory", "allow_env_secrets")
+# Settings that stand above the sections
+ALONE = ("name", "state_directory", "allow_env_secrets")
 
 
 def draft(
@@ -18,7 +19,7 @@ def draft(
     What is missing or wrong elsewhere does not matter; the settings have something in its place.
     Returns them, or None with the problems.
     """
-    chosen = (*_ALONE, *sections)
+    chosen = (*ALONE, *sections)
     parts = {name: data[name] for name in chosen if name in data}
     settings, problems = judged({**_stand_ins(data), **parts})
     if settings is None or problems:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from agent.config import Settings
-from agent.config.drafts import draft
+from agent.config.drafts import ALONE, draft
 from agent.config.loading import parsed
 from agent.connectors.discovery import Discovery
 from agent.errors import AgentError, AnswerWrong
@@ -21,7 +21,6 @@ from agent.setup.sections import Sections
 from agent.setup.tables import Tables, shareable
 from agent.setup.writing import NewFile
 
-_ALONE = ("name", "state_directory", "allow_env_secrets")
 _ASKED = ("source", "front", "kafka")
 _KEPT = ("reconcile", "service")  # nobody is asked; what was given stays
 
@@ -75,7 +74,7 @@ class Interview:
 
     def _name(self) -> None:
         """Takes what stands above the sections, and a name where the file's is none."""
-        for name in (*_ALONE, *_KEPT):
+        for name in (*ALONE, *_KEPT):
             given = self._dialogue.given(name)
             if given is not None:
                 self._data[name] = given
