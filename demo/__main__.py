@@ -42,8 +42,8 @@ def main() -> int:
         "--source",
         choices=SOURCES,
         default="postgresql",
-        help="how the agent reads the business database: the log of PostgreSQL (postgresql), "
-        "or another one that is polled or has a trigger log",
+        help="how the agent reads the business database: the log of PostgreSQL (postgresql) or "
+        "of MariaDB (mysql), or another one that is polled or has a trigger log",
     )
     parser.add_argument(
         "--business",
@@ -66,7 +66,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     if arguments.business and arguments.source in LOGS:
-        parser.error("--business: is for --source polling and trigger; the log is PostgreSQL's")
+        parser.error("--business: is for --source polling and trigger; a log has its own database")
     for number in ENDINGS:
         signal.signal(number, leave)
     # What loses its parent comes to us, so that `sweep` finds it

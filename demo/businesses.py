@@ -1,4 +1,4 @@
-"""Business databases whose log the agent does not read: SQLite, MariaDB."""
+"""Business databases other than PostgreSQL: SQLite, MariaDB."""
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
@@ -112,6 +112,7 @@ class MariaDbBusiness:
 
     name: ClassVar[str] = "MariaDB"
     _CHANGED = "DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3) ON UPDATE CURRENT_TIMESTAMP(3)"
+    _OPTIONS: ClassVar[Sequence[str]] = ()  # of the server
     # Keys that differ by case or blanks alone are several, as everywhere
     _EXACT = "CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"
 
@@ -130,7 +131,7 @@ class MariaDbBusiness:
 
     def open(self, everything: ExitStack, tables: Sequence[UnitTable]) -> str:
         """See Business.open."""
-        server = everything.enter_context(MariaDbServer.start())
+        server = everything.enter_context(MariaDbServer.start(*self._OPTIONS))
         self._url = server.url.set(database=DATABASE)
         with connected(server.url) as connection, connection.cursor() as cursor:
             cursor.execute("SET sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES'")
@@ -140,13 +141,17 @@ class MariaDbBusiness:
             for table in tables:
                 for statement in made(table, self._CHANGED):
                     cursor.execute(statement)
-                name = relation(table).as_string()
-                cursor.execute(f"GRANT SELECT, TRIGGER ON {name} TO {AGENT}@'%'")
-            notes = f"{DATABASE}.sync_agent_log"
-            cursor.execute(f"GRANT CREATE, SELECT, INSERT, DELETE ON {notes} TO {AGENT}@'%'")
+            for rights in self._rights(tables):
+                cursor.execute(f"GRANT {rights} TO {AGENT}@'%'")
             cursor.execute("SELECT version()")
             ((version,),) = cursor.fetchall()
         return f"MariaDB {str(version).partition('-')[0]}"
+
+    def _rights(self, tables: Sequence[UnitTable]) -> Iterable[str]:
+        """Yields what the agent may do, and where."""
+        for table in tables:
+            yield f"SELECT, TRIGGER ON {relation(table).as_string()}"
+        yield f"CREATE, SELECT, INSERT, DELETE ON {DATABASE}.sync_agent_log"
 
     def insert(self, table: UnitTable, rows: Iterable[Row]) -> None:
         """See Business.insert."""
@@ -166,6 +171,23 @@ class MariaDbBusiness:
     def shell(self) -> str:
         """See Business.shell."""
         return f"mariadb -h {self._url.host} -P {self._url.port} -u {self._url.username} {DATABASE}"
+
+
+class LoggingBusiness(MariaDbBusiness):
+    """See Business: a server whose binary log the agent reads."""
+
+    _OPTIONS: ClassVar[Sequence[str]] = (
+        "--log-bin=log",
+        "--server-id=1",
+        "--binlog-format=ROW",
+        "--binlog-row-metadata=FULL",
+    )
+
+    def _rights(self, tables: Sequence[UnitTable]) -> Iterable[str]:
+        """See MariaDbBusiness."""
+        for table in tables:
+            yield f"SELECT ON {relation(table).as_string()}"
+        yield "REPLICATION SLAVE, BINLOG MONITOR ON *.*"
 
 
 BUSINESSES: Mapping[str, type[SQLiteBusiness | MariaDbBusiness]] = {

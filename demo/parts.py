@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 import psycopg
 
-from demo.businesses import BUSINESSES
+from demo.businesses import BUSINESSES, LoggingBusiness
 from demo.postgres import PostgresUnit
-from demo.states import NotedUnit, PolledUnit, StatesUnit
+from demo.states import LoggedUnit, NotedUnit, PolledUnit, StatesUnit
 from demo.unit import Unit
 from tests.agent_process import Installation, url
 from tests.services.mariadb import MariaDbServer
 from tests.services.postgres import PostgresServer
 
 FRONTS = {"sqlite": "SQLite", "postgres": "PostgreSQL", "mariadb": "MariaDB"}
-LOGS = ("postgresql",)  # sources that have a database of their own
+LOGS = ("postgresql", "mysql")  # sources that have a database of their own
 STATES: Mapping[str, type[StatesUnit]] = {"polling": PolledUnit, "trigger": NotedUnit}
 SOURCES = (*LOGS, *STATES)
 CLIENTS = ("kafka-python", "librdkafka")
@@ -42,8 +42,10 @@ class Parts(NamedTuple):
 
     def unit(self) -> Unit:
         """Returns the unit; nothing is started yet."""
-        if self.source in LOGS:
+        if self.source == "postgresql":
             return PostgresUnit()
+        if self.source == "mysql":
+            return LoggedUnit(LoggingBusiness())
         return STATES[self.source](BUSINESSES[self.business]())
 
     def front_database(self, everything: ExitStack) -> str | None:

@@ -34,6 +34,7 @@ class Shell(NamedTuple):
 PLAIN = Shell(b"", b"")  # JSON without schema
 
 STRING: Schema = {"type": "string"}
+INT32: Schema = {"type": "int32"}
 _JSON: Schema = {"type": "string", "name": "io.debezium.data.Json", "version": 1}
 # Schemas by type; every other type is a string. Dates and times without a zone are strings, too,
 # for Debezium's own ISO types end in Z.

@@ -26,6 +26,7 @@ from tests.checker.values import ValueType, from_json
 from tests.checker.verdict import Verdict
 
 WITHOUT_LOG = ("polling", "trigger")  # sources whose events have no place in a log
+BINARY_LOGS = ("mysql", "mariadb")
 SILENCE = 30.0  # seconds without a record or an end after which reading the topics fails
 
 
@@ -48,8 +49,8 @@ class Event(NamedTuple):
     epoch: int  # of the agent's run
     logged: bool  # the source has a log
     read: bool  # by a copy or a repair, not streamed
-    commit: int  # where the source transaction before this one ended; 0: there is no log
-    lsn: int | None  # None: the row was read, or there is no log
+    commit: int | None  # counts up with the source's transactions; None: nothing says it
+    place: int | None  # of the change in the log; None: the row was read, or there is no log
     source: tuple[str, str]  # schema and table
     op: str
     before: Mapping[str, Any] | None
@@ -72,10 +73,7 @@ class Event(NamedTuple):
         source = value["source"]
         read = source["snapshot"] == "incremental"
         logged = source["connector"] not in WITHOUT_LOG
-        commit, lsn = 0, None
-        if logged:
-            commit = int(json.loads(source["sequence"])[0])
-            lsn = None if read else int(source["lsn"])
+        commit, place = in_log(source)
         return cls(
             partition=message.partition() or 0,
             key=key,
@@ -87,12 +85,26 @@ class Event(NamedTuple):
             logged=logged,
             read=read,
             commit=commit,
-            lsn=lsn,
-            source=(source["schema"], source["table"]),
+            place=place,
+            source=(source.get("schema", ""), source["table"]),
             op=value["op"],
             before=None if value["before"] is None else dict(value["before"]),
             after=None if value["after"] is None else dict(value["after"]),
         )
+
+
+def in_log(source: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Returns what a source block says of the transaction and of the change: see Event."""
+    read = source["snapshot"] == "incremental"
+    if source["connector"] in BINARY_LOGS:
+        if read:
+            return None, None
+        file = int(source["file"].rpartition(".")[2])
+        commit = file << 40 | int(source["pos"])
+        return commit, commit << 24 | int(source["row"])
+    if source["connector"] in WITHOUT_LOG:
+        return None, None
+    return int(json.loads(source["sequence"])[0]), None if read else int(source["lsn"])
 
 
 class Replay:
@@ -203,11 +215,11 @@ class Replay:
         The number is unique, and rises within its partition together with the order of commits.
         """
         seen = self._seqs[table.topic, event.generation]
-        change = digest((table.topic, event.key, event.lsn, event.op))
+        change = digest((table.topic, event.key, event.place, event.op))
         if event.identity in self._ids or event.seq in seen or event.seq < 1:
             self._duplicate(table, event, "sync.id", "id or number")
-        elif event.lsn is not None and change in self._changes:
-            self._duplicate(table, event, "source.lsn", "change, under another id,")
+        elif event.place is not None and change in self._changes:
+            self._duplicate(table, event, "source", "change, under another id,")
         self._ids.add(event.identity)
         self._changes.add(change)
         seen.add(event.seq)
@@ -226,15 +238,16 @@ class Replay:
             self._verdict.differs(
                 table, event.key, "sync.seq", f"{event.seq} comes after {seq}", "O5"
             )
-        if event.commit < commit:
+        if event.commit is not None and event.commit < commit:
             self._verdict.differs(
                 table,
                 event.key,
-                "source.sequence",
+                "source",
                 f"seq {event.seq} is of an earlier commit than seq {seq}",
                 "O5",
             )
-        self._newest[table.topic, event.partition] = event.generation, event.seq, event.commit
+        newest = commit if event.commit is None else event.commit
+        self._newest[table.topic, event.partition] = event.generation, event.seq, newest
 
     def _duplicate(self, table: SharedTable, event: Event, column: str, what: str) -> None:
         self._verdict.duplicates += 1

@@ -5,8 +5,10 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from sqlalchemy import (
+    URL,
     ColumnElement,
     Connection,
+    Engine,
     Inspector,
     Select,
     cast,
@@ -109,6 +111,13 @@ class MariaDB(Dialect):
 
     # ---- sessions
 
+    def engine(self, url: URL, password: Callable[[], str] | None, seconds: float) -> Engine:
+        """See Dialect.engine."""
+        engine = super().engine(url, password, seconds)
+        made: Any = engine.dialect
+        made.ischema_names = {"vector": _Vector, **made.ischema_names}
+        return engine
+
     def connect(self, arguments: list[Any], named: Mapping[str, Any], seconds: float) -> Any:
         """See Dialect.connect."""
         # Only the engine finds out whether the driver is installed
@@ -210,6 +219,22 @@ class MariaDB(Dialect):
     def code(self, error: BaseException) -> str:
         """See Dialect.code."""
         return f"error {_number(error)}"
+
+
+class _Vector(types.UserDefinedType[bytes]):
+    """VECTOR(n), which SQLAlchemy does not know: it fails at the number, so that no column is read.
+
+    The agent does not read its values either.
+    """
+
+    cache_ok = True
+
+    def __init__(self, dimensions: int = 0) -> None:
+        self.dimensions = dimensions
+
+    def get_col_spec(self, **named: Any) -> str:
+        """Returns the type as it is declared."""
+        return f"VECTOR({self.dimensions})"
 
 
 def _number(error: BaseException) -> int:

@@ -1,0 +1,1 @@
+"""MariaDB and MySQL as a business database, read by their binary log."""

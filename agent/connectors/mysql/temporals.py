@@ -1,0 +1,107 @@
+"""Writes dates and times of the log as canonical texts.
+
+Each function takes the bytes of one value. Sources: MySQL 9.7, mysys/my_time.cc; MariaDB 11.8,
+sql/compat56.cc. Digits of a second follow in (n + 1) // 2 bytes, as hundredths, ten-thousandths or
+millionths.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Final
+
+from agent.connectors.mysql.charsets import NoText
+
+_DATETIME_ZERO: Final = 0x8000000000
+_TIME_ZERO: Final = 0x800000
+_CLOCK_BITS: Final = 17
+_CLOCK: Final = (1 << _CLOCK_BITS) - 1
+_MIDNIGHT: Final = 24 << 12  # at the end of the day
+
+
+def fraction_bytes(digits: int) -> int:
+    """Returns how many bytes the digits of a second take."""
+    return (digits + 1) // 2
+
+
+def date_text(raw: bytes) -> str:
+    """Writes a DATE: five bits for the day, four for the month. Raises NoText for a zero date."""
+    packed = int.from_bytes(raw, "little")
+    return _date(packed >> 9, packed >> 5 & 15, packed & 31)
+
+
+def datetime_writer(digits: int) -> Callable[[bytes], str]:
+    """Returns a writer of DATETIME(n): year and month as one number, then day and time as bits."""
+
+    def write(raw: bytes) -> str:
+        packed = int.from_bytes(raw[:5], "big") - _DATETIME_ZERO
+        days = packed >> _CLOCK_BITS
+        year, month = divmod(days >> 5, 13)
+        day = _date(year, month, days & 31)
+        clock = clock_text(packed & _CLOCK)
+        return f"{day} {clock}{_fraction(raw[5:], digits)}"
+
+    return write
+
+
+def timestamp_writer(digits: int) -> Callable[[bytes], str]:
+    """Returns a writer of TIMESTAMP(n): seconds since 1970; zero is the zero date."""
+
+    def write(raw: bytes) -> str:
+        seconds = int.from_bytes(raw[:4], "big")
+        if not seconds and not any(raw[4:]):
+            raise NoText
+        moment = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return f"{moment}{_fraction(raw[4:], digits)}+00"
+
+    return write
+
+
+def time_writer(digits: int) -> Callable[[bytes], str]:
+    """Returns a writer of TIME(n), which may be a duration.
+
+    Of those below zero and beyond a day it raises NoText.
+    """
+    further = 8 * fraction_bytes(digits)
+
+    def write(raw: bytes) -> str:
+        packed = int.from_bytes(raw, "big") - (_TIME_ZERO << further)
+        if packed < 0:
+            raise NoText
+        clock = packed >> further
+        fraction = _fraction(raw[3:], digits)
+        if clock > _MIDNIGHT or (clock == _MIDNIGHT and fraction):
+            raise NoText
+        return clock_text(clock) + fraction
+
+    return write
+
+
+def year_text(raw: bytes) -> str:
+    """Writes a YEAR: years since 1900, and zero."""
+    return str(raw[0] + 1900 if raw[0] else 0)
+
+
+def _date(year: int, month: int, day: int) -> str:
+    try:
+        return date(year, month, day).isoformat()
+    except ValueError:
+        raise NoText from None
+
+
+def clock_text(packed: int) -> str:
+    """Writes hours, and minutes and seconds that have six bits each."""
+    hour = packed >> 12
+    minute = packed >> 6 & 63
+    second = packed & 63
+    return f"{hour:02d}:{minute:02d}:{second:02d}"
+
+
+def _fraction(raw: bytes, digits: int) -> str:
+    """Writes the digits of a second, without zeros at their end."""
+    if not digits:
+        return ""
+    counted = int.from_bytes(raw, "big")
+    if not counted:
+        return ""
+    written = f"{counted:0{2 * fraction_bytes(digits)}d}"
+    return "." + written.rstrip("0")

@@ -1,0 +1,486 @@
+"""A database of the MySQL family, read by its log: order, restarts, pages, and what is named."""
+
+import time
+from collections.abc import Iterator
+from typing import TypeVar
+
+import orjson
+import pytest
+
+from agent.config import ResourceSettings
+from agent.connectors.changes import Begin, Change, Commit, Heartbeat, Message, Truncate
+from agent.connectors.database.session import Database
+from agent.connectors.mysql.source import MySqlSource
+from agent.connectors.position import position_text
+from agent.connectors.resume import CommitMark, Resume
+from agent.errors import (
+    DuplicateAgent,
+    LogLost,
+    SourceForked,
+    SourceUnreachable,
+    TableUnlogged,
+    ValueUnreadable,
+)
+from tests.services.proxy import TcpProxy
+from tests.source.logging_mysql import KINDS, Logging, logging_server
+from tests.source.reading import (
+    asking,
+    awaited,
+    page_of,
+    read_commits,
+    read_until,
+    rows_of,
+    silent_never,
+    stored_after,
+    transactions,
+)
+from tests.waiting import eventually
+
+ORDERS = "CREATE TABLE orders (id int PRIMARY KEY, note varchar(50))"
+STATEMENTS = {
+    "I": "INSERT INTO orders (id, note) VALUES ({0}, 'order {0}')",
+    "U": "UPDATE orders SET note = 'changed' WHERE id = {0}",
+    "D": "DELETE FROM orders WHERE id = {0}",
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def server(request: pytest.FixtureRequest) -> Iterator[Logging]:
+    with logging_server(request.param) as found:
+        yield found
+
+
+class Unit:
+    """A fresh database with the table `orders` and one that nobody shares, and sources on it."""
+
+    def __init__(self, server: Logging) -> None:
+        self.server = server
+        self._opened: list[MySqlSource] = []
+        self.run("DROP DATABASE unit", "CREATE DATABASE unit CHARACTER SET utf8mb4")
+        self.run(ORDERS, "CREATE TABLE other (id int)")
+        self.begin_here()
+
+    def begin_here(self) -> None:
+        """Lets sources that read from the beginning begin behind what was done so far."""
+        with self.server.session() as run:
+            self._executed = self.server.position(run)
+
+    def run(self, *statements: str) -> None:
+        """Runs statements of the application in one session; each is committed."""
+        with self.server.session() as run:
+            if not statements[0].startswith("DROP DATABASE"):
+                run("USE unit")
+            for statement in statements:
+                run(statement)
+
+    def commit(self, *steps: str) -> None:
+        """Commits one transaction, as tests.source.reading.Business does."""
+        made = [STATEMENTS[step[0]].format(step[1:]) for step in steps]
+        self.run("BEGIN", *made, "COMMIT")
+
+    @property
+    def resource(self) -> ResourceSettings:
+        """Returns the settings of the shared table."""
+        given = {"name": "orders", "table": "orders", "columns": ["id", "note"]}
+        return ResourceSettings.model_validate(given)
+
+    def source(self, server_id: int = 4711, port: int | None = None) -> MySqlSource:
+        """Makes a source, closed when the test ends."""
+        driver = "mariadb" if self.server.is_mariadb else "mysql"
+        url = self.server.server.url.set(drivername=f"{driver}+pymysql", database="unit")
+        url = url.set(port=port or url.port)
+        database = Database(url.render_as_string(hide_password=False), None, 20.0)
+        places = {("", "orders"): self.resource}
+        source = MySqlSource(
+            database, places, "unit", server_id=server_id, agent="agent", heartbeat=0.3
+        )
+        self._opened.append(source)
+        return source
+
+    def opened(self) -> MySqlSource:
+        """Makes a source that reads from the beginning."""
+        source = self.source()
+        source.open(self.initial(), silent_never)
+        return source
+
+    def initial(self) -> Resume:
+        """Returns what `init` would have stored."""
+        identity = {"executed": self._executed}
+        return Resume(position_text(1 << 20), CommitMark("", 0, 0), identity)
+
+    def close(self) -> None:
+        """Closes every source."""
+        for source in self._opened:
+            source.close()
+
+
+@pytest.fixture
+def unit(server: Logging) -> Iterator[Unit]:
+    made = Unit(server)
+    yield made
+    made.close()
+
+
+def commits(messages: list[Message]) -> int:
+    return sum(isinstance(message, Commit) for message in messages)
+
+
+def test_transactions_come_whole_and_in_order(unit: Unit) -> None:
+    """Those of tables that nobody shares are passed over, and so is what was undone."""
+    source = unit.opened()
+    for number in range(1, 4):
+        unit.commit(f"I{number}", f"U{number}", f"D{number}")
+        unit.run("INSERT INTO other VALUES (1)", "BEGIN", STATEMENTS["I"].format(9), "ROLLBACK")
+    got = read_commits(source, 3)
+    assert [one.rows for one in got] == [
+        [
+            ("I", None, (n, f"order {n}")),
+            ("U", (n, f"order {n}"), (n, "changed")),
+            ("D", (n, "changed"), None),
+        ]
+        for n in ("1", "2", "3")
+    ]
+    assert len({one.transaction for one in got}) == 3
+
+
+@pytest.mark.parametrize("opened_again", [False, True], ids=["a new source", "the same source"])
+def test_a_restart_delivers_what_is_not_stored_exactly_once(unit: Unit, opened_again: bool) -> None:
+    """At each point the rest comes whole and once; nothing before that point comes."""
+    stored = unit.initial()
+    for number in range(1, 5):
+        unit.commit(f"I{number}", f"I{number + 100}")
+        unit.run("INSERT INTO other VALUES (1)")
+    source = unit.source()
+    for taken in range(5):
+        source.open(stored, silent_never)
+        messages = read_until(source, lambda so_far, left=4 - taken: commits(so_far) >= left)  # type: ignore[misc]
+        rows = [[new[0] for _, _, new in one.rows if new] for one in transactions(messages)]
+        assert rows == [[str(n), str(n + 100)] for n in range(taken + 1, 5)]
+        ends = [place for place, message in enumerate(messages) if isinstance(message, Commit)]
+        stored = stored_after(stored, messages[: ends[0] + 1] if ends else messages)
+        source.close()
+        if not opened_again:
+            source = unit.source()
+
+
+def test_a_restart_amid_a_transaction_delivers_it_again_whole(unit: Unit) -> None:
+    unit.run("BEGIN", *(STATEMENTS["I"].format(n) for n in range(1, 400)), "COMMIT")
+    source = unit.opened()
+    for message in source.read(5.0):
+        if isinstance(message, Change):
+            break
+    source.open(unit.initial(), silent_never)
+    (whole,) = read_commits(source, 1)
+    assert [new[0] for _, _, new in whole.rows if new] == [str(n) for n in range(1, 400)]
+
+
+def test_compressed_transactions_come_like_others(unit: Unit) -> None:
+    """MySQL compresses whole transactions of a session that asks for it, MariaDB single events."""
+    switch = "SET SESSION binlog_transaction_compression = ON"
+    if unit.server.is_mariadb:
+        switch = "SET GLOBAL log_bin_compress = ON, log_bin_compress_min_len = 10"
+    elif unit.server.kind == "mysql8":
+        switch = "SET SESSION sql_mode = ''"  # this old one has no compression
+    source = unit.opened()
+    rows = [STATEMENTS["I"].format(n) for n in range(1, 60)]
+    try:
+        unit.run(switch, "BEGIN", *rows, "UPDATE orders SET note = REPEAT('x', 50)", "COMMIT")
+        unit.commit("D1")
+    finally:
+        if unit.server.is_mariadb:
+            unit.run("SET GLOBAL log_bin_compress = OFF")
+    first, second = read_commits(source, 2)
+    assert len(first.rows) == 2 * 59
+    assert first.rows[-1] == ("U", ("59", "order 59"), ("59", "x" * 50))
+    assert second.rows == [("D", ("1", "x" * 50), None)]
+
+
+def test_a_quiet_table_beside_a_busy_one(unit: Unit) -> None:
+    """Heartbeats move the place in the log, so that a restart need not read it all again."""
+    source = unit.opened()
+    unit.run(*["INSERT INTO other VALUES (1)"] * 50)
+    with unit.server.session() as run:
+        executed = unit.server.position(run)
+    found: list[Message] = []
+
+    def passed() -> bool:
+        source.housekeeping()
+        found.extend(source.read(0.05))
+        beats = [message for message in found if isinstance(message, Heartbeat)]
+        return bool(beats) and executed in beats[-1].token
+
+    eventually(passed, what="a heartbeat is behind all that was written")
+    assert not [message for message in found if isinstance(message, Change)]
+    assert source.lag_bytes() == 0
+    stored = stored_after(unit.initial(), found)
+    unit.commit("I1")
+    source.open(stored, silent_never)
+    (one,) = read_commits(source, 1)
+    assert one.rows == [("I", None, ("1", "order 1"))]
+
+
+def test_events_say_where_in_the_log_they_come_from(unit: Unit) -> None:
+    """With the fields of Debezium's connectors."""
+    source = unit.opened()
+    unit.commit("I1", "I2")
+    written = []
+    for message in read_until(source, lambda so_far: commits(so_far) > 0):
+        if isinstance(message, Begin):
+            begin = message
+        if isinstance(message, Change):
+            origin = source.origin(source.tables()["", "orders"])
+            written.append(orjson.loads(origin.source(begin, 0, message.position)))
+    with unit.server.session() as run:
+        executed = unit.server.position(run)
+    first, second = written
+    assert (first["row"], second["row"]) == (0, 1)
+    assert first | {"row": 1} == second
+    assert (first["db"], first["table"], first["snapshot"]) == ("unit", "orders", "false")
+    assert first["server_id"] == 7
+    assert first["file"].startswith("bin.0")
+    assert first["pos"] > 4
+    last = executed.rpartition("-")[2].rpartition(":")[2]
+    assert first["gtid"].replace("-", ":").endswith(f":{last}")
+    fields = [field["field"] for field in origin.schema["fields"]]
+    assert sorted(first) == sorted(fields)
+    assert orjson.loads(origin.read(begin, 0)).keys() == first.keys()
+
+
+def test_a_page_shows_all_that_was_delivered(unit: Unit) -> None:
+    """Its high position comes when all that it shows was delivered, too."""
+    source = unit.opened()
+    unit.commit("I1", "I2")
+    read_commits(source, 1)
+    unit.commit("I3")
+    ask = asking(source, limit=10)
+    source.ask(ask)
+    page, messages = awaited(source, ask)
+    assert sorted(rows_of(page)) == [(str(n), f"order {n}") for n in (1, 2, 3)]
+    (third,) = [one for one in transactions(messages) if one.rows]
+    assert third.rows == [("I", None, ("3", "order 3"))]
+
+
+def test_pages_follow_the_order_of_the_key(unit: Unit) -> None:
+    unit.commit("I3", "I1", "I2")
+    source = unit.opened()
+    page, _ = page_of(source, asking(source, limit=2))
+    assert rows_of(page) == [("1", "order 1"), ("2", "order 2")]
+    assert page.more
+    page, _ = page_of(source, asking(source, limit=2, after=("2",)))
+    assert rows_of(page) == [("3", "order 3")]
+
+
+@pytest.mark.parametrize(
+    "statement", ["TRUNCATE orders", "truncate table `orders`", "/* all */ TRUNCATE unit.orders"]
+)
+def test_truncate_empties_the_table(unit: Unit, statement: str) -> None:
+    source = unit.opened()
+    unit.commit("I1")
+    unit.run(statement, "TRUNCATE TABLE other")
+    unit.commit("I2")
+    got = read_commits(source, 3)
+    (truncate,) = got[1].changes
+    assert isinstance(truncate, Truncate)
+    assert [relation.table for relation in truncate.relations] == ["orders"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "concerns"),
+    [
+        ("ALTER TABLE orders ADD further int", True),
+        ("RENAME TABLE orders TO former, other TO orders", True),
+        ("CREATE INDEX i ON orders (note)", True),
+        ("DROP TABLE orders", True),
+        ("ALTER TABLE other ADD further int", False),
+        ("CREATE TABLE orders2 (id int)", False),
+    ],
+)
+def test_a_definition_of_a_shared_table_has_the_catalogue_read_again(
+    unit: Unit, statement: str, concerns: bool
+) -> None:
+    source = unit.opened()
+    before = source.fingerprints()
+    unit.run(statement)
+    if concerns:
+        found: list[Message] = []
+
+        def seen() -> bool:
+            found.extend(source.read(0.05))
+            return source.outdated()
+
+        eventually(seen, what="it is seen")
+        stored = stored_after(unit.initial(), found)
+        source.open(stored, silent_never)
+        list(source.read(0.5))
+        assert not source.outdated()
+        # Rows may be others: the table has to be copied, also by a process that has not seen why
+        assert source.fingerprints() != before
+    else:
+        unit.commit("I1")
+        read_commits(source, 1)
+        assert not source.outdated()
+        assert source.fingerprints() == before
+
+
+def test_a_table_that_lost_its_transactions_is_named(unit: Unit) -> None:
+    source = unit.opened()
+    resource = unit.resource
+    source.check_captured(resource)
+    unit.run("ALTER TABLE orders ENGINE = MyISAM")
+    with pytest.raises(TableUnlogged, match="MyISAM"):
+        source.check_captured(resource)
+
+
+UNLOGGED: dict[str, tuple[str, ...]] = {
+    "row image": ("SET SESSION binlog_row_image = MINIMAL", STATEMENTS["U"].format(1)),
+    "statement": ("SET SESSION binlog_format = STATEMENT", STATEMENTS["U"].format(1)),
+    "prepared": ("XA START 'x'", STATEMENTS["U"].format(1), "XA END 'x'", "XA PREPARE 'x'"),
+}
+
+
+@pytest.mark.parametrize("how", UNLOGGED)
+def test_what_the_log_lacks_suspends_the_table_alone(unit: Unit, how: str) -> None:
+    """The same for a table that nobody shares is passed over."""
+    source = unit.opened()
+    unit.commit("I1")
+    read_commits(source, 1)
+    others = [step.replace(STATEMENTS["U"].format(1), OTHER) for step in UNLOGGED[how]]
+    if how == "prepared":
+        others.append("XA COMMIT 'x'")
+    unit.run(*others)
+    unit.commit("I2")
+    read_commits(source, 1)
+    assert list(source.comparisons()) == (["orders"] if how == "statement" else [])
+    assert not source.comparisons()
+    unit.run(*UNLOGGED[how])
+    try:
+        error = raised(source, TableUnlogged)
+    finally:
+        if how == "prepared":
+            unit.run("XA ROLLBACK 'x'")
+    assert error.values["resource"] == "orders"
+    source.close()
+    stored = unit.initial()._replace(suspended=["orders"])
+    source.open(stored, silent_never)
+    list(source.read(0.3))
+
+
+OTHER = "INSERT INTO other VALUES (1)"
+E = TypeVar("E", bound=Exception)
+
+
+def test_parts_of_documents_suspend_their_table_alone(unit: Unit) -> None:
+    """MySQL can log what has changed within a document."""
+    if unit.server.is_mariadb:
+        with unit.server.session() as run:
+            assert not run("SHOW VARIABLES LIKE 'binlog_row_value_options'")
+        return
+    unit.run("ALTER TABLE orders ADD j json", "ALTER TABLE other ADD j json")
+    unit.run(
+        *(f"INSERT INTO {name} (id, j) VALUES (1, {DOCUMENT})" for name in ("orders", "other"))
+    )
+    unit.begin_here()
+    source = unit.opened()
+    switch = "SET SESSION binlog_row_value_options = PARTIAL_JSON"
+    unit.run(switch, "UPDATE other SET j = JSON_SET(j, '$.a', 2)")
+    unit.commit("I2")
+    read_commits(source, 1)
+    unit.run(switch, "UPDATE orders SET j = JSON_SET(j, '$.a', 2)")
+    assert "binlog_row_value_options" in raised(source, TableUnlogged).text("en")
+
+
+DOCUMENT = f"""'{{"a": 1, "b": "{"x" * 500}"}}'"""
+
+
+def raised(source: MySqlSource, kind: type[E]) -> E:
+    """Reads until that is raised, and returns it."""
+    found: list[E] = []
+
+    def comes() -> bool:
+        try:
+            list(source.read(0.05))
+        except kind as error:
+            found.append(error)
+        return bool(found)
+
+    eventually(comes, what=f"{kind.__name__} is raised")
+    return found[0]
+
+
+def test_a_value_without_text_names_its_column(unit: Unit) -> None:
+    unit.run("ALTER TABLE orders MODIFY note date")
+    unit.begin_here()
+    source = unit.opened()
+    unit.run("INSERT INTO orders VALUES (1, '0000-00-00')")
+    error = raised(source, ValueUnreadable)
+    assert "column note holds" in error.text("en")
+
+
+def test_a_log_that_is_gone_is_named(unit: Unit) -> None:
+    unit.commit("I1")
+    unit.run("FLUSH BINARY LOGS")
+    with unit.server.session() as run:
+
+        def purged() -> bool:
+            """A former reader's connection may hold a file for a second."""
+            (*_, last) = run("SHOW BINARY LOGS")
+            run(f"PURGE BINARY LOGS TO '{last[0]}'")
+            return len(run("SHOW BINARY LOGS")) == 1
+
+        eventually(purged, what="the log is purged")
+    source = unit.source()
+    with pytest.raises(LogLost):  # noqa: PT012 - MariaDB says it when the log is asked for
+        source.open(unit.initial(), silent_never)
+        raise raised(source, LogLost)
+
+
+def test_a_server_without_what_was_applied_is_named(unit: Unit) -> None:
+    """It is a copy from before, or another one."""
+    further = "0-7-99999999"
+    if not unit.server.is_mariadb:
+        further = "11111111-2222-3333-4444-555555555555:1-5"
+    source = unit.source()
+    with pytest.raises(SourceForked):
+        source.open(unit.initial()._replace(identity={"executed": further}), silent_never)
+
+
+def test_a_broken_line_is_opened_again(unit: Unit) -> None:
+    source = unit.opened()
+    unit.commit("I1")
+    read_commits(source, 1)
+    with unit.server.session() as run:
+        for number, _, _, _, command, *_ in run("SHOW PROCESSLIST"):
+            if str(command).startswith("Binlog Dump"):
+                run(f"KILL {number}")
+    raised(source, SourceUnreachable)
+    source.open(unit.initial(), silent_never)
+    (one,) = read_commits(source, 1)
+    assert one.rows == [("I", None, ("1", "order 1"))]
+
+
+def test_a_line_on_which_nothing_comes_is_noticed(
+    unit: Unit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands, as a firewall may let it; a server without changes sends heartbeats."""
+    monkeypatch.setattr("agent.connectors.mysql.source._SILENT", 4.0)
+    url = unit.server.server.url
+    with TcpProxy(str(url.host), url.port or 0) as proxy:
+        source = unit.source(port=proxy.port)
+        source.open(unit.initial(), silent_never)
+        waited = time.monotonic() + 6.0
+        while time.monotonic() < waited:
+            list(source.read(0.2))
+        proxy.black_hole()
+        raised(source, SourceUnreachable)
+
+
+def test_another_replica_with_the_same_id_is_named(unit: Unit) -> None:
+    """Two agents with ids of their own read side by side."""
+    first, second = unit.source(4712), unit.source(4713)
+    for source in (first, second):
+        source.open(unit.initial(), silent_never)
+    unit.commit("I1")
+    for source in (first, second):
+        read_commits(source, 1)
+    unit.source(4712).open(unit.initial(), silent_never)
+    raised(first, DuplicateAgent)
