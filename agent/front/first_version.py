@@ -14,6 +14,9 @@ FIRST = 1
 # The setting in which `init` noted the publication before the identity had it
 SOURCE_SETTING = "source.publication"
 
+# Tables that later versions have added, by suffix
+FURTHER = ("target", "refused", "written", "setting", "host")
+
 _COLUMNS = ("system_id", "timeline", "slot")
 
 
@@ -26,6 +29,11 @@ def source_columns() -> list[Column[Any]]:
     ]
 
 
+def source_values(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values of these columns, of the identity of a PostgreSQL log."""
+    return {name: identity[name] for name in _COLUMNS}
+
+
 def with_identity(
     state: Mapping[str, Any],
     settings: Mapping[str, str],
@@ -35,6 +43,6 @@ def with_identity(
     `settings` are what `init` has noted of the settings.
     """
     rest = {name: value for name, value in state.items() if name not in _COLUMNS}
-    identity = {name: state[name] for name in _COLUMNS}
+    identity = source_values(state)
     identity["publication"] = settings.get(SOURCE_SETTING, "")
     return rest, identity

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from agent.front import layout
+from agent.front import downgrade, layout
 from agent.front.base import Copy, copy_of
 from agent.front.connection import FrontConnection
 from agent.front.migration import migrate, pairs
@@ -56,6 +56,14 @@ class OwnTables(FrontConnection):
         with self.guarded():
             migrate(connection, self.agent, self)
             self.own = AgentTables(self.agent)
+
+    def step_back(self) -> None:
+        """Gives the agent's tables the form of 0.1.0, under the lock. Commits.
+
+        Raises InitRefused where tables of that form belong to another agent.
+        """
+        with self.guarded(), self.engine.connect() as connection:
+            downgrade.step_back(connection, self.own, self)
 
     def rename(
         self,

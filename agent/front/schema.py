@@ -65,6 +65,7 @@ SUFFIXES = (
     "applied",
     "written",
     "setting",
+    "host",
 )
 
 
@@ -112,6 +113,7 @@ class AgentTables:
         self._add_outbox()
         self._add_copies()
         self._add_requests()
+        self._add_hosts()
 
     @cached_property
     def statements(self) -> Statements:
@@ -341,4 +343,26 @@ class AgentTables:
             Column("batch", BigInteger, primary_key=True, autoincrement=False),
             # JSON array of their numbers
             Column("xids", _text, key="transactions", nullable=False),
+        )
+
+    def _add_hosts(self) -> None:
+        """Which hosts run this agent, where a second one stands by."""
+        # One row per running service. Where nobody stands by there are no rows, and in a front end
+        # of an older version no table: whoever needs it makes it.
+        self.hosts = self._table(
+            "host",
+            # Of the service
+            Column("nonce", String(36), primary_key=True),
+            Column("host", String(255), nullable=False),
+            # Active or standby
+            Column("role", String(10), nullable=False),
+            # Server sessions of the active one: that which holds the lock, and that of its signs
+            # of life; 0: none
+            Column("session", BigInteger, nullable=False),
+            Column("lease", BigInteger, nullable=False),
+            # How the business database names the session that reads its log; '': there is none
+            Column("reader", String(40), nullable=False),
+            # By the clock of the front-end server
+            Column("since_us", BigInteger, nullable=False),
+            Column("seen_us", BigInteger, nullable=False),
         )

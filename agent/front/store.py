@@ -15,6 +15,7 @@ from agent.connectors.resume import CommitMark
 from agent.errors import AgentError, AnotherAgent, FrontDamaged, NotInitialised
 from agent.front import layout
 from agent.front.base import PART, Batch, Progress, Refused, ResourceState, Stored, copy_of
+from agent.front.hosts import Hosts
 from agent.front.own_tables import OwnTables
 from agent.front.resource_tables import ResourceTables
 from agent.front.table_owners import TableOwners
@@ -39,6 +40,9 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
 
         # Called while something takes long, as a sign of life
         self.alive: Callable[[], object] = lambda: None
+
+        # The name of this host, where another one may stand by; '': none does
+        self.host = ""
 
     # ---- what a database does in its own way
 
@@ -69,6 +73,29 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
     def housekeeping(self) -> int:
         """See FrontTransaction.housekeeping."""
         return 0
+
+    # Where another host stands by (agent.capture.standby). A SQLite file has one host only.
+
+    def session(self, connection: Connection) -> int:
+        """Returns how the server names the session of a connection."""
+        return 0
+
+    def holder(self, connection: Connection) -> int:
+        """Returns the session that holds this agent's lock; 0: none does."""
+        return 0
+
+    def is_open(self, connection: Connection, session: int) -> bool:
+        """Whether the server has a session of this name, of the agent's own role."""
+        return False
+
+    def hasten(self, connection: Connection) -> None:
+        """Lets the commits of a connection wait for no disk, where the server can do that.
+
+        A crash of the server may then lose them: they are worth something for seconds only.
+        """
+
+    def end_holder(self, connection: Connection, session: int) -> None:
+        """Has the server end a session, if it is the one that holds this agent's lock."""
 
     @abstractmethod
     def same_order(self, target: Target) -> bool:
@@ -132,8 +159,14 @@ class SqlFront(TableRows, TableOwners, ResourceTables, OwnTables):
             if row is None or not row["initialised"]:
                 raise NotInitialised(what=phrase("the state in the front end"))
 
+            if self.host:
+                self.own.hosts.create(connection, checkfirst=True)
+
             self.epoch = int(row["epoch"]) + 1
             connection.execute(update(state).values(epoch=self.epoch, nonce=nonce))
+            if self.host:
+                session = self.session(connection)
+                Hosts(self.own.hosts).note_active(connection, nonce, self.host, session)
             stored = self._stored(connection)
             connection.commit()
 

@@ -19,6 +19,7 @@ from sqlalchemy import insert, inspect, text
 from agent.errors import AnotherAgent, FrontTableTaken
 from agent.front import migration
 from agent.front.base import Batch
+from agent.front.first_version import FURTHER
 from agent.front.layout import former_tables
 from agent.front.mariadb.front import MariaDbFront
 from agent.front.postgres.front import PostgresFront
@@ -30,7 +31,7 @@ from tests.front.conftest import IDENTITY, PLAIN, WORDS, fetch, progress, put, s
 from tests.services.mariadb import MariaDbAddress, execute
 
 LONG = "a" * 63
-OLD = [suffix for suffix in SUFFIXES if suffix not in ("target", "written", "setting", "refused")]
+OLD = [suffix for suffix in SUFFIXES if suffix not in FURTHER]
 MOVED = [suffix for suffix in OLD if suffix != "state"]
 FORMER_STATE = {name: value for name, value in IDENTITY.items() if name != "identity"} | {
     "system_id": "1",

@@ -30,6 +30,9 @@ _LOCK_PATIENCE = 5
 _PACKET = text("SELECT database(), @@max_allowed_packet")
 _LOCK = text("SELECT get_lock(:name, :patience)")
 _HOLDER = text("SELECT is_used_lock(:name)")
+_SESSION = text("SELECT connection_id()")
+_OPEN = text("SELECT count(*) FROM information_schema.processlist WHERE id = :session")
+_UNKNOWN_SESSION = 1094
 
 _UNKNOWN_COLLATION = 1273
 
@@ -57,19 +60,45 @@ class MariaDbFront(MariaDbRows):
 
     def take_lock(self, connection: Connection, former: bool) -> None:
         """See SqlFront.take_lock."""
-        database, self._packet = connection.execute(_PACKET).one()
-        what = database if former else f"{database}\0{self.agent}"
-        digest = hashlib.blake2b(what.encode(), digest_size=16)
-        name = f"sync_agent.{digest.hexdigest()}"
-
+        name = self._lock_name(connection, former)
         lock = {"name": name, "patience": _LOCK_PATIENCE}
         taken = connection.execute(_LOCK, lock).scalar_one()
         if taken != 1:
             holder = connection.execute(_HOLDER, lock).scalar_one()
             raise AnotherAgent(holder=phrase("server session {holder}", holder=holder))
 
+    def _lock_name(self, connection: Connection, former: bool = False) -> str:
+        database, self._packet = connection.execute(_PACKET).one()
+        what = database if former else f"{database}\0{self.agent}"
+        digest = hashlib.blake2b(what.encode(), digest_size=16)
+        return f"sync_agent.{digest.hexdigest()}"
+
     def unlock(self) -> None:
         """The session's end gives the lock back."""
+
+    def session(self, connection: Connection) -> int:
+        """See SqlFront.session."""
+        return int(connection.execute(_SESSION).scalar_one())
+
+    def holder(self, connection: Connection) -> int:
+        """See SqlFront.holder."""
+        name = self._lock_name(connection)
+        return int(connection.execute(_HOLDER, {"name": name}).scalar() or 0)
+
+    def is_open(self, connection: Connection, session: int) -> bool:
+        """See SqlFront.is_open: a user sees its own sessions."""
+        return bool(connection.execute(_OPEN, {"session": session}).scalar_one())
+
+    def end_holder(self, connection: Connection, session: int) -> None:
+        """See SqlFront.end_holder: a user may end its own sessions."""
+        if self.holder(connection) != session:
+            return
+        try:
+            connection.exec_driver_sql(f"KILL CONNECTION {session:d}")
+        except DBAPIError as error:
+            # It has ended by itself meanwhile
+            if error.orig is None or error.orig.args[0] != _UNKNOWN_SESSION:
+                raise
 
     def rename(
         self,

@@ -26,10 +26,18 @@ _FORMER_LOCK = {"space": 0x53594E43, "key": 0}
 _LOCK_PATIENCE = 5.0
 
 _LOCK = text("select pg_try_advisory_lock(:space, :key)")
-_HOLDER = text("""
-    select pid from pg_locks where locktype = 'advisory' and granted
+# Other databases of the server may hold agents of the same name
+_HELD = """
+    from pg_locks where locktype = 'advisory' and granted
+       and database = (select oid from pg_catalog.pg_database where datname = current_database())
        and classid = cast(:space & 4294967295 as oid)
-       and objid = cast(:key & 4294967295 as oid)""")
+       and objid = cast(:key & 4294967295 as oid)"""
+_HOLDER = text(f"select pid {_HELD}")
+_END = text(f"select pg_terminate_backend(pid) {_HELD} and pid = :session")
+_SESSION = text("select pg_backend_pid()")
+_OPEN = text("""
+    select exists (select from pg_catalog.pg_stat_activity
+                   where pid = :session and usename = current_user)""")
 
 # Where the agent's tables lie, or will lie
 _SCHEMA = text("""
@@ -96,6 +104,29 @@ class PostgresFront(PostgresRows):
 
     def unlock(self) -> None:
         """The session's end gives the lock back."""
+
+    def session(self, connection: Connection) -> int:
+        """See SqlFront.session: the id of the server's process."""
+        return int(connection.execute(_SESSION).scalar_one())
+
+    def holder(self, connection: Connection) -> int:
+        """See SqlFront.holder."""
+        key = self._lock_key(connection)
+        return int(connection.execute(_HOLDER, key).scalar() or 0)
+
+    def is_open(self, connection: Connection, session: int) -> bool:
+        """See SqlFront.is_open."""
+        return bool(connection.execute(_OPEN, {"session": session}).scalar_one())
+
+    def hasten(self, connection: Connection) -> None:
+        """See SqlFront.hasten: they wait for no synchronous standby of the server, either."""
+        connection.exec_driver_sql("SET synchronous_commit = off")
+        connection.commit()
+
+    def end_holder(self, connection: Connection, session: int) -> None:
+        """See SqlFront.end_holder: a role may end its own sessions."""
+        key = self._lock_key(connection)
+        connection.execute(_END, {**key, "session": session})
 
     def check_rights(self, connection: Connection) -> None:
         """See SqlFront.check_rights.
