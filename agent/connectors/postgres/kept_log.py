@@ -24,7 +24,7 @@ _QUERY = """
 class KeptLog(NamedTuple):
     """What a slot keeps until the agent has read it."""
 
-    status: str  # wal_status: reserved, extended, unreserved or lost
+    status: str  # wal_status: reserved, extended, unreserved or lost; or given_up
     bytes: int
     safe_bytes: float  # how many more may be written before it is given up; infinity: no limit
     unread_bytes: int  # of them past what the agent has confirmed
@@ -55,8 +55,17 @@ class KeptLog(NamedTuple):
         bound = self.warned_of(configured)
         return bound is not None and self.bytes > bound
 
+    def too_large(self, most: int | None) -> bool:
+        """Tells whether more is kept than `most`, for the agent has not read it; None: never.
+
+        What a long transaction of the application holds back is not the agent's: at least half must
+        be log that the agent has not read.
+        """
+        return most is not None and self.bytes > most and 2 * self.unread_bytes >= self.bytes
+
 
 NOTHING = KeptLog("", 0, math.inf, 0, -1, active=False)
+GIVEN_UP = NOTHING._replace(status="given_up")  # the agent itself has dropped the slot
 
 
 def kept_log(connection: psycopg.Connection[Any], slot: str) -> KeptLog | None:

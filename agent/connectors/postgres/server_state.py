@@ -1,5 +1,8 @@
 """What the agent asks of the server itself, and its one writing: who it is, slot, log, snapshot."""
 
+import logging
+import time
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -9,6 +12,12 @@ from psycopg.rows import namedtuple_row
 from agent.connectors.position import position_number
 from agent.connectors.postgres.history import Server, branch
 from agent.connectors.postgres.snapshot import Snapshot, snapshot_of
+
+log = logging.getLogger(__name__)
+
+_READS = "select from pg_catalog.pg_replication_slots where slot_name = %s and active_pid = %s"
+_END_READER = f"select pg_terminate_backend(active_pid) {_READS.removeprefix('select ')}"
+_END_SECONDS, _END_LOOK = 5.0, 0.1  # seconds for its end, and between two looks
 
 _SLOT = """
     select confirmed_flush_lsn::text as confirmed, active_pid,
@@ -56,6 +65,24 @@ def server(
         conflict=found.conflict,
         reader=found.reader or "",
     )
+
+
+def end_reader(connection: psycopg.Connection[Any], slot: str, pid: str) -> None:
+    """Ends the process of the server that reads a slot, if it is this one; waits for its end.
+
+    A role may end its own sessions. Where the slot stays in use, the checks say so.
+    """
+    if not pid:
+        return
+    with suppress(psycopg.errors.InsufficientPrivilege):
+        ended = connection.execute(_END_READER, (slot, int(pid))).rowcount
+        if ended:
+            log.warning("reader_ended slot=%s pid=%s", slot, pid)
+        deadline = time.monotonic() + _END_SECONDS
+        while ended and time.monotonic() < deadline:
+            if not connection.execute(_READS, (slot, int(pid))).fetchall():
+                return
+            time.sleep(_END_LOOK)
 
 
 def branched_at(replication: psycopg.Connection[Any], server: Server, timeline: int) -> int | None:

@@ -39,6 +39,7 @@ from agent.errors import (
     DuplicateAgent,
     PublicationWrong,
     SlotBusy,
+    SlotMissing,
     SourceUnreachable,
     StreamUnreadable,
     TableUnpublished,
@@ -85,7 +86,8 @@ class PostgresSource:
         self._delivered = ""  # token of the last high position
 
         self._lag = 0
-        self._guard = LogGuard(settings.postgres)
+        self._guard = LogGuard(settings)
+        self._unreachable = False  # the last opening has come to no connection
         self._transactions = OldestTransaction()
         self._looked_at = -math.inf
         self._received_any = True  # since the last look
@@ -97,16 +99,19 @@ class PostgresSource:
     def open(self, resume: Resume, front_silent_since: Callable[[], float | None]) -> None:
         """See Source.open."""
         self.close()
+        self._unreachable = True
         settings = self._settings.postgres
         slot = Identity(**resume.identity).slot
         position = position_number(resume.position)
         around = self._unreadable > 0 and self._unreadable >= position
 
         self._side = connect(settings)
+        self._unreachable = False
         encoding = "SQL_ASCII" if around else "UTF8"
         self._replication = connect(settings, replication=True, encoding=encoding)
         with guarded(settings):
             sender_timeout = server_state.sender_timeout(self._side)
+            server_state.end_reader(self._side, slot, resume.left_by)
             server = server_state.server(self._replication, self._side, slot)
             self._check(server, resume, sender_timeout)
             self._publication = self._published(resume)
@@ -132,6 +137,7 @@ class PostgresSource:
         )
         option = OPTION if around else ""
         self._wire.start(slot, settings.publication, option)
+        self._guard.opened(resume.identity, position)
 
     def _stored_partitions(self, resume: Resume) -> dict[TableName, str]:
         """Returns what is stored of each table's partitions, as far as anything is."""
@@ -165,6 +171,10 @@ class PostgresSource:
             )
         return self._side
 
+    def reader(self) -> str:
+        """See Source.reader: the id of the server's process."""
+        return "" if self._replication is None else str(self._replication.info.backend_pid)
+
     def outdated(self) -> bool:
         """See Source.outdated."""
         past = self._form is not None and self._acknowledged > self._unreadable
@@ -172,6 +182,7 @@ class PostgresSource:
 
     def close(self) -> None:
         """See Source.close."""
+        self._guard.reached(self._acknowledged)
         self._pages.close()
         if self._wire is not None:
             self._wire.close()
@@ -199,6 +210,8 @@ class PostgresSource:
         """
         try:
             check_server(server, resume, address(self._settings.postgres))
+        except SlotMissing as error:
+            raise self._guard.explained() or error from None
         except SlotBusy as error:
             now = time.monotonic()
             self._busy_since = self._busy_since or now
@@ -389,6 +402,7 @@ class PostgresSource:
             self._transactions.seen(seen, time.time())
             if beats:
                 self._guard.look(self._connection, now)
+                self._guard.reached(self._acknowledged)
             return seen
 
     def comparisons(self) -> Sequence[str]:
@@ -412,7 +426,10 @@ class PostgresSource:
         return {}
 
     def unattended(self) -> None:
-        """See Source.unattended: the server itself bounds its log."""
+        """See Source.unattended: looks at the log, and gives the slot up by its owner's policy."""
+        if not self._unreachable:
+            self._guard.alone()
+        self._unreachable = False
 
     # ---- pages
 

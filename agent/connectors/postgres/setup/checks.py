@@ -18,9 +18,10 @@ from agent.connectors.postgres.setup.filter_samples import check_filters
 from agent.connectors.postgres.setup.inspection import Inspection, inspect, inspect_server
 from agent.connectors.postgres.setup.server import no_replication
 from agent.connectors.postgres.setup.subscription import Subscription
+from agent.connectors.postgres.slot_notes import SlotNotes
 from agent.connectors.resume import Resume
 from agent.connectors.setup import Checked
-from agent.errors import AgentError, SlotBusy
+from agent.errors import AgentError, SlotBusy, SlotMissing
 from agent.findings import Finding, error, errors, failed, ok, warning
 from agent.messages import mark, phrase, translate
 
@@ -159,6 +160,9 @@ class _Checks:
             check_history(server, known, address(self._subscription.source))
         except SlotBusy:
             text = mark("The replication slot {slot} is being read")
+        except SlotMissing as cause:
+            note = SlotNotes(self._subscription.directory).read(slot_name)
+            raise (note and note.loss) or cause from None
         slot = facts.slot(self._side, slot_name)
         if slot is None or slot.behind <= _BEHIND:
             return ok("SLOT", text, slot=slot_name)

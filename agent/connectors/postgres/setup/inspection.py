@@ -16,6 +16,7 @@ from agent.connectors.postgres.setup import facts, statements, tables
 from agent.connectors.postgres.setup.publication import check_publication
 from agent.connectors.postgres.setup.rights import check_rights
 from agent.connectors.postgres.setup.server import (
+    check_given_up,
     check_idle,
     check_limit,
     check_server,
@@ -57,11 +58,13 @@ class Inspection(NamedTuple):
 def inspect_server(subscription: Subscription, connection: Connection) -> list[Finding]:
     """Judges the server itself; while there is no slot, it must have room for one."""
     server = facts.server(connection)
+    source = subscription.source
     first = facts.slot(connection, subscription.slot) is None
     return [
         *check_server(server, first),
         check_limit(server),
-        check_warned(server, subscription.source.warn_log_bytes),
+        check_warned(server, source.warn_log_bytes),
+        check_given_up(server, source.warn_log_bytes, source.max_log_bytes),
         *check_idle(server),
     ]
 

@@ -80,6 +80,38 @@ def check_warned(server: Any, configured: int | None) -> Finding:
     return ok("LOG_RETAINED", message, bound=configured >> 20)
 
 
+def check_given_up(server: Any, configured: int | None, most: int | None) -> Finding:
+    """Tells whether the agent ever drops its slot by itself, and what that costs.
+
+    `configured`: source.warn_log_bytes; `most`: source.max_log_bytes.
+    """
+    if most is None:
+        message = mark("The agent never gives up its replication slot by itself")
+        return ok("LOG_GIVEN_UP", message)
+    limit = server.slot_keep_mb << 20
+    if 0 <= limit <= most:
+        message = mark(
+            "source.max_log_bytes is {bound} MB, max_slot_wal_keep_size only {size} MB: "
+            "the server gives up the slot first (SLOT_LOST)"
+        )
+        fix = translate(mark("Set source.max_log_bytes below it, or leave it out."))
+        return warning("LOG_GIVEN_UP", message, fix, bound=most >> 20, size=limit >> 20)
+    warned = limit // 2 if configured is None else configured
+    if warned >= most:
+        message = mark(
+            "source.max_log_bytes is {bound} MB, but the agent warns only above {size} MB: "
+            "it may give up its replication slot before anything has warned"
+        )
+        fix = translate(mark("Set source.warn_log_bytes to half of source.max_log_bytes."))
+        return warning("LOG_GIVEN_UP", message, fix, bound=most >> 20, size=warned >> 20)
+    message = mark(
+        "Above {bound} MB of kept log, and while the agent cannot go on, it gives up its "
+        "replication slot: what it has not read is in no event, and init --apply has every table "
+        "compared"
+    )
+    return ok("LOG_GIVEN_UP", message, bound=most >> 20)
+
+
 def check_idle(server: Any) -> list[Finding]:
     """Warns where the server gives up a slot for its age alone (PostgreSQL 18)."""
     if not server.slot_idle:

@@ -8,6 +8,7 @@ from agent.connectors.postgres.kept_log import KeptLog, kept_log
 from agent.connectors.postgres.session import connect, guarded
 from agent.connectors.postgres.setup.subscription import Subscription
 from agent.connectors.postgres.slot import waited_for
+from agent.connectors.postgres.slot_notes import SlotNote, SlotNotes
 from agent.connectors.setup import Status, Wait
 from agent.messages import mark, translate
 
@@ -22,8 +23,12 @@ def status(subscription: Subscription, horizon: int) -> Status:
         kept = kept_log(connection, slot)
         running = waited_for(connection, horizon) if horizon else []
     waits = [Wait(*transaction) for transaction in running]
+    note = SlotNotes(subscription.directory).read(slot)
     if kept is None:
         values = {**unknown(subscription), "exists": False, "active": False}
+        loss = note and note.loss
+        if loss:
+            return Status(values, loss.text(), (loss.code, loss.text()), waits)
         text = translate(mark("replication slot {slot} does not exist"), slot=slot)
         return Status(values, text, ("SLOT_MISSING", text), waits)
 
@@ -39,11 +44,22 @@ def status(subscription: Subscription, horizon: int) -> Status:
     }
     text = mark("replication slot {slot} is {bytes} bytes behind")
     text = translate(text, slot=slot, bytes=f"{kept.unread_bytes:,}")
-    return Status(values, text, None, waits, _concern(subscription, kept))
+    return Status(values, text, None, waits, _concern(subscription, kept, note))
 
 
-def _concern(subscription: Subscription, kept: KeptLog) -> tuple[str, str] | None:
+def _concern(
+    subscription: Subscription,
+    kept: KeptLog,
+    note: SlotNote | None,
+) -> tuple[str, str] | None:
     """Tells that much log is kept, and for whom; None where it is not."""
+    most = subscription.source.max_log_bytes
+    refusal = note and note.refusal
+    if refusal and most and kept.bytes > most:
+        text = mark(
+            "replication slot {slot} is to be given up, as source.max_log_bytes says, but: {reason}"
+        )
+        return "SLOT_KEPT", translate(text, slot=subscription.slot, reason=refusal.text())
     bound = subscription.source.warn_log_bytes
     if not kept.large(bound):
         return None

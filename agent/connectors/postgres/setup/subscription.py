@@ -1,6 +1,7 @@
 """What the agent reads of its business database, and under which names."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from agent.config import PostgresSettings, ResourceSettings, Settings
@@ -12,6 +13,7 @@ class Subscription(NamedTuple):
     agent: str
     source: PostgresSettings
     resources: Sequence[ResourceSettings]
+    directory: Path  # of the agent's own files
 
     @property
     def slot(self) -> str:
@@ -30,4 +32,4 @@ class Subscription(NamedTuple):
 
 def subscription_of(settings: Settings) -> Subscription:
     """Takes what concerns the business database out of the settings."""
-    return Subscription(settings.agent, settings.postgres, settings.resource)
+    return Subscription(settings.agent, settings.postgres, settings.resource, settings.directory)
