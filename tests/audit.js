@@ -45,6 +45,18 @@
     const label = document.getElementById(element.getAttribute("aria-labelledby"));
     if (!label) found.push("a section without a label");
   }
+  for (const element of all("svg")) {
+    const parts = (element.getAttribute("aria-labelledby") || "").split(" ");
+    const told = parts.map((id) => document.getElementById(id)?.textContent);
+    if (element.getAttribute("role") !== "img" || told.length < 2 || !told.every(Boolean)) {
+      found.push("a drawing that is not told");
+    }
+    const line = element.querySelector(".line");
+    const [dark, light] = [getComputedStyle(line).stroke, background(element)]
+      .map(luminance)
+      .sort((a, b) => a - b);
+    if ((light + 0.05) / (dark + 0.05) < 3) found.push("a line that is hard to see");
+  }
   for (const element of all("table")) {
     if (!element.caption || !element.caption.textContent) found.push("a table without a caption");
   }

@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 
-from agent.messages import mark, translate
+from agent.messages import language, mark, translate
 from agent.page.overview import iso
 
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _CODE = re.compile(r"`([^`]+)`")
 
 
@@ -71,3 +72,16 @@ def duration(seconds: float | None) -> str:
 def number(value: int) -> str:
     """Returns a number with its thousands set apart."""
     return f"{value:,}"
+
+
+def amount(size: int) -> str:
+    """Returns a number of bytes in the unit that fits it."""
+    shown, unit = float(size), 0
+    while shown >= 1024 and unit < len(_UNITS) - 1:
+        shown, unit = shown / 1024, unit + 1
+    return f"{shown:,.0f} {_UNITS[unit]}" if shown >= 10 else f"{shown:.3g} {_UNITS[unit]}"
+
+
+def home() -> str:
+    """Returns the path of the status page in the language that is spoken."""
+    return "/zh" if language() == "zh_CN" else "/en"

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from agent.messages import mark
+from agent.messages import mark, translate
 from agent.service import metrics as names
 from agent.service import verdict
 from agent.service.health import LONGEST_TURN
+from agent.service.history import Exchange, Minute
 from agent.service.metrics import Failure, Metrics
 from agent.service.verdict import Problem
 
@@ -32,7 +33,7 @@ class Row(NamedTuple):
     name: str
     word: str
     lag: float | None  # seconds behind the business database
-    events: Mapping[str, int]  # today, by operation
+    today: Exchange
     last_event: float | None
     verified: float | None
     differences: int
@@ -70,6 +71,9 @@ class Overview(NamedTuple):
     published: float | None  # the same of what Kafka has
     waiting: int  # events in the outbox
     oldest: float | None  # commit time of the oldest that waits
+    minutes: list[Minute]  # of the last 24 hours
+    days: Mapping[str, Exchange]  # all tables together, by day
+    pair: str  # what the host is in a pair; '' without one
 
 
 def overview(agent: str, metrics: Metrics, now: float) -> Overview:
@@ -82,7 +86,7 @@ def overview(agent: str, metrics: Metrics, now: float) -> Overview:
 
     stuck = _stuck(metrics, status, oldest, now)
     rows = []
-    for name, state in dict(metrics.states).items():
+    for name, state in _tables(metrics).items():
         rows.append(_row(name, state, metrics, values, status, now))
     rows.sort(key=lambda row: (row.well, row.name))
 
@@ -96,16 +100,37 @@ def overview(agent: str, metrics: Metrics, now: float) -> Overview:
         agent,
         now,
         verdict.level(problems),
-        verdict.line(problems, len(rows)),
+        verdict.line(problems, len(rows), verdict.standby(status)),
         word,
         [_trouble(problem, metrics) for problem in problems],
         rows,
-        dict(metrics.connections),
+        _peers(metrics),
         heartbeat,
         values.get(f"{names.LAST_COMMIT}/published") or None,
         int(values.get(names.OUTBOX_EVENTS, 0)),
         oldest,
+        metrics.history.minutes(now),
+        metrics.history.days(),
+        _pair(status),
     )
+
+
+def _tables(metrics: Metrics) -> dict[str, str]:
+    """Returns the state of each table; none while another host is active, which knows them."""
+    return {} if metrics.stands_by_for else dict(metrics.states)
+
+
+def _peers(metrics: Metrics) -> dict[str, names.Connection]:
+    """Returns the peers; who stands by needs the front end alone."""
+    peers = dict(metrics.connections)
+    return {"frontend": peers["frontend"]} if metrics.stands_by_for else peers
+
+
+def _pair(status: Mapping[str, Any]) -> str:
+    """Says what the host is in a pair; '' without one."""
+    if status["standbys"] is None:
+        return verdict.standby(status)
+    return translate(mark("active; hosts that stand by: {count}"), count=status["standbys"])
 
 
 def _status(metrics: Metrics, values: Mapping[str, float], now: float) -> dict[str, Any]:
@@ -113,7 +138,7 @@ def _status(metrics: Metrics, values: Mapping[str, float], now: float) -> dict[s
 
     The business database is not asked: that the agent cannot read it is told by capture.
     """
-    peers = dict(metrics.connections)
+    peers = _peers(metrics)
     stages = {name: _stage(failure) for name, failure in dict(metrics.failures).items()}
     connected = all(peer.connected for peer in peers.values())
     lives = time.monotonic() - metrics.turned < LONGEST_TURN
@@ -121,7 +146,7 @@ def _status(metrics: Metrics, values: Mapping[str, float], now: float) -> dict[s
 
     tables = []
     suspensions = dict(metrics.suspensions)
-    for name, state in dict(metrics.states).items():
+    for name, state in _tables(metrics).items():
         cause = suspensions.get(name)
         code = cause.error.code if cause else ""
         withheld = int(values.get(f"{names.WITHHELD}/{name}", 0))
@@ -132,14 +157,38 @@ def _status(metrics: Metrics, values: Mapping[str, float], now: float) -> dict[s
         "service": {
             "running": True,
             "ready": ready,
-            "checks": {name: {"ok": peer.connected} for name, peer in peers.items()},
+            "checks": {
+                name: {"ok": peer.connected, "since": iso(peer.since)}
+                for name, peer in peers.items()
+            },
+            "standby": _standby(metrics),
         },
         "stages": stages,
         "ended": None,
-        "source": {"reachable": True, "code": None, "trouble": None},
+        "source": {"reachable": True, "code": None, "trouble": _log_given_up(values)},
         "lag_seconds": max(0.0, now - applied) if applied else None,
+        "standbys": _standbys(values),
         "tables": tables,
     }
+
+
+def _log_given_up(values: Mapping[str, float]) -> tuple[str, str] | None:
+    """Tells that the source keeps no log any more, whatever capture fails with by now."""
+    if not values.get(f"{names.LOG_STATUS}/given_up"):
+        return None
+    text = mark("the log that the business database kept for the agent is given up (SLOT_GIVEN_UP)")
+    return "LOG_GIVEN_UP", translate(text)
+
+
+def _standbys(values: Mapping[str, float]) -> int | None:
+    """Returns how many hosts stand by, as the active one sees them; None of any other."""
+    count = values.get(names.STANDBYS)
+    return None if count is None else int(count)
+
+
+def _standby(metrics: Metrics) -> dict[str, str] | None:
+    host = metrics.stands_by_for
+    return None if host is None else {"active": host.name, "since": iso(host.since)}
 
 
 def _stage(failure: Failure | None) -> dict[str, Any]:
@@ -156,6 +205,8 @@ def _stage(failure: Failure | None) -> dict[str, Any]:
 def _stuck(metrics: Metrics, status: Mapping[str, Any], oldest: float | None, now: float) -> bool:
     """Whether the agent makes no progress, or events wait for longer than they should."""
     fails = any(metrics.failures.values()) or not status["service"]["ready"]
+    if metrics.stands_by_for:
+        return fails
     waits_long = oldest is not None and now - oldest > verdict.LATE
     return fails or waits_long or _late(status)
 
@@ -173,7 +224,7 @@ def _row(
     status: Mapping[str, Any],
     now: float,
 ) -> Row:
-    last = metrics.today.last.get(name)
+    last = metrics.history.last_event(name)
     capture_stands = metrics.failures["capture"] is not None or _late(status)
     word = STARTING
     if state == "suspended":
@@ -189,7 +240,7 @@ def _row(
         name,
         word,
         status["lag_seconds"] if state == "live" else None,
-        metrics.today.of(name, names.OPERATIONS, now),
+        metrics.history.today(name, now),
         last,
         values.get(f"{names.VERIFIED}/{name}") or None,
         int(values.get(f"{names.DIFFERENCES}/{name}", 0)),

@@ -10,8 +10,8 @@ from http import HTTPStatus
 from pathlib import Path
 
 from agent.messages import language, mark, speaking, translate
-from agent.page import runbook, status_page
-from agent.page.markup import Markup, element, joined, sentence
+from agent.page import runbook, statistics, statistics_csv, status_page
+from agent.page.markup import Markup, element, home, joined, sentence
 from agent.page.overview import iso, overview
 from agent.service.health import Reply
 from agent.service.metrics import Metrics
@@ -29,7 +29,10 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _LANGUAGES = {"zh": ("zh_CN", "zh-Hans", "中文"), "en": ("en", "en", "English")}
-_PATH = re.compile(r"/(zh|en)?(?:/?runbook/([A-Za-z_]{1,60}))?/?")
+_PATH = re.compile(
+    r"/(?P<language>zh|en)?"
+    r"(?:/?runbook/(?P<code>[A-Za-z_]{1,60})|/?statistics/(?P<day>\d{4}-\d\d-\d\d))?/?"
+)
 _REFRESH = 30  # seconds between two loads of a page that hangs on a wall
 
 
@@ -45,15 +48,19 @@ class Site:
     def answer(self, path: str, headers: Message) -> Reply | None:
         """Answers a request; None where there is no such page."""
         path, _, query = path.partition("?")
+        if path == statistics.CSV:
+            return self._csv()
         wanted = _PATH.fullmatch(path)
         if wanted is None:
             return None
 
-        chosen, code = wanted.groups()
+        chosen, code, day = wanted["language"], wanted["code"], wanted["day"]
         lang = _LANGUAGES[chosen][0] if chosen else _accepted(headers.get("Accept-Language", ""))
         with speaking(lang):
             if code:
                 return self._runbook(code)
+            if day:
+                return self._day(day)
             return self._status(on_wall=query == "wall")
 
     def _status(self, *, on_wall: bool) -> Reply:
@@ -67,6 +74,18 @@ class Site:
             return None
         content = element("article", runbook.shown(text))
         return self._page(code, content, f"/runbook/{code}", on_wall=False)
+
+    def _day(self, day: str) -> Reply:
+        history = self._metrics.history
+        days = sorted(history.days())
+        content = statistics.by_tables(day, history.exchanges(day, day), days)
+        return self._page(day, content, f"/statistics/{day}", on_wall=False)
+
+    def _csv(self) -> Reply:
+        content = statistics_csv.write(self._metrics.history.exchanges())
+        name = f"sync-agent-{self._agent}-statistics.csv"
+        headers = {**_HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
+        return Reply(HTTPStatus.OK, "text/csv; charset=utf-8; header=present", content, headers)
 
     def _page(self, title: str, content: Markup, place: str, *, on_wall: bool) -> Reply:
         """Returns a whole page; `place` is its path below that of the language."""
@@ -94,7 +113,7 @@ class Site:
 
     def _header(self, place: str) -> Markup:
         name = translate(mark("Agent {agent}"), agent=self._agent)
-        title: Markup = element("a", name, href=status_page.home())
+        title: Markup = element("a", name, href=home())
         if not place:
             title = element("h1", name)
 
@@ -114,17 +133,15 @@ def _footer(place: str, *, on_wall: bool) -> Markup:
     said = sentence(mark("As of {time}, by the clock of this host."), stamp)
     parts = [element("p", said)]
     if not place:
-        text = mark(
-            "Counts of today begin at midnight, or at the service's start if that was later."
-        )
-        parts.append(element("p", translate(text)))
+        text = mark("Days begin at midnight by the clock of this host ({zone}).")
+        parts.append(element("p", translate(text, zone=time.strftime("%Z, UTC%z"))))
         link = element(
             "a",
             translate(mark("For a wall: load again every 30 s")),
-            href=f"{status_page.home()}?wall",
+            href=f"{home()}?wall",
         )
         if on_wall:
-            link = element("a", translate(mark("Do not load again")), href=status_page.home())
+            link = element("a", translate(mark("Do not load again")), href=home())
         parts.append(element("p", link, class_="screen"))
     return element("footer", joined(parts))
 

@@ -2,10 +2,22 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from agent.messages import language, mark, translate
+from agent.messages import mark, translate
+from agent.page import charts, statistics, table
 from agent.page import overview as states
-from agent.page.markup import Markup, duration, element, joined, moment, number, sentence, with_code
+from agent.page.markup import (
+    Markup,
+    duration,
+    element,
+    home,
+    joined,
+    moment,
+    number,
+    sentence,
+    with_code,
+)
 from agent.page.overview import Overview, Row, Trouble
+from agent.service.history import day_of
 
 _OPEN = 12  # so many tables that are well are shown unfolded
 # A sign besides the colour: a shape that is told apart in grey, too
@@ -29,11 +41,11 @@ _PEERS = {
     "frontend": mark("front end"),
     "kafka": mark("Kafka"),
 }
-_OPERATIONS = {
-    "c": mark("new"),
-    "u": mark("changed"),
-    "d": mark("deleted"),
-    "r": mark("copied"),
+_KINDS_OF_EVENTS = {
+    "inserted": mark("new"),
+    "updated": mark("changed"),
+    "deleted": mark("deleted"),
+    "copied": mark("copied"),
 }
 _HEADINGS = (
     mark("table"),
@@ -55,7 +67,9 @@ def write(seen: Overview, has_runbook: Callable[[str], bool]) -> Markup:
             _verdict(seen),
             _troubles(seen, has_runbook),
             _whole(seen),
+            charts.write(seen.minutes, seen.time),
             _tables(seen),
+            statistics.by_days(seen.days, day_of(seen.time)),
         )
     )
 
@@ -107,6 +121,8 @@ def _fact(name: str, value: str) -> Markup:
 
 def _facts(seen: Overview) -> Iterator[tuple[str, str]]:
     now = seen.time
+    if seen.pair:
+        yield translate(mark("this host")), seen.pair
     yield translate(mark("data")), _state(seen.word)
 
     age = None if seen.heartbeat is None else max(0.0, now - seen.heartbeat)
@@ -125,7 +141,7 @@ def _facts(seen: Overview) -> Iterator[tuple[str, str]]:
         )
     yield translate(mark("backlog")), backlog
 
-    events = sum(sum(row.events.values()) for row in seen.rows)
+    events = sum(row.today.applied for row in seen.rows)
     yield translate(mark("events today")), number(events)
     for name, peer in seen.peers.items():
         text = mark("connected since {time}") if peer.connected else mark("away since {time}")
@@ -141,45 +157,44 @@ def _tables(seen: Overview) -> Markup:
     parts = [title]
     ill = [row for row in seen.rows if not row.well]
     well = [row for row in seen.rows if row.well]
+    if not seen.rows:
+        parts.append(element("p", translate(mark("The active host shows the tables."))))
     if ill:
         text = translate(mark("Tables that need a look ({count})"), count=len(ill))
         parts.append(_table(ill, text, seen.time))
     if well:
         text = translate(mark("Tables that are well ({count})"), count=len(well))
-        table = _table(well, text, seen.time)
+        listed = _table(well, text, seen.time)
         summary = element("summary", text)
         if len(well) > _OPEN:
-            parts.append(element("details", summary, table))
+            parts.append(element("details", summary, listed))
         else:
-            parts.append(element("details", summary, table, open="open"))
+            parts.append(element("details", summary, listed, open="open"))
     return element("section", *parts, aria_labelledby="tables")
 
 
 def _table(rows: Sequence[Row], caption: str, now: float) -> Markup:
-    """Returns a table. Its roles are written out, since on a phone its rows are shown as blocks."""
-    cells = []
-    for heading in _HEADINGS:
-        cells.append(element("th", translate(heading), scope="col", role="columnheader"))
-    head = element("thead", element("tr", *cells, role="row"), role="rowgroup")
-    body = element("tbody", *[_row(row, now) for row in rows], role="rowgroup")
-    return element("table", element("caption", caption), head, body, role="table")
+    headings = [translate(heading) for heading in _HEADINGS]
+    return table.write(headings, [_row(row, now) for row in rows], caption)
 
 
-def _row(row: Row, now: float) -> Markup:
-    events = number(sum(row.events.values()))
-    by_operation = []
-    for operation, count in row.events.items():
+def _row(row: Row, now: float) -> tuple[str, ...]:
+    events = number(row.today.applied)
+    by_kind = []
+    for kind, word in _KINDS_OF_EVENTS.items():
+        count = getattr(row.today, kind)
         if count:
-            by_operation.append(f"{translate(_OPERATIONS[operation])} {number(count)}")
-    if by_operation:
-        small = element("small", ", ".join(by_operation))
+            by_kind.append(f"{translate(word)} {number(count)}")
+    if by_kind:
+        small = element("small", ", ".join(by_kind))
         events = joined((events, " ", small))
 
     compared = moment(row.verified, now)
     if row.verified is None:
         compared = Markup(element("span", translate(mark("never"))))
     differences = "–" if row.verified is None else number(row.differences)
-    values: tuple[str, ...] = (
+    return (
+        row.name,
         _state(row.word),
         duration(row.lag),
         events,
@@ -189,18 +204,9 @@ def _row(row: Row, now: float) -> Markup:
         number(row.withheld),
         number(row.refused),
     )
-    cells = [element("th", row.name, scope="row", role="rowheader")]
-    for heading, value in zip(_HEADINGS[1:], values, strict=True):
-        cells.append(element("td", value, role="cell", data_label=translate(heading)))
-    return element("tr", *cells, role="row")
 
 
 def _state(word: str) -> Markup:
     kind = _KINDS.get(word, "bad")
     sign = element("span", _SIGNS[word], aria_hidden="true")
     return element("span", sign, " ", translate(word), class_=kind)
-
-
-def home() -> str:
-    """Returns the path of the page in the language that is spoken."""
-    return "/zh" if language() == "zh_CN" else "/en"

@@ -128,6 +128,14 @@ class Control:
         self.said_ready = True
         self._report({"ready": True})
 
+    def standing_by(self, active: str, since: float) -> None:
+        """Reports that another host is active, by its name ('': unknown), since a Unix time."""
+        self._report({"standby": {"host": active, "since": since}})
+
+    def active(self) -> None:
+        """Reports that this service is the one that holds the front end."""
+        self._report({"active": True})
+
     def beat(
         self,
         gauges: Mapping[str, float] | None = None,

@@ -7,6 +7,7 @@ Pages for people come from outside (`agent.page`).
 import json
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.message import Message
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from types import TracebackType
@@ -22,14 +23,19 @@ from typing import Any, NamedTuple, Self
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from agent.config import ServiceSettings
 from agent.descriptors import readable
 from agent.errors import AlreadyRunning, ListenRefused
-from agent.messages import system_reason
+from agent.messages import system_reason, translate
 from agent.reach import place
-from agent.service.metrics import Failure, Metrics
+from agent.service.access import HEALTH, METRICS, Access, Request
+from agent.service.certificate import Certificate
+from agent.service.metrics import ActiveHost, Failure, Metrics
 
 LONGEST_TURN = 15.0  # seconds without a turn of the supervisor's loop before it counts as dead
 _PATIENCE = 2.0  # seconds for another service to say whose it is
+_SILENCE = 10.0  # seconds after which a client that sends nothing is let go
+_CONNECTIONS = 64  # at once: a host that opens more takes no thread from the service
 
 
 class Reply(NamedTuple):
@@ -53,12 +59,23 @@ class HealthServer:
     """
 
     def __init__(
-        self, listen: str, agent: str, metrics: Metrics, others: Answer | None = None
+        self,
+        listen: str,
+        agent: str,
+        metrics: Metrics,
+        others: Answer | None = None,
+        access: Access | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
-        """Takes the address. `others` answers the paths that are not for monitors."""
+        """Takes the address. `others` answers the paths that are not for monitors.
+
+        `access` says who may see what; without a `certificate` it is plain HTTP.
+        """
         self._agent, self._metrics = agent, metrics
+        access = access or Access(ServiceSettings(listen=listen), agent)
+        answers = _Answers(self._pages(), others, access)
         try:
-            self._server = _Server(place(listen), self._pages(), others)
+            self._server = _Server(place(listen), answers, certificate)
         except (OSError, OverflowError) as error:
             if asked(listen, agent, _PATIENCE) is not None:
                 raise AlreadyRunning(agent=agent, address=listen) from None
@@ -99,7 +116,7 @@ class HealthServer:
 
     def _pages(self) -> dict[str, Callable[[], Reply]]:
         return {
-            "/metrics": self._metrics_page,
+            METRICS: self._metrics_page,
             "/-/healthy": self._healthy,
             "/-/ready": self._ready,
         }
@@ -121,15 +138,36 @@ class HealthServer:
             for name, peer in peers.items()
         }
         stages = {name: _stage(failure) for name, failure in failures.items()}
-        connected = all(peer.connected for peer in peers.values())
+        active = self._metrics.stands_by_for
+        if active is not None:
+            # It needs no peer but the front end, at which it waits
+            checks = {"frontend": checks["frontend"]}
+        connected = all(check["ok"] for check in checks.values())
         well = connected and not any(failures.values())
-        return self._json(well, {"checks": checks, "stages": stages})
+        return self._json(well, {**_role(active), "checks": checks, "stages": stages})
 
     def _json(self, well: bool, content: dict[str, object]) -> Reply:
         status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
         body = {"agent": self._agent, "ok": well, **content}
         text = json.dumps(body, ensure_ascii=False, default=str)
         return Reply(status, "application/json", text.encode() + b"\n")
+
+
+def served(service: ServiceSettings, agent: str, metrics: Metrics, others: Answer) -> HealthServer:
+    """Returns the server that the settings describe.
+
+    Raises also SecretMissing and CertificateRefused.
+    """
+    access = Access(service, agent)
+    certificate = None if service.tls is None else Certificate(service.tls)
+    return HealthServer(service.listen, agent, metrics, others, access, certificate)
+
+
+def _role(active: ActiveHost | None) -> dict[str, object]:
+    """For whom the service stands by, and since when that one is active; nothing otherwise."""
+    if active is None:
+        return {}
+    return {"standby": {"active": active.name, "since": _moment(active.since)}}
 
 
 def _stage(failure: Failure | None) -> dict[str, object]:
@@ -154,18 +192,88 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
+class _Answers(NamedTuple):
+    """What requests are answered from."""
+
+    pages: dict[str, Callable[[], Reply]]
+    others: Answer | None
+    access: Access
+
+    def reply(self, request: Request, target: str) -> Reply:
+        """Answers a request for `target`, a path with its query."""
+        refusal = self.access.refusal(request)
+        if refusal is not None:
+            # In both languages: who asks may be a program, which names none
+            lines = [translate(refusal.text, lang) for lang in ("zh_CN", "en")]
+            text = "\n".join([*lines, ""]).encode()
+            return Reply(refusal.status, "text/plain; charset=utf-8", text, refusal.headers)
+
+        reply = None
+        page = self.pages.get(request.path)
+        if page is not None:
+            reply = page()
+        elif self.others is not None:
+            reply = self.others(target, request.headers)
+        if reply is None:
+            return _not_found()
+        if request.path in HEALTH and not self.access.sees_causes(request):
+            return _without_causes(reply)
+        return reply
+
+
+def _without_causes(health: Reply) -> Reply:
+    """Returns what everybody may know of health: whose it is, and whether all is well."""
+    content = json.loads(health.body)
+    body = json.dumps({name: content[name] for name in ("agent", "ok")})
+    return health._replace(body=body.encode() + b"\n")
+
+
+def _not_found() -> Reply:
+    return Reply(HTTPStatus.NOT_FOUND, "text/plain", b"see /metrics, /-/healthy, /-/ready\n")
+
+
 # Not HTTPServer: that one asks the name service for the host's name when it binds
 class _Server(ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True  # past connections in TIME_WAIT do not count as an address in use
 
     def __init__(
-        self, address: tuple[str, int], pages: dict[str, Callable[[], Reply]], others: Answer | None
+        self, address: tuple[str, int], answers: _Answers, certificate: Certificate | None
     ) -> None:
-        self.pages, self.others = pages, others
+        self.answers = answers
+        self._certificate = certificate
+        self._free = threading.BoundedSemaphore(_CONNECTIONS)
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answers in a thread of its own, if there are not too many already."""
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answers, and makes room for the next one."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Speaks TLS where there is a certificate; the handshake is no matter of other threads."""
+        if self._certificate is None:
+            super().finish_request(request, client_address)
+            return
+        request.settimeout(_SILENCE)
+        context = self._certificate.context()
+        with context.wrap_socket(request, server_side=True) as secured:
+            super().finish_request(secured, client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Passes over a client that went away; the parent would print a traceback."""
@@ -173,24 +281,16 @@ class _Server(ThreadingTCPServer):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
-def _not_found() -> Reply:
-    return Reply(HTTPStatus.NOT_FOUND, "text/plain", b"see /metrics, /-/healthy, /-/ready\n")
-
-
 class _Handler(BaseHTTPRequestHandler):
-    timeout = 10  # a client that sends nothing does not keep its thread
+    timeout = _SILENCE
 
     def do_GET(self) -> None:
         server = self.server
         assert isinstance(server, _Server)
-        page = server.pages.get(self.path.partition("?")[0])
-        reply = None
-        if page is not None:
-            reply = page()
-        elif server.others is not None:
-            reply = server.others(self.path, self.headers)
-        if reply is None:
-            reply = _not_found()
+        client = self.client_address[0]
+        from_here = client == self.connection.getsockname()[0]
+        request = Request(self.path.partition("?")[0], self.headers, client, from_here)
+        reply = server.answers.reply(request, self.path)
 
         self.send_response(reply.status)
         self.send_header("Content-Type", reply.kind)
@@ -216,16 +316,28 @@ def asked(listen: str, agent: str, patience: float) -> dict[str, Any] | None:
     return answer if isinstance(answer, dict) and answer.get("agent") == agent else None
 
 
-def page(listen: str, path: str, patience: float) -> bytes:
+def page(
+    listen: str, path: str, patience: float, headers: Mapping[str, str] | None = None
+) -> bytes:
     """Returns a page of the service at an address, whatever its status says.
 
     Raises OSError, OverflowError and HTTPException where none answers within `patience` seconds (of
     each byte).
     """
     host, port = place(listen)
-    connection = HTTPConnection(host, port, timeout=patience)
     try:
-        connection.request("GET", path)
+        return _got(HTTPConnection(host, port, timeout=patience), path, headers or {})
+    except (HTTPException, ConnectionResetError, BrokenPipeError):
+        # It speaks TLS. Whose certificate it is does not matter on the way to this very host
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        secured = HTTPSConnection(host, port, timeout=patience, context=context)
+        return _got(secured, path, headers or {})
+
+
+def _got(connection: HTTPConnection, path: str, headers: Mapping[str, str]) -> bytes:
+    try:
+        connection.request("GET", path, headers=dict(headers))
         return connection.getresponse().read()
     finally:
         connection.close()

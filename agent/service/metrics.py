@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from agent import __version__
 from agent.errors import AgentError, stored
-from agent.service.events_today import EventsToday
 
 if TYPE_CHECKING:
+    from agent.service.history import History
     from agent.service.kept_gauges import KeptGauges
 
 STAGES = ("capture", "publish")  # the child processes
@@ -62,20 +62,39 @@ DIFFERENCES = "agent_verify_differences"  # table; what that comparison found an
 LOG_STATUS = "agent_source_log_status"  # status; there only for the one it has
 LOG_RETAINED = "agent_source_log_retained_bytes"
 LOG_SAFE = "agent_source_log_safe_bytes"  # +Inf: no limit; NaN: no log is kept
+LOG_FREE = "agent_source_log_free_bytes"  # of service.source_disk; NaN where there is none
 OLDEST_TRANSACTION = "agent_source_oldest_transaction_timestamp_seconds"  # 0: none runs
+ROLE = "agent_role"  # role; there only for the one that the service has
+STANDBYS = "agent_standbys"  # NaN: none is asked for
 MEMORY = "agent_process_resident_memory_bytes"  # stage; 0: the process does not run
+# table; bytes of keys and values that Kafka has made visible. Only for the history: one series more
+# for each table would be too many
+PUBLISHED_BYTES = "published_bytes"
 
 EVENT_STAGES = ("applied", "published")
 COMMIT_STAGES = ("captured", "applied", "published")
 OPERATIONS = ("c", "u", "d", "r")
 TABLE_STATES = ("live", "copying", "suspended")
-LOG_STATUSES = ("reserved", "extended", "unreserved", "lost")
+ROLES = ("active", "standby")
+LOG_STATUSES = ("reserved", "extended", "unreserved", "lost", "given_up")
 
 # A series of these is there only while its value is not 0. A table has few series so: an agent with
 # 150 tables has less than 2,000.
-_SPARSE = {TABLE_STATE, WITHHELD, REFUSED, COPY_ESTIMATE, LOG_STATUS, POLL_DUE}
+_SPARSE = {TABLE_STATE, WITHHELD, REFUSED, COPY_ESTIMATE, LOG_STATUS, POLL_DUE, ROLE}
+# Rows that are there; a rise is what has failed since
+_FAILURES = (REFUSED, WITHHELD)
 # These outlive the service, so that a restart does not look like a table that was never compared
 _KEPT = {VERIFIED, DIFFERENCES}
+
+# Errors of commands that ask, or write what the service reads: it never meets them
+_OF_COMMANDS = {
+    "ANSWER_MISSING",
+    "ANSWER_WRONG",
+    "INIT_REFUSED",
+    "REQUEST_REFUSED",
+    "SERVICE_AWAY",
+    "SETUP_REFUSED",
+}
 # What each metric says, and its labels
 _COUNTERS: dict[str, tuple[str, ...]] = {
     EVENTS: ("Events that passed the stage.", "stage", "table", "op"),
@@ -108,10 +127,13 @@ _GAUGES: dict[str, tuple[str, ...]] = {
     LOG_STATUS: ("1 for the state of the log that the source keeps for the agent.", "status"),
     LOG_RETAINED: ("Log that the source retains for the agent.",),
     LOG_SAFE: ("Log that may still be written before the source gives up what it retains.",),
+    LOG_FREE: ("Bytes free on the disk of the source's log; NaN where nobody has named it.",),
     OLDEST_TRANSACTION: (
         "Since when the source's oldest writing transaction has been seen; 0: none runs.",
     ),
     MEMORY: ("Resident memory of a child process.", "stage"),
+    ROLE: ("1 for what the service is: active, or standby for another host.", "role"),
+    STANDBYS: ("Hosts that stand by, as the active one sees them; NaN: none is asked for.",),
     REFUSED: (
         "Rows that the front-end table refuses: the topic has them, the table has not.",
         "table",
@@ -149,6 +171,13 @@ class Suspension(NamedTuple):
     since: float  # Unix time from which on this service has known it
 
 
+class ActiveHost(NamedTuple):
+    """The host for which this one stands by."""
+
+    name: str  # '': it has not said so
+    since: float  # Unix time by the front-end server's clock
+
+
 class Metrics:
     """The registry, with known label sets at 0 from the start.
 
@@ -160,11 +189,14 @@ class Metrics:
         agent: str,
         tables: Iterable[str],
         front_folder: Path | None = None,
+        source_disk: str | None = None,
         kept: "KeptGauges | None" = None,
+        history: "History | None" = None,
     ) -> None:
         """Makes the metrics of the agent of this name.
 
-        `front_folder` is where a SQLite front end lies, `kept` what the last service has left.
+        `front_folder` is where a SQLite front end lies, `source_disk` a folder on the disk of the
+        source's log; `kept` and `history` hold what the last service has left.
         """
         from prometheus_client import (
             CollectorRegistry,
@@ -176,6 +208,7 @@ class Metrics:
             disable_created_metrics,
         )
 
+        from agent.service.history import History
         from agent.service.labelled import Labelled
 
         # They would double the series of every counter
@@ -188,7 +221,8 @@ class Metrics:
         self.turned = time.monotonic()  # last turn of the supervisor's loop
         self.states: dict[str, str] = {}  # of each table, '' as long as nobody has reported one
         self.suspensions: dict[str, Suspension] = {}  # of suspended tables
-        self.today = EventsToday()
+        self.history = history or History()
+        self.stands_by_for: ActiveHost | None = None  # None: it is active itself, or begins
         self.values: dict[str, float] = {}  # gauges by name and labels, as `gauge` was given them
         self._lasting: dict[str, float] = {}
         self._counters = {}
@@ -207,7 +241,7 @@ class Metrics:
         }
         self._known()
         self.set_tables(tables)
-        self._measured(front_folder)
+        self._measured(front_folder, source_disk)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
@@ -224,7 +258,6 @@ class Metrics:
                 if "table" in _LABELS[name]:
                     metric.remove_by_labels({"table": gone})
             self.suspensions.pop(gone, None)
-            self.today.forget(gone)
             self._drop_values(gone)
         new = sorted(names - self.states.keys())
         self.states = {name: self.states.get(name, "") for name in sorted(names)}
@@ -248,13 +281,14 @@ class Metrics:
         for stage in STAGES:
             self._counters[RESTARTS].labels(stage)
             self._gauges[FAILING_SINCE].labels(stage)
-            for code in sorted(_codes(AgentError)):
+            for code in sorted(_codes(AgentError) - _OF_COMMANDS):
                 self._counters[ERRORS].labels(stage, code)
         for stage in COMMIT_STAGES:
             self._gauges[LAST_COMMIT].labels(stage)
         for peer in PEERS:
             self._gauges[CONNECTED].labels(peer)
         self._gauges[LOG_SAFE].set(math.nan)
+        self._gauges[STANDBYS].set(math.nan)
 
     def _restore(self, tables: Iterable[str]) -> None:
         """Sets the gauges that the last service has left, of tables that are still there."""
@@ -265,9 +299,10 @@ class Metrics:
                 if gauge in found:
                     self.gauge(gauge, found[gauge])
 
-    def _measured(self, front_folder: Path | None) -> None:
+    def _measured(self, front_folder: Path | None, source_disk: str | None) -> None:
         """Sets up what is measured whenever somebody asks for the metrics."""
         self._gauges[FRONT_FREE].set_function(lambda: _free(front_folder))
+        self._gauges[LOG_FREE].set_function(lambda: _free(source_disk))
         for stage in STAGES:
             self._gauges[MEMORY].labels(stage).set_function(_memory_of(self._pids, stage))
 
@@ -279,24 +314,33 @@ class Metrics:
     ) -> None:
         """Takes over what a child reported: names with their labels appended by `/`.
 
-        Raises KeyError for a name that is not listed above.
+        Raises KeyError for a name that is not listed above, when the counts are taken over.
         """
+        unknown = []
+        for name, increment in counters.items():
+            try:
+                self.count(name, increment)
+            except KeyError:
+                unknown.append(name)
         lasting = dict(self._lasting)
         for name, value in gauges.items():
             self.gauge(name, value)
         if self._kept is not None and self._lasting != lasting:
             self._kept.write(self._lasting)
-        for name, increment in counters.items():
-            self.count(name, increment)
         for name, values in observations.items():
             for value in values:
                 self._histograms[name].observe(value)
+        if unknown:
+            raise KeyError(*unknown)
 
     def gauge(self, name: str, value: float) -> None:
         """Sets one gauge."""
         metric, *labels = name.split("/")
         gauge = self._gauges[metric]
+        before = self.values.get(name)
         self.values[name] = value
+        if metric in _FAILURES and before is not None and value > before:
+            self.history.add(labels[0], time.time(), failed=int(value - before))
         if metric in _SPARSE and not value:
             gauge.remove(*labels)
             return
@@ -313,9 +357,17 @@ class Metrics:
     def count(self, name: str, increment: int = 1) -> None:
         """Adds to one counter."""
         metric, *labels = name.split("/")
-        self._counters[metric].labels(*labels).inc(increment)
+        if metric == PUBLISHED_BYTES:
+            self.history.add(labels[0], time.time(), bytes=increment)
+            return
+        counter = self._counters[metric]
+        # The library refuses to look for labels where a metric has none
+        (counter.labels(*labels) if labels else counter).inc(increment)
+        now = time.time()
         if metric == EVENTS and labels[0] == "applied":
-            self.today.add(labels[1], labels[2], increment, time.time())
+            self.history.applied(labels[1], labels[2], increment, now)
+        elif metric == EVENTS:
+            self.history.add(labels[1], now, published=increment)
 
     def suspended(self, table: str, code: str, values: Mapping[str, object]) -> None:
         """Notes why a table is suspended."""
@@ -354,6 +406,23 @@ class Metrics:
             self.gauge(f"{FAILING_SINCE}/{stage}", 0)
         return before
 
+    @property
+    def is_active(self) -> bool:
+        """Whether this service holds the front end, or has held it."""
+        return bool(self.values.get(f"{ROLE}/active"))
+
+    def active(self) -> None:
+        """Notes that this service holds the front end."""
+        self.stands_by_for = None
+        self.gauge(f"{ROLE}/active", 1)
+        self.gauge(f"{ROLE}/standby", 0)
+
+    def standby(self, host: str, since: float) -> None:
+        """Notes that this service stands by for another host."""
+        self.stands_by_for = ActiveHost(host, since)
+        self.gauge(f"{ROLE}/active", 0)
+        self.gauge(f"{ROLE}/standby", 1)
+
     def started(self, stage: str, pid: int) -> None:
         """Notes that a child has started."""
         self._pids[stage] = pid
@@ -370,7 +439,7 @@ class Metrics:
         self.turned = time.monotonic()
 
 
-def _free(folder: Path | None) -> float:
+def _free(folder: Path | str | None) -> float:
     """Returns the bytes that the agent may still write in a folder; NaN where nobody can tell."""
     if folder is None:
         return math.nan

@@ -158,6 +158,11 @@ class Restarts:
             if stage.state is State.ENDING:
                 stage.time = now
 
+    def give_up(self, code: int, now: float) -> None:
+        """Ends the service, whose place another host has taken."""
+        if self._code is None:
+            self._end(code, now, "place_taken")
+
     def _end(self, code: int, now: float, reason: str) -> None:
         self._code = code
         for name, stage in self._stages.items():

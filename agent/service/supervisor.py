@@ -207,8 +207,24 @@ class Supervisor:
                 self._metrics.suspended(name, code, values)
             case {"well": _}:
                 self._well(stage)
+            case {"active": _}:
+                self._metrics.active()
+            case {"standby": {"host": str(host), "since": float(since)}}:
+                self._stands_by(host, since)
             case _:
                 self._beat(stage, message)
+
+    def _stands_by(self, active: str, since: float) -> None:
+        """Another host is active. Where this one was, the service ends, to begin as its standby.
+
+        Its publisher and its figures are those of an active one.
+        """
+        if self._metrics.is_active:
+            self._restarts.give_up(EX_TEMPFAIL, time.monotonic())
+            return
+        self._metrics.standby(active, since)
+        self._notifier.ready()
+        self._forget()
 
     def _beat(self, stage: str, message: dict[str, Any]) -> None:
         try:

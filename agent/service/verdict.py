@@ -5,11 +5,14 @@ Nagios plugins, which Icinga, Zabbix and cron jobs understand too.
 A new kind of trouble is one more `yield` in `problems`.
 """
 
+import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from agent.errors import AgentError
 from agent.messages import mark, translate
+from agent.service.summary import stands_by
 
 Level = Literal["ok", "warning", "critical", "unknown"]
 EXIT_CODES: dict[Level, int] = {
@@ -26,6 +29,7 @@ _WORDS = {
 }
 LATE = 60.0  # seconds behind; heartbeats move the position every 10 s, even where nobody writes
 STANDS = 600.0
+CONNECTING = 30.0  # seconds in which a service that has just started may be without its peers
 STAGES = {
     "capture": mark("the capture process"),
     "publish": mark("the publisher"),
@@ -53,6 +57,7 @@ def problems(status: Mapping[str, Any]) -> list[Problem]:
     found += _service(status)
     found += _source(status)
     found += _lag(status)
+    found += _pair(status)
     for row in status["tables"]:
         found += _table(row)
     found.sort(key=lambda problem: EXIT_CODES[problem.level], reverse=True)
@@ -93,9 +98,14 @@ def level(found: list[Problem]) -> Level:
     return worst
 
 
-def line(found: list[Problem], tables: int) -> str:
-    """Writes one line for people and for Nagios: the level, then what is wrong."""
+def line(found: list[Problem], tables: int, standby: str = "") -> str:
+    """Writes one line for people and for Nagios: the level, then what is wrong.
+
+    `standby` says that another host is active, where it is so.
+    """
     word = translate(_WORDS[level(found)])
+    if not found and standby:
+        return translate(mark("{level}: {said}"), level=word, said=standby)
     if not found:
         text = mark("{level}: {count} tables are live, everything is connected")
         return translate(text, level=word, count=tables)
@@ -146,7 +156,8 @@ def _service(status: Mapping[str, Any]) -> Iterator[Problem]:
     if away:
         text = mark("the service runs, but is not connected: {peers}")
         text = translate(text, peers=away)
-        yield Problem("NOT_CONNECTED", "critical", text)
+        how_bad: Level = "warning" if _connecting(service) else "critical"
+        yield Problem("NOT_CONNECTED", how_bad, text)
     elif not service["ready"] and not fails:
         text = translate(mark("the service runs, but is not ready"))
         yield Problem("NOT_READY", "critical", text)
@@ -173,6 +184,18 @@ def peers_away(service: Mapping[str, Any]) -> str:
     return ", ".join(away)
 
 
+def _connecting(service: Mapping[str, Any]) -> bool:
+    """Says whether every missing peer has been away for less than `CONNECTING` seconds."""
+    now = time.time()
+    for check in service["checks"].values():
+        if check["ok"]:
+            continue
+        since = check.get("since")
+        if since is None or now - datetime.fromisoformat(since).timestamp() > CONNECTING:
+            return False
+    return True
+
+
 def _source(status: Mapping[str, Any]) -> Iterator[Problem]:
     source = status["source"]
     if source.get("code"):
@@ -196,6 +219,19 @@ def _lag(status: Mapping[str, Any]) -> Iterator[Problem]:
     text = mark("the front end is {seconds} s behind")
     text = translate(text, seconds=f"{lag:.0f}")
     yield Problem("BEHIND", how_bad, text)
+
+
+def _pair(status: Mapping[str, Any]) -> Iterator[Problem]:
+    """`standbys` is None where no host is asked to stand by, or where nobody can tell."""
+    if status.get("standbys") == 0:
+        text = mark("no other host stands by to take over")
+        yield Problem("NO_STANDBY", "warning", translate(text))
+
+
+def standby(status: Mapping[str, Any]) -> str:
+    """Says that the service stands by, and for whom; '' where it does not."""
+    pair = status["service"].get("standby")
+    return "" if pair is None else stands_by(pair["active"], pair["since"])
 
 
 def _table(row: Mapping[str, Any]) -> Iterator[Problem]:

@@ -1,287 +1,195 @@
-"""Tests checks A and B: every way a server or its history may not fit.
+"""Tests what the agent keeps of the past for its status page."""
 
-Nothing is accepted twice or from a fork.
-"""
-
-from collections.abc import Iterator
-from typing import NamedTuple
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
-from agent.connectors.changes import Begin, Change, Commit, Heartbeat, Message, Relation
-from agent.connectors.position import position_text
-from agent.connectors.postgres.history import Resumption, Server, check_server
-from agent.connectors.resume import CommitMark, Resume
-from agent.errors import (
-    AgentError,
-    DuplicateAgent,
-    FrontReplaced,
-    SlotAdvanced,
-    SlotBusy,
-    SlotLost,
-    SlotMissing,
-    SourceForked,
-    SourceNotPrimary,
-    SourcePromoted,
-    SourceReplaced,
-)
+from agent.service import metrics as names
+from agent.service.history import DAYS, MINUTES, Exchange, History, Minute, day_of
+from agent.service.metrics import Metrics
+from agent.service.recorder import Recorder
 
-FITTING = Server(
-    system_id="7001",
-    timeline=1,
-    flushed=5_000,
-    in_recovery=False,
-    slot_exists=True,
-    confirmed=900,
-    active_pid=None,
-    wal_status="reserved",
-    conflict="",
-)
-STORED = Resume(
-    position_text(1_000),
-    CommitMark(position_text(1_000), 77, 5),
-    {"system_id": "7001", "timeline": 1, "slot": "slot"},
-)
-TABLE = Relation(1, "public", "t", "d", ())
+NOON = time.mktime((2026, 3, 1, 12, 0, 0, 0, 0, -1))
+DAY = 86_400
+TODAY = day_of(NOON)
 
 
-@pytest.mark.parametrize(
-    "server",
-    [
-        FITTING,
-        FITTING._replace(confirmed=1_000, flushed=1_000),
-        FITTING._replace(confirmed=0),
-        FITTING._replace(wal_status="extended"),
-        FITTING._replace(wal_status="unreserved"),
-    ],
-)
-def test_a_server_that_fits_passes(server: Server) -> None:
-    """A slot at or before the stored position, whose log is still there."""
-    check_server(server, STORED, "here")
+def test_the_past_outlives_a_restart(tmp_path: Path) -> None:
+    """Today goes on where it was, and a minute in which the service began again is one."""
+    before = History(tmp_path)
+    before.applied("person", "c", 3, NOON)
+    before.add("person", NOON, published=2, bytes=500)
+    before.note(NOON, 1.5, 7)
+    before.write()
+    after = History(tmp_path)
+    after.applied("person", "r", 2, NOON + 30)
+    after.note(NOON + 30, None, 0)
+    after.write()
+
+    for history in (after, History(tmp_path)):
+        known = Exchange(inserted=3, copied=2, published=2, bytes=500)
+        assert history.today("person", NOON + 40) == known
+        assert history.exchanges() == {(TODAY, "person"): known}
+        assert history.last_event("person") == NOON + 30
+        assert history.minutes(NOON + 40) == [Minute(int(NOON) // 60, None, 5, 0)]
 
 
-@pytest.mark.parametrize(
-    ("changes", "error", "named"),
-    [
-        ({"in_recovery": True}, SourceNotPrimary, "here"),
-        ({"system_id": "7002"}, SourceReplaced, "system identifier was 7001, is 7002"),
-        ({"timeline": 2}, SourcePromoted, "timeline was 1, is 2"),
-        ({"slot_exists": False}, SlotMissing, "slot"),
-        ({"wal_status": "lost"}, SlotLost, "wal_status is lost"),
-        ({"conflict": "wal_removed"}, SlotLost, "wal_removed"),
-        ({"confirmed": 1_001}, SlotAdvanced, "0/3E9"),
-        ({"flushed": 999}, SourceForked, "0/3E7"),
-        ({"active_pid": 4711}, SlotBusy, "4711"),
-        # what tells more comes first
-        (
-            {"in_recovery": True, "system_id": "7002", "slot_exists": False},
-            SourceNotPrimary,
-            "here",
-        ),
-        ({"system_id": "7002", "slot_exists": False}, SourceReplaced, "7002"),
-        ({"wal_status": "lost", "confirmed": 1_001}, SlotLost, "lost"),
-        # To drop a slot that somebody reads would take it from them
-        (
-            {"confirmed": 1_001, "active_pid": 4711, "reader": "10.0.0.9"},
-            DuplicateAgent,
-            "10.0.0.9",
-        ),
-        ({"flushed": 999, "active_pid": 4711}, DuplicateAgent, "4711"),
-        ({"slot_exists": False, "elsewhere": "test"}, FrontReplaced, "database test"),
-    ],
-)
-def test_a_server_that_does_not_fit_is_named(
-    changes: dict[str, object], error: type[AgentError], named: str
+def test_counts_begin_at_midnight() -> None:
+    history = History()
+    history.applied("person", "c", 2, NOON)
+    assert history.today("person", NOON + DAY) == Exchange()
+    history.applied("person", "d", 5, NOON + DAY)
+    assert history.today("person", NOON + DAY) == Exchange(deleted=5)
+    # The clock was ahead
+    history.applied("person", "c", 1, NOON)
+    assert history.today("person", NOON) == Exchange(inserted=3)
+    assert history.exchanges(TODAY, TODAY) == {(TODAY, "person"): Exchange(inserted=3)}
+
+
+def test_a_clock_that_is_put_back() -> None:
+    """Each minute is there once, in order, as it was the second time; none is yet to come."""
+    history = History()
+    for number in (0, 1, 2, 0, 1):
+        history.note(NOON + number * 60, float(number), 0)
+    first = int(NOON) // 60
+    assert [each.minute for each in history.minutes(NOON + 60)] == [first, first + 1]
+    assert len(history.minutes(NOON + 120)) == 3
+
+
+def test_days_are_those_of_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """23:30 in Shanghai is 15:30 in UTC."""
+    late = 1_772_379_000.0
+    days = []
+    try:
+        for zone in ("Asia/Shanghai", "UTC", "Asia/Tokyo"):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            days.append(day_of(late))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert days == ["2026-03-01", "2026-03-01", "2026-03-02"]
+
+
+def test_the_past_is_bounded(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    for number in range(DAYS + 3):
+        history.applied("person", "c", 1, NOON + number * DAY)
+        history.note(NOON + number * DAY, 1.5, 7)
+        history.write()
+    kept = sorted({day for day, _ in history.exchanges()})
+    assert len(kept) == DAYS
+    assert kept[0] == day_of(NOON + 3 * DAY)
+
+    for number in range(MINUTES + 5):
+        history.note(NOON + number * 60, 1.5, 7)
+    history.write()
+    with closing(sqlite3.connect(tmp_path / "history.db")) as file:
+        assert file.execute("SELECT count(*) FROM minute").fetchone() == (MINUTES,)
+    assert len(History(tmp_path).minutes(NOON + (MINUTES + 4) * 60)) == MINUTES
+
+
+def test_what_waits_for_a_file_is_bounded_too(tmp_path: Path) -> None:
+    (tmp_path / "history.db").mkdir()
+    history = History(tmp_path)
+    for number in range(DAYS + 3):
+        history.applied("person", "c", 1, NOON + number * DAY)
+        history.write()
+    assert len(history.exchanges()) == DAYS
+    (tmp_path / "history.db").rmdir()
+    history.write()
+    assert len(History(tmp_path).exchanges()) == DAYS
+
+
+@pytest.mark.parametrize("content", [b"no database, but longer than its head " * 99, "old"])
+def test_a_damaged_file_is_set_aside(
+    tmp_path: Path, content: bytes | str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each check has its own error, and says what differs."""
-    with pytest.raises(error) as caught:
-        check_server(FITTING._replace(**changes), STORED, "here")  # type: ignore[arg-type]
-    assert named in caught.value.text("en")
-    caught.value.advice("zh_CN")
+    """So is one of another version. What was counted meanwhile is in the new one."""
+    path = tmp_path / "history.db"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("CREATE TABLE minute (what TEXT)")
+    history = History(tmp_path)
+    history.applied("person", "c", 3, NOON)
+    history.write()
+    assert History(tmp_path).today("person", NOON) == Exchange(inserted=3)
+    assert (tmp_path / "history.damaged").is_file()
+    assert caplog.text.count("history_unusable") == 1
 
 
-class Logged(NamedTuple):
-    """A transaction in a server's log, or (`xid` 0) a heartbeat, which stands at its start."""
-
-    start: int  # of its commit record
-    end: int
-    transaction: int
-    time_us: int
-    changes: int
+def test_a_folder_that_cannot_be_made_stops_nobody() -> None:
+    history = History(Path("/proc/nobody-may"))
+    history.applied("person", "c", 3, NOON)
+    history.write()
+    assert history.today("person", NOON) == Exchange(inserted=3)
+    assert history.exchanges() == {(TODAY, "person"): Exchange(inserted=3)}
 
 
-def _log(steps: list[tuple[int, int, bool, int, int]], start: int, xid: int) -> list[Logged]:
-    """Returns a log from the distances between its records."""
-    log = []
-    for gap, length, beats, time_us, changes in steps:
-        start += gap
-        log.append(Logged(start, start + length, 0 if beats else xid, time_us, changes))
-        start += length
-        xid += 1
-    return log
-
-
-steps = st.lists(
-    st.tuples(
-        st.integers(0, 3), st.integers(1, 3), st.booleans(), st.integers(0, 3), st.integers(0, 3)
-    ),
-    max_size=10,
-)
-
-
-def sent(log: list[Logged], confirmed: int) -> Iterator[Message]:
-    """Yields what a server sends that goes on at `confirmed`."""
-    for one in log:
-        if one.start < confirmed:
-            continue
-        if not one.transaction:
-            yield Heartbeat(one.start, one.time_us)
-            continue
-        yield Begin(one.transaction, one.start, one.time_us)
-        for lsn in range(one.changes):
-            yield Change(TABLE, "I", None, (str(one.transaction),), False, lsn, 1)
-        yield Commit(one.transaction, one.end, one.time_us)
-
-
-def stop_points(log: list[Logged]) -> list[int]:
-    """Positions an agent may have stored, or confirmed: the start and everything it was given."""
-    return sorted({100, *[one.end if one.transaction else one.start for one in log]})
-
-
-def stored_at(log: list[Logged], position: int) -> Resume:
-    """Returns what an agent has stored that applied everything up to `position`."""
-    applied = [one for one in log if one.transaction and one.end <= position]
-    mark = (
-        CommitMark(position_text(applied[-1].end), applied[-1].transaction, applied[-1].time_us)
-        if applied
-        else CommitMark("", 0, 0)
-    )
-    return STORED._replace(position=position_text(position), commit=mark)
-
-
-def accepted(log: list[Logged], stored: Resume, confirmed: int) -> list[Message]:
-    """Returns what gets through."""
-    resumption = Resumption(stored, confirmed)
-    return [message for message in sent(log, confirmed) if resumption.accept(message)]
-
-
-@given(st.data(), steps)
-def test_each_transaction_is_accepted_once_whatever_the_restart_point(
-    data: st.DataObject, walk: list[tuple[int, int, bool, int, int]]
+def test_a_file_that_another_program_holds_is_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In the same history what lies after the stored position comes whole and once.
+    monkeypatch.setattr("agent.service.history._PATIENCE", 0.0)
+    history = History(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "history.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        history.applied("person", "c", 3, NOON)
+        history.note(NOON, 1.5, 7)
+        history.write()
+        history.write()
+        assert history.exchanges() == {(TODAY, "person"): Exchange(inserted=3)}
+    assert caplog.text.count("history_unusable") == 1
+    history.applied("person", "c", 1, NOON)
+    history.write()
+    after = History(tmp_path)
+    assert after.exchanges() == {(TODAY, "person"): Exchange(inserted=4)}
+    assert after.minutes(NOON) == [Minute(int(NOON) // 60, 1.5, 3, 7)]
 
-    Nothing before it comes, however much is sent again.
-    """
-    log = _log(walk, 100, 500)
-    position = data.draw(st.sampled_from(stop_points(log)))
-    confirmed = data.draw(
-        st.sampled_from([point for point in stop_points(log) if point <= position])
-    )
-    got = accepted(log, stored_at(log, position), confirmed)
-    new = [
-        one
-        for one in log
-        if (
-            one.end > position and one.start >= position
-            if one.transaction
-            else one.start > position
-        )
-    ]
-    assert got == list(sent(new, 0))
-    assert {m.transaction for m in got if isinstance(m, Commit)} == {
-        one.transaction for one in log if one.transaction and one.end > position
+
+def test_what_the_processes_report_is_counted() -> None:
+    """Rows fail when more are refused or withheld than before, not when a service begins."""
+    metrics = Metrics("tax", ["person"])
+    counters = {
+        f"{names.EVENTS}/applied/person/u": 4,
+        f"{names.EVENTS}/published/person/u": 3,
+        f"{names.PUBLISHED_BYTES}/person": 900,
     }
+    for refused in (5, 7, 6, 9):
+        metrics.beat({f"{names.REFUSED}/person": refused}, {}, {})
+    metrics.beat({}, counters, {})
+    today = metrics.history.today("person", time.time())
+    assert today == Exchange(updated=4, published=3, bytes=900, failed=5)
 
 
-@given(st.data(), steps)
-def test_a_run_of_restarts_accepts_everything_once(
-    data: st.DataObject, walk: list[tuple[int, int, bool, int, int]]
-) -> None:
-    """An agent killed again and again takes each transaction once, in order.
-
-    Its confirmations arrive late.
-    """
-    log = _log(walk, 100, 500)
-    position = confirmed = 100
-    taken: list[int] = []
-    for _ in range(data.draw(st.integers(1, 4))):
-        got = accepted(log, stored_at(log, position), confirmed)
-        ends = [m.position for m in got if isinstance(m, Commit | Heartbeat)]
-        kept = data.draw(st.integers(0, len(ends)))
-        if kept:
-            taken += [
-                m.transaction for m in got if isinstance(m, Commit) and m.position <= ends[kept - 1]
-            ]
-            position = ends[kept - 1]
-        confirmed = data.draw(
-            st.sampled_from([point for point in stop_points(log) if confirmed <= point <= position])
-        )
-    taken += [
-        m.transaction
-        for m in accepted(log, stored_at(log, position), confirmed)
-        if isinstance(m, Commit)
-    ]
-    assert taken == [one.transaction for one in log if one.transaction]
+def test_a_beat_is_counted_whole() -> None:
+    """Also what stands behind a counter without labels, or behind one that nobody knows."""
+    metrics = Metrics("tax", ["person"])
+    counters = {"agent_of_change": 1, names.POLL_LOOKS: 2, f"{names.EVENTS}/applied/person/r": 20}
+    with pytest.raises(KeyError, match="agent_of_change"):
+        metrics.beat({}, counters, {})
+    assert metrics.history.today("person", time.time()) == Exchange(copied=20)
+    assert metrics.registry.get_sample_value(names.POLL_LOOKS, {"agent": "tax"}) == 2
 
 
-@given(st.data(), steps, steps)
-def test_nothing_of_a_fork_is_accepted(
-    data: st.DataObject,
-    walk: list[tuple[int, int, bool, int, int]],
-    other: list[tuple[int, int, bool, int, int]],
-) -> None:
-    """A server was restored to before the last applied commit.
-
-    The agent halts before the first message of the other history gets through.
-    """
-    log = _log(walk, 100, 500)
-    position = data.draw(st.sampled_from(stop_points(log)))
-    stored = stored_at(log, position)
-    assume(stored.commit.position)
-    last = next(one for one in log if one.transaction == stored.commit.transaction)
-    # The restored copy ends before the last applied commit
-    fork = data.draw(st.integers(0, log.index(last)))
-    shared, start = log[:fork], log[fork - 1].end if fork else 100
-    confirmed = data.draw(
-        st.sampled_from([point for point in stop_points(shared) if point <= position])
-    )
-    forked = shared + _log(other, start, data.draw(st.sampled_from([500 + fork, 900])))
-    assume(
-        not any(
-            (one.end, one.transaction, one.time_us) == (last.end, last.transaction, last.time_us)
-            for one in forked
-        )
-    )
-    resumption = Resumption(stored, confirmed)
-    halted = False
-    for message in sent(forked, confirmed):
-        try:
-            assert not resumption.accept(message), f"{message} of another history was accepted"
-        except SourceForked as error:
-            assert position_text(last.end) in error.text("en")
-            halted = True
-            break
-    reaches = any((one.end if one.transaction else one.start) > position for one in forked)
-    assert halted or not reaches
+def test_the_recorder_notes_how_the_agent_is(tmp_path: Path) -> None:
+    metrics = Metrics("tax", ["person"], history=History(tmp_path))
+    recorder = Recorder(metrics)
+    recorder.record(NOON)
+    metrics.gauge(f"{names.LAST_COMMIT}/applied", NOON + 55)
+    metrics.gauge(names.OUTBOX_EVENTS, 12)
+    recorder.record(NOON + 60)
+    minute = int(NOON) // 60
+    expected = [Minute(minute, None, 0, 0), Minute(minute + 1, 5.0, 0, 12)]
+    assert metrics.history.minutes(NOON + 60) == expected
 
 
-def test_a_commit_where_only_heartbeats_were_is_another_history() -> None:
-    """The copy was restored from an idle time.
-
-    Its first commit ends before the stored position, where the original had none.
-    """
-    log = [Logged(40, 50, 500, 0, 1), Logged(200, 200, 0, 0, 0)]
-    resumption = Resumption(stored_at(log, 200), confirmed=100)
-    resumption.accept(Begin(501, 150, 0))
-    with pytest.raises(SourceForked):
-        resumption.accept(Commit(501, 155, 0))
-
-
-def test_the_first_start_expects_nothing_again() -> None:
-    """After init nothing was applied: the first transaction is simply new."""
-    fresh = STORED._replace(position=position_text(100), commit=CommitMark("", 0, 0))
-    log = [Logged(100, 110, 1, 0, 2)]
-    assert accepted(log, fresh, 100) == list(sent(log, 0))
+def test_the_end_of_the_service_writes_what_was_counted(tmp_path: Path) -> None:
+    metrics = Metrics("tax", ["person"], history=History(tmp_path))
+    with Recorder(metrics):
+        metrics.count(f"{names.EVENTS}/applied/person/c", 3)
+    assert sum(each.applied for each in History(tmp_path).exchanges().values()) == 3

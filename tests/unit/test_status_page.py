@@ -14,7 +14,7 @@ from agent.page.overview import overview
 from agent.page.site import Site
 from agent.service import metrics as names
 from agent.service import verdict
-from agent.service.events_today import EventsToday
+from agent.service.history import History
 from agent.service.metrics import Metrics
 from tests.unit.pages import HOSTILE, bad_day, good_day, page, tables_of
 
@@ -93,6 +93,18 @@ def test_a_bad_day() -> None:
     assert seen.index("need a look") < seen.index("that are well")
 
 
+def test_a_log_given_up_shows_beside_what_capture_fails_with() -> None:
+    metrics = bad_day(tables_of(3))
+    metrics.gauge(f"{names.LOG_STATUS}/given_up", 1)
+    for path, text in (
+        ("/en", "is given up (SLOT_GIVEN_UP)"),
+        ("/zh", "保留的日志（SLOT_GIVEN_UP）"),
+    ):
+        seen = Text(page(metrics, path)).text
+        assert text in seen
+        assert "LOGIN_REFUSED" in seen
+
+
 def test_the_line_is_that_of_status() -> None:
     seen = overview("tax", bad_day(tables_of(3)), time.time())
     problems = [trouble.problem.code for trouble in seen.troubles]
@@ -107,7 +119,7 @@ def test_the_line_is_that_of_status() -> None:
 def test_nothing_to_do_is_not_stuck(age: float, word: str, level: verdict.Level) -> None:
     """Heartbeats arrive where nobody writes; where they do not, nothing is known to flow."""
     metrics = good_day(["person", "permit"])
-    metrics.today = EventsToday()
+    metrics.history = History()
     metrics.gauge(f"{names.LAST_COMMIT}/applied", time.time() - age)
     seen = overview("tax", metrics, time.time())
     assert (seen.word, seen.level) == (word, level)
@@ -118,6 +130,24 @@ def test_a_service_that_has_just_begun() -> None:
     seen = Text(page(Metrics("tax", ["person"]))).text
     for text in ("not taken up yet", "none yet", "never", "away since", "not connected: source"):
         assert text in seen
+
+
+def test_who_stands_by_shows_for_whom() -> None:
+    """The active one shows how many stand by, and that none does."""
+    metrics = Metrics("tax", tables_of(3))
+    metrics.standby("db1", 1_795_486_504.0)
+    metrics.gauge(f"{names.CONNECTED}/frontend", 1)
+    seen = Text(page(metrics)).text
+    assert "OK: standby; active is db1 since 2026-11-24T02:15:04+00:00" in seen
+    assert "The active host shows the tables." in seen
+    assert "business database" not in seen
+    assert "■ stuck" not in seen
+
+    metrics = good_day(tables_of(3))
+    metrics.gauge(names.STANDBYS, 1)
+    assert "active; hosts that stand by: 1" in Text(page(metrics)).text
+    metrics.gauge(names.STANDBYS, 0)
+    assert "NO_STANDBY" in Text(page(metrics)).text
 
 
 def test_a_supervisor_that_stands_still_is_told() -> None:
@@ -204,14 +234,3 @@ def test_a_table_goes_on() -> None:
     metrics.set_tables(["permit"])
     assert metrics.suspensions == {}
     assert [name for name in metrics.values if "person" in name] == []
-
-
-def test_counts_begin_anew_each_day() -> None:
-    today = EventsToday()
-    noon = time.mktime((2026, 3, 1, 12, 0, 0, 0, 0, -1))
-    today.add("person", "c", 2, noon)
-    today.add("person", "c", 1, noon + 60)
-    assert today.of("person", ("c", "d"), noon + 120) == {"c": 3, "d": 0}
-    assert today.of("person", ("c",), noon + 86_400) == {"c": 0}
-    today.add("person", "c", 5, noon + 86_400)
-    assert today.of("person", ("c",), noon + 86_400) == {"c": 5}
