@@ -18,8 +18,15 @@ import click
 
 from agent import BUILD, __version__
 from agent.cli.terminal import as_json
-from agent.config import ResourceSettings, ServiceSettings, Settings, load
-from agent.errors import EX_CONFIG, AgentError, ListenRefused, RequestRefused
+from agent.config import ResourceSettings, ServiceSettings, Settings
+from agent.errors import (
+    EX_CONFIG,
+    AgentError,
+    CertificateRefused,
+    ListenRefused,
+    RequestRefused,
+    SecretMissing,
+)
 from agent.files import denied
 from agent.messages import mark, translate
 from agent.service import verdict
@@ -33,7 +40,6 @@ if TYPE_CHECKING:
     from agent.cli import requests
     from agent.connectors.setup import After
     from agent.findings import Finding
-    from agent.service.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 _SILENCE = 60.0  # seconds without a sign of life after which a child counts as hanging
@@ -45,12 +51,15 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 def run(settings: Settings, config_path: Path) -> int:
     """Supervises capture and publisher until a signal ends it; returns the exit code."""
     from agent.cli import bundled
+    from agent.cli.reload import reload
     from agent.page.site import Site
-    from agent.service.health import HealthServer
+    from agent.service.health import served
+    from agent.service.history import History
     from agent.service.kept_gauges import KeptGauges
     from agent.service.metrics import STAGES, Metrics
     from agent.service.notify import Notifier
     from agent.service.program import program
+    from agent.service.recorder import Recorder
     from agent.service.restarts import Restarts
     from agent.service.supervisor import Supervisor
 
@@ -59,7 +68,9 @@ def run(settings: Settings, config_path: Path) -> int:
         settings.agent,
         [resource.name for resource in settings.resource],
         settings.front.folder,
+        settings.service.source_disk,
         KeptGauges(settings.directory),
+        History(settings.directory),
     )
     restarts = Restarts(STAGES, silence=max(_SILENCE, settings.front.lock_wait_seconds + 30))
     last_end = LastEnd(settings.directory)
@@ -67,7 +78,7 @@ def run(settings: Settings, config_path: Path) -> int:
     notifier = Notifier.from_environment()
     try:
         site = Site(settings.agent, metrics, bundled.runbook)
-        with HealthServer(settings.service.listen, settings.agent, metrics, site.answer):
+        with served(settings.service, settings.agent, metrics, site.answer), Recorder(metrics):
             _log_build()
             supervisor = Supervisor(
                 commands,
@@ -77,40 +88,12 @@ def run(settings: Settings, config_path: Path) -> int:
                 last_end,
                 notifier,
                 # In a terminal SIGHUP says that the terminal was closed
-                None if sys.stdin.isatty() else lambda: _reload(settings, config_path, metrics),
+                None if sys.stdin.isatty() else lambda: reload(settings, config_path, metrics),
             )
             return supervisor.run()
-    except ListenRefused as error:
+    except (ListenRefused, SecretMissing, CertificateRefused) as error:
         last_end.note("", error)
         raise
-
-
-def _reload(running: Settings, config_path: Path, metrics: "Metrics") -> bool:
-    """Reads the configuration again for the running service; returns whether it can be used.
-
-    The processes that are started from now on read it themselves. What the supervisor holds as
-    long as it runs cannot change: who the agent is, where its files are, and its address.
-    """
-    try:
-        new = load(config_path)
-    except AgentError as error:
-        _log.error("reload_refused code=%s error=%s", error.code, error.text("en"))
-        return False
-
-    fixed = {
-        "name": (running.agent, new.agent),
-        "state_directory": (running.state_directory, new.state_directory),
-        "service.listen": (running.service.listen, new.service.listen),
-    }
-    changed = [name for name, (before, after) in fixed.items() if before != after]
-    if changed:
-        _log.error("reload_refused needs=%s settings=%s", "restart", ",".join(changed))
-        return False
-
-    metrics.set_tables(resource.name for resource in new.resource)
-    log_to_stderr(new.service.log_level, new.service.log_format)
-    _log.info("reload_begins tables=%d", len(new.resource))
-    return True
 
 
 def _log_build() -> None:
@@ -463,7 +446,8 @@ def status(load_settings: Callable[[], Settings], as_json: bool, summary: bool) 
     else:
         if not summary:
             console().print(status_text.render(collected))
-        click.echo(verdict.line(found, len(collected["tables"])))
+        standby = verdict.standby(collected)
+        click.echo(verdict.line(found, len(collected["tables"]), standby))
     return verdict.EXIT_CODES[verdict.level(found)]
 
 

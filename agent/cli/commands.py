@@ -16,6 +16,7 @@ from agent.cli import app, bundled, setup_commands, terminal
 from agent.cli.administrator import administrator_option
 from agent.cli.configured import DEFAULT_CONFIG, settings_of
 from agent.cli.doctor import doctor
+from agent.cli.downgrade import downgrade
 from agent.cli.options import allow_deletes_option, json_option, show_keys_option
 from agent.cli.selftest import selftest
 from agent.config import load
@@ -288,9 +289,8 @@ def remove_source(config: Path, apply: bool, admin_url: str | None) -> None:
     app.remove_source(settings_of(config), apply, admin_url)
 
 
+commands.add_command(downgrade)
 commands.add_command(selftest)
-
-
 commands.add_command(doctor)
 commands.add_command(setup_commands.setup)
 commands.add_command(setup_commands.tables)

@@ -7,7 +7,7 @@ state from its endpoint.
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from agent.connectors.opening import setup_of
 from agent.connectors.setup import Setup
 from agent.errors import AgentError, Suspend, stored
 from agent.front.base import PAGES, Copy
+from agent.front.hosts import Host
 from agent.front.sqlite.file import beside, size
 from agent.outbox.opening import reading
 from agent.outbox.reader import Reader
@@ -46,6 +47,7 @@ def collect(settings: Settings) -> dict[str, Any]:
         withheld, refused = reader.withheld(), reader.refused()
         backlog = reader.backlog(published.number)
         waiting_bytes = _bytes_waiting(reader, published.batch)
+        hosts = reader.hosts() if settings.service.standby else []
 
     lag = _lag(now, identity.position_time_us)
     tables = []
@@ -76,8 +78,20 @@ def collect(settings: Settings) -> dict[str, Any]:
         },
         "front": {"wal_bytes": _log_bytes(settings.front.url)},
         "source": _source(setup_of(settings), barriers),
+        "hosts": [_host(host) for host in hosts],
+        "standbys": _standbys(hosts) if settings.service.standby else None,
         "tables": tables,
     }
+
+
+def _host(host: Host) -> dict[str, str | None]:
+    return {"host": host.name, "role": host.role, "since": _moment(host.since_us)}
+
+
+def _standbys(hosts: Sequence[Host]) -> int | None:
+    """Returns how many hosts stand by; None where none is active, which is told elsewhere."""
+    roles = [host.role for host in hosts]
+    return roles.count("standby") if "active" in roles else None
 
 
 def plain(status: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,6 +111,8 @@ def without_front(service: ServiceSettings, agent: str, directory: Path) -> dict
         return {"service": away, "stages": {}, "ended": _ended(directory)}
     stages = {name: _stage(stage) for name, stage in answer.get("stages", {}).items()}
     running = {"running": True, "ready": answer["ok"], "checks": answer["checks"]}
+    if "standby" in answer:
+        running["standby"] = answer["standby"]
     return {"service": running, "stages": stages, "ended": None}
 
 

@@ -1,6 +1,6 @@
 """Shows on the terminal what `status` has collected, in the user's language."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from agent.cli.comparison import STATES
 from agent.cli.status import PATIENCE
 from agent.front.sqlite.file import LOG_LARGE
 from agent.messages import mark, translate
+from agent.service.summary import stands_by
 from agent.service.verdict import failing, peers_away
 
 _STYLES = {"live": "green", "copying": "yellow"}
@@ -132,6 +133,7 @@ def _refused(status: Mapping[str, Any]) -> Iterator[str]:
 def _lines(status: Mapping[str, Any]) -> Iterator[str]:
     service = _service(status["service"])
     yield translate(mark("service: {state}"), state=service)
+    yield from _hosts(status["hosts"])
     yield translate(
         mark("front end: {lag} behind, at {position} ({time})"),
         lag=_seconds(status["lag_seconds"]),
@@ -165,9 +167,23 @@ def _log(wal: int | None) -> Iterator[str]:
         yield translate(text, size=wal >> 20)
 
 
+def _hosts(hosts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yields what each host of a pair is, as the front end has it."""
+    texts = {
+        "active": mark("host {host}: active since {since}"),
+        "standby": mark("host {host}: stands by since {since}"),
+    }
+    for host in hosts:
+        text = texts[host["role"]]
+        yield translate(text, host=host["host"], since=_local(host["since"]))
+
+
 def _service(service: Mapping[str, Any]) -> str:
     if not service["running"]:
         return translate(mark("not running"))
+    standby = service.get("standby")
+    if standby is not None and service["ready"]:
+        return stands_by(standby["active"], _local(standby["since"]))
     if service["ready"]:
         return translate(mark("running, everything connected"))
     away = peers_away(service)

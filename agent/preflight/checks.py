@@ -6,7 +6,7 @@ from agent.findings import Finding
 from agent.preflight.front_checks import FrontCheck
 from agent.preflight.kafka_checks import check_kafka
 from agent.preflight.resources import compiled
-from agent.preflight.service_checks import check_build, check_service
+from agent.preflight.service_checks import check_build, check_disk, check_service
 
 
 def check(settings: Settings) -> list[Finding]:
@@ -21,7 +21,8 @@ def check(settings: Settings) -> list[Finding]:
             # All else would be judged, and made, by the settings that are wrong
             return [
                 *front.findings,
-                *check_service(settings.service.listen, settings.agent),
+                *check_service(settings.service, settings.agent),
+                *check_disk(settings.service.source_disk),
                 *check_build(),
             ]
         source = setup_of(settings).check(front.resume if front.stored else None)
@@ -35,6 +36,7 @@ def check(settings: Settings) -> list[Finding]:
         *source.findings,
         *front.findings,
         *check_kafka(settings.kafka, settings.topics, uuid, front.agent_uuid),
-        *check_service(settings.service.listen, settings.agent),
+        *check_service(settings.service, settings.agent),
+        *check_disk(settings.service.source_disk),
         *check_build(),
     ]

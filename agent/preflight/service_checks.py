@@ -1,15 +1,29 @@
-"""Checks this host for `check`: the address of /metrics is free, or this very agent's."""
+"""Checks this host for `check`: the address of /metrics is free, or this very agent's.
 
-import ipaddress
+And that who can reach it from elsewhere needs a password, which nobody can read on the way.
+The disk of the business database's log is looked at, too, where it is one of this host.
+"""
+
+import os
 import socket
+from collections.abc import Iterator
 
 from agent import BUILD
-from agent.findings import Finding, error, ok, warning
+from agent.config import ServiceSettings
+from agent.errors import CertificateRefused, SecretMissing
+from agent.findings import Finding, error, failed, ok, warning
 from agent.messages import mark, system_reason, translate
-from agent.reach import place
+from agent.reach import is_loopback, place
+from agent.service.access import Access
+from agent.service.certificate import Certificate
 from agent.service.health import asked
 
 _SECONDS = 2.0
+_LOGIN = 'password = { file = "/etc/unit-sync-agent/page.password" }'
+_TLS = (
+    'tls = { cert_file = "/etc/unit-sync-agent/page.pem", '
+    'key_file = "/etc/unit-sync-agent/page.key" }'
+)
 
 
 def check_build() -> list[Finding]:
@@ -32,10 +46,29 @@ def check_build() -> list[Finding]:
     return [warning("COMPILED", message, translate(fix), what=translate(built_for))]
 
 
-def check_service(listen: str, agent: str) -> list[Finding]:
+def check_disk(folder: str | None) -> list[Finding]:
+    """Tells what is free on the disk of the business database's log, where it is named."""
+    if folder is None:
+        return []
+    try:
+        disk = os.statvfs(folder)
+    except OSError as cause:
+        message = mark("The free space of service.source_disk {folder} cannot be read: {reason}")
+        fix = mark(
+            "Name a folder of this host on that disk, such as its mount point, "
+            "or leave service.source_disk out."
+        )
+        reason = system_reason(cause)
+        return [error("SOURCE_DISK", message, translate(fix), folder=folder, reason=reason)]
+    message = mark("{size} MB are free on the disk of {folder} (service.source_disk)")
+    return [ok("SOURCE_DISK", message, folder=folder, size=disk.f_bavail * disk.f_frsize >> 20)]
+
+
+def check_service(service: ServiceSettings, agent: str) -> list[Finding]:
     """Checks the listen address; `agent` is the name that this agent answers with there."""
+    listen = service.listen
     host, port = place(listen)
-    findings = [] if _is_local(host) else [_open(listen)]
+    findings = list(_protection(service, agent))
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -63,16 +96,39 @@ def check_service(listen: str, agent: str) -> list[Finding]:
     ]
 
 
-def _is_local(host: str) -> bool:
+def _protection(service: ServiceSettings, agent: str) -> Iterator[Finding]:
+    """Yields what is to be said of password and certificate.
+
+    Both are warnings where they are missing: behind a firewall that lets only Prometheus through,
+    this is how agents are watched.
+    """
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        Access(service, agent)
+    except SecretMissing as cause:
+        yield failed(cause)
+    if service.tls is not None:
+        try:
+            Certificate(service.tls)
+        except CertificateRefused as cause:
+            yield failed(cause)
 
-
-def _open(listen: str) -> Finding:
-    message = mark(
-        "service.listen is {listen}: /metrics and health, which need no login, "
-        "can be reached from other hosts"
-    )
-    return warning("LISTEN_OPEN", message, 'listen = "127.0.0.1:9187"', listen=listen)
+    host, _ = place(service.listen)
+    if is_loopback(host):
+        return
+    if service.password is None:
+        message = mark(
+            "service.listen is {listen}: the status page, /metrics and health "
+            "can be read from other hosts without a password"
+        )
+        text = mark("Listen on this host alone, or set a password with TLS, below [service]:")
+        fix = f'{translate(text)}\nlisten = "127.0.0.1:9187"\n{_LOGIN}\n{_TLS}'
+        yield warning("LISTEN_OPEN", message, fix, listen=service.listen)
+    elif service.tls is None:
+        message = mark(
+            "service.listen is {listen}: without TLS, the password of service.password "
+            "can be read on its way from other hosts"
+        )
+        yield warning("LISTEN_READABLE", message, _TLS, listen=service.listen)
+    else:
+        message = mark("Other hosts need the password of service.password, and TLS")
+        yield ok("LISTEN_OPEN", message)

@@ -101,7 +101,7 @@ make_version() {
   "$home/$VERSION/bin/python" "$pip/pip" install --quiet --no-cache-dir --disable-pip-version-check \
     --no-index --no-deps --find-links "$here/wheels" --require-hashes -r "$here/requirements.txt"
   cp "$here/install.sh" "$here/version" "$here/sbom.cdx.json" "$home/$VERSION/"
-  cp -r "$here/licences" "$here/deploy" "$home/$VERSION/"
+  cp -r "$here/licences" "$here/deploy" "$here/handbook" "$home/$VERSION/"
 }
 
 # Makes `current` name a version; the switch is one rename, so there is no moment without a program.
@@ -232,6 +232,14 @@ rollback() {
   running=$(active)
   # shellcheck disable=SC2086
   each stop $running
+  for name in $(names); do
+    if ! runuser -u "$user" -- "$program" -c "$config/$name.toml" downgrade --to "$before" --apply; then
+      # shellcheck disable=SC2086
+      each start $running
+      fail "the stored data of $name cannot be given to $before yet, see above; $now runs again" \
+        "$name 的已存数据暂不能交给 $before 使用（原因见上）；已恢复运行 $now"
+    fi
+  done
   switch_to "$before"
   ln -sfn "$now" "$home/previous"
   put_units

@@ -18,13 +18,18 @@ HERE = Path(__file__).parent
 KINDS = ("sqlite", "postgres", "mariadb")
 
 
+def take_released(tree: Path) -> None:
+    """Unpacks the released version from the history into a folder."""
+    archive = subprocess.run(["git", "archive", RELEASED], capture_output=True, check=True)
+    subprocess.run(["tar", "x", "-C", str(tree)], input=archive.stdout, check=True)
+
+
 def main() -> int:
     """Takes the released version from the history and lets it work for each kind."""
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         tree.mkdir()
-        archive = subprocess.run(["git", "archive", RELEASED], capture_output=True, check=True)
-        subprocess.run(["tar", "x", "-C", str(tree)], input=archive.stdout, check=True)
+        take_released(tree)
 
         # From a folder of its own: beside this file `tests` would be the one of today.
         script = Path(folder) / "leave.py"

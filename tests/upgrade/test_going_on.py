@@ -18,6 +18,7 @@ from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress
 from tests.services.mariadb import execute
 from tests.services.postgres import PostgresAddress
+from tests.upgrade.leave import messages
 from tests.upgrade.left import Left
 from tests.waiting import eventually
 
@@ -52,7 +53,7 @@ def test_an_agent_of_the_released_version_goes_on(
     kafka: KafkaAddress,
     tmp_path: Path,
 ) -> None:
-    """Its `status` and `check` work before the first start, too."""
+    """Its `status` and `check` work before the first start, too; and it can go back."""
     left = Left(kind)
     with ExitStack() as stack:
         source = stack.enter_context(fresh_database(postgres18))
@@ -80,8 +81,24 @@ def test_an_agent_of_the_released_version_goes_on(
             assert verdict.events == PUBLISHED + WAITING + FURTHER
             assert "reconcile_begins" not in agent.log
             agent.stop()
+
+        assert "Nothing is changed." in place.command("downgrade", "--to", "0.1.0").stdout
+        assert "version" in last_record(place)
+        place.command("downgrade", "--to", "0.1.0", "--apply")
+        assert last_record(place).keys() == left.record.keys()
         with place.start() as agent:
             agent.wait_ready()
+            verdict = place.verdict()
+            assert verdict.equal, f"{verdict}\n{agent.log[-3000:]}"
+            assert verdict.events == PUBLISHED + WAITING + FURTHER
+
+
+def last_record(place: Installation) -> dict[str, object]:
+    """The last state record in Kafka."""
+    record: dict[str, object] = json.loads(
+        json.loads(messages(place.bootstrap, place.state_topic)[-1])["value"]
+    )
+    return record
 
 
 def follow(place: Installation, left: Left) -> dict[str, object]:

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, event, inspect, select, text, update
+from sqlalchemy import Engine, event, insert, inspect, select, text, update
 
-from agent.errors import FrontUnfit, NewerVersion
+from agent.errors import FrontUnfit, InitRefused, NewerVersion
 from agent.front.base import Copy
-from agent.front.layout import copy_now, find
+from agent.front.first_version import FURTHER
+from agent.front.layout import copy_now, find, former_tables
 from agent.front.mariadb.front import MariaDbFront
 from agent.front.migration import STEPS
 from agent.front.postgres.front import PostgresFront
@@ -167,8 +168,8 @@ def test_a_writer_brings_them_up_to_date(place: Place) -> None:
     assert json.loads(before["copy"][0]["progress"])["barrier"] == "745"
 
 
-def killed_at(front: SqlFront, number: int) -> bool:
-    """Opens a front end and ends before its DDL or commit of that number; False: there was none.
+def killed_at(front: SqlFront, number: int, act: Callable[[SqlFront], object]) -> bool:
+    """Acts on a front end and ends before its DDL or commit of that number; False: there was none.
 
     What happens between two of these leaves nothing behind when the process ends.
     """
@@ -188,7 +189,7 @@ def killed_at(front: SqlFront, number: int) -> bool:
     event.listen(engine, "before_cursor_execute", before)
     event.listen(engine, "commit", reached)
     try:
-        front.open("nonce")
+        act(front)
     except Killed:
         return True
     finally:
@@ -197,6 +198,10 @@ def killed_at(front: SqlFront, number: int) -> bool:
         front.close()
         engine.dispose()
     return False
+
+
+def opened(front: SqlFront) -> object:
+    return front.open("nonce")
 
 
 @pytest.mark.slow
@@ -212,7 +217,7 @@ def test_an_end_at_any_place_is_healed_by_the_next_start(place: Place) -> None:
     while not alive:
         place.emptied()
         leave(place)
-        alive = not killed_at(place.new(), number)
+        alive = not killed_at(place.new(), number, opened)
         healed = place.new()
         assert healed.open("nonce").number == 8
         healed.close()
@@ -222,6 +227,70 @@ def test_an_end_at_any_place_is_healed_by_the_next_start(place: Place) -> None:
     assert number > len(SUFFIXES)
 
 
+def released(front: SqlFront) -> dict[str, Any] | None:
+    """Every row of the tables as 0.1.0 has them; None where this version's hold the state."""
+    found = {}
+    with front.engine.connect() as connection:
+        own = find(connection, front.agent)
+        if own.version == VERSION:
+            return None
+        for suffix, name in own.names.items():
+            assert name == f"sync_agent_{suffix}"
+            rows = connection.execute(select(own.table(suffix))).mappings().all()
+            found[suffix] = sorted((dict(row) for row in rows), key=repr)
+    for row in found["state"]:
+        row.pop("nonce")
+        row.pop("epoch")
+    return found
+
+
+def test_the_way_back_ends_nowhere_between(place: Place) -> None:
+    """Wherever it is killed, the state is that of one version or the other, and whole."""
+    place.run(place.left.statements("front.sql", KNOWN))
+    front = place.new()
+    before = released(front)
+    assert before is not None
+    assert before.keys() == set(SUFFIXES) - {*FURTHER}
+    front.open("nonce")
+    front.close()
+    expected = contents(front)
+
+    number = 1
+    while killed_at(place.new(), number, SqlFront.step_back):
+        assert released(front) in (None, before)
+        again = place.new()
+        again.open("nonce")
+        again.close()
+        assert contents(again) == expected, number
+        again.engine.dispose()
+        number += 1
+    assert number > 1
+    assert released(front) == before
+    front.engine.dispose()
+
+
+def test_the_way_back_leaves_another_agent_alone(place: Place) -> None:
+    """Version 0.1.0 had one agent in a front end."""
+    place.run(place.left.statements("front.sql", KNOWN))
+    front = place.new()
+    with front.engine.connect() as connection:
+        own = find(connection, front.agent)
+        row = connection.execute(select(own.state)).mappings().one()
+    others = {column.key: row[column] for column in own.state.columns}
+    front.open("nonce")
+    front.close()
+    before = contents(front)
+
+    state = former_tables(front.agent).state
+    with front.engine.begin() as connection:
+        state.create(connection, checkfirst=True)
+        connection.execute(insert(state).values({**others, "agent_name": "other"}))
+    with pytest.raises(InitRefused, match="belong to agent other"):
+        front.step_back()
+    assert contents(front) == before
+    front.engine.dispose()
+
+
 def test_tables_between_the_versions_are_brought_up_to_date(place: Place) -> None:
     """They had the agent's name and settings already, but no number."""
     leave(place)
@@ -229,7 +298,7 @@ def test_tables_between_the_versions_are_brought_up_to_date(place: Place) -> Non
     renames = [
         f"ALTER TABLE {name} RENAME TO {table_name(agent, suffix)}"
         for suffix, name in ((s, f"sync_agent_{s}") for s in SUFFIXES)
-        if suffix not in ("target", "written", "setting", "refused")
+        if suffix not in FURTHER
     ]
     setting = table_name(agent, "setting")
     place.run(
