@@ -4,7 +4,6 @@ Every code, metric, statement and link in it exists.
 """
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from agent.front.schema import AgentTables
 from agent.publish.topics import STATE_SETTINGS
 from agent.service.metrics import Metrics
 from agent.service.verdict import EXIT_CODES
+from tools.site import anchor, documents
 
 ROOT = Path(__file__).parent.parent
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
@@ -30,11 +30,7 @@ FOR_THE_PLATFORM = (
     ROOT / "docs" / "for-the-platform.zh-CN.md",
 )
 PAIRS = (READMES, RUNBOOKS, FOR_THE_DBA, FOR_THE_PLATFORM)
-PAGES = (
-    *sorted(ROOT.glob("*.md")),
-    *sorted((ROOT / "docs").rglob("*.md")),
-    ROOT / "tests" / "README.md",
-)
+PAGES = documents()
 TARGETS = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 _FENCED = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -59,15 +55,8 @@ def headings(page: Path) -> list[tuple[int, str]]:
 
 
 def anchors(page: Path) -> set[str]:
-    """Returns the headings' anchors as forges make them.
-
-    They are lower case, without punctuation, with hyphens for blanks.
-    """
-    kept = (
-        "".join(c for c in text.lower() if c in "-_ " or unicodedata.category(c)[0] in "LN")
-        for _, text in headings(page)
-    )
-    return {text.replace(" ", "-") for text in kept}
+    """Returns the headings' anchors as forges make them."""
+    return {anchor(text) for _, text in headings(page)}
 
 
 def error_codes(error: type[AgentError] = AgentError) -> set[str]:
@@ -254,11 +243,11 @@ def links() -> Iterator[tuple[Path, str]]:
     ("page", "link"), list(links()), ids=lambda part: part.name if isinstance(part, Path) else part
 )
 def test_every_link_leads_somewhere(page: Path, link: str) -> None:
-    name, _, anchor = link.partition("#")
+    name, _, place = link.partition("#")
     target = (page.parent / name).resolve() if name else page
     assert target.exists()
-    if anchor:
-        assert anchor in anchors(target)
+    if place:
+        assert place in anchors(target)
 
 
 def test_code_and_errors_point_to_pages_that_exist() -> None:

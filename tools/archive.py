@@ -1,9 +1,9 @@
 """Makes the archive for hosts without network: `make archive`, into dist/.
 
 It holds the wheels of the product and of all it needs, for one architecture and one Python, their
-hashes and licences, the bill of materials, and `install.sh`. With `--python ARCHIVE` it brings its
-own Python (an `install_only` archive of python-build-standalone); without, the host has to have the
-version that this program runs with.
+hashes and licences, the bill of materials, the handbook as a site, and `install.sh`.
+With `--python ARCHIVE` it brings its own Python (an `install_only` archive of
+python-build-standalone); without, the host has to have the version that this program runs with.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from typing import NamedTuple
 from cyclonedx.model.bom import Bom
 from packaging.markers import Marker
 
-from tools import bill
+from tools import bill, site
 from tools.lock import EXTRAS, LOCK, PRODUCT, locked_lines, pins, shipped
 
 ROOT = LOCK.parent
@@ -236,6 +236,7 @@ def build(
         (folder / "licences/NATIVE").write_text(native_licences(made, extras), encoding="utf-8")
         (folder / "sbom.cdx.json").write_text(bill.text(made), encoding="utf-8")
         shutil.copytree(ROOT / "deploy", folder / "deploy")
+        site.write(folder / "handbook")
         (folder / "deploy/archive/install.sh").rename(folder / "install.sh")
         if own_python is not None:
             shutil.copy(own_python, folder / "python.tar.gz")

@@ -5,6 +5,7 @@ The panels stand in `PANELS`. Who wants others changes them there, or in Grafana
 
 import json
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 PATH = Path(__file__).parent.parent / "deploy" / "grafana" / "dashboard.json"
@@ -164,15 +165,16 @@ PANELS = (
         "In the business database, of an agent that reads a trigger log.",
     ),
     Panel(
-        "Disk of the front end · 前置库磁盘",
+        "Disks of front end and log · 前置库与业务库日志的磁盘",
         "timeseries",
         12,
         "bytes",
         (
             Query("agent_front_free_bytes{$A}", "{{agent}} free"),
+            Query("agent_source_log_free_bytes{$A}", "{{agent}} free for the log of the source"),
             Query("agent_front_wal_bytes{$A}", "{{agent}} -wal"),
         ),
-        "Of a SQLite front end.",
+        "Of a SQLite front end, and of service.source_disk.",
     ),
     Panel(
         "Copying · 复制",
@@ -295,7 +297,7 @@ def _placed() -> list[dict[str, Any]]:
 
 def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
     targets = []
-    for letter, query in zip("ABC", panel.queries, strict=False):
+    for letter, query in zip(ascii_uppercase, panel.queries, strict=False):
         target = {
             "refId": letter,
             "datasource": _SOURCE,
