@@ -63,6 +63,7 @@ def test_every_known_label_set_is_there_at_zero(metrics: Metrics) -> None:
         'agent_verify_differences{table="permit"} 0.0',
         'agent_process_resident_memory_bytes{stage="capture"} 0.0',
         "agent_front_free_bytes NaN",
+        "agent_source_log_free_bytes NaN",
         "agent_source_log_retained_bytes 0.0",
         "agent_source_log_safe_bytes NaN",
         "agent_source_oldest_transaction_timestamp_seconds 0.0",
@@ -134,11 +135,12 @@ def test_the_last_comparison_outlives_the_service(tmp_path: Path) -> None:
 
 
 def test_what_is_measured_on_this_host(tmp_path: Path) -> None:
-    metrics = Metrics("tax", ["person"], tmp_path)
+    metrics = Metrics("tax", ["person"], tmp_path, str(tmp_path))
     metrics.started("capture", os.getpid())
-    free = re.search("^agent_front_free_bytes (.*)$", text(metrics), re.MULTILINE)
-    assert free is not None
-    assert float(free[1]) > 0
+    for name in ("agent_front_free_bytes", "agent_source_log_free_bytes"):
+        free = re.search(f"^{name} (.*)$", text(metrics), re.MULTILINE)
+        assert free is not None
+        assert float(free[1]) > 0
     memory = r'^agent_process_resident_memory_bytes{stage="capture"} (.*)$'
     resident = re.search(memory, text(metrics), re.MULTILINE)
     assert resident is not None
@@ -273,6 +275,26 @@ def test_ready_when_every_peer_is_connected(server: HealthServer, metrics: Metri
     )
     metrics.gauge(f"{names.CONNECTED}/kafka", 1)
     assert get(server, "/-/ready?verbose")[0] == 200
+
+
+def test_who_stands_by_needs_the_front_end_alone(server: HealthServer, metrics: Metrics) -> None:
+    """It says for whom it stands by; the active one has the other role."""
+    metrics.standby("db1", 1_795_486_504.0)
+    assert get(server, "/-/ready")[0] == 503
+    metrics.gauge(f"{names.CONNECTED}/frontend", 1)
+    status, body = get(server, "/-/ready")
+    answer = json.loads(body)
+    assert status == 200
+    assert answer["standby"] == {"active": "db1", "since": "2026-11-24T02:15:04.000+00:00"}
+    assert list(answer["checks"]) == ["frontend"]
+    lines = text(metrics).splitlines()
+    assert 'agent_role{role="standby"} 1.0' in lines
+    assert "agent_standbys NaN" in lines
+
+    metrics.active()
+    assert "standby" not in json.loads(get(server, "/-/ready")[1])
+    roles = [line for line in text(metrics).splitlines() if line.startswith("agent_role")]
+    assert roles == ['agent_role{role="active"} 1.0']
 
 
 def test_other_paths_name_the_pages(server: HealthServer) -> None:
