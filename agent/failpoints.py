@@ -54,6 +54,11 @@ OF_STATES: Final = (
     "after_look_read",  # a look's snapshot is over, nothing of it is delivered
     "before_mark_commit",  # notes are deleted or flags set there, not committed
 )
+# Those of a log that is given up
+OF_GIVING_UP: Final = (
+    "before_giving_up",  # it is noted that it is given up
+    "after_giving_up",
+)
 
 
 class FailpointReached(Exception):
@@ -76,7 +81,7 @@ def _parse(setting: str, fired: frozenset[str]) -> dict[str, _Armed]:
     armed = {}
     for entry in filter(None, setting.split(",")):
         name, hit, action = entry.split(":")
-        if name not in (*PLACES, *OF_STATES) or action.split("=")[0] not in (
+        if name not in (*PLACES, *OF_STATES, *OF_GIVING_UP) or action.split("=")[0] not in (
             "kill",
             "raise",
             "stall",

@@ -4,6 +4,7 @@ Nothing listens there, a firewall drops the packets, or there is no way to it.
 """
 
 import errno
+import ipaddress
 import socket
 
 from agent.messages import mark, phrase, system_reason
@@ -29,6 +30,14 @@ def place(server: str) -> tuple[str, int]:
     """
     host, _, port = server.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Tells whether a name or address is that of the host itself, which no other one reaches."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def refusal(host: str, port: int, seconds: float) -> OSError | None:

@@ -16,12 +16,14 @@ from agent.capture.applier import Applier
 from agent.capture.commit_rule import CommitRule
 from agent.capture.reconciler import Reconciler
 from agent.capture.reports import Reports
+from agent.capture.standby import Standby
 from agent.capture.tables import Tables
 from agent.config import Settings
 from agent.connectors.base import Source, Visible
 from agent.connectors.changes import HighPosition
 from agent.connectors.opening import check_identity, open_source
 from agent.connectors.position import position_number
+from agent.connectors.resume import Resume
 from agent.errors import Retry, SourceBusy, Suspend
 from agent.front import init_settings
 from agent.front.base import Front, Stored
@@ -51,8 +53,13 @@ def capture(settings: Settings, control: Control) -> None:
     """
     front = open_front(settings.front, settings.agent)
     front.alive = control.beat
+    standby = Standby(front, control) if settings.service.standby else None
     with answers_until_stopped(control.stop_fd):
-        Capture(settings, open_source(settings), front, control).run()
+        try:
+            Capture(settings, open_source(settings), front, control, standby).run()
+        finally:
+            if standby is not None:
+                standby.leave()
 
 
 class Capture:
@@ -64,11 +71,14 @@ class Capture:
         source: Source,
         front: Front,
         control: Control,
+        standby: Standby | None = None,
     ) -> None:
+        """`standby`: this host's part, where another one may stand by."""
         self._settings = settings
         self._source = source
         self._front = front
         self._control = control
+        self._standby = standby
         self._reports = Reports([resource.name for resource in settings.resource], control)
 
         # The next commit forgets the applied transactions that this sees
@@ -97,7 +107,10 @@ class Capture:
                 self._failed.add(self._step)
                 self._reports.connected(source=False, front=False)
                 self._close()
-                self._source.unattended()
+                # Who stands by asks the source for nothing
+                if self._standby is None or self._standby.is_active:
+                    self._source.unattended()
+                self._control.beat(self._source.gauges())
                 self._control.retry(error)
             except Suspend as error:
                 self._suspend(error)
@@ -181,7 +194,9 @@ class Capture:
             self._passed("housekeeping")
         self._step = "stream"
         lag = {metrics.SOURCE_LAG: self._source.lag_bytes()}
-        self._control.beat({**lag, **self._source.gauges()}, self._source.counts())
+        pair = {} if self._standby is None else self._standby.gauges
+        gauges = {**lag, **pair, **self._source.gauges()}
+        self._control.beat(gauges, self._source.counts())
 
     def _reconcile(self, now: float) -> bool:
         """Takes up what commands have asked, and sees to the next pages.
@@ -254,7 +269,10 @@ class Capture:
         """
         self._step = "open"
         self._committed = False
-        stored = self._front.open(self._control.nonce)
+        stored = self._open_front()
+        if stored is None:
+            return
+        self._control.active()
         settings = self._settings
         check_identity(settings.source, stored.identity)
         topics = {name: resource.topic for name, resource in stored.resources.items()}
@@ -303,19 +321,32 @@ class Capture:
             len(resources),
         )
 
+    def _open_front(self) -> Stored | None:
+        """Opens the front end; None: the process was asked to stop while it stood by."""
+        if self._standby is None:
+            return self._front.open(self._control.nonce)
+        return self._standby.open()
+
     def _open_source(self, stored: Stored) -> None:
         """Opens the source.
 
         The publisher may start unless another agent reads the source: it may be publishing, too.
         """
         try:
-            self._source.open(stored.resume, self._front.silent_since)
+            self._source.open(self._resume(stored), self._front.silent_since)
         except SourceBusy:
             raise
         except Retry:
             self._control.ready()
             raise
+        if self._standby is not None:
+            self._standby.reads(self._source.reader())
         self._control.ready()
+
+    def _resume(self, stored: Stored) -> Resume:
+        """Returns what the source is handed back, with whom this host has taken over from."""
+        left_by = "" if self._standby is None else self._standby.left_by
+        return stored.resume._replace(left_by=left_by)
 
     def _suspend(self, error: Suspend) -> None:
         """Stores that the table stands still; the others go on from the stored position."""

@@ -71,6 +71,14 @@ class PostgresSettings(Model):
             "Default: half of the server's max_slot_wal_keep_size, where that is set.",
         ),
     ] = None
+    max_log_bytes: Annotated[
+        Positive | None,
+        Field(
+            description="Log kept for the slot, in bytes, above which a running agent that cannot "
+            "go on drops its slot, to spare the business database; after `init --apply` every "
+            "table is compared. Default: the slot is kept, however much log that is.",
+        ),
+    ] = None
 
     def named(self, agent: str) -> Self:
         """Fills in the names of slot and publication that are not configured."""

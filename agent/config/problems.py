@@ -25,6 +25,7 @@ PATTERNS = {
     r"^[A-Za-z0-9._-]{1,200}$": mark("a topic name: at most 200 letters, digits, dots, - and _"),
     r"^[A-Za-z0-9_-]{1,40}$": mark("a name of at most 40 letters, digits, - and _"),
     r"^\S+:\d+$": mark('"host:port"'),
+    r"^/": mark("a whole path, which begins with /"),
     r"^[1-9][0-9]{0,4}[smh]$": mark('a time such as "5s", "10m" or "2h"'),
     r"^\S+( \S+){4}$": mark('a cron expression such as "*/5 8-18 * * mon-fri"'),
     r"^(([01][0-9]|2[0-3]):[0-5][0-9]|\S+( \S+){4})$": mark(

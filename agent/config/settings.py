@@ -10,6 +10,7 @@ from agent.config.front import FrontSettings, ReconcileSettings
 from agent.config.inconsistent import Contradiction, Inconsistent
 from agent.config.kafka import KafkaSettings
 from agent.config.model import Identifier, Model
+from agent.config.mysql import MySqlSettings
 from agent.config.polling import PollingSettings
 from agent.config.postgres import PostgresSettings
 from agent.config.resource import ResourceSettings, topic_of
@@ -71,6 +72,7 @@ class Settings(Model):
             *same_columns(resources, url),
             *self._taken(),
             *self._polled(),
+            *self._paired(),
         ]
         if found:
             raise Inconsistent(found)
@@ -99,6 +101,15 @@ class Settings(Model):
             elif not polling and resource.poll is not None:
                 yield place, mark('take it out, or set source.type = "polling"'), {}
 
+    def _paired(self) -> Iterator[Contradiction]:
+        """Yields what says that two hosts share a file of one host."""
+        if self.service.standby and self.front.folder is not None:
+            text = mark(
+                "two hosts need a front end that both reach, in PostgreSQL or MariaDB; "
+                "a SQLite file belongs to one host"
+            )
+            yield ("service", "standby"), text, {}
+
     @property
     def postgres(self) -> PostgresSettings:
         """The source, which is one in PostgreSQL."""
@@ -116,6 +127,17 @@ class Settings(Model):
         """The source, which is one with a trigger log."""
         assert isinstance(self.source, TriggerSettings)
         return self.source
+
+    @property
+    def mysql(self) -> MySqlSettings:
+        """The source, which is one whose binary log is read."""
+        assert isinstance(self.source, MySqlSettings)
+        return self.source
+
+    @property
+    def places(self) -> dict[tuple[str, str], ResourceSettings]:
+        """The shared tables, by schema ('': the session's own) and name."""
+        return {self.source.place(resource.table): resource for resource in self.resource}
 
     @property
     def agent(self) -> str:

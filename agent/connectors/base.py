@@ -130,6 +130,13 @@ class Source(Protocol):
         not keep the server from shutting down.
         """
 
+    def reader(self) -> str:
+        """Returns how the server names the session that reads its log; '' where there is no such.
+
+        Another host that takes over gives it back as `Resume.left_by`: that host's session may
+        still be there, while the host itself stands still.
+        """
+
     def outdated(self) -> bool:
         """Tells whether the source must be opened again, from what is stored by then.
 
@@ -210,7 +217,7 @@ class Source(Protocol):
         """
 
     def unattended(self) -> None:
-        """Bounds what the server keeps for the agent, where the source has a bound for it.
+        """Looks at what the server keeps for the agent, and bounds it where its owner has said so.
 
         To be called between attempts to open all: the front end may be away for long. Never raises.
         """

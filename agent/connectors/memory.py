@@ -66,6 +66,10 @@ class MemorySource:
             if _end(messages) <= position:
                 self._next += 1
 
+    def reader(self) -> str:
+        """See Source.reader."""
+        return ""
+
     def tables(self) -> dict[TableName, SourceTable]:
         """See Source.tables."""
         return self._tables

@@ -24,6 +24,11 @@ def open_source(settings: Settings) -> Source:
 
         return trigger_source(settings)
 
+    if settings.source.type == "mysql":
+        from agent.connectors.mysql.assembly import mysql_source
+
+        return mysql_source(settings)
+
     from agent.connectors.postgres.source import PostgresSource
 
     return PostgresSource(settings)
@@ -40,6 +45,11 @@ def setup_of(settings: Settings) -> Setup:
         from agent.connectors.trigger.assembly import trigger_setup
 
         return trigger_setup(settings)
+
+    if settings.source.type == "mysql":
+        from agent.connectors.mysql.assembly import mysql_setup
+
+        return mysql_setup(settings)
 
     from agent.connectors.postgres.setup.postgres import PostgresSetup
     from agent.connectors.postgres.setup.subscription import subscription_of
@@ -62,6 +72,11 @@ def discovery_of(source: SourceSettings, admin_url: str | None) -> Discovery:
 
         return trigger_discovery(source, admin_url)
 
+    if source.type == "mysql":
+        from agent.connectors.mysql.assembly import mysql_discovery
+
+        return mysql_discovery(source, admin_url)
+
     from agent.connectors.postgres.setup.discovery import PostgresDiscovery
 
     return PostgresDiscovery(source, admin_url)
@@ -73,6 +88,12 @@ def check_identity(settings: SourceSettings, identity: Mapping[str, Any]) -> Non
     `identity` is what the source wrote then. Nothing is connected: a mistyped setting must not look
     like a loss.
     """
+    if settings.type == "mysql":
+        from agent.connectors.mysql import identity as of_mysql
+
+        of_mysql.check_settings(settings, identity)
+        return
+
     if isinstance(settings, DatabaseSettings):
         from agent.connectors.database import identity as of_database
 

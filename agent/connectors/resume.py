@@ -22,3 +22,5 @@ class Resume(NamedTuple):
     fingerprints: Mapping[str, Mapping[str, str]] = {}
     suspended: Collection[str] = ()  # resources of which nothing is read
     token: str = ""  # of the last Commit or Heartbeat
+    # `Source.reader` of another host, whose place this one has taken; '': it has taken nobody's
+    left_by: str = ""

@@ -6,6 +6,7 @@ AgentError
 ├── Retry ............ back-off with jitter, for ever
 │   ├── SourceUnreachable, SourceUnfit, KafkaUnreachable
 │   ├── FrontUnreachable, FrontBusy, FrontFull, FrontUnfit
+│   ├── SlotGivenUp (waits for `init`; the publisher goes on)
 │   ├── StreamUnreadable (the server cannot pass a place of its log; waits up to 60 s)
 │   ├── ClockWrong, SlowLine, HangingTransaction
 │   ├── SourceBusy: SlotBusy
@@ -13,13 +14,14 @@ AgentError
 ├── Suspend .......... this table alone stops; the others go on
 │   ├── TableChanged, RowRefused, ReadRefused, WriteBackRefused, ValueUnreadable
 │   ├── TooManyDeletes, RowsMiscounted
-│   ├── TableNotCaptured: TableUnpublished, TriggersMissing
+│   ├── TableNotCaptured: TableUnpublished, TriggersMissing, TableUnlogged
 │   ├── Internal (nobody foresaw it)
 │   ├── FrontTableWrong, FrontTableTaken
 │   └── TopicLost, TopicTaken, PartitionsChanged
 └── Halt ............. the agent exits 78 and systemd leaves it down
-    ├── ConfigInvalid, SecretMissing, FileRefused, ListenRefused, NotInitialised, InitRefused
-    ├── SlotMissing, SlotLost, SlotAdvanced, TriggerLogMissing
+    ├── ConfigInvalid, SecretMissing, FileRefused, ListenRefused, CertificateRefused
+    ├── NotInitialised, InitRefused
+    ├── SlotMissing, SlotLost, SlotAdvanced, TriggerLogMissing, LogLost
     ├── SourceForked, SourceReplaced, SourcePromoted, SourceNotPrimary
     ├── PublicationWrong, ProtocolViolated
     ├── FrontReplaced, FrontDamaged, NewerVersion
@@ -38,6 +40,7 @@ from agent.errors.halts import (
     AnotherAgent,
     AnswerMissing,
     AnswerWrong,
+    CertificateRefused,
     ConfigInvalid,
     DuplicateAgent,
     FileRefused,
@@ -46,6 +49,7 @@ from agent.errors.halts import (
     InitRefused,
     KafkaRefused,
     ListenRefused,
+    LogLost,
     NewerVersion,
     NotInitialised,
     ProtocolViolated,
@@ -79,6 +83,7 @@ from agent.errors.retries import (
     KafkaUnreachable,
     LoginRefused,
     SlotBusy,
+    SlotGivenUp,
     SlowLine,
     SourceBusy,
     SourceUnfit,
@@ -95,6 +100,7 @@ from agent.errors.suspensions import (
     RowsMiscounted,
     TableChanged,
     TableNotCaptured,
+    TableUnlogged,
     TableUnpublished,
     TooManyDeletes,
     TopicLost,
@@ -113,6 +119,7 @@ __all__ = [
     "AnotherAgent",
     "AnswerMissing",
     "AnswerWrong",
+    "CertificateRefused",
     "ClockWrong",
     "ConfigInvalid",
     "Directive",
@@ -133,6 +140,7 @@ __all__ = [
     "KafkaRefused",
     "KafkaUnreachable",
     "ListenRefused",
+    "LogLost",
     "LoginRefused",
     "NewerVersion",
     "NotInitialised",
@@ -149,6 +157,7 @@ __all__ = [
     "SetupRefused",
     "SlotAdvanced",
     "SlotBusy",
+    "SlotGivenUp",
     "SlotLost",
     "SlotMissing",
     "SlowLine",
@@ -166,6 +175,7 @@ __all__ = [
     "Suspend",
     "TableChanged",
     "TableNotCaptured",
+    "TableUnlogged",
     "TableUnpublished",
     "TableWork",
     "TooManyDeletes",

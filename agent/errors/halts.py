@@ -46,6 +46,17 @@ class ListenRefused(Halt):
     )
 
 
+class CertificateRefused(Halt):
+    """The certificate of /metrics and the status page cannot be used."""
+
+    code = "CERTIFICATE_REFUSED"
+    summary = mark("The certificate of service.tls cannot be used: {reason}")
+    hint = mark(
+        "Name a certificate and its key, both as PEM and readable by the agent's user; "
+        "`openssl x509 -noout -subject -enddate -in FILE` shows what a certificate is."
+    )
+
+
 class NotInitialised(Halt):
     """`init --apply` has not been run, or not to its end."""
 
@@ -55,7 +66,7 @@ class NotInitialised(Halt):
 
 
 class InitRefused(Halt):
-    """`init --apply`, `rebind` or `remove-source` will not go on."""
+    """`init --apply`, `rebind`, `remove-source` or `downgrade` will not go on."""
 
     code = "INIT_REFUSED"
     summary = mark("Not done: {reason}")
@@ -164,6 +175,17 @@ class SlotAdvanced(Halt):
     hint = mark(
         "Changes in between were skipped: have the owner drop the slot, then `sync-agent init "
         "--apply` (docs/OPERATIONS.md, SLOT_ADVANCED)."
+    )
+
+
+class LogLost(Halt):
+    """The source's log cannot be followed any further from where it was left."""
+
+    code = "LOG_LOST"
+    summary = mark("The business database's log cannot be followed behind {position}: {reason}")
+    hint = mark(
+        "Changes are gone. Have the server keep its log for longer, stop the service, then "
+        "`sync-agent init --apply`: every table is compared (docs/OPERATIONS.md, LOG_LOST)."
     )
 
 

@@ -41,6 +41,25 @@ class StreamUnreadable(Retry):
     )
 
 
+class SlotGivenUp(Retry):
+    """The agent has dropped its own slot, as its owner's source.max_log_bytes says.
+
+    No attempt can succeed before `init`. The service stays up all the same: the publisher delivers
+    what is in the outbox, and every place shows why the tables stand.
+    """
+
+    code = "SLOT_GIVEN_UP"
+    longest_wait = 60.0
+    summary = mark(
+        "The agent has given up the replication slot {slot}, as source.max_log_bytes says: the "
+        "business database kept {kept} bytes of log for it, more than {bound}"
+    )
+    hint = mark(
+        "All tables stand as they were at {position}. Mend what held the agent up, stop the "
+        "service, and `sync-agent init --apply` makes a new slot and has every table compared."
+    )
+
+
 class FrontUnreachable(Retry):
     """The front-end database does not answer."""
 

@@ -134,6 +134,17 @@ class TriggersMissing(TableNotCaptured):
     )
 
 
+class TableUnlogged(TableNotCaptured):
+    """The source's log lacks changes of the table, or parts of them."""
+
+    code = "TABLE_UNLOGGED"
+    summary = mark("{resource}: the log lacks changes of table {table}: {reason}")
+    hint = mark(
+        "Mend the setting that is named, in the application's session too, then `sync-agent resume "
+        "{resource}`: the table is read again (docs/OPERATIONS.md, TABLE_UNLOGGED)."
+    )
+
+
 class FrontTableWrong(Suspend):
     """A front-end table cannot hold the source's rows exactly."""
 

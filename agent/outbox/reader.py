@@ -29,6 +29,7 @@ from agent.errors import AgentError, FrontDamaged, FrontUnreachable, NotInitiali
 from agent.files import unusable
 from agent.front.base import Batch, Copy, copy_of
 from agent.front.corruption import corruption
+from agent.front.hosts import Host, Hosts
 from agent.front.layout import copy_now, find
 from agent.front.schema import VERSION, AgentTables
 from agent.front.sqlite.file import note_damage
@@ -225,6 +226,14 @@ class Reader:
                 select(*columns).where(own.refused.c.name == name).order_by(own.refused.c.since_us)
             ).all()
         return [Refusal(*row) for row in rows]
+
+    def hosts(self) -> list[Host]:
+        """Returns the hosts that are active or stand by, and have given a sign of life lately."""
+        own = self.own
+        if "host" in own.missing:
+            return []
+        with self.connection() as connection:
+            return [host for host in Hosts(own.hosts).all(connection) if host.lives]
 
     def published(self) -> Published:
         """Returns the published mark."""

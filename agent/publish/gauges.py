@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from agent.outbox.frames import OutboxEvent
 from agent.outbox.reader import Reader
@@ -15,6 +15,7 @@ from agent.service.metrics import (
     OUTBOX_EVENTS,
     OUTBOX_OLDEST,
     PUBLISH_DURATION,
+    PUBLISHED_BYTES,
 )
 
 BACKLOG_SECONDS = 1.0  # between two readings of the outbox
@@ -34,6 +35,7 @@ class Gauges:
         self._control = control
         self._tables = tables
         self._counted: Counter[tuple[str, bytes]] = Counter()  # by topic and operation
+        self._bytes: dict[str, int] = {}  # of keys and values, by topic
         self._backlog_at = 0.0
         self._moved = True  # the outbox may hold something else than when it was read
 
@@ -44,10 +46,15 @@ class Gauges:
     def begin(self) -> None:
         """Begins to count for a transaction."""
         self._counted.clear()
+        self._bytes.clear()
 
-    def events(self, events: Iterable[OutboxEvent]) -> None:
+    def events(self, events: Sequence[OutboxEvent]) -> None:
         """Counts events that were handed over."""
         self._counted.update([(event.topic, _operation(event.value)) for event in events])
+        sizes = self._bytes
+        for event in events:
+            topic = event.topic
+            sizes[topic] = sizes.get(topic, 0) + len(event.key) + len(event.value)
 
     def visible(self, time_us: int, seconds: float) -> None:
         """Reports a transaction that is visible; its last source commit was at `time_us`."""
@@ -56,7 +63,11 @@ class Gauges:
             table = self._tables.get(topic, topic)
             name = (EVENTS, "published", table, operation.decode("ascii", "replace"))
             counters[name] = counters.get(name, 0) + count
-        self._counted.clear()
+        for topic, size in self._bytes.items():
+            table = self._tables.get(topic, topic)
+            sizes = (PUBLISHED_BYTES, table)
+            counters[sizes] = counters.get(sizes, 0) + size
+        self.begin()
         self.moved()
 
         self._control.observe(PUBLISH_DURATION, seconds)

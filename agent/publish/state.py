@@ -10,7 +10,8 @@ from agent.connectors.position import position_number
 from agent.errors import NewerVersion
 from agent.messages import mark, phrase
 
-VERSION = 2  # of the record; those of 0.1.0 have no number and count as 1
+VERSION = 2  # of the record
+FIRST = 1  # of records without a number, those of 0.1.0
 _POSITION = re.compile(r"[0-9A-F]{1,8}/[0-9A-F]{1,8}")
 _PARTITION = re.compile(r"0|[1-9][0-9]{0,9}")
 
@@ -58,14 +59,12 @@ class StateRecord(NamedTuple):
         """The position as a number; 0 before the first."""
         return position_number(self.position) if self.position else 0
 
-    def dumps(self) -> bytes:
-        """The record's value."""
+    def dumps(self, version: int = VERSION) -> bytes:
+        """The record's value, in the form of this version or of 0.1.0, which is `FIRST`."""
         topics = {name: topic._asdict() for name, topic in self.topics.items()}
-        record = {
-            "version": VERSION,
-            **self._asdict(),
-            "topics": topics,
-        }
+        record = {**self._asdict(), "topics": topics}
+        if version > FIRST:
+            record["version"] = version
         return orjson.dumps(record, option=orjson.OPT_NON_STR_KEYS)
 
 
@@ -93,7 +92,7 @@ def _check_version(data: object) -> None:
     """Takes the version out of a record. Raises NewerVersion, InvalidState."""
     if not isinstance(data, dict):
         return
-    version = data.pop("version", 1)
+    version = data.pop("version", FIRST)
     if type(version) is not int or version < 1:
         raise InvalidState("record.version is not a number from 1")
     if version > VERSION:

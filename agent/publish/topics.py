@@ -27,7 +27,7 @@ from agent.publish.connection import (
     our_error,
 )
 from agent.publish.kafka_python import KafkaPython
-from agent.publish.state import InvalidState, StateRecord, loads
+from agent.publish.state import VERSION, InvalidState, StateRecord, loads
 from agent.publish.topic_check import MAX_MESSAGE_BYTES, OVERHEAD
 from agent.publish.waiting import bounded
 
@@ -243,10 +243,12 @@ def write_first_state(
         raise StateLost(topic=topics.state)
 
 
-def write_state(producer: Producer, topic: str, record: StateRecord, deadline: float) -> None:
-    """Writes a record in a transaction of its own."""
+def write_state(
+    producer: Producer, topic: str, record: StateRecord, deadline: float, version: int = VERSION
+) -> None:
+    """Writes a record in a transaction of its own, in the form of a version."""
     producer.begin()
-    producer.send(topic, 0, record.agent.encode(), record.dumps(), [])
+    producer.send(topic, 0, record.agent.encode(), record.dumps(version), [])
     producer.commit(deadline)
 
 

@@ -26,6 +26,7 @@ _KEPT = ("reconcile", "service")  # nobody is asked; what was given stays
 
 # By kind of source: the example that has its settings
 _EXAMPLES = {
+    "mysql": "config/mysql.example.toml",
     "polling": "config/polling.example.toml",
     "trigger": "config/trigger.example.toml",
 }

@@ -25,7 +25,7 @@ from agent.setup.patterns import split
 from agent.setup.secrets import Secrets
 
 SQLITE = "sqlite"
-_KINDS = ("postgresql", "polling", "trigger")
+_KINDS = ("postgresql", "mysql", "polling", "trigger")
 _MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 _MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN")
 
@@ -62,8 +62,8 @@ class Sections:
             section,
             "source.type",
             mark(
-                "Kind of source: postgresql (its log), polling (statements), trigger (triggers "
-                "that note changes)"
+                "Kind of source: postgresql (its log), mysql (the binary log of MariaDB or MySQL), "
+                "polling (statements), trigger (triggers that note changes)"
             ),
             "postgresql",
             one_of(*_KINDS),

@@ -4,6 +4,7 @@ No part holds a row's value, a key or a secret. What the agent says of itself ho
 configuration, values in filters and passwords in URLs are left out.
 """
 
+import base64
 import os
 import platform
 import re
@@ -18,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.config import Settings
+from agent.config import ServiceSettings, Settings
 from agent.service.health import page
 from agent.service.program import program
 
@@ -28,7 +29,7 @@ _LOG_LINES = 20_000
 _LOG_DAYS = 3
 _FILTER = re.compile(r"^(filter = ).+$", re.MULTILINE)
 # What the service leaves in its folder to be read; databases stay out
-_KEPT = ("last-end.json", "last-verify.json")
+_KEPT = ("last-end.json", "last-verify.json", "followed-slot.json")
 
 
 class Part(NamedTuple):
@@ -53,7 +54,7 @@ def parts(config: Path, settings: Settings | None) -> list[Part]:
     name, listen = config.stem, settings.service.listen
     return [
         *found,
-        Part("metrics.txt", lambda: page(listen, "/metrics", _ASKED).decode()),
+        Part("metrics.txt", lambda: _metrics(settings.service)),
         Part("ready.json", lambda: page(listen, "/-/ready", _ASKED).decode()),
         Part("unit.txt", lambda: _unit(name)),
         Part("log.txt", lambda: _log(name)),
@@ -72,6 +73,18 @@ def _agent(config: Path, *arguments: str) -> str:
 def _configuration(config: Path) -> str:
     """Returns the settings in effect without the values in filters, which could be a row's."""
     return _FILTER.sub(r'\1"(left out)"', _agent(config, "show-config"))
+
+
+# ---- the service
+
+
+def _metrics(service: ServiceSettings) -> str:
+    """Returns /metrics, with the password of the settings where there is one."""
+    headers = {}
+    if service.password is not None:
+        login = f":{service.password.read('service.password')}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
+    return page(service.listen, "/metrics", _ASKED, headers).decode()
 
 
 # ---- systemd

@@ -1,10 +1,12 @@
 """Row filters of the configuration as canonical texts, for sources that are no PostgreSQL log."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 
-from agent.config import Condition, ResourceSettings
+from agent.config import Condition, ResourceSettings, Settings
+from agent.config.loading import invalid
 from agent.config.problems import Problem
+from agent.connectors.setup import Shareable
 from agent.connectors.table import Criterion, SourceTable, Spelling, plainest
 from agent.messages import mark, translate
 from agent.values import column_types as v
@@ -21,6 +23,25 @@ _WRITTEN = (v.DATE, v.TIME, v.TIMESTAMP, v.TIMESTAMPTZ, v.UUID)
 
 class Unfit(Exception):
     """The value is none of the column's type."""
+
+
+def shareables(settings: Settings, tables: Mapping[str, SourceTable]) -> dict[str, Shareable]:
+    """Returns the tables that can be shared, by resource. Raises ConfigInvalid for a wrong filter.
+
+    `tables`: the tables of the resources that can be, by resource.
+    """
+    made = {}
+    problems: list[Problem] = []
+    for number, resource in enumerate(settings.resource):
+        table = tables.get(resource.name)
+        if table is None:
+            continue
+        found, wrong = criteria(number, resource, table)
+        problems += wrong
+        made[resource.name] = Shareable(table, found)
+    if problems:
+        raise invalid(settings.agent, problems)
+    return made
 
 
 def criteria(

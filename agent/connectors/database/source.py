@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agent.config import ResourceSettings
 from agent.config.loading import invalid
-from agent.connectors.base import Ask, Page
+from agent.connectors.base import Ask, Origin, Page
 from agent.connectors.database import catalogue, filters
 from agent.connectors.database.catalogue import ReadTable
 from agent.connectors.database.pages import read_page
@@ -22,6 +22,17 @@ from agent.connectors.plain_origin import PlainOrigin
 from agent.connectors.table import Criterion, SourceTable, TableName
 from agent.errors import SourceUnreachable
 from agent.messages import phrase
+
+
+class UpTo:
+    """What every new snapshot sees: the transactions up to one."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def sees(self, transaction: int) -> bool:
+        """See Visible.sees."""
+        return transaction <= self._number
 
 
 class DatabaseSource:
@@ -82,6 +93,10 @@ class DatabaseSource:
             self._tables = catalogue.tables(self._opened, self._database.dialect, self._keys)
         return self._tables
 
+    def tables(self) -> dict[TableName, SourceTable]:
+        """See Source.tables."""
+        return {place: read.table for place, read in self._read_catalogue().items()}
+
     def criteria(self, resource: ResourceSettings, table: SourceTable) -> tuple[Criterion, ...]:
         """See Source.criteria."""
         number = [one.name for one in self._resources].index(resource.name)
@@ -90,7 +105,7 @@ class DatabaseSource:
             raise invalid(self._agent, problems)
         return made
 
-    def origin(self, table: SourceTable) -> PlainOrigin:
+    def origin(self, table: SourceTable) -> Origin:
         """See Source.origin."""
         name = self._database.name
         return PlainOrigin(self.connector, self._prefix, name, table.schema, table.table)
@@ -121,6 +136,10 @@ class DatabaseSource:
     def counts(self) -> Mapping[tuple[str, ...], int]:
         """See Source.counts."""
         return {}
+
+    def reader(self) -> str:
+        """See Source.reader: no session of ours keeps another one out."""
+        return ""
 
     def unattended(self) -> None:
         """See Source.unattended."""

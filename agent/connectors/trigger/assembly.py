@@ -18,9 +18,7 @@ from agent.messages import phrase
 def trigger_source(settings: Settings) -> TriggerSource:
     """Makes the source; nothing is connected yet. Raises SourceUnfit."""
     source = settings.trigger
-    places = []
-    for resource in settings.resource:
-        places.append(Place(source.place(resource.table), resource))
+    places = [Place(*place) for place in settings.places.items()]
     database, log = _parts(settings)
     return TriggerSource(
         database,

@@ -7,8 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from agent.config import ResourceSettings, Settings
-from agent.config.loading import invalid
+from agent.config import Settings
 from agent.connectors.database import filters
 from agent.connectors.database.identity import identity_of
 from agent.connectors.database.session import Database, administered
@@ -28,13 +27,12 @@ from agent.connectors.setup import (
     Status,
     Tell,
 )
-from agent.connectors.table import TableName
 from agent.connectors.trigger.databases.base import LoggedTable, TriggerLog
 from agent.connectors.trigger.inspection import Inspection, inspected
 from agent.connectors.trigger.notes import Backlog, NotesTable
 from agent.connectors.trigger.statements import account, execute
 from agent.errors import AgentError, TriggerLogMissing
-from agent.findings import Finding, Level, error, errors, failed, to_repair
+from agent.findings import Finding, Level, error, errors, failed, ok, to_repair, warning
 from agent.messages import mark, translate
 
 _FIRST = 1  # position before the first look
@@ -82,31 +80,13 @@ class TriggerSetup:
         """See Setup.address."""
         return self._database.address
 
-    @property
-    def _places(self) -> dict[TableName, ResourceSettings]:
-        found = {}
-        for resource in self._settings.resource:
-            found[self._source.place(resource.table)] = resource
-        return found
-
     def _inspect(self) -> Inspection:
-        return inspected(self._database, self._log, self._places)
+        return inspected(self._database, self._log, self._settings.places)
 
     def _shareables(self, found: Inspection) -> dict[str, Shareable]:
         """Returns the tables that can be shared. Raises ConfigInvalid for a wrong filter."""
-        made = {}
-        problems = []
-        for number, resource in enumerate(self._settings.resource):
-            judged = found.judged.get(resource.name)
-            if judged is None:
-                continue
-            table = judged.read.table
-            criteria, wrong = filters.criteria(number, resource, table)
-            problems += wrong
-            made[resource.name] = Shareable(table, criteria)
-        if problems:
-            raise invalid(self._settings.agent, problems)
-        return made
+        tables = {name: judged.read.table for name, judged in found.judged.items()}
+        return filters.shareables(self._settings, tables)
 
     def missing(self, found: Inspection) -> list[str]:
         """Returns the statements that make what is missing."""
@@ -195,7 +175,7 @@ class TriggerSetup:
         return Removal(self._drops(self._administrator(admin_url)))
 
     def _drops(self, administrator: Database) -> list[str]:
-        tables = [LoggedTable(schema, name, ()) for schema, name in self._places]
+        tables = [LoggedTable(schema, name, ()) for schema, name in self._settings.places]
         with administrator.connect() as connection, administrator.guarded():
             return self._log.removal(connection, tables)
 
@@ -229,6 +209,7 @@ class TriggerSetup:
             backlog = self._backlog(connection)
         level: Level = "warning" if backlog.notes > self._source.warn_rows else "ok"
         yield Finding("LOG_SIZE", level, self._told(backlog))
+        yield given_up(self._source.warn_rows, self._source.max_rows)
 
     def _backlog(self, connection: Connection) -> Backlog:
         counted = max(self._source.warn_rows, self._source.max_rows or 0)
@@ -257,3 +238,24 @@ class TriggerSetup:
     def unknown(self) -> Mapping[str, Any]:
         """See Setup.unknown."""
         return {"notes": None, "oldest_note": "-"}
+
+
+def given_up(warned: int, most: int | None) -> Finding:
+    """Tells whether the agent ever gives up its log by itself, and what that costs.
+
+    `warned`: source.warn_rows; `most`: source.max_rows.
+    """
+    if most is None:
+        return ok("LOG_GIVEN_UP", mark("The agent never gives up its trigger log by itself"))
+    if warned >= most:
+        message = mark(
+            "source.max_rows is {most}, but the agent warns only above {warned} notes: "
+            "it may give up its trigger log before anything has warned"
+        )
+        fix = translate(mark("Set source.warn_rows to half of source.max_rows."))
+        return warning("LOG_GIVEN_UP", message, fix, most=most, warned=warned)
+    message = mark(
+        "Above {most} notes the agent drops its triggers and the notes: what they have noted is in "
+        "no event, and init --apply has every table compared"
+    )
+    return ok("LOG_GIVEN_UP", message, most=most)

@@ -17,10 +17,10 @@ from agent.connectors.base import Fingerprint
 from agent.connectors.changes import Begin, Commit, Heartbeat, HighPosition, Message
 from agent.connectors.database.catalogue import ReadTable, fingerprint
 from agent.connectors.database.session import Database
-from agent.connectors.database.source import DatabaseSource
+from agent.connectors.database.source import DatabaseSource, UpTo
 from agent.connectors.position import position_number
 from agent.connectors.resume import Resume
-from agent.connectors.table import SourceTable, TableName
+from agent.connectors.table import TableName
 from agent.connectors.trigger.databases.base import LoggedTable, TriggerLog, digest
 from agent.connectors.trigger.guard import KEPT, Bounds, Guard
 from agent.connectors.trigger.keys import logged
@@ -47,17 +47,6 @@ class Look(NamedTuple):
 
     position: int
     notes: Sequence[Any]  # their ids
-
-
-class Looks:
-    """What a snapshot sees: every look up to one."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-
-    def sees(self, transaction: int) -> bool:
-        """See Visible.sees."""
-        return transaction <= self._number
 
 
 class TriggerSource(DatabaseSource):
@@ -143,10 +132,6 @@ class TriggerSource(DatabaseSource):
         self._disconnect()
 
     # ---- the tables
-
-    def tables(self) -> dict[TableName, SourceTable]:
-        """See Source.tables."""
-        return {place: read.table for place, read in self._read_catalogue().items()}
 
     def check_captured(self, resource: ResourceSettings) -> None:
         """See Source.check_captured: every trigger has to be there."""
@@ -270,7 +255,7 @@ class TriggerSource(DatabaseSource):
         self._delivered.difference_update(notes)
         self._truncated = self._truncated.difference([str(note) for note in notes])
 
-    def housekeeping(self) -> Looks | None:
+    def housekeeping(self) -> UpTo | None:
         """See Source.housekeeping."""
         if not self._complete:
             self._guard.count(self._opened)
@@ -280,7 +265,7 @@ class TriggerSource(DatabaseSource):
         self._position += _STEP
         beat = Heartbeat(self._position, time.time_ns() // 1000, self._token)
         self._waiting.append(beat)
-        return Looks(self._position // _STEP)
+        return UpTo(self._position // _STEP)
 
     def gauges(self) -> Mapping[str, float]:
         """See Source.gauges."""
