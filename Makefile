@@ -29,12 +29,12 @@ RUN = $(if $(COMPILED),folder="$$($(VENV)/bin/python -m tests.services.companion
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo compiled archive packages unit test faults bench fuzz lint audit sbom messages lock clean
+.PHONY: help venv demo compiled archive packages docs unit test faults bench fuzz lint audit sbom messages lock clean
 
 help: ## list the targets
 	@echo "Targets (make <target>):"
 	@sed -n 's/^\([a-z]*\):.*## /  \1: /p' $(MAKEFILE_LIST)
-	@echo "Variables: VENV=folder  PYTHON=python3.x  ARGS='pytest options'  WORKERS=tests at a time  SOURCE=postgresql|polling|trigger, BUSINESS=sqlite|mariadb (with SOURCE=polling|trigger), FRONT=sqlite|postgres|mariadb, CLIENT=kafka-python|librdkafka, KAFKA=host:port and KEEP=1 for the demo  INSTALL=folder of a Python environment for compiled  ARCHITECTURE=x86_64|aarch64 and OWN_PYTHON=file for archive  COMPILED=1 for unit and test  BUGS=search|none, LONG=1 and BUDGET=80m, or HOT=minutes, for faults  QUICK=1 and STORE=1 for bench  SECONDS=60 and TARGET=name for fuzz"
+	@echo "Variables: VENV=folder  PYTHON=python3.x  ARGS='pytest options'  WORKERS=tests at a time  SOURCE=postgresql|mysql|polling|trigger, BUSINESS=sqlite|mariadb (with SOURCE=polling|trigger), FRONT=sqlite|postgres|mariadb, CLIENT=kafka-python|librdkafka, KAFKA=host:port and KEEP=1 for the demo  INSTALL=folder of a Python environment for compiled  ARCHITECTURE=x86_64|aarch64 and OWN_PYTHON=file for archive  COMPILED=1 for unit and test  BUGS=search|none, LONG=1 and BUDGET=80m, or HOT=minutes, for faults  QUICK=1 and STORE=1 for bench  SECONDS=60 and TARGET=name for fuzz"
 
 venv: $(STAMP) ## the Python environment with everything locked in requirements.lock
 	@echo "venv: $(VENV) is up to date"
@@ -56,7 +56,7 @@ $(STAMP): requirements.lock pyproject.toml
 demo: ## show the agent at work with databases and a broker of its own
 	@echo "demo: the agent between two fresh databases and a broker"
 	@$(MAKE) --no-print-directory venv
-	@$(if $(filter mariadb,$(FRONT) $(BUSINESS)),tests/install.sh mariadb)
+	@$(if $(filter mariadb mysql,$(FRONT) $(BUSINESS) $(SOURCE)),tests/install.sh mariadb)
 	$(VENV)/bin/python -m demo --source $(SOURCE) $(if $(BUSINESS),--business $(BUSINESS)) --front $(FRONT) --client $(CLIENT) $(if $(KAFKA),--kafka $(KAFKA)) $(if $(KEEP),--keep)
 
 compiled: ## the wheel of compiled modules for this Python and processor, into dist/; INSTALL=folder puts it into that Python environment, too
@@ -77,6 +77,11 @@ packages: ## .deb and .rpm of the archives in dist/, which install with the arch
 	@echo "packages: dist/unit-sync-agent-*.deb and .rpm"
 	@$(MAKE) --no-print-directory venv
 	$(VENV)/bin/python -m tools.packages
+
+docs: ## the documents as a small site that needs no network and no server, into dist/site
+	@echo "docs: dist/site"
+	@$(MAKE) --no-print-directory venv
+	$(VENV)/bin/python -m tools.site $(ARGS)
 
 unit: ## the tests of logic alone (tests/unit.txt): no service is needed, less than a minute
 	@echo "unit: the tests that need no service"

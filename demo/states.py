@@ -1,4 +1,4 @@
-"""Units whose database has no log that the agent may read: it looks at what rows are by now."""
+"""Units whose database is another one than PostgreSQL: it is looked at, or has a binary log."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,7 +48,7 @@ class StatesInstallation(Installation):
 
 
 class StatesUnit:
-    """See Unit. The business database is one that has no log for the agent."""
+    """See Unit. The business database is another one than PostgreSQL."""
 
     found: ClassVar[str]  # how changes are found
     tables: Sequence[UnitTable] = plain.TABLES
@@ -152,6 +152,15 @@ class NotedUnit(StatesUnit):
     prepared = "a table of notes and the triggers"
     streams_deletes = True
     settings: ClassVar[Lines] = {"type": "trigger", "look_seconds": 0.5}
+
+
+class LoggedUnit(StatesUnit):
+    """See Unit. The agent reads the binary log."""
+
+    found = "binary log 二进制日志"
+    prepared = "nothing in the business database"
+    streams_deletes = True
+    settings: ClassVar[Lines] = {"type": "mysql"}
 
 
 def held(table: UnitTable, rows: int) -> Iterable[Row]:

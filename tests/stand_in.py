@@ -94,6 +94,19 @@ def _unknown_metric(folder: Path, control: Control) -> int:
     return _steady(folder, control)
 
 
+def _stands_by(folder: Path, control: Control) -> int:
+    """Stands by until it may take over, and once more when it has begun again."""
+    control.beat({"agent_connected/frontend": 1})
+    control.standing_by("db1", 1_795_486_504.0)
+    while not control.stopping() and not (folder / "free").exists():
+        control.wait(0.05)
+    if control.stopping():
+        return 0
+    control.active()
+    (folder / "free").unlink()
+    return _steady(folder, control)
+
+
 def _crashes_then_works(folder: Path, control: Control) -> int:
     """Dies once by a signal and once otherwise, makes progress, and meets what needs a person."""
     control.ready()
@@ -122,6 +135,7 @@ BEHAVIOURS: dict[str, Callable[[Path, Control], int]] = {
     "waking": _waking,
     "stubborn": _stubborn,
     "silent": _silent,
+    "stands-by": _stands_by,
     "crashes-then-works": _crashes_then_works,
     "unknown-metric": _unknown_metric,
     "exits-0": _exits(0),

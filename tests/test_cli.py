@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -628,6 +629,12 @@ WELL = {
 }
 
 
+def without_kafka_for(seconds: int) -> dict[str, object]:
+    since = (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="seconds")
+    check = {"ok": False, "since": since}
+    return {"service": {"running": True, "ready": False, "checks": {"kafka": check}}}
+
+
 def table(**values: object) -> dict[str, object]:
     return {"tables": [{"name": "person", "state": "live", "code": None, "withheld": 0} | values]}
 
@@ -664,6 +671,8 @@ def table(**values: object) -> dict[str, object]:
             ["NOT_CONNECTED"],
         ),
         ({"service": {"running": True, "ready": False, "checks": {}}}, "critical", ["NOT_READY"]),
+        ({"standbys": 1}, "ok", []),
+        ({"standbys": 0}, "warning", ["NO_STANDBY"]),
     ],
 )
 @pytest.mark.parametrize("lang", ["en", "zh_CN"])
@@ -683,6 +692,12 @@ def test_what_a_monitor_is_told(
     line = verdict.line(found, 1)
     assert line.startswith(level.upper() if lang == "en" else words[level])
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(0, "warning"), (60, "critical")])
+def test_a_service_that_has_just_started_may_lack_a_peer(seconds: int, level: str) -> None:
+    (problem,) = verdict.problems(WELL | without_kafka_for(seconds))
+    assert (problem.code, problem.level) == ("NOT_CONNECTED", level)
 
 
 def test_the_worst_comes_first_and_the_line_stays_short() -> None:

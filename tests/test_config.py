@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "config" / "agent.example.toml"
 POLLING = ROOT / "config" / "polling.example.toml"
 TRIGGER = ROOT / "config" / "trigger.example.toml"
+MYSQL = ROOT / "config" / "mysql.example.toml"
 SMALL = """
 [source]
 host = "127.0.0.1"
@@ -232,6 +233,42 @@ def test_trigger_example_shows_the_defaults(tmp_path: Path) -> None:
     }
 
 
+def test_mysql_example_shows_the_defaults(tmp_path: Path) -> None:
+    """As it is, and with everything uncommented."""
+    plain = load(written(tmp_path, MYSQL.read_text(encoding="utf-8"), "agent.toml"))
+    full = load(written(tmp_path, uncommented(MYSQL), "agent.toml"))
+    assert full.mysql.reader_id == 1_000_000_001
+    assert plain.mysql == full.mysql.model_copy(update={"server_id": plain.mysql.reader_id})
+    assert 1_000_000_000 <= plain.mysql.reader_id < 2_000_000_000
+    assert full.mysql.model_fields_set == full.mysql.model_dump().keys() - {"encoding"}
+
+
+@pytest.mark.parametrize(
+    ("line", "place", "told"),
+    [
+        ('url = "mariadb://user@host/unit"', "source.url", "mysql+pymysql://"),
+        ('url = "sqlite:////folder/business.db"', "source.url", "mysql+pymysql://"),
+        ('url = "nothing"', "source.url", "mysql+pymysql://"),
+        ("server_id = 0", "source.server_id", "1"),
+        ("server_id = 4294967296", "source.server_id", "4294967295"),
+        ('encoding = "gbk"', "source.encoding", "take it out"),
+        ('encoding = "none"', "source.encoding", "no encoding"),
+        ('slot = "s"', "source.slot", "unknown"),
+    ],
+)
+def test_what_is_wrong_with_a_binary_log_is_told(
+    tmp_path: Path, line: str, place: str, told: str
+) -> None:
+    url = 'url = "sqlite:////var/lib/business.db"'
+    right = 'url = "mysql+pymysql://user@host/unit"'
+    text = POLLED.replace('type = "polling"', 'type = "mysql"')
+    text = text.replace('poll = { mode = "timestamp", column = "changed" }', "")
+    lines = line if line.startswith("url") else f"{right}\n{line}"
+    [problem] = problems(tmp_path, text.replace(url, lines))
+    assert place in problem
+    assert told in problem
+
+
 def test_what_is_wrong_with_polling_is_told_at_once(tmp_path: Path) -> None:
     text = POLLED.replace('url = "sqlite:////var/lib/business.db"', 'every = "5"\nslot = "s"')
     text = text.replace('mode = "timestamp", column', 'mode = "compare", column')
@@ -298,7 +335,7 @@ def test_a_deleted_flag_is_a_condition(tmp_path: Path) -> None:
 
 
 def test_example_shows_every_key() -> None:
-    examples = (EXAMPLE, POLLING, TRIGGER)
+    examples = (EXAMPLE, POLLING, TRIGGER, MYSQL)
     text = "".join([example.read_text(encoding="utf-8") for example in examples])
     assert len(list(keys(Settings, set()))) > 50
     missing = [
@@ -728,6 +765,16 @@ def test_columns_are_compared_as_the_front_end_does(tmp_path: Path, case: str) -
     (second,) = problems(tmp_path, technical)
     assert second.startswith("resource[0].technical.batch")
     assert "the same column as rename.x" in second
+
+
+def test_two_hosts_need_a_front_end_that_both_reach(tmp_path: Path) -> None:
+    """A SQLite file belongs to one host."""
+    pair = "[service]\nstandby = true\n" + SMALL
+    (found,) = problems(tmp_path, pair)
+    assert found.startswith("service.standby: two hosts need a front end that both reach")
+    for url in ("postgresql+psycopg://u@h/d", "mariadb+pymysql://u@h/d"):
+        both = f'[front]\nurl = "{url}"\n{pair}'
+        assert load(written(tmp_path, both)).service.standby
 
 
 @pytest.mark.parametrize("name", ["sync_agent_state", "Sync_Agent_Outbox", "sync_agent_mine"])

@@ -129,7 +129,7 @@ def bootstrap() -> Iterator[str]:
 
 
 def played(kind: type[Play], bootstrap: str, source: str, business: str) -> int:
-    """Plays a small demonstration over a source without a log, and returns its exit code."""
+    """Plays a small demonstration over another source, and returns its exit code."""
     with ExitStack() as everything:
         parts = Parts(kafka=bootstrap, source=source, business=business)
         return kind(Screen(), everything, parts, **SMALL).perform(stays=False)
@@ -149,6 +149,15 @@ def test_deletes_that_no_look_shows_are_found(
     assert " 0 warnings" in output
     assert VERIFIED.fullmatch(output.splitlines()[-1]), output
     assert "70 rows deleted since were found by comparison" in output
+
+
+def test_a_binary_log_is_followed(bootstrap: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The demo over MariaDB by its binary log verifies; the agent has the documented rights."""
+    code = played(Play, bootstrap, "mysql", "mariadb")
+    output = capsys.readouterr().out
+    assert code == 0, output
+    assert "(MariaDB, binary log" in output
+    assert VERIFIED.fullmatch(output.splitlines()[-1]), output
 
 
 class Tampered(Play):

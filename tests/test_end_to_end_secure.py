@@ -1,9 +1,12 @@
 """Tests a whole agent over verified TLS with passwords on both sides, with each client.
 
-It has exactly the rights that docs/OPERATIONS.md names.
+It has exactly the rights that docs/OPERATIONS.md names. Its status page is protected the same way.
 """
 
+import base64
 import json
+import ssl
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +16,16 @@ from psycopg import sql
 
 from agent.config.loading import load
 from agent.publish import topics
-from tests.agent_process import Installation, url
+from agent.service.health import asked
+from tests.agent_process import SLOW_START, Installation, url
 from tests.checker.front import at_front
 from tests.checker.unit import create_tables
 from tests.checker.writer import Writer
 from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaBroker, Mechanism
 from tests.services.postgres import SecurePostgres
+from tests.services.processes import HOST
+from tests.waiting import PATIENCE, eventually
 
 PASSWORD = "a-password-for-both"
 
@@ -68,7 +74,8 @@ def test_a_whole_agent(
         # The servers of the tests have no max_slot_wal_keep_size
         assert wrong == {"SLOT_LIMIT"}, findings
         with place.start() as agent, Writer(source, 7) as writer:
-            agent.wait_ready()
+            eventually(lambda: is_ready(place), SLOW_START, "the agent is connected")
+            assert "<dt>events today</dt>" in status_page(place, server)
             writer.run(20)
             agent.kill9_child("publish")
             writer.run(20)
@@ -76,6 +83,23 @@ def test_a_whole_agent(
             assert verdict.equal, f"{verdict}\n{agent.log[-3000:]}"
             assert verdict.events > 20
             assert PASSWORD not in agent.log + findings
+
+
+def is_ready(place: Installation) -> bool:
+    """Asks as `status` does, which needs no password and trusts this host."""
+    answer = asked(f"{HOST}:{place.listen}", place.name, 10)
+    return answer is not None and bool(answer["ok"])
+
+
+def status_page(place: Installation, server: SecurePostgres) -> str:
+    """Returns the page as a browser gets it that knows the authority and the password."""
+    login = base64.b64encode(f"somebody:{PASSWORD}".encode()).decode()
+    request = urllib.request.Request(
+        f"https://localhost:{place.listen}/en", headers={"Authorization": f"Basic {login}"}
+    )
+    trust = ssl.create_default_context(cafile=str(server.certificates.ca_file))
+    with urllib.request.urlopen(request, timeout=PATIENCE, context=trust) as answer:
+        return str(answer.read().decode())
 
 
 def secured(
@@ -106,7 +130,12 @@ def secured(
         "tls": {"ca_file": broker.ca_file},
         "sasl": login,
     }
-    place.sections = {"source": tls, "kafka": kafka}
+    certificate = str(server.certificates.server_file)
+    service = {
+        "password": password,
+        "tls": {"cert_file": certificate, "key_file": certificate},
+    }
+    place.sections = {"source": tls, "kafka": kafka, "service": service}
     return place
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from agent.config import load
+from agent.service.history import Exchange, History
 from tests.agent_process import Agent, Installation
 from tests.checker.unit import RESIDENTS, TABLES, create_tables, insert_resident
 from tests.services.kafka import KafkaAddress
@@ -44,6 +46,15 @@ def check_wrong_configuration(place: Installation, agent: Agent, systemd: System
     assert "reload_refused needs=restart settings=service.listen" in agent.log
 
 
+def check_history(place: Installation) -> None:
+    """What the page shows of the past was written at the end, all that was published included."""
+    total = Exchange()
+    for exchange in History(load(place.config).directory).exchanges().values():
+        total = total.plus(exchange)
+    assert total.inserted == 2
+    assert total.published == total.applied
+
+
 def test_the_life_of_a_service_under_systemd(place: Installation, systemd: Systemd) -> None:
     """Ready, a table more, a configuration that is wrong, and the end."""
     with (
@@ -69,3 +80,4 @@ def test_the_life_of_a_service_under_systemd(place: Installation, systemd: Syste
         agent.stop()
         systemd.hear("STOPPING=1")
         assert agent.exit_code == 0
+        check_history(place)

@@ -258,6 +258,19 @@ def test_reload_of_a_wrong_configuration_leaves_all_as_it_was(run: Run, systemd:
     assert service.end()[0] == 0
 
 
+def test_who_stands_by_is_ready_and_takes_over_once(run: Run, systemd: Systemd) -> None:
+    """Its publisher waits. One that finds its place taken afterwards ends, to begin as standby."""
+    service = run(capture="stands-by")
+    systemd.hear("READY=1", "STATUS=standby; active is db1 since 2026-11-24T02:15:04+00:00")
+    systemd.hear("WATCHDOG=1")
+    assert not service.pids("publish")
+    (service.folder / "free").touch()
+    service.both_run()
+    os.kill(service.pids("capture")[-1], signal.SIGKILL)
+    assert service.process.wait(PATIENCE) == 75
+    assert service.metric('agent_role{agent="tax",role="active"} 1.0')
+
+
 def test_systemd_hears_how_the_service_is(run: Run, systemd: Systemd) -> None:
     """Its watchdog is fed, and the children do not believe that the messages are theirs."""
     service = run()

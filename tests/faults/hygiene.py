@@ -23,8 +23,9 @@ from tests.waiting import eventually
 
 INTERVAL = 0.5  # seconds between samples
 GONE = 10.0  # seconds in which the servers have noticed that the service is gone
-# When each table was last compared: metrics that outlive the service
-KEPT_FILES = {"last-verify.json"}
+# When each table was last compared, and the past of the status page: both outlive the service. A
+# journal is left by a service that was killed while it wrote
+KEPT_FILES = {"last-verify.json", "history.db", "history.db-journal"}
 FRONT_FILES = re.compile(r"front\.db(-wal|-shm|\.turn|(\.[a-z0-9_]+)?\.lock)?")
 SLOTS = (
     "SELECT slot_name FROM pg_replication_slots "

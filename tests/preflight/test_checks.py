@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -618,6 +619,15 @@ def test_a_kafka_user_whose_password_is_missing(unit: Unit) -> None:
 # ---- this host
 
 
+def test_the_disk_of_the_source(tmp_path: Path) -> None:
+    assert service_checks.check_disk(None) == []
+    ok = find(service_checks.check_disk(str(tmp_path)), "SOURCE_DISK", "ok")
+    assert str(tmp_path) in ok.message
+    gone = find(service_checks.check_disk(str(tmp_path / "gone")), "SOURCE_DISK", "error")
+    assert "No such file" in gone.message
+    assert gone.fix
+
+
 @pytest.fixture
 def taken() -> Iterator[str]:
     """Yields an address another program listens at."""
@@ -630,7 +640,7 @@ def test_a_listen_address_that_is_taken(
 ) -> None:
     monkeypatch.setattr(service_checks, "_SECONDS", 0.1)
     source.change(service={"listen": taken})
-    findings = service_checks.check_service(taken, source.settings.agent)
+    findings = service_checks.check_service(source.settings.service, source.settings.agent)
     assert find(findings, "LISTEN", "error").fix
 
 
@@ -639,26 +649,9 @@ def test_a_listen_address_held_by_this_very_agent(source: Unit) -> None:
         listen = f"{HOST}:{free_port()}"
         source.change(service={"listen": listen})
         with HealthServer(listen, agent, Metrics("tax", [])):
-            find(service_checks.check_service(listen, source.settings.agent), "LISTEN", level)
-
-
-@pytest.mark.parametrize(
-    ("host", "local"),
-    [
-        ("127.0.0.1", True),
-        ("::1", True),
-        ("localhost", True),
-        ("0.0.0.0", False),
-        ("10.1.2.3", False),
-        ("db.example", False),
-    ],
-)
-def test_what_is_loopback(host: str, local: bool) -> None:
-    assert service_checks._is_local(host) is local
-
-
-def test_an_address_for_other_hosts_is_a_warning() -> None:
-    assert service_checks._open("0.0.0.0:9187").level == "warning"
+            settings = source.settings
+            found = service_checks.check_service(settings.service, settings.agent)
+            find(found, "LISTEN", level)
 
 
 # ---- front-end tables belong to others, too

@@ -251,7 +251,7 @@ def _take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-@pytest.mark.parametrize("kind", ["polling", "trigger"])
+@pytest.mark.parametrize("kind", ["mysql", "polling", "trigger"])
 def test_a_polled_mariadb(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> None:
     """Its sample events hold no value either, and the file is that of its kind of source."""
     with place_of("mariadb", request, tmp_path) as place:

@@ -156,7 +156,8 @@ def stored_after(stored: Resume, messages: Sequence[Message]) -> Resume:
                 token=message.token,
             )
         elif isinstance(message, Heartbeat) and message.position > position_number(stored.position):
-            stored = stored._replace(position=position_text(message.position))
+            position = position_text(message.position)
+            stored = stored._replace(position=position, token=message.token)
     return stored
 
 

@@ -209,7 +209,7 @@ def test_the_grants_of_a_trigger_log_suffice(place: Place, monkeypatch: pytest.M
     try:
         with setup.prepare(print, administrator, None) as preparation:
             preparation.finish()
-        assert levels(setup) == {"SOURCE_OK": "ok", "LOG_SIZE": "ok"}
+        assert levels(setup) == {"SOURCE_OK": "ok", "LOG_SIZE": "ok", "LOG_GIVEN_UP": "ok"}
 
         source = open_source(settings)
         try:

@@ -20,6 +20,7 @@ from tests.waiting import eventually
 TIMES = {
     "sqlite": "DATETIME",
     "mariadb": "DATETIME(3)",
+    "mysql": "DATETIME(3)",
     "mysql8": "DATETIME(3)",
     "postgresql": "TIMESTAMP(3)",
     "psycopg2": "TIMESTAMP(3)",
@@ -93,6 +94,16 @@ class Unit:
     def start(self) -> Agent:
         """Starts the service."""
         return Agent(self.config, self._folder / "agent.log", self.port)
+
+    def config_of_host(self, name: str) -> tuple[Path, int]:
+        """Writes the configuration of one of two hosts in a folder of its own; returns its port."""
+        folder, port = self._folder / name, free_port()
+        folder.mkdir()
+        text = self.config.read_text(encoding="utf-8")
+        text = text.replace(str(self._folder), str(folder)).replace(f":{self.port}", f":{port}")
+        config = folder / self.config.name
+        config.write_text(text.replace("[service]", "[service]\nstandby = true"), encoding="utf-8")
+        return config, port
 
     def write(self, changes: int) -> None:
         """Inserts, updates and deletes rows of a few keys."""

@@ -134,6 +134,6 @@ def test_waits_grow_within_bounds() -> None:
     for kind in LEAVES:
         if issubclass(kind, Retry):
             assert 0 < kind.first_wait <= kind.longest_wait
-            slow = kind in (errors.LoginRefused, errors.StreamUnreadable)
+            slow = kind in (errors.LoginRefused, errors.StreamUnreadable, errors.SlotGivenUp)
             assert kind.longest_wait == (60.0 if slow else 3.0)
     assert errors.LoginRefused.first_wait >= 5.0

@@ -15,10 +15,12 @@ from agent.values import column_types
 ROOT = Path(__file__).parent.parent.parent
 TERMS = {"lsn", "xid", "slot", "publication", "psycopg"}
 
-# Where PostgreSQL is at home, and the codes and errors that users know
+# Where PostgreSQL is at home, the codes and errors that users know, and MySQL, whose log has an XID
+# and numbers of its own
 HOME = (
     "agent/config/postgres.py",
     "agent/connectors/dialects/",
+    "agent/connectors/mysql/",
     "agent/connectors/postgres/",
     "agent/errors/",
     "agent/front/first_version.py",
