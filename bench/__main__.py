@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from bench import figures, idle, latency, page, reconcile, stream
+from bench.businesses import PostgresBusinesses
 from bench.table import say
 from tests.services.kafka import kafka
 from tests.services.postgres import postgres
@@ -44,7 +45,8 @@ def main() -> None:
             late = latency.run(server, broker, latency.RATES, 8)
         say("\nbench: stream")
         rows, warm, rounds = (20_000, 10_000, 1) if quick else (40_000, 20_000, 3)
-        laps = stream.run(server, broker, rows, warm, rounds, quick)
+        businesses = PostgresBusinesses(server)
+        laps = stream.run(businesses, server, broker, rows, warm, rounds, quick)
         say("\nbench: copy and verify")
         copied = reconcile.run(server, broker, 50_000 if quick else 300_000, not quick)
 

@@ -1,10 +1,11 @@
 """Measures how fast rows go through: source to a PostgreSQL table and Kafka.
 
-    python -m bench.stream [--rows 60000] [--warm 30000] [--rounds 3]
+    python -m bench.stream [--source mariadb] [--rows 60000] [--warm 30000] [--rounds 3]
 
 The same rows on the same servers, one contestant at a time, in turns: the agent with each client
 and a PostgreSQL front end, and Debezium's connector with its JDBC sink in one Kafka Connect worker
-(with schemas, which the sink needs).
+(with schemas, which the sink needs). The source is PostgreSQL, or a server of the MySQL family, of
+which both read the binary log.
 
 Each is started, fed until it is warm, and timed from the first commit of the rows until they stand
 in the target and are visible in Kafka. CPU is that of the agent's processes, and of Connect's JVM.
@@ -13,6 +14,7 @@ nothing else runs.
 """
 
 import argparse
+import functools
 import os
 import statistics
 import tempfile
@@ -27,16 +29,15 @@ import psycopg
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # not re-exported
 
 from bench import debezium, plots
-from bench.debezium import streams
+from bench.businesses import Business, Businesses, MySqlBusinesses, PostgresBusinesses
 from bench.figures import Figure
 from bench.processes import cpu_of, machine, most_memory, published
-from bench.table import COLUMNS, TABLE, fill, say
-from tests.agent_process import Installation
-from tests.checker.unit import SCHEMA, create_tables
-from tests.services.connect import ConnectWorker, Properties, debezium_source, jdbc_sink
+from bench.table import say
+from tests.services.connect import ConnectWorker, Properties, jdbc_sink
 from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress, kafka
 from tests.services.postgres import PostgresAddress, postgres
+from tests.source.logging_mysql import KINDS, server_with_log
 from tests.waiting import eventually
 
 TRANSACTION = 100  # rows
@@ -62,19 +63,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--source", choices=("postgresql", *KINDS), default="postgresql")
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument(
         "--warm", type=int, default=30_000, help="rows before the timed ones, after each start"
     )
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    with postgres(18) as server, kafka() as broker:
-        laps = run(server, broker, given.rows, given.warm, given.rounds)
+    with ExitStack() as stack:
+        server = stack.enter_context(postgres(18))
+        broker = stack.enter_context(kafka())
+        businesses: Businesses = PostgresBusinesses(server)
+        if given.source != "postgresql":
+            businesses = MySqlBusinesses(stack.enter_context(server_with_log(given.source)))
+        laps = run(businesses, server, broker, given.rows, given.warm, given.rounds)
     for line in table(laps):
         say(line)
 
 
 def run(
+    businesses: Businesses,
     server: PostgresAddress,
     broker: KafkaAddress,
     rows: int,
@@ -82,18 +90,23 @@ def run(
     rounds: int,
     quick: bool = False,
 ) -> Laps:
-    """Runs every contestant in turns; `quick` leaves out Debezium's slower forms."""
+    """Runs every contestant in turns; `quick` leaves out Debezium's slower forms.
+
+    `server` has the front ends and the tables that sinks fill.
+    """
     laps: Laps = {}
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         contestants: list[Agent | Debezium] = [
-            Agent(stack, directory, server, broker, client) for client in CLIENTS
+            Agent(stack, directory, businesses.fresh(stack), server, broker, client)
+            for client in CLIENTS
         ]
         forms: dict[str, Properties] = {"Debezium, multi-row inserts": debezium.UNNEST}
         if not quick:
             forms |= {"Debezium": {}, "Debezium, 4 sink tasks": debezium.TASKS}
         for name, further in forms.items():
-            contestants.append(Debezium(stack, server, broker, name, further))
+            business = businesses.fresh(stack)
+            contestants.append(Debezium(stack, business, server, broker, name, further))
 
         say(f"load of the machine before: {os.getloadavg()[0]:.1f}; {os.cpu_count()} cores")
         for number in range(rounds):
@@ -172,22 +185,18 @@ class Agent:
         self,
         stack: ExitStack,
         directory: Path,
+        business: Business,
         server: PostgresAddress,
         broker: KafkaAddress,
         client: str,
     ) -> None:
-        self.name = client
-        self.source = stack.enter_context(fresh_database(server))
-        name = f"b{uuid.uuid4().hex[:8]}"
-        self._place = Installation(
-            directory / name,
-            self.source,
-            broker.bootstrap,
-            name,
-            tables=(TABLE,),
-            front=stack.enter_context(fresh_database(server)),
-            sections={"kafka": {"client": client, "partitions": PARTITIONS}},
-        ).install()
+        self.name, self.business = client, business
+        business.create()
+        folder = directory / f"b{uuid.uuid4().hex[:8]}"
+        front = stack.enter_context(fresh_database(server))
+        kafka = {"client": client, "partitions": PARTITIONS}
+        self._place = business.installation(folder, broker.bootstrap, front, kafka)
+        self._place.install()
         self.rows = 0
         self._published = 0
 
@@ -206,41 +215,42 @@ class Agent:
 
 
 class Debezium:
-    """Debezium's PostgreSQL connector and its JDBC sink in one Connect worker."""
+    """Debezium's connector for the source and its JDBC sink in one Connect worker."""
 
     def __init__(
         self,
         stack: ExitStack,
+        business: Business,
         server: PostgresAddress,
         broker: KafkaAddress,
         name: str,
         further: Properties,
     ) -> None:
-        self.name = name
-        self.source = stack.enter_context(fresh_database(server))
+        self.name, self.business = name, business
         self._target = stack.enter_context(fresh_database(server))
-        create_tables(self.source, [TABLE])
+        business.create()
         with psycopg.connect(self._target, autocommit=True) as connection:
-            connection.execute("CREATE TABLE bench " + COLUMNS)
+            connection.execute(f"CREATE TABLE bench {business.columns}".encode())
         self._broker, self.rows = broker, 0
         self._prefix = f"d{uuid.uuid4().hex[:8]}"
         topic = f"{self._prefix}.unit.bench"
         broker.admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(30)
         sink = {**debezium.SINK, **further}
+        self._folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
         self._connectors = [
-            debezium_source("source", self.source, SCHEMA, topic, **debezium.SOURCE),
+            business.connector(self._prefix, topic, self._folder),
             jdbc_sink("sink", topic, self._target, **sink),
         ]
-        self._offsets = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
 
     @contextmanager
     def running(self) -> Iterator[list[int]]:
         """Runs the worker; yields its process."""
-        offsets = {"offset.storage.file.filename": f"{self._offsets}/offsets"}
+        offsets = {"offset.storage.file.filename": f"{self._folder}/offsets"}
         worker = {**debezium.WORKER, **offsets}
         bootstrap = self._broker.bootstrap
         with ConnectWorker(bootstrap, self._connectors, debezium.HEAP, worker) as connect:
-            eventually(lambda: streams(connect, self.source, self._prefix), 120, "Debezium streams")
+            reading = functools.partial(self.business.streams, connect, self._prefix)
+            eventually(reading, 120, "Debezium streams")
             yield [connect.pid]
             connect.stop()  # in good order: its offsets are kept
 
@@ -271,7 +281,7 @@ def timed(contestant: Agent | Debezium, warm: int, rows: int) -> Lap:
 def feed(contestant: Agent | Debezium, rows: int) -> None:
     """Writes rows and waits until they are through."""
     first, contestant.rows = contestant.rows, contestant.rows + rows
-    fill(contestant.source, first, rows, TRANSACTION)
+    contestant.business.fill(first, rows, TRANSACTION)
     eventually(contestant.through, LONGEST, f"{contestant.name} has all rows", 0.2)
 
 

@@ -3,19 +3,23 @@
 It is one JVM, without REST but for a port on loopback.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import URL
 
 from tests.services.kafka import LOGGING
-from tests.services.kafka_files import PLUGINS, WORKER
+from tests.services.kafka_files import LOG_PLUGINS, PLUGINS, WORKER
 from tests.services.processes import HOST, ServerProcess, Workspace, free_port
 
 Properties = Mapping[str, str]
 NOTHING: Properties = {}
+_OF_MARIADB = "io.debezium.connector.mariadb.MariaDbConnector"
+_OF_MYSQL = "io.debezium.connector.mysql.MySqlConnector"
+_OF_BINARY_LOG = (_OF_MARIADB, _OF_MYSQL)
 
 
 class ConnectWorker:
@@ -42,7 +46,7 @@ class ConnectWorker:
             "value.converter": "org.apache.kafka.connect.json.JsonConverter",
             "offset.storage.file.filename": str(self._workspace.path / "offsets"),
             "offset.flush.interval.ms": "1000",
-            "plugin.path": str(PLUGINS.path().parent),
+            "plugin.path": ",".join(map(str, _plugins(connectors))),
             "plugin.discovery": "service_load",
             "consumer.isolation.level": "read_committed",
             **worker,
@@ -108,6 +112,13 @@ class ConnectWorker:
         return path
 
 
+def _plugins(connectors: Sequence[Properties]) -> Iterator[Path]:
+    """Yields the folders of what the connectors are made of."""
+    yield PLUGINS.path().parent
+    if any(one["connector.class"] in _OF_BINARY_LOG for one in connectors):
+        yield LOG_PLUGINS.path().parent
+
+
 def debezium_source(
     name: str, conninfo: str, schema: str, topic: str, **further: str
 ) -> Properties:
@@ -132,6 +143,39 @@ def debezium_source(
         "publication.name": prefix,
         "publication.autocreate.mode": "filtered",
         "schema.include.list": schema,
+        "snapshot.mode": "no_data",
+        "transforms": "name",
+        "transforms.name.type": "org.apache.kafka.connect.transforms.RegexRouter",
+        "transforms.name.regex": rf".*\\.{table}",
+        "transforms.name.replacement": topic,
+        **further,
+    }
+
+
+def binary_log_source(
+    name: str, url: URL, topic: str, folder: str, is_mariadb: bool, **further: str
+) -> Properties:
+    """Debezium's connector on a database of MariaDB or MySQL: changes only, all into one topic.
+
+    The history of its tables stands in the folder.
+    """
+    prefix = topic.partition(".")[0]
+    table = topic.rpartition(".")[2]
+    return {
+        "name": name,
+        "connector.class": _OF_MARIADB if is_mariadb else _OF_MYSQL,
+        "database.hostname": str(url.host),
+        "database.port": str(url.port),
+        "database.user": str(url.username),
+        "database.password": url.password or "",
+        "database.server.id": "5400",
+        "topic.prefix": prefix,
+        "database.include.list": str(url.database),
+        "table.include.list": f"{url.database}.{table}",
+        "schema.history.internal": "io.debezium.storage.file.history.FileSchemaHistory",
+        "schema.history.internal.file.filename": f"{folder}/history",
+        "schema.history.internal.store.only.captured.tables.ddl": "true",
+        "include.schema.changes": "false",
         "snapshot.mode": "no_data",
         "transforms": "name",
         "transforms.name.type": "org.apache.kafka.connect.transforms.RegexRouter",

@@ -92,6 +92,17 @@ PLUGINS = Jars(
         "jackson-databind-",
     ),
 )
+# Beside PLUGINS; only the bench of the binary log needs them
+LOG_PLUGINS = Jars(
+    f"Debezium {DEBEZIUM} for MySQL and MariaDB",
+    f"debezium-binary-log-{DEBEZIUM}",
+    (
+        ("io.debezium", "debezium-connector-mariadb", DEBEZIUM),
+        ("io.debezium", "debezium-connector-mysql", DEBEZIUM),
+    ),
+    "32 MB",
+    PLUGINS.unwanted,
+)
 
 
 def kafka_libs() -> Path:

@@ -159,14 +159,15 @@ class Run:
             return list(cursor.fetchall())
 
 
-@contextmanager
-def logging_server(kind: str) -> Iterator[Logging]:
+def server_with_log(kind: str) -> MariaDbServer | MySqlServer:
     """Starts a server whose log has names and signs of columns."""
     if kind == "mariadb":
-        server: MariaDbServer | MySqlServer = MariaDbServer.start(*LOGGING)
-    elif kind == "mysql8":
-        server = MySqlServer.start(8, *LOGGING, *GTIDS)
-    else:
-        server = MySqlServer.start(9, *LOGGING, *GTIDS)
-    with server:
+        return MariaDbServer.start(*LOGGING)
+    return MySqlServer.start(8 if kind == "mysql8" else 9, *LOGGING, *GTIDS)
+
+
+@contextmanager
+def logging_server(kind: str) -> Iterator[Logging]:
+    """Runs a server whose log has names and signs of columns."""
+    with server_with_log(kind) as server:
         yield Logging(kind, server)
