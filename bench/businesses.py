@@ -112,8 +112,8 @@ class PostgresBusinesses:
         return PostgresBusiness(stack.enter_context(fresh_database(self._server)))
 
 
-# The same ten columns, as MariaDB and MySQL declare them. Times are TIMESTAMP: as DATETIME, Debezium
-# sends numbers, which its sink's multi-row inserts write as they are, and PostgreSQL refuses.
+# The same ten columns, as MariaDB and MySQL declare them. Times are TIMESTAMP: of DATETIME,
+# Debezium makes numbers, and its sink puts them as they are into multi-row inserts: refused.
 _DDL = """ (id BIGINT PRIMARY KEY, name VARCHAR(100), number VARCHAR(18), district VARCHAR(6),
     address TEXT, balance DECIMAL(16,2), valid TINYINT, born TIMESTAMP(6), changed TIMESTAMP(6),
     version INT) CHARACTER SET utf8mb4"""
