@@ -1,6 +1,7 @@
 """The binary log of MariaDB and MySQL, taken apart: numbers, names, compression, damage."""
 
 import socket
+import tracemalloc
 import zlib
 from contextlib import closing, suppress
 from datetime import date, datetime, timedelta
@@ -288,9 +289,30 @@ def test_a_compressed_transaction_has_its_events(bodies: list[bytes]) -> None:
     fields = b"\x02\x01\x00" + b"\x03\x04\xfd" + size + b"\x01\x04\xfd"
     body = fields + len(frame).to_bytes(3, "little") + b"\x00" + frame
     assert list(inner_events(payload(body))) == inner
-    for wrong in (body[:-1], body.replace(size, (len(data) + 1).to_bytes(3, "little"), 1)):
+    for wrong_size in (len(data) - 1, len(data) + 1, len(data) + 100):
+        wrong = body.replace(size, wrong_size.to_bytes(3, "little"), 1)
         with pytest.raises(Damaged):
-            payload(wrong)
+            list(inner_events(payload(wrong)))
+    with pytest.raises(Damaged):
+        list(inner_events(payload(body[:-1])))
+
+
+def test_a_compressed_transaction_is_unpacked_event_by_event() -> None:
+    inner = event(30, bytes(1000), checked=False)
+    count = 50_000
+    packing = zstandard.ZstdCompressor().compressobj()
+    pieces = [packing.compress(inner * 1000) for _ in range(count // 1000)]
+    frame = b"".join([*pieces, packing.flush()])
+    fields = b"\x02\x01\x00" + b"\x03\x09\xfe" + (len(inner) * count).to_bytes(8, "little")
+    body = fields + b"\x00" + frame
+
+    tracemalloc.start()
+    found = sum(1 for _ in inner_events(payload(body)))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert found == count
+    assert most < 1_000_000
 
 
 @given(st.binary(max_size=500))
@@ -309,8 +331,10 @@ def test_mariadb_s_compressed_rows(data: bytes) -> None:
 def test_what_says_that_it_is_huge_is_refused_before_memory_is_asked_for() -> None:
     with pytest.raises(Damaged, match="larger than any packet"):
         unpacked(b"\x84\xff\xff\xff\xff" + zlib.compress(b"x"))
-    with pytest.raises(Damaged, match="larger than any packet"):
-        payload(b"\x02\x01\x00\x03\x09\xfe" + b"\xff" * 8 + b"\x00" + zstandard.compress(b"x"))
+    head = bytes(9) + b"\xff" * 4 + bytes(6)
+    body = b"\x02\x01\x00\x03\x09\xfe" + b"\xff" * 8 + b"\x00" + zstandard.compress(head)
+    with pytest.raises(Damaged, match="a length that none has"):
+        list(inner_events(payload(body)))
 
 
 # As MariaDB 10.11 has written them, for a table (id int PRIMARY KEY, v varchar(9), e enum('a','b'))

@@ -1,28 +1,38 @@
 """Unpacks what the log holds compressed: whole transactions of MySQL, single events of MariaDB.
 
-Any session may switch compression on, so each event tells for itself. What says of itself that it
-is larger than `LARGEST` is refused before memory is asked for.
+Any session may switch compression on, so each event tells for itself. An event that says of itself
+that it is larger than `LARGEST` is refused before memory is asked for.
 """
 
 import zlib
 from collections.abc import Iterator
-from typing import Final
+from io import BytesIO
+from typing import BinaryIO, Final, NamedTuple
 
 import zstandard
 
+from agent.connectors.mysql.events import HEADER
 from agent.connectors.mysql.packing import Damaged, number, octets, packed
 
-LARGEST: Final = 1 << 30  # bytes; max_allowed_packet of both servers ends there
+LARGEST: Final = 1 << 30  # bytes of an event; max_allowed_packet of both servers ends there
 
 # Fields of MySQL's TRANSACTION_PAYLOAD event
 _END, _SIZE, _COMPRESSION, _UNCOMPRESSED_SIZE = 0, 1, 2, 3
 _ZSTD, _NONE = 0, 255
 
 
-def payload(body: bytes) -> bytes:
+class Payload(NamedTuple):
+    """The events of a transaction of MySQL, to be unpacked one by one."""
+
+    stream: BinaryIO
+    size: int  # bytes, unpacked
+
+
+def payload(body: bytes) -> Payload:
     """Returns the events of a TRANSACTION_PAYLOAD, one behind the other, without checksums.
 
-    Raises Damaged. Source: MySQL 9.7, libs/mysql/binlog/event/codecs/binary.cpp.
+    Nothing is unpacked yet. Raises Damaged. Source: MySQL 9.7,
+    libs/mysql/binlog/event/codecs/binary.cpp.
     """
     fields = {_COMPRESSION: _NONE, _UNCOMPRESSED_SIZE: 0}
     start = 0
@@ -36,36 +46,47 @@ def payload(body: bytes) -> bytes:
 
     data = octets(body, start, fields.get(_SIZE, len(body) - start))
     if fields[_COMPRESSION] == _NONE:
-        return data
+        return Payload(BytesIO(data), len(data))
     if fields[_COMPRESSION] != _ZSTD:
         raise Damaged(f"a compression that nobody knows: {fields[_COMPRESSION]}")
-    return _unpacked_zstd(data, fields[_UNCOMPRESSED_SIZE])
-
-
-def _unpacked_zstd(data: bytes, size: int) -> bytes:
-    """Unpacks the frames of a transaction, which need not say how large they are."""
-    if size > LARGEST:
-        raise Damaged("a compressed transaction is larger than any packet")
+    # The frames need not say how large they are
     reader = zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True)
+    return Payload(reader, fields[_UNCOMPRESSED_SIZE])
+
+
+def inner_events(transaction: Payload) -> Iterator[bytes]:
+    """Yields the events of a transaction.
+
+    Each is unpacked when it is asked for: no more than one is in memory, however large the
+    transaction is. Raises Damaged.
+    """
+    left = transaction.size
+    while left:
+        head = _next(transaction.stream, HEADER, left)
+        size = number(head, 9, 4)
+        if not HEADER <= size <= LARGEST:
+            raise Damaged("an event of a compressed transaction has a length that none has")
+        yield head + _next(transaction.stream, size - HEADER, left - HEADER)
+        left -= size
+    if _read(transaction.stream, 1):
+        raise Damaged("a compressed transaction is larger than it says")
+
+
+def _next(stream: BinaryIO, size: int, left: int) -> bytes:
+    """Unpacks so many bytes, of so many that are left."""
+    if size > left:
+        raise Damaged("an event leads past the end of its compressed transaction")
+    found = _read(stream, size)
+    if len(found) < size:
+        raise Damaged("a compressed transaction is smaller than it says")
+    return found
+
+
+def _read(stream: BinaryIO, size: int) -> bytes:
     try:
-        found = reader.read(size)
-        further = reader.read(1)
+        return stream.read(size)
     except (zstandard.ZstdError, MemoryError):
         raise Damaged("a compressed transaction cannot be unpacked") from None
-    if len(found) != size or further:
-        raise Damaged("a compressed transaction has another size than it says")
-    return bytes(found)
-
-
-def inner_events(data: bytes) -> Iterator[bytes]:
-    """Yields the events of an unpacked transaction. Raises Damaged."""
-    start = 0
-    while start < len(data):
-        size = number(data, start + 9, 4)
-        if size < 1:
-            raise Damaged("an event of no length")
-        yield octets(data, start, size)
-        start += size
 
 
 # ---- MariaDB
