@@ -22,6 +22,17 @@ ROOT = Path(__file__).parent.parent
 MODULES = (
     # From the stream to messages
     "agent.connectors.changes",
+    "agent.connectors.mysql.binary_json",
+    "agent.connectors.mysql.charsets",
+    "agent.connectors.mysql.columns",
+    "agent.connectors.mysql.compression",
+    "agent.connectors.mysql.decimals",
+    "agent.connectors.mysql.events",
+    "agent.connectors.mysql.packing",
+    "agent.connectors.mysql.rows",
+    "agent.connectors.mysql.table_map",
+    "agent.connectors.mysql.temporals",
+    "agent.connectors.mysql.transactions",
     "agent.connectors.position",
     "agent.connectors.postgres.origin",
     "agent.connectors.postgres.pgoutput",

@@ -4,7 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -12,14 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.connectors.changes import Column, Relation
+from agent.connectors.mysql import event_types
+from agent.connectors.mysql import table_map as types
 from agent.connectors.table import Criterion
 from agent.outbox.frames import unpacked
 from agent.values import column_types as v
 from agent.values.column_types import Element, Type
 from agent.values.rows import UNCHANGED, Row
-from tests.compiled.work import apply, decode, stream
+from tests.compiled.work import RELATION, apply, decode, log, stream
 from tests.services.companion import companion
-from tests.unit import encoder
+from tests.unit import encoder, log_encoder
 
 TYPES = (
     v.BOOL,
@@ -182,6 +184,79 @@ def test_streams(both: Both, data: st.DataObject) -> None:
     both.same("events", wire, relation, kafka, kept)
 
 
+def octets(size: int) -> st.SearchStrategy[bytes]:
+    """Any value of a type whose values have so many bytes."""
+    return st.binary(min_size=size, max_size=size)
+
+
+def sized(length_bytes: int, longest: int = 20) -> st.SearchStrategy[bytes]:
+    """Any value of a type whose values have their length before them."""
+    written = st.one_of(st.text(max_size=8).map(str.encode), st.binary(max_size=longest))
+    return written.map(lambda raw: len(raw).to_bytes(length_bytes, "little") + raw)
+
+
+# Types of the binary log with their metadata, and their values
+LOGGED: Sequence[tuple[int, bytes, st.SearchStrategy[bytes]]] = (
+    (types.TINY, b"", octets(1)),
+    (types.LONGLONG, b"", octets(8)),
+    (types.FLOAT, b"\4", octets(4)),
+    (types.DOUBLE, b"\x08", octets(8)),
+    (types.NEWDECIMAL, b"\x0a\3", octets(6)),
+    (types.YEAR, b"", octets(1)),
+    (types.DATE, b"", octets(3)),
+    (types.DATETIME2, b"\6", octets(8)),
+    (types.TIMESTAMP2, b"\3", octets(6)),
+    (types.TIME2, b"\0", octets(3)),
+    (types.BIT, b"\1\1", octets(2)),
+    (types.VARCHAR, b"\x50\0", sized(1)),
+    (types.BLOB, b"\2", sized(2)),
+    (types.JSON, b"\4", sized(4)),
+    (types.GEOMETRY, b"\4", sized(4)),
+)
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> tuple[list[bytes], Relation]:
+    """Transactions of changes of a table in the binary log, some of them damaged."""
+    chosen = draw(st.lists(st.sampled_from(LOGGED), min_size=1, max_size=4))
+    names = ["id", *(f"c{n}" for n in range(len(chosen)))]
+    described = [log_encoder.Described("id", types.LONG)]
+    values = [octets(4)]
+    for name, (kind, metadata, value) in zip(names[1:], chosen, strict=True):
+        described.append(log_encoder.Described(name, kind, metadata))
+        values.append(value)
+    wanted = [name for name in names if draw(st.integers(0, 4))]
+    columns = [Column(name, v.TEXT, -1, name == "id") for name in wanted]
+    relation = Relation(1, "app", "table", "f", tuple(columns))
+
+    def row() -> bytes:
+        nullable = (st.one_of(st.none(), value) for value in values[1:])
+        return log_encoder.packed_row([draw(values[0]), *map(draw, nullable)])
+
+    def part(kind: int, body: bytes) -> bytes:
+        if not draw(st.integers(0, 12)):
+            body = draw(damaged(body))
+        return log_encoder.event(kind, body)
+
+    found: list[bytes] = []
+    for number in range(draw(st.integers(1, 3))):
+        body = log_encoder.description(1, "app", "table", described)
+        parts = [part(event_types.TABLE_MAP, body)]
+        for kind in draw(st.lists(st.sampled_from((30, 31, 32)), max_size=3)):
+            count = draw(st.integers(1, 2)) * (2 if kind == log_encoder.UPDATE_ROWS else 1)
+            rows = [row() for _ in range(count)]
+            parts.append(part(kind, log_encoder.row_event(kind, 1, len(names), rows)))
+        found += log_encoder.transaction(bytes(16), number + 1, *parts)
+    return found, relation
+
+
+@examples(300)
+@given(drawn=logs())
+def test_logs(both: Both, drawn: tuple[list[bytes], Relation]) -> None:
+    """The events of a binary log give the same messages, or the same error."""
+    both.same("logged", *drawn)
+
+
 @examples(300)
 @given(data=st.data())
 def test_outbox(both: Both, data: st.DataObject) -> None:
@@ -233,3 +308,4 @@ def test_the_questions_have_answers(both: Both) -> None:
     assert b'"after":{"id":1,"c0":"a"}' in payloads[0]
     assert any(b"sync.id" in batch for batch in records)
     assert "OutboxEvent" in both.same("outbox", OUTBOX)
+    assert "'000000000000000099'" in both.same("logged", log(100), RELATION)

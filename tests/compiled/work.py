@@ -5,6 +5,10 @@ from collections.abc import Mapping, Sequence
 from agent.capture.applier import Applier
 from agent.config import KafkaSettings, ResourceSettings
 from agent.connectors.changes import Column, Message, Relation
+from agent.connectors.mysql.event_types import TABLE_MAP
+from agent.connectors.mysql.gtids import GtidSet
+from agent.connectors.mysql.log_place import LogPlace
+from agent.connectors.mysql.transactions import Transactions
 from agent.connectors.postgres.origin import PostgresOrigin
 from agent.connectors.postgres.pgoutput import Decoder
 from agent.connectors.table import SourceColumn, SourceTable
@@ -18,7 +22,7 @@ from agent.publish.state import TopicState
 from agent.resource import Resource, Target
 from agent.values import column_types as v
 from agent.values.rows import Key, Row
-from tests.unit import encoder
+from tests.unit import encoder, log_encoder
 
 TRANSACTION = 100  # rows
 COMMIT = 2000  # rows
@@ -71,6 +75,35 @@ def stream(rows: int) -> list[tuple[bytes, int]]:
         for number in range(first, first + TRANSACTION):
             messages.append((encoder.insert(RELATION.oid, row(number)), number * 1000))
         messages.append((encoder.commit(end - 1, end, end), end))
+    return messages
+
+
+EVENT = 20  # rows of an event of the binary log, which holds 8 kB by default
+CHARSETS = {log_encoder.UTF8MB4: "utf8mb4"}
+
+
+def log(rows: int) -> list[bytes]:
+    """Returns the same rows as events of the binary log."""
+    described = log_encoder.description(1, "app", "bench", log_encoder.BENCH)
+    found = []
+    for first in range(0, rows, TRANSACTION):
+        parts = [log_encoder.event(TABLE_MAP, described)]
+        for start in range(first, first + TRANSACTION, EVENT):
+            packed = [log_encoder.bench_row(number) for number in range(start, start + EVENT)]
+            body = log_encoder.row_event(log_encoder.WRITE_ROWS, 1, len(TYPES), packed)
+            parts.append(log_encoder.event(log_encoder.WRITE_ROWS, body))
+        found += log_encoder.transaction(bytes(16), first // TRANSACTION + 1, *parts)
+    return found
+
+
+def read_log(log: Sequence[bytes], relation: Relation = RELATION) -> list[Message]:
+    """Reads the events of a log, each with its checksum, of which one table is shared."""
+    followed = {(relation.schema, relation.table): relation}
+    place = LogPlace(GtidSet())
+    transactions = Transactions(followed, CHARSETS, place, 0, checked=True)
+    messages: list[Message] = []
+    for raw in log:
+        messages += transactions.read(raw)
     return messages
 
 

@@ -27,7 +27,7 @@ from agent.publish.record_batch import varint
 from agent.resource import Resource
 from agent.values import connect, forms
 from agent.values.column_types import Type
-from tests.compiled.work import decode, publish
+from tests.compiled.work import decode, publish, read_log
 
 Stream = Sequence[tuple[bytes, int]]
 
@@ -64,6 +64,11 @@ def events(stream: Stream, relation: Relation, kafka: dict[str, Any], kept: list
     )
 
 
+def logged(log: Sequence[bytes], relation: Relation) -> str:
+    """Returns the messages of a binary log."""
+    return repr(read_log(log, relation))
+
+
 def outbox(payload: bytes) -> str:
     """Returns the frames of a batch."""
     return repr(list(frames(Batch(7, 1, 0, payload))))
@@ -84,7 +89,7 @@ def numbers(key: bytes, count: int, number: int) -> tuple[int, bytes]:
 
 
 QUESTIONS: dict[str, Callable[..., Any]] = {
-    question.__name__: question for question in (decoded, events, outbox, form, numbers)
+    question.__name__: question for question in (decoded, logged, events, outbox, form, numbers)
 }
 
 

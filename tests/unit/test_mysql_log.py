@@ -22,6 +22,7 @@ from agent.connectors.mysql.packing import Damaged, high_bits, number, packed
 from agent.connectors.mysql.table_map import NotFull, table_map
 from agent.values.canonical import canonical
 from agent.values.column_types import NUMERIC, Type
+from tests.unit.log_encoder import event, packed_decimal
 
 UUID = "11111111-2222-3333-4444-555555555555"
 OTHER = "6b374f50-ece1-11f1-88cd-02fc00000001"
@@ -91,21 +92,6 @@ def test_decimals_have_all_their_digits(given: tuple[int, int, int]) -> None:
     text = decimal_writer(precision, scale)(raw)
     assert int(text.replace(".", "")) == digits
     assert canonical(text, Type(NUMERIC, f"numeric({precision},{scale})", True))
-
-
-def packed_decimal(precision: int, scale: int, value: int) -> bytes:
-    """As a server packs it: groups of nine digits, the shorter ones outside."""
-    sizes = (0, 1, 1, 2, 2, 3, 3, 4, 4, 4)
-    whole = precision - scale
-    digits = f"{abs(value):0{precision}d}"
-    first = whole % 9
-    parts = [digits[:first]] if first else []
-    parts += [digits[start : start + 9] for start in range(first, whole, 9)]
-    parts += [digits[start : start + 9] for start in range(whole, precision, 9)]
-    raw = b"".join(int(part).to_bytes(sizes[len(part)], "big") for part in parts)
-    if value < 0:
-        raw = bytes(byte ^ 0xFF for byte in raw)
-    return bytes((raw[0] ^ 0x80,)) + raw[1:]
 
 
 @pytest.mark.parametrize(
@@ -261,14 +247,6 @@ def test_positions_of_domains() -> None:
 
 
 # ---- events
-
-
-def event(kind: int, body: bytes, checked: bool = True) -> bytes:
-    """An event as it comes from a server."""
-    size = events.HEADER + len(body) + (events.CHECKSUM if checked else 0)
-    head = bytes(4) + bytes((kind,)) + (7).to_bytes(4, "little") + size.to_bytes(4, "little")
-    data = head + bytes(6) + body
-    return data + zlib.crc32(data).to_bytes(4, "little") if checked else data
 
 
 @given(st.binary(max_size=50), st.integers(0, 200), st.integers(1, 255))
