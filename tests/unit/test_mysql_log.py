@@ -374,6 +374,20 @@ def test_damage_in_a_document_is_named(data: bytes) -> None:
         json_text(data)
 
 
+@pytest.mark.parametrize(("precision", "scale"), [(0, 0), (66, 0), (255, 255), (3, 4)])
+def test_digits_that_no_decimal_has_are_named(precision: int, scale: int) -> None:
+    with pytest.raises(Damaged):
+        decimal_writer(precision, scale)
+    document = bytes((0x0F, 246, 10, precision, scale)) + bytes(8)
+    with pytest.raises(Damaged):
+        json_text(document)
+
+
+def test_a_group_of_more_digits_than_it_has_is_no_number() -> None:
+    with pytest.raises(NoText):
+        decimal_writer(9, 0)((0x80000000 | 10**9).to_bytes(4, "big"))
+
+
 # ---- packets
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from agent.connectors.mysql import table_map as types
 from agent.connectors.mysql.charsets import NoText
-from agent.connectors.mysql.decimals import decimal_writer
+from agent.connectors.mysql.decimals import decimal_bytes, decimal_writer
 from agent.connectors.mysql.packing import Damaged, number, octets
 from agent.connectors.mysql.temporals import clock_text
 
@@ -182,7 +182,8 @@ _MICROSECONDS: Final = (1 << _MICROSECOND_BITS) - 1
 
 def _opaque(kind: int, data: bytes) -> str:
     if kind == types.NEWDECIMAL:
-        return decimal_writer(number(data, 0, 1), number(data, 1, 1))(data[2:])
+        digits = number(data, 0, 1), number(data, 1, 1)
+        return decimal_writer(*digits)(octets(data, 2, decimal_bytes(*digits)))
     written = _MOMENTS.get(kind)
     if written is not None:
         return f'"{written(int.from_bytes(octets(data, 0, 8), "little", signed=True))}"'

@@ -8,12 +8,18 @@ Source: MySQL 9.7, strings/decimal.cc (decimal2bin); MariaDB's is the same.
 from collections.abc import Callable
 from typing import Final
 
+from agent.connectors.mysql.charsets import NoText
+from agent.connectors.mysql.packing import Damaged
+
+_MOST: Final = 65  # digits of a DECIMAL
 _GROUP: Final = 9  # digits
 _BYTES: Final = (0, 1, 1, 2, 2, 3, 3, 4, 4, 4)  # of so many digits
 
 
 def decimal_bytes(precision: int, scale: int) -> int:
-    """Returns how many bytes a DECIMAL(precision, scale) takes."""
+    """Returns how many bytes a DECIMAL(precision, scale) takes. Raises Damaged for none."""
+    if not 0 < precision <= _MOST or scale > precision:
+        raise Damaged("a DECIMAL has digits that none may have")
     return _size(precision - scale) + _size(scale)
 
 
@@ -23,35 +29,45 @@ def _size(digits: int) -> int:
 
 
 def decimal_writer(precision: int, scale: int) -> Callable[[bytes], str]:
-    """Returns a writer of DECIMAL(precision, scale)."""
-    whole_digits = precision - scale
-    first, rest = whole_digits % _GROUP, scale % _GROUP
-    groups = [first] if first else []
-    groups += [_GROUP] * (whole_digits // _GROUP)
-    whole_groups = len(groups)
-    groups += [_GROUP] * (scale // _GROUP)
-    if rest:
-        groups.append(rest)
-    parts = [(digits, _BYTES[digits]) for digits in groups]
+    """Returns a writer of DECIMAL(precision, scale).
+
+    It raises NoText where a group has more digits than it may have, which no server writes. Raises
+    Damaged where no column has these digits.
+    """
+    bits = 8 * decimal_bytes(precision, scale)
+    sign = 1 << (bits - 1)
+    every = (1 << bits) - 1
+
+    # Where each group is: bits to its right, its own, and what it is below
+    groups = []
+    shift = bits
+    for digits in _groups(precision - scale) + _groups(scale)[::-1]:
+        size = 8 * _BYTES[digits]
+        shift -= size
+        groups.append((shift, (1 << size) - 1, 10**digits))
 
     def write(raw: bytes) -> str:
-        positive = bool(raw[0] & 0x80)
-        if positive:
-            raw = bytes((raw[0] ^ 0x80,)) + raw[1:]
-        else:
-            turned = bytes([byte ^ 0xFF for byte in raw])
-            raw = bytes((turned[0] ^ 0x80,)) + turned[1:]
+        packed = int.from_bytes(raw, "big")
+        is_below_zero = not packed & sign
+        packed ^= every ^ sign if is_below_zero else sign
 
-        texts = []
-        start = 0
-        for digits, size in parts:
-            end = start + size
-            texts.append(f"{int.from_bytes(raw[start:end], 'big'):0{digits}d}")
-            start = end
-        whole = "".join(texts[:whole_groups]).lstrip("0") or "0"
-        fraction = "".join(texts[whole_groups:])
-        text = f"{whole}.{fraction}" if scale else whole
-        below_zero = not positive and (whole != "0" or fraction.strip("0"))
-        return f"-{text}" if below_zero else text
+        value = 0
+        for start, mask, limit in groups:
+            group = packed >> start & mask
+            if group >= limit:
+                raise NoText
+            value = value * limit + group
+
+        text = str(value)
+        if scale:
+            text = text.rjust(scale + 1, "0")
+            text = f"{text[:-scale]}.{text[-scale:]}"
+        return f"-{text}" if is_below_zero and value else text
 
     return write
+
+
+def _groups(digits: int) -> list[int]:
+    """Returns the digits of each group, of which the first may be shorter."""
+    groups, rest = divmod(digits, _GROUP)
+    return [rest] * bool(rest) + [_GROUP] * groups

@@ -6,7 +6,8 @@ millionths.
 """
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date
+from functools import lru_cache
 from typing import Final
 
 from agent.connectors.mysql.charsets import NoText
@@ -16,6 +17,8 @@ _TIME_ZERO: Final = 0x800000
 _CLOCK_BITS: Final = 17
 _CLOCK: Final = (1 << _CLOCK_BITS) - 1
 _MIDNIGHT: Final = 24 << 12  # at the end of the day
+_FIRST_DAY: Final = date(1970, 1, 1).toordinal()
+_TWO: Final = [f"{number:02d}" for number in range(64)]  # each number that six bits have
 
 
 def fraction_bytes(digits: int) -> int:
@@ -50,8 +53,11 @@ def timestamp_writer(digits: int) -> Callable[[bytes], str]:
         seconds = int.from_bytes(raw[:4], "big")
         if not seconds and not any(raw[4:]):
             raise NoText
-        moment = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        return f"{moment}{_fraction(raw[4:], digits)}+00"
+        days, second = divmod(seconds, 86_400)
+        minutes, second = divmod(second, 60)
+        hour, minute = divmod(minutes, 60)
+        clock = f"{_TWO[hour]}:{_TWO[minute]}:{_TWO[second]}"
+        return f"{_day(days)} {clock}{_fraction(raw[4:], digits)}+00"
 
     return write
 
@@ -83,9 +89,15 @@ def year_text(raw: bytes) -> str:
 
 def _date(year: int, month: int, day: int) -> str:
     try:
-        return date(year, month, day).isoformat()
+        return _written(year, month, day)
     except ValueError:
         raise NoText from None
+
+
+@lru_cache(maxsize=4096)
+def _written(year: int, month: int, day: int) -> str:
+    """Writes a day. Raises ValueError for one that is not in the calendar."""
+    return date(year, month, day).isoformat()
 
 
 def clock_text(packed: int) -> str:
@@ -93,7 +105,13 @@ def clock_text(packed: int) -> str:
     hour = packed >> 12
     minute = packed >> 6 & 63
     second = packed & 63
-    return f"{hour:02d}:{minute:02d}:{second:02d}"
+    return f"{hour:02d}:{_TWO[minute]}:{_TWO[second]}"
+
+
+@lru_cache(maxsize=4096)
+def _day(days: int) -> str:
+    """Writes the day so many days after the first of 1970; most rows are of few days."""
+    return date.fromordinal(_FIRST_DAY + days).isoformat()
 
 
 def _fraction(raw: bytes, digits: int) -> str:
