@@ -39,7 +39,7 @@ TURN: Sequence[ledger.Kind] = (
     "log kill",
     "log mixed",
 )
-FEW = 6  # schedules over a binary log in a short run
+FEW = 4  # schedules over a binary log in a short run
 
 # Of a recorded seed: it replays the schedule, not the scheduling of the processors. On a busy
 # machine most looks at the front end may fall into the copy

@@ -7,6 +7,7 @@ at the wrong moment or (where it says so) always there. A judge that does not fi
 nothing about the product.
 """
 
+from tests.faults.binary_log.bugs import OF_A_LOG
 from tests.faults.planting import Bug, Edit
 
 BUGS: tuple[Bug, ...] = (
@@ -601,6 +602,7 @@ BUGS: tuple[Bug, ...] = (
         ),
         "states",
     ),
+    *OF_A_LOG,
 )
 
 

@@ -286,6 +286,9 @@ class Trial:
         """Returns what is compared."""
         return shared_tables(self._place.config, self._place.source)
 
+    def _before_the_last(self) -> None:
+        """Is where all faults have come and are healed, and the last transactions follow."""
+
     # ---- from the first write to rest
 
     def _write(self) -> None:
@@ -308,10 +311,23 @@ class Trial:
                     time.sleep(0.02)
             finally:
                 self._disturb(0, heal=True)
+            self._before_the_last()
             enough = workload.transactions + self._schedule.transactions
+            deadline = max(deadline, time.monotonic() + ALL_FIRED)
             while workload.transactions < enough and time.monotonic() < deadline:
                 self._copies.look()
                 time.sleep(0.02)
+
+    def _wait_for_copies(self) -> None:
+        """Waits until all tables are live, while the writers go on.
+
+        On a slow machine the copies would else come last, and make good what the stream has lost.
+        """
+        deadline = time.monotonic() + STUCK
+        while _standing(self._front).busy and time.monotonic() < deadline:
+            self._expect_running()
+            self._copies.look()
+            time.sleep(0.02)
 
     def _disturb(self, transactions: int, heal: bool = False) -> None:
         """Ends the disturbances whose time is over, and begins the next one when it is due.

@@ -110,5 +110,8 @@ class LoggedTrial(Trial):
         assert isinstance(self._place, LoggedInstallation)
         yield partial(self._place.stored, last_number(self._place.source))
 
+    def _before_the_last(self) -> None:
+        self._wait_for_copies()
+
     def _tables(self) -> Sequence[SharedTable]:
         return self._place.judged

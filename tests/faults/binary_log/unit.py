@@ -205,7 +205,7 @@ def run(
     """Runs one statement, and returns its rows. Commits nothing; raises the driver's errors."""
     text = statement if isinstance(statement, str) else statement.as_string()
     with connection.cursor() as cursor:
-        cursor.execute(text, values)
+        cursor.execute(text, values or None)
         return list(cursor.fetchall())
 
 
@@ -225,7 +225,8 @@ def fill(url: str, seed: int, rows: int) -> None:
     with closing(session(url)) as connection, connection.cursor() as cursor:
         for table in TABLES:
             places = sql.SQL(", ").join([sql.Placeholder()] * (len(table.key) + len(table.values)))
-            statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+            # MySQL 8.0 takes keys for the same that differ by blanks at their ends
+            statement = sql.SQL("INSERT IGNORE INTO {} ({}) VALUES ({})").format(
                 relation(table), columns([*table.key, *table.values]), places
             )
             found = [

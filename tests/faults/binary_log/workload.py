@@ -54,14 +54,17 @@ class LoggedPlanner(Planner):
         yield statement + sql.SQL(" ON DUPLICATE KEY UPDATE ") + given, values
 
     def _ddl(self, table: UnitTable) -> Iterator[Statement]:
-        """Yields a definition that moves the places of the shared columns, or changes nothing."""
+        """Yields a definition that moves the places of the shared columns, or changes nothing.
+
+        It fails where the column is there already, or is not.
+        """
         number = self._random.randint(1, 3)
         added = sql.Identifier(f"加列{number}")
         change = self._random.choice(
             (
-                sql.SQL("ADD COLUMN IF NOT EXISTS {} INT FIRST").format(added),
-                sql.SQL("ADD COLUMN IF NOT EXISTS {} TEXT").format(added),
-                sql.SQL("DROP COLUMN IF EXISTS {}").format(added),
+                sql.SQL("ADD COLUMN {} INT FIRST").format(added),
+                sql.SQL("ADD COLUMN {} TEXT").format(added),
+                sql.SQL("DROP COLUMN {}").format(added),
                 sql.SQL("COMMENT = {}").format(sql.Literal(f"第{number}版")),
             )
         )
