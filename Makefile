@@ -98,7 +98,7 @@ test: ## all tests (COMPILED=1: on the compiled modules) against real PostgreSQL
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(COMPILED),,$(COVERAGE)) --durations=40 --durations-min=15 $(ARGS)
 
 faults: ## kill -9 schedules against the real product, and planted bugs that must be caught, worlds of drawn schemas and settings; BUGS=search looks for the bugs' seeds afresh; LONG=1 BUDGET=80m: new schedules and worlds, into the ledger; HOT=10: so many minutes of hot rows over a trigger log
-	@echo "faults: $(if $(HOT),hot rows over a trigger log for $(HOT) minutes on PostgreSQL and on MariaDB,$(if $(LONG),new schedules for $(BUDGET),kill -9 at named places, planted bugs, and worlds (about 10 minutes))), on real PostgreSQL and Kafka"
+	@echo "faults: $(if $(HOT),hot rows over a trigger log for $(HOT) minutes on PostgreSQL and on MariaDB,$(if $(LONG),new schedules for $(BUDGET),kill -9 at named places, planted bugs, and worlds (about 12 minutes))), on real PostgreSQL and Kafka"
 	@$(MAKE) --no-print-directory venv
 	@tests/install.sh
 	@$(if $(LONG),tests/install.sh compiler)

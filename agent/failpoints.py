@@ -54,6 +54,14 @@ OF_STATES: Final = (
     "after_look_read",  # a look's snapshot is over, nothing of it is delivered
     "before_mark_commit",  # notes are deleted or flags set there, not committed
 )
+# Those that only a reader of a binary log passes
+OF_BINARY_LOG: Final = (
+    "after_log_asked",  # the log is asked for, nothing has come
+    "mid_event",  # an event has come, nothing of it is delivered
+    "after_rotation",  # the log goes on in another file
+    "after_definition",  # a shared table may be another one, and where that stands is not delivered
+    "before_high_position",  # the stream has all that a page shows, and the page is not delivered
+)
 # Those of a log that is given up
 OF_GIVING_UP: Final = (
     "before_giving_up",  # it is noted that it is given up
@@ -81,11 +89,8 @@ def _parse(setting: str, fired: frozenset[str]) -> dict[str, _Armed]:
     armed = {}
     for entry in filter(None, setting.split(",")):
         name, hit, action = entry.split(":")
-        if name not in (*PLACES, *OF_STATES, *OF_GIVING_UP) or action.split("=")[0] not in (
-            "kill",
-            "raise",
-            "stall",
-        ):
+        known = (*PLACES, *OF_STATES, *OF_BINARY_LOG, *OF_GIVING_UP)
+        if name not in known or action.split("=")[0] not in ("kill", "raise", "stall"):
             raise ValueError(f"{SETTING}: {entry}")
         if name not in fired:
             armed[name] = _Armed(int(hit), action)

@@ -17,7 +17,15 @@ import pytest
 from agent import failpoints
 from agent.config import Settings, load
 from agent.errors import AgentError
-from agent.failpoints import DESCRIPTOR, OF_GIVING_UP, OF_STATES, PLACES, SETTING, FailpointReached
+from agent.failpoints import (
+    DESCRIPTOR,
+    OF_BINARY_LOG,
+    OF_GIVING_UP,
+    OF_STATES,
+    PLACES,
+    SETTING,
+    FailpointReached,
+)
 from tests.waiting import PATIENCE
 
 AGENT = Path(failpoints.__file__).parent
@@ -143,7 +151,8 @@ def test_every_place_is_in_the_product_once_and_no_other() -> None:
         else:
             passed += names
     assert len(PLACES) == 25
-    assert sorted([*passed, *of_sources]) == sorted([*PLACES, *OF_STATES, *OF_GIVING_UP])
+    named = (*PLACES, *OF_STATES, *OF_BINARY_LOG, *OF_GIVING_UP)
+    assert sorted([*passed, *of_sources]) == sorted(named)
 
 
 def test_no_configuration_can_arm_them(tmp_path: Path) -> None:

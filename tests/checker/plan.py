@@ -15,8 +15,8 @@ from tests.checker.unit import RESIDENTS, Key, UnitTable
 
 Statement = tuple[sql.Composed, Sequence[Value | int]]
 
-SAVEPOINT: Statement = sql.Composed([sql.SQL("SAVEPOINT undo")]), ()
-ROLLBACK_TO: Statement = sql.Composed([sql.SQL("ROLLBACK TO SAVEPOINT undo")]), ()
+SAVEPOINT: Statement = sql.Composed([sql.SQL("SAVEPOINT kept")]), ()
+ROLLBACK_TO: Statement = sql.Composed([sql.SQL("ROLLBACK TO SAVEPOINT kept")]), ()
 HOT = 200  # keys of each table, on which all writers meet
 WEIGHTS = {
     "insert": 30.0,

@@ -6,7 +6,7 @@ the accounts what just these have moved.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tests.checker.acks import lsn
 from tests.checker.front import ERRORS, in_snapshot
@@ -20,8 +20,8 @@ LIVE = (
     "SELECT name FROM sync_agent_resource "
     f"WHERE state = 'live' AND name IN ('{LEDGER.resource}', '{ACCOUNTS.resource}')"
 )
+POSITION = "SELECT position FROM sync_agent_state"
 STATEMENTS = (
-    "SELECT position FROM sync_agent_state",
     LIVE,
     f'SELECT "txn_no" FROM "{LEDGER.name}"',
     f'SELECT "账号", "余额" FROM "{ACCOUNTS.name}"',
@@ -33,9 +33,18 @@ class PrefixReader(Sampler):
 
     oracle, place = "O2", "front end"
 
-    def __init__(self, front: Front, interval: float = INTERVAL) -> None:
+    def __init__(
+        self,
+        front: Front,
+        interval: float = INTERVAL,
+        stored: str = POSITION,
+        number: Callable[[str], int] = lsn,
+    ) -> None:
+        """`stored`: the query for the position. `number`: turns it into one of the log."""
         super().__init__(interval)
         self._front = front
+        self._statements = (stored, *STATEMENTS)
+        self._number = number
         self._balances = Balances()
         self._seen: dict[
             str, tuple[int, int]
@@ -44,7 +53,7 @@ class PrefixReader(Sampler):
     def sample(self) -> None:
         """Takes one snapshot; while one of the tables is not live nothing is promised of it."""
         try:
-            position, live, ledger, accounts = in_snapshot(self._front, *STATEMENTS)
+            position, live, ledger, accounts = in_snapshot(self._front, *self._statements)
         except ERRORS:
             self.skipped += 1
             return
@@ -77,7 +86,7 @@ class PrefixReader(Sampler):
         """
         ends, txns = [end for end, _ in order], [txn for _, txn in order]
         for position, seen in self._seen.items():
-            committed = bisect_right(ends, lsn(position))
+            committed = bisect_right(ends, self._number(position))
             if seen != (committed, hash(frozenset(txns[:committed]))):
                 self.violation(
                     f"at {position} the ledger holds {seen[0]} transactions, "

@@ -144,7 +144,7 @@ def _mariadb_rows(
     url: str, table: SharedTable, types: Mapping[str, ValueType], query: sql.Composed
 ) -> Iterator[tuple[Key, Row]]:
     with connected(url) as connection, connection.cursor(SSCursor) as cursor:
-        cursor.execute("SET sql_mode = 'ANSI'")
+        cursor.execute("SET sql_mode = 'ANSI', time_zone = '+00:00'")
         cursor.execute(query.as_string(None))
         zoned = [types[name].oid == TIMESTAMPTZ for name in table.names]
         rows = (tuple(map(in_texts, row, zoned)) for row in cursor)

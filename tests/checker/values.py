@@ -17,11 +17,18 @@ DECLARED = {
     "INT": 20,
     "TEXT": 25,
     "VARCHAR": 25,
+    "CHAR": 25,
+    "LONGTEXT": 25,
+    "ENUM": 25,
+    "SET": 25,
+    "BLOB": BYTEA,
+    "LONGBLOB": BYTEA,
     "DECIMAL": NUMERIC,
     "REAL": 701,
     "BOOLEAN": BOOL,
     "DATE": DATE,
     "DATETIME": TIMESTAMP,
+    "TIMESTAMP": TIMESTAMPTZ,
 }
 TRUTH = {"t": True, "f": False, 1: True, 0: False}
 

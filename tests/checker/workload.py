@@ -10,7 +10,7 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psycopg
 
@@ -38,6 +38,9 @@ class Workload:
     and `tables`; `source` is a superuser's conninfo.
     """
 
+    planner: type[Planner] = Planner  # draws what a writer does
+    breath = 0.0  # seconds that a writer rests after a transaction
+
     def __init__(
         self,
         source: str,
@@ -51,7 +54,9 @@ class Workload:
     ) -> None:
         self._source = source
         self._path = journal
-        self._planners = [Planner(seed, writer, tables, kinds, big) for writer in range(writers)]
+        self._planners = [
+            self.planner(seed, writer, tables, kinds, big) for writer in range(writers)
+        ]
         self._open_seconds = open_seconds
         self._ended = threading.Event()
         self._threads = [
@@ -86,12 +91,7 @@ class Workload:
     def start(self) -> None:
         """Writes from now on."""
         self._journal = Journal(self._path)
-        with psycopg.connect(self._source) as connection:
-            row = connection.execute(
-                f'SELECT max("txn_no") FROM {relation(LEDGER).as_string()}'.encode()
-            ).fetchone()
-        signed = row[0] if row and row[0] is not None else 0
-        self._first = 1 + max([signed, *read_journal(self._path)])
+        self._first = 1 + max([self._signed(), *read_journal(self._path)])
         for thread in self._threads:
             thread.start()
 
@@ -112,8 +112,16 @@ class Workload:
         if self._errors:
             raise self._errors[0]
 
+    def _signed(self) -> int:
+        """Returns the last number of the source's ledger."""
+        with psycopg.connect(self._source) as connection:
+            row = connection.execute(
+                f'SELECT max("txn_no") FROM {relation(LEDGER).as_string()}'.encode()
+            ).fetchone()
+        return row[0] if row and row[0] is not None else 0
+
     def _work(self, writer: int) -> None:
-        connection: psycopg.Connection | None = None
+        connection: Any = None  # of the source's driver
         txn = self._first + writer
         try:
             while not self._ended.is_set():
@@ -122,6 +130,7 @@ class Workload:
                     continue
                 self._transaction(connection, writer, txn)
                 txn += len(self._planners)
+                self._ended.wait(self.breath)
         except Exception as error:  # noqa: BLE001 - `stop` raises it
             self._errors.append(error)
             self._ended.set()
@@ -131,7 +140,7 @@ class Workload:
             if connection is not None:
                 connection.close()
 
-    def _connect(self, writer: int) -> psycopg.Connection | None:
+    def _connect(self, writer: int) -> Any:
         """Returns a session, once what the writer's last one has left prepared is committed.
 
         The end of that transaction is unknown, but it must not hold locks for ever.
@@ -149,7 +158,7 @@ class Workload:
             self._ended.wait(BETWEEN_CONNECTS)
             return None
 
-    def _transaction(self, connection: psycopg.Connection, writer: int, txn: int) -> None:
+    def _transaction(self, connection: Any, writer: int, txn: int) -> None:
         """Runs one transaction with its two lines in the journal."""
         assert self._journal is not None
         plan = self._planners[writer].plan()
@@ -160,7 +169,7 @@ class Workload:
         with self._lock:
             self.outcomes[outcome] += 1
 
-    def _perform(self, connection: psycopg.Connection, plan: Plan, intent: Intent) -> Outcome:
+    def _perform(self, connection: Any, plan: Plan, intent: Intent) -> Outcome:
         committing = False
         try:
             if plan.kind == "prepared":

@@ -7,18 +7,19 @@ import argparse
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests import waiting
 from tests.faults import catches, ledger
 from tests.faults.batch import batch
-from tests.faults.bugs import BUGS, ROOT, Bug, bug
-from tests.faults.field import Field, servers
-from tests.faults.schedule import KEPT, SCHEDULES, Schedule
+from tests.faults.bugs import BUGS, bug
+from tests.faults.field import Field, servers, trial
+from tests.faults.planting import ROOT, Bug, Tier
+from tests.faults.schedule import KEPT, SCHEDULES, SOURCES, Schedule, Source
 from tests.faults.shrink import fails_often, smaller
-from tests.faults.trial import Outcome, Servers, trial
+from tests.faults.trial import Outcome, Servers
 from tests.faults.worlds import lanes as worlds
 from tests.faults.worlds.world import World
 from tests.faults.worlds.world import kept as kept_worlds
@@ -26,17 +27,25 @@ from tests.faults.worlds.world import kept as kept_worlds
 EVIDENCE = ROOT / "build" / "faults"
 LANES = 2  # trials at a time
 LOT = 10  # schedules of a kind that a long run does before it keeps them
+# About as much time for each kind
 TURN: Sequence[ledger.Kind] = (
     "kill",
     "kill",
     "kill",
     "mixed",
     "worlds",
-)  # about as much time for each kind
+    "log kill",
+    "log kill",
+    "log kill",
+    "log mixed",
+)
+FEW = 4  # schedules over a binary log in a short run
 
 # Of a recorded seed: it replays the schedule, not the scheduling of the processors. On a busy
 # machine most looks at the front end may fall into the copy
 ATTEMPTS = 8
+# The source over which the schedules of planted bugs run, where they run on real servers
+ON_SERVERS: Mapping[Tier, Source] = {"real": "postgresql", "log": "mariadb"}
 SEARCHED = 50  # schedules within which a planted bug must be caught
 
 
@@ -55,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     elif given.schedule:
         green = replayed(given.schedule, variant)
     elif given.budget:
-        green = long(began + 60 * given.budget)
+        green = long(began + 60 * given.budget, given.source)
     elif given.world:
         text = given.world.read_text(encoding="utf-8")
         green = worlds.green(worlds.all_of([World.loads(text)], given.product))
@@ -63,9 +72,9 @@ def main(arguments: list[str] | None = None) -> int:
         seeds = range(given.first, given.first + given.worlds)
         green = worlds.green(worlds.all_of([World.of(seed) for seed in seeds], given.product))
     elif given.mixed:
-        green = all_green(
-            around([Schedule.mixed(seed) for seed in range(given.first, given.first + given.mixed)])
-        )
+        source: Source = given.source or "postgresql"
+        seeds = range(given.first, given.first + given.mixed)
+        green = all_green(around([Schedule.mixed(seed, source) for seed in seeds]))
     else:
         green = short(given, named)
     took = time.monotonic() - began
@@ -79,12 +88,14 @@ def short(given: argparse.Namespace, named: Sequence[Bug]) -> bool:
     with servers() as real:
         say(f"faults: PostgreSQL 18 and Kafka run after {time.monotonic() - began:.0f} s")
         if given.seed is not None:
-            return one(real, Schedule.of(given.seed), named[0] if named else None)
+            schedule = Schedule.of(given.seed, given.source or "postgresql")
+            return one(real, schedule, named[0] if named else None)
         if named:
             return planted(real, named, given.bugs == "search")
-        schedules = [
-            Schedule.of(seed) for seed in range(given.first, given.first + given.schedules)
-        ]
+        if given.source is not None:
+            return of_source(real, given)
+        seeds = range(given.first, given.first + given.schedules)
+        schedules = [Schedule.of(seed) for seed in seeds]
         kept = [known.schedule for known in KEPT]
         outcomes = product(
             real,
@@ -96,10 +107,23 @@ def short(given: argparse.Namespace, named: Sequence[Bug]) -> bool:
         )
         outcomes += around([schedule for schedule in kept if schedule.needs_ground])
         green = all_green(outcomes)
+        logged = [Schedule.of(seed, "mariadb") for seed in seeds[:FEW]]
+        green = all_green(product(real, logged)) and green
         if given.bugs != "none":
             green = planted(real, BUGS, given.bugs == "search") and worlds.caught() and green
     green = stated() and green
     return worlds.green(worlds.short()) and green
+
+
+def of_source(real: Servers, given: argparse.Namespace) -> bool:
+    """Schedules of kill -9 over one source, and the planted bugs that are looked for there."""
+    seeds = range(given.first, given.first + given.schedules)
+    green = all_green(product(real, [Schedule.of(seed, given.source) for seed in seeds]))
+    tier = "real" if given.source == "postgresql" else "log"
+    variants = [variant for variant in BUGS if variant.tier == tier]
+    if given.bugs != "none":
+        green = planted(real, variants, given.bugs == "search") and green
+    return green
 
 
 def stated() -> bool:
@@ -157,29 +181,34 @@ def shrunk(file: Path, variant: Bug | None) -> bool:
     return least != schedule
 
 
-def long(until: float) -> bool:
+def long(until: float, source: Source | None) -> bool:
     """Runs lots of new seeds, of each kind in turn, until the time is over.
 
     Each lot is noted in the ledger. Stops at the first one that is not green.
 
-    Before them come all worlds that are kept.
+    Before them come all worlds that are kept. With a `source` there are no worlds, and no
+    schedules over another one.
     """
-    green = worlds.green(worlds.all_of([known.world for known in kept_worlds()]))
+    kinds = [kind for kind in TURN if source is None or ledger.SOURCES.get(kind) == source]
+    green = True
+    if source is None:
+        green = worlds.green(worlds.all_of([known.world for known in kept_worlds()]))
     while green and time.monotonic() < until:
-        for kind in TURN:
+        for kind in kinds:
+            if time.monotonic() > until:
+                break
             first = ledger.next_seed(kind)
             if kind == "worlds":
                 told = worlds.all_of([World.of(seed) for seed in range(first, first + LOT)])
                 ledger.append(ledger.Lot.of_worlds(first, told))
                 green = worlds.green(told) and green
                 continue
-            if kind == "kill":
+            over, seeds = ledger.SOURCES[kind], range(first, first + LOT)
+            if kind.endswith("kill"):
                 with servers() as real:
-                    outcomes = product(
-                        real, [Schedule.of(seed) for seed in range(first, first + LOT)]
-                    )
+                    outcomes = product(real, [Schedule.of(seed, over) for seed in seeds])
             else:
-                outcomes = around([Schedule.mixed(seed) for seed in range(first, first + LOT)])
+                outcomes = around([Schedule.mixed(seed, over) for seed in seeds])
             ledger.append(ledger.Lot.of(kind, first, outcomes))
             green = all_green(outcomes) and green
     say(ledger.table(ledger.load()))
@@ -192,6 +221,11 @@ def parser() -> argparse.ArgumentParser:
     built.add_argument(
         "--schedules", type=int, default=40, help="so many seeds against the product (default 40)"
     )
+    told = (
+        "only what is between this source and a front end; with --budget: postgresql or mariadb "
+        "(default: all but MySQL)"
+    )
+    built.add_argument("--source", choices=SOURCES, help=told)
     built.add_argument("--first", type=int, default=1, help="the first of these seeds (default 1)")
     built.add_argument(
         "--mixed",
@@ -251,7 +285,7 @@ def parser() -> argparse.ArgumentParser:
 def one(real: Servers, schedule: Schedule, variant: Bug | None) -> bool:
     """One schedule, in full words."""
     if variant:
-        oracle, told = attempt(real, variant, schedule)
+        oracle, told = attempt(real, variant, schedule.seed)
         say(f"{variant.name}: seed {schedule.seed}: {told}")
         return not oracle
     outcome = trial(real, schedule, evidence(schedule))
@@ -342,24 +376,24 @@ def caught(real: Servers, variant: Bug, known: catches.Catch | None) -> catches.
     """Returns how the planted bug was caught, None if it was not."""
     seeds = [known.seed] * ATTEMPTS if known else range(1, SEARCHED + 1)
     for count, seed in enumerate(seeds, 1):
-        oracle, told = attempt(real, variant, Schedule.of(seed))
+        oracle, told = attempt(real, variant, seed)
         say(f"{variant.name}: seed {seed:2} {told}")
         if oracle:
             return catches.Catch(seed, oracle, known.schedules if known else count)
     return None
 
 
-def attempt(real: Servers, variant: Bug, schedule: Schedule) -> tuple[str, str]:
+def attempt(real: Servers, variant: Bug, seed: int) -> tuple[str, str]:
     """Runs one schedule on a planted bug, and returns what spoke against it and how it ended.
 
     Both are one line; the first is empty if nothing spoke against the bug.
     """
     folder = EVIDENCE / variant.name
-    if variant.tier != "real":
+    if variant.tier not in ON_SERVERS:
         shutil.rmtree(folder, ignore_errors=True)
-        ended = batch(variant.tier, schedule.seed, folder / "variant", variant)
+        ended = batch(variant.tier, seed, folder / "variant", variant)
         return ended.oracle, ended.verdict
-    outcome = trial(real, schedule, folder, variant)
+    outcome = trial(real, Schedule.of(seed, ON_SERVERS[variant.tier]), folder, variant)
     return outcome.oracle, line(outcome)
 
 
@@ -368,11 +402,14 @@ def origin(schedule: Schedule) -> tuple[str, str]:
     seed = schedule.seed
     if (known := next((known for known in KEPT if known.schedule == schedule), None)) is not None:
         return known.name, f"--schedule {(SCHEDULES / f'{known.name}.json').relative_to(ROOT)}"
-    return (
+    name, arguments = (
         (f"mixed-{seed}", f"--mixed 1 --first {seed}")
         if schedule.disturbances
         else (f"seed-{seed}", f"--seed {seed}")
     )
+    if schedule.source == "postgresql":
+        return name, arguments
+    return f"{schedule.source}-{name}", f"--source {schedule.source} {arguments}"
 
 
 def name(schedule: Schedule) -> str:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.faults.bugs import ROOT, Bug, Tier
+from tests.faults.planting import ROOT, Bug, Tier
 
 LONGEST = 300.0  # seconds of a batch
 

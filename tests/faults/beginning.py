@@ -53,13 +53,13 @@ def fill(source: str, seed: int, rows: int) -> None:
     insert_many(source, rows)
 
 
-def spoil(front: Front, seed: int) -> None:
+def spoil(front: Front, seed: int, tables: Sequence[UnitTable] = TABLES) -> None:
     """Writes wrong rows into the new front-end tables.
 
     Some stand under keys of the source with other values, some under keys the source does not have.
     """
     random = Random(f"{seed}/stale")
-    for table in TABLES:
+    for table in tables:
         if table.resource in STALE:
             extra = [tuple(make(random) or "" for make in table.key.values()) for _ in range(EXTRA)]
             _insert(front, table, [*hot_keys(table)[:OUTDATED], *extra])

@@ -5,7 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from tests.faults.bugs import BUGS, ROOT, Bug
+from tests.faults.bugs import BUGS
+from tests.faults.planting import ROOT, Bug
 
 FILE = ROOT / "tests" / "faults" / "catches.json"
 PAGE = ROOT / "docs" / "RELIABILITY.md"
@@ -14,6 +15,7 @@ TIERS = {
     "model": "the model",
     "simulation": "the simulation",
     "states": "state sources",
+    "log": "MariaDB's log",
 }
 _TABLE = re.compile(r"^\| planted bug .*\n(?:\|.*\n)*", re.MULTILINE)
 

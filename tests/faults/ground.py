@@ -142,9 +142,8 @@ class Ground:
 
     def __enter__(self) -> Self:
         try:
-            self._source = self._everything.enter_context(GuardedPostgres.start(18))
+            self._start_source(self._everything)
             self._broker = self._everything.enter_context(KafkaBroker.start())
-            self._source_line = self._everything.enter_context(TcpProxy(HOST, self._source.port))
         except BaseException:
             self._everything.close()
             raise
@@ -158,21 +157,23 @@ class Ground:
     ) -> None:
         self._everything.close()
 
+    def _start_source(self, everything: ExitStack) -> None:
+        """Starts the source and the line to it."""
+        self._source = everything.enter_context(GuardedPostgres.start(18))
+        self._source_line = everything.enter_context(TcpProxy(HOST, self._source.port))
+
     @contextmanager
     def installed(self, schedule: Schedule, folder: Path) -> Iterator[Installation]:
         """Yields a fresh installation on these servers."""
         deeds = {disturbance.deed for disturbance in schedule.disturbances}
         with ExitStack() as stack:
             self._take_servers(schedule.front, deeds, folder, stack)
-            source = stack.enter_context(fresh_database(self.source))
             front = None if self.front is None else stack.enter_context(_fresh(self.front))
-            source_line = self._source_line
-            if self.source is not self._source:
-                source_line = stack.enter_context(TcpProxy(HOST, self.source.port))
-            self.lines = {"source": source_line, "kafka": self.broker.proxy}
-            name = f"f{uuid.uuid4().hex[:12]}"
-            settings = sections(folder)
-            settings["source"] |= {"host": HOST, "port": source_line.port}
+            self.lines = {"kafka": self.broker.proxy}
+            place = self._place(folder, front, deeds, stack)
+            settings: dict[str, dict[str, object]] = {
+                name: dict(given) for name, given in place.sections.items()
+            }
             settings["kafka"] |= {
                 "bootstrap_servers": [self.broker.proxied_bootstrap],
                 "client": schedule.client,
@@ -181,19 +182,12 @@ class Ground:
                 line = self.lines["front"] = stack.enter_context(TcpProxy(HOST, self.front.port))
                 settings["front"] = {"url": front_url(_through(front, line.port))}
                 if "front_password_changes" in deeds:
-                    settings["front"] = _front_login(self.front, front, line.port, name, folder)
+                    settings["front"] = _front_login(
+                        self.front, front, line.port, place.name, folder
+                    )
             if "kafka_password_changes" in deeds:
-                settings["kafka"] |= self._kafka_login(name, folder)
-            place = Installation(
-                folder,
-                source,
-                self.broker.bootstrap,
-                name,
-                tables=JOURNALED,
-                front=front,
-                sections=settings,
-            )
-            create_tables(source, place.tables)
+                settings["kafka"] |= self._kafka_login(place.name, folder)
+            place.sections = settings
             place.write_config()
             place.init()
             try:
@@ -201,6 +195,34 @@ class Ground:
             finally:
                 for line in self.lines.values():
                     line.heal()
+
+    def _place(
+        self, folder: Path, front: str | None, deeds: Collection[str], stack: ExitStack
+    ) -> Installation:
+        """Makes the unit's tables, and returns the agent between them and a front end."""
+        if "source_log_full" in deeds:
+            disk = self.disks["source"] = stack.enter_context(SmallDisk(ROOMY))
+            self.source = stack.enter_context(GuardedPostgres.start(18, {"max_wal_size": "128MB"}))
+            disk.hold_log(self.source)
+            line = stack.enter_context(TcpProxy(HOST, self.source.port))
+        else:
+            self.source, line = self._source, self._source_line
+
+        source = stack.enter_context(fresh_database(self.source))
+        self.lines["source"] = line
+        settings = sections(folder)
+        settings["source"] |= {"host": HOST, "port": line.port}
+        place = Installation(
+            folder,
+            source,
+            self.broker.bootstrap,
+            f"f{uuid.uuid4().hex[:12]}",
+            tables=JOURNALED,
+            front=front,
+            sections=settings,
+        )
+        create_tables(source, place.tables)
+        return place
 
     def _kafka_login(self, name: str, folder: Path) -> dict[str, object]:
         """Makes a user with a password and the agent's rights, and returns the settings for it.
@@ -223,12 +245,8 @@ class Ground:
     def _take_servers(
         self, kind: str, deeds: Collection[str], folder: Path, stack: ExitStack
     ) -> None:
-        """The servers of one schedule."""
-        self.source, self.broker, self.disks = self._source, self._broker, {}
-        if "source_log_full" in deeds:
-            disk = self.disks["source"] = stack.enter_context(SmallDisk(ROOMY))
-            self.source = stack.enter_context(GuardedPostgres.start(18, {"max_wal_size": "128MB"}))
-            disk.hold_log(self.source)
+        """The servers of one schedule, but the source."""
+        self.broker, self.disks = self._broker, {}
         if "broker_disk_full" in deeds:
             disk = self.disks["kafka"] = stack.enter_context(SmallDisk(ROOMY))
             self.broker = stack.enter_context(KafkaBroker.start(directory=disk.path / "broker"))

@@ -93,6 +93,15 @@ class Hygiene(Sampler):
     def inspect(self) -> None:
         """Inspects what is left when the service has ended: log, slot, sessions and files."""
         self._hear("its log", self._agent.log)
+        self._inspect_source()
+        if self._installed.front is not None:
+            self._expect_none("sessions at the front end", self._away_from_front)
+        for file in sorted(self._installed.front_file.parent.parent.rglob("*")):
+            of_front = self._installed.front is None and FRONT_FILES.fullmatch(file.name)
+            if file.is_file() and not of_front and file.name not in KEPT_FILES:
+                self.violation(f"left the file {file.name} in its state directory")
+
+    def _inspect_source(self) -> None:
         with psycopg.connect(self._installed.source, autocommit=True) as connection:
             self._expect_none(
                 "sessions at the source", lambda: connection.execute(SESSIONS).fetchall() == [(0,)]
@@ -101,12 +110,6 @@ class Hygiene(Sampler):
                 "slots of others, or its own in use",
                 lambda: not connection.execute(SLOTS, [self._slots]).fetchall(),
             )
-        if self._installed.front is not None:
-            self._expect_none("sessions at the front end", self._away_from_front)
-        for file in sorted(self._installed.front_file.parent.parent.rglob("*")):
-            of_front = self._installed.front is None and FRONT_FILES.fullmatch(file.name)
-            if file.is_file() and not of_front and file.name not in KEPT_FILES:
-                self.violation(f"left the file {file.name} in its state directory")
 
     def _look(self, stage: str, pid: int) -> None:
         process = Path(f"/proc/{pid}")

@@ -11,17 +11,26 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Literal, NamedTuple, Self
 
-from tests.faults.bugs import ROOT
 from tests.faults.catches import PAGE
+from tests.faults.planting import ROOT
+from tests.faults.schedule import Source
 from tests.faults.trial import Outcome
 from tests.faults.worlds.life import Told
 
 FILE = ROOT / "tests" / "faults" / "ledger.jsonl"
-Kind = Literal["kill", "mixed", "worlds"]
+Kind = Literal["kill", "mixed", "worlds", "log kill", "log mixed"]
 KINDS: dict[Kind, str] = {
     "kill": "failpoints",
     "mixed": "servers, lines, processes and failpoints",
     "worlds": "schemas, settings, names, roles",
+    "log kill": "failpoints, over MariaDB's log",
+    "log mixed": "servers, lines, processes and failpoints, over MariaDB's log",
+}
+SOURCES: dict[Kind, Source] = {
+    "kill": "postgresql",
+    "mixed": "postgresql",
+    "log kill": "mariadb",
+    "log mixed": "mariadb",
 }
 _OWN = [f":!{file.relative_to(ROOT)}" for file in (FILE, PAGE)]  # for git: not these
 _TABLE = re.compile(r"^\| commit .*\n(?:\|.*\n)*", re.MULTILINE)

@@ -7,16 +7,24 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, get_args
 
-from agent.failpoints import PLACES
+from agent.failpoints import OF_BINARY_LOG, PLACES
 
 Stage = Literal["capture", "publish"]
 FrontEnd = Literal["sqlite", "postgres", "mariadb"]
 Client = Literal["kafka-python", "librdkafka"]
+# The business database; one of the MySQL family is read by its binary log
+Source = Literal["postgresql", "mariadb", "mysql8", "mysql9"]
+SOURCES: tuple[Source, ...] = get_args(Source)
 
-PAGES = PLACES[PLACES.index("before_page_snapshot") :]  # of a copy
-PUBLISHED = PLACES[PLACES.index("before_kafka_begin") : -len(PAGES)]  # the publisher's
+_FIRST_OF_PAGES = PLACES.index("before_page_snapshot")
+PAGES = (*PLACES[_FIRST_OF_PAGES:], "before_high_position")  # of a copy
+PUBLISHED = PLACES[PLACES.index("before_kafka_begin") : _FIRST_OF_PAGES]  # the publisher's
+PLACES_OF: Mapping[Source, tuple[str, ...]] = {
+    "postgresql": PLACES,
+    **dict.fromkeys(("mariadb", "mysql8", "mysql9"), (*PLACES, *OF_BINARY_LOG)),
+}
 # So many passes of a place are sure to come in the life of a process, in the workload below.
 OFTEN: Mapping[str, int] = {
     "after_read_begin": 20,
@@ -26,6 +34,9 @@ OFTEN: Mapping[str, int] = {
     "mid_produce": 60,
     "before_published_mark": 1,  # once a second
     **dict.fromkeys(PAGES, 3),  # the first tables
+    "after_log_asked": 1,
+    "mid_event": 200,
+    "after_definition": 1,
 }
 OTHERWISE = 5  # commits of the front end, transactions of Kafka
 # The share of the schedules without a fault in a copy whose tables hold rows at the beginning.
@@ -65,6 +76,10 @@ LATER_DEEDS: Mapping[FrontEnd, tuple[str, ...]] = {
     "postgres": (*_LATER, "front_password_changes"),
     "mariadb": (*_LATER, "front_password_changes", "front_disk_full"),
 }
+# Around a source that is read by its binary log, in place of what only PostgreSQL has
+_OF_A_LOG = (
+    "source_stops", "source_dump_ends", "log_rotates", "log_compresses", "table_swapped",
+)  # fmt: skip
 MIXED_FRONTS: tuple[FrontEnd, ...] = ("sqlite", "postgres", "mariadb")
 CLIENTS: tuple[Client, ...] = ("kafka-python", "librdkafka")
 
@@ -114,17 +129,19 @@ class Schedule(NamedTuple):
     disturbances: tuple[
         Disturbance, ...
     ] = ()  # in the order of their steps; with any, the schedule has servers of its own
+    source: Source = "postgresql"
 
     @classmethod
-    def of(cls, seed: int) -> Self:
+    def of(cls, seed: int, source: Source = "postgresql") -> Self:
         """Returns the schedule of a seed, counted from 1.
 
         Its first fault kills. As many seeds in a row as there are places begin with all of them.
         """
-        random = Random(seed)
-        first = PLACES[7 * seed % len(PLACES)]  # 7 and 25 have no common factor
+        random = Random(seed if source == "postgresql" else f"log {seed}")
+        places = PLACES_OF[source]
+        first = places[7 * seed % len(places)]  # 7 has no common factor with 25 nor with 30
         others = random.sample(
-            [place for place in PLACES if place != first], random.choice((0, 1, 1, 2))
+            [place for place in places if place != first], random.choice((0, 1, 1, 2))
         )
         faults = (
             _fault(random, first, "kill"),
@@ -144,21 +161,21 @@ class Schedule(NamedTuple):
             faults,
             rows,
             rows > 0 and random.random() < 0.5,
+            source=source,
         )
 
     @classmethod
-    def mixed(cls, seed: int) -> Self:
+    def mixed(cls, seed: int, source: Source = "postgresql") -> Self:
         """Returns the mixed schedule of a seed.
 
         It has one to four disturbances, which may overlap, and up to two faults at failpoints. Six
         seeds in a row have every pair of front end and client; every third seed begins its list
         with the next deed that its front end can meet.
         """
-        random = Random(f"mixed {seed}")
+        logged = source != "postgresql"
+        random = Random(f"mixed log {seed}" if logged else f"mixed {seed}")
         front = MIXED_FRONTS[seed % 3]
-        deeds = DEEDS + OF_A_FRONT[front]
-        if seed >= LATER_FROM:
-            deeds += LATER_DEEDS[front]
+        deeds = deeds_of(front, source) if logged or seed >= LATER_FROM else _at_first(front)
         first = deeds[seed // 3 % len(deeds)]
         chosen = [
             first,
@@ -170,7 +187,8 @@ class Schedule(NamedTuple):
             for step, deed in zip(steps, chosen, strict=True)
         )
         places = random.sample(
-            [place for place in PLACES if place not in PAGES], random.choice((0, 1, 1, 2))
+            [place for place in PLACES_OF[source] if place not in PAGES],
+            random.choice((0, 1, 1, 2)),
         )
         faults = tuple(_fault(random, place, _action(random)) for place in places)
         client = CLIENTS[seed % 2]
@@ -182,6 +200,7 @@ class Schedule(NamedTuple):
             faults,
             client=client,
             disturbances=disturbances,
+            source=source,
         )
 
     @property
@@ -216,10 +235,23 @@ class Schedule(NamedTuple):
             "faults": [fault._asdict() for fault in self.faults],
             "disturbances": [disturbance._asdict() for disturbance in self.disturbances],
         }
-        return (
-            json.dumps({"found": found} | self._asdict() | things, indent=2, ensure_ascii=False)
-            + "\n"
-        )
+        fields = {"found": found} | self._asdict() | things
+        if self.source == "postgresql":
+            # Files that were kept before there was another source do not name it
+            del fields["source"]
+        return json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
+
+
+def deeds_of(front: FrontEnd, source: Source = "postgresql") -> tuple[str, ...]:
+    """Returns what may happen around an agent between this source and this front end."""
+    deeds = _at_first(front) + LATER_DEEDS[front]
+    if source == "postgresql":
+        return deeds
+    return tuple(deed for deed in deeds if deed != "source_log_full") + _OF_A_LOG
+
+
+def _at_first(front: FrontEnd) -> tuple[str, ...]:
+    return DEEDS + OF_A_FRONT[front]
 
 
 def _fault(random: Random, place: str, action: str) -> Fault:

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from agent.failpoints import DESCRIPTOR, SETTING
 from tests.agent_process import Agent, Installation
-from tests.faults.bugs import ROOT
+from tests.faults.planting import ROOT
 from tests.services.clock import Clock
 from tests.services.processes import dying_with_parent
 

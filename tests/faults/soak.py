@@ -25,10 +25,10 @@ from tests.checker.journal import Intent
 from tests.checker.journal import Outcome as Ended
 from tests.checker.plan import Plan
 from tests.checker.workload import Workload
-from tests.faults.bugs import ROOT
 from tests.faults.catches import PAGE
 from tests.faults.ground import Ground
 from tests.faults.nemesis import Nemesis
+from tests.faults.planting import ROOT
 from tests.faults.schedule import CLIENTS, DEEDS, MIXED_FRONTS, OF_A_FRONT, Disturbance, Schedule
 from tests.faults.service import ArmedAgent
 from tests.faults.trial import Found, Outcome, Trial, fresh_evidence, keep

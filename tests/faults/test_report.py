@@ -10,7 +10,8 @@ import pytest
 from tests.faults import __main__ as faults
 from tests.faults import catches
 from tests.faults.batch import Batch
-from tests.faults.bugs import BUGS, Bug, Tier
+from tests.faults.bugs import BUGS
+from tests.faults.planting import Bug, Tier
 from tests.faults.schedule import Fault, Kept, Schedule, kept
 from tests.faults.trial import Outcome, Servers, keep
 from tests.faults.worlds import lanes
@@ -101,12 +102,12 @@ def test_one_schedule_that_is_not_green_fails_the_run(
     assert "python -m tests.faults --seed 3\n" in out
 
 
-def test_a_missed_bug_fails_the_run_after_three_attempts(
+def test_a_missed_bug_fails_the_run_after_all_attempts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tried = results(monkeypatch, missed="toast_as_null")
     assert faults.main(["--schedules", "1"]) == 1
-    assert [bug for _, bug in tried].count("toast_as_null") == 3
+    assert [bug for _, bug in tried].count("toast_as_null") == faults.ATTEMPTS
     assert "NOT FOUND" in capsys.readouterr().out
 
 
@@ -155,7 +156,7 @@ def test_a_kept_schedule_is_run_as_it_was(
     )
     tried = results(monkeypatch, product="O1")
     faults.main(["--schedules", "3", "--bugs", "none"])
-    assert [seed for seed, _ in tried].count(3) == 2
+    assert [seed for seed, _ in tried].count(3) == 3  # kept, drawn, and drawn over a binary log
     assert (
         "replay: python -m tests.faults --schedule tests/faults/schedules/row_lost.json\n"
         in capsys.readouterr().out

@@ -10,7 +10,8 @@ from agent.failpoints import PLACES, _parse
 from tests.faults import catches
 from tests.faults.__main__ import SEARCHED
 from tests.faults.batch import batch
-from tests.faults.bugs import BUGS, ROOT, Bug, Edit, PatchFailed
+from tests.faults.bugs import BUGS
+from tests.faults.planting import ROOT, Bug, Edit, PatchFailed
 from tests.faults.schedule import KEPT, PAGES, SCHEDULES, Schedule
 
 SEEDS = range(1, 41)

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from tests.checker.likeness import Condition, compared, condition, connected
 from tests.faults import __main__ as faults
-from tests.faults.bugs import ROOT
+from tests.faults.planting import ROOT
 from tests.faults.worlds import lanes
 from tests.faults.worlds.built import Servers
 from tests.faults.worlds.content import Content, type_of

@@ -9,9 +9,10 @@ import signal
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ import psycopg
 
 from tests.agent_process import Installation, written
 from tests.checker.acks import AckSampler
-from tests.checker.commits import watched
+from tests.checker.commits import CommitOrder, watched
 from tests.checker.comparison import Places, compare
 from tests.checker.configuration import shared_tables
 from tests.checker.copies import Copies
@@ -27,14 +28,15 @@ from tests.checker.front import at_front
 from tests.checker.prefix import INTERVAL, PrefixReader
 from tests.checker.reader import LiveReader
 from tests.checker.sampler import Sampler
-from tests.checker.table import Front
+from tests.checker.table import Front, SharedTable
 from tests.checker.unit import JOURNALED, create_tables
 from tests.checker.workload import Workload
 from tests.faults.beginning import ask_all, fill, spoil
-from tests.faults.bugs import Bug
+from tests.faults.binary_log.server import LoggingServers
 from tests.faults.ground import PASSWORD, Ground, sections
 from tests.faults.hygiene import Hygiene
 from tests.faults.nemesis import ALONE, Broken, Nemesis, stop
+from tests.faults.planting import Bug
 from tests.faults.schedule import PAGES, Schedule
 from tests.faults.service import ArmedAgent
 from tests.services.clock import Clock
@@ -43,7 +45,7 @@ from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresAddress
 
 ALL_FIRED = 25.0  # seconds in which every fault must have come
-STUCK = 20.0  # seconds without any progress on the way to rest
+STUCK = 60.0  # seconds without any progress on the way to rest, on a machine with other work
 # More of both where servers and lines have to come back: a silent line is noticed within 30 s.
 AROUND = 60.0
 JUDGED_AGAIN = 5.0  # seconds a difference must last
@@ -57,6 +59,7 @@ class Servers(NamedTuple):
 
     postgres: PostgresAddress
     kafka: KafkaAddress
+    logging: LoggingServers | None = None  # of the MySQL family
 
 
 @dataclass
@@ -103,7 +106,7 @@ def trial(servers: Servers, schedule: Schedule, evidence: Path, bug: Bug | None 
     front end and log.
     """
     fresh_evidence(evidence)
-    with fresh_database(servers.postgres) as source, _front(servers, schedule) as front:
+    with fresh_database(servers.postgres) as source, front_database(servers, schedule) as front:
         name = f"f{uuid.uuid4().hex[:12]}"
         place = _installed(
             Installation(
@@ -117,7 +120,7 @@ def trial(servers: Servers, schedule: Schedule, evidence: Path, bug: Bug | None 
             ),
             schedule,
         )
-        return _run(place, schedule, evidence, bug)
+        return run(place, schedule, evidence, bug)
 
 
 def mixed_trial(
@@ -126,7 +129,7 @@ def mixed_trial(
     """Does the same for a schedule with disturbances."""
     fresh_evidence(evidence)
     with ground.installed(schedule, evidence) as place:
-        return _run(place, schedule, evidence, bug, ground)
+        return run(place, schedule, evidence, bug, Trial, partial(Nemesis, ground))
 
 
 def fresh_evidence(evidence: Path) -> None:
@@ -135,22 +138,26 @@ def fresh_evidence(evidence: Path) -> None:
     evidence.mkdir(parents=True)
 
 
-def _run(
+def run(
     place: Installation,
     schedule: Schedule,
     evidence: Path,
     bug: Bug | None,
-    ground: Ground | None = None,
+    kind: "type[Trial] | None" = None,
+    nemesis: Callable[[Installation, ArmedAgent], Nemesis] | None = None,
 ) -> Outcome:
+    """Runs a schedule on an installation, whose folder is `evidence`.
+
+    `kind`: what its source needs; None: PostgreSQL. `nemesis`: makes who disturbs.
+    """
     began = time.monotonic()
     outcome = Outcome(schedule)
     package = bug.plant(evidence / "variant") if bug else None
     jumps = any(disturbance.deed.startswith("clock_jumps") for disturbance in schedule.disturbances)
     with ArmedAgent(place, schedule.setting, package, Clock(evidence) if jumps else None) as agent:
         try:
-            Trial(place, agent, schedule, Nemesis(ground, place, agent) if ground else None).run(
-                outcome
-            )
+            disturbs = nemesis(place, agent) if nemesis else None
+            (kind or Trial)(place, agent, schedule, disturbs).run(outcome)
         except Found as found:
             outcome.oracle, outcome.what = found.oracle, found.what
         fired = agent.fired()
@@ -163,7 +170,7 @@ def _run(
     return outcome
 
 
-def _front(servers: Servers, schedule: Schedule) -> AbstractContextManager[str | None]:
+def front_database(servers: Servers, schedule: Schedule) -> AbstractContextManager[str | None]:
     """The conninfo of a front-end database of its own, or None for SQLite."""
     return fresh_database(servers.postgres) if schedule.front == "postgres" else nullcontext()
 
@@ -186,9 +193,7 @@ class _Paced(Workload):
     Then the agent has many small front-end transactions to fail in.
     """
 
-    def _transaction(self, connection: psycopg.Connection, writer: int, txn: int) -> None:
-        super()._transaction(connection, writer, txn)
-        self._ended.wait(BREATH)
+    breath = BREATH
 
 
 class Trial:
@@ -220,40 +225,78 @@ class Trial:
         topics = [table.topic for table in place.judged]
         with (
             LiveReader(place.bootstrap, topics) as reader,
-            watched(place.source, f"judge_{place.name}") as order,
+            self._watched() as order,
         ):
-            hygiene = Hygiene(place, self._agent, [PASSWORD], [order.slot])
-            with (
-                AckSampler(place.source, place.slot, self._front) as acks,
-                PrefixReader(self._front, self.snapshots) as prefix,
-                hygiene,
-            ):
+            hygiene = self._hygiene(order)
+            prefix = self._prefix()
+            samplers = [prefix, *self._samplers()]
+            with ExitStack() as sampled:
+                for sampler in (*samplers, hygiene):
+                    sampled.enter_context(sampler)
                 try:
                     self._write()
                     stuck = self._come_to_rest()
                 except Found as found:
-                    spoke = [sampler for sampler in (prefix, acks, hygiene) if sampler.violated]
+                    spoke = [sampler for sampler in (*samplers, hygiene) if sampler.violated]
                     raise Found(
                         " ".join([*(sampler.oracle for sampler in spoke), found.oracle]),
                         "\n".join([*map(str, spoke), found.what]),
                     ) from None
             self._expect_no_other_end()
             prefix.settle(order.read())
-            self._judge(outcome, (prefix, acks), hygiene, reader, stuck)
+            self._judge(outcome, samplers, hygiene, reader, stuck)
 
-    def _write(self) -> None:
-        """Writes until every fault has come, and a while longer.
+    # ---- what differs between sources
 
-        What came back to life must have something to do.
-        """
-        with _Paced(
+    def _workload(self) -> Workload:
+        """Returns who writes."""
+        return _Paced(
             self._place.source,
             self._schedule.seed,
             self.journal,
             self._schedule.writers,
             big=BIG,
             open_seconds=LONG,
-        ) as workload:
+        )
+
+    def _watched(self) -> AbstractContextManager[CommitOrder]:
+        """Yields who knows the order in which the source commits from now on."""
+        return watched(self._place.source, f"judge_{self._place.name}")
+
+    def _prefix(self) -> PrefixReader:
+        """Returns who reads the front end while the faults come."""
+        return PrefixReader(self._front, self.snapshots)
+
+    def _samplers(self) -> Sequence[Sampler]:
+        """Returns who else looks meanwhile."""
+        return [AckSampler(self._place.source, self._place.slot, self._front)]
+
+    def _hygiene(self, order: CommitOrder) -> Hygiene:
+        """Returns who watches the processes; `order`: holds a slot of the judge's own."""
+        return Hygiene(self._place, self._agent, [PASSWORD], [order.slot])
+
+    @contextmanager
+    def _passed(self) -> Iterator[Callable[[], bool]]:
+        """Yields what tells whether all that is committed now was stored and acknowledged."""
+        with psycopg.connect(self._place.source, autocommit=True) as connection:
+            end = written(connection)
+            yield lambda: self._place.passed(connection, end)
+
+    def _tables(self) -> Sequence[SharedTable]:
+        """Returns what is compared."""
+        return shared_tables(self._place.config, self._place.source)
+
+    def _before_the_last(self) -> None:
+        """Is where all faults have come and are healed, and the last transactions follow."""
+
+    # ---- from the first write to rest
+
+    def _write(self) -> None:
+        """Writes until every fault has come, and a while longer.
+
+        What came back to life must have something to do.
+        """
+        with self._workload() as workload:
             deadline = time.monotonic() + ALL_FIRED + self._patience
             try:
                 while (
@@ -268,10 +311,23 @@ class Trial:
                     time.sleep(0.02)
             finally:
                 self._disturb(0, heal=True)
+            self._before_the_last()
             enough = workload.transactions + self._schedule.transactions
+            deadline = max(deadline, time.monotonic() + ALL_FIRED)
             while workload.transactions < enough and time.monotonic() < deadline:
                 self._copies.look()
                 time.sleep(0.02)
+
+    def _wait_for_copies(self) -> None:
+        """Waits until all tables are live, while the writers go on.
+
+        On a slow machine the copies would else come last, and make good what the stream has lost.
+        """
+        deadline = time.monotonic() + STUCK
+        while _standing(self._front).busy and time.monotonic() < deadline:
+            self._expect_running()
+            self._copies.look()
+            time.sleep(0.02)
 
     def _disturb(self, transactions: int, heal: bool = False) -> None:
         """Ends the disturbances whose time is over, and begins the next one when it is due.
@@ -322,12 +378,11 @@ class Trial:
         """
         seen: object = None
         deadline = 0.0
-        with psycopg.connect(self._place.source, autocommit=True) as connection:
-            end = written(connection)
+        with self._passed() as all_passed:
             while True:
                 self._copies.look()
                 standing = _standing(self._front)
-                passed = self._place.passed(connection, end)
+                passed = all_passed()
                 if passed and standing.number == standing.published and not standing.busy:
                     return ""
                 self._expect_running()
@@ -412,7 +467,7 @@ class Trial:
 
         What is only on its way gets a few seconds.
         """
-        tables = shared_tables(self._place.config, self._place.source)
+        tables = self._tables()
         deadline = time.monotonic() + JUDGED_AGAIN
         while True:
             verdict = compare(

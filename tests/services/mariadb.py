@@ -111,6 +111,11 @@ class OwnServer(MariaDbAddress):
 
         eventually(answers, 60, f"{self.DRIVER} answers")
 
+    def shut_down(self) -> None:
+        """Stops it in good order."""
+        if self._process is not None:
+            self._process.stop()
+
     def kill9(self) -> None:
         """Kills it, as a crash of the machine would."""
         if self._process is not None:

@@ -156,6 +156,7 @@ class MySqlSource(DatabaseSource):
             else:
                 dump.after_domains(place.gtids)
         self._dump = dump
+        failpoints.hit("after_log_asked")
 
     def close(self) -> None:
         """See Source.close."""
@@ -234,6 +235,7 @@ class MySqlSource(DatabaseSource):
         assert self._dump is not None, "the source is open"
         with self._reading():
             for raw in self._dump.events(timeout):
+                failpoints.hit("mid_event")
                 yield from self._stream.read(raw)
                 if self._stream.is_between:
                     yield from self._page_delivered()
@@ -351,6 +353,7 @@ class MySqlSource(DatabaseSource):
         stream = self._stream
         if ask is None or not stream.is_between or time.monotonic() < self._look_at:
             return
+        failpoints.hit("before_page_snapshot")
         with self._database.guarded():
             snapshot = open_snapshot(self._opened, self._known_server)
         try:
@@ -358,6 +361,7 @@ class MySqlSource(DatabaseSource):
                 # The log is ahead of what others see: in a moment it is not
                 self._look_at = time.monotonic() + 0.05
                 return
+            failpoints.hit("after_page_snapshot")
             self._page = self._read(self._opened, ask)
         finally:
             with self._database.guarded():
@@ -371,6 +375,7 @@ class MySqlSource(DatabaseSource):
         stream, snapshot, page = self._stream, self._snapshot, self._page
         if snapshot is None or page is None or not snapshot.is_reached(stream.place):
             return
+        failpoints.hit("before_high_position")
         self._snapshot = None
         begin = stream.position + 1
         stream.position += STEP

@@ -7,6 +7,7 @@ same. No rule here is a guess: what cannot be told from the log is raised, and n
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from agent import failpoints
 from agent.connectors.changes import (
     Begin,
     Change,
@@ -143,6 +144,7 @@ class Transactions:
         event = events.event_of(raw, self._checked)
         if event.type == types.ROTATE:
             self.place.moved(*events.rotation(event.body))
+            failpoints.hit("after_rotation")
             return
         yield from self._read(event)
         self.place.passed(event)
@@ -282,6 +284,7 @@ class Transactions:
                 self.place.define(schema, name, gtid)
                 self.is_outdated = True
         if self.is_outdated:
+            failpoints.hit("after_definition")
             self.position += STEP
             yield Heartbeat(self.position, self._time_us, self.place.token)
 

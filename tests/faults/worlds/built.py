@@ -28,7 +28,7 @@ from tests.agent_process import Installation, front_url
 from tests.checker.front import at_front
 from tests.checker.likeness import Compared, Condition, compared, condition, connected
 from tests.checker.table import Front, SharedTable, in_mariadb
-from tests.faults.bugs import ROOT
+from tests.faults.planting import ROOT
 from tests.faults.worlds.content import Content, type_of
 from tests.faults.worlds.pooler import Pooler
 from tests.faults.worlds.world import Settings, World

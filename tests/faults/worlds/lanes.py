@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import count, islice
 from pathlib import Path
 
-from tests.faults.bugs import ROOT
+from tests.faults.planting import ROOT
 from tests.faults.worlds.built import Servers
 from tests.faults.worlds.life import Told, run
 from tests.faults.worlds.planted import PLANTED, Planted

@@ -8,7 +8,7 @@ tests/faults/bugs.py do.
 
 from typing import NamedTuple
 
-from tests.faults.bugs import Bug, Edit
+from tests.faults.planting import Bug, Edit
 
 
 class Planted(NamedTuple):

@@ -1,0 +1,1 @@
+"""Schedules whose business database is MariaDB or MySQL, read by its binary log."""

@@ -1,0 +1,131 @@
+"""Disturbs an agent that reads a binary log: what differs from PostgreSQL as the source."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+
+import pymysql
+from psycopg import sql
+
+from tests.agent_process import Installation
+from tests.checker.plan import relation
+from tests.faults.binary_log.ground import LoggedGround
+from tests.faults.binary_log.unit import RESIDENTS, SWAPPED, run, session
+from tests.faults.ground import PASSWORD, secret
+from tests.faults.nemesis import Nemesis
+from tests.faults.service import ArmedAgent
+from tests.services.mariadb import OwnServer
+
+ROTATIONS = 5
+SESSIONS = "SELECT id FROM information_schema.processlist WHERE user = %s AND command LIKE %s"
+
+
+class LoggedNemesis(Nemesis):
+    """See Nemesis."""
+
+    def __init__(self, ground: LoggedGround, place: Installation, agent: ArmedAgent) -> None:
+        super().__init__(ground, place, agent)
+        self._business: OwnServer = ground.business
+
+    def _administer(self, *statements: str | sql.Composed) -> None:
+        """Runs statements of an administrator in the business database."""
+        with closing(session(self._place.source)) as connection:
+            for statement in statements:
+                run(connection, statement)
+
+    @contextmanager
+    def source_restarts(self) -> Iterator[None]:
+        """kill -9 of the source's server; it is started later on."""
+        self._business.kill9()
+        try:
+            yield
+        finally:
+            self._business.start_again()
+
+    @contextmanager
+    def source_stops(self) -> Iterator[None]:
+        """The source's server is stopped in good order, which ends its log; started later on."""
+        self._business.shut_down()
+        try:
+            yield
+        finally:
+            self._business.start_again()
+
+    @contextmanager
+    def source_sessions_end(self) -> Iterator[None]:
+        """An administrator ends every session of the agent."""
+        self._end_sessions("%")
+        yield
+
+    @contextmanager
+    def source_dump_ends(self) -> Iterator[None]:
+        """An administrator ends the session that sends the log, and no other one."""
+        self._end_sessions("Binlog Dump%")
+        yield
+
+    def _end_sessions(self, command: str) -> None:
+        with closing(session(self._place.source)) as connection:
+            for (number,) in run(connection, SESSIONS, [self._place.name, command]):
+                with suppress(pymysql.Error):  # it has ended by itself
+                    run(connection, f"KILL {int(number)}")
+
+    @contextmanager
+    def source_password_changes(self) -> Iterator[None]:
+        """Gives the agent's account another password at the source and ends its sessions.
+
+        Later on the new password is in the agent's file.
+        """
+        changed = f"{PASSWORD}-{uuid.uuid4().hex}"
+        name = self._place.name
+        self._administer(f"ALTER USER '{name}'@'%' IDENTIFIED BY '{changed}'")
+        with self.source_sessions_end():
+            try:
+                yield
+            finally:
+                secret(self._place.directory).write_text(changed, encoding="utf-8")
+
+    @contextmanager
+    def column_added(self) -> Iterator[None]:
+        """DDL that moves the shared columns of a table, and changes none of them."""
+        self._define(f'ALTER TABLE "{RESIDENTS.name}" ADD COLUMN "附加" TEXT FIRST')
+        yield
+
+    @contextmanager
+    def log_rotates(self) -> Iterator[None]:
+        """The log goes on in another file, several times."""
+        self._administer(*["FLUSH BINARY LOGS"] * ROTATIONS)
+        yield
+
+    @contextmanager
+    def log_compresses(self) -> Iterator[None]:
+        """The server ceases to compress rows of its log, and later on begins to do so again."""
+        self._administer("SET GLOBAL log_bin_compress = OFF")
+        try:
+            yield
+        finally:
+            with suppress(pymysql.Error):  # the server is away, and begins with its options
+                self._administer("SET GLOBAL log_bin_compress = ON")
+
+    @contextmanager
+    def table_swapped(self) -> Iterator[None]:
+        """Another table takes the name of a shared one, as tools do that change tables online.
+
+        What was written in between is lost at the source: no row of the log says what is there.
+        """
+        old, new, name = (
+            sql.Identifier(f"{SWAPPED.name}_旧"),
+            sql.Identifier(f"{SWAPPED.name}_新"),
+            relation(SWAPPED),
+        )
+        self._define(
+            sql.SQL("DROP TABLE IF EXISTS {}, {}").format(old, new),
+            sql.SQL("CREATE TABLE {} LIKE {}").format(new, name),
+            sql.SQL("INSERT INTO {} SELECT * FROM {}").format(new, name),
+            sql.SQL("RENAME TABLE {0} TO {1}, {2} TO {0}").format(name, old, new),
+        )
+        yield
+
+    def _define(self, *statements: str | sql.Composed) -> None:
+        """Runs definitions, which may have to wait too long for writers, or have been made."""
+        with suppress(pymysql.err.OperationalError):
+            self._administer(*statements)
