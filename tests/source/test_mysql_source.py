@@ -21,6 +21,7 @@ from agent.errors import (
     TableUnlogged,
     ValueUnreadable,
 )
+from agent.service import metrics
 from tests.services.proxy import TcpProxy
 from tests.source.logging_mysql import KINDS, Logging, logging_server
 from tests.source.reading import (
@@ -199,6 +200,18 @@ def test_a_quiet_table_beside_a_busy_one(unit: Unit) -> None:
     """Heartbeats move the place in the log, so that a restart need not read it all again."""
     source = unit.opened()
     unit.run(*["INSERT INTO other VALUES (1)"] * 50)
+    found = beaten(unit, source)
+    assert not [message for message in found if isinstance(message, Change)]
+    assert source.lag_bytes() == 0
+    stored = stored_after(unit.initial(), found)
+    unit.commit("I1")
+    source.open(stored, silent_never)
+    (one,) = read_commits(source, 1)
+    assert one.rows == [("I", None, ("1", "order 1"))]
+
+
+def beaten(unit: Unit, source: MySqlSource) -> list[Message]:
+    """Reads up to a new heartbeat behind all that was written."""
     with unit.server.session() as run:
         executed = unit.server.position(run)
     found: list[Message] = []
@@ -210,13 +223,7 @@ def test_a_quiet_table_beside_a_busy_one(unit: Unit) -> None:
         return bool(beats) and executed in beats[-1].token
 
     eventually(passed, what="a heartbeat is behind all that was written")
-    assert not [message for message in found if isinstance(message, Change)]
-    assert source.lag_bytes() == 0
-    stored = stored_after(unit.initial(), found)
-    unit.commit("I1")
-    source.open(stored, silent_never)
-    (one,) = read_commits(source, 1)
-    assert one.rows == [("I", None, ("1", "order 1"))]
+    return found
 
 
 def test_events_say_where_in_the_log_they_come_from(unit: Unit) -> None:
@@ -350,8 +357,8 @@ def test_what_the_log_lacks_suspends_the_table_alone(unit: Unit, how: str) -> No
     unit.run(*others)
     unit.commit("I2")
     read_commits(source, 1)
-    assert list(source.comparisons()) == (["orders"] if how == "statement" else [])
-    assert not source.comparisons()
+    assert list(source.comparisons(())) == (["orders"] if how == "statement" else [])
+    assert not source.comparisons(())
     unit.run(*UNLOGGED[how])
     try:
         error = raised(source, TableUnlogged)
@@ -363,6 +370,30 @@ def test_what_the_log_lacks_suspends_the_table_alone(unit: Unit, how: str) -> No
     stored = unit.initial()._replace(suspended=["orders"])
     source.open(stored, silent_never)
     list(source.read(0.3))
+
+
+def test_a_doubt_outlives_a_restart(unit: Unit) -> None:
+    """It ends with the place that is stored once the comparison is known to have begun."""
+    source = unit.opened()
+    unit.run("SET SESSION binlog_format = STATEMENT", OTHER, OTHER)
+    messages = beaten(unit, source)
+    assert dict(source.counts()) == {(metrics.STATEMENTS,): 2}
+    assert source.counts() == {}
+    doubtful = stored_after(unit.initial(), messages)
+
+    for _ in range(2):
+        # The process died before it has stored that all rows are compared
+        source = unit.source()
+        source.open(doubtful, silent_never)
+        assert source.gauges() == {metrics.DOUBTED: 1}
+        # Pages that were read before the statement prove nothing
+        assert not source.comparisons(["orders"])
+        assert list(source.comparisons(())) == ["orders"]
+        assert source.gauges() == {metrics.DOUBTED: 0}
+
+    source.open(stored_after(doubtful, beaten(unit, source)), silent_never)
+    assert source.gauges() == {metrics.DOUBTED: 0}
+    assert not source.comparisons(())
 
 
 OTHER = "INSERT INTO other VALUES (1)"
