@@ -76,6 +76,8 @@ def test_every_known_label_set_is_there_at_zero(metrics: Metrics) -> None:
         'agent_snapshot_rows_total{table="permit"} 0.0',
         'agent_stage_failing_since_timestamp_seconds{stage="publish"} 0.0',
         "agent_source_lag_bytes 0.0",
+        "agent_statements_logged_total 0.0",
+        "agent_doubted_tables 0.0",
         "agent_poll_looks_total 0.0",
         "agent_poll_look_duration_seconds 0.0",
         "agent_poll_quiet 0.0",

@@ -215,7 +215,7 @@ class Capture:
                 self._look_at_some_tables(now)
             if not self._outdated:
                 self._outdated = self._reconciler.asked(requests)
-            for name in self._source.comparisons():
+            for name in self._source.comparisons(self._applier.tables.copying):
                 self._reconciler.compare(name)
         if not self._outdated:
             self._reconciler.proceed()

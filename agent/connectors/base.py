@@ -192,10 +192,13 @@ class Source(Protocol):
         Returns what a new snapshot sees, about once a second while there are changes; else None.
         """
 
-    def comparisons(self) -> Sequence[str]:
+    def comparisons(self, copying: Collection[str]) -> Sequence[str]:
         """Returns the resources whose rows are all to be compared now, each once.
 
-        So a source finds what its stream does not show. To be called between transactions.
+        So a source finds what its stream does not show. To be called between transactions; the
+        caller has stored that they are compared before it stores a later position. `copying`: the
+        resources that are compared already, which are not begun again. A source whose reason is
+        younger than their first pages returns them later.
         """
 
     def lag_bytes(self) -> int:

@@ -1,6 +1,6 @@
 """A source in memory: a twin for tests and models that keeps the contract of `Source`."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from agent.config import Condition, ResourceSettings
@@ -197,7 +197,7 @@ class MemorySource:
         """See Source.housekeeping."""
         return self.snapshot
 
-    def comparisons(self) -> Sequence[str]:
+    def comparisons(self, copying: Collection[str]) -> Sequence[str]:
         """See Source.comparisons: the stream shows everything."""
         return ()
 

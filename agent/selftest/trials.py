@@ -218,13 +218,13 @@ class Trials:
         source = PollingSource(polled(self._url, table, poll), lambda: clock[0])
         try:
             opened(source)
-            expect(list(source.comparisons()), [])
+            expect(list(source.comparisons(())), [])
             self._scratch.run(
                 f"UPDATE {table} SET note = 'found' WHERE id = 2",
                 f"DELETE FROM {table} WHERE id = 4",
             )
             clock[0] = _NIGHT.replace(hour=_NIGHT.hour + 2)
-            expect(list(source.comparisons()), ["selftest"])
+            expect(list(source.comparisons(())), ["selftest"])
             rows = compared(source, table, 2)
         finally:
             source.close()

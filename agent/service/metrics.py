@@ -31,6 +31,8 @@ LAST_COMMIT = "agent_last_commit_timestamp_seconds"
 SOURCE_LAG = "agent_source_lag_bytes"
 LOG_NOTES = "agent_trigger_log_notes"
 LOG_OLDEST = "agent_trigger_log_oldest_timestamp_seconds"  # 0: nothing waits
+STATEMENTS = "agent_statements_logged_total"  # of MySQL: in place of rows
+DOUBTED = "agent_doubted_tables"  # that such a statement may have changed, not compared yet
 POLL_LOOKS = "agent_poll_looks_total"
 POLL_ROWS = "agent_poll_rows_total"  # table
 POLL_SECONDS = "agent_poll_look_duration_seconds"
@@ -100,6 +102,7 @@ _COUNTERS: dict[str, tuple[str, ...]] = {
     EVENTS: ("Events that passed the stage.", "stage", "table", "op"),
     ERRORS: ("Errors by code.", "stage", "kind"),
     RESTARTS: ("Restarts of a child process.", "stage"),
+    STATEMENTS: ("Statements that the binary log has in place of rows of unknown tables.",),
     POLL_LOOKS: ("Looks at the tables of a business database that is polled.",),
     POLL_ROWS: ("Rows that these looks have read.", "table"),
     COPIED: ("Rows read from the source to copy or verify the table.", "table"),
@@ -110,6 +113,7 @@ _GAUGES: dict[str, tuple[str, ...]] = {
     SOURCE_LAG: ("Log the source holds for the agent.",),
     LOG_NOTES: ("Notes of triggers in the business database that wait for the agent.",),
     LOG_OLDEST: ("When the oldest note that waits was written; 0 when none does.",),
+    DOUBTED: ("Tables that such a statement may have changed and that wait to be compared.",),
     POLL_SECONDS: ("Seconds that the last look at all tables took.",),
     POLL_COMPLETE: ("When the last look began that has read all there was.", "table"),
     POLL_DUE: ("When the next look is due that reads all there is; not in quiet hours.", "table"),

@@ -7,7 +7,7 @@ pages, and compared with the front end's.
 
 import csv
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from agent import stop_watch
@@ -149,7 +149,7 @@ class CsvFolder:
         self._waiting.append(Heartbeat(self._position, time.time_ns() // 1000))
         return Everything()
 
-    def comparisons(self) -> Sequence[str]:
+    def comparisons(self, copying: Collection[str]) -> Sequence[str]:
         """See Source.comparisons: whoever runs the agent asks for them."""
         return ()
 

@@ -2,17 +2,11 @@
 
 import time
 from collections.abc import Iterator
-from typing import TypeVar
 
 import orjson
 import pytest
 
-from agent.config import ResourceSettings
-from agent.connectors.changes import Begin, Change, Commit, Heartbeat, Message, Truncate
-from agent.connectors.database.session import Database
-from agent.connectors.mysql.source import MySqlSource
-from agent.connectors.position import position_text
-from agent.connectors.resume import CommitMark, Resume
+from agent.connectors.changes import Begin, Change, Commit, Message, Truncate
 from agent.errors import (
     DuplicateAgent,
     LogLost,
@@ -21,7 +15,9 @@ from agent.errors import (
     TableUnlogged,
     ValueUnreadable,
 )
+from agent.service import metrics
 from tests.services.proxy import TcpProxy
+from tests.source.logged_unit import STATEMENTS, Unit, beaten, raised
 from tests.source.logging_mysql import KINDS, Logging, logging_server
 from tests.source.reading import (
     asking,
@@ -36,82 +32,11 @@ from tests.source.reading import (
 )
 from tests.waiting import eventually
 
-ORDERS = "CREATE TABLE orders (id int PRIMARY KEY, note varchar(50))"
-STATEMENTS = {
-    "I": "INSERT INTO orders (id, note) VALUES ({0}, 'order {0}')",
-    "U": "UPDATE orders SET note = 'changed' WHERE id = {0}",
-    "D": "DELETE FROM orders WHERE id = {0}",
-}
-
 
 @pytest.fixture(scope="module", params=KINDS)
 def server(request: pytest.FixtureRequest) -> Iterator[Logging]:
     with logging_server(request.param) as found:
         yield found
-
-
-class Unit:
-    """A fresh database with the table `orders` and one that nobody shares, and sources on it."""
-
-    def __init__(self, server: Logging) -> None:
-        self.server = server
-        self._opened: list[MySqlSource] = []
-        self.run("DROP DATABASE unit", "CREATE DATABASE unit CHARACTER SET utf8mb4")
-        self.run(ORDERS, "CREATE TABLE other (id int)")
-        self.begin_here()
-
-    def begin_here(self) -> None:
-        """Lets sources that read from the beginning begin behind what was done so far."""
-        with self.server.session() as run:
-            self._executed = self.server.position(run)
-
-    def run(self, *statements: str) -> None:
-        """Runs statements of the application in one session; each is committed."""
-        with self.server.session() as run:
-            if not statements[0].startswith("DROP DATABASE"):
-                run("USE unit")
-            for statement in statements:
-                run(statement)
-
-    def commit(self, *steps: str) -> None:
-        """Commits one transaction, as tests.source.reading.Business does."""
-        made = [STATEMENTS[step[0]].format(step[1:]) for step in steps]
-        self.run("BEGIN", *made, "COMMIT")
-
-    @property
-    def resource(self) -> ResourceSettings:
-        """Returns the settings of the shared table."""
-        given = {"name": "orders", "table": "orders", "columns": ["id", "note"]}
-        return ResourceSettings.model_validate(given)
-
-    def source(self, server_id: int = 4711, port: int | None = None) -> MySqlSource:
-        """Makes a source, closed when the test ends."""
-        driver = "mariadb" if self.server.is_mariadb else "mysql"
-        url = self.server.server.url.set(drivername=f"{driver}+pymysql", database="unit")
-        url = url.set(port=port or url.port)
-        database = Database(url.render_as_string(hide_password=False), None, 20.0)
-        places = {("", "orders"): self.resource}
-        source = MySqlSource(
-            database, places, "unit", server_id=server_id, agent="agent", heartbeat=0.3
-        )
-        self._opened.append(source)
-        return source
-
-    def opened(self) -> MySqlSource:
-        """Makes a source that reads from the beginning."""
-        source = self.source()
-        source.open(self.initial(), silent_never)
-        return source
-
-    def initial(self) -> Resume:
-        """Returns what `init` would have stored."""
-        identity = {"executed": self._executed}
-        return Resume(position_text(1 << 20), CommitMark("", 0, 0), identity)
-
-    def close(self) -> None:
-        """Closes every source."""
-        for source in self._opened:
-            source.close()
 
 
 @pytest.fixture
@@ -199,17 +124,7 @@ def test_a_quiet_table_beside_a_busy_one(unit: Unit) -> None:
     """Heartbeats move the place in the log, so that a restart need not read it all again."""
     source = unit.opened()
     unit.run(*["INSERT INTO other VALUES (1)"] * 50)
-    with unit.server.session() as run:
-        executed = unit.server.position(run)
-    found: list[Message] = []
-
-    def passed() -> bool:
-        source.housekeeping()
-        found.extend(source.read(0.05))
-        beats = [message for message in found if isinstance(message, Heartbeat)]
-        return bool(beats) and executed in beats[-1].token
-
-    eventually(passed, what="a heartbeat is behind all that was written")
+    found = beaten(unit, source)
     assert not [message for message in found if isinstance(message, Change)]
     assert source.lag_bytes() == 0
     stored = stored_after(unit.initial(), found)
@@ -350,8 +265,8 @@ def test_what_the_log_lacks_suspends_the_table_alone(unit: Unit, how: str) -> No
     unit.run(*others)
     unit.commit("I2")
     read_commits(source, 1)
-    assert list(source.comparisons()) == (["orders"] if how == "statement" else [])
-    assert not source.comparisons()
+    assert list(source.comparisons(())) == (["orders"] if how == "statement" else [])
+    assert not source.comparisons(())
     unit.run(*UNLOGGED[how])
     try:
         error = raised(source, TableUnlogged)
@@ -365,8 +280,31 @@ def test_what_the_log_lacks_suspends_the_table_alone(unit: Unit, how: str) -> No
     list(source.read(0.3))
 
 
+def test_a_doubt_outlives_a_restart(unit: Unit) -> None:
+    """It ends with the place that is stored once the comparison is known to have begun."""
+    source = unit.opened()
+    unit.run("SET SESSION binlog_format = STATEMENT", OTHER, OTHER)
+    messages = beaten(unit, source)
+    assert dict(source.counts()) == {(metrics.STATEMENTS,): 2}
+    assert source.counts() == {}
+    doubtful = stored_after(unit.initial(), messages)
+
+    for _ in range(2):
+        # The process died before it has stored that all rows are compared
+        source = unit.source()
+        source.open(doubtful, silent_never)
+        assert source.gauges() == {metrics.DOUBTED: 1}
+        # Pages that were read before the statement prove nothing
+        assert not source.comparisons(["orders"])
+        assert list(source.comparisons(())) == ["orders"]
+        assert source.gauges() == {metrics.DOUBTED: 0}
+
+    source.open(stored_after(doubtful, beaten(unit, source)), silent_never)
+    assert source.gauges() == {metrics.DOUBTED: 0}
+    assert not source.comparisons(())
+
+
 OTHER = "INSERT INTO other VALUES (1)"
-E = TypeVar("E", bound=Exception)
 
 
 def test_parts_of_documents_suspend_their_table_alone(unit: Unit) -> None:
@@ -390,21 +328,6 @@ def test_parts_of_documents_suspend_their_table_alone(unit: Unit) -> None:
 
 
 DOCUMENT = f"""'{{"a": 1, "b": "{"x" * 500}"}}'"""
-
-
-def raised(source: MySqlSource, kind: type[E]) -> E:
-    """Reads until that is raised, and returns it."""
-    found: list[E] = []
-
-    def comes() -> bool:
-        try:
-            list(source.read(0.05))
-        except kind as error:
-            found.append(error)
-        return bool(found)
-
-    eventually(comes, what=f"{kind.__name__} is raised")
-    return found[0]
 
 
 def test_a_value_without_text_names_its_column(unit: Unit) -> None:

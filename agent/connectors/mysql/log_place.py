@@ -25,10 +25,16 @@ class LogPlace:
         file: str = "",
         offset: int = 0,
         defined: Mapping[str, str] | None = None,
+        doubted: Mapping[str, str] | None = None,
     ) -> None:
-        """`defined`: by table, the last transaction that may have changed what the table is."""
+        """`defined`: by table, the last transaction that may have changed what the table is.
+
+        `doubted`: by table, the last statement in place of rows that may have changed it, since
+        its rows were last to be compared. Statements are named by their transactions.
+        """
         self.gtids = gtids
         self.defined = dict(defined or {})
+        self.doubted = dict(doubted or {})
         self.file = file
         self.offset = offset
         self._token = ""  # '' where it has to be written again
@@ -40,10 +46,11 @@ class LogPlace:
             stored = orjson.loads(token)
             names, file, offset = str(stored["gtid"]), str(stored["file"]), int(stored["offset"])
             defined = dict(stored.get("defined", {}))
+            doubted = dict(stored.get("doubted", {}))
         except (ValueError, KeyError, TypeError):
             raise Damaged("a place in the log that is none") from None
         gtids = DomainPositions.parse(names) if is_mariadb else GtidSet.parse(names)
-        return cls(gtids, file, offset, defined)
+        return cls(gtids, file, offset, defined, doubted)
 
     @property
     def token(self) -> str:
@@ -56,6 +63,8 @@ class LogPlace:
             }
             if self.defined:
                 place["defined"] = self.defined
+            if self.doubted:
+                place["doubted"] = self.doubted
             self._token = orjson.dumps(place).decode()
         return self._token
 
@@ -69,6 +78,20 @@ class LogPlace:
         """Notes the transaction that may have changed what a table is, or which rows it has."""
         self.defined[f"{schema}.{table}"] = gtid
         self._token = ""
+
+    def doubt(self, schema: str, table: str, gtid: str) -> None:
+        """Notes the transaction that may have changed rows of a table without a row in the log."""
+        self.doubted[f"{schema}.{table}"] = gtid
+        self._token = ""
+
+    def trust(self, schema: str, table: str) -> None:
+        """Forgets the doubt of a table: all its rows are compared from now on."""
+        if self.doubted.pop(f"{schema}.{table}", None) is not None:
+            self._token = ""
+
+    def is_doubted(self, schema: str, table: str) -> bool:
+        """Tells whether rows of a table may differ of which the log says nothing."""
+        return f"{schema}.{table}" in self.doubted
 
     def last_definition(self, schema: str, table: str) -> str:
         """Returns the transaction that was noted last of a table; '' where there was none."""

@@ -47,10 +47,11 @@ from agent.errors import (
     ValueUnreadable,
 )
 from agent.messages import phrase
+from agent.service import metrics
 
 _IDLE_BEAT = 1.0  # seconds after which a server without changes sends a sign of life
 _SILENT = 30.0  # seconds without one after which the line counts as dead
-_DOUBT = 600.0  # seconds between two comparisons of all tables
+_DOUBT = 600.0  # seconds between two comparisons of the tables that are in doubt
 _log = logging.getLogger(__name__)
 
 
@@ -328,17 +329,42 @@ class MySqlSource(DatabaseSource):
         """See Source.lag_bytes."""
         return self._lag
 
-    def comparisons(self) -> Sequence[str]:
-        """See Source.comparisons: each change is in the log, unless a session logs statements."""
-        stream = self._stream
+    def comparisons(self, copying: Collection[str]) -> Sequence[str]:
+        """See Source.comparisons: each change is in the log, unless a session logs statements.
+
+        The doubt is a part of the stored place. A place without it is stored only once the table is
+        known to be compared, so whatever dies in between, every row is compared.
+        """
         now = time.monotonic()
-        if not stream.is_doubtful or now < self._compare_at:
+        if now < self._compare_at:
             return ()
-        stream.is_doubtful = False
-        self._compare_at = now + _DOUBT
-        names = [resource.name for resource in self._places.values()]
-        _log.warning("statements_logged tables=%d", len(names))
+        place = self._stream.place
+        names = []
+        for table, resource in self._places.items():
+            logged = self._in_log(table)
+            if place.is_doubted(*logged) and resource.name not in copying:
+                place.trust(*logged)
+                names.append(resource.name)
+        if names:
+            self._compare_at = now + _DOUBT
+            _log.warning("statements_logged tables=%d", len(names))
         return names
+
+    def gauges(self) -> Mapping[str, float]:
+        """See Source.gauges: of how many tables the log does not prove what rows they have."""
+        if self._transactions is None:
+            return {}
+        place = self._transactions.place
+        doubted = [table for table in self._places if place.is_doubted(*self._in_log(table))]
+        return {metrics.DOUBTED: len(doubted)}
+
+    def counts(self) -> Mapping[tuple[str, ...], int]:
+        """See Source.counts: statements in place of rows."""
+        found: dict[tuple[str, ...], int] = {}
+        if self._transactions is not None and self._transactions.statements:
+            found[metrics.STATEMENTS,] = self._transactions.statements
+            self._transactions.statements = 0
+        return found
 
     # ---- pages
 

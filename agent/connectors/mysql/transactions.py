@@ -113,8 +113,8 @@ class Transactions:
         # Whether a statement may have changed what a shared table is: its catalogue has to be read
         self.is_outdated = False
 
-        # Whether a statement in place of rows may have changed any table
-        self.is_doubtful = False
+        # Statements in place of rows that may have changed any table
+        self.statements = 0
 
         # By the log's id of a table; None: nobody reads it
         self._readings: dict[int, Reading | None] = {}
@@ -292,13 +292,16 @@ class Transactions:
         """Raises Incomplete for the first table that a statement names.
 
         One that names none may change a shared table all the same, by a view or a trigger: so it is
-        noted that all have to be compared.
+        noted in the place, which is stored, that all have to be compared.
         """
         for place in self._followed:
             if names_table(statement.text, place[1]):
                 reason = phrase("a session logs statements in place of rows (binlog_format)")
                 raise Incomplete(place, reason)
-        self.is_doubtful = True
+        self.statements += 1
+        gtid = "" if self._gtid is None else self._gtid.text
+        for schema, name in self._followed:
+            self.place.doubt(schema, name, gtid)
 
     # ---- rows
 

@@ -8,7 +8,7 @@ delivered before the page's high position is never newer than the page.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
@@ -155,7 +155,7 @@ class PollingSource(DatabaseSource):
                 found[place] = polled.fingerprint(resource, tables[place])
         return found
 
-    def comparisons(self) -> Sequence[str]:
+    def comparisons(self, copying: Collection[str]) -> Sequence[str]:
         """See Source.comparisons: what comes due in quiet hours is due when they are over."""
         now = self._clock()
         if quiet_seconds(self._source.quiet, now):

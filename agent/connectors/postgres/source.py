@@ -405,7 +405,7 @@ class PostgresSource:
                 self._guard.reached(self._acknowledged)
             return seen
 
-    def comparisons(self) -> Sequence[str]:
+    def comparisons(self, copying: Collection[str]) -> Sequence[str]:
         """See Source.comparisons: the log shows everything."""
         return ()
 

@@ -275,6 +275,6 @@ class TriggerSource(DatabaseSource):
         """See Source.unattended: notes gather as long as the front end cannot be written."""
         self._guard.count_alone()
 
-    def comparisons(self) -> Sequence[str]:
+    def comparisons(self, copying: Collection[str]) -> Sequence[str]:
         """See Source.comparisons: each change is noted."""
         return ()
