@@ -323,7 +323,7 @@ class Trial:
 
         On a slow machine the copies would else come last, and make good what the stream has lost.
         """
-        deadline = time.monotonic() + STUCK
+        deadline = time.monotonic() + ALL_FIRED
         while _standing(self._front).busy and time.monotonic() < deadline:
             self._expect_running()
             self._copies.look()
