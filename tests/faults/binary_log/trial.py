@@ -23,18 +23,10 @@ from tests.faults.binary_log.unit import RESIDENTS, TABLES, create_tables, defin
 from tests.faults.binary_log.workload import KINDS, LoggedWorkload
 from tests.faults.ground import PASSWORD, sections
 from tests.faults.hygiene import Hygiene
+from tests.faults.outcome import Outcome, fresh_evidence
 from tests.faults.planting import Bug
 from tests.faults.schedule import Schedule
-from tests.faults.trial import (
-    BIG,
-    LONG,
-    Outcome,
-    Servers,
-    Trial,
-    fresh_evidence,
-    front_database,
-    run,
-)
+from tests.faults.trial import BIG, LONG, Servers, Trial, front_database, run
 
 DEFINITION = "after_definition"
 BETWEEN_DEFINITIONS = 2.0  # seconds
