@@ -16,10 +16,11 @@ from tests.faults import catches, ledger
 from tests.faults.batch import batch
 from tests.faults.bugs import BUGS, bug
 from tests.faults.field import Field, servers, trial
+from tests.faults.outcome import Outcome
 from tests.faults.planting import ROOT, Bug, Tier
 from tests.faults.schedule import KEPT, SCHEDULES, SOURCES, Schedule, Source
 from tests.faults.shrink import fails_often, smaller
-from tests.faults.trial import Outcome, Servers
+from tests.faults.trial import Servers
 from tests.faults.worlds import lanes as worlds
 from tests.faults.worlds.world import World
 from tests.faults.worlds.world import kept as kept_worlds

@@ -15,7 +15,7 @@ from random import Random
 import psycopg
 from psycopg import sql
 
-from tests.checker.front import own
+from tests.checker.front import at_front
 from tests.checker.plan import columns, hot_keys, relation
 from tests.checker.table import Front
 from tests.checker.unit import TABLES, Key, UnitTable, insert_many
@@ -65,21 +65,14 @@ def spoil(front: Front, seed: int, tables: Sequence[UnitTable] = TABLES) -> None
             _insert(front, table, [*hot_keys(table)[:OUTDATED], *extra])
 
 
-def ask_all(front: Front, resources: Sequence[str]) -> None:
-    """What `sync-agent reconcile` asks of the running service, without waiting for the answers."""
-    rows = [(str(uuid.uuid4()), resource, time.time_ns() // 1000) for resource in resources]
+def ask(front: Front, kind: str, resource: str) -> None:
+    """Asks the running service for what a command asks, without waiting for the answer."""
     insert = (
         "INSERT INTO sync_agent_request "
         "(id, kind, resource, allow_deletes, state, report, asked_us) "
-        "VALUES ({0}, 'reconcile', {0}, 0, 'asked', '{{}}', {0})"
+        "VALUES (%s, %s, %s, 0, 'asked', '{}', %s)"
     )
-    insert = own(front, insert)
-    if isinstance(front, Path):
-        with closing(sqlite3.connect(front, timeout=30)) as file, file:
-            file.executemany(insert.format("?"), rows)
-        return
-    with psycopg.connect(front) as connection, connection.cursor() as cursor:
-        cursor.executemany(insert.format("%s").encode(), rows)
+    at_front(front, insert, str(uuid.uuid4()), kind, resource, time.time_ns() // 1000)
 
 
 def _insert(front: Front, table: UnitTable, keys: list[Key]) -> None:

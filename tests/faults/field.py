@@ -11,9 +11,10 @@ from tests.faults.binary_log import trial as of_a_log
 from tests.faults.binary_log.ground import LoggedGround
 from tests.faults.binary_log.server import LoggingServers
 from tests.faults.ground import Ground
+from tests.faults.outcome import Outcome
 from tests.faults.planting import Bug
 from tests.faults.schedule import Schedule, Source
-from tests.faults.trial import Outcome, Servers
+from tests.faults.trial import Servers
 from tests.services.kafka import KafkaBroker
 from tests.services.postgres import PostgresServer
 

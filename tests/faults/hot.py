@@ -32,8 +32,8 @@ from tests import waiting
 from tests.agent_process import OUTBOX, Agent, Stage
 from tests.checker import Places, SharedTable, Verdict, compare
 from tests.checker.front import at_front
+from tests.faults.outcome import fresh_evidence
 from tests.faults.planting import ROOT
-from tests.faults.trial import fresh_evidence
 from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress, KafkaBroker
 from tests.services.mariadb import MariaDbServer

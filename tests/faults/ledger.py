@@ -12,9 +12,9 @@ from itertools import groupby
 from typing import Literal, NamedTuple, Self
 
 from tests.faults.catches import PAGE
+from tests.faults.outcome import Outcome
 from tests.faults.planting import ROOT
 from tests.faults.schedule import Source
-from tests.faults.trial import Outcome
 from tests.faults.worlds.life import Told
 
 FILE = ROOT / "tests" / "faults" / "ledger.jsonl"

@@ -28,10 +28,11 @@ from tests.checker.workload import Workload
 from tests.faults.catches import PAGE
 from tests.faults.ground import Ground
 from tests.faults.nemesis import Nemesis
+from tests.faults.outcome import Found, Outcome, fresh_evidence, keep
 from tests.faults.planting import ROOT
 from tests.faults.schedule import CLIENTS, DEEDS, MIXED_FRONTS, OF_A_FRONT, Disturbance, Schedule
 from tests.faults.service import ArmedAgent
-from tests.faults.trial import Found, Outcome, Trial, fresh_evidence, keep
+from tests.faults.trial import Trial
 
 # After which other processes would be measured
 KILLS = (

@@ -10,6 +10,7 @@ import pytest
 
 from tests.faults import ledger
 from tests.faults.nemesis import Nemesis
+from tests.faults.outcome import Outcome
 from tests.faults.schedule import (
     CLIENTS,
     DEEDS,
@@ -20,7 +21,6 @@ from tests.faults.schedule import (
     PAGES,
     Schedule,
 )
-from tests.faults.trial import Outcome
 
 
 def test_a_seed_always_means_the_same() -> None:

@@ -11,9 +11,10 @@ from tests.faults import __main__ as faults
 from tests.faults import catches
 from tests.faults.batch import Batch
 from tests.faults.bugs import BUGS
+from tests.faults.outcome import Outcome, keep
 from tests.faults.planting import Bug, Tier
 from tests.faults.schedule import Fault, Kept, Schedule, kept
-from tests.faults.trial import Outcome, Servers, keep
+from tests.faults.trial import Servers
 from tests.faults.worlds import lanes
 from tests.services.kafka import KafkaAddress
 from tests.services.postgres import PostgresAddress
@@ -175,3 +176,22 @@ def test_evidence_is_kept_only_of_what_is_not_green(tmp_path: Path) -> None:
     assert Schedule.loads(
         (tmp_path / "red" / "schedule.json").read_text(encoding="utf-8")
     ) == Schedule.of(1)
+
+
+def test_a_source_has_its_own_schedules_and_planted_bugs_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried = results(monkeypatch)
+    assert faults.main(["--source", "mariadb", "--schedules", "2"]) == 0
+    assert [seed for seed, bug in tried if not bug] == [1, 2]
+    of_a_log = {bug.name for bug in BUGS if bug.tier == "log"}
+    assert {bug for _, bug in tried if bug} == of_a_log
+    assert f"{len(of_a_log)}/{len(of_a_log)} planted bugs caught" in capsys.readouterr().out
+    assert faults.origin(Schedule.of(3, "mariadb")) == (
+        "mariadb-seed-3",
+        "--source mariadb --seed 3",
+    )
+    assert faults.origin(Schedule.mixed(3, "mysql9")) == (
+        "mysql9-mixed-3",
+        "--source mysql9 --mixed 1 --first 3",
+    )

@@ -4,14 +4,12 @@ The agent starts armed, works under load until every fault has come, and comes t
 """
 
 import re
-import shutil
 import signal
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -24,21 +22,22 @@ from tests.checker.commits import CommitOrder, watched
 from tests.checker.comparison import Places, compare
 from tests.checker.configuration import shared_tables
 from tests.checker.copies import Copies
-from tests.checker.front import at_front
 from tests.checker.prefix import INTERVAL, PrefixReader
 from tests.checker.reader import LiveReader
 from tests.checker.sampler import Sampler
 from tests.checker.table import Front, SharedTable
 from tests.checker.unit import JOURNALED, create_tables
 from tests.checker.workload import Workload
-from tests.faults.beginning import ask_all, fill, spoil
+from tests.faults.beginning import ask, fill, spoil
 from tests.faults.binary_log.server import LoggingServers
 from tests.faults.ground import PASSWORD, Ground, sections
 from tests.faults.hygiene import Hygiene
 from tests.faults.nemesis import ALONE, Broken, Nemesis, stop
+from tests.faults.outcome import Found, Outcome, fresh_evidence, keep
 from tests.faults.planting import Bug
 from tests.faults.schedule import PAGES, Schedule
 from tests.faults.service import ArmedAgent
+from tests.faults.standing import Standing, standing
 from tests.services.clock import Clock
 from tests.services.fixtures import fresh_database
 from tests.services.kafka import KafkaAddress
@@ -50,6 +49,7 @@ STUCK = 60.0  # seconds without any progress on the way to rest, on a machine wi
 AROUND = 60.0
 JUDGED_AGAIN = 5.0  # seconds a difference must last
 HALT = 78  # exit status of a service that stops for good
+IN_A_TABLE = "mid_apply"  # where an error concerns the table alone
 BREATH = 0.03  # seconds between a writer's transactions
 BIG, LONG = 60, 0.3  # rows of a big transaction, seconds of a long one
 
@@ -60,43 +60,6 @@ class Servers(NamedTuple):
     postgres: PostgresAddress
     kafka: KafkaAddress
     logging: LoggingServers | None = None  # of the MySQL family
-
-
-@dataclass
-class Outcome:
-    """How a trial ended."""
-
-    schedule: Schedule
-    oracle: str = ""  # what speaks against the product; "": nothing does
-    what: str = ""  # the finding in words
-    unfired: tuple[str, ...] = ()  # places of faults that never came: then "green" means little
-    rows: int = 0
-    events: int = 0
-    seconds: float = 0.0
-
-    @property
-    def green(self) -> bool:
-        """Every fault came and nothing speaks against the product."""
-        return not self.oracle and not self.unfired
-
-    @property
-    def verdict(self) -> str:
-        """In a few words."""
-        if self.oracle:
-            return f"FOUND by {self.oracle}"
-        return (
-            f"NOT ALL FIRED: {', '.join(self.unfired)}"
-            if self.unfired
-            else f"ok, {self.rows} rows, {self.events} events"
-        )
-
-
-class Found(Exception):
-    """Something speaks against the product before the judge is even asked."""
-
-    def __init__(self, oracle: str, what: str) -> None:
-        self.oracle, self.what = oracle, what
-        super().__init__(oracle, what)
 
 
 def trial(servers: Servers, schedule: Schedule, evidence: Path, bug: Bug | None = None) -> Outcome:
@@ -130,12 +93,6 @@ def mixed_trial(
     fresh_evidence(evidence)
     with ground.installed(schedule, evidence) as place:
         return run(place, schedule, evidence, bug, Trial, partial(Nemesis, ground))
-
-
-def fresh_evidence(evidence: Path) -> None:
-    """An empty folder."""
-    shutil.rmtree(evidence, ignore_errors=True)
-    evidence.mkdir(parents=True)
 
 
 def run(
@@ -216,6 +173,7 @@ class Trial:
         self.journal = place.directory / "journal.jsonl"
         self._front: Front = place.places.front
         self._started_again = 0
+        self._resumed: set[str] = set()  # tables
         self._look_at = 0.0
         self._copies = Copies(self._front)
 
@@ -323,8 +281,8 @@ class Trial:
 
         On a slow machine the copies would else come last, and make good what the stream has lost.
         """
-        deadline = time.monotonic() + STUCK
-        while _standing(self._front).busy and time.monotonic() < deadline:
+        deadline = time.monotonic() + ALL_FIRED
+        while self._standing().busy and time.monotonic() < deadline:
             self._expect_running()
             self._copies.look()
             time.sleep(0.02)
@@ -368,8 +326,9 @@ class Trial:
         ):
             return
         self._look_at = now + 0.5
-        if not _standing(self._front).busy:
-            ask_all(self._front, [table.resource for table in self._place.tables])
+        if not self._standing().busy:
+            for table in self._place.tables:
+                ask(self._front, "reconcile", table.resource)
 
     def _come_to_rest(self) -> str:
         """Waits until all tables are live and the last commit and event are everywhere.
@@ -381,7 +340,7 @@ class Trial:
         with self._passed() as all_passed:
             while True:
                 self._copies.look()
-                standing = _standing(self._front)
+                standing = self._standing()
                 passed = all_passed()
                 if passed and standing.number == standing.published and not standing.busy:
                     return ""
@@ -395,6 +354,28 @@ class Trial:
                         f"the last commit {acknowledged}"
                     )
                 time.sleep(0.05)
+
+    def _standing(self) -> Standing:
+        """Returns how far front end and publisher are.
+
+        The error that a schedule raises between two changes of a table suspends that table: it is
+        resumed, as an operator would. Raises Found for a table that is suspended otherwise.
+        """
+        found = standing(self._front)
+        for name, code in found.suspended:
+            if code != "INTERNAL" or not self._raised_in_a_table():
+                raise Found(f"halt {code}", f"{name} is suspended")
+            if name not in self._resumed:
+                self._resumed.add(name)
+                ask(self._front, "resume", name)
+        return found
+
+    def _raised_in_a_table(self) -> bool:
+        fired = self._agent.fired()
+        return any(
+            fault.action == "raise" and fault.place == IN_A_TABLE and fault.place in fired
+            for fault in self._schedule.faults
+        )
 
     def _begins(self, nemesis: Nemesis, transactions: int) -> bool:
         """Tells whether the next disturbance is due and both processes are there to be disturbed.
@@ -498,48 +479,3 @@ class Trial:
         except Broken as broken:
             return str(broken)
         return ""
-
-
-class _Standing(NamedTuple):
-    """How far front end and publisher are."""
-
-    number: int  # last event of the outbox
-    published: int  # last event known to be published
-    # Tables that are not live, with their progress, and requests not answered
-    busy: tuple[str, ...]
-
-
-def _standing(front: Front) -> _Standing:
-    """Returns how far they are. Raises Found for a suspended table."""
-    ((number, published),) = at_front(
-        front, "SELECT s.number, p.number FROM sync_agent_state s, sync_agent_published p"
-    )
-    tables = (
-        "SELECT r.name, r.state, r.code, c.progress FROM sync_agent_resource r "
-        "LEFT JOIN sync_agent_copy c ON c.name = r.name WHERE r.state <> 'live'"
-    )
-    copies = at_front(front, tables)
-    asked = at_front(
-        front,
-        "SELECT kind, resource, state, report FROM sync_agent_request "
-        "WHERE state IN ('asked', 'running')",
-    )
-    for name, state, code, _ in copies:
-        if state == "suspended":
-            raise Found(f"halt {code}", f"{name} is suspended")
-    return _Standing(
-        int(number),
-        int(published),
-        tuple(sorted(" ".join(map(str, found)) for found in [*copies, *asked])),
-    )
-
-
-def keep(outcome: Outcome, evidence: Path) -> None:
-    """Keeps the evidence of what was not green."""
-    if outcome.green:
-        shutil.rmtree(evidence)
-        return
-    (evidence / "schedule.json").write_text(
-        outcome.schedule.dumps(outcome.verdict), encoding="utf-8"
-    )
-    (evidence / "finding.txt").write_text(f"{outcome.verdict}\n{outcome.what}\n", encoding="utf-8")

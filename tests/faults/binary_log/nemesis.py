@@ -10,7 +10,14 @@ from psycopg import sql
 from tests.agent_process import Installation
 from tests.checker.plan import relation
 from tests.faults.binary_log.ground import LoggedGround
-from tests.faults.binary_log.unit import RESIDENTS, SWAPPED, run, session
+from tests.faults.binary_log.unit import (
+    RESIDENTS,
+    SWAPPED,
+    administer,
+    define,
+    run,
+    session,
+)
 from tests.faults.ground import PASSWORD, secret
 from tests.faults.nemesis import Nemesis
 from tests.faults.service import ArmedAgent
@@ -26,12 +33,6 @@ class LoggedNemesis(Nemesis):
     def __init__(self, ground: LoggedGround, place: Installation, agent: ArmedAgent) -> None:
         super().__init__(ground, place, agent)
         self._business: OwnServer = ground.business
-
-    def _administer(self, *statements: str | sql.Composed) -> None:
-        """Runs statements of an administrator in the business database."""
-        with closing(session(self._place.source)) as connection:
-            for statement in statements:
-                run(connection, statement)
 
     @contextmanager
     def source_restarts(self) -> Iterator[None]:
@@ -77,7 +78,7 @@ class LoggedNemesis(Nemesis):
         """
         changed = f"{PASSWORD}-{uuid.uuid4().hex}"
         name = self._place.name
-        self._administer(f"ALTER USER '{name}'@'%' IDENTIFIED BY '{changed}'")
+        administer(self._place.source, f"ALTER USER '{name}'@'%' IDENTIFIED BY '{changed}'")
         with self.source_sessions_end():
             try:
                 yield
@@ -87,24 +88,24 @@ class LoggedNemesis(Nemesis):
     @contextmanager
     def column_added(self) -> Iterator[None]:
         """DDL that moves the shared columns of a table, and changes none of them."""
-        self._define(f'ALTER TABLE "{RESIDENTS.name}" ADD COLUMN "附加" TEXT FIRST')
+        define(self._place.source, f'ALTER TABLE "{RESIDENTS.name}" ADD COLUMN "附加" TEXT FIRST')
         yield
 
     @contextmanager
     def log_rotates(self) -> Iterator[None]:
         """The log goes on in another file, several times."""
-        self._administer(*["FLUSH BINARY LOGS"] * ROTATIONS)
+        administer(self._place.source, *["FLUSH BINARY LOGS"] * ROTATIONS)
         yield
 
     @contextmanager
     def log_compresses(self) -> Iterator[None]:
         """The server ceases to compress rows of its log, and later on begins to do so again."""
-        self._administer("SET GLOBAL log_bin_compress = OFF")
+        administer(self._place.source, "SET GLOBAL log_bin_compress = OFF")
         try:
             yield
         finally:
             with suppress(pymysql.Error):  # the server is away, and begins with its options
-                self._administer("SET GLOBAL log_bin_compress = ON")
+                administer(self._place.source, "SET GLOBAL log_bin_compress = ON")
 
     @contextmanager
     def table_swapped(self) -> Iterator[None]:
@@ -117,15 +118,11 @@ class LoggedNemesis(Nemesis):
             sql.Identifier(f"{SWAPPED.name}_新"),
             relation(SWAPPED),
         )
-        self._define(
+        define(
+            self._place.source,
             sql.SQL("DROP TABLE IF EXISTS {}, {}").format(old, new),
             sql.SQL("CREATE TABLE {} LIKE {}").format(new, name),
             sql.SQL("INSERT INTO {} SELECT * FROM {}").format(new, name),
             sql.SQL("RENAME TABLE {0} TO {1}, {2} TO {0}").format(name, old, new),
         )
         yield
-
-    def _define(self, *statements: str | sql.Composed) -> None:
-        """Runs definitions, which may have to wait too long for writers, or have been made."""
-        with suppress(pymysql.err.OperationalError):
-            self._administer(*statements)

@@ -1,5 +1,6 @@
 """Runs one schedule on an agent that reads a binary log, and judges it as every other one."""
 
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -18,22 +19,17 @@ from tests.faults.binary_log.installation import TOKEN, LoggedInstallation
 from tests.faults.binary_log.nemesis import LoggedNemesis
 from tests.faults.binary_log.order import last_number, number_of, watched
 from tests.faults.binary_log.server import fresh_unit
-from tests.faults.binary_log.unit import TABLES, create_tables, fill
+from tests.faults.binary_log.unit import RESIDENTS, TABLES, create_tables, define, fill
 from tests.faults.binary_log.workload import KINDS, LoggedWorkload
 from tests.faults.ground import PASSWORD, sections
 from tests.faults.hygiene import Hygiene
+from tests.faults.outcome import Outcome, fresh_evidence
 from tests.faults.planting import Bug
 from tests.faults.schedule import Schedule
-from tests.faults.trial import (
-    BIG,
-    LONG,
-    Outcome,
-    Servers,
-    Trial,
-    fresh_evidence,
-    front_database,
-    run,
-)
+from tests.faults.trial import BIG, LONG, Servers, Trial, front_database, run
+
+DEFINITION = "after_definition"
+BETWEEN_DEFINITIONS = 2.0  # seconds
 
 
 def trial(servers: Servers, schedule: Schedule, evidence: Path, bug: Bug | None = None) -> Outcome:
@@ -81,6 +77,8 @@ def install(place: LoggedInstallation, schedule: Schedule) -> None:
 class LoggedTrial(Trial):
     """See Trial. The server is told nothing of what is stored, so there is no O8."""
 
+    _define_at = 0.0  # when a table may be changed for a fault
+
     def _workload(self) -> Workload:
         return LoggedWorkload(
             self._place.source,
@@ -109,6 +107,15 @@ class LoggedTrial(Trial):
     def _passed(self) -> Iterator[Callable[[], bool]]:
         assert isinstance(self._place, LoggedInstallation)
         yield partial(self._place.stored, last_number(self._place.source))
+
+    def _copy_again(self) -> None:
+        """Has a statement change a table, too, while a fault that needs one has not come."""
+        super()._copy_again()
+        now = time.monotonic()
+        places = {fault.place for fault in self._schedule.faults}
+        if DEFINITION in places.difference(self._agent.fired()) and now > self._define_at:
+            self._define_at = now + BETWEEN_DEFINITIONS
+            define(self._place.source, f"ALTER TABLE \"{RESIDENTS.name}\" COMMENT = '居民'")
 
     def _before_the_last(self) -> None:
         self._wait_for_copies()

@@ -4,7 +4,7 @@ They are those of tests/checker/unit.py, as far as the database has the types.
 """
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from random import Random
 from typing import Any
 
@@ -209,11 +209,23 @@ def run(
         return list(cursor.fetchall())
 
 
+def administer(url: str, *statements: str | sql.Composed) -> None:
+    """Runs statements of an administrator. Raises the driver's errors."""
+    with closing(session(url)) as connection:
+        for statement in statements:
+            run(connection, statement)
+
+
+def define(url: str, *statements: str | sql.Composed) -> None:
+    """Runs definitions, which may have to wait too long for writers, or have been made already."""
+    with suppress(pymysql.err.OperationalError):
+        administer(url, *statements)
+
+
 def create_tables(url: str, tables: Sequence[UnitTable]) -> None:
     """Makes the unit's tables, empty. `url`: of an administrator, with the database."""
-    with closing(session(url)) as connection:
-        for table in tables:
-            run(connection, sql.SQL("CREATE TABLE {}").format(relation(table)) + sql.SQL(table.ddl))
+    made = sql.SQL("CREATE TABLE {}")
+    administer(url, *[made.format(relation(table)) + sql.SQL(table.ddl) for table in tables])
 
 
 def fill(url: str, seed: int, rows: int) -> None:
