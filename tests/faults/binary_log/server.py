@@ -1,6 +1,7 @@
 """Servers of the MySQL family whose binary log an agent reads."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from threading import Lock
 
@@ -61,6 +62,9 @@ class LoggingServers:
 
     def __init__(self) -> None:
         self._everything = ExitStack()
+        # A server ends with the thread that has started it (`dying_with_parent`), and those that
+        # run schedules end before the servers do
+        self._starting = self._everything.enter_context(ThreadPoolExecutor(1))
         self._taking = Lock()
         self._idle: dict[Source, list[OwnServer]] = {}
 
@@ -69,11 +73,15 @@ class LoggingServers:
         """Yields a server that nobody else uses, and starts one where there is none."""
         with self._taking:
             idle = self._idle.setdefault(source, [])
-            server = idle.pop() if idle else self._everything.enter_context(start(source))
+            server = idle.pop() if idle else self._started(source)
         try:
             yield server
         finally:
             idle.append(server)
+
+    def _started(self, source: Source) -> OwnServer:
+        server = self._starting.submit(start, source).result()
+        return self._everything.enter_context(server)
 
     def close(self) -> None:
         """Ends them all."""
