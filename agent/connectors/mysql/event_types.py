@@ -11,6 +11,7 @@ QUERY: Final = 2
 ROTATE: Final = 4
 FORMAT_DESCRIPTION: Final = 15
 XID: Final = 16
+EXECUTE_LOAD_QUERY: Final = 18
 TABLE_MAP: Final = 19
 INCIDENT: Final = 26
 GTID: Final = 33
@@ -52,6 +53,7 @@ READ: Final = frozenset(
         ROTATE,
         FORMAT_DESCRIPTION,
         XID,
+        EXECUTE_LOAD_QUERY,
         TABLE_MAP,
         GTID,
         ANONYMOUS_GTID,
@@ -71,8 +73,11 @@ READ: Final = frozenset(
 PASSED_OVER: Final = {
     STOP: "the server was stopped",
     5: "INTVAR, of a statement in the log",
+    9: "APPEND_BLOCK, of a file that a statement in the log loads",
+    11: "DELETE_FILE, of such a file",
     13: "RAND, of a statement in the log",
     14: "USER_VAR, of a statement in the log",
+    17: "BEGIN_LOAD_QUERY, of a file that a statement in the log loads",
     28: "IGNORABLE",
     29: "ROWS_QUERY, the text of a statement",
     35: "PREVIOUS_GTIDS",

@@ -18,6 +18,12 @@ _IN_USE: Final = 0x1  # a flag of the format description while its file is writt
 _ALGORITHMS: Final = {0: False, 1: True}  # no checksum, CRC32
 _VERSION_BYTES: Final = 50
 _QUERY: Final = struct.Struct("<IIBHH")
+_LOADED: Final = 13  # bytes that LOAD DATA has behind the header of a statement
+
+# By a variable of a statement's session: its size. They come in this order, as far as they are set
+_SIZES: Final = {0: 4, 1: 8, 3: 4}  # flags, sql_mode, auto_increment
+_CATALOGUE: Final = 6  # a byte with the length of the name, and the name
+_CHARSETS: Final = 4  # three numbers of collations, the client's first
 _UUID_BYTES: Final = 16
 
 
@@ -38,6 +44,7 @@ class Query(NamedTuple):
     schema: str
     text: bytes  # in the character set of its session
     failed: int  # the error number with which it ended; 0: none
+    collation: int = 0  # id of one that has the session's character set; 0: not said
 
 
 def event_of(data: bytes, checked: bool) -> Event:
@@ -93,14 +100,33 @@ def rotation(body: bytes) -> tuple[str, int]:
     return name_of(body[8:]), number(body, 0, 8)
 
 
-def query(body: bytes) -> Query:
-    """Reads a statement. Raises Damaged."""
+def query(body: bytes, *, loads_file: bool = False) -> Query:
+    """Reads a statement; `loads_file`: it is LOAD DATA, in an event of its own. Raises Damaged."""
     if len(body) < _QUERY.size:
         raise Damaged("a statement is shorter than its header")
     _, _, name_size, failed, variables_size = _QUERY.unpack_from(body)
-    start = _QUERY.size + variables_size
+    variables_start = _QUERY.size + (_LOADED if loads_file else 0)
+    start = variables_start + variables_size
+    variables = octets(body, variables_start, variables_size)
     name = octets(body, start, name_size).decode("utf-8", "replace")
-    return Query(name, body[start + name_size + 1 :], failed)
+    return Query(name, body[start + name_size + 1 :], failed, _collation(variables))
+
+
+def _collation(variables: bytes) -> int:
+    """Returns the client's collation of a statement's session; 0 where it is not said."""
+    start = 0
+    while start < len(variables):
+        code = variables[start]
+        start += 1
+        if code == _CHARSETS:
+            return number(variables, start, 2)
+        if code == _CATALOGUE:
+            start += 1 + number(variables, start, 1)
+        elif code in _SIZES:
+            start += _SIZES[code]
+        else:
+            break
+    return 0
 
 
 class Gtid(NamedTuple):

@@ -8,6 +8,7 @@ import re
 from enum import Enum
 from typing import Final, NamedTuple
 
+from agent.connectors.mysql.charsets import NoText, text_decoder
 from agent.connectors.table import TableName
 
 
@@ -33,13 +34,24 @@ class Statement(NamedTuple):
     text: str
     table: TableName | None = None  # of TRUNCATE; schema '': the session's own
 
+    # The server writes some statements itself, in UTF-8, whatever the session's character set is
+    as_utf8: str = ""
+    is_readable: bool = True  # its letters are known, so a name that is not seen is not there
 
-# A comment, which the server may have put before the statement. Those with ! are statements
-_COMMENTS: Final = re.compile(r"(?:\s|/\*(?!!).*?\*/|--[ \t].*?(?:\n|$)|#.*?(?:\n|$))+", re.DOTALL)
+
+# Space and comments, which may stand between any two words. Comments with ! are statements
+_GAP: Final = r"(?:\s|/\*(?!M?!).*?\*/|--(?=\s|$)[^\n]*|#[^\n]*)"
+_BEFORE: Final = re.compile(rf"(?:{_GAP}|/\*M?!\d*)+", re.DOTALL)
 _WORD: Final = re.compile(r"[A-Za-z_]+")
 _NAME: Final = r"`(?:[^`]|``)+`|\"(?:[^\"]|\"\")+\"|[\w$]+"
 _TRUNCATE: Final = re.compile(
-    rf"TRUNCATE\s+(?:TABLE\s+)?(?:({_NAME})\s*\.\s*)?({_NAME})", re.IGNORECASE
+    rf"TRUNCATE{_GAP}+(?:TABLE{_GAP}+)?(?:({_NAME}){_GAP}*\.{_GAP}*)?({_NAME}){_GAP}*;?{_GAP}*",
+    re.IGNORECASE | re.DOTALL,
+)
+# Statements that begin with a harmless word, and hold another one
+_HOLDS_ANOTHER: Final = re.compile(
+    rf"SET{_GAP}+STATEMENT\b|ANALYZE{_GAP}+(?!(?:NO_WRITE_TO_BINLOG|LOCAL|TABLES?)\b)",
+    re.IGNORECASE | re.DOTALL,
 )
 _XA: Final = re.compile(r"XA\s+([A-Za-z]+)", re.IGNORECASE)
 _ONE_PHASE: Final = re.compile(r"\sONE\s+PHASE\s*$", re.IGNORECASE)
@@ -81,10 +93,28 @@ _BY_XA: Final = {
 }
 
 
-def statement_of(raw: bytes) -> Statement:
-    """Reads a statement; one that nobody knows may change any row."""
-    text = raw.decode("utf-8", "replace")
-    begun = _COMMENTS.match(text)
+def statement_of(raw: bytes, charset: str = "utf8mb4") -> Statement:
+    """Reads a statement; one that nobody knows may change any row. `charset`: of its session."""
+    as_utf8 = raw.decode("utf-8", "replace")
+    decoded = _decoded(raw, charset)
+    is_readable = decoded is not None or "\N{REPLACEMENT CHARACTER}" not in as_utf8
+    found = _understood(as_utf8 if decoded is None else decoded)
+    return found._replace(as_utf8=as_utf8, is_readable=is_readable)
+
+
+def _decoded(raw: bytes, charset: str) -> str | None:
+    """Returns a text of a character set; None where its letters are not known."""
+    decode = text_decoder(charset)
+    if decode is None:
+        return None
+    try:
+        return decode(raw)
+    except NoText:
+        return None
+
+
+def _understood(text: str) -> Statement:
+    begun = _BEFORE.match(text)
     if begun is not None:
         text = text[begun.end() :]
 
@@ -94,6 +124,8 @@ def statement_of(raw: bytes) -> Statement:
         return Statement(_xa(text), text)
     if word == "TRUNCATE":
         return _truncate(text)
+    if _HOLDS_ANOTHER.match(text):
+        return Statement(Meaning.ROWS, text)
     return Statement(_BY_WORD.get(word, Meaning.ROWS), text)
 
 
@@ -107,9 +139,10 @@ def _xa(text: str) -> Meaning:
 
 
 def _truncate(text: str) -> Statement:
-    found = _TRUNCATE.match(text)
+    """Takes over a table's name only where nothing is left over: else any table may be meant."""
+    found = _TRUNCATE.fullmatch(text)
     if found is None:
-        return Statement(Meaning.ROWS, text)
+        return Statement(Meaning.DEFINITION, text)
     return Statement(Meaning.TRUNCATE, text, (_plain(found[1] or ""), _plain(found[2])))
 
 
@@ -121,15 +154,19 @@ def _plain(name: str) -> str:
     return name
 
 
-def names_table(text: str, name: str) -> bool:
+def names_table(statement: Statement, name: str) -> bool:
     """Tells whether a name stands in a statement: then the statement may concern its table.
 
     Letters are compared without their case, as some servers do.
     """
-    pattern = rf"(?<![\w$]){re.escape(name)}(?![\w$])"
-    return re.search(pattern, text, re.IGNORECASE) is not None
+    spellings = {name, name.replace("`", "``"), name.replace('"', '""')}
+    listed = "|".join(re.escape(spelling) for spelling in sorted(spellings))
+    pattern = rf"(?<![\w$])(?:{listed})(?![\w$])"
+    texts = (statement.text, statement.as_utf8)
+    return any(re.search(pattern, text, re.IGNORECASE) is not None for text in texts)
 
 
-def drops_schema(text: str, schema: str) -> bool:
+def drops_schema(statement: Statement, schema: str) -> bool:
     """Tells whether a statement drops a schema, with all its tables."""
-    return _DROPS_SCHEMA.match(text) is not None and names_table(text, schema)
+    is_drop = _DROPS_SCHEMA.match(statement.text) is not None
+    return is_drop and names_table(statement, schema)

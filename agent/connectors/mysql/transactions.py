@@ -120,7 +120,7 @@ class Transactions:
         self._is_open = False  # its end is to come
 
         # Whether a statement may have changed what a shared table is: its catalogue has to be read
-        self.is_outdated = False
+        self._is_outdated = False
 
         # Statements in place of rows that may have changed any table
         self.statements = 0
@@ -132,6 +132,11 @@ class Transactions:
     def is_between(self) -> bool:
         """Tells whether every transaction that has begun is complete."""
         return self._gtid is None and not self._is_open
+
+    @property
+    def is_outdated(self) -> bool:
+        """Tells whether the catalogue has to be read again, and no transaction is open."""
+        return self._is_outdated and self.is_between
 
     def begun_at(self, number: int) -> Whereabouts:
         """Returns where a transaction begins that was delivered and is not stored."""
@@ -168,7 +173,7 @@ class Transactions:
             self._begin(_NAMES[event.type](event), event)
         elif event.type == types.XID:
             yield from self._complete()
-        elif event.type in (types.QUERY, types.QUERY_COMPRESSED):
+        elif event.type in (types.QUERY, types.QUERY_COMPRESSED, types.EXECUTE_LOAD_QUERY):
             yield from self._statement(event)
         elif event.type == types.TRANSACTION_PAYLOAD:
             for inner in inner_events(payload(event.body)):
@@ -188,6 +193,8 @@ class Transactions:
         if not self.is_between:
             raise Broken(phrase("it has a transaction without an end"))
         self._gtid = gtid
+        # MariaDB logs no BEGIN: its name of a transaction says whether an end follows
+        self._is_open = event.type == types.MARIADB_GTID and not gtid.standalone
         self._time_us = events.commit_time(event)
         # The server passes over what was applied, so the place is not known before its first event
         self.place.passed(event)
@@ -215,6 +222,10 @@ class Transactions:
         if gtid is not None:
             self.place.executed(gtid)
         if not self._rows:
+            if self._is_outdated:
+                # The next opening begins behind the definition
+                self.position += STEP
+                yield Heartbeat(self.position, self._time_us, self.place.token)
             return
         self._rows = 0
         self.position += STEP
@@ -232,12 +243,12 @@ class Transactions:
     # ---- statements
 
     def _statement(self, event: Event) -> Iterator[Message]:
-        query = events.query(event.body)
+        query = events.query(event.body, loads_file=event.type == types.EXECUTE_LOAD_QUERY)
         text = query.text
         if event.type == types.QUERY_COMPRESSED:
             text = unpacked(text)
 
-        found = statement_of(text)
+        found = statement_of(text, self._charsets.get(query.collation, "utf8mb4"))
         match found.meaning:
             case Meaning.BEGIN | Meaning.PREPARED:
                 self._is_open = True
@@ -252,7 +263,7 @@ class Transactions:
             case Meaning.DEFINITION:
                 yield from self._defined(found)
             case Meaning.ROWS:
-                self._rows_unknown(found)
+                yield from self._unknown(found)
             case Meaning.NOTHING:
                 yield from self._alone()
 
@@ -275,28 +286,47 @@ class Transactions:
     def _truncated(self, statement: Statement, session_schema: str) -> Iterator[Message]:
         assert statement.table is not None, "TRUNCATE names a table"
         schema, name = statement.table
-        relation = self._followed.get((schema or session_schema, name))
+        place = (schema or session_schema, name)
+        relation = self._followed.get(place)
         if relation is not None:
-            self._touched = (schema or session_schema, name)
+            self._touched = place
             yield from self._message(Truncate((relation,), self._at))
+        elif not statement.is_readable or self._other_case(place):
+            yield from self._defined(statement)
+            return
         yield from self._alone()
+
+    def _other_case(self, place: TableName) -> bool:
+        """Tells whether a shared table has this name in other letters, as some servers allow."""
+        folded = [part.casefold() for part in place]
+        return any([part.casefold() for part in known] == folded for known in self._followed)
 
     def _defined(self, statement: Statement) -> Iterator[Message]:
         """Ends the group of a definition, and notes the shared tables that it may concern.
 
         It may have changed rows without a row in the log: a partition that was dropped, another
-        table under the same name. A heartbeat lets the next opening begin behind it.
+        table under the same name.
         """
         gtid = "" if self._gtid is None else self._gtid.text
-        yield from self._alone()
         for schema, name in self._followed:
-            if names_table(statement.text, name) or drops_schema(statement.text, schema):
+            is_named = names_table(statement, name) or drops_schema(statement, schema)
+            if is_named or not statement.is_readable:
                 self.place.define(schema, name, gtid)
-                self.is_outdated = True
-        if self.is_outdated:
+                self._is_outdated = True
+        if self._is_outdated:
             failpoints.hit("after_definition")
-            self.position += STEP
-            yield Heartbeat(self.position, self._time_us, self.place.token)
+        yield from self._alone()
+
+    def _unknown(self, statement: Statement) -> Iterator[Message]:
+        """Takes a statement of which nobody knows what it changes.
+
+        Outside of a transaction it is all of its group, and may be a definition.
+        """
+        if self._is_open:
+            self._rows_unknown(statement)
+            return
+        self._doubt()
+        yield from self._defined(statement)
 
     def _rows_unknown(self, statement: Statement) -> None:
         """Raises Incomplete for the first table that a statement names.
@@ -305,9 +335,13 @@ class Transactions:
         noted in the place, which is stored, that all have to be compared.
         """
         for place in self._followed:
-            if names_table(statement.text, place[1]):
+            if names_table(statement, place[1]):
                 reason = phrase("a session logs statements in place of rows (binlog_format)")
                 raise Incomplete(place, reason)
+        self._doubt()
+
+    def _doubt(self) -> None:
+        """Notes that all shared tables have to be compared."""
         self.statements += 1
         gtid = "" if self._gtid is None else self._gtid.text
         for schema, name in self._followed:

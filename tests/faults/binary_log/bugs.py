@@ -104,7 +104,7 @@ OF_A_LOG: tuple[Bug, ...] = (
             ),
             Edit(
                 TRANSACTIONS,
-                "            if names_table(statement.text, name) or drops_schema(",
+                "            if names_table(statement, name) or drops_schema(",
                 "            if drops_schema(",
             ),
         ),
