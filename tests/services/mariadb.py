@@ -94,6 +94,10 @@ class OwnServer(MariaDbAddress):
             f"--pid-file={workspace.path / 'pid'}",
         ]
 
+    def file(self, name: str) -> Path:
+        """Returns a file of the server's data directory."""
+        return self._workspace.path / "data" / name
+
     def start_again(self) -> None:
         """Starts the stopped server on its old directory and port and waits until it answers."""
         process = ServerProcess(

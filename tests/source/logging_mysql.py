@@ -12,7 +12,7 @@ from agent.connectors.mysql.dump import Dump
 from agent.connectors.mysql.events import Event, gtid, mariadb_gtid
 from agent.connectors.mysql.gtids import DomainPositions, GtidSet
 from agent.connectors.mysql.table_map import LoggedTable, table_map
-from tests.services.mariadb import MariaDbAddress, MariaDbServer, connected
+from tests.services.mariadb import MariaDbServer, OwnServer, connected
 from tests.services.mysql import MySqlServer
 from tests.waiting import eventually
 
@@ -34,9 +34,10 @@ class Row(NamedTuple):
 class Logging:
     """A server, and a database on it that is emptied for each test."""
 
-    def __init__(self, kind: str, server: MariaDbAddress) -> None:
+    def __init__(self, kind: str, server: OwnServer) -> None:
         self.kind = kind
         self.is_mariadb = kind == "mariadb"
+        self.has_signs_of_years = kind != "mysql8"
         self.server = server
         with self.session() as run:
             listed = run("SELECT id, character_set_name FROM information_schema.collations")
@@ -75,7 +76,7 @@ class Logging:
         tables: dict[int, LoggedTable] = {}
         for event in self.logged(statements, setup):
             if event.type == event_types.TABLE_MAP:
-                table = table_map(event.body)
+                table = table_map(event.body, with_years=self.has_signs_of_years)
                 tables[table.id] = table
             elif event.type in event_types.ROWS:
                 head = rows.head_of(event.type, event.body)

@@ -9,11 +9,11 @@ import pytest
 
 from agent.connectors.dialects.mariadb import MariaDB
 from agent.connectors.dialects.mysql import MySQL
-from agent.connectors.mysql import event_types, rows
+from agent.connectors.mysql import columns, event_types, rows
 from agent.connectors.mysql.charsets import NoText, text_decoder
 from agent.connectors.mysql.events import gtid, mariadb_gtid, query
 from agent.connectors.mysql.rows import Partial
-from agent.connectors.mysql.table_map import NotFull, table_map
+from agent.connectors.mysql.table_map import NotFull, SignsUnknown, table_map, years_have_signs
 from tests.source.logging_mysql import KINDS, Logging, logging_server
 
 DOCUMENTS = 300
@@ -317,6 +317,24 @@ def test_signs_charsets_and_choices_of_many_columns(server: Logging) -> None:
         "ü",
         "c",
     )
+
+
+def test_signs_beside_a_year(server: Logging) -> None:
+    """Some servers log a sign of a YEAR and some do not: a mistake would move all that follow."""
+    events = server.logged(
+        ["INSERT INTO t VALUES (-1, 2024, -2, 18446744073709551615, -3)"],
+        ["CREATE TABLE t (a int, y year, b int, c bigint unsigned, d smallint)"],
+    )
+    (described,) = [event for event in events if event.type == event_types.TABLE_MAP]
+    (event,) = [event for event in events if event.type in event_types.ROWS]
+    with server.session() as run:
+        ((version,),) = run("SELECT VERSION()")
+    table = table_map(described.body, with_years=years_have_signs(str(version)))
+    readers = [columns.column_reader(one, server.charsets) for one in table.columns]
+    ((_, after),) = rows.rows_of(rows.head_of(event.type, event.body), event.body, readers)
+    assert after == ("-1", "2024", "-2", "18446744073709551615", "-3")
+    with pytest.raises(SignsUnknown):
+        table_map(described.body, with_years=years_have_signs("8.0.20"))
 
 
 def test_transactions_have_names_that_count_up(server: Logging) -> None:

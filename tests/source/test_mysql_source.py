@@ -246,6 +246,16 @@ def test_events_say_where_in_the_log_they_come_from(unit: Unit) -> None:
     assert orjson.loads(origin.read(begin, 0)).keys() == first.keys()
 
 
+def test_signs_beside_a_year_are_those_of_this_server(unit: Unit) -> None:
+    """The log itself says which server has written it."""
+    unit.run("DROP TABLE orders", "CREATE TABLE orders (id int PRIMARY KEY, y year, note int)")
+    unit.begin_here()
+    source = unit.opened()
+    unit.run("INSERT INTO orders VALUES (1, 2024, -2)")
+    (one,) = read_commits(source, 1)
+    assert one.rows == [("I", None, ("1", "-2"))]
+
+
 def test_a_page_shows_all_that_was_delivered(unit: Unit) -> None:
     """Its high position comes when all that it shows was delivered, too."""
     source = unit.opened()

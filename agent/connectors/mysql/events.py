@@ -82,6 +82,12 @@ def checksums(data: bytes) -> bool:
     return _ALGORITHMS[algorithm]
 
 
+def server_version(data: bytes) -> str:
+    """Returns the version of the server from a format description, whole as it came."""
+    start = HEADER + 2
+    return octets(data, start, _VERSION_BYTES).rstrip(b"\0").decode("ascii", "replace")
+
+
 def rotation(body: bytes) -> tuple[str, int]:
     """Returns the file that follows, and where its first event begins."""
     return name_of(body[8:]), number(body, 0, 8)

@@ -4,6 +4,7 @@ The optional part is there with `binlog_row_metadata = FULL` only. Sources: MySQ
 libs/mysql/binlog/event/rows_event.h (Table_map_event); MariaDB 11.8, sql/log_event.h.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
@@ -64,6 +65,11 @@ _WITHOUT: Final = frozenset(
     )
 )
 _NUMBERS: Final = frozenset((TINY, SHORT, INT24, LONG, LONGLONG, FLOAT, DOUBLE, NEWDECIMAL))
+_TABLE_ID: Final = 6  # bytes
+# MySQL 8.0.15 has no sign of a YEAR in its log; 8.0.29 is known to have one, MariaDB from 10.5 on,
+# too. Nothing in a description tells which it is, and a mistake would turn signs of other columns
+_SIGNLESS_YEARS: Final = (8, 0, 15)
+_SIGNED_YEARS: Final = (8, 0, 29)
 _TEXTS: Final = frozenset((STRING, VAR_STRING, VARCHAR, BLOB, BLOB_COMPRESSED, VARCHAR_COMPRESSED))
 _CHOICES: Final = frozenset((ENUM, SET))
 
@@ -100,9 +106,29 @@ class NotFull(ValueError):
     """The description has no names: the server's `binlog_row_metadata` is not FULL."""
 
 
-def table_map(body: bytes, table_id_bytes: int = 6) -> LoggedTable:
-    """Reads a description. Raises Damaged, NotFull."""
-    table_id, schema, name, start = _place(body, table_id_bytes)
+class SignsUnknown(ValueError):
+    """It is not known which signs in the description are of which columns."""
+
+
+def years_have_signs(version: str) -> bool | None:
+    """Tells from the version of a server whether its log has a sign of each YEAR.
+
+    None: it is not known.
+    """
+    if "mariadb" in version.lower():
+        return True
+    numbers = tuple(map(int, re.findall(r"\d+", version)[:3]))
+    if numbers >= _SIGNED_YEARS:
+        return True
+    return False if numbers <= _SIGNLESS_YEARS else None
+
+
+def table_map(body: bytes, *, with_years: bool | None = True) -> LoggedTable:
+    """Reads a description. Raises Damaged, NotFull, SignsUnknown.
+
+    `with_years`: what `years_have_signs` says of the server that has written it.
+    """
+    table_id, schema, name, start = _place(body)
     count, start = packed(body, start)
     if count > len(body):
         raise Damaged("a table has more columns than its description has bytes")
@@ -116,19 +142,19 @@ def table_map(body: bytes, table_id_bytes: int = 6) -> LoggedTable:
         raise NotFull(f"{schema}.{name}")
 
     names = [name_of(text) for text in _listed(fields.get(_NAMES, b""))]
-    columns = _columns(names, types, metadata, fields)
+    columns = _columns(names, types, metadata, fields, with_years)
     return LoggedTable(table_id, schema, name, columns, _key(fields, names))
 
 
-def place_of(body: bytes, table_id_bytes: int = 6) -> tuple[int, str, str]:
+def place_of(body: bytes) -> tuple[int, str, str]:
     """Returns id, schema and name alone: most descriptions are of tables that nobody shares."""
-    table_id, schema, name, _ = _place(body, table_id_bytes)
+    table_id, schema, name, _ = _place(body)
     return table_id, schema, name
 
 
-def _place(body: bytes, table_id_bytes: int) -> tuple[int, str, str, int]:
-    table_id = number(body, 0, table_id_bytes)
-    schema, start = packed_octets(body, table_id_bytes + 2)
+def _place(body: bytes) -> tuple[int, str, str, int]:
+    table_id = number(body, 0, _TABLE_ID)
+    schema, start = packed_octets(body, _TABLE_ID + 2)
     name, start = packed_octets(body, start + 1)
     return table_id, name_of(schema), name_of(name), start + 1
 
@@ -168,12 +194,13 @@ def _columns(
     types: Sequence[int],
     metadata: Sequence[int],
     fields: dict[int, bytes],
+    with_years: bool | None,
 ) -> tuple[LoggedColumn, ...]:
     count = len(types)
     if len(names) != count:
         raise Damaged("a table has another number of names than of columns")
 
-    signs = _per_column(types, _NUMBERS, fields.get(_SIGNS, b""), high_bits)
+    signs = _per_column(types, _signed(types, with_years), fields.get(_SIGNS, b""), high_bits)
     collations = _collations(types, _TEXTS, fields, _DEFAULT_CHARSET, _CHARSETS)
     collations |= _collations(types, _CHOICES, fields, _CHOICE_DEFAULT_CHARSET, _CHOICE_CHARSETS)
     texts = _texts(types, ENUM, fields.get(_ENUM_TEXTS, b""))
@@ -195,6 +222,13 @@ def _columns(
         )
         columns.append(column)
     return tuple(columns)
+
+
+def _signed(types: Sequence[int], with_years: bool | None) -> frozenset[int]:
+    """Returns the types of which the log has a sign. Raises SignsUnknown."""
+    if with_years is None and YEAR in types:
+        raise SignsUnknown
+    return _NUMBERS | {YEAR} if with_years else _NUMBERS
 
 
 def _per_column(

@@ -34,7 +34,15 @@ from agent.connectors.mysql.statements import (
     names_table,
     statement_of,
 )
-from agent.connectors.mysql.table_map import LoggedColumn, LoggedTable, NotFull, place_of, table_map
+from agent.connectors.mysql.table_map import (
+    LoggedColumn,
+    LoggedTable,
+    NotFull,
+    SignsUnknown,
+    place_of,
+    table_map,
+    years_have_signs,
+)
 from agent.connectors.table import TableName
 from agent.messages import Phrase, phrase
 
@@ -96,6 +104,7 @@ class Transactions:
         self._followed = followed
         self._charsets = charsets
         self._checked = checked
+        self._years_have_signs: bool | None = None  # until the log says who writes it
         self.place = place
         self.position = position
 
@@ -139,6 +148,7 @@ class Transactions:
         """Yields what one event says. Raises Damaged, Broken, Incomplete, NoValue."""
         if len(raw) > events.HEADER and raw[4] == types.FORMAT_DESCRIPTION:
             self._checked = events.checksums(raw)
+            self._years_have_signs = years_have_signs(events.server_version(raw))
             self._readings.clear()
 
         event = events.event_of(raw, self._checked)
@@ -310,9 +320,12 @@ class Transactions:
             self._readings[table_id] = None
             return
         try:
-            table = table_map(event.body)
+            table = table_map(event.body, with_years=self._years_have_signs)
         except NotFull:
             reason = phrase("the log has no names of columns (binlog_row_metadata)")
+            raise Incomplete((schema, name), reason) from None
+        except SignsUnknown:
+            reason = phrase("of this server it is not known how its log tells signs beside a YEAR")
             raise Incomplete((schema, name), reason) from None
         self._readings[table_id] = self._reading(table, relation)
 
