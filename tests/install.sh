@@ -28,7 +28,10 @@ for part in "${parts[@]}"; do
   case $part in
     postgres) have_postgres || [[ -n ${SYNC_TEST_PG15:-} ]] || missing+=(postgresql-15) ;;
     java) have_java || missing+=(openjdk-17-jre-headless) ;;
-    mariadb) [[ -x /usr/sbin/mariadbd || -n ${SYNC_TEST_MARIADB:-} ]] || missing+=(mariadb-server-core) ;;
+    mariadb) # mariadb-binlog prints a log: it judges our reader
+      [[ -x /usr/sbin/mariadbd || -n ${SYNC_TEST_MARIADB:-} ]] || missing+=(mariadb-server-core)
+      command -v mariadb-binlog >/dev/null || missing+=(mariadb-client)
+      ;;
     firebird) # what its Python package lacks, or hides from its own plugins
       have_library libtommath.so.1 || missing+=(libtommath1)
       have_library libtomcrypt.so.1 || missing+=(libtomcrypt1)

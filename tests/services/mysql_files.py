@@ -119,15 +119,23 @@ def _mirror() -> str:
     raise RuntimeError("apt-get knows no mirror of Debian: give a MySQL 9.7 in SYNC_TEST_MYSQL9")
 
 
-def _debian_command(programs: Path) -> list[str]:
-    """Starts the server with its own libraries, the C library's among them."""
+def mysql_program(name: str) -> list[str]:
+    """Returns how a program of MySQL 9.7 is started, such as `mysqlbinlog`."""
+    programs = mysql_files(9).data.parent / "programs"
+    return _own_program(programs, f"usr/bin/{name}")
+
+
+def _own_program(programs: Path, name: str) -> list[str]:
+    """Starts a program with its own libraries, the C library's among them."""
     libraries = programs / LIBRARIES
     private = programs / "usr/lib/mysql/private"
+    loader = str(libraries / "ld-linux-x86-64.so.2")
+    return [loader, "--library-path", f"{libraries}:{private}", str(programs / name)]
+
+
+def _debian_command(programs: Path) -> list[str]:
     return [
-        str(libraries / "ld-linux-x86-64.so.2"),
-        "--library-path",
-        f"{libraries}:{private}",
-        str(programs / "usr/sbin/mysqld"),
+        *_own_program(programs, "usr/sbin/mysqld"),
         "--no-defaults",
         f"--lc-messages-dir={programs / 'usr/share/mysql'}",
         f"--plugin-dir={programs / 'usr/lib/mysql/plugin'}",
