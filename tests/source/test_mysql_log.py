@@ -18,6 +18,7 @@ from tests.source.logging_mysql import KINDS, Logging, logging_server
 
 DOCUMENTS = 300
 MYSQL = ("mysql8", "mysql9")
+VERSIONS = {"mariadb": (10, 11), "mysql8": (8, 0), "mysql9": (9, 7)}
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -29,7 +30,11 @@ def server(request: pytest.FixtureRequest) -> Iterator[Logging]:
 def test_every_type_has_the_text_of_a_page(server: Logging) -> None:
     """Inserted, updated and deleted; the samples say what a page has."""
     dialect = MariaDB if server.is_mariadb else MySQL
-    samples = [sample for sample in dialect.samples if sample.declared != "UUID"]
+    samples = []
+    for sample in dialect.samples:
+        told_by_log = sample.declared not in ("UUID", "INET4", "INET6")
+        if told_by_log and sample.since <= VERSIONS[server.kind]:
+            samples.append(sample)
     columns = ", ".join(f"c{place} {one.declared}" for place, one in enumerate(samples))
     values = ", ".join(one.literal for one in samples)
 

@@ -27,6 +27,7 @@ from sqlalchemy.types import TypeEngine
 
 from agent.errors import SourceUnfit
 from agent.messages import phrase
+from agent.values.column_types import Element
 from agent.values.writing import Writer
 
 # What an error of the driver is about: the server is away or ends sessions; it refuses the login;
@@ -65,6 +66,9 @@ class Kind(NamedTuple):
 
     # Of a text whose bytes the database does not test; None where it does
     stored: Stored | None = None
+
+    # Of an array: what it holds
+    elements: tuple[Element, ...] = ()
 
 
 class Sample(NamedTuple):

@@ -14,9 +14,9 @@ from agent.connectors.mysql.binary_json import json_text
 from agent.connectors.mysql.charsets import BINARY, NoText, text_decoder
 from agent.connectors.mysql.decimals import decimal_bytes, decimal_writer
 from agent.connectors.mysql.table_map import LoggedColumn
-from agent.values.column_types import UUID
+from agent.values.column_types import FLOAT4_ARRAY, INET, UUID
 from agent.values.floats import FLOAT8_DIGITS, float4_text, float_writer
-from agent.values.writing import uuid_text
+from agent.values.writing import inet_text, uuid_text, vector_text
 
 Write = Callable[[bytes], str]
 
@@ -54,11 +54,15 @@ def column_reader(
     """Returns what reads a column.
 
     `charsets`: the server's character set of each collation's id. `type_oid`: of the column in the
-    catalogue; the log does not tell MariaDB's UUID from sixteen bytes. Raises Unsupported.
+    catalogue; the log does not tell MariaDB's UUID, INET and VECTOR from bytes. Raises Unsupported.
     """
     write = _writer(column, charsets)
     if type_oid == UUID:
         write = _uuid
+    elif type_oid == INET:
+        write = _address_writer(_longest(column))
+    elif type_oid == FLOAT4_ARRAY:
+        write = _vector
     return ColumnReader(*extent(column), write)
 
 
@@ -192,6 +196,22 @@ def _uuid(raw: bytes) -> str:
     return uuid_text(raw.ljust(_UUID_BYTES, b"\0"))
 
 
+def _address_writer(size: int) -> Write:
+    """Returns a writer of INET4 or INET6, which have so many bytes."""
+
+    def write(raw: bytes) -> str:
+        return inet_text(raw.ljust(size, b"\0"))
+
+    return write
+
+
+def _vector(raw: bytes) -> str:
+    try:
+        return vector_text(raw)
+    except ValueError:
+        raise NoText from None
+
+
 def _padded_writer(size: int) -> Write:
     """Returns a writer of BINARY(n): the log leaves out the zero bytes at its end."""
 
@@ -256,6 +276,8 @@ _WRITERS: Final[dict[int, Write]] = {
     types.DATE: temporals.date_text,
     types.NEWDATE: temporals.date_text,
     types.JSON: json_text,
+    types.GEOMETRY: _hex,
+    types.VECTOR: _vector,
 }
 # Types whose writer depends on their digits or bits
 _MADE: Final[dict[int, Callable[[int], Write]]] = {
@@ -271,8 +293,6 @@ _NAMES: Final = {
     types.DATETIME: "DATETIME of an old format",
     types.BLOB_COMPRESSED: "BLOB COMPRESSED",
     types.VARCHAR_COMPRESSED: "VARCHAR COMPRESSED",
-    types.GEOMETRY: "GEOMETRY",
-    types.VECTOR: "VECTOR",
 }
 
 
