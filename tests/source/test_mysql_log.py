@@ -324,6 +324,26 @@ def test_signs_charsets_and_choices_of_many_columns(server: Logging) -> None:
     )
 
 
+def test_charsets_behind_a_vector(server: Logging) -> None:
+    """MySQL 9 logs a collation of each: a mistake would give those that follow another charset."""
+    if server.kind != "mysql9":
+        with server.session() as run:
+            named = "SELECT 1 FROM information_schema.plugins WHERE plugin_name LIKE '%vector%'"
+            assert not run(named)
+        return
+    columns = "v vector(2), a varchar(9), b varchar(9) CHARACTER SET gbk"
+    for others in ("c text, d text, e text", "c varchar(9) CHARACTER SET latin1"):
+        names = others.count(",") + 1
+        (row,) = server.rows(
+            [f"INSERT INTO t VALUES (NULL, '中', '文', {', '.join([LETTER] * names)})"],
+            [f"CREATE TABLE t ({columns}, {others})"],
+        )
+        assert row.after == (None, "中", "文", *["é"] * names)
+
+
+LETTER = "'é'"
+
+
 def test_signs_beside_a_year(server: Logging) -> None:
     """Some servers log a sign of a YEAR and some do not: a mistake would move all that follow."""
     events = server.logged(
