@@ -1,7 +1,7 @@
 """A database of the MySQL family, read by its log: order, restarts, pages, and what is named."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import orjson
@@ -10,6 +10,7 @@ import pytest
 from agent.config import ResourceSettings
 from agent.connectors.changes import Begin, Change, Commit, Heartbeat, Message, Truncate
 from agent.connectors.database.session import Database
+from agent.connectors.dialects.base import ZeroDates
 from agent.connectors.mysql.source import MySqlSource
 from agent.connectors.position import position_text
 from agent.connectors.resume import CommitMark, Resume
@@ -81,16 +82,26 @@ class Unit:
     @property
     def resource(self) -> ResourceSettings:
         """Returns the settings of the shared table."""
-        given = {"name": "orders", "table": "orders", "columns": ["id", "note"]}
+        return self._sharing("id", "note")
+
+    def _sharing(self, *columns: str) -> ResourceSettings:
+        given = {"name": "orders", "table": "orders", "columns": list(columns)}
         return ResourceSettings.model_validate(given)
 
-    def source(self, server_id: int = 4711, port: int | None = None) -> MySqlSource:
+    def source(
+        self,
+        server_id: int = 4711,
+        port: int | None = None,
+        zero_dates: ZeroDates = "suspend",
+        columns: Sequence[str] = ("id", "note"),
+    ) -> MySqlSource:
         """Makes a source, closed when the test ends."""
         driver = "mariadb" if self.server.is_mariadb else "mysql"
         url = self.server.server.url.set(drivername=f"{driver}+pymysql", database="unit")
         url = url.set(port=port or url.port)
-        database = Database(url.render_as_string(hide_password=False), None, 20.0)
-        places = {("", "orders"): self.resource}
+        address = url.render_as_string(hide_password=False)
+        database = Database(address, None, 20.0, zero_dates=zero_dates)
+        places = {("", "orders"): self._sharing(*columns)}
         source = MySqlSource(
             database, places, "unit", server_id=server_id, agent="agent", heartbeat=0.3
         )
@@ -424,6 +435,53 @@ def test_a_value_without_text_names_its_column(unit: Unit) -> None:
     unit.run("INSERT INTO orders VALUES (1, '0000-00-00')")
     error = raised(source, ValueUnreadable)
     assert "column note holds" in error.text("en")
+
+
+DAYS = (
+    "'0000-00-00', '2024-00-10 01:02:03.5', '0000-00-00 00:00:00'",
+    "'2024-02-29', '2024-02-29 01:02:03', '2024-02-29 01:02:03'",
+)
+SPELLED = (
+    ("1", "0000-00-00", "2024-00-10 01:02:03.5", "0000-00-00 00:00:00"),
+    ("2", "2024-02-29", "2024-02-29 01:02:03", "2024-02-29 01:02:03+00"),
+)
+
+
+@pytest.mark.parametrize(
+    ("zero_dates", "expected"),
+    [("null", [("1", None, None, None), SPELLED[1]]), ("text", [*SPELLED])],
+)
+def test_days_that_are_none_become_what_is_configured(
+    unit: Unit, zero_dates: ZeroDates, expected: list[tuple[str | None, ...]]
+) -> None:
+    """In the log and on a page alike."""
+    unit.run(
+        "DROP TABLE orders",
+        "CREATE TABLE orders (id int PRIMARY KEY, d date, m datetime(3), note timestamp(2) NULL)",
+    )
+    unit.begin_here()
+    source = unit.source(zero_dates=zero_dates, columns=("id", "d", "m", "note"))
+    source.open(unit.initial(), silent_never)
+    rows = [f"({number}, {days})" for number, days in enumerate(DAYS, 1)]
+    unit.run(f"INSERT INTO orders VALUES {', '.join(rows)}")
+    (streamed,) = read_commits(source, 1)
+    assert [new for _, _, new in streamed.rows] == expected
+    page, _ = page_of(source, asking(source, limit=10))
+    assert rows_of(page) == expected
+
+
+@pytest.mark.parametrize("zero_dates", ["null", "text"])
+def test_a_key_has_no_day_that_is_none(unit: Unit, zero_dates: ZeroDates) -> None:
+    """A row needs its key."""
+    unit.run(
+        "DROP TABLE orders", "CREATE TABLE orders (id date PRIMARY KEY, note varchar(50) NULL)"
+    )
+    unit.begin_here()
+    source = unit.source(zero_dates=zero_dates)
+    source.open(unit.initial(), silent_never)
+    unit.run("INSERT INTO orders VALUES ('0000-00-00', NULL)")
+    error = raised(source, ValueUnreadable)
+    assert "column id holds" in error.text("en")
 
 
 def test_a_log_that_is_gone_is_named(unit: Unit) -> None:

@@ -25,6 +25,10 @@ _float8_text = float_writer(FLOAT8_DIGITS)
 # ---- writers
 
 
+class Absent(ValueError):
+    """A value that stands for none: it is read as NULL."""
+
+
 def text(value: Any) -> str:
     """Writes a text. One with a NUL character has no canonical text."""
     if not isinstance(value, str):

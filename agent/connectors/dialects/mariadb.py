@@ -22,8 +22,8 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.types import TypeEngine
 
-from agent.connectors.dialects import kinds
-from agent.connectors.dialects.base import Dialect, Kind, Recoded, Sample, Trouble
+from agent.connectors.dialects import kinds, zero_dates
+from agent.connectors.dialects.base import Dialect, Kind, Recoded, Sample, Trouble, ZeroDates
 from agent.connectors.dialects.encodings import encoded
 from agent.connectors.dialects.troubles import listed, unlisted
 
@@ -105,6 +105,7 @@ class MariaDB(Dialect):
     name = "MariaDB"
     extra = "mariadb"
     recodes = True
+    has_zero_dates = True
     samples: ClassVar[Sequence[Sample]] = (*SAMPLES, *_OWN_SAMPLES)
     recoded = RECODED
     moment = ("DATETIME(3)", "'{}'")
@@ -166,6 +167,8 @@ class MariaDB(Dialect):
         if in_key and isinstance(declared, _NOT_IN_KEY):
             return None
         kind = _kind(declared)
+        if kind is not None and not in_key and isinstance(declared, _DAYS):
+            return _WITH_ZEROS[self.zero_dates](kind)
         if kind is None or getattr(declared, "charset", None) not in self._misdeclared:
             return kind
         return encoded(kind, self.encoding, _octets, _text_of)
@@ -384,6 +387,13 @@ _KINDS: tuple[tuple[type[TypeEngine[Any]], Kind], ...] = (
     (mysql.MEDIUMBLOB, kinds.BYTEA),
     (mysql.LONGBLOB, kinds.BYTEA),
 )
+# Types with days, and what becomes of a kind where these may be none
+_DAYS = (types.Date, mysql.DATETIME, mysql.TIMESTAMP)
+_WITH_ZEROS: Mapping[ZeroDates, Callable[[Kind], Kind]] = {
+    "suspend": lambda kind: kind,
+    "null": zero_dates.nullable,
+    "text": zero_dates.spelled,
+}
 # A float of four bytes equals none of its texts. ENUM and SET have one order and are compared by
 # another
 _NOT_IN_KEY = (mysql.FLOAT, mysql.BIT, mysql.ENUM, mysql.SET, _Shape, _Vector)
