@@ -228,6 +228,7 @@ def test_trigger_example_shows_the_defaults(tmp_path: Path) -> None:
         "look_seconds",
         "statement_seconds",
         "encoding",
+        "zero_dates",
         "warn_rows",
         "max_rows",
     }

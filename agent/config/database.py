@@ -1,6 +1,6 @@
 """Settings that every business database has which is read through SQLAlchemy."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator
 
@@ -40,6 +40,15 @@ class DatabaseSettings(Model):
             "in MariaDB and MySQL, of CHAR and VARCHAR2 in Oracle.",
         ),
     ] = ""
+
+    zero_dates: Annotated[
+        Literal["suspend", "null", "text"],
+        Field(
+            description="What becomes of days of MariaDB and MySQL that are none, such as "
+            "0000-00-00: suspend the table, publish null, or make columns of dates and times text. "
+            "In a key they suspend it always."
+        ),
+    ] = "suspend"
 
     @field_validator("encoding")
     @classmethod

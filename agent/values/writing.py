@@ -3,19 +3,23 @@
 A driver gives numbers, dates and bytes as Python objects. NULL (None) is the caller's affair.
 """
 
+import struct
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Context, Decimal
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Any
 from uuid import UUID
 
 from agent.values import column_types as v
 from agent.values.column_types import Type
-from agent.values.floats import FLOAT4_DIGITS, FLOAT8_DIGITS, float_writer
+from agent.values.floats import FLOAT4_DIGITS, FLOAT8_DIGITS, float4_text, float_writer
 from agent.values.json_text import json_text, jsonb_text
 
 Writer = Callable[[Any], str]
 
+_IPV4_BYTES = 4
+_FLOAT4_BYTES = 4
 _EXACT = Context(prec=200_000)  # more digits than a numeric has: nothing is rounded in silence
 
 
@@ -101,6 +105,32 @@ def uuid_text(value: Any) -> str:
     if isinstance(value, bytes):
         value = UUID(bytes=value)
     return str(value if isinstance(value, UUID) else UUID(value))
+
+
+def inet_text(value: str | bytes) -> str:
+    """Writes an IP address that was read as its text, or as its 4 or 16 bytes.
+
+    PostgreSQL and the C library spell it in the same way: see src/port/inet_net_ntop.c there.
+    Raises ValueError for what is no address.
+    """
+    try:
+        if isinstance(value, str):
+            family = AF_INET6 if ":" in value else AF_INET
+            return inet_ntop(family, inet_pton(family, value))
+        return inet_ntop(AF_INET if len(value) == _IPV4_BYTES else AF_INET6, value)
+    except OSError:
+        raise ValueError("no address") from None
+
+
+def vector_text(value: bytes) -> str:
+    """Writes floats of four bytes, the lowest first, as PostgreSQL's array of them.
+
+    Raises ValueError where the last one is not whole.
+    """
+    if len(value) % _FLOAT4_BYTES:
+        raise ValueError("no vector")
+    numbers = struct.unpack(f"<{len(value) // _FLOAT4_BYTES}f", value)
+    return "{" + ",".join([float4_text(number) for number in numbers]) + "}"
 
 
 _WRITERS: dict[int, Writer] = {

@@ -212,6 +212,7 @@ LOGGED: Sequence[tuple[int, bytes, st.SearchStrategy[bytes]]] = (
     (types.BLOB, b"\2", sized(2)),
     (types.JSON, b"\4", sized(4)),
     (types.GEOMETRY, b"\4", sized(4)),
+    (types.VECTOR, b"\4", sized(4)),
 )
 
 

@@ -81,7 +81,7 @@ def _reader(server: Logging, column: LoggedColumn) -> ColumnReader | int:
     except Unsupported:
         return rows.skipping(*columns.extent(column))
 
-    def write_all(raw: bytes) -> str:
+    def write_all(raw: bytes) -> str | None:
         try:
             return write(raw)
         except NoText:

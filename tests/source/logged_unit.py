@@ -1,10 +1,12 @@
 """A database of the MySQL family with a shared table `orders`, and sources that read its log."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from agent.config import ResourceSettings
 from agent.connectors.changes import Heartbeat, Message
 from agent.connectors.database.session import Database
+from agent.connectors.dialects.base import ZeroDates
 from agent.connectors.mysql.source import MySqlSource
 from agent.connectors.position import position_text
 from agent.connectors.resume import CommitMark, Resume
@@ -54,16 +56,26 @@ class Unit:
     @property
     def resource(self) -> ResourceSettings:
         """Returns the settings of the shared table."""
-        given = {"name": "orders", "table": "orders", "columns": ["id", "note"]}
+        return self._sharing("id", "note")
+
+    def _sharing(self, *columns: str) -> ResourceSettings:
+        given = {"name": "orders", "table": "orders", "columns": list(columns)}
         return ResourceSettings.model_validate(given)
 
-    def source(self, server_id: int = 4711, port: int | None = None) -> MySqlSource:
+    def source(
+        self,
+        server_id: int = 4711,
+        port: int | None = None,
+        zero_dates: ZeroDates = "suspend",
+        columns: Sequence[str] = ("id", "note"),
+    ) -> MySqlSource:
         """Makes a source, closed when the test ends."""
         driver = "mariadb" if self.server.is_mariadb else "mysql"
         url = self.server.server.url.set(drivername=f"{driver}+pymysql", database="unit")
         url = url.set(port=port or url.port)
-        database = Database(url.render_as_string(hide_password=False), None, 20.0)
-        places = {("", "orders"): self.resource}
+        address = url.render_as_string(hide_password=False)
+        database = Database(address, None, 20.0, zero_dates=zero_dates)
+        places = {("", "orders"): self._sharing(*columns)}
         source = MySqlSource(
             database, places, "unit", server_id=server_id, agent="agent", heartbeat=0.3
         )

@@ -1,9 +1,13 @@
 """Values of each database as canonical texts, and texts as the values they were read from."""
 
 import math
+import struct
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
+from random import Random
+from socket import AF_INET6, inet_pton
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,6 +18,7 @@ from agent.connectors.database.catalogue import ReadTable, tables
 from agent.connectors.database.rows import RowReader
 from agent.errors import ValueUnreadable
 from agent.values.canonical import canonical
+from agent.values.writing import inet_text
 from tests.source.databases import DRIVERS, KINDS, MYSQL, Place, place_of
 
 PLACE = ("", "t")
@@ -29,6 +34,7 @@ class Case(NamedTuple):
 NUMBER = "1234567890123456789012345678.0123456789"  # 38 digits
 
 UUID = "6ccd780c-baba-1026-9564-5b8c656024db"
+POINT = "0101000000000000000000f03f0000000000000040"  # (1 2) as WKB
 
 CASES: dict[str, tuple[Case, ...]] = {
     "sqlite": (
@@ -106,6 +112,8 @@ CASES: dict[str, tuple[Case, ...]] = {
         Case("VARBINARY(9)", [("x'00ff'", "\\x00ff")]),
         Case("LONGBLOB", [("x''", "\\x")]),
         Case("JSON", [("'{\"a\": 1}'", '{"a": 1}')]),
+        Case("POINT", [("ST_GeomFromText('POINT(1 2)')", f"\\x00000000{POINT}")]),
+        Case("GEOMETRY", [("ST_GeomFromText('POINT(1 2)')", f"\\x00000000{POINT}")]),
     ),
     "postgresql": (
         Case("boolean", [("true", "t"), ("false", "f")]),
@@ -137,7 +145,13 @@ CASES: dict[str, tuple[Case, ...]] = {
 }
 # What MySQL has in common with MariaDB stands there
 CASES["mysql"] = CASES["mariadb"]
-CASES["mariadb"] += (Case("UUID", [(f"'{UUID}'", UUID)]),)
+CASES["mariadb"] += (
+    Case("UUID", [(f"'{UUID}'", UUID)]),
+    Case("INET4", [("'192.0.2.0'", "192.0.2.0"), ("'0.0.0.0'", "0.0.0.0")]),
+    Case("INET6", [("'::'", "::"), ("'::ffff:192.0.2.1'", "::ffff:192.0.2.1")]),
+)
+# Types of a newer server alone
+NEWER = {"mysql9": (Case("VECTOR(3)", [("STRING_TO_VECTOR('[1,0.5,-2e-30]')", "{1,0.5,-2e-30}")]),)}
 
 BEFORE = {
     "sqlite": (),
@@ -211,7 +225,7 @@ def read(place: Place, *columns: str) -> list[tuple[str | None, ...]]:
 def test_every_type_is_read_as_canonical_text(place: Place) -> None:
     """Whatever the session of the application writes, in one table of all types."""
     place.execute(*BEFORE[place.family])
-    cases = CASES[place.family]
+    cases = [*CASES[place.family], *NEWER.get(place.kind, ())]
     declared = ", ".join(f"c{number} {case.declared}" for number, case in enumerate(cases))
     place.execute(f"CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, {declared})")
 
@@ -234,6 +248,27 @@ def test_every_type_is_read_as_canonical_text(place: Place) -> None:
             else:
                 assert text == wanted, name
             assert text is None or canonical(text, columns[name]), name
+
+
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+def test_addresses_are_spelled_as_postgresql_does(place: Place) -> None:
+    """Those that have runs of zeros, and the old address within the new one."""
+    random = Random(20261201)
+    words = (0, 0, 0, 1, 0x10, 0xFFFF)
+    packed = [random.randbytes(4) for _ in range(50)]
+    packed += [struct.pack(">8H", *random.choices(words, k=8)) for _ in range(2000)]
+    packed += [bytes(16 - size) + random.randbytes(size) for size in range(17) for _ in range(20)]
+    packed += [bytes(10) + b"\xff\xff" + random.randbytes(4) for _ in range(20)]
+    packed += [inet_pton(AF_INET6, one) for one in ("::1", "::0.1.0.0", "::0.0.1.0", "1::")]
+
+    with place.open() as connection:
+        shown = connection.exec_driver_sql(
+            "SELECT a::inet::text FROM unnest(%s::text[]) WITH ORDINALITY AS one (a, n) ORDER BY n",
+            ([str(ip_address(one)) for one in packed],),
+        ).scalars()
+        asked = [text.partition("/")[0] for text in shown]
+    assert [inet_text(one) for one in packed] == asked
+    assert [inet_text(str(ip_address(one))) for one in packed] == asked
 
 
 def _upsert(place: Place, number: int, name: str, literal: str) -> list[str]:

@@ -162,7 +162,7 @@ UNFIT = {
     "memory (id INT PRIMARY KEY, note VARCHAR(9)) ENGINE = MyISAM": "TABLE_ENGINE",
     "versions (id INT PRIMARY KEY, note INT) WITH SYSTEM VERSIONING": "TABLE_VERSIONED",
     "zipped (id INT PRIMARY KEY, note TEXT COMPRESSED)": "COLUMN_COMPRESSED",
-    "shapes (id INT PRIMARY KEY, note GEOMETRY)": "COLUMN_UNREADABLE",
+    "choices (id INT, note ENUM('a'), PRIMARY KEY (id, note))": "KEY_MISSING",
     "big5s (id INT PRIMARY KEY, note VARCHAR(9) CHARACTER SET big5)": "CHARSET_UNREADABLE",
     "keyless (id INT, note INT)": "KEY_MISSING",
     "shorter (id INT PRIMARY KEY)": "COLUMN_MISSING",
@@ -204,6 +204,8 @@ def test_tables_that_cannot_be_followed_are_named(mariadb: Business) -> None:
         if resource is not None:
             found[list(tables)[int(resource[1])]] = finding.code
     assert found == tables
+    (unreadable,) = [one for one in checked.findings if one.code == "COLUMN_UNREADABLE"]
+    assert "ENUM" in unreadable.message
     with pytest.raises(InitRefused) as refused, setup.prepare(print, None, None):
         pass
     assert all(code in str(refused.value) for code in set(tables.values()) - {"TABLE_OK"})

@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from agent.connectors.changes import Begin, Change, Commit, Message, Truncate
+from agent.connectors.dialects.base import ZeroDates
 from agent.errors import (
     DuplicateAgent,
     LogLost,
@@ -347,6 +348,53 @@ def test_a_value_without_text_names_its_column(unit: Unit) -> None:
     unit.run("INSERT INTO orders VALUES (1, '0000-00-00')")
     error = raised(source, ValueUnreadable)
     assert "column note holds" in error.text("en")
+
+
+DAYS = (
+    "'0000-00-00', '2024-00-10 01:02:03.5', '0000-00-00 00:00:00'",
+    "'2024-02-29', '2024-02-29 01:02:03', '2024-02-29 01:02:03'",
+)
+SPELLED = (
+    ("1", "0000-00-00", "2024-00-10 01:02:03.5", "0000-00-00 00:00:00"),
+    ("2", "2024-02-29", "2024-02-29 01:02:03", "2024-02-29 01:02:03+00"),
+)
+
+
+@pytest.mark.parametrize(
+    ("zero_dates", "expected"),
+    [("null", [("1", None, None, None), SPELLED[1]]), ("text", [*SPELLED])],
+)
+def test_days_that_are_none_become_what_is_configured(
+    unit: Unit, zero_dates: ZeroDates, expected: list[tuple[str | None, ...]]
+) -> None:
+    """In the log and on a page alike."""
+    unit.run(
+        "DROP TABLE orders",
+        "CREATE TABLE orders (id int PRIMARY KEY, d date, m datetime(3), note timestamp(2) NULL)",
+    )
+    unit.begin_here()
+    source = unit.source(zero_dates=zero_dates, columns=("id", "d", "m", "note"))
+    source.open(unit.initial(), silent_never)
+    rows = [f"({number}, {days})" for number, days in enumerate(DAYS, 1)]
+    unit.run(f"INSERT INTO orders VALUES {', '.join(rows)}")
+    (streamed,) = read_commits(source, 1)
+    assert [new for _, _, new in streamed.rows] == expected
+    page, _ = page_of(source, asking(source, limit=10))
+    assert rows_of(page) == expected
+
+
+@pytest.mark.parametrize("zero_dates", ["null", "text"])
+def test_a_key_has_no_day_that_is_none(unit: Unit, zero_dates: ZeroDates) -> None:
+    """A row needs its key."""
+    unit.run(
+        "DROP TABLE orders", "CREATE TABLE orders (id date PRIMARY KEY, note varchar(50) NULL)"
+    )
+    unit.begin_here()
+    source = unit.source(zero_dates=zero_dates)
+    source.open(unit.initial(), silent_never)
+    unit.run("INSERT INTO orders VALUES ('0000-00-00', NULL)")
+    error = raised(source, ValueUnreadable)
+    assert "column id holds" in error.text("en")
 
 
 def test_a_log_that_is_gone_is_named(unit: Unit) -> None:

@@ -59,7 +59,10 @@ def test_everything_passes_and_is_removed(
         assert (code, "FAILED" in report) == (0, False), report
         dialect = dialect_of(place.url)
         assert dialect is not None
-        assert report.count("type ") == len(dialect.samples)
+        server = re.search(r"^server ([0-9.]+)$", report, re.MULTILINE)
+        version = tuple(map(int, server[1].split("."))) if server else ()
+        tried = [sample for sample in dialect.samples if sample.since <= version]
+        assert report.count("type ") == len(tried)
         assert report.count("polling, mode") == 4
         assert report.count("trigger log") == 2
         assert len(re.findall(r", [0-9]+ statements\)", report)) == report.count("passed  ")

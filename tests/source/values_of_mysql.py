@@ -1,16 +1,20 @@
-"""Literals for a column of each type of MySQL and MariaDB: at the edges, and drawn at random."""
+"""Literals for a column of each type of MySQL and MariaDB: at the edges, and drawn."""
 
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from decimal import Decimal
-from random import Random
+from typing import Literal
+
+from hypothesis import strategies as st
+
+Literals = st.SearchStrategy[str]
 
 INTEGERS = ("TINYINT", "SMALLINT", "MEDIUMINT", "INT", "BIGINT")
 TEXTS = ("CHAR", "VARCHAR", "TEXT", "LONGTEXT")
 BYTES = ("BINARY", "VARBINARY", "BLOB", "LONGBLOB")
 MICROSECOND = timedelta(microseconds=1)
 SECONDS_FIT = (datetime(1971, 1, 1), datetime(2037, 12, 31))  # noqa: DTZ001 - columns have no zone
-EVERY_YEAR = (datetime(1000, 1, 1), datetime(9999, 12, 30))  # noqa: DTZ001
+EVERY_YEAR = (datetime(1, 1, 1), datetime(9999, 12, 30))  # noqa: DTZ001
 
 INTEGER_BITS = {"TINYINT": 8, "SMALLINT": 16, "MEDIUMINT": 24, "INT": 32, "BIGINT": 64}
 EDGES: dict[str, list[str]] = {
@@ -56,60 +60,93 @@ for name, size in INTEGER_BITS.items():
     EDGES[f"{name} UNSIGNED"] = ["0", str(half - 1), str(half), str(2 * half - 1)]
 
 
-def drawn(random: Random, declared: str) -> str:
-    """Returns a literal of a column, or NULL."""
-    if random.random() < 0.1:
-        return "NULL"
+def literals(declared: str) -> Literals:
+    """Returns literals for a column: NULL, values at the edges, and others."""
+    found = st.just("NULL") | st.sampled_from(EDGES[declared])
     name = declared.partition("(")[0].partition(" ")[0]
-    if name in INTEGER_BITS:
-        bits = random.randrange(1, INTEGER_BITS[name])
-        number = random.getrandbits(bits)
-        return str(number if "UNSIGNED" in declared else number - random.getrandbits(bits))
-    if name in _DRAWN:
-        return _DRAWN[name](random, declared)
-    return random.choice(EDGES[declared])
+    drawn = _DRAWN.get(name)
+    return found if drawn is None else found | drawn(declared)
 
 
-def drawn_decimal(random: Random, declared: str) -> str:
-    precision, scale = map(int, declared.removeprefix("DECIMAL(").removesuffix(")").split(","))
-    number = Decimal(random.getrandbits(216) % 10 ** random.randint(1, precision)).scaleb(-scale)
-    return f"{random.choice(['', '-'])}{number:f}"
+def _integers(declared: str) -> Literals:
+    size = INTEGER_BITS[declared.partition(" ")[0]]
+    if "UNSIGNED" in declared:
+        return st.integers(0, (1 << size) - 1).map(str)
+    return st.integers(-(1 << size - 1), (1 << size - 1) - 1).map(str)
 
 
-def drawn_float(random: Random, declared: str) -> str:
-    exponent = 37 if declared == "FLOAT" else 300
-    return repr(random.uniform(-10, 10) * 10.0 ** random.randint(-exponent, exponent))
+def _decimals(declared: str) -> Literals:
+    precision, scale = sizes(declared)
+    largest = 10**precision - 1
+
+    def literal(number: int) -> str:
+        digits = f"{abs(number):0{precision + 1}d}"
+        sign = "-" if number < 0 else ""
+        return f"{sign}{digits[: len(digits) - scale]}.{digits[len(digits) - scale :]}0"
+
+    return st.integers(-largest, largest).map(literal)
 
 
-def drawn_moment(random: Random, declared: str) -> str:
-    first, last = SECONDS_FIT
-    if not declared.startswith("TIMESTAMP"):
-        first, last = EVERY_YEAR
-    micros = random.randrange((last - first) // MICROSECOND)
-    found = f"{first + micros * MICROSECOND}"
-    if declared == "DATE":
-        return f"'{found[:10]}'"
-    if declared.startswith("TIME("):
-        return f"'{found[11:19]}.{micros % 1_000_000:06d}'"
-    return f"'{found}'"
+def sizes(declared: str) -> list[int]:
+    """Returns the numbers in the parentheses of a type."""
+    return [int(size) for size in declared.partition("(")[2].partition(")")[0].split(",")]
 
 
-def drawn_text(random: Random, declared: str) -> str:
-    letters = {"latin1": "aZ \x7fé", "gbk": "a中丂", "ucs2": "a中"}
-    chosen = letters.get(declared.partition("CHARACTER SET ")[2], "a'\\\n\r\x01中𠀀\xff")
-    text = "".join(random.choices(chosen, k=random.randrange(20 if "20" in declared else 5)))
+def _floats(declared: str) -> Literals:
+    width: Literal[32, 64] = 32 if declared == "FLOAT" else 64
+    return st.floats(width=width, allow_nan=False, allow_infinity=False).map(repr)
+
+
+def _bits(declared: str) -> Literals:
+    (size,) = sizes(declared)
+    return st.integers(0, (1 << size) - 1).map(str)
+
+
+def _moments(declared: str) -> Literals:
+    first, last = SECONDS_FIT if declared.startswith("TIMESTAMP") else EVERY_YEAR
+    days = 10 if declared == "DATE" else None
+    return st.datetimes(first, last).map(lambda moment: f"'{str(moment)[:days]}'")
+
+
+def _texts(declared: str) -> Literals:
+    letters = {"latin1": "aZ \x7fé€", "gbk": "a中丂", "ucs2": "a中"}
+    chosen = letters.get(declared.partition("CHARACTER SET ")[2])
+    every = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+    alphabet = st.sampled_from(chosen or "a'\\\n\r\x01中𠀀\xff ") | every
+    if chosen:
+        alphabet = st.sampled_from(chosen)
+    return st.text(alphabet, max_size=5).map(_utf8)
+
+
+def _utf8(text: str) -> str:
     return f"_utf8mb4 x'{text.encode().hex()}'"
 
 
-def drawn_octets(random: Random, declared: str) -> str:
-    return f"x'{random.randbytes(random.randrange(4)).hex()}'"
+def _octets(_declared: str) -> Literals:
+    return st.binary(max_size=3).map(lambda raw: f"x'{raw.hex()}'")
 
 
-_DRAWN: dict[str, Callable[[Random, str], str]] = {
-    "DECIMAL": drawn_decimal,
-    "FLOAT": drawn_float,
-    "DOUBLE": drawn_float,
-    **dict.fromkeys(("DATE", "DATETIME", "TIMESTAMP", "TIME"), drawn_moment),
-    **dict.fromkeys(TEXTS, drawn_text),
-    **dict.fromkeys(BYTES, drawn_octets),
+def _documents(_declared: str) -> Literals:
+    texts = st.text(st.sampled_from('aé"\\\n中𠀀 '), max_size=5)
+    leaves = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | texts
+    found = st.recursive(
+        leaves,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+        max_leaves=6,
+    )
+    return found.map(lambda document: _utf8(json.dumps(document)))
+
+
+_DRAWN: dict[str, Callable[[str], Literals]] = {
+    **dict.fromkeys(INTEGER_BITS, _integers),
+    "DECIMAL": _decimals,
+    "FLOAT": _floats,
+    "DOUBLE": _floats,
+    "BIT": _bits,
+    **dict.fromkeys(("DATE", "DATETIME", "TIMESTAMP"), _moments),
+    "TIME": lambda _: st.times().map(lambda clock: f"'{clock}'"),
+    "YEAR": lambda _: st.integers(1901, 2155).map(str),
+    **dict.fromkeys(TEXTS, _texts),
+    **dict.fromkeys(BYTES, _octets),
+    "JSON": _documents,
 }

@@ -681,3 +681,10 @@ def test_an_encoding_is_refused_where_no_text_has_one(kind: str) -> None:
     """Rather than passed over: the texts would be wrong."""
     with pytest.raises(SourceUnfit, match="no texts in another encoding"):
         Database(URLS.get(kind, f"{kind}://u@h/d"), None, 20.0, "gbk")
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "oracle", "mssql"])
+def test_zero_dates_are_refused_where_there_are_none(kind: str) -> None:
+    """A setting that does nothing would be trusted."""
+    with pytest.raises(SourceUnfit, match="no zero dates"):
+        Database(URLS.get(kind, f"{kind}://u@h/d"), None, 20.0, zero_dates="null")

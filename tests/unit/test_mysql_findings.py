@@ -122,7 +122,9 @@ def test_a_type_that_sqlalchemy_does_not_know_is_named() -> None:
     made: Any = dialect.engine(make_url("mysql+pymysql://user@host/unit"), None, 1.0).dialect
     vector = made.ischema_names["vector"](3)
     assert dialect.type_name(vector) == "VECTOR(3)"
-    assert dialect.kind(vector, in_key=False) is None
+    kind = dialect.kind(vector, in_key=False)
+    assert kind is not None
+    assert kind.name == "real[]"
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,7 @@ def _column(name: str, kind: Kind, *, nullable: bool) -> SourceColumn:
         builtin=True,
         not_null=not nullable,
         generated="",
+        elements=kind.elements,
     )
 
 

@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from agent.connectors.database.catalogue import ReadTable
 from agent.connectors.dialects.base import Dialect
+from agent.connectors.dialects.kinds import Absent
 from agent.connectors.table import Criterion, passing
 from agent.errors import ValueUnreadable
 from agent.messages import mark, phrase
@@ -227,28 +228,33 @@ class RowReader:
     # ---- values
 
     def _texts(self, row: Sequence[Any]) -> Texts:
-        texts = []
+        texts: list[str | None] = []
         try:
             for write, value in zip(self._writers, row, strict=True):
                 texts.append(None if value is None else write(value))
         except _UNFIT:
-            raise self._unreadable(row) from None
+            texts = self._with_absent(row)
         for i in self._filled:
             if row[i] is None:
                 reason = phrase("key column {name} is empty in a row", name=self._names[i])
                 raise self._error(reason)
         return tuple(texts)
 
-    def _unreadable(self, row: Sequence[Any]) -> ValueUnreadable:
-        """Names the first column whose value has no text of its type."""
+    def _with_absent(self, row: Sequence[Any]) -> list[str | None]:
+        """Writes a row in which values may stand for none.
+
+        Raises ValueUnreadable for the first column whose value has no text of its type.
+        """
+        texts: list[str | None] = []
         for name, kind, value in zip(self._names, self._kinds, row, strict=True):
             try:
-                if value is not None:
-                    kind.write(value)
+                texts.append(None if value is None else kind.write(value))
+            except Absent:
+                texts.append(None)
             except _UNFIT:
                 text = mark("column {name} holds a value that is no {type}")
-                return self._error(phrase(text, name=name, type=kind.name))
-        raise AssertionError("one of the values has no text")
+                raise self._error(phrase(text, name=name, type=kind.name)) from None
+        return texts
 
     def _error(self, reason: str) -> ValueUnreadable:
         return ValueUnreadable(resource=self._resource, table=self._read.name, reason=reason)

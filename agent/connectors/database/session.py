@@ -9,7 +9,7 @@ from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from agent.config import DatabaseSettings
-from agent.connectors.dialects.base import Dialect
+from agent.connectors.dialects.base import Dialect, ZeroDates
 from agent.connectors.dialects.opening import dialect_of
 from agent.errors import (
     AgentError,
@@ -35,10 +35,12 @@ class Database:
         password: Callable[[], str] | None,
         statement_seconds: float,
         encoding: str = "",
+        zero_dates: ZeroDates = "suspend",
     ) -> None:
         """`statement_seconds`: no statement takes longer. Raises SourceUnfit.
 
         `encoding`: of texts in columns that are declared otherwise; '': there are none.
+        `zero_dates`: what becomes of days that are none.
         """
         self._url = make_url(url)
         dialect = dialect_of(self._url)
@@ -48,7 +50,10 @@ class Database:
         if encoding and not dialect.recodes:
             reason = phrase("{kind} has no texts in another encoding", kind=dialect.name)
             raise SourceUnfit(reason=reason)
+        if zero_dates != "suspend" and not dialect.has_zero_dates:
+            raise SourceUnfit(reason=phrase("{kind} has no zero dates", kind=dialect.name))
         dialect.encoding = encoding
+        dialect.zero_dates = zero_dates
         self.dialect: Dialect = dialect
         self._password = password
         self._seconds = statement_seconds
@@ -135,7 +140,7 @@ def database_of(settings: DatabaseSettings) -> Database:
     """Makes the way to the business database; nothing is connected yet. Raises SourceUnfit."""
     password = settings.password
     read = None if password is None else lambda: password.read("source.password")
-    return Database(settings.url, read, settings.statement_seconds, settings.encoding)
+    return _database(settings.url, read, settings)
 
 
 def administered(settings: DatabaseSettings, admin_url: str | None) -> Database:
@@ -147,7 +152,11 @@ def administered(settings: DatabaseSettings, admin_url: str | None) -> Database:
         return database_of(settings)
     password = os.environ.get(ADMINISTRATOR_PASSWORD)
     read = None if password is None else lambda: password
-    return Database(admin_url, read, settings.statement_seconds, settings.encoding)
+    return _database(admin_url, read, settings)
+
+
+def _database(url: str, read: Callable[[], str] | None, settings: DatabaseSettings) -> Database:
+    return Database(url, read, settings.statement_seconds, settings.encoding, settings.zero_dates)
 
 
 def address_of(url: URL) -> str:

@@ -27,7 +27,12 @@ from sqlalchemy.types import TypeEngine
 
 from agent.errors import SourceUnfit
 from agent.messages import phrase
+from agent.values.column_types import Element
 from agent.values.writing import Writer
+
+# What becomes of days that are none, such as 0000-00-00: the table is suspended, they are NULL, or
+# columns of dates are texts
+ZeroDates = Literal["suspend", "null", "text"]
 
 # What an error of the driver is about: the server is away or ends sessions; it refuses the login;
 # something is locked or takes too long; a right is missing; the table or a column is not there; a
@@ -65,6 +70,9 @@ class Kind(NamedTuple):
 
     # Of a text whose bytes the database does not test; None where it does
     stored: Stored | None = None
+
+    # Of an array: what it holds
+    elements: tuple[Element, ...] = ()
 
 
 class Sample(NamedTuple):
@@ -105,6 +113,10 @@ class Dialect(ABC):
     # which one that is; '': the one that it says
     recodes: ClassVar[bool] = False
     encoding: str = ""
+
+    # Whether dates may be none, and what becomes of these
+    has_zero_dates: ClassVar[bool] = False
+    zero_dates: ZeroDates = "suspend"
 
     # For the self-test: values of every type; columns that take texts in another encoding, of which
     # the first is fit for a key; the type of a date and time, and how one is written

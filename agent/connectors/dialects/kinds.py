@@ -3,6 +3,7 @@
 A writer raises ValueError or TypeError rather than write a value as another one.
 """
 
+import struct
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -22,6 +23,10 @@ _float8_text = float_writer(FLOAT8_DIGITS)
 
 
 # ---- writers
+
+
+class Absent(ValueError):
+    """A value that stands for none: it is read as NULL."""
 
 
 def text(value: Any) -> str:
@@ -110,6 +115,20 @@ def octets(value: Any) -> str:
     return writing.bytes_text(bytes(value))
 
 
+def address(value: Any) -> str:
+    """Writes an IP address that was read as a text."""
+    if not isinstance(value, str):
+        raise TypeError("no address")
+    return writing.inet_text(value)
+
+
+def vector(value: Any) -> str:
+    """Writes floats of four bytes that were read as bytes."""
+    if not isinstance(value, bytes):
+        raise TypeError("no bytes")
+    return writing.vector_text(value)
+
+
 def json(value: Any) -> str:
     """Writes JSON, as it is where it was read as a text."""
     found = json_text(value)
@@ -144,6 +163,12 @@ def moment_of(text: str) -> datetime:
 def bytes_of(canonical: str) -> bytes:
     """Returns the bytes of a canonical text."""
     return bytes.fromhex(canonical[2:])
+
+
+def vector_of(canonical: str) -> bytes:
+    """Returns the bytes of a canonical array of floats of four bytes."""
+    numbers = [float(part) for part in canonical[1:-1].split(",") if part]
+    return struct.pack(f"<{len(numbers)}f", *numbers)
 
 
 def unzoned(canonical: str) -> str:
@@ -188,7 +213,11 @@ TIMESTAMP = plain(v.TIMESTAMP, "timestamp without time zone", moment)
 TIMESTAMPTZ = plain(v.TIMESTAMPTZ, "timestamp with time zone", instant, unzoned)
 BYTEA = plain(v.BYTEA, "bytea", octets, bytes_of)
 UUID = plain(v.UUID, "uuid", writing.uuid_text)
+INET = plain(v.INET, "inet", address)
 JSON = plain(v.JSON, "json", json)
+VECTOR = plain(v.FLOAT4_ARRAY, "real[]", vector, vector_of)._replace(
+    elements=(v.Element(v.FLOAT4),)
+)
 
 
 def varchar(length: int | None) -> Kind:

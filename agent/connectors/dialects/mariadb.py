@@ -22,8 +22,8 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.types import TypeEngine
 
-from agent.connectors.dialects import kinds
-from agent.connectors.dialects.base import Dialect, Kind, Recoded, Sample, Trouble
+from agent.connectors.dialects import kinds, zero_dates
+from agent.connectors.dialects.base import Dialect, Kind, Recoded, Sample, Trouble, ZeroDates
 from agent.connectors.dialects.encodings import encoded
 from agent.connectors.dialects.troubles import listed, unlisted
 
@@ -50,6 +50,7 @@ _TROUBLES: Mapping[Trouble, tuple[int, ...]] = {
 }
 
 # For the self-test
+_POINT = "0101000000000000000000f03f0000000000000040"  # POINT(1 2) as WKB
 SAMPLES: Sequence[Sample] = (
     Sample("TINYINT(1)", "1", "1"),
     Sample("MEDIUMINT", "-8388608", "-8388608"),
@@ -82,13 +83,20 @@ SAMPLES: Sequence[Sample] = (
     Sample("BLOB", "x'00ff'", "\\x00ff"),
     Sample("LONGBLOB", "x''", "\\x"),
     Sample("JSON", "'{\"a\": 1}'", '{"a": 1}'),
+    Sample("POINT", f"ST_GeomFromWKB(x'{_POINT}')", f"\\x00000000{_POINT}"),
+    Sample("GEOMETRY", f"ST_GeomFromWKB(x'{_POINT}')", f"\\x00000000{_POINT}"),
 )
 RECODED = (
     Recoded("VARCHAR(40) CHARACTER SET latin1", "x'{hex}'"),
     Recoded("LONGTEXT CHARACTER SET latin1", "x'{hex}'"),
 )
 _UUID = "6ccd780c-baba-1026-9564-5b8c656024db"
-_UUID_SAMPLE = Sample("UUID", f"'{_UUID}'", _UUID)
+_OWN_SAMPLES = (
+    Sample("UUID", f"'{_UUID}'", _UUID, (10, 7)),
+    Sample("INET4", "'192.0.2.0'", "192.0.2.0", (10, 10)),
+    Sample("INET6", "'::ffff:192.0.2.1'", "::ffff:192.0.2.1", (10, 5)),
+    Sample("VECTOR(3)", "VEC_FromText('[1,0.5,-2e-30]')", "{1,0.5,-2e-30}", (11, 7)),
+)
 
 
 class MariaDB(Dialect):
@@ -97,7 +105,8 @@ class MariaDB(Dialect):
     name = "MariaDB"
     extra = "mariadb"
     recodes = True
-    samples: ClassVar[Sequence[Sample]] = (*SAMPLES, _UUID_SAMPLE)
+    has_zero_dates = True
+    samples: ClassVar[Sequence[Sample]] = (*SAMPLES, *_OWN_SAMPLES)
     recoded = RECODED
     moment = ("DATETIME(3)", "'{}'")
 
@@ -115,7 +124,9 @@ class MariaDB(Dialect):
         """See Dialect.engine."""
         engine = super().engine(url, password, seconds)
         made: Any = engine.dialect
-        made.ischema_names = {"vector": _Vector, **made.ischema_names}
+        added: dict[str, Any] = {"inet4": mysql.INET4, "inet6": mysql.INET6, "vector": _Vector}
+        added |= dict.fromkeys(_SHAPES, _Shape)
+        made.ischema_names = {**added, **made.ischema_names}
         return engine
 
     def connect(self, arguments: list[Any], named: Mapping[str, Any], seconds: float) -> Any:
@@ -156,6 +167,8 @@ class MariaDB(Dialect):
         if in_key and isinstance(declared, _NOT_IN_KEY):
             return None
         kind = _kind(declared)
+        if kind is not None and not in_key and isinstance(declared, _DAYS):
+            return _WITH_ZEROS[self.zero_dates](kind)
         if kind is None or getattr(declared, "charset", None) not in self._misdeclared:
             return kind
         return encoded(kind, self.encoding, _octets, _text_of)
@@ -222,10 +235,7 @@ class MariaDB(Dialect):
 
 
 class _Vector(types.UserDefinedType[bytes]):
-    """VECTOR(n), which SQLAlchemy does not know: it fails at the number, so that no column is read.
-
-    The agent does not read its values either.
-    """
+    """VECTOR(n), which SQLAlchemy does not know: it fails at the number."""
 
     cache_ok = True
 
@@ -235,6 +245,29 @@ class _Vector(types.UserDefinedType[bytes]):
     def get_col_spec(self, **named: Any) -> str:
         """Returns the type as it is declared."""
         return f"VECTOR({self.dimensions})"
+
+
+class _Shape(types.UserDefinedType[bytes]):
+    """GEOMETRY or one of its kinds, none of which SQLAlchemy knows."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **named: Any) -> str:
+        """Returns the type that holds them all."""
+        return "GEOMETRY"
+
+
+_SHAPES = (
+    "geometry",
+    "point",
+    "linestring",
+    "polygon",
+    "multipoint",
+    "multilinestring",
+    "multipolygon",
+    "geometrycollection",
+    "geomcollection",
+)
 
 
 def _number(error: BaseException) -> int:
@@ -338,6 +371,12 @@ _KINDS: tuple[tuple[type[TypeEngine[Any]], Kind], ...] = (
     (types.Time, kinds.TIME),
     (types.JSON, kinds.JSON),
     (types.Uuid, kinds.UUID),
+    (mysql.INET4, kinds.INET),
+    (mysql.INET6, kinds.INET),
+    # As the server keeps it: four bytes of the SRID, then WKB
+    (_Shape, kinds.BYTEA),
+    # The driver takes its bytes for a text
+    (_Vector, kinds.VECTOR._replace(select=_octets)),
     (mysql.ENUM, kinds.TEXT),
     (mysql.SET, kinds.TEXT),
     (types.String, kinds.TEXT),
@@ -348,6 +387,13 @@ _KINDS: tuple[tuple[type[TypeEngine[Any]], Kind], ...] = (
     (mysql.MEDIUMBLOB, kinds.BYTEA),
     (mysql.LONGBLOB, kinds.BYTEA),
 )
+# Types with days, and what becomes of a kind where these may be none
+_DAYS = (types.Date, mysql.DATETIME, mysql.TIMESTAMP)
+_WITH_ZEROS: Mapping[ZeroDates, Callable[[Kind], Kind]] = {
+    "suspend": lambda kind: kind,
+    "null": zero_dates.nullable,
+    "text": zero_dates.spelled,
+}
 # A float of four bytes equals none of its texts. ENUM and SET have one order and are compared by
 # another
-_NOT_IN_KEY = (mysql.FLOAT, mysql.BIT, mysql.ENUM, mysql.SET)
+_NOT_IN_KEY = (mysql.FLOAT, mysql.BIT, mysql.ENUM, mysql.SET, _Shape, _Vector)

@@ -14,11 +14,11 @@ from agent.connectors.mysql.binary_json import json_text
 from agent.connectors.mysql.charsets import BINARY, NoText, text_decoder
 from agent.connectors.mysql.decimals import decimal_bytes, decimal_writer
 from agent.connectors.mysql.table_map import LoggedColumn
-from agent.values.column_types import UUID
+from agent.values.column_types import FLOAT4_ARRAY, INET, TEXT, UUID
 from agent.values.floats import FLOAT8_DIGITS, float4_text, float_writer
-from agent.values.writing import uuid_text
+from agent.values.writing import inet_text, uuid_text, vector_text
 
-Write = Callable[[bytes], str]
+Write = Callable[[bytes], str | None]
 
 _float8_text = float_writer(FLOAT8_DIGITS)
 _INTEGERS: Final = {
@@ -45,20 +45,34 @@ class ColumnReader(NamedTuple):
 
     width: int  # bytes of each value; -1: a length stands before it
     length_bytes: int  # of that length
-    write: Write  # raises NoText
+    write: Write  # raises NoText; None is NULL
 
 
 def column_reader(
-    column: LoggedColumn, charsets: Mapping[int, str], type_oid: int = 0
+    column: LoggedColumn,
+    charsets: Mapping[int, str],
+    type_oid: int = 0,
+    *,
+    zero_is_null: bool = False,
 ) -> ColumnReader:
     """Returns what reads a column.
 
     `charsets`: the server's character set of each collation's id. `type_oid`: of the column in the
-    catalogue; the log does not tell MariaDB's UUID from sixteen bytes. Raises Unsupported.
+    catalogue; the log does not tell MariaDB's UUID, INET and VECTOR from bytes. A day as
+    a text is one that may be none. `zero_is_null`: a day that is none is NULL. Raises Unsupported.
     """
     write = _writer(column, charsets)
     if type_oid == UUID:
         write = _uuid
+    elif type_oid == INET:
+        write = _address_writer(_longest(column))
+    elif type_oid == FLOAT4_ARRAY:
+        write = _vector
+    elif column.type in _SPELLED:
+        if type_oid == TEXT:
+            write = _SPELLED[column.type](column.metadata)
+        elif zero_is_null:
+            write = _null_writer(write)
     return ColumnReader(*extent(column), write)
 
 
@@ -119,6 +133,18 @@ def _writer(column: LoggedColumn, charsets: Mapping[int, str]) -> Write:
     if kind in _MADE:
         return _MADE[kind](column.metadata)
     raise Unsupported(_name(kind))
+
+
+def _null_writer(written: Write) -> Write:
+    """Returns a writer that makes NULL of what has no text."""
+
+    def write(raw: bytes) -> str | None:
+        try:
+            return written(raw)
+        except NoText:
+            return None
+
+    return write
 
 
 # ---- numbers
@@ -192,6 +218,22 @@ def _uuid(raw: bytes) -> str:
     return uuid_text(raw.ljust(_UUID_BYTES, b"\0"))
 
 
+def _address_writer(size: int) -> Write:
+    """Returns a writer of INET4 or INET6, which have so many bytes."""
+
+    def write(raw: bytes) -> str:
+        return inet_text(raw.ljust(size, b"\0"))
+
+    return write
+
+
+def _vector(raw: bytes) -> str:
+    try:
+        return vector_text(raw)
+    except ValueError:
+        raise NoText from None
+
+
 def _padded_writer(size: int) -> Write:
     """Returns a writer of BINARY(n): the log leaves out the zero bytes at its end."""
 
@@ -240,6 +282,10 @@ def _set_writer(texts: list[str]) -> Write:
     return write
 
 
+def _spelled_date_writer(_metadata: int) -> Write:
+    return temporals.spelled_date_text
+
+
 # ---- by type
 
 _WIDTHS: Final = {
@@ -256,6 +302,8 @@ _WRITERS: Final[dict[int, Write]] = {
     types.DATE: temporals.date_text,
     types.NEWDATE: temporals.date_text,
     types.JSON: json_text,
+    types.GEOMETRY: _hex,
+    types.VECTOR: _vector,
 }
 # Types whose writer depends on their digits or bits
 _MADE: Final[dict[int, Callable[[int], Write]]] = {
@@ -265,14 +313,19 @@ _MADE: Final[dict[int, Callable[[int], Write]]] = {
     types.TIMESTAMP2: temporals.timestamp_writer,
     types.BIT: _bits_writer,
 }
+# Of days that may be none
+_SPELLED: Final[dict[int, Callable[[int], Write]]] = {
+    types.DATE: _spelled_date_writer,
+    types.NEWDATE: _spelled_date_writer,
+    types.DATETIME2: temporals.spelled_datetime_writer,
+    types.TIMESTAMP2: temporals.spelled_timestamp_writer,
+}
 _NAMES: Final = {
     types.TIMESTAMP: "TIMESTAMP of an old format",
     types.TIME: "TIME of an old format",
     types.DATETIME: "DATETIME of an old format",
     types.BLOB_COMPRESSED: "BLOB COMPRESSED",
     types.VARCHAR_COMPRESSED: "VARCHAR COMPRESSED",
-    types.GEOMETRY: "GEOMETRY",
-    types.VECTOR: "VECTOR",
 }
 
 

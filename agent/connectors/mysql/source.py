@@ -117,6 +117,7 @@ class MySqlSource(DatabaseSource):
             place,
             position,
             checked=found.checksums,
+            zero_is_null=self._database.dialect.zero_dates == "null",
         )
         self._visible = position
         self._begin(found, place)

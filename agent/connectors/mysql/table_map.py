@@ -70,7 +70,10 @@ _TABLE_ID: Final = 6  # bytes
 # too. Nothing in a description tells which it is, and a mistake would turn signs of other columns
 _SIGNLESS_YEARS: Final = (8, 0, 15)
 _SIGNED_YEARS: Final = (8, 0, 29)
-_TEXTS: Final = frozenset((STRING, VAR_STRING, VARCHAR, BLOB, BLOB_COMPRESSED, VARCHAR_COMPRESSED))
+# Those that have a collation in the log, which a VECTOR has, too
+_TEXTS: Final = frozenset(
+    (STRING, VAR_STRING, VARCHAR, BLOB, BLOB_COMPRESSED, VARCHAR_COMPRESSED, VECTOR)
+)
 _CHOICES: Final = frozenset((ENUM, SET))
 
 # ---- the optional part

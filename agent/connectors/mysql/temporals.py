@@ -32,14 +32,34 @@ def date_text(raw: bytes) -> str:
     return _date(packed >> 9, packed >> 5 & 15, packed & 31)
 
 
+def spelled_date_text(raw: bytes) -> str:
+    """Writes a DATE as the server does, whether there is such a day or not."""
+    packed = int.from_bytes(raw, "little")
+    return _spelled(packed >> 9, packed >> 5 & 15, packed & 31)
+
+
 def datetime_writer(digits: int) -> Callable[[bytes], str]:
-    """Returns a writer of DATETIME(n): year and month as one number, then day and time as bits."""
+    """Returns a writer of DATETIME(n). It raises NoText where there is no such day."""
+    return _datetime_writer(digits, _date)
+
+
+def spelled_datetime_writer(digits: int) -> Callable[[bytes], str]:
+    """Returns a writer of DATETIME(n), whether there is such a day or not."""
+    return _datetime_writer(digits, _spelled)
+
+
+def _datetime_writer(
+    digits: int, written: Callable[[int, int, int], str]
+) -> Callable[[bytes], str]:
+    """Returns a writer: year and month are one number, then come day and time as bits."""
 
     def write(raw: bytes) -> str:
         packed = int.from_bytes(raw[:5], "big") - _DATETIME_ZERO
+        if packed < 0:
+            raise NoText
         days = packed >> _CLOCK_BITS
         year, month = divmod(days >> 5, 13)
-        day = _date(year, month, days & 31)
+        day = written(year, month, days & 31)
         clock = clock_text(packed & _CLOCK)
         return f"{day} {clock}{_fraction(raw[5:], digits)}"
 
@@ -58,6 +78,19 @@ def timestamp_writer(digits: int) -> Callable[[bytes], str]:
         hour, minute = divmod(minutes, 60)
         clock = f"{_TWO[hour]}:{_TWO[minute]}:{_TWO[second]}"
         return f"{_day(days)} {clock}{_fraction(raw[4:], digits)}+00"
+
+    return write
+
+
+def spelled_timestamp_writer(digits: int) -> Callable[[bytes], str]:
+    """Returns a writer of TIMESTAMP(n) that writes the zero date as the server does."""
+    write_moment = timestamp_writer(digits)
+
+    def write(raw: bytes) -> str:
+        try:
+            return write_moment(raw)
+        except NoText:
+            return f"{_spelled(0, 0, 0)} {clock_text(0)}"
 
     return write
 
@@ -92,6 +125,10 @@ def _date(year: int, month: int, day: int) -> str:
         return _written(year, month, day)
     except ValueError:
         raise NoText from None
+
+
+def _spelled(year: int, month: int, day: int) -> str:
+    return f"{year:04d}-{month:02d}-{day:02d}"
 
 
 @lru_cache(maxsize=4096)

@@ -95,15 +95,18 @@ class Transactions:
         position: int,
         *,
         checked: bool,
+        zero_is_null: bool = False,
     ) -> None:
         """`followed`: the columns that are read of each table, as the catalogue has them.
 
         `charsets`: the character set of each collation's id. `position`: of the last transaction
-        that was delivered. `checked`: events have checksums.
+        that was delivered. `checked`: events have checksums. `zero_is_null`: days that are none are
+        NULL, but in a key.
         """
         self._followed = followed
         self._charsets = charsets
         self._checked = checked
+        self._zero_is_null = zero_is_null
         self._years_have_signs: bool | None = None  # until the log says who writes it
         self.place = place
         self.position = position
@@ -388,7 +391,8 @@ class Transactions:
 
     def _reader(self, place: TableName, column: LoggedColumn, wanted: Column) -> ColumnReader:
         try:
-            return column_reader(column, self._charsets, wanted.type_oid)
+            zero_is_null = self._zero_is_null and not wanted.identity
+            return column_reader(column, self._charsets, wanted.type_oid, zero_is_null=zero_is_null)
         except Unsupported as error:
             raise Incomplete(place, _unsupported(column, error)) from None
 
