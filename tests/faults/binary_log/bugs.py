@@ -104,8 +104,8 @@ OF_A_LOG: tuple[Bug, ...] = (
             ),
             Edit(
                 TRANSACTIONS,
-                "            if names_table(statement, name) or drops_schema(",
-                "            if drops_schema(",
+                "            is_named = names_table(statement, name) or drops_schema(",
+                "            is_named = drops_schema(",
             ),
         ),
         "log",
@@ -154,8 +154,8 @@ OF_A_LOG: tuple[Bug, ...] = (
         (
             Edit(
                 TRANSACTIONS,
-                "        relation = self._followed.get((schema or session_schema, name))\n",
-                "        relation = self._followed.get((schema, name))\n",
+                "        place = (schema or session_schema, name)\n",
+                "        place = (schema, name)\n",
             ),
         ),
         "log",
