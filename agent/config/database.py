@@ -9,6 +9,10 @@ from agent.config.model import Model
 from agent.config.secret import Secret
 from agent.messages import mark
 
+# What becomes of days that are none, such as 0000-00-00: the table is suspended, they are NULL, or
+# columns of dates are texts
+ZeroDates = Literal["suspend", "null", "text"]
+
 
 class DatabaseSettings(Model):
     """How a business database is reached, and how its tables are named."""
@@ -42,7 +46,7 @@ class DatabaseSettings(Model):
     ] = ""
 
     zero_dates: Annotated[
-        Literal["suspend", "null", "text"],
+        ZeroDates,
         Field(
             description="What becomes of days of MariaDB and MySQL that are none, such as "
             "0000-00-00: suspend the table, publish null, or make columns of dates and times text. "

@@ -9,7 +9,8 @@ from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from agent.config import DatabaseSettings
-from agent.connectors.dialects.base import Dialect, ZeroDates
+from agent.config.database import ZeroDates
+from agent.connectors.dialects.base import Dialect
 from agent.connectors.dialects.opening import dialect_of
 from agent.errors import (
     AgentError,

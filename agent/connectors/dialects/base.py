@@ -25,14 +25,11 @@ from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeEngine
 
+from agent.config.database import ZeroDates
 from agent.errors import SourceUnfit
 from agent.messages import phrase
 from agent.values.column_types import Element
 from agent.values.writing import Writer
-
-# What becomes of days that are none, such as 0000-00-00: the table is suspended, they are NULL, or
-# columns of dates are texts
-ZeroDates = Literal["suspend", "null", "text"]
 
 # What an error of the driver is about: the server is away or ends sessions; it refuses the login;
 # something is locked or takes too long; a right is missing; the table or a column is not there; a

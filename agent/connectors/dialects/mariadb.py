@@ -22,8 +22,9 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.types import TypeEngine
 
+from agent.config.database import ZeroDates
 from agent.connectors.dialects import kinds, zero_dates
-from agent.connectors.dialects.base import Dialect, Kind, Recoded, Sample, Trouble, ZeroDates
+from agent.connectors.dialects.base import Dialect, Kind, Recoded, Sample, Trouble
 from agent.connectors.dialects.encodings import encoded
 from agent.connectors.dialects.troubles import listed, unlisted
 

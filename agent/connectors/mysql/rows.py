@@ -9,6 +9,7 @@ from agent.connectors.mysql.charsets import NoText
 from agent.connectors.mysql.columns import ColumnReader
 from agent.connectors.mysql.compression import unpacked
 from agent.connectors.mysql.packing import Damaged, number, packed
+from agent.connectors.mysql.table_map import TABLE_ID_BYTES
 
 _MOST_COLUMNS: Final = 4096  # of a table in either server
 _EXTRA: Final = 2  # bytes of the length of version 2's extra data, which counts itself
@@ -38,11 +39,11 @@ class RowsHead(NamedTuple):
     is_compressed: bool
 
 
-def head_of(kind: int, body: bytes, table_id_bytes: int = 6) -> RowsHead:
+def head_of(kind: int, body: bytes) -> RowsHead:
     """Reads what comes before the rows. Raises Damaged, Partial."""
     op, is_second_version, is_compressed = types.ROWS[kind]
-    table_id = number(body, 0, table_id_bytes)
-    start = table_id_bytes + 2
+    table_id = number(body, 0, TABLE_ID_BYTES)
+    start = TABLE_ID_BYTES + 2
     if is_second_version:
         extra = number(body, start, _EXTRA)
         if extra < _EXTRA:

@@ -65,7 +65,7 @@ _WITHOUT: Final = frozenset(
     )
 )
 _NUMBERS: Final = frozenset((TINY, SHORT, INT24, LONG, LONGLONG, FLOAT, DOUBLE, NEWDECIMAL))
-_TABLE_ID: Final = 6  # bytes
+TABLE_ID_BYTES: Final = 6  # bytes
 # MySQL 8.0.15 has no sign of a YEAR in its log; 8.0.29 is known to have one, MariaDB from 10.5 on,
 # too. Nothing in a description tells which it is, and a mistake would turn signs of other columns
 _SIGNLESS_YEARS: Final = (8, 0, 15)
@@ -156,8 +156,8 @@ def place_of(body: bytes) -> tuple[int, str, str]:
 
 
 def _place(body: bytes) -> tuple[int, str, str, int]:
-    table_id = number(body, 0, _TABLE_ID)
-    schema, start = packed_octets(body, _TABLE_ID + 2)
+    table_id = number(body, 0, TABLE_ID_BYTES)
+    schema, start = packed_octets(body, TABLE_ID_BYTES + 2)
     name, start = packed_octets(body, start + 1)
     return table_id, name_of(schema), name_of(name), start + 1
 

@@ -35,6 +35,7 @@ from agent.connectors.mysql.statements import (
     statement_of,
 )
 from agent.connectors.mysql.table_map import (
+    TABLE_ID_BYTES,
     LoggedColumn,
     LoggedTable,
     NotFull,
@@ -398,7 +399,7 @@ class Transactions:
 
     def _described(self, event: Event) -> Reading | None:
         """Returns how the rows of an event are read; None where nobody wants them."""
-        table_id = number(event.body, 0, 6)
+        table_id = number(event.body, 0, TABLE_ID_BYTES)
         if table_id not in self._readings:
             raise Damaged("rows of a table without a description")
         return self._readings[table_id]
