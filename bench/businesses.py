@@ -2,7 +2,6 @@
 
 import uuid
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Protocol, Self
 
 from sqlalchemy import URL
@@ -23,6 +22,7 @@ class Business(Protocol):
 
     table: UnitTable
     columns: str  # what declares the table's copy in a PostgreSQL database
+    installation: type[Installation]  # what puts an agent beside it
 
     @property
     def place(self) -> str:
@@ -33,11 +33,6 @@ class Business(Protocol):
 
     def fill(self, first: int, count: int, size: int) -> None:
         """Inserts rows of numbers from `first` on, in transactions of `size` rows."""
-
-    def installation(
-        self, directory: Path, bootstrap: str, front: str, kafka: Lines
-    ) -> Installation:
-        """Returns the agent's folder, not yet installed; `front`: a PostgreSQL database."""
 
     def connector(self, prefix: str, topic: str, folder: str) -> Properties:
         """Returns Debezium's source: changes only, of the table, into the topic.
@@ -61,6 +56,7 @@ class PostgresBusiness:
 
     table = TABLE
     columns = COLUMNS
+    installation = Installation
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
@@ -77,20 +73,6 @@ class PostgresBusiness:
     def fill(self, first: int, count: int, size: int) -> None:
         """See Business.fill."""
         fill(self._conninfo, first, count, size)
-
-    def installation(
-        self, directory: Path, bootstrap: str, front: str, kafka: Lines
-    ) -> Installation:
-        """See Business.installation."""
-        return Installation(
-            directory,
-            self._conninfo,
-            bootstrap,
-            directory.name,
-            tables=(self.table,),
-            front=front,
-            sections={"kafka": kafka},
-        )
 
     def connector(self, prefix: str, topic: str, folder: str) -> Properties:
         """See Business.connector."""
@@ -153,6 +135,7 @@ class MySqlBusiness:
         "bench", "bench", _DDL, {"id": one_of("1")}, {name: one_of("") for name in NAMES}, schema=""
     )
     columns = COLUMNS.replace("boolean", "smallint")
+    installation: type[Installation] = LoggedInstallation
 
     def __init__(self, url: URL, is_mariadb: bool) -> None:
         """`url`: of an administrator, with the database."""
@@ -176,20 +159,6 @@ class MySqlBusiness:
     def fill(self, first: int, count: int, size: int) -> None:
         """See Business.fill."""
         execute(self._url, f"CALL fill({first}, {first + count}, {size})")
-
-    def installation(
-        self, directory: Path, bootstrap: str, front: str, kafka: Lines
-    ) -> Installation:
-        """See Business.installation."""
-        return LoggedInstallation(
-            directory,
-            self.place,
-            bootstrap,
-            directory.name,
-            tables=(self.table,),
-            front=front,
-            sections={"kafka": kafka},
-        )
 
     def connector(self, prefix: str, topic: str, folder: str) -> Properties:
         """See Business.connector."""

@@ -192,11 +192,16 @@ class Agent:
     ) -> None:
         self.name, self.business = client, business
         business.create()
-        folder = directory / f"b{uuid.uuid4().hex[:8]}"
-        front = stack.enter_context(fresh_database(server))
-        kafka = {"client": client, "partitions": PARTITIONS}
-        self._place = business.installation(folder, broker.bootstrap, front, kafka)
-        self._place.install()
+        name = f"b{uuid.uuid4().hex[:8]}"
+        self._place = business.installation(
+            directory / name,
+            business.place,
+            broker.bootstrap,
+            name,
+            tables=(business.table,),
+            front=stack.enter_context(fresh_database(server)),
+            sections={"kafka": {"client": client, "partitions": PARTITIONS}},
+        ).install()
         self.rows = 0
         self._published = 0
 

@@ -233,6 +233,7 @@ TABLES: tuple[UnitTable, ...] = (
     ),
 )
 RESIDENTS = TABLES[0]
+ENTERPRISES = TABLES[4]
 PARTITIONED = TABLES[5]
 
 # Each transaction of the Workload signs here. It is shared like the others, so that its

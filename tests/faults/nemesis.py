@@ -203,17 +203,21 @@ class Nemesis:
         Later on the new password is in the agent's file.
         """
         changed = f"{PASSWORD}-{uuid.uuid4().hex}"
+        self._change_password(changed)
+        with self.source_sessions_end():
+            try:
+                yield
+            finally:
+                secret(self._place.directory).write_text(changed, encoding="utf-8")
+
+    def _change_password(self, changed: str) -> None:
+        """Gives the agent's role a password at the source."""
         with psycopg.connect(self._place.source, autocommit=True) as connection:
             connection.execute(
                 sql.SQL("ALTER ROLE {} PASSWORD {}").format(
                     sql.Identifier(self._place.name), sql.Literal(changed)
                 )
             )
-        with self.source_sessions_end():
-            try:
-                yield
-            finally:
-                secret(self._place.directory).write_text(changed, encoding="utf-8")
 
     @contextmanager
     def source_log_full(self) -> Iterator[None]:

@@ -26,7 +26,7 @@ from tests.checker.prefix import INTERVAL, PrefixReader
 from tests.checker.reader import LiveReader
 from tests.checker.sampler import Sampler
 from tests.checker.table import Front, SharedTable
-from tests.checker.unit import JOURNALED, create_tables
+from tests.checker.unit import JOURNALED, TABLES, UnitTable, create_tables
 from tests.checker.workload import Workload
 from tests.faults.beginning import ask, fill, spoil
 from tests.faults.binary_log.server import LoggingServers
@@ -71,18 +71,17 @@ def trial(servers: Servers, schedule: Schedule, evidence: Path, bug: Bug | None 
     fresh_evidence(evidence)
     with fresh_database(servers.postgres) as source, front_database(servers, schedule) as front:
         name = f"f{uuid.uuid4().hex[:12]}"
-        place = _installed(
-            Installation(
-                evidence,
-                source,
-                servers.kafka.bootstrap,
-                name,
-                tables=JOURNALED,
-                front=front,
-                sections=sections(evidence),
-            ),
-            schedule,
+        place = Installation(
+            evidence,
+            source,
+            servers.kafka.bootstrap,
+            name,
+            tables=JOURNALED,
+            front=front,
+            sections=sections(evidence),
         )
+        create_tables(source, place.tables)
+        prepare(place, schedule, fill, TABLES)
         return run(place, schedule, evidence, bug)
 
 
@@ -132,16 +131,22 @@ def front_database(servers: Servers, schedule: Schedule) -> AbstractContextManag
     return fresh_database(servers.postgres) if schedule.front == "postgres" else nullcontext()
 
 
-def _installed(place: Installation, schedule: Schedule) -> Installation:
-    """Returns the installation, with what stands on both sides before the agent runs."""
-    create_tables(place.source, place.tables)
+def prepare(
+    place: Installation,
+    schedule: Schedule,
+    fill_tables: Callable[[str, int, int], None],
+    tables: Sequence[UnitTable],
+) -> None:
+    """Makes what stands on both sides before the agent runs; the source has its tables.
+
+    `fill_tables` gets the source, a seed and a number of rows. `tables`: those that are filled.
+    """
     if schedule.rows:
-        fill(place.source, schedule.seed, schedule.rows)
+        fill_tables(place.source, schedule.seed, schedule.rows)
     place.write_config()
     place.init()
     if schedule.stale:
-        spoil(place.places.front, schedule.seed)
-    return place
+        spoil(place.places.front, schedule.seed, tables)
 
 
 class _Paced(Workload):

@@ -1,6 +1,5 @@
 """Disturbs an agent that reads a binary log: what differs from PostgreSQL as the source."""
 
-import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 
@@ -18,7 +17,6 @@ from tests.faults.binary_log.unit import (
     run,
     session,
 )
-from tests.faults.ground import PASSWORD, secret
 from tests.faults.nemesis import Nemesis
 from tests.faults.service import ArmedAgent
 from tests.services.mariadb import OwnServer
@@ -70,20 +68,10 @@ class LoggedNemesis(Nemesis):
                 with suppress(pymysql.Error):  # it has ended by itself
                     run(connection, f"KILL {int(number)}")
 
-    @contextmanager
-    def source_password_changes(self) -> Iterator[None]:
-        """Gives the agent's account another password at the source and ends its sessions.
-
-        Later on the new password is in the agent's file.
-        """
-        changed = f"{PASSWORD}-{uuid.uuid4().hex}"
+    def _change_password(self, changed: str) -> None:
+        """See Nemesis."""
         name = self._place.name
         administer(self._place.source, f"ALTER USER '{name}'@'%' IDENTIFIED BY '{changed}'")
-        with self.source_sessions_end():
-            try:
-                yield
-            finally:
-                secret(self._place.directory).write_text(changed, encoding="utf-8")
 
     @contextmanager
     def column_added(self) -> Iterator[None]:

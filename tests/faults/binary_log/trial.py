@@ -12,7 +12,6 @@ from tests.checker.prefix import PrefixReader
 from tests.checker.sampler import Sampler
 from tests.checker.table import SharedTable
 from tests.checker.workload import Workload
-from tests.faults.beginning import spoil
 from tests.faults.binary_log.ground import LoggedGround
 from tests.faults.binary_log.hygiene import LoggedHygiene
 from tests.faults.binary_log.installation import TOKEN, LoggedInstallation
@@ -26,7 +25,7 @@ from tests.faults.hygiene import Hygiene
 from tests.faults.outcome import Outcome, fresh_evidence
 from tests.faults.planting import Bug
 from tests.faults.schedule import Schedule
-from tests.faults.trial import BIG, LONG, Servers, Trial, front_database, run
+from tests.faults.trial import BIG, LONG, Servers, Trial, front_database, prepare, run
 
 DEFINITION = "after_definition"
 BETWEEN_DEFINITIONS = 2.0  # seconds
@@ -50,7 +49,8 @@ def trial(servers: Servers, schedule: Schedule, evidence: Path, bug: Bug | None 
             front=front,
             sections=sections(evidence),
         )
-        install(place, schedule)
+        create_tables(source, place.tables)
+        prepare(place, schedule, fill, TABLES)
         return run(place, schedule, evidence, bug, LoggedTrial)
 
 
@@ -61,17 +61,6 @@ def mixed_trial(
     fresh_evidence(evidence)
     with ground.installed(schedule, evidence) as place:
         return run(place, schedule, evidence, bug, LoggedTrial, partial(LoggedNemesis, ground))
-
-
-def install(place: LoggedInstallation, schedule: Schedule) -> None:
-    """Makes what stands on both sides before the agent runs."""
-    create_tables(place.source, place.tables)
-    if schedule.rows:
-        fill(place.source, schedule.seed, schedule.rows)
-    place.write_config()
-    place.init()
-    if schedule.stale:
-        spoil(place.places.front, schedule.seed, TABLES)
 
 
 class LoggedTrial(Trial):

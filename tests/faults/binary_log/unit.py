@@ -24,7 +24,7 @@ from tests.checker.inputs import (
     text_key,
 )
 from tests.checker.plan import columns, hot_keys, relation
-from tests.checker.unit import ACCOUNTS, LEDGER, UnitTable
+from tests.checker.unit import ACCOUNTS, ENTERPRISES, LEDGER, UnitTable
 
 # Names in double quotes, as everywhere in the tests; nothing is cut or rounded in silence. Writers
 # meet on purpose: who waits too long for another gives up, and nobody waits for gaps between rows
@@ -146,21 +146,9 @@ TABLES: tuple[UnitTable, ...] = (
         large=("正文", "附件"),
         schema="",
     ),
-    UnitTable(
-        "enterprises",
-        "企业",
-        """ ("信用代码" VARCHAR(64) NOT NULL PRIMARY KEY, "名称" TEXT, "状态" VARCHAR(8),
+    ENTERPRISES._replace(
+        ddl=""" ("信用代码" VARCHAR(64) NOT NULL PRIMARY KEY, "名称" TEXT, "状态" VARCHAR(8),
             "注册资本" DECIMAL(20,4))""",
-        {"信用代码": text_key},
-        {
-            "名称": sometimes(name),
-            "状态": sometimes(one_of("在营", "迁入", "注销", "吊销")),
-            "注册资本": sometimes(money),
-        },
-        rename={"信用代码": "统一社会信用代码"},
-        settings='[[resource.filter]]\ncolumn = "状态"\nis_in = ["在营", "迁入"]\n',
-        condition="""coalesce("状态" in ('在营', '迁入'), false)""",
-        hot={"信用代码": hostile_key},
         schema="",
     ),
     UnitTable(
