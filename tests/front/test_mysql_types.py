@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.config import KafkaSettings, ResourceSettings
@@ -36,7 +36,7 @@ from tests.front.test_types import Held, followed
 from tests.services.fixtures import fresh_database
 from tests.source.logging_mysql import KINDS, Logging, logging_server
 from tests.source.reading import page_of, read_until, silent_never
-from tests.source.values_of_mysql import EDGES, literals
+from tests.source.values_of_mysql import EDGES, few_examples, literals
 
 KAFKA = KafkaSettings(bootstrap_servers=["nowhere:1"], prefix="p", max_event_bytes=10_000_000)
 NUMBERS = count(1)
@@ -224,14 +224,7 @@ def test_values_at_the_edges_are_the_same_everywhere(scene: Scene) -> None:
     scene.agree(scene.insert(rows))
 
 
-@settings(
-    max_examples=10,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@few_examples(10)
 @given(data=st.data())
 def test_drawn_values_are_the_same_everywhere(scene: Scene, data: st.DataObject) -> None:
     each = []

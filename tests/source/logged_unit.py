@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from agent.config import ResourceSettings
+from agent.config.database import ZeroDates
 from agent.connectors.changes import Heartbeat, Message
 from agent.connectors.database.session import Database
-from agent.connectors.dialects.base import ZeroDates
 from agent.connectors.mysql.source import MySqlSource
 from agent.connectors.position import position_text
 from agent.connectors.resume import CommitMark, Resume

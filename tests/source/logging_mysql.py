@@ -53,6 +53,27 @@ class Logging:
             run("SET NAMES utf8mb4")
             yield run
 
+    @contextmanager
+    def compressing(self) -> Iterator[str | None]:
+        """Yields the statement by which a session has compressed what it logs.
+
+        In MariaDB it is one for the whole server, and is taken back. None: there is none, as in
+        MySQL before 8.0.20.
+        """
+        if self.kind == "mysql8":
+            with self.session() as run:
+                assert not run("SHOW VARIABLES LIKE 'binlog_transaction_compression'")
+            yield None
+            return
+        if not self.is_mariadb:
+            yield "SET SESSION binlog_transaction_compression = ON"
+            return
+        try:
+            yield "SET GLOBAL log_bin_compress = ON, log_bin_compress_min_len = 10"
+        finally:
+            with self.session() as run:
+                run("SET GLOBAL log_bin_compress = OFF")
+
     def logged(self, statements: Sequence[str], setup: Sequence[str] = ()) -> list[Event]:
         """Runs statements in one session and returns what the log has of them.
 

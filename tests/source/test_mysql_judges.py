@@ -12,12 +12,20 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.source.judging_logs import NO_TEXT, Judged, Recorded, recorded
 from tests.source.logging_mysql import KINDS, Logging, logging_server
-from tests.source.values_of_mysql import BYTES, EDGES, INTEGERS, MICROSECOND, TEXTS, literals
+from tests.source.values_of_mysql import (
+    BYTES,
+    EDGES,
+    INTEGERS,
+    MICROSECOND,
+    TEXTS,
+    few_examples,
+    literals,
+)
 
 # The library calls Python and PyMySQL in ways that they warn of
 pytestmark = [
@@ -403,14 +411,7 @@ def every_column(server: Logging) -> list[str]:
     return declared
 
 
-@settings(
-    max_examples=8,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@few_examples(8)
 @given(data=st.data())
 def test_values_drawn(server: Logging, data: st.DataObject) -> None:
     """In one table with columns of all types, in events of several rows."""
@@ -438,15 +439,10 @@ FEW = st.integers(0, 4)
 
 def test_compressed_rows(server: Logging) -> None:
     """The library passes over them without a word, so the server's own program judges alone."""
-    if server.kind == "mysql8":
-        with server.session() as run:  # from 8.0.20 on
-            assert not run("SHOW VARIABLES LIKE 'binlog_transaction_compression'")
-        return
-    switch = "SET SESSION binlog_transaction_compression = ON"
-    if server.is_mariadb:
-        switch = "SET GLOBAL log_bin_compress = ON"
     columns = {"t": [Known(server.kind, "INT"), Known(server.kind, "TEXT")]}
-    try:
+    with server.compressing() as switch:
+        if switch is None:
+            return
         found = recorded(
             server,
             [
@@ -457,10 +453,6 @@ def test_compressed_rows(server: Logging) -> None:
             ],
             ["CREATE TABLE t (id int PRIMARY KEY, v TEXT)"],
         )
-    finally:
-        if server.is_mariadb:
-            with server.session() as run:
-                run("SET GLOBAL log_bin_compress = OFF")
     assert [row.op for row in found.ours] == ["I", "I", "U", "U", "D", "D"]
     assert_explained(columns, found, ["program"])
     assert not found.library

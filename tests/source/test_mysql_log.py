@@ -206,24 +206,15 @@ def document(random: Random, depth: int = 0) -> str:
 
 def test_what_a_session_compresses_is_read(server: Logging) -> None:
     """Any session may switch it on."""
-    if server.kind == "mysql8":
-        with server.session() as run:  # from 8.0.20 on
-            assert not run("SHOW VARIABLES LIKE 'binlog_transaction_compression'")
-        return
-    switch = "SET SESSION binlog_transaction_compression = ON"
-    if server.is_mariadb:
-        switch = "SET GLOBAL log_bin_compress = ON"
     inserts = [f"INSERT INTO t VALUES ({n}, REPEAT('中', 500))" for n in range(100)]
     table = "CREATE TABLE t (id int PRIMARY KEY, v text)"
-    try:
+    with server.compressing() as switch:
+        if switch is None:
+            return
         kinds = {event.type for event in server.logged([switch, *inserts], [table])}
         found = server.rows(
             [switch, *inserts, "UPDATE t SET v = 'x'", "DELETE FROM t WHERE id < 50"], [table]
         )
-    finally:
-        if server.is_mariadb:
-            with server.session() as run:
-                run("SET GLOBAL log_bin_compress = OFF")
     compressed = {166, 167, 168} if server.is_mariadb else {event_types.TRANSACTION_PAYLOAD}
     assert kinds & compressed
     inserted = [row.after for row in found if row.op == "I"]

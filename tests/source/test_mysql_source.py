@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import orjson
 import pytest
 
+from agent.config.database import ZeroDates
 from agent.connectors.changes import Begin, Change, Commit, Message, Truncate
-from agent.connectors.dialects.base import ZeroDates
 from agent.errors import (
     DuplicateAgent,
     LogLost,
@@ -102,19 +102,12 @@ def test_a_restart_amid_a_transaction_delivers_it_again_whole(unit: Unit) -> Non
 
 def test_compressed_transactions_come_like_others(unit: Unit) -> None:
     """MySQL compresses whole transactions of a session that asks for it, MariaDB single events."""
-    switch = "SET SESSION binlog_transaction_compression = ON"
-    if unit.server.is_mariadb:
-        switch = "SET GLOBAL log_bin_compress = ON, log_bin_compress_min_len = 10"
-    elif unit.server.kind == "mysql8":
-        switch = "SET SESSION sql_mode = ''"  # this old one has no compression
     source = unit.opened()
     rows = [STATEMENTS["I"].format(n) for n in range(1, 60)]
-    try:
-        unit.run(switch, "BEGIN", *rows, "UPDATE orders SET note = REPEAT('x', 50)", "COMMIT")
+    with unit.server.compressing() as switch:
+        begin = ["BEGIN"] if switch is None else [switch, "BEGIN"]
+        unit.run(*begin, *rows, "UPDATE orders SET note = REPEAT('x', 50)", "COMMIT")
         unit.commit("D1")
-    finally:
-        if unit.server.is_mariadb:
-            unit.run("SET GLOBAL log_bin_compress = OFF")
     first, second = read_commits(source, 2)
     assert len(first.rows) == 2 * 59
     assert first.rows[-1] == ("U", ("59", "order 59"), ("59", "x" * 50))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Literal
 
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 Literals = st.SearchStrategy[str]
@@ -58,6 +59,18 @@ for name, size in INTEGER_BITS.items():
     half = 1 << size - 1
     EDGES[name] = [str(-half), "-1", "0", str(half - 1)]
     EDGES[f"{name} UNSIGNED"] = ["0", str(half - 1), str(half), str(2 * half - 1)]
+
+
+def few_examples(count: int) -> settings:
+    """So many examples, the same in each run: each takes statements on a real server."""
+    return settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 def literals(declared: str) -> Literals:
