@@ -2,7 +2,7 @@
 
 import uuid
 from contextlib import ExitStack
-from typing import Protocol, Self
+from typing import Protocol
 
 from sqlalchemy import URL
 
@@ -120,12 +120,10 @@ class LoggedInstallation(Installation):
         """See Installation."""
         return {"type": "mysql", "url": self.source}
 
-    def install(self) -> Self:
-        """See Installation; the table is there already."""
-        self.write_config()
+    def init_here(self) -> None:
+        """See Installation."""
         done = in_this_process(self.config, "init", "--apply")
         assert done.returncode == 0, f"init ended with {done.returncode}:\n{done.stderr}"
-        return self
 
 
 class MySqlBusiness:

@@ -201,7 +201,9 @@ class Agent:
             tables=(business.table,),
             front=stack.enter_context(fresh_database(server)),
             sections={"kafka": {"client": client, "partitions": PARTITIONS}},
-        ).install()
+        )
+        self._place.write_config()
+        self._place.init_here()
         self.rows = 0
         self._published = 0
 
