@@ -97,43 +97,48 @@ def skipping(width: int, length_bytes: int) -> int:
 
 
 def _row(data: bytes, start: int, readers: Sequence[ColumnReader | int]) -> tuple[Values, int]:
-    """Reads one row; returns the values that are wanted, and where the next row begins."""
-    count = len(readers)
-    size = (count + 7) // 8
+    """Reads one row; returns the values that are wanted, and where the next row begins.
+
+    These are the hottest lines of the log's reader.
+    """
+    size = (len(readers) + 7) // 8
     nulls = number(data, start, size)
     start += size
 
     values: list[str | None] = []
-    for place in range(count):
-        reader = readers[place]
-        is_null = nulls >> place & 1
-        if isinstance(reader, int):
-            if is_null:
+    end = start
+    place = -1
+    try:
+        for reader in readers:
+            place += 1
+            is_null = nulls and nulls >> place & 1
+            if isinstance(reader, int):
+                if is_null:
+                    continue
+                if reader < 0:
+                    start += int.from_bytes(data[start : start - reader], "little") - reader
+                else:
+                    start += reader
                 continue
-            if reader < 0:
-                start += int.from_bytes(data[start : start - reader], "little") - reader
-            else:
-                start += reader
-            continue
-        if is_null:
-            values.append(None)
-            continue
+            if is_null:
+                values.append(None)
+                continue
 
-        width, length_bytes, write = reader
-        if width < 0:
-            begin = start + length_bytes
-            width = int.from_bytes(data[start:begin], "little")
-            start = begin
-        end = start + width
-        try:
+            width, length_bytes, write = reader
+            if length_bytes == 1:  # one look at a byte is quicker than a number of bytes
+                width = data[start]
+            elif length_bytes:
+                width = int.from_bytes(data[start : start + length_bytes], "little")
+            start += length_bytes
+            end = start + width
             values.append(write(data[start:end]))
-        except NoText:
-            raise Unreadable(place) from None
-        except (IndexError, ValueError, struct.error):
-            if end > len(data):
-                raise Damaged("a value leads past the end") from None
-            raise
-        start = end
+            start = end
+    except NoText:
+        raise Unreadable(place) from None
+    except (IndexError, ValueError, struct.error):
+        if start >= len(data) or end > len(data):
+            raise Damaged("a value leads past the end") from None
+        raise
     if start > len(data):
         raise Damaged("a row leads past the end of its event")
     return tuple(values), start

@@ -19,6 +19,8 @@ _CLOCK: Final = (1 << _CLOCK_BITS) - 1
 _MIDNIGHT: Final = 24 << 12  # at the end of the day
 _FIRST_DAY: Final = date(1970, 1, 1).toordinal()
 _TWO: Final = [f"{number:02d}" for number in range(64)]  # each number that six bits have
+_MINUTES_OF_DAY: Final = 24 * 60
+_MINUTES: Final = [f"{n // 60:02d}:{n % 60:02d}" for n in range(_MINUTES_OF_DAY)]
 
 
 def fraction_bytes(digits: int) -> int:
@@ -73,11 +75,10 @@ def timestamp_writer(digits: int) -> Callable[[bytes], str]:
         seconds = int.from_bytes(raw[:4], "big")
         if not seconds and not any(raw[4:]):
             raise NoText
-        days, second = divmod(seconds, 86_400)
-        minutes, second = divmod(second, 60)
-        hour, minute = divmod(minutes, 60)
-        clock = f"{_TWO[hour]}:{_TWO[minute]}:{_TWO[second]}"
-        return f"{_day(days)} {clock}{_fraction(raw[4:], digits)}+00"
+        minutes, second = divmod(seconds, 60)
+        days, minute = divmod(minutes, _MINUTES_OF_DAY)
+        fraction = _fraction(raw[4:], digits) if digits else ""
+        return f"{_day(days)} {_MINUTES[minute]}:{_TWO[second]}{fraction}+00"
 
     return write
 
