@@ -34,7 +34,13 @@ from agent.publish.connection import (
     passes,
     refused_login,
 )
-from agent.publish.record_batch import RecordBatch, Sending, hand_over, never_split
+from agent.publish.record_batch import (
+    RecordBatch,
+    Sending,
+    fail_as_one,
+    hand_over,
+    never_split,
+)
 from agent.publish.waiting import PAUSE, Worker, bounded, patiently
 
 T = TypeVar("T")
@@ -118,6 +124,7 @@ class KafkaPythonProducer:
             manager = self._client._transaction_manager  # noqa: SLF001 - no public way
             manager._supports_epoch_bump = lambda: False  # noqa: SLF001 - no public way
             never_split(self._client)
+            fail_as_one(self._client)
             if not self._abandoned:
                 self._client.init_transactions()
         finally:

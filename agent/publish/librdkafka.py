@@ -40,10 +40,13 @@ _MISTAKES = (
     KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001 - the package's name
 )
 _NO_LOGIN = KafkaError._AUTHENTICATION  # noqa: SLF001 - the package's name
-# These follow from another record's failure
+# These follow from another failure, or stand for it. Where more than one record of a batch is at
+# fault, each has the same code, whatever the broker has against them
 _CONSEQUENCES = (
     KafkaError._PURGE_QUEUE,  # noqa: SLF001 - the package's name
     KafkaError._STATE,  # noqa: SLF001 - the package's name
+    KafkaError._INVALID_DIFFERENT_RECORD,  # noqa: SLF001 - the package's name
+    KafkaError.INVALID_RECORD,
 )
 _LINGER_MS = 20  # batches fill meanwhile; what ends a transaction does not wait for it
 _AGAIN = 0.005  # seconds between two attempts while an older transaction is being ended

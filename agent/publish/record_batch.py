@@ -163,3 +163,12 @@ def never_split(client: KafkaProducer) -> None:
     than an event may be, and topics are checked for that.
     """
     client._sender._can_split = lambda _batch, _error: False
+
+
+def fail_as_one(client: KafkaProducer) -> None:
+    """Has all records of a batch fail with the broker's error of the batch.
+
+    Where several records are at fault the client would name them all invalid, whatever the broker
+    has against them, and the others it would give an error without a name.
+    """
+    client._sender._record_exceptions_fn = lambda error, _errors, _text: lambda _record: error

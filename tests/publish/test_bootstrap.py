@@ -101,9 +101,10 @@ def test_where_none_answers_all_are_tried(silent: str, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("records", [1, 3])
 @pytest.mark.parametrize("client", CLIENTS)
 def test_kafka_refuses_records_for_their_time_or_size(
-    client: str, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
+    client: str, records: int, kafka: KafkaAddress, topic_prefix: str, tmp_path: Path
 ) -> None:
     """A clock that is wrong and a topic that takes less than it should have each its own name."""
     given = settings(tmp_path, client, topic_prefix, kafka.bootstrap)
@@ -119,13 +120,14 @@ def test_kafka_refuses_records_for_their_time_or_size(
         producer = broker.open(time.monotonic() + SOON)
         producer.begin()
         with pytest.raises(kind):
-            sent(producer, topic)
+            sent(producer, topic, records)
         producer.abandon()
 
 
-def sent(producer: Producer, topic: str) -> None:
-    """Sends a record that cannot be compressed, until it is stored."""
-    producer.send(topic, 0, b"k", os.urandom(5000), [])
+def sent(producer: Producer, topic: str, records: int) -> None:
+    """Sends records in one batch, which cannot be compressed, until they are stored."""
+    for _ in range(records):
+        producer.send(topic, 0, b"k", os.urandom(5000), [])
     producer.drain(0, time.monotonic() + SOON)
 
 
