@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -62,6 +63,13 @@ static struct timespec right(const struct timespec *until) {
 int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex, const struct timespec *restrict until) {
     static __typeof__(&pthread_cond_timedwait) real;
     if (!real) real = REAL(pthread_cond_timedwait);
+    struct timespec moment = right(until);
+    return real(condition, mutex, &moment);
+}
+
+int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const struct timespec *restrict until) {
+    static __typeof__(&cnd_timedwait) real;
+    if (!real) real = REAL(cnd_timedwait);
     struct timespec moment = right(until);
     return real(condition, mutex, &moment);
 }
