@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from rich.console import Console
@@ -621,7 +621,7 @@ def test_status_before_init(config: Path, capsys: pytest.CaptureFixture[str]) ->
 
 # ---- the exit code of status, for monitoring ----
 
-WELL = {
+WELL: dict[str, Any] = {
     "service": {"running": True, "ready": True, "checks": {"source": {"ok": True}}},
     "source": {"reachable": True, "trouble": None},
     "lag_seconds": 1.5,
@@ -671,6 +671,11 @@ def table(**values: object) -> dict[str, object]:
             ["NOT_CONNECTED"],
         ),
         ({"service": {"running": True, "ready": False, "checks": {}}}, "critical", ["NOT_READY"]),
+        (
+            {"service": WELL["service"] | {"doubted_tables": 2}},
+            "warning",
+            ["TABLES_DOUBTED"],
+        ),
         ({"standbys": 1}, "ok", []),
         ({"standbys": 0}, "warning", ["NO_STANDBY"]),
     ],

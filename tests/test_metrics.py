@@ -279,6 +279,16 @@ def test_ready_when_every_peer_is_connected(server: HealthServer, metrics: Metri
     assert get(server, "/-/ready?verbose")[0] == 200
 
 
+def test_tables_in_doubt_are_told_and_leave_the_service_ready(
+    server: HealthServer, metrics: Metrics
+) -> None:
+    for peer in ("source", "frontend", "kafka"):
+        metrics.gauge(f"{names.CONNECTED}/{peer}", 1)
+    metrics.gauge(names.DOUBTED, 2)
+    status, body = get(server, "/-/ready")
+    assert (status, json.loads(body)["doubted_tables"]) == (200, 2)
+
+
 def test_who_stands_by_needs_the_front_end_alone(server: HealthServer, metrics: Metrics) -> None:
     """It says for whom it stands by; the active one has the other role."""
     metrics.standby("db1", 1_795_486_504.0)

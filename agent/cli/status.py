@@ -110,7 +110,12 @@ def without_front(service: ServiceSettings, agent: str, directory: Path) -> dict
         away = {"running": False, "ready": False, "checks": {}}
         return {"service": away, "stages": {}, "ended": _ended(directory)}
     stages = {name: _stage(stage) for name, stage in answer.get("stages", {}).items()}
-    running = {"running": True, "ready": answer["ok"], "checks": answer["checks"]}
+    running = {
+        "running": True,
+        "ready": answer["ok"],
+        "checks": answer["checks"],
+        "doubted_tables": answer.get("doubted_tables", 0),  # an older service does not say it
+    }
     if "standby" in answer:
         running["standby"] = answer["standby"]
     return {"service": running, "stages": stages, "ended": None}

@@ -162,6 +162,7 @@ def _status(metrics: Metrics, values: Mapping[str, float], now: float) -> dict[s
                 for name, peer in peers.items()
             },
             "standby": _standby(metrics),
+            "doubted_tables": int(values.get(names.DOUBTED, 0)),
         },
         "stages": stages,
         "ended": None,

@@ -30,7 +30,7 @@ from agent.messages import system_reason, translate
 from agent.reach import place
 from agent.service.access import HEALTH, METRICS, Access, Request
 from agent.service.certificate import Certificate
-from agent.service.metrics import ActiveHost, Failure, Metrics
+from agent.service.metrics import DOUBTED, ActiveHost, Failure, Metrics
 
 LONGEST_TURN = 15.0  # seconds without a turn of the supervisor's loop before it counts as dead
 _PATIENCE = 2.0  # seconds for another service to say whose it is
@@ -144,7 +144,9 @@ class HealthServer:
             checks = {"frontend": checks["frontend"]}
         connected = all(check["ok"] for check in checks.values())
         well = connected and not any(failures.values())
-        return self._json(well, {**_role(active), "checks": checks, "stages": stages})
+        doubted = int(self._metrics.values.get(DOUBTED, 0))
+        content = {"checks": checks, "stages": stages, "doubted_tables": doubted}
+        return self._json(well, {**_role(active), **content})
 
     def _json(self, well: bool, content: dict[str, object]) -> Reply:
         status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE

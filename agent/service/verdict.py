@@ -162,6 +162,15 @@ def _service(status: Mapping[str, Any]) -> Iterator[Problem]:
         text = translate(mark("the service runs, but is not ready"))
         yield Problem("NOT_READY", "critical", text)
 
+    doubted = service.get("doubted_tables")
+    if doubted:
+        text = mark(
+            "{count} tables may differ, since the business database has logged statements in place "
+            "of rows: they wait to be compared"
+        )
+        text = translate(text, count=doubted)
+        yield Problem("TABLES_DOUBTED", "warning", text)
+
 
 def _not_running(ended: Mapping[str, Any] | None) -> Problem:
     """Describes that the service does not run. `ended`: what has ended it, if that is known."""

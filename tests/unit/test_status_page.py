@@ -150,6 +150,12 @@ def test_who_stands_by_shows_for_whom() -> None:
     assert "NO_STANDBY" in Text(page(metrics)).text
 
 
+def test_tables_in_doubt_are_told() -> None:
+    metrics = good_day(tables_of(3))
+    metrics.gauge(names.DOUBTED, 2)
+    assert "TABLES_DOUBTED 2 tables may differ" in Text(page(metrics)).text
+
+
 def test_a_supervisor_that_stands_still_is_told() -> None:
     metrics = good_day(["person"])
     metrics.turned = time.monotonic() - 60
