@@ -43,12 +43,17 @@ NUMBERS = count(1)
 POINT = "ST_GeomFromText('POINT(1 2)')"
 UUID = "'6ccd780c-baba-1026-9564-5b8c65602400'"
 
+MARIADB_TYPES = {
+    "UUID": [UUID, "'00000000-0000-0000-0000-000000000000'"],
+    "INET4": ["'192.0.2.0'", "'0.0.0.0'"],
+    "INET6": ["'::'", "'2001:db8::'", "'::ffff:192.0.2.1'"],
+}
 # Of one server alone
 OWN: Mapping[str, Mapping[str, list[str]]] = {
-    "mariadb": {
-        "UUID": [UUID, "'00000000-0000-0000-0000-000000000000'"],
-        "INET4": ["'192.0.2.0'", "'0.0.0.0'"],
-        "INET6": ["'::'", "'2001:db8::'", "'::ffff:192.0.2.1'"],
+    "mariadb": MARIADB_TYPES,
+    "mariadb11": {
+        **MARIADB_TYPES,
+        "VECTOR(3)": ["VEC_FromText('[1,0.5,-2e-30]')", "VEC_FromText('[-0,0,1]')"],
     },
     "mysql8": {},
     "mysql9": {"VECTOR(3)": ["STRING_TO_VECTOR('[1,0.5,-2e-30]')", "STRING_TO_VECTOR('[-0]')"]},

@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +24,8 @@ from tests.services.processes import (
 from tests.waiting import eventually
 
 PROGRAMS = os.pathsep.join([os.defpath, "/usr/sbin", "/usr/local/sbin"])
-SYSTEM_TABLES = ("mysql_system_tables.sql", "mysql_system_tables_data.sql")
+SYSTEM_TABLES = ("system_tables.sql", "system_tables_data.sql")
+PREFIXES = ("mysql", "mariadb")  # of their files, in versions before and from 11 on
 FOLDERS = (Path("/usr/share/mysql"), Path("/usr/share/mariadb"))
 # Everything else stays as the server comes, careless where MariaDB is. The agent's sessions must
 # not depend on it.
@@ -160,19 +161,29 @@ class MariaDbServer(OwnServer):
 
     def _initialise(self) -> None:
         """Does what mariadb-install-db does, which needs further packages."""
-        folder = next((folder for folder in FOLDERS if (folder / SYSTEM_TABLES[0]).is_file()), None)
-        if folder is None:
-            raise RuntimeError("MariaDB's system tables are not installed: run tests/install.sh")
         script = self._workspace.path / "system.sql"
-        tables = [(folder / name).read_text() for name in SYSTEM_TABLES]
-        script.write_text("\n".join(["CREATE DATABASE mysql;", "USE mysql;", *tables]))
+        script.write_text(system_script(FOLDERS))
         script.chmod(0o644)
         run(["mkdir", self._workspace.path / "data"], self._owner)
-        run(
-            ["sh", "-c", 'exec "$@" --bootstrap < "$0"', script, self._program, *self._options],
-            self._owner,
-            self._workspace.path,
-        )
+        bootstrap([self._program, *self._options], script, self._workspace.path, self._owner)
+
+
+def system_script(folders: Iterable[Path]) -> str:
+    """Returns what makes the tables of a new server, from files of the package in one of these."""
+    for folder in folders:
+        for prefix in PREFIXES:
+            files = [folder / f"{prefix}_{name}" for name in SYSTEM_TABLES]
+            if files[0].is_file():
+                texts = [file.read_text() for file in files]
+                return "\n".join(["CREATE DATABASE mysql;", "USE mysql;", *texts])
+    raise RuntimeError("MariaDB's system tables are not installed: run tests/install.sh")
+
+
+def bootstrap(
+    command: Sequence[str | Path], script: Path, folder: Path, owner: int | None = None
+) -> None:
+    """Runs a script by a server that listens nowhere and ends with it."""
+    run(["sh", "-c", 'exec "$@" --bootstrap < "$0"', script, *command], owner, folder)
 
 
 def mariadb() -> MariaDbAddress:

@@ -1,4 +1,4 @@
-"""MySQL 8.0 and 9.7 for the tests: a server of our own, or one that was given."""
+"""MySQL 8.0 and 9.7, and MariaDB 11.8, for the tests: servers of our own, or given ones."""
 
 import os
 import shutil
@@ -16,12 +16,12 @@ class MySqlAddress(MariaDbAddress):
     DRIVER = "mysql+pymysql"
 
 
-class MySqlServer(OwnServer, MySqlAddress):
-    """Runs a MySQL of our own."""
+class UnpackedServer(OwnServer):
+    """Runs a server of our own whose programs were unpacked, not installed."""
 
     def __init__(self, version: Version, *options: str, directory: Path | None = None) -> None:
         files = mysql_files(version)
-        super().__init__(free_port(), Workspace(f"mysql{version}", directory))
+        super().__init__(free_port(), Workspace("mysql", directory))
         data = self._workspace.path / "data"
         run(["cp", "-a", files.data, data])
 
@@ -47,6 +47,14 @@ class MySqlServer(OwnServer, MySqlAddress):
             server.close()
             raise
         return server
+
+
+class MySqlServer(UnpackedServer, MySqlAddress):
+    """A MySQL."""
+
+
+class NewerMariaDbServer(UnpackedServer):
+    """A MariaDB 11.8, beside the one that is installed."""
 
 
 def mysql(version: Version) -> MySqlAddress:

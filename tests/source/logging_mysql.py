@@ -13,12 +13,15 @@ from agent.connectors.mysql.events import Event, gtid, mariadb_gtid
 from agent.connectors.mysql.gtids import DomainPositions, GtidSet
 from agent.connectors.mysql.table_map import LoggedTable, table_map
 from tests.services.mariadb import MariaDbServer, OwnServer, connected
-from tests.services.mysql import MySqlServer
+from tests.services.mysql import MySqlServer, NewerMariaDbServer
 from tests.waiting import eventually
 
 LOGGING = ("--log-bin=bin", "--server-id=7", "--binlog-format=ROW", "--binlog-row-metadata=FULL")
 GTIDS = ("--gtid-mode=ON", "--enforce-gtid-consistency=ON")
-KINDS = ("mariadb", "mysql8", "mysql9")
+MARIADB = ("mariadb", "mariadb11")
+KINDS = (*MARIADB, "mysql8", "mysql9")
+# For tests that take long and of which a second MariaDB says nothing new
+FEW_KINDS = ("mariadb", "mysql8", "mysql9")
 HEARTBEAT = 0.2  # seconds
 
 
@@ -36,11 +39,14 @@ class Logging:
 
     def __init__(self, kind: str, server: OwnServer) -> None:
         self.kind = kind
-        self.is_mariadb = kind == "mariadb"
+        self.is_mariadb = kind in MARIADB
         self.has_signs_of_years = kind != "mysql8"
         self.server = server
         with self.session() as run:
-            listed = run("SELECT id, character_set_name FROM information_schema.collations")
+            collations = (
+                "collation_character_set_applicability" if self.is_mariadb else "collations"
+            )
+            listed = run(f"SELECT id, character_set_name FROM information_schema.{collations}")
             self.charsets = {int(str(number)): str(name) for number, name in listed if number}
             run("CREATE DATABASE unit")
 
@@ -181,10 +187,12 @@ class Run:
             return list(cursor.fetchall())
 
 
-def server_with_log(kind: str) -> MariaDbServer | MySqlServer:
+def server_with_log(kind: str) -> OwnServer:
     """Starts a server whose log has names and signs of columns."""
     if kind == "mariadb":
         return MariaDbServer.start(*LOGGING)
+    if kind == "mariadb11":
+        return NewerMariaDbServer.start(11, *LOGGING)
     return MySqlServer.start(8 if kind == "mysql8" else 9, *LOGGING, *GTIDS)
 
 

@@ -15,7 +15,7 @@ from agent.connectors.mysql.source import MySqlSource
 from agent.errors import TableUnlogged
 from agent.values.rows import Row
 from tests.source.logged_unit import Unit, beaten
-from tests.source.logging_mysql import KINDS, Logging, logging_server
+from tests.source.logging_mysql import FEW_KINDS, Logging, logging_server
 from tests.source.reading import silent_never, stored_after
 from tests.waiting import eventually
 
@@ -30,7 +30,7 @@ class Case(NamedTuple):
     outcome: Outcome
     statements: Sequence[str]
     setup: Sequence[str] = ()  # before the agent begins
-    only: Sequence[str] = KINDS  # servers that know the statements
+    only: Sequence[str] = FEW_KINDS  # servers that know the statements
     gone: bool = False  # no table has the name in the end
 
 
@@ -188,7 +188,7 @@ CASES = {
     ),
     "analyze": Case("nothing", ["ANALYZE TABLE orders", "CHECK TABLE orders"]),
 }
-RUNS = [(kind, name) for kind in KINDS for name, case in CASES.items() if kind in case.only]
+RUNS = [(kind, name) for kind in FEW_KINDS for name, case in CASES.items() if kind in case.only]
 
 
 @pytest.fixture(scope="module")

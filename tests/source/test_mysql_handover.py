@@ -20,7 +20,7 @@ from agent.connectors.changes import Change, HighPosition, Message
 from agent.connectors.mysql.source import MySqlSource
 from agent.values.rows import Row
 from tests.source.logged_unit import Unit, beaten
-from tests.source.logging_mysql import KINDS, Logging, logging_server
+from tests.source.logging_mysql import FEW_KINDS, Logging, logging_server
 from tests.source.reading import asking, awaited, read_commits, rows_of
 from tests.waiting import eventually, never
 
@@ -36,7 +36,7 @@ GROUPED = {
 Program = Sequence[Sequence[tuple[str, int]]]  # transactions of steps: what is done to which key
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=FEW_KINDS)
 def server(request: pytest.FixtureRequest) -> Iterator[Logging]:
     """A server of each kind in turn; each commit is synced, which makes it slow."""
     with logging_server(request.param) as found:

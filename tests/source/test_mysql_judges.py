@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.source.judging_logs import NO_TEXT, Judged, Recorded, recorded
-from tests.source.logging_mysql import KINDS, Logging, logging_server
+from tests.source.logging_mysql import KINDS, MARIADB, Logging, logging_server
 from tests.source.values_of_mysql import (
     BYTES,
     EDGES,
@@ -125,7 +125,7 @@ def quoted(raw: bytes, column: Known) -> bytes:
     found = b""
     for code in raw:
         one = bytes((code,))
-        if column.kind != "mariadb" and one in MARKED:
+        if column.kind not in MARIADB and one in MARKED:
             found += MARKED[one]
         else:
             found += f"\\x{code:02x}".encode() if code < 32 else one
@@ -263,7 +263,7 @@ EXPLAINED = (
     Explanation("program", ["ENUM"], "it prints the place in the list", place_in_list),
     Explanation("program", ["SET"], "it prints a bit for each choice", bits_of_choices),
     Explanation("program", TEXTS, "it prints the bytes of the character set", quoted_letters),
-    Explanation("program", ["JSON"], "it prints a text in quotes", quoted_letters, ["mariadb"]),
+    Explanation("program", ["JSON"], "it prints a text in quotes", quoted_letters, MARIADB),
     Explanation(
         "program",
         ["JSON"],
@@ -289,6 +289,14 @@ EXPLAINED = (
         ["VARCHAR(50) CHARACTER SET ucs2"],
         "it knows no codec of this name, and gives bytes",
         lambda column, ours: ours.encode(charset(column)) or "",
+        ["mariadb", *MYSQL],
+    ),
+    Explanation(
+        "library",
+        ["VARCHAR(50) CHARACTER SET ucs2"],
+        "it does not know the number of this version's collation, and takes the bytes for UTF-8",
+        lambda column, ours: ours.encode(charset(column)).decode(),
+        ["mariadb11"],
     ),
     Explanation("library", BYTES, "it gives bytes, and an empty text for none", octets_or_text),
 )

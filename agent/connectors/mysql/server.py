@@ -40,6 +40,12 @@ _VARIABLES: Final = (
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 _FILE_NUMBER: Final = re.compile(r"\.(\d+)$")
 _CHARSETS: Final = "SELECT id, character_set_name FROM information_schema.collations"
+# MariaDB has collations from Unicode 14 on, which are listed once for all of their character sets;
+# that of utf8mb4 is the default from 11.6 on. So another list has their ids
+_APPLICABLE: Final = (10, 10)
+_CHARSETS_APPLICABLE: Final = (
+    "SELECT id, character_set_name FROM information_schema.collation_character_set_applicability"
+)
 
 
 class Server(NamedTuple):
@@ -122,10 +128,11 @@ def log_end(connection: Connection, server: Server) -> LogEnd:
     return LogEnd(str(row[0]), int(row[1]))
 
 
-def charsets(connection: Connection) -> dict[int, str]:
+def charsets(connection: Connection, server: Server) -> dict[int, str]:
     """Returns the character set of each collation's id."""
+    newer = server.is_mariadb and server.version >= _APPLICABLE
     found = {}
-    for number, name in connection.exec_driver_sql(_CHARSETS).all():
+    for number, name in connection.exec_driver_sql(_CHARSETS_APPLICABLE if newer else _CHARSETS):
         if number is not None:
             found[int(number)] = str(name)
     return found

@@ -107,7 +107,7 @@ class MySqlSource(DatabaseSource):
             found = server.server_of(self._opened)
             place = history.place_of(resume, found)
             history.check(self._opened, found, place, resume.position)
-            charsets = server.charsets(self._opened)
+            charsets = server.charsets(self._opened, found)
 
         self._server = found
         position = position_number(resume.position)
