@@ -2,7 +2,8 @@
 
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from runpy import run_path
 from typing import Any, NamedTuple, cast
@@ -36,9 +37,12 @@ from agent.values.column_types import INT4, TEXT
 from tests.services.fixtures import fresh_database
 from tests.services.postgres import PostgresServer, Version
 from tests.source.databases import PolledBusiness, place_of
+from tests.source.logged_unit import Unit
+from tests.source.logging_mysql import KINDS as LOGGED
+from tests.source.logging_mysql import Logging, logging_server
 from tests.source.noting import KINDS as NOTING
 from tests.source.noting import ORDERS, Noting
-from tests.source.reading import Business, PagedBusiness
+from tests.source.reading import Business, NumberedBusiness, PagedBusiness
 from tests.waiting import eventually
 
 TABLES = (
@@ -83,6 +87,8 @@ class PostgresBusiness:
 
     `publish` makes the publication and then the slot, in the order in which `init` does.
     """
+
+    whole_rows = False
 
     def __init__(self, conninfo: str, folder: Path) -> None:
         self.conninfo = conninfo
@@ -257,6 +263,8 @@ def published(postgres_business: PostgresBusiness) -> PostgresBusiness:
 class MemoryBusiness:
     """The in-memory twin's side of the contract suite."""
 
+    whole_rows = False
+
     def __init__(self) -> None:
         columns = tuple(
             SourceColumn(name, oid, oid, text, True, name == "id", "")
@@ -347,11 +355,39 @@ class MemoryBusiness:
         self._source.log.append([Heartbeat(self._position, 1)])
 
 
+class LoggedBusiness:
+    """A database of the MySQL family, whose binary log is read."""
+
+    whole_rows = True
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+        self.commit = unit.commit
+        self.initial = unit.initial
+
+    def hold(self, *numbers: int) -> None:
+        """See PagedBusiness.hold."""
+        self.commit(*(f"I{number}" for number in numbers))
+
+    def source(self) -> Source:
+        """See PagedBusiness.source: each time it is tended it writes a heartbeat."""
+        return self._unit.source(heartbeat=0.0)
+
+    def beat(self, source: Source) -> None:
+        """See Business.beat."""
+        source.housekeeping()
+
+    def analyse(self) -> None:
+        """See PagedBusiness.analyse."""
+        self._unit.run("ANALYZE TABLE orders")
+
+
 class Kind(NamedTuple):
     """A kind of source, and what it promises."""
 
     make: Callable[[pytest.FixtureRequest, Path], AbstractContextManager[Any]]
     log: bool  # it delivers what happened, each transaction once; else only what is
+    numbered: bool = False  # the server numbers transactions, and is told what is stored
 
 
 @contextmanager
@@ -402,6 +438,25 @@ def postgres_kind(server: str) -> Kind:
             made = with_tables(PostgresBusiness(conninfo, folder))
             yield made
             made.close()
+
+    return Kind(make, log=True, numbered=True)
+
+
+@pytest.fixture(scope="session")
+def logging_servers() -> Iterator[Callable[[str], Logging]]:
+    """Starts a server with a binary log of each kind that is asked for, once."""
+    with ExitStack() as stack:
+        yield cache(lambda kind: stack.enter_context(logging_server(kind)))
+
+
+def logged_kind(server: str) -> Kind:
+    """Returns a server with a binary log, by its kind."""
+
+    @contextmanager
+    def make(request: pytest.FixtureRequest, _folder: Path) -> Iterator[Business]:
+        unit = Unit(request.getfixturevalue("logging_servers")(server))
+        yield LoggedBusiness(unit)
+        unit.close()
 
     return Kind(make, log=True)
 
@@ -468,7 +523,7 @@ def polled_kind(database: str) -> Kind:
 
 # Another kind of source joins the contract suites by a line here and what makes its place.
 KINDS = {
-    "memory": Kind(memory_kind, log=True),
+    "memory": Kind(memory_kind, log=True, numbered=True),
     "csv": Kind(csv_kind, log=False),
     "polled sqlite": polled_kind("sqlite"),
     "polled mariadb": polled_kind("mariadb"),
@@ -480,6 +535,7 @@ KINDS = {
     "postgres14": postgres_kind("postgres14"),
     "postgres15": postgres_kind("postgres15"),
     "postgres18": postgres_kind("postgres18"),
+    **{f"log-{server}": logged_kind(server) for server in LOGGED},
     "trigger-sqlite": trigger_kind("sqlite"),
     "trigger-mariadb": trigger_kind("mariadb"),
     "trigger-mysql8": trigger_kind("mysql8"),
@@ -499,6 +555,13 @@ def paged(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PagedBusin
 @pytest.fixture(params=[name for name, kind in KINDS.items() if kind.log])
 def business(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Business]:
     """Yields each kind of source that has a log in turn."""
+    with KINDS[request.param].make(request, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(params=[name for name, kind in KINDS.items() if kind.numbered])
+def numbered(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NumberedBusiness]:
+    """Yields each kind whose server numbers transactions in turn."""
     with KINDS[request.param].make(request, tmp_path) as made:
         yield made
 

@@ -19,6 +19,7 @@ STATEMENTS = {
     "I": "INSERT INTO orders (id, note) VALUES ({0}, 'order {0}')",
     "U": "UPDATE orders SET note = 'changed' WHERE id = {0}",
     "D": "DELETE FROM orders WHERE id = {0}",
+    "T": "TRUNCATE orders",
 }
 
 
@@ -68,6 +69,7 @@ class Unit:
         port: int | None = None,
         zero_dates: ZeroDates = "suspend",
         columns: Sequence[str] = ("id", "note"),
+        heartbeat: float = 0.3,
     ) -> MySqlSource:
         """Makes a source, closed when the test ends."""
         driver = "mariadb" if self.server.is_mariadb else "mysql"
@@ -77,7 +79,7 @@ class Unit:
         database = Database(address, None, 20.0, zero_dates=zero_dates)
         places = {("", "orders"): self._sharing(*columns)}
         source = MySqlSource(
-            database, places, "unit", server_id=server_id, agent="agent", heartbeat=0.3
+            database, places, "unit", server_id=server_id, agent="agent", heartbeat=heartbeat
         )
         self._opened.append(source)
         return source

@@ -48,17 +48,24 @@ class PagedBusiness(Protocol):
 class Business(PagedBusiness, Protocol):
     """What the log contract needs of a kind of source, besides."""
 
+    whole_rows: bool  # changes have the whole row before them; else a delete has its key alone
+
     def commit(self, *steps: str) -> None:
         """Commits one transaction of these steps.
 
-        `I7`, `U7` and `D7` insert, update and delete row 7, `T` empties the table.
+        `I7`, `U7` and `D7` insert, update and delete row 7, `T` empties the table. It may be a
+        definition, which ends the transaction before it.
         """
-
-    def acknowledged(self) -> int:
-        """Returns up to where the server believes that everything is stored."""
 
     def beat(self, source: Source) -> None:
         """Makes the open source write a heartbeat."""
+
+
+class NumberedBusiness(Business, Protocol):
+    """What it needs of a server that numbers transactions and is told what is stored."""
+
+    def acknowledged(self) -> int:
+        """Returns up to where the server believes that everything is stored."""
 
     def hanging(self, step: str) -> AbstractContextManager[int]:
         """One transaction that is under way until the block ends; gives its id, as Begin has it."""

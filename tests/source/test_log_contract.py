@@ -17,8 +17,10 @@ from agent.connectors.changes import (
 )
 from agent.connectors.position import position_number
 from agent.errors import SourceUnreachable
+from agent.values.rows import Row
 from tests.source.reading import (
     Business,
+    NumberedBusiness,
     asking,
     awaited,
     page_of,
@@ -37,6 +39,25 @@ def commits(messages: list[Message]) -> int:
     return sum(isinstance(message, Commit) for message in messages)
 
 
+RowChange = tuple[str, Row | None, Row | None]  # operation, the row before it, and after it
+
+
+def inserted(number: str) -> RowChange:
+    """Returns the insert of a row."""
+    return "I", None, (number, f"order {number}")
+
+
+def updated(business: Business, number: str) -> RowChange:
+    """Returns the first update of a row."""
+    before = (number, f"order {number}") if business.whole_rows else None
+    return "U", before, (number, "changed")
+
+
+def deleted(business: Business, number: str, note: str) -> RowChange:
+    """Returns the delete of a row with this note."""
+    return "D", (number, note if business.whole_rows else None), None
+
+
 def test_transactions_come_whole_and_in_order(business: Business) -> None:
     """One after the other, each with its changes in the order they were made."""
     source = business.source()
@@ -45,7 +66,7 @@ def test_transactions_come_whole_and_in_order(business: Business) -> None:
         business.commit(f"I{number}", f"U{number}", f"D{number}")
     got = read_commits(source, 3)
     assert [one.rows for one in got] == [
-        [("I", None, (n, f"order {n}")), ("U", None, (n, "changed")), ("D", (n, None), None)]
+        [inserted(n), updated(business, n), deleted(business, n, "changed")]
         for n in ("1", "2", "3")
     ]
     assert len({one.transaction for one in got}) == 3
@@ -92,32 +113,43 @@ def test_a_restart_amid_a_transaction_delivers_it_again_whole(business: Business
     assert len(again.rows) == 3
 
 
-def test_only_what_was_given_is_acknowledged(business: Business) -> None:
+def test_only_what_was_given_is_acknowledged(numbered: NumberedBusiness) -> None:
     """Reading acknowledges nothing.
 
     `acknowledge` moves the server's mark at once, not a byte further and never back.
     """
-    source = business.source()
-    start = business.acknowledged()
-    source.open(business.initial(), silent_never)
+    source = numbered.source()
+    start = numbered.acknowledged()
+    source.open(numbered.initial(), silent_never)
     for number in range(1, 5):
-        business.commit(f"I{number}")
+        numbered.commit(f"I{number}")
     got = read_commits(source, 4)
-    assert business.acknowledged() == start
+    assert numbered.acknowledged() == start
     for one in got[:3]:
         source.acknowledge(one.position)
         eventually(
-            lambda reached=one.position: business.acknowledged() == reached,  # type: ignore[misc]
+            lambda reached=one.position: numbered.acknowledged() == reached,  # type: ignore[misc]
             what="the server knows",
         )
     source.acknowledge(got[0].position)
     list(source.read(0.3))
     source.close()
-    assert business.acknowledged() == got[2].position
+    assert numbered.acknowledged() == got[2].position
+
+
+def test_a_heartbeat_can_be_acknowledged(numbered: NumberedBusiness) -> None:
+    """A quiet database lets go of its log, which others may write."""
+    source = numbered.source()
+    source.open(numbered.initial(), silent_never)
+    numbered.beat(source)
+    messages = read_until(source, lambda so_far: any(isinstance(m, Heartbeat) for m in so_far))
+    (beat,) = [message for message in messages if isinstance(message, Heartbeat)]
+    source.acknowledge(beat.position)
+    eventually(lambda: numbered.acknowledged() == beat.position, what="the server knows")
 
 
 def test_a_heartbeat_moves_the_position_of_a_quiet_database(business: Business) -> None:
-    """It comes between transactions, can be acknowledged, and a restart at it goes on behind it."""
+    """It comes between transactions, and a restart at it goes on behind it."""
     source = business.source()
     source.open(business.initial(), silent_never)
     business.beat(source)
@@ -126,7 +158,6 @@ def test_a_heartbeat_moves_the_position_of_a_quiet_database(business: Business) 
     (beat,) = [message for message in messages if isinstance(message, Heartbeat)]
     assert beat.position > position_number(business.initial().position)
     source.acknowledge(beat.position)
-    eventually(lambda: business.acknowledged() == beat.position, what="the server knows")
     business.commit("I1")
     source.close()
     source.open(stored_after(business.initial(), messages), silent_never)
@@ -136,11 +167,17 @@ def test_a_heartbeat_moves_the_position_of_a_quiet_database(business: Business) 
 
 
 def test_truncate_stands_among_the_changes(business: Business) -> None:
-    """In the place it had in its transaction."""
+    """In the place it had among them."""
     source = business.source()
     source.open(business.initial(), silent_never)
     business.commit("I1", "T", "I2")
-    ((first, truncate, last),) = [one.changes for one in read_commits(source, 1)]
+
+    def complete(so_far: list[Message]) -> bool:
+        found = sum(isinstance(message, Change | Truncate) for message in so_far)
+        return found == 3 and isinstance(so_far[-1], Commit)
+
+    got = transactions(read_until(source, complete))
+    first, truncate, last = [change for one in got for change in one.changes]
     assert isinstance(truncate, Truncate)
     assert [relation.table for relation in truncate.relations] == ["orders"]
     assert all(isinstance(change, Change) and change.op == "I" for change in (first, last))
@@ -183,21 +220,21 @@ def test_everything_a_page_shows_is_delivered_before_its_high_position(business:
     assert isinstance(messages[place - 1], Begin)
     assert isinstance(messages[place + 1], Commit)
     assert [one.rows for one in transactions(messages[: place - 1])] == [
-        [("I", None, (n, f"order {n}")) for n in ("1", "2", "3")],
-        [("U", None, ("2", "changed")), ("D", ("3", None), None)],
+        [inserted(n) for n in ("1", "2", "3")],
+        [updated(business, "2"), deleted(business, "3", "order 3")],
     ]
 
 
 @pytest.mark.parametrize("awaits", ["the transaction", "all that run"])
-def test_a_page_waits_for_what_it_must_see(business: Business, awaits: str) -> None:
+def test_a_page_waits_for_what_it_must_see(numbered: NumberedBusiness, awaits: str) -> None:
     """There is no page and no high position while the snapshot would not show a transaction.
 
     Then there are both, with its rows.
     """
-    business.commit("I1")
-    source = business.source()
-    source.open(business.initial(), silent_never)
-    with business.hanging("I2") as running:
+    numbered.commit("I1")
+    source = numbered.source()
+    source.open(numbered.initial(), silent_never)
+    with numbered.hanging("I2") as running:
         ask = (
             asking(source, limit=10, must_see=[running])
             if awaits == "the transaction"
@@ -215,12 +252,12 @@ def test_a_page_waits_for_what_it_must_see(business: Business, awaits: str) -> N
     assert sorted(rows_of(page)) == [("1", "order 1"), ("2", "order 2")]
 
 
-def test_a_page_that_replaces_another_comes_alone(business: Business) -> None:
+def test_a_page_that_replaces_another_comes_alone(numbered: NumberedBusiness) -> None:
     """The one before it waited for a transaction; its high position never says anything."""
-    business.commit("I1")
-    source = business.source()
-    source.open(business.initial(), silent_never)
-    with business.hanging("I2") as running:
+    numbered.commit("I1")
+    source = numbered.source()
+    source.open(numbered.initial(), silent_never)
+    with numbered.hanging("I2") as running:
         source.ask(asking(source, limit=10, must_see=[running]))
         page, _ = page_of(source, asking(source, limit=10))
     assert rows_of(page) == [("1", "order 1")]
