@@ -4,7 +4,7 @@ import json
 import socket
 import struct
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from agent.resource import Resource
 from agent.service.health import HealthServer
 from agent.service.metrics import Metrics
 from agent.values.column_types import BYTEA, DATE, FLOAT8, INT8, TEXT, TIMESTAMPTZ, UUID
-from tests.unit import encoder
+from tests.unit import encoder, recorded_logs
 
 ROOT = Path(__file__).parent.parent.parent
 RELATION = Relation(
@@ -47,10 +47,23 @@ def pgoutput(data: bytes) -> None:
     """Messages of the source, each behind its length: understood or refused."""
     decoder = Decoder()
     decoder.decode(encoder.relation(RELATION), 0)
+    for message in _parts(data):
+        with suppress(ProtocolViolated):
+            decoder.decode(message, 1)
+
+
+def binary_log(data: bytes) -> None:
+    """Events of a binary log, each behind its length and without its checksum: rows, or refused."""
+    kind = recorded_logs.KINDS[data[:1] == b"\1"]
+    with suppress(*recorded_logs.NAMED):
+        recorded_logs.read(kind, map(recorded_logs.summed, _parts(data[1:])))
+
+
+def _parts(data: bytes) -> Iterator[bytes]:
+    """Yields what stands behind each length."""
     while len(data) > 2:
         (length,) = struct.unpack_from(">H", data)
-        with suppress(ProtocolViolated):
-            decoder.decode(data[2 : 2 + length], 1)
+        yield data[2 : 2 + length]
         data = data[2 + length :]
 
 
@@ -143,6 +156,12 @@ def _stream() -> bytes:
     return b"".join(map(_long, messages))
 
 
+def _log(kind: recorded_logs.Kind) -> bytes:
+    events = [event[: -recorded_logs.SUM] for event in recorded_logs.events_of(kind)]
+    number = recorded_logs.KINDS.index(kind)
+    return bytes((number,)) + b"".join(map(_long, events))
+
+
 RECORD = StateRecord("a", 1, "n", 2, "e", "0/10", 3, 0, {"p.t": TopicState("id", 1, 1, {0: 5}, {})})
 Target = Callable[[bytes], None]
 TARGETS: dict[str, tuple[Target, tuple[bytes, ...]]] = {
@@ -156,6 +175,7 @@ TARGETS: dict[str, tuple[Target, tuple[bytes, ...]]] = {
         ),
     ),
     "pgoutput": (pgoutput, (_stream(), _long(encoder.relation(RELATION)))),
+    "binary_log": (binary_log, tuple(map(_log, recorded_logs.KINDS))),
     "outbox": (outbox, (_batch(), b"\x28\xb5\x2f\xfd\x20\x03\x19\x00\x00abc")),
     "state": (state, (RECORD.dumps(), b"{}", b"[1]")),
     "key": (

@@ -1,69 +1,23 @@
-"""Recorded binary logs with damage in them: each ends in rows, or in an error that has a name.
+"""Recorded binary logs with damage in them: each ends in rows, or in an error that has a name."""
 
-`logs` has a small log of MariaDB 10.11 and one of MySQL 9.7, as their servers have written them.
-"""
-
-import zlib
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.connectors.changes import Change, Column, Relation
-from agent.connectors.mysql.gtids import DomainPositions, GtidSet
-from agent.connectors.mysql.log_place import LogPlace
 from agent.connectors.mysql.packing import Damaged
-from agent.connectors.mysql.transactions import Broken, Incomplete, NoValue, Transactions
-from agent.values.column_types import TEXT
-
-LOGS = Path(__file__).parent / "logs"
-KINDS = ("mariadb", "mysql9")
-NAMED = (Damaged, Broken, Incomplete, NoValue)
-NAMES = ("id", "n", "f", "d", "t", "y", "s", "e", "j", "b", "bi", "u")
-RELATION = Relation(
-    7, "unit", "t", "d", tuple(Column(name, TEXT, -1, name == "id") for name in NAMES)
-)
-CHARSETS = {45: "utf8mb4", 46: "utf8mb4", 255: "utf8mb4", 63: "binary"}
-MAGIC = 4  # bytes before the first event
-
-
-def events_of(kind: str) -> list[bytes]:
-    """Returns the events of a log, each with its checksum."""
-    data = (LOGS / f"{kind}.log").read_bytes()
-    found = []
-    start = MAGIC
-    while start < len(data):
-        size = int.from_bytes(data[start + 9 : start + 13], "little")
-        found.append(data[start : start + size])
-        start += size
-    return found
-
-
-def read(kind: str, events: list[bytes]) -> list[Change]:
-    """Reads events to their end; returns the rows of the shared table."""
-    gtids = DomainPositions() if kind == "mariadb" else GtidSet()
-    stream = Transactions({("unit", "t"): RELATION}, CHARSETS, LogPlace(gtids), 0, checked=True)
-    found = []
-    for raw in events:
-        found += [message for message in stream.read(raw) if isinstance(message, Change)]
-    return found
-
-
-def summed(raw: bytes) -> bytes:
-    """Returns an event with its right checksum."""
-    return raw[:-4] + zlib.crc32(raw[:-4]).to_bytes(4, "little")
+from tests.unit.recorded_logs import KINDS, NAMED, SUM, Kind, events_of, read, summed
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_logs_have_rows(kind: str) -> None:
+def test_the_logs_have_rows(kind: Kind) -> None:
     assert [change.op for change in read(kind, events_of(kind))] == ["I", "I", "U", "U", "D", "I"]
 
 
 @settings(max_examples=500, deadline=None)
 @given(st.sampled_from(KINDS), st.data())
-def test_damage_ends_in_rows_or_in_a_named_error(kind: str, data: st.DataObject) -> None:
+def test_damage_ends_in_rows_or_in_a_named_error(kind: Kind, data: st.DataObject) -> None:
     """Bits turned, events cut, swapped, left out and doubled; their checksums right or wrong."""
     events = events_of(kind)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -85,7 +39,7 @@ def test_damage_ends_in_rows_or_in_a_named_error(kind: str, data: st.DataObject)
             case "double":
                 events.insert(place, events[place])
     if data.draw(st.booleans()):
-        events = [summed(raw) if raw else raw for raw in events]
+        events = [summed(raw[:-SUM]) for raw in events]
     with suppress(*NAMED):
         read(kind, events)
 
