@@ -6,7 +6,10 @@ from pathlib import Path
 
 from tests.services.processes import run
 
-NEW_KEY = ("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+NEW = ("openssl", "req", "-nodes", "-newkey")
+ELLIPTIC = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+RSA = ("rsa:2048",)  # what servers of before 2019 understand
+Key = tuple[str, ...]  # as openssl is told what to make
 HERE = "DNS:localhost,IP:127.0.0.1"
 
 
@@ -25,22 +28,25 @@ class Certificates:
     other_ca_file: Path  # an authority that has signed none of them
 
     @classmethod
-    def create(cls, directory: Path, owner: int | None = None) -> "Certificates":
-        """Makes them all; the servers' files can be read by `owner` only."""
+    def create(
+        cls, directory: Path, owner: int | None = None, key: Key = ELLIPTIC
+    ) -> "Certificates":
+        """Makes them all, with such keys; the servers' files can be read by `owner` only."""
         return cls(
-            _authority(directory, "ca"),
-            _signed(directory, "server", HERE, 30, owner),
-            _signed(directory, "expired", HERE, -1, owner),
-            _signed(directory, "misnamed", "DNS:elsewhere.example", 30, owner),
-            _authority(directory, "other-ca"),
+            _authority(directory, "ca", key),
+            _signed(directory, "server", HERE, 30, owner, key),
+            _signed(directory, "expired", HERE, -1, owner, key),
+            _signed(directory, "misnamed", "DNS:elsewhere.example", 30, owner, key),
+            _authority(directory, "other-ca", key),
         )
 
 
-def _authority(directory: Path, name: str) -> Path:
+def _authority(directory: Path, name: str, new_key: Key) -> Path:
     file = directory / f"{name}.pem"
     run(
         [
-            *NEW_KEY,
+            *NEW,
+            *new_key,
             "-x509",
             "-days",
             "30",
@@ -55,12 +61,14 @@ def _authority(directory: Path, name: str) -> Path:
     return file
 
 
-def _signed(directory: Path, name: str, names: str, days: int, owner: int | None) -> Path:
+def _signed(
+    directory: Path, name: str, names: str, days: int, owner: int | None, new_key: Key
+) -> Path:
     key, request, certificate, ca = (
         directory / file for file in (f"{name}.key", f"{name}.csr", f"{name}.crt", "ca.pem")
     )
     extensions = ["-addext", f"subjectAltName={names}", "-addext", "basicConstraints=CA:FALSE"]
-    run([*NEW_KEY, "-subj", f"/CN={name}", *extensions, "-keyout", key, "-out", request])
+    run([*NEW, *new_key, "-subj", f"/CN={name}", *extensions, "-keyout", key, "-out", request])
     signer = [
         "-CA",
         str(ca),

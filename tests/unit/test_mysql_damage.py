@@ -30,7 +30,7 @@ def test_damage_ends_in_rows_or_in_a_named_error(kind: Kind, data: st.DataObject
                 changed[at] ^= data.draw(bits if what == "bit" else st.integers(1, 255))
                 events[place] = bytes(changed)
             case "cut":
-                events[place] = events[place][: data.draw(st.integers(0, len(events[place])))]
+                events[place] = events[place][: data.draw(st.integers(1, len(events[place])))]
             case "swap":
                 other = data.draw(st.integers(0, len(events) - 1))
                 events[place], events[other] = events[other], events[place]
@@ -41,7 +41,7 @@ def test_damage_ends_in_rows_or_in_a_named_error(kind: Kind, data: st.DataObject
     if data.draw(st.booleans()):
         events = [summed(raw[:-SUM]) for raw in events]
     with suppress(*NAMED):
-        read(kind, events)
+        read(kind, [*events, b""])
 
 
 def test_a_wrong_checksum_is_damage() -> None:

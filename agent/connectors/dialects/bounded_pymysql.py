@@ -29,9 +29,13 @@ class BoundedConnection(pymysql.Connection):  # type: ignore[misc]  # the driver
 def bounded(**named: Any) -> BoundedConnection:
     """Connects as pymysql.connect does; a process that is asked to stop shuts the connection.
 
-    Such a process waits for no new connection either: that raises OperationalError.
+    Such a process waits for no new connection either: that raises OperationalError, and so does a
+    login that needs a package which is not installed.
     """
     seconds = stop_watch.seconds_to_connect()
     if not seconds:
         raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, "the process is to stop")
-    return BoundedConnection(**named, connect_timeout=seconds)
+    try:
+        return BoundedConnection(**named, connect_timeout=seconds)
+    except RuntimeError as error:
+        raise pymysql.OperationalError(CR.CR_AUTH_PLUGIN_CANNOT_LOAD, str(error)) from None

@@ -1,5 +1,6 @@
 """MariaDB as a business database, and what MySQL has in common with it."""
 
+import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -27,6 +28,7 @@ from agent.connectors.dialects import kinds, zero_dates
 from agent.connectors.dialects.base import Dialect, Kind, Recoded, Sample, Trouble
 from agent.connectors.dialects.encodings import encoded
 from agent.connectors.dialects.troubles import listed, unlisted
+from agent.messages import phrase, system_reason
 
 # Variables of a session that change what a statement reads. One that the server lacks is passed
 # over
@@ -42,8 +44,10 @@ _SESSION: Mapping[str, str] = {
 }
 _PATIENCE = 8  # seconds beyond the longest statement after which the line counts as dead
 
+_NO_PLUGIN = 2059  # the driver does not know the server's way to log in, or lacks a package for it
+
 _TROUBLES: Mapping[Trouble, tuple[int, ...]] = {
-    "login": (1044, 1045, 1049, 1698, 3118, 4151),
+    "login": (1044, 1045, 1049, 1698, _NO_PLUGIN, 3118, 4151),
     "denied": (1142, 1143, 1227, 1345, 1370),
     "missing": (1051, 1054, 1146, 1356),
     "busy": (1205, 1213, 1317, 1412, 1969, 3024, 3572),
@@ -231,8 +235,15 @@ class MariaDB(Dialect):
         return listed(_TROUBLES, _number(error)) or unlisted(error)
 
     def code(self, error: BaseException) -> str:
-        """See Dialect.code."""
-        return f"error {_number(error)}"
+        """See Dialect.code. What the driver says of its own holds no value."""
+        met = getattr(error, "original_exception", None)  # where no connection was made
+        if isinstance(met, ssl.SSLCertVerificationError):
+            detail = met.verify_message.rstrip(".")
+            return phrase("TLS: certificate verify failed: {detail}", detail=detail)
+        if isinstance(met, OSError):
+            return system_reason(met)
+        number = _number(error)
+        return f"error {number}: {error.args[1]}" if number == _NO_PLUGIN else f"error {number}"
 
 
 class _Vector(types.UserDefinedType[bytes]):

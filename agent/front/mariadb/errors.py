@@ -18,10 +18,11 @@ from agent.errors import (
 )
 from agent.resource import Target
 
-# Refused logins, and databases or hosts that are not known
+# Refused logins, databases or hosts that are not known. 2059 is the driver's: it does not know the
+# way to log in, or lacks a package for it
 LOGIN = frozenset({
-    1044, 1045, 1049, 1129, 1130, 1133, 1251, 1275, 1524, 1698, 1820, 1862, 1873, 3118, 3159,
-    3955, 4151,
+    1044, 1045, 1049, 1129, 1130, 1133, 1251, 1275, 1524, 1698, 1820, 1862, 1873, 2059, 3118,
+    3159, 3955, 4151,
 })  # fmt: skip
 # The server ends the connection: shut down, killed, or lost on its way
 AWAY = frozenset({
