@@ -28,9 +28,10 @@ for part in "${parts[@]}"; do
   case $part in
     postgres) have_postgres || [[ -n ${SYNC_TEST_PG15:-} ]] || missing+=(postgresql-15) ;;
     java) have_java || missing+=(openjdk-17-jre-headless) ;;
-    mariadb) # mariadb-binlog prints a log: it judges our reader
+    mariadb) # mariadb-binlog prints a log: it judges our reader; the toolkit changes tables online
       [[ -x /usr/sbin/mariadbd || -n ${SYNC_TEST_MARIADB:-} ]] || missing+=(mariadb-server-core)
       command -v mariadb-binlog >/dev/null || missing+=(mariadb-client)
+      command -v pt-online-schema-change >/dev/null || missing+=(percona-toolkit)
       ;;
     firebird) # what its Python package lacks, or hides from its own plugins
       have_library libtommath.so.1 || missing+=(libtommath1)
