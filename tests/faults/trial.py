@@ -199,6 +199,8 @@ class Trial:
                 try:
                     self._write()
                     stuck = self._come_to_rest()
+                    # On a busy machine all other looks may have fallen into the copies
+                    prefix.sample()
                 except Found as found:
                     spoke = [sampler for sampler in (*samplers, hygiene) if sampler.violated]
                     raise Found(
