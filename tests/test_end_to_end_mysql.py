@@ -8,14 +8,14 @@ import pytest
 from tests.services.kafka import KafkaAddress
 from tests.services.mariadb import connected
 from tests.source.databases import Place
-from tests.source.logging_mysql import KINDS, logging_server
+from tests.source.logging_mysql import FEW_KINDS, logging_server
 from tests.source.unit_without_log import Unit, check_equal_whatever_dies
 from tests.waiting import eventually
 
 SOURCE = 'type = "mysql"'
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=FEW_KINDS)
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """A server of each kind in turn."""
     with logging_server(request.param) as server:
