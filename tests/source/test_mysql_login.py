@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pymysql
 import pytest
@@ -30,12 +31,10 @@ LOGINS = {
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    folder = tmp_path_factory.mktemp("certificates")
-    folder.chmod(0o755)
-    for parent in (folder.parent, folder.parent.parent):
-        parent.chmod(0o755)  # the server has another user
-    return Certificates.create(folder, server_owner(), RSA)
+def certificates() -> Iterator[Certificates]:
+    with TemporaryDirectory(prefix="sync-certificates-") as folder:
+        Path(folder).chmod(0o755)  # the server may have another user
+        yield Certificates.create(Path(folder), server_owner(), RSA)
 
 
 @contextmanager
