@@ -199,14 +199,14 @@ class Trial:
                 try:
                     self._write()
                     stuck = self._come_to_rest()
-                    # On a busy machine all other looks may have fallen into the copies
-                    prefix.sample()
                 except Found as found:
                     spoke = [sampler for sampler in (*samplers, hygiene) if sampler.violated]
                     raise Found(
                         " ".join([*(sampler.oracle for sampler in spoke), found.oracle]),
                         "\n".join([*map(str, spoke), found.what]),
                     ) from None
+            # On a busy machine all its looks so far may have fallen into the copies
+            prefix.sample()
             self._expect_no_other_end()
             prefix.settle(order.read())
             self._judge(outcome, samplers, hygiene, reader, stuck)
