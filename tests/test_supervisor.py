@@ -276,6 +276,7 @@ def test_systemd_hears_how_the_service_is(run: Run, systemd: Systemd) -> None:
     service = run()
     systemd.hear("EXTEND_TIMEOUT_USEC=60000000", "READY=1", "STATUS=not connected yet: ")
     systemd.hear("WATCHDOG=1")
+    service.both_run()
     for stage in ("capture", "publish"):
         environment = Path(f"/proc/{service.pids(stage)[0]}/environ").read_bytes()
         assert b"NOTIFY_SOCKET" not in environment

@@ -165,7 +165,7 @@ def damaged(draw: st.DrawFn, data: bytes) -> bytes:
     return data[:place] + middle + rest
 
 
-@examples(300)
+@examples(200)
 @given(data=st.data())
 def test_streams(both: Both, data: st.DataObject) -> None:
     """The bytes of the stream give the same rows, outbox and records, or the same error."""
@@ -251,14 +251,14 @@ def logs(draw: st.DrawFn) -> tuple[list[bytes], Relation]:
     return found, relation
 
 
-@examples(300)
+@examples(200)
 @given(drawn=logs())
 def test_logs(both: Both, drawn: tuple[list[bytes], Relation]) -> None:
     """The events of a binary log give the same messages, or the same error."""
     both.same("logged", *drawn)
 
 
-@examples(300)
+@examples(200)
 @given(data=st.data())
 def test_outbox(both: Both, data: st.DataObject) -> None:
     """A batch gives the same frames, or the same error."""
@@ -280,7 +280,7 @@ def test_forms(both: Both, text: str, oid: int, elements: list[Element], places:
     both.same("form", Type(oid, "", True, tuple(elements), places), text)
 
 
-@examples(300)
+@examples(200)
 @given(
     key=st.binary(max_size=40),
     count=st.integers(1, 100),

@@ -10,7 +10,7 @@ from agent.connectors.base import Ask
 from tests.pipeline.handover import HandOver
 
 # Of a table; the planted faults that the model has to find show within 200
-SCHEDULES = 600
+SCHEDULES = 400
 TOGETHER = ("plain", "filtered", "deferred")
 
 
