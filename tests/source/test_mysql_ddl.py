@@ -178,6 +178,20 @@ CASES = {
         DATABASE,
     ),
     "truncated elsewhere": Case("nothing", ["TRUNCATE elsewhere.orders"], DATABASE),
+    "defined elsewhere": Case(
+        "nothing",
+        [
+            "USE elsewhere",
+            "ALTER TABLE orders ADD further int",
+            "RENAME TABLE orders TO another",
+            "CREATE TABLE orders (id int)",
+            "DROP TABLE orders",
+        ],
+        DATABASE,
+    ),
+    "defined from elsewhere": Case(
+        "compared", ["USE elsewhere", "ALTER TABLE unit.orders ADD further int"], DATABASE
+    ),
     "temporary table of its name": Case(
         "nothing",
         [

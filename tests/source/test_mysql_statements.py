@@ -113,8 +113,8 @@ def test_a_prefix_hides_no_rows(server: Logging, statement: str) -> None:
 @pytest.mark.parametrize("quote", ["", "`"])
 def test_names_are_read_in_the_character_set_of_the_session(quote: str) -> None:
     raw = f"ALTER TABLE {quote}订单{quote} DROP PARTITION p".encode("gbk")
-    assert names_table(statement_of(raw, "gbk"), "订单")
-    assert not names_table(statement_of(raw, "gbk"), "他")
+    assert names_table(statement_of(raw, "gbk"), ("unit", "订单"), "unit")
+    assert not names_table(statement_of(raw, "gbk"), ("unit", "他"), "unit")
     assert not statement_of(raw).is_readable
     emptied = statement_of(f"TRUNCATE {quote}订单{quote}".encode("gbk"), "gbk")
     assert (emptied.meaning, emptied.table) == (Meaning.TRUNCATE, ("", "订单"))

@@ -154,8 +154,21 @@ def _plain(name: str) -> str:
     return name
 
 
-def names_table(statement: Statement, name: str) -> bool:
-    """Tells whether a name stands in a statement: then the statement may concern its table.
+def names_table(statement: Statement, table: TableName, session_schema: str) -> bool:
+    """Tells whether a statement names a table, and so may concern it.
+
+    It names the schema, too, unless that is the session's own. `session_schema`: '' where the log
+    does not say it.
+    """
+    schema, name = table
+    if not _names(statement, name):
+        return False
+    is_own = session_schema.casefold() in ("", schema.casefold())
+    return is_own or _names(statement, schema)
+
+
+def _names(statement: Statement, name: str) -> bool:
+    """Tells whether a name stands in a statement.
 
     Letters are compared without their case, as some servers do.
     """
@@ -169,4 +182,4 @@ def names_table(statement: Statement, name: str) -> bool:
 def drops_schema(statement: Statement, schema: str) -> bool:
     """Tells whether a statement drops a schema, with all its tables."""
     is_drop = _DROPS_SCHEMA.match(statement.text) is not None
-    return is_drop and names_table(statement, schema)
+    return is_drop and _names(statement, schema)

@@ -265,9 +265,9 @@ class Transactions:
             case Meaning.TRUNCATE:
                 yield from self._truncated(found, query.schema)
             case Meaning.DEFINITION:
-                yield from self._defined(found)
+                yield from self._defined(found, query.schema)
             case Meaning.ROWS:
-                yield from self._unknown(found)
+                yield from self._unknown(found, query.schema)
             case Meaning.NOTHING:
                 yield from self._alone()
 
@@ -296,7 +296,7 @@ class Transactions:
             self._touched = place
             yield from self._message(Truncate((relation,), self._at))
         elif not statement.is_readable or self._other_case(place):
-            yield from self._defined(statement)
+            yield from self._defined(statement, session_schema)
             return
         yield from self._alone()
 
@@ -305,41 +305,42 @@ class Transactions:
         folded = [part.casefold() for part in place]
         return any([part.casefold() for part in known] == folded for known in self._followed)
 
-    def _defined(self, statement: Statement) -> Iterator[Message]:
+    def _defined(self, statement: Statement, session_schema: str) -> Iterator[Message]:
         """Ends the group of a definition, and notes the shared tables that it may concern.
 
         It may have changed rows without a row in the log: a partition that was dropped, another
         table under the same name.
         """
         gtid = "" if self._gtid is None else self._gtid.text
-        for schema, name in self._followed:
-            is_named = names_table(statement, name) or drops_schema(statement, schema)
-            if is_named or not statement.is_readable:
-                self.place.define(schema, name, gtid)
+        for table in self._followed:
+            is_named = names_table(statement, table, session_schema)
+            is_dropped = drops_schema(statement, table[0])
+            if is_named or is_dropped or not statement.is_readable:
+                self.place.define(*table, gtid)
                 self._is_outdated = True
         if self._is_outdated:
             failpoints.hit("after_definition")
         yield from self._alone()
 
-    def _unknown(self, statement: Statement) -> Iterator[Message]:
+    def _unknown(self, statement: Statement, session_schema: str) -> Iterator[Message]:
         """Takes a statement of which nobody knows what it changes.
 
         Outside of a transaction it is all of its group, and may be a definition.
         """
         if self._is_open:
-            self._rows_unknown(statement)
+            self._rows_unknown(statement, session_schema)
             return
         self._doubt()
-        yield from self._defined(statement)
+        yield from self._defined(statement, session_schema)
 
-    def _rows_unknown(self, statement: Statement) -> None:
-        """Raises Incomplete for the first table that a statement names.
+    def _rows_unknown(self, statement: Statement, session_schema: str) -> None:
+        """Raises Incomplete for the first table that a statement may concern.
 
         One that names none may change a shared table all the same, by a view or a trigger: so it is
         noted in the place, which is stored, that all have to be compared.
         """
         for place in self._followed:
-            if names_table(statement, place[1]):
+            if names_table(statement, place, session_schema):
                 reason = phrase("a session logs statements in place of rows (binlog_format)")
                 raise Incomplete(place, reason)
         self._doubt()

@@ -104,8 +104,8 @@ OF_A_LOG: tuple[Bug, ...] = (
             ),
             Edit(
                 TRANSACTIONS,
-                "            is_named = names_table(statement, name) or drops_schema(",
-                "            is_named = drops_schema(",
+                "            is_named = names_table(statement, table, session_schema)\n",
+                "            is_named = False\n",
             ),
         ),
         "log",
