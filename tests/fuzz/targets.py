@@ -53,8 +53,11 @@ def pgoutput(data: bytes) -> None:
 
 
 def binary_log(data: bytes) -> None:
-    """Events of a binary log, each behind its length and without its checksum: rows, or refused."""
-    kind = recorded_logs.KINDS[data[:1] == b"\1"]
+    """Events of a binary log, each behind its length and without its checksum: rows, or refused.
+
+    The first byte says of which server it is.
+    """
+    kind: recorded_logs.Kind = "mysql9" if data[:1] == b"\1" else "mariadb"
     with suppress(*recorded_logs.NAMED):
         recorded_logs.read(kind, map(recorded_logs.summed, _parts(data[1:])))
 

@@ -19,7 +19,8 @@ from tests.waiting import eventually
 LOGGING = ("--log-bin=bin", "--server-id=7", "--binlog-format=ROW", "--binlog-row-metadata=FULL")
 GTIDS = ("--gtid-mode=ON", "--enforce-gtid-consistency=ON")
 MARIADB = ("mariadb", "mariadb11")
-KINDS = (*MARIADB, "mysql8", "mysql9")
+MYSQL = ("mysql8", "mysql9")
+KINDS = (*MARIADB, *MYSQL)
 # For tests that take long and of which a second MariaDB says nothing new
 FEW_KINDS = ("mariadb", "mysql8", "mysql9")
 HEARTBEAT = 0.2  # seconds
@@ -187,13 +188,13 @@ class Run:
             return list(cursor.fetchall())
 
 
-def server_with_log(kind: str) -> OwnServer:
-    """Starts a server whose log has names and signs of columns."""
+def server_with_log(kind: str, *options: str) -> OwnServer:
+    """Starts a server, with further options, whose log has names and signs of columns."""
     if kind == "mariadb":
-        return MariaDbServer.start(*LOGGING)
+        return MariaDbServer.start(*LOGGING, *options)
     if kind == "mariadb11":
-        return NewerMariaDbServer.start(11, *LOGGING)
-    return MySqlServer.start(8 if kind == "mysql8" else 9, *LOGGING, *GTIDS)
+        return NewerMariaDbServer.start(11, *LOGGING, *options)
+    return MySqlServer.start(8 if kind == "mysql8" else 9, *LOGGING, *GTIDS, *options)
 
 
 @contextmanager

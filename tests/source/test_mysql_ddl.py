@@ -270,14 +270,13 @@ def test_a_table_that_a_tool_changes_online_is_compared(
     url = unit.server.server.url
     place = f"h={url.host},P={url.port},u={url.username},D=unit,t=orders"
     alter = ["--execute", "--recursion-method=none", "--alter", "ADD COLUMN further INT"]
-    tool = subprocess.Popen(
-        ["pt-online-schema-change", *alter, place], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    command = ["pt-online-schema-change", *alter, place]
     number = 1000
-    while tool.poll() is None:
-        number += 1
-        unit.commit(f"I{number}", f"U{number - 1}")
-    said = tool.communicate()[0].decode()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as tool:
+        while tool.poll() is None:
+            number += 1
+            unit.commit(f"I{number}", f"U{number - 1}")
+        said = tool.communicate()[0].decode()
     assert tool.returncode == 0, said
 
     opened_again(unit, source)

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.source.judging_logs import NO_TEXT, Judged, Recorded, recorded
-from tests.source.logging_mysql import KINDS, MARIADB, Logging, logging_server
+from tests.source.logging_mysql import KINDS, MARIADB, MYSQL, Logging, logging_server
 from tests.source.values_of_mysql import (
     BYTES,
     EDGES,
@@ -245,7 +245,6 @@ def octets_or_text(column: Known, ours: str) -> bytes | str:
 
 
 MOMENTS = ("DATETIME", "TIMESTAMP")
-MYSQL = ("mysql8", "mysql9")
 
 EXPLAINED = (
     Explanation(

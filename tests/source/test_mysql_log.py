@@ -17,7 +17,6 @@ from agent.connectors.mysql.table_map import NotFull, SignsUnknown, table_map, y
 from tests.source.logging_mysql import KINDS, Logging, logging_server
 
 DOCUMENTS = 300
-MYSQL = ("mysql8", "mysql9")
 UNTOLD = ("UUID", "INET4", "INET6", "VECTOR(3)")  # from bytes, by MariaDB's log
 VERSIONS = {"mariadb": (10, 11), "mariadb11": (11, 8), "mysql8": (8, 0), "mysql9": (9, 7)}
 

@@ -1,6 +1,6 @@
 """How the agent logs in to servers of the MySQL family, and verifies who answers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,18 +15,15 @@ from agent.connectors.position import position_text
 from agent.connectors.resume import CommitMark, Resume
 from agent.errors import LoginRefused, SourceUnreachable
 from tests.services.certificates import RSA, Certificates
-from tests.services.mariadb import MariaDbServer, OwnServer, execute
-from tests.services.mysql import MySqlServer, NewerMariaDbServer
+from tests.services.mariadb import OwnServer, execute
 from tests.services.processes import server_owner
-from tests.source.logging_mysql import GTIDS, KINDS, LOGGING, MARIADB
+from tests.source.logging_mysql import KINDS, MARIADB, MYSQL, server_with_log
 from tests.source.reading import asking, page_of, read_commits, rows_of, silent_never
 
 # The way to log in that each server has by default
 LOGINS = {
-    "mariadb": "VIA mysql_native_password USING PASSWORD('secret')",
-    "mariadb11": "VIA mysql_native_password USING PASSWORD('secret')",
-    "mysql8": "WITH caching_sha2_password BY 'secret'",
-    "mysql9": "WITH caching_sha2_password BY 'secret'",
+    **dict.fromkeys(MARIADB, "VIA mysql_native_password USING PASSWORD('secret')"),
+    **dict.fromkeys(MYSQL, "WITH caching_sha2_password BY 'secret'"),
 }
 
 
@@ -41,7 +38,7 @@ def certificates() -> Iterator[Certificates]:
 def encrypting(kind: str, certificates: Certificates, file: Path) -> Iterator[OwnServer]:
     """Runs a server with a certificate, an account of the agent, and a table."""
     tls = (f"--ssl-ca={certificates.ca_file}", f"--ssl-cert={file}", f"--ssl-key={file}")
-    with started(kind, (*LOGGING, *tls)) as server:
+    with server_with_log(kind, *tls) as server:
         for statement in (
             f"CREATE USER agent@'%' IDENTIFIED {LOGINS[kind]}",
             "GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO agent@'%'",
@@ -50,14 +47,6 @@ def encrypting(kind: str, certificates: Certificates, file: Path) -> Iterator[Ow
         ):
             execute(server.url, statement)
         yield server
-
-
-def started(kind: str, options: Sequence[str]) -> OwnServer:
-    if kind == "mariadb":
-        return MariaDbServer.start(*options)
-    if kind == "mariadb11":
-        return NewerMariaDbServer.start(11, *options)
-    return MySqlServer.start(8 if kind == "mysql8" else 9, *options, *GTIDS)
 
 
 def database(server: OwnServer, **query: str) -> Database:
