@@ -77,8 +77,8 @@ def timestamp_writer(digits: int) -> Callable[[bytes], str]:
             raise NoText
         minutes, second = divmod(seconds, 60)
         days, minute = divmod(minutes, _MINUTES_OF_DAY)
-        fraction = _fraction(raw[4:], digits) if digits else ""
-        return f"{_day(days)} {_MINUTES[minute]}:{_TWO[second]}{fraction}+00"
+        clock = f"{_MINUTES[minute]}:{_TWO[second]}"
+        return f"{_day(days)} {clock}{_fraction(raw[4:], digits)}+00"
 
     return write
 
